@@ -221,6 +221,33 @@ def over_waiting(path: str | None) -> Callable[[Rollout], bytes]:
     return lambda rollout: raw_request(rollout, b'"' + b"x" * 1_500 + b'"', path=path)[:-1]
 
 
+async def test_what_is_wrong_with_the_calls_of_one_rollout_makes_ten_lines_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with trio.fail_after(30):
+        async with (
+            serve_endpoint() as endpoint,
+            endpoint.open_rollout(echo) as a,
+            endpoint.open_rollout(echo) as b,
+        ):
+            for rollout in (a, b):
+                async with connected(endpoint.port) as stream:
+                    for number in range(15):
+                        await stream.send_all(raw_request(rollout, b"{}", path=f"/v1/messages?{number}"))
+                        assert (await read_answer(stream)).startswith(b"HTTP/1.1 400")
+    assert len(caplog.records) == 20
+
+
+async def test_kinds_of_lines_are_forgotten_when_their_minute_is_over(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    notices = Notices()
+    for number in range(5_000):
+        notices.warn(f"of rollout {number}", "a line")
+        await trio.sleep(1)
+    assert len(notices._kinds) <= 1_000
+
+
 OVER_LIMITS: dict[str, tuple[Callable[[Rollout], bytes], int]] = {
     "a head": (over_head, 431),
     "lines of a head": (over_lines, 431),

@@ -407,6 +407,23 @@ async def test_a_message_of_too_many_values_is_refused_and_the_socket_goes_on() 
                 await read_until(stream, b'"type":"response.completed"')
 
 
+async def test_frames_over_those_that_may_wait_on_a_websocket_make_one_line_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def hold(exchange: Exchange) -> None:
+        await trio.sleep_forever()
+
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(hold) as rollout:
+            async with opened(endpoint, rollout) as stream:
+                for number in range(64 + 20):
+                    await stream.send_all(call("hi", stream_id=f"lane {number}"))
+                seen = b""
+                while seen.count(b'"status":429') < 20:
+                    seen += await stream.receive_some()
+    assert caplog.text.count("64 responses are waiting") == 1
+
+
 async def test_what_is_over_a_limit_on_a_websocket_is_one_line_a_minute(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

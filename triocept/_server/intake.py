@@ -42,6 +42,7 @@ from .transport import GONE, BodySource, BodyTooLarge, Head, Transport
 __all__ = [
     "BOTH_LENGTHS",
     "OVER_LIMITS",
+    "REFUSALS_OF_A_ROLLOUT",
     "Route",
     "Routes",
     "authenticate",
@@ -63,9 +64,13 @@ KEY_NAMES = ("x-api-key", "x-goog-api-key", "api-key")
 Azure's. Those of one dialect alone are the dialect's own to say."""
 KEY_HEADERS = frozenset({"authorization", *KEY_NAMES, "proxy-authorization", "cookie"})
 """Headers that may hold a key: no program sees what is in them."""
+_SENT_ONCE = ("authorization", *KEY_NAMES)
+"""Headers of which several are joined, so that no key in them opens anything: a proxy may have looked at another."""
 REDACTED = "[redacted]"
-OVER_LIMITS = frozenset({408, 413, 431, 503})
+OVER_LIMITS = frozenset({408, 413, 429, 431, 503})
 """Statuses that a client can have as often as it likes: one line a minute of each in the log."""
+REFUSALS_OF_A_ROLLOUT = 10
+"""Lines in a minute for each other status of one rollout: what is wrong with its agent's calls differs."""
 BOTH_LENGTHS = "a request has a Content-Length or a Transfer-Encoding, not both"
 LINGER = 5.0
 """Seconds for which the body of a request that is answered already is read on and thrown away."""
@@ -186,7 +191,8 @@ async def intake(
         if rollout is None or failure.status in OVER_LIMITS:
             admission.notices.warn(f"refused {failure.status}", "%s", said)
         else:
-            log.warning("%s", said)
+            kind = f"refused {failure.status} of {rollout.id}"
+            admission.notices.warn(kind, "%s", said, most=REFUSALS_OF_A_ROLLOUT)
         await write_failure(failure, route.dialect, transport, _take_fault_of(rollout))
         return
     except Exception as exc:
@@ -220,7 +226,8 @@ def authenticate(
     """The rollout that the request's key opens, wherever keys stand, and where they do in these dialects.
 
     Raises:
-        Refusal: 401, for a key that opens nothing here; 503 where the endpoint is stopping.
+        Refusal: 401, for a key that opens nothing here; 400, for several in headers of one name; 503 where the
+            endpoint is stopping.
     """
     key = _key(head, dialects)
     rollout = registry.authenticate(key, rollout_id)
@@ -272,6 +279,8 @@ def _own_key_headers(dialects: Iterable[Dialect]) -> Sequence[str]:
 
 
 def _wrong_key(head: Head, key: str | None, rollout_id: str | None, dialects: Iterable[Dialect]) -> Refusal:
+    if several := next((name for name in _SENT_ONCE if "," in head.headers.get(name, "")), None):
+        return Refusal(400, f"the header '{several}' has several keys: send it once", should_retry=False)
     return Refusal(401, _why_not(head, key, rollout_id, _own_key_headers(dialects)), should_retry=False)
 
 
@@ -378,9 +387,15 @@ def _answers(rollout: RolloutState, dialect: str) -> Iterator[tuple[Request, Res
             yield turn.request, turn.response
 
 
-def text_headers(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
-    """Headers as text, names in lower case; of several of one name, the last."""
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
+def text_headers(headers: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
+    """Headers as text, names in lower case; of several of one name the last, or all where they hold keys."""
+    found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
+    if len(found) < len(headers):
+        for sought in _SENT_ONCE:
+            values = [value.decode("latin-1") for name, value in headers if name.lower() == sought.encode()]
+            if len(values) > 1:
+                found[sought] = ", ".join(values)
+    return found
 
 
 def redacted(

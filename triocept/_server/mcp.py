@@ -9,7 +9,9 @@ Rules:
    a session, and is acknowledged only.
 3. What a tool raised, and arguments that do not fit, are results (`isError`) for the model to read; a tool that is not
    there is an error of the protocol.
-4. The package is imported with the first call, in a thread: that takes a second, in which the endpoint goes on.
+4. Any `Origin` is accepted. The specification has servers validate it against DNS rebinding; here the key does that: no
+   browser sends one by itself.
+5. The package is imported with the first call, in a thread: that takes a second, in which the endpoint goes on.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from math import inf
 from typing import final
 
+import msgspec
 import trio
 
 from .._util.secrets import without_keys
@@ -14,6 +14,8 @@ __all__ = ["Notices", "shown"]
 
 EVERY = 60.0
 """Seconds."""
+MOST_KINDS = 1_000
+"""Kinds that are kept once their minute is over: some are of one rollout."""
 
 log = logging.getLogger("triocept.endpoint")
 
@@ -23,19 +25,33 @@ class Notices:
     """What one endpoint has said lately."""
 
     def __init__(self) -> None:
-        self._due: dict[str, float] = {}
-        self._left_out: dict[str, int] = {}
+        self._kinds: dict[str, _Kind] = {}
 
-    def warn(self, kind: str, text: str, *args: object) -> None:
-        """Log it, unless a line of this kind (one of few) was logged in the last minute."""
+    def warn(self, kind: str, text: str, *args: object, most: int = 1) -> None:
+        """Log a line, unless so many of this kind were logged in the last minute."""
         now = trio.current_time()
-        if now < self._due.get(kind, -inf):
-            self._left_out[kind] = self._left_out.get(kind, 0) + 1
+        seen = self._kinds.get(kind)
+        left_out = 0
+        if seen is None or now >= seen.until:
+            left_out = seen.left_out if seen is not None else 0
+            if len(self._kinds) >= MOST_KINDS:
+                self._kinds = {name: each for name, each in self._kinds.items() if now < each.until}
+            seen = self._kinds[kind] = _Kind(now + EVERY)
+        if seen.logged == most:
+            seen.left_out += 1
             return
-        self._due[kind] = now + EVERY
-        if left_out := self._left_out.pop(kind, 0):
+        seen.logged += 1
+        if left_out:
             text, args = f"{text} (and %d like it before)", (*args, left_out)
         log.warning(text, *args)
+
+
+class _Kind(msgspec.Struct, gc=False):
+    """The lines of one kind in one minute."""
+
+    until: float
+    logged: int = 0
+    left_out: int = 0
 
 
 def shown(text: str, most: int = 300) -> str:

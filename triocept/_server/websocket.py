@@ -23,7 +23,6 @@ Rules:
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -58,7 +57,7 @@ from . import delivery
 from .admission import Admission, Share, no_room
 from .documents import LARGE, read_body, read_large
 from .failure import failure_of, failure_of_fault, failure_of_outcome
-from .intake import OVER_LIMITS, redacted, whole_request
+from .intake import OVER_LIMITS, REFUSALS_OF_A_ROLLOUT, redacted, whole_request
 from .notices import shown
 from .tapped import shown_url
 from .transport import GONE, Head
@@ -78,8 +77,6 @@ GOING_AWAY = 1001
 SWITCHED = 101
 """The HTTP status of an upgrade."""
 RESPONSES = dialect_named("openai_responses")
-
-log = logging.getLogger("triocept.endpoint")
 
 
 async def serve_websocket(
@@ -312,7 +309,8 @@ class _Socket:
         if failure.status in OVER_LIMITS:
             self._notices.warn(f"websocket {failure.status}", *said)
         else:
-            log.warning(*said)
+            kind = f"websocket {failure.status} of {self._rollout.id}"
+            self._notices.warn(kind, *said, most=REFUSALS_OF_A_ROLLOUT)
         return msgspec.json.encode(render_ws_error(failure))
 
     async def send(self, document: bytes, lane: str | None) -> None:

@@ -1,0 +1,43 @@
+"""A request has one key: of two in headers of one name, a proxy may have looked at another than the endpoint."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import trio
+
+from tests.asking import CHAT, ask_body, connected, echo, read_answer
+from triocept import Rollout, serve_endpoint
+
+pytestmark = pytest.mark.usefixtures("every_way")
+
+UPGRADE = (
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    "Sec-WebSocket-Version: 13\r\n"
+)
+BODY = json.dumps(ask_body())
+REQUESTS = {
+    "a model call": f"POST {CHAT} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(BODY)}\r\n%s\r\n{BODY}",
+    "another route": "GET /v1/models HTTP/1.1\r\nHost: a\r\n%s\r\n",
+    "MCP": "POST /mcp HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n%s\r\n",
+    "a websocket": f"GET /v1/responses HTTP/1.1\r\nHost: a\r\n{UPGRADE}%s\r\n",
+}
+
+
+@pytest.mark.parametrize("request_of", REQUESTS)
+@pytest.mark.parametrize("name", ["Authorization: Bearer", "X-Api-Key:"])
+async def test_two_keys_in_headers_of_one_name_are_refused(request_of: str, name: str) -> None:
+    def lines(*rollouts: Rollout) -> str:
+        return "".join(f"{name} {rollout.api_key}\r\n" for rollout in rollouts)
+
+    with trio.fail_after(20):
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as a:
+            async with endpoint.open_rollout(echo) as b:
+                for given in (lines(a, b), lines(a, a)):
+                    async with connected(endpoint.port) as stream:
+                        await stream.send_all((REQUESTS[request_of] % given).encode())
+                        answer = await read_answer(stream)
+                        assert answer.startswith(b"HTTP/1.1 400")
+                        assert b"send it once" in answer
+    assert len(a.trace) == len(b.trace) == 0
