@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-__all__ = ["COMMAND"]
-
 _SOURCE = """
 import os, re, socket
 host, port, path = re.match(r"http://([^:/]+):(\\d+)(.*)", os.environ["OPENAI_BASE_URL"]).groups()

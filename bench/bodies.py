@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-__all__ = ["CHAT", "make_body", "make_turn"]
-
 CHAT = "openai_chat"
 """The dialect of these documents."""
 

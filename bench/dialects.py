@@ -14,8 +14,6 @@ from triocept.dialects.kit import encode_json
 
 from .bodies import CHAT, make_body
 
-__all__ = ["NAMES", "make_dialect_body", "path_in"]
-
 NAMES = tuple(DIALECTS)
 """All dialects, chat completions first."""
 

@@ -22,8 +22,6 @@ from typing import Any
 
 from .meter import Figures, Meter, children
 
-__all__ = ["main"]
-
 _PLUGIN = "bench_fleet"
 _TURNS = {"agent": 2, "stub": 4}
 """Of a rollout."""

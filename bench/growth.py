@@ -25,8 +25,6 @@ from triocept.dialects import dialect
 
 from .bodies import CHAT, make_body, make_turn
 
-__all__ = ["growth"]
-
 EARLY, LATE = 20, 500
 """Turns."""
 AROUND = 10

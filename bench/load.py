@@ -23,8 +23,6 @@ from itertools import cycle
 from .bodies import CHAT, make_body
 from .wire import BadResponse, ResponseReader, make_request
 
-__all__ = ["Job", "Yield", "make_requests", "run"]
-
 _CONNECTS = 100
 """How many connections are made before the server gets a moment to accept them: aiohttp's backlog is 128."""
 _PATIENCE = 30.0

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Figures", "Meter", "children"]
-
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 

@@ -16,8 +16,6 @@ from matplotlib import pyplot
 from .report import FIGURES
 from .targets import OURS
 
-__all__ = ["main"]
-
 Figures: TypeAlias = dict[str, dict[str, float]]
 
 _COLOURS = {

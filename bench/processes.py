@@ -17,18 +17,6 @@ from typing import Any
 
 from .load import Job, Yield
 
-__all__ = [
-    "LoadFailed",
-    "ServerProcess",
-    "ServerUnavailable",
-    "core_at",
-    "open_load",
-    "open_server_process",
-    "open_servers",
-    "pin",
-    "raise_file_limit",
-]
-
 _START = 60.0
 """Seconds that a server has to start: some peers import a great deal."""
 _REPLY = 120.0

@@ -23,7 +23,7 @@ from rich.table import Table
 
 import triocept
 from triocept._canonical import tokens
-from triocept._rollout import answer, calls, exchange_core, rollout_core
+from triocept._rollout import answer, calls, exchange_state, rollout_state
 from triocept._server import base_connection, delivery, documents, http11, intake
 from triocept._trace import redaction, trace
 from triocept._util.bare_socket import BareSocket
@@ -33,8 +33,6 @@ from triocept.dialects.openai_chat import OPENAI_CHAT
 from .load import Job
 from .processes import core_at, open_load, pin
 from .servers._shape import ANSWER
-
-__all__ = ["LAYERS", "Profile", "profile"]
 
 ROLLOUTS = 32
 
@@ -49,23 +47,23 @@ LAYERS: dict[str, list[tuple[Any, str]]] = {
     "JSON: decode": [(intake, "_decode"), (documents, "decode_json")],
     "the dialect: read the request": [(OPENAI_CHAT, "parse_request"), (intake, "whole_request")],
     "whose call, and is it a retry": [
-        (rollout_core, "claimed_conversation"),
-        (rollout_core, "retry_key"),
+        (rollout_state, "claimed_conversation"),
+        (rollout_state, "retry_key"),
         (calls.Calls, "find"),
         (calls.Calls, "add"),
         (calls.Calls, "end"),
         (calls.Calls, "leave"),
     ],
     "the exchange: make, hand over, settle": [
-        (exchange_core.ExchangeState, "__init__"),
+        (exchange_state.ExchangeState, "__init__"),
         (calls.Arrivals, "put"),
-        (exchange_core.ExchangeState, "complete"),
+        (exchange_state.ExchangeState, "complete"),
         (answer.Answer, "end"),
         (answer.Subscription, "close"),
     ],
     "tokens: estimate": [(tokens.Estimator, "usage")],
     "the turn: build and record": [
-        (exchange_core.ExchangeState, "_turn"),
+        (exchange_state.ExchangeState, "_turn"),
         (redaction.Redactor, "request"),
         (trace.TraceWriter, "add"),
     ],

@@ -17,8 +17,6 @@ from rich.table import Table
 from .scenarios import Figures
 from .targets import OURS, TARGETS, Target
 
-__all__ = ["Report", "Row"]
-
 RESULTS = Path(__file__).with_name("results.json")
 FIGURES = Path(__file__).with_name("figures.json")
 

@@ -23,8 +23,6 @@ from .load import Job, Yield
 from .processes import LoadFailed, ServerProcess, open_load, open_server_process
 from .servers._shape import CHUNKS
 
-__all__ = ["SCENARIOS", "Effort", "Figures", "Scenario"]
-
 KIB = 1024
 ROLLOUTS = 32
 """How many rollouts share an endpoint; connections are dealt out among them."""

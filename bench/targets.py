@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 from .dialects import NAMES
 
-__all__ = ["OURS", "TARGETS", "Target"]
-
 OURS = "triocept"
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["BadResponse", "ResponseReader", "make_request"]
-
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked", re.IGNORECASE)
 _LINES = re.compile(rb"\r\ncontent-type:[ \t]*application/x-ndjson", re.IGNORECASE)

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-__all__ = ["interrupt_at"]
-
 
 def interrupt_at(step: int, is_ours: Callable[[str], bool]) -> Callable[[], int]:
     """Interrupt this program at the line that is so far on, of those in our files; gives how many have run.

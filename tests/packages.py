@@ -21,17 +21,6 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-__all__ = [
-    "UNPINNED",
-    "NPM_PINS",
-    "InstallFailed",
-    "environment",
-    "lock",
-    "node_modules",
-    "npm_install",
-    "wanted",
-]
-
 ROOT = Path(__file__).parents[1]
 CONSTRAINTS = ROOT / "constraints"
 UNPINNED = bool(os.environ.get("TRIOCEPT_NEWEST"))

@@ -49,8 +49,6 @@ from .errors import EndpointCrashed, TunnelError
 if TYPE_CHECKING:
     from ._server.serve import Server
 
-__all__ = ["TLS", "Endpoint", "EndpointOptions", "OnLostURL", "run_endpoint", "serve_endpoint"]
-
 TLS: TypeAlias = ssl.SSLContext | tuple[str, str]
 """A context of one's own, or the paths of a certificate (chain) and of its key, both PEM."""
 

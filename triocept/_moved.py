@@ -10,8 +10,6 @@ from importlib.abc import MetaPathFinder
 from types import FrameType, MappingProxyType, ModuleType
 from typing import Any, NoReturn
 
-__all__ = ["MODULES", "RENAMED", "__dir__", "__getattr__", "hints_of"]
-
 MODULES = (
     "types",
     "traces",

@@ -34,8 +34,6 @@ from ._util.contexts import protected_context
 from ._util.failures import keeping, keeping_each, raise_all, split_cancelled
 from .errors import EndpointCrashed
 
-__all__ = ["Pool", "serve_pool"]
-
 log = logging.getLogger("triocept.pool")
 
 OpenEndpoint: TypeAlias = Callable[[], AbstractAsyncContextManager[Endpoint]]

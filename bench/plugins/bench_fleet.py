@@ -26,8 +26,6 @@ from bench.agents import COMMAND
 from bench.bodies import make_body
 from bench.wire import ResponseReader, make_request
 
-__all__ = ["FleetHarness", "FleetTaskset"]
-
 COMPLETION: dict[str, Any] = {
     "id": "chatcmpl-bench",
     "object": "chat.completion",

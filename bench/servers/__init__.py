@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import pkgutil
 
-__all__ = ["names"]
-
 
 def names() -> list[str]:
     """Every server there is, ours first."""

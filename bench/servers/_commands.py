@@ -18,8 +18,6 @@ from typing import Any, Protocol
 
 from ._shape import Gate, OpenServer, Server
 
-__all__ = ["Loop", "Process", "say"]
-
 TICK = 0.0002
 """Seconds between two looks at the clock of the watch."""
 

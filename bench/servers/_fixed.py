@@ -13,8 +13,6 @@ import trio
 
 from ._shape import COMPLETION, Gate, OpenServer, Route
 
-__all__ = ["BODY", "Talk", "make_open_server"]
-
 BODY = json.dumps(COMPLETION, separators=(",", ":")).encode()
 
 Talk: TypeAlias = Callable[[trio.SocketStream], Awaitable[None]]

@@ -8,8 +8,6 @@ import sys
 from ._commands import TICK, WATCH, Process, say
 from ._shape import Gate, OpenServer
 
-__all__ = ["run"]
-
 
 class AsyncioLoop:
     """What the commands ask of asyncio."""

@@ -9,8 +9,6 @@ import trio
 from ._commands import TICK, WATCH, Process, say
 from ._shape import Gate, OpenServer
 
-__all__ = ["run"]
-
 
 class TrioLoop:
     """What the commands ask of trio."""

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 from ._shape import Route
 
-__all__ = ["ProgramServer", "open_program", "unused_port"]
-
 _START = 50.0
 """Seconds that it has to start."""
 

@@ -12,19 +12,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-__all__ = [
-    "ANSWER",
-    "CHUNKS",
-    "COMPLETION",
-    "HEADER",
-    "Ability",
-    "Gate",
-    "OpenServer",
-    "Route",
-    "Server",
-    "chunk",
-]
-
 Ability: TypeAlias = str
 """What a peer can take: `answer`, `stream`, `hold`, `endpoint` (cheap to bring up in-process), `stall`, `dialects`
 (all of them, not chat completions only); and of ours `growth` and `cores`, which are about itself."""

@@ -22,8 +22,6 @@ from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryFile
 
-__all__ = ["triocept"]
-
 MOST = 1 << 20
 """Bytes of a command and its environment."""
 

@@ -35,8 +35,6 @@ from triocept._canonical.request import (
 )
 from triocept._canonical.response import Response, Usage
 
-__all__ = ["any_json", "any_request", "any_response", "interleaved", "sayable", "sayable_answer", "splits"]
-
 words = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=12)
 plain_words = st.text('abc xyz\n\r\u2028é😀"\\', min_size=1, max_size=12)
 texts = st.one_of(plain_words, words)

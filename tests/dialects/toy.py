@@ -26,8 +26,6 @@ from triocept.dialects.kit import (
 from triocept.errors import UpstreamTruncated
 from triocept.types import PartDelta, ResponseEnd, ResponseStart
 
-__all__ = ["TOY"]
-
 BY = {"user": "user", "model": "assistant", "host": "system"}
 NAMES = {role: by for by, role in BY.items()}
 

@@ -111,7 +111,7 @@ async def disturb(fleet: Fleet, walk: Walk, kill: Callable[[Fleet], Awaitable[No
             await kill(fleet)
 
 
-async def run_map(fleet: Fleet, walk: Walk, function: Any, folder: Path) -> None:
+async def check_map(fleet: Fleet, walk: Walk, function: Any, folder: Path) -> None:
     folder.mkdir()
     tasks = [{"id": str(n), "fate": fate, "folder": str(folder)} for n, fate in enumerate(walk.fates)]
     done: set[int] = set()
@@ -133,7 +133,7 @@ async def run_map(fleet: Fleet, walk: Walk, function: Any, folder: Path) -> None
         assert isinstance(result.outcome, Value) == (walk.fates[result.number] in HEALTHY)
 
 
-async def run_walk(
+async def check_walk(
     engine: Any, walk: Walk, function: Any, folder: Path, kill: Callable[[Fleet], Awaitable[None]]
 ) -> None:
     opening = open_fleet(engine, worker=open_nothing, retries=walk.retries, grace=5)
@@ -141,7 +141,7 @@ async def run_walk(
         nursery.start_soon(disturb, fleet, walk, kill)
         async with trio.open_nursery() as maps:
             for number in range(1 + walk.two_maps):
-                maps.start_soon(run_map, fleet, walk, function, folder / str(number))
+                maps.start_soon(check_map, fleet, walk, function, folder / str(number))
         nursery.cancel_scope.cancel()
 
 
@@ -158,7 +158,7 @@ async def test_each_healthy_task_has_its_value(
             await random.Random(seed).choice(engine.living).kill()
 
     with trio.fail_after(10_000):
-        await run_walk(engine, walk, do_here, tmp_path, kill)
+        await check_walk(engine, walk, do_here, tmp_path, kill)
 
 
 @pytest.mark.once
@@ -174,4 +174,4 @@ async def test_each_healthy_task_has_its_value_in_processes(make: Make, seed: in
 
     engine = make(min(walk.workers, 2), walk.slots, hung_after=HUNG_AFTER)
     with trio.fail_after(280):
-        await run_walk(engine, walk, do, tmp_path, kill)
+        await check_walk(engine, walk, do, tmp_path, kill)

@@ -14,8 +14,6 @@ from triocept.types import Reasoning, RefusalText
 
 from .kind import Unfit
 
-__all__ = ["Said", "answer_of", "any_answer", "essence", "said", "spoken"]
-
 Said: TypeAlias = tuple[str, list[tuple[str, str]]]
 """The text of an answer, and its calls: names and arguments."""
 

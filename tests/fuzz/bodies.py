@@ -34,8 +34,6 @@ from .mutate import cut_up, mutated, mutated_json, written
 from .sdk_types import asked_by, made_of
 from .where import where
 
-__all__ = ["BODIES"]
-
 PATHS = {
     "openai_chat": ["/v1/chat/completions"],
     "openai_completions": ["/v1/completions"],

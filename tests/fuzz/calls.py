@@ -23,8 +23,6 @@ from .answers import Said, said
 from .kind import expect
 from .left import LogWatch, tasks, watched_log
 
-__all__ = ["Calls", "open_calls"]
-
 MAX_BODY = 1024 * 1024
 
 

@@ -8,8 +8,6 @@ from google.genai import types
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-__all__ = ["GenerateContent"]
-
 
 class GenerateContent(BaseModel):
     """What is posted."""

@@ -25,8 +25,6 @@ from .requests import any_request, call, is_sound, plain_requests, sound
 from .stage import KEY, Stage, open_stages
 from .wire import Answer, answers
 
-__all__ = ["DIFFERENCES", "HTTP1"]
-
 ENDINGS = ("close", "reset", "half", "wait")
 
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeAlias
 
-__all__ = ["Check", "Input", "Kind", "Unfit", "Violation", "as_bytes", "as_text", "expect"]
-
 Input: TypeAlias = Any
 """A JSON value. Bytes are text of latin-1 in it."""
 Check: TypeAlias = Callable[[Input], Awaitable[None]]

@@ -18,8 +18,6 @@ import trio
 
 from .kind import expect
 
-__all__ = ["MARK", "LogWatch", "descriptors", "held_bytes", "same_process", "tasks", "watched_log"]
-
 MARK = "STRANGER"
 """Stands in what a client without a key sends: none of it may be there when it is gone."""
 IDLE = "Trio thread"

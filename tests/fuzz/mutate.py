@@ -7,8 +7,6 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
-__all__ = ["cut_up", "mutated", "mutated_json", "written"]
-
 WORDS = [
     *(
         "\r\n",

@@ -14,8 +14,6 @@ from .kind import Input, Unfit, as_bytes, expect
 from .requests import call, plain_requests
 from .stage import Client, Stage, settle
 
-__all__ = ["check_race", "generate_race"]
-
 TIMES = 3
 """What is ready at once runs in an order of chance."""
 ACTIONS = ("go", "speak", "leave", "reset", "come", "turn", "turn", "turn")

@@ -12,8 +12,6 @@ from .kind import as_text
 from .left import MARK
 from .stage import KEY
 
-__all__ = ["any_request", "call", "is_sound", "plain_requests", "sound", "token"]
-
 CALLS = [
     *("/v1/chat/completions", "/rollout/fuzz/v1/chat/completions", "/v1/messages", "/v1/messages?beta=true"),
     *("/v1/responses", "/v1/completions", "/v1beta/models/m:generateContent", "/rollout/other/v1/messages"),

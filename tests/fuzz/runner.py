@@ -19,8 +19,6 @@ from trio._core import _run as trios
 from .kind import Input, Kind, Unfit, Violation
 from .shrink import shrink
 
-__all__ = ["FAILED", "Failure", "Report", "again", "failed_once", "input_of", "run", "told"]
-
 FAILED = Path(__file__).with_name("failed.jsonl")
 """Inputs that once failed: a line `{"kind": …, "why": …, "input": …}` each."""
 TRIES = 2000

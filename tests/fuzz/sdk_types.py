@@ -13,8 +13,6 @@ from typing import Any, Literal, TypeAlias, Union, get_args, get_origin
 from pydantic import BaseModel
 from typing_extensions import is_typeddict
 
-__all__ = ["asked_by", "made_of"]
-
 Make: TypeAlias = Callable[[Random, int], Any]
 """Makes a value; the number says how many levels below may have more than they must."""
 

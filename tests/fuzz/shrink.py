@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from .kind import Input
 
-__all__ = ["shrink", "size"]
-
 
 def size(value: Input) -> int:
     return len(json.dumps(value))

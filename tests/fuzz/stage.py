@@ -21,8 +21,6 @@ from triocept import Endpoint, Exchange, Refusal, Rollout, serve_endpoint
 from .kind import Check, Input, expect
 from .left import LogWatch, descriptors, held_bytes, same_process, tasks, watched_log
 
-__all__ = ["KEY", "Client", "Stage", "open_one", "open_stages", "settle"]
-
 KEY = "sk-triocept-" + "K" * 43
 """Stands for the rollout's key, which is as long."""
 AFTER = 10.0

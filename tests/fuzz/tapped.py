@@ -9,8 +9,6 @@ import httpcore2
 
 from triocept._upstream.tap import TappedBody, _Tap
 
-__all__ = ["tapped"]
-
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 

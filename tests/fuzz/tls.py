@@ -20,8 +20,6 @@ from .mutate import mutated
 from .requests import any_request, call, plain_requests
 from .stage import Client, Stage, open_stages
 
-__all__ = ["TLS"]
-
 ENDINGS = ("close", "reset", "half", "wait")
 METHODS = ("GET ", "POST ", "HEAD ", "PUT ")
 

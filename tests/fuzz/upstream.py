@@ -34,8 +34,6 @@ from .mutate import cut_up, mutated, mutated_json, written
 from .tapped import tapped
 from .where import where
 
-__all__ = ["UPSTREAM"]
-
 Result: TypeAlias = tuple[Any, str]
 """What was read, and the error behind it; no text where there is none."""
 KEY = "sk-provider-key-0123456789"

@@ -20,8 +20,6 @@ from .mutate import cut_up, mutated, mutated_json, written
 from .requests import token
 from .stage import KEY, Stage, open_one
 
-__all__ = ["WEBSOCKET"]
-
 MAX_BODY = 64 * 1024
 ENDINGS = ("close", "reset", "half", "wait")
 WORDS = ["", "", "stream", "late", "refuse", "fail stream", "big", "stream hold"]

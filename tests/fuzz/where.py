@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["where"]
-
 
 def where(exc: BaseException) -> str:
     frames = []

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from .kind import expect
 
-__all__ = ["Answer", "answers"]
-
 _HEAD = re.compile(rb"HTTP/1\.1 (\d{3}) [^\r\n]*\r\n((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\r\n\0]*\r\n)*)\r\n")
 _CHUNK = re.compile(rb"([0-9a-fA-F]+)\r\n")
 

@@ -21,8 +21,6 @@ from triocept._server.intake import Routes
 from triocept._util.sse import encode_sse
 from triocept.dialects import DIALECTS
 
-__all__ = ["CONNECTIONS", "STEADY_CONNECTIONS"]
-
 NO_BOUNDS = EndpointLimits(head_bytes=1 << 40, head_lines=1 << 40)
 START = b"POST /v1/responses HTTP/1.1\r\nhost: a\r\n"
 

@@ -21,8 +21,6 @@ from triocept.dialects._documents import decode_json
 from triocept.dialects._tool_names import ToolNames
 from triocept.types import Media, Reasoning
 
-__all__ = ["DOCUMENTS", "SHAPES", "shaped"]
-
 SPOKEN = (CHAT, MESSAGES, RESPONSES, GEMINI)
 
 

@@ -24,8 +24,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, TypeAlias
 
-__all__ = ["MOST", "Growth", "Make", "Work", "cpu_growth", "memory_growth"]
-
 Work: TypeAlias = Callable[[], object]
 Make: TypeAlias = Callable[[int], Work]
 """Makes work of this size."""

@@ -40,8 +40,6 @@ from triocept._upstream.redaction import Redaction
 from triocept._util.terminal import visible
 from triocept.types import PartDelta
 
-__all__ = ["RECORDS", "STEADY_RECORDS"]
-
 KEY = "sk-0123456789abcdef0123"
 ALIKE: dict[str, Callable[[int], list[Message]]] = {
     **SHAPES,

@@ -10,8 +10,6 @@ from tests.growth.served import SERVED, STEADY_SERVED
 from tests.growth.streams import STEADY_STREAMS, STREAMS
 from tests.growth.tables import STEADY_TABLES, TABLES
 
-__all__ = ["ROOMS", "ROWS", "STEADY"]
-
 ROOMS: dict[str, dict[str, Make]] = {
     "What a provider sends": STREAMS,
     "What an agent sends and gets": DOCUMENTS,

@@ -22,8 +22,6 @@ from triocept._server.transport import Head, Reply, Transport
 from triocept._server.websocket_connection import WebSocket
 from triocept.dialects import DIALECTS
 
-__all__ = ["SERVED", "STEADY_SERVED", "Client", "served"]
-
 ROUTES = Routes(DIALECTS.values())
 
 

@@ -19,8 +19,6 @@ from triocept._util.sse import SSEDecoder
 from triocept.dialects import DIALECTS
 from triocept.types import Event, events_of
 
-__all__ = ["STEADY_STREAMS", "STREAMS"]
-
 
 def frame(document: Any, name: str = "") -> bytes:
     head = f"event: {name}\n" if name else ""

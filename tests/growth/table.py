@@ -9,8 +9,6 @@ from pathlib import Path
 from tests.growth.measured import Make, cpu_growth, memory_growth
 from tests.growth.rows import ROOMS
 
-__all__ = ["PAGE", "table"]
-
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "growth.md"
 BEGIN, END = "<!-- the tables: python -m tests.growth.table -->\n", "<!-- the end of the tables -->\n"
 SIZE = 400

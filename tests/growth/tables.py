@@ -23,8 +23,6 @@ from triocept._server.notices import shown
 from triocept._upstream.limiter import Limiter
 from triocept.types import PartDelta
 
-__all__ = ["STEADY_TABLES", "TABLES"]
-
 FIRST, MARKED = {RETRY_COUNT: "0"}, {RETRY_COUNT: "1"}
 SHORT = EndpointLimits(keyless_seconds=1, head_seconds=0.5)
 

@@ -12,8 +12,6 @@ import httpx2
 from tests.asking import bearer, url_of
 from triocept import Response, Rollout, ScriptedModel, ToolCall, Usage
 
-__all__ = ["AGENT", "Agent", "model"]
-
 USAGE = Usage(input_tokens=185_000, output_tokens=50)
 
 

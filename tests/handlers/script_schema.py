@@ -11,8 +11,6 @@ import msgspec
 
 from triocept.handlers.script import forms
 
-__all__ = ["PATH", "schema"]
-
 PATH = Path(__file__).parents[2] / "docs" / "reference" / "script.schema.json"
 
 

@@ -18,8 +18,6 @@ from triocept.traces import check, read_traces
 
 from .scene import Scene
 
-__all__ = ["adopt_orphans", "descriptors", "end_orphans", "files_of", "noted", "threads"]
-
 PR_SET_CHILD_SUBREAPER = 36
 PATIENCE = 3.0
 """Seconds for what is being killed to be gone."""

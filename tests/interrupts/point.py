@@ -24,8 +24,6 @@ from .left import descriptors, end_orphans, files_of, noted, threads
 from .programs import PROGRAMS
 from .scene import Scene
 
-__all__ = ["KINDS", "Kind", "Point", "Result", "run"]
-
 Kind: TypeAlias = Literal["cancel", "ctrl-c", "twice", "line"]
 KINDS: tuple[Kind, ...] = (
     ("cancel", "ctrl-c", "twice", "line") if sys.version_info >= (3, 12) else ("cancel", "ctrl-c", "twice")

@@ -14,8 +14,6 @@ from triocept.traces import DirectoryRecorder, RecorderGroup
 
 from .scene import Scene
 
-__all__ = ["PROGRAMS", "Program"]
-
 Program: TypeAlias = Callable[[Scene], Awaitable[None]]
 
 LEAVES = "sleep 700 & setsid sleep 700 & sleep 0.05; exit 0"

@@ -11,8 +11,6 @@ import trio
 
 from triocept import Exchange, Refusal, Rollout, Trace
 
-__all__ = ["Scene"]
-
 PATHS = {
     "openai_chat": "/v1/chat/completions",
     "anthropic_messages": "/v1/messages",

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 
 from .point import Kind, Point, Result, run
 
-__all__ = ["sample", "sweep", "whole"]
-
 
 def whole(program: str, kind: Kind) -> tuple[Point, Result]:
     """Run a program to its end, and import here what it has imported."""

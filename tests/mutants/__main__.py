@@ -18,8 +18,6 @@ from .session import FailsUnchanged, Fate, Result, Session, sampled, score
 from .stage import copied
 from .table import files
 
-__all__ = ["main"]
-
 ROOT = Path(__file__).resolve().parents[2]
 
 

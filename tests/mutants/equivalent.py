@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import difflib
 
-__all__ = ["EQUIVALENT", "Change", "change_of", "diff_of"]
-
 Change = tuple[str, str, str]
 """File, what was there, what is there instead."""
 

@@ -13,8 +13,6 @@ import parso
 from cosmic_ray.operators.operator import Example, Operator
 from cosmic_ray.operators.provider import OperatorProvider
 
-__all__ = ["OPERATORS", "ArgumentLeftOut", "ReturnNone", "StatementLeftOut"]
-
 Node: TypeAlias = Any
 """One of parso's; the package has no types of its own that could be held against."""
 Span: TypeAlias = tuple[tuple[int, int], tuple[int, int]]

@@ -17,8 +17,6 @@ from cosmic_ray.mutating import mutate_code
 
 from .operators import OPERATORS, Span
 
-__all__ = ["Mutant", "mutants_of", "mutated", "says_another"]
-
 _READ = frozenset({"__repr__", "__str__"})
 _TYPES_ONLY = frozenset({"overload", "final", "override", "runtime_checkable"})
 _LOGS = frozenset({"log", "logger", "_log"})

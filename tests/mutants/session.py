@@ -19,8 +19,6 @@ from .possible import Mutant, mutated, says_another
 from .stage import Stage
 from .table import folder_of, tests_of
 
-__all__ = ["Fate", "Result", "Session", "sampled", "score"]
-
 SPARE = 20.0
 """Seconds that a run may take beside three times what it took without the mutant: a busy machine is no kill."""
 

@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Ran", "Stage", "copied"]
-
 _NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "_build", "node_modules", "*.egg-info")
 _DAY = 24 * 60 * 60.0
 """Seconds; no wait of the operating system can be given infinity."""

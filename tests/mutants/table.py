@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["AREAS", "files", "folder_of", "tests_of"]
-
 AREAS = (
     "triocept/_rollout",
     "triocept/_process",

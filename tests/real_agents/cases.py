@@ -16,8 +16,6 @@ import pytest
 from tests.packages import NPM_PINS
 from triocept import ToolCall, agents
 
-__all__ = ["CASES", "LIBRARIES", "NEWER", "PROMPT", "SOURCES", "Case", "Reply", "Source", "cases"]
-
 PROMPT = "Write hello into proof.txt with a shell command."
 COMMAND = "echo hello >> proof.txt"  # appends: what runs twice is seen
 DONE = "All done."

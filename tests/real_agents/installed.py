@@ -15,8 +15,6 @@ from pathlib import Path
 from tests.packages import UNPINNED, environment, npm_install
 from tests.real_agents.cases import NEWER, SOURCES, Source
 
-__all__ = ["CannotInstall", "agents_folder", "installed", "main", "version_installed", "versions"]
-
 ROOT = Path(__file__).parents[2]
 
 

@@ -17,8 +17,6 @@ from triocept._canonical.request import Request
 from triocept._rollout.rollout_state import RolloutState
 from triocept._trace.conversation import is_side_call
 
-__all__ = ["Calls", "Model", "Played", "check_done", "check_turns", "play"]
-
 
 class Model:
     """Says its replies to the main calls, one after the other, and a title to side calls."""

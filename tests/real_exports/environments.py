@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["read", "validate_har"]
-
 ROOT = Path(__file__).parents[2]
 READERS = Path(__file__).with_name("readers")
 REQUIREMENTS = {

@@ -14,8 +14,6 @@ from tests.real_agents.installed import agents_folder, installed
 from triocept import Exchange, JSONLRecorder, Response, ToolCall, Usage, serve_endpoint
 from triocept.agents import agent
 
-__all__ = ["RUNS", "Run", "record"]
-
 Said: TypeAlias = "str | ToolCall | Response"
 
 

@@ -11,8 +11,6 @@ from pstats import Stats
 
 from tests.real_projects.project_run import LIMIT, PROJECTS, own_environment
 
-__all__ = ["cpu_of_runs", "seconds_within"]
-
 RUNS = 12
 """Of each command, in turn. The least of them counts: what else the machine does only adds to it."""
 

@@ -10,8 +10,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["Environment", "build_wheel"]
-
 ROOT = Path(__file__).parents[2]
 SDKS = ("openai>=2", "anthropic>=1")
 REQUIREMENTS = {

@@ -14,8 +14,6 @@ from xml.etree import ElementTree
 
 from tests.real_projects.environments import Environment
 
-__all__ = ["LIMIT", "PROJECTS", "Done", "check_outcomes", "own_environment", "run_project"]
-
 PROJECTS = Path(__file__).with_name("projects")
 LIMIT = 120
 """Seconds of one run; each takes some five."""

@@ -20,22 +20,6 @@ import trio
 from triocept import Endpoint, Rollout, serve_endpoint
 from triocept.handlers import Fault
 
-__all__ = [
-    "COLUMNS",
-    "FAULTS",
-    "HERE",
-    "PAGE",
-    "Column",
-    "Table",
-    "ask_all",
-    "changed",
-    "differing",
-    "name_of",
-    "parse",
-    "render",
-    "same_columns",
-]
-
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "reference" / "faults.md"
 

@@ -9,8 +9,6 @@ import trio
 from triocept import Exchange, Refusal, Response, Text, ToolCall, Usage
 from triocept.types import Reasoning
 
-__all__ = ["HELLO", "SILENCE", "TOWN", "Model", "asked"]
-
 USAGE = Usage(input_tokens=10, output_tokens=5)
 HELLO = {"text": "hello", "usage": [10, 5]}
 TOWN = {"city": "Oslo", "people": 700000}

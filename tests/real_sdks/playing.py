@@ -13,8 +13,6 @@ import trio
 from tests.real_sdks.model import Model, asked
 from triocept import Endpoint, Trace, Turn, serve_endpoint
 
-__all__ = ["PARAMETERS", "Played", "Plays", "play_all"]
-
 PARAMETERS = ("program", "arguments")
 Program: TypeAlias = tuple[str, str]
 """The name of its file, and its arguments."""

@@ -8,8 +8,6 @@ import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-__all__ = ["PIXEL", "STATUSES", "WEATHER", "errors", "raised", "run", "sunny"]
-
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
 STATUSES = (400, 401, 403, 404, 409, 422, 429, 500, 503, 529)
 WEATHER = {

@@ -14,8 +14,6 @@ from triocept._upstream.patience import Patience
 from triocept._upstream.request import ProviderRequest
 from triocept._upstream.transport import ProviderClient, ProviderReply
 
-__all__ = ["Sent"]
-
 
 @dataclass
 class Sent:

@@ -10,8 +10,6 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["ACTIONS", "CELLS", "EVENTS", "FORMS", "PAGE", "PLACES", "Cell", "table", "told", "turn_of"]
-
 ACTIONS = (
     "respond",
     "refuse",

@@ -16,8 +16,6 @@ import trio
 
 from triocept import Rollout
 
-__all__ = ["open_client"]
-
 
 @asynccontextmanager
 async def open_client(rollout: Rollout, dialect: str, kind: str, **options: Any) -> AsyncIterator[Any]:

@@ -29,8 +29,6 @@ from triocept.types import RolloutOptions
 from .environments import node_modules
 from .running import Failed
 
-__all__ = ["Example", "try_examples"]
-
 START, ANSWER = 60, 30
 """Seconds."""
 

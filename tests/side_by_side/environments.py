@@ -11,8 +11,6 @@ from pathlib import Path
 
 from .tools import PACKAGES, Tool
 
-__all__ = ["aimock_environ", "build_wheel", "folder", "interpreter", "interpreter_of", "node_modules"]
-
 ROOT = Path(__file__).parents[2]
 INSTALL = 900
 """Seconds."""

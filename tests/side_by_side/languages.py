@@ -12,8 +12,6 @@ from pathlib import Path
 from .environments import node_modules
 from .running import Failed
 
-__all__ = ["EXAMPLES", "run_languages"]
-
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "other_languages"
 COMMANDS = {
     "JavaScript": ("node", "--test", "desk.test.mjs"),

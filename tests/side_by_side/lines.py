@@ -14,8 +14,6 @@ from pathlib import Path
 
 from .tools import Tool
 
-__all__ = ["Counted", "code_lines", "count", "cases_of", "unsaid"]
-
 NO_CODE = {
     *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT),
     *(tokenize.ENCODING, tokenize.ENDMARKER),

@@ -17,8 +17,6 @@ from statistics import median
 from .running import Failed, Run, run_pytest
 from .tools import SESSIONS
 
-__all__ = ["KINDS", "Overhead", "measure"]
-
 TESTS = 200
 ROUNDS = 3
 KINDS = {

@@ -12,18 +12,6 @@ from .overhead import KINDS, Overhead
 from .running import Run
 from .tools import TOOLS, Tool
 
-__all__ = [
-    "FROM_AIMOCK",
-    "SIDE_BY_SIDE",
-    "code",
-    "examples",
-    "figures",
-    "part",
-    "put",
-    "sessions",
-    "unsaid_list",
-]
-
 DOCS = Path(__file__).parents[2] / "docs"
 SIDE_BY_SIDE = DOCS / "explanation" / "side-by-side.md"
 FROM_AIMOCK = DOCS / "how-to" / "from-aimock.md"

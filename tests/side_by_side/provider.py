@@ -15,8 +15,6 @@ from .environments import interpreter_of
 from .running import Failed
 from .tools import SUITES, TOOLS
 
-__all__ = ["record"]
-
 TEXTS = {
     "When do you open?": "At nine.",
     "When do you close?": "At five.",

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
-__all__ = ["Failed", "Run", "run_pytest"]
-
 LIMIT = 600
 """Seconds for one run of pytest: 200 servers, one after the other, take 60 where nothing else runs."""
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["BOTH", "OVERHEAD", "PACKAGES", "SESSIONS", "SUITES", "TOOLS", "TRIOCEPT", "Tool"]
-
 SUITES = Path(__file__).with_name("suites")
 SESSIONS = Path(__file__).with_name("sessions")
 APPLICATION = (

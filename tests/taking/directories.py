@@ -10,8 +10,6 @@ from tests.trace.tokenized import Given, made
 from triocept import JSONLRecorder, Trace
 from triocept._trace.trace import TraceWriter
 
-__all__ = ["fill", "names", "put"]
-
 
 async def put(directory: Path, name: str, *, sealed: bool = True) -> None:
     """A rollout's trace, as a recorder leaves it."""

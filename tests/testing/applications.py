@@ -7,8 +7,6 @@ from contextlib import contextmanager
 
 import openai
 
-__all__ = ["asked", "sync_client"]
-
 
 @contextmanager
 def sync_client() -> Iterator[openai.OpenAI]:

@@ -12,8 +12,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["ended", "interrupt_at"]
-
 ROOT = Path(__file__).parents[2]
 HEAD = """
 import asyncio, multiprocessing, os, signal, socket, sys, threading, time, warnings

@@ -25,8 +25,6 @@ from triocept import (
 from triocept.dialects import DIALECTS
 from triocept.types import Event, assemble
 
-__all__ = ["Heard", "asking", "asks", "real_model", "texts"]
-
 
 @asynccontextmanager
 async def real_model(handler: Handler, dialect: str = "openai_chat") -> AsyncIterator[Upstream]:

@@ -9,8 +9,6 @@ import msgspec
 from triocept import Turn
 from triocept._trace.numbering import Numbering
 
-__all__ = ["record1"]
-
 
 def record1(file: Path, *turns: Turn, seal: bool = True) -> None:
     """Append these turns, and a seal for each of their rollouts."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-__all__ = ["write_as_later"]
-
 
 def write_as_later(monkeypatch: pytest.MonkeyPatch, known: bytes, later: bytes) -> None:
     """Let recorders write `later` for `known` in messages, tools and requests; digests and chains are over that."""

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
-__all__ = ["RICH", "with_each_leaf"]
-
 _SCHEMA = {"type": "object", "properties": {"q": {"type": "string", "description": "d", "enum": ["a"]}}}
 _FUNCTION = {"name": "f", "description": "d", "parameters": _SCHEMA, "strict": True}
 _PNG = "iVBORw0KGgo="

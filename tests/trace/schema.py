@@ -11,8 +11,6 @@ import msgspec
 
 from triocept._trace.lines import Line
 
-__all__ = ["PATH", "schema"]
-
 PATH = Path(__file__).parents[2] / "docs" / "reference" / "trace-line.schema.json"
 
 

@@ -11,8 +11,6 @@ from triocept._trace.redaction import Redactor
 from triocept._trace.trace import TraceWriter
 from triocept.traces import OutcomeKind, TurnError
 
-__all__ = ["TOOLS", "said", "tell"]
-
 TOOLS = (Tool(name="t"),)
 
 

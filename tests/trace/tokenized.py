@@ -10,8 +10,6 @@ from triocept._trace.tokens import packed_floats, packed_ids
 from triocept._trace.trace import TraceWriter
 from triocept.traces import Tokens
 
-__all__ = ["Given", "made", "said", "tokens", "trace_of"]
-
 TOOLS = (Tool(name="bash"),)
 
 

@@ -20,8 +20,6 @@ from .history import History, told
 from .shrink import shrunk
 from .world import Walked, play
 
-__all__ = ["main", "walk"]
-
 EXCHANGES = 300
 """Of one walk: the account of it is in memory."""
 HANGS = 300

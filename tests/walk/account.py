@@ -9,8 +9,6 @@ from triocept import Trace, Turn
 
 from .history import Call, OpenRollout, Plan
 
-__all__ = ["Account", "Kept", "Raised", "Seen"]
-
 
 @dataclass
 class Seen:

@@ -18,8 +18,6 @@ from .wire import BROKEN, ask_of, nonces_in, turns
 if TYPE_CHECKING:
     from .world import World
 
-__all__ = ["make_call", "run_agent", "visit"]
-
 
 async def make_call(world: World, step: Call) -> None:
     """All attempts at one call."""

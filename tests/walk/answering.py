@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from .rollouts import Home
     from .world import World
 
-__all__ = ["Answering", "Fault"]
-
 
 class Fault(Exception):
     """What a handler raises that is no answer."""

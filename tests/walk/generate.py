@@ -33,8 +33,6 @@ from .history import (
 )
 from .services import VISITS
 
-__all__ = ["history_of"]
-
 CHAT, COMPLETIONS, RESPONSES = "openai_chat", "openai_completions", "openai_responses"
 DIALECTS = (CHAT, COMPLETIONS, RESPONSES, "anthropic_messages", "gemini", "ollama")
 

@@ -10,29 +10,6 @@ from typing import Generic, Self, TypeAlias, TypeVar
 
 import msgspec
 
-__all__ = [
-    "Call",
-    "Clash",
-    "Crash",
-    "CutLine",
-    "EndEndpoint",
-    "History",
-    "Leave",
-    "OpenEndpoint",
-    "OpenPool",
-    "OpenRollout",
-    "QUIET",
-    "SECRET",
-    "Plan",
-    "RunAgent",
-    "Serve",
-    "Step",
-    "Steps",
-    "Stop",
-    "Visit",
-    "told",
-]
-
 S = TypeVar("S")
 QUIET = -1
 """In the place of a number of turns: until every task waits."""

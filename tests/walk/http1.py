@@ -6,8 +6,6 @@ import trio
 
 from .wire import Broken, dial, hang_up, turns
 
-__all__ = ["Connection1"]
-
 
 class Connection1:
     """A connection, and the calls on it."""

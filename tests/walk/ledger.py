@@ -23,8 +23,6 @@ from .recorders import RecorderBroken
 from .rollouts import BodyError
 from .wire import answer_of, exchange_in, nonce_in, nonces_in
 
-__all__ = ["draw_up"]
-
 Turns = dict[str, list[Turn]]
 MARK = "[redacted]"
 

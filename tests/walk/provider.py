@@ -15,8 +15,6 @@ from triocept.types import Event, PartDelta, events_of
 from .account import Account
 from .wire import nonce_in
 
-__all__ = ["answering"]
-
 
 def answering(account: Account, release: trio.Event) -> object:
     """What `serve_provider` gives its requests to."""

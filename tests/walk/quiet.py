@@ -35,8 +35,6 @@ from triocept.traces import Redaction
 from .history import Steps
 from .shrink import shrunk
 
-__all__ = ["History", "history_of", "play", "report"]
-
 CALLS = 50
 """Of one walk: fewer than answers that are kept for a retry."""
 SECRET = "card-{}"

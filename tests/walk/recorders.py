@@ -13,8 +13,6 @@ from triocept.traces import Entry, Intent, Recorder, RecorderGroup
 from .account import Account, Raised
 from .wire import nonce_in, turns
 
-__all__ = ["RecorderBroken", "Recorders"]
-
 
 class RecorderBroken(Exception):
     """What a recorder that can fail raises."""

@@ -21,8 +21,6 @@ from .wire import turns
 if TYPE_CHECKING:
     from .world import World
 
-__all__ = ["BodyError", "Home", "Place"]
-
 GRACE = 0.2
 """Seconds that an endpoint gives its connections at its end."""
 PRICES = {"*": Price(input=1e4, output=1e4)}

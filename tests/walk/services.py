@@ -14,8 +14,6 @@ from .wire import turns
 if TYPE_CHECKING:
     from .world import World
 
-__all__ = ["VISITS", "EmbedFault", "services_of"]
-
 FAULTY = "an embedding that fails"
 _TALK = {"messages": [{"role": "user", "content": "hi"}]}
 _RPC = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}

@@ -12,8 +12,6 @@ from typing import Any, TypeVar
 
 from .history import Steps
 
-__all__ = ["shrunk"]
-
 H = TypeVar("H", bound=Steps[Any])
 
 

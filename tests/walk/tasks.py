@@ -8,8 +8,6 @@ from pathlib import Path
 
 import trio
 
-__all__ = ["stacks"]
-
 
 def stacks() -> str:
     """Where every task is, those that wait in one place as one."""

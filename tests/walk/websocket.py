@@ -19,8 +19,6 @@ from wsproto.utilities import ProtocolError
 
 from .wire import Broken, dial, hang_up
 
-__all__ = ["ConnectionW"]
-
 
 class ConnectionW:
     """A socket and the one call on it."""

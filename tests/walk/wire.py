@@ -20,19 +20,6 @@ from triocept.types import assemble
 
 from .history import QUIET, SECRET, Call
 
-__all__ = [
-    "BROKEN",
-    "Broken",
-    "answer_of",
-    "ask_of",
-    "dial",
-    "exchange_in",
-    "hang_up",
-    "nonce_in",
-    "nonces_in",
-    "turns",
-]
-
 _EXCHANGE = re.compile(rb" by (x_[0-9a-f]{16})!")
 NONCE = re.compile(r"n\d+x\d+z")
 KEY = {"anthropic_messages": "x-api-key", "gemini": "x-goog-api-key"}

@@ -59,8 +59,6 @@ from .tasks import stacks
 from .websocket import ConnectionW
 from .wire import exchange_in, turns
 
-__all__ = ["PATIENCE", "Walked", "World", "play"]
-
 PATIENCE = 20.0
 """Seconds after which something that does not move hangs."""
 

@@ -17,21 +17,6 @@ from .._util.checks import check_type, unsayable
 from .._util.unicode import mended
 from ..errors import DialectError
 
-__all__ = [
-    "Blob",
-    "Json",
-    "Media",
-    "Message",
-    "Opaque",
-    "Part",
-    "Reasoning",
-    "RefusalText",
-    "Role",
-    "Text",
-    "ToolCall",
-    "ToolResult",
-]
-
 Json: TypeAlias = Any
 """A decoded JSON value. The only use of `Any`: what came over a wire has no other type."""
 

@@ -27,23 +27,6 @@ from ..errors import DialectError
 from .content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 from .response import Response, ResponsePart, StopReason, Usage
 
-__all__ = [
-    "Event",
-    "Fold",
-    "HeldCalls",
-    "PartBlob",
-    "PartDelta",
-    "PartEnd",
-    "PartStart",
-    "ResponseEnd",
-    "ResponseStart",
-    "Seams",
-    "assemble",
-    "begins_call",
-    "events_of",
-    "part_events",
-]
-
 
 class ResponseStart(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The model has begun to answer."""

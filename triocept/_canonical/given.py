@@ -25,19 +25,6 @@ from .content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 from .events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from .response import Response, ResponsePart, StopReason, Usage
 
-__all__ = [
-    "fit",
-    "fit_json",
-    "fit_metadata",
-    "fit_notes",
-    "given_event",
-    "given_increment",
-    "given_part",
-    "given_response",
-    "no_number_at",
-    "read_back",
-]
-
 T = TypeVar("T", bound=msgspec.Struct)
 
 _TEXTS: dict[type, tuple[str, ...]] = {

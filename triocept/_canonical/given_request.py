@@ -25,8 +25,6 @@ from .content import Media, Message, Opaque, Part, Reasoning, RefusalText, Role,
 from .given import fit
 from .request import Request, Sampling, Tool
 
-__all__ = ["check_sampling", "given_messages", "given_request"]
-
 T = TypeVar("T", bound=msgspec.Struct)
 
 _ONE = 'Message("user", (Text("…"),))'

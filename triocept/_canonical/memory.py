@@ -39,8 +39,6 @@ from .content import (
 )
 from .request import Request
 
-__all__ = ["Memory", "MessageTable", "common_head", "equal_messages"]
-
 T = TypeVar("T")
 
 _SHORT = 64

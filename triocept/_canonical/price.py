@@ -13,8 +13,6 @@ import msgspec
 from .._util.checks import NamesItself, check_number
 from .response import Usage
 
-__all__ = ["Price", "price_of"]
-
 _PER = 1e6
 """Tokens that a price is for."""
 

@@ -11,8 +11,6 @@ import msgspec
 from .._util.checks import NamesItself
 from .content import Json, Message, Text, ToolResult
 
-__all__ = ["OutputFormat", "ReasoningAsk", "Request", "Sampling", "Tool", "ToolChoice"]
-
 
 class Tool(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, metaclass=NamesItself):
     """A tool that the agent offers."""

@@ -9,8 +9,6 @@ import msgspec
 from .._util.checks import NamesItself
 from .content import Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 
-__all__ = ["Response", "ResponsePart", "StopReason", "Usage", "said_in", "settled_stop"]
-
 ResponsePart: TypeAlias = Text | Reasoning | ToolCall | RefusalText | Opaque
 
 StopReason: TypeAlias = Literal[

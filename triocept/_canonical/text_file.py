@@ -5,8 +5,6 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode, b64encode
 
-__all__ = ["text_as_data", "text_in_file"]
-
 
 def text_in_file(kind: object, media_type: object, data: object) -> str | None:
     """Return the text in the inline data of a `Media`; None if it is no text file, or not in UTF-8.

@@ -18,8 +18,6 @@ from .memory import common_head
 from .request import Request, Tool
 from .response import Response, Usage
 
-__all__ = ["Estimator", "estimate_input_tokens", "estimate_streamed", "estimate_usage"]
-
 T = TypeVar("T")
 
 CHARACTERS_PER_TOKEN = 4

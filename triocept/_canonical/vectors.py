@@ -25,8 +25,6 @@ from unicodedata import normalize
 
 from .tokens import CHARACTERS_PER_TOKEN
 
-__all__ = ["DIMENSIONS", "Embedded", "Vector", "token_count", "vector_of"]
-
 Embedded: TypeAlias = str | tuple[int, ...]
 """What gets a vector: a text, or the ids of its tokens."""
 Vector: TypeAlias = Sequence[float]

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 
 import msgspec
 
-__all__ = ["CATEGORIES", "FLAGGED", "Verdict"]
-
 CATEGORIES = (
     "harassment",
     "harassment/threatening",

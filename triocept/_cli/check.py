@@ -17,8 +17,6 @@ from ..fleets.store.layout import is_store
 from .files import UNREAD
 from .words import a_directory, counted
 
-__all__ = ["WHOLE", "check_files"]
-
 WHOLE, GAPS = 0, 1
 """Exit statuses, beside `UNREAD`."""
 

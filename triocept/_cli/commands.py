@@ -32,8 +32,6 @@ from .run import Run, say_hello
 from .script import Answers, Script
 from .serve import Serve
 
-__all__ = ["main"]
-
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="triocept")

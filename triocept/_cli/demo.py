@@ -12,8 +12,6 @@ from ..handlers import Reply, ScriptedModel
 from .run import Run
 from .script import Answers
 
-__all__ = ["run_demo"]
-
 AGENT = Path(__file__).with_name("demo_agent.py")
 
 

@@ -15,8 +15,6 @@ from .._trace.turn import Turn
 from .page import Page, Piece
 from .words import counted
 
-__all__ = ["show_diff"]
-
 _AROUND = 20
 """Characters before an edit, or before the place where two texts part, that are shown with it."""
 _DEEPEST = 4

@@ -32,8 +32,6 @@ from .._util.terminal import Screen, say
 from ..errors import TrioceptError
 from ..handlers.script import NotAReply, ShadowedRule
 
-__all__ = ["describe_error", "end_with"]
-
 MOMENT = 1.0
 """Seconds after which somebody who has pressed Ctrl-C begins to wonder."""
 _SIGNALS = tuple(

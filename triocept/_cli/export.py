@@ -22,8 +22,6 @@ from ..fleets.store.layout import is_store
 from .files import UNREAD, traces_of
 from .words import a_directory, counted, flaw
 
-__all__ = ["Export", "Unreadable"]
-
 MOST = 10
 """Rollouts, or damages, that are named."""
 

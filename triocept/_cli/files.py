@@ -18,8 +18,6 @@ from ..fleets.store.layout import is_store
 from ..fleets.store.reading import named_runs, trace_files
 from .words import a_directory, counted
 
-__all__ = ["UNREAD", "File", "NoSuchRollout", "NotAFile", "NotThere", "traces_of"]
-
 UNREAD = 2
 """The exit status where a file that was named cannot be read, or is not there: as of a wrong command line."""
 

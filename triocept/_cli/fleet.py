@@ -25,8 +25,6 @@ from ..fleets.store.keys import key_of
 from .fleet_worker import Plan, open_bench, rollout
 from .forward import Forward
 
-__all__ = ["FleetRun"]
-
 REASON_LENGTH = 500
 """Characters of a failure."""
 TO_ANSWER = 10.0

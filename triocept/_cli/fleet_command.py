@@ -24,8 +24,6 @@ from .forward import Forward, forward_options
 from .limits import limit_options
 from .script import Script
 
-__all__ = ["fleet"]
-
 _NOTICE = "the agents are being ended: one that ignores SIGTERM is killed after 5 s"
 
 

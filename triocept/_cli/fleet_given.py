@@ -14,8 +14,6 @@ from .._canonical.content import Json
 from ..fleets import Engine, InProcess, Processes, RayEngine
 from ..fleets.store.keys import key_of
 
-__all__ = ["ENGINES", "SLOTS", "TaskLine", "engine_of", "read_tasks"]
-
 MOST_ERRORS = 10
 """Bad lines that are told of at once."""
 ENGINES = "in-process[:SLOTS] | processes[:N] | ray[:ADDRESS]"

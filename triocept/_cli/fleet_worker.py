@@ -24,8 +24,6 @@ from .forward import Forward
 from .run import TO_END, say_hello
 from .script import Script, read_answers
 
-__all__ = ["PROMPT", "Bench", "Plan", "open_bench", "rollout"]
-
 PROMPT = "{prompt}"
 """What stands for the task's prompt in a command."""
 OUTPUT_LENGTH = 20_000

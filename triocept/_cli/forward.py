@@ -20,8 +20,6 @@ from .._upstream.tokens import PROFILES
 from ..dialects import known_dialects
 from .script import Answers
 
-__all__ = ["Forward", "forward_options"]
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 _DIALECTS = known_dialects()

@@ -14,8 +14,6 @@ import msgspec
 from .._canonical.price import Price, price_of
 from .._rollout.budget import Limits
 
-__all__ = ["limit_options"]
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 

@@ -30,8 +30,6 @@ from ..handlers import ScriptedModel
 from ..handlers.script.words import offered_names
 from .words import STYLES, counted, reason
 
-__all__ = ["Live"]
-
 FILE_WIDTH = 200
 """Columns, where nobody's screen says how many there are."""
 RESULT_LENGTH = 60

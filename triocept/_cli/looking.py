@@ -34,8 +34,6 @@ from .stats_table import show_stats
 from .turn import show_turn
 from .words import counted
 
-__all__ = ["diff", "show", "stats"]
-
 _file = click.argument("file", type=click.Path(path_type=Path))
 _files = click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
 _rollout_option = click.option("--rollout", metavar="ID", help="Of this rollout, by its id or its run.")

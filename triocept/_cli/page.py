@@ -20,8 +20,6 @@ from rich.text import Text
 
 from .._util.terminal import visible
 
-__all__ = ["Page", "Piece", "width_of"]
-
 Piece: TypeAlias = str | tuple[str, str]
 """A text, or a text and its style."""
 

@@ -19,8 +19,6 @@ from .forward import Forward
 from .script import Answers, Script
 from .words import flaw
 
-__all__ = ["ReplayFile", "replay_options"]
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 

@@ -29,9 +29,6 @@ from .live import Live
 from .replay import ReplayFile
 from .script import Answers, Script
 
-__all__ = ["Run", "say_hello"]
-
-
 TO_END = 10.0
 """Seconds that an agent has to end by itself when `--max-seconds` are over: those that ask their model are refused, and
 most end at once."""

@@ -17,8 +17,6 @@ from ..handlers import ScriptedModel, ScriptWarning, read_script
 from ..handlers.script.file import embeddings_in
 from ..handlers.script.fixtures import VectorsLeft
 
-__all__ = ["Answers", "Script", "read_answers"]
-
 
 @dataclass(frozen=True)
 class Answers:

@@ -24,8 +24,6 @@ from .live import Live
 from .script import Answers, Script
 from .watch import WatchedScript
 
-__all__ = ["Serve"]
-
 
 @dataclass(frozen=True)
 class Serve:

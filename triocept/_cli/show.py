@@ -25,8 +25,6 @@ from .words import (
     tokens,
 )
 
-__all__ = ["Overview", "begun_at", "headline"]
-
 _NARROW = 100
 """Columns: on fewer, the times, what was answered and how it ended are left out."""
 

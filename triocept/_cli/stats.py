@@ -14,8 +14,6 @@ from .._trace.trace import Trace
 from .._trace.turn import Turn
 from .words import agent_name
 
-__all__ = ["KEYS", "Group", "Quantiles", "Stats"]
-
 KEYS: dict[str, Callable[[Turn, Conversation, Trace], str]] = {
     "kind": lambda turn, conversation, trace: conversation.kind.replace("_", "-"),
     "model": lambda turn, conversation, trace: models_of(turn)[0],

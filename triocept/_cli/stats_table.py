@@ -8,8 +8,6 @@ from .page import Page, Piece
 from .stats import Group, Quantiles, Stats
 from .words import counted, cut, seconds, tokens
 
-__all__ = ["show_stats"]
-
 
 def _time(times: Quantiles, percent: int) -> str:
     return seconds(times.percentile(percent)) if times.count else "-"

@@ -19,8 +19,6 @@ from .page import Page
 from .show import begun_at
 from .words import STYLES, clock, reason, relation_words, seconds
 
-__all__ = ["show_turn"]
-
 _RULE = 60
 """Characters of the line above a message."""
 

@@ -24,8 +24,6 @@ from ..errors import ScriptExhausted, TrioceptError
 from .ending import describe_error
 from .script import read_answers
 
-__all__ = ["WatchedScript"]
-
 EVERY = 0.25
 """Seconds between two looks. An editor that writes a file in pieces has had as long to end."""
 _AS_BEFORE = "the script as it was before goes on answering"

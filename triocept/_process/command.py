@@ -21,8 +21,6 @@ from .._util.checks import check_type, described
 from ..errors import AgentFailed
 from . import launch
 
-__all__ = ["check_argv", "check_cwd", "check_env", "check_input", "kill_nowait", "start_process"]
-
 KILL_TIMEOUT = 1.0
 """Seconds for the kernel to end a process that got SIGKILL."""
 

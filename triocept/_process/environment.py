@@ -20,8 +20,6 @@ from urllib.parse import urlsplit
 
 from .._util.checks import check_type
 
-__all__ = ["agent_environment", "is_provider_variable", "keep_from_agents", "secret_values"]
-
 PROVIDERS = (
     *("OPENAI_", "ANTHROPIC_", "CLAUDE_CODE_", "CODEX_", "GEMINI_", "GOOGLE_GEMINI_", "GOOGLE_GENAI_"),
     *("AWS_", "LITELLM_", "OPENROUTER_", "COPILOT_", "OLLAMA_", "VLLM_"),

@@ -22,18 +22,6 @@ import signal
 import sys
 import time
 
-__all__ = [
-    "MARK",
-    "Ending",
-    "ProcessInfo",
-    "ProcessTree",
-    "birth",
-    "limit_mark",
-    "open_handle",
-    "read_processes",
-    "watch",
-]
-
 MARK = "TRIOCEPT_AGENT"
 """The variable in every agent's environment: its token, after those of the agents that it runs in, split by `:`."""
 

@@ -13,8 +13,6 @@ import trio
 
 from ..errors import AgentFailed
 
-__all__ = ["AgentResult", "BinaryWriter", "OutputBuffer", "OutputReader", "Tee", "redact"]
-
 STDERR_TAIL = 2000
 """Characters of stderr in the text of an error: a screen."""
 

@@ -37,8 +37,6 @@ from .group import MARK, Ending, ProcessTree, birth, limit_mark, open_handle, re
 from .output import AgentResult, BinaryWriter, OutputReader, Tee, redact
 from .watcher import Watcher
 
-__all__ = ["AgentProcess", "OutputFile", "OutputMode", "open_process"]
-
 log = logging.getLogger("triocept.agent")
 
 OutputFile: TypeAlias = str | os.PathLike[str] | BinaryWriter

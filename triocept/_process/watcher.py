@@ -29,8 +29,6 @@ from . import group
 from .command import kill_nowait
 from .group import ProcessInfo, ProcessTree, birth, read_processes
 
-__all__ = ["Watcher", "open_watcher"]
-
 log = logging.getLogger("triocept.agent")
 
 READY_TIMEOUT = 10.0

@@ -8,8 +8,6 @@ from typing import Literal, Protocol, TypeAlias
 
 from .._util.limits import EndpointLimits
 
-__all__ = ["SDK", "Addresses", "DialectFacts", "DialectName", "Reach", "call_id", "response_id"]
-
 DialectName: TypeAlias = Literal[
     "openai_chat", "openai_completions", "openai_responses", "anthropic_messages", "gemini", "ollama"
 ]

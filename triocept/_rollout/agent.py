@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from .rollout import Rollout
     from .rollout_state import RolloutState
 
-__all__ = ["Agent", "check_agent_options", "open_agent"]
-
 
 CONFIG_DIRECTORIES = (
     *(

@@ -29,19 +29,6 @@ from .._canonical.events import Event, PartBlob, PartDelta, PartEnd, ResponseEnd
 from .._trace.raw import RawResponse
 from .outcome import Outcome
 
-__all__ = [
-    "Answer",
-    "ClientGone",
-    "Condition",
-    "Delivery",
-    "Entry",
-    "Increment",
-    "RawPiece",
-    "Relayed",
-    "Subscription",
-    "weight_of",
-]
-
 
 class ClientGone(Exception):
     """The client has hung up."""

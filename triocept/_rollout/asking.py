@@ -19,8 +19,6 @@ from .answer import Condition, Entry
 from .outcome import Answered, Failed, Outcome, Raw, Refused, words_of_fault
 from .rollout_state import RolloutState
 
-__all__ = ["Asking", "ask", "request_of"]
-
 
 class Asking:
     """The program's own code, which waits for an answer; a `Delivery`."""

@@ -30,8 +30,6 @@ from .._trace.turn import Turn
 from .._util.checks import NamesItself, check_count, check_number, check_type
 from ..errors import LimitReached, MissingPrice
 
-__all__ = ["Budget", "Limits"]
-
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
     """What a rollout, or a handler, may spend: `open_rollout(handler, limits=Limits(turns=50, cost=2.0, prices=…))`.

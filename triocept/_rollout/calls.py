@@ -49,18 +49,6 @@ from .retries import Alike, meaning
 if TYPE_CHECKING:
     from .exchange_state import ExchangeState
 
-__all__ = [
-    "RETRY_COUNT",
-    "Arrivals",
-    "Calls",
-    "Deliver",
-    "OnRetry",
-    "Service",
-    "attempt_of",
-    "claimed_conversation",
-    "retry_key",
-]
-
 OnRetry: TypeAlias = Literal["join", "new"]
 """What becomes of a call that repeats another."""
 Deliver: TypeAlias = Callable[[Subscription], Awaitable[None]]

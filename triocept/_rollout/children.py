@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from .rollout import Rollout
     from .rollout_state import RolloutState
 
-__all__ = ["Children"]
-
 
 class Children:
     """The children of one rollout: those that are open, and those that are being opened, which takes as long as their

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from anthropic import Anthropic, AsyncAnthropic
     from openai import AsyncOpenAI, OpenAI
 
-__all__ = ["ClientConfig", "open_client"]
-
 
 class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What a client needs to know of a rollout."""

@@ -15,9 +15,6 @@ from .._trace.recorder import Recorder
 from .._trace.trace import Trace
 from .recorder_group import RecorderGroup
 
-__all__ = ["Collector", "collect_traces", "collector"]
-
-
 _collector: ContextVar[Collector | None] = ContextVar("triocept_collector", default=None)
 
 

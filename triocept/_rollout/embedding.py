@@ -13,8 +13,6 @@ from .._canonical.vectors import DIMENSIONS, Embedded, Vector, vector_of
 from .._util.checks import described
 from .functions import awaited, check_function
 
-__all__ = ["Embed", "check_embed", "embed"]
-
 Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[Iterable[Iterable[float]]] | Iterable[Iterable[float]]]
 """`(texts) -> a vector for each`, async or not."""
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-__all__ = ["provider_environment"]
-
 LONG = "1800000"
 """Milliseconds, half an hour: Claude Code ends a silent call after 300 s (2.1.197, 2.1.331), all four set together."""
 PATIENCE = {

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import trio
 
-__all__ = ["check_loop"]
-
 
 def check_loop(what: str) -> None:
     """See that trio runs.

@@ -37,8 +37,6 @@ from .raw_stream import RawBody, RawStream
 if TYPE_CHECKING:
     from .rollout import Rollout
 
-__all__ = ["Answerable", "Exchange", "ResponseStream", "StreamContext", "core_of", "joins", "open_raw"]
-
 Answerable: TypeAlias = Response | str | ResponsePart
 """What an exchange may be answered with: a whole response, or its one part, a `str` being text."""
 

@@ -48,8 +48,6 @@ from .record_writer import RecordWriter
 if TYPE_CHECKING:
     from .exchange import Exchange
 
-__all__ = ["ExchangeState", "Home", "Worker"]
-
 _UNTOLD = Usage(input_tokens=0, output_tokens=0, estimated=True)
 
 

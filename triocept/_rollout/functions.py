@@ -7,8 +7,6 @@ from typing import Any
 
 from .._util.checks import check_callable, named, takes
 
-__all__ = ["awaited", "check_function"]
-
 
 def check_function(name: str, function: object, form: str) -> None:
     """TypeError, unless it can be called with one argument; `form` says what it is."""

@@ -12,8 +12,6 @@ from typing import Any, TypeAlias
 from .._util.checks import is_not_async, named, takes
 from .exchange import Exchange
 
-__all__ = ["Handler", "awaiting", "check_handler", "is_unentered", "told_model"]
-
 Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 """Whatever answers an exchange: a function, an upstream, a script, a replay."""
 

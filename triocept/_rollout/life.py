@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from .rollout import Rollout
     from .rollout_state import RolloutState, Step
 
-__all__ = ["open_rollout"]
-
 
 @protected_context
 async def open_rollout(

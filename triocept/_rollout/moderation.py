@@ -12,8 +12,6 @@ from .._canonical.verdict import CATEGORIES, FLAGGED, Verdict
 from .._util.checks import check_number, described
 from .functions import awaited, check_function
 
-__all__ = ["Found", "Moderate", "check_moderate", "moderate"]
-
 Found: TypeAlias = bool | str | Iterable[str] | Mapping[str, float] | None
 """What was found in one text: whether anything, its categories, or the score of each (flagged from 0.5 on)."""
 

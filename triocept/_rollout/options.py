@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 else:  # so that `get_type_hints` finds it, which that module is above
     _Rollout = ForwardRef("Rollout", module=f"{__package__}.rollout")
 
-__all__ = ["AgentOptions", "OnFault", "OnHangup", "RolloutOptions", "StopCondition", "UserSimulator"]
-
 OnHangup: TypeAlias = Literal["cancel", "finish"]
 """What an agent's hang-up does to the exchange that it waits for."""
 

@@ -37,19 +37,6 @@ from .._trace.turn import OutcomeKind, TurnError
 from .._util.unicode import mended_text
 from ..errors import ContextLengthError, ExchangeError, Refusal, RolloutClosed, UpstreamError, can_be_sent
 
-__all__ = [
-    "Abandoned",
-    "Answered",
-    "Failed",
-    "Outcome",
-    "Raw",
-    "Refused",
-    "judge",
-    "outcome_of",
-    "refused_after",
-    "words_of_fault",
-]
-
 _TOO_LATE = (Refusal, UpstreamError, ExchangeError, RolloutClosed)
 """What is no fault where the exchange was settled from outside."""
 

@@ -26,8 +26,6 @@ import msgspec
 from .._trace.raw import RawEnd, RawResponse, check_size, given_piece
 from .answer import RawPiece
 
-__all__ = ["RawBody", "RawStream", "closed_after", "pieces_of"]
-
 T = TypeVar("T")
 
 RawBody: TypeAlias = Iterable[bytes | float] | AsyncIterable[bytes | float]

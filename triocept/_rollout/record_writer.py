@@ -29,9 +29,6 @@ from .._trace.trace import Trace, TraceWriter
 from .._trace.turn import Turn, TurnError
 from .._util.contexts import protected_methods, theirs
 
-__all__ = ["RecordWriter", "recording"]
-
-
 T = TypeVar("T")
 for kind in (JSONLRecorder, DirectoryRecorder):  # here, because `_trace` knows no trio
     protected_methods(kind)

@@ -14,8 +14,6 @@ from .._util.checks import described
 from .._util.contexts import protected_methods, theirs
 from .._util.failures import run_each
 
-__all__ = ["RecorderGroup"]
-
 
 @protected_methods
 class RecorderGroup:

@@ -18,8 +18,6 @@ from typing import Generic, Protocol, TypeVar
 
 import trio
 
-__all__ = ["Registry"]
-
 
 class Registered(Protocol):
     """A rollout, as the registry knows it."""

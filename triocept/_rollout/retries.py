@@ -26,8 +26,6 @@ from .outcome import Answered
 if TYPE_CHECKING:
     from .exchange_state import ExchangeState
 
-__all__ = ["Alike", "meaning", "same_request"]
-
 _CACHE_MARK = frozenset({"cache_control"})
 _OF_CALL = _CACHE_MARK | {"client_metadata", "metadata", "stream_options", "prompt_cache_key"}
 """Fields of the document itself that say nothing to the model. Within a schema they are names as any other."""

@@ -39,18 +39,6 @@ if TYPE_CHECKING:
     from anthropic import Anthropic, AsyncAnthropic
     from openai import AsyncOpenAI, OpenAI
 
-__all__ = [
-    "Rollout",
-    "check_opening",
-    "core_of_rollout",
-    "give_back",
-    "report_fault",
-    "rested",
-    "unanswered",
-    "wait_rested",
-    "with_face",
-]
-
 OpenAIName: TypeAlias = Literal["openai_chat", "openai_completions", "openai_responses"]
 SERVICES = ("mcp", "tools", "user", "stop", "model", "state")
 

@@ -53,8 +53,6 @@ from .services import Services
 if TYPE_CHECKING:
     from .rollout import Rollout
 
-__all__ = ["RolloutState"]
-
 T = TypeVar("T")
 Step: TypeAlias = Callable[[], Awaitable[None]]
 

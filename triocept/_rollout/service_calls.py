@@ -34,8 +34,6 @@ from ..errors import Refusal
 from .record_writer import RecordWriter
 from .tools import Given, json_of
 
-__all__ = ["Host", "ServiceCalls"]
-
 log = logging.getLogger("triocept.rollout")
 _current: ContextVar[str | None] = ContextVar("triocept_service", default=None)
 """The id of the service call that this task works for."""

@@ -23,8 +23,6 @@ from .moderation import Moderate, check_moderate, moderate
 from .service_calls import Host, ServiceCalls
 from .tools import HostTool, ToolLike, json_of
 
-__all__ = ["Said", "Services"]
-
 Said: TypeAlias = str | Message | Sequence[str | Message] | None
 """What a simulated user says: a text, a message, several of them, or nothing."""
 

@@ -27,8 +27,6 @@ from .._canonical.request import Tool
 from .._util.checks import check_number, check_str, described
 from ..errors import Refusal
 
-__all__ = ["Given", "HostTool", "ToolLike"]
-
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """What every dialect allows as a tool's name (OpenAI's and Anthropic's rule)."""
 

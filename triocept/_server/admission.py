@@ -37,8 +37,6 @@ from .notices import Notices
 if TYPE_CHECKING:
     from .._rollout.rollout_state import RolloutState
 
-__all__ = ["Admission", "Guest", "AT_ONCE", "Turns", "Share", "Waiting", "no_room"]
-
 T = TypeVar("T")
 
 MOST_KEYLESS = 8_192

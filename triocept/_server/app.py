@@ -27,8 +27,6 @@ from .replies import Replies, url_map
 from .service_views import add_service_views
 from .transport import BodyTooLarge, Reply
 
-__all__ = ["make_app"]
-
 
 def make_app(
     registry: Registry[RolloutState], dialects: Mapping[str, Dialect], replies: Replies

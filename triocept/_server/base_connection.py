@@ -27,8 +27,6 @@ from .admission import Admission, Turns
 if TYPE_CHECKING:
     from .._rollout.rollout_state import RolloutState
 
-__all__ = ["MAX_RECEIVE", "STRANGERS_PIECE", "BaseConnection", "Outbox", "Wire", "acquire", "http_date"]
-
 MAX_RECEIVE = 128 * 1024
 """Bytes. A long conversation comes in one piece."""
 STRANGERS_PIECE = 16 * 1024

@@ -51,8 +51,6 @@ if TYPE_CHECKING:
     from .http11 import HTTP11
     from .transport import Head
 
-__all__ = ["NO_ROOM", "Connection"]
-
 READ_AHEAD = 256 * 1024
 """Bytes that are read of the requests behind one that waits, for the sake of the hang-up."""
 _REFUSED_SECONDS = 1.0

@@ -40,8 +40,6 @@ from .notices import shown
 from .tapped import TappedTransport
 from .transport import Reply, Transport
 
-__all__ = ["deliver", "write_failure"]
-
 HEAD_AFTER = 30.0
 """Seconds of silence after which the head of an answer is sent: gemini-cli waits 60 s for it, qwen-code 120 s, Node's
 clients 300 s. Until then a refusal has its HTTP status."""

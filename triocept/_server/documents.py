@@ -28,8 +28,6 @@ from ..dialects import Dialect, Target
 from ..dialects.kit import decode_json
 from ..errors import DialectError, Refusal
 
-__all__ = ["read_body", "LARGE", "read_large"]
-
 LARGE = 512 * 1024
 """Bytes that are decoded in one go: about half a millisecond. A larger body is asked whether it has many items; what is
 smaller is read by its dialect at once."""

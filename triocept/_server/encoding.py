@@ -21,8 +21,6 @@ import trio
 
 from ..errors import Refusal
 
-__all__ = ["decoded"]
-
 _GZIP_OR_ZLIB = 47  # zlib: 32 finds out which of the two it is, 15 is the largest window
 _GZIP = 31
 _SLICE = 512

@@ -14,15 +14,6 @@ from ..dialects import Dialect, Failure
 from ..errors import DialectError, Refusal
 from .transport import Reply
 
-__all__ = [
-    "TakeFault",
-    "failure_of",
-    "failure_of_fault",
-    "failure_of_outcome",
-    "failure_reply",
-    "identified",
-]
-
 TakeFault: TypeAlias = Callable[[Exception], object]
 """Told what went wrong, through no fault of the client."""
 

@@ -52,8 +52,6 @@ from .transport import STATE_KEY, ASGIConnection, BodyTooLarge, Head, Reply, Tra
 from .websocket import serve_websocket
 from .websocket_connection import WebSocket
 
-__all__ = ["READ_DOCUMENT", "ROLLOUT_KEY", "Front", "HTTPCycle", "fatal_of", "head_of"]
-
 Message: TypeAlias = dict[str, Any]
 Scope: TypeAlias = dict[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]

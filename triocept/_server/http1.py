@@ -33,9 +33,6 @@ from .intake import path_of, text_headers
 from .transport import Head
 from .websocket_connection import wants_websocket
 
-__all__ = ["HTTP1", "HungUp"]
-
-
 _CONTINUE = h11.InformationalResponse(status_code=100, headers=[])
 
 

@@ -39,8 +39,6 @@ from .transport import BodyTooLarge, Head, Reply
 if TYPE_CHECKING:
     from .front import Front
 
-__all__ = ["HTTP11", "Inbox"]
-
 _HEAD = re.compile(
     rb"(GET|POST|PUT|PATCH|DELETE) (/[!-~]*+) HTTP/1\.1\r\n"
     rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e]*+\r\n)++)\r\n"

@@ -39,24 +39,6 @@ from .notices import shown
 from .tapped import TappedTransport, shown_url
 from .transport import GONE, BodySource, BodyTooLarge, Head, Transport
 
-__all__ = [
-    "BOTH_LENGTHS",
-    "OVER_LIMITS",
-    "REFUSALS_OF_A_ROLLOUT",
-    "Route",
-    "Routes",
-    "authenticate",
-    "authenticate_state",
-    "intake",
-    "path_of",
-    "read_document",
-    "redacted",
-    "rollout_of_key",
-    "split_rollout",
-    "text_headers",
-    "whole_request",
-]
-
 log = logging.getLogger("triocept.endpoint")
 
 KEY_NAMES = ("x-api-key", "x-goog-api-key", "api-key")

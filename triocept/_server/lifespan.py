@@ -8,8 +8,6 @@ import trio
 
 from .front import App
 
-__all__ = ["LifespanFailed", "run_lifespan"]
-
 
 class LifespanFailed(Exception):
     """The application refused to start or to stop; its own words are the message."""

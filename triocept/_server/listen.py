@@ -20,8 +20,6 @@ from typing import Any
 
 import trio
 
-__all__ = ["dialable_host", "open_listener", "shutting_down"]
-
 BACKLOG = 2048
 """The kernel cuts it to its own limit (net.core.somaxconn); hypercorn's default of 100 drops bursts."""
 

@@ -15,16 +15,6 @@ from ..dialects import Dialect, SideRoute
 from ..dialects.kit import Earlier, Embeddings, Moderations, SideBody, SideCall, TokenCount
 from ..errors import Refusal
 
-__all__ = [
-    "USUAL",
-    "View",
-    "add_model_views",
-    "add_side_views",
-    "client_dialect",
-    "json_response",
-    "side_views",
-]
-
 View: TypeAlias = Callable[..., Awaitable[Response]]
 """What answers a route."""
 

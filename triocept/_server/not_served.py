@@ -12,8 +12,6 @@ from functools import lru_cache
 from ..dialects import Dialect
 from ..errors import Refusal
 
-__all__ = ["refusal_of_unserved"]
-
 _WHAT_THERE_IS = (
     "this endpoint answers model calls, embeddings, moderations, token counts, and the list of models"
 )

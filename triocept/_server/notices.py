@@ -10,8 +10,6 @@ import trio
 
 from .._util.secrets import without_keys
 
-__all__ = ["Notices", "shown"]
-
 EVERY = 60.0
 """Seconds."""
 MOST_KINDS = 1_000

@@ -11,8 +11,6 @@ import trio
 from .._trace.raw import RawEnd, RawResponse
 from .base_connection import BaseConnection
 
-__all__ = ["end_raw", "raw_pieces", "send_raw"]
-
 CLOSE_WITHIN = 1.0
 """Seconds for the word of TLS that nothing more comes."""
 

@@ -27,8 +27,6 @@ from .not_served import refusal_of_unserved
 from .notices import Notices, shown
 from .transport import Head, Reply
 
-__all__ = ["Replies", "is_mcp", "url_map"]
-
 
 @final
 class Replies:

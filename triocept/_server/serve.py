@@ -41,8 +41,6 @@ from .lifespan import run_lifespan
 from .listen import shutting_down
 from .replies import Replies
 
-__all__ = ["OWN_HTTP1", "Server"]
-
 log = logging.getLogger("triocept.endpoint")
 
 _AT_CAPACITY = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}

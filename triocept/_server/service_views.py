@@ -29,8 +29,6 @@ from ..dialects import Dialect
 from ..errors import DialectError, Refusal
 from .model_views import USUAL, View, json_response
 
-__all__ = ["add_service_views", "asking_dialect"]
-
 
 def add_service_views(
     view: Callable[[View], View],

@@ -14,8 +14,6 @@ from .._trace.wire import WireLog
 from .admission import Share
 from .transport import Head, Reply, Transport
 
-__all__ = ["TappedTransport", "shown_url"]
-
 _KEY = re.compile(r"(?<=[?&]key=)[^&]*")  # where Gemini's clients may put it
 
 

@@ -15,8 +15,6 @@ from .admission import Share
 if TYPE_CHECKING:
     from .._rollout.rollout_state import RolloutState
 
-__all__ = ["GONE", "STATE_KEY", "ASGIConnection", "BodySource", "BodyTooLarge", "Head", "Reply", "Transport"]
-
 STATE_KEY = "triocept.connection"
 """Where an ASGI scope's `state` holds what it came on, an `ASGIConnection`."""
 

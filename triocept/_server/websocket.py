@@ -63,8 +63,6 @@ from .tapped import shown_url
 from .transport import GONE, Head
 from .websocket_connection import Kind, Received, WebSocket
 
-__all__ = ["serve_websocket"]
-
 CREATE = "response.create"
 STEER = "response.steer"
 MAX_WAITING = 64

@@ -41,8 +41,6 @@ from .transport import Head, Reply
 if TYPE_CHECKING:
     from .._rollout.rollout_state import RolloutState
 
-__all__ = ["Kind", "Received", "WebSocket", "wants_websocket"]
-
 CLOSE_WITHIN = 2.0
 """Seconds for a close frame, and for the peer's own: without it a reset may overtake ours (RFC 6455, 7.1.1)."""
 EVENTS_AT_ONCE = 256

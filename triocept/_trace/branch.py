@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Branch"]
-
 
 class Branch(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Where a child rollout leaves the trace of its parent."""

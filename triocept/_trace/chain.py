@@ -18,8 +18,6 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-__all__ = ["digest_of", "link", "sealed_line", "start", "unsealed_line"]
-
 _BYTES = 16
 _DIGEST = b',"digest":"%b"}'
 _LENGTH = len(_DIGEST % (2 * _BYTES * b"0"))

@@ -18,8 +18,6 @@ from .found_lines import Found, Piece, Unreadable, found_lines
 from .lines import SealLine
 from .proof import Proof
 
-__all__ = ["Report", "check", "check_those"]
-
 MOST_GAPS = 10_000
 """That are told one by one; a file of something else may have as many as lines."""
 

@@ -24,8 +24,6 @@ from .._canonical.response import Response
 if TYPE_CHECKING:
     from .turn import Turn
 
-__all__ = ["Summaries", "asks_for_summary", "gives_summary"]
-
 _KEPT = 16
 """Summaries that are looked for: the agent goes on from one of the latest."""
 _MARKED = re.compile(r"<(summary|state_snapshot)>(.*?)</\1>", re.DOTALL)

@@ -28,8 +28,6 @@ import msgspec
 from .._canonical.content import Json
 from .._canonical.request import Request
 
-__all__ = ["CallKind", "Conversation", "is_router", "is_side_call", "names_of"]
-
 CallKind: TypeAlias = Literal["main", "sub_agent", "side", "tool"]
 
 _ROUTER = "complexity_reasoning"

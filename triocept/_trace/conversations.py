@@ -40,8 +40,6 @@ from .relations import Place
 if TYPE_CHECKING:
     from .turn import Turn
 
-__all__ = ["Conversations"]
-
 _FAMILY = "prompt_cache_key"
 _GROWING = 64
 """Conversations without tools that may go on in a longer text: the latest, more than are usually at work at once."""

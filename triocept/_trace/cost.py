@@ -22,8 +22,6 @@ from .._canonical.response import Response, Usage
 from .._canonical.tokens import estimate_usage
 from .turn import UPSTREAM, Turn
 
-__all__ = ["cost_of", "models_of", "usage_of", "usage_of_all"]
-
 
 def usage_of(turn: Turn) -> Usage | None:
     """The tokens that this turn took; None: nothing was answered."""

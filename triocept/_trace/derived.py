@@ -17,8 +17,6 @@ from .search import Search, Wanted
 if TYPE_CHECKING:
     from .turn import Turn
 
-__all__ = ["Derived"]
-
 
 class Derived:
     """What follows from these turns, to which more may be appended."""

@@ -25,8 +25,6 @@ from .texts import text_of
 if TYPE_CHECKING:
     from .turn import Turn
 
-__all__ = ["common_head", "diff_of", "edit_of", "tool_name"]
-
 _NESTED = ("sampling", "reasoning", "extra")
 _encode = msgspec.json.Encoder(order="deterministic").encode
 

@@ -9,8 +9,6 @@ import msgspec
 
 from .._canonical.content import Json, Message
 
-__all__ = ["Edit", "MessageDiff", "ToolsDiff", "TurnDiff"]
-
 
 class Edit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What was changed in a message, as one replacement in its text (the texts of its parts, line by line)."""

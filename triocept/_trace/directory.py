@@ -32,8 +32,6 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from .trace import Trace
 
-__all__ = ["OPEN", "SEALED", "Claim", "family", "file_name", "sealed_files"]
-
 SEALED = ".jsonl"
 OPEN = SEALED + ".open"
 _TAKEN, _DAMAGED = "taken", "damaged"

@@ -18,8 +18,6 @@ from .service import ServiceCall
 from .trace import Trace
 from .turn import Turn
 
-__all__ = ["DirectoryRecorder"]
-
 _Key: TypeAlias = tuple[str, str]
 
 

@@ -14,8 +14,6 @@ from .._canonical.content import Json
 from .._canonical.request import Request
 from .branch import Branch
 
-__all__ = ["AgentStart", "Ending", "Entry", "Gap", "Intent", "Opening", "Score"]
-
 Ending: TypeAlias = Literal["body", "cancelled", "raised"]
 """How a rollout's body ended: by itself, by a cancellation from outside, or with an error."""
 

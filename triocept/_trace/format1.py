@@ -35,8 +35,6 @@ from .service import ServiceCall
 from .trace import Trace, TraceWriter
 from .turn import Turn
 
-__all__ = ["File1", "Line1", "Unfit"]
-
 
 class TurnLine1(msgspec.Struct, frozen=True, tag_field="type", tag="turn", kw_only=True):
     """A turn; its messages are in the table of its run."""

@@ -12,9 +12,6 @@ import msgspec
 from .format1 import Line1
 from .lines import VERSION, Line
 
-__all__ = ["BROKEN", "Found", "Unreadable", "found_lines", "lines_between", "lines_in"]
-
-
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are no JSON of the type: the last two are none of its own."""
 

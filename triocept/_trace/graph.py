@@ -26,8 +26,6 @@ from .recent import Recent
 if TYPE_CHECKING:
     from .turn import Turn
 
-__all__ = ["ROOT", "Graph"]
-
 ROOT = 0
 """The node before the first message."""
 _BROKEN = 8

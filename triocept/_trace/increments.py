@@ -7,8 +7,6 @@ import msgspec
 from .._canonical.content import Opaque, ToolCall
 from .._canonical.events import Event, PartDelta, PartStart
 
-__all__ = ["IncrementLog", "Increments"]
-
 
 class Increments(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """In which pieces the text of an answer came, and when; its parts hold the text itself."""

@@ -20,8 +20,6 @@ from .service import ServiceCall
 from .trace import Trace, TraceWriter
 from .turn import Turn
 
-__all__ = ["JSONLRecorder", "Place", "place_of"]
-
 _Key = tuple[str, str]
 
 

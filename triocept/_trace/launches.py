@@ -20,8 +20,6 @@ from .texts import texts_in
 if TYPE_CHECKING:
     from .turn import Turn
 
-__all__ = ["Launch", "Launches"]
-
 _KEPT = 64
 """Calls that are looked at: sub-agents begin soon after the call that starts them."""
 _LONG = 16

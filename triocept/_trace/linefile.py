@@ -21,8 +21,6 @@ import os
 import stat
 from pathlib import Path
 
-__all__ = ["LineFile"]
-
 log = logging.getLogger("triocept.trace")
 
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK

@@ -57,22 +57,6 @@ from .entries import Ending
 from .service import ServiceCall
 from .turn import TurnRecord
 
-__all__ = [
-    "VERSION",
-    "AgentLine",
-    "BlobLine",
-    "Elsewhere",
-    "IntentLine",
-    "Line",
-    "OpenLine",
-    "Ranges",
-    "ScoreLine",
-    "SealLine",
-    "ServiceLine",
-    "TurnLine",
-    "line_bytes",
-]
-
 VERSION = 2
 Ranges: TypeAlias = list[tuple[int, int]]
 """Half-open."""

@@ -33,8 +33,6 @@ from .._canonical.content import (
     ToolResult,
 )
 
-__all__ = ["NONCE", "arguments_value", "joined", "message_key", "unmarked"]
-
 _encode = msgspec.json.Encoder(order="deterministic").encode
 NONCE = "x-anthropic-billing-header:"
 """How a text begins that means nothing."""

@@ -11,8 +11,6 @@ from .._canonical.content import Message
 from .._canonical.memory import common_head, equal_messages
 from . import chain
 
-__all__ = ["Conversation", "Numbering", "Recent", "Said"]
-
 _RECENT = 16
 """Conversations that are kept, to go on with: more than any agent has at work at one time."""
 _value_bytes = msgspec.json.Encoder().encode

@@ -32,8 +32,6 @@ from .lines import (
 )
 from .ranges import RecentRanges
 
-__all__ = ["NAMES", "Proof"]
-
 _decode_message = msgspec.json.Decoder(Message).decode
 _decode_tools = msgspec.json.Decoder(tuple[Tool, ...]).decode
 _decode_request = msgspec.json.Decoder(Request).decode

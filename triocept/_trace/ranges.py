@@ -12,8 +12,6 @@ from typing import Generic, TypeVar
 from .._canonical.memory import common_head
 from .lines import Ranges
 
-__all__ = ["RangedConversation", "RecentRanges"]
-
 T = TypeVar("T")
 
 _KEPT = 16

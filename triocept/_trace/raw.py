@@ -13,8 +13,6 @@ import msgspec
 
 from .._util.checks import check_choice, check_count, check_mapping, check_number, described
 
-__all__ = ["Framing", "RawEnd", "RawResponse", "check_size", "given_piece", "given_raw", "is_made_on_the_way"]
-
 RawEnd: TypeAlias = Literal["whole", "close", "reset", "stall"]
 """How a raw answer ends: as HTTP has it; the connection is closed, or reset, where it stands; or nothing more comes."""
 Framing: TypeAlias = Literal["none", "own", "length", "chunked", "close"]

@@ -42,8 +42,6 @@ from .ranges import RangedConversation, RecentRanges
 from .trace import Trace, TraceWriter
 from .turn import Turn, TurnRecord
 
-__all__ = ["Damages", "TraceReader", "iter_file", "key_of", "read_traces", "score_of"]
-
 OnDamage: TypeAlias = Callable[[DialectError], object]
 Key: TypeAlias = tuple[str, str]
 E = TypeVar("E", Opening, AgentStart, Intent, Score)

@@ -18,8 +18,6 @@ from typing import Generic, TypeVar
 from .._canonical.content import Message
 from .._canonical.memory import common_head
 
-__all__ = ["Recent", "Told"]
-
 T = TypeVar("T")
 
 _KEPT = 8

@@ -11,14 +11,6 @@ from .service import ServiceCall
 from .trace import Trace
 from .turn import Turn
 
-__all__ = [
-    "EntryRecorder",
-    "OpenedRecorder",
-    "Recorder",
-    "ServiceRecorder",
-    "check_recorder",
-]
-
 
 class Recorder(Protocol):
     """Gets every turn before the agent can see the end of its answer.

@@ -59,8 +59,6 @@ from .tokens import Tokens
 from .turn import Turn
 from .wire import WireView
 
-__all__ = ["Redaction", "Redactor"]
-
 T = TypeVar("T", bound=msgspec.Struct)
 
 _NO_TEXT = frozenset(

@@ -9,8 +9,6 @@ import msgspec
 from .conversation import Conversation
 from .turn import Turn
 
-__all__ = ["Relation", "RelationKind", "TurnBranch"]
-
 RelationKind: TypeAlias = Literal[
     "begins",  # a conversation of its own, and nothing says why
     "continues",  # what `turn` said and was answered, and more

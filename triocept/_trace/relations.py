@@ -27,8 +27,6 @@ from .relation import Relation
 if TYPE_CHECKING:
     from .turn import Turn
 
-__all__ = ["Place", "Relations"]
-
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """Where a turn stands."""

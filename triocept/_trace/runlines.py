@@ -40,9 +40,6 @@ from .service import ServiceCall
 from .trace import Trace
 from .turn import Turn
 
-__all__ = ["AT_INTENT", "RunLines"]
-
-
 AT_INTENT: dict[str, Any] = dict.fromkeys(
     ("id", "rollout", "run", "branch", "dialect", "request", "agent"), msgspec.UNSET
 )

@@ -20,8 +20,6 @@ from .texts import texts_of
 if TYPE_CHECKING:
     from .turn import OutcomeKind, Turn
 
-__all__ = ["Search", "Wanted"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:

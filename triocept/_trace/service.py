@@ -10,8 +10,6 @@ from .._canonical.content import Json
 from .branch import Branch
 from .turn import OutcomeKind, TurnError
 
-__all__ = ["ServiceCall", "ServiceKind"]
-
 ServiceKind: TypeAlias = Literal["tool", "user", "stop", "state", "embeddings", "moderations"]
 
 

@@ -19,8 +19,6 @@ from .._canonical.content import (
     ToolResult,
 )
 
-__all__ = ["text_of", "texts_in", "texts_of"]
-
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 

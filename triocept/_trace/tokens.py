@@ -14,8 +14,6 @@ from collections.abc import Iterable
 
 import msgspec
 
-__all__ = ["Tokens", "packed_floats", "packed_ids", "unpacked_floats", "unpacked_ids"]
-
 
 class Tokens(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What the engine read and what it sampled."""

@@ -26,8 +26,6 @@ from .service import ServiceCall
 from .turn import OutcomeKind, Turn
 from .turns import Turns
 
-__all__ = ["Trace", "TraceWriter", "snapshot"]
-
 
 @final
 class Trace:

@@ -17,8 +17,6 @@ from .raw import RawResponse
 from .tokens import Tokens
 from .wire import WireView
 
-__all__ = ["UPSTREAM", "OutcomeKind", "Turn", "TurnError", "TurnRecord"]
-
 UPSTREAM = "upstream"
 """The note in which an upstream says which it is, and what it asked: `temperature`, and `model` where that is not the
 agent's."""

@@ -7,8 +7,6 @@ from typing import overload
 
 from .turn import Turn
 
-__all__ = ["Turns"]
-
 
 class Turns(Sequence[Turn]):
     """The turns of a trace, in order.

@@ -15,8 +15,6 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-__all__ = ["WireLog", "WireView"]
-
 MOST = 8 * 1024 * 1024
 """Bytes of a body that are kept: more than any agent that is known sends."""
 

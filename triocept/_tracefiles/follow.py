@@ -21,8 +21,6 @@ from .._trace.trace import Trace, TraceWriter
 from .._util.checks import check_bool
 from ..errors import DialectError
 
-__all__ = ["TraceStream", "iter_traces"]
-
 INTERVAL = 0.1
 """Seconds between two looks at a file that is followed."""
 _CHUNK = 1024 * 1024

@@ -26,8 +26,6 @@ from .._trace.trace import Trace
 from .._util.checks import check_bool, check_type
 from .._util.contexts import protected_context
 
-__all__ = ["TraceTaker", "take_traces"]
-
 log = logging.getLogger("triocept.trace")
 
 INTERVAL = 0.1

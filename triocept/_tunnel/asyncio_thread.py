@@ -22,8 +22,6 @@ import trio
 from .._util.contexts import protected_context
 from .._util.failures import keeping, keeping_each, raise_all
 
-__all__ = ["AsyncioThread", "open_asyncio"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 

@@ -20,8 +20,6 @@ from urllib.parse import urlsplit
 from .._util.checks import check_str
 from ..errors import TunnelError
 
-__all__ = ["Scheme", "Tunnel", "check_host", "check_url", "in_url", "FixedURL"]
-
 Scheme: TypeAlias = Literal["http", "https"]
 
 

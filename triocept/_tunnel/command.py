@@ -13,8 +13,6 @@ from .._util.checks import check_number
 from .base import Scheme, Tunnel, in_url, is_here, usable
 from .program import open_program
 
-__all__ = ["CommandTunnel"]
-
 URL = r"https?://[^\s\"'<>|]+"
 TIMEOUT = 30.0
 """Seconds. cloudflared takes 3 to 10 to get a name."""

@@ -29,8 +29,6 @@ from .base import Scheme, Tunnel, is_here, lost, usable
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["Supervisor", "TunnelHealth", "probe"]
-
 log = logging.getLogger("triocept.tunnel")
 
 BODY_SHOWN = 200

@@ -32,8 +32,6 @@ from ..errors import TunnelError
 from .asyncio_thread import AsyncioThread, open_asyncio
 from .base import Scheme, Tunnel, lost
 
-__all__ = ["PrimeTunnel"]
-
 log = logging.getLogger("triocept.tunnel")
 
 STARTS_PER_MINUTE = 512

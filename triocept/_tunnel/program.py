@@ -25,8 +25,6 @@ from .._process.process import AgentProcess, open_process
 from .._process.watcher import open_watcher
 from ..errors import AgentFailed, TunnelError
 
-__all__ = ["open_program"]
-
 LAST_WORDS = 20
 """Lines: cloudflared and ngrok tell a failure in three to ten."""
 LINE_LIMIT = 4096

@@ -23,8 +23,6 @@ from ..errors import TunnelError
 from .base import Scheme, Tunnel, check_host, in_url
 from .program import open_program
 
-__all__ = ["SSHTunnel"]
-
 TIMEOUT = 30.0
 """Seconds until the port must be known."""
 CONNECT_TIMEOUT = 10

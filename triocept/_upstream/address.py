@@ -8,8 +8,6 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from .._util.checks import check_str
 
-__all__ = ["Address", "is_near", "parse_address"]
-
 _NOT_PASSED = frozenset({"key", "alt", "$alt"})
 """Of the agent's query: Google's clients may put the key there, and how a stream is framed is said anew."""
 

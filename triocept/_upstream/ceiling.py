@@ -18,8 +18,6 @@ from typing import TypeAlias
 from .._canonical.content import Json
 from ..dialects._documents import merged
 
-__all__ = ["Ceiling", "asked_output", "capped"]
-
 LEAST = 1024
 """Tokens. With less room than that for an answer the prompt is too long."""
 MAX_WORDS = 4000

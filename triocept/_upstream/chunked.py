@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import final
 
-__all__ = ["ChunkedDecoder"]
-
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\r\n\x00]*\r\n")
 _MAX_LINE = 16 * 1024

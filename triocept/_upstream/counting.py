@@ -21,8 +21,6 @@ from .request import ProviderRequest, Requests
 if TYPE_CHECKING:
     from .transport import ProviderClient
 
-__all__ = ["Counter"]
-
 SECONDS = 10.0
 """For a count: the agent is waiting, and an estimate is there at once."""
 _ABSENT = frozenset({400, 403, 404, 405, 422, 501})

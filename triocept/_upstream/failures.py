@@ -21,8 +21,6 @@ from ..errors import DialectError, UpstreamError
 from .headers import passed_down
 from .redaction import Redaction
 
-__all__ = ["MAX_ERROR", "Reader"]
-
 MAX_ERROR = 1024 * 1024
 """Bytes of an error's body that are read."""
 _SHOWN = 200

@@ -19,8 +19,6 @@ from .._canonical.given_request import check_sampling
 from .._canonical.request import Sampling
 from .._util.checks import check_mapping, check_number, check_str, check_type, described, unsayable
 
-__all__ = ["check_body", "check_headers", "check_overrides", "check_timeouts", "check_tls", "key_of"]
-
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 """A token (RFC 9110, 5.6.2)."""
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")

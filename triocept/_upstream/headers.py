@@ -12,8 +12,6 @@ from collections.abc import Container, Mapping
 
 from .._util.secrets import MARK
 
-__all__ = ["passed_down", "passed_up", "secrets_in"]
-
 _UP = frozenset(
     {
         *("accept-language", "user-agent", "version", "idempotency-key", "http-referer", "x-title", "x-app"),

@@ -34,8 +34,6 @@ from .._trace.turn import UPSTREAM, Turn
 if TYPE_CHECKING:
     from .._rollout.exchange_state import Home
 
-__all__ = ["Restored", "restored"]
-
 _SIGNATURE = "thoughtSignature"
 
 

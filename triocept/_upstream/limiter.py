@@ -15,8 +15,6 @@ from contextlib import asynccontextmanager
 
 import trio
 
-__all__ = ["Limiter"]
-
 
 class Limiter:
     """At most `limit` holders at once; None: any number."""

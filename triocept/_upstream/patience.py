@@ -24,8 +24,6 @@ import trio
 
 from ..errors import ContextLengthError, UpstreamError
 
-__all__ = ["Patience", "retry_pause", "seconds_until", "wait_of"]
-
 _PARTS = 50
 FIRST_PAUSE = 0.5
 """Seconds; doubled each time. As the SDKs of OpenAI and Anthropic do."""

@@ -13,8 +13,6 @@ import trio
 from .._util.failures import raise_all, run_each
 from .tap import Stale, TappedBackend
 
-__all__ = ["TappedPool"]
-
 
 class TappedPool(httpx2.AsyncBaseTransport):
     """A pool of connections, as many as there are calls. It raises httpcore2's errors.

@@ -17,8 +17,6 @@ from .._util.secrets import MARK, SECRET
 from ..dialects._documents import decode_json, encode_json
 from ..errors import DialectError
 
-__all__ = ["Redaction"]
-
 LONG = 16
 """Characters. From here on a key is taken out of the middle of a word too; providers' own have 32 and more."""
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')

@@ -34,8 +34,6 @@ from .request import MAX_DOCUMENT
 if TYPE_CHECKING:
     from .transport import ProviderReply
 
-__all__ = ["Frames", "Pieces", "Relay"]
-
 END_PATIENCE = 1.0
 """Seconds."""
 

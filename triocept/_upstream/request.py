@@ -35,8 +35,6 @@ from .headers import passed_up
 from .history import restored
 from .tokens import Collector, Profile
 
-__all__ = ["MAX_DOCUMENT", "ProviderRequest", "Overrides", "Requests"]
-
 MAX_DOCUMENT = 256 * 1024 * 1024
 """Bytes of a whole answer; what the endpoint takes as a request."""
 

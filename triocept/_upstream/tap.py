@@ -29,8 +29,6 @@ import trio
 from .._util.bare_socket import BareSocket
 from .chunked import ChunkedDecoder
 
-__all__ = ["Stale", "TappedBackend", "TappedBody", "take_body"]
-
 _BLANK_LINE = re.compile(rb"\n\r?\n")  # h11's, to the letter
 _INFORMATIONAL = re.compile(rb"HTTP/1\.[0-9] 1(?!01)[0-9][0-9]\b")
 _EMPTY_BODY = b"0\r\n\r\n"

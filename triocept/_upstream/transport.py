@@ -28,8 +28,6 @@ from .pool import TappedPool
 from .request import MAX_DOCUMENT, ProviderRequest
 from .tap import take_body
 
-__all__ = ["ProviderReply", "ProviderClient", "open_provider_client"]
-
 IDLE = 3.0
 """Seconds for which an idle connection is kept: under the 5 s after which Node and uvicorn close theirs, so that no
 call meets a connection that is just closing."""

@@ -61,8 +61,6 @@ from .tokens import Collector, Profile, TokenProfile, check_probe, profile_named
 if TYPE_CHECKING:
     from .transport import ProviderClient, ProviderReply
 
-__all__ = ["Upstream", "open_upstream"]
-
 log = logging.getLogger("triocept.upstream")
 
 CONNECT_TIMEOUT = 10.0

@@ -15,8 +15,6 @@ from typing import final
 
 import trio
 
-__all__ = ["BareSocket"]
-
 
 @final
 class BareSocket:

@@ -19,26 +19,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
 import msgspec
 
-__all__ = [
-    "NamesItself",
-    "check_bool",
-    "check_callable",
-    "check_choice",
-    "check_count",
-    "check_keywords",
-    "check_mapping",
-    "check_number",
-    "check_str",
-    "check_type",
-    "described",
-    "is_not_async",
-    "meant",
-    "named",
-    "takes",
-    "unsayable",
-    "with_known_keywords",
-]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 

@@ -21,8 +21,6 @@ from trio.lowlevel import disable_ki_protection, enable_ki_protection
 
 from .checks import with_known_keywords
 
-__all__ = ["Context", "protected_context", "protected_methods", "shown", "shown_context", "theirs"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 _PROTECTED = "__triocept_protected__"

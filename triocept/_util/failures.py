@@ -15,17 +15,6 @@ from typing import NoReturn
 
 import trio
 
-__all__ = [
-    "keeping",
-    "keeping_each",
-    "leaves",
-    "raise_all",
-    "run_each",
-    "split_cancelled",
-    "text_of",
-    "without",
-]
-
 
 def split_cancelled(exc: BaseException) -> tuple[BaseException | None, BaseException | None]:
     """What of `exc` is cancellation, and what is not: either may be None. A group is split, not unpacked."""

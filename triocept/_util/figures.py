@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["clock", "counted", "short"]
-
 
 def counted(number: int, one: str, many: str) -> str:
     """`1 turn`, `2 turns`."""

@@ -6,8 +6,6 @@ import msgspec
 
 from .checks import NamesItself, check_count, check_number
 
-__all__ = ["EndpointLimits"]
-
 KIB = 1024
 MIB = 1024 * KIB
 

@@ -17,8 +17,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["LIVE_KEYS", "MARK", "OWN_TEXT", "SECRET", "LiveKeys", "may_hold_a_key", "without_keys"]
-
 MARK = "[redacted]"
 SECRET = 8
 """Characters. What is shorter is no secret: NIST SP 800-63B, 5.1.1.1, wants so many of a secret that people choose."""

@@ -18,8 +18,6 @@ import msgspec
 
 from ..errors import DialectError
 
-__all__ = ["MAX_EVENT", "SSE", "SSE_FRAMES", "FrameEnd", "SSEDecoder", "encode_sse", "events_pattern"]
-
 MAX_EVENT = 64 * 1024 * 1024
 """The cap on one event: twice the 32 MiB that Anthropic allows a whole request."""
 

@@ -15,8 +15,6 @@ import select
 import sys
 from typing import Final
 
-__all__ = ["Screen", "say", "visible"]
-
 _PIECE: Final = 4096
 """Bytes that are written at once: a pipe or a terminal that says it is writable takes them without a wait (a page)."""
 

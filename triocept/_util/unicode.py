@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["mended", "mended_text"]
-
 
 def mended_text(text: str) -> str:
     """`text` without surrogates; the very `text` where it has none."""

@@ -10,8 +10,6 @@ from typing import Any, Literal, TypeAlias, final
 
 import msgspec
 
-__all__ = ["Directory", "Launch", "UsualDialect", "made", "write_json", "write_text"]
-
 Directory: TypeAlias = str | os.PathLike[str]
 """Where an agent's configuration goes; made if it is not there."""
 UsualDialect: TypeAlias = Literal["openai_chat", "openai_responses", "anthropic_messages"]

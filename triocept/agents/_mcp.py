@@ -15,8 +15,6 @@ from typing import Any
 from .._rollout.rollout import Rollout
 from ._launch import Directory, made, write_json
 
-__all__ = ["claude_options", "codex_config", "gemini_servers", "opencode_servers", "qwen_servers"]
-
 NAME = "triocept"
 """What the agents call the server; Claude Code's tools are `mcp__triocept__NAME`."""
 

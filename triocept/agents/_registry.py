@@ -23,8 +23,6 @@ from .opencode import kilo, opencode
 from .pi import pi
 from .qwen_code import qwen_code
 
-__all__ = ["AGENTS", "Prepare", "agent"]
-
 
 class Prepare(Protocol):
     """What every known agent has: a function that makes it ready."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from .._rollout.rollout import Rollout
 from ._launch import Directory, Launch, made
 
-__all__ = ["aider"]
-
 
 def aider(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "aider") -> Launch:
     """`aider --message`. It speaks chat completions without tools: its edits come out of the text, whole files.

@@ -6,8 +6,6 @@ from .._rollout.rollout import Rollout
 from ._launch import Directory, Launch, made
 from ._mcp import claude_options
 
-__all__ = ["claude_code"]
-
 
 def claude_code(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "claude") -> Launch:
     """`claude -p`, allowed to run its tools without asking.

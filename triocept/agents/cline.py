@@ -7,8 +7,6 @@ from typing import Literal, TypeAlias
 from .._rollout.rollout import Rollout
 from ._launch import Directory, Launch, made, write_json
 
-__all__ = ["cline"]
-
 Dialect: TypeAlias = Literal["openai_chat", "openai_responses"]
 _PROVIDERS: dict[str, str] = {"openai_chat": "openai-compatible", "openai_responses": "openai-native"}
 

@@ -9,8 +9,6 @@ from .._rollout.rollout import Rollout
 from ._launch import Directory, Launch, made, write_json, write_text
 from ._mcp import codex_config
 
-__all__ = ["codex"]
-
 Provider: TypeAlias = Literal["custom", "built_in"]
 
 

@@ -7,8 +7,6 @@ from typing import Literal, TypeAlias
 from .._rollout.rollout import Rollout
 from ._launch import Directory, Launch, made, write_json
 
-__all__ = ["continue_cli"]
-
 Dialect: TypeAlias = Literal["openai_chat", "anthropic_messages"]
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from .._rollout.rollout import Rollout
 from ._launch import Directory, Launch, UsualDialect, made
 
-__all__ = ["copilot"]
-
 
 def copilot(
     rollout: Rollout,

@@ -6,8 +6,6 @@ from .._rollout.rollout import Rollout
 from ._launch import Directory, Launch, made, write_json
 from ._mcp import gemini_servers
 
-__all__ = ["gemini_cli"]
-
 
 def gemini_cli(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "gemini") -> Launch:
     """`gemini -p`, allowed to run its tools without asking; `-m` keeps it from a router call before each turn.

@@ -5,8 +5,6 @@ from __future__ import annotations
 from .._rollout.rollout import Rollout
 from ._launch import Directory, Launch, made, write_json, write_text
 
-__all__ = ["llm"]
-
 SHELL = '''import subprocess
 
 

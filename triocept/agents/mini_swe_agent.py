@@ -8,8 +8,6 @@ from typing import Literal
 from .._rollout.rollout import Rollout
 from ._launch import Directory, Launch, made, write_json
 
-__all__ = ["mini_swe_agent"]
-
 _FOR_EVER = 2**32
 """Seconds since the epoch: litellm asks a person to log in again where a key has no end, or is behind it."""
 

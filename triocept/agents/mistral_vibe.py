@@ -7,8 +7,6 @@ import json
 from .._rollout.rollout import Rollout
 from ._launch import Directory, Launch, UsualDialect, made, write_text
 
-__all__ = ["mistral_vibe"]
-
 _STYLES: dict[str, str] = {
     "openai_chat": "openai",
     "openai_responses": "openai-responses",

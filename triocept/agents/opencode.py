@@ -9,8 +9,6 @@ from .._rollout.rollout import Rollout
 from ._launch import Directory, Launch, UsualDialect, made, write_json
 from ._mcp import opencode_servers
 
-__all__ = ["kilo", "opencode"]
-
 
 def opencode(
     rollout: Rollout,

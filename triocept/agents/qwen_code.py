@@ -6,8 +6,6 @@ from .._rollout.rollout import Rollout
 from ._launch import Directory, Launch, made, write_json
 from ._mcp import qwen_servers
 
-__all__ = ["qwen_code"]
-
 
 def qwen_code(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "qwen") -> Launch:
     """`qwen -p`, allowed to run its tools without asking.

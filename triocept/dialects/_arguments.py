@@ -15,18 +15,6 @@ from .._canonical.request import Request
 from ..errors import DialectError
 from ._documents import decode_json, encode_json
 
-__all__ = [
-    "is_object",
-    "object_of",
-    "text_of",
-    "SCHEMA",
-    "FittedCall",
-    "custom_names",
-    "fitted_call",
-    "unwrapped",
-    "wrapped",
-]
-
 _RAW = "_raw"
 
 

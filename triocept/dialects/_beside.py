@@ -12,8 +12,6 @@ from .._canonical.verdict import Verdict
 from ..errors import DialectError
 from ._documents import Fields
 
-__all__ = ["Embeddings", "Moderations", "read_dimensions"]
-
 _MOST_DIMENSIONS = 4096
 """More than any provider gives, whatever is asked: text-embedding-3-large has 3072."""
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["answer_time", "answered_at"]
-
 _answered_at: ContextVar[float | None] = ContextVar("answered_at", default=None)
 
 

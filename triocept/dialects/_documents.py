@@ -24,29 +24,6 @@ from .._canonical.content import Json, Media, Message, Opaque, Part, Role, Text
 from .._util.unicode import mended
 from ..errors import DialectError
 
-__all__ = [
-    "Fields",
-    "as_content",
-    "data_url",
-    "decode_json",
-    "encode_json",
-    "encode_text",
-    "gather",
-    "hides_letters",
-    "in_result",
-    "is_same_dialect",
-    "kind_of",
-    "known_of",
-    "media_type_of",
-    "merged",
-    "parse_content",
-    "plain_message",
-    "read_list",
-    "read_text",
-    "split_data_url",
-    "types_come_first",
-]
-
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 _ESCAPE = re.compile(

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from .._canonical.request import ReasoningAsk
 
-__all__ = ["budget_for", "effort_for"]
-
 _BUDGETS = {"minimal": 2048, "low": 4096, "medium": 10_000, "high": 16_000, "xhigh": 32_000, "max": 32_000}
 
 

@@ -17,18 +17,6 @@ from .._canonical.content import Json
 from ..errors import ContextLengthError, UpstreamError
 from ._documents import encode_json
 
-__all__ = [
-    "OVERFLOW",
-    "Failure",
-    "error_of",
-    "error_text",
-    "is_overflow",
-    "overflow_counts",
-    "overflow_words",
-    "says_overflow",
-    "status_of",
-]
-
 
 @final
 class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -16,8 +16,6 @@ import msgspec
 
 from .._canonical.content import Message, Part, ToolCall, ToolResult
 
-__all__ = ["fresh_id", "legal_id", "short_id", "distinct_calls"]
-
 _LEGAL = re.compile(r"[a-zA-Z0-9_-]+").fullmatch  # Anthropic's rule for tool ids
 
 

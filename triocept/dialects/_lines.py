@@ -16,8 +16,6 @@ from .._util.sse import MAX_EVENT, FrameEnd
 from ..errors import DialectError
 from ._documents import encode_json
 
-__all__ = ["LINE_FRAMES", "LineDecoder", "encode_line"]
-
 LINE_FRAMES = FrameEnd(
     pattern=re.compile(rb"\r\n|\n|\r(?=[^\n])"),  # a CR at the end may be half of a CR LF
     longest=1,

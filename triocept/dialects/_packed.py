@@ -17,8 +17,6 @@ from .._canonical.content import Blob
 from ..errors import DialectError
 from ._documents import decode_json, encode_json
 
-__all__ = ["pack", "unpack"]
-
 _MARK = b"triocept-blobs:"  # 15 bytes, so that its base64 is the beginning of every packed text
 _BEGIN = base64.b64encode(_MARK).decode()
 

@@ -21,8 +21,6 @@ import msgspec
 from .._canonical.content import Json, Message, Part, ToolCall, ToolResult
 from ._documents import merged
 
-__all__ = ["MADE", "Pairing", "in_pairs", "results_first"]
-
 MADE = "triocept_call_"
 _IN_PAIRS = frozenset({ToolCall, ToolResult})
 

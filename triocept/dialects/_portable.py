@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from .._canonical.content import Message, Opaque
 from ..errors import DialectError
 
-__all__ = ["portable", "refuse_token_ids"]
-
 
 def portable(messages: Iterable[Message]) -> list[Message]:
     """The messages, without those that are nothing but an item of their own dialect: Codex's `additional_tools` (the

@@ -14,8 +14,6 @@ from .._util.checks import described, takes
 from .side import OURS, SideRoute, is_ours, path_problem
 from .streams import StreamParser, StreamRenderer
 
-__all__ = ["check_client", "check_headers", "check_record", "lowered"]
-
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _PATH = re.compile(r"(?:/[^\s/?#]+)+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

@@ -12,8 +12,6 @@ from typing import NamedTuple
 from .._util.checks import described
 from .base import Dialect
 
-__all__ = ["GROUP", "dialect", "known_dialects", "own_dialects"]
-
 log = logging.getLogger("triocept.dialects")
 
 GROUP = "triocept.dialects"

@@ -24,8 +24,6 @@ from .._canonical.request import Request, Tool
 from .._canonical.response import Response
 from .base import Dialect
 
-__all__ = ["ToolNames"]
-
 T = TypeVar("T", Tool, ToolCall, ToolResult)
 
 _LENGTH, _HASH = 64, 8

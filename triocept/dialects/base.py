@@ -25,15 +25,6 @@ from ._records import check_client, check_headers, check_record, lowered
 from .side import CountCalls, SideRoute, render_models
 from .streams import StreamParser, StreamRenderer
 
-__all__ = [
-    "HERE",
-    "SDK",
-    "Dialect",
-    "ParseRequest",
-    "Target",
-    "bearer",
-]
-
 
 @final
 class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -18,21 +18,6 @@ from .._canonical.response import Response
 from .._util.checks import check_callable, check_str, check_type, named
 from ._beside import Embeddings, Moderations
 
-__all__ = [
-    "CountCalls",
-    "Earlier",
-    "ProviderCall",
-    "SideBody",
-    "SideCall",
-    "SideRoute",
-    "TokenCount",
-    "counted",
-    "counted_by",
-    "only",
-    "path_problem",
-    "render_models",
-]
-
 _METHODS = ("GET", "POST", "DELETE")
 _NAME = re.compile(r"<(?:[^<>]+:)?([A-Za-z_]\w*)>")
 OURS = ("/health", "/mcp", "/model", "/models", "/reset", "/state", "/stop", "/tools", "/user")

@@ -17,8 +17,6 @@ from .._canonical.response import ResponsePart
 from .._util.sse import SSE_FRAMES, FrameEnd
 from ._failures import Failure
 
-__all__ = ["Increments", "PartEvent", "PartSequence", "StreamParser", "StreamRenderer"]
-
 PartEvent: TypeAlias = PartStart | PartDelta | PartBlob | PartEnd
 
 

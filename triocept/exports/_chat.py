@@ -35,8 +35,6 @@ from ..errors import DialectError
 from . import _losses as lost
 from ._losses import Losses
 
-__all__ = ["Chat", "answer_of", "chat_tools", "object_arguments", "told_text"]
-
 
 def answer_of(response: Response) -> Message:
     """What was answered, as a message of the conversation."""

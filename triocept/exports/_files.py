@@ -16,8 +16,6 @@ from pathlib import Path
 from secrets import token_hex
 from typing import IO
 
-__all__ = ["new_file", "new_folder"]
-
 
 @contextmanager
 def new_file(path: Path, *, replace: bool = False) -> Iterator[IO[bytes]]:

@@ -22,8 +22,6 @@ from .otlp import write_otlp, write_otlp_with_content
 from .parquet import write_parquet
 from .verifiers import write_verifiers
 
-__all__ = ["FORMATS", "Format", "write_export"]
-
 WriteFile: TypeAlias = Callable[..., None]
 """Of `(traces, file, losses)`, and `reward=` where the format takes it."""
 WriteFolder: TypeAlias = Callable[[Iterable[Trace], Path, Losses], None]

@@ -18,8 +18,6 @@ from ._losses import Losses
 from ._segments import Segment, segments_of
 from ._times import ended_at, iso_time
 
-__all__ = ["SampleEvents"]
-
 LONG = 100
 """Characters: what is longer is an attachment, as in Inspect's own logs."""
 

@@ -23,8 +23,6 @@ from . import _losses as lost
 from ._chat import answer_of, is_object, object_arguments
 from ._losses import Loss, Losses
 
-__all__ = ["config_of", "messages_of", "no_output", "output_of", "tool_of", "usage_of"]
-
 SCHEMAS = Loss(
     "word of a JSON Schema that Inspect does not know", "words of JSON Schemas that Inspect does not know"
 )

@@ -13,8 +13,6 @@ from .._trace.turn import Turn
 from ._segments import Segment
 from ._times import ended_at
 
-__all__ = ["Span", "SpanTree"]
-
 ROOT = "solvers"
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 from .._canonical.content import Json
 from ..dialects.kit import encode_json
 
-__all__ = ["json_line"]
-
 _ENDS = {mark.encode(): f"\\u{ord(mark):04x}".encode() for mark in "\x85\u2028\u2029"}
 
 

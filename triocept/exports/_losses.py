@@ -11,8 +11,6 @@ import msgspec
 from .._canonical.request import Request
 from .._trace.trace import Trace
 
-__all__ = ["Loss", "Losses", "count_lost"]
-
 
 class Loss(NamedTuple):
     """One kind of what a format has no words for."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-__all__ = ["optional"]
-
 
 def optional(module: str, what: str, extra: str) -> Any:
     """A module of such a package.

@@ -20,8 +20,6 @@ from .._trace.trace import Trace
 from .._trace.turn import Turn
 from ._chat import answer_of
 
-__all__ = ["Launch", "Segment", "new_messages", "segments_of"]
-
 
 @dataclass(frozen=True)
 class Launch:

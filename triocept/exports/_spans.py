@@ -37,17 +37,6 @@ from ._chat import answer_of, chat_tools
 from ._losses import Losses
 from ._times import ended_at
 
-__all__ = [
-    "ROOT",
-    "SpanData",
-    "agent_span",
-    "content_of",
-    "conversation_key",
-    "service_span",
-    "trace_spans",
-    "turn_span",
-]
-
 ROOT = ""
 """The key of a rollout's first span."""
 _INT64 = 2**63

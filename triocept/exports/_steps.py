@@ -30,8 +30,6 @@ from ._losses import Losses
 from ._segments import new_messages
 from ._times import ended_at, iso_time
 
-__all__ = ["Steps"]
-
 _IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 
 

@@ -6,8 +6,6 @@ from datetime import UTC, datetime
 
 from .._trace.turn import Turn
 
-__all__ = ["ended_at", "iso_time"]
-
 
 def iso_time(seconds: float) -> str:
     """A moment, in seconds since the epoch, as ISO 8601 in UTC, to the microsecond."""

@@ -29,8 +29,6 @@ from ._losses import Losses
 from ._segments import Segment, segments_of
 from ._steps import Steps
 
-__all__ = ["atif_documents", "write_atif"]
-
 VERSION = "ATIF-v1.8"
 
 

@@ -27,8 +27,6 @@ from ._chat import Chat, answer_of, is_object
 from ._lines import json_line
 from ._losses import Losses
 
-__all__ = ["check_fine_tuning", "fine_tuning_lines", "write_fine_tuning"]
-
 _LOST = (
     *(lost.SERVICE_CALLS, lost.FAILED_CALLS, lost.RECORDS, lost.CONVERSATIONS, lost.TOKENS, lost.USAGE),
     *(lost.SCORES, lost.METADATA, lost.NOTES, lost.INCREMENTS, lost.WIRE),

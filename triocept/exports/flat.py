@@ -19,8 +19,6 @@ from ._chat import Chat, answer_of
 from ._lines import json_line
 from ._losses import Losses
 
-__all__ = ["flat_rows", "write_flat"]
-
 _SETTINGS = ("max_output_tokens", "temperature", "top_p", "top_k", "seed")
 
 

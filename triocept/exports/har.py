@@ -31,8 +31,6 @@ from . import _losses as lost
 from ._losses import Loss, Losses
 from ._times import ended_at, iso_time
 
-__all__ = ["har_log", "write_har"]
-
 RENDERED = (
     "written anew by the dialect from the recorded turn: no header, URL or byte is as it went over the wire"
 )

@@ -30,8 +30,6 @@ from ._inspect_messages import usage_of
 from ._losses import Losses
 from ._times import ended_at, iso_time
 
-__all__ = ["inspect_log", "write_inspect"]
-
 _SETTINGS = (*Sampling.__struct_fields__, "parallel_tool_calls", "tool_choice")
 
 

@@ -32,8 +32,6 @@ from ._losses import Losses
 from ._optional import optional
 from ._spans import ROOT, SpanData, agent_span, conversation_key, service_span, turn_span
 
-__all__ = ["OTelRecorder"]
-
 log: logging.Logger = logging.getLogger("triocept.exports")
 
 PATIENCE = 5.0

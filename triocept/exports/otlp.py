@@ -21,8 +21,6 @@ from ._lines import json_line
 from ._losses import Losses
 from ._spans import ROOT, Attribute, SpanData, trace_spans
 
-__all__ = ["otlp_document", "write_otlp", "write_otlp_with_content"]
-
 _LOST = lost.SERVICE_VALUES, lost.TOKENS, lost.METADATA, lost.NOTES, lost.INCREMENTS, lost.WIRE
 _SETTINGS = ("max_output_tokens", "temperature", "top_p", "top_k", "seed", "stop")
 _INTERNAL, _CLIENT, _FAILED = 1, 3, 2

@@ -21,8 +21,6 @@ from ._losses import Losses
 from ._optional import optional
 from .flat import flat_rows
 
-__all__ = ["parquet_schema", "write_parquet"]
-
 GROUP = 256
 """Rows that are held at once: each has a whole conversation."""
 _TEXTS = (

@@ -31,8 +31,6 @@ from ._losses import Losses
 from ._segments import new_messages, segments_of
 from ._times import ended_at
 
-__all__ = ["verifiers_episode", "write_verifiers"]
-
 _LOST = (
     *(lost.SERVICE_CALLS, lost.CONVERSATIONS, lost.RESPONSE_IDS, lost.CACHE_WRITES, lost.NOTES),
     *(lost.INCREMENTS, lost.WIRE),

@@ -13,8 +13,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from ..errors import TrioceptError
 from .packing import Packing
 
-__all__ = ["Engine", "FleetWorker", "WorkerLost"]
-
 
 class WorkerLost(TrioceptError):
     """A worker died, or was killed because it did not answer, while a call ran in it.

@@ -19,26 +19,6 @@ from typing import Literal, TypeAlias, final
 import msgspec
 import trio
 
-__all__ = [
-    "EventStream",
-    "EventsMissed",
-    "FleetEvent",
-    "FleetResized",
-    "MapEnded",
-    "MapStarted",
-    "Observers",
-    "OutcomeName",
-    "TaskEnded",
-    "TaskRequeued",
-    "TaskRetried",
-    "TaskSkipped",
-    "TaskStarted",
-    "WorkerDied",
-    "WorkerGivenUp",
-    "WorkerLeft",
-    "WorkerStarted",
-]
-
 OutcomeName: TypeAlias = Literal["value", "error", "lost", "stopped"]
 """What a task's outcome is, in a word."""
 

@@ -53,8 +53,6 @@ from .store.keys import TaskKey
 from .store.store import Store, map_store
 from .telling import Telling
 
-__all__ = ["Fleet", "open_fleet"]
-
 Task = TypeVar("Task")
 T = TypeVar("T")
 

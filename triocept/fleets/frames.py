@@ -15,8 +15,6 @@ from typing import final
 import msgspec
 import trio
 
-__all__ = ["Frame", "FrameStream", "Kind"]
-
 HEAD = struct.Struct(">QBQ")
 LENGTH = struct.Struct(">Q")
 CHUNK = 256 * 1024

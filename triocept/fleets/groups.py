@@ -20,8 +20,6 @@ from .outcomes import Result
 if TYPE_CHECKING:
     from .mapping import Mapping
 
-__all__ = ["Begun", "Group", "Groups", "StopGroup"]
-
 Task = TypeVar("Task")
 T = TypeVar("T")
 

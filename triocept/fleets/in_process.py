@@ -13,8 +13,6 @@ from .engine import Engine, FleetWorker
 from .packing import ByReference, Packing
 from .site import Site, open_site
 
-__all__ = ["InProcess"]
-
 
 @final
 class InProcess(Engine):

@@ -7,8 +7,6 @@ from contextlib import asynccontextmanager
 
 import trio
 
-__all__ = ["LOOKS", "happens", "looked_after"]
-
 LOOKS = 10
 """How often an event is looked for before it counts as missing."""
 

@@ -34,8 +34,6 @@ from .store.recording import Kept
 from .store.store import MapStore, TaskStore
 from .telling import Telling
 
-__all__ = ["Mapping", "Results", "RetryIf", "RolloutFunction", "SampleFunction"]
-
 Task = TypeVar("Task")
 T = TypeVar("T")
 Contra = TypeVar("Contra", contravariant=True)

@@ -11,8 +11,6 @@ from .._trace.trace import Trace
 from ..errors import GroupStopped
 from .packing import chained
 
-__all__ = ["Error", "Lost", "Outcome", "Result", "Stopped", "Value"]
-
 Task = TypeVar("Task")
 T = TypeVar("T")
 

@@ -29,20 +29,6 @@ from .._util.failures import text_of
 from ..errors import RemoteError
 from .store.recording import Kept, RecordTo
 
-__all__ = [
-    "Answer",
-    "ByReference",
-    "Failure",
-    "Job",
-    "Packing",
-    "Pickled",
-    "Spent",
-    "chained",
-    "failure_of",
-    "import_path",
-    "raise_failure",
-]
-
 
 class Job(msgspec.Struct, frozen=True):
     """One call of a function."""

@@ -27,8 +27,6 @@ from .looking_after import LOOKS, happens, looked_after
 from .packing import Packing, Pickled, import_path, raise_failure
 from .worker_process import Setup
 
-__all__ = ["Processes"]
-
 START_TIMEOUT = 120.0
 """Seconds; a Python that imports a trainer's packages from a cold network disk takes a minute."""
 PROGRAM = "from triocept.fleets.worker_process import main; main()"

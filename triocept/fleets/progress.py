@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-__all__ = ["Progress", "last_word", "show_progress"]
-
 REFRESH = 0.25
 """Seconds between two pictures; a person sees no more."""
 LINE_EVERY = 30.0

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["make_actor_class"]
-
 
 def make_actor_class() -> type[Any]:
     """The class; made in a function, so that it is pickled by value."""

@@ -26,8 +26,6 @@ from .._process.environment import keep_from_agents
 from .packing import Pickled, failure_of
 from .site import Site, open_site
 
-__all__ = ["Bridge", "variables_of_ray"]
-
 log: logging.Logger = logging.getLogger("triocept.fleet")
 
 

@@ -24,8 +24,6 @@ import trio
 
 from .ray_waiting import Waited
 
-__all__ = ["check_installed", "connected"]
-
 DIAL_TIMEOUT = 5.0
 """Seconds for an answer of whatever is at a cluster's address."""
 CONNECT_TIMEOUT = 60.0

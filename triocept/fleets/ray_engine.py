@@ -20,8 +20,6 @@ from .ray_actor import make_actor_class
 from .ray_cluster import check_installed, connected
 from .ray_worker import open_actor
 
-__all__ = ["RayEngine"]
-
 SPARE_CALLS = 8
 """How many calls an actor takes beside those of its slots: to live, to answer a ping, to end."""
 

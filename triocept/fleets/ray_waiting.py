@@ -7,8 +7,6 @@ from typing import Any, final
 
 import trio
 
-__all__ = ["Waited"]
-
 
 @final
 class Waited:

@@ -25,8 +25,6 @@ from .packing import Packing, import_path, raise_failure
 from .ray_actor import make_actor_class
 from .ray_waiting import Waited
 
-__all__ = ["open_actor"]
-
 log: logging.Logger = logging.getLogger("triocept.fleet")
 
 START_TIMEOUT = 300.0

@@ -20,8 +20,6 @@ from .packing import Answer, ByReference, Failure, Job, Packing, Spent, failure_
 from .store.keys import json_of
 from .store.recording import Kept, Recorders, RecordTo
 
-__all__ = ["OpenWorker", "Site", "open_site"]
-
 OpenWorker: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
 """What a worker opens once, and gives to each call: `serve_endpoint`, a `partial` of it, or a context of yours."""
 

@@ -21,8 +21,6 @@ import trio
 
 from .engine import FleetWorker
 
-__all__ = ["NoWorkers", "Seat", "Slots"]
-
 
 class NoWorkers(Exception):
     """No worker is left; `__cause__` is why the last one is gone."""

@@ -7,8 +7,6 @@ from typing import final
 
 from .events import FleetEvent, MapEnded, TaskEnded, TaskRequeued, TaskRetried, TaskSkipped, TaskStarted
 
-__all__ = ["Rate", "Tally"]
-
 WINDOW = 60
 """Seconds that a rate is taken over: rollouts that take longer are counted from the beginning."""
 MOST_KINDS = 20

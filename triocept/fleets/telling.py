@@ -21,8 +21,6 @@ from .events import (
 from .outcomes import Error, Lost, Outcome, Result, Stopped, Value
 from .packing import Spent
 
-__all__ = ["Telling"]
-
 REASON_LENGTH = 500
 """Characters of a reason."""
 

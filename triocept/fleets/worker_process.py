@@ -27,8 +27,6 @@ from .frames import Frame, FrameStream, Kind
 from .packing import Pickled, failure_of
 from .site import Site, open_site
 
-__all__ = ["Setup", "main"]
-
 DEATH_GRACE = 1.5
 """Seconds that a worker whose driver has died gets to end its agents in order, before it is killed: a watcher ends
 them then."""

@@ -23,8 +23,6 @@ from .._rollout.rollout import Rollout
 from .._util.checks import check_count, check_mapping, check_number, with_known_keywords
 from .faults import Fault
 
-__all__ = ["Chaos", "chaos"]
-
 _DEPTH: ContextVar[int] = ContextVar("triocept.chaos.depth", default=0)
 """How many of these a call has passed on its way."""
 

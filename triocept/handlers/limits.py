@@ -21,8 +21,6 @@ from .._rollout.handler import Handler, awaiting, check_handler, told_model
 from .._util.checks import with_known_keywords
 from ..errors import LimitReached
 
-__all__ = ["limits"]
-
 
 @with_known_keywords
 def limits(

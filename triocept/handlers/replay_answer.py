@@ -30,8 +30,6 @@ from .._trace.replay.roots import in_json
 from .._trace.turn import Turn, TurnError
 from ..errors import ContextLengthError, Refusal, UpstreamError, UpstreamTruncated
 
-__all__ = ["HANG_UP", "give_again", "moved", "play"]
-
 HANG_UP = 10.0
 """Seconds that an agent may wait longer than it did for an answer that it hung up on."""
 _PROVIDER = {kind.__name__: kind for kind in (UpstreamError, UpstreamTruncated, ContextLengthError)}

@@ -17,8 +17,6 @@ from .._rollout.answer import Condition
 from .._trace.replay.order import Happening, Order
 from .._trace.replay.record import Recorded
 
-__all__ = ["Gate"]
-
 MOMENT = 0.1
 """Seconds that an agent has to tell one of its conversations what another one's answer was (12 of 12 runs of Claude
 Code 2.1.332 with two sub-agents)."""

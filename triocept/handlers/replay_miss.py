@@ -8,8 +8,6 @@ from .._trace.replay.matching import closest
 from .._trace.replay.record import Key, Record, Recorded
 from ..errors import ReplayMiss
 
-__all__ = ["miss", "unending"]
-
 _WHAT_TO_DO = (
     "If the agent, its prompt or its configuration has changed, record it again; match='nearest' goes by the turn that "
     "begins most alike, and then=handler (on the command line --script or --upstream) lets another handler "

@@ -24,8 +24,6 @@ from .replay_answer import give_again
 from .replay_gate import Gate
 from .replay_miss import miss, unending
 
-__all__ = ["Plan", "ReplayRun"]
-
 
 class Plan(NamedTuple):
     """What a replay is to do; see `Replay`."""

@@ -18,8 +18,6 @@ from .._rollout.handler import Handler, awaiting, check_handler
 from .._util.checks import described
 from ..errors import Refusal, UpstreamError
 
-__all__ = ["Choice", "fallback", "route"]
-
 Choice: TypeAlias = Mapping[str, Handler] | Callable[[Exchange], Handler]
 """Handlers by the name of the model that the agent asks for (`*` and `?` stand for anything, an exact name wins, then
 the first pattern), or a function that gives one; it may raise a `Refusal`."""

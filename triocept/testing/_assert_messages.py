@@ -20,8 +20,6 @@ from .._util.checks import described
 from ..errors import DialectError
 from ._wildcards import matches
 
-__all__ = ["ExpectedMessage", "check_messages"]
-
 ExpectedMessage: TypeAlias = str | re.Pattern[str] | tuple[Any, Any] | ToolCall | Message | EllipsisType | Any
 """What `assert_messages` takes for a message: see there."""
 

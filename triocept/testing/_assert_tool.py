@@ -13,8 +13,6 @@ from .._trace.turn import Turn
 from ..errors import DialectError
 from ._wildcards import matches
 
-__all__ = ["carried_out"]
-
 _repr = Repr()
 _repr.maxstring = _repr.maxother = 200
 _repr.maxdict = _repr.maxlist = 12

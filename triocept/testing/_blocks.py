@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar
 
 from .._util.checks import with_known_keywords
 
-__all__ = ["Block", "block"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 

@@ -25,8 +25,6 @@ from ._held import Held
 from ._leaving import explain, is_among, is_mistake, leave
 from ._loop import Loop
 
-__all__ = ["Life", "Script", "living"]
-
 log = logging.getLogger("triocept.testing")
 
 AT_WORK = 1.0

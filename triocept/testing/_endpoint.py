@@ -21,8 +21,6 @@ from ._held import holding
 from ._loop import Loop
 from ._rollout import SyncRollout
 
-__all__ = ["SyncEndpoint", "serve"]
-
 T = TypeVar("T")
 
 

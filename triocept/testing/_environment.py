@@ -21,8 +21,6 @@ from urllib.parse import urlsplit
 from .._process.environment import agent_environment
 from .._rollout.rollout import Rollout, last_refusal
 
-__all__ = ["Target", "environment", "pointed"]
-
 _lock = threading.Lock()
 _layers: list[dict[str, str | None]] = []
 """What each block that is open has found, the newest last; None: there was nothing."""

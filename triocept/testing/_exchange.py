@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from .._rollout.rollout import Rollout
     from ._rollout import SyncRollout
 
-__all__ = ["AnyHandler", "SyncExchange", "is_async", "loop_of", "rollout_of"]
-
 
 @final
 class SyncExchange:

@@ -32,8 +32,6 @@ from ..errors import ExchangeError, Refusal, RolloutClosed, UpstreamError
 from ..handlers.chaos import Chaos
 from ._exchange import AnyHandler, SyncExchange, is_async, loop_of, rollout_of
 
-__all__ = ["in_loop", "with_threads"]
-
 O = TypeVar("O", EndpointOptions, RolloutOptions)  # noqa: E741
 
 log = logging.getLogger("triocept.testing")

@@ -11,8 +11,6 @@ import trio
 from ._job import Job
 from ._loop import Loop, over
 
-__all__ = ["Held", "holding"]
-
 T = TypeVar("T")
 
 

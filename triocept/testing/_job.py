@@ -18,8 +18,6 @@ from typing import Any, Generic, TypeVar, final
 
 import trio
 
-__all__ = ["Job", "ended", "runs_asyncio"]
-
 T = TypeVar("T")
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-__all__ = ["__getattr__"]
-
 _ROOMS = {
     "MemoryAgent": "agent",
     "MemoryCall": "call",

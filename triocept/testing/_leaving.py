@@ -17,8 +17,6 @@ from typing import NoReturn
 
 from .._util.failures import leaves, raise_all
 
-__all__ = ["explain", "is_among", "is_mistake", "leave"]
-
 _OF_ASYNCIO = (
     "no running event loop",
     "no current event loop",

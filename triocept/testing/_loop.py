@@ -25,8 +25,6 @@ from ._job import Job, ended
 from ._leaving import leave
 from ._watch import Watch, place_of
 
-__all__ = ["Loop", "over"]
-
 T = TypeVar("T")
 
 PATIENCE = 5.0

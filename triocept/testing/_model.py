@@ -15,8 +15,6 @@ from ._environment import environment, pointed
 from ._exchange import AnyHandler
 from ._rollout import SyncRollout, target_of
 
-__all__ = ["be_the_model"]
-
 
 @block("model")
 def be_the_model(

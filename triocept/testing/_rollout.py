@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from anthropic import Anthropic, AsyncAnthropic
     from openai import AsyncOpenAI, OpenAI
 
-__all__ = ["SyncRollout", "news_of", "target_of"]
-
 T = TypeVar("T")
 
 TIMEOUT = 30.0

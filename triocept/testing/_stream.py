@@ -10,8 +10,6 @@ from .._canonical.response import ResponsePart, StopReason, Usage
 from .._rollout.exchange import ResponseStream
 from ._loop import Loop
 
-__all__ = ["SyncStream"]
-
 
 @final
 class SyncStream:

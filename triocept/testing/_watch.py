@@ -16,8 +16,6 @@ from typing import final
 import msgspec
 import trio
 
-__all__ = ["Watch", "place_of"]
-
 LONG = 1.0
 """Seconds for which nothing else is answered, and nobody wonders: asyncio's debug mode warns of a tenth of that."""
 EVERY = 0.25

@@ -6,8 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
-__all__ = ["containing", "matches"]
-
 
 @final
 class containing:  # noqa: N801 - it is written where a value stands

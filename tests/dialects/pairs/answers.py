@@ -14,8 +14,6 @@ from triocept.dialects.kit import OVERFLOW, decode_json
 from .feature import Answer, Fault, Look, Word, changed_to
 from .requests import LS
 
-__all__ = ["ANSWERS", "FAULTS", "signed"]
-
 USAGE = Usage(
     input_tokens=100, output_tokens=50, cached_tokens=40, cache_write_tokens=20, reasoning_tokens=30
 )

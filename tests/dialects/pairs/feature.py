@@ -10,8 +10,6 @@ from triocept._canonical.request import Request
 from triocept._canonical.response import Response
 from triocept.dialects import Failure
 
-__all__ = ["Answer", "Ask", "Fault", "Feature", "Look", "Word", "changed_to"]
-
 Look: TypeAlias = Callable[[Any], object]
 """What a request or a response says of the feature; None: nothing."""
 Word: TypeAlias = Callable[[Any], str]

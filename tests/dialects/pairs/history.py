@@ -22,8 +22,6 @@ from triocept.dialects.kit import decode_json
 from .feature import Ask, Look, Word, changed_to
 from .requests import HI, LS, ask
 
-__all__ = ["HISTORY"]
-
 PNG, PDF, WAV = "iVBORw0KGgo=", "JVBERi0xLjQ=", "UklGRgAAAAA="
 CALL, OTHER = ToolCall("ls", '{"path":"/"}', "call_1"), ToolCall("ls", "{}", "call_2")
 GO_ON = Message("user", (Text("go on"),))

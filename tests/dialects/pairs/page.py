@@ -11,8 +11,6 @@ from typing import TypeAlias
 from .feature import Ask, Fault, Feature
 from .walk import FEATURES, NAMES, STREAM_ONLY, UNSAID, walk
 
-__all__ = ["PAGE", "TABLE", "Table", "compute", "page_of", "read_table", "table_of", "write"]
-
 TABLE = Path(__file__).with_name("table.tsv")
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "translation.md"
 Table: TypeAlias = dict[tuple[str, str, str], dict[str, str]]

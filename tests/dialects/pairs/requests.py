@@ -10,8 +10,6 @@ from triocept._canonical.request import OutputFormat, ReasoningAsk, Request, Sam
 
 from .feature import Ask, Look, Word, changed_to
 
-__all__ = ["REQUESTS", "ask"]
-
 HI = (Message("user", (Text("hi"),)),)
 CONSTRAINED: dict[str, Json] = {
     "type": "object",

@@ -11,8 +11,6 @@ from triocept._trace.replay.record import Record
 from triocept._trace.trace import TraceWriter
 from triocept.traces import CallKind, Conversation, OutcomeKind
 
-__all__ = ["called", "record_of", "resulted", "said", "turn"]
-
 
 def said(role: str, text: str) -> Message:
     return Message(role, (Text(text),))  # type: ignore[arg-type]

@@ -8,8 +8,6 @@ from ..conversation import names_of
 from .order import Order
 from .record import Record, Recorded
 
-__all__ = ["TurnName", "find_turn", "following"]
-
 _TOLD = 10
 """Ids that are told."""
 

@@ -10,8 +10,6 @@ from .matching import common
 from .moves import Move
 from .record import Key
 
-__all__ = ["difference"]
-
 _WIDTH = 160
 _CONTEXT = 40
 _MOST = 6

@@ -19,8 +19,6 @@ from ..message_key import arguments_value
 from ..texts import texts_in
 from .record import Recorded
 
-__all__ = ["Telling", "is_silent", "launch_of", "over_in", "told_in"]
-
 _LEAST = 12
 """Characters of a prompt, or an answer, that are no coincidence."""
 _NOTICE = "<task-id>"

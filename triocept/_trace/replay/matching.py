@@ -20,8 +20,6 @@ from ..conversation import Conversation
 from .moves import Move, Moves
 from .record import Key, Record, Recorded, Thread, thread_of
 
-__all__ = ["Matching", "closest", "common"]
-
 
 class Matching:
     """What one live rollout has had of a record.

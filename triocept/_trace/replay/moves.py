@@ -40,8 +40,6 @@ from ..message_key import NONCE, arguments_value, unmarked
 from .roots import in_json
 from .volatile import steady
 
-__all__ = ["Move", "Moves", "Normal"]
-
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _IDS = frozenset({"id", "call_id", "item_id", "status"})
 

@@ -30,9 +30,6 @@ from ..relation import Relation
 from .launches import Telling, is_silent, launch_of, over_in, told_in
 from .record import Record, Recorded, Thread
 
-__all__ = ["Happening", "Order"]
-
-
 _RIGHT_BEHIND = 0.1
 """Seconds that an agent takes, at most, to tell one of its conversations what another one's end was; see `Gate`."""
 

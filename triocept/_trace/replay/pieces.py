@@ -11,8 +11,6 @@ from ..._canonical.events import Event, PartDelta, events_of, part_events
 from ..._canonical.response import Response, ResponsePart
 from ..increments import Increments
 
-__all__ = ["Piece", "Timed", "pieces_of"]
-
 
 class Timed(Protocol):
     """An answer, as far as its pieces are concerned: a turn has all of it."""

@@ -19,8 +19,6 @@ from ..turn import Turn
 from .moves import Moves, Normal
 from .roots import mask_of
 
-__all__ = ["Key", "Record", "Recorded", "Thread", "key_of", "thread_of"]
-
 _TOGETHER = 1.0
 """Seconds that a turn may be recorded later than one that settled after it."""
 

@@ -20,8 +20,6 @@ from typing import Protocol
 
 from ..._canonical.content import Json
 
-__all__ = ["MASK", "Started", "in_json", "mask_of", "roots_of", "slug", "translation"]
-
 MASK = "<root>"
 _FIELDS = ("cwd", "home", "config")
 

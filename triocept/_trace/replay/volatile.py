@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["steady"]
-
 _MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*"
 _CLOCK = r"\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?(?: ?[AP]M)?"
 _PATTERNS = {

@@ -18,8 +18,6 @@ from ..message_key import message_key
 from ..trace import Trace
 from ..turn import Turn
 
-__all__ = ["Delivery", "deliveries"]
-
 
 class Delivery(NamedTuple):
     """What became of one answer."""

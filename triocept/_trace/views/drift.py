@@ -38,8 +38,6 @@ from .ids import answer_kept, common_ids
 from .message_change import MessageChange, change_of
 from .step import Step, steps
 
-__all__ = ["Drift", "DriftName", "DriftReport", "drift"]
-
 DriftName: TypeAlias = Literal[
     "extends", "close_trim", "resampled_text", "template_drift", "history_rewrite", "new_root"
 ]

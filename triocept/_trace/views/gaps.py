@@ -14,8 +14,6 @@ from collections.abc import Collection, Iterator
 from ..._util.checks import described
 from ..turn import Turn
 
-__all__ = ["ACCEPTABLE", "check_accepted", "gaps_of", "unknown_of"]
-
 ACCEPTABLE = (
     "client_disconnected_before_end",
     "not_answered",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["answer_kept", "common_ids"]
-
 _BYTES = 4
 
 

@@ -21,8 +21,6 @@ from ..._canonical.content import Message, Opaque, Part, ToolResult
 from ..message_key import joined, message_key
 from ..turn import Turn
 
-__all__ = ["MessageChange", "change_of"]
-
 MessageChange: TypeAlias = Literal["same", "edited", "none"]
 _SYSTEM = ("system", "developer")
 

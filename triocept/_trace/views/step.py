@@ -14,8 +14,6 @@ from .delivery import Delivery, deliveries
 from .gaps import check_accepted, gaps_of, unknown_of
 from .token_tree import Node, token_tree
 
-__all__ = ["Step", "rooted_steps", "steps"]
-
 _NONE = Tokens()
 
 

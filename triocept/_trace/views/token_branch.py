@@ -21,8 +21,6 @@ from ..trace import Trace
 from .step import Step, rooted_steps
 from .token_tree import Node
 
-__all__ = ["Span", "TokenBranch", "branches"]
-
 _BYTES = 4
 """Of an id, and of a log probability."""
 

@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from ..tokens import Tokens
 from ..turn import Turn
 
-__all__ = ["Node", "token_tree"]
-
 _TAIL = 32
 """Bytes, which are eight ids."""
 

@@ -22,8 +22,6 @@ from ..._util.sse import SSEDecoder, encode_sse
 from ...dialects._documents import decode_json, encode_json
 from ...errors import DialectError
 
-__all__ = ["Collector", "Wanted"]
-
 SENTINEL = -9999.0
 """vLLM's value for a log probability that it does not have."""
 _EPSILON = 1e-4

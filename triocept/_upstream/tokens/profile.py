@@ -20,8 +20,6 @@ from ..._trace.tokens import Tokens
 from ...errors import UpstreamError
 from .collector import Collector, Wanted
 
-__all__ = ["PROFILES", "Profile", "TokenProfile", "profile_named", "check_probe"]
-
 _OF_STREAMS = frozenset({"stream", "stream_options"})
 _ASKED = ("return_token_ids", "return_prompt_token_ids", "verbose")
 """By which an agent asks for ids itself."""

@@ -11,8 +11,6 @@ from typing import NoReturn
 from ...errors import DialectError
 from .node import Node
 
-__all__ = ["read_json"]
-
 
 def read_json(text: str, file: str) -> Node:
     """What is in a text.

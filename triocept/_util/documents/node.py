@@ -10,8 +10,6 @@ from msgspec import UNSET
 
 from ...errors import DialectError
 
-__all__ = ["Node", "decoded", "node_of"]
-
 T = TypeVar("T")
 
 

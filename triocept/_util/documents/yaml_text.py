@@ -18,8 +18,6 @@ from typing import Any
 
 from .node import Node
 
-__all__ = ["read_yaml"]
-
 _MOST = 1_000_000
 """Values of a document, those that aliases say again included."""
 _CONSTANTS: dict[str, Any] = {

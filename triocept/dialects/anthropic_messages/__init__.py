@@ -23,9 +23,6 @@ from .stream_renderer import Renderer
 from .threads import continued
 from .tools import with_whole_arguments
 
-__all__ = ["ANTHROPIC_MESSAGES"]
-
-
 ANTHROPIC_MESSAGES = Dialect(
     name=NAME,
     route="/messages",

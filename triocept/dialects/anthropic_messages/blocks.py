@@ -12,8 +12,6 @@ from .names import NAME
 from .parts import parse_block
 from .reasoning import signature_blobs
 
-__all__ = ["CITATIONS", "Blocks"]
-
 CITATIONS = "citations"
 _TEXT_OF = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
 

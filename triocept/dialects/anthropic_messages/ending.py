@@ -12,8 +12,6 @@ from ..._canonical.response import StopReason, Usage, settled_stop
 from ...errors import UpstreamError
 from .._documents import Fields, known_of, merged
 
-__all__ = ["parse_finish", "render_finish", "parse_usage", "render_usage"]
-
 _PARSED: dict[str, StopReason] = {
     "end_turn": "end",
     "stop_sequence": "stop_sequence",

@@ -14,8 +14,6 @@ from .._failures import (
 )
 from .._ids import fresh_id
 
-__all__ = ["find_error", "parse_error", "render_error"]
-
 _BY_STATUS = {
     400: "invalid_request_error",
     401: "authentication_error",

@@ -30,8 +30,6 @@ from .parts import parse_content, render_block, render_result
 from .reasoning import render_reasoning
 from .tools import render_call
 
-__all__ = ["parse_message", "parse_system", "render_messages"]
-
 _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system"}
 _NOTHING = "(no content)"
 _INSTRUCTING = ("system", "developer")

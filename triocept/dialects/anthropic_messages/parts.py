@@ -20,8 +20,6 @@ from .names import NAME
 from .reasoning import parse_redacted, parse_thinking
 from .tools import parse_call
 
-__all__ = ["parse_block", "parse_content", "render_block", "render_result"]
-
 _TEXT = "text/plain"
 
 

@@ -20,20 +20,6 @@ from .._documents import Fields, merged
 from .._packed import pack, unpack
 from .names import NAME
 
-__all__ = [
-    "REDACTED",
-    "SIGNATURE",
-    "UNSIGNED",
-    "as_it_came",
-    "parse_redacted",
-    "parse_thinking",
-    "redacted_of",
-    "render_reasoning",
-    "signature_blobs",
-    "signature_of",
-    "told_signature",
-]
-
 UNSIGNED = "triocept-unsigned"
 SIGNATURE, REDACTED = "signature", "redacted"
 

@@ -28,8 +28,6 @@ from .thinking import parse_ask, render_ask
 from .threads import parse_thread
 from .tools import parse_choice, parse_tool, render_choice, render_tool
 
-__all__ = ["parse_request", "render_request"]
-
 _MAX_TOKENS = 64_000
 _JSON_ONLY = "Answer with one JSON object and nothing else."
 

@@ -23,8 +23,6 @@ from .parts import parse_content, render_block
 from .reasoning import render_reasoning
 from .tools import render_call
 
-__all__ = ["parse_response", "render_response"]
-
 
 def parse_response(document: Json) -> Response:
     """The whole response that a provider sent.

@@ -8,18 +8,6 @@ from ..._canonical.content import Json
 from ..side import CountCalls, SideCall, SideRoute, TokenCount, counted_by, only
 from .request import parse_request
 
-__all__ = [
-    "NOT_SERVED",
-    "REQUIRED",
-    "SIDE_ROUTES",
-    "count_tokens",
-    "environment",
-    "is_client",
-    "key_headers",
-    "render_models",
-    "render_token_count",
-]
-
 REQUIRED: dict[str, Json] = {"max_tokens": 1}
 _COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking")
 

@@ -28,8 +28,6 @@ from .ending import parse_finish, parse_usage
 from .error import parse_error
 from .names import NAME
 
-__all__ = ["Parser"]
-
 _CONTENT = events_pattern(rb'\{"type": ?"content_block_delta",', rb"content_block_delta")
 
 

@@ -34,8 +34,6 @@ from .names import NAME
 from .reasoning import REDACTED, render_reasoning, signature_of, told_signature
 from .tools import render_call
 
-__all__ = ["Renderer"]
-
 _STOP = encode_sse(b'{"type":"message_stop"}', "message_stop")
 _PING = encode_sse(b'{"type":"ping"}', "ping")
 _UNKNOWN = Usage(input_tokens=0, output_tokens=0)

@@ -11,8 +11,6 @@ from .._documents import Fields
 from .._efforts import budget_for
 from .reasoning import signature_of
 
-__all__ = ["parse_ask", "render_ask"]
-
 _MODES = {"adaptive": "adaptive", "disabled": "none"}
 _TYPES = {effort: kind for kind, effort in _MODES.items()}
 _MIN_BUDGET = 1024  # Anthropic's; and it must be below max_tokens

@@ -15,8 +15,6 @@ from ..._canonical.response import Response
 from ...errors import DialectError
 from .._documents import Fields
 
-__all__ = ["continued", "parse_thread"]
-
 
 def parse_thread(fields: Fields) -> str | None:
     """The id of the answer that the call goes on from, or None.

@@ -22,16 +22,6 @@ from .._arguments import SCHEMA, is_object, object_of, text_of, wrapped
 from .._documents import Fields, encode_json, merged
 from .._ids import fresh_id, legal_id
 
-__all__ = [
-    "parse_call",
-    "parse_choice",
-    "parse_tool",
-    "render_call",
-    "render_choice",
-    "render_tool",
-    "with_whole_arguments",
-]
-
 
 def parse_tool(value: Json, path: str) -> Tool:
     """One of the tools that the agent offers."""

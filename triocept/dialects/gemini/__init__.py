@@ -15,8 +15,6 @@ from .side import NOT_SERVED, SIDE_ROUTES, count_tokens, environment, is_client,
 from .stream_parser import Parser
 from .stream_renderer import Renderer
 
-__all__ = ["GEMINI"]
-
 GEMINI = Dialect(
     name=NAME,
     route="/models",

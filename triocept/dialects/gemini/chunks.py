@@ -25,8 +25,6 @@ from .fields import ProtoFields
 from .names import NAME
 from .parts import parse_part
 
-__all__ = ["Chunks"]
-
 _LOGPROBS = "logprobsResult"  # of each chunk's own tokens; anything else is said anew
 
 

@@ -20,8 +20,6 @@ from .._efforts import budget_for
 from .fields import ProtoFields
 from .tools import json_schema_of
 
-__all__ = ["CONFIG", "parse_config", "render_config"]
-
 CONFIG = "generationConfig"
 _THINKING, _BUDGET, _LEVEL = "thinkingConfig", "thinkingBudget", "thinkingLevel"
 _MIME, _OPENAPI, _JSON_SCHEMA = "responseMimeType", "responseSchema", "responseJsonSchema"

@@ -12,8 +12,6 @@ from ..side import SideCall
 from .fields import ProtoFields
 from .paths import bare_model
 
-__all__ = ["batch_embeddings", "embeddings"]
-
 _MOST_INPUTS = 100
 """Of one call; Google says so in its error."""
 

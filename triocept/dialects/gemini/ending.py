@@ -16,8 +16,6 @@ from ...errors import UpstreamError
 from .._documents import merged
 from .fields import ProtoFields
 
-__all__ = ["parse_finish", "render_finish", "parse_usage", "render_usage"]
-
 _PARSED: dict[str, StopReason] = {
     "STOP": "end",
     "FUNCTION_CALL": "tool_use",  # aimock

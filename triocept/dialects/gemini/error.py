@@ -19,8 +19,6 @@ from .._failures import (
     status_of,
 )
 
-__all__ = ["find_error", "parse_error", "render_error"]
-
 _BY_STATUS = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",

@@ -19,8 +19,6 @@ from ...errors import DialectError
 from .._documents import Fields
 from .names import NAME
 
-__all__ = ["ProtoFields"]
-
 T = TypeVar("T")
 
 _OF_REQUESTS = """

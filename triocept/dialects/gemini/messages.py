@@ -23,8 +23,6 @@ from .parts import parse_part, render_part, render_reasoning
 from .results import render_result
 from .tools import UNSIGNED, render_call
 
-__all__ = ["parse_content", "parse_system", "parted", "render_messages"]
-
 _ROLES: dict[str, Role] = {"user": "user", "model": "assistant", "function": "tool", "system": "system"}
 _NOTHING: Json = {"text": "(no content)"}
 

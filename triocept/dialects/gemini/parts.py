@@ -25,8 +25,6 @@ from .names import NAME
 from .results import parse_result
 from .tools import parse_call
 
-__all__ = ["SIGNATURE", "parse_part", "render_media", "render_part", "render_reasoning"]
-
 SIGNATURE = "thought_signature"
 _WIRE_SIGNATURE = "thoughtSignature"
 _STANDARD = str.maketrans("-_", "+/")

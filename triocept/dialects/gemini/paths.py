@@ -18,17 +18,6 @@ from ..._canonical.content import Json
 from ..._canonical.request import Request
 from ..base import Target
 
-__all__ = [
-    "STREAM_TYPES",
-    "answer_type",
-    "as_it_came",
-    "bare_model",
-    "full_model",
-    "match",
-    "model_at",
-    "render_path",
-]
-
 STREAM_TYPES = ("text/event-stream", "application/json")
 _MODELS, _TUNED = "models/", "tunedModels/"
 _PATH = re.compile(

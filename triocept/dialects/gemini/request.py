@@ -30,8 +30,6 @@ from .names import NAME
 from .paths import bare_model, full_model
 from .tools import parse_choice, parse_tool, render_choice, render_tools
 
-__all__ = ["parse_request", "read_request", "render_request"]
-
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
     """The request that an agent sent.

@@ -27,8 +27,6 @@ from .names import NAME
 from .parts import render_part, render_reasoning
 from .tools import render_call, with_id
 
-__all__ = ["is_blocked", "parse_response", "render_response"]
-
 
 def parse_response(document: Json) -> Response:
     """The whole response that a provider sent.

@@ -21,8 +21,6 @@ from .._pairing import MADE
 from .fields import ProtoFields
 from .names import NAME
 
-__all__ = ["parse_result", "render_result"]
-
 _OUTPUT, _ERROR = "output", "error"
 _FIELD, _RESPONSE = "functionResponse", "response"
 _UNNAMED = "unknown_function"  # the wire must have a name

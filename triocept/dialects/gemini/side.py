@@ -15,19 +15,6 @@ from .fields import ProtoFields
 from .paths import full_model, model_at
 from .request import read_request
 
-__all__ = [
-    "NOT_SERVED",
-    "SIDE_ROUTES",
-    "count_tokens",
-    "environment",
-    "is_client",
-    "key_headers",
-    "match_count",
-    "parse_count_request",
-    "render_models",
-    "render_token_count",
-]
-
 # google-genai 3 says v1 where no version is asked for, gemini-cli v1beta.
 _VERSION = "/<any(v1, v1beta, v1alpha):version>"
 _COUNTED = ("contents", "systemInstruction", "tools", "toolConfig")

@@ -28,8 +28,6 @@ from ..streams import StreamParser
 from .chunks import Chunks
 from .error import find_error, parse_error
 
-__all__ = ["Parser"]
-
 _CHUNKS = events_pattern(rb"\{")
 # Protobuf reads both spellings.
 _DOUBT = re.compile(

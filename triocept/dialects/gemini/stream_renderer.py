@@ -32,8 +32,6 @@ from .parts import render_part, render_reasoning
 from .response import is_blocked
 from .tools import render_call, with_id
 
-__all__ = ["Renderer"]
-
 _HEAD = b'{"candidates":[{"content":{"parts":['
 _EMPTY = b'{"candidates": []}'
 

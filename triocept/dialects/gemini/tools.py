@@ -25,18 +25,6 @@ from .._ids import fresh_id
 from .._pairing import MADE
 from .fields import ProtoFields
 
-__all__ = [
-    "UNSIGNED",
-    "parse_call",
-    "parse_choice",
-    "parse_tool",
-    "render_call",
-    "render_choice",
-    "render_tools",
-    "with_id",
-    "json_schema_of",
-]
-
 UNSIGNED = "skip_thought_signature_validator"  # what gemini-cli sends itself
 _FUNCTIONS, _PARAMETERS, _SCHEMA = "functionDeclarations", "parameters", "parametersJsonSchema"
 _CONFIG, _NAMES = "functionCallingConfig", "allowedFunctionNames"

@@ -11,8 +11,6 @@ from .side import NOT_SERVED, SIDE_ROUTES, environment, is_client, render_models
 from .stream_parser import Parser
 from .stream_renderer import Renderer
 
-__all__ = ["OLLAMA"]
-
 _ROUTE = "/api/chat"
 
 OLLAMA = Dialect(

@@ -18,8 +18,6 @@ from .ending import parse_finish, take_usage
 from .messages import message_parts
 from .names import NAME
 
-__all__ = ["Chunks"]
-
 
 class Chunks:
     """Takes the documents of one answer, gives its events."""

@@ -10,8 +10,6 @@ from .._beside import Embeddings, read_dimensions
 from .._documents import Fields, read_text
 from ..side import SideCall
 
-__all__ = ["embeddings", "old_embeddings"]
-
 
 def embeddings(call: SideCall) -> Embeddings:
     """What is asked for; `DialectError` with the path in the document. Of nothing there are no vectors: in this way

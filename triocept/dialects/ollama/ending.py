@@ -12,8 +12,6 @@ from ..._canonical.response import StopReason, Usage, settled_stop
 from ...errors import UpstreamError
 from .._documents import Fields
 
-__all__ = ["parse_finish", "render_finish", "render_usage", "take_usage"]
-
 _PARSED: dict[str, StopReason] = {"": "end", "stop": "end", "length": "max_tokens"}
 
 

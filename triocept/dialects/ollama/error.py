@@ -19,8 +19,6 @@ from .._failures import (
     status_of,
 )
 
-__all__ = ["find_error", "parse_error", "render_error"]
-
 _TOO_LONG = "maximum context length"
 
 

@@ -35,8 +35,6 @@ from .._documents import Fields, merged, plain_message, read_text, split_data_ur
 from .._pairing import MADE, Pairing, in_pairs, results_first
 from .tools import parse_call, render_call
 
-__all__ = ["message_parts", "paired", "parse_message", "render_messages", "render_parts"]
-
 _ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
 _RENDERED = {"developer": "system"}
 

@@ -27,8 +27,6 @@ from .messages import paired, parse_message, render_messages
 from .names import NAME
 from .tools import parse_tool, render_tool
 
-__all__ = ["as_it_came", "parse_request", "render_request"]
-
 _CAP = "num_predict"
 _FLAGS = {True: "adaptive", False: "none"}
 _THOUGHTS: dict[str, Json] = {"adaptive": True, "none": False}

@@ -27,8 +27,6 @@ from .error import find_error, parse_error
 from .messages import render_parts
 from .names import NAME
 
-__all__ = ["now", "parse_response", "render_response"]
-
 
 def parse_response(document: Json) -> Response:
     """The whole response that a provider sent.

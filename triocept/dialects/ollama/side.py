@@ -9,8 +9,6 @@ from .._documents import Fields
 from ..side import SideCall, SideRoute
 from .embeddings import embeddings, old_embeddings
 
-__all__ = ["NOT_SERVED", "SIDE_ROUTES", "environment", "is_client", "render_models"]
-
 _VERSION = "0.12.0"
 """What is spoken: newer clients look whether their server is too old for them."""
 _EPOCH = "1970-01-01T00:00:00Z"

@@ -20,8 +20,6 @@ from ..streams import StreamParser
 from .chunks import Chunks
 from .error import find_error, parse_error
 
-__all__ = ["Parser"]
-
 _LINES = re.compile(rb'(?:\{"model":[^\r\n]*+(?<=\})(?:\r\n|\n))++')  # so Ollama begins each
 _DOUBT = re.compile(rb'"(?:error"|tool_calls"|done"\s*+:\s*+(?!false))')
 

@@ -28,8 +28,6 @@ from .messages import render_parts
 from .names import NAME
 from .response import now
 
-__all__ = ["Renderer"]
-
 _TEXT = b'{"role":"assistant","content":'
 _THINKING = b'{"role":"assistant","content":"","thinking":'
 _BEHIND = b'},"done":false}\n'

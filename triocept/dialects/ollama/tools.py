@@ -16,8 +16,6 @@ from .._arguments import SCHEMA, object_of, text_of, wrapped
 from .._documents import Fields, merged
 from .._pairing import MADE
 
-__all__ = ["parse_call", "parse_tool", "render_call", "render_tool"]
-
 
 def parse_tool(value: Json, path: str) -> Tool:
     """One of the tools that the agent offers."""

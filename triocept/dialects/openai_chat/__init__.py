@@ -11,8 +11,6 @@ from .side import NOT_SERVED, SIDE_ROUTES, count_tokens, environment
 from .stream_parser import Parser
 from .stream_renderer import Renderer
 
-__all__ = ["OPENAI", "OPENAI_CHAT"]
-
 OPENAI = SDK(package="openai", sync="OpenAI", asynchronous="AsyncOpenAI")
 
 OPENAI_CHAT = Dialect(

@@ -35,8 +35,6 @@ from .ending import parse_usage, render_usage
 from .error import find_error, parse_error
 from .response import MATCHED
 
-__all__ = ["DONE", "ChunkParser", "ChunkRenderer"]
-
 DONE = b"data: [DONE]\n\n"
 
 _CHUNKS = events_pattern(rb"\{")

@@ -13,8 +13,6 @@ from .._beside import Embeddings, read_dimensions
 from .._documents import Fields, kind_of
 from ..side import SideCall
 
-__all__ = ["embeddings"]
-
 _FORMATS = ("float", "base64")
 _MOST_INPUTS = 2048
 """Of one call, as OpenAI's reference says."""

@@ -17,8 +17,6 @@ from ..._canonical.response import StopReason, Usage, settled_stop
 from ...errors import UpstreamError
 from .._documents import Fields, known_of, merged
 
-__all__ = ["parse_finish", "render_finish", "UsageNames", "parse_usage", "render_usage"]
-
 _PARSED: dict[str, StopReason] = {
     "stop": "end",
     "length": "max_tokens",

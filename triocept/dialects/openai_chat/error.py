@@ -11,8 +11,6 @@ from ..._canonical.content import Json
 from .._documents import encode_json
 from .._failures import OVERFLOW, Failure, is_overflow, overflow_words, says_overflow, status_of
 
-__all__ = ["find_error", "parse_error", "render_error"]
-
 # Status -> (type, code), as OpenAI answers.
 _BY_STATUS: dict[int, tuple[str, str | None]] = {
     400: ("invalid_request_error", None),

@@ -9,8 +9,6 @@ from ..._canonical.request import OutputFormat
 from ...errors import DialectError
 from .._documents import Fields, known_of, merged
 
-__all__ = ["parse_format", "read_format", "render_format"]
-
 _KINDS = ("text", "json_object", "json_schema", "structural_tag", "grammar", "regex", "ebnf")
 """OpenAI's three, and what servers add: vLLM and SGLang `structural_tag`, others `grammar`, `regex`, `ebnf`."""
 

@@ -38,8 +38,6 @@ from .parts import parse_content, parse_result_content, render_content
 from .reasoning import render_reasoning, take_reasoning
 from .tools import parse_call, parse_function_call, render_call
 
-__all__ = ["assistant_parts", "parse_message", "render_messages"]
-
 _ROLES: dict[str, Role] = {role: role for role in get_args(Role) if role != "tool"}
 
 

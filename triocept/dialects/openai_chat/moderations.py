@@ -12,8 +12,6 @@ from .._documents import Fields, kind_of
 from .._ids import fresh_id
 from ..side import SideCall
 
-__all__ = ["moderations"]
-
 _MODEL = "omni-moderation-latest"
 """Where none is asked for."""
 

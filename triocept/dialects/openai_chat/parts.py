@@ -21,16 +21,6 @@ from .._documents import (
 from .._documents import parse_content as content_of
 from .names import NAME
 
-__all__ = [
-    "image_at",
-    "parse_audio",
-    "parse_content",
-    "parse_result_content",
-    "render_audio",
-    "render_content",
-    "render_part",
-]
-
 _FORMATS = {"audio/mpeg": "mp3", "audio/mp3": "mp3", "audio/x-wav": "wav", "audio/wave": "wav"}
 
 

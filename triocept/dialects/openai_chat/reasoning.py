@@ -19,8 +19,6 @@ from ..._canonical.content import Blob, Json, Reasoning
 from .._documents import Fields, decode_json, encode_json
 from .names import NAME
 
-__all__ = ["DETAILS", "field_of", "render_detail", "render_reasoning", "take_reasoning"]
-
 DETAILS = "reasoning_details"
 _DEFAULT = "reasoning_content"
 _NAMES = ("reasoning", _DEFAULT)

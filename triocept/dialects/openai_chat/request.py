@@ -28,8 +28,6 @@ from .names import NAME
 from .sampling import parse_include_usage, parse_sampling, render_sampling, render_stream, render_user
 from .tools import parse_choice, parse_tool, render_choice, render_tool
 
-__all__ = ["parse_request", "render_request"]
-
 _MAX, _OLD_MAX = "max_completion_tokens", "max_tokens"
 
 

@@ -29,16 +29,6 @@ from .names import NAME
 from .reasoning import render_reasoning
 from .tools import render_call
 
-__all__ = [
-    "MATCHED",
-    "closed_answer",
-    "open_answer",
-    "parse_response",
-    "render_answer",
-    "render_response",
-    "take_stop",
-]
-
 MATCHED = ("stop_reason", "matched_stop")
 
 

@@ -6,8 +6,6 @@ from ..._canonical.content import Json
 from ..._canonical.request import Request, Sampling
 from .._documents import Fields, known_of
 
-__all__ = ["parse_include_usage", "parse_sampling", "render_sampling", "render_stream", "render_user"]
-
 _MAX_USER = 64  # characters: OpenAI refuses a longer `user`
 
 

@@ -12,8 +12,6 @@ from ..side import CountCalls, ProviderCall, SideRoute, counted, only
 from .embeddings import embeddings
 from .moderations import moderations
 
-__all__ = ["NOT_SERVED", "SIDE_ROUTES", "environment", "count_tokens"]
-
 
 def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
     """Where each agent looks; see `Dialect.environment`. Several must be told a model, too."""

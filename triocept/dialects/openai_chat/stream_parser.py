@@ -28,8 +28,6 @@ from .parts import parse_content
 from .reasoning import take_reasoning
 from .tools import arguments_text
 
-__all__ = ["Parser"]
-
 
 class Parser(ChunkParser):
     """Reads one streamed answer."""

@@ -27,8 +27,6 @@ from .reasoning import DETAILS, field_of, render_detail
 from .response import MATCHED
 from .tools import render_call
 
-__all__ = ["Renderer"]
-
 _NO_FINISH = b',"logprobs":null,"finish_reason":null}]}\n\n'
 
 

@@ -18,17 +18,6 @@ from ...errors import DialectError
 from .._documents import Fields, encode_json, kind_of, merged, read_text
 from .._ids import legal_id
 
-__all__ = [
-    "arguments_text",
-    "parse_call",
-    "parse_choice",
-    "parse_function_call",
-    "parse_tool",
-    "render_call",
-    "render_choice",
-    "render_tool",
-]
-
 
 def parse_tool(value: Json, path: str) -> Tool:
     """One of the tools that the agent offers."""

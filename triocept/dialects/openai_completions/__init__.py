@@ -12,8 +12,6 @@ from .response import parse_response, render_response
 from .stream_parser import Parser
 from .stream_renderer import Renderer
 
-__all__ = ["OPENAI_COMPLETIONS"]
-
 OPENAI_COMPLETIONS = Dialect(
     name=NAME,
     route="/completions",

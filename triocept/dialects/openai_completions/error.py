@@ -6,8 +6,6 @@ from ..._canonical.content import Json
 from .._failures import OVERFLOW, Failure
 from ..openai_chat import error as chat
 
-__all__ = ["render_error"]
-
 
 def render_error(failure: Failure) -> Json:
     """The document that says `failure`."""

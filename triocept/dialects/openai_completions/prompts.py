@@ -31,8 +31,6 @@ from ...errors import DialectError
 from .._documents import kind_of, read_list, read_text
 from .names import NAME
 
-__all__ = ["parse_prompt", "render_prompt", "text_of"]
-
 _SPEAKERS = {"user": "User", "assistant": "Assistant"}
 
 

@@ -28,8 +28,6 @@ from ..openai_chat.sampling import (
 from .names import NAME
 from .prompts import parse_prompt, render_prompt
 
-__all__ = ["parse_request", "render_request"]
-
 _MAX_TOKENS = 4096
 
 

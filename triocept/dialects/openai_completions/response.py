@@ -21,8 +21,6 @@ from ..openai_chat.response import closed_answer, open_answer, render_answer, ta
 from .names import NAME
 from .prompts import text_of
 
-__all__ = ["echo_of", "parse_response", "render_part", "render_response"]
-
 
 def parse_response(document: Json) -> Response:
     """The whole response that a provider sent.

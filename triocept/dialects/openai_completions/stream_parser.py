@@ -11,8 +11,6 @@ from ..openai_chat.ending import parse_finish
 from ..streams import Increments
 from .names import NAME
 
-__all__ = ["Parser"]
-
 
 class Parser(ChunkParser):
     """Reads one streamed answer."""

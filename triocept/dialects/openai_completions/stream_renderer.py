@@ -21,8 +21,6 @@ from .error import render_error
 from .names import NAME
 from .response import echo_of, render_part
 
-__all__ = ["Renderer"]
-
 _BEFORE = b'"choices":[{"text":'
 _BEHIND = b',"index":0,"logprobs":null,"finish_reason":null}]}\n\n'
 

@@ -13,8 +13,6 @@ from .stream_parser import Parser
 from .stream_renderer import Renderer
 from .threads import continued, referenced
 
-__all__ = ["OPENAI_RESPONSES"]
-
 OPENAI_RESPONSES = Dialect(
     name=NAME,
     route="/responses",

@@ -9,8 +9,6 @@ from .._documents import Fields, encode_json, read_text
 from .._ids import fresh_id, short_id
 from .namespaces import Names
 
-__all__ = ["parse_call", "render_call"]
-
 
 def parse_call(fields: Fields, kind: Literal["json", "text"], names: Names) -> ToolCall:
     """A `function_call` or `custom_tool_call` item, without its type."""

@@ -17,8 +17,6 @@ from .._documents import Fields, known_of, merged
 from ..openai_chat.ending import UsageNames
 from ..openai_chat.ending import parse_usage as parse_openai_usage
 
-__all__ = ["is_cut", "parse_finish", "render_finish", "parse_usage", "render_usage"]
-
 _PARSED: dict[str, StopReason] = {
     "max_output_tokens": "max_tokens",
     "content_filter": "refused",

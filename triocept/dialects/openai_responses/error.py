@@ -15,15 +15,6 @@ from .._failures import Failure
 from ..openai_chat.error import parse_error as parse_chat_error
 from ..openai_chat.error import render_error as render_chat_error
 
-__all__ = [
-    "find_error",
-    "parse_error",
-    "render_error",
-    "render_event_error",
-    "render_steer_failed",
-    "render_ws_error",
-]
-
 # The codes of `response.failed`: what they would be as a status.
 _STATUSES = {
     "rate_limit_exceeded": 429,

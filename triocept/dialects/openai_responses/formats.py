@@ -7,8 +7,6 @@ from ..._canonical.request import OutputFormat
 from .._documents import Fields, known_of, merged
 from ..openai_chat.formats import read_format
 
-__all__ = ["parse_format", "render_format"]
-
 
 def parse_format(fields: Fields) -> OutputFormat | None:
     """The shape that is asked for; servers' own types stay among the unknown fields.

@@ -27,8 +27,6 @@ from .namespaces import Names
 from .parts import output_text, parse_output_text
 from .reasoning import ENCRYPTED, encrypted_of, is_replayable, parse_reasoning, reasoning_text, text_field
 
-__all__ = ["complete", "goes_on", "item_of", "parse_item", "place", "render_answer", "render_history"]
-
 _CONTENT = ("output_text", "text", "input_text", "refusal")
 _PREFIXES = {"message": "msg_", "function_call": "fc_", "custom_tool_call": "ctc_", "reasoning": "rs_"}
 

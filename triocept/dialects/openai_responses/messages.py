@@ -28,8 +28,6 @@ from .names import NAME
 from .namespaces import Names
 from .parts import parse_content, render_parts, result_content
 
-__all__ = ["INSTRUCTIONS", "parse_input", "parse_instructions", "render_input", "render_instructions"]
-
 INSTRUCTIONS: dict[str, Json] = {"field": "instructions"}
 """The mark of the message that is the `instructions`."""
 _ROLES: dict[str, Role] = {"system": "system", "developer": "developer", "user": "user"}

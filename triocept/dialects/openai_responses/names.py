@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from ..._canonical.request import Request
 
-__all__ = ["NAME", "asks_as_codex"]
-
 NAME = "openai_responses"
 
 

@@ -14,8 +14,6 @@ from collections.abc import Iterable
 from ..._canonical.content import Json
 from ..._canonical.request import Tool
 
-__all__ = ["NO_NAMES", "Names", "is_namespaced", "namespace_name", "namespace_of"]
-
 
 class Names:
     """The names by which the tools of a request are known, here and on the wire.

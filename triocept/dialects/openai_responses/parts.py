@@ -17,14 +17,6 @@ from .._documents import parse_content as content_of
 from ..openai_chat.parts import image_at, parse_audio, render_audio
 from .names import NAME
 
-__all__ = [
-    "output_text",
-    "parse_content",
-    "parse_output_text",
-    "render_parts",
-    "result_content",
-]
-
 _LISTS = ("annotations", "logprobs")
 
 

@@ -21,16 +21,6 @@ from .._documents import Fields
 from .._packed import pack, unpack
 from .names import NAME
 
-__all__ = [
-    "ENCRYPTED",
-    "blobs_of",
-    "encrypted_of",
-    "is_replayable",
-    "parse_reasoning",
-    "reasoning_text",
-    "text_field",
-]
-
 ENCRYPTED = "encrypted_content"
 _TYPES = {"summary": "summary_text", "content": "reasoning_text"}
 

@@ -32,8 +32,6 @@ from .names import NAME
 from .namespaces import NO_NAMES, Names
 from .tools import DECLARING, parse_choice, parse_tools, render_choice, render_tools
 
-__all__ = ["NOT_POSTED", "as_it_came", "parse_request", "render_request"]
-
 NOT_POSTED = frozenset({"type", "generate", "stream_id"})
 """Fields of a websocket's frames."""
 _FRAME = "response.create"

@@ -35,16 +35,6 @@ from .names import NAME, asks_as_codex
 from .namespaces import NO_NAMES, Names
 from .tools import render_choice, render_tools
 
-__all__ = [
-    "answer_extra",
-    "ending",
-    "envelope",
-    "is_whole",
-    "parse_ending",
-    "parse_response",
-    "render_response",
-]
-
 _ECHOED = (
     "object",
     "created_at",

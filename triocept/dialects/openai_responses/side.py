@@ -26,15 +26,6 @@ from .request import parse_request
 from .response import render_response
 from .stream_renderer import Documents
 
-__all__ = [
-    "SIDE_ROUTES",
-    "count_tokens",
-    "render_input_items",
-    "render_stored",
-    "render_stored_events",
-    "render_token_count",
-]
-
 _PREFIXES = {"message": "msg_", "function_call": "fc_", "custom_tool_call": "ctc_", "reasoning": "rs_"}
 _COUNTED = frozenset(
     {"model", "input", "instructions", "tools", "tool_choice", "reasoning", "text", "parallel_tool_calls"}

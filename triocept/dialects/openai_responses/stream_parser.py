@@ -28,8 +28,6 @@ from .names import NAME
 from .response import answer_extra
 from .stream_parts import Parts
 
-__all__ = ["Parser"]
-
 _PREFIX = "response."
 # What an event's text belongs to: the part as it begins, and the name of its place in the item.
 _TEXTS: dict[str, tuple[ResponsePart, str]] = {

@@ -19,8 +19,6 @@ from .namespaces import NO_NAMES
 from .parts import parse_output_text
 from .reasoning import ENCRYPTED
 
-__all__ = ["Parts"]
-
 
 class _Item:
     """One item that is being written."""

@@ -15,8 +15,6 @@ from .names import NAME
 from .namespaces import Names
 from .response import render_response
 
-__all__ = ["continued", "is_stored", "is_warm_up", "referenced"]
-
 
 def is_stored(request: Request) -> bool:
     """Whether the agent wants the answer kept for later: `store`, which is on where nothing is said."""

@@ -28,8 +28,6 @@ from .._ids import short_id
 from .names import NAME
 from .namespaces import is_namespaced, namespace_name, namespace_of
 
-__all__ = ["DECLARING", "parse_choice", "parse_tools", "render_choice", "render_tools"]
-
 DECLARING = ("additional_tools", "tool_search_output")
 _NO_PARAMETERS: dict[str, Json] = {"type": "object", "properties": {}}
 

@@ -27,8 +27,6 @@ from .parts import output_text
 from .reasoning import ENCRYPTED, encrypted_of, reasoning_text, text_field
 from .response import is_whole
 
-__all__ = ["Counter", "Item", "ItemWriter", "WireEvent", "document_of", "writer_of"]
-
 ANNOTATIONS, LOGPROBS = "annotations", "logprobs"
 
 

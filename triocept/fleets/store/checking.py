@@ -14,8 +14,6 @@ from .lines import TracePlace, index_of, lines_of
 from .places import read_places
 from .reading import trace_files
 
-__all__ = ["StoreReport", "check_store"]
-
 
 class StoreReport(msgspec.Struct, frozen=True, kw_only=True):
     """What was found in a store."""

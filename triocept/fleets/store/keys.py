@@ -15,8 +15,6 @@ from ..._canonical.given import no_number_at
 from ..._util.checks import described
 from ..._util.unicode import mended
 
-__all__ = ["Key", "TaskKey", "json_of", "key_of"]
-
 TaskKey: TypeAlias = Callable[[Any], str | int]
 """`(task) -> what tells it from every other one`, in every run of the program."""
 

@@ -26,23 +26,6 @@ import msgspec
 from ..._canonical.content import Json
 from ...errors import StoreError
 
-__all__ = [
-    "DONE",
-    "FORMAT",
-    "LOST",
-    "TRACES",
-    "Lock",
-    "RunFile",
-    "differing",
-    "is_store",
-    "make",
-    "new_run",
-    "probe",
-    "read_run",
-    "sync_directory",
-    "write_run",
-]
-
 FORMAT = 1
 RUN, LOCK, DONE, LOST, TRACES = "run.json", "lock", "done.jsonl", "lost.jsonl", "traces"
 _PART = RUN + ".part"

@@ -23,19 +23,6 @@ import msgspec
 
 from ...errors import StoreError
 
-__all__ = [
-    "Done",
-    "DoneFile",
-    "DoneLine",
-    "ErrorLine",
-    "LostFile",
-    "LostLine",
-    "OutcomeWord",
-    "TracePlace",
-    "index_of",
-    "lines_of",
-]
-
 OutcomeWord: TypeAlias = Literal["value", "error", "stopped"]
 """`stopped`: the sample's group was."""
 

@@ -14,8 +14,6 @@ from ..._trace.trace import Trace
 from ...errors import DialectError
 from .lines import TracePlace
 
-__all__ = ["StoredTraces", "read_places"]
-
 _HEAD = 400
 """Bytes of a line in which the ids of its rollout and its run are."""
 

@@ -15,8 +15,6 @@ from .layout import DONE, TRACES, read_run
 from .lines import DoneLine, index_of, lines_of
 from .places import StoredTraces
 
-__all__ = ["named_runs", "read_results", "result_of", "results_in", "trace_files"]
-
 
 def read_results(directory: str | os.PathLike[str]) -> Iterator[Result[Json, Json]]:
     """What is done in a store, in the order in which it was done: while its driver is at work, or afterwards.

@@ -27,8 +27,6 @@ from ...errors import StoreError
 from .layout import TRACES, read_run, sync_directory
 from .lines import TracePlace
 
-__all__ = ["CallRecorder", "Kept", "RecordTo", "Recorders"]
-
 P = ParamSpec("P")
 
 

@@ -41,8 +41,6 @@ from .places import StoredTraces
 from .reading import result_of, results_in
 from .recording import Kept, RecordTo
 
-__all__ = ["MapStore", "Store", "TaskStore", "map_store", "open_store"]
-
 LOOK_AHEAD = 100_000
 """Tasks that are looked at before one runs: some seconds. Of a `range` there may be any number."""
 

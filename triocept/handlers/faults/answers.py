@@ -20,8 +20,6 @@ from ..._util.sse import SSE_FRAMES
 from .base import Act, BaseFault
 from .told import DEFAULT, Telling, check_not_answer, response_of
 
-__all__ = ["ACCENTED", "DEFAULT_CALL", "OddAnswers", "Quirks"]
-
 DEFAULT_CALL = ToolCall("search", '{"query":"the quick brown fox","limit":10}')
 _REASONS: dict[str, StopReason] = {"length": "max_tokens", "content_filter": "refused"}
 ACCENTED = "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich, naïve café 🦊 日本語."

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from ..._rollout.exchange import Exchange
 
-__all__ = ["Act", "BaseFault", "FaultType"]
-
 Act: TypeAlias = Callable[[Exchange], Awaitable[None]]
 """What a fault does to a call."""
 

@@ -14,8 +14,6 @@ from .base import BaseFault
 from .refusals import RetryAfter, retry_header, words_of
 from .told import DEFAULT, Telling, check_after, check_not_answer, response_of
 
-__all__ = ["BrokenBodies"]
-
 _PAGE = (
     "<html>\r\n<head><title>{said}</title></head>\r\n<body>\r\n<center><h1>{said}</h1></center>\r\n"
     "<hr><center>proxy</center>\r\n</body>\r\n</html>\r\n"

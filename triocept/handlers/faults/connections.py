@@ -12,8 +12,6 @@ from ..._util.checks import check_count
 from .base import Act, BaseFault
 from .told import DEFAULT, Telling, check_after, response_of
 
-__all__ = ["BrokenConnections"]
-
 
 class BrokenConnections(BaseFault):
     """A connection that breaks."""

@@ -14,8 +14,6 @@ from ...dialects.kit import OVERFLOW
 from ...errors import Refusal
 from .base import Act, BaseFault
 
-__all__ = ["Refusals", "RetryAfter", "retry_header", "words_of"]
-
 RetryAfter: TypeAlias = float | datetime | timedelta | None
 
 _WORDS = {529: "Overloaded"}  # Anthropic's own

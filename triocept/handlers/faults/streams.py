@@ -14,8 +14,6 @@ from .base import Act, BaseFault
 from .bodies import check_failure
 from .told import DEFAULT, Telling, check_after, response_of
 
-__all__ = ["BrokenStreams"]
-
 _REASON = re.compile(rb'"(finish_reason|finishReason|stop_reason|done_reason)":"[^"]*"')
 _STARTS = re.compile(
     rb'"type":"(?:content_block_start|response\.output_item\.added|response\.content_part\.added)"'

@@ -24,8 +24,6 @@ from ...dialects import Dialect, StreamRenderer
 from ...dialects import dialect as dialect_named
 from ...dialects.kit import encode_json
 
-__all__ = ["DEFAULT", "Begun", "Telling", "check_after", "check_not_answer", "response_of"]
-
 DEFAULT = "The quick brown fox jumps over the lazy dog, and the dog does not mind at all."
 """What is cut where nobody said what: long enough for a dozen events."""
 JSON_TYPE = {"content-type": "application/json"}

@@ -11,8 +11,6 @@ from ..._canonical.content import Json, ToolCall
 from ..._canonical.request import Request, Tool
 from .instance import NoInstance, instance_of
 
-__all__ = ["AskedJSON"]
-
 
 @final
 class AskedJSON:

@@ -19,8 +19,6 @@ from ..._canonical.request import Request
 from ..._util.checks import check_callable, check_choice, check_str, check_type, named, takes
 from .words import called_names, offered_names, shown, system_text
 
-__all__ = ["Conditions", "OutputKind", "Wording", "is_of_model"]
-
 Wording: TypeAlias = str | re.Pattern[str]
 """Part of a text, or a compiled pattern."""
 

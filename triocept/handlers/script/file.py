@@ -15,8 +15,6 @@ from .model import Item
 from .reading import read_items
 from .replies import ReadScript
 
-__all__ = ["Embeddings", "embeddings_in", "read_document", "read_embeddings", "read_script"]
-
 
 def read_script(path: str | Path) -> list[Item]:
     """The replies and rules in a file, as `ScriptedModel` takes them.

@@ -18,8 +18,6 @@ from .form_reading import made, read_form
 from .replies import Reply
 from .stream import timed
 
-__all__ = ["read_answer", "read_error"]
-
 _LEFT_OUT = ("created", "systemFingerprint", "role", "provider", "nativeFinishReason", "webSearches")
 _ANTHROPIC = "anthropic_messages"
 _CHUNK = 20

@@ -12,22 +12,6 @@ from msgspec import UNSET, Meta, UnsetType
 
 from .forms import Form
 
-__all__ = [
-    "MEDIA",
-    "AnswerForm",
-    "BlockForm",
-    "EmbeddingForm",
-    "EntryForm",
-    "ErrorForm",
-    "FailureForm",
-    "FixtureFile",
-    "NESTED",
-    "MatchForm",
-    "ProfileForm",
-    "TimingsForm",
-    "ToolCallForm",
-]
-
 MEDIA = ("image", "images", "audio", "transcription", "video", "json", "live")
 """Answers of endpoints that are none of a model's conversation."""
 

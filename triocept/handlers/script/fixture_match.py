@@ -13,8 +13,6 @@ from ..._canonical.request import Request
 from .fixture_forms import MatchForm
 from .words import offered_names, shown, system_text
 
-__all__ = ["failures", "hides"]
-
 
 def failures(match: MatchForm, request: Request) -> Iterator[str]:
     """What a fixture demands, and does not hold of a request."""

@@ -14,8 +14,6 @@ from .fixture_match import hides
 from .fixtures import Fixture, Fixtures, ScriptWarning, VectorsLeft
 from .form_reading import read_form
 
-__all__ = ["Vectors", "is_fixture_file", "read_fixtures", "read_vectors"]
-
 _CONFIGURED = ("llm", "mcp", "a2a", "agui", "vector")
 
 

@@ -24,8 +24,6 @@ from .fixture_match import failures
 from .replies import Reply
 from .source import Miss, Taken
 
-__all__ = ["Fixture", "FixtureSource", "Fixtures", "ScriptWarning", "VectorsLeft", "source_of"]
-
 
 class ScriptWarning(UserWarning):
     """Something in a script's file that may not be what was meant."""

@@ -12,8 +12,6 @@ from ..._util.checks import meant
 from ..._util.documents import Node
 from .forms import Form
 
-__all__ = ["check_keys", "form_of", "head_of", "made", "read_form"]
-
 F = TypeVar("F", bound=Form)
 T = TypeVar("T")
 

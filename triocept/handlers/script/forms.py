@@ -13,32 +13,6 @@ from msgspec import UNSET, Meta, UnsetType
 from ..._canonical.response import StopReason
 from .conditions import OutputKind
 
-__all__ = [
-    "ITEMS",
-    "PARTS",
-    "REPLIES",
-    "SAYS",
-    "AskedForm",
-    "CycleForm",
-    "FaultForm",
-    "FileForm",
-    "Form",
-    "OtherwiseForm",
-    "PacedForm",
-    "PatternForm",
-    "ReasoningForm",
-    "RefusalForm",
-    "RefuseForm",
-    "RuleForm",
-    "StreamForm",
-    "TemplateForm",
-    "ToolForm",
-    "UsageForm",
-    "WhenForm",
-    "WholeForm",
-]
-
-
 Reply: TypeAlias = Annotated[Any, Meta(extra_json_schema={"$ref": "#/$defs/Reply"})]
 Step: TypeAlias = Annotated[Any, Meta(extra_json_schema={"$ref": "#/$defs/Step"})]
 Part: TypeAlias = Annotated[Any, Meta(extra_json_schema={"$ref": "#/$defs/Part"})]

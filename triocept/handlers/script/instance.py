@@ -19,8 +19,6 @@ from ..._canonical.content import Json
 from .merging import merged, resolved
 from .scalars import admits, number_for, text_for
 
-__all__ = ["NoInstance", "instance_of"]
-
 _NOT_UNDERSTOOD = ("not", "if", "contains", "dependentRequired", "dependentSchemas", "dependencies")
 """What may forbid a value that is made without it."""
 _MOST_TRIES = 64

@@ -8,8 +8,6 @@ from urllib.parse import unquote
 
 from ..._canonical.content import Json
 
-__all__ = ["merged", "resolved"]
-
 _BESIDE = frozenset(
     {
         *("title", "description", "default", "examples", "example", "$comment"),

@@ -28,8 +28,6 @@ from .rules import Rule, When
 from .shadow import check_shadows
 from .source import Replies, Source, Taken, described_miss
 
-__all__ = ["Item", "ScriptedModel"]
-
 Item: TypeAlias = Reply | Rule | Fixtures
 """What a script is a list of: replies, rules (`when(…).reply(…)`), and fixtures of aimock's that were read."""
 

@@ -24,8 +24,6 @@ from .rules import Rule
 from .stream import Stream, paced
 from .template import Template
 
-__all__ = ["read_items"]
-
 _NESTED: Mapping[str, type[forms.Form]] = {
     "when": forms.WhenForm,
     "usage": forms.UsageForm,

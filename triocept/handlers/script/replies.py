@@ -19,8 +19,6 @@ from ..faults import Fault
 from ..faults.base import FaultType
 from .stream import Stream
 
-__all__ = ["NotAReply", "ReadScript", "Reply", "check_replies", "check_reply", "give", "is_pause"]
-
 Scripted: TypeAlias = str | ToolCall | Response | Refusal | Stream | Fault | Sequence[str | ToolCall]
 Reply: TypeAlias = Scripted | float | Callable[[Request], Scripted | Awaitable[Scripted]]
 """What a script is made of:

@@ -14,8 +14,6 @@ from .replies import Reply, check_replies
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Rule", "When", "otherwise", "when"]
-
 
 @final
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,6 @@ from fractions import Fraction
 
 from ..._canonical.content import Json
 
-__all__ = ["admits", "number_for", "text_for"]
-
 _FORMATS = {
     "date": "2026-01-01",
     "date-time": "2026-01-01T00:00:00Z",

@@ -14,8 +14,6 @@ from itertools import combinations
 from .conditions import Conditions, is_of_model
 from .rules import Rule
 
-__all__ = ["ShadowedRule", "check_shadows", "covers", "hidden"]
-
 
 class ShadowedRule(ValueError):
     """A rule of a script that can never answer: an earlier one answers all that it matches, again and again."""

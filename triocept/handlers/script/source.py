@@ -18,8 +18,6 @@ from .replies import Reply, is_pause
 from .rules import Rule
 from .words import shown
 
-__all__ = ["Miss", "Replies", "Source", "Taken", "described_miss", "described_request"]
-
 MOST_RULES = 3
 """So many are shown; the others are further away."""
 

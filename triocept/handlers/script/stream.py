@@ -21,8 +21,6 @@ from ..._canonical.response import Response, ResponsePart, StopReason, Usage
 from ..._rollout.exchange import Exchange
 from ..._util.checks import check_count, check_number, described
 
-__all__ = ["Piece", "Stream", "paced", "timed"]
-
 Piece: TypeAlias = str | ResponsePart | Event
 """What `stream.send` takes: a `str` goes on with the text, a part is sent whole, an event as it is."""
 

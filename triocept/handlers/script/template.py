@@ -10,8 +10,6 @@ from ..._canonical.request import Request
 from ..._util.checks import check_str
 from .words import system_text
 
-__all__ = ["Template"]
-
 NAMES: dict[str, Callable[[Request], str]] = {
     "text": lambda request: request.user_text,
     "system": system_text,

@@ -7,8 +7,6 @@ from reprlib import Repr
 
 from ..._canonical.request import Request, Tool
 
-__all__ = ["called_names", "offered_names", "shown", "system_text"]
-
 _repr = Repr()
 _repr.maxstring = _repr.maxother = 100
 

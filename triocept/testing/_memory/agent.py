@@ -36,8 +36,6 @@ from .rollout import open_rollout
 from .transport import MemoryTransport
 from .wire import events_in, head_of, response_in, written
 
-__all__ = ["Asked", "MemoryAgent", "open_memory_agent"]
-
 Asked: TypeAlias = str | Iterable[Message] | Request | Mapping[str, Json]
 """What an agent may ask: a text, messages, a request, or a document of its dialect, which is sent as it is."""
 

@@ -13,8 +13,6 @@ from ...dialects.kit import decode_json
 from ...errors import DialectError, ExchangeAbandoned, UpstreamTruncated
 from .transport import MemoryTransport, Piece
 
-__all__ = ["MemoryCall"]
-
 
 @final
 class MemoryCall:

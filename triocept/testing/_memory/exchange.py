@@ -21,8 +21,6 @@ from .agent import Asked, open_memory_agent
 from .call import MemoryCall
 from .wire import response_in
 
-__all__ = ["open_exchange"]
-
 
 @protected_context
 async def open_exchange(

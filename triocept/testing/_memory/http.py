@@ -21,8 +21,6 @@ from ..._server.transport import Head
 from ...errors import ExchangeAbandoned, UpstreamTruncated
 from .call import MemoryCall
 
-__all__ = ["MemoryHTTPTransport", "http_client"]
-
 T = TypeVar("T")
 
 _NAMES = ("DefaultAsyncHttpx2Client", "DefaultAsyncHttpxClient")

@@ -18,8 +18,6 @@ from ..._util.limits import EndpointLimits
 from ...dialects import Dialect, known_dialects
 from ...errors import TunnelError
 
-__all__ = ["open_rollout"]
-
 
 def open_rollout(
     handler: Handler | None = None, *, dialects: Iterable[Dialect] = (), **options: Unpack[RolloutOptions]

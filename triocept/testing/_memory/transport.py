@@ -14,8 +14,6 @@ from ..._server.admission import Share
 from ..._server.transport import BodyTooLarge, Reply, Transport
 from ..._trace.raw import RawResponse
 
-__all__ = ["MemoryTransport", "Piece"]
-
 
 class Piece(msgspec.Struct, frozen=True):
     """Bytes of an answer's body that came together."""

@@ -28,8 +28,6 @@ from ...dialects import Dialect
 from ...errors import DialectError, UpstreamError, UpstreamTruncated
 from .call import MemoryCall
 
-__all__ = ["events_in", "head_of", "response_in", "written"]
-
 
 def written(
     given: object, dialect: Dialect, model: str, *, stream: bool | None

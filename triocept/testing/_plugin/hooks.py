@@ -19,8 +19,6 @@ from .section import section_of
 from .tapes import Tapes
 from .verdict import verdict
 
-__all__ = ["Hooks"]
-
 _MODELS = pytest.StashKey[ModelFactory]()
 """Of a test that runs."""
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ..cassettes.cassette import Cassette
     from .options import ModelOptions
 
-__all__ = ["ModelFactory"]
-
 
 @final
 class ModelFactory:

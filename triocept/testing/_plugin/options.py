@@ -16,8 +16,6 @@ from ..._rollout.options import RolloutOptions
 from ..._util.checks import check_bool, check_keywords, check_type
 from ..cassettes.opening import CassetteOptions
 
-__all__ = ["ModelOptions", "options_of"]
-
 
 class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What holds for all models of a test, unless one is opened with something else."""

@@ -18,8 +18,6 @@ from ..cassettes.cassette import Cassette
 from .models import ModelFactory
 from .verdict import is_in
 
-__all__ = ["section_of"]
-
 _LAST = 4
 """Messages of a call that are shown: what came before stands in the calls before, mostly."""
 _LONGEST = 300

@@ -34,8 +34,6 @@ from ..cassettes.forwarding import forward_to
 from ..cassettes.opening import CassetteOptions
 from .options import ModelOptions
 
-__all__ = ["Tapes"]
-
 _UNSAFE = re.compile(r"""[<>?%*:|"'/\\\x00-\x1f]""")
 """What no name of a file has on some system or other."""
 _LONGEST = 200

@@ -19,8 +19,6 @@ import pytest
 from ..._rollout.outcome import words_of_fault
 from .models import ModelFactory
 
-__all__ = ["is_in", "verdict"]
-
 
 def verdict(models: ModelFactory, own: BaseException | None) -> BaseException | None:
     """What a test fails with; None: it passes.

@@ -17,8 +17,6 @@ from ..._canonical.content import Json, Opaque, Reasoning, RefusalText, Text, To
 from ..._canonical.response import Response, ResponsePart
 from ..._trace.increments import Increments
 
-__all__ = ["Answer", "Failure", "FailureKind", "says_the_same"]
-
 FailureKind: TypeAlias = Literal["refusal", "upstream", "truncated", "context_length"]
 
 

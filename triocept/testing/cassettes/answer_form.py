@@ -14,8 +14,6 @@ from ..._trace.increments import Increments
 from ..._util.documents import Node
 from .answer import Answer, Failure, FailureKind
 
-__all__ = ["answer_form", "read_answer"]
-
 _USAGE = Usage.__struct_fields__
 _MEMBERS = (
     *("content", "stop_reason", "stop_sequence", "usage", "model", "extra", "dialect"),

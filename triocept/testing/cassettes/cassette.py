@@ -41,8 +41,6 @@ from .unrecordable import unrecordable
 from .view import RecordedCall, seen
 from .watching import answer_given, outcome_given
 
-__all__ = ["Cassette", "RecordMode", "Timing"]
-
 RecordMode: TypeAlias = Literal["none", "once", "new", "rewrite"]
 """What is recorded: nothing; everything, if there is no file; what the file does not have; everything, anew."""
 Timing: TypeAlias = Literal["none", "recorded"] | float

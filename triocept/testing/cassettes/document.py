@@ -21,8 +21,6 @@ from .answer import Answer
 from .answer_form import answer_form, read_answer
 from .restored import restored
 
-__all__ = ["VERSION", "Read", "Recorded", "document_of", "read_document"]
-
 VERSION = 1
 _REQUEST = ("model", "continues", "messages", "tools", "tool_choice", "output", "sampling")
 _encode = msgspec.json.Encoder(order="deterministic").encode

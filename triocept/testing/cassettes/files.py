@@ -23,8 +23,6 @@ from ..._util.unicode import mended
 from .document import Read, read_document
 from .yaml_writer import write_yaml
 
-__all__ = ["alone", "check_place", "name_of_at_most", "read_file", "text_of", "write_file"]
-
 _HEAD = """\
 # Calls of a model, recorded by triocept, and answered from here since. A call that asks the same gets its answer.
 """

@@ -15,8 +15,6 @@ from ..._upstream.address import parse_address
 from ...dialects import Dialect
 from ...dialects import dialect as dialect_named
 
-__all__ = ["ForwardTo", "forward_to"]
-
 
 @final
 class ForwardTo:

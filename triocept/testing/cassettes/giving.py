@@ -12,8 +12,6 @@ from ...errors import ContextLengthError, Refusal, UpstreamError, UpstreamTrunca
 from ...handlers.replay_answer import HANG_UP, play
 from .answer import Answer, Failure
 
-__all__ = ["StillThere", "give"]
-
 _PROVIDER = {"upstream": UpstreamError, "truncated": UpstreamTruncated, "context_length": ContextLengthError}
 
 

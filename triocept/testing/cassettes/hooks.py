@@ -17,8 +17,6 @@ from ..._trace.replay.roots import in_json, mask_of
 from ..._trace.replay.volatile import steady as without_volatile
 from ..._util.checks import check_callable, described
 
-__all__ = ["Normalise", "NormaliseText", "check_hook", "normalised", "steady"]
-
 Normalise: TypeAlias = Callable[[Request], Request]
 NormaliseText: TypeAlias = Callable[[str], str]
 

@@ -22,8 +22,6 @@ from typing import final
 from ..._canonical.content import Json
 from ..._util.secrets import LIVE_KEYS, MARK, SECRET
 
-__all__ = ["KeyFinder"]
-
 _REST = r"(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{20,}"
 _OF_GITHUB = ("ghp_", "gho_", "ghu_", "ghs_", "ghr_")
 _KINDS = {

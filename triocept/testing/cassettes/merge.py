@@ -20,8 +20,6 @@ import msgspec
 from .answer import says_the_same
 from .document import Recorded
 
-__all__ = ["added", "merged", "numbered"]
-
 
 def merged(
     old: Sequence[Recorded], new: Sequence[Recorded], key: Callable[[Recorded], bytes]

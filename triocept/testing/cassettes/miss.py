@@ -12,8 +12,6 @@ from ...errors import ReplayMiss
 from .document import Recorded
 from .yaml_writer import write_yaml
 
-__all__ = ["miss", "no_answer", "used_up"]
-
 _WIDTH = 160
 """Characters of a line that are shown."""
 _BEFORE = 40

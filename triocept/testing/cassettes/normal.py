@@ -38,8 +38,6 @@ from ..._canonical.content import (
 from ..._canonical.request import Request, Tool, ToolChoice
 from ..._trace.message_key import NONCE, arguments_value
 
-__all__ = ["key_of", "normal_form", "without_date"]
-
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _DATE = re.compile(r"(?:[-@]20\d\d-?[01]\d-?[0-3]\d|-latest)$")
 """At the end of a model's name: `-2024-08-06`, `-20250514`, `@20250514`."""

@@ -13,8 +13,6 @@ from ..._rollout.handler import Handler
 from .cassette import Cassette, RecordMode, Timing
 from .hooks import Normalise, NormaliseText
 
-__all__ = ["CassetteOptions", "open_cassette", "use_cassette"]
-
 
 class CassetteOptions(TypedDict, total=False):
     """What `open_cassette` and `use_cassette` take."""

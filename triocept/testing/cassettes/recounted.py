@@ -9,8 +9,6 @@ from ..._canonical.response import ResponsePart
 from ..._trace.increments import Increments
 from ..._util.secrets import MARK
 
-__all__ = ["recounted"]
-
 
 def recounted(
     increments: Increments, before: Sequence[ResponsePart], now: Sequence[ResponsePart]

@@ -22,8 +22,6 @@ from ..._canonical.content import (
 from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
 from ..._util.documents import Node, node_of
 
-__all__ = ["restored", "restored_form"]
-
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
 _MEDIA = ("image", "audio", "file")

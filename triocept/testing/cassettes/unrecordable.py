@@ -15,8 +15,6 @@ from ..._rollout.outcome import Outcome, Raw, Refused
 from ...errors import RecordingFailed, UpstreamError
 from .keys import KeyFinder
 
-__all__ = ["unrecordable"]
-
 _OF_A_KEY = frozenset({401, 403})
 """Not authenticated; authenticated, and not allowed (RFC 9110, 15.5.2 and 15.5.4)."""
 _GOOGLES = '"API_KEY_INVALID"'

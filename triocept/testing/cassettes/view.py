@@ -12,8 +12,6 @@ from ..._canonical.response import Response
 from .document import Recorded
 from .restored import restored_form
 
-__all__ = ["RecordedCall", "seen"]
-
 
 class RecordedCall(msgspec.Struct, frozen=True, kw_only=True):
     """A call in a cassette."""

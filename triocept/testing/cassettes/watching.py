@@ -16,8 +16,6 @@ from .answer import Answer, Failure, FailureKind
 from .keys import KeyFinder
 from .recounted import recounted
 
-__all__ = ["answer_given", "outcome_given"]
-
 
 def outcome_given(core: ExchangeState, error: BaseException | None) -> Outcome | None:
     """What became of an exchange whose handler has returned, or raised `error`; None: nothing yet."""

@@ -20,8 +20,6 @@ from textwrap import wrap
 
 from ..._canonical.content import Json
 
-__all__ = ["write_yaml"]
-
 _WIDTH = 100
 """Characters of a line that holds several things; a text is never cut."""
 _LONGEST_KEY = 200
