@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -77,19 +77,17 @@ async def test_a_traceback_shows_the_line_also_of_a_function_that_goes_by_value(
 
 
 @every_engine
-async def test_a_function_that_is_not_async_is_told_so(make: Make) -> None:
-    def plain(worker: object, task: int, *, attempt: int) -> int:
-        return task
+async def test_a_function_that_gives_nothing_to_await_is_told_so(make: Make) -> None:
+    """Where that cannot be seen before a task runs."""
 
-    async def generator(worker: object, task: int, *, attempt: int) -> AsyncIterator[int]:
-        yield task
+    def plain(worker: object, task: int, *, attempt: int) -> int:
+        return int(task)
 
     async with open_fleet(make()) as fleet:
-        for function, gave in (plain, "int: 1"), (generator, "async_generator: "):
-            (result,) = await results_of(fleet, function, [1])
-            assert isinstance(result.outcome, Error)
-            assert f"{function.__name__}` gave {gave}" in str(result.outcome.error)
-            assert "not to be awaited: is it an `async def`" in str(result.outcome.error)
+        (result,) = await results_of(fleet, plain, [1])
+    assert isinstance(result.outcome, Error)
+    assert "plain` gave int: 1" in str(result.outcome.error)
+    assert "not to be awaited: is it an `async def`" in str(result.outcome.error)
 
 
 async def test_a_map_that_is_entered_wrongly_says_how() -> None:
@@ -226,14 +224,28 @@ async def test_a_function_with_other_arguments_is_said_at_once() -> None:
 
 
 async def test_a_function_that_is_not_async_is_said_at_once() -> None:
-    def other(worker: object, task: int, *, attempt: int) -> int:
+    def constant(worker: object, task: int, *, attempt: int) -> int:
         return 1
 
+    def plain(worker: object, task: int, *, attempt: int) -> int:
+        return 2 * task
+
+    def generator(worker: object, task: int, *, attempt: int) -> Iterator[int]:
+        yield len([task])
+
+    async def asynchronous(worker: object, task: int, *, attempt: int) -> AsyncIterator[int]:
+        yield len([task])
+
     async with open_fleet() as fleet:
-        with pytest.raises(
-            TypeError, match="other gives nothing that can be awaited: it is to be an `async def`"
-        ):
-            fleet.map(other, [1])  # type: ignore[arg-type]
+        for function in (constant, plain, generator, asynchronous, partial(plain)):
+            with pytest.raises(
+                TypeError, match="gives nothing that can be awaited: it is to be an `async def`"
+            ):
+                fleet.map(function, [1])  # type: ignore[arg-type]
+        async with fleet.map(
+            lambda worker, task, *, attempt: work.double(worker, task, attempt=attempt), [4]
+        ) as results:
+            assert (await anext(results)).value == 8
 
 
 @every_engine

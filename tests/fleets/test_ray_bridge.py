@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.fleets import work
+from triocept.fleets import ray_bridge
 from triocept.fleets.packing import Answer, Job, Pickled
 from triocept.fleets.ray_bridge import Bridge
 
@@ -132,3 +134,35 @@ def test_of_the_drivers_path_what_is_here_is_looked_in_last(
 
     asyncio.run(main())
     assert sys.path == [*before, str(tmp_path)]
+
+
+@pytest.mark.parametrize(
+    ("mine", "raylet", "may", "warned"),
+    [
+        (15, 0, True, False),
+        (15, 0, False, True),
+        (10, 10, False, False),
+        (19, 10, False, True),
+        (0, 0, False, False),
+    ],
+)
+def test_a_worker_that_is_as_nice_as_its_raylet_is_not_warned_of(
+    mine: int,
+    raylet: int,
+    may: bool,
+    warned: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    nice = {0: mine, os.getppid(): raylet}
+
+    def set_priority(which: int, who: int, value: int) -> None:
+        if not may and value < nice[who]:
+            raise PermissionError
+        nice[who] = value
+
+    monkeypatch.setattr(os, "getpriority", lambda which, who: nice[who])
+    monkeypatch.setattr(os, "setpriority", set_priority)
+    ray_bridge._be_as_nice_as_raylet()
+    assert ("RAY_worker_niceness=0" in caplog.text) == warned
+    assert nice[0] == (mine if warned else raylet)

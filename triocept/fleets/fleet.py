@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import dis
 import inspect
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sized
@@ -439,8 +440,10 @@ def _takes_sample(function: object) -> bool:
     """See whether a map can call it, and whether it is to be told its sample."""
     if not callable(function):
         raise TypeError(f"a map runs a function, not {described(function)}")
-    if is_not_async(function):
-        raise TypeError(f"{_name(function)} gives nothing that can be awaited: it is to be an `async def`")
+    if is_not_async(function) or _makes_no_awaitable(function):
+        raise TypeError(
+            f"{_name(function)} gives nothing that can be awaited: it is to be an `async def` with no `yield` in it"
+        )
     try:
         signature = inspect.signature(function)
     except ValueError:  # written in C, perhaps
@@ -459,6 +462,18 @@ def _takes_sample(function: object) -> bool:
             f"with `sample=0` if it takes that: {exc}"
         ) from None
     return False
+
+
+def _makes_no_awaitable(function: object) -> bool:
+    """Return True for a generator, and for a plain function that calls nothing: what it returns was there before."""
+    while isinstance(function, partial):
+        function = function.func
+    code = getattr(function, "__code__", None)
+    if code is None or code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE):
+        return False
+    if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
+        return True
+    return not any(step.opname.startswith("CALL") for step in dis.get_instructions(code))
 
 
 def _check_groups(group_size: int | None, stop_group: StopGroup | None) -> None:

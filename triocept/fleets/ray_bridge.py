@@ -166,11 +166,11 @@ def _environment_of_raylet() -> dict[str, str]:
 
 
 def _be_as_nice_as_raylet() -> None:
-    """Ray makes its workers nice (by 15): their parent is not. What this thread starts is as nice as it is."""
-    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    """Be as nice as the raylet, this worker's parent: Ray makes workers nicer by 15, and agents inherit that."""
+    raylet = os.getpriority(os.PRIO_PROCESS, os.getppid())
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, os.getppid()))
-    if 0 < mine == os.getpriority(os.PRIO_PROCESS, 0):
+        os.setpriority(os.PRIO_PROCESS, 0, raylet)
+    if os.getpriority(os.PRIO_PROCESS, 0) > raylet:
         log.warning(
             "agents of this worker get little of a busy processor: start its node with RAY_worker_niceness=0"
         )

@@ -147,7 +147,8 @@ class MapStore:
         key = key_of(task, f"task {number}", self._own_key)
         if (first := self._numbers.setdefault(key.key, number)) != number:
             raise StoreError(
-                f"{key.place} has the same key as task {first}: {key.key!r}; a task is known by its key"
+                f"{key.place} has the same key as task {first}: {key.key!r}; a task is known by its key "
+                "(the number 1 and the text '1' are one key)"
             )
         return TaskStore(self._core, key)
 
