@@ -15,7 +15,7 @@ from agent_helpers import comes_true, open_agent, open_program, running, unique_
 
 pytestmark = pytest.mark.once
 
-SECONDS = float(os.environ.get("TRIOCEPT_WALK_SECONDS", "3")) / 3
+SECONDS = float(os.environ.get("TRIOCEPT_WALK_SECONDS", "3")) / 6
 """After which no further batch begins."""
 AT_ONCE = 6
 KILLED = """

@@ -23,6 +23,10 @@ from .left import LogWatch, descriptors, held_bytes, same_process, tasks, watche
 
 KEY = "sk-triocept-" + "K" * 43
 """Stands for the rollout's key, which is as long."""
+VISITED = ("/v1/models", "/health", "/nowhere", "/v1/messages", "/tools")
+"""What an honest agent asks for before it is silent."""
+SILENCE = 61.0
+"""Seconds: more than `EndpointLimits.keyless_seconds`."""
 AFTER = 10.0
 """Seconds, by the clock that jumps, that a connection has to end in when its client has left."""
 
@@ -132,6 +136,7 @@ class Stage:
         self._tasks = 0
         self._open = 0
         self._honest_calls = 0
+        self._looks = 0
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer as the text of the request says."""
@@ -175,21 +180,33 @@ class Stage:
         self._tasks, self._open = tasks(), descriptors()
         self.exchanges.clear()
 
-    async def ask_honestly(self) -> None:
-        """A call of an agent that does nothing wrong is answered right, whatever others do."""
+    async def ask_honestly(self, before: str = "") -> None:
+        """A call of an agent that does nothing wrong is answered right, whatever others do.
+
+        Args:
+            before: a path that it visits first, with its key; then it is silent for longer than a stranger may be.
+        """
         self._honest_calls += 1
         said = f"honest {self._honest_calls}"
         body = b'{"model":"m","messages":[{"role":"user","content":"%b"}]}' % said.encode()
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {self.honest.api_key}\r\n"
+        fields = f"HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {self.honest.api_key}\r\n"
         with self.connect() as client:
-            await client.send(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+            if before:
+                await client.send(f"GET {before} {fields}\r\n".encode())
+                await trio.sleep(SILENCE)
+                client.got = b""
+            head = f"POST /v1/chat/completions {fields}content-length: {len(body)}\r\n\r\n"
+            await client.send(head.encode() + body)
         await settle()
         answered = client.got.startswith(b"HTTP/1.1 200 ") and f'"{said}"'.encode() in client.got
-        expect(answered, "an honest call is not answered", client.got[-300:])
+        expect(answered, "an honest call is not answered", f"{before} {client.got[-300:]!r}")
 
     async def look(self) -> None:
         """All clients of an input have left: nothing of it is there, after a moment."""
         await settle()
+        self._looks += 1
+        if self._looks % 8 == 1:
+            await self.ask_honestly(VISITED[self._looks // 8 % len(VISITED)])
         await trio.sleep(AFTER)
         await settle()
         expect(self._handling == 0, "a handler is left", self._handling)

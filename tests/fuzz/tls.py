@@ -186,14 +186,14 @@ class _Plain(TLSClient):
         super().__init__(port, [])
 
     async def send(self, data: bytes) -> None:
-        if self._sent_all:
+        if self._speaks:
             await super().send(data)
             return
-        self._sent_all = True
+        self._speaks, self.got = True, b""
         await self.speak(data)
-        self.got = self.text
+        self._speaks, self.got, self.text = False, self.text, b""
 
-    _sent_all = False
+    _speaks = False
 
 
 @asynccontextmanager
