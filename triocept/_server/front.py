@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import trio
-from quart.wrappers.base import ClientDisconnectedError
+from quart import wrappers
 
 from .._canonical.content import Json
 from .._rollout.answer import ClientGone, Condition
@@ -63,6 +63,9 @@ READ_DOCUMENT = "triocept.read_document"
 ROLLOUT_KEY = "triocept.rollout_id"
 """Where Quart finds the rollout's id that was in the path, or None."""
 
+_DISCONNECTED: tuple[Any, ...] = (ClientGone, getattr(wrappers, "ClientDisconnectedError", ClientGone))
+"""Raised after the client has hung up, the second by Quart; Quart 0.22, on Python 3.11 and 3.12, has no such error."""
+
 
 class Front:
     """What hypercorn calls."""
@@ -97,7 +100,7 @@ class Front:
             if scope["type"] == "http":
                 try:
                     await self._http(scope, HTTPCycle(scope, receive, send))
-                except* (ClientGone, ClientDisconnectedError):  # the client has hung up
+                except* _DISCONNECTED:  # the client has hung up
                     pass
             else:
                 await self._quart(scope, receive, send)
