@@ -23,10 +23,10 @@ from triocept._canonical.content import (
     ToolResult,
 )
 from triocept._canonical.events import events_of
+from triocept._canonical.form import message_key
 from triocept._canonical.memory import Memory
 from triocept._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
 from triocept._canonical.response import Response, Usage
-from triocept._trace.message_key import message_key
 from triocept.dialects import DIALECTS, Failure
 from triocept.dialects.kit import OVERFLOW
 from triocept.dialects.openai_responses.error import render_ws_error

@@ -18,7 +18,7 @@ import pytest
 from tests.real_exports.environments import read, validate_har
 from tests.real_exports.recorded import RUNS
 from triocept import Message, Text, Trace, Turn, read_traces
-from triocept._trace.message_key import message_key
+from triocept._canonical.form import message_key
 from triocept.dialects import dialect
 from triocept.exports import check_fine_tuning, flat_rows
 from triocept.types import assemble

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tests.trace.telling import said, tell
 from triocept import Message, Text, Tool, ToolCall, ToolResult, Trace, Turn
+from triocept._canonical.form import message_key
 from triocept._trace.diff import edit_of
 from triocept._trace.graph import Graph
-from triocept._trace.message_key import message_key
 from triocept._trace.texts import text_of
 from triocept.traces import Edit, MessageDiff, ToolsDiff, TurnDiff
 from triocept.types import Opaque, Sampling

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from tests.trace.telling import AS_RECORDED
 from triocept import Message, Request, Response, Text, Tool, ToolCall, ToolResult, Trace, Turn
+from triocept._canonical.form import join_messages, message_key
 from triocept._trace import graph
 from triocept._trace.derived import Derived
-from triocept._trace.message_key import joined, message_key
 from triocept._trace.trace import TraceWriter
 
 Outcome = Literal["answered", "failed", "abandoned", "refused"]
@@ -59,7 +59,7 @@ def keys_of(messages: tuple[Message, ...]) -> list[tuple[bool, bytes]]:
     keys = []
     for role, group in groupby(messages, key=lambda message: message.role):
         same = tuple(group)
-        told = [joined(same)] if role == "assistant" else same
+        told = [join_messages(same)] if role == "assistant" else same
         keys += [(role == "assistant", message_key(message)) for message in told]
     return keys
 

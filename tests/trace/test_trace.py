@@ -32,8 +32,8 @@ from triocept import (
     serve_endpoint,
 )
 from triocept._canonical import memory
+from triocept._canonical.form import message_key
 from triocept._canonical.memory import MessageTable, equal_messages
-from triocept._trace.message_key import message_key
 from triocept._trace.trace import TraceWriter
 from triocept.traces import RecorderGroup
 from triocept.types import Blob, Media, Opaque, Part, Reasoning, RefusalText

@@ -10,6 +10,7 @@
 * `tokens`: an honest guess of token counts, where nobody counted.
 * `vectors`: an embedding of a text, made of its words. `verdict`: what a moderation says of one.
 * `text_file`: the text of a text file that is sent inline.
+* `form`: when two messages are the same, with a rule for each use.
 * `memory`: what stands where it stood in the last call: it is not read again, and it is kept once.
 
 Rules:

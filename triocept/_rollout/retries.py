@@ -19,18 +19,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .._canonical.content import Json
+from .._canonical.form import exact, exact_message
 from .._canonical.request import Request
-from .._trace.message_key import unmarked
 from .outcome import Answered
 
 if TYPE_CHECKING:
     from .exchange_state import ExchangeState
 
-_CACHE_MARK = frozenset({"cache_control"})
-_OF_CALL = _CACHE_MARK | {"client_metadata", "metadata", "stream_options", "prompt_cache_key"}
+_OF_CALL = frozenset({"cache_control", "client_metadata", "metadata", "stream_options", "prompt_cache_key"})
 """Fields of the document itself that say nothing to the model. Within a schema they are names as any other."""
-_WRAPPERS = ("function", "custom", "image_url", "input_audio", "file")
-"""What chat completions wrap a tool or a part in: litellm and OpenRouter take a mark there, too."""
 
 
 def same_request(request: Request, other: Request) -> bool:
@@ -48,46 +45,14 @@ def meaning(request: Request) -> bytes:
 
 
 def _said(document: dict[str, Json]) -> dict[str, Json]:
-    """A request without what says nothing to the model: fields that the wire has in certain places, and there alone."""
-    said = _without(document, _OF_CALL)
-    said["messages"] = [
-        _without(message, _CACHE_MARK)
-        | {"content": [_said_part(part) for part in message.get("content", ())]}
-        for message in document["messages"]
-    ]
-    said["tools"] = [_unwrapped(_without(tool, _CACHE_MARK)) for tool in document.get("tools", ())]
+    """Return a request without the fields that say nothing to the model, in the places where the wire has them."""
+    said = exact(document, _OF_CALL)
+    said["messages"] = [exact_message(message) for message in document["messages"]]
+    said["tools"] = [exact(tool) for tool in document.get("tools", ())]
     for name in ("tool_choice", "output_format"):
         if name in said:
-            said[name] = _without(said[name], frozenset())
+            said[name] = exact(said[name], frozenset())
     return said
-
-
-def _said_part(part: dict[str, Json]) -> dict[str, Json]:
-    said = _unwrapped(_without(part, _CACHE_MARK))
-    if "raw" in said:
-        said["raw"] = unmarked(said["raw"])
-    if "content" in said:
-        said["content"] = [_said_part(inner) for inner in said["content"]]
-    return said
-
-
-def _unwrapped(thing: dict[str, Json]) -> dict[str, Json]:
-    """A tool or a part without the marks that stand within what chat completions wrap it in."""
-    extra: dict[str, Json] = thing.get("extra") or {}
-    inner = {name: extra[name] for name in _WRAPPERS if isinstance(extra.get(name), dict)}
-    plain = {name: unmarked(value) for name, value in inner.items()}
-    if plain == inner:
-        return thing
-    left = {name: plain.get(name, value) for name, value in extra.items() if plain.get(name) != {}}
-    rest = {name: value for name, value in thing.items() if name != "extra"}
-    return rest | {"extra": left} if left else rest
-
-
-def _without(thing: dict[str, Json], names: frozenset[str]) -> dict[str, Json]:
-    """A thing of a request without these of its further fields; one without any is as one that has none."""
-    extra = {name: value for name, value in (thing.get("extra") or {}).items() if name not in names}
-    rest = {name: value for name, value in thing.items() if name != "extra"}
-    return rest | {"extra": extra} if extra else rest
 
 
 class Alike:

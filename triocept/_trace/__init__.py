@@ -3,7 +3,7 @@
 * `turn`: the frozen record of one settled exchange.
 * `service`: the frozen record of one call of a host service. `branch`: where a child rollout begins.
 * `trace`: the turns of one rollout, and the questions one asks of them. `turns`: the list of them.
-* `message_key`, `graph`: which turn continues which, derived from the messages. `recent`: what a conversation has in
+* `graph`: which turn continues which, derived from the messages. `recent`: what a conversation has in
   common with those told last.
 * `conversation`: whose call it is: the main conversation's, a sub-agent's, a side call.
 * `conversations`: the same for all turns, by the messages where the agent says nothing.

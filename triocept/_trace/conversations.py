@@ -29,12 +29,12 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, TypeAlias
 
 from .._canonical.content import Json, Message, Text
+from .._canonical.form import join_messages, message_key
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .compaction import Summaries, asks_for_summary, gives_summary
 from .conversation import CallKind, Conversation, is_router, is_side_call
 from .graph import Graph
-from .message_key import joined, message_key
 from .relations import Place
 
 if TYPE_CHECKING:
@@ -361,7 +361,7 @@ def _is_told(answer: Response, messages: tuple[Message, ...]) -> bool:
     """Return True if these messages begin with an answer, or name each tool that it called."""
     said = tuple(takewhile(lambda message: message.role == "assistant", messages))
     if said:
-        return _is_same(joined(said), Message("assistant", tuple(answer.content)))
+        return _is_same(join_messages(said), Message("assistant", tuple(answer.content)))
     names = [call.name for call in answer.tool_calls]
     text = "\n".join(message.text for message in messages)
     return bool(names) and all(name in text for name in names)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from .._canonical.content import Json, Message
+from .._canonical.form import message_key
 from .._canonical.request import Request, Tool
 from .difference import Edit, MessageDiff, ToolsDiff, TurnDiff
-from .message_key import message_key
 from .texts import text_of
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .._canonical.content import Message, Opaque, Part, ToolResult
-from .message_key import joined, message_key
+from .._canonical.form import join_messages, message_key
 from .recent import Recent
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class _Nodes:
             while start and messages[start - 1].role == "assistant":
                 start -= 1
             answers = (*messages[start:], *answers)
-        answer = joined(answers)
+        answer = join_messages(answers)
         number = self._number(message_key(answer))
         self._said[node] = (answer.content, number)
         return self._step(node, number, is_answer=True)
@@ -168,7 +168,7 @@ class _Nodes:
         if len(run) > 1:
             numbers = tuple(map(self._number_of_one, run))
             if numbers not in self._runs:
-                self._runs[numbers] = self._number(message_key(joined(run)))
+                self._runs[numbers] = self._number(message_key(join_messages(run)))
             return self._runs[numbers]
         said = self._said.get(node)
         if said is not None and said[0] == run[0].content and not _has_opaque(run[0]):

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._canonical.content import Message
+from .._canonical.form import message_key
 from .conversation import CallKind, Conversation
-from .message_key import message_key
 from .recent import Recent
 from .texts import texts_of
 

@@ -26,9 +26,9 @@ import msgspec
 from msgspec import structs
 
 from .._canonical.content import Message, Reasoning, Text, ToolCall
+from .._canonical.form import join_messages, message_key
 from .._canonical.request import Request
 from .._canonical.response import Response
-from .._trace.message_key import joined, message_key
 from .._trace.turn import UPSTREAM, Turn
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class _Index:
         """
         if run[0].role != "assistant":
             return run
-        if len(run) > 1 and (whole := self._find(joined(run), place, upstream)) is not None:
+        if len(run) > 1 and (whole := self._find(join_messages(run), place, upstream)) is not None:
             return (whole,)
         return tuple(
             self._find(message, number, upstream) or message for number, message in enumerate(run, place)

@@ -12,9 +12,9 @@ from difflib import SequenceMatcher
 from operator import is_not
 
 from .._canonical.content import Message, ToolCall
+from .._canonical.form import join_messages, message_key
 from .._canonical.memory import common_head
 from .._trace.conversation import Conversation
-from .._trace.message_key import joined, message_key
 from .._trace.relation import Relation
 from .._trace.trace import Trace
 from .._trace.turn import Turn
@@ -117,4 +117,4 @@ def _runs(messages: Iterable[Message]) -> list[tuple[Message, ...]]:
 
 
 def _keys(runs: Iterable[tuple[Message, ...]]) -> list[bytes]:
-    return [message_key(run[0] if len(run) == 1 else joined(run)) for run in runs]
+    return [message_key(run[0] if len(run) == 1 else join_messages(run)) for run in runs]

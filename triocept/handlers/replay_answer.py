@@ -20,10 +20,10 @@ import trio
 
 from .._canonical.content import Reasoning, RefusalText, Text, ToolCall
 from .._canonical.events import PartEnd
+from .._canonical.form import arguments_value
 from .._canonical.response import Response, ResponsePart
 from .._rollout.exchange import Exchange, core_of
 from .._rollout.outcome import Raw
-from .._trace.message_key import arguments_value
 from .._trace.raw import RawResponse
 from .._trace.replay.pieces import Piece, Timed, pieces_of
 from .._trace.replay.roots import in_json

@@ -14,8 +14,8 @@ from operator import is_not
 from typing import NamedTuple
 
 from ..._canonical.content import Message, Text
+from ..._canonical.form import arguments_value
 from ..._canonical.memory import common_head
-from ..message_key import arguments_value
 from ..texts import texts_in
 from .record import Recorded
 

@@ -2,46 +2,30 @@
 
 Two calls of two runs of one agent, in one dialect or in two, have the same moves if nothing but the world differs.
 
-Rules (each was needed by a real agent; see `message_key` for those that hold within one run, too):
+Parts are compared by the rule `REPLAY` of `_canonical.form`. Beyond that (each rule was needed by a real agent):
 
-1. Roles: developer is system. The results of tools are of the role `tool`, wherever the dialect packs them.
-2. Neighbours of one role are one: their texts are joined, and empty ones dropped, and what the model thought. Texts of
-   the model are joined without anything between them: Google's SDK sends each increment back as a message of its own.
-3. Calls have no ids: their order says which result is whose. Their arguments are JSON values.
-4. Directories of the run are masked everywhere, what else differs from run to run in what the agent and its user say:
-   the model's words are those of the record, to the letter.
-5. What a tool gave is left out, unless it is asked for: dates, process numbers and durations are in it.
+1. The results of tools have the role `tool`, wherever the dialect packs them. Neighbours of one role are one.
+2. Directories of the run are masked everywhere. What else differs from run to run is masked in what the agent and its
+   user say. The words of the model count to the letter.
+3. What a tool returned does not count, unless it is asked for: dates, process numbers and durations are in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from hashlib import blake2b
 from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from ..._canonical.content import (
-    Json,
-    Media,
-    Message,
-    Opaque,
-    Part,
-    Reasoning,
-    RefusalText,
-    Text,
-    ToolCall,
-    ToolResult,
-)
+from ..._canonical.content import Json, Message, Part, ToolResult
+from ..._canonical.form import REPLAY, join_texts, part_form, role_form
 from ..._canonical.request import Request
-from ..message_key import NONCE, arguments_value, unmarked
 from .roots import in_json
 from .volatile import steady
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
-_IDS = frozenset({"id", "call_id", "item_id", "status"})
 
 
 class Move(NamedTuple):
@@ -57,85 +41,75 @@ Moves: TypeAlias = tuple[Move, ...]
 
 
 class Normal:
-    """Makes moves of requests. Messages that are the same object are looked at once.
+    """Makes moves of requests. A message object is converted once.
 
     Args:
-        mask: takes the run's directories out of a text.
-        results: whether what tools gave counts.
+        mask: removes the run's directories from a text.
+        results: count what tools returned.
     """
 
     def __init__(self, mask: Callable[[str], str], *, results: bool = False) -> None:
         self._mask = mask
         self._words = cache(lambda text: mask(text).strip())
         self._results = results
-        self._known: dict[int, tuple[Message, Moves]] = {}
-        """By a message's `id`; the object is kept, so that it stays its own."""
+        self._known: dict[int, tuple[Message, tuple[tuple[str, list[Json]], ...]]] = {}
+        """Roles and forms by a message's `id`; the object is kept, so that the `id` stays its own."""
 
     def moves(self, request: Request) -> Moves:
-        """All moves up to this call."""
-        each = (move for message in request.messages for move in self._of(message))
-        return tuple(_joined(self._answers(each)))
+        """Return all moves up to this call."""
+        each = (said for message in request.messages for said in self._of(message))
+        return tuple(
+            self._move(role, form)
+            for role, group in groupby(self._answers(each), key=lambda said: said[0])
+            for form in join_texts((form for _, form in group), "\n")
+        )
 
     def result(self, result: ToolResult) -> str:
-        """What a tool gave, without what differs from run to run, and whether it failed."""
+        """Return what a tool returned, without what differs from run to run, and that it failed."""
         return ("failed: " if result.is_error else "") + steady(self._mask(result.text))
 
-    def _of(self, message: Message) -> Moves:
+    def _of(self, message: Message) -> tuple[tuple[str, list[Json]], ...]:
         known = self._known.get(id(message))
         if known is None or known[0] is not message:
-            role = "system" if message.role == "developer" else message.role
-            made = tuple(move for part in message.content if (move := self._move(role, part)))
-            known = self._known[id(message)] = (message, made)
+            role = role_form(message)
+            forms = tuple(said for part in message.content for said in self._form(role, part))
+            known = self._known[id(message)] = (message, forms)
         return known[1]
 
-    def _move(self, role: str, part: Part) -> Move | None:
-        match part:
-            case Text(text=text):
-                said = "" if text.startswith(NONCE) else text if role == "assistant" else self._said(text)
-                return Move(role, "text", said) if said else None
-            case RefusalText(text=text):
-                return Move(role, "refusal", self._mask(text))
-            case ToolCall(name=name, arguments=arguments):
-                return Move(role, "call", _text([name, in_json(arguments_value(arguments), self._mask)]))
-            case ToolResult():
-                return Move("tool", "result", self.result(part) if self._results else "")
-            case Media(kind=kind, url=url, data=data):
-                digest = blake2b((data or "").encode(), digest_size=16).hexdigest()
-                return Move(role, "media", _text([kind, url, data and digest]))
-            case Opaque(raw=raw):
-                return Move(role, "opaque", steady(_text(in_json(_without_ids(raw), self._mask))))
-            case Reasoning():
-                return None
+    def _form(self, role: str, part: Part) -> Iterator[tuple[str, list[Json]]]:
+        form = part_form(part, REPLAY)
+        if isinstance(part, ToolResult):
+            yield "tool", ["result", self.result(part) if self._results else ""]
+        elif form is not None and form[0] == "text" and role != "assistant":
+            if said := steady(self._mask(form[1])).strip():
+                yield role, ["text", said]
+        elif form is not None:
+            yield role, form
 
-    def _said(self, text: str) -> str:
-        return steady(self._mask(text)).strip()
-
-    def _answers(self, moves: Iterable[Move]) -> Iterator[Move]:
+    def _answers(self, each: Iterable[tuple[str, list[Json]]]) -> Iterator[tuple[str, list[Json]]]:
         """Join texts of the model. They are masked here, for a piece may end within a directory's name."""
-        for is_answer, group in groupby(
-            moves, key=lambda move: (move.role, move.kind) == ("assistant", "text")
-        ):
-            if not is_answer:
+        for role, group in groupby(each, key=lambda said: said[0]):
+            if role != "assistant":
                 yield from group
-            elif words := self._words("".join(move.value for move in group)):
-                yield Move("assistant", "text", words)
+                continue
+            for form in join_texts(form for _, form in group):
+                if form[0] != "text":
+                    yield role, form
+                elif words := self._words(form[1]):
+                    yield role, ["text", words]
 
-
-def _joined(moves: Iterable[Move]) -> Iterator[Move]:
-    """Join texts of one role."""
-    for (role, kind), group in groupby(moves, key=lambda move: (move.role, move.kind)):
-        if kind == "text":
-            yield Move(role, kind, "\n".join(move.value for move in group))
-        else:
-            yield from group
+    def _move(self, role: str, form: list[Json]) -> Move:
+        kind, *value = form
+        match kind:
+            case "refusal":
+                return Move(role, kind, self._mask(value[0]))
+            case "text" | "result":
+                return Move(role, kind, value[0])
+            case "opaque":
+                return Move(role, kind, steady(_text(in_json(value[1], self._mask))))
+            case _:
+                return Move(role, kind, _text(in_json(value, self._mask)))
 
 
 def _text(value: Json) -> str:
     return _encode(value).decode()
-
-
-def _without_ids(raw: Json) -> Json:
-    plain = unmarked(raw)
-    return (
-        {name: value for name, value in plain.items() if name not in _IDS} if isinstance(plain, dict) else raw
-    )

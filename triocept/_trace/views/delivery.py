@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..message_key import message_key
+from ..._canonical.form import message_key
 from ..trace import Trace
 from ..turn import Turn
 

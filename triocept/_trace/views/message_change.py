@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from ..._canonical.content import Message, Opaque, Part, ToolResult
-from ..message_key import joined, message_key
+from ..._canonical.form import join_messages, message_key
 from ..turn import Turn
 
 MessageChange: TypeAlias = Literal["same", "edited", "none"]
@@ -60,4 +60,4 @@ def _has_answer(turn: Turn, earlier: Turn) -> bool:
     behind = turn.request.messages[len(earlier.request.messages) :]
     told = list(takewhile(lambda message: message.role == "assistant", behind))
     answer = Message("assistant", tuple(earlier.response.content))
-    return bool(told) and message_key(joined(told)) == message_key(answer)
+    return bool(told) and message_key(join_messages(told)) == message_key(answer)

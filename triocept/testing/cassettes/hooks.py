@@ -10,9 +10,9 @@ from typing import TypeAlias
 import msgspec
 
 from ..._canonical.content import Message, Opaque, Part, RefusalText, Text, ToolCall, ToolResult
+from ..._canonical.form import arguments_value
 from ..._canonical.given_request import given_request
 from ..._canonical.request import Request, Tool
-from ..._trace.message_key import arguments_value
 from ..._trace.replay.roots import in_json, mask_of
 from ..._trace.replay.volatile import steady as without_volatile
 from ..._util.checks import check_callable, described

@@ -15,36 +15,19 @@ Rules:
 from __future__ import annotations
 
 import re
-from base64 import b64decode
-from binascii import Error as NotBase64
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from itertools import groupby
-from math import isfinite
 
 import msgspec
 
-from ..._canonical.content import (
-    Json,
-    Media,
-    Message,
-    Opaque,
-    Part,
-    RefusalText,
-    Text,
-    ToolCall,
-    ToolResult,
-)
+from ..._canonical.content import Json, Message, Part, ToolCall, ToolResult
+from ..._canonical.form import CASSETTE, join_texts, part_form, role_form, timeless
 from ..._canonical.request import Request, Tool, ToolChoice
-from ..._trace.message_key import NONCE, arguments_value
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _DATE = re.compile(r"(?:[-@]20\d\d-?[01]\d-?[0-3]\d|-latest)$")
 """At the end of a model's name: `-2024-08-06`, `-20250514`, `@20250514`."""
-_IDS = frozenset({"id", "call_id", "item_id", "tool_use_id", "status", "cache_control"})
-"""Members of items that only their dialect understands, which differ from run to run."""
-_LONGEST = 400
-"""Characters of a word in such an item that is kept. A longer one is known by its hash."""
 
 
 def normal_form(request: Request, *, sampling: bool = False) -> dict[str, Json]:
@@ -90,44 +73,56 @@ def _messages(messages: Iterable[Message]) -> list[Json]:
     for (role, name), group in groupby(placed, key=lambda each: each[:2]):
         parts = [part for _, _, part in group]
         if role == "tool":
-            forms = calls.results([part for part in parts if isinstance(part, ToolResult)])
+            said = calls.results([part for part in parts if isinstance(part, ToolResult)])
         else:
-            forms = [form for part in parts for form in calls.forms(part)]
-        said = _joined(forms) if role == "assistant" else forms
+            forms = [form for part in parts if (form := calls.form(part))]
+            said = list(map(_written, join_texts(forms) if role == "assistant" else forms))
         found.append({role: _short(said), **({"name": name} if name else {})})
     return found
 
 
 def _placed(message: Message) -> Iterator[tuple[str, str | None, Part]]:
-    """The parts that say something, each with its role, and who of several speakers says it."""
-    role = "system" if message.role == "developer" else message.role
+    """Yield the parts that count, each with its role and with the name of a speaker, if there are several."""
+    role = role_form(message)
     name = None if role in ("assistant", "tool") else message.name  # an agent's own name is LangChain's
     for part in message.content:
-        match part:
-            case ToolResult():
-                yield "tool", None, part
-            case Text(text=text) | RefusalText(text=text):
-                if text and not text.startswith(NONCE):
-                    yield role, name, part
-            case Media() | ToolCall() | Opaque():
-                yield role, name, part
-            case _:
-                pass
+        if isinstance(part, ToolResult):
+            yield "tool", None, part
+        elif part_form(part, CASSETTE) is not None:
+            yield role, name, part
 
 
-def _joined(forms: list[dict[str, Json]]) -> list[dict[str, Json]]:
-    """What an assistant says in several pieces, in one: some SDKs send back each increment as it came."""
-    found: list[dict[str, Json]] = []
-    for form in forms:
-        if found and form.keys() == found[-1].keys() == {"text"}:
-            found[-1] = {"text": found[-1]["text"] + form["text"]}
-        else:
-            found.append(form)
-    return found
+def _written(form: list[Json]) -> dict[str, Json]:
+    """Return a form as the file has it."""
+    match form:
+        case ["call", name, arguments]:
+            return {"call": name, "arguments": arguments}
+        case ["input", name, text]:
+            return {"call": name, "input": text}
+        case ["media", kind, reference]:
+            return {kind: reference}
+        case ["opaque", _, raw]:
+            return {"opaque": raw}
+        case ["result", failed, content]:
+            said = _result([_written(inner) for inner in content])
+            return {**said, "failed": True} if failed else said
+        case _:
+            kind, value = form
+            return {kind: value}
+
+
+def _result(content: list[dict[str, Json]]) -> dict[str, Json]:
+    match content:
+        case [{"text": text}]:
+            return {"result": text}
+        case [{"json": value}]:
+            return {"json": value}
+        case _:
+            return {"result": content or ""}
 
 
 def _short(forms: list[dict[str, Json]]) -> Json:
-    """A text alone stands for itself."""
+    """Return the text alone if there is nothing else."""
     if len(forms) == 1 and forms[0].keys() == {"text"}:
         return forms[0]["text"]
     return forms
@@ -144,14 +139,12 @@ class _Calls:
         self._told = 0
         """The highest number that was told so far."""
 
-    def forms(self, part: Part) -> Iterator[dict[str, Json]]:
-        """What a part says that is no result."""
+    def form(self, part: Part) -> list[Json] | None:
+        """Return the form of a part that is no result."""
         if isinstance(part, ToolCall):
             self._told = self._numbered(part.id)
             self._waiting.append(self._told)
-            yield _call(part)
-        else:
-            yield from _part(part)
+        return part_form(part, CASSETTE)
 
     def results(self, results: Iterable[ToolResult]) -> list[dict[str, Json]]:
         """What results say that follow each other: in the order of their calls, for tools may end in any."""
@@ -165,7 +158,7 @@ class _Calls:
 
     def _result(self, number: int, result: ToolResult) -> dict[str, Json]:
         """The result of the call that has waited longest says no number; where none waits, that of a new one."""
-        form = _result(result)
+        form = _written(part_form(result, CASSETTE) or [])
         if number != (self._waiting[0] if self._waiting else self._told + 1):
             form["of"] = number
         self._told = max(self._told, number)
@@ -174,91 +167,9 @@ class _Calls:
         return form
 
 
-def _call(call: ToolCall) -> dict[str, Json]:
-    """A call, its arguments a value; as they are, where they are no JSON."""
-    if call.kind == "text":
-        return {"call": call.name, "input": call.arguments}
-    return {"call": call.name, "arguments": _arguments(call.arguments)}
-
-
-def _arguments(text: str) -> Json:
-    value = arguments_value(text)
-    return value if _is_finite(value) else text
-
-
-def _result(result: ToolResult) -> dict[str, Json]:
-    inner = [form for part in result.content for form in _part(part)]
-    form: dict[str, Json]
-    if len(inner) == 1 and inner[0].keys() == {"text"}:
-        form = _text_or_json(inner[0]["text"])
-    else:
-        form = {"result": inner or ""}
-    return {**form, "failed": True} if result.is_error else form
-
-
-def _text_or_json(text: str) -> dict[str, Json]:
-    """An object or a list is the same in whatever order and with whatever spaces it is written."""
-    value = arguments_value(text) if text.lstrip()[:1] in ("{", "[") else text
-    return {"json": value} if isinstance(value, dict | list) and _is_finite(value) else {"result": text}
-
-
-def _is_finite(value: Json) -> bool:
-    match value:
-        case float():
-            return isfinite(value)
-        case dict():
-            return all(map(_is_finite, value.values()))
-        case list():
-            return all(map(_is_finite, value))
-        case _:
-            return True
-
-
-def _part(part: Part) -> Iterator[dict[str, Json]]:
-    match part:
-        case Text(text=text):
-            if text:
-                yield {"text": text}
-        case RefusalText(text=text):
-            yield {"refusal": text}
-        case Media():
-            yield {part.kind: _media(part)}
-        case Opaque(raw=raw):
-            yield {"opaque": _steady(raw)}
-        case _:
-            pass
-
-
-def _media(media: Media) -> str:
-    if media.data is None:
-        return media.url or ""
-    try:
-        data = b64decode(media.data, validate=True)
-    except (NotBase64, ValueError):
-        data = media.data.encode()
-    return _hash(data)
-
-
-def _hash(data: bytes) -> str:
-    return f"sha256:{sha256(data).hexdigest()[:32]}"
-
-
-def _steady(raw: Json) -> Json:
-    """An item that only its dialect understands, without what differs from run to run."""
-    match raw:
-        case str() if len(raw) > _LONGEST and not re.search(r"\s", raw):
-            return _hash(raw.encode())
-        case dict():
-            return {name: _steady(value) for name, value in raw.items() if name not in _IDS}
-        case list():
-            return [_steady(value) for value in raw]
-        case _:
-            return raw
-
-
 def _tool(tool: Tool) -> dict[str, Json]:
     if tool.kind == "server" or (tool.kind == "custom" and not tool.name):
-        return {"name": tool.name, "opaque": _steady(tool.extra or {})}
+        return {"name": tool.name, "opaque": timeless(tool.extra or {})}
     form: dict[str, Json] = {"name": tool.name}
     if tool.description:
         form["description"] = tool.description

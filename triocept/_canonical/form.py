@@ -1,0 +1,233 @@
+"""When are two messages the same? One form of a part, with a named rule for each use.
+
+Agents do not send history back byte for byte, and two runs of one agent differ where the world does. So messages are
+compared by a form: a JSON value, equal for parts that are the same. For all rules but `RETRY` (measured with Claude
+Code, opencode, pi, qwen-code, gemini-cli, LangChain, agno, kimi-code):
+
+* `developer` is `system`. Reasoning, empty texts and Claude Code's `x-anthropic-billing-header` line do not count.
+* A text in several pieces is one text: Google's SDK sends each increment back.
+* The ids of calls do not count: some SDKs drop them or make new ones. Their order pairs calls and results.
+* Arguments are JSON values: agents write them anew, whole numbers as floats too.
+* Cache marks do not count, on a block or on a block within it: they hop from block to block.
+* Media are known by the hash of their data, or by their URL. A failed result differs from a good one.
+
+The rules:
+
+* `THREAD`: messages of one conversation (`message_key`).
+* `REPLAY`: calls of a run and of its replay. Results do not count here (`Normal` adds them if asked for), nor do
+  members of a block that differ from run to run.
+* `CASSETTE`: calls of an application and of its cassette. As `REPLAY`, but results count, those that are JSON as
+  values, and so does the free text of a call. Members that differ from run to run are removed at any depth.
+* `RETRY` (`exact_message`): a call and its retry. Everything counts as it was sent, except cache marks.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from binascii import Error as NotBase64
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b, sha256
+from itertools import groupby
+from math import isfinite
+from typing import NamedTuple
+
+import msgspec
+
+from .content import Json, Media, Message, Opaque, Part, RefusalText, Text, ToolCall, ToolResult
+
+NONCE = "x-anthropic-billing-header:"
+"""First words of a text that does not count."""
+_CACHE_MARK = "cache_control"
+_LEVELS = 8
+"""Maximum depth of blocks within blocks that are searched for cache marks: more than any dialect has."""
+_DEEP = 250
+"""Maximum depth of arguments that are JSON values; deeper ones are texts, for not every writer can write them."""
+_RUN_MEMBERS = frozenset({"id", "call_id", "item_id", "tool_use_id", "status"})
+"""Members of a block that differ from run to run."""
+_WRAPPERS = ("function", "custom", "image_url", "input_audio", "file")
+"""Members in which chat completions wrap a tool or a part: litellm and OpenRouter take a cache mark there, too."""
+_LONGEST = 400
+"""Maximum characters of a word in a block that a cassette keeps; a longer one is known by its hash."""
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Rule(NamedTuple):
+    """What counts when messages are compared."""
+
+    block: Callable[[Json], Json]
+    """Removes what does not count from a block that only its own dialect understands."""
+    results: bool = True
+    """Count the results of tools."""
+    values: bool = False
+    """Compare JSON results as values, and the free text of calls as text."""
+
+
+def part_form(part: Part, rule: Rule) -> list[Json] | None:
+    """Return the form of a part, with its kind first; None if the part does not count."""
+    match part:
+        case Text(text=text):
+            return ["text", text] if text and not text.startswith(NONCE) else None
+        case RefusalText(text=text):
+            return ["refusal", text] if text else None
+        case ToolCall(name=name, arguments=arguments):
+            if rule.values and part.kind == "text":
+                return ["input", name, arguments]
+            return ["call", name, arguments_value(arguments)]
+        case ToolResult():
+            if not rule.results:
+                return ["result"]
+            content = [form for inner in part.content if (form := part_form(inner, rule))]
+            if rule.values and len(content) == 1 and content[0][0] == "text":
+                content = [_text_or_json(content[0][1])]
+            return ["result", bool(part.is_error), content]
+        case Media():
+            return ["media", part.kind, media_reference(part)]
+        case Opaque(dialect=dialect, raw=raw):
+            return ["opaque", dialect, rule.block(raw)]
+        case _:
+            return None
+
+
+def role_form(message: Message) -> str:
+    """Return the role that counts: `developer` is `system`."""
+    return "system" if message.role == "developer" else message.role
+
+
+def join_texts(forms: Iterable[list[Json]], between: str = "") -> list[list[Json]]:
+    """Return the forms with neighbouring texts joined."""
+    found: list[list[Json]] = []
+    for kind, group in groupby(forms, key=lambda form: form[0]):
+        same = list(group)
+        found += [["text", between.join(form[1] for form in same)]] if kind == "text" else same
+    return found
+
+
+def message_key(message: Message) -> bytes:
+    """Return 16 bytes that are equal for messages of one conversation that are the same by `THREAD`."""
+    name = None if message.role == "assistant" else message.name  # an agent's own name is LangChain's
+    forms = [form for part in message.content if (form := part_form(part, THREAD))]
+    return blake2b(_encode([role_form(message), name, join_texts(forms)]), digest_size=16).digest()
+
+
+def join_messages(messages: Sequence[Message]) -> Message:
+    """Return one assistant message with the parts of several in a row."""
+    return Message("assistant", tuple(part for message in messages for part in message.content))
+
+
+def exact_message(message: dict[str, Json]) -> dict[str, Json]:
+    """Return a message, as `msgspec.to_builtins` gives it, without cache marks: the rule `RETRY`."""
+    return exact(message) | {"content": [_exact_part(part) for part in message.get("content", ())]}
+
+
+def exact(thing: dict[str, Json], names: frozenset[str] = frozenset({_CACHE_MARK})) -> dict[str, Json]:
+    """Return a tool, a part or a message without these of its `extra` fields, and without marks in its wrappers.
+
+    A thing whose `extra` is empty is one without `extra`.
+    """
+    extra = {name: value for name, value in (thing.get("extra") or {}).items() if name not in names}
+    for name in _WRAPPERS:
+        if isinstance(inner := extra.get(name), dict) and (plain := unmarked(inner)) != inner:
+            extra[name] = plain
+            if not plain:
+                del extra[name]
+    rest = {name: value for name, value in thing.items() if name != "extra"}
+    return rest | {"extra": extra} if extra else rest
+
+
+def _exact_part(part: dict[str, Json]) -> dict[str, Json]:
+    plain = exact(part)
+    if "raw" in plain:
+        plain["raw"] = unmarked(plain["raw"])
+    if "content" in plain:
+        plain["content"] = [_exact_part(inner) for inner in plain["content"]]
+    return plain
+
+
+def unmarked(block: Json, levels: int = _LEVELS) -> Json:
+    """Return a block without cache marks: on it, and on the blocks in its content (of a search result, or of a document
+    whose source is content)."""
+    if not isinstance(block, dict) or not levels:
+        return block
+    plain = {name: value for name, value in block.items() if name != _CACHE_MARK}
+    if isinstance(content := plain.get("content"), list):
+        plain["content"] = [unmarked(inner, levels - 1) for inner in content]
+    if isinstance(source := plain.get("source"), dict):
+        plain["source"] = unmarked(source, levels - 1)
+    return plain
+
+
+def timeless(raw: Json) -> Json:
+    """Return a block without cache marks and members that differ from run to run, at any depth; long words hashed."""
+    match raw:
+        case str() if len(raw) > _LONGEST and not any(letter.isspace() for letter in raw):
+            return _hash(raw.encode())
+        case dict():
+            return {
+                name: timeless(value)
+                for name, value in raw.items()
+                if name not in _RUN_MEMBERS and name != _CACHE_MARK
+            }
+        case list():
+            return [timeless(value) for value in raw]
+        case _:
+            return raw
+
+
+def _runless(raw: Json) -> Json:
+    plain = unmarked(raw)
+    if not isinstance(plain, dict):
+        return plain
+    return {name: value for name, value in plain.items() if name not in _RUN_MEMBERS}
+
+
+THREAD = Rule(unmarked)
+REPLAY = Rule(_runless, results=False)
+CASSETTE = Rule(timeless, values=True)
+
+
+def media_reference(media: Media) -> str:
+    """Return what a medium is known by: the hash of its data, or its URL."""
+    if media.data is None:
+        return media.url or ""
+    try:
+        data = b64decode(media.data, validate=True)
+    except (NotBase64, ValueError):
+        data = media.data.encode()
+    return _hash(data)
+
+
+def _hash(data: bytes) -> str:
+    return f"sha256:{sha256(data).hexdigest()[:32]}"
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError("no file can hold it")  # so the arguments are a text
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+_decode = msgspec.json.Decoder(float_hook=_number).decode
+
+
+def arguments_value(text: str) -> Json:
+    """Return the arguments of a call as a JSON value; as the text, if they are no JSON or nested too deeply."""
+    try:
+        value = _decode(text or "{}")
+    except (msgspec.DecodeError, RecursionError):
+        return text
+    return text if text.count("[") + text.count("{") > _DEEP and _is_deep(value) else value
+
+
+def _is_deep(value: Json) -> bool:
+    level = [value]
+    for _ in range(_DEEP):
+        held = [each for each in level if isinstance(each, dict | list)]
+        level = [inner for each in held for inner in (each.values() if isinstance(each, dict) else each)]
+    return bool(level)
+
+
+def _text_or_json(text: str) -> list[Json]:
+    """Return a result's text as a value if it is an object or a list: their order and spaces do not count."""
+    value = arguments_value(text) if text.lstrip()[:1] in ("{", "[") else text
+    return ["json", value] if isinstance(value, dict | list) else ["text", text]
