@@ -43,7 +43,10 @@ AGAIN = int(os.environ.get("TRIOCEPT_REPLAYS", "2"))
 RECORDINGS = int(os.environ.get("TRIOCEPT_RECORDINGS", "1"))
 """How often each run with sub-agents is recorded."""
 
-pytestmark = pytest.mark.usefixtures("hogs")
+pytestmark = [
+    pytest.mark.usefixtures("hogs"),
+    pytest.mark.timeout(1800),
+]  # several runs each, of some 120 s at most
 
 
 async def run(
@@ -67,7 +70,7 @@ async def run(
     work = folder / "work"
     work.mkdir(parents=True, exist_ok=True)
     recorder = JSONLRecorder(record) if record is not None else None
-    with trio.fail_after(240), TemporaryDirectory(prefix="triocept-") as config:
+    with trio.fail_after(120), TemporaryDirectory(prefix="triocept-") as config:
         async with (
             serve_endpoint(recorder=recorder, **case.endpoint) as endpoint,
             endpoint.open_rollout(handler) as rollout,
