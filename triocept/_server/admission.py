@@ -277,7 +277,7 @@ class Waiting:
 
 
 @final
-class Share(msgspec.Struct, gc=False):
+class Share(msgspec.Struct):
     """Those of one request."""
 
     waiting: Waiting
