@@ -62,7 +62,7 @@ def triocept_model(request: pytest.FixtureRequest, triocept_endpoint: SyncEndpoi
 def triocept_cassette_options() -> Mapping[str, Any]:
     """What all cassettes are like, for a fixture of this name in a conftest.py: options of `use_cassette`.
 
-    `return {"normalise_text": triocept.testing.steady(tmp_path)}`, say. A test's own mark wins.
+    `return {"normalise_text": triocept.testing.normalize(tmp_path)}`, say. A test's own mark wins.
     """
     return {}
 

@@ -37,6 +37,7 @@ _KIT = (
     *("read_dimensions", "refuse_token_ids", "render_models", "says_overflow", "settled_stop", "short_id"),
     *("split_data_url", "status_of", "text_of", "unpack"),
 )
+_SCRIPTS = ("AskedJSON", "Fault", "Stream", "Template", "chaos", "otherwise", "paced", "when")
 RENAMED: Mapping[str, str] = MappingProxyType(
     {
         "triocept.nouns": "triocept.types",
@@ -44,6 +45,11 @@ RENAMED: Mapping[str, str] = MappingProxyType(
         "triocept.options": "triocept.types",
         "triocept.services": "triocept.types",
         "triocept.agents.kimi_cli": "triocept.agents.kimi_code (kimi-cli's newest version does nothing)",
+        "triocept.testing.be_the_model": "triocept.testing.fake_model",
+        "triocept.testing.steady": "triocept.testing.normalize",
+        **{f"triocept.testing.{name}": f"triocept.handlers.{name}" for name in _SCRIPTS},
+        "triocept.traces.TraceTaker": "triocept.traces.TraceLease",
+        "triocept.traces.take_traces": "triocept.traces.lease_traces",
         **{f"triocept.dialects.{name}": f"triocept.dialects.kit.{name}" for name in _KIT},
     }
 )
@@ -95,7 +101,9 @@ def _raise_missing(module: str, name: str, place: str | None) -> NoReturn:
 def _is_from_import() -> bool:
     """True if a `from … import` asks for the name: importlib does so for a package, the statement for a module."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__") in (__name__, "triocept.dialects"):
+    while frame is not None and (
+        frame.f_code.co_name == "__getattr__" or frame.f_globals.get("__name__") == __name__
+    ):
         frame = frame.f_back
     if frame is None:
         return False

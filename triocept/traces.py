@@ -1,5 +1,8 @@
 """What is kept of a rollout, and what keeps it."""
 
+from typing import TYPE_CHECKING
+
+from ._moved import hints_of
 from ._rollout.recorder_group import RecorderGroup
 from ._trace.branch import Branch
 from ._trace.check import Report, check
@@ -24,7 +27,10 @@ from ._trace.views.step import Step, steps
 from ._trace.views.token_branch import Span, TokenBranch, branches
 from ._trace.wire import WireView
 from ._tracefiles.follow import TraceStream, iter_traces
-from ._tracefiles.lease import TraceTaker, take_traces
+from ._tracefiles.lease import TraceLease, lease_traces
+
+if not TYPE_CHECKING:
+    __getattr__ = hints_of(__name__)
 
 __all__ = [
     "AgentStart",
@@ -67,7 +73,7 @@ __all__ = [
     "ToolsDiff",
     "Trace",
     "TraceStream",
-    "TraceTaker",
+    "TraceLease",
     "Turn",
     "TurnBranch",
     "TurnDiff",
@@ -79,5 +85,5 @@ __all__ = [
     "iter_traces",
     "read_traces",
     "steps",
-    "take_traces",
+    "lease_traces",
 ]

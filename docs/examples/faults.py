@@ -1,5 +1,6 @@
 import openai
-from triocept.testing import Fault, be_the_model
+from triocept.handlers import Fault
+from triocept.testing import fake_model
 
 
 def ask(client: openai.OpenAI, *, stream: bool = False) -> str:
@@ -18,7 +19,7 @@ replies = [
     Fault.cut(after=3),  # not in mid-stream,
     Fault.unended(after=3),  # and here it sees nothing wrong
 ]
-with be_the_model(*replies) as model:
+with fake_model(*replies) as model:
     client = openai.OpenAI()
     print(ask(client))
     try:

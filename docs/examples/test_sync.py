@@ -4,7 +4,7 @@ import re
 import pytest
 from openai import AsyncOpenAI, OpenAI
 from triocept import Refusal, ToolCall
-from triocept.testing import SyncExchange, be_the_model, containing
+from triocept.testing import SyncExchange, containing, fake_model
 
 
 def greet() -> str:  # the application, which knows nothing of triocept
@@ -25,19 +25,19 @@ async def greet_async() -> str:
 
 
 def test_it_greets() -> None:
-    with be_the_model("hello") as model:
+    with fake_model("hello") as model:
         assert greet() == "hello"
     assert model.calls[0].model == "gpt-5"
 
 
 def test_it_tries_again_when_it_is_told_to_wait() -> None:
-    with be_the_model(Refusal(429, "too many", retry_after=0.1), "hello") as model:
+    with fake_model(Refusal(429, "too many", retry_after=0.1), "hello") as model:
         assert greet() == "hello"
     assert [turn.outcome for turn in model.trace] == ["refused", "answered"]
 
 
 def test_it_asks_for_short_answers() -> None:
-    with be_the_model("hello") as model:
+    with fake_model("hello") as model:
         greet()
     model.assert_messages(
         ("system", containing("terse")), ("user", re.compile("hello"))
@@ -45,7 +45,7 @@ def test_it_asks_for_short_answers() -> None:
 
 
 def test_it_greets_from_asyncio() -> None:
-    with be_the_model("hello"):
+    with fake_model("hello"):
         assert asyncio.run(greet_async()) == "hello"
 
 
@@ -57,11 +57,11 @@ def test_it_greets_whoever_asks() -> None:
             stream.send("hel")
             stream.send("lo")
 
-    with be_the_model(handler=answer):
+    with fake_model(handler=answer):
         assert greet() == "hello"
 
 
 def test_what_it_does_not_ask_for_is_left() -> None:
     with pytest.raises(AssertionError, match="1 reply is left"):
-        with be_the_model("hello", ToolCall.of("search", q="hello")):
+        with fake_model("hello", ToolCall.of("search", q="hello")):
             greet()

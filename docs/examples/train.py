@@ -4,7 +4,7 @@ from pathlib import Path
 import trio
 import triocept
 from tiny_engine import serve_engine  # stands for vLLM
-from triocept.traces import DirectoryRecorder, branches, drift, take_traces
+from triocept.traces import DirectoryRecorder, branches, drift, lease_traces
 
 TINY_AGENT = [sys.executable, str(Path(__file__).with_name("tiny_agent.py"))]
 
@@ -25,8 +25,8 @@ async def collect(number: int) -> None:
 
 
 async def train() -> None:
-    async with take_traces("runs", wait=False) as taker:
-        async for trace in taker:
+    async with lease_traces("runs", wait=False) as lease:
+        async for trace in lease:
             for branch in branches(trace):
                 ids, logprobs = branch.token_ids, branch.logprobs
                 assert len(ids) == len(branch.mask) == len(logprobs)
@@ -35,7 +35,7 @@ async def train() -> None:
                 )  # a token is a byte
                 print(trace.scores, sampled.decode().splitlines())
             print(drift(trace).counts)
-            taker.acknowledge(trace)
+            lease.acknowledge(trace)
 
 
 async def main() -> None:

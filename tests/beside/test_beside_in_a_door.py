@@ -32,7 +32,7 @@ def test_a_plain_embed_may_block_and_nobody_else_waits() -> None:
         return [[float(len(text))] for text in texts]
 
     found: list[list[float]] = []
-    with triocept.testing.be_the_model("hello", embed=waits) as model, model.client("openai_chat") as client:
+    with triocept.testing.fake_model("hello", embed=waits) as model, model.client("openai_chat") as client:
 
         def search() -> None:
             found.append(client.embeddings.create(model="m", input="abc").data[0].embedding)
@@ -47,7 +47,7 @@ def test_a_plain_embed_may_block_and_nobody_else_waits() -> None:
 
 def test_one_of_an_endpoint_too_and_what_is_none_is_refused_at_once() -> None:
     with triocept.testing.serve(moderate=lambda texts: ["violence" for _ in texts]) as endpoint:
-        with triocept.testing.be_the_model(endpoint=endpoint, environ=False) as model:
+        with triocept.testing.fake_model(endpoint=endpoint, environ=False) as model:
             with model.client("openai_chat") as client:
                 assert client.moderations.create(input="hi").results[0].categories.violence
         with pytest.raises(TypeError, match=r"embed is a function of .texts."):

@@ -13,7 +13,7 @@ import trio.testing
 from tests.asking import ask
 from triocept import Exchange, Handler, Refusal, Trace, UpstreamError, serve_endpoint
 from triocept.handlers import Fault, chaos
-from triocept.testing import SyncExchange, be_the_model, open_memory_agent
+from triocept.testing import SyncExchange, fake_model, open_memory_agent
 
 RATES: dict[str, Any] = {"rate_limit": 0.2, "html": 0.1, "reset": 0.1, "faults": {Fault.status(404): 0.1}}
 
@@ -115,7 +115,7 @@ def test_a_plain_function_is_answered_by_where_the_door_serves_it_and_refused_in
         exchange.respond("plain")
 
     handler = chaos(answer, seed=7, rate_limit=0.3)
-    with be_the_model(handler=handler, environ=False) as model:
+    with fake_model(handler=handler, environ=False) as model:
         client = model.client("openai_chat", max_retries=0)
         heard = []
         for _ in range(12):

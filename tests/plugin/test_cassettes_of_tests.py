@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.plugin.conftest import PLUGIN, Run, sections
-from triocept.testing import SyncExchange, SyncRollout, be_the_model
+from triocept.testing import SyncExchange, SyncRollout, fake_model
 
 pytestmark = pytest.mark.usefixtures("upstream")
 
@@ -30,7 +30,7 @@ def upstream(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iter
         last = exchange.request.last
         exchange.respond(f"you said {last.text if last is not None else ''}")
 
-    with be_the_model(handler=answer, environ=False) as model:
+    with fake_model(handler=answer, environ=False) as model:
         pytester.makeini(f"[pytest]\ntriocept_upstream = {model.base_url('openai_chat')}")
         monkeypatch.setenv("OPENAI_API_KEY", model.api_key)
         yield model
@@ -365,11 +365,11 @@ def test_a_project_says_for_all_its_cassettes_what_differs_from_run_to_run(
 ) -> None:
     pytester.makeconftest("""
 import pytest
-from triocept.testing import steady
+from triocept.testing import normalize
 
 @pytest.fixture
 def triocept_cassette_options(tmp_path):
-    return {"normalise_text": steady(tmp_path)}
+    return {"normalise_text": normalize(tmp_path)}
 """)
     tests = """
 @pytest.mark.triocept(cassette=True)

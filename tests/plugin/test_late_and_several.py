@@ -132,7 +132,7 @@ def test_both(triocept_model):
 
 def test_of_a_cut_stream_the_report_says_what_was_sent_and_calls_it_no_refusal(run: Run) -> None:
     result = run("""
-from triocept.testing import Fault
+from triocept.handlers import Fault
 
 def test_it(triocept_model):
     model = triocept_model(Fault.cut(after=2), Fault.cut(after=2), Fault.html(502), Fault.close())

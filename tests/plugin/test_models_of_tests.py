@@ -274,32 +274,32 @@ import unittest
 
 class Case(unittest.TestCase):
     @pytest.fixture(autouse=True)
-    def be_the_model(self, triocept_model):
-        self.be_the_model = triocept_model
+    def fake_model(self, triocept_model):
+        self.fake_model = triocept_model
 
     def test_right(self):
-        self.be_the_model("hello")
+        self.fake_model("hello")
         assert ask("hi") == "hello"
 
     def test_swallowed(self):
-        self.be_the_model(handler=lambda exchange: 1 / 0)
+        self.fake_model(handler=lambda exchange: 1 / 0)
         assert greet() == "sorry"
 
     def test_left(self):
-        self.be_the_model("hello", "again")
+        self.fake_model("hello", "again")
         assert greet() == "hello"
 
     @unittest.skip("not now")
     def test_skipped(self):
-        self.be_the_model("hello")
+        self.fake_model("hello")
 
 class Async(unittest.IsolatedAsyncioTestCase):
     @pytest.fixture(autouse=True)
-    def be_the_model(self, triocept_model):
-        self.be_the_model = triocept_model
+    def fake_model(self, triocept_model):
+        self.fake_model = triocept_model
 
     async def test_swallowed(self):
-        self.be_the_model(handler=lambda exchange: 1 / 0)
+        self.fake_model(handler=lambda exchange: 1 / 0)
         assert greet() == "sorry"
 """)
     result.assert_outcomes(passed=1, failed=3, skipped=1)

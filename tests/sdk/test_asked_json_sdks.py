@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from triocept.handlers import AskedJSON, otherwise
-from triocept.testing import SyncRollout, be_the_model
+from triocept.testing import SyncRollout, fake_model
 
 
 class Stop(BaseModel):
@@ -64,7 +64,7 @@ def by_a_tool(model: SyncRollout) -> Any:
 @pytest.mark.once
 @pytest.mark.parametrize("ask", [by_chat, by_responses, by_anthropic, by_a_tool])
 def test_a_structured_output_is_one(ask: Any) -> None:
-    with be_the_model(otherwise(AskedJSON(price=3.5)), environ=False) as model:
+    with fake_model(otherwise(AskedJSON(price=3.5)), environ=False) as model:
         first, second = ask(model), ask(model)
     assert first == second
     assert (first.price, first.note, first.size) == (3.5, "note", 0)

@@ -23,7 +23,7 @@ from typing import Any
 
 from triocept.errors import DialectError
 from triocept.handlers import ScriptWarning, read_embeddings, read_script
-from triocept.testing import be_the_model
+from triocept.testing import fake_model
 from triocept.types import RolloutOptions
 
 from .environments import node_modules
@@ -69,7 +69,7 @@ def _try(path: Path, name: str, fixtures: list[Any]) -> Example:
     options: RolloutOptions = {"embed": read_embeddings(path)} if embeds else {}
     with (
         _aimock(path) as theirs,
-        be_the_model(*script, environ=False, must_be_used=False, **options) as model,
+        fake_model(*script, environ=False, must_be_used=False, **options) as model,
     ):
         for fixture in fixtures:
             where, body = _question(fixture["match"])

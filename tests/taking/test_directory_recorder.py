@@ -18,7 +18,7 @@ import trio
 import trio.lowlevel
 
 from triocept import Endpoint, Exchange, Rollout, read_traces, serve_endpoint
-from triocept.traces import DirectoryRecorder, Entry, JSONLRecorder, Trace, check, take_traces
+from triocept.traces import DirectoryRecorder, Entry, JSONLRecorder, Trace, check, lease_traces
 
 from .directories import names
 
@@ -31,9 +31,9 @@ async def answer(exchange: Exchange) -> None:
 
 async def taken(directory: Path) -> list[Trace]:
     """All that a trainer gets, and is done with."""
-    async with take_traces(directory, wait=False) as taker:
-        found = [trace async for trace in taker]
-        taker.acknowledge(*found)
+    async with lease_traces(directory, wait=False) as lease:
+        found = [trace async for trace in lease]
+        lease.acknowledge(*found)
     return found
 
 
@@ -142,11 +142,11 @@ async def test_a_score_after_the_end_is_in_the_file_as_long_as_nobody_has_taken_
             await rollout.score("late", 2)
         await rollout.score("after the endpoint", 3)
         assert names(tmp_path) == ["one"]
-        async with take_traces(tmp_path, wait=False) as taker:
-            trace = await anext(taker)
+        async with lease_traces(tmp_path, wait=False) as lease:
+            trace = await anext(lease)
             with pytest.raises(RuntimeError, match="rollout one was taken from"):
                 await rollout.score("too late", 4)
-            taker.acknowledge(trace)
+            lease.acknowledge(trace)
         with pytest.raises(RuntimeError, match="before its block ends"):
             await rollout.score("too late", 4)
     assert trace.scores == {"reward": 0.5, "late": 2, "after the endpoint": 3}
@@ -200,10 +200,10 @@ async def test_a_trainer_beside_the_rollouts_gets_each_trace_as_it_ends(tmp_path
     got: list[str] = []
 
     async def train() -> None:
-        async with take_traces(tmp_path) as taker:
-            async for trace in taker:
+        async with lease_traces(tmp_path) as lease:
+            async for trace in lease:
                 got.append(trace.rollout)
-                taker.acknowledge(trace)
+                lease.acknowledge(trace)
 
     with trio.fail_after(20):
         async with serve_endpoint(recorder=DirectoryRecorder(tmp_path)) as endpoint:

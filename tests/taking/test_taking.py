@@ -1,4 +1,4 @@
-"""Takers of traces: each sealed trace goes to one that says that it is done with it, exactly once."""
+"""Leases of traces: each sealed trace goes to one lease, which acknowledges it, exactly once."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ import trio
 from tests.trace.later import write_as_later
 from triocept import DialectError, Trace
 from triocept._trace.directory import Claim
-from triocept.traces import TraceTaker, take_traces
+from triocept.traces import TraceLease, lease_traces
 
 from .directories import fill, names, put
 
 ROOT = Path(__file__).parents[2]
 
 
-async def all_of(taker: TraceTaker) -> list[Trace]:
-    return [trace async for trace in taker]
+async def all_of(lease: TraceLease) -> list[Trace]:
+    return [trace async for trace in lease]
 
 
 async def test_what_is_acknowledged_is_given_to_nobody_any_more(tmp_path: Path) -> None:
     given = await fill(tmp_path, 3)
     with trio.fail_after(10):
-        async with take_traces(tmp_path, wait=False) as taker:
-            found = await all_of(taker)
+        async with lease_traces(tmp_path, wait=False) as lease:
+            found = await all_of(lease)
             assert [trace.run for trace in found] == given, "the oldest first"
             assert all(trace.sealed for trace in found)
-            taker.acknowledge(*found)
-        async with take_traces(tmp_path, wait=False) as taker:
-            assert await all_of(taker) == []
+            lease.acknowledge(*found)
+        async with lease_traces(tmp_path, wait=False) as lease:
+            assert await all_of(lease) == []
     assert names(tmp_path) == []
     assert names(tmp_path / "taken") == given
 
@@ -50,16 +50,16 @@ async def test_a_trace_that_this_version_cannot_read_is_put_aside_and_the_log_sa
         write_as_later(patched, b'"dialect":', b'"dialect":0,"later":')
         await fill(tmp_path, 1)
     with trio.fail_after(10):
-        async with take_traces(tmp_path, wait=False) as taker:
-            assert await all_of(taker) == []
+        async with lease_traces(tmp_path, wait=False) as lease:
+            assert await all_of(lease) == []
     assert names(tmp_path / "damaged") == ["t000"]
     assert "request_unreadable of rollout r" in caplog.text
 
 
-async def test_no_two_takers_have_a_trace_at_once(tmp_path: Path) -> None:
+async def test_no_two_leases_have_a_trace_at_once(tmp_path: Path) -> None:
     given = await fill(tmp_path, 4)
     with trio.fail_after(10):
-        async with take_traces(tmp_path, wait=False) as one, take_traces(tmp_path, wait=False) as other:
+        async with lease_traces(tmp_path, wait=False) as one, lease_traces(tmp_path, wait=False) as other:
             mine = [await anext(one), await anext(one)]
             theirs = await all_of(other)
             assert await all_of(one) == []
@@ -67,16 +67,16 @@ async def test_no_two_takers_have_a_trace_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["leaves", "raises", "is cancelled"])
-async def test_what_is_not_acknowledged_is_given_back_however_its_taker_ends(
+async def test_what_is_not_acknowledged_is_given_back_however_its_lease_ends(
     tmp_path: Path, how: str
 ) -> None:
     await fill(tmp_path, 3)
     with trio.fail_after(10):
         with trio.CancelScope() as scope:
             try:
-                async with take_traces(tmp_path, wait=False) as taker:
-                    first, *_ = await all_of(taker)
-                    taker.acknowledge(first)
+                async with lease_traces(tmp_path, wait=False) as lease:
+                    first, *_ = await all_of(lease)
+                    lease.acknowledge(first)
                     if how == "raises":
                         raise OSError("the trainer is out of memory")
                     if how == "is cancelled":
@@ -85,24 +85,24 @@ async def test_what_is_not_acknowledged_is_given_back_however_its_taker_ends(
             except OSError as exc:
                 assert how == "raises", exc
         assert names(tmp_path) == ["t001", "t002"]
-        async with take_traces(tmp_path, wait=False) as taker:
-            assert [trace.run for trace in await all_of(taker)] == ["t001", "t002"]
+        async with lease_traces(tmp_path, wait=False) as lease:
+            assert [trace.run for trace in await all_of(lease)] == ["t001", "t002"]
 
 
-async def test_a_taker_that_waits_gets_what_comes_and_what_others_give_back(tmp_path: Path) -> None:
+async def test_a_lease_that_waits_gets_what_comes_and_what_others_give_back(tmp_path: Path) -> None:
     await put(tmp_path, "early")
     got: list[str] = []
 
     async def take_forever(count: int) -> None:
-        async with take_traces(tmp_path) as taker:
-            async for trace in taker:
+        async with lease_traces(tmp_path) as lease:
+            async for trace in lease:
                 got.append(trace.run)
-                taker.acknowledge(trace)
+                lease.acknowledge(trace)
                 if len(got) == count:
                     return
 
     with trio.fail_after(10):
-        async with take_traces(tmp_path) as holder:
+        async with lease_traces(tmp_path) as holder:
             await anext(holder)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(take_forever, 2)
@@ -118,22 +118,22 @@ async def test_a_taker_that_waits_gets_what_comes_and_what_others_give_back(tmp_
 
 async def test_a_wait_is_cancelled_and_nothing_is_lost(tmp_path: Path) -> None:
     with trio.fail_after(10):
-        async with take_traces(tmp_path) as taker:
+        async with lease_traces(tmp_path) as lease:
             with trio.move_on_after(0.05):
-                await anext(taker)
+                await anext(lease)
             await put(tmp_path, "late")
-            assert (await anext(taker)).run == "late"
+            assert (await anext(lease)).run == "late"
 
 
 async def test_a_trace_whose_reading_is_cancelled_is_given_back(tmp_path: Path) -> None:
     await put(tmp_path, "one")
     with trio.fail_after(10):
-        async with take_traces(tmp_path) as taker:
+        async with lease_traces(tmp_path) as lease:
             with trio.CancelScope() as scope:
                 scope.cancel()
-                await anext(taker)
+                await anext(lease)
             assert scope.cancelled_caught
-            async with take_traces(tmp_path, wait=False) as other:
+            async with lease_traces(tmp_path, wait=False) as other:
                 assert [trace.run for trace in await all_of(other)] == ["one"]
 
 
@@ -168,17 +168,17 @@ async def test_one_that_is_not_whole_is_put_aside_and_said(
     await put(tmp_path, "whole")
     (tmp_path / "empty.run.jsonl").touch()
     with caplog.at_level(logging.WARNING, "triocept.trace"):
-        async with take_traces(tmp_path, wait=False) as taker:
-            assert [trace.run for trace in await all_of(taker)] == ["whole"]
+        async with lease_traces(tmp_path, wait=False) as lease:
+            assert [trace.run for trace in await all_of(lease)] == ["whole"]
     assert names(tmp_path / "damaged") == ["cut", "empty"]
     assert len(caplog.records) == 2
 
 
 async def test_a_file_that_is_none_of_ours_is_an_error_and_stays(tmp_path: Path) -> None:
     (tmp_path / "other.jsonl").write_text('{"a": 1}\n')
-    async with take_traces(tmp_path, wait=False) as taker:
+    async with lease_traces(tmp_path, wait=False) as lease:
         with pytest.raises(DialectError, match=r"other\.jsonl"):
-            await anext(taker)
+            await anext(lease)
         claim = Claim.of(tmp_path / "other.jsonl")
         assert claim is not None, "it was given back"
         claim.give_back()
@@ -187,45 +187,45 @@ async def test_a_file_that_is_none_of_ours_is_an_error_and_stays(tmp_path: Path)
 
 async def test_only_what_was_taken_can_be_acknowledged_and_only_once(tmp_path: Path) -> None:
     await fill(tmp_path, 2)
-    async with take_traces(tmp_path, wait=False) as taker:
-        one, other = await all_of(taker)
-        with pytest.raises(ValueError, match="was not taken here"):
-            taker.acknowledge(one, Trace("r"))
+    async with lease_traces(tmp_path, wait=False) as lease:
+        one, other = await all_of(lease)
+        with pytest.raises(ValueError, match="is not leased here"):
+            lease.acknowledge(one, Trace("r"))
         assert names(tmp_path) == ["t000", "t001"]
-        taker.acknowledge(one)
+        lease.acknowledge(one)
         with pytest.raises(ValueError, match="acknowledged before"):
-            taker.acknowledge(one)
-        taker.acknowledge(other)
+            lease.acknowledge(one)
+        lease.acknowledge(other)
     with pytest.raises(trio.ClosedResourceError):
-        await anext(taker)
+        await anext(lease)
 
 
 async def test_what_is_given_wrongly_is_said_before_the_body_runs(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        async with take_traces(tmp_path / "nowhere"):
+        async with lease_traces(tmp_path / "nowhere"):
             raise AssertionError("there is no such directory")
     with pytest.raises(TypeError, match="directory"):
-        async with take_traces(5):  # type: ignore[arg-type]
+        async with lease_traces(5):  # type: ignore[arg-type]
             raise AssertionError("that is no path")
 
 
-async def test_a_taker_that_waits_reads_the_directory_when_it_changes_and_hardly_else(
+async def test_a_lease_that_waits_reads_the_directory_when_it_changes_and_hardly_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.abc.Clock
 ) -> None:
     old = 1_000_000_000_000_000_000
     os.utime(tmp_path, ns=(old, old))
     looks = 0
-    original = TraceTaker._look
+    original = TraceLease._look
 
-    def look(taker: TraceTaker) -> None:
+    def look(lease: TraceLease) -> None:
         nonlocal looks
         looks += 1
-        original(taker)
+        original(lease)
 
-    monkeypatch.setattr(TraceTaker, "_look", look)
-    async with take_traces(tmp_path) as taker:
+    monkeypatch.setattr(TraceLease, "_look", look)
+    async with lease_traces(tmp_path) as lease:
         with trio.move_on_after(65):
-            await anext(taker)
+            await anext(lease)
     assert looks == 3, "half a minute is time enough"
 
 
@@ -237,20 +237,20 @@ async def test_what_comes_and_does_not_change_the_time_of_the_directory_is_seen_
     old = 1_000_000_000_000_000_000
     os.utime(tmp_path, ns=(old, old))
     with trio.fail_after(10):
-        async with take_traces(tmp_path) as taker:
+        async with lease_traces(tmp_path) as lease:
             with trio.move_on_after(0.2):
-                await anext(taker)
+                await anext(lease)
             await put(tmp_path, "one")
             os.utime(tmp_path, ns=(old, old))
-            assert (await anext(taker)).run == "one"
+            assert (await anext(lease)).run == "one"
 
 
 async def test_one_that_cannot_be_put_aside_is_given_back(tmp_path: Path) -> None:
     await put(tmp_path, "cut", sealed=False)
     (tmp_path / "damaged").touch()
-    async with take_traces(tmp_path, wait=False) as taker:
+    async with lease_traces(tmp_path, wait=False) as lease:
         with pytest.raises(FileExistsError):
-            await anext(taker)
+            await anext(lease)
         claim = Claim.of(tmp_path / "cut.run.jsonl")
         assert claim is not None
         claim.give_back()
@@ -259,12 +259,12 @@ async def test_one_that_cannot_be_put_aside_is_given_back(tmp_path: Path) -> Non
 async def test_what_is_given_back_is_free_though_a_process_was_forked_meanwhile(tmp_path: Path) -> None:
     """One that loads data for the trainer, say, and lives on: it has the lock too."""
     await put(tmp_path, "one")
-    async with take_traces(tmp_path, wait=False) as taker:
-        await anext(taker)
-        held = os.dup(next(iter(taker._claims.values()))[1]._fd or 0)
+    async with lease_traces(tmp_path, wait=False) as lease:
+        await anext(lease)
+        held = os.dup(next(iter(lease._claims.values()))[1]._fd or 0)
     try:
-        async with take_traces(tmp_path, wait=False) as taker:
-            assert [trace.run for trace in await all_of(taker)] == ["one"]
+        async with lease_traces(tmp_path, wait=False) as lease:
+            assert [trace.run for trace in await all_of(lease)] == ["one"]
     finally:
         os.close(held)
 
@@ -278,23 +278,23 @@ async def test_all_is_given_back_whatever_becomes_of_the_time_of_the_directory(
     def fail(path: Path) -> None:
         raise OSError(number, os.strerror(number), str(path))
 
-    async with take_traces(tmp_path, wait=False) as taker:
-        await all_of(taker)
+    async with lease_traces(tmp_path, wait=False) as lease:
+        await all_of(lease)
         monkeypatch.setattr(os, "utime", fail)
-    async with take_traces(tmp_path, wait=False) as taker:
-        assert [trace.run for trace in await all_of(taker)] == given
+    async with lease_traces(tmp_path, wait=False) as lease:
+        assert [trace.run for trace in await all_of(lease)] == given
 
 
-async def test_tasks_that_share_a_taker_get_different_traces(tmp_path: Path) -> None:
+async def test_tasks_that_share_a_lease_get_different_traces(tmp_path: Path) -> None:
     given = await fill(tmp_path, 12)
     got: list[str] = []
     with trio.fail_after(10):
-        async with take_traces(tmp_path, wait=False) as taker:
+        async with lease_traces(tmp_path, wait=False) as lease:
 
             async def work() -> None:
-                async for trace in taker:
+                async for trace in lease:
                     got.append(trace.run)
-                    taker.acknowledge(trace)
+                    lease.acknowledge(trace)
 
             async with trio.open_nursery() as nursery:
                 for _ in range(3):
@@ -313,35 +313,35 @@ async def test_a_lock_that_goes_without_a_word_is_noticed_though_the_directory_i
     old = 1_000_000_000_000_000_000
     os.utime(tmp_path, ns=(old, old))
     with trio.fail_after(10):
-        async with take_traces(tmp_path) as taker:
+        async with lease_traces(tmp_path) as lease:
             with trio.move_on_after(0.3):
-                await anext(taker)
+                await anext(lease)
             claim._close()
             assert tmp_path.stat().st_mtime_ns == old
-            assert (await anext(taker)).run == "one"
+            assert (await anext(lease)).run == "one"
 
 
 WORKER = """
 import os, sys, trio
 from pathlib import Path
-from triocept.traces import take_traces
+from triocept.traces import lease_traces
 
 async def main(directory, log, mode):
-    async with take_traces(directory) as taker:
-        async for trace in taker:
+    async with lease_traces(directory) as lease:
+        async for trace in lease:
             if mode == "hold":
                 print("holds", trace.run, flush=True)
                 await trio.sleep_forever()
             with open(log, "a") as file:
                 file.write(trace.run + "\\n")
-            taker.acknowledge(trace)
+            lease.acknowledge(trace)
 
 trio.run(main, *sys.argv[1:])
 """
 
 
 def start(directory: Path, log: Path, mode: str) -> subprocess.Popen[str]:
-    """A taker in a process of its own."""
+    """A lease in a process of its own."""
     argv = [sys.executable, "-c", WORKER, str(directory), str(log), mode]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, text=True)

@@ -17,7 +17,7 @@ HEAD = """
 import asyncio, multiprocessing, os, signal, socket, sys, threading, time, warnings
 import openai
 from tests.testing.applications import asked
-from triocept.testing import be_the_model, serve
+from triocept.testing import fake_model, serve
 
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)  # fork, in 3.12 and later
 

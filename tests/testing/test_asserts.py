@@ -13,7 +13,7 @@ import pytest
 
 from tests.testing.applications import sync_client
 from triocept import Message, Text, ToolCall
-from triocept.testing import SyncRollout, be_the_model, containing
+from triocept.testing import SyncRollout, containing, fake_model
 from triocept.types import Media, Reasoning, ToolResult
 
 SEARCH = {"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}
@@ -42,7 +42,7 @@ def agent(question: str) -> str | None:
 def model() -> Iterator[SyncRollout]:
     """One that has searched twice."""
     replies = [ToolCall.of("search", q="tea", limit=3), ToolCall.of("search", q="milk"), "tea with milk"]
-    with be_the_model(*replies) as model:
+    with fake_model(*replies) as model:
         assert agent("what to drink?") == "tea with milk"
         yield model
 
@@ -72,7 +72,7 @@ def test_a_tool_that_the_application_does_not_offer_is_told_what_was_meant(model
 
 
 def test_a_tool_call_that_no_result_came_of_was_not_carried_out() -> None:
-    with be_the_model(ToolCall.of("search", q="tea")) as model, sync_client() as client:
+    with fake_model(ToolCall.of("search", q="tea")) as model, sync_client() as client:
         client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
         with pytest.raises(
             AssertionError, match=r"no result came back:\n  search\(q='tea'\)\n.*offers no tools"
@@ -81,7 +81,7 @@ def test_a_tool_call_that_no_result_came_of_was_not_carried_out() -> None:
 
 
 def test_where_no_call_came_that_is_what_an_assert_says() -> None:
-    with be_the_model() as model:
+    with fake_model() as model:
         with pytest.raises(AssertionError, match="was the client built before"):
             model.assert_called_with_tool("search")
         with pytest.raises(AssertionError, match="was the client built before"):
@@ -163,7 +163,7 @@ IMAGE = Media(kind="image", url="http://x/1.png")
 @pytest.fixture(scope="module")
 def of_parts() -> Iterator[SyncRollout]:
     """A model that was asked with a tool call beside a text, its result, and an image."""
-    with be_the_model("ok") as model:
+    with fake_model("ok") as model:
         httpx2.post(
             f"{model.base_url('openai_chat')}/chat/completions",
             json={"model": "m", "messages": CAME},
@@ -222,7 +222,7 @@ def test_reasoning_counts_only_where_it_is_expected() -> None:
         {"role": "assistant", "content": [thinking, {"type": "text", "text": "Yes."}]},
         {"role": "user", "content": "why?"},
     ]
-    with be_the_model("ok") as model:
+    with fake_model("ok") as model:
         httpx2.post(
             f"{model.base_url('anthropic_messages')}/v1/messages",
             json={"model": "m", "max_tokens": 9, "messages": history},

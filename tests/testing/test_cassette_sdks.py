@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from triocept import Exchange, ToolCall
-from triocept.testing import SyncRollout, be_the_model, use_cassette
+from triocept.testing import SyncRollout, fake_model, use_cassette
 
 SYSTEM = "Answer with what the tool finds."
 QUESTION = "How warm is it in Paris?"
@@ -158,9 +158,9 @@ APPLICATIONS: dict[str, Callable[[SyncRollout], str]] = {
 def test_what_one_sdk_has_recorded_answers_all(recorded: str, tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     with use_cassette(path, record="once", upstream=real_model) as cassette:
-        with be_the_model(handler=cassette, environ=False) as model:
+        with fake_model(handler=cassette, environ=False) as model:
             assert APPLICATIONS[recorded](model).startswith("It found {")
     for application in APPLICATIONS.values():
-        with use_cassette(path) as cassette, be_the_model(handler=cassette, environ=False) as model:
+        with use_cassette(path) as cassette, fake_model(handler=cassette, environ=False) as model:
             assert json.loads(application(model).removeprefix("It found ")) == FOUND
             assert cassette.unused == ()

@@ -29,10 +29,10 @@ from triocept.handlers import Fault
 from triocept.testing import (
     Cassette,
     RecordMode,
-    be_the_model,
+    fake_model,
+    normalize,
     open_cassette,
     open_memory_agent,
-    steady,
     use_cassette,
 )
 from triocept.traces import Redaction
@@ -341,16 +341,16 @@ async def test_a_model_counts_without_its_date_or_not_at_all(tmp_path: Path) -> 
 async def test_texts_are_normalised_on_both_sides(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     here, there = tmp_path / "here", tmp_path / "there"
-    async with open_cassette(path, record="once", upstream=echo, normalise_text=steady(here)) as cassette:
+    async with open_cassette(path, record="once", upstream=echo, normalise_text=normalize(here)) as cassette:
         await asking(cassette, asks(f"On 2026-11-26 in {here}/a"))
     assert "- user: On <date> in <root>/a" in path.read_text()
-    async with open_cassette(path, normalise_text=steady(there)) as cassette:
+    async with open_cassette(path, normalise_text=normalize(there)) as cassette:
         await asking(cassette, asks(f"On 2027-01-01 in {there}/a"))
         assert cassette.unused == ()
     path.write_text(
         path.read_text().replace("<date>", "2001-01-01")
     )  # as it was before somebody had the function
-    async with open_cassette(path, normalise_text=steady(there)) as cassette:
+    async with open_cassette(path, normalise_text=normalize(there)) as cassette:
         await asking(cassette, asks(f"On 2027-01-01 in {there}/a"))
 
 
@@ -370,7 +370,7 @@ async def test_texts_are_normalised_wherever_they_stand(tmp_path: Path) -> None:
 
     path = tmp_path / "run.yaml"
     for day, options in (("2026-11-26", {"record": "once", "upstream": echo}), ("2026-11-27", {})):
-        async with open_cassette(path, normalise_text=steady(), **options) as cassette:  # type: ignore[arg-type]
+        async with open_cassette(path, normalise_text=normalize(), **options) as cassette:  # type: ignore[arg-type]
             assert [each.status for each in await asking(cassette, of_day(day))] == [200]
     assert path.read_text().count("<date>") == 4
     assert "2026" not in path.read_text()
@@ -406,7 +406,7 @@ def test_a_sync_application_is_recorded_and_answered(tmp_path: Path) -> None:
 
     path = tmp_path / "run.yaml"
     for options in ({"record": "once", "upstream": echo}, {}):
-        with use_cassette(path, **options) as cassette, be_the_model(handler=cassette) as model:  # type: ignore[arg-type]
+        with use_cassette(path, **options) as cassette, fake_model(handler=cassette) as model:  # type: ignore[arg-type]
             assert asked("a") == "you said a"
         assert model.trace[0].notes["cassette"]["file"] == str(path)
 
@@ -417,7 +417,7 @@ def test_a_sync_application_that_asks_what_is_not_there_is_told_at_the_end(tmp_p
     from tests.testing.applications import asked
 
     with pytest.raises(ReplayMiss, match="--triocept-record=once"):
-        with use_cassette(tmp_path / "run.yaml") as cassette, be_the_model(handler=cassette):
+        with use_cassette(tmp_path / "run.yaml") as cassette, fake_model(handler=cassette):
             with pytest.raises(openai.InternalServerError):
                 asked("a")
 

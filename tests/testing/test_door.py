@@ -18,7 +18,7 @@ import trio
 
 from tests.testing.applications import asked, sync_client
 from triocept import Exchange, Refusal, RolloutClosed, ScriptedModel, open_upstream, serve_endpoint
-from triocept.testing import SyncEndpoint, SyncExchange, SyncRollout, be_the_model, serve
+from triocept.testing import SyncEndpoint, SyncExchange, SyncRollout, fake_model, serve
 
 AGENT = [
     sys.executable,
@@ -123,7 +123,7 @@ def test_a_handler_that_is_to_be_entered_is_entered() -> None:
 
 
 def test_a_call_is_forwarded_to_an_upstream_that_is_open_in_the_endpoint() -> None:
-    with serve() as endpoint, be_the_model("from afar", environ=False) as afar:
+    with serve() as endpoint, fake_model("from afar", environ=False) as afar:
         config = afar.config("openai_chat")
         upstream = open_upstream(config.base_url, dialect="openai_chat", api_key=config.api_key)
         with endpoint.enter(upstream) as entered:
@@ -158,7 +158,7 @@ def test_what_ends_a_test_is_not_hidden_by_a_handler_that_failed() -> None:
         raise KeyError("boom")
 
     with pytest.raises(pytest.skip.Exception, match="not now") as skipped:
-        with be_the_model(handler=handler):
+        with fake_model(handler=handler):
             with pytest.raises(openai.InternalServerError):
                 asked()
             pytest.skip("not now")
@@ -169,7 +169,7 @@ def test_what_check_has_raised_is_not_raised_again() -> None:
     def handler(exchange: SyncExchange) -> None:
         raise KeyError("boom")
 
-    with be_the_model(handler=handler) as model:
+    with fake_model(handler=handler) as model:
         with pytest.raises(openai.InternalServerError):
             asked()
         with pytest.raises(KeyError):
@@ -180,20 +180,20 @@ def test_what_check_has_raised_is_not_raised_again() -> None:
 
 def test_a_call_that_nobody_has_answered_is_an_error() -> None:
     with pytest.raises(AssertionError, match=r"nobody has answered these calls:\n.*\n.*who is there"):
-        with be_the_model(), sync_client() as client, pytest.raises(openai.APITimeoutError):
+        with fake_model(), sync_client() as client, pytest.raises(openai.APITimeoutError):
             client.chat.completions.create(
                 model="m", messages=[{"role": "user", "content": "who is there"}], timeout=0.2
             )
 
 
 def test_replies_that_are_left_are_a_note_of_a_body_that_failed() -> None:
-    with pytest.raises(ZeroDivisionError) as failed, be_the_model("left"):
+    with pytest.raises(ZeroDivisionError) as failed, fake_model("left"):
         _ = 1 / 0
     assert failed.value.__notes__[0].startswith("triocept: 1 reply is left of the model's, after 0 calls")
 
 
 def test_replies_and_a_handler_are_too_much() -> None:
-    with pytest.raises(ValueError, match="not both"), be_the_model("hello", handler=echo):
+    with pytest.raises(ValueError, match="not both"), fake_model("hello", handler=echo):
         pytest.fail("it opened")
 
 
@@ -212,7 +212,7 @@ def test_a_port_that_is_taken_is_the_error_it_always_is() -> None:
 
 
 def test_a_loop_ends_when_the_rollout_is_stopped() -> None:
-    with be_the_model() as model:
+    with fake_model() as model:
         application = threading.Thread(target=lambda: [asked(text) for text in "ab"] and model.stop("done"))
         application.start()
         texts = []
@@ -225,7 +225,7 @@ def test_a_loop_ends_when_the_rollout_is_stopped() -> None:
 
 
 def test_a_wait_that_is_over_loses_no_call() -> None:
-    with be_the_model() as model:
+    with fake_model() as model:
         with pytest.raises(TimeoutError, match=r"^for 0.01 s no call came. Indeed no call came at all"):
             model.next(timeout=0.01)
         with ThreadPoolExecutor() as pool:
@@ -249,14 +249,14 @@ def test_a_wait_that_asyncio_cancels_loses_no_call() -> None:
             echo(exchange)
             assert await asking == str(number)
 
-    with be_the_model() as model:
+    with fake_model() as model:
         asyncio.run(main(model))
     assert [turn.outcome for turn in model.trace] == ["answered"] * 30
 
 
 def test_an_asyncio_task_iterates() -> None:
     async def main() -> list[str]:
-        with be_the_model() as model:
+        with fake_model() as model:
             texts = []
             asking = asyncio.create_task(asks_async(model, "hi"))
             async for exchange in model:
@@ -271,14 +271,14 @@ def test_an_asyncio_task_iterates() -> None:
 
 def test_a_blocking_wait_where_asyncio_runs_says_so() -> None:
     async def main() -> None:
-        with be_the_model() as model, pytest.raises(TimeoutError, match=r"`await model.anext\(\)`"):
+        with fake_model() as model, pytest.raises(TimeoutError, match=r"`await model.anext\(\)`"):
             model.next(timeout=0.01)
 
     asyncio.run(main())
 
 
 def test_one_that_has_a_handler_has_no_next() -> None:
-    with be_the_model("hello", must_be_used=False) as model:
+    with fake_model("hello", must_be_used=False) as model:
         with pytest.raises(RuntimeError, match="has a handler, which gets every exchange"):
             model.next()
 
@@ -327,7 +327,7 @@ def test_behind_its_block_it_is_closed_and_says_so() -> None:
 
 
 def test_a_trace_that_was_taken_does_not_grow() -> None:
-    with be_the_model("a", "b") as model:
+    with fake_model("a", "b") as model:
         asked()
         before = model.trace
         asked()
@@ -338,7 +338,7 @@ def test_a_trace_that_was_taken_does_not_grow() -> None:
 
 def test_a_thread_is_left_behind_by_none() -> None:
     for _ in range(3):
-        with be_the_model("hello"):
+        with fake_model("hello"):
             asked()
     assert [thread for thread in threading.enumerate() if thread.name == "triocept-endpoint"] == []
 
@@ -349,7 +349,7 @@ def test_a_thread_is_left_behind_by_none() -> None:
 def test_no_sdk_warns_of_two_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     anthropic = pytest.importorskip("anthropic")
     monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", "mine")
-    with be_the_model() as model, warnings.catch_warnings(record=True) as told:
+    with fake_model() as model, warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         anthropic.Anthropic().close()
         model.client("anthropic_messages")
@@ -358,7 +358,7 @@ def test_no_sdk_warns_of_two_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_two_models_at_once_are_called_by_clients_of_their_own() -> None:
-    with be_the_model("from the first") as first, be_the_model("from the second") as second:
+    with fake_model("from the first") as first, fake_model("from the second") as second:
         assert asks(first) == "from the first"
         assert asked() == "from the second"
     assert (len(first.calls), len(second.calls)) == (1, 1)
@@ -366,7 +366,7 @@ def test_two_models_at_once_are_called_by_clients_of_their_own() -> None:
 
 def test_the_inner_environment_may_end_after_the_outer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "mine")
-    outer, inner = be_the_model(), be_the_model()
+    outer, inner = fake_model(), fake_model()
     outer.__enter__()
     model = inner.__enter__()
     outer.__exit__(None, None, None)

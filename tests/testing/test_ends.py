@@ -13,7 +13,7 @@ pytestmark = pytest.mark.once
 
 def test_a_body_that_fails_leaves_with_its_own_error() -> None:
     done = ended("""
-        with be_the_model("hello"):
+        with fake_model("hello"):
             asked()
             assert 1 == 2, "mine"
     """)
@@ -24,7 +24,7 @@ def test_a_body_that_fails_leaves_with_its_own_error() -> None:
 
 def test_a_ctrl_c_in_the_body_ends_the_program() -> None:
     done = ended("""
-        with be_the_model("hello"):
+        with fake_model("hello"):
             interrupt()
             time.sleep(20)
     """)
@@ -42,7 +42,7 @@ def test_a_ctrl_c_in_a_call_that_waits_ends_the_program() -> None:
             interrupt()
             time.sleep(100)
 
-        with be_the_model(handler=handler):
+        with fake_model(handler=handler):
             asked()
     """)
     assert done.returncode == -signal.SIGINT
@@ -50,7 +50,7 @@ def test_a_ctrl_c_in_a_call_that_waits_ends_the_program() -> None:
 
 def test_a_ctrl_c_in_a_wait_for_a_call_ends_the_program() -> None:
     done = ended("""
-        with be_the_model() as model:
+        with fake_model() as model:
             interrupt_when_main_waits()
             model.next(timeout=None)
     """)
@@ -59,7 +59,7 @@ def test_a_ctrl_c_in_a_wait_for_a_call_ends_the_program() -> None:
 
 def test_a_ctrl_c_in_a_wait_for_a_call_loses_none() -> None:
     done = ended("""
-        with be_the_model() as model:
+        with fake_model() as model:
             interrupt_when_main_waits()
             try:
                 model.next(timeout=None)
@@ -76,7 +76,7 @@ def test_a_ctrl_c_in_a_wait_for_a_call_loses_none() -> None:
 def test_a_ctrl_c_at_the_start_ends_the_program() -> None:
     done = ended("""
         interrupt_when_main_waits()
-        with be_the_model():
+        with fake_model():
             time.sleep(20)
     """)
     assert done.returncode == -signal.SIGINT
@@ -93,7 +93,7 @@ def test_a_ctrl_c_at_any_line_leaves_no_thread_no_rollout_and_the_environment_as
         def interrupted(step, endpoint):
             seen = interrupt_at(step)
             try:
-                with be_the_model(endpoint=endpoint):
+                with fake_model(endpoint=endpoint):
                     pass
             except KeyboardInterrupt:
                 pass
@@ -129,7 +129,7 @@ def test_a_plain_function_that_blocks_for_ever_holds_nobody_up() -> None:
         def handler(exchange):
             threading.Event().wait()
 
-        with be_the_model(handler=handler):
+        with fake_model(handler=handler):
             try:
                 with openai.OpenAI(max_retries=0, timeout=0.5) as client:
                     client.models.with_raw_response.list()
@@ -147,7 +147,7 @@ def test_an_async_handler_that_blocks_the_loop_is_named_with_its_line() -> None:
             time.sleep(1000)
 
         try:
-            with be_the_model(handler=sleepy):
+            with fake_model(handler=sleepy):
                 try:
                     with openai.OpenAI(max_retries=0, timeout=0.5) as client:
                         client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
@@ -165,7 +165,7 @@ def test_an_async_handler_that_blocks_the_loop_is_named_with_its_line() -> None:
 
 def test_a_program_that_never_closes_ends() -> None:
     done = ended("""
-        context = be_the_model("hello", must_be_used=False)
+        context = fake_model("hello", must_be_used=False)
         model = context.__enter__()
         print(asked())
         sys.exit(0)
@@ -181,7 +181,7 @@ def test_a_program_ends_whose_loop_is_blocked_and_that_never_closes() -> None:
             blocked.set()
             time.sleep(1000)
 
-        context = be_the_model(handler=handler)
+        context = fake_model(handler=handler)
         context.__enter__()
         threading.Thread(target=asked, daemon=True).start()
         blocked.wait()
@@ -192,7 +192,7 @@ def test_a_program_ends_whose_loop_is_blocked_and_that_never_closes() -> None:
 
 def test_a_child_that_was_forked_off_unwinds_and_leaves_the_endpoint_alone() -> None:
     done = ended("""
-        with be_the_model("one", "two") as model:
+        with fake_model("one", "two") as model:
             print(asked(), flush=True)
             pid = os.fork()
             if pid == 0:
@@ -206,7 +206,7 @@ def test_a_child_that_was_forked_off_unwinds_and_leaves_the_endpoint_alone() -> 
 
 def test_a_child_that_was_forked_off_calls_the_endpoint_as_any_client_does() -> None:
     done = ended("""
-        with be_the_model("one") as model:
+        with fake_model("one") as model:
             with multiprocessing.get_context("fork").Pool(1) as pool:
                 print(pool.apply(asked))
         print(len(model.trace))
@@ -216,7 +216,7 @@ def test_a_child_that_was_forked_off_calls_the_endpoint_as_any_client_does() -> 
 
 def test_a_child_that_was_forked_off_is_told_that_it_has_no_endpoint() -> None:
     done = ended("""
-        with be_the_model() as model:
+        with fake_model() as model:
             pid = os.fork()
             if pid == 0:
                 try:
@@ -249,8 +249,8 @@ def test_a_child_that_was_forked_off_and_lives_on_keeps_no_port() -> None:
 def test_doors_nest_and_each_has_its_own_environment() -> None:
     done = ended("""
         before = dict(os.environ)
-        with be_the_model("outer") as outer:
-            with be_the_model("inner") as inner:
+        with fake_model("outer") as outer:
+            with fake_model("inner") as inner:
                 print(asked())
             print(asked())
         print(len(outer.trace), len(inner.trace), dict(os.environ) == before)
@@ -261,7 +261,7 @@ def test_doors_nest_and_each_has_its_own_environment() -> None:
 def test_an_asyncio_program_is_answered_within_its_loop() -> None:
     done = ended("""
         async def main():
-            with be_the_model("hello", "again") as model:
+            with fake_model("hello", "again") as model:
                 async with model.async_client("openai_chat") as client, openai.AsyncOpenAI() as other:
                     for each in (client, other):
                         answer = await each.chat.completions.create(
@@ -279,7 +279,7 @@ def test_a_trio_program_may_have_one_in_its_own_thread() -> None:
         import trio
 
         async def main():
-            with be_the_model() as model:
+            with fake_model() as model:
                 async with trio.open_nursery() as nursery:
                     @nursery.start_soon
                     async def application():

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 import trio
 
-from triocept.testing import SyncRollout, be_the_model, serve
+from triocept.testing import SyncRollout, fake_model, serve
 
 Test = Callable[[], Awaitable[str]]
 
@@ -41,5 +41,5 @@ def test_a_client_of_the_process_reaches_each_model_from_a_loop_of_its_own(
 
     with serve() as endpoint:
         for number in range(3):
-            with be_the_model(f"answer-{number}", endpoint=endpoint) as model:
+            with fake_model(f"answer-{number}", endpoint=endpoint) as model:
                 assert f"answer-{number}" in run(partial(ask, model))

@@ -459,7 +459,7 @@ async def test_a_handler_that_returns_without_an_answer_is_told_so(autojump_cloc
 
 
 async def test_a_rollout_of_another_thread_is_refused_in_words() -> None:
-    with testing.be_the_model(environ=False) as model:
+    with testing.fake_model(environ=False) as model:
         with pytest.raises(TypeError, match="a SyncRollout lives in another thread"):
             async with open_memory_agent(model):  # type: ignore[arg-type]
                 pass

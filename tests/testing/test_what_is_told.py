@@ -18,7 +18,7 @@ import trio
 
 from tests.testing.applications import asked, sync_client
 from triocept import Exchange
-from triocept.testing import SyncExchange, SyncRollout, be_the_model, serve
+from triocept.testing import SyncExchange, SyncRollout, fake_model, serve
 from triocept.testing._watch import Watch
 
 
@@ -28,7 +28,7 @@ def in_an_endpoint(**options: Any) -> Iterator[SyncRollout]:
         yield rollout
 
 
-DOORS = pytest.mark.parametrize("door", [be_the_model, in_an_endpoint])
+DOORS = pytest.mark.parametrize("door", [fake_model, in_an_endpoint])
 Door = Callable[..., AbstractContextManager[SyncRollout]]
 
 
@@ -86,7 +86,7 @@ def test_it_is_raised_in_the_context_of_what_the_body_raises() -> None:
         await trio.sleep(0.1)
         raise KeyError("late")
 
-    with pytest.raises(KeyError, match="late") as failed, be_the_model(handler=handler) as model:
+    with pytest.raises(KeyError, match="late") as failed, fake_model(handler=handler) as model:
         assert asks(model) == "goodbye"
     assert isinstance(failed.value.__context__, AssertionError)
 
@@ -97,7 +97,7 @@ def test_check_waits_for_it_too() -> None:
         await trio.sleep(0.1)
         raise KeyError("late")
 
-    with be_the_model(handler=handler) as model:
+    with fake_model(handler=handler) as model:
         assert asks(model) == "hello"
         with pytest.raises(KeyError, match="late"):
             model.check()
@@ -113,7 +113,7 @@ def test_the_wait_is_bounded_and_the_log_says_so(
         await trio.sleep_forever()
 
     began = time.monotonic()
-    with be_the_model(handler=handler) as model:
+    with fake_model(handler=handler) as model:
         assert asks(model) == "hello"
     assert time.monotonic() - began < 10
     assert "a handler was still at work on what was answered" in caplog.text
@@ -126,7 +126,7 @@ def test_a_handler_that_has_not_answered_is_not_waited_for(monkeypatch: pytest.M
         await trio.sleep_forever()
 
     began = time.monotonic()
-    with be_the_model(handler=handler) as model:
+    with fake_model(handler=handler) as model:
         application = threading.Thread(target=is_refused, args=(model,))
         application.start()
         while not model.calls:
@@ -143,7 +143,7 @@ def test_a_ctrl_c_waits_for_no_handler(monkeypatch: pytest.MonkeyPatch) -> None:
         await trio.sleep_forever()
 
     began = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), be_the_model(handler=handler) as model:
+    with pytest.raises(KeyboardInterrupt), fake_model(handler=handler) as model:
         asks(model)
         raise KeyboardInterrupt
     assert time.monotonic() - began < 20
@@ -156,7 +156,7 @@ def test_a_thread_whose_agent_has_gone_fails_its_rollout_while_that_is_open() ->
         gone.wait(10)
         raise KeyError("late")
 
-    with pytest.raises(KeyError, match="late"), be_the_model(handler=handler) as model:
+    with pytest.raises(KeyError, match="late"), fake_model(handler=handler) as model:
         with pytest.raises(openai.APITimeoutError):
             asks(model, timeout=0.2)
         while not model.trace:
@@ -184,7 +184,7 @@ def test_asyncio_in_an_async_handler_is_told_of_trio(awaits: Callable[[], Any]) 
     async def handler(exchange: Exchange) -> None:
         await awaits()
 
-    with pytest.raises((RuntimeError, TypeError)) as failed, be_the_model(handler=handler) as model:
+    with pytest.raises((RuntimeError, TypeError)) as failed, fake_model(handler=handler) as model:
         with pytest.raises(openai.InternalServerError):
             asks(model)
         assert "an async handler runs under trio" in "".join(model.faults[0].__notes__)
@@ -197,7 +197,7 @@ def test_a_plain_function_may_run_asyncio() -> None:
         asyncio.run(asyncio.sleep(0))
         exchange.respond("hello")
 
-    with be_the_model(handler=handler) as model:
+    with fake_model(handler=handler) as model:
         assert asks(model) == "hello"
 
 
@@ -239,7 +239,7 @@ def test_code_that_a_library_generates_is_not_named(impatient: None) -> None:
         await exchange.respond("hello")
 
     with pytest.warns(RuntimeWarning, match="handler blocked triocept's endpoint"):
-        with be_the_model(handler=handler) as model:
+        with fake_model(handler=handler) as model:
             assert asks(model) == "hello"
 
 
@@ -269,7 +269,7 @@ def test_nobody_is_named_where_the_whole_process_stood_still(
 def test_where_warnings_are_errors_that_is_one(impatient: None) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(RuntimeWarning, match="blocks blocked"), be_the_model(handler=blocking) as model:
+        with pytest.raises(RuntimeWarning, match="blocks blocked"), fake_model(handler=blocking) as model:
             assert asks(model) == "hello"
 
 
@@ -280,19 +280,19 @@ def test_nobody_is_named_who_does_not_block(impatient: None) -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with be_the_model(handler=handler) as model:
+        with fake_model(handler=handler) as model:
             assert asks(model) == "hello"
 
 
 def test_the_watch_ends_with_its_endpoint() -> None:
-    with be_the_model("hello") as model:
+    with fake_model("hello") as model:
         assert "triocept-watch" in {thread.name for thread in threading.enumerate()}
         asks(model)
     assert "triocept-watch" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_a_field_of_the_sampling_by_its_providers_name_is_told_what_was_meant() -> None:
-    with be_the_model("hello") as model:
+    with fake_model("hello") as model:
         asks(model)
     sampling: Any = model.calls[0].sampling
     for name in ("max_tokens", "max_completion_tokens", "maxOutputTokens"):
@@ -306,7 +306,7 @@ def test_a_field_of_the_sampling_by_its_providers_name_is_told_what_was_meant() 
 
 def test_of_two_models_the_one_that_the_environment_led_away_from_is_told_where_to() -> None:
     with pytest.raises(AssertionError) as failed:
-        with be_the_model("a", id="first"), be_the_model("b", id="second"):
+        with fake_model("a", id="first"), fake_model("b", id="second"):
             assert asked("hi") == "b"
     assert str(failed.value).startswith(
         "1 reply is left of rollout first's, after 0 calls (no call came at all: the environment led to rollout "
@@ -316,7 +316,7 @@ def test_of_two_models_the_one_that_the_environment_led_away_from_is_told_where_
 
 def test_of_two_models_a_call_that_nobody_answered_is_one_of_either() -> None:
     with pytest.raises(AssertionError, match="nobody has answered these calls of rollout second's:"):
-        with be_the_model("a", id="first") as first, be_the_model(id="second"), sync_client() as client:
+        with fake_model("a", id="first") as first, fake_model(id="second"), sync_client() as client:
             assert asks(first) == "a"
             with pytest.raises(openai.APITimeoutError):
                 client.chat.completions.create(
@@ -325,10 +325,10 @@ def test_of_two_models_a_call_that_nobody_answered_is_one_of_either() -> None:
 
 
 def test_one_model_after_the_other_is_not_two() -> None:
-    with be_the_model("a"):
+    with fake_model("a"):
         asked("hi")
     with pytest.raises(AssertionError, match=r"left of the model's.*was the client built before the model"):
-        with be_the_model("b"):
+        with fake_model("b"):
             pass
 
 
@@ -336,7 +336,7 @@ def test_one_without_the_environment_is_told_that() -> None:
     with pytest.raises(
         AssertionError, match=r"the environment leads here where `model.environ\(\)` is put there"
     ):
-        with be_the_model("a", environ=False):
+        with fake_model("a", environ=False):
             pass
 
 
@@ -345,26 +345,26 @@ def test_one_without_the_environment_is_told_that() -> None:
 
 def test_a_keyword_that_nobody_has_is_told_by_the_function_that_was_called() -> None:
     with pytest.raises(
-        TypeError, match=r"^be_the_model\(\) got an unexpected keyword argument 'environs': environ\?"
+        TypeError, match=r"^fake_model\(\) got an unexpected keyword argument 'environs': environ\?"
     ):
-        with be_the_model("a", environs=True):  # type: ignore[call-arg]
+        with fake_model("a", environs=True):  # type: ignore[call-arg]
             pass
     with serve() as endpoint:
         with pytest.raises(TypeError, match=r"^open_rollout\(\) got .* 'must_be_use': must_be_used\?"):
             with endpoint.open_rollout(must_be_use=True):  # type: ignore[call-arg]
                 pass
     with pytest.raises(TypeError, match=r"^must_be_used is a bool, not str"):
-        with be_the_model("a", must_be_used="no"):  # type: ignore[arg-type]
+        with fake_model("a", must_be_used="no"):  # type: ignore[arg-type]
             pass
 
 
 def test_a_model_that_is_not_entered_says_how_it_is() -> None:
-    model: Any = be_the_model("a")
+    model: Any = fake_model("a")
     with pytest.raises(
-        AttributeError, match=r"nothing is open yet: `with be_the_model\(…\) as model`, .* 'calls'"
+        AttributeError, match=r"nothing is open yet: `with fake_model\(…\) as model`, .* 'calls'"
     ):
         _ = model.calls
-    with pytest.raises(TypeError, match=r"`with be_the_model\(…\) as model`"):
+    with pytest.raises(TypeError, match=r"`with fake_model\(…\) as model`"):
         list(model)
     assert not hasattr(model, "calls")
     endpoint: Any = serve()
@@ -379,12 +379,12 @@ def test_a_model_that_is_not_entered_says_how_it_is() -> None:
         async with model:
             pass
 
-    with pytest.raises(TypeError, match=r"it is no async context: `with be_the_model\(…\) as model`"):
+    with pytest.raises(TypeError, match=r"it is no async context: `with fake_model\(…\) as model`"):
         asyncio.run(main())
 
 
 def test_it_decorates_as_contexts_do_each_call_anew() -> None:
-    @be_the_model("a")
+    @fake_model("a")
     def ask_once() -> str | None:
         return asked("hi")
 

@@ -22,8 +22,8 @@ from triocept.traces import (
     TokenBranch,
     branches,
     drift,
+    lease_traces,
     steps,
-    take_traces,
 )
 from triocept.types import EndpointOptions, Event, PartDelta, RolloutOptions, assemble
 
@@ -130,13 +130,13 @@ def read(path: str) -> list[Any]:
 
 async def train(directory: str) -> None:
     recorder: Recorder = DirectoryRecorder(directory, fsync=True)
-    async with triocept.serve_endpoint(recorder=recorder), take_traces(directory, wait=False) as taker:
-        async for trace in taker:
+    async with triocept.serve_endpoint(recorder=recorder), lease_traces(directory, wait=False) as lease:
+        async for trace in lease:
             assert_type(trace, triocept.Trace)
             assert_type(branches(trace, accept=["superseded"]), tuple[TokenBranch, ...])
             assert_type([step.completion_ids for step in steps(trace)], list[array[int]])
             assert_type(drift(trace).delivered_fraction, float | None)
-            taker.acknowledge(trace)
+            lease.acknowledge(trace)
 
 
 async def rewriting(exchange: triocept.Exchange, real: triocept.Upstream) -> None:

@@ -25,7 +25,7 @@ _Key: TypeAlias = tuple[str, str]
 class DirectoryRecorder:
     """Writes each rollout into a file of its own in a directory, as `JSONLRecorder` does.
 
-    When the rollout has ended the file gets another name, and from then on `take_traces` gives it to a trainer.
+    When the rollout has ended the file gets another name, and from then on `lease_traces` gives it to a trainer.
 
     What becomes of a child rollout stands in the file of its parent, if that is recorded here too: a trainer gets the
     whole family at once. Any number of recorders, in one program or in several, may share a directory.

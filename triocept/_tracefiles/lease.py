@@ -1,8 +1,8 @@
-"""Traces out of a directory, for those who train on them: each to one taker, and back if it was not done with.
+"""Lease sealed traces from a directory, for trainers: each trace has one holder until it is acknowledged.
 
 Rules:
 
-1. What is claimed is in the taker's books before anything can be raised, and leaves them acknowledged or given back.
+1. A claim is in `_claims` before anything can be raised, and leaves it acknowledged or given back.
 2. Nobody waits for a lock, and nobody asks for one over and over: a look at the directory's time costs a microsecond,
    and the directory is read when that has changed, and now and then. What somebody else has is tried again more often,
    for a process that is killed changes no time.
@@ -39,11 +39,11 @@ _COARSE = 1_000_000_000
 
 
 @final
-class TraceTaker:
-    """Takes sealed traces out of a directory. Made by `take_traces` only.
+class TraceLease:
+    """The traces that one program has leased from a directory. Made by `lease_traces` only.
 
-    Iterate over it: each trace is this taker's alone, until it says that it is done with it (`acknowledge`). What it
-    has not said that of when its block ends, in whatever way, somebody else is given.
+    Iterate over it: each trace is leased to this object alone until `acknowledge` is called with it. A trace that is
+    not acknowledged when the block ends, in whatever way, is given back, and another lease can have it.
     """
 
     def __init__(self, directory: Path, *, wait: bool) -> None:
@@ -60,9 +60,9 @@ class TraceTaker:
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<TraceTaker of {self.directory}: {len(self._claims)} taken>"
+        return f"<TraceLease of {self.directory}: {len(self._claims)} leased>"
 
-    def __aiter__(self) -> TraceTaker:
+    def __aiter__(self) -> TraceLease:
         return self
 
     @trio.lowlevel.enable_ki_protection
@@ -91,15 +91,15 @@ class TraceTaker:
                 raise StopAsyncIteration
 
     def acknowledge(self, *traces: Trace) -> None:
-        """Say that it is done with these: they go to `taken` in the directory, and to nobody any more.
+        """Mark traces as done: their files go to `taken` in the directory and are not leased again.
 
         Raises:
-            ValueError: one of them is not this taker's. The others are as they were.
-            OSError: one could not be moved; it is still this taker's.
+            ValueError: one of the traces is not leased here. Nothing was acknowledged.
+            OSError: a file could not be moved; its trace is still leased here.
         """
         for trace in traces:
             if self._claims.get(id(trace), (None,))[0] is not trace:
-                raise ValueError(f"{trace!r} was not taken here, or was acknowledged before")
+                raise ValueError(f"{trace!r} is not leased here, or was acknowledged before")
         for trace in traces:
             self._claims[id(trace)][1].acknowledge()
             del self._claims[id(trace)]
@@ -151,25 +151,25 @@ class TraceTaker:
 
 
 @protected_context
-async def take_traces(directory: str | os.PathLike[str], *, wait: bool = True) -> AsyncIterator[TraceTaker]:
-    """Take the sealed traces that a `DirectoryRecorder` writes, each exactly once::
+async def lease_traces(directory: str | os.PathLike[str], *, wait: bool = True) -> AsyncIterator[TraceLease]:
+    """Lease the sealed traces that a `DirectoryRecorder` writes, each exactly once::
 
-        async with take_traces("runs") as taker:
-            async for trace in taker:
+        async with lease_traces("runs") as lease:
+            async for trace in lease:
                 await train(branches(trace))
-                taker.acknowledge(trace)
+                lease.acknowledge(trace)
 
-    Any number of takers, in one program or in many, may share a directory: no two have a trace at once. What a taker
-    has not acknowledged when its block ends is given back, and so is what it had when its process was killed (within
-    two seconds: the lock on a file goes with the process, and with those that it has forked). A trace comes with those
-    of its children. One in which something is missing, or in one of these, is put aside, in `damaged`, with a warning.
+    Any number of leases, in one program or in many, may share a directory: no two hold a trace at once. A trace that
+    is not acknowledged when the block ends is given back. So is a trace that was leased when the process was killed,
+    within two seconds: the lock on a file goes with the process, and with the processes that it has forked. A trace
+    comes with the traces of its children. A file that is not whole is put aside, in `damaged`, with a warning.
 
     Args:
         directory: it has to be there. On a network file system locks have to work.
-        wait: whether to wait where there is nothing to be taken; else the iteration ends there, though others may give
-            back what they have.
+        wait: True waits for the next trace. False ends the iteration where no trace is free, though another lease may
+            still give one back.
 
-    Closing: what was not acknowledged is given back.
+    Closing: traces that were not acknowledged are given back.
 
     Raises:
         TypeError: an argument is not of its type.
@@ -178,11 +178,11 @@ async def take_traces(directory: str | os.PathLike[str], *, wait: bool = True) -
     Cancellation: as of closing.
     """
     check_bool("wait", wait)
-    taker = TraceTaker(_checked(directory), wait=wait)
+    lease = TraceLease(_checked(directory), wait=wait)
     try:
-        yield taker
+        yield lease
     finally:
-        taker._close()
+        lease._close()
 
 
 def _checked(directory: str | os.PathLike[str]) -> Path:

@@ -1,10 +1,10 @@
 """The model for tests and scripts that are not trio's: sync code, asyncio, any test runner. And agents in memory, for
 tests that are.
 
-    with triocept.testing.be_the_model("hello") as model:
+    with triocept.testing.fake_model("hello") as model:
         assert my_application.greet() == "hello"
 
-* `_model`: `be_the_model`. `_environment`: the process's, pointed at it.
+* `_model`: `fake_model`. `_environment`: the process's, pointed at it.
 * `_endpoint`: `serve`: an endpoint in a thread of its own. `_rollout`, `_exchange`, `_stream`: what its program holds.
 * `_handlers`: whatever answers: what may block does so in a thread of its own.
 * `_ending`: what is raised at the end. `_leaving`: that of several errors, and
@@ -20,18 +20,17 @@ tests that are.
 
 from typing import TYPE_CHECKING
 
-from ..handlers import AskedJSON, Fault, Stream, Template, chaos, otherwise, paced, when
 from ._assert_messages import ExpectedMessage
 from ._endpoint import SyncEndpoint, serve
 from ._exchange import AnyHandler, SyncExchange
-from ._model import be_the_model
+from ._model import fake_model
 from ._plugin.models import ModelFactory
 from ._rollout import SyncRollout
 from ._stream import SyncStream
 from ._wildcards import containing
 from .cassettes.cassette import Cassette, RecordMode, Timing
 from .cassettes.forwarding import forward_to
-from .cassettes.hooks import steady
+from .cassettes.hooks import normalize
 from .cassettes.opening import CassetteOptions, open_cassette, use_cassette
 from .cassettes.view import RecordedCall
 
@@ -46,36 +45,28 @@ else:
 
 __all__ = [
     "AnyHandler",
-    "AskedJSON",
     "Cassette",
     "CassetteOptions",
-    "Fault",
+    "ExpectedMessage",
     "MemoryAgent",
     "MemoryCall",
-    "ExpectedMessage",
     "ModelFactory",
     "Piece",
     "RecordMode",
     "RecordedCall",
-    "Stream",
     "SyncEndpoint",
     "SyncExchange",
     "SyncRollout",
     "SyncStream",
-    "Template",
     "Timing",
-    "be_the_model",
     "containing",
-    "chaos",
+    "fake_model",
     "forward_to",
+    "normalize",
     "open_cassette",
     "open_exchange",
     "open_memory_agent",
     "open_rollout",
-    "otherwise",
-    "paced",
     "serve",
-    "steady",
     "use_cassette",
-    "when",
 ]

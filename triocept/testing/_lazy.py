@@ -1,14 +1,13 @@
-"""What needs some of the server, or of the upstreams: loaded when it is first asked for.
-
-So `import triocept` is not slower for it.
-"""
+"""Load the names of `triocept.testing` that need the server or the upstreams on first use, to keep the import fast."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import Any
 
-_ROOMS = {
+from .._moved import hints_of
+
+_MODULES = {
     "MemoryAgent": "agent",
     "MemoryCall": "call",
     "Piece": "transport",
@@ -16,14 +15,15 @@ _ROOMS = {
     "open_memory_agent": "agent",
     "open_rollout": "rollout",
 }
+_hint = hints_of("triocept.testing")
 
 
 def __getattr__(name: str) -> Any:
-    """See PEP 562; `triocept.testing` has it.
+    """Load a name of `triocept.testing` (PEP 562).
 
     Raises:
-        AttributeError: there is no such name.
+        AttributeError, ImportError: no such name exists; the text names the new name of a renamed one.
     """
-    if name not in _ROOMS:
-        raise AttributeError(f"module 'triocept.testing' has no attribute {name!r}")
-    return getattr(import_module(f"{__package__}._memory.{_ROOMS[name]}"), name)
+    if name not in _MODULES:
+        _hint(name)
+    return getattr(import_module(f"{__package__}._memory.{_MODULES[name]}"), name)

@@ -17,7 +17,7 @@ from ._rollout import SyncRollout, target_of
 
 
 @block("model")
-def be_the_model(
+def fake_model(
     *replies: Item,
     handler: AnyHandler | None = None,
     endpoint: SyncEndpoint | None = None,
@@ -27,7 +27,7 @@ def be_the_model(
 ) -> Iterator[SyncRollout]:
     """Answer all model calls of this program, and of what it starts, for as long as the block runs::
 
-        with be_the_model("hello") as model:
+        with fake_model("hello") as model:
             assert my_application.greet() == "hello"
         assert model.calls[0].messages[-1].text == "say hello"
 
@@ -49,14 +49,14 @@ def be_the_model(
     """
     __tracebackhide__ = True
     check_keywords(
-        "be_the_model",
+        "fake_model",
         options,
         ("handler", "endpoint", "environ", "must_be_used", *RolloutOptions.__annotations__),
     )
     check_bool("environ", environ)
     check_bool("must_be_used", must_be_used)
     if replies and handler is not None:
-        raise ValueError("be_the_model is given replies, or a handler which makes them: not both")
+        raise ValueError("fake_model is given replies, or a handler which makes them: not both")
     script = ScriptedModel(replies) if replies else None
     with ExitStack() as stack:
         if endpoint is None:

@@ -40,7 +40,7 @@ TIMEOUT = 30.0
 
 @final
 class SyncRollout:
-    """One agent run. Made by `SyncEndpoint.open_rollout` and `be_the_model` only.
+    """One agent run. Made by `SyncEndpoint.open_rollout` and `fake_model` only.
 
     Iterate over it to hold the agent's calls in your own hands, while the agent runs in another thread or process; the
     iteration ends when the rollout is stopped or closed. It may be used from any number of threads, but the endpoint's

@@ -15,7 +15,7 @@ from .._endpoint import SyncEndpoint
 from .._environment import environment
 from .._exchange import AnyHandler
 from .._leaving import is_mistake
-from .._model import be_the_model
+from .._model import fake_model
 from .._rollout import SyncRollout, news_of, target_of
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class ModelFactory:
     ) -> SyncRollout:
         stack = ExitStack()
         model = stack.enter_context(
-            be_the_model(
+            fake_model(
                 *replies,
                 handler=handler,
                 endpoint=self.endpoint,

@@ -288,7 +288,7 @@ _CHANGED = (
     "If what it asks has changed, record it: with --triocept-record=new what is there stays, and what is new "
     "is recorded; with --triocept-record=rewrite all is recorded anew (without the pytest plugin: `record=` of "
     "the cassette, and its `upstream=`). What differs from run to run, such as dates, ids and temporary "
-    "directories, is taken out by `normalise_text=steady(tmp_path)` or a function of your own."
+    "directories, is taken out by `normalise_text=normalize(tmp_path)` or a function of your own."
 )
 _NOT_RECORDED = (
     "Record it, with --triocept-record=once (without the pytest plugin: record='once' of the cassette, and its "

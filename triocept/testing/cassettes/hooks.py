@@ -95,7 +95,7 @@ def _tool(tool: Tool, change: NormaliseText) -> Tool:
     return msgspec.structs.replace(tool, description=tool.description and change(tool.description))
 
 
-def steady(*directories: str | os.PathLike[str]) -> Callable[[str], str]:
+def normalize(*directories: str | os.PathLike[str]) -> Callable[[str], str]:
     """A function for `normalise_text`: dates, times, durations, UUIDs and other ids become `<date>`, `<id>`, and so on.
 
     So do the git snapshot and the listing of files that some agents put into their prompts: `<git>`, `<files>`.

@@ -42,7 +42,7 @@ async def open_cassette(
         upstream: whatever answers what is to be recorded: a real model that is open, `forward_to(…)`, any handler.
         normalise: a function of a `Request` that gives one without what differs from run to run. It gets what is
             compared, in no dialect's words, of the calls of this run and of those in the file.
-        normalise_text: likewise, a function of each text in it; `steady(tmp_path)` gives one.
+        normalise_text: likewise, a function of each text in it; `normalize(tmp_path)` gives one.
         timing: `none` answers at once, `recorded` takes the time that it took, a number so many times that.
         compare_model: whether the model's name counts (the date of its version never does).
         compare_sampling: whether temperature, token limits, effort and so on count.
@@ -68,7 +68,7 @@ async def open_cassette(
 @contextmanager
 def use_cassette(path: str | os.PathLike[str], **options: Unpack[CassetteOptions]) -> Iterator[Cassette]:
     """As `open_cassette`, in a program that does not run in trio: `with use_cassette("run.yaml") as cassette`, and
-    `be_the_model(handler=cassette)` within it.
+    `fake_model(handler=cassette)` within it.
 
     An upstream is open in trio alone: `upstream=forward_to("https://…", dialect=…)` opens one for each call.
     """

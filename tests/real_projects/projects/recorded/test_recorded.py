@@ -1,14 +1,14 @@
 import pytest
 from triage import translate, triage
 
-from triocept.testing import be_the_model
+from triocept.testing import fake_model
 
 
 @pytest.fixture(scope="session", autouse=True)
 def real_model():
     """Who is recorded: a provider that is not far away."""
     patch = pytest.MonkeyPatch()
-    with be_the_model(handler=lambda exchange: exchange.respond("developers"), environ=False) as model:
+    with fake_model(handler=lambda exchange: exchange.respond("developers"), environ=False) as model:
         patch.setenv("TRIOCEPT_UPSTREAM", model.base_url("openai_chat"))
         patch.setenv("OPENAI_API_KEY", model.api_key)
         yield

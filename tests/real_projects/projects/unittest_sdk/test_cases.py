@@ -7,11 +7,11 @@ from triage import triage
 
 class Sync(unittest.TestCase):
     @pytest.fixture(autouse=True)
-    def be_the_model(self, triocept_model):
-        self.be_the_model = triocept_model
+    def fake_model(self, triocept_model):
+        self.fake_model = triocept_model
 
     def test_it_is_answered(self):
-        model = self.be_the_model("developers")
+        model = self.fake_model("developers")
         self.assertEqual(triage("?"), "developers")
         assert len(model.trace) == 1
 
@@ -21,28 +21,28 @@ class Sync(unittest.TestCase):
         def answer(exchange):
             {}["city"]
 
-        self.be_the_model(handler=answer)
+        self.fake_model(handler=answer)
         assert triage("?") == "people"
 
     def test_a_reply_that_is_left_over(self):
         """Fails: 1 reply is left"""
-        self.be_the_model("developers", "left")
+        self.fake_model("developers", "left")
         assert triage("?") == "developers"
 
     def test_a_failure_of_its_own_stays(self):
         """Fails: 'developers' != 'accounting'"""
-        model = self.be_the_model("developers", "left")
+        model = self.fake_model("developers", "left")
         assert not model.calls
         self.assertEqual(triage("?"), "accounting")
 
 
 class Async(unittest.IsolatedAsyncioTestCase):
     @pytest.fixture(autouse=True)
-    def be_the_model(self, triocept_model):
-        self.be_the_model = triocept_model
+    def fake_model(self, triocept_model):
+        self.fake_model = triocept_model
 
     async def test_it_is_answered_on_asyncio(self):
-        self.be_the_model("hello")
+        self.fake_model("hello")
         assert await ask("hi") == "hello"
 
     async def test_an_error_of_the_handler_on_asyncio(self):
@@ -51,5 +51,5 @@ class Async(unittest.IsolatedAsyncioTestCase):
         async def answer(exchange):
             {}["city"]
 
-        self.be_the_model(handler=answer)
+        self.fake_model(handler=answer)
         assert await ask("hi")
