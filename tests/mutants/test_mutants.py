@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -78,6 +79,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     for name, text in {"toy.py": TOY, "test_toy.py": TESTS, "test_hang.py": HANGS}.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = once\n")
+    shutil.copy(ROOT / "triocept_pytest.py", tmp_path)  # pytest loads it wherever triocept is installed
     with copied(tmp_path) as stage:
         yield stage
 
