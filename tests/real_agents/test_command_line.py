@@ -60,10 +60,10 @@ def test_a_recorded_run_is_replayed_from_the_command_line(
 
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
-COMMANDS = [
-    shlex.split(line) for line in re.findall(r"^    (triocept run --script .*)$", README, re.MULTILINE)
-]
-SCRIPTS = re.findall(r"```python\n(from triocept import ToolCall\n.*?)```", README, re.DOTALL)
+COMMANDS = [shlex.split(line) for line in re.findall(r"^(triocept run --script .*)$", README, re.MULTILINE)]
+[SCRIPT] = re.findall(r"```python\n(from triocept import ToolCall\n.*?)```", README, re.DOTALL)
+SCRIPTS = [SCRIPT, SCRIPT.replace('"Bash", command=', '"exec_command", cmd=')]
+"""For Claude Code, and with the names that Codex has for its tool."""
 
 
 @pytest.mark.ci
