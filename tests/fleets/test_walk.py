@@ -60,7 +60,8 @@ def make_walk(seed: int, tasks: int, *, hangs: int = 100) -> Walk:
     workers, slots = pick.randint(1, 4), pick.randint(1, 9)
     kinds, weights = (*HEALTHY, "fails", *CULPRITS), (60, 10, 4, 6, 4, 3, 2)
     kills = tuple([pick.uniform(0, 3) for _ in range(pick.choice((0, 0, 3)))])
-    retries = 20 if kills else pick.randint(0, 2)  # a task that is alone in a killed worker is not at fault
+    # A task is not at fault that is alone in each of the killed workers, and in one that it kills itself, once.
+    retries = len(kills) + 1 if kills else pick.randint(0, 2)
     fates = pick.choices(kinds, weights, k=tasks)
     while fates.count("hangs") > hangs:
         fates.remove("hangs")
@@ -162,7 +163,7 @@ async def test_each_healthy_task_has_its_value(
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("seed", range(WALKS // 20 or 1))
+@pytest.mark.parametrize("seed", range(WALKS // 20) or (3,))
 @with_processes
 async def test_each_healthy_task_has_its_value_in_processes(make: Make, seed: int, tmp_path: Path) -> None:
     walk = make_walk(seed, tasks=12, hangs=1)
