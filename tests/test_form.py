@@ -8,9 +8,9 @@ import pytest
 
 from triocept import Message, Request, Text, ToolCall, ToolResult
 from triocept._canonical.form import message_key
+from triocept._recording.cassettes.normal import key_of, normal_form
+from triocept._recording.replay.moves import Normal
 from triocept._rollout.retries import same_request
-from triocept._trace.replay.moves import Normal
-from triocept.testing.cassettes.normal import key_of, normal_form
 from triocept.types import Media, Opaque, Reasoning, RefusalText
 
 Messages = Sequence[Message]

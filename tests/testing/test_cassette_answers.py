@@ -405,7 +405,7 @@ async def test_an_application_that_leaves_a_stream_may_leave_it_again(tmp_path: 
 async def test_an_application_that_stays_where_it_had_left_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triocept.testing.cassettes.giving.HANG_UP", 0.0)
+    monkeypatch.setattr("triocept._recording.cassettes.giving.HANG_UP", 0.0)
     path = tmp_path / "run.yaml"
     path.write_text(
         "cassette: 1\ncalls:\n  - call: 1\n    request: {model: m, messages: [user: hi]}\n"

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 
 from tests.dialects import strategies as some
 from triocept import Message, Request, Response, Text, Tool, ToolCall, Usage
+from triocept._recording.cassettes.answer import Answer, Failure, says_the_same
+from triocept._recording.cassettes.document import Recorded, document_of, read_document
+from triocept._recording.cassettes.files import read_file, text_of, write_file
+from triocept._recording.cassettes.normal import normal_form
+from triocept._recording.cassettes.yaml_writer import write_yaml
 from triocept._util.documents import read_yaml
 from triocept.errors import DialectError
 from triocept.testing import Cassette
-from triocept.testing.cassettes.answer import Answer, Failure, says_the_same
-from triocept.testing.cassettes.document import Recorded, document_of, read_document
-from triocept.testing.cassettes.files import read_file, text_of, write_file
-from triocept.testing.cassettes.normal import normal_form
-from triocept.testing.cassettes.yaml_writer import write_yaml
 from triocept.traces import Increments
 
 odd = st.text(st.sampled_from(" \t\n\rab:#-|>'\"{}[],?&*!%@`\u2028\x85\ufeff\x07é😀~0=<"))
@@ -463,7 +463,7 @@ def test_a_file_that_cannot_be_written_stays_as_it_was(
 WRITER = """
 import sys
 from pathlib import Path
-from triocept.testing.cassettes.files import write_file
+from triocept._recording.cassettes.files import write_file
 name, path = sys.argv[1], Path(sys.argv[2])
 for _ in range(20):
     write_file(path, name * 300_000)

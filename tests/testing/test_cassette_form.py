@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from tests.dialects import strategies as some
 from triocept import Message, Request, Text, Tool, ToolCall, ToolResult
+from triocept._recording.cassettes.normal import key_of, normal_form, without_date
+from triocept._recording.cassettes.restored import restored_form
 from triocept.dialects import DIALECTS
-from triocept.testing.cassettes.normal import key_of, normal_form, without_date
-from triocept.testing.cassettes.restored import restored_form
 from triocept.types import Media, OutputFormat, Reasoning, ReasoningAsk, Sampling, ToolChoice
 
 TALKING = ("openai_chat", "openai_responses", "anthropic_messages", "gemini", "ollama")

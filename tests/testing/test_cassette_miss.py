@@ -10,9 +10,9 @@ import pytest
 
 from tests.testing.recorded_agents import asking, asks, real_model
 from triocept import Exchange, Message, Refusal, Request, Response, Text, Tool, ToolCall, UpstreamError
+from triocept._recording.cassettes.keys import KeyFinder
 from triocept.errors import RecordingFailed, ReplayMiss
 from triocept.testing import Cassette, forward_to, open_cassette
-from triocept.testing.cassettes.keys import KeyFinder
 from triocept.types import Blob, PartDelta, Reasoning
 
 ALL = ("openai_chat", "openai_responses", "anthropic_messages", "gemini", "ollama")

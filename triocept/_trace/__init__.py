@@ -15,7 +15,6 @@
 * `tokens`: what the engine read and sampled. `increments`: in which pieces an answer came, and when. `wire`: a call as
   it went over the wire. `raw`: raw bytes that were sent in the place of an answer.
 * `views`: what a trainer needs of a trace: steps, flat branches, drift.
-* `replay`: which recorded turn answers a live call, and when.
 * `directory`: a file for each rollout, and who has it. `directory_recorder` writes them.
 * `redaction`: what is taken out before anything is recorded.
 * `recorder`: what may be given the turns beside the trace; `jsonl` is the one that writes the file.

@@ -3,15 +3,13 @@
 * `route`: several handlers as one, by model or until one succeeds.
 * `limits`: a handler that answers within a budget.
 * `script`: a scripted model: its replies and rules are written down beforehand.
-* `replay`: what was recorded answers again. `replay_run`: in one live rollout. `replay_gate`: in the recorded order.
-  `replay_answer`: verbatim. `replay_miss`: what it says where the record has nothing.
 * `faults`: what goes wrong on the wire, as replies. `chaos`: a handler of which some calls go wrong.
 """
 
+from .._recording.replay.handler import Match, Replay, Timing, TurnName
 from .chaos import chaos
 from .faults import Fault
 from .limits import limits
-from .replay import Match, Replay, Timing, TurnName
 from .route import Choice, fallback, route
 from .script import Item, Reply, Rule, ScriptedModel, ShadowedRule
 from .script.asked_json import AskedJSON

@@ -13,13 +13,17 @@ tests that are.
   contexts that are open in it. `_watch`: who blocks it, and for how long.
 * `_blocks`: the contexts of all this, and what they say to who forgets the `with`.
 * `_assert_tool`, `_assert_messages`: what tests say of the application's calls. `_wildcards`: what stands for a value.
-* `cassettes`: a real model, recorded once, and answered from a file since.
 * `_plugin`: what pytest's plugin does, `triocept_pytest`, which stands beside the package.
 * `_memory`: agents, rollouts and exchanges without a socket, under trio's mock clock. `_lazy`: loads it.
 """
 
 from typing import TYPE_CHECKING
 
+from .._recording.cassettes.cassette import Cassette, RecordMode, Timing
+from .._recording.cassettes.forwarding import forward_to
+from .._recording.cassettes.hooks import normalize
+from .._recording.cassettes.opening import CassetteOptions, open_cassette, use_cassette
+from .._recording.cassettes.view import RecordedCall
 from ._assert_messages import ExpectedMessage
 from ._endpoint import SyncEndpoint, serve
 from ._exchange import AnyHandler, SyncExchange
@@ -28,11 +32,6 @@ from ._plugin.models import ModelFactory
 from ._rollout import SyncRollout
 from ._stream import SyncStream
 from ._wildcards import containing
-from .cassettes.cassette import Cassette, RecordMode, Timing
-from .cassettes.forwarding import forward_to
-from .cassettes.hooks import normalize
-from .cassettes.opening import CassetteOptions, open_cassette, use_cassette
-from .cassettes.view import RecordedCall
 
 if TYPE_CHECKING:
     from ._memory.agent import MemoryAgent, open_memory_agent

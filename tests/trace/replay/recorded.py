@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from triocept import Message, Request, Response, Text, Tool, ToolCall, ToolResult, Trace, Turn
-from triocept._trace.replay.record import Record
+from triocept._recording.replay.record import Record
 from triocept._trace.trace import TraceWriter
 from triocept.traces import CallKind, Conversation, OutcomeKind
 

@@ -6,11 +6,11 @@ import pytest
 
 from tests.trace.replay.recorded import called, record_of, resulted, said, turn
 from triocept import Message, Response, ToolCall, Turn
-from triocept._trace.replay.descent import TurnName, find_turn, following
-from triocept._trace.replay.difference import difference
-from triocept._trace.replay.matching import Matching
-from triocept._trace.replay.order import Order
-from triocept._trace.replay.record import Key, Record, key_of
+from triocept._recording.replay.descent import TurnName, find_turn, following
+from triocept._recording.replay.difference import difference
+from triocept._recording.replay.matching import Matching
+from triocept._recording.replay.order import Order
+from triocept._recording.replay.record import Key, Record, key_of
 from triocept.traces import CallKind, Conversation
 
 LAUNCH = Response.of(ToolCall.of("Agent", prompt="SUBTASK: count the files"))

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from tests.trace.replay.recorded import called, resulted, said
 from triocept import Message, Request, Text, ToolCall, ToolResult
-from triocept._trace.replay.moves import Moves, Normal
-from triocept._trace.replay.roots import mask_of
-from triocept._trace.replay.volatile import steady
+from triocept._recording.replay.moves import Moves, Normal
+from triocept._recording.roots import mask_of
+from triocept._recording.volatile import steady
 from triocept.types import Blob, Media, Opaque, Reasoning, RefusalText
 
 WORDS = st.text(string.ascii_lowercase + " ", min_size=1, max_size=12).filter(str.strip)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.trace.replay.recorded import record_of, resulted, said, turn
 from triocept import Response, ToolCall, Turn
-from triocept._trace.replay.order import Happening, Order
+from triocept._recording.replay.order import Happening, Order
 from triocept.traces import CallKind
 
 LAUNCH = Response.of("Agent", ToolCall.of("Agent", prompt="SUBTASK: count the files"))

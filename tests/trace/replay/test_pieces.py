@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.trace.replay.recorded import turn
 from triocept import Response, Text, ToolCall
 from triocept._canonical.events import assemble, events_of
+from triocept._recording.pieces import Piece, pieces_of
 from triocept._trace.increments import IncrementLog
-from triocept._trace.replay.pieces import Piece, pieces_of
 from triocept.traces import Increments
 from triocept.types import (
     Blob,

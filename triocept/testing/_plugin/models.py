@@ -21,7 +21,7 @@ from .._rollout import SyncRollout, news_of, target_of
 if TYPE_CHECKING:
     import pytest
 
-    from ..cassettes.cassette import Cassette
+    from ..._recording.cassettes.cassette import Cassette
     from .options import ModelOptions
 
 

@@ -12,9 +12,9 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from ..._recording.cassettes.opening import CassetteOptions
 from ..._rollout.options import RolloutOptions
 from ..._util.checks import check_bool, check_keywords, check_type
-from ..cassettes.opening import CassetteOptions
 
 
 class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):

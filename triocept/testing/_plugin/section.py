@@ -11,10 +11,10 @@ from traceback import format_exception
 from ..._canonical.content import Message
 from ..._canonical.request import Request
 from ..._canonical.response import Response
+from ..._recording.cassettes.cassette import Cassette
 from ..._trace.raw import RawResponse
 from ..._trace.turn import Turn
 from .._rollout import SyncRollout
-from ..cassettes.cassette import Cassette
 from .models import ModelFactory
 from .verdict import is_in
 

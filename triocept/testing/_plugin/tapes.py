@@ -23,15 +23,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from ..._recording.cassettes.cassette import Cassette, RecordMode
+from ..._recording.cassettes.files import alone, name_of_at_most
+from ..._recording.cassettes.forwarding import forward_to
+from ..._recording.cassettes.opening import CassetteOptions
 from ..._rollout.handler import Handler
 from ..._upstream.address import is_near
 from ..._util.checks import check_choice, check_keywords, check_str
 from ...dialects import known_dialects
 from ...errors import DialectError
-from ..cassettes.cassette import Cassette, RecordMode
-from ..cassettes.files import alone, name_of_at_most
-from ..cassettes.forwarding import forward_to
-from ..cassettes.opening import CassetteOptions
 from .options import ModelOptions
 
 _UNSAFE = re.compile(r"""[<>?%*:|"'/\\\x00-\x1f]""")

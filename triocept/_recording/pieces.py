@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import NamedTuple, Protocol
 
-from ..._canonical.content import Opaque, ToolCall
-from ..._canonical.events import Event, PartDelta, events_of, part_events
-from ..._canonical.response import Response, ResponsePart
-from ..increments import Increments
+from .._canonical.content import Opaque, ToolCall
+from .._canonical.events import Event, PartDelta, events_of, part_events
+from .._canonical.response import Response, ResponsePart
+from .._trace.increments import Increments
 
 
 class Timed(Protocol):

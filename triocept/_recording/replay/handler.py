@@ -3,7 +3,7 @@
 Rules:
 
 1. Anchored on content: a call gets the answer of the recorded turn that asked the same, whenever it comes. What is the
-   same is said in `_trace/replay/moves`; when an answer has to wait for others, in `_trace/replay/order`.
+   same is defined in `moves`; when an answer has to wait for others, in `order`.
 2. Nothing is consumed: the same call again gets the same answer, in each rollout that the replay is given to.
 3. Nothing is made up: a call that the record does not have is an error, unless there is a handler for what is new.
 4. Each turn says in its notes, as `replay`, which recorded turn it is.
@@ -15,16 +15,12 @@ from collections.abc import Mapping
 from typing import Literal, TypeAlias, final
 from weakref import WeakKeyDictionary
 
-from .._rollout.exchange import Exchange
-from .._rollout.handler import Handler, awaiting, check_handler
-from .._rollout.rollout import Rollout
-from .._trace.redaction import Redaction
-from .._trace.replay.descent import TurnName, find_turn, following
-from .._trace.replay.order import Order
-from .._trace.replay.record import Record
-from .._trace.replay.roots import roots_of
-from .._trace.trace import Trace
-from .._util.checks import (
+from ..._rollout.exchange import Exchange
+from ..._rollout.handler import Handler, awaiting, check_handler
+from ..._rollout.rollout import Rollout
+from ..._trace.redaction import Redaction
+from ..._trace.trace import Trace
+from ..._util.checks import (
     check_bool,
     check_choice,
     check_mapping,
@@ -33,7 +29,11 @@ from .._util.checks import (
     check_type,
     described,
 )
-from .replay_run import Plan, ReplayRun
+from ..roots import roots_of
+from .descent import TurnName, find_turn, following
+from .order import Order
+from .record import Record
+from .run import Plan, ReplayRun
 
 __all__ = ["Match", "Replay", "Timing", "TurnName"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from ..conversation import names_of
+from ..._trace.conversation import names_of
 from .order import Order
 from .record import Record, Recorded
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..conversation import Conversation
+from ..._trace.conversation import Conversation
 from .moves import Move, Moves
 from .record import Key, Record, Recorded, Thread, thread_of
 

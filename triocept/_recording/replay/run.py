@@ -7,22 +7,22 @@ from typing import NamedTuple
 
 import trio
 
-from .._canonical.content import Json
-from .._canonical.request import Request
-from .._rollout.exchange import Exchange, core_of
-from .._rollout.handler import Handler
-from .._rollout.rollout import Rollout
-from .._trace.conversation import Conversation
-from .._trace.redaction import Redaction
-from .._trace.replay.difference import difference
-from .._trace.replay.matching import Matching
-from .._trace.replay.moves import Normal
-from .._trace.replay.order import Order
-from .._trace.replay.record import Record, Recorded, Thread, key_of, thread_of
-from .._trace.replay.roots import Started, mask_of, roots_of, translation
-from .replay_answer import give_again
-from .replay_gate import Gate
-from .replay_miss import miss, unending
+from ..._canonical.content import Json
+from ..._canonical.request import Request
+from ..._rollout.exchange import Exchange, core_of
+from ..._rollout.handler import Handler
+from ..._rollout.rollout import Rollout
+from ..._trace.conversation import Conversation
+from ..._trace.redaction import Redaction
+from ..roots import Started, mask_of, roots_of, translation
+from .answer import give_again
+from .difference import difference
+from .gate import Gate
+from .matching import Matching
+from .miss import miss, unending
+from .moves import Normal
+from .order import Order
+from .record import Record, Recorded, Thread, key_of, thread_of
 
 
 class Plan(NamedTuple):

@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from ..relation import Relation
+from ..._trace.relation import Relation
 from .launches import Telling, is_silent, launch_of, over_in, told_in
 from .record import Record, Recorded, Thread
 

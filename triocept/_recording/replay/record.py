@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
 from ..._canonical.request import Request
-from ..conversation import CallKind, Conversation
-from ..trace import Trace
-from ..turn import Turn
+from ..._trace.conversation import CallKind, Conversation
+from ..._trace.trace import Trace
+from ..._trace.turn import Turn
+from ..roots import mask_of
 from .moves import Moves, Normal
-from .roots import mask_of
 
 _TOGETHER = 1.0
 """Seconds that a turn may be recorded later than one that settled after it."""

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from ..._canonical.content import Message, Text
 from ..._canonical.form import arguments_value
 from ..._canonical.memory import common_head
-from ..texts import texts_in
+from ..._trace.texts import texts_in
 from .record import Recorded
 
 _LEAST = 12

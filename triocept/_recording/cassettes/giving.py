@@ -9,7 +9,7 @@ import trio
 
 from ..._rollout.exchange import Exchange, core_of
 from ...errors import ContextLengthError, Refusal, UpstreamError, UpstreamTruncated
-from ...handlers.replay_answer import HANG_UP, play
+from ..play import HANG_UP, play
 from .answer import Answer, Failure
 
 _PROVIDER = {"upstream": UpstreamError, "truncated": UpstreamTruncated, "context_length": ContextLengthError}

@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from ..._canonical.content import Json
+from .._canonical.content import Json
 
 MASK = "<root>"
 _FIELDS = ("cwd", "home", "config")

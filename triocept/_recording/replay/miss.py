@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .._trace.conversation import Conversation
-from .._trace.replay.difference import difference
-from .._trace.replay.matching import closest
-from .._trace.replay.record import Key, Record, Recorded
-from ..errors import ReplayMiss
+from ..._trace.conversation import Conversation
+from ...errors import ReplayMiss
+from .difference import difference
+from .matching import closest
+from .record import Key, Record, Recorded
 
 _WHAT_TO_DO = (
     "If the agent, its prompt or its configuration has changed, record it again; match='nearest' goes by the turn that "

@@ -11,27 +11,24 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
 import msgspec
 import trio
 
-from .._canonical.content import Reasoning, RefusalText, Text, ToolCall
-from .._canonical.events import PartEnd
-from .._canonical.form import arguments_value
-from .._canonical.response import Response, ResponsePart
-from .._rollout.exchange import Exchange, core_of
-from .._rollout.outcome import Raw
-from .._trace.raw import RawResponse
-from .._trace.replay.pieces import Piece, Timed, pieces_of
-from .._trace.replay.roots import in_json
-from .._trace.turn import Turn, TurnError
-from ..errors import ContextLengthError, Refusal, UpstreamError, UpstreamTruncated
+from ..._canonical.content import Reasoning, RefusalText, Text, ToolCall
+from ..._canonical.form import arguments_value
+from ..._canonical.response import Response, ResponsePart
+from ..._rollout.exchange import Exchange, core_of
+from ..._rollout.outcome import Raw
+from ..._trace.raw import RawResponse
+from ..._trace.turn import Turn, TurnError
+from ...errors import ContextLengthError, Refusal, UpstreamError, UpstreamTruncated
+from ..play import HANG_UP, play
+from ..roots import in_json
 
-HANG_UP = 10.0
-"""Seconds that an agent may wait longer than it did for an answer that it hung up on."""
 _PROVIDER = {kind.__name__: kind for kind in (UpstreamError, UpstreamTruncated, ContextLengthError)}
 
 
@@ -61,48 +58,6 @@ async def give_again(exchange: Exchange, turn: Turn, translate: Callable[[str], 
     if response is not None and not (response.content or (turn.response and turn.response.id)):
         response = None
     await play(exchange, turn, response, pace, partial(_end_badly, turn, begun, pace))
-
-
-async def play(
-    exchange: Exchange,
-    told: Timed,
-    response: Response | None,
-    pace: float,
-    end_badly: Callable[[], Awaitable[NoReturn]] | None = None,
-) -> None:
-    """Give an exchange an answer in its recorded pieces, or whole where it was.
-
-    Args:
-        exchange: it.
-        told: when what of it came.
-        response: the answer, or what there is of one that broke; None: nothing.
-        pace: by how much its times are multiplied; 0: everything at once.
-        end_badly: raises what it broke with, at its time; None: it did not.
-    """
-    begun = trio.current_time()
-    if end_badly is not None and response is None:
-        await end_badly()
-    elif response is None or (
-        end_badly is None and told.increments is None and (told.first_event is None or not pace)
-    ):
-        await trio.sleep_until(begun + told.duration * pace)
-        await exchange.respond(response or "")
-    else:
-        pieces = list(pieces_of(told, response))
-        async with exchange.open_stream() as stream:
-            for piece in pieces if end_badly is None else _broken_off(pieces):
-                await trio.sleep_until(begun + piece.at * pace)
-                await stream.send(piece.event)
-            if end_badly is not None:
-                await end_badly()
-
-
-def _broken_off(pieces: list[Piece]) -> list[Piece]:
-    """Without the end: of the answer, and of its last part, which an agent that reads a call would begin to run."""
-    del pieces[-1:]
-    if pieces and isinstance(pieces[-1].event, PartEnd):
-        del pieces[-1:]
-    return pieces
 
 
 def _raw_again(turn: Turn, raw: RawResponse, pace: float) -> Raw:

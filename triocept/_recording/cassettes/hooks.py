@@ -13,9 +13,9 @@ from ..._canonical.content import Message, Opaque, Part, RefusalText, Text, Tool
 from ..._canonical.form import arguments_value
 from ..._canonical.given_request import given_request
 from ..._canonical.request import Request, Tool
-from ..._trace.replay.roots import in_json, mask_of
-from ..._trace.replay.volatile import steady as without_volatile
 from ..._util.checks import check_callable, described
+from ..roots import in_json, mask_of
+from ..volatile import steady as without_volatile
 
 Normalise: TypeAlias = Callable[[Request], Request]
 NormaliseText: TypeAlias = Callable[[str], str]

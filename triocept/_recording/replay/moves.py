@@ -22,8 +22,8 @@ import msgspec
 from ..._canonical.content import Json, Message, Part, ToolResult
 from ..._canonical.form import REPLAY, join_texts, part_form, role_form
 from ..._canonical.request import Request
-from .roots import in_json
-from .volatile import steady
+from ..roots import in_json
+from ..volatile import steady
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 

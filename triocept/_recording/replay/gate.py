@@ -13,9 +13,9 @@ from collections.abc import Iterable
 
 import trio
 
-from .._rollout.answer import Condition
-from .._trace.replay.order import Happening, Order
-from .._trace.replay.record import Recorded
+from ..._rollout.answer import Condition
+from .order import Happening, Order
+from .record import Recorded
 
 MOMENT = 0.1
 """Seconds that an agent has to tell one of its conversations what another one's answer was (12 of 12 runs of Claude

@@ -1,0 +1,18 @@
+"""A recording that answers again: replays of traces, and cassettes. Two readers and two policies over one playback.
+
+When are two calls the same? `_canonical.form` defines it for both. What differs from run to run:
+
+* `roots`: the directories of an agent. `volatile`: dates, times, ids, the state of the working directory.
+
+The playback of a recorded answer:
+
+* `play`: an answer whole, in its increments, or to where it broke; its times. `pieces`: the increments.
+
+The policies:
+
+* `replay`: a trace answers again. Nothing is consumed; an order is kept between sub-agents. `Replay`.
+* `cassettes`: a YAML file answers again, or is recorded. Each call is consumed. `open_cassette`, `use_cassette`.
+
+Why does a call miss? `_canonical/form` says what counts in a part. For a replay, `replay/moves` says what counts beyond
+that, and `replay/matching` which of equal turns answers. For a cassette, `cassettes/normal` and `cassettes/cassette`.
+"""
