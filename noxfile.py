@@ -321,13 +321,15 @@ def trainers(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def soak(session: nox.Session) -> None:
-    """What machines find: 100,000 exchanges of a random walk, a million inputs for the wire, 400 walks of fleets.
+    """What machines find: 100,000 exchanges of a random walk, a million inputs for the wire, 400 walks of fleets, and
+    five minutes of quiet walks.
 
     What fails prints how to run it again. Arguments are those of `python -m tests.walk`.
     """
     install(session, "test")
     cores = str(os.cpu_count() or 1)
     session.run("python", "-m", "tests.walk", "--total", "100000", "--processes", cores, *session.posargs)
+    session.run("python", "-m", "tests.walk.quiet", "--seconds", "300")
     session.run("python", "-m", "tests.fuzz", "--inputs", "1000000")
     session.run("pytest", "tests/fleets/test_walk.py", env={"TRIOCEPT_FLEET_WALKS": "400"})
 
