@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from tests.asking import ask
 from tests.interrupting import interrupt_at
-from triocept import Exchange, JSONLRecorder, Trace, Turn, serve_endpoint
+from triocept import Exchange, JSONLRecorder, Rollout, Trace, Turn, serve_endpoint
 from triocept._trace import linefile
 from triocept._trace.entries import Opening
 from triocept._trace.linefile import LineFile
@@ -106,6 +107,44 @@ def test_a_users_recorder_is_interrupted_where_it_is_alone_or_in_a_group(tmp_pat
         with pytest.raises(KeyboardInterrupt):
             trio.run(main)
         assert not recorder.went_on
+
+
+def test_a_ctrl_c_while_a_turn_waits_for_another_ones_recording_loses_no_turn() -> None:
+    class Slow(Fails):
+        """Holds up the first turn until the second has waited, and was interrupted."""
+
+        async def record(self, turn: Turn) -> None:
+            recorded.append(turn.request.messages[-1].text)
+            if len(recorded) == 1:
+                begun.set()
+                await interrupted.wait()
+
+    recorded: list[str] = []
+    begun, interrupted = trio.Event(), trio.Event()
+
+    async def interrupt(rollout: Rollout) -> None:
+        while not rollout._core.records._lock.statistics().tasks_waiting:
+            await trio.lowlevel.checkpoint()
+        signal.raise_signal(signal.SIGINT)  # in this task, which is not the main one: it arrives there
+        with trio.CancelScope(shield=True):
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        interrupted.set()
+
+    async def main() -> None:
+        async with serve_endpoint(recorder=Slow()) as endpoint, endpoint.open_rollout() as rollout:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask, rollout, "first")
+                nursery.start_soon((await anext(rollout)).respond, "yes")
+                await begun.wait()
+                nursery.start_soon(ask, rollout, "second")
+                exchange = await anext(rollout)
+                nursery.start_soon(trio.lowlevel.enable_ki_protection(interrupt), rollout)
+                await exchange.respond("yes")
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        trio.run(main)
+    assert caught.group_contains(KeyboardInterrupt)
+    assert recorded == ["first", "second"]
 
 
 def test_a_ctrl_c_at_any_line_of_the_opening_of_a_file_leaves_no_descriptor(tmp_path: Path) -> None:

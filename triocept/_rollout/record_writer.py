@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar, cast
@@ -124,10 +125,16 @@ class RecordWriter:
     async def _begin(self) -> None:
         """Wait for those that record something now. No checkpoint where nobody does: a turn of the event loop for each
         call is dearer than the line."""
-        if self._lock.locked():
-            await self._lock.acquire()
-        else:
+        if not self._lock.locked():
             self._lock.acquire_nowait()
+            return
+        try:
+            await self._lock.acquire()
+        except (
+            KeyboardInterrupt
+        ):  # it arrives when this is recorded, at the next checkpoint; a further one does now
+            await self._lock.acquire()
+            signal.raise_signal(signal.SIGINT)
 
     async def _write(self, turn: Turn, recorder: Recorder) -> None:
         try:
@@ -161,11 +168,14 @@ class RecordWriter:
         recorder: object = self.recorder
         self.check_free()
         with trio.CancelScope(shield=True):
-            async with self._lock:
+            await self._begin()
+            try:
                 call = self.redactor.service(make_call(len(self._trace.services)))
                 if isinstance(recorder, ServiceRecorder):
                     await self._tell(recorder.record_service, call)
                 self.writer.add(call)
+            finally:
+                self._lock.release()
 
     async def seal(self) -> None:
         """The end; the second time it does nothing (a child may be closed by its parent, too)."""
