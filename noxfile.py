@@ -321,10 +321,10 @@ def trainers(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def soak(session: nox.Session) -> None:
-    """What machines find: 100,000 exchanges of a random walk, a million inputs for the wire, 400 walks of fleets, and
-    five minutes of quiet walks.
+    """What machines find: 100,000 exchanges of a random walk, a million inputs for the wire, 400 walks of fleets.
 
-    What fails prints how to run it again. Arguments are those of `python -m tests.walk`.
+    And five minutes of quiet walks. What fails prints how to run it again. Arguments are those of
+    `python -m tests.walk`.
     """
     install(session, "test")
     cores = str(os.cpu_count() or 1)
