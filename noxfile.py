@@ -23,6 +23,9 @@ Not pinned is what the machine brings: the Pythons, nox with its virtualenv and 
 the programs of `reach`. If a program is missing, the tests that need it are skipped, and the output names it. pyright
 brings its own Node. The only hosts that are looked up are those of the registries.
 
+Random on purpose are the inputs of the fuzzer and of the walk, and those of hypothesis unless `CI` is set. A test that
+fails at one of them has found a fault, and prints how to run it again.
+
 Before a release, `nox -s coverage` (what the tests do not run), `nox -s lowest` (the lowest versions that
 pyproject.toml allows) and `nox -s package` (sdist and wheel, as they are published).
 """
