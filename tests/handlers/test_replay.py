@@ -305,7 +305,7 @@ async def test_an_agent_that_hung_up_is_left_to_hang_up_again() -> None:
 async def test_an_agent_that_hung_up_and_now_waits_is_told_after_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("triocept._recording.replay.answer.HANG_UP", 0.1)
+    monkeypatch.setattr("triocept._recording.play.HANG_UP", 0.1)
     first = Heard(silent)
     trace = await play(first, first.hang_up)
     with pytest.raises(ReplayMiss, match=r"waits for an answer .* number 0 .* the agent hung up"):

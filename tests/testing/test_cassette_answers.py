@@ -405,7 +405,7 @@ async def test_an_application_that_leaves_a_stream_may_leave_it_again(tmp_path: 
 async def test_an_application_that_stays_where_it_had_left_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triocept._recording.cassettes.giving.HANG_UP", 0.0)
+    monkeypatch.setattr("triocept._recording.play.HANG_UP", 0.0)
     path = tmp_path / "run.yaml"
     path.write_text(
         "cassette: 1\ncalls:\n  - call: 1\n    request: {model: m, messages: [user: hi]}\n"
@@ -489,3 +489,19 @@ async def test_an_answer_that_was_hung_up_on_is_hung_up_on_before_the_next(
     async with open_cassette(path, timing="recorded") as cassette:
         await impatient(cassette)
         assert cassette.unused == ()
+
+
+async def test_an_application_hangs_up_by_its_own_clock(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Its time limit is as long in each run, whatever the times of the answers are."""
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "cassette: 1\ncalls:\n  - call: 1\n    request: {model: m, messages: [user: hi]}\n"
+        "    answer: {content: begin, hung_up: true, seconds: 60}\n...\n"
+    )
+    async with open_cassette(path, compare_model=False) as cassette:
+        async with open_memory_agent(cassette) as agent:
+            with trio.move_on_after(60) as scope:
+                await agent.ask("hi", stream=True)
+    assert scope.cancelled_caught

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.dialects import strategies as some
 from triocept import Message, Request, Response, Text, Tool, ToolCall, Usage
-from triocept._recording.cassettes.answer import Answer, Failure, says_the_same
+from triocept._recording.answer import Answer, Failure, says_the_same
 from triocept._recording.cassettes.document import Recorded, document_of, read_document
 from triocept._recording.cassettes.files import read_file, text_of, write_file
 from triocept._recording.cassettes.normal import normal_form

@@ -6,7 +6,8 @@ When are two calls the same? `_canonical.form` defines it for both. What differs
 
 The playback of a recorded answer:
 
-* `play`: an answer whole, in its increments, or to where it broke; its times. `pieces`: the increments.
+* `answer`: the outcome of a call, as a value. `pieces`: an answer in its pieces, with their times.
+* `play`: an answer given again: whole, in its pieces, or to where it broke.
 
 The policies:
 

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import accumulate
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from .._canonical.content import Opaque, ToolCall
 from .._canonical.events import Event, PartDelta, events_of, part_events
 from .._canonical.response import Response, ResponsePart
 from .._trace.increments import Increments
-
-
-class Timed(Protocol):
-    """An answer, as far as its pieces are concerned: a turn has all of it."""
-
-    @property
-    def increments(self) -> Increments | None: ...
-    @property
-    def first_event(self) -> float | None: ...
-    @property
-    def duration(self) -> float: ...
+from .answer import Answer
 
 
 class Piece(NamedTuple):
@@ -36,7 +26,7 @@ class _Part:
 
     def __init__(self, index: int, part: ResponsePart, recorded: int) -> None:
         self._index = index
-        self._text = _text_of(part)
+        self._text = text_of(part)
         self._recorded = recorded
         """Characters that it had: it may have more now, or fewer, where directories were translated."""
         self._came = self._given = 0
@@ -55,22 +45,19 @@ class _Part:
         return PartDelta(self._index, piece)
 
 
-def pieces_of(turn: Timed, response: Response) -> Iterator[Piece]:
-    """The answer of a turn, piece by piece, as it came; where nobody kept that, its beginning, and the rest at its end.
-
-    Args:
-        turn: it.
-        response: its answer, as it is to be given now.
-    """
+def pieces_of(answer: Answer) -> Iterator[Piece]:
+    """Yield an answer in its recorded pieces; if they were not recorded: its beginning, and the rest at its end."""
+    response = answer.response
+    assert response is not None
     start, *rest = events_of(response)
-    if turn.increments is None:
-        yield Piece(turn.duration if turn.first_event is None else turn.first_event, start)
-        yield from (Piece(turn.duration, event) for event in rest)
+    if answer.increments is None:
+        yield Piece(answer.duration if answer.first_event is None else answer.first_event, start)
+        yield from (Piece(answer.duration, event) for event in rest)
         return
-    first = turn.increments.waits[0] / 1000
-    yield Piece(first if turn.first_event is None else turn.first_event, start)
-    yield from _kept_pieces(response, turn.increments)
-    yield Piece(turn.duration, rest[-1])
+    first = answer.increments.waits[0] / 1000
+    yield Piece(first if answer.first_event is None else answer.first_event, start)
+    yield from _kept_pieces(response, answer.increments)
+    yield Piece(answer.duration, rest[-1])
 
 
 def _kept_pieces(response: Response, increments: Increments) -> Iterator[Piece]:
@@ -116,7 +103,8 @@ def _lengths(increments: Increments) -> dict[int, int]:
     return found
 
 
-def _text_of(part: ResponsePart) -> str:
+def text_of(part: ResponsePart) -> str:
+    """Return the text of a part that comes in pieces."""
     if isinstance(part, Opaque):
         return ""
     return part.arguments if isinstance(part, ToolCall) else part.text

@@ -1,53 +1,81 @@
-"""Play a recorded answer back: whole, in its pieces, or to where it broke."""
+"""Play a recorded answer back: whole, in its increments, or to where it broke.
+
+Rules:
+
+1. The words of the record are played verbatim: stop reason and usage too. An agent decides by its usage when to compact
+   its history.
+2. A refusal is refused again, and a failure fails again with its status.
+3. An agent that hung up waits again, at least as long as it did, whatever the pace: it hangs up by its own clock.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import NoReturn
+from typing import Literal, NoReturn, TypeAlias
 
 import trio
 
 from .._canonical.events import PartEnd
-from .._canonical.response import Response
-from .._rollout.exchange import Exchange
-from .pieces import Piece, Timed, pieces_of
+from .._rollout.exchange import Exchange, core_of
+from .._util.checks import check_choice, check_number
+from ..errors import ContextLengthError, Refusal, UpstreamError, UpstreamTruncated
+from .answer import Answer, Failure
+from .pieces import Piece, pieces_of
 
+Timing: TypeAlias = Literal["none", "recorded"] | float
+"""When answers come: at once, when they came then, or in so many times the time that they took."""
 HANG_UP = 10.0
 """Seconds that an agent may wait longer than it did for an answer that it hung up on."""
+_PROVIDER = {"upstream": UpstreamError, "truncated": UpstreamTruncated, "context_length": ContextLengthError}
 
 
-async def play(
-    exchange: Exchange,
-    told: Timed,
-    response: Response | None,
-    pace: float,
-    end_badly: Callable[[], Awaitable[NoReturn]] | None = None,
-) -> None:
-    """Give an exchange an answer in its recorded pieces, or whole where it was.
+class StillThere(Exception):
+    """The agent hung up on this answer when it was recorded, and does not now."""
+
+
+def pace_of(timing: Timing) -> float:
+    """Return the factor by which recorded times are multiplied.
+
+    Raises:
+        TypeError, ValueError: not a timing.
+    """
+    if isinstance(timing, str):
+        check_choice("timing, where it is no number,", timing, Literal["none", "recorded"])
+        return 1.0 if timing == "recorded" else 0.0
+    check_number("timing", timing)
+    return float(timing)
+
+
+async def give(exchange: Exchange, answer: Answer, pace: float) -> None:
+    """Give an exchange a recorded answer.
 
     Args:
-        exchange: it.
-        told: when what of it came.
-        response: the answer, or what there is of one that broke; None: nothing.
-        pace: by how much its times are multiplied; 0: everything at once.
-        end_badly: raises what it broke with, at its time; None: it did not.
+        exchange: the exchange.
+        answer: the recorded answer.
+        pace: factor for its times; 0: everything at once.
+
+    Raises:
+        Refusal, UpstreamError: the recorded outcome.
+        StillThere: the recorded agent hung up, and this one does not.
     """
-    begun = trio.current_time()
-    if end_badly is not None and response is None:
-        await end_badly()
+    begun, response = trio.current_time(), answer.response
+    breaks = answer.failure is not None or answer.hung_up
+    if breaks:
+        core_of(exchange).hold_calls = answer.holds_calls
+    if breaks and response is None:
+        await _end_badly(answer, begun, pace)
     elif response is None or (
-        end_badly is None and told.increments is None and (told.first_event is None or not pace)
+        not breaks and answer.increments is None and (answer.first_event is None or not pace)
     ):
-        await trio.sleep_until(begun + told.duration * pace)
+        await trio.sleep_until(begun + answer.duration * pace)
         await exchange.respond(response or "")
     else:
-        pieces = list(pieces_of(told, response))
+        pieces = list(pieces_of(answer))
         async with exchange.open_stream() as stream:
-            for piece in pieces if end_badly is None else _broken_off(pieces):
+            for piece in _broken_off(pieces) if breaks else pieces:
                 await trio.sleep_until(begun + piece.at * pace)
                 await stream.send(piece.event)
-            if end_badly is not None:
-                await end_badly()
+            if breaks:
+                await _end_badly(answer, begun, pace)
 
 
 def _broken_off(pieces: list[Piece]) -> list[Piece]:
@@ -56,3 +84,38 @@ def _broken_off(pieces: list[Piece]) -> list[Piece]:
     if pieces and isinstance(pieces[-1].event, PartEnd):
         del pieces[-1:]
     return pieces
+
+
+async def _end_badly(answer: Answer, begun: float, pace: float) -> NoReturn:
+    if answer.hung_up:
+        await trio.sleep_until(begun + answer.duration + HANG_UP)
+        raise StillThere
+    await trio.sleep_until(begun + answer.duration * pace)
+    assert answer.failure is not None
+    raise _error(answer.failure)
+
+
+def _error(failure: Failure) -> Refusal | UpstreamError:
+    if failure.kind == "refusal":
+        return Refusal(
+            failure.status,
+            failure.message,
+            retry_after=failure.retry_after,
+            should_retry=failure.should_retry,
+            code=failure.code,
+        )
+    headers = {"retry-after": _seconds(failure.retry_after)} if failure.retry_after is not None else {}
+    if failure.should_retry is not None:
+        headers["x-should-retry"] = str(failure.should_retry).lower()
+    return _PROVIDER[failure.kind](
+        failure.message,
+        status=failure.status,
+        body=failure.body,
+        headers=headers,
+        code=failure.code,
+        dialect=failure.dialect,
+    )
+
+
+def _seconds(seconds: float) -> str:
+    return str(int(seconds)) if seconds.is_integer() else str(seconds)

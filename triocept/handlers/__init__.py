@@ -6,7 +6,8 @@
 * `faults`: what goes wrong on the wire, as replies. `chaos`: a handler of which some calls go wrong.
 """
 
-from .._recording.replay.handler import Match, Replay, Timing, TurnName
+from .._recording.play import Timing
+from .._recording.replay.handler import Match, Replay, TurnName
 from .chaos import chaos
 from .faults import Fault
 from .limits import limits

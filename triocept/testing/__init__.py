@@ -19,11 +19,12 @@ tests that are.
 
 from typing import TYPE_CHECKING
 
-from .._recording.cassettes.cassette import Cassette, RecordMode, Timing
+from .._recording.cassettes.cassette import Cassette, RecordMode
 from .._recording.cassettes.forwarding import forward_to
 from .._recording.cassettes.hooks import normalize
 from .._recording.cassettes.opening import CassetteOptions, open_cassette, use_cassette
 from .._recording.cassettes.view import RecordedCall
+from .._recording.play import Timing
 from ._assert_messages import ExpectedMessage
 from ._endpoint import SyncEndpoint, serve
 from ._exchange import AnyHandler, SyncExchange

@@ -9,9 +9,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.trace.replay.recorded import turn
 from triocept import Response, Text, ToolCall
 from triocept._canonical.events import assemble, events_of
+from triocept._recording.answer import Answer
 from triocept._recording.pieces import Piece, pieces_of
 from triocept._trace.increments import IncrementLog
 from triocept.traces import Increments
@@ -80,8 +80,7 @@ def kept(came: list[Came]) -> Increments | None:
 
 
 def pieces(response: Response, increments: Increments | None, now: Response | None = None) -> list[Piece]:
-    recorded = msgspec.structs.replace(turn(0, 9, "a", answer=response), increments=increments)
-    return list(pieces_of(recorded, now or response))
+    return list(pieces_of(Answer(response=now or response, increments=increments, duration=9)))
 
 
 @given(streams())
@@ -128,8 +127,8 @@ def test_a_longer_text_is_cut_in_proportion() -> None:
 def test_what_nobody_kept_begins_when_it_began_and_comes_at_its_end() -> None:
     times = [piece.at for piece in pieces(Response.of("a"), None)]
     assert times == [9, 9, 9, 9, 9]
-    begun = msgspec.structs.replace(turn(0, 9, "a"), first_event=2.0)
-    assert [piece.at for piece in pieces_of(begun, Response.of("a"))] == [2, 9, 9, 9, 9]
+    begun = Answer(response=Response.of("a"), first_event=2, duration=9)
+    assert [piece.at for piece in pieces_of(begun)] == [2, 9, 9, 9, 9]
 
 
 def test_pieces_without_a_text_are_none() -> None:

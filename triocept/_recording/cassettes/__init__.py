@@ -1,14 +1,13 @@
-"""Cassettes: calls of a real model are recorded once, and answered from a file since.
+"""Cassettes: calls of a real model are recorded once, and answered from a file from then on.
 
 * `opening`: `open_cassette`, `use_cassette`. The file to read first.
-* `cassette`: the handler. `view`: a call in it, for a program. `forwarding`: a real model, for programs that do not run
-  in trio.
-* `normal`: the form in which calls are compared, and written down. `restored`: a request again.
-* `hooks`: what a program wants out of it. `keys`: keys, which nobody wants in it.
-* `watching`: what an agent got. `answer`: that, as a value. `recounted`: its pieces. `giving`: it, given again.
-  `unrecordable`: what no cassette keeps.
-* `merge`: what was recorded anew, beside what was there before.
-* `miss`: what is said of a call that is not recorded.
-* `document`, `answer_form`: all of it in JSON, and back. `files`: its file.
-* `yaml_writer`: JSON in YAML, for people.
+* `cassette`: the handler. `view`: a recorded call, for a program. `forwarding`: a real model, for programs that do not
+  run in trio.
+* `normal`: the form in which calls are compared and written. `restored`: the request that has a form.
+* `hooks`: functions of the program that remove what differs from run to run. `keys`: removes keys.
+* `watching`: the outcome of a call, as an `Answer` without keys. `recounted`: the pieces of that answer.
+  `unrecordable`: the outcomes that no cassette keeps.
+* `merge`: a new recording merged with the one before.
+* `miss`: the error for a call that is not recorded.
+* `document`, `answer_form`: a cassette in JSON, and back. `files`: its file. `yaml_writer`: JSON in YAML, for people.
 """

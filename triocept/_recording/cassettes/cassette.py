@@ -25,12 +25,12 @@ from ..._canonical.content import Json
 from ..._canonical.request import Request
 from ..._rollout.exchange import Exchange, core_of
 from ..._rollout.handler import Handler, awaiting, check_handler
-from ..._util.checks import check_bool, check_choice, check_number
+from ..._util.checks import check_bool, check_choice
 from ...errors import DialectError, ReplayMiss
+from ..play import StillThere, Timing, give, pace_of
 from .document import Read, Recorded, document_of
 from .files import alone, check_place, read_file, text_of, write_file
 from .forwarding import ForwardTo
-from .giving import StillThere, give
 from .hooks import Normalise, NormaliseText, check_hook, normalised
 from .keys import KeyFinder
 from .merge import added, merged
@@ -43,8 +43,6 @@ from .watching import answer_given, outcome_given
 
 RecordMode: TypeAlias = Literal["none", "once", "new", "rewrite"]
 """What is recorded: nothing; everything, if there is no file; what the file does not have; everything, anew."""
-Timing: TypeAlias = Literal["none", "recorded"] | float
-"""When answers come: at once, when they came then, or in so many times the time that they took."""
 
 
 @final
@@ -85,7 +83,7 @@ class Cassette:
         """What this run was told to record."""
         self._upstream = awaiting(upstream) if upstream is not None else None
         self._hooks = normalise, normalise_text
-        self._pace = _pace(timing)
+        self._pace = pace_of(timing)
         self._compare_model, self._compare_sampling, self._repeats = compare_model, compare_sampling, repeats
         self._keeps_auth_errors = record_auth_errors
         self._keys = KeyFinder(upstream.secrets if isinstance(upstream, ForwardTo) else ())
@@ -298,11 +296,3 @@ _NOT_RECORDED = (
 
 def _asker(exchange: Exchange) -> str:
     return f"a call of rollout {exchange.rollout.id} ({exchange.dialect}, model {exchange.request.model!r})"
-
-
-def _pace(timing: Timing) -> float:
-    if isinstance(timing, str):
-        check_choice("timing, where it is no number,", timing, Literal["none", "recorded"])
-        return 1.0 if timing == "recorded" else 0.0
-    check_number("timing", timing)
-    return float(timing)

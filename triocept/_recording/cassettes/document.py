@@ -17,7 +17,7 @@ import msgspec
 from ..._canonical.content import Json
 from ..._canonical.request import Request
 from ..._util.documents import Node
-from .answer import Answer
+from ..answer import Answer
 from .answer_form import answer_form, read_answer
 from .restored import restored
 

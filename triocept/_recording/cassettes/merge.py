@@ -17,7 +17,7 @@ from itertools import count
 
 import msgspec
 
-from .answer import says_the_same
+from ..answer import says_the_same
 from .document import Recorded
 
 

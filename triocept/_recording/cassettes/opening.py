@@ -10,7 +10,8 @@ from typing import TypedDict, Unpack
 import trio
 
 from ..._rollout.handler import Handler
-from .cassette import Cassette, RecordMode, Timing
+from ..play import Timing
+from .cassette import Cassette, RecordMode
 from .hooks import Normalise, NormaliseText
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from ..._canonical.content import Opaque, ToolCall
 from ..._canonical.response import ResponsePart
 from ..._trace.increments import Increments
 from ..._util.secrets import MARK
+from ..pieces import text_of
 
 
 def recounted(
@@ -20,7 +20,7 @@ def recounted(
         before: its parts.
         now: the same, without keys.
     """
-    moves = [_move(_text_of(one), _text_of(other)) for one, other in zip(before, now, strict=True)]
+    moves = [_move(text_of(one), text_of(other)) for one, other in zip(before, now, strict=True)]
     found = list(_pieces(increments, moves))
     runs: list[list[int]] = []
     for part, _, _ in found:
@@ -79,9 +79,3 @@ def _keys(before: str, now: str) -> Iterator[tuple[int, int]]:
         found = max(found, at)
         yield at, found
         at = found + len(between)
-
-
-def _text_of(part: ResponsePart) -> str:
-    if isinstance(part, Opaque):
-        return ""
-    return part.arguments if isinstance(part, ToolCall) else part.text

@@ -12,7 +12,7 @@ from ..._rollout.exchange_state import ExchangeState
 from ..._rollout.outcome import Abandoned, Answered, Outcome, Refused, outcome_of
 from ..._upstream.patience import seconds_until
 from ...errors import ContextLengthError, UpstreamError, UpstreamTruncated
-from .answer import Answer, Failure, FailureKind
+from ..answer import Answer, Failure, FailureKind
 from .keys import KeyFinder
 from .recounted import recounted
 

@@ -1,19 +1,11 @@
-"""A recorded outcome, given again: an answer, a refusal, a stream that broke, a silence.
+"""The recorded outcome of a turn, given again with the live directories.
 
-Rules:
-
-1. What the agent was told is told verbatim: ids of calls, stop reason, usage (an agent decides by it when to compact
-   its history). Only its directories are those of now.
-2. Raw bytes are sent again as they were, where the record has them.
-3. What was refused is refused, what failed fails with the same status; where the agent had hung up it is left waiting,
-   for about as long as it was then.
+The ids of calls are the recorded ones. Raw bytes are sent again as they were, where the record has them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import NoReturn
 
 import msgspec
 import trio
@@ -25,39 +17,61 @@ from ..._rollout.exchange import Exchange, core_of
 from ..._rollout.outcome import Raw
 from ..._trace.raw import RawResponse
 from ..._trace.turn import Turn, TurnError
-from ...errors import ContextLengthError, Refusal, UpstreamError, UpstreamTruncated
-from ..play import HANG_UP, play
+from ..answer import Answer, Failure, FailureKind
+from ..play import give
 from ..roots import in_json
 
-_PROVIDER = {kind.__name__: kind for kind in (UpstreamError, UpstreamTruncated, ContextLengthError)}
+_PROVIDER: dict[str, FailureKind] = {
+    "UpstreamError": "upstream",
+    "UpstreamTruncated": "truncated",
+    "ContextLengthError": "context_length",
+}
 
 
 async def give_again(exchange: Exchange, turn: Turn, translate: Callable[[str], str], pace: float) -> None:
     """Give an exchange the outcome of a recorded turn.
 
     Args:
-        exchange: it.
-        turn: whose outcome.
-        translate: puts the live directories in the place of the recorded ones.
-        pace: by how much its times are multiplied.
+        exchange: the exchange.
+        turn: the recorded turn.
+        translate: replaces recorded directories in a text by the live ones.
+        pace: factor for its times.
 
     Raises:
-        Refusal, UpstreamError: the outcome was one.
-        TimeoutError: the agent had hung up on this turn, and does not now.
+        Refusal, UpstreamError: the recorded outcome.
+        StillThere: the recorded agent hung up, and this one does not.
     """
-    begun = trio.current_time()
     if turn.raw is not None and turn.raw.size == sum(len(data) for _, data in turn.raw.pieces):
         began = turn.duration if turn.first_event is None else turn.first_event
-        await trio.sleep_until(begun + began * pace)
+        await trio.sleep(began * pace)
         await core_of(exchange).respond_raw(_raw_again(turn, turn.raw, pace))
-        return
-    response = turn.response and moved(turn.response, translate, keeps_id=turn.dialect == exchange.dialect)
-    if turn.outcome == "answered":
-        await play(exchange, turn, response, pace)
-        return
-    if response is not None and not (response.content or (turn.response and turn.response.id)):
+    else:
+        await give(exchange, _answer(turn, translate, keeps_id=turn.dialect == exchange.dialect), pace)
+
+
+def _answer(turn: Turn, translate: Callable[[str], str], *, keeps_id: bool) -> Answer:
+    response, hung_up = turn.response, turn.outcome == "abandoned"
+    breaks = turn.outcome != "answered"
+    if breaks and response is not None and not (response.content or response.id):
         response = None
-    await play(exchange, turn, response, pace, partial(_end_badly, turn, begun, pace))
+    return Answer(
+        response=response and moved(response, translate, keeps_id=keeps_id),
+        failure=_failure(turn.error or TurnError(type="", message="")) if breaks and not hung_up else None,
+        hung_up=hung_up,
+        increments=turn.increments,
+        first_event=turn.first_event,
+        duration=turn.duration,
+    )
+
+
+def _failure(error: TurnError) -> Failure:
+    if (kind := _PROVIDER.get(error.type)) is not None:
+        return Failure(kind=kind, status=error.status or 502, message=error.message)
+    is_last = error.type == "LimitReached" or error.status == 503
+    status = error.status if error.status and error.status >= 400 else 500  # that of raw bytes may be any
+    return Failure(
+        kind="refusal", status=status, message=error.message, should_retry=False if is_last else None
+    )
 
 
 def _raw_again(turn: Turn, raw: RawResponse, pace: float) -> Raw:
@@ -71,19 +85,6 @@ def moved(response: Response, translate: Callable[[str], str], *, keeps_id: bool
     """An answer with other directories; in another dialect than it was given in, an id is made for it."""
     content = tuple([_moved_part(part, translate) for part in response.content])
     return msgspec.structs.replace(response, content=content, id=response.id if keeps_id else "")
-
-
-async def _end_badly(turn: Turn, begun: float, pace: float) -> NoReturn:
-    error = turn.error or TurnError(type="", message="")
-    if turn.outcome == "abandoned":
-        await trio.sleep_until(begun + turn.duration + HANG_UP)
-        raise TimeoutError
-    await trio.sleep_until(begun + turn.duration * pace)
-    if (kind := _PROVIDER.get(error.type)) is not None:
-        raise kind(error.message, status=error.status or 502)
-    is_last = error.type == "LimitReached" or error.status == 503
-    status = error.status if error.status and error.status >= 400 else 500  # that of raw bytes may be any
-    raise Refusal(status, error.message, should_retry=False if is_last else None)
 
 
 def _moved_part(part: ResponsePart, translate: Callable[[str], str]) -> ResponsePart:

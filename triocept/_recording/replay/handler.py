@@ -24,11 +24,11 @@ from ..._util.checks import (
     check_bool,
     check_choice,
     check_mapping,
-    check_number,
     check_str,
     check_type,
     described,
 )
+from ..play import Timing, pace_of
 from ..roots import roots_of
 from .descent import TurnName, find_turn, following
 from .order import Order
@@ -39,8 +39,6 @@ __all__ = ["Match", "Replay", "Timing", "TurnName"]
 
 Match: TypeAlias = Literal["strict", "nearest"]
 """What answers a call: the turn that asked the same, or the one that is nearest."""
-Timing: TypeAlias = Literal["none", "recorded"] | float
-"""When answers come: at once, when they came then, or in so many times the time that they took."""
 
 
 @final
@@ -104,7 +102,7 @@ class Replay:
             record=record,
             order=order,
             nearest=match == "nearest",
-            pace=_pace(timing),
+            pace=pace_of(timing),
             fork=fork,
             behind_fork=following(record, order, fork) if fork is not None else frozenset(),
             then=awaiting(then) if then is not None else None,
@@ -150,11 +148,3 @@ def _check_paths(paths: Mapping[str, str] | None) -> None:
             check_str("a directory of paths", path)
             if not path.strip("/"):
                 raise ValueError(f"a directory of paths has a name, which {path!r} has not")
-
-
-def _pace(timing: Timing) -> float:
-    if isinstance(timing, str):
-        check_choice("timing, where it is no number,", timing, Literal["none", "recorded"])
-        return 1.0 if timing == "recorded" else 0.0
-    check_number("timing", timing)
-    return float(timing)

@@ -14,6 +14,7 @@ from ..._rollout.handler import Handler
 from ..._rollout.rollout import Rollout
 from ..._trace.conversation import Conversation
 from ..._trace.redaction import Redaction
+from ..play import StillThere
 from ..roots import Started, mask_of, roots_of, translation
 from .answer import give_again
 from .difference import difference
@@ -106,7 +107,7 @@ class ReplayRun:
         except trio.Cancelled:
             self._matching.give_back(conversation, found)
             raise
-        except TimeoutError:
+        except StillThere:
             raise unending(self._plan.record, found, exchange.rollout.id) from None
         finally:
             self._gate.note(found.number, settled=True)

@@ -13,9 +13,9 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from ..._canonical.content import Json, Opaque, Reasoning, RefusalText, Text, ToolCall
-from ..._canonical.response import Response, ResponsePart
-from ..._trace.increments import Increments
+from .._canonical.content import Json, Opaque, Reasoning, RefusalText, Text, ToolCall
+from .._canonical.response import Response, ResponsePart
+from .._trace.increments import Increments
 
 FailureKind: TypeAlias = Literal["refusal", "upstream", "truncated", "context_length"]
 
