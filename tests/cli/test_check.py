@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_cli import triocept
-from tests.trace.format1 import record1
-from tests.trace.test_file import growing
+from tests.trace.test_file import OF_FORMAT_1
 from tests.trace.test_proof import played, write
 from triocept.traces import check
 
@@ -86,16 +85,30 @@ def test_what_is_no_trace_file_is_said_in_one_line(tmp_path: Path) -> None:
     assert said == [f"{other}: not a trace file: it does not begin as one of ours"]
     other.write_bytes(b'{"type":"turn","version":99}\n')
     said = triocept("check", other).stdout.splitlines()
-    assert said[0] == f"{other}:1: newer_version: version 99: a later triocept has written it"
+    assert said[0] == f"{other}:1: newer_version: written by a newer triocept (version 99)"
     assert said[1:] == [f"{other}: 1 gap; what can be read: 0 rollouts, 0 turns, 0 lines"]
 
 
-def test_an_old_file_says_what_it_cannot_prove(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("check",),
+        ("show",),
+        ("stats",),
+        ("diff", "0", "1"),
+        ("export", "--to", "openai", "-o", "-"),
+        ("run", "--replay"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_file_of_format_1_names_the_version_that_reads_it(tmp_path: Path, command: tuple[str, ...]) -> None:
     path = tmp_path / "t.jsonl"
-    record1(path, *growing(2))
-    done = triocept("check", path)
+    path.write_bytes(OF_FORMAT_1)
+    name, *options = command
+    done = triocept(name, path, *options) if name != "run" else triocept(*command, path, "--", "true")
     assert done.returncode == 1
-    assert f"{path}:1: old_format: " in done.stdout
+    assert f"{path}:1: " in done.stdout + done.stderr
+    assert "written in format 1: triocept 0.2.0 reads it" in done.stdout + done.stderr
 
 
 def test_a_pipe_that_is_closed_early_leaves_no_traceback(file: Path) -> None:

@@ -513,9 +513,9 @@ def test_a_rollout_without_a_call_has_no_tokens_and_no_time(tmp_path: Path) -> N
 
 OTHERS: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "holds no rollout: it is empty"),
-    "a log": (b"INFO hello\n" * 100, "no file of triocept"),
-    "a picture": (bytes(range(256)) * 50, "no file of triocept"),
-    "JSON of somebody": (b'{"a": 1}\n[1]\nnull\n', "no file of triocept"),
+    "a log": (b"INFO hello\n" * 100, "no line of it can be read"),
+    "a picture": (bytes(range(256)) * 50, "no line of it can be read"),
+    "JSON of somebody": (b'{"a": 1}\n[1]\nnull\n', "no line of it can be read"),
 }
 
 

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,10 +24,9 @@ import pytest
 import trio
 
 from tests.asking import ask
-from tests.trace.format1 import record1
 from tests.trace.test_trace import record, turn
 from triocept import DialectError, Exchange, JSONLRecorder, Rollout, Trace, Turn, read_traces, serve_endpoint
-from triocept.traces import Branch
+from triocept.traces import check, iter_traces
 
 ROOT = Path(__file__).parents[2]
 
@@ -423,32 +423,38 @@ def test_one_id_in_two_programs_is_two_traces(tmp_path: Path) -> None:
     assert all(trace.sealed for trace in traces)
 
 
-def test_a_file_without_runs_is_read_as_it_was(tmp_path: Path) -> None:
+OF_FORMAT_1 = (
+    b'{"type":"turn","version":1,"turn":{"number":0},"conversation":[[0,1]],"first":0,"new":[]}\n'
+    b'{"type":"seal","version":1,"rollout":"old","run":"x","turns":1}\n'
+)
+"""Lines as 0.2.0 wrote them, in short."""
+
+
+@pytest.mark.parametrize(
+    "read", [read_traces, lambda path: list(iter_traces(path))], ids=["all", "one by one"]
+)
+def test_a_file_of_format_1_is_an_error_that_names_the_version_that_reads_it(
+    tmp_path: Path, read: Callable[[Path], list[Trace]]
+) -> None:
     file = tmp_path / "t.jsonl"
-    record1(file, *growing(3))
-    assert b'"run"' not in file.read_bytes()
-    (trace,) = read_traces(file)
-    assert list(trace) == growing(3)
+    file.write_bytes(OF_FORMAT_1)
+    with (
+        warnings.catch_warnings(),
+        pytest.raises(DialectError, match=r"t\.jsonl:1: written in format 1: triocept 0\.2\.0 reads it"),
+    ):
+        warnings.simplefilter("ignore")
+        read(file)
+
+
+def test_what_a_newer_program_appends_to_a_file_of_format_1_can_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    file.write_bytes(OF_FORMAT_1)
+    record(file, *growing(3))
+    (trace,), lines = damages(file)
     assert trace.sealed
-    assert trace.run == ""
-
-
-def test_in_a_file_without_runs_an_id_that_begins_anew_is_another_trace(tmp_path: Path) -> None:
-    file = tmp_path / "t.jsonl"
-    record1(file, *growing(2, "a"), seal=False)  # it was killed
-    record1(file, *growing(3, "b"))
-    record1(file, *growing(1, "c"))
-    child = replaced(turn(0, "d", rollout="child"), branch=Branch(rollout="r", turns=1))
-    record1(file, child, *growing(2, "d"))
-    traces = read_traces(file)
-    assert [(trace.rollout, len(trace), trace.sealed) for trace in traces] == [
-        ("r", 2, False),
-        ("r", 3, True),
-        ("r", 1, True),
-        ("child", 1, True),
-        ("r", 2, True),
-    ]
-    assert [list(trace.children) for trace in traces] == [[], [], [], [], [traces[3]]]
+    assert lines == ["1", "2"]
+    (gap,) = check(file).gaps
+    assert (gap.name, gap.line) == ("old_format", 1)
 
 
 # What cannot be written

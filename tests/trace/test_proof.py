@@ -24,7 +24,6 @@ import pytest
 import trio
 
 from tests.asking import ask
-from tests.trace.format1 import record1
 from tests.trace.schema import PATH, schema
 from tests.trace.test_file import growing
 from tests.trace.test_trace import turn
@@ -397,25 +396,6 @@ def test_what_cannot_be_opened_is_an_os_error(tmp_path: Path) -> None:
         check(tmp_path)
     with pytest.raises(FileNotFoundError):
         check(tmp_path / "none.jsonl")
-
-
-def test_old_files_prove_their_counts_alone(tmp_path: Path) -> None:
-    file = tmp_path / "t.jsonl"
-    record1(file, *growing(3))
-    assert names(check(file)) == ["old_format"]
-    record1(file, *growing(2, "b", rollout="q"), seal=False)
-    assert sorted(names(check(file))) == ["no_seal", "old_format"]
-
-
-def test_an_old_file_that_a_newer_program_goes_on_with_has_both(tmp_path: Path) -> None:
-    file = tmp_path / "t.jsonl"
-    record1(file, *growing(3, rollout="old"))
-    write(file, played())
-    assert [(trace.rollout, len(trace), trace.sealed) for trace in read_traces(file)] == [
-        ("old", 3, True),
-        ("r", 3, True),
-    ]
-    assert names(check(file)) == ["old_format"]
 
 
 # What is killed

@@ -117,7 +117,9 @@ class File:
             return f"{self._path} holds no rollout {self._rollout}; it has {_listed(others)}"
         if self.attempts:
             return f"{self._path} holds no result yet, but {counted(self.attempts, 'rollout', 'rollouts')} of attempts"
-        return f"{self._path} holds no rollout: it is {'no file of triocept' if self.damages else 'empty'}"
+        return (
+            f"{self._path} holds no rollout: {'no line of it can be read' if self.damages else 'it is empty'}"
+        )
 
     def _tell(self, damage: DialectError) -> None:
         self.damages += 1

@@ -22,8 +22,7 @@
 * `lines`: the file's form. `chain`: what holds the lines of a rollout together. `linefile`: whole lines, appended by
   several programs. `jsonl` writes it: `runlines` the lines of one rollout, `numbering` its messages as numbers.
 * `found_lines`: the lines in a file, whole or damaged. `reader` makes traces of them, `proof` sees whether those of a
-  rollout are all there, `check` those of a file. `ranges`: what the two make of the messages of a call. `format1`:
-  files as they were before.
+  rollout are all there, `check` those of a file. `ranges`: what the two make of the messages of a call.
 
 Knows the canonical nouns only: no dialect, no trio, no HTTP.
 """

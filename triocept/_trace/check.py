@@ -13,9 +13,8 @@ from collections.abc import Callable
 import msgspec
 
 from .entries import Gap
-from .format1 import File1, Line1, Unfit
-from .found_lines import Found, Piece, Unreadable, found_lines
-from .lines import SealLine
+from .found_lines import Found, Piece, Unreadable, found_lines, other_version
+from .lines import VERSION, SealLine
 from .proof import Proof
 
 MOST_GAPS = 10_000
@@ -73,22 +72,23 @@ class _Check:
         self._gaps: list[Gap] = []
         self._more = 0
         self._proofs: dict[tuple[str, str], Proof] = {}
-        self._old = File1()
         self._lines = 0
         self._is_old = False
+        """A line of format 1 has been found: the gap is reported once."""
 
     def add(self, piece: Piece, number: int) -> None:
         """What stands in line `number`."""
         match piece:
             case Unreadable(version=version) if version:
-                self._tell("newer_version", number, f"version {version}: a later triocept has written it")
+                if version > VERSION:
+                    self._tell("newer_version", number, other_version(version))
+                elif not self._is_old:
+                    self._is_old = True
+                    self._tell("old_format", number, other_version(version))
             case Unreadable(cut=cut, why=why):
                 self._tell("unreadable_line", number, "it was cut off" if cut else why)
             case Found(line=line, data=data):
                 self._lines += 1
-                if isinstance(line, Line1):
-                    self._add_old(line, number)
-                    return
                 key = (line.rollout, line.run)
                 if (proof := self._proofs.get(key)) is None:
                     proof = self._proofs[key] = Proof(*key, self._path, self._take)
@@ -100,27 +100,14 @@ class _Check:
         """All that was found."""
         for proof in self._proofs.values():
             proof.end()
-        old = [trace for _, trace in self._old.traces()]
-        for trace in old:
-            if not trace.sealed:
-                self._take(
-                    _gap(
-                        "no_seal",
-                        None,
-                        "no seal that counts what is there",
-                        self._path,
-                        trace.rollout,
-                        trace.run,
-                    )
-                )
         if not self._lines and not self._gaps:
             self._tell("empty", None, "no line stands in it")
         self._gaps.sort(key=lambda gap: gap.line or 0)
         return Report(
             path=self._path,
             lines=self._lines,
-            rollouts=len(self._proofs) + len(old),
-            turns=sum(proof.turns for proof in self._proofs.values()) + sum(map(len, old)),
+            rollouts=len(self._proofs),
+            turns=sum(proof.turns for proof in self._proofs.values()),
             gaps=tuple(self._gaps),
             more=self._more,
             digests={
@@ -130,17 +117,8 @@ class _Check:
             },
         )
 
-    def _add_old(self, line: Line1, number: int) -> None:
-        if not self._is_old:
-            self._tell("old_format", number, "a line of format 1: those prove nothing but their counts")
-        self._is_old = True
-        try:
-            self._old.add(line, number)
-        except Unfit as exc:
-            self._tell("unreadable_line", number, str(exc))
-
     def _tell(self, name: str, number: int | None, message: str) -> None:
-        self._take(_gap(name, number, message, self._path))
+        self._take(Gap(name=name, message=message, path=self._path, line=number))
 
     def _take(self, gap: Gap) -> None:
         if not self._concerned(gap):
@@ -149,9 +127,3 @@ class _Check:
             self._gaps.append(gap)
         else:
             self._more += 1
-
-
-def _gap(
-    name: str, number: int | None, message: str, path: str, rollout: str | None = None, run: str = ""
-) -> Gap:
-    return Gap(name=name, message=message, path=path, line=number, rollout=rollout, run=run)

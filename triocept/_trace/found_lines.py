@@ -1,4 +1,4 @@
-"""The lines in the bytes of a file, whole or damaged, of either format."""
+"""The lines in the bytes of a file, whole or damaged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import BinaryIO, TypeAlias
 
 import msgspec
 
-from .format1 import Line1
 from .lines import VERSION, Line
 
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -21,7 +20,7 @@ class Unreadable(msgspec.Struct, frozen=True):
 
     why: str
     version: int = 0
-    """That of a newer triocept; 0: it is none of those."""
+    """The version of a line that another triocept reads; 0 for any other line."""
     cut: bool = False
     """It stands at the very end, and has no newline: a program was killed in the middle of a write, or is at it."""
 
@@ -29,7 +28,7 @@ class Unreadable(msgspec.Struct, frozen=True):
 class Found(msgspec.Struct, frozen=True):
     """A line that can be read."""
 
-    line: Line | Line1
+    line: Line
     data: memoryview
     """Its bytes, without its newline: what the chain is over."""
 
@@ -39,7 +38,8 @@ Piece: TypeAlias = Found | Unreadable
 _START = re.compile(rb'\{"type":"(?:open|agent|blob|intent|turn|service|score|seal)","version":\d')
 """How every line begins. In a JSON string its quotes would be escaped."""
 _decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
-_decoder1: msgspec.json.Decoder[Line1] = msgspec.json.Decoder(Line1)
+_FORMAT_1 = re.compile(rb'\{"type":"(?:turn|service|seal)","version":1[,}]')
+"""How every line of format 1 begins."""
 
 
 class _Versioned(msgspec.Struct, frozen=True):
@@ -98,19 +98,16 @@ def _run_together(data: memoryview, exc: msgspec.DecodeError, *, cut: bool) -> I
             exc = why
     if end:
         version = _version_of(data[:end])
-        newer = version if version > VERSION else 0
-        yield Unreadable(str(exc), newer, cut=cut and not pieces)
+        is_other = version > VERSION or _FORMAT_1.match(data) is not None
+        yield Unreadable(str(exc), version if is_other else 0, cut=cut and not pieces)
     yield from reversed(pieces)
 
 
-def _decoded(data: memoryview) -> Line | Line1:
-    """Strictly by its version: a line of format 1 is none of format 2."""
+def _decoded(data: memoryview) -> Line:
     try:
         version = _version_of(data)
         if version == VERSION:
             return _decoder.decode(data)
-        if version == 1:
-            return _decoder1.decode(data)
     except (UnicodeDecodeError, RecursionError) as exc:
         raise msgspec.DecodeError(str(exc)) from exc
     raise msgspec.DecodeError(f"of version {version}" if version else "it does not begin as one of ours")
@@ -124,6 +121,13 @@ def _version_of(data: memoryview) -> int:
         return _version_decoder.decode(data).version
     except BROKEN:
         return 0
+
+
+def other_version(version: int) -> str:
+    """Return the error text for a line of a version that this triocept does not read."""
+    if version < VERSION:
+        return f"written in format {version}: triocept 0.2.0 reads it, and later versions do not"
+    return f"written by a newer triocept (version {version})"
 
 
 _HEAD = re.compile(rb'\{"type":"[a-z]+","version":(\d{1,9})[,}]')

@@ -41,8 +41,8 @@ Rules:
    An intent that no turn follows is a call that was at work when the program died.
 5. A score behind the seal goes on with the chain, and another seal closes it.
 
-Files of format 1 are read as they were written (see `format1`), also where lines of both stand in one file. A line of a
-later version is an error for `read_traces`, and a gap for `check`.
+A line of a later version is an error for `read_traces`, and a gap for `check`. A line of format 1, which triocept 0.2.0
+wrote, cannot be read either, but costs itself alone.
 """
 
 from __future__ import annotations

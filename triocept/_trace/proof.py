@@ -19,7 +19,6 @@ from .._canonical.content import Message
 from .._canonical.request import Request, Tool
 from . import chain
 from .entries import Gap
-from .format1 import Unfit
 from .found_lines import BROKEN
 from .lines import (
     BlobLine,
@@ -40,7 +39,7 @@ NAMES = {
     "empty": "no line stands in the file",
     "unreadable_line": "what stands there is no line: it was cut off, or damaged",
     "newer_version": "a later triocept wrote the line, and this one cannot read it",
-    "old_format": "a line of format 1, which proves nothing but its counts",
+    "old_format": "a line of format 1, which triocept 0.2.0 wrote; only that version reads it",
     "no_open": "the rollout's first line is missing",
     "begun_elsewhere": "the first lines are in another file, which was moved away, or cut, in mid-run",
     "lines_missing": "lines between two others are not there",
@@ -61,6 +60,10 @@ NAMES = {
     "token_gap": "what a turn says of its tokens has a gap of its own (see `Tokens.gaps`)",
 }
 """Every name of a gap, and what it means."""
+
+
+class Unfit(Exception):
+    """A line that can be read but does not fit the lines before it."""
 
 
 class Proof:

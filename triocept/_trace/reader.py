@@ -24,9 +24,9 @@ from .._canonical.request import Request, Tool
 from ..errors import DialectError
 from .branch import Branch
 from .entries import AgentStart, Intent, Opening, Score
-from .format1 import File1, Line1, Unfit
-from .found_lines import Found, Piece, Unreadable, found_lines, lines_in
+from .found_lines import Found, Piece, Unreadable, found_lines, lines_in, other_version
 from .lines import (
+    VERSION,
     AgentLine,
     BlobLine,
     IntentLine,
@@ -37,7 +37,7 @@ from .lines import (
     ServiceLine,
     TurnLine,
 )
-from .proof import Proof
+from .proof import Proof, Unfit
 from .ranges import RangedConversation, RecentRanges
 from .trace import Trace, TraceWriter
 from .turn import Turn, TurnRecord
@@ -62,7 +62,8 @@ def read_traces(path: str | os.PathLike[str], *, on_damage: OnDamage | None = No
 
     Raises:
         OSError: the file cannot be read.
-        DialectError: no line of the file is ours, or one is of a newer triocept; the path is `file:line`.
+        DialectError: no line of the file can be read (0.2.0 wrote it, say), or a line is of a newer triocept; the path
+            is `file:line`.
     """
     damages = Damages(None if on_damage is None else inf)
     reader = TraceReader(path, damages.take)
@@ -110,8 +111,9 @@ class Damages:
 def iter_file(
     path: str | os.PathLike[str], on_damage: OnDamage | None, warn: Callable[[str], object]
 ) -> Generator[Trace]:
-    """The traces in a file, each when the file has no more of it; those of format 1 at its end. Damage is told as by
-    `read_traces`; where nobody is to be told, `warn` gets what a warning says.
+    """The traces in a file, each when the file has no more of it.
+
+    Damage is told as by `read_traces`; where nobody is to be told, `warn` gets what a warning says.
 
     The file is read twice: first for how many lines each rollout has, a score may come behind a seal. What is written
     meanwhile is not read.
@@ -141,15 +143,11 @@ def iter_file(
 def _ended(file: BinaryIO, reader: TraceReader) -> Iterator[Trace]:
     """The traces of which the file has no more, each then."""
     size = os.fstat(file.fileno()).st_size
-    left = Counter(
-        key_of(piece.line)
-        for _, piece in lines_in(file, size)
-        if isinstance(piece, Found) and not isinstance(piece.line, Line1)
-    )
+    left = Counter(key_of(piece.line) for _, piece in lines_in(file, size) if isinstance(piece, Found))
     file.seek(0)
     for number, piece in lines_in(file, size):
         reader.add(piece, number)
-        if isinstance(piece, Found) and not isinstance(piece.line, Line1):
+        if isinstance(piece, Found):
             left[key := key_of(piece.line)] -= 1
             if not left[key] and (trace := reader.give(key)) is not None:
                 yield trace
@@ -172,7 +170,6 @@ class TraceReader:
         self._path = os.fspath(path)
         self._on_damage = on_damage
         self._runs: dict[Key, _Run] = {}
-        self._old = File1()
 
     def add(self, piece: Piece, number: int) -> None:
         """What stands in line `number`.
@@ -183,17 +180,16 @@ class TraceReader:
         place = f"{self._path}:{number}"
         try:
             match piece:
+                case Unreadable(version=version) if version > VERSION:
+                    raise DialectError(other_version(version), path=place)
                 case Unreadable(version=version) if version:
-                    raise DialectError(f"written by a newer triocept (version {version})", path=place)
+                    raise Unfit(other_version(version))
                 case Unreadable(cut=True):
                     pass
                 case Unreadable(why=why):
                     raise Unfit(f"not a line of a triocept trace: {why}")
                 case Found(line=line, data=data):
-                    if isinstance(line, Line1):
-                        self._old.add(line, number)
-                    else:
-                        self._run_of(line, number).add(line, data, number)
+                    self._run_of(line).add(line, data, number)
         except Unfit as exc:
             self._on_damage(DialectError(str(exc), path=place))
 
@@ -208,14 +204,13 @@ class TraceReader:
 
     def end(self) -> list[Trace]:
         """All traces that were not given yet, in the order in which they began."""
-        runs = [(run.begun, run.finished()) for run in self._runs.values()]
-        self._runs = {}
-        return [trace for _, trace in sorted([*runs, *self._old.traces()], key=lambda each: each[0])]
+        runs, self._runs = self._runs, {}
+        return [run.finished() for run in runs.values()]
 
-    def _run_of(self, line: Line, number: int) -> _Run:
+    def _run_of(self, line: Line) -> _Run:
         key = key_of(line)
         if (run := self._runs.get(key)) is None:
-            run = self._runs[key] = _Run(*key, self._path, number)
+            run = self._runs[key] = _Run(*key, self._path)
         if isinstance(line, OpenLine) and (branch := line.branch) is not None and run.trace.branch is None:
             parent = self._runs.get((branch.rollout, branch.run))
             if parent is not None:
@@ -226,12 +221,10 @@ class TraceReader:
 class _Run:
     """What was read of one rollout."""
 
-    def __init__(self, rollout: str, run: str, path: str, begun: int) -> None:
+    def __init__(self, rollout: str, run: str, path: str) -> None:
         self.trace = Trace(rollout, run=run)
         self.writer = TraceWriter(self.trace)
         self.proof = Proof(rollout, run, path, self.writer.miss)
-        self.begun = begun
-        """Its first line."""
         self._messages: dict[int, Message] = {}
         self._tools: dict[int, tuple[Tool, ...]] = {}
         self._conversations = RecentRanges[Message](lambda before, number: self._messages[number])

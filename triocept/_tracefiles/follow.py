@@ -13,7 +13,6 @@ from typing import final
 
 import trio
 
-from .._trace.format1 import Line1
 from .._trace.found_lines import Found, lines_between
 from .._trace.lines import Line, ScoreLine, SealLine
 from .._trace.reader import TraceReader, iter_file, key_of, score_of
@@ -39,7 +38,7 @@ def iter_traces(
     Take them with `for`; or with `async for` in a trio program, which is held up by no read.
 
     In memory are those that have begun in the file and are not at their end yet. A child comes before its parent, and
-    is among its `children` too. Traces of format 1 come at the end of the file, all at once.
+    is among its `children` too.
 
     Args:
         path: the file.
@@ -233,7 +232,7 @@ class _Tail:
     def _take_line(self, line: bytes) -> Iterator[Trace]:
         self._number += 1
         for piece in lines_between(line + b"\n"):
-            if isinstance(piece, Found) and not isinstance(piece.line, Line1):
+            if isinstance(piece, Found):
                 if (known := self._given.get(key := key_of(piece.line))) is not None:
                     self._add_late(piece.line, known())
                     continue
