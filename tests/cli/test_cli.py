@@ -147,6 +147,28 @@ def test_run_shows_each_exchange_and_ends_with_the_agents_exit_code(tmp_path: Pa
     assert [turn.response.text for turn in trace if turn.response] == ["one", "two"]
 
 
+@pytest.mark.parametrize("command", ["run", "serve"])
+def test_known_keys_are_in_no_record_where_that_is_asked_for(tmp_path: Path, command: str) -> None:
+    script, record = tmp_path / "s.json", tmp_path / "t.jsonl"
+    key = "AKIAIOSFODNN7EXAMPLE"
+    script.write_text(json.dumps([f"it is {key}"]))
+    options = ("--script", script, "--record", record, "--redact-known-keys", "--quiet")
+    agent = (sys.executable, "-c", AGENT, "0", f"read {key}")
+    if command == "run":
+        said = triocept("run", *options, "--", *agent).stdout
+    else:
+        with serving(*options) as (_, variables):
+            environment = {**os.environ, **variables}
+            said = subprocess.run(
+                agent, env=environment, stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=True
+            ).stdout
+    assert said == f"said: it is {key}\n", "the agent has it"
+    (trace,) = read_traces(record)
+    assert trace[0].response is not None
+    assert trace[0].response.text == "it is [redacted]"
+    assert key not in record.read_text()
+
+
 def test_run_without_a_script_answers_with_a_friendly_sentence() -> None:
     done = triocept("run", "--", sys.executable, "-c", AGENT, "0", "a")
     assert done.returncode == 0, done.stderr

@@ -85,6 +85,19 @@ def results(store: str = "run") -> dict[tuple[str, int], Result[Any, Any]]:
     return {(result.key or "", result.sample): result for result in read_results(store)}
 
 
+@pytest.mark.parametrize("engine", ["in-process:1", "processes:1"])
+def test_known_keys_are_nowhere_in_a_store_where_that_is_asked_for(folder: Path, engine: str) -> None:
+    key = "AKIAIOSFODNN7EXAMPLE"
+    (folder / "script.yaml").write_text(f"- it is {key}\n")
+    write_tasks({"prompt": "do it", "id": "a"})
+    run = fleet("--script", "script.yaml", "--engine", engine, "--redact-known-keys")
+    assert run.returncode == 0, run.stderr
+    assert [result.value["output"] for result in results().values()] == ["it is [redacted] do it False\n"]
+    assert [file for file in (folder / "run").rglob("*") if file.is_file() and key in file.read_text()] == []
+    (trace,) = [trace for file in trace_files(Path("run")) for trace in read_traces(file)]
+    assert trace[0].response.text == "it is [redacted]"
+
+
 def test_prompts_become_traces_and_results(folder: Path) -> None:
     write_tasks({"prompt": "do a", "id": "a", "metadata": {"split": "train"}}, {"prompt": "do b"})
     run = fleet("--script", "script.yaml")

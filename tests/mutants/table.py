@@ -117,7 +117,8 @@ TESTS: dict[str, tuple[str, ...]] = {
         for name in ("linefile", "runlines", "numbering", "chain", "found_lines", "proof", "check")
     },
     "triocept/_trace/raw.py": ("tests/server/test_raw.py", "tests/handlers/test_faults_on_the_wire.py"),
-    "triocept/_trace/redaction.py": ("tests/trace/test_redaction.py",),
+    "triocept/_trace/redaction.py": ("tests/trace/test_redaction.py", "tests/trace/test_known_keys.py"),
+    "triocept/_util/key_forms.py": ("tests/trace/test_known_keys.py", "tests/testing/test_cassette_miss.py"),
     "triocept/_trace/lines.py": (*_FILE, *_TRACE),
     "triocept/_trace/reader.py": (*_FILE, *_TRACE),
     "triocept/_trace/recorder.py": ("tests/rollout/test_recorders.py", *_FILE[:1], *_ROLLOUT),

@@ -10,9 +10,11 @@ import pytest
 
 from tests.testing.recorded_agents import asking, asks, real_model
 from triocept import Exchange, Message, Refusal, Request, Response, Text, Tool, ToolCall, UpstreamError
-from triocept._recording.cassettes.keys import KeyFinder
+from triocept._trace.redaction import Redactor
+from triocept._util.secrets import environment_keys
 from triocept.errors import RecordingFailed, ReplayMiss
 from triocept.testing import Cassette, forward_to, open_cassette
+from triocept.traces import Redaction
 from triocept.types import Blob, PartDelta, Reasoning
 
 ALL = ("openai_chat", "openai_responses", "anthropic_messages", "gemini", "ollama")
@@ -146,15 +148,19 @@ NO_KEYS = [
 ]
 
 
+def finder() -> Redactor:
+    return Redactor(Redaction(known_keys=True), keys=environment_keys())
+
+
 @pytest.mark.parametrize("key", KEYS)
 def test_a_key_of_a_known_kind_is_found(key: str) -> None:
-    assert KeyFinder().text(f"use '{key}', please") == "use '[redacted]', please"
-    assert KeyFinder().json({"a": [f"{key}"]}) == {"a": ["[redacted]"]}
+    assert finder().text(f"use '{key}', please") == "use '[redacted]', please"
+    assert finder().json({"a": [f"{key}"]}) == {"a": ["[redacted]"]}
 
 
 @pytest.mark.parametrize("text", NO_KEYS)
 def test_what_is_no_key_stays(text: str) -> None:
-    assert KeyFinder().text(text) == text
+    assert finder().text(text) == text
 
 
 def test_a_key_of_the_environment_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,12 +168,14 @@ def test_a_key_of_the_environment_is_found(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("DB_PASSWORD", "postgres")
     monkeypatch.setenv("SORT_KEY", "the-name-of-a-column")
     monkeypatch.setenv("MAX_TOKENS", "10000000000000000000")
-    finder = KeyFinder()
-    assert finder.text("zq8w7e6r5t4y3u2i1o on postgres, the-name-of-a-column, 10000000000000000000") == (
+    assert finder().text("zq8w7e6r5t4y3u2i1o on postgres, the-name-of-a-column, 10000000000000000000") == (
         "[redacted] on postgres, the-name-of-a-column, 10000000000000000000"
     )
-    assert finder.blob("abczq8w7e6r5t4y3u2i1oabc") == "abc[redacted]abc"
-    assert finder.blob(SECRET) == SECRET
+    blobs = Blob("x", "signature", "abczq8w7e6r5t4y3u2i1oabc"), Blob("x", "signature", SECRET)
+    kept = finder().response(Response((Reasoning("?", blobs),))).content[0]
+    assert kept == Reasoning(
+        "?", (Blob("x", "signature", "abc[redacted]abc"), Blob("x", "signature", SECRET))
+    )
 
 
 async def test_no_key_is_in_a_file_wherever_it_was_said(tmp_path: Path) -> None:
@@ -199,8 +207,8 @@ async def test_no_key_is_in_a_file_wherever_it_was_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("before", [r"\n", r"\t", r"\u00e9", "%3D", "%20", "="])
 def test_a_key_behind_an_escape_is_found(before: str) -> None:
-    assert KeyFinder().text(f"https://a/?b{before}{SECRET}") == f"https://a/?b{before}[redacted]"
-    assert KeyFinder().text(f"de{SECRET}") == f"de{SECRET}"
+    assert finder().text(f"https://a/?b{before}{SECRET}") == f"https://a/?b{before}[redacted]"
+    assert finder().text(f"de{SECRET}") == f"de{SECRET}"
 
 
 @pytest.mark.parametrize(
@@ -219,7 +227,7 @@ def test_a_key_behind_an_escape_is_found(before: str) -> None:
     ],
 )
 def test_a_key_that_is_glued_to_a_word_is_found_where_nothing_else_looks_so(key: str) -> None:
-    assert KeyFinder().text(f"mytoken{key} is it") == "mytoken[redacted] is it"
+    assert finder().text(f"mytoken{key} is it") == "mytoken[redacted] is it"
 
 
 @pytest.mark.parametrize("before", ["", "the key: ", "\\n", "(", '{"a": "'])
@@ -227,7 +235,7 @@ def test_a_key_whose_letters_are_numbers_is_found_in_prose(before: str) -> None:
     some = SECRET.replace("s", r"\u0073", 1).replace("-", r"\u002D")
     every = "".join(f"\\u{ord(letter):04x}" for letter in SECRET)
     for key in (some, every):
-        assert KeyFinder().text(f"{before}{key}, you see") == f"{before}[redacted], you see"
+        assert finder().text(f"{before}{key}, you see") == f"{before}[redacted], you see"
 
 
 async def test_the_pieces_of_an_answer_are_counted_without_its_keys(tmp_path: Path) -> None:

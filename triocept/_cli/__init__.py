@@ -6,6 +6,7 @@
 * `forward`, `script`: what answers behind either: a real model, or a scripted one. `watch`: a script that is read anew
   when its file changes.
 * `replay`: what answers as a recorded run did, and what is recorded once. `limits`: what a run may spend.
+  `redact`: what is taken out of the record.
 * `fleet`: many rollouts, of a file of prompts: its options in `fleet_command`, the file and the engine in
   `fleet_given`, what a worker does in `fleet_worker`.
 * `export`: a file of traces, in another format.

@@ -27,6 +27,7 @@ from .fleet_command import fleet
 from .forward import Forward, forward_options
 from .limits import limit_options
 from .looking import diff, show, stats
+from .redact import redact_option
 from .replay import ReplayFile, replay_options
 from .run import Run, say_hello
 from .script import Answers, Script
@@ -88,6 +89,7 @@ _port_option = click.option("--port", default=0, show_default="a free one", type
 @limit_options
 @replay_options
 @_record_option
+@redact_option
 @_host_option
 @_port_option
 @click.option(
@@ -142,6 +144,7 @@ def run(
 @forward_options
 @limit_options
 @_record_option
+@redact_option
 @_host_option
 @_port_option
 @click.option(

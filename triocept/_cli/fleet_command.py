@@ -12,6 +12,7 @@ import msgspec
 
 from .._canonical.content import Json
 from .._rollout.budget import Limits
+from .._trace.redaction import Redaction
 from ..agents import AGENTS
 from ..agents import agent as find_agent
 from ..fleets import RayEngine
@@ -22,6 +23,7 @@ from .fleet_given import ENGINES, SLOTS, engine_of, read_tasks
 from .fleet_worker import PROMPT, Plan
 from .forward import Forward, forward_options
 from .limits import limit_options
+from .redact import redact_option
 from .script import Script
 
 _NOTICE = "the agents are being ended: one that ignores SIGTERM is killed after 5 s"
@@ -60,6 +62,7 @@ _NOTICE = "the agents are being ended: one that ignores SIGTERM is killed after 
     type=click.Path(file_okay=False, path_type=Path),
     help="The directory that traces and results go into.",
 )
+@redact_option
 @click.option(
     "--resume", is_flag=True, help="Go on with the run whose store it is: what is done is not done again."
 )
@@ -115,6 +118,7 @@ def fleet(
     forward: Forward | None,
     limits: Limits,
     store: Path,
+    redact: Redaction | None,
     resume: bool,
     retry_errors: bool,
     group_size: int | None,
@@ -152,6 +156,7 @@ def fleet(
         command=_placed(command),
         limits=limits,
         workspace=None if workspace is None else workspace.absolute(),
+        redact=redact,
     )
     what = FleetRun(
         tasks=read_tasks(tasks)[:limit],

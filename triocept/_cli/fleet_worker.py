@@ -19,6 +19,7 @@ from .._rollout.budget import Limits
 from .._rollout.embedding import Embed
 from .._rollout.rollout import Rollout
 from .._rollout.workers import Handler
+from .._trace.redaction import Redaction, Redactor
 from ..agents import Launch, agent
 from .forward import Forward
 from .run import TO_END, say_hello
@@ -44,6 +45,7 @@ class Plan:
     """Of each rollout."""
     workspace: Path | None
     """What each agent gets a copy of to work in; None: an empty directory."""
+    redact: Redaction | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ async def open_bench(plan: Plan) -> AsyncIterator[Bench]:
             upstream = (await stack.enter_async_context(plan.handler.open(_unsaid))).model
         elif plan.handler is not None:
             plan.handler.prepare()
-        yield Bench(plan, await stack.enter_async_context(serve_endpoint()), upstream)
+        yield Bench(plan, await stack.enter_async_context(serve_endpoint(redact=plan.redact)), upstream)
 
 
 async def rollout(bench: Bench, task: dict[str, Any], *, attempt: int) -> dict[str, Any]:
@@ -95,7 +97,7 @@ async def rollout(bench: Bench, task: dict[str, Any], *, attempt: int) -> dict[s
         result = await _run(plan, run, launch, work)
     if run.trace.stopped is None:
         result.check()
-    return _value(run, result)
+    return _value(run, result, Redactor(plan.redact))
 
 
 async def _run(plan: Plan, run: Rollout, launch: Launch, work: Path) -> AgentResult:
@@ -115,7 +117,7 @@ def _launch(plan: Plan, run: Rollout, folder: Path, prompt: str) -> Launch:
     return agent(plan.agent)(run, folder, prompt, **options)
 
 
-def _value(run: Rollout, result: AgentResult) -> dict[str, Any]:
+def _value(run: Rollout, result: AgentResult, redactor: Redactor) -> dict[str, Any]:
     """What is kept of it beside its traces."""
     usage = run.trace.usage
     return {
@@ -125,7 +127,7 @@ def _value(run: Rollout, result: AgentResult) -> dict[str, Any]:
         "turns": len(run.trace),
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
-        "output": result.stdout_text[-OUTPUT_LENGTH:],
+        "output": redactor.text(result.stdout_text)[-OUTPUT_LENGTH:],
     }
 
 

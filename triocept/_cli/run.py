@@ -23,6 +23,7 @@ from .._rollout.recorder_group import RecorderGroup
 from .._rollout.rollout import Rollout
 from .._trace.jsonl import JSONLRecorder
 from .._trace.recorder import Recorder
+from .._trace.redaction import Redaction
 from ..agents import Launch, agent
 from .forward import Forward
 from .live import Live
@@ -46,6 +47,7 @@ class Run:
     command: tuple[str, ...]
     handler: Answers | Forward | Script | ReplayFile
     record: Path | None = None
+    redact: Redaction | None = None
     keep_as: Path | None = None
     """Where what was recorded is put, if the agent ends well."""
     host: str = "127.0.0.1"
@@ -85,7 +87,8 @@ class Run:
     async def _run_in(self, folder: Path, live: Live, recorders: list[Recorder]) -> int:
         async with AsyncExitStack() as stack:
             answers = await stack.enter_async_context(self.handler.open(live.say))
-            serving = serve_endpoint(host=self.host, port=self.port, recorder=RecorderGroup(recorders))
+            recorder = RecorderGroup(recorders)
+            serving = serve_endpoint(host=self.host, port=self.port, recorder=recorder, redact=self.redact)
             endpoint = await stack.enter_async_context(serving)
             opening = endpoint.open_rollout(answers.model, limits=self.limits, embed=answers.embeddings)
             async with opening as rollout:

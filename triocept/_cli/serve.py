@@ -17,6 +17,7 @@ from .._rollout.recorder_group import RecorderGroup
 from .._rollout.rollout import Rollout
 from .._trace.jsonl import JSONLRecorder
 from .._trace.recorder import Recorder
+from .._trace.redaction import Redaction
 from .._util.terminal import say
 from ..dialects import known_dialects
 from .forward import Forward
@@ -31,6 +32,7 @@ class Serve:
 
     handler: Answers | Forward | Script
     record: Path | None = None
+    redact: Redaction | None = None
     host: str = "127.0.0.1"
     port: int = 0
     quiet: bool = False
@@ -60,7 +62,7 @@ class Serve:
     async def _serve(self, handler: Answers | Forward | Script, recorder: Recorder, live: Live) -> NoReturn:
         async with AsyncExitStack() as stack:
             answers = await stack.enter_async_context(handler.open(live.say))
-            serving = serve_endpoint(host=self.host, port=self.port, recorder=recorder)
+            serving = serve_endpoint(host=self.host, port=self.port, recorder=recorder, redact=self.redact)
             endpoint = await stack.enter_async_context(serving)
             opening = endpoint.open_rollout(answers.model, limits=self.limits, embed=answers.embeddings)
             _print(described(endpoint, await stack.enter_async_context(opening)))

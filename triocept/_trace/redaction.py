@@ -3,7 +3,8 @@
 Rules:
 
 1. Keys are taken out wherever they appear: every key of triocept's own, and a provider's for as long as an upstream
-   holds it (see `_secrets`). So nobody who reads a trace can ask as its agent did.
+   holds it (see `_util.secrets`). So nobody who reads a trace can ask as its agent did. Other keys, such as one that an
+   agent reads from a file, are taken out by their known forms with `Redaction(known_keys=True)`.
 2. What is taken out leaves a mark, `[redacted]`. What an agent and its model exchange is as it was: the record alone is
    redacted, the trace in memory and every recorder's alike.
 3. Only texts are touched: what was said, arguments and results of tools, what a dialect has beside them, metadata,
@@ -28,7 +29,7 @@ Rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from inspect import iscoroutinefunction
 from operator import eq, is_
 from typing import Any, TypeVar, final
@@ -49,8 +50,8 @@ from .._canonical.memory import MessageTable
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .._canonical.text_file import text_as_data, text_in_file
-from .._util.checks import described
-from .._util.secrets import LIVE_KEYS, MARK, may_hold_a_key, without_keys
+from .._util.checks import check_bool, described
+from .._util.secrets import LIVE_KEYS, MARK, cleaned_json, may_hold_a_key, without_keys
 from .._util.unicode import mended_text
 from .entries import AgentStart, Entry, Intent, Opening, Score
 from .raw import RawResponse
@@ -70,30 +71,36 @@ _NO_TEXT = frozenset(
 """Members that say what something is, and not what was said."""
 _GIVEN = frozenset({"arguments", "result", "metadata", "notes"})
 """Members whose JSON is a program's own, or its tools': whatever a member of it is called, it is text."""
+_WITH_BASE64 = frozenset({"media_type", "mime_type", "mimeType", "kind"})
+"""Members beside which `data` is base64."""
 _IS_TEXT_FILE = b'"media_type":"text/'
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)', re.DOTALL)
-"""A string in JSON; one without an end goes to the end."""
 _encode = msgspec.json.Encoder().encode
-_decode_text = msgspec.json.Decoder(str).decode
 
 
 @final
 class Redaction:
-    """What a program wants out of all that is recorded. Keys are taken out without it, too.
+    """What a program wants out of all that is recorded. Keys in use are taken out without it, too.
 
     Args:
         patterns: regular expressions; what they match becomes `[redacted]`.
         function: `(text) -> text`, for what no pattern can say; it is given every text that is recorded, whole, and
             leaves its own mark. It must give the same for the same text. Not async: a call waits for it. What it raises
             fails the call, and ends the rollout's body; no text of that rollout is recorded any more.
+        known_keys: also take out what has a known form of a key (GitHub, AWS, OpenAI, Anthropic, Google, Slack, private
+            keys in PEM, and others), whatever it opens. Base64 (images, signatures) is not searched: it is random, and
+            may look like a key.
 
     Raises:
-        TypeError: a pattern is none, or the function is none, or async.
+        TypeError: a pattern is none, or the function is none, or async; `known_keys` is no bool.
         ValueError: a pattern cannot be read; its text says which.
     """
 
     def __init__(
-        self, patterns: Iterable[str | re.Pattern[str]] = (), *, function: Callable[[str], str] | None = None
+        self,
+        patterns: Iterable[str | re.Pattern[str]] = (),
+        *,
+        function: Callable[[str], str] | None = None,
+        known_keys: bool = False,
     ) -> None:
         if isinstance(patterns, (str, re.Pattern)):
             raise TypeError(f"Redaction takes a list of patterns: Redaction([{patterns!r}])")
@@ -102,13 +109,20 @@ class Redaction:
         if given is not None and (not callable(given) or iscoroutinefunction(given)):
             raise TypeError(f"function is `(text) -> text`, not async, and not {described(given)}")
         self._function = function
+        check_bool("known_keys", known_keys)
+        self.known_keys: bool = known_keys
+        """True if known forms of keys are taken out."""
 
     def __repr__(self) -> str:
         said = [repr([pattern.pattern for pattern in self._patterns])] if self._patterns else []
-        return f"Redaction({', '.join([*said, *(['function=…'] if self._function else [])])})"
+        said += ["function=…"] * bool(self._function) + ["known_keys=True"] * self.known_keys
+        return f"Redaction({', '.join(said)})"
 
     def text(self, text: str) -> str:
         """The text without what is to be out of it."""
+        return self._without_patterns(without_keys(text, known_forms=True) if self.known_keys else text)
+
+    def _without_patterns(self, text: str) -> str:
         for pattern in self._patterns:
             text = pattern.sub(MARK, text)
         if self._function is None:
@@ -134,11 +148,13 @@ class Redactor:
     """Redacts what is recorded of one rollout.
 
     Args:
-        redaction: what its program wants out; None: nothing but keys.
+        redaction: what its program wants out; None: nothing but keys in use.
+        keys: keys beside those in use; they need a redaction.
     """
 
-    def __init__(self, redaction: Redaction | None = None) -> None:
+    def __init__(self, redaction: Redaction | None = None, *, keys: Sequence[str] = ()) -> None:
         self._redaction = redaction
+        self._keys = keys
         self._looked: tuple[object, ...] = (self,)
         """The fields of the last request but for its messages, and what they were looked through for; none yet."""
         self._said = b""
@@ -179,15 +195,13 @@ class Redactor:
 
     def turn(self, turn: Turn) -> Turn:
         """A turn, as it is recorded; its request is so already."""
-        response = turn.response
-        if response is not None and not (self._redaction is None and _is_keyless(response)):
-            response = self._clean(response)
+        response = None if turn.response is None else self.response(turn.response)
         if response is turn.response and not (
             turn.error or turn.notes or turn.agent or turn.tokens or turn.wire or turn.raw
         ):
             return turn  # as nearly all
         error = turn.error and self._clean(turn.error)
-        notes = self._clean_json(turn.notes) if turn.notes else turn.notes
+        notes = self.json(turn.notes) if turn.notes else turn.notes
         agent = turn.agent and self._text(turn.agent)
         tokens = turn.tokens
         if tokens is not None:
@@ -237,7 +251,7 @@ class Redactor:
     def entry(self, entry: Entry) -> Entry:
         """An entry, as it is recorded; the request of an intent is so already."""
         if isinstance(entry, Opening) and entry.metadata:
-            metadata = self._clean_json(entry.metadata)
+            metadata = self.json(entry.metadata)
             return entry if metadata is entry.metadata else msgspec.structs.replace(entry, metadata=metadata)
         if isinstance(entry, Intent) and entry.agent is not None:
             agent = self._text(entry.agent)
@@ -248,13 +262,13 @@ class Redactor:
             found = msgspec.structs.replace(
                 entry,
                 argv=argv,
-                cwd=without_keys(entry.cwd),
-                home=home and without_keys(home),
-                config=config and without_keys(config),
+                cwd=self._keyless(entry.cwd),
+                home=home and self._keyless(home),
+                config=config and self._keyless(config),
             )
             return entry if found == entry else found
         if isinstance(entry, Score):
-            name = without_keys(entry.name)
+            name = self._keyless(entry.name)
             return entry if name == entry.name else msgspec.structs.replace(entry, name=name)
         return entry
 
@@ -311,12 +325,6 @@ class Redactor:
         clean = self._cleaned(plain)
         return noun if clean is plain else msgspec.convert(clean, type(noun))
 
-    def _clean_json(self, value: Any) -> Any:
-        """The JSON of a program, likewise."""
-        if self._redaction is None and not may_hold_a_key(_encode(value)):
-            return value
-        return self._cleaned(value, given=True)
-
     def _cleaned(self, value: Any, *, given: bool = False) -> Any:
         """JSON, likewise. No recursion: a document that an agent sends may be nested some thousand deep."""
         same, whole = True, [value]
@@ -326,11 +334,12 @@ class Redactor:
             into, at, name, given = todo.pop()
             match into[at]:
                 case str() as text:
-                    into[at] = clean = self._member(name, text, given)
+                    base64 = not given and name == "data" and not _WITH_BASE64.isdisjoint(into)
+                    into[at] = clean = self._member(name, text, given, base64=base64)
                     same = same and clean == text
                 case dict() as members:
                     given = given or name in _GIVEN
-                    names = {each: without_keys(each) for each in members}
+                    names = {each: self._keyless(each) for each in members}
                     into[at] = copy = {names[each]: inner for each, inner in members.items()}
                     same = same and all(map(eq, names, names.values()))
                     if not given and (said := _text_in(members)) is not None:
@@ -344,41 +353,47 @@ class Redactor:
                     todo += [(into[at], number, "", within) for number in reversed(range(len(items)))]
         return value if same else whole[0]
 
-    def _member(self, name: str, text: str, given: bool) -> str:
+    def _member(self, name: str, text: str, given: bool, *, base64: bool) -> str:
         if name in _NO_TEXT and not given:
-            return without_keys(text)
-        return self._arguments(text) if name == "arguments" else self._text(text)
-
-    def _arguments(self, text: str) -> str:
-        """Arguments of a call: JSON, or what is to be; a letter of its strings may be written as its number."""
-        text = self._text(text)
-        return _STRING.sub(self._string, text) if "\\" in text else text
-
-    def _string(self, found: re.Match[str]) -> str:
-        written = found[0]
-        if "\\" not in written:
-            return written
-        try:
-            meant = _decode_text(written)
-        except (msgspec.DecodeError, UnicodeError):
-            return written
-        clean = self._text(meant)
-        return written if clean == meant else _encode(clean).decode()
+            return self._keyless(text)
+        if name == "arguments":
+            return self.json_text(text)
+        return self._text(text, base64=base64)
 
     def text(self, text: str) -> str:
         """A text, as it is recorded."""
         return self._text(text)
 
-    def _text(self, text: str) -> str:
-        text = without_keys(text)
+    def json_text(self, text: str) -> str:
+        """JSON, or what is to be, as it is recorded: a letter of its strings may be written as its number."""
+        return cleaned_json(text, self._text)
+
+    def json(self, value: Any) -> Any:
+        """The JSON of a program, as it is recorded."""
+        if self._redaction is None and not may_hold_a_key(_encode(value)):
+            return value
+        return self._cleaned(value, given=True)
+
+    def response(self, response: Response) -> Response:
+        """An answer, as it is recorded."""
+        if self._redaction is None and _is_keyless(response):
+            return response
+        return self._clean(response)
+
+    def _text(self, text: str, *, base64: bool = False) -> str:
+        text = self._keyless(text, base64=base64)
         if self._redaction is None:
             return text
         if self._failed:
             return MARK
         self._failed = True  # it stays so, if that raises
-        text = self._redaction.text(text)
+        text = self._redaction._without_patterns(text)
         self._failed = False
         return text
+
+    def _keyless(self, text: str, *, base64: bool = False) -> str:
+        known = self._redaction is not None and self._redaction.known_keys and not base64
+        return without_keys(text, self._keys, known_forms=known)
 
 
 def _text_in(members: dict[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""Keys that are in use, and the mark that stands where one was taken out.
+"""The finder of keys, and the mark that stands where one was taken out.
 
 Rules:
 
@@ -8,14 +8,21 @@ Rules:
    (`\\u0073k-…`), a slash or a quote behind backslashes.
 3. Only what can be a secret is one. Local servers are given "x", "test" or "EMPTY": such a key is a part of ordinary
    words and numbers.
+4. Keys in use are always looked for. Known forms of keys (see `key_forms`) and values of the environment are looked
+   for where the caller asks for them.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+
+import msgspec
+
+from .key_forms import key_forms
 
 MARK = "[redacted]"
 SECRET = 8
@@ -35,6 +42,15 @@ _SIGNS = (OWN_TEXT, r"\u00")
 _SPECIAL = {'"': r'\\*+(?:"|u0022)', "/": r"\\*+/", "\\": r"\\*+(?:u005[Cc])?"}
 """What JSON writes with a backslash, or may. A backslash may be none: it goes with those of a numbered letter behind
 it."""
+_NAMED = re.compile(r"(?:^|_)(?:API_?KEY|ACCESS_?KEY|SECRET|SECRET_?KEY|TOKEN|AUTH_?TOKEN|PASSWORD|KEY)$")
+"""Variables of the environment that hold a key."""
+_RANDOM = re.compile(r"(?=\D*\d)\S+")
+_LEAST = 16
+"""Characters of such a value. Shorter ones are words, as often as not (`postgres`), and not there in every run."""
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)', re.DOTALL)
+"""A string in JSON; one without an end goes to the end."""
+_encode = msgspec.json.Encoder().encode
+_decode_text = msgspec.json.Decoder(str).decode
 
 
 class LiveKeys:
@@ -78,15 +94,46 @@ LIVE_KEYS = LiveKeys()
 """Those of this program."""
 
 
-def without_keys(text: str) -> str:
-    """A text without the keys that are in use, and without every key of triocept's own."""
-    text = _without_written(text)
-    if r"\u00" in text and _HIDES(text):  # nearly all numbered letters are beyond ASCII
-        meant = _NUMBERED.sub(lambda found: chr(int(found[1], 16)), text)
-        clean = _without_written(meant)
-        if clean != meant:
-            return clean
-    return text
+def without_keys(text: str, more: Iterable[str] = (), *, known_forms: bool = False) -> str:
+    """Return a text without the keys that are in use, and without every key of triocept's own.
+
+    Args:
+        text: the text.
+        more: further keys.
+        known_forms: also take out what has a known form of a key.
+    """
+    clean = _without_written(text, more, known_forms)
+    if r"\u00" in clean and _HIDES(clean):  # nearly all numbered letters are beyond ASCII
+        meant = _NUMBERED.sub(lambda found: chr(int(found[1], 16)), clean)
+        if (found := _without_written(meant, more, known_forms)) != meant:
+            return found
+    return clean
+
+
+def cleaned_json(text: str, clean: Callable[[str], str]) -> str:
+    """Return JSON, whole or cut off, with `clean` applied to it as it is written and to what its strings mean."""
+
+    def string(found: re.Match[str]) -> str:
+        written = found[0]
+        if "\\" not in written:
+            return written
+        try:
+            meant = _decode_text(written)
+        except (msgspec.DecodeError, UnicodeError):
+            return written
+        kept = clean(meant)
+        return written if kept == meant else _encode(kept).decode()
+
+    return clean(_STRING.sub(string, text) if "\\" in text else text)
+
+
+def environment_keys(more: Iterable[str] = ()) -> list[str]:
+    """Return the values of variables that hold a key by their name, and the secrets of `more`, the longest first."""
+    keys = {key for key in more if len(key) >= SECRET}
+    for name, value in os.environ.items():
+        if _NAMED.search(name.upper()) and len(value) >= _LEAST and _RANDOM.fullmatch(value):
+            keys.add(value)
+    return sorted(keys, key=len, reverse=True)
 
 
 def may_hold_a_key(data: bytes) -> bool:
@@ -99,14 +146,16 @@ def may_hold_a_key(data: bytes) -> bool:
     )
 
 
-def _without_written(text: str) -> str:
+def _without_written(text: str, more: Iterable[str], known_forms: bool) -> str:
     """Without those whose letters stand as such."""
-    for key in LIVE_KEYS.texts:
+    for key in (*LIVE_KEYS.texts, *more):
         text = text.replace(key, MARK)
     if LIVE_KEYS.escaped and "\\" in text:
         for pattern in LIVE_KEYS.escaped:
             text = pattern.sub(MARK, text)
-    return _OWN_KEY.sub(MARK, text) if OWN_TEXT in text else text
+    if OWN_TEXT in text:
+        text = _OWN_KEY.sub(MARK, text)
+    return key_forms().sub(MARK, text) if known_forms else text
 
 
 def _escaped(key: str) -> re.Pattern[str]:

@@ -4,7 +4,7 @@
 * `cassette`: the handler. `view`: a recorded call, for a program. `forwarding`: a real model, for programs that do not
   run in trio.
 * `normal`: the form in which calls are compared and written. `restored`: the request that has a form.
-* `hooks`: functions of the program that remove what differs from run to run. `keys`: removes keys.
+* `hooks`: functions of the program that remove what differs from run to run.
 * `watching`: the outcome of a call, as an `Answer` without keys. `recounted`: the pieces of that answer.
   `unrecordable`: the outcomes that no cassette keeps.
 * `merge`: a new recording merged with the one before.

@@ -25,14 +25,15 @@ from ..._canonical.content import Json
 from ..._canonical.request import Request
 from ..._rollout.exchange import Exchange, core_of
 from ..._rollout.handler import Handler, awaiting, check_handler
+from ..._trace.redaction import Redaction, Redactor
 from ..._util.checks import check_bool, check_choice
+from ..._util.secrets import environment_keys
 from ...errors import DialectError, ReplayMiss
 from ..play import StillThere, Timing, give, pace_of
 from .document import Read, Recorded, document_of
 from .files import alone, check_place, read_file, text_of, write_file
 from .forwarding import ForwardTo
 from .hooks import Normalise, NormaliseText, check_hook, normalised
-from .keys import KeyFinder
 from .merge import added, merged
 from .miss import miss, no_answer, used_up
 from .normal import key_of, normal_form
@@ -86,7 +87,8 @@ class Cassette:
         self._pace = pace_of(timing)
         self._compare_model, self._compare_sampling, self._repeats = compare_model, compare_sampling, repeats
         self._keeps_auth_errors = record_auth_errors
-        self._keys = KeyFinder(upstream.secrets if isinstance(upstream, ForwardTo) else ())
+        secrets = upstream.secrets if isinstance(upstream, ForwardTo) else ()
+        self._redactor = Redactor(Redaction(known_keys=True), keys=environment_keys(secrets))
         self._was_there = self._file.exists()
         self._old: tuple[Recorded, ...] = ()
         if self._was_there and not self._records_all:
@@ -194,11 +196,11 @@ class Cassette:
     ) -> None:
         core = core_of(exchange)
         outcome, keeps = outcome_given(core, error), self._keeps_auth_errors
-        if failure := unrecordable(outcome, _asker(exchange), self._keys, auth_errors=keeps):
+        if failure := unrecordable(outcome, _asker(exchange), self._redactor, auth_errors=keeps):
             self._failed = True
             if error is None or isinstance(error, Exception):
                 raise failure from error
-        elif answer := answer_given(core, outcome, self._keys):
+        elif answer := answer_given(core, outcome, self._redactor):
             self._new[place] = Recorded(number=0, form=form, answer=answer)
 
     def _check_steady(self, form: dict[str, Json]) -> None:
@@ -261,7 +263,7 @@ class Cassette:
         return Recorded(number=call.number, form=form, answer=call.answer, line=call.line)
 
     def _form(self, request: Request) -> dict[str, Json]:
-        form: dict[str, Json] = self._keys.json(normal_form(request, sampling=self._compare_sampling))
+        form: dict[str, Json] = self._redactor.json(normal_form(request, sampling=self._compare_sampling))
         if any(self._hooks):
             form = normal_form(normalised(restored_form(form), *self._hooks), sampling=self._compare_sampling)
         return form

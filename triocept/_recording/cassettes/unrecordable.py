@@ -12,8 +12,8 @@ Rules:
 from __future__ import annotations
 
 from ..._rollout.outcome import Outcome, Raw, Refused
+from ..._trace.redaction import Redactor
 from ...errors import RecordingFailed, UpstreamError
-from .keys import KeyFinder
 
 _OF_A_KEY = frozenset({401, 403})
 """Not authenticated; authenticated, and not allowed (RFC 9110, 15.5.2 and 15.5.4)."""
@@ -22,27 +22,27 @@ _GOOGLES = '"API_KEY_INVALID"'
 
 
 def unrecordable(
-    outcome: Outcome | None, asker: str, keys: KeyFinder, *, auth_errors: bool
+    outcome: Outcome | None, asker: str, redactor: Redactor, *, auth_errors: bool
 ) -> RecordingFailed | None:
     """Why an outcome is not recorded; None: nothing is against it.
 
     Args:
         outcome: it.
         asker: whose call it was, in words.
-        keys: takes keys out of what is repeated.
+        redactor: takes keys out of what is repeated.
         auth_errors: whether the refusal of a key is to be recorded.
     """
     match outcome:
         case Refused() if not auth_errors and _is_of_a_key(outcome):
             return RecordingFailed(
-                f"{_who(outcome)} ({_status(outcome)}: {keys.text(outcome.refusal.message)}); nothing was recorded. "
-                f"It was {asker}. Is the key set, and is it the right one? Where this very answer is to be recorded: "
-                "record_auth_errors=True"
+                f"{_who(outcome)} ({_status(outcome)}: {redactor.text(outcome.refusal.message)}); nothing was "
+                f"recorded. It was {asker}. Is the key set, and is it the right one? Where this very answer is to be "
+                "recorded: record_auth_errors=True"
             )
         case Refused(cause=UpstreamError() as cause) if _was_not_reached(cause):
             return RecordingFailed(
-                f"the provider was not reached ({keys.text(outcome.refusal.message)}); nothing was recorded. It was "
-                f"{asker}. Is the base URL right, and is there a network?"
+                f"the provider was not reached ({redactor.text(outcome.refusal.message)}); nothing was recorded. It "
+                f"was {asker}. Is the base URL right, and is there a network?"
             )
         case Raw():
             return RecordingFailed(

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
-from ..._canonical.content import Blob, Opaque, Reasoning, RefusalText, Text, ToolCall
+from ..._canonical.content import ToolCall
 from ..._canonical.response import Response, ResponsePart
 from ..._rollout.exchange_state import ExchangeState
 from ..._rollout.outcome import Abandoned, Answered, Outcome, Refused, outcome_of
+from ..._trace.redaction import Redactor
 from ..._upstream.patience import seconds_until
 from ...errors import ContextLengthError, UpstreamError, UpstreamTruncated
 from ..answer import Answer, Failure, FailureKind
-from .keys import KeyFinder
 from .recounted import recounted
 
 
@@ -24,26 +22,26 @@ def outcome_given(core: ExchangeState, error: BaseException | None) -> Outcome |
     return core.outcome
 
 
-def answer_given(core: ExchangeState, outcome: Outcome | None, keys: KeyFinder) -> Answer | None:
+def answer_given(core: ExchangeState, outcome: Outcome | None, redactor: Redactor) -> Answer | None:
     """What became of an exchange, as a value; None: nothing that could be given again.
 
     Args:
         core: the exchange; in which pieces it was answered was kept.
         outcome: what became of it.
-        keys: takes keys out.
+        redactor: takes keys out.
     """
     if not isinstance(outcome, Answered | Refused | Abandoned) or (
         core.from_outside and not isinstance(outcome, Abandoned)
     ):
         return None
     response = _response(core, outcome)
-    clean = response and _clean(response, keys)
+    clean = response and redactor.response(response)
     increments = core.kept_increments
     if increments is not None and response is not None and clean is not None and clean != response:
         increments = recounted(increments, response.content, clean.content)
     return Answer(
         response=clean,
-        failure=_failure(outcome, keys) if isinstance(outcome, Refused) else None,
+        failure=_failure(outcome, redactor) if isinstance(outcome, Refused) else None,
         hung_up=isinstance(outcome, Abandoned),
         holds_calls=core.hold_calls,
         increments=increments,
@@ -74,16 +72,16 @@ def _without_id(part: ResponsePart) -> ResponsePart:
     return msgspec.structs.replace(part, id="") if isinstance(part, ToolCall) else part
 
 
-def _failure(outcome: Refused, keys: KeyFinder) -> Failure:
+def _failure(outcome: Refused, redactor: Redactor) -> Failure:
     refusal, cause = outcome.refusal, outcome.cause
     if cause is None:
         return Failure(
             kind="refusal",
             status=refusal.status,
-            message=keys.text(refusal.message),
+            message=redactor.text(refusal.message),
             retry_after=refusal.retry_after,
             should_retry=refusal.should_retry,
-            code=_code(refusal.code, keys),
+            code=refusal.code and redactor.text(refusal.code),
         )
     told = refusal.retry_after
     if told is None and (left := seconds_until(cause.headers.get("retry-after", ""))) is not None:
@@ -91,52 +89,16 @@ def _failure(outcome: Refused, keys: KeyFinder) -> Failure:
     return Failure(
         kind=_kind(cause),
         status=cause.status if 400 <= cause.status <= 599 else 502,
-        message=keys.text(cause.message),
+        message=redactor.text(cause.message),
         retry_after=told,
         should_retry={"true": True, "false": False}.get(cause.headers.get("x-should-retry", "")),
-        code=_code(cause.code, keys),
+        code=cause.code and redactor.text(cause.code),
         dialect=cause.dialect,
-        body=keys.written(cause.body),
+        body=redactor.json_text(cause.body),
     )
-
-
-def _code(code: str | None, keys: KeyFinder) -> str | None:
-    return code and keys.text(code)
 
 
 def _kind(error: UpstreamError) -> FailureKind:
     if isinstance(error, UpstreamTruncated):
         return "truncated"
     return "context_length" if isinstance(error, ContextLengthError) else "upstream"
-
-
-def _clean(response: Response, keys: KeyFinder) -> Response:
-    """An answer without keys."""
-    usage = response.usage
-    return msgspec.structs.replace(
-        response,
-        content=tuple([_clean_part(part, keys.text, keys) for part in response.content]),
-        stop_sequence=response.stop_sequence and keys.text(response.stop_sequence),
-        usage=usage and msgspec.structs.replace(usage, extra=keys.json(usage.extra)),
-        model=keys.text(response.model),
-        extra=keys.json(response.extra),
-    )
-
-
-def _clean_part(part: ResponsePart, text: Callable[[str], str], keys: KeyFinder) -> ResponsePart:
-    match part:
-        case ToolCall():
-            return msgspec.structs.replace(
-                part,
-                name=text(part.name),
-                arguments=keys.written(part.arguments),
-                extra=keys.json(part.extra),
-            )
-        case Text() | RefusalText():
-            return msgspec.structs.replace(part, text=text(part.text), extra=keys.json(part.extra))
-        case Reasoning():
-            blobs = tuple([Blob(blob.dialect, blob.kind, keys.blob(blob.data)) for blob in part.blobs])
-            said, extra = text(part.text), keys.json(part.extra)
-            return msgspec.structs.replace(part, text=said, blobs=blobs, extra=extra)
-        case Opaque():
-            return Opaque(part.dialect, keys.json(part.raw))
