@@ -56,7 +56,7 @@ class ModelFactory:
         self._closers: list[Callable[[], object]] = []
         self._problems: list[BaseException] = []
         self._ended = False
-        self.asked_for = False
+        self.asked_for: bool = False
         """Whether the test has asked for a model, with whatever arguments."""
         self._of_cassette: SyncRollout | None = None
         if cassette is not None:  # from the first line of the test on, whether or not it asks for a model
