@@ -2,7 +2,8 @@
 
 Rules:
 
-1. Only what can be a secret is one (see `_secrets`): an error would be unreadable without ordinary words and numbers.
+1. Only what can be a secret is one (see `_util.secrets`): an error would be unreadable without ordinary words and
+   numbers.
 2. A key is a word of its own, unless it is so long that nothing else holds it.
 3. Of a document only strings are touched, each once it is read: what was JSON is JSON afterwards, and all else in it is
    there byte for byte.
