@@ -172,7 +172,7 @@ async def test_a_miss_is_an_error_in_the_agents_dialect() -> None:
 
 
 async def test_an_empty_record_has_nothing() -> None:
-    with pytest.raises(ReplayMiss, match="it has no turn") as caught:
+    with pytest.raises(ReplayMiss, match="no call is recorded there") as caught:
         await play(Replay(Trace("r_0")), ask)
     assert caught.value.closest is None
 
@@ -308,7 +308,7 @@ async def test_an_agent_that_hung_up_and_now_waits_is_told_after_a_while(
     monkeypatch.setattr("triocept._recording.play.HANG_UP", 0.1)
     first = Heard(silent)
     trace = await play(first, first.hang_up)
-    with pytest.raises(ReplayMiss, match=r"waits for an answer .* number 0 .* the agent hung up"):
+    with pytest.raises(ReplayMiss, match=r"waits for more than turn number 0 .* has: the agent hung up"):
         await play(Replay(trace), ask)
 
 

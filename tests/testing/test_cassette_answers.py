@@ -413,7 +413,7 @@ async def test_an_application_that_stays_where_it_had_left_is_told(
     )
     async with open_cassette(path) as cassette:
         with pytest.raises(
-            ReplayMiss, match=rf"waits for more than call 1 \({path}:3\) has: its application hung up"
+            ReplayMiss, match=rf"waits for more than call 1 \({path}:3\) has: the agent hung up"
         ):
             await asking(cassette, asks(), stream=True)
 

@@ -7,10 +7,11 @@ import pytest
 from tests.trace.replay.recorded import called, record_of, resulted, said, turn
 from triocept import Message, Response, ToolCall, Turn
 from triocept._recording.replay.descent import TurnName, find_turn, following
-from triocept._recording.replay.difference import difference
 from triocept._recording.replay.matching import Matching
+from triocept._recording.replay.miss import difference
+from triocept._recording.replay.moves import Key, key_of
 from triocept._recording.replay.order import Order
-from triocept._recording.replay.record import Key, Record, key_of
+from triocept._recording.replay.record import Record
 from triocept.traces import CallKind, Conversation
 
 LAUNCH = Response.of(ToolCall.of("Agent", prompt="SUBTASK: count the files"))

@@ -29,13 +29,14 @@ from ..._trace.redaction import Redaction, Redactor
 from ..._util.checks import check_bool, check_choice
 from ..._util.secrets import environment_keys
 from ...errors import DialectError, ReplayMiss
+from ..miss import no_answer
 from ..play import StillThere, Timing, give, pace_of
 from .document import Read, Recorded, document_of
 from .files import alone, check_place, read_file, text_of, write_file
 from .forwarding import ForwardTo
-from .hooks import Normalise, NormaliseText, check_hook, normalised
+from .hooks import Normalise, NormaliseText, by_request, by_text, check_hook
 from .merge import added, merged
-from .miss import miss, no_answer, used_up
+from .miss import miss, place, used_up
 from .normal import key_of, normal_form
 from .restored import restored_form
 from .unrecordable import unrecordable
@@ -83,7 +84,7 @@ class Cassette:
         self.mode: RecordMode = record
         """What this run was told to record."""
         self._upstream = awaiting(upstream) if upstream is not None else None
-        self._hooks = normalise, normalise_text
+        self._normalise, self._normalise_text = normalise, normalise_text
         self._pace = pace_of(timing)
         self._compare_model, self._compare_sampling, self._repeats = compare_model, compare_sampling, repeats
         self._keeps_auth_errors = record_auth_errors
@@ -149,7 +150,9 @@ class Cassette:
                 insort(self._waiting[key], call, key=self._place)
             raise
         except StillThere:
-            raise no_answer(_asker(exchange), call, str(self.path), self._advice()) from None
+            raise no_answer(
+                _asker(exchange), place(call, str(self.path)), self._advice(), str(call.number)
+            ) from None
 
     def _place(self, call: Recorded) -> int:
         return next(place for place, each in enumerate(self._old) if each is call)
@@ -205,7 +208,7 @@ class Cassette:
 
     def _check_steady(self, form: dict[str, Json]) -> None:
         """What is written is what the functions gave, and they are asked again when it is read."""
-        if any(self._hooks) and self._form(restored_form(form)) != form:
+        if (self._normalise or self._normalise_text) and self._form(restored_form(form)) != form:
             raise ValueError(
                 "normalise and normalise_text must leave alone what they have given: it is written, and they get it "
                 "again when it is read"
@@ -264,8 +267,13 @@ class Cassette:
 
     def _form(self, request: Request) -> dict[str, Json]:
         form: dict[str, Json] = self._redactor.json(normal_form(request, sampling=self._compare_sampling))
-        if any(self._hooks):
-            form = normal_form(normalised(restored_form(form), *self._hooks), sampling=self._compare_sampling)
+        if self._normalise_text is not None:
+            form = by_text(form, self._normalise_text)
+        if self._normalise or self._normalise_text:
+            request = restored_form(form)
+            if self._normalise is not None:
+                request = by_request(request, self._normalise)
+            form = normal_form(request, sampling=self._compare_sampling)
         return form
 
     def _key(self, call: Recorded) -> bytes:

@@ -7,12 +7,9 @@ from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import TypeAlias
 
-import msgspec
-
-from ..._canonical.content import Message, Opaque, Part, RefusalText, Text, ToolCall, ToolResult
-from ..._canonical.form import arguments_value
+from ..._canonical.content import Json
 from ..._canonical.given_request import given_request
-from ..._canonical.request import Request, Tool
+from ..._canonical.request import Request
 from ..._util.checks import check_callable, described
 from ..roots import in_json, mask_of
 from ..volatile import steady as without_volatile
@@ -20,7 +17,8 @@ from ..volatile import steady as without_volatile
 Normalise: TypeAlias = Callable[[Request], Request]
 NormaliseText: TypeAlias = Callable[[str], str]
 
-_encode = msgspec.json.Encoder(order="deterministic").encode
+_NO_TEXT = frozenset({"call", "image", "audio", "file"})
+"""Members of a part that hold a name, or the reference of a medium."""
 
 
 def check_hook(name: str, function: object, what: str) -> None:
@@ -34,65 +32,49 @@ def check_hook(name: str, function: object, what: str) -> None:
         raise TypeError(f"{name} is {what}, and not async")
 
 
-def normalised(request: Request, by_request: Normalise | None, by_text: NormaliseText | None) -> Request:
-    """A request, as these leave it.
+def by_request(request: Request, function: Normalise) -> Request:
+    """Return a request, as a hook leaves it.
 
     Raises:
-        TypeError: one of them gives something else than it is to give.
+        TypeError: the hook returns something else.
     """
-    if by_text is not None:
-        request = _with_texts(request, by_text)
-    if by_request is not None:
-        given: object = by_request(request)
-        request = given_request("a request that `normalise` gives:", given)
-    return request
+    given: object = function(request)
+    return given_request("a request that `normalise` gives:", given)
 
 
-def _with_texts(request: Request, function: NormaliseText) -> Request:
+def by_text(form: dict[str, Json], function: NormaliseText) -> dict[str, Json]:
+    """Return a form, its texts as a hook leaves them: all but names and the references of media.
+
+    Raises:
+        TypeError: the hook returns something else.
+    """
+
     def change(text: str) -> str:
         given: object = function(text)
         if not isinstance(given, str):
             raise TypeError(f"normalise_text gives a text, not {described(given)}")
         return given
 
-    messages = tuple([_message(message, change) for message in request.messages])
-    tools = tuple([_tool(tool, change) for tool in request.tools])
-    return msgspec.structs.replace(request, messages=messages, tools=tools)
+    def said(value: Json) -> Json:
+        return change(value) if isinstance(value, str) else [part(each) for each in value]
 
+    def part(members: dict[str, Json]) -> dict[str, Json]:
+        return {
+            name: value if name in _NO_TEXT else said(value) if name == "result" else in_json(value, change)
+            for name, value in members.items()
+        }
 
-def _message(message: Message, change: NormaliseText) -> Message:
-    return msgspec.structs.replace(message, content=tuple([_part(part, change) for part in message.content]))
-
-
-def _part(part: Part, change: NormaliseText) -> Part:
-    match part:
-        case Text(text=text) | RefusalText(text=text):
-            return msgspec.structs.replace(part, text=change(text))
-        case ToolCall(kind="text"):
-            return msgspec.structs.replace(part, arguments=change(part.arguments))
-        case ToolCall():
-            return msgspec.structs.replace(part, arguments=_json(part.arguments, change))
-        case ToolResult():
-            content = tuple([_inner(each, change) for each in part.content])
-            return msgspec.structs.replace(part, content=content)
-        case Opaque():
-            return Opaque(part.dialect, in_json(part.raw, change))
-        case _:
-            return part
-
-
-def _inner(part: Part, change: NormaliseText) -> Part:
-    return Text(_json(part.text, change)) if isinstance(part, Text) else _part(part, change)
-
-
-def _json(text: str, change: NormaliseText) -> str:
-    """A text; where it is an object or a list, each text in it."""
-    value = arguments_value(text) if text.lstrip()[:1] in ("{", "[") else text
-    return _encode(in_json(value, change)).decode() if isinstance(value, dict | list) else change(text)
-
-
-def _tool(tool: Tool, change: NormaliseText) -> Tool:
-    return msgspec.structs.replace(tool, description=tool.description and change(tool.description))
+    changed = dict(form)
+    changed["messages"] = [
+        {name: value if name == "name" else said(value) for name, value in message.items()}
+        for message in form["messages"]
+    ]
+    if "tools" in form:
+        changed["tools"] = [
+            {**tool, "description": change(tool["description"])} if "description" in tool else tool
+            for tool in form["tools"]
+        ]
+    return changed
 
 
 def normalize(*directories: str | os.PathLike[str]) -> Callable[[str], str]:

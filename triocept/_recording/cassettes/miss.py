@@ -1,4 +1,4 @@
-"""What a cassette says of a call that it has no answer for: the closest that it has, where they part, what to do."""
+"""The errors of a cassette for a call without a recorded answer: the closest call, line by line, and what to do."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from difflib import SequenceMatcher
 from ..._canonical.content import Json
 from ..._canonical.memory import common_head
 from ...errors import ReplayMiss
+from ..miss import cut, not_recorded
 from .document import Recorded
 from .yaml_writer import write_yaml
 
-_WIDTH = 160
-"""Characters of a line that are shown."""
-_BEFORE = 40
-"""Characters that are shown before the place where two long lines part."""
 _MOST = 60
 """Lines of a difference that are shown."""
 _LONGEST = 5000
@@ -27,53 +24,44 @@ _AROUND = 2
 
 
 def miss(asker: str, form: dict[str, Json], calls: Sequence[Recorded], file: str, advice: str) -> ReplayMiss:
-    """A call that no recorded one asks.
+    """Return the error of a call that no recorded call equals.
 
     Args:
-        asker: whose call, in words.
+        asker: the call, in words.
         form: what it asks.
         calls: what is recorded.
-        file: where.
+        file: the file of `calls`.
         advice: what to do.
     """
     asked = _lines(form)
     closest = max(calls, key=lambda call: _common(_lines(call.form), asked), default=None)
     if closest is None:
-        return ReplayMiss(f"{asker} asks what {file} does not have: no call is recorded there.\n{advice}")
-    shown = "\n".join(_difference(_lines(closest.form), asked))
-    return ReplayMiss(
-        f"{asker} asks what {file} does not have. The closest of its {_count(len(calls))} is "
-        f"{_place(closest, file)}; - is recorded, + is asked:\n{shown}\n{advice}",
+        return not_recorded(asker, file, advice)
+    count = "1 call" if len(calls) == 1 else f"{len(calls)} calls"
+    return not_recorded(
+        asker,
+        file,
+        advice,
+        which=f"The closest of its {count} is {place(closest, file)}",
         closest=str(closest.number),
-        difference=shown,
+        shown="\n".join(_difference(_lines(closest.form), asked)),
     )
 
 
 def used_up(asker: str, calls: Sequence[Recorded], file: str, advice: str) -> ReplayMiss:
-    """A call that is recorded, and was asked more often than that."""
+    """Return the error of a call that was asked more often than it is recorded."""
     times = {1: "once", 2: "twice"}.get(len(calls), f"{len(calls)} times")
     return ReplayMiss(
-        f"{asker} asks what {file} has {times}, and that was answered: {_place(calls[-1], file)}. Was the application "
+        f"{asker} asks what {file} has {times}, and that was answered: {place(calls[-1], file)}. Was the application "
         f"to ask it again? `repeats=True` gives the last answer again and again.\n{advice}",
         closest=str(calls[-1].number),
     )
 
 
-def no_answer(asker: str, call: Recorded, file: str, advice: str) -> ReplayMiss:
-    """A call on which its agent had hung up, and does not now."""
-    return ReplayMiss(
-        f"{asker} waits for more than {_place(call, file)} has: its application hung up there.\n{advice}",
-        closest=str(call.number),
-    )
-
-
-def _place(call: Recorded, file: str) -> str:
+def place(call: Recorded, file: str) -> str:
+    """Return where a recorded call stands, in words."""
     where = f"{file}:{call.line}" if call.line is not None else "recorded just now"
     return f"call {call.number} ({where})"
-
-
-def _count(number: int) -> str:
-    return "1 call" if number == 1 else f"{number} calls"
 
 
 def _lines(form: dict[str, Json]) -> list[str]:
@@ -112,17 +100,10 @@ def _hunk(
 ) -> Iterator[str]:
     for kind, before, end, now, until in group:
         if kind == "equal":
-            yield from (f"  {_cut(line, 0)}" for line in recorded[before:end])
+            yield from (f"  {cut(line, 0)}" for line in recorded[before:end])
             continue
         old, new = recorded[before:end], asked[now:until]
         heads = [common_head(one, other) for one, other in zip(old, new, strict=False)]
         heads += [0] * (max(len(old), len(new)) - len(heads))
-        yield from (f"- {_cut(line, head)}" for line, head in zip(old, heads, strict=False))
-        yield from (f"+ {_cut(line, head)}" for line, head in zip(new, heads, strict=False))
-
-
-def _cut(line: str, head: int) -> str:
-    """A line, from a little before where it parts from its counterpart."""
-    start = max(0, head - _BEFORE) if len(line) > _WIDTH else 0
-    rest = line[start : start + _WIDTH]
-    return f"{'…' if start else ''}{rest}{'…' if start + _WIDTH < len(line) else ''}"
+        yield from (f"- {cut(line, head)}" for line, head in zip(old, heads, strict=False))
+        yield from (f"+ {cut(line, head)}" for line, head in zip(new, heads, strict=False))

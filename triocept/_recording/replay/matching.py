@@ -17,8 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..._trace.conversation import Conversation
-from .moves import Move, Moves
-from .record import Key, Record, Recorded, Thread, thread_of
+from .moves import Key, Move, Moves
+from .record import Record, Recorded, Thread, thread_of
 
 
 class Matching:

@@ -1,4 +1,4 @@
-"""What an agent has said and done so far, in the form in which two runs are compared.
+"""What a call asks: what its agent has said and done so far, in the form in which two runs are compared.
 
 Two calls of two runs of one agent, in one dialect or in two, have the same moves if nothing but the world differs.
 
@@ -38,6 +38,14 @@ class Move(NamedTuple):
 
 
 Moves: TypeAlias = tuple[Move, ...]
+
+
+class Key(NamedTuple):
+    """What a call asks: equal for calls that get the same answer."""
+
+    moves: Moves
+    tools: tuple[str, ...]
+    """The names of the tools that it offers, sorted."""
 
 
 class Normal:
@@ -109,6 +117,11 @@ class Normal:
                 return Move(role, kind, steady(_text(in_json(value[1], self._mask))))
             case _:
                 return Move(role, kind, _text(in_json(value, self._mask)))
+
+
+def key_of(request: Request, normal: Normal) -> Key:
+    """Return what a call asks."""
+    return Key(normal.moves(request), tuple(sorted({tool.name for tool in request.tools})))
 
 
 def _text(value: Json) -> str:

@@ -12,26 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
-from ..._canonical.request import Request
 from ..._trace.conversation import CallKind, Conversation
 from ..._trace.trace import Trace
 from ..._trace.turn import Turn
 from ..roots import mask_of
-from .moves import Moves, Normal
+from .moves import Key, Normal, key_of
 
 _TOGETHER = 1.0
 """Seconds that a turn may be recorded later than one that settled after it."""
 
 Thread: TypeAlias = tuple[str, bool]
 """A conversation by its id, and whether it is the side calls of it."""
-
-
-class Key(NamedTuple):
-    """What a call asks: equal for calls that a replay answers alike."""
-
-    moves: Moves
-    tools: tuple[str, ...]
-    """The names of the tools that it offers, sorted."""
 
 
 class Recorded(NamedTuple):
@@ -122,11 +113,6 @@ def _arrivals(turns: Iterable[Turn], conversations: Mapping[str, Conversation]) 
         ended[thread] = settled + change
         first = min(first, turn.started_at + change)
         yield turn.started_at + change
-
-
-def key_of(request: Request, normal: Normal) -> Key:
-    """What a call asks."""
-    return Key(normal.moves(request), tuple(sorted({tool.name for tool in request.tools})))
 
 
 def thread_of(conversation: Conversation) -> Thread:

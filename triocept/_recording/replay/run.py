@@ -17,13 +17,12 @@ from ..._trace.redaction import Redaction
 from ..play import StillThere
 from ..roots import Started, mask_of, roots_of, translation
 from .answer import give_again
-from .difference import difference
 from .gate import Gate
 from .matching import Matching
-from .miss import miss, unending
-from .moves import Normal
+from .miss import difference, miss, unending
+from .moves import Normal, key_of
 from .order import Order
-from .record import Record, Recorded, Thread, key_of, thread_of
+from .record import Record, Recorded, Thread, thread_of
 
 
 class Plan(NamedTuple):
@@ -108,7 +107,7 @@ class ReplayRun:
             self._matching.give_back(conversation, found)
             raise
         except StillThere:
-            raise unending(self._plan.record, found, exchange.rollout.id) from None
+            raise unending(self._plan.record, found, conversation, exchange.rollout.id) from None
         finally:
             self._gate.note(found.number, settled=True)
 
