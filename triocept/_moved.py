@@ -26,15 +26,15 @@ MODULES = (
 ON_FIRST_USE = {"ScriptedModel": "handlers"}
 """Names of the top level by the module that defines each: loaded when first asked for."""
 _KIT = (
-    *("CUSTOM_SCHEMA", "HERE", "LINE_FRAMES", "MADE", "OVERFLOW", "SDK", "SSE", "SSE_FRAMES", "CountCalls"),
-    *("Earlier", "Embeddings", "Fields", "FittedCall", "FrameEnd", "Increments", "LineDecoder", "Memory"),
+    *("CUSTOM_SCHEMA", "HERE", "LINE_FRAMES", "OVERFLOW", "SDK", "SSE", "SSE_FRAMES", "CountCalls"),
+    *("Earlier", "Embeddings", "Fields", "FittedCall", "FrameEnd", "LineDecoder", "Memory"),
     *("Moderations", "Pairing", "ParseRequest", "PartEvent", "PartSequence", "ProviderCall", "SSEDecoder"),
-    *("SideBody", "SideCall", "TokenCount", "ToolNames", "Verdict", "as_content", "bearer", "budget_for"),
-    *("counted", "counted_by", "custom_names", "data_url", "decode_json", "effort_for", "encode_json"),
+    *("SideBody", "SideCall", "TokenCount", "Verdict", "as_content", "bearer", "budget_for"),
+    *("counted_by", "custom_names", "data_url", "decode_json", "effort_for", "encode_json"),
     *("encode_line", "encode_sse", "encode_text", "error_of", "error_text", "events_pattern", "fitted_call"),
-    *("fresh_id", "gather", "in_result", "is_overflow", "is_same_dialect", "known_of", "legal_id"),
-    *("media_type_of", "merged", "object_of", "only", "overflow_words", "pack", "parse_content", "portable"),
-    *("read_dimensions", "refuse_token_ids", "render_models", "says_overflow", "settled_stop", "short_id"),
+    *("fresh_id", "gather", "in_result", "is_overflow", "is_same_dialect", "legal_id"),
+    *("media_type_of", "merged", "object_of", "pack", "parse_content", "portable"),
+    *("refuse_token_ids", "render_models", "settled_stop", "short_id"),
     *("split_data_url", "status_of", "text_of", "unpack"),
 )
 _SCRIPTS = ("AskedJSON", "Fault", "Stream", "Template", "chaos", "otherwise", "paced", "when")
@@ -50,6 +50,8 @@ RENAMED: Mapping[str, str] = MappingProxyType(
         **{f"triocept.testing.{name}": f"triocept.handlers.{name}" for name in _SCRIPTS},
         "triocept.traces.TraceTaker": "triocept.traces.TraceLease",
         "triocept.traces.take_traces": "triocept.traces.lease_traces",
+        "triocept.dialects.Increments": "triocept.dialects.kit.EventBuilder",
+        "triocept.dialects.kit.Increments": "triocept.dialects.kit.EventBuilder",
         **{f"triocept.dialects.{name}": f"triocept.dialects.kit.{name}" for name in _KIT},
     }
 )

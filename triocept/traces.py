@@ -6,21 +6,21 @@ from ._moved import hints_of
 from ._rollout.recorder_group import RecorderGroup
 from ._trace.branch import Branch
 from ._trace.check import Report, check
-from ._trace.conversation import CallKind, Conversation
+from ._trace.conversation import Conversation
 from ._trace.difference import Edit, MessageDiff, ToolsDiff, TurnDiff
 from ._trace.directory_recorder import DirectoryRecorder
-from ._trace.entries import AgentStart, Ending, Entry, Gap, Intent, Opening, Score
+from ._trace.entries import AgentStart, Entry, Gap, Intent, Opening, Score
 from ._trace.increments import Increments
 from ._trace.jsonl import JSONLRecorder
-from ._trace.raw import RawEnd, RawResponse
+from ._trace.raw import RawResponse
 from ._trace.reader import read_traces
 from ._trace.recorder import EntryRecorder, OpenedRecorder, Recorder, ServiceRecorder
 from ._trace.redaction import Redaction
 from ._trace.relation import Relation, RelationKind, TurnBranch
-from ._trace.service import ServiceCall, ServiceKind
+from ._trace.service import ServiceCall
 from ._trace.tokens import Tokens
 from ._trace.trace import Trace
-from ._trace.turn import OutcomeKind, Turn, TurnError
+from ._trace.turn import Turn, TurnError
 from ._trace.views.drift import Drift, DriftName, DriftReport, drift
 from ._trace.views.message_change import MessageChange
 from ._trace.views.step import Step, steps
@@ -35,14 +35,12 @@ if not TYPE_CHECKING:
 __all__ = [
     "AgentStart",
     "Branch",
-    "CallKind",
     "Conversation",
     "DirectoryRecorder",
     "Drift",
     "DriftName",
     "DriftReport",
     "Edit",
-    "Ending",
     "Entry",
     "EntryRecorder",
     "Gap",
@@ -53,8 +51,6 @@ __all__ = [
     "MessageChange",
     "OpenedRecorder",
     "Opening",
-    "OutcomeKind",
-    "RawEnd",
     "RawResponse",
     "Recorder",
     "RecorderGroup",
@@ -64,7 +60,6 @@ __all__ = [
     "Report",
     "Score",
     "ServiceCall",
-    "ServiceKind",
     "ServiceRecorder",
     "Span",
     "Step",

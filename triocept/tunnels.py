@@ -1,9 +1,9 @@
 """How agents in other places reach an endpoint."""
 
-from ._tunnel.base import FixedURL, Scheme, Tunnel
+from ._tunnel.base import FixedURL, Tunnel
 from ._tunnel.command import CommandTunnel
 from ._tunnel.health import TunnelHealth
 from ._tunnel.prime import PrimeTunnel
 from ._tunnel.ssh import SSHTunnel
 
-__all__ = ["CommandTunnel", "FixedURL", "PrimeTunnel", "SSHTunnel", "Scheme", "Tunnel", "TunnelHealth"]
+__all__ = ["CommandTunnel", "FixedURL", "PrimeTunnel", "SSHTunnel", "Tunnel", "TunnelHealth"]

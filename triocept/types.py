@@ -34,21 +34,18 @@ from ._canonical.events import (
 from ._canonical.price import Price
 from ._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
 from ._canonical.response import Response, ResponsePart, StopReason, Usage
-from ._endpoint import TLS, EndpointOptions, OnLostURL
-from ._pool import OnLostEndpoint, OpenEndpoint
+from ._endpoint import TLS, EndpointOptions
+from ._pool import OpenEndpoint
 from ._process.output import BinaryWriter
-from ._process.process import OutputFile, OutputMode
 from ._rollout.addresses import DialectName, Reach
 from ._rollout.budget import Limits
-from ._rollout.calls import OnRetry
 from ._rollout.clients import ClientConfig
 from ._rollout.embedding import Embed
 from ._rollout.exchange import Answerable
 from ._rollout.moderation import Found, Moderate
-from ._rollout.options import AgentOptions, OnFault, OnHangup, RolloutOptions, StopCondition, UserSimulator
+from ._rollout.options import AgentOptions, RolloutOptions, StopCondition, UserSimulator
 from ._rollout.services import Said
 from ._rollout.tools import HostTool, ToolLike
-from ._upstream.tokens import TokenProfile
 from ._util.limits import EndpointLimits
 
 __all__ = [
@@ -69,16 +66,9 @@ __all__ = [
     "Media",
     "Message",
     "Moderate",
-    "OnFault",
-    "OnHangup",
-    "OnLostEndpoint",
-    "OnLostURL",
-    "OnRetry",
     "Opaque",
     "OpenEndpoint",
-    "OutputFile",
     "OutputFormat",
-    "OutputMode",
     "Part",
     "PartBlob",
     "PartDelta",
@@ -102,7 +92,6 @@ __all__ = [
     "StopReason",
     "TLS",
     "Text",
-    "TokenProfile",
     "Tool",
     "ToolCall",
     "ToolChoice",

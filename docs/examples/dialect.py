@@ -6,8 +6,8 @@ import triocept
 from triocept.dialects import Dialect, Failure, StreamParser, StreamRenderer
 from triocept.dialects.kit import (
     LINE_FRAMES,
+    EventBuilder,
     Fields,
-    Increments,
     LineDecoder,
     decode_json,
     encode_line,
@@ -114,7 +114,7 @@ class Parser(StreamParser):  # one for each stream of a provider
     frame_end = LINE_FRAMES
 
     def __init__(self) -> None:
-        self.lines, self.parts = LineDecoder(), Increments()
+        self.lines, self.parts = LineDecoder(), EventBuilder()
         self.ended = False
 
     @property

@@ -13,8 +13,8 @@ from triocept.dialects import Dialect, Failure, StreamParser, StreamRenderer, Ta
 from triocept.dialects.kit import (
     HERE,
     LINE_FRAMES,
+    EventBuilder,
     Fields,
-    Increments,
     LineDecoder,
     Memory,
     decode_json,
@@ -74,7 +74,7 @@ class Parser(StreamParser):
     frame_end = LINE_FRAMES
 
     def __init__(self) -> None:
-        self._lines, self._parts = LineDecoder(), Increments()
+        self._lines, self._parts = LineDecoder(), EventBuilder()
         self._begun = self._over = False
 
     def feed(self, data: bytes) -> list[Any]:

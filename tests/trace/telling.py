@@ -9,7 +9,8 @@ from triocept._canonical.content import Role
 from triocept._trace.conversation import CallKind, Conversation
 from triocept._trace.redaction import Redactor
 from triocept._trace.trace import TraceWriter
-from triocept.traces import OutcomeKind, TurnError
+from triocept._trace.turn import OutcomeKind
+from triocept.traces import TurnError
 
 TOOLS = (Tool(name="t"),)
 

@@ -1,9 +1,9 @@
 """Helpers for authors of a dialect: what the dialects of this package are written with.
 
-* documents: `Fields` reads one with paths, `merged` and `known_of` put one together; `decode_json`, `encode_json`,
+* documents: `Fields` reads one with paths, `merged` puts one together; `decode_json`, `encode_json`,
   `encode_text`.
 * streams: `SSEDecoder`, `encode_sse`, `SSE_FRAMES` and `events_pattern` of server-sent events; `LineDecoder`,
-  `encode_line` and `LINE_FRAMES` of a document on each line. `Increments` makes the events of parts that follow one
+  `encode_line` and `LINE_FRAMES` of a document on each line. `EventBuilder` makes the events of parts that follow one
   another, `PartSequence` gives overlapping parts one after the other, `gather` collects what chunks have beside.
 * content: `parse_content`, `as_content`, `in_result`; `split_data_url`, `data_url`, `media_type_of`.
 * calls: `fresh_id`, `legal_id`, `short_id`, and `Pairing` for a wire without ids; `object_of` and `text_of`, where
@@ -12,18 +12,21 @@
 * other dialects' values: `is_same_dialect`, `portable`, `refuse_token_ids`; `pack` and `unpack`, where an agent keeps
   a blob.
 * errors: `error_of`, `error_text`, `status_of`; and of one that agents know by its words, a prompt that is
-  too long: `OVERFLOW`, `is_overflow`, `says_overflow`, `overflow_words`.
+  too long: `OVERFLOW`, `is_overflow`.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .._canonical.memory import Memory
 from .._canonical.response import settled_stop
 from .._canonical.verdict import Verdict
+from .._moved import hints_of
 from .._util.sse import SSE, SSE_FRAMES, FrameEnd, SSEDecoder, encode_sse, events_pattern
 from ._arguments import SCHEMA as CUSTOM_SCHEMA
 from ._arguments import FittedCall, custom_names, fitted_call, object_of, text_of
-from ._beside import Embeddings, Moderations, read_dimensions
+from ._beside import Embeddings, Moderations
 from ._documents import (
     Fields,
     as_content,
@@ -34,7 +37,6 @@ from ._documents import (
     gather,
     in_result,
     is_same_dialect,
-    known_of,
     media_type_of,
     merged,
     parse_content,
@@ -46,16 +48,13 @@ from ._failures import (
     error_of,
     error_text,
     is_overflow,
-    overflow_words,
-    says_overflow,
     status_of,
 )
 from ._ids import fresh_id, legal_id, short_id
 from ._lines import LINE_FRAMES, LineDecoder, encode_line
 from ._packed import pack, unpack
-from ._pairing import MADE, Pairing
+from ._pairing import Pairing
 from ._portable import portable, refuse_token_ids
-from ._tool_names import ToolNames
 from .base import HERE, SDK, ParseRequest, bearer
 from .side import (
     CountCalls,
@@ -64,12 +63,13 @@ from .side import (
     SideBody,
     SideCall,
     TokenCount,
-    counted,
     counted_by,
-    only,
     render_models,
 )
-from .streams import Increments, PartEvent, PartSequence
+from .streams import EventBuilder, PartEvent, PartSequence
+
+if not TYPE_CHECKING:
+    __getattr__ = hints_of(__name__)
 
 __all__ = [
     "CUSTOM_SCHEMA",
@@ -80,10 +80,9 @@ __all__ = [
     "FittedCall",
     "FrameEnd",
     "HERE",
-    "Increments",
+    "EventBuilder",
     "LINE_FRAMES",
     "LineDecoder",
-    "MADE",
     "Memory",
     "Moderations",
     "OVERFLOW",
@@ -99,12 +98,10 @@ __all__ = [
     "SideBody",
     "SideCall",
     "TokenCount",
-    "ToolNames",
     "Verdict",
     "as_content",
     "bearer",
     "budget_for",
-    "counted",
     "counted_by",
     "custom_names",
     "data_url",
@@ -123,20 +120,15 @@ __all__ = [
     "in_result",
     "is_overflow",
     "is_same_dialect",
-    "known_of",
     "legal_id",
     "media_type_of",
     "merged",
     "object_of",
-    "only",
-    "overflow_words",
     "pack",
     "parse_content",
     "portable",
-    "read_dimensions",
     "refuse_token_ids",
     "render_models",
-    "says_overflow",
     "settled_stop",
     "short_id",
     "split_data_url",

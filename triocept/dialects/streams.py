@@ -1,6 +1,6 @@
 """What reads and what writes one streamed response of a dialect: bytes on the one side, events on the other.
 
-The parts of an answer are one after the other, as wires have them that know only one open part: `Increments` is for
+The parts of an answer are one after the other, as wires have them that know only one open part: `EventBuilder` is for
 parsers, and makes the events of parts that follow one another; `PartSequence` is for renderers, and puts overlapping
 parts in a row.
 """
@@ -88,8 +88,8 @@ class StreamRenderer(ABC):
         """
 
 
-class Increments:
-    """Takes what a wire says, appends the events of it."""
+class EventBuilder:
+    """Build the events of the parts of a streamed response, for a wire on which one part is open at a time."""
 
     def __init__(self) -> None:
         self._next = 0

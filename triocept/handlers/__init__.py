@@ -15,7 +15,7 @@ from .route import Choice, fallback, route
 from .script import Item, Reply, Rule, ScriptedModel, ShadowedRule
 from .script.asked_json import AskedJSON
 from .script.conditions import Conditions
-from .script.file import Embeddings, read_embeddings, read_script
+from .script.file import read_embeddings, read_script
 from .script.fixtures import Fixtures, ScriptWarning
 from .script.rules import When, otherwise, when
 from .script.stream import Stream, paced
@@ -25,7 +25,6 @@ __all__ = [
     "AskedJSON",
     "Choice",
     "Conditions",
-    "Embeddings",
     "Fault",
     "Fixtures",
     "Item",

@@ -8,8 +8,9 @@ import msgspec
 
 from triocept import Message, Request, Response, Text, Tool, ToolCall, ToolResult, Trace, Turn
 from triocept._recording.replay.record import Record
+from triocept._trace.conversation import CallKind, Conversation
 from triocept._trace.trace import TraceWriter
-from triocept.traces import CallKind, Conversation, OutcomeKind
+from triocept._trace.turn import OutcomeKind
 
 
 def said(role: str, text: str) -> Message:

@@ -12,7 +12,7 @@ from triocept._recording.replay.miss import difference
 from triocept._recording.replay.moves import Key, key_of
 from triocept._recording.replay.order import Order
 from triocept._recording.replay.record import Record
-from triocept.traces import CallKind, Conversation
+from triocept._trace.conversation import CallKind, Conversation
 
 LAUNCH = Response.of(ToolCall.of("Agent", prompt="SUBTASK: count the files"))
 TASK = "SUBTASK: count the files"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.trace.replay.recorded import record_of, resulted, said, turn
 from triocept import Response, ToolCall, Turn
 from triocept._recording.replay.order import Happening, Order
-from triocept.traces import CallKind
+from triocept._trace.conversation import CallKind
 
 LAUNCH = Response.of("Agent", ToolCall.of("Agent", prompt="SUBTASK: count the files"))
 TASK = said("user", "SUBTASK: count the files")

@@ -19,7 +19,7 @@ from ..._canonical.events import Event, PartDelta, PartEnd, PartStart, ResponseE
 from ..._canonical.response import ResponsePart, Usage
 from ...errors import UpstreamTruncated
 from .._documents import gather, known_of
-from ..streams import Increments
+from ..streams import EventBuilder
 from .ending import parse_finish, parse_usage
 from .fields import ProtoFields
 from .names import NAME
@@ -33,7 +33,7 @@ class Chunks:
 
     def __init__(self) -> None:
         self._started = False
-        self._parts = Increments()
+        self._parts = EventBuilder()
         self._calls = False
         self._finish: Json = None
         self._words: Json = None

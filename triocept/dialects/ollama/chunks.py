@@ -13,7 +13,7 @@ from ..._canonical.content import Json, Media, Reasoning, Text, ToolCall
 from ..._canonical.events import Event, ResponseEnd, ResponseStart
 from ...errors import UpstreamTruncated
 from .._documents import Fields, gather, known_of
-from ..streams import Increments
+from ..streams import EventBuilder
 from .ending import parse_finish, take_usage
 from .messages import message_parts
 from .names import NAME
@@ -23,7 +23,7 @@ class Chunks:
     """Takes the documents of one answer, gives its events."""
 
     def __init__(self) -> None:
-        self._parts = Increments()
+        self._parts = EventBuilder()
         self._started = False
         self._calls = False
         self._extra: dict[str, Json] = {}

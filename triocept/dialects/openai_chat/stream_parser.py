@@ -20,7 +20,7 @@ from ..._canonical.events import Event, PartDelta, PartEnd, PartStart
 from ..._canonical.response import ResponsePart, StopReason
 from ...errors import DialectError
 from .._documents import Fields
-from ..streams import Increments
+from ..streams import EventBuilder
 from .chunks import ChunkParser
 from .ending import parse_finish
 from .names import NAME
@@ -34,7 +34,7 @@ class Parser(ChunkParser):
 
     def __init__(self) -> None:
         super().__init__(NAME)
-        self._parts = Increments()
+        self._parts = EventBuilder()
         self._calls = _Calls(self._parts.new_index)
         self._refusal = False
 

@@ -8,7 +8,7 @@ from ..._canonical.response import StopReason
 from .._documents import Fields
 from ..openai_chat.chunks import ChunkParser
 from ..openai_chat.ending import parse_finish
-from ..streams import Increments
+from ..streams import EventBuilder
 from .names import NAME
 
 
@@ -17,7 +17,7 @@ class Parser(ChunkParser):
 
     def __init__(self) -> None:
         super().__init__(NAME)
-        self._parts = Increments()
+        self._parts = EventBuilder()
 
     def _content(self, choice: Fields, events: list[Event]) -> None:
         self._parts.text(Text(""), choice.text("text") or "", events)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import final
 
 from ..._canonical.vectors import vector_of
+from ..._rollout.embedding import Embed
 from ..._util.documents import Node, decoded, read_json, read_yaml
 from ...errors import DialectError
 from .fixture_reading import Vectors, is_fixture_file, read_fixtures, read_vectors
@@ -44,8 +45,10 @@ def read_script(path: str | Path) -> list[Item]:
     return ReadScript([read_fixtures(document)] if is_fixture_file(document) else read_items(document))
 
 
-def read_embeddings(path: str | Path) -> Embeddings:
-    """The embeddings in a file of aimock's fixtures: `serve_endpoint(embed=read_embeddings("fixtures.json"))`.
+def read_embeddings(path: str | Path) -> Embed:
+    """Return the embeddings of a file of aimock's fixtures: `serve_endpoint(embed=read_embeddings("fixtures.json"))`.
+
+    A text without a fixture gets a vector that is made of its words.
 
     Raises:
         OSError, DialectError: as `read_script`; or there are none in it.
@@ -59,7 +62,7 @@ def read_embeddings(path: str | Path) -> Embeddings:
     return found
 
 
-def embeddings_in(path: Path) -> Embeddings | None:
+def embeddings_in(path: Path) -> Embed | None:
     """Those of a script's file; None: it has none.
 
     Raises:
@@ -71,13 +74,13 @@ def embeddings_in(path: Path) -> Embeddings | None:
     return _embeddings(document) if is_fixture_file(document) else None
 
 
-def _embeddings(document: Node) -> Embeddings | None:
+def _embeddings(document: Node) -> Embed | None:
     vectors = read_vectors(document)
     if not vectors:
         return None
     if len(sizes := {len(each.vector) for each in vectors}) > 1:
         raise document.error(f"the embeddings here are of several sizes: {sorted(sizes)}")
-    return Embeddings(vectors)
+    return _Embeddings(vectors)
 
 
 def read_document(path: Path) -> Node:
@@ -100,11 +103,8 @@ def read_document(path: Path) -> Node:
 
 
 @final
-class Embeddings:
-    """Made by `read_embeddings`: the vectors of fixtures, for `embed=`.
-
-    A text that no fixture is for gets one that is made of its words.
-    """
+class _Embeddings:
+    """The vectors of fixtures. A text without a fixture gets a vector that is made of its words."""
 
     def __init__(self, vectors: list[Vectors]) -> None:
         self._vectors = vectors
