@@ -1,10 +1,11 @@
-"""The parts of a message, and the message.
+"""The message and its parts.
 
 Rules:
 
-1. Order is kept: a message is a tuple of parts as they came.
-2. A tool call's arguments are the very text that the model wrote, valid JSON or not; `ToolCall.parsed()` reads it.
-3. An opaque blob (a signature, encrypted reasoning) belongs to the provider that made it: it is carried, not read.
+1. Order is kept: a message is a tuple of parts in the order in which they came.
+2. The arguments of a tool call are the exact text that the model wrote, valid JSON or not; `ToolCall.parsed()` decodes
+   it.
+3. An opaque blob (a signature, encrypted reasoning) belongs to the provider that made it: it is passed on unread.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from .._util.unicode import mended
 from ..errors import DialectError
 
 Json: TypeAlias = Any
-"""A decoded JSON value. The only use of `Any`: what came over a wire has no other type."""
+"""A decoded JSON value. This is the only use of `Any`: data from a wire has no narrower type."""
 
 Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
 
@@ -26,7 +27,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class _Part(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, tag_field="part"):
-    """What all parts have in common."""
+    """The base class of all parts."""
 
 
 class Text(_Part, frozen=True, gc=False):
@@ -34,21 +35,21 @@ class Text(_Part, frozen=True, gc=False):
 
     text: str
     extra: dict[str, Json] | None = None
-    """What the wire object had beside it (`cache_control`, `annotations`, …)."""
+    """Other fields of the wire object (`cache_control`, `annotations`, …)."""
 
 
 class Blob(msgspec.Struct, frozen=True, gc=False):
-    """An opaque piece of a provider's reasoning: carried verbatim, never read."""
+    """An opaque piece of a provider's reasoning, passed on verbatim and never read."""
 
     dialect: str
-    """The dialect that it came in, e.g. `anthropic_messages`."""
+    """The dialect that the blob came in, e.g. `anthropic_messages`."""
     kind: str
-    """The dialect's own name of it: `signature`, `redacted`, `encrypted_content`, `thought_signature`."""
+    """The dialect's name of the blob: `signature`, `redacted`, `encrypted_content`, `thought_signature`."""
     data: str
 
 
 class Reasoning(_Part, frozen=True, gc=False):
-    """What the model thought before it spoke."""
+    """The reasoning of the model before its answer."""
 
     text: str = ""
     blobs: tuple[Blob, ...] = ()
@@ -56,36 +57,36 @@ class Reasoning(_Part, frozen=True, gc=False):
 
 
 class Media(_Part, frozen=True, gc=False, kw_only=True):
-    """An image, a sound or a file: by address, or inline."""
+    """An image, a sound or a file: by URL, or inline."""
 
     kind: Literal["image", "audio", "file"]
     url: str | None = None
-    """Where it lies, or None when `data` holds it."""
+    """The URL of the content; None if `data` holds the content."""
     data: str | None = None
-    """The content, base64, or None when `url` points at it."""
+    """The content in base64; None if `url` points at the content."""
     media_type: str | None = None
-    """e.g. `image/png`; None where the wire does not say."""
+    """The media type, e.g. `image/png`; None if the wire has none."""
     name: str | None = None
     extra: dict[str, Json] | None = None
 
 
 class ToolCall(_Part, frozen=True, gc=False):
-    """The model's wish that the agent run one of its tools.
+    """A request of the model that the agent run one of its tools.
 
-    `ToolCall.of("bash", command="ls")` is the easy way to make one.
+    `ToolCall.of("bash", command="ls")` makes one from keyword arguments.
     """
 
     name: str
     arguments: str = "{}"
     """The text as the model wrote it: JSON for a function, free text for a tool of kind `text`."""
     id: str = ""
-    """The agent sends it back with the result. Empty: one is made when the answer is given."""
+    """The id that the agent sends back with the result. Empty: an id is generated when the answer is given."""
     kind: Literal["json", "text"] = "json"
     extra: dict[str, Json] | None = None
 
     @classmethod
     def of(cls, name: str, /, *positional: Never, **arguments: Json) -> ToolCall:
-        """A call of the tool `name` with these arguments, each by its name.
+        """Return a call of the tool `name` with these arguments, each by its name.
 
         Raises:
             TypeError: an argument has no name, or is not JSON.
@@ -99,14 +100,14 @@ class ToolCall(_Part, frozen=True, gc=False):
             raise unsayable("ToolCall.of", arguments, _encode) or exc from None
 
     def parsed(self) -> Json:
-        """The arguments as JSON.
+        """Return the arguments as JSON.
 
         Raises:
-            DialectError: the model wrote something else.
+            DialectError: the arguments are not JSON.
         """
         try:
             return msgspec.json.decode(self.arguments or "{}")
-        except (msgspec.DecodeError, RecursionError) as exc:  # the latter is of what is nested too deeply
+        except (msgspec.DecodeError, RecursionError) as exc:  # RecursionError: the JSON is nested too deeply
             raise DialectError(f"the arguments of tool call {self.name!r} are not JSON: {exc}") from exc
 
 
@@ -118,33 +119,33 @@ def _text_of(arguments: Json) -> str:
 
 
 class RefusalText(_Part, frozen=True, gc=False):
-    """The model's own refusal to answer, in words."""
+    """A refusal to answer, in the model's own words."""
 
     text: str
     extra: dict[str, Json] | None = None
 
 
 class Opaque(_Part, frozen=True, gc=False):
-    """Something only its own dialect understands: kept, and written again only there."""
+    """A part that only its own dialect understands: it is kept, and written again only in that dialect."""
 
     dialect: str
     raw: Json
 
 
 class ToolResult(_Part, frozen=True, gc=False, kw_only=True):
-    """What a tool of the agent gave back."""
+    """The result of a tool of the agent."""
 
     id: str
-    """That of the `ToolCall`."""
+    """The id of the `ToolCall`."""
     content: tuple[Text | Media | Opaque, ...] = ()
     is_error: bool = False
     name: str | None = None
-    """The tool's name, where the dialect tells it."""
+    """The tool's name, if the dialect gives it."""
     extra: dict[str, Json] | None = None
 
     @property
     def text(self) -> str:
-        """All its text, joined."""
+        """All text of the result, joined."""
         return "".join([part.text for part in self.content if isinstance(part, Text)])
 
 
@@ -152,18 +153,18 @@ Part: TypeAlias = Text | Reasoning | Media | ToolCall | RefusalText | Opaque | T
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One message of a conversation: `Message("user", "hello")`, or with a tuple of parts.
+    """A message of a conversation: `Message("user", "hello")`, or with a tuple of parts.
 
-    A text in their place is its one part, as soon as it is given to whatever takes messages.
+    A str as content becomes one `Text` part when a function that takes messages receives the message.
     """
 
     role: Role
     content: tuple[Part, ...] = ()
     name: str | None = None
-    """Who of several speakers of one role says it."""
+    """The name of the speaker, among several speakers of one role."""
     extra: dict[str, Json] | None = None
 
-    if TYPE_CHECKING:  # who reads one has parts; who writes one may give a text
+    if TYPE_CHECKING:  # a reader always gets parts; the constructor takes a str, too
 
         def __init__(
             self,
@@ -175,7 +176,7 @@ class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     @property
     def text(self) -> str:
-        """All its visible text, joined."""
+        """All visible text of the message, joined."""
         content: object = self.content
         if isinstance(content, str):
             return content

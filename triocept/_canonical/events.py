@@ -1,4 +1,4 @@
-"""The increments of a response: what they are, what they amount to, and what of them waits.
+"""The increments of a response, their fold into a whole response, and two buffers for increments that must wait.
 
 Grammar::
 
@@ -8,11 +8,11 @@ Grammar::
 Rules:
 
 1. `index` numbers the parts from 0 in the order of their starts. Parts may overlap (parallel tool calls of chat
-   completions do); a renderer whose wire is sequential holds back what comes too early.
-2. A delta is appended: to the text, to the reasoning's text, to a call's arguments.
-3. `ResponseEnd` is the one terminal event. A stream without it is a truncation, never a success.
-4. `assemble(events_of(response)) == response` for every response whose calls have whole arguments: streaming is the
-   only path, and a whole response is its fold.
+   completions do); a renderer whose wire is sequential holds back the increments that come too early.
+2. A delta is appended: to the text, to the text of the reasoning, or to the arguments of a call.
+3. `ResponseEnd` is the only terminal event. A stream without it is a truncation, never a success.
+4. `assemble(events_of(response)) == response` for every response whose calls have complete arguments: streaming is the
+   only path, and a whole response is the fold of its stream.
 """
 
 from __future__ import annotations
@@ -29,36 +29,36 @@ from .response import Response, ResponsePart, StopReason, Usage
 
 
 class ResponseStart(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The model has begun to answer."""
+    """The start of an answer."""
 
     id: str = ""
     model: str = ""
     usage: Usage | None = None
-    """What is known of the usage at the start: the input."""
+    """The usage that is known at the start: the input tokens."""
     extra: dict[str, Json] | None = None
     dialect: str = ""
-    """As in `Response`."""
+    """The dialect that the answer came in, as in `Response`."""
 
 
 class PartStart(msgspec.Struct, frozen=True, gc=False):
-    """A part begins."""
+    """The start of a part."""
 
     index: int
     part: ResponsePart
-    """The part as far as it is known: a call with its name and id and with empty arguments, an empty text, …"""
+    """The part as far as it is known: a call with its name, its id and empty arguments; an empty text; …"""
 
 
 class PartDelta(msgspec.Struct, frozen=True, gc=False):
-    """More of a part's text (or of a call's arguments)."""
+    """More of a part's text, or of a call's arguments."""
 
     index: int
     text: str
 
 
 class PartBlob(msgspec.Struct, frozen=True, gc=False):
-    """An opaque blob of a reasoning part.
+    """An opaque blob of a reasoning part, or an annotation of a text (a citation).
 
-    Or an annotation of a text (a citation): then `data` is JSON, and it joins the list `kind` in the text's `extra`.
+    The `data` of an annotation is JSON, and joins the list `kind` in the text's `extra`.
     """
 
     index: int
@@ -66,13 +66,13 @@ class PartBlob(msgspec.Struct, frozen=True, gc=False):
 
 
 class PartEnd(msgspec.Struct, frozen=True, gc=False):
-    """A part is whole."""
+    """The end of a part."""
 
     index: int
 
 
 class ResponseEnd(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The terminal event: the response is whole."""
+    """The terminal event: the response is complete."""
 
     stop_reason: StopReason | None = None
     stop_sequence: str | None = None
@@ -116,9 +116,9 @@ class _OpenPart(msgspec.Struct, gc=False):
 
 
 class Fold(msgspec.Struct):
-    """Takes events one by one; `response()` is what they amount to so far.
+    """A fold of events into the response so far: `add(event)`, then `response()`.
 
-    Holds what came, and no more: its memory is that of the response.
+    The fold holds the events' content alone, so its memory is that of the response.
     """
 
     _start: ResponseStart = ResponseStart()
@@ -127,14 +127,14 @@ class Fold(msgspec.Struct):
 
     @property
     def ended(self) -> bool:
-        """Whether the terminal event has come."""
+        """True if the terminal event has come."""
         return self._end is not None
 
     def add(self, event: Event) -> None:
         """Take one event.
 
         Raises:
-            DialectError: it does not follow the grammar.
+            DialectError: the event breaks the grammar.
         """
         if self._end is not None:
             raise DialectError(f"{type(event).__name__} after the terminal event")
@@ -158,7 +158,7 @@ class Fold(msgspec.Struct):
             raise DialectError(f"part {exc.args[0]} goes on, but it never started") from None
 
     def response(self) -> Response:
-        """The response so far; without the terminal event, one without stop reason."""
+        """Return the response so far; before the terminal event, it has no stop reason."""
         end = self._end or ResponseEnd()
         extra = {**(self._start.extra or {}), **(end.extra or {})}
         return Response(
@@ -174,10 +174,10 @@ class Fold(msgspec.Struct):
 
 
 def assemble(events: Iterable[Event]) -> Response:
-    """The whole response that these events amount to.
+    """Return the whole response that these events make.
 
     Raises:
-        DialectError: they break the grammar, or the terminal event is missing.
+        DialectError: the events break the grammar, or the terminal event is missing.
     """
     fold = Fold()
     for event in events:
@@ -188,7 +188,7 @@ def assemble(events: Iterable[Event]) -> Response:
 
 
 def events_of(response: Response) -> Iterator[Event]:
-    """The response as a stream: each part in one delta."""
+    """Yield the events of a response, with one delta for each part."""
     yield ResponseStart(id=response.id, model=response.model, usage=response.usage, dialect=response.dialect)
     for index, part in enumerate(response.content):
         yield from part_events(index, part)
@@ -201,7 +201,7 @@ def events_of(response: Response) -> Iterator[Event]:
 
 
 def part_events(index: int, part: ResponsePart) -> Iterator[Event]:
-    """One whole part, numbered `index`, as a stream."""
+    """Yield the events of one whole part, numbered `index`."""
     match part:
         case Opaque():
             yield PartStart(index, part)
@@ -223,13 +223,13 @@ def part_events(index: int, part: ResponsePart) -> Iterator[Event]:
 
 
 class Seams(dict[int, str]):
-    """Joins, in one streamed answer, the surrogate pairs that lie across two deltas of a part; mends all others.
+    """A buffer of one streamed answer: joins surrogate pairs split across two deltas, and mends lone surrogates.
 
-    Holds, by part, the halves that wait for their other half.
+    It maps the index of a part to the high surrogate that waits for its other half.
     """
 
     def take(self, event: Event) -> tuple[Event, ...]:
-        """What may go on, now that `event` has come: perhaps nothing."""
+        """Return the events that may go on now that `event` has come; perhaps none."""
         match event:
             case PartDelta(index=index, text=text):
                 text = self.pop(index, "") + text
@@ -249,45 +249,45 @@ class Seams(dict[int, str]):
 _RUN_BY_AGENTS = frozenset(
     {"local_shell_call", "shell_call", "apply_patch_call", "computer_call", "tool_search_call"}
 )
-"""Items of Responses that a provider leaves to its client; all other opaque calls it runs itself."""
+"""Items of Responses that a provider leaves to its client; the provider runs all other opaque calls itself."""
 
 
 def begins_call(event: Event) -> bool:
-    """Whether a call begins with it, which the agent will run."""
+    """Return True if the event begins a call that the agent will run."""
     if type(event) is not PartStart:
         return False
     part = event.part
     if type(part) is ToolCall:
         return True
     kind = part.raw.get("type") if type(part) is Opaque and isinstance(part.raw, dict) else None
-    return isinstance(kind, str) and kind in _RUN_BY_AGENTS  # a provider may send anything
+    return isinstance(kind, str) and kind in _RUN_BY_AGENTS  # a provider may send a `type` of any kind
 
 
 class HeldCalls(list[Event]):
-    """Tool calls of an answer that may still fail, held back: what of one answer waits for its end.
+    """A buffer for the tool calls of one answer that may still fail.
 
-    From the first call's beginning on, everything waits for the end of the answer. What comes before it is not touched.
+    From the start of the first call on, every event waits for the end of the answer. Earlier events pass at once.
 
-    Agents run what is whole as soon as they see it. opencode runs a call of chat completions when its arguments are
-    whole JSON, Codex one whose item is done, and Claude Code keeps a block that has ended and asks for the rest; if the
-    stream then breaks, they ask again, and the command runs twice (opencode 1.18.33, Codex 0.169.0, Claude Code
-    2.1.197). What was no more than begun stays in the history of some: the next call tells of it.
+    Agents run a call as soon as it is complete: opencode when the arguments of a chat completions call are whole JSON,
+    Codex when the item is done, Claude Code when the block has ended. If the stream then breaks, the agent retries,
+    and the command runs twice (opencode 1.18.33, Codex 0.169.0, Claude Code 2.1.197). Some agents keep a call that had
+    only begun in their history, and send it with the next request.
     """
 
     @property
     def any(self) -> bool:
-        """Whether something waits: then all that comes does."""
+        """True if the buffer holds events; then it takes every further event, too."""
         return bool(self)
 
     def hold(self, event: Event) -> bool:
-        """Keep `event`, if it is one to be held back; whether it was."""
+        """Hold `event` back if it must wait; return True if it was held back."""
         if not self and (type(event) is not PartStart or type(event.part) is Text or not begins_call(event)):
             return False
         self.append(event)
         return True
 
     def release(self) -> tuple[Event, ...]:
-        """All that was held back, in its order; neighbouring pieces of one text are one."""
+        """Return all held events in their order, with adjacent deltas of one part joined."""
         released: list[Event] = []
         texts: list[str] = []
         for number, event in enumerate(self):

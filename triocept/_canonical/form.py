@@ -1,23 +1,23 @@
-"""When are two messages the same? One form of a part, with a named rule for each use.
+"""The form of a part, by which messages are compared, with a named rule for each use.
 
-Agents do not send history back byte for byte, and two runs of one agent differ where the world does. So messages are
-compared by a form: a JSON value, equal for parts that are the same. For all rules but `RETRY` (measured with Claude
-Code, opencode, pi, qwen-code, gemini-cli, LangChain, agno, kimi-code):
+Agents do not send history back byte for byte, and two runs of one agent differ (times, paths, ids). So messages are
+compared by a form: a JSON value that is equal for equal parts. All rules but `RETRY` have in common (measured with
+Claude Code, opencode, pi, qwen-code, gemini-cli, LangChain, agno, kimi-code):
 
-* `developer` is `system`. Reasoning, empty texts and Claude Code's `x-anthropic-billing-header` line do not count.
-* A text in several pieces is one text: Google's SDK sends each increment back.
-* The ids of calls do not count: some SDKs drop them or make new ones. Their order pairs calls and results.
-* Arguments are JSON values: agents write them anew, whole numbers as floats too.
-* Cache marks do not count, on a block or on a block within it: they hop from block to block.
-* Media are known by the hash of their data, or by their URL. A failed result differs from a good one.
+* `developer` equals `system`. Reasoning, empty texts and Claude Code's `x-anthropic-billing-header` line do not count.
+* Adjacent texts are joined: Google's SDK sends each increment back.
+* The ids of calls do not count: some SDKs drop them or make new ones. The order pairs calls and results.
+* Arguments are compared as JSON values: agents encode them anew, whole numbers as floats, too.
+* Cache marks do not count, on a block or on a block within it: they move from block to block.
+* Media are compared by the hash of their data, or by their URL. A failed result differs from a successful one.
 
 The rules:
 
 * `THREAD`: messages of one conversation (`message_key`).
-* `REPLAY`: calls of a run and of its replay. Results do not count here (`Normal` adds them if asked for), nor do
-  members of a block that differ from run to run.
-* `CASSETTE`: calls of an application and of its cassette. As `REPLAY`, but results count, those that are JSON as
-  values, and so does the free text of a call. Members that differ from run to run are removed at any depth.
+* `REPLAY`: calls of a run and of its replay. Results do not count here (`Normal` adds them on request), nor do members
+  of a block that differ from run to run.
+* `CASSETTE`: calls of an application and of its cassette. As `REPLAY`, but results count (JSON results as values), and
+  so does the free text of a call. Members that differ from run to run are removed at any depth.
 * `RETRY` (`exact_message`): a call and its retry. Everything counts as it was sent, except cache marks.
 """
 
@@ -52,14 +52,14 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Rule(NamedTuple):
-    """What counts when messages are compared."""
+    """The details in which the rules for comparing messages differ."""
 
     block: Callable[[Json], Json]
-    """Removes what does not count from a block that only its own dialect understands."""
+    """Function that removes the members that do not count from a block that only its own dialect understands."""
     results: bool = True
-    """Count the results of tools."""
+    """True if the results of tools count."""
     values: bool = False
-    """Compare JSON results as values, and the free text of calls as text."""
+    """True if JSON results are compared as values, and the free text of calls as text."""
 
 
 def part_form(part: Part, rule: Rule) -> list[Json] | None:
@@ -103,8 +103,8 @@ def join_texts(forms: Iterable[list[Json]], between: str = "") -> list[list[Json
 
 
 def message_key(message: Message) -> bytes:
-    """Return 16 bytes that are equal for messages of one conversation that are the same by `THREAD`."""
-    name = None if message.role == "assistant" else message.name  # an agent's own name is LangChain's
+    """Return a key of 16 bytes, equal for messages that are equal by `THREAD`."""
+    name = None if message.role == "assistant" else message.name  # LangChain sends an agent's own name
     forms = [form for part in message.content if (form := part_form(part, THREAD))]
     return blake2b(_encode([role_form(message), name, join_texts(forms)]), digest_size=16).digest()
 
@@ -120,9 +120,9 @@ def exact_message(message: dict[str, Json]) -> dict[str, Json]:
 
 
 def exact(thing: dict[str, Json], names: frozenset[str] = frozenset({_CACHE_MARK})) -> dict[str, Json]:
-    """Return a tool, a part or a message without these of its `extra` fields, and without marks in its wrappers.
+    """Return a tool, a part or a message without the `extra` fields `names`, and without cache marks in its wrappers.
 
-    A thing whose `extra` is empty is one without `extra`.
+    An empty `extra` is left out.
     """
     extra = {name: value for name, value in (thing.get("extra") or {}).items() if name not in names}
     for name in _WRAPPERS:
@@ -144,8 +144,8 @@ def _exact_part(part: dict[str, Json]) -> dict[str, Json]:
 
 
 def unmarked(block: Json, levels: int = _LEVELS) -> Json:
-    """Return a block without cache marks: on it, and on the blocks in its content (of a search result, or of a document
-    whose source is content)."""
+    """Return a block without cache marks: neither on it, nor on the blocks in its content (of a search result, or of a
+    document whose source is content)."""
     if not isinstance(block, dict) or not levels:
         return block
     plain = {name: value for name, value in block.items() if name != _CACHE_MARK}
@@ -157,7 +157,8 @@ def unmarked(block: Json, levels: int = _LEVELS) -> Json:
 
 
 def timeless(raw: Json) -> Json:
-    """Return a block without cache marks and members that differ from run to run, at any depth; long words hashed."""
+    """Return a block without cache marks, and without members that differ from run to run, at any depth; hash long
+    words."""
     match raw:
         case str() if len(raw) > _LONGEST and not any(letter.isspace() for letter in raw):
             return _hash(raw.encode())
@@ -186,7 +187,7 @@ CASSETTE = Rule(timeless, values=True)
 
 
 def media_reference(media: Media) -> str:
-    """Return what a medium is known by: the hash of its data, or its URL."""
+    """Return the reference that identifies a medium: the hash of its data, or its URL."""
     if media.data is None:
         return media.url or ""
     try:
@@ -203,7 +204,7 @@ def _hash(data: bytes) -> str:
 def _number(text: str) -> float:
     number = float(text)
     if not isfinite(number):
-        raise ValueError("no file can hold it")  # so the arguments are a text
+        raise ValueError("no file can hold it")  # then the arguments count as a text
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
@@ -211,7 +212,7 @@ _decode = msgspec.json.Decoder(float_hook=_number).decode
 
 
 def arguments_value(text: str) -> Json:
-    """Return the arguments of a call as a JSON value; as the text, if they are no JSON or nested too deeply."""
+    """Return the arguments of a call as a JSON value; as text if they are not JSON, or nested too deeply."""
     try:
         value = _decode(text or "{}")
     except (msgspec.DecodeError, RecursionError):
@@ -228,6 +229,6 @@ def _is_deep(value: Json) -> bool:
 
 
 def _text_or_json(text: str) -> list[Json]:
-    """Return a result's text as a value if it is an object or a list: their order and spaces do not count."""
+    """Return a result's text as a value if it is an object or a list, so that key order and spaces do not count."""
     value = arguments_value(text) if text.lstrip()[:1] in ("{", "[") else text
     return ["json", value] if isinstance(value, dict | list) else ["text", text]

@@ -1,12 +1,12 @@
-"""What a program gives: checked where it comes in, and made fit for every wire and file.
+"""Checks of the answers that a program gives, and repairs that make them fit for every wire and file.
 
 Rules:
 
-1. What is no answer is a `TypeError` (a `ValueError` for a word that there is not), before anything is settled or sent.
-   The nouns themselves check nothing: most of them are made by parsers, many to a call.
-2. Surrogates are mended here, so that the turn, the wire and the file say the same; see `_unicode`.
-3. The check of what is fit costs a look at each text and number, and copies nothing; but what a program puts beside an
-   answer (notes, metadata, results of tools) is read back, so that a record in memory and its file say the same.
+1. An invalid answer raises a `TypeError` (a `ValueError` for an unknown word), before anything is settled or sent. The
+   canonical types check nothing: parsers make most of them, many for each call.
+2. Surrogates are mended here, so that the turn, the wire and the file agree; see `_util/unicode`.
+3. The check of an answer reads each text and number, and copies nothing. Values beside an answer (notes, metadata,
+   results of tools) are encoded and read back, so that a record in memory and its file agree.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _TEXTS: dict[type, tuple[str, ...]] = {
     RefusalText: ("text",),
     Opaque: ("dialect",),
 }
-"""The parts of an answer, and which of their fields are text."""
+"""The parts of an answer, with the names of their text fields."""
 _COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 _MOST_TOKENS = 2**63 - 1
-"""What a reader of any language takes for a whole number."""
+"""The largest integer that a reader in any language accepts."""
 _STOP_REASONS = frozenset(get_args(StopReason))
 _PARTS = ", ".join(kind.__name__ for kind in _TEXTS)
 _encode = msgspec.json.Encoder().encode
@@ -45,11 +45,11 @@ _decode = msgspec.json.Decoder().decode
 
 
 def given_response(answer: object) -> Response:
-    """The response that `exchange.respond` was given.
+    """Return the response for the argument of `exchange.respond`.
 
     Raises:
-        TypeError: it is none, or something in it is not what it should be.
-        ValueError: there is no such stop reason.
+        TypeError: the argument is not an answer, or a field has the wrong type.
+        ValueError: the stop reason is unknown.
     """
     if isinstance(answer, str):
         return Response((Text(mended_text(answer)),))
@@ -71,21 +71,21 @@ def given_response(answer: object) -> Response:
 
 
 def _hint(answer: object) -> str:
-    """What to do with something that is no answer."""
+    """Return a hint for the error about a value that is not an answer."""
     if isinstance(answer, list | tuple):
         return "; Response.of(…) makes one of several parts"
     return "; an error is an answer where it is raised" if isinstance(answer, Exception) else ""
 
 
 def given_increment(item: object) -> ResponsePart | Event:
-    """What `stream.send` was given, texts excepted; errors as of `given_response`."""
+    """Return the part or event that was given to `stream.send`, other than a text; raise as `given_response` does."""
     if type(item) is PartDelta and type(item.text) is str and type(item.index) is int:
-        return item  # nearly always: the match below takes three times as long
+        return item  # the usual case: the match below takes three times as long
     return given_part(item) if type(item) in _TEXTS else given_event(item)
 
 
 def given_part(part: object) -> ResponsePart:
-    """A part of an answer; errors as of `given_response`."""
+    """Return a checked part of an answer; raise as `given_response` does."""
     texts = _TEXTS.get(type(part))
     if texts is None:
         hint = "; Response.of(…) takes texts, too" if isinstance(part, str) else ""
@@ -103,12 +103,12 @@ def given_part(part: object) -> ResponsePart:
 
 
 def given_event(event: object) -> Event:
-    """An increment of an answer; errors as of `given_response`. A delta's text is for `Seams` to mend."""
+    """Return a checked event of an answer; raise as `given_response` does. `Seams` mends the text of deltas."""
     match event:
         case PartDelta(index=int(), text=str()) | PartEnd(index=int()):
             return event
         case ResponseEnd(stop_reason=None, stop_sequence=None, usage=None, extra=None):
-            return event  # as most: nothing was given with it
+            return event  # the usual case: an end without fields
         case PartStart(index=int(), part=part):
             return PartStart(event.index, given_part(part))
         case PartBlob(index=int(), blob=Blob()):
@@ -129,10 +129,10 @@ def given_event(event: object) -> Event:
 
 
 def fit(noun: T) -> T:
-    """A noun without surrogates, wherever in it they are; the very `noun` where it has none.
+    """Return a canonical value without surrogates; the same object if it has none.
 
     Raises:
-        TypeError: there is something in it that JSON cannot say.
+        TypeError: the value contains something that is not JSON.
     """
     try:
         return _fit(noun)
@@ -149,7 +149,7 @@ def _fit(noun: T) -> T:
 
 
 def fit_notes(notes: dict[str, Json]) -> dict[str, Json]:
-    """As `read_back`, of the arguments of `exchange.annotate`; its error says which of them it is."""
+    """Return the arguments of `exchange.annotate`, encoded and read back; an error names the argument."""
     try:
         copy: dict[str, Json] = read_back(notes)
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:
@@ -158,12 +158,15 @@ def fit_notes(notes: dict[str, Json]) -> dict[str, Json]:
 
 
 def fit_metadata(metadata: object, name: str = "metadata") -> dict[str, Json]:
-    """A copy of what `open_rollout(metadata=…)` was given, as `fit`: what changes it later changes no record. `name` is
-    what errors call it.
+    """Return a copy of the argument `metadata` of `open_rollout`, so that later changes of it change no record.
+
+    Args:
+        metadata: a mapping of names to JSON, or None.
+        name: the name of the argument in errors.
 
     Raises:
-        TypeError: it is no mapping of names to JSON; the text says which of them it is.
-        ValueError: a number in it is infinite, or none.
+        TypeError: `metadata` is not a mapping of names to JSON; the text names the member.
+        ValueError: a number in it is infinite or NaN.
     """
     if metadata is None:
         return {}
@@ -181,7 +184,8 @@ def fit_metadata(metadata: object, name: str = "metadata") -> dict[str, Json]:
 
 
 def no_number_at(value: object) -> str | None:
-    """The path of the first number that is none, or infinite: the encoder makes null of it."""
+    """Return the path of the first number that is infinite or NaN, which the encoder would write as null; None if
+    there is no such number."""
     if isinstance(value, float):
         return None if math.isfinite(value) else ""
     items: Iterable[tuple[object, object]] = ()
@@ -196,18 +200,20 @@ def no_number_at(value: object) -> str | None:
 
 
 def fit_json(value: Json) -> Json:
-    """As `fit`, of a JSON value; its errors are the encoder's own."""
+    """Return a JSON value without surrogates, as `fit` does; errors are the encoder's own."""
     try:
         _encode(value)
     except UnicodeEncodeError:
         value = mended(value)
-        _encode(value)  # a surrogate may stand before what JSON cannot say
+        _encode(value)  # a surrogate may come before a value that is not JSON
     return value
 
 
 def read_back(value: Json) -> Json:
-    """A copy of a JSON value, as a file gives it back: a tuple is a list there, and a number that is none is null.
-    Errors as of `fit_json`."""
+    """Return a copy of a JSON value as a file returns it: a tuple becomes a list, a NaN becomes null.
+
+    Errors are those of `fit_json`.
+    """
     try:
         data = _encode(value)
     except UnicodeEncodeError:
@@ -216,7 +222,7 @@ def read_back(value: Json) -> Json:
 
 
 def _fit_around(response: Response) -> Response:
-    """The response, what stands beside its content mended."""
+    """Return the response with the fields beside its content mended."""
     plain = response.extra is None and (response.usage is None or response.usage.extra is None)
     if plain and f"{response.id}{response.model}{response.stop_sequence}".isascii():
         return response
@@ -241,7 +247,7 @@ def _check_end(end: Response | ResponseEnd) -> None:
 
 
 def _check_usage(usage: object) -> None:
-    """A number that is none, or that no file can say, would make a line that nobody can read."""
+    """Raise an error if a count is not a number that a file can hold: no reader could read its line."""
     if usage is None:
         return
     if not isinstance(usage, Usage):

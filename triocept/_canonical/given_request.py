@@ -1,11 +1,11 @@
-"""A request that a program gives, or messages of one: checked where they come in, and made fit for every wire and file.
+"""Checks of a request, or of messages, that a program gives, and repairs that make them fit for every wire and file.
 
 Rules:
 
-1. As `respond` takes a text for an answer, a message's content may be one: it is its one part.
-2. All else has to be what the nouns say, down to the last field; the error names the place. The nouns themselves check
-   nothing: most of them are made by parsers, a whole conversation to a call.
-3. What came off a wire is not looked at again here.
+1. The content of a message may be a str, as for `respond`: it becomes one `Text` part.
+2. Every other field must have its declared type; the error names the field. The canonical types check nothing: parsers
+   make most of them, a whole conversation for each call.
+3. Values that were parsed from a wire are not checked again here.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _ONE = 'Message("user", (Text("…"),))'
 _PARTS = (Text, Reasoning, Media, ToolCall, RefusalText, Opaque, ToolResult)
 _ROLES = frozenset(get_args(Role))
 _BYTES = (bytes, bytearray, memoryview, datetime, date, time, timedelta, Decimal, UUID)
-"""What msgspec would write as a str of its own making."""
+"""Types that msgspec would write as a str in a format of its own."""
 _FINITE = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 
 
 def given_request(who: str, request: object) -> Request:
-    """The request that the function `who` was given.
+    """Return the checked request that the function `who` received.
 
     Raises:
-        TypeError: it is none, or something in it is not what it should be.
-        ValueError: there is no such role, or a number that JSON cannot say.
+        TypeError: the argument is not a `Request`, or a field has the wrong type.
+        ValueError: a role is unknown, or a number is not valid JSON.
     """
     if not isinstance(request, Request):
         hint = "; that of an exchange is exchange.request" if hasattr(request, "request") else ""
@@ -57,7 +57,7 @@ def given_request(who: str, request: object) -> Request:
 
 
 def given_messages(what: str, given: object) -> tuple[Message, ...]:
-    """Messages that were given as `what`, surrogates and all; errors as of `given_request`."""
+    """Return checked messages of the argument `what`, surrogates included; raise as `given_request` does."""
     messages = _tidy_all(what, given)
     for number, message in enumerate(messages):
         _check_types(f"{what}[{number}]", message)
@@ -65,7 +65,7 @@ def given_messages(what: str, given: object) -> tuple[Message, ...]:
 
 
 def check_sampling(name: str, sampling: Sampling) -> None:
-    """See whether a `Sampling` can be sent; errors as of `given_request`."""
+    """Raise an error if a `Sampling` cannot be sent; errors are those of `given_request`."""
     _check_types(name, sampling)
     _check_finite(name, sampling)
 
@@ -80,7 +80,7 @@ def _tidy_all(what: str, given: object) -> tuple[Message, ...]:
 
 
 def _tidy(place: str, message: object) -> Message:
-    """The message; its content a tuple, and a text in the place of one its one part."""
+    """Return the message with a tuple as content; a str becomes its one part."""
     if not isinstance(message, Message):
         raise TypeError(f"{place} is a Message, not {described(message)}; {_ONE}")
     if message.role not in _ROLES:
@@ -114,7 +114,7 @@ def _parts(place: str, content: object) -> tuple[Any, ...]:
 
 
 def _check_types(place: str, noun: T) -> None:
-    """See whether each field, at any depth, is of its type."""
+    """Raise an error if a field, at any depth, has the wrong type."""
     try:
         msgspec.convert(msgspec.to_builtins(noun, builtin_types=_BYTES), type(noun))
     except msgspec.ValidationError as exc:
@@ -126,7 +126,7 @@ def _check_types(place: str, noun: T) -> None:
 
 
 def _check_finite(place: str, sampling: Sampling) -> None:
-    """JSON has no infinity: it would be sent as null."""
+    """Raise an error if a number is infinite: JSON has no infinity, and null would be sent."""
     for name in _FINITE:
         if (number := getattr(sampling, name)) is not None:
             check_number(f"{place}.{name}", number, negative=name.endswith("penalty"))

@@ -1,18 +1,18 @@
-"""What stands where it stood in the last call: it is not read again, and it is kept once.
+"""Reuse of the parts of a request that did not change since the last call: parsed once, stored once.
 
-An agent sends its whole conversation with every call, and changes little in it. Claude Code, for one, moves its cache
-mark from the last message to the new last one, and writes what had the mark anew: all but the last one to three are as
-they were. What is equal is read once (`Memory`), and equal messages become one object (`MessageTable`): what a turn
-costs is what is new in it.
+An agent sends its whole conversation with every call, and changes little in it. Claude Code, for example, moves its
+cache mark to the new last message and rewrites the message that had the mark: all but the last one to three messages
+stay as they were. Equal wire items are parsed once (`Memory`), and equal messages become one object (`MessageTable`):
+the cost of a turn is that of its new messages.
 
 Rules of the table:
 
-1. Equal means equal to the last byte: nothing is lost by sharing.
-2. The newest conversation is compared first: what is the same object is passed over, then message by message. What
-   differs from it is looked for among those that look like it at a glance.
-3. No megabyte is hashed: a message that is new costs about as little as one that is known.
-4. What looks alike at a glance is compared one by one, but not by the dozen: further ones are known by all that they
-   say. So whatever an agent sends, its call takes time in proportion to that.
+1. Equal means equal to the last byte, so that sharing loses nothing.
+2. A conversation is compared with the newest one first: identical objects are skipped, the rest is compared message by
+   message. A message that differs is looked up among messages with the same glance (a cheap partial key).
+3. No megabyte is hashed: a new message costs about as little as a known one.
+4. Messages with one glance are compared one by one, up to `_CROWD`; further ones are found by a hash of their whole
+   content. The time of a call is proportional to its size, whatever an agent sends.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ T = TypeVar("T")
 
 _SHORT = 64
 _HASHED = 64 * 1024
-"""Characters."""
+"""Maximum characters of a text that its glance hashes."""
 _CROWD = 8
-"""Messages that look alike at a glance."""
+"""Maximum messages of one glance that are compared one by one."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,19 @@ class _Latest:
     """The latest request in a dialect."""
 
     rest: bytes | None
-    """Its document, but for the conversation, in bytes that no other has: to Python `true` is 1, 1 is 1.0, and objects
-    have no order. None: it cannot be written (a number beyond 64 bits, say), and so is like no other."""
+    """The document without the conversation, in an unambiguous encoding: to Python, `true` equals 1, 1 equals 1.0, and
+    objects have no order. None: the document cannot be encoded (it has a number beyond 64 bits, for example), and
+    equals no other."""
     request: Request
     before: int
-    """How many of its messages are not of the conversation: system prompts that stand elsewhere."""
+    """The number of messages that are not in the conversation field: system prompts from other fields."""
 
 
 class Memory:
-    """The wire items of the latest call, and what they were read into.
+    """The wire items of the latest call, and the values that were parsed from them.
 
-    Holds one call's items for each use, no more. What is read out of an item must depend on the item alone, and be
-    immutable: it is given out again.
+    It holds the items of one call for each use. A parsed value must depend on its item alone, and must be immutable:
+    it is returned again for later calls.
     """
 
     def __init__(self) -> None:
@@ -79,17 +80,17 @@ class Memory:
         parse_conversation: Callable[[list[Json]], Sequence[Message]],
         dialect: str,
     ) -> Request:
-        """The request; of one that differs from the latest in its conversation only, nothing else is read.
+        """Return the request; parse only the conversation if nothing else differs from the latest request.
 
         Args:
-            document: as it came.
-            field: its field that holds the conversation.
-            parse: reads the whole of it; gives the number of messages, too, that are not of the conversation.
-            parse_conversation: reads a list that is not empty.
-            dialect: in which it is.
+            document: the body, decoded.
+            field: the field of the document that holds the conversation.
+            parse: parses the whole document; returns the request, and the number of messages outside the conversation.
+            parse_conversation: parses a list that is not empty.
+            dialect: the dialect of the document.
 
         Raises:
-            DialectError: from the two.
+            DialectError: raised by `parse` or `parse_conversation`.
         """
         if not isinstance(document, dict):
             return parse(document)[0]
@@ -109,13 +110,13 @@ class Memory:
     def read(
         self, dialect: str, field: str, items: Sequence[Json], parse: Callable[[Json, str], T]
     ) -> tuple[T, ...]:
-        """The items, parsed; those that stand where they stood last time are not parsed again.
+        """Return the parsed items; items that did not change since the last call are not parsed again.
 
         Args:
-            dialect: in which they are.
-            field: of the document, that holds them.
+            dialect: the dialect of the items.
+            field: the field of the document that holds the items.
             items: the list as it came. It is kept, and must not be changed afterwards.
-            parse: takes an item and its path.
+            parse: parses an item, given the item and its path.
         """
         old, made = self._latest.get((dialect, field), ([], ()))
         try:
@@ -136,22 +137,23 @@ class MessageTable:
 
     def __init__(self) -> None:
         self._alike: dict[int, tuple[Message, ...]] = {}
-        """What is kept, by the hash of its glance: the glance itself is half as large as a message of a few lines."""
+        """Kept messages, by the hash of their glance: the glance itself is half as large as a message of a few lines.
+        """
         self.given_form: dict[int, Message] = {}
-        """As they came, messages that are kept otherwise; by the `id` of what is kept."""
+        """Messages as they came, if another form of them is kept; by the `id` of the kept message."""
         self._given: tuple[Message, ...] = ()
-        """The conversation that came last, as it came."""
+        """The latest conversation, as it came."""
         self._kept: tuple[Message, ...] = ()
-        """The same, as it is kept."""
+        """The latest conversation, as it is kept."""
 
     def intern(
         self, messages: tuple[Message, ...], kept_form: Callable[[Message], Message] | None = None
     ) -> tuple[Message, ...]:
-        """The same messages, as the objects that earlier turns hold; the very tuple, if it holds them.
+        """Return the messages as the objects that earlier turns hold; the same tuple if it holds them already.
 
         Args:
             messages: a conversation.
-            kept_form: makes of a message that is new what is kept of it; None: it is kept as it is.
+            kept_form: returns the form of a new message that is kept; None: the message is kept as it is.
         """
         head = common_head(messages, self._given, is_not)
         ours = head if self._kept is self._given else common_head(messages, self._kept, is_not)
@@ -166,7 +168,7 @@ class MessageTable:
         return self._kept
 
     def _find(self, message: Message, kept_form: Callable[[Message], Message] | None) -> Message:
-        """What is kept of it."""
+        """Return the kept message that equals `message`; keep `message` itself if it is new."""
         look = hash(_glance(message))
         alike = self._alike.get(look, ())
         found = self._equal(message, alike)
@@ -183,7 +185,7 @@ class MessageTable:
         return kept
 
     def _equal(self, message: Message, alike: tuple[Message, ...]) -> Message | None:
-        """The one of these that is equal to it."""
+        """Return the first kept message that equals `message`, or None."""
         for known in alike:
             if equal_messages(self.given_form.get(id(known), known), message):
                 return known
@@ -193,17 +195,21 @@ class MessageTable:
 def common_head(
     items: Sequence[object], old: Sequence[object], differ: Callable[[Any, Any], object] = ne
 ) -> int:
-    """How many items at the head are equal to the old ones, or the very same objects (`differ` is `is_not`): each is
-    looked at once, at the speed of C, up to the first difference."""
+    """Return the number of leading items that are equal to the old ones, or identical if `differ` is `is_not`.
+
+    Each item up to the first difference is compared once, at the speed of C.
+    """
     return next(compress(count(), map(differ, items, old)), min(len(items), len(old)))
 
 
 def _is_written_as(new: Json, old: Json) -> bool:
-    """Whether equal values are written alike (see `_Latest`), at the speed of C: 40 µs for 900 KB, into pages that are
-    there already; new ones take 20 times as long, so nothing small is written in between, which gives them back."""
+    """Return True if equal values are encoded alike (see `_Latest`), at the speed of C: 40 µs for 900 KB.
+
+    The buffers are reused, for fresh memory pages take 20 times as long; a small write in between would shrink them.
+    """
     try:
         buffers = _buffers.pop()
-    except IndexError:  # another thread may have taken the last
+    except IndexError:  # another thread may have taken the last buffers
         buffers = (bytearray(), bytearray())
     one, other = buffers
     try:
@@ -218,21 +224,21 @@ def _is_written_as(new: Json, old: Json) -> bool:
 
 
 def equal_messages(one: Message, other: Message) -> bool:
-    """Whether they are equal to the last byte. (Python holds 1 and True for equal, which JSON does not.)"""
+    """Return True if two messages are equal to the last byte. (In Python 1 equals True; in JSON it does not.)"""
     return one == other and (_is_plain(one) or _as_json(one) == _as_json(other))
 
 
 def _is_plain(message: Message) -> bool:
-    """Whether it is text and nothing else: then equal is equal."""
+    """Return True if the message holds plain text alone: then `==` is exact."""
     return message.extra is None and all(
         type(part) is Text and part.extra is None for part in message.content
     )
 
 
 def _glance(message: Message) -> Hashable:
-    """Equal for equal messages, cheap, and of nearly all others it differs.
+    """Return a cheap key that is equal for equal messages, and differs for nearly all others.
 
-    What differs and looks alike is compared one by one, as long as it is little.
+    Different messages with the same key are compared one by one while they are few.
     """
     parts = [
         part.text
@@ -276,9 +282,9 @@ def _text_glance(text: str | bytes) -> Hashable:
 
 
 _buffers: list[tuple[bytearray, bytearray]] = []
-"""Those that nobody uses: as many as there ever were threads at once that read."""
+"""Free buffers: as many as the maximum number of threads that ever read at once."""
 _KEPT = 4 * 1024 * 1024
-"""Bytes of a buffer that is kept."""
+"""Maximum bytes of a buffer that is kept for reuse."""
 _encoder = msgspec.msgpack.Encoder()
 _as_json = msgspec.json.Encoder(order="deterministic").encode
 _UNWRITABLE = (OverflowError, TypeError, ValueError, RecursionError)

@@ -1,6 +1,6 @@
-"""What tokens cost: prices that the program gives.
+"""The cost of tokens, by prices that the program gives.
 
-There is no table of prices in here: they change, and differ from contract to contract.
+The package contains no price table: prices change, and differ from contract to contract.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from .._util.checks import NamesItself, check_number
 from .response import Usage
 
 _PER = 1e6
-"""Tokens that a price is for."""
+"""Number of tokens that a price is for."""
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
-    """What a model costs: for each million tokens, in any currency (that of the limit on the cost)."""
+    """The price of a model per million tokens, in any currency (that of the cost limit)."""
 
     input: float
     output: float
-    """Reasoning is output."""
+    """Price of output, reasoning included."""
     cached_input: float | None = None
-    """For input that is read from a cache; None: as any input."""
+    """Price of input that is read from a cache; None: the price of other input."""
     cache_write: float | None = None
-    """For input that is written to a cache; None: as any input."""
+    """Price of input that is written to a cache; None: the price of other input."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -35,7 +35,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
                 check_number(f"Price.{name}", value)
 
     def cost(self, usage: Usage) -> float:
-        """What these tokens cost."""
+        """Return the cost of these tokens."""
         cached, written = usage.cached_tokens or 0, usage.cache_write_tokens or 0
         plain = max(0, usage.input_tokens - cached - written)
         cost = plain * self.input + usage.output_tokens * self.output
@@ -44,16 +44,16 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
         return cost / _PER
 
     def least(self, input_tokens: int) -> float:
-        """What so much input costs at least: all of it may come from a cache."""
+        """Return the minimum cost of so many input tokens: all of them may be read from a cache."""
         cached = self.input if self.cached_input is None else min(self.input, self.cached_input)
         return input_tokens * cached / _PER
 
 
 def price_of(prices: Mapping[str, Price], models: Iterable[str]) -> Price | None:
-    """The price of the first of these models that has one; None: none has.
+    """Return the price of the first of these models that has one; None if no model has one.
 
     Args:
-        prices: by model: an exact name wins, then the first pattern that fits (`*` and `?` stand for anything).
+        prices: by model: an exact name wins, then the first pattern that fits (`*` and `?` are wildcards).
         models: names of one and the same model.
     """
     for model in models:

@@ -1,4 +1,4 @@
-"""What an agent asks of its model."""
+"""The request of an agent to its model."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ class Tool(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
     """A tool that the agent offers."""
 
     name: str
-    """Empty for a provider's own tool that has no name."""
+    """The name of the tool; empty for a provider's own tool that has no name."""
     description: str | None = None
     parameters: dict[str, Json] | None = None
-    """JSON Schema of the arguments; None where there is none."""
+    """JSON Schema of the arguments; None if there is no schema."""
     kind: Literal["function", "custom", "server"] = "function"
     """`custom` takes free text; `server` is run by the provider and known to its own dialect only."""
     strict: bool | None = None
     extra: dict[str, Json] | None = None
-    """For kind `server` (and `custom`), the whole wire object."""
+    """The whole wire object, for kind `server` (and `custom`)."""
 
 
 class ToolChoice(
     msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, metaclass=NamesItself
 ):
-    """Which tools the model may, must or must not call."""
+    """The tools that the model may, must or must not call."""
 
     mode: Literal["auto", "none", "required", "tool"] = "auto"
     name: str | None = None
-    """The one tool, for mode `tool`."""
+    """The name of the tool, for mode `tool`."""
     extra: dict[str, Json] | None = None
 
 
 class Sampling(
     msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, metaclass=NamesItself
 ):
-    """How to sample. None everywhere: the model's own default."""
+    """Sampling parameters. None: the model's own default."""
 
     max_output_tokens: int | None = None
-    """Reasoning counts inside it."""
+    """Maximum tokens of the answer, reasoning included."""
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
@@ -56,7 +56,7 @@ class Sampling(
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> NoReturn:
-            """Name the field that was meant: providers have other names for some."""
+            """Raise an AttributeError that suggests the intended field: providers have other names for some fields."""
             near = get_close_matches(name, self.__struct_fields__, 1)
             hint = f": {near[0]}?" if near else ""
             raise AttributeError(f"Sampling has no {name!r}{hint}", name=name, obj=self)
@@ -65,17 +65,17 @@ class Sampling(
 class ReasoningAsk(
     msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, metaclass=NamesItself
 ):
-    """How much the model should think."""
+    """The amount of reasoning that is requested."""
 
     effort: str | None = None
-    """An open set: none, minimal, low, medium, high, xhigh, max, adaptive."""
+    """The effort; an open set: none, minimal, low, medium, high, xhigh, max, adaptive."""
     budget_tokens: int | None = None
 
 
 class OutputFormat(
     msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, metaclass=NamesItself
 ):
-    """The shape that the answer's text must have."""
+    """The required format of the answer's text."""
 
     kind: Literal["json_object", "json_schema"]
     name: str | None = None
@@ -85,34 +85,35 @@ class OutputFormat(
 
 
 class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """One model call, as a value: what any dialect says, in one form."""
+    """A model call, as a value in the form that all dialects share."""
 
     dialect: str
-    """The dialect that it came in; `extra` everywhere below is in its words."""
+    """The dialect that the request came in; every `extra` in the request uses its field names."""
     model: str
     messages: tuple[Message, ...]
-    """The conversation. System prompts are messages, wherever they stand."""
+    """The conversation. System prompts are messages, wherever they come in it."""
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     stream: bool = False
-    """Whether the agent asked for the answer piece by piece."""
+    """True if the agent requested a streamed answer."""
     include_usage: bool = True
-    """Whether a streamed answer tells the usage (chat completions: only if asked)."""
+    """True if a streamed answer contains the usage (chat completions: only on request)."""
     sampling: Sampling = Sampling()
     reasoning: ReasoningAsk | None = None
     output_format: OutputFormat | None = None
     framing: Literal["sse", "json_array"] = "sse"
-    """How a stream is framed, if it is one."""
+    """The framing of a streamed answer."""
     previous_response: str | None = None
-    """The id of an earlier response that this conversation goes on from; `messages` are only what is new."""
+    """The id of the earlier response that this conversation continues; then `messages` holds the new messages alone.
+    """
     continued_from: str | None = None
-    """The id of an earlier response whose conversation stands at the head of `messages`, since `previous_response`
+    """The id of the earlier response whose conversation was put at the head of `messages`, because `previous_response`
     named it."""
     user: str | None = None
-    """The end user, as the agent names them."""
+    """The agent's name of the end user."""
     extra: dict[str, Json] | None = None
-    """Every field of the document that has no place above."""
+    """Every field of the document that has no field above."""
 
     @property
     def system(self) -> str:
@@ -126,9 +127,9 @@ class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
 
     @property
     def user_text(self) -> str:
-        """The text of the user's newest message that has any; empty if there is none.
+        """The text of the user's newest message that has any; empty if no user message has text.
 
-        Messages of tool results alone are passed over. `last` may be a system message (Claude Code sends one behind the
+        Messages with tool results alone are skipped. `last` may be a system message (Claude Code sends one after the
         user's).
         """
         for message in reversed(self.messages):
@@ -138,11 +139,11 @@ class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
 
     @property
     def last(self) -> Message | None:
-        """The newest message, of whatever role; None in an empty conversation."""
+        """The newest message, of any role; None in an empty conversation."""
         return self.messages[-1] if self.messages else None
 
     @property
     def tool_results(self) -> tuple[ToolResult, ...]:
-        """The results of the tools that ran since the model spoke last."""
+        """The results of the tools that ran since the model's last message."""
         behind = takewhile(lambda message: message.role != "assistant", reversed(self.messages))
         return tuple([result for message in reversed(list(behind)) for result in message.tool_results])

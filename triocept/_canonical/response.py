@@ -1,4 +1,4 @@
-"""What an agent is answered, whole."""
+"""The whole response to a request."""
 
 from __future__ import annotations
 
@@ -12,63 +12,63 @@ from .content import Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 ResponsePart: TypeAlias = Text | Reasoning | ToolCall | RefusalText | Opaque
 
 StopReason: TypeAlias = Literal[
-    "end",  # the model was done
-    "stop_sequence",  # it wrote one of the stop strings
-    "tool_use",  # it wants tools to be run
-    "max_tokens",  # the cap on its output was reached
-    "context_full",  # the context window was full while it wrote
-    "refused",  # it, or a filter, would not go on
-    "paused",  # a provider's own tool loop wants to be resumed
+    "end",  # the model finished
+    "stop_sequence",  # the model wrote one of the stop strings
+    "tool_use",  # the model calls tools
+    "max_tokens",  # the maximum of output tokens was reached
+    "context_full",  # the context window was full during the answer
+    "refused",  # the model, or a filter, refused to go on
+    "paused",  # a provider's own tool loop must be resumed
 ]
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, metaclass=NamesItself):
-    """Tokens, counted one way for all dialects. None: nobody said."""
+    """Token counts, with one meaning for all dialects. None: unknown."""
 
     input_tokens: int
-    """The whole prompt, cached and cache-writing tokens included."""
+    """Tokens of the whole prompt, cached and cache-writing tokens included."""
     output_tokens: int
-    """Everything the model wrote, reasoning included."""
+    """Tokens of the whole output, reasoning included."""
     cached_tokens: int | None = None
-    """Of the input, read from a cache."""
+    """Input tokens that were read from a cache."""
     cache_write_tokens: int | None = None
-    """Of the input, written to a cache."""
+    """Input tokens that were written to a cache."""
     reasoning_tokens: int | None = None
-    """Of the output, reasoning."""
+    """Output tokens that are reasoning."""
     estimated: bool = False
-    """True where nobody counted and the numbers are ours, four characters to a token."""
+    """True if the counts are estimates of triocept: four characters to a token."""
     extra: dict[str, Json] | None = None
 
 
 class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One whole answer of a model. `Response.of("hello")` and `Response.of(ToolCall(…))` make the usual ones."""
+    """A whole answer of a model. `Response.of("hello")` and `Response.of(ToolCall(…))` make the usual ones."""
 
     content: tuple[ResponsePart, ...]
     stop_reason: StopReason | None = None
-    """None: by content, `tool_use` where a tool is called, else `end`."""
+    """The stop reason. None: derived from the content, `tool_use` if a tool is called, else `end`."""
     stop_sequence: str | None = None
-    """Which stop string it was, where the provider tells."""
+    """The stop string that ended the answer, if the provider gives it."""
     usage: Usage | None = None
-    """None: nobody counted. An agent that must have numbers gets an estimate, marked so in the turn."""
+    """The usage. None: unknown; an agent that requires usage gets an estimate, and the turn marks it as such."""
     model: str = ""
-    """Empty: the name that the agent asked for."""
+    """The model's name. Empty: the name in the request."""
     id: str = ""
-    """Empty: one is made when the answer is given."""
+    """The id of the response. Empty: an id is generated when the answer is given."""
     extra: dict[str, Json] | None = None
     dialect: str = ""
-    """The dialect that it came in, in whose words every `extra` in it is. Empty: made by the program; its `extra`
-    is written into any dialect."""
+    """The dialect that the response came in; every `extra` in it uses the field names of that dialect. Empty: the
+    program made the response, and its `extra` is written into any dialect."""
 
     @classmethod
     def of(cls, *parts: str | ResponsePart, stop_reason: StopReason | None = None) -> Response:
-        """An answer of these parts; a `str` is text."""
+        """Return a response of these parts; a `str` is text."""
         return cls(
             tuple(Text(part) if isinstance(part, str) else part for part in parts), stop_reason=stop_reason
         )
 
     @property
     def text(self) -> str:
-        """All its visible text, joined."""
+        """All visible text of the response, joined."""
         return "".join([part.text for part in self.content if isinstance(part, Text)])
 
     @property
@@ -77,14 +77,14 @@ class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     @property
     def stopped(self) -> StopReason:
-        """`stop_reason`, or what the content implies."""
+        """`stop_reason`, or the stop reason that the content implies."""
         return self.stop_reason or settled_stop(None, calls=bool(self.tool_calls))
 
 
 def said_in(response: Response) -> list[Json]:
-    """What a model has said in it, part by part: equal for answers that are the same to the letter.
+    """Return the model's words in the response, part by part: equal for responses that are equal to the letter.
 
-    Ids of calls, and what the wire has beside, are not the model's.
+    Ids of calls and further wire fields do not count: they are not the model's words.
     """
     return [_said(part) for part in response.content]
 
@@ -100,10 +100,10 @@ def _said(part: ResponsePart) -> Json:
 
 
 def settled_stop(stop: StopReason | None, *, calls: bool) -> StopReason:
-    """The stop reason of an answer that does or does not call tools: whether it is a tool turn is decided by that.
+    """Return the stop reason of an answer; the presence of tool calls decides between `tool_use` and `end`.
 
-    Servers disagree with themselves: vLLM answers a named tool choice with "stop", others say "tool_calls" and
-    call none.
+    Servers contradict themselves: vLLM answers a named tool choice with "stop"; other servers send "tool_calls"
+    without a call.
     """
     if stop is None or stop in ("end", "tool_use"):
         return "tool_use" if calls else "end"

@@ -1,4 +1,4 @@
-"""The text of a text file that is sent inline, and its base64."""
+"""The text of a text file that is sent inline, and its encoding in base64."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from base64 import b64decode, b64encode
 
 
 def text_in_file(kind: object, media_type: object, data: object) -> str | None:
-    """Return the text in the inline data of a `Media`; None if it is no text file, or not in UTF-8.
+    """Return the text in the inline data of a `Media`; None if it is not a text file, or not in UTF-8.
 
     Args:
         kind, media_type, data: the members of the `Media`.

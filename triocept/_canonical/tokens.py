@@ -1,8 +1,8 @@
-"""An honest guess of token counts, where nobody counted.
+"""An estimate of token counts, for responses without usage.
 
-Anthropic's wire must have numbers (`message_start.usage.input_tokens` feeds Claude Code's context meter), and
-`count_tokens` wants one before any model has read the prompt. Four characters to a token is the rule of thumb of
-OpenAI's and Anthropic's own help pages; an image counts as 1,600 tokens, the ceiling that Anthropic documents.
+Anthropic's wire requires numbers (`message_start.usage.input_tokens` feeds Claude Code's context meter), and
+`count_tokens` needs one before any model has read the prompt. Four characters to a token is the rule of thumb of
+OpenAI's and Anthropic's own help pages; an image counts as 1,600 tokens, the maximum that Anthropic documents.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Estimator:
-    """Estimates call after call of one agent: what stood in the last conversation is not counted again.
+    """An estimator for successive calls of one agent: messages of the last conversation are not counted again.
 
-    Holds the last conversation, and no more.
+    It holds the last conversation alone.
     """
 
     def __init__(self) -> None:
@@ -36,12 +36,12 @@ class Estimator:
         self._tools = _Counted(_tool)
 
     def input_tokens(self, request: Request) -> int:
-        """About how many tokens this prompt has, tools included; at least 1."""
+        """Return the estimated tokens of this prompt, tools included; at least 1."""
         characters = self._messages.count(request.messages) + self._tools.count(request.tools)
         return max(1, characters // CHARACTERS_PER_TOKEN)
 
     def usage(self, request: Request, response: Response) -> Usage:
-        """About what this call cost, marked as an estimate."""
+        """Return the estimated usage of this call, marked as an estimate."""
         output = max(1, _said(response) // CHARACTERS_PER_TOKEN)
         return msgspec.structs.replace(
             _ESTIMATE, input_tokens=self.input_tokens(request), output_tokens=output
@@ -49,12 +49,12 @@ class Estimator:
 
 
 def estimate_input_tokens(request: Request) -> int:
-    """About how many tokens this prompt has, tools included; at least 1."""
+    """Return the estimated tokens of this prompt, tools included; at least 1."""
     return Estimator().input_tokens(request)
 
 
 def estimate_streamed(request: Request, characters: int) -> Usage:
-    """About what this call cost, whose answer was streamed and had so many characters; marked as an estimate."""
+    """Return the estimated usage of a call whose streamed answer had so many characters, marked as an estimate."""
     output = max(1, characters // CHARACTERS_PER_TOKEN)
     return msgspec.structs.replace(
         _ESTIMATE, input_tokens=estimate_input_tokens(request), output_tokens=output
@@ -62,16 +62,16 @@ def estimate_streamed(request: Request, characters: int) -> Usage:
 
 
 def estimate_usage(request: Request, response: Response) -> Usage:
-    """About what this call cost, marked as an estimate."""
+    """Return the estimated usage of this call, marked as an estimate."""
     return Estimator().usage(request, response)
 
 
 _ESTIMATE = Usage(input_tokens=0, output_tokens=0, estimated=True)
-"""Others are made of it: for each call, where the class would look at what people write."""
+"""The template of all estimates: a copy of it, unlike a call of the class, skips the check for mistyped names."""
 
 
 class _Counted(Generic[T]):
-    """The characters of a sequence; as far as it begins with the items of last time, those are known."""
+    """The number of characters in a sequence of items; items at the head that did not change are not counted again."""
 
     def __init__(self, count: Callable[[T], int]) -> None:
         self._count = count
@@ -79,13 +79,13 @@ class _Counted(Generic[T]):
         self._sum = 0
 
     def count(self, items: tuple[T, ...]) -> int:
-        if items is self._items:  # tools, nearly always
+        if items is self._items:  # the usual case for tools
             return self._sum
         known = len(self._items)
-        if items[:known] != self._items:  # the same objects are equal at once, which is faster still
+        if items[:known] != self._items:  # identical objects compare equal at once, which is faster still
             known = common_head(items, self._items, is_not)
         gone = self._items[known:]
-        if len(gone) > known:  # less work than to take off what is gone
+        if len(gone) > known:  # counting anew is less work than subtracting the removed items
             known, gone, self._sum = 0, (), 0
         self._sum += sum(map(self._count, items[known:])) - sum(map(self._count, gone))
         self._items = items
@@ -99,7 +99,7 @@ def _tool(tool: Tool) -> int:
 def _said(noun: Message | Response) -> int:
     characters = 0
     for part in noun.content:
-        characters += len(part.text) if type(part) is Text else _part(part)  # nearly all of them are
+        characters += len(part.text) if type(part) is Text else _part(part)  # nearly all parts are texts
     return characters
 
 

@@ -1,13 +1,13 @@
-"""A vector for each text, made of its words alone: for tests of what searches by meaning, where no model has read it.
+"""A vector for each text, computed from its words alone: for tests of semantic search without a model.
 
 Rules:
 
 1. Equal texts have equal vectors, on every machine and in every version of Python.
-2. Texts that share words, or parts of them (`developer`, `developers`), are nearer than others. It is feature hashing:
-   each word and each three letters of one are added at places which their hash chooses, with signs that it chooses. So
+2. Texts that share words, or parts of words (`developer`, `developers`), are nearer than others. The method is feature
+   hashing: each word, and each three letters of a word, is added at places and with signs that its hash selects. So
    texts that share nothing have a cosine of about 0, and a synonym is as far as any other word.
-3. A vector's length is 1, and its numbers are what four bytes can hold: the same written out and packed.
-4. Tokens are words of which nobody knows the letters: their ids.
+3. A vector has length 1, and its numbers fit four bytes: written out and packed, they are equal.
+4. The ids of tokens count as words whose letters are unknown.
 """
 
 from __future__ import annotations
@@ -26,37 +26,38 @@ from unicodedata import normalize
 from .tokens import CHARACTERS_PER_TOKEN
 
 Embedded: TypeAlias = str | tuple[int, ...]
-"""What gets a vector: a text, or the ids of its tokens."""
+"""A text, or the ids of its tokens, of which a vector is made."""
 Vector: TypeAlias = Sequence[float]
 
 DIMENSIONS = 1536
-"""Of OpenAI's text-embedding-3-small, which most programs and vector stores begin with."""
+"""Default length of a vector: that of OpenAI's text-embedding-3-small, which most programs and vector stores use
+first."""
 _PLACES = struct.Struct("<4I")
-"""Of one feature; with four, two features that meet in one place hardly count."""
+"""The four places of one feature; with four, two features that collide in one place hardly count."""
 _WHOLE = 0.5
-"""What the text as a whole weighs, beside 1 of a word: so only equal texts have a cosine of 1."""
+"""The weight of the text as a whole, where a word weighs 1: only equal texts have a cosine of 1."""
 _WORD = re.compile(r"\w+")
 
 
 def vector_of(said: Embedded, dimensions: int = DIMENSIONS) -> Vector:
-    """Its vector, of so many numbers."""
+    """Return the vector of a text, with `dimensions` numbers."""
     vector = [0.0] * dimensions
     for feature, weight in _weighed(said):
         for place in _places(feature):
             vector[(place >> 1) % dimensions] += weight if place & 1 else -weight
     length = hypot(*vector)
-    if not length:  # all has met its opposite, as it can with two or three dimensions
+    if not length:  # all features cancelled out, which can happen with two or three dimensions
         vector[0] = length = 1.0
     return array("f", [number / length for number in vector]).tolist()
 
 
 def token_count(said: Embedded) -> int:
-    """About how many tokens it has; at least 1."""
+    """Return the estimated tokens of the text; at least 1."""
     return max(1, len(said) // CHARACTERS_PER_TOKEN if isinstance(said, str) else len(said))
 
 
 def _weighed(said: Embedded) -> Iterator[tuple[str, float]]:
-    """Its features, and what each weighs: one that comes again and again weighs less each time."""
+    """Yield the features of a text with their weights: each repetition of a feature adds less."""
     for feature, count in Counter(_features(said)).items():
         yield feature, 1 + log(count)
     yield f"={said}", _WHOLE

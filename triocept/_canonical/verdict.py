@@ -1,4 +1,4 @@
-"""What a moderation says of a text."""
+"""The result of a moderation of a text."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ CATEGORIES = (
     "violence",
     "violence/graphic",
 )
-"""Those of OpenAI's omni-moderation."""
+"""The categories of OpenAI's omni-moderation."""
 FLAGGED = 0.5
-"""The score from which on a category is flagged."""
+"""The minimum score of a flagged category."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found in one text."""
+    """The result of the moderation of one text."""
 
     flagged: bool = False
     scores: Mapping[str, float] = {}
-    """From 0 to 1, by category; 0 where none stands."""
+    """The scores from 0 to 1, by category; a missing category scores 0."""
