@@ -192,7 +192,7 @@ def test_a_page_that_is_named_is_there() -> None:
         for folder in [ROOT, *folders]
         for path in folder.glob("**/*.md" if folder != ROOT else "*.md")
     }
-    recorded = ROOT / "tests" / "trace" / "replay"  # words of agents
+    recorded = ROOT / "tests" / "recording"  # words of agents
     for path in [ROOT / "noxfile.py", *(path for folder in folders for path in folder.rglob("*.py"))]:
         if path.is_relative_to(recorded):
             continue

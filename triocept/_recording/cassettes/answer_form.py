@@ -199,10 +199,8 @@ def _read_call(node: Node, extra: dict[str, Json] | None) -> ToolCall:
 
 def _blobs(members: dict[str, Node]) -> Iterator[Blob]:
     for node in members["blobs"].items() if "blobs" in members else ():
-        fields = {name: inner.text() for name, inner in node.mapping("dialect", "kind", "data").items()}
-        if len(fields) < 3:
-            raise node.error("a blob has a dialect, a kind and its data")
-        yield Blob(**fields)
+        node.mapping("dialect", "kind", "data")
+        yield node.converted(Blob)
 
 
 def _read_usage(node: Node) -> Usage:
@@ -212,23 +210,18 @@ def _read_usage(node: Node) -> Usage:
 
 def _read_failure(node: Node) -> Failure:
     members = node.mapping(*_FAILURE)
-    if missing := [name for name in ("kind", "status", "message") if name not in members]:
-        raise node.error(f"a failure has a {missing[0]}")
-    kind: Any = members["kind"].text(*get_args(FailureKind))
-    status = members["status"].count(400)
-    if status > 599:
-        raise members["status"].error(f"a failure has a status from 400 to 599, not {status}")
-    body = members["body"].json if "body" in members else ""
-    return Failure(
-        kind=kind,
-        status=status,
-        message=members["message"].text(),
-        retry_after=members["retry_after"].seconds() if "retry_after" in members else None,
-        should_retry=members["should_retry"].flag() if "should_retry" in members else None,
-        code=_text(members, "code") or None,
-        dialect=_text(members, "dialect"),
-        body=body if isinstance(body, str) else _written(body, spaced=False),
-    )
+    if "kind" in members:
+        members["kind"].text(*get_args(FailureKind))
+    if "status" in members and members["status"].count(400) > 599:
+        raise members["status"].error(
+            f"a failure has a status from 400 to 599, not {members['status'].value}"
+        )
+    if "retry_after" in members:
+        members["retry_after"].seconds()
+    form = node.json
+    if not isinstance(form.get("body", ""), str):
+        form["body"] = _written(form["body"], spaced=False)
+    return node.converted(Failure, form)
 
 
 def _read_increments(members: dict[str, Node]) -> Increments | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.trace.replay.recorded import called, record_of, resulted, said, turn
+from tests.recording.recorded import called, record_of, resulted, said, turn
 from triocept import Message, Response, ToolCall, Turn
 from triocept._recording.replay.descent import TurnName, find_turn, following
 from triocept._recording.replay.matching import Matching

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.trace.replay.recorded import record_of, resulted, said, turn
+from tests.recording.recorded import record_of, resulted, said, turn
 from triocept import Response, ToolCall, Turn
 from triocept._recording.replay.order import Happening, Order
 from triocept._trace.conversation import CallKind

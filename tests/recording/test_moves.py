@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.trace.replay.recorded import called, resulted, said
+from tests.recording.recorded import called, resulted, said
 from triocept import Message, Request, Text, ToolCall, ToolResult
 from triocept._recording.replay.moves import Moves, Normal
 from triocept._recording.roots import mask_of
