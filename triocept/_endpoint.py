@@ -1,4 +1,5 @@
-"""The endpoint: one of each floor, put together. After `__init__`, the second file to read."""
+"""The endpoint: the object that joins the server, the rollouts and the tunnel. The second file to read, after
+`__init__`."""
 
 from __future__ import annotations
 
@@ -50,21 +51,22 @@ if TYPE_CHECKING:
     from ._server.serve import Server
 
 TLS: TypeAlias = ssl.SSLContext | tuple[str, str]
-"""A context of one's own, or the paths of a certificate (chain) and of its key, both PEM."""
+"""An `ssl.SSLContext`, or the paths of a certificate (chain) and of its key, both PEM."""
 
 MAX_BODY = 256 * 1024 * 1024
-"""Bytes. Real turns of 9 to 12 MiB are known, providers take 32 MB; the ancestor had to raise its cap three times."""
+"""Bytes. Agents send turns of 9 to 12 MiB, and providers accept 32 MB; the ancestor had to raise its limit three
+times."""
 GRACE = 1.0
 """Seconds."""
 HEALTH = TunnelHealth()
 LIMITS = EndpointLimits()
 OnLostURL: TypeAlias = Literal["raise", "move"]
-"""What becomes of a rollout whose public URL, given to its agent, will not come back."""
+"""The effect on a rollout when the public URL that its agent was given is lost for good."""
 
 
 @final
 class Endpoint:
-    """A running endpoint. Made by `serve_endpoint` and `run_endpoint` only: whoever holds one can be connected to."""
+    """A running endpoint. Only `serve_endpoint` and `run_endpoint` create one: each `Endpoint` accepts connections."""
 
     def __init__(
         self,
@@ -80,38 +82,41 @@ class Endpoint:
         make_core: Callable[[Endpoint, Registry[RolloutState], Watcher, RolloutOptions], RolloutState],
     ) -> None:
         self.id: str = f"e_{token_hex(8)}"
-        """What its `/health` says, so that a URL can be seen to lead here. No secret."""
+        """Identifier that `/health` returns, so that a client can check that a URL leads to this endpoint. Not a
+        secret."""
         self.host: str = str(listener.socket.getsockname()[0])
         """The address that the socket is bound to."""
         self.port: int = listener.socket.getsockname()[1]
         """The live port, read back from the socket: never 0."""
         self.limits = limits
-        """What it puts up with."""
+        """The resource limits of this endpoint."""
         self.dialects = dialects
-        """What it speaks, by name."""
+        """The dialects that this endpoint serves, by name."""
         self._dialable = dialable_host(host, listener.socket)
         self._scheme: Scheme = "https" if secure else "http"
         self._advertise = advertise
         self._supervisor: Supervisor | None = None
         self._on_reach: Callable[[], None] = lambda: None
-        """Called when the tunnel is up again, or down."""
+        """Called when the tunnel goes up or down."""
         self._registry = registry
         self._watcher = watcher
         self._make_core = make_core
-        """`RolloutState`, given already what holds for a rollout that does not say it itself."""
+        """`RolloutState` with the endpoint's defaults already bound."""
 
     @property
     def url(self) -> str:
-        """An address that can be dialled from this machine, whatever `host` was: `http://127.0.0.1:40001`."""
+        """An address that this machine can dial, whatever `host` was: `http://127.0.0.1:40001`."""
         return self._url(self._dialable)
 
     @property
     def public_url(self) -> str:
-        """The address for agents elsewhere: the tunnel's URL, or the advertised name with the live port, or the bound
-        address where others can dial that.
+        """The address for agents on other machines.
+
+        It is the tunnel's URL, the advertised name with the live port, or the bound address if other machines can
+        dial it.
 
         Raises:
-            TunnelError: there is none, or the tunnel is down and is being opened again (`wait_reachable`).
+            TunnelError: there is no such address, or the tunnel is down and is being reopened (`wait_reachable`).
         """
         if self._supervisor is not None:
             if self._supervisor.url is None:
@@ -127,11 +132,11 @@ class Endpoint:
 
     @property
     def reachable(self) -> bool:
-        """False while a tunnel is down. It says nothing of what `advertise` promises."""
+        """False while the tunnel is down. Not a check of the `advertise` name."""
         return self._supervisor is None or self._supervisor.url is not None
 
     async def wait_reachable(self) -> str:
-        """Wait until the tunnel is up; the public URL.
+        """Wait until the tunnel is up, then return the public URL.
 
         Raises:
             TunnelError: there is no tunnel, and no public URL either.
@@ -144,11 +149,13 @@ class Endpoint:
         return self.public_url
 
     def root_url(self, rollout_id: str, reach: Reach = "local") -> str:
-        """The URL of a rollout, without anything of a dialect; TunnelError as of `public_url`."""
+        """Return the URL of a rollout without a dialect's path. Raise TunnelError under the conditions of
+        `public_url`."""
         return f"{self.url if reach == 'local' else self.public_url}/rollout/{rollout_id}"
 
     def base_url(self, rollout_id: str, dialect: str, reach: Reach = "local") -> str:
-        """The URL of a rollout as the SDK of the dialect of that name takes it; ValueError where there is none."""
+        """Return the URL of a rollout as an SDK of the named dialect takes it. Raise ValueError if the dialect is
+        unknown."""
         _check_name(dialect)
         if dialect not in self.dialects:
             raise ValueError(f"no dialect {dialect!r}: there are {', '.join(self.dialects)}")
@@ -160,66 +167,69 @@ class Endpoint:
     def open_rollout(
         self, handler: Handler | None = None, **options: Unpack[RolloutOptions]
     ) -> AbstractAsyncContextManager[Rollout]:
-        """Open a rollout: one agent run, with a key and a trace of its own.
+        """Open a rollout: one agent run, with its own key and trace.
 
         Args:
-            handler: answers every exchange, each in a task of its own. None: the body does, with `async for` or
+            handler: answers every exchange, each in its own task. None: the body answers, with `async for` or
                 `rollout.serve`.
-            id: goes into its URLs; None makes one. Unique among the rollouts that are open.
-            model: the name that `/v1/models` lists; `triocept`.
-            on_hangup: what an agent's hang-up does to its exchange: `cancel` its handler, which is the default (the
-                turn says `abandoned`), or let it `finish` and keep the answer for the agent's retry.
-            on_retry: whether an agent's re-send of a call that still runs, or whose answer it did not get, shares the
-                answer of the first (`join`, no second turn; the default), or is always an exchange of its own (`new`).
-            on_fault: what an error of the handler does to the rollout: `cancel` its body at once, which is the default
-                (until that has ended, which may take its time, all that waits and all further calls get a 500, too);
-                or it can `stay` open until the body has ended, which raises the error then (`rollout.faults` has it
-                before). Until then all further calls get what the first got, a 500, and the handler is not called.
-            concurrency: how many exchanges the handler gets at once; None: as many as come.
-            recorder: where the turns go; None: where the endpoint's go. It is opened, and not closed: it may be that
-                of other rollouts, too.
-            tools: typed functions of this program that the agent may call, over MCP (`…/mcp`) or by `POST
-                …/tools/NAME`; or what `HostTool.of` made of one. None: it has none.
-            user: a simulated user, asked by `POST …/user`; None: there is none.
-            stop: says whether the run is done, and why; asked by `POST …/stop`. `rollout.stop` is an answer too. None:
-                the only one.
-            state: what `GET` and `PUT …/state` share with tools elsewhere, under `rollout.state_key`: its first value.
-                None, and no `state_type`: there is no state.
-            state_type: what every value of it has to be; None: what the first one is.
-            embed: a function of this program, async or not, that is given texts and gives a vector for each, where an
-                agent wants embeddings; None: the endpoint's.
-            moderate: likewise, and gives what was found in each: True, categories, or scores by category; None: the
-                endpoint's.
-            redact: what is taken out of all that is recorded, beside keys; None: what the endpoint's says.
-            metadata: what is known of it, JSON by name: a task, a seed, a policy. It goes into its trace and its file.
-            record_increments: whether each turn keeps in which pieces its answer came, and when (`turn.increments`), so
-                that a replay can stream it likewise; None: as the endpoint says.
-            record_wire: whether each turn keeps how it went over the wire (`turn.wire`): URL, headers without keys, and
-                bodies, each up to 8 MiB. An agent sends its whole conversation with every call: the file grows by that.
-                None: as the endpoint says.
-            limits: turns, tokens, cost and seconds that it may spend; None: any amount. The call that would cross one
-                is refused with 404 (`LimitReached`), and the rollout has ended, as by `stop`; but what is on its way is
-                finished, unless it is the time that is over. `rollout.stopped` says which it was.
+            id: part of the rollout's URLs, unique among the open rollouts. None: a generated id.
+            model: the name that `/v1/models` lists. Default: `triocept`.
+            on_hangup: what happens to an exchange when the agent disconnects. `cancel` (default) cancels the handler,
+                and the turn is `abandoned`. `finish` lets the handler finish and keeps the answer for the agent's
+                retry.
+            on_retry: what happens when the agent re-sends a call that still runs, or whose answer it did not receive.
+                `join` (default) shares the first call's answer and adds no turn. `new` opens a separate exchange.
+            on_fault: what an error of the handler does to the rollout. `cancel` (default) cancels the body at once.
+                `stay` keeps the rollout open until the body has ended, which then raises the error; `rollout.faults`
+                contains it earlier. In both cases every waiting and later call gets a 500 until the body has ended,
+                and the handler is not called.
+            concurrency: maximum exchanges that the handler gets at once. None: no limit.
+            recorder: receives the turns; None: the endpoint's recorder. The rollout opens the recorder and does not
+                close it, because other rollouts may share it.
+            tools: typed functions of this program, or results of `HostTool.of`, that the agent may call over MCP
+                (`…/mcp`) or by `POST …/tools/NAME`. None: no tools.
+            user: a simulated user that answers `POST …/user`. None: no user.
+            stop: returns whether the run is done, and why, in answer to `POST …/stop`. `rollout.stop` also sets that
+                answer, and is the only source if `stop` is None.
+            state: initial value of the state that `GET` and `PUT …/state` share with tools elsewhere, under
+                `rollout.state_key`. None, without a `state_type`: no state.
+            state_type: the type of every value of the state. None: the type of the initial value.
+            embed: a function of this program, async or not, that takes texts and returns a vector for each, for
+                agents that request embeddings. None: the endpoint's function.
+            moderate: a function of this program, async or not, that takes texts and returns the findings for each
+                text: True, categories, or scores by category. None: the endpoint's function.
+            redact: what is removed from everything that is recorded, beside keys. None: the endpoint's redaction.
+            metadata: JSON values by name, such as a task, a seed or a policy. They are written to the trace and to
+                its file.
+            record_increments: True if each turn keeps the pieces of its answer with their times (`turn.increments`),
+                so that a replay can stream the answer at the same pace. None: the endpoint's setting.
+            record_wire: True if each turn keeps its HTTP traffic (`turn.wire`): URL, headers without keys, and bodies
+                of up to 8 MiB each. An agent sends its whole conversation with every call, and the file grows by as
+                much. None: the endpoint's setting.
+            limits: maximum turns, tokens, cost and seconds of the rollout. None: no limit. When exceeded: the call
+                that would cross a limit is refused with 404 (`LimitReached`), and the rollout ends, as after `stop`.
+                Calls in progress still finish, except after the time limit. `rollout.stopped` names the limit.
 
-        Closing: the key is revoked, what waits is refused with 503 (`x-should-retry: false`), answers on their way
-        get one second to arrive, the trace is sealed. Nothing of it runs afterwards.
+        Closing: the key is revoked, and waiting calls are refused with 503 (`x-should-retry: false`). Answers in
+        progress get one second to arrive, then the trace is sealed. No task of the rollout runs afterwards.
 
         Raises:
-            ValueError: the id is taken, or cannot stand in a URL; a tool's name is none.
-            TypeError: an argument is not what it should be: the handler is none, a tool's signature has no JSON
+            ValueError: the id is taken or cannot be part of a URL, or a tool's name is invalid.
+            TypeError: an argument has the wrong type: the handler is not callable, a tool's signature has no JSON
                 Schema, the state is not of its type, ….
             trio.ClosedResourceError: the endpoint has ended.
-            OSError: the recorder's file cannot be written; the text names it. Before the body has begun.
-            Exception: what the handler raised, bare. It has cancelled the body (see `on_fault`). If the body failed
-                too: a group.
-            MissingPrice: `limits` has a cost, and a model was asked for that has no price. The body was cancelled.
-            TunnelError: the public URL that its agent was given is lost (`on_lost_url="raise"`), the body cancelled.
+            OSError: the recorder's file cannot be written; the text names the file. Raised before the body begins.
+            Exception: the handler's exception, unwrapped. It has cancelled the body (see `on_fault`). If the body
+                failed too: a group.
+            MissingPrice: `limits` has a cost, and a model without a price was requested. The body was cancelled.
+            TunnelError: the public URL that the agent was given is lost (`on_lost_url="raise"`), and the body was
+                cancelled.
         """
         handler, concurrency = check_opening("open_rollout", handler, options)
         return open_rollout(self._make_rollout(options), handler, concurrency)
 
     def _make_rollout(self, options: RolloutOptions) -> RolloutState:
-        """A rollout that is not open yet."""
+        """Return a rollout that is not open yet."""
         return with_face(self._make_core(self, self._registry, self._watcher, options))
 
     def __repr__(self) -> str:
@@ -251,56 +261,60 @@ async def serve_endpoint(
 ) -> AsyncIterator[Endpoint]:
     """Run an endpoint for as long as the body runs.
 
-    Nobody can see it unstarted: when the body begins, the port is bound, listening and accepting.
+    When the body begins, the port is bound, listening and accepting.
 
     Args:
-        host: an address or a name. Loopback unless asked; `0.0.0.0` and `::` mean every interface.
-        port: 0 lets the kernel choose; another is taken as given.
-        recorder: gets every turn of every rollout, before the agent sees the end of the answer; opened before the body
-            begins, closed at the end.
-        redact: what is taken out of all that is recorded, in memory too. Keys always are.
-        max_body: bytes; a larger request body is refused with 413 before it is read.
-        grace: seconds that connections have at the end, before they are broken off.
-        tls: certificate and key, or an `ssl.SSLContext`; None serves plain HTTP.
-        advertise: a name or address under which others reach this machine; with the live port it makes the
-            `public_url`. Nothing is tried: whether it leads here is for you to know.
-        tunnel: makes the port reachable from elsewhere. It is up, and was tried, before the body begins; it is
-            watched, and opened again when it dies, until the endpoint ends.
-        tunnel_health: how it is watched; None asks nothing through its URL, and believes it alive while it is open.
-        on_lost_url: what becomes of a rollout whose agent was given a public URL (`reach="public"`) that will not
-            come back, because the tunnel has another one now or has been down for `tunnel_health.patience`. `raise`
-            cancels its body with `TunnelError`; `move` lets it live on, and what it says from then on is the new URL.
-        limits: what the endpoint puts up with: connections, seconds, bytes; each has a default.
-        dialects: spoken beside those of the package, and beside those that installed packages bring (the entry points
-            `triocept.dialects`; one that cannot be loaded is a warning in the log). `triocept.dialects` says how to
-            write one.
-        embed: gives texts their vectors, in every rollout that has no `embed` of its own: a function of texts, async or
-            not. It stands for a model: what it raises is its rollout's owner's to hear. None: vectors of unit length,
-            made of the words: equal texts have equal ones, and those that share words are near.
-        moderate: says what is found in texts, likewise; None: nothing is.
-        record_increments, record_wire: as of `open_rollout`, in every rollout that does not say it itself.
-        websocket: whether Responses is spoken over websockets too; False answers an upgrade with 426, which sends
-            Codex to POST at once.
-        keep_alive: whether a connection carries several calls. False closes it after each answer: for clients that
-            outlive their event loop, and would use a connection of a loop that has ended.
+        host: an address or a name. Default: loopback. `0.0.0.0` and `::` mean every interface.
+        port: the port to bind. 0: the kernel chooses one.
+        recorder: receives every turn of every rollout before the agent sees the end of the answer. It is opened
+            before the body begins, and closed at the end.
+        redact: what is removed from everything that is recorded, in memory too. Keys are always removed.
+        max_body: maximum bytes of a request body. When exceeded: the request is refused with 413 before its body is
+            read.
+        grace: seconds that open connections have at the end before they are aborted.
+        tls: certificate and key, or an `ssl.SSLContext`. None: plain HTTP.
+        advertise: a name or address under which others reach this machine. With the live port it forms the
+            `public_url`. The endpoint does not check that the name leads here.
+        tunnel: makes the port reachable from elsewhere. The tunnel is up and checked before the body begins. Until
+            the endpoint ends it is watched, and reopened if it dies.
+        tunnel_health: how the tunnel is watched. None: send no probes through its URL, and assume that the tunnel is
+            up while it is open.
+        on_lost_url: what happens to a rollout whose agent was given a public URL (`reach="public"`) that is lost for
+            good: the tunnel has a new URL, or was down for `tunnel_health.patience`. `raise` cancels the rollout's
+            body with `TunnelError`. `move` keeps the rollout running, and it returns the new URL from then on.
+        limits: resource limits of the endpoint: connections, seconds, bytes. Each limit has a default.
+        dialects: dialects beside those of the package and those of installed packages. Installed packages register
+            dialects under the entry points `triocept.dialects`; a dialect that cannot be loaded is logged as a
+            warning. `triocept.dialects` describes how to write a dialect.
+        embed: returns vectors for texts in every rollout without its own `embed`: a function of texts, async or not.
+            It stands in for a model: its exceptions propagate to the code that opened the rollout. None: vectors of
+            unit length made from the words. Equal texts have equal vectors, and texts that share words have near
+            vectors.
+        moderate: returns findings for texts in every rollout without its own `moderate`. Its exceptions propagate as
+            those of `embed` do. None: no findings.
+        record_increments, record_wire: defaults for rollouts that do not set these options; see `open_rollout`.
+        websocket: True if the Responses dialect is served over websockets too. False: an upgrade is answered with
+            426, after which Codex sends POST requests at once.
+        keep_alive: True if a connection carries several calls. False: each connection is closed after its answer. Use
+            False for clients that outlive their event loop, and would reuse a connection of a loop that has ended.
 
-    Closing: rollouts that are still open end, their agents get a 503; idle connections are closed at once, others
+    Closing: rollouts that are still open end, and their agents get a 503. Idle connections are closed at once, others
     after `grace` at the latest. The port is free again.
 
     Raises:
-        OSError: the address cannot be had, or the recorder's file cannot be written; the text names it.
+        OSError: the address cannot be bound, or the recorder's file cannot be written; the text names it.
         socket.gaierror: the host does not resolve.
-        TunnelError: the tunnel cannot be had, or its URL does not lead here; with its program's own last words.
-            Before the body has begun; nothing is left.
-        TypeError, ValueError: an argument is not what it should be; `OSError` for a certificate that cannot be read.
-        EndpointCrashed: the server died by itself; the body was cancelled. If that raised too: a group.
-        RuntimeError: trio does not run here (asyncio does).
-        BaseException: the body's own, bare.
+        TunnelError: the tunnel cannot be opened, or its URL does not lead here. The text ends with the last output of
+            the tunnel's program. Raised before the body begins, with nothing left open.
+        TypeError, ValueError: an argument is invalid. `OSError` for a certificate that cannot be read.
+        EndpointCrashed: the server crashed, and the body was cancelled. If the body failed too: a group.
+        RuntimeError: the event loop is not trio's (for example asyncio's).
+        BaseException: the body's exception, unwrapped.
 
     Cancellation: as an exception of the body.
     """
     check_loop("serve_endpoint")
-    from ._server.serve import Server  # Quart and hypercorn, which take half a second to load
+    from ._server.serve import Server  # Quart and hypercorn take half a second to import
 
     _check_reach(advertise, tunnel, tunnel_health, on_lost_url)
     _check_numbers(host, port, max_body, grace, limits)
@@ -326,7 +340,7 @@ async def serve_endpoint(
         record_wire=record_wire,
     )
     registry: Registry[RolloutState] = Registry()
-    errors: list[BaseException] = []  # raised where nothing wraps them, and nothing that is closed hides them
+    errors: list[BaseException] = []  # raised after all contexts have closed: nothing wraps or hides them
     server: Server | None = None
     with keeping(errors):
         async with AsyncExitStack() as stack:
@@ -369,10 +383,10 @@ async def serve_endpoint(
                                 await nursery.start(_supervise, endpoint._supervisor, server, nursery)
                             yield endpoint
                     try:
-                        await server.stop()  # before the tunnel, through which the last answers go
+                        await server.stop()  # before the tunnel, which carries the last answers
                     except BaseException as exc:  # a second Ctrl-C
                         errors[:] = [exc]
-                    registry.closing = True  # a crash has not said so
+                    registry.closing = True  # a crash has not set it
                     if endpoint._supervisor is not None:
                         endpoint._supervisor.stop()
     _keep_end_of(server, errors)
@@ -382,58 +396,59 @@ async def serve_endpoint(
 class EndpointOptions(TypedDict, total=False):
     """The keywords of `serve_endpoint` and `run_endpoint`, as `Unpack[EndpointOptions]` types them.
 
-    What is left out is as said here; `serve_endpoint` says more of each.
+    Each omitted key has the default given here; `serve_endpoint` describes each option in full.
     """
 
     host: str
-    """An address or a name to listen on: `127.0.0.1`, unless said otherwise."""
+    """Address or name to listen on. Default: `127.0.0.1`."""
     port: int
-    """0, which is the default, lets the kernel choose."""
+    """Port to listen on. Default: 0, the kernel chooses."""
     recorder: Recorder | None
-    """Gets every turn of every rollout, and is closed at the end. None: nothing is kept but in the traces."""
+    """Receives every turn of every rollout, and is closed at the end. None: only the traces keep the turns."""
     redact: Redaction | None
-    """What is taken out of all that is recorded, beside keys. None: nothing."""
+    """Redaction of everything that is recorded, beside keys. None: only keys are removed."""
     max_body: int
-    """Bytes of a request body: 256 MiB, unless said otherwise."""
+    """Maximum bytes of a request body. Default: 256 MiB."""
     grace: float
-    """Seconds that connections have at the end: 1, unless said otherwise."""
+    """Seconds that open connections have at the end. Default: 1."""
     tls: TLS | None
     """Certificate and key. None: plain HTTP."""
     advertise: str | None
-    """The name under which others reach this machine. None: a public URL only where the bound address is one."""
+    """The name under which others reach this machine. None: a public URL exists only if the bound address is public."""
     tunnel: Tunnel | None
-    """Makes the port reachable from elsewhere. None: there is none."""
+    """Makes the port reachable from elsewhere. None: no tunnel."""
     tunnel_health: TunnelHealth | None
-    """How the tunnel is watched: `TunnelHealth()`, unless said otherwise. None: nothing is asked through its URL."""
+    """Settings of the tunnel's health checks. Default: `TunnelHealth()`. None: no probes are sent through the tunnel's URL."""
     on_lost_url: OnLostURL
-    """What becomes of a rollout whose public URL is lost: `raise`, unless said otherwise."""
+    """Effect on a rollout whose public URL is lost. Default: `raise`."""
     limits: EndpointLimits
-    """What the endpoint puts up with: `EndpointLimits()`, unless said otherwise."""
+    """Resource limits of the endpoint. Default: `EndpointLimits()`."""
     dialects: Iterable[Dialect]
-    """Spoken beside those of the package: none, unless said otherwise."""
+    """Dialects beside those of the package. Default: no further dialects."""
     embed: Embed | None
-    """Gives texts their vectors. None: they are made of the words."""
+    """Returns vectors for texts. None: vectors made from the words."""
     moderate: Moderate | None
-    """Says what is found in texts. None: nothing is."""
+    """Returns findings for texts. None: no findings."""
     record_increments: bool
-    """Whether turns keep in which pieces their answers came, and when: False, unless said otherwise."""
+    """True if turns keep the pieces of their answers with their times. Default: False."""
     record_wire: bool
-    """Whether turns keep how they went over the wire: False, unless said otherwise."""
+    """True if turns keep their HTTP traffic. Default: False."""
     websocket: bool
-    """Whether Responses is spoken over websockets, too: True, unless said otherwise."""
+    """True if the Responses dialect is served over websockets too. Default: True."""
     keep_alive: bool
-    """Whether a connection carries several calls: True, unless said otherwise (False for `testing.serve`)."""
+    """True if a connection carries several calls. Default: True (False for `testing.serve`)."""
 
 
 async def run_endpoint(
     *, task_status: trio.TaskStatus[Endpoint] = trio.TASK_STATUS_IGNORED, **options: Unpack[EndpointOptions]
 ) -> NoReturn:
-    """Run an endpoint until cancelled, for those who own the nursery: `await nursery.start(run_endpoint)`.
+    """Run an endpoint until cancelled, in a nursery of the caller: `await nursery.start(run_endpoint)`.
 
-    `task_status.started(endpoint)` is called once it accepts. Errors and end are those of `serve_endpoint`.
+    `task_status.started(endpoint)` is called once the endpoint accepts connections. Errors and closing are those of
+    `serve_endpoint`.
 
-    Keywords: host, port, recorder, redact, max_body, grace, tls, advertise, tunnel, tunnel_health, on_lost_url, limits,
-    dialects, embed, moderate, record_increments, record_wire, websocket, keep_alive; see `serve_endpoint`.
+    Keywords: host, port, recorder, redact, max_body, grace, tls, advertise, tunnel, tunnel_health, on_lost_url,
+    limits, dialects, embed, moderate, record_increments, record_wire, websocket, keep_alive; see `serve_endpoint`.
     """
     check_keywords("run_endpoint", options, EndpointOptions.__annotations__)
     async with serve_endpoint(**options) as endpoint:
@@ -469,7 +484,7 @@ def _make_supervisor(
 async def _supervise(
     supervisor: Supervisor, server: Server, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]
 ) -> None:
-    """The supervisor's task. Once it has started, what goes wrong in it is the body's to hear, as of the server."""
+    """Run the supervisor. Once it has started, raise its errors in the endpoint's body, like errors of the server."""
     started = False
 
     class Status:
@@ -528,13 +543,13 @@ def _check_reach(
 
 
 def _is_elsewhere(address: str) -> bool:
-    """Whether a bound address can be dialled by others."""
+    """Return True if other machines can dial a bound address."""
     bound = ip_address(address.partition("%")[0])
     return not (bound.is_loopback or bound.is_unspecified)
 
 
 def _keep_end_of(server: Server | None, errors: list[BaseException]) -> None:
-    """What ended the server, before all that the body met because of it."""
+    """Put the error that ended the server before the errors that the body raised because of it."""
     if server is None:
         return
     if server.body.fatal is not None:
@@ -546,7 +561,7 @@ def _keep_end_of(server: Server | None, errors: list[BaseException]) -> None:
 
 
 async def _close_listener(listener: trio.SocketListener) -> None:
-    """Without a cancellation, which would hide the error with which something else has closed."""
+    """Close the listener without a checkpoint for cancellation, which would hide the error that caused the closing."""
     with trio.CancelScope(shield=True):
         await trio.aclose_forcefully(listener)
 
@@ -558,7 +573,7 @@ def _ssl_context(tls: TLS | None) -> ssl.SSLContext | None:
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise TypeError(f"tls is an ssl.SSLContext or (certificate, key), not {described(tls)}")
     for path in tls:
-        Path(path).open("rb").close()  # its error names it
+        Path(path).open("rb").close()  # the error of `open` names the path
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(*tls)

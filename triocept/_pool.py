@@ -2,11 +2,13 @@
 
 Rules:
 
-1. A rollout goes to the endpoint that has the fewest, among those that can be reached now. No checkpoint lies between
-   the choice and the rollout: nobody overbooks.
-2. A pool grows when all are full, by as many endpoints as the waiting rollouts need, and shrinks by those that idle.
-3. The death of an endpoint is its rollouts' alone, and each of them is told, or moved. The pool lives on.
-4. A start that fails is its caller's error only while there is no endpoint at all; later it is said, and tried again.
+1. A rollout goes to the reachable endpoint that has the fewest rollouts. No checkpoint lies between the choice and
+   the rollout, so no endpoint is overbooked.
+2. A pool grows when all endpoints are full, by as many endpoints as the waiting rollouts need. It shrinks by idle
+   endpoints.
+3. The death of an endpoint affects only its own rollouts: each of them fails or moves. The pool stays open.
+4. A failed start is raised to its caller only while the pool has no endpoint at all. Later failures are logged, and
+   the start is retried.
 """
 
 from __future__ import annotations
@@ -41,16 +43,16 @@ OpenEndpoint: TypeAlias = Callable[[], AbstractAsyncContextManager[Endpoint]]
 OnLostEndpoint: TypeAlias = Literal["raise", "move"]
 
 PER_ENDPOINT = 32
-"""Rollouts; what the ancestor's elastic pool multiplexes (verifiers 0.3.1)."""
+"""Rollouts per endpoint; the ancestor's elastic pool multiplexes as many (verifiers 0.3.1)."""
 SHRINK_AFTER = 60.0
 """Seconds."""
 BACK_OFF, MAX_BACK_OFF = 1.0, 30.0
-"""Seconds after an endpoint that could not be opened, before the next is tried."""
+"""Seconds to wait after an endpoint could not be opened."""
 
 
 @final
 class Pool:
-    """Endpoints that run, and the rollouts spread over them. Made by `serve_pool` only."""
+    """Running endpoints and the rollouts spread over them. Only `serve_pool` creates one."""
 
     def __init__(
         self,
@@ -80,25 +82,25 @@ class Pool:
         self._waiting = 0
         self._delay = 0.0
         self._paused = False
-        """No endpoint is opened before its delay is over: the last one could not be."""
+        """True while the delay after a failed start has not passed: no endpoint is opened."""
         self._error: BaseException | None = None
-        """Why the last one could not be opened."""
+        """The error of the last failed start."""
         self._changed = trio.Event()
         self._scopes: set[trio.CancelScope] = set()
-        """Of the tasks: `end` alone cancels them."""
+        """Cancel scopes of the tasks; `_end` alone cancels them."""
         self._ended = False
         self.body: trio.CancelScope = trio.CancelScope()
         self.fatal: BaseException | None = None
-        """A `KeyboardInterrupt` that landed in a task of the pool."""
+        """A `KeyboardInterrupt` that was raised in a task of the pool."""
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
-        """Those that run now."""
+        """The endpoints that run now."""
         return tuple(member.endpoint for member in self._members)
 
     @property
     def loads(self) -> tuple[int, ...]:
-        """How many rollouts each of them has, in the same order."""
+        """Number of rollouts on each endpoint, in the order of `endpoints`."""
         return tuple(len(member.assignments) for member in self._members)
 
     def __repr__(self) -> str:
@@ -108,20 +110,22 @@ class Pool:
     async def open_rollout(
         self, handler: Handler | None = None, **options: Unpack[RolloutOptions]
     ) -> AsyncIterator[Rollout]:
-        """Open a rollout on the endpoint that has the fewest; wait for one where all are full.
+        """Open a rollout on the endpoint that has the fewest rollouts. Wait for an endpoint if all are full.
 
         Errors and closing are those of `Endpoint.open_rollout`.
 
-        Keywords: id, model, on_hangup, on_retry, on_fault, concurrency, recorder, tools, user, stop, state, state_type,
-        embed, moderate, redact, metadata, record_increments, record_wire, limits; see `Endpoint.open_rollout`. Without
-        a recorder the turns go to the pool's.
+        Keywords: id, model, on_hangup, on_retry, on_fault, concurrency, recorder, tools, user, stop, state,
+        state_type, embed, moderate, redact, metadata, record_increments, record_wire, limits; see
+        `Endpoint.open_rollout`. Without a recorder the turns go to the pool's recorder.
 
         Raises:
             trio.ClosedResourceError: the pool has ended.
-            EndpointCrashed: its endpoint has died (`on_lost_endpoint="raise"`); the body was cancelled, or never began.
-            Exception: there is no endpoint, and none can be opened: what that raised, a `TunnelError` say.
+            EndpointCrashed: the rollout's endpoint has died (`on_lost_endpoint="raise"`). The body was cancelled, or
+                never began.
+            Exception: the pool has no endpoint, and opening one failed: the error of that attempt, such as a
+                `TunnelError`.
 
-        Cancellation: a wait is left at once; otherwise as `Endpoint.open_rollout`.
+        Cancellation: immediate while waiting; otherwise as `Endpoint.open_rollout`.
         """
         handler, concurrency = check_opening("open_rollout", handler, options)
         if options.get("recorder") is None:
@@ -130,7 +134,8 @@ class Pool:
             options["redact"] = self._redact
         assignment = await self._assign()
         try:
-            # Its assignment knows it before it is open: its endpoint may die while its recorder is being opened.
+            # The assignment gets the rollout before the rollout is open: the endpoint may die while the recorder is
+            # being opened.
             assignment.rollout = assignment.member.endpoint._make_rollout(options)
             with assignment.scope:
                 async with open_rollout(assignment.rollout, handler, concurrency) as rollout:
@@ -143,7 +148,7 @@ class Pool:
                 self._unplaced.remove(assignment)
             self._wake()
 
-    # Where a rollout goes
+    # Placing a rollout
 
     async def _assign(self) -> _Assignment:
         await trio.lowlevel.checkpoint()
@@ -179,13 +184,13 @@ class Pool:
         self._changed.set()
         self._changed = trio.Event()
 
-    # The life of its endpoints
+    # Starting and ending endpoints
 
     async def _start(self) -> None:
-        """The first one, or all where the number is fixed.
+        """Start the first endpoint, or all endpoints of a fixed set.
 
         Raises:
-            Exception: what the first that failed has raised, bare.
+            Exception: the error of the first start that failed, unwrapped.
         """
         errors: list[BaseException] = []
         async with trio.open_nursery() as starting:
@@ -211,7 +216,8 @@ class Pool:
 
     @trio.lowlevel.enable_ki_protection
     async def _run_first(self, opener: OpenEndpoint, *, task_status: trio.TaskStatus[None]) -> None:
-        """One that must open, or fail the pool. Where the number is fixed, it is opened again when it has died."""
+        """Run an endpoint that must open, or else the pool fails. In a fixed set, reopen the endpoint after it has
+        died."""
         opened = False
         with self._scope() as scope:
 
@@ -230,7 +236,7 @@ class Pool:
 
     @trio.lowlevel.enable_ki_protection
     async def _run_more(self) -> None:
-        """One that the pool grows by."""
+        """Run an endpoint that a growing pool has added."""
         opened = False
 
         def on_open() -> None:
@@ -250,7 +256,7 @@ class Pool:
                 await self._pause()
 
     async def _run(self, opener: OpenEndpoint, on_open: Callable[[], None]) -> BaseException | None:
-        """Run one endpoint until it idles, or dies; returns what of."""
+        """Run one endpoint until it is idle or dies; return the error that it died of."""
         try:
             async with opener() as endpoint:
                 on_open()
@@ -268,7 +274,7 @@ class Pool:
         return None
 
     async def _serve(self, member: _Member) -> None:
-        """Have it among the members, until it idles; or is cancelled, which is how it dies."""
+        """Keep the endpoint among the members until it is idle, or until it dies and this task is cancelled."""
         member.endpoint._on_reach = self._wake
         self._members.append(member)
         self._delay = 0.0
@@ -291,7 +297,7 @@ class Pool:
                 self._give_up(member)
 
     def _give_up(self, member: _Member) -> None:
-        """It has died: its rollouts go elsewhere, or fail."""
+        """Move or fail the rollouts of an endpoint that has died."""
         for assignment in tuple(member.assignments):
             if not self._moves:
                 where = member.endpoint.url
@@ -304,7 +310,7 @@ class Pool:
         self._grow()
 
     async def _pause(self) -> None:
-        """Before the next is opened: longer each time."""
+        """Wait before the next start; each wait in a row is longer."""
         self._delay = min(2 * self._delay or BACK_OFF, MAX_BACK_OFF)
         self._paused = True
         self._wake()
@@ -313,7 +319,7 @@ class Pool:
         finally:
             self._paused = False
             self._wake()
-        self._grow()  # who has lost its endpoint does not ask for another one
+        self._grow()  # a rollout that has lost its endpoint does not call `_grow`
 
     @contextmanager
     def _scope(self) -> Iterator[trio.CancelScope]:
@@ -330,7 +336,7 @@ class Pool:
 
 @final
 class _Member:
-    """An endpoint of the pool, and what is on it."""
+    """An endpoint of the pool and its rollouts."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -352,20 +358,20 @@ class _Member:
 
 @final
 class _Assignment:
-    """One rollout's place on a member."""
+    """The place of one rollout on a member."""
 
     def __init__(self, member: _Member) -> None:
         self.member = member
         self.rollout: RolloutState | None = None
-        """None only until it is made: there is no checkpoint before."""
+        """None only until the rollout is made: there is no checkpoint before."""
         self.scope = trio.CancelScope()
-        """Around all of it; cancelled only while the rollout is being opened."""
+        """Around the rollout's whole life; cancelled only while the rollout is being opened."""
         self.error: BaseException | None = None
-        """Why it was."""
+        """The reason for which `scope` was cancelled."""
         member.add(self)
 
     def move(self, member: _Member) -> None:
-        """The rollout lives on, with its key and its trace, on another endpoint; unless its id is taken there."""
+        """Move the rollout, with its key and its trace, to another endpoint. Fail if its id is taken there."""
         self.member.discard(self)
         self.member = member
         member.add(self)
@@ -377,12 +383,12 @@ class _Assignment:
             self.fail(exc)
 
     def depart(self) -> None:
-        """Its endpoint ends, and does not take the rollout along: there will be another."""
+        """Detach the rollout from an endpoint that ends; another endpoint will take the rollout."""
         if self.rollout is not None:
             self.rollout.depart()
 
     def fail(self, error: BaseException) -> None:
-        """End its body, or its opening. One that closes is left alone."""
+        """End the rollout's body, or its opening. A rollout that is closing is left alone."""
         if self.rollout is None:
             return
         if self.rollout.fail is not None:
@@ -405,36 +411,37 @@ async def serve_pool(
 ) -> AsyncIterator[Pool]:
     """Run endpoints for many rollouts, for as long as the body runs.
 
-    One that grows, each endpoint with a tunnel of its own::
+    A pool that grows, each endpoint with its own tunnel::
 
         async with serve_pool(partial(serve_endpoint, tunnel=PrimeTunnel()), per_endpoint=64) as pool:
             async with pool.open_rollout(answer) as rollout:
                 …
 
-    A fixed set, behind proxies that are there already::
+    A fixed set, behind existing proxies::
 
         serve_pool([partial(serve_endpoint, port=port, tunnel=FixedURL(url)) for port, url in proxies])
 
     Args:
-        open_endpoint: opens one endpoint, and the pool opens as many as it needs; or several of them, and the pool is
-            these. Without `recorder=`: an endpoint closes its own when it ends.
-        per_endpoint: how many rollouts one endpoint has; where all are full, the pool grows, or a rollout waits. None
-            is 32, and no limit for a fixed set.
-        max_endpoints: a growing pool has no more than that, and at least one.
-        shrink_after: seconds without a rollout after which an endpoint of a growing pool ends. One always stays; with
-            `math.inf`, all do.
-        on_lost_endpoint: what becomes of the rollouts of an endpoint that dies by itself. `raise` cancels each one's
-            body with `EndpointCrashed`; `move` takes them, with their keys and traces, to another endpoint: what
-            `environ` and `base_url` say from then on is its URL. An agent that runs has the old one, and is ended.
-        recorder: gets every turn of every rollout; closed at the end.
-        redact: as of `serve_endpoint`.
+        open_endpoint: a function that opens one endpoint, called as often as the pool needs; or a sequence of such
+            functions for a fixed set. Do not give them `recorder=`: an endpoint closes its recorder when it ends.
+        per_endpoint: maximum rollouts of one endpoint. When all endpoints are full: the pool grows, or a rollout
+            waits. None: 32, and no limit for a fixed set.
+        max_endpoints: maximum endpoints of a growing pool, at least one.
+        shrink_after: seconds without a rollout after which an endpoint of a growing pool ends. One endpoint always
+            stays; with `math.inf`, all endpoints stay.
+        on_lost_endpoint: what happens to the rollouts of an endpoint that dies. `raise` cancels each rollout's body
+            with `EndpointCrashed`. `move` moves the rollouts, with their keys and traces, to another endpoint;
+            `environ` and `base_url` contain its URL from then on. A running agent has the old URL, and is ended.
+        recorder: receives every turn of every rollout; closed at the end.
+        redact: as in `serve_endpoint`.
 
     Closing: the endpoints end, as `serve_endpoint` does.
 
     Raises:
-        Exception: the first endpoint (of a fixed set: any) cannot be opened: what it raised, before the body runs.
-        ValueError: an argument is not what it should be.
-        BaseException: the body's own, bare.
+        Exception: the first endpoint (of a fixed set: any endpoint) cannot be opened: the error, before the body
+            runs.
+        ValueError: an argument is invalid.
+        BaseException: the body's exception, unwrapped.
 
     Cancellation: as an exception of the body.
     """
@@ -472,7 +479,7 @@ async def serve_pool(
 
 
 def _check_opener(given: object) -> None:
-    """See whether it can open endpoints."""
+    """Raise TypeError if an argument is not a function that opens endpoints."""
     hint = "serve_pool(partial(serve_endpoint, host=…)), or a list of such functions"
     several = list(given) if isinstance(given, list | tuple) else [given]
     for one in several:

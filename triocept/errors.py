@@ -8,30 +8,31 @@
     │   ├── UpstreamTruncated    its stream ended before the terminal event
     │   └── ContextLengthError   the prompt is too long for its model
     ├── ExchangeError
-    │   ├── AlreadySettled       the exchange has its outcome already
-    │   ├── Unanswered           a handler returned, and the exchange had none
-    │   └── ExchangeAbandoned    the agent hung up
-    ├── MissingPrice             a cost is limited, and nobody knows what a model costs
-    ├── ScriptExhausted          a scripted model was asked what it has no reply for
-    ├── ReplayMiss               a replay was asked what its record does not have
-    ├── RecordingFailed          a cassette was to record what no cassette keeps
+    │   ├── AlreadySettled       the exchange already has its outcome
+    │   ├── Unanswered           a handler returned without an outcome for its exchange
+    │   └── ExchangeAbandoned    the agent disconnected
+    ├── MissingPrice             a cost is limited, and the price of a requested model is unknown
+    ├── ScriptExhausted          a script has no reply for a request
+    ├── ReplayMiss               no recorded turn matches the call
+    ├── RecordingFailed          a response that a cassette must not record
     ├── RolloutClosed            the rollout has ended
-    ├── EndpointCrashed          the server died by itself
+    ├── EndpointCrashed          the server crashed
     ├── TunnelError              the endpoint cannot be reached from elsewhere
-    ├── AgentFailed              the agent could not be started, or ended badly when asked to be checked
-    ├── StoreError               a fleet's store that cannot be used, or that a task does not fit in
+    ├── AgentFailed              the agent could not be started, or ended with a return code that is checked
+    ├── StoreError               a fleet's store that cannot be used, or that cannot hold a task
     ├── FleetLost                no worker of a fleet is left, and tasks have no outcome
-    ├── GroupStopped             the value was asked for of a sample that its group's end cut short
-    └── RemoteError              an error of a worker that cannot cross to this process: its class by name
+    ├── GroupStopped             the value of a sample is missing: its group was stopped before
+    └── RemoteError              an error of a worker that cannot be pickled: its class by name
 
-A `Refusal` and an `UpstreamError` raised in a handler are answers: they are relayed to the agent with their
-status, and the rollout lives on. Any other exception of a handler ends the rollout (and the agent gets a 500).
+A `Refusal` and an `UpstreamError` raised in a handler are answers: they are relayed to the agent with their status,
+and the rollout stays open. Any other exception of a handler ends the rollout (and the agent gets a 500).
 
 Channel states are trio's own: `trio.ClosedResourceError`, `trio.EndOfChannel`, `trio.BrokenResourceError`.
-A port that is taken is a bare `OSError`, a host that does not resolve a bare `socket.gaierror`.
-No message of these errors ever holds a key.
+A port in use raises a plain `OSError`, a host that does not resolve a plain `socket.gaierror`.
+No message of these errors contains a key.
 
-Each can be pickled and copied, whatever its arguments: a process pool hands it on with its attributes and its text.
+Each error can be pickled and copied, whatever its arguments: a process pool passes it on with its attributes and
+text.
 """
 
 from __future__ import annotations
@@ -72,10 +73,10 @@ __all__ = [
 
 
 class TrioceptError(Exception):
-    """The root of every error of triocept."""
+    """The base class of every error of triocept."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Python's own calls the class with `args`, which are the text here and not what `__init__` takes.
+        # Exception.__reduce__ calls the class with `args`. Here `args` is the text, not the arguments of `__init__`.
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
@@ -94,20 +95,20 @@ class DialectError(TrioceptError):
 
 
 class Refusal(TrioceptError):
-    """An answer that is a refusal: raise it in a handler, and the agent gets it in its own dialect.
+    """An answer that is a refusal. If a handler raises it, the agent gets the refusal in its own dialect.
 
     Attributes:
         status: the HTTP status, 400 to 599.
-        message: what the agent (and its log) reads.
-        retry_after: seconds after which the agent may try again; None says nothing about that.
-        should_retry: what `x-should-retry` tells the SDKs; None sends no such header.
-        code: the dialect's own error code or type; None lets the dialect choose by status.
+        message: the text that the agent (and its log) receives.
+        retry_after: seconds after which the agent may retry. None: no such header.
+        should_retry: value of the header `x-should-retry`, which SDKs read. None: no such header.
+        code: the dialect's own error code or type. None: the dialect chooses by status.
         headers: further response headers, such as rate limits; names in lower case, values of visible ASCII
             characters, spaces and tabs.
 
     Raises:
         TypeError: an argument is not of its type.
-        ValueError: the status is none of a refusal, `retry_after` is no time, or a header cannot be sent.
+        ValueError: the status is outside 400 to 599, `retry_after` is not a duration, or a header cannot be sent.
     """
 
     def __init__(
@@ -141,14 +142,14 @@ class Refusal(TrioceptError):
 
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[\t\x20-\x7e]*")  # clients differ in what they take any other octet for, and some fail
+_VALUE = re.compile(r"[\t\x20-\x7e]*")  # clients differ in how they decode any other octet, and some fail
 _FRAMING = frozenset(
     {"connection", "content-encoding", "content-length", "content-type", "transfer-encoding"}
 )
 
 
 def can_be_sent(name: str, value: object) -> bool:
-    """Whether a response can have this header beside those that frame it (RFC 9110, 5.5)."""
+    """Return True if a response may have this header beside the headers that frame it (RFC 9110, 5.5)."""
     if not isinstance(value, str):
         return False
     return bool(_NAME.fullmatch(name) and _VALUE.fullmatch(value)) and name.lower() not in _FRAMING
@@ -168,10 +169,10 @@ def _mended_code(code: str | None) -> str | None:
 
 
 class LimitReached(Refusal):
-    """A budget or a stop condition was reached: `rollout.stop` refuses with it, and so can a handler.
+    """A refusal because a budget or a stop condition was reached: `rollout.stop` refuses with it, and so can a
+    handler.
 
-    Its status is 404 unless said otherwise: the one that every known agent takes as final (Claude Code asks once
-    more, without a stream).
+    Default status: 404, which every known agent treats as final (Claude Code retries once, without a stream).
     """
 
     def __init__(self, message: str, *, status: int = 404) -> None:
@@ -179,18 +180,19 @@ class LimitReached(Refusal):
 
 
 class UpstreamError(TrioceptError):
-    """The provider of a forwarded exchange failed; the agent gets its status and message.
+    """A failure of the provider of a forwarded exchange; the agent gets its status and message.
 
     Attributes:
-        message: what the provider says, or what is wrong with what it says: the agent reads it.
-        status: the provider's HTTP status, or 502 where there was none; 504 where it took too long.
+        message: the provider's message, or what is wrong with the provider's answer. The agent receives it.
+        status: the provider's HTTP status, 502 if the provider sent no status, or 504 after a timeout.
         body: the provider's body, as text.
-        headers: those of the provider's response headers that are passed on (request ids, rate limits, `retry-after`),
-            names in lower case.
-        code: the provider's own error code or type; None where it says none.
-        dialect: the dialect that `body` and `code` are in; empty where the body is not a document of it.
-        upstream: which upstream it was; empty where no upstream was involved. Stands in the exception's text.
-        rollout: the id of the rollout whose call it was; likewise.
+        headers: the provider's response headers that are passed on (request ids, rate limits, `retry-after`), names
+            in lower case.
+        code: the provider's own error code or type. None: the provider sent no code.
+        dialect: the dialect of `body` and `code`; empty if the body is not a document of a dialect.
+        upstream: the name of the upstream; empty if no upstream was involved. Part of the exception's text.
+        rollout: the id of the rollout that sent the call; empty if no rollout was involved. Part of the exception's
+            text.
     """
 
     def __init__(
@@ -223,43 +225,43 @@ class UpstreamError(TrioceptError):
 
 
 class UpstreamTruncated(UpstreamError):
-    """The provider's stream ended before its terminal event: never a success."""
+    """A provider's stream that ended before its terminal event: never a success."""
 
 
 class ContextLengthError(UpstreamError):
-    """The prompt is too long for the model."""
+    """A prompt that is too long for the model."""
 
 
 class ExchangeError(TrioceptError):
-    """Something was asked of an exchange that its state does not allow."""
+    """An operation on an exchange that the state of the exchange does not allow."""
 
 
 class AlreadySettled(ExchangeError):
-    """The exchange has its one outcome already."""
+    """A second outcome for an exchange that already has one."""
 
 
 class Unanswered(ExchangeError):
-    """A handler returned, and its exchange had no outcome. The agent gets a 500."""
+    """A handler that returned without an outcome for its exchange. The agent gets a 500."""
 
 
 class ExchangeAbandoned(ExchangeError):
-    """The agent hung up: nobody is there to be answered."""
+    """An exchange whose agent has disconnected, and cannot be answered."""
 
 
 class MissingPrice(TrioceptError):
-    """A cost is limited, and a model was asked for that has no price. Nothing of that call was answered."""
+    """A request for a model without a price, in a rollout with a cost limit. No part of the call was answered."""
 
 
 class ScriptExhausted(TrioceptError):
-    """A scripted model was asked what it has no reply for; the message shows the request, and the closest rules."""
+    """A request for which a script has no reply. The message shows the request and the closest rules."""
 
 
 class ReplayMiss(TrioceptError):
-    """A replay was asked what its record does not have; the message says where the two part, and what to do.
+    """A call that matches no recorded turn. The message shows the first difference, and what to do.
 
     Attributes:
-        closest: the id of the recorded turn that is nearest; None where none is.
-        difference: how that and the call differ, line by line: `-` is recorded, `+` live.
+        closest: the id of the nearest recorded turn. None: there is no near turn.
+        difference: the differences between the recorded turn (`-`) and the live call (`+`), line by line.
     """
 
     def __init__(self, message: str, *, closest: str | None = None, difference: str = "") -> None:
@@ -269,28 +271,28 @@ class ReplayMiss(TrioceptError):
 
 
 class RecordingFailed(TrioceptError):
-    """A cassette was to record what no cassette keeps: a provider's refusal of the key, a provider that was not
-    reached, or raw bytes. Nothing of this run is written."""
+    """A response that a cassette must not record: a provider's refusal of the key, an unreachable provider, or raw
+    bytes. The cassette is not written for this run."""
 
 
 class RolloutClosed(TrioceptError):
-    """The rollout has ended; nothing can be asked of it any more."""
+    """An operation on a rollout that has ended."""
 
 
 class EndpointCrashed(TrioceptError):
-    """The server died by itself; `__cause__` says of what."""
+    """A crash of the server; `__cause__` is its error."""
 
 
 class TunnelError(TrioceptError):
-    """The endpoint cannot be reached through its tunnel."""
+    """An endpoint that cannot be reached through its tunnel."""
 
 
 class AgentFailed(TrioceptError):
-    """The agent could not be started, or it ended with a return code that the caller does not accept.
+    """An agent that could not be started, or that ended with a return code that the caller does not accept.
 
     Attributes:
         argv: the command, without the environment.
-        returncode: None where the agent never started.
+        returncode: the return code. None: the agent never started.
     """
 
     def __init__(self, message: str, *, argv: tuple[str, ...], returncode: int | None = None) -> None:
@@ -300,10 +302,10 @@ class AgentFailed(TrioceptError):
 
 
 class FleetLost(TrioceptError):
-    """No worker of a fleet is left, and none can be started: these tasks have no outcome.
+    """The loss of a fleet's last worker, without a replacement: some tasks have no outcome.
 
     Attributes:
-        unfinished: the tasks that were begun; of those that nobody had pulled yet nothing is known.
+        unfinished: the started tasks without an outcome. Tasks that were never pulled are not included.
     """
 
     def __init__(self, message: str, *, unfinished: tuple[Any, ...]) -> None:
@@ -313,14 +315,14 @@ class FleetLost(TrioceptError):
 
 
 class GroupStopped(TrioceptError):
-    """The value was asked for of a sample that has none: its group was stopped before (`fleet.map(stop_group=…)`)."""
+    """Access to the value of a sample without a value: its group was stopped before (`fleet.map(stop_group=…)`)."""
 
 
 class StoreError(TrioceptError):
-    """A fleet's store cannot be used as it is asked to be, or something does not fit in it.
+    """A fleet's store that cannot be used as requested, or an item that the store cannot hold.
 
     Attributes:
-        path: the store, or its file and line; None where it is about a task.
+        path: the store, or its file and line. None: the error concerns a task.
     """
 
     def __init__(self, message: str, *, path: str | None = None) -> None:
@@ -332,10 +334,10 @@ class StoreError(TrioceptError):
 
 
 class RemoteError(TrioceptError):
-    """What a worker's function raised, which cannot be pickled, or not be made again here.
+    """An exception of a worker's function that cannot be pickled, or cannot be rebuilt in this process.
 
     Attributes:
-        type: its class, by name: `myproject.errors.Odd`.
+        type: the name of the exception's class: `myproject.errors.Odd`.
     """
 
     def __init__(self, message: str, *, type: str) -> None:  # noqa: A002 - the field's own word
