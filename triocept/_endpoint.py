@@ -418,7 +418,8 @@ class EndpointOptions(TypedDict, total=False):
     tunnel: Tunnel | None
     """Makes the port reachable from elsewhere. None: no tunnel."""
     tunnel_health: TunnelHealth | None
-    """Settings of the tunnel's health checks. Default: `TunnelHealth()`. None: no probes are sent through the tunnel's URL."""
+    """Settings of the tunnel's health checks. Default: `TunnelHealth()`. None: no probes are sent through the
+    tunnel's URL."""
     on_lost_url: OnLostURL
     """Effect on a rollout whose public URL is lost. Default: `raise`."""
     limits: EndpointLimits

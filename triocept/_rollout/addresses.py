@@ -1,4 +1,4 @@
-"""Where a rollout can be reached, and what is known of the dialects that are spoken there."""
+"""The URLs of a rollout, and the facts of the dialects that its endpoint serves."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .._util.limits import EndpointLimits
 DialectName: TypeAlias = Literal[
     "openai_chat", "openai_completions", "openai_responses", "anthropic_messages", "gemini", "ollama"
 ]
-"""The dialects of the package; one from outside has any other name."""
+"""The dialects of the package; an external dialect has any other name."""
 Reach: TypeAlias = Literal["local", "public"]
-"""From where an agent calls: from this machine, or from elsewhere."""
+"""Location of an agent: on this machine, or elsewhere."""
 
 
 class SDK(Protocol):
@@ -23,28 +23,28 @@ class SDK(Protocol):
     def package(self) -> str: ...
     @property
     def sync(self) -> str:
-        """The name of its blocking client."""
+        """Name of the blocking client."""
 
     @property
     def asynchronous(self) -> str: ...
 
 
 class DialectFacts(Protocol):
-    """What the heart knows of a dialect: facts of its record, and none of its code."""
+    """The facts of a dialect that the state layer needs, without the dialect's code."""
 
     @property
     def name(self) -> str: ...
     @property
     def response_prefix(self) -> str:
-        """How the id of an answer begins."""
+        """Prefix of the id of an answer."""
 
     @property
     def call_prefix(self) -> str:
-        """How the id of a tool call begins."""
+        """Prefix of the id of a tool call."""
 
     @property
     def environment(self) -> Callable[[str, str, str], Mapping[str, str]] | None:
-        """The variables in which agents look for a provider: of a base URL, a key and the name of a model."""
+        """Function from a base URL, a key and a model's name to the variables in which agents look for a provider."""
 
     @property
     def sdk(self) -> SDK | None:
@@ -52,32 +52,33 @@ class DialectFacts(Protocol):
 
 
 class Addresses(Protocol):
-    """Where a rollout can be reached; what an endpoint knows."""
+    """The addresses of a rollout, as its endpoint provides them."""
 
     @property
     def limits(self) -> EndpointLimits:
-        """What the endpoint puts up with."""
+        """Resource limits of the endpoint."""
 
     @property
     def dialects(self) -> Mapping[str, DialectFacts]:
-        """What it speaks, by name."""
+        """The dialects of the endpoint, by name."""
 
     @property
     def public_url(self) -> str:
-        """The URL of the endpoint for agents elsewhere; TunnelError where there is none."""
+        """URL of the endpoint for agents elsewhere. Raise TunnelError if there is no such URL."""
 
     def root_url(self, rollout_id: str, reach: Reach) -> str:
-        """The URL of a rollout, without anything of a dialect: `http://127.0.0.1:40001/rollout/r_5eed`."""
+        """Return the URL of a rollout without a dialect's path: `http://127.0.0.1:40001/rollout/r_5eed`."""
 
     def base_url(self, rollout_id: str, dialect: str, reach: Reach) -> str:
-        """The same as the dialect's own SDK takes it; ValueError for an unknown dialect."""
+        """Return the URL of a rollout as the dialect's own SDK takes it. Raise ValueError for an unknown dialect."""
 
 
 def response_id(dialect: DialectFacts | None) -> str:
-    """An id for an answer in this dialect."""
+    """Return an id for an answer in this dialect."""
     return (dialect.response_prefix if dialect is not None else "") + urandom(12).hex()
 
 
 def call_id(dialect: DialectFacts | None) -> str:
-    """An id for a tool call: of letters that every dialect allows, and recognisable when it comes back."""
+    """Return an id for a tool call: made of letters that every dialect allows, and recognisable when it is sent
+    back."""
     return (dialect.call_prefix if dialect is not None else "call_") + urandom(12).hex()

@@ -1,4 +1,4 @@
-"""An agent at work in a rollout: its process, and its calls as a loop that ends with it."""
+"""A running agent of a rollout: its process, and a loop over its calls that ends with the process."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ CONFIG_DIRECTORIES = (
     ),
     *("LLM_USER_PATH", "MSWEA_GLOBAL_CONFIG_DIR", "VIBE_HOME", "XDG_CONFIG_HOME"),
 )
-"""Variables that tell an agent where its configuration is."""
+"""Variables that name an agent's configuration directory."""
 
 
 @final
 class Agent:
-    """A running agent. Made by `rollout.open_agent` only.
+    """A running agent. Only `rollout.open_agent` creates one.
 
     Iterate over it to take the calls of its rollout: `async for exchange in agent`. The iteration ends when the
-    process has ended (or the rollout).
+    process or the rollout has ended.
     """
 
     def __init__(self, core: RolloutState, process: AgentProcess) -> None:
@@ -66,32 +66,32 @@ class Agent:
 
     @property
     def rollout(self) -> Rollout:
-        """The one whose calls it makes."""
+        """The rollout that receives the agent's calls."""
         return self._core.public
 
     @property
     def pid(self) -> int:
-        """The number of its process, and of its group."""
+        """Id of the agent's process, and of its process group."""
         return self._process.pid
 
     @property
     def returncode(self) -> int | None:
-        """None while it runs; negative is the signal that ended it."""
+        """Return code of the process; negative: the signal that ended it. None while the process runs."""
         return self._process.returncode
 
     @property
     def result(self) -> AgentResult:
-        """How it went; there when the context of `open_agent` has been left.
+        """Result of the process, available after the context of `open_agent` has been left.
 
         Raises:
-            RuntimeError: it has not been left.
+            RuntimeError: the context has not been left.
         """
         return self._process.result
 
     async def wait(self) -> int:
-        """Wait until the process has ended; its return code.
+        """Wait until the process has ended; return its return code.
 
-        Cancellation: immediate; the process runs on until its context is left.
+        Cancellation: immediate; the process continues until its context is left.
         """
         return await self._process.wait()
 
@@ -99,7 +99,8 @@ class Agent:
         return self
 
     async def __anext__(self) -> Exchange:
-        """The next call. RuntimeError: the rollout's handler gets them all. Cancellation: no call is lost."""
+        """Return the next call. Raise RuntimeError if a handler takes the rollout's calls. Cancellation: no call is
+        lost."""
         self._core.check_untaken()
         if not self._ended:
             with trio.CancelScope() as scope:
@@ -116,7 +117,7 @@ class Agent:
 
     @trio.lowlevel.enable_ki_protection
     async def _watch(self) -> None:
-        """End the iteration with the process. Shielded: ended by its owner alone."""
+        """End the iteration when the process has ended. Shielded: only `open_agent` ends this task."""
         with self._watch_scope:
             await self._process.wait()
             self._ended = True
@@ -125,7 +126,8 @@ class Agent:
 
 
 def check_agent_options(function: str, options: AgentOptions) -> AgentOptions:
-    """See whether an agent can be run with what `function` was given: TypeError, ValueError."""
+    """Return the options of an agent that `function` was given. Raise TypeError or ValueError if an option is
+    invalid."""
     check_keywords(function, options, AgentOptions.__annotations__)
     env = options.get("env")
     if env is not None:
@@ -171,7 +173,7 @@ async def open_agent(
 def _start_of(
     core: RolloutState, argv: Sequence[str | os.PathLike[str]], cwd: str, environment: Mapping[str, str]
 ) -> AgentStart:
-    """What is recorded of an agent before it is started."""
+    """Return the trace entry that is recorded before an agent starts."""
     return AgentStart(
         rollout=core.id,
         run=core.trace.run,
@@ -184,5 +186,6 @@ def _start_of(
 
 
 def _place(cwd: str | os.PathLike[str] | None) -> dict[str, str]:
-    """Where the agent works, as a shell would tell it: opencode believes PWD, not where it is."""
+    """Return the variable PWD for the agent's directory, as a shell sets it: opencode trusts PWD, not its real
+    directory."""
     return {"PWD": os.path.abspath(cwd if cwd is not None else os.curdir)}

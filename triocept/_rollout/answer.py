@@ -1,19 +1,21 @@
-"""An answer on its way from whoever gives it to the connections that wait for it.
+"""An answer in progress, between the task that produces it and the connections that wait for it.
 
-One producer, many subscriptions, each from the start: an agent that re-sends its call while the answer still runs
-reads the same answer.
+An answer has one producer and many subscriptions, and each subscription starts at the beginning. An agent that
+re-sends its call while the answer is in progress reads the same answer.
 
 Rules:
 
-1. Nobody asks whether something can be sent now. What is put is rendered for each connection on the spot, unless that
-   one is full: then it is, by the connection's own task, when what it has is sent (`advance`).
-2. Back-pressure: `put` waits until one connection has taken all. Without any it does not wait.
-3. The outcome comes last, once, and without a wait. It is what ends every subscription.
-4. The increments of an answer that was delivered are dropped with its last subscription: the outcome has the whole.
-5. A provider's own bytes may stand beside the increments (`Relayed`), for connections in that provider's dialect.
-   Such a connection may be given them before anybody has read them (`write_early`); the increment follows at once.
-6. Raw bytes that are made on their way are increments, too (`RawPiece`): an answer has nothing but those, then.
-7. What cannot be said in one connection's dialect is that subscription's error, never the producer's.
+1. The producer never checks whether a connection can send. Each increment is rendered for each connection at once,
+   unless the connection is full. A full connection renders it later, in its own task, when it has sent its data
+   (`advance`).
+2. Back-pressure: `put` waits until one connection has taken all increments. Without connections it does not wait.
+3. The outcome comes last, once, and without a wait. It ends every subscription.
+4. The increments of a delivered answer are dropped with its last subscription: the outcome contains the whole answer.
+5. A provider's own bytes may accompany the increments (`Relayed`), for connections in that provider's dialect. Such a
+   connection may get the bytes before they are parsed (`write_early`); the increment follows at once.
+6. Raw bytes that are streamed are increments, too (`RawPiece`). An answer with raw bytes has no other increments.
+7. If a connection's dialect cannot express an increment, the error belongs to that subscription, never to the
+   producer.
 """
 
 from __future__ import annotations
@@ -31,36 +33,36 @@ from .outcome import Outcome
 
 
 class ClientGone(Exception):
-    """The client has hung up."""
+    """The client has disconnected."""
 
 
 class Relayed(msgspec.Struct, frozen=True, gc=False):
-    """Several increments that go on as one: a piece of a provider's stream, or what was held back until the end."""
+    """Several increments that are sent as one: a piece of a provider's stream, or increments held back to the end."""
 
     data: bytes | None
-    """Whole frames in the agent's own dialect, as the provider sent them: for a connection that asked for a stream.
-    None: nobody has written it yet."""
+    """Whole frames in the agent's own dialect, as the provider sent them, for a connection that requested a stream.
+    None: the frames are not rendered yet."""
     events: tuple[Event, ...]
-    """What it says: perhaps nothing."""
+    """The events in these bytes; may be empty."""
 
     @property
     def last(self) -> bool:
-        """Whether the answer ends with it."""
+        """True if the answer ends with this increment."""
         return bool(self.events) and isinstance(self.events[-1], ResponseEnd)
 
     @property
     def start(self) -> ResponseStart | None:
-        """The beginning of the answer, if it is in here."""
+        """The start of the answer. None: it is not in this increment."""
         return next((event for event in self.events if isinstance(event, ResponseStart)), None)
 
 
 class RawPiece(msgspec.Struct, frozen=True, gc=False):
-    """Raw bytes that go out before those behind them are made."""
+    """Raw bytes that are sent before the bytes after them are made."""
 
     head: RawResponse
-    """What they are part of, without its body."""
+    """The response that the bytes are part of, without its body."""
     data: bytes
-    """Empty: the head alone."""
+    """Empty: only the head is sent."""
 
 
 Increment: TypeAlias = Event | Relayed
@@ -72,7 +74,7 @@ _EVENT = 200
 
 
 def weight_of(entry: Entry) -> int:
-    """About how many bytes an increment keeps."""
+    """Return the approximate bytes of memory of an increment."""
     match entry:
         case PartDelta():
             return _EVENT + len(entry.text)
@@ -84,74 +86,75 @@ def weight_of(entry: Entry) -> int:
             return _EVENT * len(entry.events) + len(data) if data else sum(map(weight_of, entry.events))
         case PartEnd():
             return _EVENT
-        case _:  # one of a part, or of an answer; all of an opaque part is in its start
+        case _:  # events of a part or of an answer; an opaque part is contained in its start
             return _EVENT + len(_encode(entry))
 
 
 class Delivery(Protocol):
-    """What one connection makes of an answer, and what of that it has still to send. Only `flush` waits."""
+    """A connection's rendering of an answer, with the bytes that are still to be sent. Only `flush` waits."""
 
     @property
     def full(self) -> bool:
-        """Whether something of it is still to be sent: it takes no more before."""
+        """True if bytes are still to be sent: the connection takes no more increments until then."""
 
     @property
     def due(self) -> float:
-        """When, by trio's clock, its client will have waited in silence for too long."""
+        """Time, by trio's clock, at which the connection's client has waited in silence for too long."""
 
     def write(self, entry: Entry) -> bool:
-        """An increment. Whether all is sent, and it takes more.
+        """Render an increment. Return True if all bytes are sent and the connection takes more.
 
         Raises:
-            DialectError: this connection's dialect cannot say it.
+            DialectError: the connection's dialect cannot express the increment.
         """
 
     def write_early(self, data: bytes) -> bool:
-        """The bytes of an increment that is not known yet; whether this connection can be given them."""
+        """Send the bytes of an increment that is not parsed yet. Return True if this connection can take them."""
 
     def prepare(self, entries: Sequence[Entry], outcome: Outcome) -> None:
-        """Make what will be written of these increments, which are the last, and of the outcome: before any of it may
-        leave. Only a connection whose bytes are kept does.
+        """Render the last increments and the outcome before any of their bytes may be sent. Only a connection whose
+        bytes are recorded renders them here.
 
         Raises:
-            DialectError: as `write`.
+            DialectError: the connection's dialect cannot express an increment.
         """
 
     def check_raw(self, raw: RawResponse) -> None:
-        """See whether this connection can be sent raw bytes.
+        """Raise an error if this connection cannot send raw bytes.
 
         Raises:
-            ValueError: it has no word for them.
+            ValueError: the connection's dialect has no form for these bytes.
         """
 
     def end(self, outcome: Outcome) -> bool:
-        """How it ended; what is still to be written of it. Whether all is sent."""
+        """Render the outcome and what precedes it. Return True if all bytes are sent."""
 
     def break_silence(self, announce: Callable[[], str]) -> bool:
-        """A no-op. Whether all is sent.
+        """Send a no-op. Return True if all bytes are sent.
 
         Args:
-            announce: gives the id that the answer will have: called if the client is told it.
+            announce: returns the id that the answer will have; called if the no-op contains the id.
         """
 
     def fail(self, error: Exception) -> bool:
-        """What its client is told, and the program, when it cannot say this answer. Whether all is sent."""
+        """Render an error for the client, and log it, because the dialect cannot express this answer. Return True if
+        all bytes are sent."""
 
     @property
     def wait(self) -> Callable[[Condition, float], Awaitable[None]]:
-        """Until there is news, or it is so late by trio's clock.
+        """Wait until there is news, or until a time of trio's clock.
 
         Cancellation: immediate.
         """
 
     async def flush(self) -> None:
-        """Send what is still to be sent. Called by the connection's own task alone.
+        """Send all pending bytes. Only the connection's own task calls this.
 
         Raises:
-            ClientGone: the client has hung up, or takes nothing any more.
-            DialectError: this connection's dialect cannot say what was written.
+            ClientGone: the client has disconnected, or has stopped reading.
+            DialectError: the connection's dialect cannot express an increment.
 
-        Cancellation: breaks the connection off.
+        Cancellation: aborts the connection.
         """
 
 
@@ -159,31 +162,31 @@ class Answer:
     """The increments of one answer, then its outcome.
 
     Args:
-        response_id: the id that the answer has unless whoever gives it says otherwise in time.
-        request_id: the id of the call, which the head of its answer has.
+        response_id: the default id of the answer; the producer may set another id in time.
+        request_id: the id of the call, which is sent in the head of its answer.
     """
 
     announced: bool = False
-    """Whether some agent was told `response_id` before the first entry: the answer must have it then."""
+    """True if an agent received `response_id` before the first entry: the answer must keep this id."""
     headers: Mapping[str, str] = MappingProxyType({})
-    """What the head of the answer says beside: a provider's request id, its rate limits; set before the first entry."""
+    """Additional response headers, set before the first entry: a provider's request id, its rate limits."""
     began_at: float | None = None
-    """When the first entry was put, by trio's clock; None: none was."""
+    """Time of the first entry, by trio's clock. None: no entry was put."""
     outcome: Outcome | None = None
     delivered: bool = False
-    """Whether all of it was written to some connection."""
+    """True if a connection has written the whole answer."""
 
     def __init__(self, response_id: str = "", request_id: str = "") -> None:
         self.response_id = response_id
         self.request_id = request_id
         self.entries: list[Entry] = []
         self.subscriptions: set[Subscription] = set()
-        """Who reads."""
+        """The subscriptions that read the answer."""
         self._progress = Condition()
 
     @property
     def is_full(self) -> bool:
-        """Whether what is put now waits for a connection."""
+        """True if `put` would have to wait for a connection."""
         for subscription in self.subscriptions:
             if subscription.takes_more:
                 return False
@@ -192,7 +195,7 @@ class Answer:
     async def put(self, entry: Entry) -> None:
         """Add an increment, and wait until a connection has taken it.
 
-        Cancellation: the increment stays; only the wait is cut short.
+        Cancellation: the increment stays; only the wait ends early.
         """
         if self.began_at is None:
             self.began_at = trio.current_time()
@@ -207,23 +210,23 @@ class Answer:
             await self._until(self._is_taken)
 
     def write_early(self, data: bytes) -> bool:
-        """Give the one connection that reads the bytes of the increment that is put next; whether it has them."""
+        """Give the bytes of the next increment to the only connection. Return True if the connection has taken them."""
         if len(self.subscriptions) != 1:
             return False
         return next(iter(self.subscriptions)).write_early(data)
 
     def prepare(self, outcome: Outcome, last: Entry | None = None) -> None:
-        """Have the connections make what `end` will write, for whoever keeps it."""
+        """Let the connections render what `end` will write, for the recording of their bytes."""
         for subscription in self.subscriptions:
             subscription.prepare([*self.entries, *([last] if last is not None else [])], outcome)
 
     def check_raw(self, raw: RawResponse) -> None:
-        """See whether the connections can be sent raw bytes; ValueError, if one cannot."""
+        """Raise ValueError if a connection cannot send raw bytes."""
         for subscription in self.subscriptions:
             subscription.check_raw(raw)
 
     def end(self, outcome: Outcome, last: Entry | None = None) -> None:
-        """The outcome, after one last increment."""
+        """Set the outcome, after one last increment."""
         if last is not None:
             self.entries.append(last)
         self.outcome = outcome
@@ -233,7 +236,7 @@ class Answer:
         self._progress.notify_all()
 
     async def wait_delivered(self) -> None:
-        """Until the answer was written to a connection, or nobody waits for it any more."""
+        """Wait until the answer was written to a connection, or until no connection waits for it."""
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.delivered or not self.subscriptions:
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -251,27 +254,27 @@ class Answer:
 
 @final
 class Subscription:
-    """One connection's place in the answer, at first its beginning. Its own task runs `follow`; whoever answers,
-    `advance`."""
+    """The position of one connection in the answer, starting at the beginning. The connection's task runs `follow`,
+    and the producer calls `advance`."""
 
     at: int = 0
-    """How many increments were written."""
+    """Number of increments written."""
     ended: bool = False
-    """Whether the outcome was, too."""
+    """True if the outcome was written too."""
     delivered: bool = False
-    """Whether all of it was sent."""
+    """True if the whole answer was sent."""
     fault: Exception | None = None
-    """Set by a connection that could not write the answer, through no fault of its client."""
+    """The error of a connection that could not write the answer, not caused by its client."""
     _delivery: Delivery | None = None
     _full = False
-    """Whether the connection has something to flush."""
+    """True if the connection has bytes to flush."""
     _early = False
-    """Whether the increment that is put next was written."""
+    """True if the next increment was already written."""
     _gone = False
     _error: Exception | None = None
-    """Why the connection cannot say this answer; not told yet."""
+    """The error for which the connection cannot express this answer, not reported yet."""
     _failed = False
-    """Whether it was."""
+    """True if the error was reported."""
     _flushing: trio.CancelScope | None = None
 
     def __init__(self, answer: Answer) -> None:
@@ -281,17 +284,17 @@ class Subscription:
 
     @property
     def takes_more(self) -> bool:
-        """Whether something can be written now: it is followed, has sent what it has, and says the answer."""
+        """True if the connection can write now: it is followed, has sent its bytes, and has no error."""
         stopped = self._full or self._gone or self._failed or self._error is not None
         return self._delivery is not None and not stopped
 
     async def follow(self, delivery: Delivery) -> None:
-        """Give the connection all of the answer, and let it break each silence, until everything is sent.
+        """Write the whole answer to the connection, and a no-op into each silence, until everything is sent.
 
         Raises:
-            ClientGone: by `hang_up`, or from the connection.
+            ClientGone: raised by the connection, or after `hang_up`.
 
-        Cancellation: of a flush breaks the connection off, of a wait does nothing.
+        Cancellation: during a flush, aborts the connection; during a wait, has no effect on it.
         """
         self._delivery, answer = delivery, self.answer
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -316,7 +319,8 @@ class Subscription:
         self.delivered = True
 
     def advance(self) -> bool:
-        """Write what is there, while the connection takes more; then the outcome. Whether all increments are taken."""
+        """Write the available increments while the connection takes more, then the outcome. Return True if all
+        increments are taken."""
         delivery, answer = self._delivery, self.answer
         if delivery is None or self._full or self._gone or self._failed or self._error is not None:
             return False
@@ -334,13 +338,13 @@ class Subscription:
                 self.delivered = not self._full
         except Exception as exc:
             self._error = exc
-        # What has begun may be silent for less long: it is `due` sooner.
+        # An answer that has begun has a shorter limit of silence: `due` is earlier now.
         if self._full or self.ended or self._error is not None or (begins and self.at):
             self._news.notify_all()
         return self.at == len(entries)
 
     def prepare(self, entries: Sequence[Entry], outcome: Outcome) -> None:
-        """Have the connection make what it will write of these, which are all, and of the outcome."""
+        """Let the connection render the last increments and the outcome."""
         if self._delivery is None or self._gone or self._failed or self._error is not None:
             return
         try:
@@ -350,12 +354,12 @@ class Subscription:
             self._news.notify_all()
 
     def check_raw(self, raw: RawResponse) -> None:
-        """See whether the connection can be sent raw bytes; ValueError, if it cannot."""
+        """Raise ValueError if the connection cannot send raw bytes."""
         if self._delivery is not None:
             self._delivery.check_raw(raw)
 
     def write_early(self, data: bytes) -> bool:
-        """Write the bytes of the increment that is put next, if that is the one that the connection waits for."""
+        """Write the bytes of the next increment, if the connection waits for exactly this increment."""
         delivery = self._delivery
         if delivery is None or self._full or self._gone or self._failed or self._error is not None:
             return False
@@ -366,16 +370,17 @@ class Subscription:
         return self._early
 
     def hang_up(self) -> None:
-        """The client has hung up, or will not be waited for any longer."""
+        """Handle the disconnect of the client, or the end of the wait for it."""
         self._gone = True
         self._news.notify_all()
         if self._flushing is not None:
             self._flushing.cancel()
 
     def close(self) -> None:
-        """This connection is done with the answer, whether all of it was written or not.
+        """Detach this connection from the answer, even if only a part was written.
 
-        It lets go of the connection, too: a cycle would keep a whole request until the garbage collector comes.
+        Drop the reference to the connection, too: a reference cycle would keep the whole request until the garbage
+        collector runs.
         """
         self._delivery = None
         self.fault = self._error = None
@@ -412,13 +417,13 @@ class Subscription:
             self._error = exc
 
     def _fail(self, delivery: Delivery) -> None:
-        """Let the connection say that it cannot say this answer; that is all it says of it."""
+        """Let the connection report that it cannot express this answer. Nothing else of the answer is sent."""
         error, self._error, self._failed = self._error, None, True
         assert error is not None
         self._full = not delivery.fail(error)
 
     def _announce(self) -> str:
-        """The id that the answer will have, for an agent that must be told before it has begun."""
+        """Return the id that the answer will have, for an agent that needs it before the answer begins."""
         answer = self.answer
         answer.announced = answer.announced or not answer.entries
         return answer.response_id
@@ -426,18 +431,18 @@ class Subscription:
 
 @final
 class Condition:
-    """Tasks wait for it until something has happened, and all go on when it is notified.
+    """A condition: tasks wait for it, and all of them continue when it is notified.
 
-    trio's own `Condition` without its lock (between a look and a wait nothing runs here), and `ParkingLot` with less in
-    it: every call has two of these, and making a lot costs as much as using it.
+    It is trio's `Condition` without the lock, because no other task runs here between a check and a wait. It is also
+    `ParkingLot` with less state: every call has two conditions, and creating a lot costs as much as using it.
     """
 
     _tasks: list[trio.lowlevel.Task] | None = None
 
     async def wait(self) -> None:
-        """Wait until it is notified.
+        """Wait until notified.
 
-        Cancellation: immediate, unless it has been.
+        Cancellation: immediate, unless already notified.
         """
         task = trio.lowlevel.current_task()
         tasks = self._tasks = self._tasks or []
@@ -450,7 +455,7 @@ class Condition:
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     def notify_all(self) -> None:
-        """Let all go on that wait now."""
+        """Wake all tasks that wait now."""
         if self._tasks:
             tasks, self._tasks = self._tasks, None
             for task in tasks:

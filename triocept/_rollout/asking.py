@@ -30,39 +30,39 @@ class Asking:
         self.outcome: Outcome | None = None
 
     def write(self, entry: Entry) -> bool:
-        """It wants the whole."""
+        """Do nothing: the caller takes the whole answer from the outcome."""
         return True
 
     def prepare(self, entries: Sequence[Entry], outcome: Outcome) -> None:
-        """Nobody keeps its bytes."""
+        """Do nothing: no bytes are recorded."""
 
     def write_early(self, data: bytes) -> bool:
         return False
 
     def check_raw(self, raw: RawResponse) -> None:
-        """It reads no bytes: what they say is an answer, all else a failure."""
+        """Accept all bytes: bytes that contain an answer are an answer, all other bytes a failure."""
 
     def end(self, outcome: Outcome) -> bool:
         self.outcome = outcome
         return True
 
     def break_silence(self, announce: Callable[[], str]) -> bool:
-        """It is in no hurry."""
+        """Do nothing: there is no limit of silence."""
         return True
 
     def fail(self, error: Exception) -> bool:
-        """It can be told everything."""
+        """Do nothing: the caller can receive every answer."""
         return True
 
     async def wait(self, news: Condition, until: float) -> None:
         await news.wait()
 
     async def flush(self) -> None:
-        """Nothing is ever to be sent."""
+        """Do nothing: there are no bytes to send."""
 
 
 def request_of(given: object, model: str) -> Request:
-    """What `ask` was given, as a request; errors as of `given_request`."""
+    """Return the argument of `ask` as a request. Raise the errors of `given_request`."""
     if isinstance(given, Request):
         return given_request("ask", given)
     if isinstance(given, str):
@@ -88,6 +88,6 @@ async def ask(rollout: RolloutState, request: Request) -> Response:
             raise Refusal(502, f"the answer is no answer: {sent}", should_retry=False)
         case Refused(refusal=refusal):
             raise refusal
-        case outcome:  # nobody hangs up on it: the end of its rollout is a refusal, too
+        case outcome:  # this caller does not disconnect: the end of its rollout is a refusal, too
             assert isinstance(outcome, Failed)
             raise Refusal(500, words_of_fault(outcome.error), should_retry=False)

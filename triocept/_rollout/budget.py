@@ -1,17 +1,17 @@
-"""What one agent run may spend: `Limits`, and the budget that holds them.
+"""`Limits` of one agent run, and the budget that enforces them.
 
 Rules:
 
-1. A turn is a call that was answered. It is reserved when the call begins, and given back when the call ends without an
-   answer: refused, failed, or abandoned by the agent. So ten calls at once, at a limit of three turns, are three
-   answers.
-2. Tokens and cost are what the turns that are recorded have taken (see `_trace/cost`), and what the calls on their way
-   have reserved: their input, as it is estimated. Of their output nothing is known, and nothing is reserved: the limit
-   is held by the calls that come, which are refused once it is spent. So it can be exceeded by the output of the calls
-   that were on their way, and by what an estimate is wrong.
-3. The call that would cross a line is refused. What is on its way is finished; nothing is cut off but by the time.
-4. A retry that shares the answer of another call is no call here.
-5. A call counts against the limits of its own rollout and of all rollouts above it. The topmost that is reached counts.
+1. A turn is an answered call. It is reserved when the call begins, and returned when the call ends without an answer:
+   refused, failed, or abandoned by the agent. So ten calls at once, with a limit of three turns, get three answers.
+2. Tokens and cost are the sum of the recorded turns (see `_trace/cost`) and of the reservations of calls in progress.
+   A reservation is the estimated input of the call; output is unknown and not reserved. Once a limit is spent, later
+   calls are refused. So a limit can be exceeded by the output of the calls in progress, and by the error of an
+   estimate.
+3. The call that would cross a limit is refused. Calls in progress finish; only the time limit cuts them off.
+4. A retry that shares the answer of another call is not counted.
+5. A call counts against the limits of its own rollout and of all rollouts above it. If several limits are reached,
+   the topmost is reported.
 """
 
 from __future__ import annotations
@@ -32,29 +32,32 @@ from ..errors import LimitReached, MissingPrice
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
-    """What a rollout, or a handler, may spend: `open_rollout(handler, limits=Limits(turns=50, cost=2.0, prices=…))`.
+    """Maximum spending of a rollout, or of a handler: `open_rollout(handler, limits=Limits(turns=50, cost=2.0,
+    prices=…))`.
 
-    None is no limit. What is counted, and when, is said in `triocept/_rollout/budget.py` and in the how-to.
+    None is no limit. The how-to and `triocept/_rollout/budget.py` define what is counted, and when.
 
     Raises:
-        TypeError: a limit is no number, or a price no `Price`.
+        TypeError: a limit is not a number, or a price is not a `Price`.
         ValueError: a limit is less than 0, infinite or NaN; or the cost is limited, and there are no prices.
     """
 
     turns: int | None = None
-    """Answered model calls. Calls on their way count; those that end without an answer are given back."""
+    """Maximum answered model calls. Calls in progress count; a call that ends without an answer is returned."""
     input_tokens: int | None = None
-    """Of the prompts, cached ones included. A call is refused that would exceed it by its estimated input."""
+    """Maximum tokens of the prompts, cached tokens included. When the estimated input would exceed it: the call is
+    refused."""
     output_tokens: int | None = None
-    """What the model wrote, reasoning included. Once it is spent, the next call is refused."""
+    """Maximum tokens that the model writes, reasoning included. Once they are spent, the next call is refused."""
     total_tokens: int | None = None
-    """Both together."""
+    """Maximum input and output tokens together."""
     cost: float | None = None
-    """In the currency of `prices`. A call of a model that has no price there is a `MissingPrice`."""
+    """Maximum cost, in the currency of `prices`. A call of a model without a price raises `MissingPrice`."""
     seconds: float | None = None
-    """From the opening of the rollout on. Then it ends, and what is on its way is refused."""
+    """Maximum seconds since the opening of the rollout. When exceeded: the rollout ends, and calls in progress are
+    refused."""
     prices: Mapping[str, Price] = {}
-    """By model: an exact name wins, then the first pattern that fits (`*` and `?` stand for anything)."""
+    """Prices by model: an exact name wins, then the first matching pattern (`*` and `?` match anything)."""
 
     def __post_init__(self) -> None:
         for name in ("turns", "input_tokens", "output_tokens", "total_tokens", "cost", "seconds"):
@@ -73,12 +76,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
             raise ValueError(
                 "the cost is limited, and there are no prices: Limits(cost=…, prices={model: Price(…)})"
             )
-        msgspec.structs.force_setattr(self, "prices", dict(self.prices))  # a value does not change
+        msgspec.structs.force_setattr(
+            self, "prices", dict(self.prices)
+        )  # keep a copy: the value is immutable
 
 
 @dataclass(slots=True)
 class _Sum:
-    """So much of each."""
+    """An amount of turns, tokens and cost."""
 
     turns: int = 0
     input: int = 0
@@ -93,22 +98,22 @@ class _Sum:
 
 
 class Counted(Protocol):
-    """An exchange, as its budgets know it."""
+    """An exchange, as its budgets use it."""
 
     budgets: tuple[Budget, ...]
 
     @property
     def request(self) -> Request: ...
     def estimate_input(self) -> int:
-        """The tokens of its prompt."""
+        """Return the estimated tokens of the prompt."""
 
 
 class Budget:
-    """What was spent of some limits, and what calls on their way have reserved.
+    """The amounts spent under some limits, and the amounts that calls in progress have reserved.
 
     Args:
-        limits: what may be spent.
-        parent: the budget of the rollout above.
+        limits: the limits to enforce.
+        parent: the budget of the parent rollout.
         on_reached: called with each refusal of a call by these limits.
     """
 
@@ -125,22 +130,22 @@ class Budget:
         self._spent = _Sum()
         self._reserved = _Sum()
         self._calls: dict[Counted, _Sum] = {}
-        """What each call on its way has reserved."""
+        """Reservation of each call in progress."""
         self._estimates = any(
             limit is not None for limit in (limits.input_tokens, limits.total_tokens, limits.cost)
         )
-        """Whether the input of a call must be known before it is answered."""
+        """True if the input of a call must be estimated before it is answered."""
 
     def admit(self, call: Counted, told: str | None) -> LimitReached | None:
-        """Reserve what this call needs, here and above; or say what refuses it, and reserve nothing.
+        """Reserve the needs of this call, here and in the parents; or return the refusal, and reserve nothing.
 
         Args:
             call: the exchange.
-            told: the model that the upstream is told to ask for which will answer; None: that is the agent's, or
-                nobody knows yet who will answer.
+            told: the model that the upstream is configured to request. None: the agent's model, or the upstream is
+                not chosen yet.
 
         Raises:
-            MissingPrice: the cost is limited, and nobody knows what the model costs. Nothing is reserved.
+            MissingPrice: the cost is limited, and the model's price is unknown. Nothing is reserved.
         """
         levels = tuple(self._levels())
         tokens = 0
@@ -160,7 +165,7 @@ class Budget:
         return None
 
     def end(self, call: Counted, turn: Turn | None) -> None:
-        """The call has ended, and this is its turn; None: there is none. The second time nothing happens."""
+        """Count the turn of a call that has ended; None: the call has no turn. A second call of `end` has no effect."""
         if not self._give_back(call) or turn is None:
             return
         self._spent.turns += turn.outcome == "answered"
@@ -168,19 +173,19 @@ class Budget:
             self._spent.add(_Sum(0, usage.input_tokens, usage.output_tokens, self._cost(turn, usage)))
 
     def release(self, call: Counted) -> None:
-        """The call is somebody else's from here on: it counts for nothing, here and above."""
+        """Remove a call that another rollout takes over: its reservations are returned here and in the parents."""
         for level in self._levels():
             level._give_back(call)
 
     def _levels(self) -> Iterator[Budget]:
-        """This one, and those above."""
+        """Iterate over this budget and its parents."""
         level: Budget | None = self
         while level is not None:
             yield level
             level = level._parent
 
     def _give_back(self, call: Counted) -> bool:
-        """What it has reserved; whether it had."""
+        """Return the reservation of a call to the budget. Return True if there was a reservation."""
         needs = self._calls.pop(call, None)
         if needs is not None:
             self._reserved.add(needs, -1)
@@ -189,7 +194,7 @@ class Budget:
         return needs is not None
 
     def _needs(self, models: tuple[str, ...], tokens: int) -> _Sum:
-        """What a call takes at least, of a model that has these names."""
+        """Return the minimum that a call takes, of a model with these names."""
         if self.limits.cost is None:
             return _Sum(1, tokens)
         price = price_of(self.limits.prices, models)
@@ -205,7 +210,7 @@ class Budget:
         return price.cost(usage)
 
     def _reached(self, needs: _Sum) -> str | None:
-        """Which limit a call would cross that takes so much, in words; None: it crosses none."""
+        """Return a text that names the limit which a call with these needs would cross. None: it crosses no limit."""
         limits, spent, held = self.limits, self._spent, self._reserved
         if limits.turns is not None and spent.turns + held.turns >= limits.turns:
             turns = "turn" if limits.turns == 1 else "turns"
@@ -225,7 +230,7 @@ class Budget:
 
 
 def _models_asked(asked: str, told: str | None) -> tuple[str, ...]:
-    """As `models_of`, before there is an answer."""
+    """Return the names for `price_of` before there is an answer, as `models_of` does after it."""
     return (asked,) if told in (None, asked) else (told, asked)
 
 
@@ -241,7 +246,7 @@ def _missing(models: tuple[str, ...], prices: Mapping[str, Price]) -> str:
 
 
 def _crossed(what: str, limit: float | None, spent: float, held: float, needed: float) -> str | None:
-    """Whether a limit is spent, or would be exceeded; in words."""
+    """Return a text if a limit is spent or would be exceeded; otherwise None."""
     if limit is None or (spent < limit and spent + held + needed <= limit):
         return None
     text = f"the limit of {_number(limit)} {what} is reached: {_number(spent)} spent"

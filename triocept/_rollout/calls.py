@@ -1,20 +1,21 @@
-"""The calls of one rollout: what their agent says of them, the exchanges that nobody has taken yet, those that run,
-those that were answered last, and the connections that wait for them.
+"""The calls of one rollout: the exchanges that wait, run or have ended, and the connections that wait for them.
 
-The rule of retries, for calls that say the same to the model (see `retries`) in the same conversation:
+It also reads the conversation and the retry count from an agent's headers.
 
-1. One that comes while the other runs joins it, and reads its answer from the start. While a connection still waits
-   for that one it takes more to tell a retry from an agent that samples several answers at once: a mark, or the agent's
-   own name of the conversation (the SDKs, which have none, count their retries; so theirs that say they are none are
-   none).
-2. One that comes after the other was answered gets that answer again if no connection has got all of it, or if the
-   client marks it as a retry: an answer that is there goes before one that is still made, and the oldest that nobody is
-   being given before any other.
-3. Any other is an exchange of its own: a repetition is no retry, and what was refused, failed or abandoned is asked
-   anew.
+The rules of retries, for calls with equal content (see `retries`) in the same conversation:
 
-What an agent says of a call in its headers and fields, as it was measured with real versions; everyone else's
-conversations are told apart by the messages, in the trace:
+1. A call that arrives while an equal call runs joins the running exchange, and reads its answer from the start. If a
+   connection still waits for that exchange, the call must also prove that it is a retry, because some agents sample
+   several answers at once. Proof is a retry mark, or the agent's own name of the conversation. The SDKs name no
+   conversation and count their retries; a count of 0 is proof that the call is not a retry.
+2. A call that arrives after an equal call was answered gets that answer again if no connection has received all of
+   it, or if the client marks the call as a retry. A finished answer has priority over an answer in progress. Of
+   several answers, the oldest that no connection is reading comes first.
+3. Any other call is an exchange of its own. A repetition is not a retry, and a call that was refused, failed or
+   abandoned is sent to the model again.
+
+The headers and fields that agents send with a call, measured with real versions; the trace separates all other
+conversations by their messages:
 
 =============  =============================  ==============================
 agent          conversation                   sub-agent
@@ -22,8 +23,8 @@ agent          conversation                   sub-agent
 Claude Code    `x-claude-code-session-id`     `x-claude-code-agent-id`
 Codex          `thread-id`, else `session-id` `x-codex-parent-thread-id`
 opencode       `x-session-id`                 `x-parent-session-id`
-Copilot CLI    says nothing                   `x-interaction-type`
-gemini-cli     says nothing                   says nothing
+Copilot CLI    not sent                       `x-interaction-type`
+gemini-cli     not sent                       not sent
 =============  =============================  ==============================
 """
 
@@ -50,23 +51,24 @@ if TYPE_CHECKING:
     from .exchange_state import ExchangeState
 
 OnRetry: TypeAlias = Literal["join", "new"]
-"""What becomes of a call that repeats another."""
+"""The treatment of a call that repeats another call."""
 Deliver: TypeAlias = Callable[[Subscription], Awaitable[None]]
-"""Writes an answer to the connection that waits for it, to its end; ClientGone if the client has hung up before."""
+"""Writes an answer to the end, to the connection that waits for it. Raises ClientGone if the client disconnects
+before."""
 
 KEPT_ANSWERS = 64
-"""How many of the last answers a retry can get again: those that nobody has got are kept longest. They are those of the
-trace, not copies."""
+"""Maximum answers that a retry can get again. When exceeded: delivered answers are dropped first. The answers are
+those of the trace, not copies."""
 FORGOTTEN = 5.0
-"""Seconds after which the first exchange that nobody takes is one that nobody will take."""
+"""Seconds that the first exchange waits before a warning is logged that no task takes it."""
 GIVEN_UP = 30.0
-"""Seconds after which that is sure. A program that plays its agent itself, in the thread that was to take the exchange,
-would wait for its SDK's own limit: ten minutes, three times (openai 3.57)."""
+"""Seconds until such an exchange fails. A program that plays its agent itself, in the thread that should take the
+exchange, would wait for its SDK's own limit: ten minutes, three times (openai 3.57)."""
 RETRY_COUNT = "x-stainless-retry-count"
-"""How often the SDKs of OpenAI and Anthropic have tried before: the mark of a retry, or of the first try. Codex,
-opencode, gemini-cli and the AI SDK say nothing."""
+"""Number of earlier tries, sent by the SDKs of OpenAI and Anthropic: it marks a retry, or a first try. Codex,
+opencode, gemini-cli and the AI SDK send no such header."""
 _CLAUDE = "x-claude-code-session-id"
-"""Claude Code is built on one of these SDKs, and has a retry loop of its own, where the count is always 0."""
+"""Claude Code is built on one of these SDKs, and has its own retry loop, in which the count is always 0."""
 _SESSIONS = (_CLAUDE, "thread-id", "session-id", "x-session-id")
 _CLAUDE_AGENT, _PARENT = "x-claude-code-agent-id", "x-parent-session-id"
 _CODEX_PARENT = "x-codex-parent-thread-id"
@@ -77,17 +79,19 @@ log = logging.getLogger("triocept.rollout")
 
 
 def attempt_of(headers: Mapping[str, str]) -> int:
-    """Which try of the agent's SDK a call is, as far as the SDK tells; from 1."""
+    """Return the number of the SDK's try, from 1, as far as the SDK sends it."""
     count = headers.get(RETRY_COUNT)
     return int(count) + 1 if count is not None and count.isdecimal() and len(count) < 7 else 1
 
 
 def claimed_conversation(headers: Mapping[str, str], request: Request, raw: Json) -> Conversation | None:
-    """What the agent itself says; None where it says nothing, an empty id where it says only of what kind the call is.
-    No key is a name: where it uses one, that is `[redacted]`.
+    """Return the conversation that the agent's headers name. None: they name no conversation; an empty id: they name
+    only the kind of the call.
+
+    No key is stored as a name: a key in a header is replaced by `[redacted]`.
 
     Args:
-        headers: of the call, names in lower case.
+        headers: headers of the call, names in lower case.
         request: the call.
         raw: its document.
     """
@@ -113,7 +117,8 @@ def _codex_parent(request: Request) -> str | None:
 
 
 def retry_key(request: Request, claimed: Conversation | None) -> Hashable:
-    """Equal for calls of which one may repeat the other; cheap, and of most that do not it differs."""
+    """Return a value that is equal for calls of which one may repeat the other. It is cheap, and differs for most
+    other calls."""
     messages = request.messages
     said: list[str] = []
     for part in messages[-1].content if messages else ():
@@ -129,22 +134,22 @@ def _same(request: Request) -> Request:
 
 
 class Calls:
-    """What waits in one rollout, and what was answered last.
+    """The waiting calls of one rollout, and its latest answers.
 
     Args:
-        on_retry: what becomes of a call that repeats another.
-        as_given: gives what was asked, for the request of a turn, which may say less.
+        on_retry: the treatment of a call that repeats another call.
+        as_given: returns the original request for the request of a turn, which may be redacted.
     """
 
     def __init__(self, on_retry: OnRetry, as_given: Callable[[Request], Request] = _same) -> None:
         self.on_retry: OnRetry = on_retry
         self._as_given = as_given
         self.subscriptions: set[Subscription] = set()
-        """Those of the connections that wait."""
+        """Subscriptions of the connections that wait."""
         self._open: dict[Hashable, dict[ExchangeState, None]] = {}
         """Exchanges that are not recorded yet, by retry key."""
         self._alike: dict[Hashable, Alike] = {}
-        """What some of these say, of the keys of which somebody had to know."""
+        """The meanings of some open exchanges, for the retry keys that a lookup needed."""
         self._latest = _Latest()
         self._left = Condition()
 
@@ -155,19 +160,19 @@ class Calls:
 
     @property
     def connections(self) -> int:
-        """How many connections wait."""
+        """Number of connections that wait."""
         return len(self.subscriptions)
 
     def find(
         self, request: Request, retry_key: Hashable, headers: Mapping[str, str], *, named: bool
     ) -> ExchangeState | Answer | None:
-        """What a call has to share: a running exchange, or an answer; None if it gets an exchange of its own.
+        """Return the running exchange or the answer that a call shares; None if the call gets its own exchange.
 
         Args:
             request: the call.
-            retry_key: what it has in common with those that it may repeat.
-            headers: its own, names in lower case.
-            named: whether the agent has said which conversation it belongs to.
+            retry_key: the value that it shares with the calls that it may repeat.
+            headers: headers of the call, names in lower case.
+            named: True if the agent has named the conversation.
         """
         latest = self._latest
         ended = retry_key in latest.by_key
@@ -187,13 +192,13 @@ class Calls:
         return latest.newest(request, retry_key) if ended and marked else None
 
     def add(self, exchange: ExchangeState) -> None:
-        """It begins."""
+        """Add an exchange that begins."""
         self._open.setdefault(exchange.retry_key, {})[exchange] = None
         if (alike := self._alike.get(exchange.retry_key)) is not None:
             alike.add(exchange)
 
     def end(self, exchange: ExchangeState, turn: Turn | None) -> None:
-        """It has its outcome, and this turn, unless it could not be recorded."""
+        """Remove an exchange that has its outcome. `turn` is None if the exchange could not be recorded."""
         key = exchange.retry_key
         exchanges = self._open[key]
         del exchanges[exchange]
@@ -208,7 +213,8 @@ class Calls:
             self._latest.add(_Ended(key, request, self._as_given, exchange.answer if answered else None))
 
     def leave(self, subscription: Subscription, exchange: ExchangeState | None) -> None:
-        """The wait is over; that for `exchange`, if it was for one that had not ended."""
+        """Remove a connection that no longer waits. `exchange` is the exchange that it waited for, if that had not
+        ended."""
         self.subscriptions.discard(subscription)
         if exchange is not None and exchange in self._open.get(exchange.retry_key, ()):
             self._alike_of(exchange.retry_key).lose(exchange)
@@ -220,7 +226,7 @@ class Calls:
         return alike
 
     async def see_out(self, seconds: float) -> None:
-        """Wait until no connection waits any more; break off what still does after so long."""
+        """Wait until no connection waits. After `seconds`, disconnect the connections that still wait."""
         with trio.move_on_after(seconds):
             await self._wait()
         for subscription in self.subscriptions:
@@ -233,49 +239,50 @@ class Calls:
 
 
 class Service(Protocol):
-    """Takes exchanges as they come."""
+    """A consumer that takes exchanges as they arrive."""
 
     def take(self, exchange: ExchangeState) -> None:
-        """This one is its own from now on, unless it puts it back."""
+        """Take an exchange; the service owns it until it puts the exchange back."""
 
 
 class Arrivals:
-    """A queue without an end of its own: what waits in it are connections, each with one exchange.
+    """A queue of exchanges with waiting connections; it has no end of its own.
 
-    They are taken by services, which take whatever comes until they leave, and by loops, which ask for one at a time.
-    Once a service has failed, and none is left, nobody may ever take any again: what waits and what comes is refused
-    then, until somebody does.
+    Exchanges are taken by services, which take every exchange until they leave, and by loops, which take one at a
+    time. Once a service has failed and no service is left, waiting and new exchanges are refused until a task takes
+    exchanges again.
     """
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[ExchangeState, None] = OrderedDict()
-        """In order; of a dict the first is not found at once where many before it were taken."""
+        """In order. An OrderedDict, because a dict finds its first item slowly after many removals before it."""
         self.coming = 0
         """Exchanges within the limits that are being recorded before they are put here."""
         self._closed = False
         self._last = False
-        """No exchange comes any more but these; they and those that wait are still to be taken."""
+        """True if no exchange comes beside those counted in `coming`; those and the waiting exchanges can still be
+        taken."""
         self._service: Service | None = None
-        """The one that gets each the moment it comes."""
+        """The service that gets each exchange on arrival."""
         self._take: Callable[[ExchangeState], None] | None = None
-        """Its method."""
+        """The `take` method of `_service`."""
         self._lot = trio.lowlevel.ParkingLot()
         self._services: set[Service] = set()
-        """Those that take whatever comes."""
+        """The services that take every exchange."""
         self.fault: BaseException | None = None
-        """Why nobody takes any. None: nobody has failed, or somebody takes them all the same."""
+        """The reason for which no task takes exchanges. None: no service has failed, or another one takes exchanges."""
         self.failed: BaseException | None = None
-        """What a service has failed with since somebody last began to take them."""
+        """The latest failure of a service since a task last began to take exchanges."""
         self._failing: set[Service] = set()
-        """Those that have failed, and whose callers have not heard of it yet."""
+        """Services that have failed, and whose error has not reached their callers yet."""
         self._asked = False
-        """Somebody takes exchanges, or has taken one."""
+        """True if a task takes exchanges, or has taken one."""
         self._first = trio.Event()
-        """One came that nobody took."""
+        """Set when an exchange arrived that no task took."""
         self._watch = trio.CancelScope()
 
     def put(self, exchange: ExchangeState) -> None:
-        """It waits to be taken, or is taken on the spot."""
+        """Queue an exchange, or give it to the service at once."""
         if self._take is not None:
             exchange.handed_over = True
             self._take(exchange)
@@ -284,11 +291,11 @@ class Arrivals:
             self._lot.unpark()
             if not self._asked:
                 self._first.set()
-        if self._last:  # perhaps the last one: whoever gets none ends
+        if self._last:  # perhaps the last exchange: a task that gets no exchange must end
             self._lot.unpark_all()
 
     def put_back(self, exchange: ExchangeState) -> None:
-        """It was taken, and did not reach whoever asked: the next one gets it, before all others."""
+        """Return an exchange that did not reach the task that took it. It is taken next, before all others."""
         if exchange.settled or self._closed:
             return
         if self._take is not None:
@@ -300,19 +307,19 @@ class Arrivals:
         self._lot.unpark()
 
     def discard(self, exchange: ExchangeState) -> None:
-        """It has its outcome, and is not to be taken any more."""
+        """Remove an exchange that has its outcome."""
         self._waiting.pop(exchange, None)
         if self._last:
             self._lot.unpark_all()
 
     @trio.lowlevel.enable_ki_protection
     async def next(self, service: Service | None = None) -> ExchangeState | None:
-        """The next exchange; None where there will be no more.
+        """Return the next exchange, or None if no more will come.
 
         Args:
-            service: the one that asks, which has entered; None: a loop does.
+            service: the service that takes it, which has entered; None: a loop takes it.
 
-        Cancellation: nothing is taken.
+        Cancellation: no exchange is taken.
         """
         self._asked = True
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -332,17 +339,18 @@ class Arrivals:
 
     @property
     def _is_over(self) -> bool:
-        """Whether no exchange comes any more. One that is being recorded does, though a limit is reached meanwhile:
-        whoever takes them waits for it, for nobody else may."""
+        """True if no exchange comes any more. An exchange that is being recorded still comes, even if a limit is
+        reached meanwhile: a consumer waits for it, because no other task may take it."""
         return self._closed or (self._last and not self.coming)
 
     def enter(self, service: Service) -> None:
-        """Somebody takes whatever comes, until it leaves."""
+        """Add a service that takes every exchange until it leaves."""
         self._services.add(service)
         self._take_again()
 
     def leave(self, service: Service, fault: BaseException | None = None) -> tuple[ExchangeState, ...]:
-        """It takes no more, perhaps because of a fault; what nobody is there to take because of one."""
+        """Remove a service, perhaps after a fault. Return the waiting exchanges that a fault leaves without a
+        consumer."""
         self._services.discard(service)
         if self._service is service:
             self._service = self._take = None
@@ -351,16 +359,16 @@ class Arrivals:
             self._failing.add(service)
         if self.failed is None or self._services or self._closed:
             return ()
-        # Also where it is another's: two in one nursery, say, which cancels this one.
+        # Also if another service has failed: for example, two in one nursery, where a failure cancels this one.
         self.fault = self.failed
         return tuple(self._waiting)
 
     def tell(self, service: Service) -> None:
-        """Its caller hears now of what it has failed with, if it has."""
+        """Record that the caller of the service receives its error now."""
         self._failing.discard(service)
 
     def fail(self, fault: BaseException) -> None:
-        """No exchange comes any more, and none is to be taken, because of this: the first one counts."""
+        """End the queue with an error, without taking the waiting exchanges. The first error wins."""
         self.fault = self.fault or fault
         self.close()
 
@@ -368,16 +376,16 @@ class Arrivals:
         if self._closed:
             return
         self.fault = None
-        if not self._failing:  # else it may yet be the reason why this one is cancelled
+        if not self._failing:  # otherwise the failure may still be the reason why this task is cancelled
             self.failed = None
 
     @property
     def taken_at_once(self) -> bool:
-        """Whether `hand_all_to` is at work."""
+        """True if `hand_all_to` is running."""
         return self._service is not None
 
     async def hand_all_to(self, service: Service) -> None:
-        """Give it every exchange, those that wait first, then each the moment it comes; until the end."""
+        """Give every exchange to the service until the end: first the waiting exchanges, then each on arrival."""
         self._asked = True
         for exchange in tuple(self._waiting):
             self._waiting.pop(exchange, None)
@@ -388,26 +396,26 @@ class Arrivals:
             while not self._is_over:
                 await self._lot.park()
         finally:
-            if self._service is service:  # it has not left before
+            if self._service is service:  # the service has not left before
                 self._service = self._take = None
 
     def finish(self) -> None:
-        """No exchange comes any more but those on their way; they, and those that wait, are still to be taken."""
+        """Accept no exchange beside those being recorded. These and the waiting exchanges can still be taken."""
         self._last = True
         self._lot.unpark_all()
 
     def close(self) -> None:
-        """No exchange comes any more, and none is to be taken."""
+        """Accept no exchange, and let no waiting exchange be taken."""
         self._closed = True
         self._lot.unpark_all()
         self._watch.cancel()
 
     @trio.lowlevel.enable_ki_protection
     async def forgotten(self, rollout_id: str) -> bool:
-        """Say so once if an exchange waits, and nobody has ever asked for one: its agent hangs, without a word.
+        """Log a warning if an exchange waits and no task has ever taken one: its agent hangs silently.
 
         Returns:
-            True: it has waited for `GIVEN_UP`. False: the rollout has ended, or somebody takes them.
+            True: the exchange has waited for `GIVEN_UP`. False: the rollout has ended, or a task takes exchanges.
         """
         with self._watch:
             await self._first.wait()
@@ -429,35 +437,35 @@ class _Ended(msgspec.Struct, eq=False):
 
     retry_key: Hashable
     request: Request
-    """As it is recorded, which costs nothing: something may have been taken out of it."""
+    """The request as it is recorded, which costs no memory: parts of it may be redacted."""
     as_given: Callable[[Request], Request]
     answer: Answer | None
-    """None: it was not answered."""
+    """None: the exchange was not answered."""
     meaning: bytes | None = None
-    """What was asked; None: nobody has had to know."""
+    """The meaning of the request; None: not computed yet."""
 
     @property
     def is_undelivered(self) -> bool:
-        """Whether it has an answer that no connection has got."""
+        """True if the exchange has an answer that no connection has received."""
         return self.answer is not None and not self.answer.delivered
 
     def says(self, wanted: bytes) -> bool:
-        """Whether it was asked what has this meaning; read once, and no sooner than somebody asks."""
+        """Return True if the request has this meaning, which is computed at the first call."""
         if self.meaning is None:
             self.meaning = meaning(self.as_given(self.request))
         return self.meaning == wanted
 
 
 class _Latest:
-    """The exchanges of a rollout that have ended last. An answer that nobody has got is the last to go."""
+    """The latest ended exchanges of a rollout. Undelivered answers are dropped last."""
 
     def __init__(self) -> None:
         self._kept: dict[_Ended, None] = {}
         """In order."""
         self.by_key: dict[Hashable, list[_Ended]] = {}
         self._undelivered: list[_Ended] = []
-        """Those of them whose answer nobody had got when the latest ended, in order: each call looks through these, and
-        not through the many of one key that an agent has that samples."""
+        """Exchanges whose answers were undelivered when the latest exchange ended, in order. Each call searches this
+        list, because an agent that samples has many exchanges under one key."""
 
     def __iter__(self) -> Iterator[_Ended]:
         return iter(self._kept)
@@ -473,8 +481,8 @@ class _Latest:
             self._discard(self._first_to_go(ended))
 
     def lost(self, request: Request, retry_key: Hashable, *, attended: bool) -> Answer | None:
-        """The oldest answer to the same that no connection has got: one that nobody waits for, or that is being given
-        to somebody."""
+        """Return the oldest undelivered answer to an equal call. `attended`: True for answers that a connection is
+        reading, False for answers without a connection."""
         same = [
             one
             for one in self._undelivered
@@ -486,7 +494,7 @@ class _Latest:
         return _first(request, same) if same else None
 
     def newest(self, request: Request, retry_key: Hashable) -> Answer | None:
-        """That of the newest exchange that said the same, if it has one; there are some of this key."""
+        """Return the answer of the newest exchange with an equal call, if it has one. The key must exist."""
         return _first(request, reversed(self.by_key[retry_key]))
 
     def _first_to_go(self, newest: _Ended) -> _Ended:
@@ -506,6 +514,6 @@ class _Latest:
 
 
 def _first(request: Request, known: Iterable[_Ended]) -> Answer | None:
-    """The answer of the first of them that said the same."""
+    """Return the answer of the first exchange with an equal call."""
     said = meaning(request)
     return next((one.answer for one in known if one.says(said)), None)

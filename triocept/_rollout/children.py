@@ -1,4 +1,4 @@
-"""Rollouts in rollouts: what ends with what."""
+"""Rollouts in rollouts, and the order in which they end."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 class Children:
-    """The children of one rollout: those that are open, and those that are being opened, which takes as long as their
-    recorder likes. A child ends with its parent at the latest."""
+    """The children of one rollout: the open children, and those whose opening waits for a recorder. A child ends with
+    its parent at the latest."""
 
     def __init__(self, rollout: RolloutState) -> None:
         self._rollout = rollout
@@ -31,7 +31,7 @@ class Children:
         self._children: dict[RolloutState, trio.CancelScope] = {}
 
     def branch(self) -> Branch:
-        """Where a child that is opened now leaves its parent."""
+        """Return the place at which a child that is opened now branches from its parent."""
         parent = self._rollout
         return Branch(
             rollout=parent.id,
@@ -44,14 +44,14 @@ class Children:
     async def open_child(
         self, child: RolloutState, opened: AbstractAsyncContextManager[Rollout]
     ) -> AsyncIterator[Rollout]:
-        """Run `child`, with the context that runs it, for as long as the body runs, or its parent.
+        """Run `child`, with the context that runs it, until the body or the parent ends.
 
         Raises:
-            RolloutClosed: the parent's end was first.
+            RolloutClosed: the parent ended first.
         """
         self.check_open()
         parent = self._rollout
-        # It may have moved since the child was made.
+        # The parent may have moved since the child was made.
         child.rebind(parent.addresses, parent.registry, parent.watcher)
         with trio.CancelScope() as scope:
             self._opening[child] = scope
@@ -69,7 +69,7 @@ class Children:
             raise RolloutClosed(f"rollout {child.id} has ended with its parent, {parent.id}")
 
     def check_open(self) -> None:
-        """Whether there can be a child: RolloutClosed."""
+        """Raise RolloutClosed if the rollout can have no more children."""
         if self._rollout.ending is not None or self._rollout.closing.is_set():
             raise RolloutClosed(f"rollout {self._rollout.id} has ended: it can have no child any more")
 
@@ -77,18 +77,18 @@ class Children:
         return iter((*self._opening, *self._children))
 
     def finish(self, reached: LimitReached) -> None:
-        """A limit of the parent is reached: no call comes any more in the children, either."""
+        """Accept no more calls in the children, because a limit of the parent is reached."""
         for child in self:
             child.finish(reached)
 
     def rebind(self, addresses: Addresses, registry: Registry[RolloutState], watcher: Watcher) -> None:
-        """Where the parent goes, the children go."""
+        """Move the children with their parent."""
         for child in self:
             child.rebind(addresses, registry, watcher)
 
     @trio.lowlevel.enable_ki_protection
     async def close(self) -> None:
-        """The parent closes: so do the children, whatever their bodies do."""
+        """Close the children with their parent, in whatever state their bodies are."""
         children = tuple(self._children)
         for scope in (*self._opening.values(), *self._children.values()):
             scope.cancel()
@@ -96,10 +96,10 @@ class Children:
 
         @trio.lowlevel.enable_ki_protection
         async def close(child: RolloutState) -> None:
-            child.records.writer.end("cancelled")  # its body may take its time to hear of it
+            child.records.writer.end("cancelled")  # the body may take long to end
             errors.extend(await run_each(child.close))
 
-        # Side by side: each may wait for an agent that does not read.
+        # In parallel: each child may wait for an agent that does not read.
         async with trio.open_nursery() as nursery:
             for child in children:
                 nursery.start_soon(close, child)

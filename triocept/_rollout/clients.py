@@ -2,8 +2,9 @@
 
 Rules:
 
-1. No proxy of the environment stands between a client and its rollout, unless the caller's own `http_client` says so.
-2. A blocking client is told where it would block the endpoint that it waits for.
+1. No proxy of the environment is used between a client and its rollout, unless the caller's own `http_client` uses
+   one.
+2. A blocking client raises an error if it would block the endpoint that it waits for.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
 
 
 class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client needs to know of a rollout."""
+    """The facts of a rollout that a client needs."""
 
     base_url: str
-    """As the dialect's own SDK takes it."""
+    """URL as the dialect's own SDK takes it."""
     api_key: str
-    """The rollout's. It is not in the repr."""
+    """Key of the rollout; left out of the repr."""
     model: str
-    """The name that the rollout gives its model; any other will do."""
+    """Name of the rollout's model; any other name works too."""
 
     def __repr__(self) -> str:
         return f"ClientConfig(base_url={self.base_url!r}, api_key='[redacted]', model={self.model!r})"
@@ -40,11 +41,11 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
 def open_client(
     dialect: DialectFacts, config: ClientConfig, *, sync: bool, options: dict[str, Any]
 ) -> OpenAI | AsyncOpenAI | Anthropic | AsyncAnthropic:
-    """The official client of `dialect`'s provider.
+    """Return the official client of the dialect's provider.
 
     Raises:
-        ModuleNotFoundError: the SDK is not installed; the message says what to install.
-        ValueError: we make none for this dialect.
+        ModuleNotFoundError: the SDK is not installed; the message names the package to install.
+        ValueError: triocept has no client for this dialect.
     """
     arguments = {"base_url": config.base_url, "api_key": config.api_key, **options}
     if dialect.sdk is None:
@@ -60,10 +61,10 @@ def open_client(
 
 
 def _direct(sdk: Any, base_url: str, *, sync: bool, options: Mapping[str, Any]) -> Any:
-    """The SDK's own HTTP client, that goes through no proxy to this machine: it would have the key, and could not come
-    back to here."""
+    """Return an HTTP client of the SDK that uses no proxy for this machine. A proxy would see the key, and could not
+    reach this machine."""
     there = urlsplit(base_url)
-    # openai 3 has the first, and its second may be the older httpx's.
+    # openai 3 has the first class; its second class may belong to the older httpx.
     names = ("DefaultHttpx2Client", "DefaultHttpxClient")
     if not sync:
         names = ("DefaultAsyncHttpx2Client", "DefaultAsyncHttpxClient")
@@ -73,7 +74,8 @@ def _direct(sdk: Any, base_url: str, *, sync: bool, options: Mapping[str, Any]) 
 
 
 def _elsewhere(kind: type) -> type:
-    """A blocking client that says so where it would wait for ever: in the thread of the endpoint that it waits for."""
+    """Return a subclass of a blocking client that raises an error in the thread of its own endpoint, where it would
+    deadlock."""
 
     here = _trio_run()
 
@@ -91,7 +93,7 @@ def _elsewhere(kind: type) -> type:
 
 
 def _trio_run() -> trio.lowlevel.TrioToken | None:
-    """The run of trio that this thread is in."""
+    """Return the token of the trio run of this thread; None outside of trio."""
     return trio.lowlevel.current_trio_token() if trio.lowlevel.in_trio_run() else None
 
 

@@ -1,7 +1,7 @@
-"""What is collected of a piece of a program: the rollouts that it opens, in its tasks too.
+"""Collecting the rollouts that a piece of a program opens, in its tasks too.
 
-A context variable: whoever runs others' functions (a fleet) hands their traces on, and has them recorded in a file of
-its own; and they say nothing of it, whatever endpoint they open them on, and whatever recorder that has.
+The collector is a context variable. A fleet that runs others' functions passes on their traces and records them in
+its own file. The functions need no code for it, whatever endpoint and recorder they use.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ _collector: ContextVar[Collector | None] = ContextVar("triocept_collector", defa
 
 
 class Collector:
-    """Who collects.
+    """A collector of rollouts.
 
     Args:
-        recorder: gets all of each rollout, before its own recorder does.
-        metadata: goes into each rollout's, which wins.
+        recorder: receives each rollout before the rollout's own recorder does.
+        metadata: added to each rollout's metadata, which has priority.
     """
 
     def __init__(self, recorder: Recorder | None = None, metadata: Mapping[str, Json] | None = None) -> None:
         self._recorder = recorder
         self._metadata = dict(metadata or {})
         self._above = _collector.get()
-        """Who collects around it: a function that is run by a fleet may run one."""
+        """The surrounding collector: a function that is run by a fleet may run a fleet."""
         self.traces: list[Trace] = []
-        """In the order in which their rollouts were opened."""
+        """Traces, in the order in which their rollouts were opened."""
 
     def add(self, trace: Trace) -> None:
-        """A rollout was opened."""
+        """Add the trace of a rollout that was opened."""
         self.traces.append(trace)
         if self._above is not None:
             self._above.add(trace)
@@ -45,7 +45,7 @@ class Collector:
         return self._metadata if self._above is None else self._above.metadata | self._metadata
 
     def beside(self, own: Recorder | None) -> Recorder | None:
-        """The recorder of a rollout whose own is this one."""
+        """Return the recorder of a rollout with the given recorder of its own."""
         recorders = [*self._recorders(), *([] if own is None else [own])]
         return RecorderGroup(recorders) if len(recorders) > 1 else next(iter(recorders), None)
 
@@ -56,7 +56,7 @@ class Collector:
 
 @contextmanager
 def collect_traces(to: Collector | None = None) -> Iterator[list[Trace]]:
-    """The traces of the rollouts that are opened within."""
+    """Collect the traces of the rollouts that are opened within the context."""
     to = to or Collector()
     token = _collector.set(to)
     try:
@@ -66,5 +66,5 @@ def collect_traces(to: Collector | None = None) -> Iterator[list[Trace]]:
 
 
 def collector() -> Collector | None:
-    """Who collects here."""
+    """Return the current collector."""
     return _collector.get()

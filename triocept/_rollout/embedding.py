@@ -1,4 +1,4 @@
-"""Vectors for the texts that an agent wants embedded: those of the program's function, or made of their words."""
+"""Vectors for the texts of an agent: from the program's function, or made of the words."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[Iterable[Iterable[float]]
 
 _FORM = "a function of (texts), async or not, that gives a vector for each"
 _LONG = 50_000
-"""Characters whose vectors are made in place: some 25 ms. More are made in a thread."""
+"""Characters whose vectors are computed in place: some 25 ms. More characters are computed in a thread."""
 
 
 def check_embed(function: object) -> None:
-    """TypeError, unless it can be called with texts."""
+    """Raise TypeError unless the function can be called with texts."""
     check_function("embed", function, _FORM)
 
 
 async def embed(
     function: Embed | None, inputs: Sequence[Embedded], dimensions: int | None
 ) -> Sequence[Vector]:
-    """A vector for each input.
+    """Return a vector for each input.
 
     Args:
-        function: makes them of texts; of tokens it is given the ids as words (`"9906 1917"`), for nobody here knows
-            whose they are. None: they are made of the words, see `_canonical.vectors`.
-        inputs: what was sent.
-        dimensions: how many numbers each must have; None: as many as the function gives.
+        function: returns vectors for texts. Inputs of tokens are passed as their ids (`"9906 1917"`), because their
+            tokenizer is unknown. None: vectors are made of the words, see `_canonical.vectors`.
+        inputs: the inputs of the call.
+        dimensions: how many numbers each vector must have; None: as many as the function returns.
 
     Raises:
-        TypeError, ValueError: the function gave something else.
-        BaseException: what it raised.
+        TypeError, ValueError: the function returned something else.
+        BaseException: the function's own exception.
 
-    Cancellation: cancels the function; a thread is left alone, and ends by itself.
+    Cancellation: cancels the function; a thread is abandoned, and ends by itself.
     """
     if function is not None:
         texts = [said if isinstance(said, str) else " ".join(map(str, said)) for said in inputs]
@@ -57,7 +57,7 @@ def _made(inputs: Sequence[Embedded], dimensions: int) -> Sequence[Vector]:
 
 
 def _checked(given: Any, count: int, dimensions: int | None) -> Sequence[Vector]:
-    """What the function gave, as vectors of what four bytes can hold."""
+    """Return the result of the function as vectors of four-byte floats."""
     try:
         vectors = [array("f", vector).tolist() for vector in given]
     except (TypeError, ValueError, OverflowError) as exc:

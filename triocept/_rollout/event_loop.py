@@ -1,4 +1,4 @@
-"""Which event loop runs us. It has to be trio's, and who calls us from another one is told so."""
+"""The check that trio runs, with an error for callers on another event loop."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import trio
 
 
 def check_loop(what: str) -> None:
-    """See that trio runs.
+    """Raise an error unless trio runs.
 
     Args:
-        what: who wants to know, for the error's text.
+        what: name of the caller, for the error's text.
 
     Raises:
-        RuntimeError: it does not; asyncio does, say.
+        RuntimeError: trio does not run (asyncio does, for example).
     """
     if not trio.lowlevel.in_trio_run():
         raise RuntimeError(
