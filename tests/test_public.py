@@ -10,6 +10,7 @@ import sys
 import typing
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -136,6 +137,53 @@ def test_the_error_of_an_old_name_names_the_new_one(old: str, new: str) -> None:
         exec(f"from {module} import {name}")
     place, _, present = new.partition(" ")[0].rpartition(".")
     assert hasattr(import_module(place), present)
+
+
+OF_0_2 = {
+    "triocept": """
+        Agent AgentFailed AgentResult AlreadySettled Blob Branch ClientConfig CommandTunnel
+        ContextLengthError Conversation DialectError Endpoint EndpointCrashed EndpointLimits Event Exchange
+        ExchangeAbandoned ExchangeError FixedURL Handler HostTool JSONLRecorder LimitReached Limits Media
+        Message MissingPrice Opaque OpenedRecorder OutputFormat PartBlob PartDelta PartEnd PartStart Pool
+        Price PrimeTunnel Reasoning ReasoningAsk Recorder RecorderGroup Refusal RefusalText Request Response
+        ResponseEnd ResponseStart ResponseStream Rollout RolloutClosed SSHTunnel Sampling ScriptExhausted
+        ScriptedModel ServiceCall ServiceRecorder StopCondition StopReason TLS Text Tokens Tool ToolCall
+        ToolChoice ToolResult Trace TrioceptError Tunnel TunnelError TunnelHealth Turn TurnError Unanswered
+        Upstream UpstreamError UpstreamTruncated Usage UserSimulator assemble events_of open_upstream
+        read_traces run_endpoint serve_endpoint serve_pool
+    """,
+    "triocept.agents": """
+        AGENTS Launch agent aider claude_code cline codex continue_cli copilot gemini_cli kilo kimi_cli
+        kimi_code llm mini_swe_agent mistral_vibe opencode pi qwen_code
+    """,
+    "triocept.dialects": """
+        DIALECTS Dialect Failure Fields OVERFLOW StreamParser StreamRenderer decode_json dialect encode_json
+        error_of
+    """,
+    "triocept.errors": """
+        AgentFailed AlreadySettled ContextLengthError DialectError EndpointCrashed ExchangeAbandoned
+        ExchangeError LimitReached MissingPrice Refusal RolloutClosed ScriptExhausted TrioceptError
+        TunnelError Unanswered UpstreamError UpstreamTruncated
+    """,
+    "triocept.handlers": """
+        Choice Reply ScriptedModel fallback limits read_script route
+    """,
+}
+"""Every public name of 0.2.0, by module."""
+
+
+@pytest.mark.parametrize("module", OF_0_2)
+def test_each_public_name_of_0_2_works_or_its_error_and_the_page_name_the_new_one(module: str) -> None:
+    page = (Path(__file__).parents[1] / "docs/how-to/from-0.2.md").read_text()
+    for name in OF_0_2[module].split():
+        try:
+            getattr(import_module(module), name)
+        except AttributeError as exc:
+            place = str(exc).rpartition("; it is ")[2].partition(" ")[0]
+            home, _, present = place.rpartition(".")
+            assert hasattr(import_module(home), present), f"{module}.{name}: {exc}"
+            rows = [line for line in page.splitlines() if line.startswith("|") and home in line]
+            assert any(re.search(rf"[`.]{name}`", row) for row in rows), f"{module}.{name} is not on the page"
 
 
 def test_the_error_of_an_old_module_names_the_new_one() -> None:
