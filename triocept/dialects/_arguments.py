@@ -1,7 +1,7 @@
-"""A call's arguments, where a wire has them as an object, and where a tool takes free text.
+"""Arguments of a call: as an object, for wires that have objects, and as free text, for tools that take free text.
 
-Arguments that are none (invalid JSON, cut JSON, free text) are `{"_raw": "the text"}`, which is read back as that
-text. Those of a tool that takes free text are `{"input": "the text"}` in dialects where arguments are JSON.
+Arguments that are not an object (invalid JSON, cut JSON, free text) become `{"_raw": "the text"}`, which is read back
+as that text. Arguments of a tool that takes free text become `{"input": "the text"}` in dialects with JSON arguments.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _RAW = "_raw"
 
 
 def object_of(arguments: str) -> dict[str, Json]:
-    """The arguments as an object."""
+    """Return the arguments as an object."""
     if not arguments.strip():
         return {}
     try:
@@ -30,7 +30,7 @@ def object_of(arguments: str) -> dict[str, Json]:
 
 
 def is_object(arguments: str) -> bool:
-    """Whether the arguments are an object, or nothing at all, which is an empty one."""
+    """Return True if the arguments are an object, or empty, which counts as an empty object."""
     if not arguments.strip() or arguments == "{}":
         return True
     try:
@@ -40,7 +40,7 @@ def is_object(arguments: str) -> bool:
 
 
 def text_of(value: dict[str, Json]) -> str:
-    """The text of an object: its JSON, or what `object_of` had to wrap."""
+    """Return the text of an object: its JSON, or the text that `object_of` wrapped."""
     raw = value.get(_RAW) if len(value) == 1 else None
     if isinstance(raw, str) and object_of(raw) == value:
         return raw
@@ -54,17 +54,17 @@ SCHEMA: dict[str, Json] = {
     "required": [_INPUT],
     "additionalProperties": False,
 }
-"""The JSON Schema of such a tool as a function."""
+"""The JSON Schema of a free-text tool that is declared as a function."""
 
 
 def wrapped(call: ToolCall) -> ToolCall:
-    """A call with free text as one with JSON."""
+    """Return a call with free text as a call with JSON."""
     arguments = encode_json({_INPUT: call.arguments}).decode()
     return msgspec.structs.replace(call, arguments=arguments, kind="json", extra=None)
 
 
 def unwrapped(call: ToolCall) -> ToolCall:
-    """The reverse; arguments of any other shape are the text as they stand."""
+    """Return a call with JSON as a call with free text; arguments of another shape stay as they are."""
     text = call.arguments
     try:
         found = decode_json(text)
@@ -76,12 +76,12 @@ def unwrapped(call: ToolCall) -> ToolCall:
 
 
 def custom_names(request: Request) -> frozenset[str]:
-    """The names of the tools that take free text."""
+    """Return the names of the tools that take free text."""
     return frozenset([tool.name for tool in request.tools if tool.kind == "custom"])
 
 
 def fitted_call(call: ToolCall, customs: Iterable[str]) -> ToolCall:
-    """The call in the kind that the agent declared the tool in."""
+    """Return the call in the kind (JSON or free text) that the agent declared for the tool."""
     if call.kind == "json" and call.name in customs:
         return unwrapped(call)
     if call.kind == "text" and call.name not in customs:
@@ -90,11 +90,11 @@ def fitted_call(call: ToolCall, customs: Iterable[str]) -> ToolCall:
 
 
 class FittedCall:
-    """A call of a stream, in the kind that the agent declared the tool in: one that must change it is held back until
-    it is whole.
+    """A call of a stream, in the kind that the agent declared for the tool; a call of another kind is held until it is
+    whole.
 
     Args:
-        call: as it begins.
+        call: the call as it begins.
         customs: the names of the tools that take free text.
     """
 
@@ -104,7 +104,7 @@ class FittedCall:
         self._held = [call.arguments] if (call.kind == "text") != (call.name in customs) else None
 
     def hold(self, text: str) -> bool:
-        """Whether more of its arguments is held back, and not written yet."""
+        """Take more of the arguments; return True if they are held back, False if they can be written."""
         if self._held is not None:
             self._held.append(text)
         return self._held is not None
@@ -114,7 +114,7 @@ class FittedCall:
         return self._held is not None
 
     def release(self) -> ToolCall:
-        """The call, whole, which was held back until now."""
+        """Return the whole call, converted to the declared kind."""
         whole = msgspec.structs.replace(self.call, arguments="".join(self._held or ()))
         self.call, self._held = fitted_call(whole, self._customs), None
         return self.call

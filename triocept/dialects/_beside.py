@@ -1,4 +1,4 @@
-"""What a side route may ask of the rollout beside its model: vectors, and what is found in texts."""
+"""Answers of a side route that need the rollout: embeddings, and moderations of texts."""
 
 from __future__ import annotations
 
@@ -13,41 +13,42 @@ from ..errors import DialectError
 from ._documents import Fields
 
 _MOST_DIMENSIONS = 4096
-"""More than any provider gives, whatever is asked: text-embedding-3-large has 3072."""
+"""Maximum dimensions in a request, larger than any provider's: text-embedding-3-large has 3072."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Embeddings:
-    """An answer that is made of vectors: those of the rollout's `embed`, or of the words."""
+    """An answer made of vectors: from the rollout's `embed`, or computed from the words."""
 
     model: str
-    """As it was asked for."""
+    """The model's name in the request."""
     inputs: tuple[Embedded, ...]
-    """Each a text, or the ids of its tokens."""
+    """The inputs, each a text, or the ids of its tokens."""
     dimensions: int | None = None
-    """How many numbers each vector must have; None: as many as it has."""
+    """Required length of each vector; None: the vectors' own length."""
     render: Callable[[Sequence[Vector], int], Json]
-    """Of `(vectors, tokens)`: the document, of as many vectors as there are inputs, and how many tokens these have."""
+    """Function of `(vectors, tokens)` that returns the document: one vector for each input, and the inputs' total
+    tokens."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Moderations:
-    """An answer that is made of what the rollout's `moderate` finds in texts; without one, nothing is found."""
+    """An answer made of the verdicts of the rollout's `moderate`; without that function, no text is flagged."""
 
     model: str
-    """As it was asked for."""
+    """The model's name in the request."""
     texts: tuple[str, ...]
     render: Callable[[Sequence[Verdict]], Json]
-    """Of `(verdicts)`: the document, of one verdict for each text."""
+    """Function of `(verdicts)` that returns the document, given one verdict for each text."""
 
 
 def read_dimensions(fields: Fields, name: str) -> int | None:
-    """How many numbers a vector is to have, in this field; None: it does not say.
+    """Return the vector length in this field; None if the field is missing.
 
     Raises:
-        DialectError: it is no number that a vector can have.
+        DialectError: a vector cannot have this length.
     """
     dimensions = fields.integer(name)
     if dimensions is not None and not 1 <= dimensions <= _MOST_DIMENSIONS:

@@ -1,4 +1,4 @@
-"""The time that a rendered answer names: that of the answer, which is now unless it is rendered later."""
+"""The time in a rendered answer: the current time, or the original time of an answer that is rendered later."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
 """Wire documents: their bytes, their fields, and the content in them.
 
-Bytes of JSON become documents, and the reverse. Readers of documents have errors that carry a path; what nobody read is
-put together again. Content is a string or a list of parts, as most wires have it, with inline media in it.
+The module decodes and encodes JSON, reads fields with errors that carry a path, and merges unread fields back into a
+document. Content is a string or a list of parts, as on most wires, with inline media in it.
 
 Rules:
 
-1. A field that is null is a field that is not there.
-2. What a reader takes is understood; `rest()` is what nobody took, and becomes somebody's `extra`.
-3. Kinds are checked, values are not: every enum is open unless its reader says otherwise.
-4. What the chunks of a stream have beside is gathered into the form of a whole answer's.
-5. A list of one plain text and the string are the same content, and are written as the string. Media are `data:` URLs,
-   or base64 whose media type wires leave out.
+1. A field that is null counts as missing.
+2. A field that a reader takes counts as understood; `rest()` returns the others, which become an `extra`.
+3. Types are checked, values are not: every enum is open unless its reader restricts it.
+4. Unknown fields of the chunks of a stream are gathered into the form that a whole answer has.
+5. A list of one plain text equals the string, and is written as the string. Media are `data:` URLs, or base64 whose
+   media type is missing on some wires.
 """
 
 from __future__ import annotations
@@ -34,13 +34,12 @@ _HIDDEN = re.compile(rb"\\u00[4-7]")
 
 
 def decode_json(data: bytes | str) -> Json:
-    r"""The document.
+    r"""Return the decoded document.
 
-    A lone surrogate (`"\ud83d"`: JavaScript's JSON.stringify writes one where an emoji was cut) is read as
-    U+FFFD.
+    A lone surrogate (`"\ud83d"`: JavaScript's JSON.stringify writes one where an emoji was cut) is read as U+FFFD.
 
     Raises:
-        DialectError: these bytes are not JSON.
+        DialectError: the bytes are not JSON.
     """
     try:
         return _decode(data)
@@ -57,7 +56,7 @@ def decode_json(data: bytes | str) -> Json:
 
 
 def encode_json(document: Json) -> bytes:
-    """The bytes of a document."""
+    """Return the bytes of a document."""
     try:
         return _encode(document)
     except UnicodeEncodeError:
@@ -65,7 +64,7 @@ def encode_json(document: Json) -> bytes:
 
 
 encode_text = encode_json
-"""The bytes of a JSON string: the hot path of every streamed delta."""
+"""Alias for a single string: the hot path of every streamed delta."""
 
 
 def _without_lone_surrogates(data: bytes | str) -> bytes | None:
@@ -75,37 +74,38 @@ def _without_lone_surrogates(data: bytes | str) -> bytes | None:
 
 
 def hides_letters(data: bytes) -> bool:
-    """Whether an ASCII letter, or `_`, may be escaped in JSON: a name that has one is not found by its letters.
+    """Return True if an ASCII letter, or `_`, may be escaped in the JSON, so that a search for a field's name can
+    fail.
 
-    No serializer is known that does it; those that have HTML in mind, as Go's, escape `<`, `>`, `&`.
+    No known serializer escapes letters; serializers that care about HTML, such as Go's, escape `<`, `>`, `&`.
     """
     return b"\\u00" in data and _HIDDEN.search(data) is not None
 
 
 def types_come_first(data: bytes) -> bool:
-    """Whether each `type` is its object's first field, so that none has two: the last would count."""
+    """Return True if each `type` is the first field of its object, so that no object has two: the last would count."""
     return data.count(b'"type"') == data.count(b'{"type"')
 
 
 _MOST_COUNTED = 2**53
-"""What every JSON reader takes for a whole number (RFC 8259, 6); sums of a few of it fit a file's 64 bits."""
+"""The largest integer that every JSON reader keeps (RFC 8259, 6); sums of a few such numbers fit a file's 64 bits."""
 _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
 
 
 def kind_of(value: Json) -> str:
-    """What JSON calls the kind of this value."""
+    """Return JSON's name of the type of this value."""
     return _KINDS.get(type(value), "a number")
 
 
 def read_text(value: Json, path: str) -> str:
-    """`value`, which must be a string."""
+    """Return `value`, which must be a string."""
     if isinstance(value, str):
         return value
     raise DialectError(f"must be a string, not {kind_of(value)}", path=path)
 
 
 def read_list(value: Json, path: str) -> list[Json]:
-    """`value`, which must be a list."""
+    """Return `value`, which must be a list."""
     if isinstance(value, list):
         return value
     raise DialectError(f"must be a list, not {kind_of(value)}", path=path)
@@ -115,7 +115,8 @@ class Fields:
     """The fields of one wire object, taken one by one.
 
     Raises:
-        DialectError: it is no object; and from every reader, a field has the wrong kind or is missing.
+        DialectError: the value is not an object; every reader raises it for a field of the wrong type or a missing
+            one.
     """
 
     __slots__ = ("_left", "path")
@@ -127,15 +128,15 @@ class Fields:
         self.path: str = path
 
     def at(self, name: str) -> str:
-        """The path of the field `name`."""
+        """Return the path of the field `name`."""
         return f"{self.path}.{name}" if self.path else name
 
     def peek(self, name: str) -> Json:
-        """The field as it is, left in place."""
+        """Return the field as it is, and leave it in place."""
         return self._left.get(name)
 
     def take(self, name: str) -> Json:
-        """The field as it is; None where it is missing."""
+        """Return the field as it is; None if it is missing."""
         return self._left.pop(name, None)
 
     def text(self, name: str) -> str | None:
@@ -165,14 +166,14 @@ class Fields:
         raise DialectError(f"must be a number, not {kind_of(value)}", path=self.at(name))
 
     def integer(self, name: str) -> int | None:
-        """A whole number; `5.0` is one."""
+        """Return a whole number; `5.0` is one."""
         value = self.number(name)
         if value is None or value == int(value):
             return value if value is None else int(value)
         raise DialectError("must be a whole number", path=self.at(name))
 
     def count(self, name: str) -> int | None:
-        """A number of tokens; None where what stands there counts nothing: it is below 0, or beyond all measure."""
+        """Return a number of tokens; None if it is negative, or implausibly large."""
         value = self.integer(name)
         return value if value is not None and 0 <= value <= _MOST_COUNTED else None
 
@@ -183,12 +184,12 @@ class Fields:
         return value
 
     def array(self, name: str) -> list[Json]:
-        """A list, as it is; an empty one where it is missing."""
+        """Return a list as it is; an empty one if it is missing."""
         value = self._left.pop(name, None)
         return [] if value is None else read_list(value, self.at(name))
 
     def items(self, name: str) -> list[tuple[str, Json]]:
-        """The items of a list, each with its path; none where the list is missing."""
+        """Return the items of a list, each with its path; no items if the list is missing."""
         value = self._left.pop(name, None)
         if value is None:
             return []
@@ -196,18 +197,18 @@ class Fields:
         return [(f"{path}[{number}]", item) for number, item in enumerate(read_list(value, path))]
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """A list of strings."""
+        """Return a list of strings."""
         return tuple([read_text(value, path) for path, value in self.items(name)])
 
     def mapping(self, name: str) -> dict[str, Json] | None:
-        """An object, as it is."""
+        """Return an object as it is."""
         value = self._left.pop(name, None)
         if value is None or isinstance(value, dict):
             return value
         raise DialectError(f"must be an object, not {kind_of(value)}", path=self.at(name))
 
     def object(self, name: str) -> Fields | None:
-        """An object, to be read in turn."""
+        """Return an object as `Fields`."""
         value = self._left.pop(name, None)
         return None if value is None else Fields(value, self.at(name))
 
@@ -218,21 +219,21 @@ class Fields:
         return found
 
     def keep(self, name: str, value: Json) -> None:
-        """Put back under `name` what was not understood; nothing where `value` is empty."""
+        """Put an unread `value` back under `name`; do nothing if it is empty."""
         if value:
             self._left[name] = value
 
     def mark(self, name: str) -> None:
-        """Leave `name` in `rest()` as null: only that it came is worth knowing."""
+        """Leave `name` in `rest()` as null, as a mark that the field was present."""
         self._left[name] = None
 
     def rest(self) -> dict[str, Json] | None:
-        """What nobody took, or None."""
+        """Return the fields that were not taken, or None."""
         return self._left or None
 
 
 def merged(document: Json, extra: Json) -> Json:
-    """`document` with the fields of `extra`, object by object and item by item; `extra` wins."""
+    """Return `document` with the fields of `extra`, merged object by object and item by item; `extra` wins."""
     if isinstance(document, dict) and isinstance(extra, dict):
         both = {name: merged(document[name], extra[name]) for name in document.keys() & extra.keys()}
         return {**document, **extra, **both}
@@ -243,17 +244,18 @@ def merged(document: Json, extra: Json) -> Json:
 
 
 def is_same_dialect(dialect: str, here: str) -> bool:
-    """Whether the `extra` of a response of this dialect may be written in the one `here`; a program's own ("") may."""
+    """Return True if the `extra` of a response in `dialect` may be written in the dialect `here`; a program's own ("")
+    may."""
     return dialect in ("", here)
 
 
 def known_of(fields: dict[str, Json] | None) -> dict[str, Json]:
-    """The fields without those that are null, which most wires write for a field that is not there."""
+    """Return the fields without nulls, which most wires write for missing fields."""
     return {name: value for name, value in (fields or {}).items() if value is not None}
 
 
 def gather(into: dict[str, Json], more: dict[str, Json]) -> None:
-    """Add a chunk's unknown fields: lists go on, objects are merged, of anything else the last one counts."""
+    """Add a chunk's unknown fields: append lists, merge objects, and keep the last of any other values."""
     for name, value in more.items():
         known = into.get(name)
         if isinstance(known, list) and isinstance(value, list):
@@ -265,7 +267,7 @@ def gather(into: dict[str, Json], more: dict[str, Json]) -> None:
 
 
 def plain_message(value: Json, roles: Mapping[str, Role]) -> Message | None:
-    """A message that is one of these roles and a text, and nothing else, as most are; None: it is another, or none."""
+    """Return a message that has one of these roles, a text and nothing else, as most do; None for any other value."""
     if type(value) is not dict or len(value) != 2:
         return None
     role, text = value.get("role"), value.get("content")
@@ -275,7 +277,7 @@ def plain_message(value: Json, roles: Mapping[str, Role]) -> Message | None:
 
 
 def parse_content(value: Json, path: str, parse_part: Callable[[Json, str], Part]) -> tuple[Part, ...]:
-    """The parts of a `content`, which may be missing, a string or a list."""
+    """Return the parts of a `content`, which may be missing, a string or a list."""
     if value is None:
         return ()
     if isinstance(value, list):
@@ -285,7 +287,7 @@ def parse_content(value: Json, path: str, parse_part: Callable[[Json, str], Part
 
 
 def in_result(parts: Iterable[Part], value: Json, dialect: str) -> tuple[Text | Media | Opaque, ...]:
-    """The parts of a tool's result, which were parsed from `value`: what cannot be in one stays as it is."""
+    """Return the parts of a tool's result, parsed from `value`; a part that a result cannot hold becomes `Opaque`."""
     return tuple(
         part if isinstance(part, Text | Media | Opaque) else Opaque(dialect, value[number])
         for number, part in enumerate(parts)
@@ -293,7 +295,7 @@ def in_result(parts: Iterable[Part], value: Json, dialect: str) -> tuple[Text | 
 
 
 def as_content(documents: Sequence[dict[str, Json]], kind: str = "text") -> Json:
-    """Rendered parts as a `content`; a text has this `type`."""
+    """Return rendered parts as a `content`; `kind` is the `type` of a text part."""
     if not documents:
         return ""
     if len(documents) == 1 and documents[0].keys() == {"type", "text"} and documents[0]["type"] == kind:
@@ -313,7 +315,8 @@ _DEFAULTS = {"image": "image/png", "audio": "audio/wav", "file": "application/oc
 
 
 def split_data_url(url: str) -> tuple[str | None, str] | None:
-    """Media type (None: not told) and base64 of a `data:` URL; None for any other, or one without base64."""
+    """Return media type (or None) and base64 of a `data:` URL; None for any other URL, or a `data:` URL without
+    base64."""
     if url[:5].lower() != "data:":
         return None
     found = _DATA_URL.match(url)
@@ -321,7 +324,7 @@ def split_data_url(url: str) -> tuple[str | None, str] | None:
 
 
 def media_type_of(media: Media) -> str:
-    """Its media type: as told, as its first bytes tell, or the usual one of its kind."""
+    """Return the media type: the declared one, the one of the first bytes, or the usual one of the kind."""
     if media.media_type:
         return media.media_type
     data = media.data or ""
@@ -329,7 +332,7 @@ def media_type_of(media: Media) -> str:
 
 
 def data_url(media: Media) -> str | None:
-    """Where it lies, or the whole of it as a `data:` URL; None where it is neither."""
+    """Return the URL of the medium, or its data as a `data:` URL; None if it has neither."""
     if media.url is not None or media.data is None:
         return media.url
     return f"data:{media_type_of(media)};base64,{media.data}"

@@ -1,4 +1,4 @@
-"""How hard to think: efforts (words) and budgets (tokens), each from the other.
+"""Reasoning effort (words) and reasoning budget (tokens), each converted to the other.
 
 The table is that of inspect_ai: minimal 2048, low 4096, medium 10000, high 16000, xhigh and max 32000.
 """
@@ -11,7 +11,7 @@ _BUDGETS = {"minimal": 2048, "low": 4096, "medium": 10_000, "high": 16_000, "xhi
 
 
 def effort_for(ask: ReasoningAsk | None) -> str | None:
-    """The effort that is asked for; None where the model may choose."""
+    """Return the requested effort; None if the model may choose."""
     if ask is None or ask.effort == "adaptive":
         return None
     if ask.effort is not None or ask.budget_tokens is None:
@@ -20,7 +20,7 @@ def effort_for(ask: ReasoningAsk | None) -> str | None:
 
 
 def budget_for(ask: ReasoningAsk | None) -> int | None:
-    """The budget that is asked for; None where thinking is off or the model may choose."""
+    """Return the requested budget in tokens; None if thinking is off, or the model may choose."""
     if ask is None:
         return None
     return ask.budget_tokens if ask.budget_tokens is not None else _BUDGETS.get(ask.effort or "")

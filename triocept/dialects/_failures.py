@@ -1,8 +1,7 @@
-"""Failures, between errors and wires; and the one failure that agents know by its words: context overflow.
+"""Conversion between errors and failures on the wire; recognition of a context overflow by its words.
 
-Agents compact their history when they recognise an overflow, by phrases of their own lists. So it is
-recognised here in everybody's words, and said by every dialect in the words that all agents of that dialect
-know.
+Agents compact their history when they recognise an overflow, by phrases in lists of their own. So triocept recognises
+the phrases of all providers, and each dialect writes the phrase that all agents of that dialect recognise.
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ from ._documents import encode_json
 
 @final
 class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why an agent is not answered, in one form for all dialects."""
+    """The reason why a call has no answer, in one form for all dialects."""
 
     status: int
-    """The HTTP status, 400 to 599: what an SDK acts on."""
+    """The HTTP status, 400 to 599: SDKs act on it."""
     message: str
     code: str | None = None
-    """The dialect's own code or type (`insufficient_quota`, `overloaded_error`); None: chosen by status."""
+    """The dialect's own code or type (`insufficient_quota`, `overloaded_error`); None: derived from the status."""
     param: str | None = None
-    """The path of the offending field, where one is to blame."""
+    """The path of the invalid field, if there is one."""
     retry_after: float | None = None
-    """Seconds."""
+    """Seconds until a retry."""
     should_retry: bool | None = None
-    """What `x-should-retry` says: Claude Code and the SDKs of OpenAI and Anthropic obey it."""
+    """Value of the header `x-should-retry`: Claude Code and the SDKs of OpenAI and Anthropic obey it."""
     headers: dict[str, str] = {}
     """Further response headers (rate limits), names in lower case."""
 
@@ -63,12 +62,14 @@ _PHRASES = (
     "exceeds the context length",
 )
 _NOT_THESE = ("rate limit", "rate_limit", "too many requests")
-_SUM = re.compile(r"(\d{1,12}) \+ (\d{1,12}) > (\d{1,12})")  # bounded: else a row of digits takes its square
+_SUM = re.compile(
+    r"(\d{1,12}) \+ (\d{1,12}) > (\d{1,12})"
+)  # bounded: else the time for a row of digits is quadratic
 _NUMBER = re.compile(r"\d{2,}")
 
 
 def is_overflow(message: str, code: str | None = None) -> bool:
-    """Whether a provider says that the prompt is too long for its model."""
+    """Return True if a provider's message, or code, means that the prompt is too long for its model."""
     if code == OVERFLOW:
         return True
     text = message.lower()
@@ -78,7 +79,7 @@ def is_overflow(message: str, code: str | None = None) -> bool:
 
 
 def overflow_counts(message: str) -> tuple[int, int] | None:
-    """How many tokens there were and how many fit, where an overflow message tells."""
+    """Return the prompt's tokens and the maximum, if an overflow message contains them."""
     found = _SUM.search(message)
     if found:
         return int(found[1]) + int(found[2]), int(found[3])
@@ -87,18 +88,18 @@ def overflow_counts(message: str) -> tuple[int, int] | None:
 
 
 def says_overflow(failure: Failure) -> bool:
-    """Whether a failure is an overflow, whoever it comes from."""
+    """Return True if a failure is an overflow, whatever its source."""
     return failure.code == OVERFLOW or (failure.status == 400 and is_overflow(failure.message, failure.code))
 
 
 def overflow_words(message: str, *, known: str, counted: str, uncounted: str) -> str:
-    """The words of an overflow that the agents of a dialect know.
+    """Return an overflow message in words that the agents of a dialect recognise.
 
     Args:
-        message: the provider's.
-        known: a phrase of theirs, in lower case: a message that has it stays as it is.
-        counted: what is said, of `tokens` and `most`, where the message tells them.
-        uncounted: what stands before the message where it does not.
+        message: the provider's message.
+        known: a phrase that the agents recognise, in lower case: a message that contains it is returned unchanged.
+        counted: a format with `tokens` and `most`, for a message that contains both numbers.
+        uncounted: a prefix for a message without the numbers.
     """
     if known in message.lower():
         return message
@@ -107,7 +108,7 @@ def overflow_words(message: str, *, known: str, counted: str, uncounted: str) ->
 
 
 def error_text(error: Json, document: Json, status: int) -> str:
-    """The words of an error that is in a document, or is the document."""
+    """Return the words of an error that is in a document, or that is the document."""
     said: Json = None
     if isinstance(error, dict):
         said = error.get("message") or error.get("detail")
@@ -120,14 +121,14 @@ def error_text(error: Json, document: Json, status: int) -> str:
 
 
 def status_of(value: Json, otherwise: int = 502) -> int:
-    """`value` where it is a status that says failure."""
+    """Return `value` if it is an HTTP status of a failure, else `otherwise`."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value)
     return value if isinstance(value, int) and 400 <= value <= 599 else otherwise
 
 
 def error_of(failure: Failure, *, body: str = "", headers: Mapping[str, str] | None = None) -> UpstreamError:
-    """The error that a provider's failure is raised as."""
+    """Return the exception for a provider's failure."""
     headers = dict(headers or {})
     if failure.retry_after is not None:
         headers.setdefault("retry-after", f"{failure.retry_after:g}")
@@ -137,6 +138,6 @@ def error_of(failure: Failure, *, body: str = "", headers: Mapping[str, str] | N
         return UpstreamError(
             failure.message, status=failure.status, body=body, headers=headers, code=failure.code
         )
-    # The words go with the error, for the code does not reach another dialect.
+    # The phrase goes into the message, for the code does not reach another dialect.
     message = failure.message if is_overflow(failure.message) else f"prompt is too long: {failure.message}"
     return ContextLengthError(message, status=failure.status, body=body, headers=headers)

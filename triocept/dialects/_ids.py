@@ -1,7 +1,7 @@
-"""Ids: fresh ones, legal ones for those that a wire does not allow, and distinct ones for calls that have the same.
+"""Ids: fresh ids, legal replacements for ids that a wire refuses, distinct ids for calls that share one.
 
-Some servers number the calls of each answer from 0, so that ids come again in one conversation. Anthropic and OpenAI's
-Responses refuse that.
+Some servers number the calls of each answer from 0, so that ids repeat in one conversation. Anthropic and OpenAI's
+Responses refuse such a conversation.
 """
 
 from __future__ import annotations
@@ -20,26 +20,27 @@ _LEGAL = re.compile(r"[a-zA-Z0-9_-]+").fullmatch  # Anthropic's rule for tool id
 
 
 def fresh_id(prefix: str) -> str:
-    """A new id, e.g. `fresh_id("call_")`."""
+    """Return a new id, e.g. `fresh_id("call_")`."""
     return prefix + uuid4().hex[:24]
 
 
 def legal_id(given: str, prefix: str) -> str:
-    """`given` if it is legal everywhere, else another that is: the same one for a call and its result."""
+    """Return `given` if it is legal everywhere, else a legal id derived from it: equal for a call and its result."""
     if _LEGAL(given):
         return given
     return prefix + hashlib.sha256(given.encode("utf-8", "replace")).hexdigest()[:24]
 
 
 def short_id(given: str, prefix: str, limit: int = 64) -> str:
-    """`given` if it has 1 to `limit` characters, else another that has: the same one for a call and its result."""
+    """Return `given` if it has 1 to `limit` characters, else an id derived from it: equal for a call and its result."""
     return given if 0 < len(given) <= limit else legal_id(f" {given}" if given else "", prefix)
 
 
 def distinct_calls(messages: Sequence[Message]) -> Sequence[Message]:
-    """The conversation with another id for each call whose id an earlier one has, and for its result.
+    """Return the conversation with new ids for calls that repeat an earlier call's id, and for the results of such
+    calls.
 
-    The first call keeps its id, and the same conversation always gets the same ids.
+    The first call keeps its id, and one conversation always gets the same ids.
     """
     ids = [call.id for message in messages for call in message.tool_calls]
     if len(ids) == len(set(ids)):
@@ -52,13 +53,13 @@ def distinct_calls(messages: Sequence[Message]) -> Sequence[Message]:
 
 
 class _Ids:
-    """The ids so far, and which call of an id waits for its result."""
+    """The ids so far, and the queue of calls that wait for a result, by id."""
 
     def __init__(self, taken: set[str]) -> None:
         self._taken = taken
         self._seen: set[str] = set()
         self._numbers: dict[str, int] = {}
-        """By id: that of the latest other id for it."""
+        """By original id: the number of its latest replacement."""
         self._waiting: dict[str, deque[str]] = {}
 
     def renamed(self, part: Part) -> Part:

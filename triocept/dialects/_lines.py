@@ -1,10 +1,10 @@
-"""Streams of JSON documents, one on each line (NDJSON): bytes -> lines.
+"""Streams of JSON documents, one per line (NDJSON): bytes to lines.
 
 Rules:
 
-1. A line ends with LF, CR or CR LF, wherever the bytes are split: none of them stands in a JSON document that is on one
-   line. Empty lines are none.
-2. Memory is bounded by one line, whose size is capped.
+1. A line ends with LF, CR or CR LF, wherever the bytes are split: a JSON document on one line contains no line end.
+   Empty lines are skipped.
+2. Memory is bounded by one line, whose size is limited.
 """
 
 from __future__ import annotations
@@ -21,22 +21,24 @@ LINE_FRAMES = FrameEnd(
     longest=1,
     last=re.compile(rb"\r\Z"),
 )
-"""Behind a line."""
+"""The end of a line, as a frame end."""
 
 
 class LineDecoder:
-    """Takes bytes as they come, gives whole lines."""
+    """A decoder of bytes into whole lines."""
 
     def __init__(self, max_line: int = MAX_EVENT) -> None:
         self._max_line = max_line
-        self._partial: list[bytes] = []  # of the line that is not whole yet; a list, for tiny pieces
+        self._partial: list[
+            bytes
+        ] = []  # the pieces of the incomplete line; a list, because pieces may be tiny
         self._size = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The lines that `data` completes, without their ends.
+        """Return the lines that `data` completes, without their line ends.
 
         Raises:
-            DialectError: one line is larger than the cap.
+            DialectError: a line is larger than the maximum.
         """
         lines: list[bytes] = []
         for piece in data.splitlines(keepends=True):
@@ -49,7 +51,7 @@ class LineDecoder:
         return lines
 
     def close(self) -> list[bytes]:
-        """The last line, where no end is behind it; it may be half of one."""
+        """Return the last line if it has no line end; it may be incomplete."""
         line = b"".join(self._partial).strip()
         self._partial.clear()
         self._size = 0
@@ -57,5 +59,5 @@ class LineDecoder:
 
 
 def encode_line(document: Json) -> bytes:
-    """One document, with the end of its line."""
+    """Return one document with its line end."""
     return encode_json(document) + b"\n"

@@ -1,13 +1,13 @@
-"""Calls and their results: which belongs to which, on a wire where ids are optional; and where results stand.
+"""Pairing of calls and results on a wire with optional ids, and the position of results among messages.
 
 Rules:
 
-1. A call without an id gets one that is the same whenever the same conversation comes
-   again; it begins with `MADE`, and is never written to a provider of the same dialect.
-2. A result belongs to the call of its id; else to the oldest unanswered call of its name. A call is answered, whichever
-   of them said so.
-3. Where each result is a message of its own, it stands right behind its call; what else its turn holds, and what it
-   shows, comes after all of them.
+1. A call without an id gets one that is stable across requests of one conversation; it begins with `MADE`, and is
+   never written to a provider of the same dialect.
+2. A result belongs to the call with its id; else to the oldest unanswered call of its tool name. A result counts as
+   the answer in either case.
+3. If each result is a message of its own, it comes right after its call; other parts of its turn, and its media, come
+   after all results.
 """
 
 from __future__ import annotations
@@ -26,27 +26,28 @@ _IN_PAIRS = frozenset({ToolCall, ToolResult})
 
 
 def in_pairs(message: Message) -> bool:
-    """Whether it has calls or results. Most have none."""
+    """Return True if the message has calls or results. Most messages have neither."""
     return not _IN_PAIRS.isdisjoint(map(type, message.content))
 
 
 class Pairing:
-    """Takes the calls and results of one conversation in their order, gives them with ids.
+    """A pass over one conversation that adds ids to calls and results, in their order.
 
     Args:
-        kept: what a result has beside, that has another id than its call: it is written again.
+        kept: function that returns the `extra` of a result whose id differs from that of its call, to be written
+            again.
     """
 
     def __init__(self, kept: Callable[[str], dict[str, Json]]) -> None:
         self._kept = kept
         self._made = 0
         self._known: dict[str, str] = {}
-        """By the id of a call, the name of its tool."""
+        """The name of the tool, by the id of a call."""
         self._waiting: dict[str, _Waiting] = {}
-        """By the name of their tool."""
+        """The unanswered calls, by the name of their tool."""
 
     def pair(self, message: Message) -> Message:
-        """The message, whose calls and results have ids; the very one, if they all had."""
+        """Return the message with ids for its calls and results; the same object if all of them had ids."""
         if not in_pairs(message):
             return message
         paired: list[Part] = []
@@ -63,16 +64,16 @@ class Pairing:
         return msgspec.structs.replace(message, content=tuple(paired))
 
     def call(self, call: ToolCall) -> ToolCall:
-        """The call, with an id."""
+        """Return the call with an id."""
         identity = call.id or self._new_id()
         self._known[identity] = call.name
         self._waiting.setdefault(call.name, _Waiting()).add(identity)
         return call if call.id else msgspec.structs.replace(call, id=identity)
 
     def result(self, result: ToolResult) -> ToolResult:
-        """The result, with the id of its call."""
+        """Return the result with the id of its call."""
         waiting = self._waiting.get(result.name or "")
-        if result.id in self._known:  # it need not say its name, nor say it rightly
+        if result.id in self._known:  # the tool name of such a result may be missing or wrong
             if waiting is None or not waiting.discard(result.id):
                 self._waiting[self._known[result.id]].discard(result.id)
             return result
@@ -80,7 +81,7 @@ class Pairing:
         if waiting is not None and oldest is not None and (not result.id or oldest.startswith(MADE)):
             waiting.discard(oldest)
             extra = result.extra
-            if result.id:  # an id that only the result has: it is written again
+            if result.id:  # an id that only the result has is written again
                 extra = merged(extra or {}, self._kept(result.id))
             return msgspec.structs.replace(result, id=oldest, extra=extra)
         return result if result.id else msgspec.structs.replace(result, id=self._new_id())
@@ -91,12 +92,13 @@ class Pairing:
 
 
 class _Waiting:
-    """The ids of calls that have no result yet, in their order. Each takes the same time, in whatever order they go."""
+    """The ids of calls without a result, in their order. Each operation takes constant time, in whatever order they
+    go."""
 
     def __init__(self) -> None:
         self._ids: deque[str] = deque()
         self._gone: Counter[str] = Counter()
-        """How many of an id are answered, and still in the queue."""
+        """The number of answered calls per id that are still in the queue."""
         self._left: Counter[str] = Counter()
 
     def add(self, identity: str) -> None:
@@ -104,7 +106,7 @@ class _Waiting:
         self._left[identity] += 1
 
     def discard(self, identity: str) -> bool:
-        """The oldest of this id is answered; whether there is one."""
+        """Mark the oldest call with this id as answered; return False if no such call waits."""
         if not self._left[identity]:
             return False
         self._left[identity] -= 1
@@ -113,7 +115,7 @@ class _Waiting:
 
     @property
     def oldest(self) -> str | None:
-        """The id of the call that has waited longest; None: none waits."""
+        """The id of the call that has waited longest; None if no call waits."""
         while self._ids and self._gone[self._ids[0]]:
             self._gone[self._ids.popleft()] -= 1
         return self._ids[0] if self._ids else None
@@ -122,12 +124,13 @@ class _Waiting:
 def results_first(
     messages: Iterable[Message], shown: Callable[[ToolResult], Iterable[Part]] | None
 ) -> Iterator[tuple[Message, ToolResult | list[Part]]]:
-    """The wire messages of a conversation: of each the message that it says something of, and what that is, a result or
-    other parts.
+    """Yield the wire messages of a conversation: the canonical message of each, and its content (a result, or other
+    parts).
 
     Args:
         messages: the conversation.
-        shown: what of a result has no place in one, and is said behind it, by the user; None: nothing.
+        shown: function that returns the parts of a result that the wire cannot hold in a result. They follow in a user
+            message. None: no parts.
     """
     waiting: list[Part] = []
     for message in messages:

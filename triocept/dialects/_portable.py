@@ -1,4 +1,4 @@
-"""What of a conversation no other dialect can say, nor pass over in silence."""
+"""Parts of a conversation that no other dialect can express, but that must not be dropped silently."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from ..errors import DialectError
 
 
 def portable(messages: Iterable[Message]) -> list[Message]:
-    """The messages, without those that are nothing but an item of their own dialect: Codex's `additional_tools` (the
-    tools that it declares are the request's own), say. An empty message in its place would say something."""
+    """Return the messages without those that hold only an item of their own dialect, for example Codex's
+    `additional_tools` (its tools are the request's own, too). An empty message in its place would change the
+    conversation."""
     return [message for message in messages if not _is_bare_item(message)]
 
 
@@ -23,10 +24,10 @@ _COMPLETIONS = "openai_completions"
 
 
 def refuse_token_ids(messages: Iterable[Message]) -> None:
-    """Refuse a prompt of token ids: without them, the conversation would be empty.
+    """Raise an error for a prompt of token ids: without them, the conversation would be empty.
 
     Raises:
-        DialectError: the conversation is one; the path is that in the agent's document.
+        DialectError: the conversation is such a prompt; the error has the path in the agent's document.
     """
     for message in messages:
         for part in message.content:

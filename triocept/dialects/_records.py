@@ -1,6 +1,7 @@
-"""What each field of a `Dialect` takes: looked at where the record is made, for a wrong one shows late, or never.
+"""Checks of the fields of a `Dialect` when the record is made: a wrong field would show late, or never.
 
-A field of another type is a `TypeError`, a value that cannot be a `ValueError`; both say the field and what it takes.
+A field of the wrong type raises a `TypeError`, an invalid value a `ValueError`; both name the field and its valid
+values.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from .streams import StreamParser, StreamRenderer
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _PATH = re.compile(r"(?:/[^\s/?#]+)+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""The name of a header (RFC 9110, 5.6.2)."""
+"""Pattern of a header's name (RFC 9110, 5.6.2)."""
 _LINE = re.compile(r"[\x20-\x7e]+")
 _HOST = re.compile(r"[^\s/:@]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FRAMING = frozenset({"connection", "content-length", "host", "transfer-encoding"})
-"""Headers that HTTP itself writes."""
+"""Headers that the HTTP layer writes."""
 
 
 class _Rule(NamedTuple):
@@ -135,7 +136,7 @@ _FUNCTIONS: Mapping[str, tuple[str, ...]] = {
     "render_models": ("names",),
 }
 _CLASSES: Mapping[str, type] = {"stream_parser": StreamParser, "stream_renderer": StreamRenderer}
-"""What a class is of that stands in the place of a function."""
+"""The base class of a class that is given in place of a function."""
 _PERHAPS: Mapping[str, tuple[str, ...]] = {
     "read_path": ("path", "query"),
     "write_path": ("request",),
@@ -145,11 +146,11 @@ _PERHAPS: Mapping[str, tuple[str, ...]] = {
     "count_tokens": ("model", "document"),
     "environment": ("base_url", "api_key", "model"),
 }
-"""Functions in whose place None may be."""
+"""Functions that may be None."""
 
 
 def check_record(record: Any) -> None:
-    """See whether every field is what it should be; but for `sdk`, and what functions give."""
+    """Raise an error for an invalid field; `sdk` and the functions' return values are not checked here."""
     for name, rule in _FACTS.items():
         _check(record, name, getattr(record, name), rule)
     if record.read_path is None:
@@ -164,7 +165,7 @@ def check_record(record: Any) -> None:
 
 
 def _check_paths(record: Any) -> None:
-    """See whether none of its paths is the endpoint's own."""
+    """Raise an error if a path of the dialect is the endpoint's own."""
     for name, bases in (("route", ("", "/v1")), ("base_path", (record.base_path,))):
         if any(is_ours(f"{base}{record.route}") for base in bases):
             what = f"makes no path of the endpoint's own ({', '.join(OURS)}, /rollout/…, …)"
@@ -172,7 +173,7 @@ def _check_paths(record: Any) -> None:
 
 
 def _not_taken(name: str, function: object, arguments: tuple[str, ...]) -> str | None:
-    """What it takes in the place of this; None: that is one."""
+    """Return a description of the valid values for this field; None if the given function is valid."""
     kind = _CLASSES.get(name)
     if kind is not None and isinstance(function, type):
         if not issubclass(function, kind) or inspect.isabstract(function):
@@ -185,20 +186,20 @@ def _not_taken(name: str, function: object, arguments: tuple[str, ...]) -> str |
 
 
 def check_headers(record: Any) -> Mapping[str, str]:
-    """What `key_headers` gives of some key."""
+    """Return the headers that `key_headers` gives for a sample key, checked."""
     headers: Mapping[str, str] = record.key_headers("key")
     _check(record, "key_headers", headers, _HEADERS, "gives")
     return headers
 
 
 def check_client(record: Any, kind: type) -> None:
-    """See whether `sdk` is of its type, if it is there."""
+    """Raise an error if `sdk` is set and has the wrong type."""
     if record.sdk is not None and not isinstance(record.sdk, kind):
         raise _wrong(TypeError, record, "sdk", f"is a {kind.__name__} or None", record.sdk)
 
 
 def lowered(headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers, names in lower case: as all are compared."""
+    """Return headers with names in lower case, the form in which all names are compared."""
     return {name.lower(): value for name, value in headers.items()}
 
 

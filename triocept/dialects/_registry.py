@@ -1,4 +1,4 @@
-"""The dialects by name: those of the package, those that are installed beside it, those that a program gives."""
+"""The dialects by name: those of the package, of installed packages, and of the program."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .base import Dialect
 log = logging.getLogger("triocept.dialects")
 
 GROUP = "triocept.dialects"
-"""The entry points of packages that bring a dialect: each names a `Dialect`."""
+"""The entry point group of packages with a dialect: each entry point names a `Dialect`."""
 
 
 @cache
 def own_dialects() -> Mapping[str, Dialect]:
-    """Load the dialects of the package; return them by name. A hundred modules: not before the first is needed."""
+    """Load the dialects of the package on first use (a hundred modules); return them by name."""
     from .anthropic_messages import ANTHROPIC_MESSAGES
     from .gemini import GEMINI
     from .ollama import OLLAMA
@@ -33,10 +33,11 @@ def own_dialects() -> Mapping[str, Dialect]:
 
 
 def dialect(name: str) -> Dialect:
-    """The dialect of this name, of the package or of an installed one.
+    """Return the dialect of this name, from the package or an installed one.
 
     Raises:
-        ValueError: there is none, or an installed package should bring it and does not: it says why.
+        ValueError: no dialect has this name, or the installed package that should provide it failed; the text has the
+            reason.
     """
     own = own_dialects()
     known = own if name in own else known_dialects()
@@ -48,14 +49,14 @@ def dialect(name: str) -> Dialect:
 
 
 def known_dialects(more: Iterable[Dialect] = ()) -> Mapping[str, Dialect]:
-    """The dialects of the package, those of installed ones, and `more`, by name.
+    """Return the dialects of the package, of installed packages, and `more`, by name.
 
-    An entry point that brings none, because it cannot be loaded or has another's name or route, is left out: a warning
+    An entry point that cannot be loaded, or that has the name or the route of another dialect, is left out. A warning
     in the log names its package, once.
 
     Raises:
-        TypeError: one of `more` is no `Dialect`.
-        ValueError: one of `more` has a name or a route that another one has.
+        TypeError: an item of `more` is not a `Dialect`.
+        ValueError: an item of `more` has the name or the route of another dialect.
     """
     found = dict(_installed().dialects)
     for each in more:
@@ -65,9 +66,9 @@ def known_dialects(more: Iterable[Dialect] = ()) -> Mapping[str, Dialect]:
 
 class _Installed(NamedTuple):
     dialects: Mapping[str, Dialect]
-    """Those of the package, and those of installed ones."""
+    """The dialects of the package, and of installed packages."""
     broken: Mapping[str, str]
-    """Of each entry point that brings none: why."""
+    """The error of each entry point that provides no dialect."""
 
 
 @cache
@@ -76,7 +77,7 @@ def _installed() -> _Installed:
     for point in entry_points(group=GROUP):
         try:
             _add(found, point.load())
-        except Exception as exc:  # a package that is of no use here must not be in the way of all others
+        except Exception as exc:  # one broken package must not block all others
             package = point.dist.name if point.dist is not None else "an installed package"
             broken[point.name] = (
                 f"the entry point `{point.name} = {point.value}` of {package}, of the group {GROUP}, "
@@ -98,7 +99,7 @@ def _add(found: dict[str, Dialect], each: Dialect) -> None:
         )
     for path in sorted(each.usual_paths):
         owner = next((other for other in found.values() if other.match(path, "") is not None), None)
-        if owner is not None and each.match(path, "") is not None:  # who came first would get all
+        if owner is not None and each.match(path, "") is not None:  # the first dialect would get all calls
             raise ValueError(
                 f"the dialect {each.name!r} cannot have {path}: that path is that of the dialect {owner.name!r}"
             )

@@ -1,12 +1,12 @@
-"""Names of tools that a provider's wire does not allow, and the way back.
+"""Replacement of tool names that a provider's wire refuses, in both directions.
 
 Rules:
 
-1. OpenAI and Anthropic allow 64 letters, digits, `_` and `-`; Gemini `.` and `:` too, and no digit at the beginning. A
-   name that is allowed stays as it is.
-2. Any other becomes one that is: what is left of it, and a hash of the whole, so that no two become one. It is the same
-   in every call of a conversation.
-3. What the provider answers is given the agent's own names back before anybody else sees it.
+1. OpenAI and Anthropic allow 64 letters, digits, `_` and `-`; Gemini allows `.` and `:`, too, but no leading digit. An
+   allowed name stays as it is.
+2. Any other name is replaced by its allowed characters and a hash of the whole name, so that two names never collide.
+   The replacement is the same in every call of a conversation.
+3. The provider's answer has the agent's own names again before any other code reads it.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _OTHERS = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 class ToolNames:
-    """The names that a request's tools have at a provider of another dialect.
+    """The tool names of one request at a provider of another dialect.
 
     Args:
-        request: the agent's.
-        dialect: what the provider speaks.
+        request: the agent's request.
+        dialect: the provider's dialect.
     """
 
     def __init__(self, request: Request, dialect: Dialect) -> None:
@@ -44,7 +44,7 @@ class ToolNames:
         self._here = {there: name for name, there in self._there.items()}
 
     def request(self, request: Request) -> Request:
-        """The request with names that the provider allows."""
+        """Return the request with names that the provider allows."""
         if not self._there:
             return request
         choice = request.tool_choice
@@ -58,7 +58,7 @@ class ToolNames:
         )
 
     def response(self, response: Response) -> Response:
-        """The answer with the agent's own names."""
+        """Return the answer with the agent's own names."""
         if not self._here:
             return response
         content = tuple(
@@ -67,7 +67,7 @@ class ToolNames:
         return msgspec.structs.replace(response, content=content)
 
     def event(self, event: Event) -> Event:
-        """The increment with the agent's own names."""
+        """Return the increment with the agent's own names."""
         if self._here and isinstance(event, PartStart) and isinstance(event.part, ToolCall):
             return PartStart(event.index, _renamed(event.part, self._here))
         return event

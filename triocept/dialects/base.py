@@ -1,9 +1,9 @@
-"""What a dialect is.
+"""The record of a dialect.
 
-A dialect is one wire format, spoken both as a server (parse requests, render responses) and as a client
-(render requests, parse responses). It is sans-IO: documents are decoded JSON, streams are bytes.
+A dialect is one wire format, implemented both as a server (parse requests, render responses) and as a client (render
+requests, parse responses). It is sans-IO: documents are decoded JSON, streams are bytes.
 
-It is one record: whatever differs between dialects, and is asked for outside of their folders, is a field of it.
+A dialect is one `Dialect` record: every difference between dialects that other packages need is a field of it.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ from .streams import StreamParser, StreamRenderer
 
 @final
 class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the path and the query of a call say of it, in a dialect that says something there."""
+    """The facts that a dialect reads from the path and the query of a call."""
 
     model: str | None = None
     stream: bool | None = None
     array: bool = False
-    """A stream comes as one JSON array, not as SSE."""
+    """True if a stream is framed as one JSON array, not as SSE."""
 
 
 HERE = Target()
-"""Of a path that says nothing."""
+"""The target of a path that holds no facts."""
 
 
 class ParseRequest(Protocol):
-    """Reads what an agent sent."""
+    """A parser of an agent's document."""
 
     def __call__(self, document: Json, target: Target = ..., memory: Memory | None = None) -> Request:
-        """The request in a body.
+        """Return the request in a body.
 
         Args:
             document: the body, decoded.
-            target: what its path and query said.
-            memory: of the calls before, so that what they said is not read again; None starts afresh.
+            target: the facts from the call's path and query.
+            memory: the memory of earlier calls, so that unchanged parts are not parsed again; None: an empty memory.
 
         Raises:
-            DialectError: with the path in the document.
+            DialectError: the document is invalid; the error has the path in the document.
         """
 
 
@@ -62,14 +62,14 @@ class SDK:
     """The package with the official client of a dialect's provider."""
 
     package: str
-    """Its name, and that of the extra of `triocept` that installs it."""
+    """The package's name, and the name of the extra of `triocept` that installs it."""
     sync: str
-    """The name of its blocking client; it takes `base_url` and `api_key`."""
+    """The name of its blocking client class, which takes `base_url` and `api_key`."""
     asynchronous: str
 
 
 def bearer(api_key: str) -> dict[str, str]:
-    """The header that holds a key, as most providers want it."""
+    """Return the header with a key in the form of most providers."""
     return {"authorization": f"Bearer {api_key}"}
 
 
@@ -88,147 +88,149 @@ def _as_given(response: Response) -> Response:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Dialect:
-    """One wire format: its functions, and the facts of it that others ask for. It holds no state."""
+    """A wire format: its functions, and the facts that other packages need. The record holds no state."""
 
     name: str
-    """Its name everywhere: `openai_chat`, `anthropic_messages`, …"""
+    """The dialect's name everywhere: `openai_chat`, `anthropic_messages`, …"""
 
     # As a server
 
     parse_request: ParseRequest
-    """Of `(document, target, memory)`: the request that an agent sent."""
+    """Function of `(document, target, memory)` that returns the request that an agent sent."""
     render_response: Callable[[Response, Request], Json]
-    """Of `(response, request)`: the document that answers a request."""
+    """Function of `(response, request)` that returns the document that answers the request."""
     stream_renderer: Callable[[Request], StreamRenderer]
-    """Of `(request)`: a renderer for one streamed response to it. The class itself will do."""
+    """Function of `(request)` that returns a renderer for one streamed response; a renderer class fits."""
     render_error: Callable[[Failure], Json]
-    """Of `(failure)`: the document that says it."""
+    """Function of `(failure)` that returns the error document."""
 
     # As a client
 
     render_request: Callable[[Request], Json]
-    """Of `(request)`: the document that asks a provider for it. It raises `DialectError` for what this dialect has
-    no words for, and what must not be left out."""
+    """Function of `(request)` that returns the document for a provider. It raises `DialectError` for content that this
+    dialect cannot express, and that must not be left out."""
     parse_response: Callable[[Json], Response]
-    """Of `(document)`: the whole response that a provider sent; it raises `DialectError` with the path in the
-    document, and `UpstreamError` where the document is an error."""
+    """Function of `(document)` that returns the whole response of a provider. It raises `DialectError` with the path
+    in the document, and `UpstreamError` if the document is an error."""
     stream_parser: Callable[[], StreamParser]
-    """Of `()`: a parser for one streamed response. The class itself will do."""
+    """Function of `()` that returns a parser for one streamed response; a parser class fits."""
     parse_error: Callable[[int, Json], Failure]
-    """Of `(status, document)`: the failure that a provider's error document says, by its HTTP status; never
-    raises, whatever the document."""
+    """Function of `(status, document)` that returns the failure in a provider's error document, by its HTTP status; it
+    never raises, whatever the document."""
 
-    # Where its calls go
+    # Paths of its calls
 
     route: str
-    """The path of its model calls behind the base, without `/v1`: e.g. `/chat/completions`."""
+    """The path of model calls after the base, without `/v1`: e.g. `/chat/completions`."""
     base_path: str = ""
-    """What its SDKs want at the end of a base URL: `/v1`, another path, or nothing where they add `/v1` themselves. At
-    an endpoint it ends `rollout.base_url`, and calls may come with it or without; the base URL of a provider has it,
-    and calls go to `route` behind that."""
+    """The end of a base URL for the provider's SDKs: `/v1`, another path, or empty if the SDKs add `/v1` themselves.
+    At an endpoint, `rollout.base_url` ends with it, and calls may come with it or without it. A provider's base URL
+    contains it, and calls go to `route` after it."""
     read_path: Callable[[str, str], Target | None] | None = None
-    """Of `(path, query)`, the path without a rollout's prefix: what they say of a call; None: it is no model call
-    of this dialect. Without this function, calls come to `route`, perhaps behind `/v1` or `base_path`, and say the
-    rest in the document."""
+    """Function of `(path, query)` that returns the facts in them, or None if the call is no model call of this
+    dialect. The path has no rollout prefix. Default: calls come to `route`, with or without `/v1` or `base_path`
+    before it, and the document holds all facts."""
     write_path: Callable[[Request], str] | None = None
-    """Of `(request)`: where it goes at a provider, behind a base URL as the provider's own SDK takes it. Without
-    this function: to `route`, and behind `/v1` where there is no `base_path`."""
+    """Function of `(request)` that returns its path at a provider, after a base URL as the provider's own SDK takes
+    it. Default: `route`, with `/v1` before it if `base_path` is empty."""
     hosts: tuple[str, ...] = ()
-    """The hosts of providers that speak it, and nothing else: for them the command line takes it without being
-    told. Empty: it is always told."""
+    """The hosts of providers that serve this dialect only: the command line selects it for them. Empty: the dialect is
+    always an explicit option."""
 
     # Streams
 
     stream_types: tuple[str, ...] = ("text/event-stream",)
-    """The content types of a provider's streams, the usual one first: it is asked for, and what agents are told.
-    Without it: that of server-sent events."""
+    """The content types of a provider's streams, the usual one first: that one goes into `Accept`, and into answers to
+    agents. Default: the type of server-sent events."""
     answer_type: Callable[[Request], str] | None = None
-    """Of `(request)`: the content type of a streamed answer to it; without this function, the usual one."""
+    """Function of `(request)` that returns the content type of its streamed answer. Default: the first of
+    `stream_types`."""
     streamed: Callable[[Response], Response] = _as_given
-    """Of `(response)`, which was given whole: how it is told in a stream, so that it says what `render_response`
-    says. Without this function: as it is."""
+    """Function of `(response)` that returns the response to stream in place of one that was given whole, so that the
+    stream has the content that `render_response` would write. Default: the response itself."""
 
     # Documents
 
     transcript: str = "messages"
-    """The field of a request that has its conversation: services (`…/user`, `…/stop`) are given documents with that
+    """The request field that holds the conversation: services (`…/user`, `…/stop`) receive documents with that field
     alone."""
     required: Mapping[str, Json] = field(default_factory=dict)
-    """Fields that a request must have besides, for such documents, with what is put in: else `parse_request`
-    refuses them. Empty: a conversation does."""
+    """Further fields that `parse_request` requires, with a value that is filled in for such documents. Empty: the
+    conversation suffices."""
     caps: tuple[tuple[str, ...], ...] = ()
-    """The places of a document that say how many tokens an answer may have, each as the names that lead to it
-    (`(("options", "num_predict"),)`), the one that is written first. Empty: `max_output_tokens` of an upstream has
-    no effect, and a refusal of a number that is too large is told and not asked again."""
+    """The places of the output token limit in a document, each as the names that lead to it (`(("options",
+    "num_predict"),)`), the place to write first. Empty: `max_output_tokens` of an upstream has no effect, and a
+    provider's refusal of too large a number is passed on without a retry."""
     logprobs: Json = None
-    """What asks for log probabilities, as the value of a field `logprobs`, without alternatives; None: nothing
-    does, and an upstream with `tokens=` does not ask."""
+    """The value of a field `logprobs` that requests log probabilities, without alternatives. None: the dialect has no
+    such field, and an upstream with `tokens=` does not request them."""
     tools: bool = True
-    """Whether requests can offer tools."""
+    """True if requests can offer tools."""
     tool_names: str = "[a-zA-Z0-9_-]{1,64}"
-    """A pattern of the names that its providers allow tools: an agent's tool of another name has one that fits at
-    the provider, and its own again in the answer."""
+    """A pattern of the tool names that its providers allow. A tool with another name gets a fitting name at the
+    provider, and has its own name again in the answer."""
     response_prefix: str = ""
-    """How the id of an answer begins where nobody gave it one: as peers of the dialect look for."""
+    """The prefix of the id of a response that was given without one, in the form that peers of the dialect expect."""
     call_prefix: str = "call_"
-    """The same of a tool call."""
+    """The prefix of the id of a tool call that was given without one."""
     not_posted: frozenset[str] = frozenset()
-    """Fields of an agent's document that no provider takes by POST. Empty: all go up."""
+    """Fields of an agent's document that no provider accepts by POST. Empty: all fields are sent to the provider."""
     as_it_came: Callable[[Mapping[str, Json], Request], bool] = _says_its_stream
-    """Of `(document, request)`, the agent's and what it was read as: whether the document can go to a provider of
-    this dialect as it is. Else `render_request` writes it anew, and what that does not write is lost. Without this
-    function: where the field `stream` of the document says what `request.stream` does. So a dialect that asks for
-    streams in another way must bring one, `lambda document, request: True` say: else its streams lose what it has
-    not read."""
+    """Function of `(document, request)`, an agent's document and the request parsed from it. It returns True if the
+    document can go unchanged to a provider of this dialect. If not, `render_request` writes a new document, and fields
+    that it does not write are lost. Default: True if the document's field `stream` equals `request.stream`. A dialect
+    that requests streams in another way must set this function, for example to `lambda document, request: True`;
+    otherwise its streamed requests lose their unparsed fields."""
     continued: Callable[[Request, Request, Response], Request] = _no_earlier
-    """Of `(request, earlier, answer)`: the request with the conversation that its `previous_response` names: that
-    of an earlier one, and its answer. Without this function it is a 400; only a dialect that sets
-    `previous_response` needs one."""
+    """Function of `(request, earlier, answer)` that returns the request with the conversation that its
+    `previous_response` names: the messages of the earlier request, and its answer. Default: the call fails with 400.
+    Only a dialect that sets `previous_response` needs this function."""
     referenced: Callable[[Request, Iterable[tuple[Request, Response]]], Request] | None = None
-    """Of `(request, answers)`: the request with the things themselves in the place of what it merely names of
-    earlier answers in this dialect, which are given with what they answered, the newest first. Without this
-    function: as it is."""
+    """Function of `(request, answers)` that returns the request with references to earlier answers replaced by their
+    content. `answers` holds earlier requests in this dialect with their answers, the newest first. Default: the
+    request itself."""
 
     # Heads and errors
 
     key_headers: Callable[[str], dict[str, str]] = bearer
-    """Of `(api_key)`: the headers that hold it, as its providers want it. It is called once where the record is
-    made, for their names: a rollout's key is read there too, and never shown. Without this function:
-    `Authorization: Bearer …`."""
+    """Function of `(api_key)` that returns the headers with the key, in the providers' form. It is called once when
+    the record is made, for the names of the headers: a rollout's key is read from them, too, and never displayed.
+    Default: `Authorization: Bearer …`."""
     default_headers: Mapping[str, str] = field(default_factory=dict)
-    """The headers that its clients always send, and providers want: said where an agent of this dialect does not,
-    and by agents of others. The agent's own goes up. Kept in lower case."""
+    """Headers that its clients always send, and that providers require, with names in lower case. They are added to
+    calls that lack them, and to calls of agents of other dialects. A header that the agent itself sends wins."""
     request_id_header: str = "x-request-id"
-    """Where the head of every answer has the id of its call; empty: nowhere."""
+    """The response header that contains the id of the call, in every answer. Empty: no header."""
     lost_status: int = 400
-    """The HTTP status of a call that goes on from a response which nobody knows (`previous_response`): by it some
-    clients send the whole conversation again. Only a dialect with `continued` has such calls."""
+    """The HTTP status of a call whose `previous_response` is unknown: on this status some clients send the whole
+    conversation again. Only a dialect with `continued` has such calls."""
     no_route: str | None = None
-    """The code of the error that says that there is no such path; None: it is chosen by the status."""
+    """The error code of an unknown path; None: the code for the status."""
 
-    # What agents and programs ask beside
+    # Calls other than model calls
 
     is_client: Callable[[str, Mapping[str, str]], bool] | None = None
-    """Of `(path, headers)`, names in lower case: whether one of its clients makes a call that is no model call, and
-    is answered in this dialect. Without this function: where all of `default_headers` are there, if it has any, or
-    the path begins with a `base_path` of its own."""
+    """Function of `(path, headers)`, with header names in lower case. It returns True if the call comes from a client
+    of this dialect and is no model call; it is then answered in this dialect. Default: True if all of
+    `default_headers` (and at least one) are present, or if the path begins with a `base_path` other than `/v1`."""
     render_models: Callable[[Sequence[str]], Json] = render_models
-    """Of `(names)`: the list of these models. Without this function: as OpenAI answers `/v1/models`."""
+    """Function of `(names)` that returns the list of these models. Default: OpenAI's answer to `/v1/models`."""
     side_routes: tuple[SideRoute, ...] = ()
-    """Further calls. Empty: 404, but for what every endpoint answers."""
+    """Further routes of the dialect. Empty: such a call fails with 404, apart from the routes of every endpoint."""
     not_served: tuple[str, ...] = ()
-    """Paths behind the base, with all below them, that its providers have and no endpoint answers: 501, which says what
-    there is. `<name>` as in a SideRoute. Empty: whatever is not here is a 404."""
+    """Paths after the base, with all paths below them, that its providers have and no endpoint serves: they fail with
+    501, and the error lists the existing routes. `<name>` as in a SideRoute. Empty: every unknown path fails with 404.
+    """
     count_tokens: Callable[[str, Json], CountCalls] | None = None
-    """Of `(model, document)`: how a provider is asked for the number of tokens that it would be sent. Without this
-    function it is estimated."""
+    """Function of `(model, document)` that yields the calls that count the document's tokens at a provider. Default:
+    the count is estimated."""
     environment: Callable[[str, str, str], Mapping[str, str]] | None = None
-    """Of `(base_url, api_key, model)`: the variables in which agents look for a provider. Without this function an
-    agent is told in its command, or by `TRIOCEPT_URL` and the like alone."""
+    """Function of `(base_url, api_key, model)` that returns the environment variables in which agents look for a
+    provider. Default: an agent gets the URL from its command, or from `TRIOCEPT_URL` and similar variables alone."""
     key_variable: str = "OPENAI_API_KEY"
-    """The environment variable in which the command line looks for a provider's key."""
+    """The environment variable with the provider's key for the command line."""
     sdk: SDK | None = None
-    """The official client; None: `rollout.client` has none in this dialect."""
+    """The official client. None: `rollout.client` has no client for this dialect."""
 
     def __post_init__(self) -> None:
         check_record(self)
@@ -238,7 +240,7 @@ class Dialect:
             ("default_headers", lowered(self.default_headers)),
             ("request_id_header", self.request_id_header.lower()),
         ):
-            object.__setattr__(self, name, value)  # it is frozen from here on
+            object.__setattr__(self, name, value)  # the dataclass is frozen
 
     def __repr__(self) -> str:
         return f"<Dialect {self.name}>"
@@ -250,7 +252,7 @@ class Dialect:
 
     @cached_property
     def _around_key(self) -> Mapping[str, tuple[str, str]]:
-        """What stands before and behind a key, in each header that may hold one."""
+        """The text before and after a key, in each header that may hold one."""
         found = {}
         for name, text in lowered(self.key_headers("key")).items():
             before, _, behind = text.rpartition("key")
@@ -258,10 +260,10 @@ class Dialect:
         return found
 
     def key_in(self, headers: Mapping[str, str]) -> str | None:
-        """The key that a call shows in a header of this dialect; None: it shows none there.
+        """Return the key in a header of this dialect; None if the call has no such header.
 
         Args:
-            headers: of the call, names in lower case.
+            headers: the headers of the call, names in lower case.
         """
         for name, (before, behind) in self._around_key.items():
             if shown := headers.get(name, "").strip():
@@ -271,29 +273,29 @@ class Dialect:
         return None
 
     def match(self, path: str, query: str) -> Target | None:
-        """What the path of a call, without a rollout's prefix, and its query say; None: it is no model call of this
-        dialect."""
+        """Return the facts in the path of a call, without a rollout's prefix, and in its query; None if the call is no
+        model call of this dialect."""
         if self.read_path is not None:
             return self.read_path(path, query)
         return Target() if path in self.usual_paths else None
 
     @cached_property
     def usual_paths(self) -> frozenset[str]:
-        """The paths of its model calls, without a rollout's prefix, where no function reads them."""
+        """The paths of model calls, without a rollout's prefix, if `read_path` is not set."""
         return frozenset(f"{base}{self.route}" for base in ("", "/v1", self.base_path))
 
     def path(self, request: Request) -> str:
-        """Where `request` goes at a provider, behind a base URL as the provider's own SDK takes it."""
+        """Return the path of `request` at a provider, after a base URL as the provider's own SDK takes it."""
         if self.write_path is not None:
             return self.write_path(request)
         return self.route if self.base_path else f"/v1{self.route}"
 
     def stream_type(self, request: Request) -> str:
-        """The content type of a streamed answer to `request`."""
+        """Return the content type of a streamed answer to `request`."""
         return self.stream_types[0] if self.answer_type is None else self.answer_type(request)
 
     def speaks(self, path: str, headers: Mapping[str, str]) -> bool:
-        """Whether one of its clients makes this call, which is no model call."""
+        """Return True if a call that is no model call comes from a client of this dialect."""
         if self.base_path not in ("", "/v1") and path.startswith(f"{self.base_path}/"):
             return True
         if self.is_client is not None:

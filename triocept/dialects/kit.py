@@ -1,18 +1,18 @@
-"""Helpers for authors of a dialect: what the dialects of this package are written with.
+"""Helpers for authors of a dialect, which this package's dialects use, too.
 
-* documents: `Fields` reads one with paths, `merged` puts one together; `decode_json`, `encode_json`,
-  `encode_text`.
-* streams: `SSEDecoder`, `encode_sse`, `SSE_FRAMES` and `events_pattern` of server-sent events; `LineDecoder`,
-  `encode_line` and `LINE_FRAMES` of a document on each line. `EventBuilder` makes the events of parts that follow one
-  another, `PartSequence` gives overlapping parts one after the other, `gather` collects what chunks have beside.
+* documents: `Fields` reads an object with paths, `merged` assembles one; `decode_json`, `encode_json`, `encode_text`.
+* streams: `SSEDecoder`, `encode_sse`, `SSE_FRAMES` and `events_pattern` for server-sent events; `LineDecoder`,
+  `encode_line` and `LINE_FRAMES` for one document per line. `EventBuilder` makes the events of parts that follow one
+  another, `PartSequence` puts overlapping parts in sequence, `gather` collects the unknown fields of chunks.
 * content: `parse_content`, `as_content`, `in_result`; `split_data_url`, `data_url`, `media_type_of`.
-* calls: `fresh_id`, `legal_id`, `short_id`, and `Pairing` for a wire without ids; `object_of` and `text_of`, where
-  arguments are an object; `custom_names`, `fitted_call`, `FittedCall` and `CUSTOM_SCHEMA`, where tools take free text.
-* answers: `settled_stop`; `effort_for` and `budget_for`, between words and tokens of thinking.
-* other dialects' values: `is_same_dialect`, `portable`, `refuse_token_ids`; `pack` and `unpack`, where an agent keeps
-  a blob.
-* errors: `error_of`, `error_text`, `status_of`; and of one that agents know by its words, a prompt that is
-  too long: `OVERFLOW`, `is_overflow`.
+* calls: `fresh_id`, `legal_id`, `short_id`, and `Pairing` for a wire without ids; `object_of` and `text_of`, for
+  arguments that are an object; `custom_names`, `fitted_call`, `FittedCall` and `CUSTOM_SCHEMA`, for tools that take
+  free text.
+* answers: `settled_stop`; `effort_for` and `budget_for`, between effort words and thinking tokens.
+* other dialects' values: `is_same_dialect`, `portable`, `refuse_token_ids`; `pack` and `unpack`, for a slot in which an
+  agent keeps a blob.
+* errors: `error_of`, `error_text`, `status_of`; `OVERFLOW` and `is_overflow`, for the error about too long a prompt,
+  which agents recognise by its words.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What is asked beside the model calls: by agents of a server, and of a provider.
+"""Calls other than model calls: calls of agents to an endpoint, and calls of triocept to a provider.
 
-The list of models is OpenAI's `GET /v1/models`, in a dialect that has none of its own.
+A dialect without a list of models of its own uses OpenAI's `GET /v1/models`.
 """
 
 from __future__ import annotations
@@ -21,46 +21,47 @@ from ._beside import Embeddings, Moderations
 _METHODS = ("GET", "POST", "DELETE")
 _NAME = re.compile(r"<(?:[^<>]+:)?([A-Za-z_]\w*)>")
 OURS = ("/health", "/mcp", "/model", "/models", "/reset", "/state", "/stop", "/tools", "/user")
-"""What every endpoint has: a dialect there would be in its place, or never be called."""
+"""The paths of every endpoint: a dialect there would replace the route, or never be called."""
 _UNDER_OURS = ("/rollout/", "/tools/")
 
 
 def is_ours(path: str) -> bool:
-    """Whether a path is the endpoint's own."""
+    """Return True if the path belongs to the endpoint itself."""
     return path in ("/", "/api/hello", "/v1/models", *OURS) or path.startswith(_UNDER_OURS)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Earlier:
-    """A call that was answered before."""
+    """An earlier call and its answer."""
 
     request: Request
     response: Response
     started_at: float
-    """Unix seconds."""
+    """The start of the call in Unix seconds."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class SideCall:
-    """What an agent asks beside its model calls."""
+    """A call of an agent to a `SideRoute`."""
 
     names: Mapping[str, str]
-    """What stands in the path where its `SideRoute` has names."""
+    """The values in the path, by the names in the `SideRoute`."""
     query: Mapping[str, str]
     document: Json
-    """The body; None where the method has none."""
+    """The decoded body; None for a method without a body."""
     model: str
-    """The name that the rollout gives its model."""
+    """The name of the rollout's model."""
     earlier: Callable[[str], Earlier]
-    """The call that was answered with a response of this id; it raises `Refusal` (404) where there is none."""
+    """Function that returns the call whose response has this id; it raises `Refusal` (404) if there is no such call.
+    """
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class TokenCount:
-    """An answer that is made of how many tokens a prompt has: the rollout's upstream is asked, or it is estimated."""
+    """An answer made from the token count of a prompt, which the rollout's upstream counts, or triocept estimates."""
 
     request: Request
     render: Callable[[int], Json]
@@ -69,7 +70,7 @@ class TokenCount:
 @final
 @dataclass(frozen=True, kw_only=True)
 class SideBody:
-    """An answer that is no JSON document."""
+    """An answer that is not a JSON document."""
 
     body: bytes
     content_type: str
@@ -78,13 +79,13 @@ class SideBody:
 @final
 @dataclass(frozen=True, kw_only=True)
 class SideRoute:
-    """A call that agents make beside their model calls, and that is answered with a document."""
+    """A route beside the model calls, answered with a document."""
 
     paths: tuple[str, ...]
-    """Behind the base. `<name>` is one step of the path, `<path:name>` all that is left of it."""
+    """The paths after the base. `<name>` matches one segment, `<path:name>` the whole rest of the path."""
     method: str = "GET"
     answer: Callable[[SideCall], Json | TokenCount | Embeddings | Moderations | SideBody]
-    """Its answer, or what it is made of; it raises `Refusal` or `DialectError`."""
+    """Function that returns the answer, or a value from which it is made; it raises `Refusal` or `DialectError`."""
 
     def __post_init__(self) -> None:
         check_type("`paths` of a SideRoute", self.paths, tuple, "a tuple of str")
@@ -103,8 +104,8 @@ class SideRoute:
 
 
 def path_problem(path: str) -> str | None:
-    """Why a path is no pattern of one beside model calls, whose names stand for a step each, and are its own; None: it
-    is one."""
+    """Return the error in a side route's path pattern; None if the pattern is valid. Each name must occur once and
+    match one segment, and the path must not be the endpoint's own."""
     names = _NAME.findall(path)
     if re.search(r"[<>\s]", _NAME.sub("", path)) or len(set(names)) < len(names):
         return "is no path of steps and of `<name>`s, each another"
@@ -114,37 +115,38 @@ def path_problem(path: str) -> str | None:
 @final
 @dataclass(frozen=True, kw_only=True)
 class ProviderCall:
-    """A call that is made at a provider beside its model calls."""
+    """A call to a provider beside its model calls."""
 
     path: str
-    """Behind a base URL as the provider's own SDK takes it."""
+    """The path after a base URL, as the provider's own SDK takes it."""
     document: Json
     at_root: bool = False
-    """The path is behind the provider's root, where servers have what is not of the dialect."""
+    """True if the path starts at the provider's root, where servers have routes outside the dialect."""
 
 
 CountCalls: TypeAlias = Generator[ProviderCall, Json, int | None]
-"""How a prompt is counted: each call that is given is answered with what the provider said, or with None."""
+"""A generator that counts the tokens of a prompt: each yielded call is answered with the provider's document, or None.
+"""
 
 
 def counted_by(path: str, document: Json, name: str) -> CountCalls:
-    """A count that is the field `name` of what one call is answered with."""
+    """Count tokens with one call: the count is the field `name` of its answer."""
     return counted((yield ProviderCall(path=path, document=document)), name)
 
 
 def counted(document: Json, name: str) -> int | None:
-    """The count in this field of a document; None where there is none."""
+    """Return the count in this field of a document; None if there is no count."""
     count = document.get(name) if isinstance(document, dict) else None
     return count if isinstance(count, int) and not isinstance(count, bool) else None
 
 
 def only(document: Mapping[str, Json], names: Container[str]) -> dict[str, Json]:
-    """The document without any fields but these."""
+    """Return the document with these fields alone."""
     return {name: value for name, value in document.items() if name in names}
 
 
 def render_models(names: Iterable[str], *, created: int | None = None) -> Json:
-    """The list of models; `created` is in Unix seconds, now where it is None."""
+    """Return the list of models; `created` is in Unix seconds, and defaults to the current time."""
     created = int(time.time()) if created is None else created
     data = [{"id": name, "object": "model", "created": created, "owned_by": "triocept"} for name in names]
     return {"object": "list", "data": data}

@@ -1,8 +1,7 @@
-"""What reads and what writes one streamed response of a dialect: bytes on the one side, events on the other.
+"""Parser and renderer of one streamed response of a dialect: they convert between bytes and events.
 
-The parts of an answer are one after the other, as wires have them that know only one open part: `EventBuilder` is for
-parsers, and makes the events of parts that follow one another; `PartSequence` is for renderers, and puts overlapping
-parts in a row.
+Many wires have only one open part at a time. `EventBuilder` helps parsers: it makes the events of parts that follow one
+another. `PartSequence` helps renderers: it puts overlapping parts in sequence.
 """
 
 from __future__ import annotations
@@ -21,47 +20,47 @@ PartEvent: TypeAlias = PartStart | PartDelta | PartBlob | PartEnd
 
 
 class StreamParser(ABC):
-    """Reads one streamed response, byte by byte if need be: any split of the bytes gives the same events.
+    """A parser of one streamed response, incremental: any split of the bytes gives the same events.
 
     Its memory is bounded by one wire event.
     """
 
     frame_end: ClassVar[FrameEnd] = SSE_FRAMES
-    """What ends a frame: bytes that a relay may send on, for they are whole. A stream that is not one of server-sent
-    events says here what ends its own (`LINE_FRAMES`: a line); else no end is found in it, and a relayed stream comes
-    in one piece, when it is over."""
+    """The end of a frame, up to which a relay may pass bytes on. Default: the end of a server-sent event; a stream of
+    lines sets `LINE_FRAMES`. If no end is ever found, a relayed stream is sent in one piece, after its end."""
     left_out: ClassVar[bytes] = b""
-    """What ends a stream of this dialect, and what servers leave out all the same: the terminal fact stands before it.
-    A relay gives it to the agent where `close` alone ended the answer."""
+    """The bytes that end a stream of this dialect, but that servers may leave out after the terminal fact. A relay
+    adds them if `close` alone ended the answer."""
 
     @abstractmethod
     def feed(self, data: bytes) -> list[Event]:
-        """The events that `data` completes.
+        """Return the events that `data` completes.
 
         Raises:
-            DialectError: the wire breaks its grammar; the path is that inside the wire event.
-            UpstreamError: the wire holds an error in place of a response.
+            DialectError: the data breaks the grammar; the error has the path in the wire event.
+            UpstreamError: the data holds an error in place of a response.
         """
 
     def is_plain_content(self, data: bytes) -> bool:
-        """Whether these are, beyond doubt, whole events that say no more than what an answer under way says next.
+        """Return True if the data is certainly whole events with further content of the current answer, and with
+        nothing else.
 
-        A look tells, and a doubt is a no: a relay sends them on before it has them read. No event that begins a call,
-        that says why or that an answer ends passes, and no error.
+        The check is quick, and False when in doubt: a relay passes such data on before it is parsed. Data that begins
+        a call, that contains a finish reason or a terminal event, or that contains an error must give False.
         """
         return False
 
     @property
     @abstractmethod
     def ending(self) -> bool:
-        """Whether the wire has said why the answer ends.
+        """True if the reason for the end of the answer has come.
 
-        What follows adds no content: usage perhaps, and the terminal event. `ResponseEnd` may be still to come.
+        Only usage and the terminal event may follow, no content. `ResponseEnd` may still be to come.
         """
 
     @abstractmethod
     def close(self) -> list[Event]:
-        """The wire has ended: the last events, among them `ResponseEnd` if it was not given yet.
+        """Return the last events after the end of the bytes, with `ResponseEnd` unless it was returned before.
 
         Raises:
             UpstreamTruncated: the terminal event never came.
@@ -69,22 +68,22 @@ class StreamParser(ABC):
 
 
 class StreamRenderer(ABC):
-    """Writes one streamed response: the bytes of its body, events framed."""
+    """A renderer of one streamed response: it writes the bytes of the body, with events framed."""
 
     @abstractmethod
     def render(self, event: Event) -> bytes:
-        """What `event` adds to the body: perhaps nothing yet, where the wire needs more to be known first."""
+        """Return the bytes that `event` adds to the body; perhaps none yet, if the wire needs more facts first."""
 
     @abstractmethod
     def fail(self, failure: Failure) -> bytes:
-        """The in-band error that ends a stream which cannot go on; behind it is the end of the connection."""
+        """Return the in-band error that ends a broken stream; the connection is closed after it."""
 
     @abstractmethod
     def keepalive(self, response_id: str = "") -> bytes:
-        """A no-op of the protocol, for a silence: never an SSE comment, which some clients choke on.
+        """Return a no-op of the protocol, sent during a silence: never an SSE comment, which some clients fail on.
 
         Args:
-            response_id: the id that the answer will have, where the no-op is the first to tell it.
+            response_id: the id of the answer, in case the no-op is the first event that contains it.
         """
 
 
@@ -97,25 +96,26 @@ class EventBuilder:
 
     @property
     def open(self) -> ResponsePart | None:
-        """The part that may go on, as it began."""
+        """The open part, as it began."""
         return None if self._open is None else self._open[1]
 
     def text(self, empty: Text | RefusalText | Reasoning, text: str, events: list[Event]) -> None:
-        """More of a text; where the open part is of another kind, that ends, and `empty` begins."""
+        """Append more of a text; if the open part is of another kind, end that part and begin `empty`."""
         if text:
             events.append(PartDelta(self.index_of(empty, events), text))
 
     def blob(self, empty: ResponsePart, blob: Blob, events: list[Event]) -> None:
-        """An opaque piece of the open part, or of `empty`, as `text`."""
+        """Append an opaque piece of the open part, or of a new part `empty`, as `text` does."""
         events.append(PartBlob(self.index_of(empty, events), blob))
 
     def whole(self, part: ResponsePart, events: list[Event]) -> None:
-        """A part that comes in one piece."""
+        """Append a part that comes in one piece."""
         self.close(events)
         events += part_events(self.new_index(), part)
 
     def index_of(self, empty: ResponsePart, events: list[Event]) -> int:
-        """The index of the open part of this kind; if another is open, it ends, and `empty` begins."""
+        """Return the index of the open part of this kind; if there is no such part, end the open one and begin
+        `empty`."""
         if self._open is None or type(self._open[1]) is not type(empty):
             self.close(events)
             self._open = (self.new_index(), empty)
@@ -123,32 +123,32 @@ class EventBuilder:
         return self._open[0]
 
     def new_index(self) -> int:
-        """An index that no part has yet: for a part whose events are made elsewhere."""
+        """Return an unused index, for a part whose events another object makes."""
         self._next += 1
         return self._next - 1
 
     def close(self, events: list[Event]) -> None:
-        """The open part, if there is one, is whole."""
+        """End the open part, if there is one."""
         if self._open is not None:
             events.append(PartEnd(self._open[0]))
             self._open = None
 
 
 class PartSequence:
-    """Takes the events of parts as they come, gives them part by part, in the order of the parts' starts.
+    """A buffer that puts the events of overlapping parts in sequence, in the order of the parts' starts.
 
-    The events of the first open part pass at once; those of later ones are held until it has ended.
+    The events of the first open part pass at once; events of later parts are held until it has ended.
     """
 
     def __init__(self) -> None:
         self.current: int | None = None
-        """The part whose turn it is; None: it is that of the next one to start."""
+        """The index of the part whose events pass; None: the next part to start takes this place."""
         self._held: dict[int, list[PartEvent]] = {}
         self._order: deque[int] = deque()
-        """Of what is held. (The first key of a dict whose first keys were taken is searched for.)"""
+        """The indexes of held parts. (A dict alone is slow: finding its first key scans the deleted ones.)"""
 
     def add(self, event: PartEvent) -> list[PartEvent]:
-        """The events whose turn has come."""
+        """Return the events that may pass now."""
         if self.current is None and isinstance(event, PartStart):
             self.current = event.index
         if event.index != self.current:

@@ -1,16 +1,17 @@
-"""What streams of chat completions and of completions have in common: their chunks, read and written.
+"""Chunks of streams of chat completions and of completions, parsed and rendered.
 
-Grammar (of what servers send, not of what the reference says)::
+Grammar (of the streams that servers send, which differ from the reference)::
 
     stream := chunk* finish-chunk chunk* ("[DONE]" | end of bytes)
 
 Rules:
 
-1. A chunk may have no choice, at the start (Azure) or at the end (usage; SGLang's extensions), and a choice no content.
+1. A chunk may have no choice, at the start (Azure) or at the end (usage; SGLang's extensions), and a choice may have
+   no content.
 2. Usage may come in any chunk; the last one counts. So `ResponseEnd` waits for `[DONE]` or the end of the bytes.
-3. What a chunk has beside is gathered into the `extra` of `ResponseEnd`, in the form of a whole answer's.
+3. Unknown fields of chunks are gathered into the `extra` of `ResponseEnd`, in the form that a whole answer has.
 4. An error object in place of a chunk is the provider's failure; an end without a finish reason is a truncation.
-5. What is written has the same id, `created` and model in all chunks.
+5. All rendered chunks have the same id, `created` and model.
 """
 
 from __future__ import annotations
@@ -40,14 +41,14 @@ DONE = b"data: [DONE]\n\n"
 _CHUNKS = events_pattern(rb"\{")
 _DOUBT = re.compile(
     rb'"(?:error"|(?:finish_reason|tool_calls|function_call)"\s*+:\s*+(?!null|\[\s*+\]))'
-)  # SGLang writes null where there is no call
+)  # SGLang writes null if there is no call
 
 
 class ChunkParser(StreamParser):
-    """Reads one streamed answer, but for its content.
+    """A parser of one streamed answer; subclasses parse the content.
 
     Args:
-        name: the dialect's.
+        name: the dialect's name.
     """
 
     left_out = DONE
@@ -75,7 +76,7 @@ class ChunkParser(StreamParser):
 
     @property
     def ending(self) -> bool:
-        """Whether the wire has said why the answer ends."""
+        """True if the finish reason has come."""
         return self._finish is not None
 
     def close(self) -> list[Event]:
@@ -95,18 +96,18 @@ class ChunkParser(StreamParser):
 
     @abstractmethod
     def _content(self, choice: Fields, events: list[Event]) -> None:
-        """Take what a choice says."""
+        """Append the events of a choice's content."""
 
     @abstractmethod
     def _close_parts(self, events: list[Event]) -> None:
-        """The answer is whole, and so are its parts."""
+        """Append the ends of the parts: the answer is complete."""
 
     @abstractmethod
     def _ending(self, finish: str, matched: str | None) -> tuple[StopReason, str | None]:
-        """Stop reason and stop sequence."""
+        """Return stop reason and stop sequence."""
 
     def _take(self, sse: SSE, events: list[Event]) -> None:
-        if sse.event.startswith("sglext"):  # a second copy of a chunk, for those who ask
+        if sse.event.startswith("sglext"):  # a second copy of a chunk, for clients of the extension
             return
         if sse.data.strip() == b"[DONE]":
             events += self.close()
@@ -125,14 +126,14 @@ class ChunkParser(StreamParser):
         identity, model = fields.text("id"), fields.text("model")
         fields.take("object")
         fields.take("created")
-        # Azure's first chunk, about the prompt, has neither id nor model: the next one has.
+        # Azure's first chunk, about the prompt, has neither id nor model: the next chunk has both.
         if not self._started and (identity or model or fields.peek("choices")):
             self._started = True
             events.append(ResponseStart(id=identity or "", model=model or "", dialect=self._name))
 
     def _choice(self, choice: Fields, events: list[Event]) -> None:
         if choice.integer("index"):
-            return  # several choices were not asked for
+            return  # only one choice was requested
         self._content(choice, events)
         reason = choice.take("finish_reason")
         for name in MATCHED:
@@ -150,14 +151,14 @@ class ChunkParser(StreamParser):
 
 
 class ChunkRenderer(StreamRenderer):
-    """Writes one streamed answer to `request`, but for its content.
+    """A renderer of one streamed answer to `request`; subclasses render the content.
 
     Args:
-        request: what is answered.
-        name: the dialect's.
+        request: the request to answer.
+        name: the dialect's name.
         kind: the `object` of a chunk.
-        prefix: that of a made id.
-        render_error: says a failure.
+        prefix: the prefix of a generated id.
+        render_error: returns the document of a failure.
     """
 
     def __init__(
@@ -177,13 +178,13 @@ class ChunkRenderer(StreamRenderer):
         return b"data: " + encode_json(self._render_error(failure)) + b"\n\n"
 
     def _begin(self, event: ResponseStart) -> None:
-        """The answer has begun."""
+        """Store the start of the answer, and open the head."""
         self._own = is_same_dialect(event.dialect, self._name)
         self._start_usage = event.usage
         self._open_head(event.id, event.model)
 
     def _open_head(self, identity: str, model: str) -> None:
-        """Say what all chunks say; where a keepalive came first, its id stays."""
+        """Build the fields that all chunks share; if a keepalive came first, its id stays."""
         if self._head:
             return
         fields = {
@@ -198,7 +199,7 @@ class ChunkRenderer(StreamRenderer):
         return self._head + encode_json(fields)[1:] + b"\n\n"
 
     def _tail(self, counted: Usage | None) -> bytes:
-        """The usage, where it was asked for, and the end."""
+        """Return the usage chunk, if it was requested, and the end of the stream."""
         if not self._request.include_usage:
             return DONE
         usage = counted or self._start_usage or estimate_streamed(self._request, self._characters)

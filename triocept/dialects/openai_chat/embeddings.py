@@ -15,11 +15,11 @@ from ..side import SideCall
 
 _FORMATS = ("float", "base64")
 _MOST_INPUTS = 2048
-"""Of one call, as OpenAI's reference says."""
+"""Maximum inputs of one call, from OpenAI's reference."""
 
 
 def embeddings(call: SideCall) -> Embeddings:
-    """What is asked for; `DialectError` with the path in the document."""
+    """Return the parsed embeddings call; raise `DialectError` with the path in the document."""
     fields = Fields(call.document)
     model = fields.need_text("model")
     encoding = fields.text("encoding_format") or "float"
@@ -47,12 +47,12 @@ def embeddings(call: SideCall) -> Embeddings:
 
 
 def _packed(vector: Vector) -> str:
-    """Little-endian, four bytes each, and nothing before them: what OpenAI's SDKs ask for unasked."""
+    """Return little-endian floats of four bytes in base64, the encoding that OpenAI's SDKs request by default."""
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
 def _inputs(value: Json) -> tuple[Embedded, ...]:
-    """Each input; one list of numbers is one."""
+    """Return the inputs; one list of numbers is one input."""
     if value is None:
         raise DialectError("is missing", path="input")
     if not isinstance(value, list) or (value and all(_is_token(item) for item in value)):

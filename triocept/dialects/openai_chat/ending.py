@@ -1,11 +1,10 @@
-"""How an answer ended: its finish reason, and its usage.
+"""The end of an answer: its finish reason, and its usage.
 
-Agents do wild things with a reason that they do not know (opencode asks again for ever), so none is ever
-invented: an upstream's unknown reason (`abort`, `error`, `network_error`, …) is a failure, and only four are
-written.
+Agents fail on an unknown reason (opencode retries for ever), so no new reason is ever written. An upstream's unknown
+reason (`abort`, `error`, `network_error`, …) is a failure, and only four reasons are written.
 
-`prompt_tokens` holds the cached, `completion_tokens` the reasoning, as the canonical numbers do. What servers add
-beside (`cost`, `audio_tokens`, …) is kept, under its own names.
+`prompt_tokens` includes the cached tokens, `completion_tokens` the reasoning, as the canonical numbers do. Further
+numbers of servers (`cost`, `audio_tokens`, …) are kept under their own names.
 """
 
 from __future__ import annotations
@@ -39,12 +38,13 @@ _RENDERED: dict[StopReason, str] = {
 
 
 def parse_finish(reason: Json, matched: Json, *, calls: bool, refusal: bool) -> tuple[StopReason, str | None]:
-    """Stop reason and stop sequence.
+    """Return stop reason and stop sequence.
 
     Args:
-        reason: the wire's `finish_reason`. matched: which stop string it was: vLLM's `stop_reason`, SGLang's
-        `matched_stop` (an int is a token id). calls: whether tools are called. refusal: whether there is a
-        refusal in words.
+        reason: the wire's `finish_reason`.
+        matched: the matched stop string: vLLM's `stop_reason`, SGLang's `matched_stop` (an int is a token id).
+        calls: True if tools are called.
+        refusal: True if the answer contains a refusal in words.
 
     Raises:
         UpstreamError: the reason is unknown or missing.
@@ -62,25 +62,25 @@ def parse_finish(reason: Json, matched: Json, *, calls: bool, refusal: bool) -> 
 
 
 def render_finish(stop: StopReason | None, *, calls: bool, refusal: bool) -> str:
-    """The `finish_reason`; a refusal in words needs no filter, for some agents die of `content_filter`."""
+    """Return the `finish_reason`; a refusal in words is "stop", for some agents crash on `content_filter`."""
     settled = settled_stop(stop, calls=calls)
     return "stop" if settled == "refused" and refusal else _RENDERED[settled]
 
 
 @dataclass(frozen=True)
 class UsageNames:
-    """What the wire calls the numbers."""
+    """The names of the token counts on a wire."""
 
     inputs: str
     outputs: str
     cached: str = ""
-    """Where one server has the cached tokens, beside the place of all others."""
+    """A second name of the cached tokens, which one server uses."""
     reasoning: str = ""
-    """The same of the reasoning."""
+    """A second name of the reasoning tokens, which one server uses."""
 
     @property
     def details(self) -> tuple[str, str]:
-        """The objects that say what the numbers are made of."""
+        """The names of the objects with the details of input and output tokens."""
         return f"{self.inputs}_details", f"{self.outputs}_details"
 
 
@@ -93,7 +93,7 @@ _CHAT = UsageNames(
 
 
 def parse_usage(value: Json, path: str, names: UsageNames = _CHAT) -> Usage | None:
-    """The usage; None where there is none, or no number in it."""
+    """Return the usage; None if it is missing, or contains no number."""
     if not value:
         return None
     fields = Fields(value, path)
@@ -120,7 +120,7 @@ def parse_usage(value: Json, path: str, names: UsageNames = _CHAT) -> Usage | No
 
 
 def render_usage(usage: Usage, *, same_dialect: bool) -> Json:
-    """The wire form of the usage."""
+    """Return the wire form of the usage."""
     document: dict[str, Json] = {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,

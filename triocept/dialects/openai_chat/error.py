@@ -1,8 +1,7 @@
-"""Errors of chat completions: `{"error": {message, type, param, code}}`, and the other forms that servers
-have.
+"""Errors of chat completions: `{"error": {message, type, param, code}}`, and the other forms of servers.
 
-`code` is a string here and an int at vLLM, the `error` is a string at transformers and missing at SGLang;
-FastAPI servers say `{"detail": ...}`.
+`code` is a string at OpenAI and an int at vLLM; `error` is a string at transformers and missing at SGLang; FastAPI
+servers send `{"detail": ...}`.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _BY_STATUS: dict[int, tuple[str, str | None]] = {
     429: ("rate_limit_error", "rate_limit_exceeded"),
     503: ("server_error", "server_is_overloaded"),
 }
-# In words that opencode, pi, qwen-code, Claude Code and litellm all take for an overflow.
+# These words count as an overflow for opencode, pi, qwen-code, Claude Code and litellm.
 _TOO_LONG = "maximum context length is"
 _COUNTED = (
     f"This model's {_TOO_LONG} {{most}} tokens. However, your messages resulted in {{tokens}} tokens. "
@@ -31,7 +30,7 @@ _TYPES = {"insufficient_quota": "insufficient_quota"}
 
 
 def render_error(failure: Failure) -> Json:
-    """The document that says `failure`."""
+    """Return the error document for `failure`."""
     message = failure.message
     server = ("server_error", None) if failure.status >= 500 else ("invalid_request_error", None)
     kind, code = _BY_STATUS.get(failure.status, server)
@@ -43,9 +42,9 @@ def render_error(failure: Failure) -> Json:
 
 
 def parse_error(status: int, document: Json) -> Failure:
-    """The failure that a provider's error document says, whatever the document.
+    """Return the failure in a provider's error document, whatever the document.
 
-    A status below 400 (an error in place of an answer) is replaced by the error's own, where its `code` is one.
+    A status below 400 (an error in place of an answer) is replaced by the error's `code`, if that is an HTTP status.
     """
     error = find_error(document) or document
     if not isinstance(error, dict):
@@ -64,7 +63,7 @@ def parse_error(status: int, document: Json) -> Failure:
 
 
 def find_error(document: Json) -> Json:
-    """The error in a document that came in place of an answer; None where there is none."""
+    """Return the error in a document that came in place of an answer; None if the document has no error."""
     if not isinstance(document, dict):
         return None
     if document.get("error"):

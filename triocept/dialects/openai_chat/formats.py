@@ -1,4 +1,4 @@
-"""`response_format`: the shape that the answer's text must have."""
+"""`response_format`: the required format of the answer's text."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from ...errors import DialectError
 from .._documents import Fields, known_of, merged
 
 _KINDS = ("text", "json_object", "json_schema", "structural_tag", "grammar", "regex", "ebnf")
-"""OpenAI's three, and what servers add: vLLM and SGLang `structural_tag`, others `grammar`, `regex`, `ebnf`."""
+"""The three types of OpenAI, and those of servers: vLLM and SGLang `structural_tag`, others `grammar`, `regex`,
+`ebnf`."""
 
 
 def parse_format(fields: Fields) -> OutputFormat | None:
-    """The shape that is asked for."""
+    """Return the requested format."""
     return read_format(fields, "response_format", "json_schema")
 
 
 def read_format(fields: Fields, name: str, inside: str | None) -> OutputFormat | None:
-    """The shape that a field asks for; servers' own types stay among the unknown fields.
+    """Return the format that a field requests; servers' own types stay among the unknown fields.
 
     Args:
-        fields: those of the request, or of the object that has the field.
-        name: the field's.
-        inside: the field of it that holds the schema and what goes with it; None: it does so itself.
+        fields: the fields of the request, or of the object that contains the field.
+        name: the field's name.
+        inside: the name of the inner field with the schema and its options; None: the field itself holds them.
 
     Raises:
-        DialectError: no server has such a type.
+        DialectError: the type is unknown.
     """
     form = fields.object(name)
     if form is None:
@@ -51,7 +52,7 @@ def read_format(fields: Fields, name: str, inside: str | None) -> OutputFormat |
 
 
 def render_format(output: OutputFormat, *, same_dialect: bool) -> Json:
-    """The wire form of the shape; its name is required, and is made where the source has none."""
+    """Return the wire form of a format; its required name is generated if the source has none."""
     document: dict[str, Json] = {"type": output.kind}
     if output.kind == "json_schema":
         inner = {"name": output.name or "answer", "schema": output.schema, "strict": output.strict}

@@ -2,13 +2,12 @@
 
 Rules:
 
-1. One wire message is one canonical message. Reasoning, text, refusal, tool calls: in that order, for they
-   come in fields and not in a list.
-2. Results of tools stand right behind the calls, one message each; what else their turn holds comes after all
-   of them.
-3. An image in a result is refused by most servers: unless the agent itself put it there, it goes into a user
-   message behind the results.
-4. A legacy `function` message is the result of the call that is named like it.
+1. One wire message is one canonical message, with reasoning, text, refusal and tool calls in this order: the wire has
+   fields for them, not a list.
+2. Results of tools come right after the calls, one message each; the other parts of their turn come after all results.
+3. Most servers refuse an image in a result: unless the agent itself put it there, it goes into a user message after
+   the results.
+4. A legacy `function` message is the result of the call with its name.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ _ROLES: dict[str, Role] = {role: role for role in get_args(Role) if role != "too
 
 
 def parse_message(value: Json, path: str) -> Message:
-    """One message of the conversation."""
+    """Return the canonical message of a wire message."""
     if (plain := plain_message(value, _ROLES)) is not None:
         return plain
     fields = Fields(value, path)
@@ -56,7 +55,7 @@ def parse_message(value: Json, path: str) -> Message:
 
 
 def assistant_parts(fields: Fields) -> tuple[Part, ...]:
-    """What the model wrote, out of the fields of its message."""
+    """Return the model's parts from the fields of its message."""
     parts: list[Part] = []
     reasoning = take_reasoning(fields)
     if reasoning:
@@ -71,11 +70,11 @@ def assistant_parts(fields: Fields) -> tuple[Part, ...]:
 
 
 def render_messages(messages: Iterable[Message], *, same_dialect: bool) -> list[Json]:
-    """The messages of a request.
+    """Return the messages of a request.
 
     Args:
         messages: the conversation.
-        same_dialect: whether it came in this dialect.
+        same_dialect: True if the conversation came in this dialect.
     """
     return [
         _render_result(said, same_dialect=same_dialect)
@@ -111,7 +110,7 @@ def _render_message(message: Message, parts: Sequence[Part], *, same_dialect: bo
 def _render_assistant(parts: Sequence[Part], *, same_dialect: bool) -> dict[str, Json]:
     calls = [render_call(part, same_dialect=same_dialect) for part in parts if isinstance(part, ToolCall)]
     content = render_content(parts, same_dialect=same_dialect)
-    # Strict servers refuse null where there are no calls; others refuse an empty text where there are.
+    # Strict servers refuse null without calls; others refuse an empty text with calls.
     document: dict[str, Json] = {"content": content if content or not calls else None}
     document |= render_reasoning(_replayable(parts), same_dialect=same_dialect)
     refusal = "".join(part.text for part in parts if isinstance(part, RefusalText))
@@ -123,7 +122,7 @@ def _render_assistant(parts: Sequence[Part], *, same_dialect: bool) -> dict[str,
 
 
 def _replayable(parts: Sequence[Part]) -> list[Reasoning]:
-    """Reasoning that is signed for another provider is of no use to this one."""
+    """Return the reasoning without parts that another provider signed: they are useless at this one."""
     found = (part for part in parts if isinstance(part, Reasoning))
     return [part for part in found if all(blob.dialect == NAME for blob in part.blobs)]
 

@@ -1,4 +1,4 @@
-"""`POST /v1/moderations`: what is found in a text, in each of several, or in texts and images as one."""
+"""`POST /v1/moderations`: the moderation of one text, of several texts, or of texts and images as one input."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .._ids import fresh_id
 from ..side import SideCall
 
 _MODEL = "omni-moderation-latest"
-"""Where none is asked for."""
+"""The default model."""
 
 
 def moderations(call: SideCall) -> Moderations:
-    """What is asked for; `DialectError` with the path in the document."""
+    """Return the parsed moderations call; raise `DialectError` with the path in the document."""
     fields = Fields(call.document)
     model = fields.text("model") or _MODEL
     texts, kinds = _texts(fields.take("input"))
@@ -40,7 +40,7 @@ def _result(verdict: Verdict, kinds: Sequence[str]) -> dict[str, Json]:
 
 
 def _texts(value: Json) -> tuple[tuple[str, ...], Sequence[str]]:
-    """The texts, and of what kinds an input is. Objects are the parts of one input, whose text is theirs."""
+    """Return the texts, and the kinds of an input. Objects are parts of one input, whose texts are joined."""
     if value is None:
         raise DialectError("is missing", path="input")
     if isinstance(value, str):
@@ -60,7 +60,7 @@ def _texts(value: Json) -> tuple[tuple[str, ...], Sequence[str]]:
 
 
 def _part(value: Json, path: str) -> tuple[str, str]:
-    """What kind of a part it is, and its text, or where its image is."""
+    """Return the part's type, and its text or the URL of its image."""
     fields = Fields(value, path)
     kind = fields.need_text("type")
     if kind == "text":

@@ -1,6 +1,6 @@
 """Content parts: a string, or a list of text, image_url, input_audio, file and refusal parts.
 
-A list of one plain text and the string are the same content, and are written as the string.
+A list of one plain text equals the string, and is written as the string.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ _FORMATS = {"audio/mpeg": "mp3", "audio/mp3": "mp3", "audio/x-wav": "wav", "audi
 
 
 def parse_content(value: Json, path: str) -> tuple[Part, ...]:
-    """The parts of a message's `content`, which may be missing, a string or a list."""
+    """Return the parts of a message's `content`, which may be missing, a string or a list."""
     return content_of(value, path, _parse_part)
 
 
 def parse_result_content(value: Json, path: str) -> tuple[Text | Media | Opaque, ...]:
-    """The content of a tool's result: what cannot be in one stays as it is."""
+    """Return the content of a tool's result; a part that a result cannot hold becomes `Opaque`."""
     return in_result(parse_content(value, path), value, NAME)
 
 
 def render_content(parts: Iterable[Part], *, same_dialect: bool) -> Json:
-    """The `content` of a message: a string where it is only plain text."""
+    """Return the `content` of a message: a string if it is plain text alone."""
     return as_content(
         [document for part in parts if (document := render_part(part, same_dialect=same_dialect)) is not None]
     )
 
 
 def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
-    """One content part; None for what has no place in `content`.
+    """Return the wire form of a part; None if `content` cannot hold it.
 
     Args:
-        part: what to write.
-        same_dialect: whether its `extra` is in this dialect's words.
+        part: the part to write.
+        same_dialect: True if the part's `extra` uses this dialect's field names.
     """
     document: dict[str, Json] | None = None
     match part:
@@ -85,7 +85,7 @@ def _parse_image(fields: Fields) -> Part:
 
 
 def image_at(url: str | None, fields: Fields) -> Media:
-    """An image by its address, or in it; what is left of its fields is beside."""
+    """Return an image, by URL or inline, with its remaining fields as `extra`."""
     inline = split_data_url(url) if url is not None else None
     if inline is None:
         return Media(kind="image", url=url, extra=fields.rest())
@@ -93,7 +93,7 @@ def image_at(url: str | None, fields: Fields) -> Media:
 
 
 def parse_audio(fields: Fields) -> Part:
-    """An `input_audio` part, without its type."""
+    """Return the part of an `input_audio` object, whose type was taken."""
     audio = fields.need_object("input_audio")
     data, form = audio.need_text("data"), audio.text("format")
     fields.keep("input_audio", audio.rest())
@@ -105,7 +105,7 @@ def _parse_file(fields: Fields) -> Part:
     content, name = file.text("file_data"), file.text("filename")
     fields.keep("file", file.rest())
     inline = split_data_url(content) if content is not None else (None, None)
-    media_type, data = inline or (None, content)  # bare base64 is seen too
+    media_type, data = inline or (None, content)  # some clients send bare base64
     return Media(kind="file", media_type=media_type, data=data, name=name, extra=fields.rest())
 
 
@@ -115,13 +115,13 @@ def _render_media(media: Media) -> dict[str, Json]:
     if media.kind == "audio" and media.data is not None:
         return render_audio(media)
     if media.data is None and media.url is not None:
-        return {"type": "text", "text": f"[{media.kind}: {media.url}]"}  # the wire has no files by address
+        return {"type": "text", "text": f"[{media.kind}: {media.url}]"}  # the wire has no files by URL
     file = {"file_data": data_url(media), "filename": media.name}
     return {"type": "file", "file": known_of(file)}
 
 
 def render_audio(media: Media) -> dict[str, Json]:
-    """An `input_audio` part."""
+    """Return an `input_audio` part."""
     kind = media_type_of(media)
     form = _FORMATS.get(kind) or kind.removeprefix("audio/")
     return {"type": "input_audio", "input_audio": {"data": media.data, "format": form}}

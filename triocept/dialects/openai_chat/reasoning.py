@@ -1,14 +1,14 @@
-"""Reasoning: an extension with three names.
+"""Reasoning, an extension with three field names.
 
-vLLM and Ollama write `reasoning`, DeepSeek, SGLang and llama.cpp `reasoning_content`, OpenRouter adds
-`reasoning_details` (with signatures, to be replayed as received). OpenAI itself writes none of them.
+vLLM and Ollama write `reasoning`; DeepSeek, SGLang and llama.cpp write `reasoning_content`; OpenRouter adds
+`reasoning_details` (with signatures, to be replayed as received). OpenAI itself writes no reasoning.
 
 Rules:
 
-1. Read in that order; the first that has text is the text, and its name is kept in `extra["field"]`.
-   A second name with text of its own stays among the message's unknown fields.
+1. The fields are read in this order. The first one with text is the text, and its name is kept in `extra["field"]`. A
+   second field with another text stays among the message's unknown fields.
 2. Each detail is one opaque blob.
-3. Written under the name it came in, otherwise as `reasoning_content`.
+3. Reasoning is written under the name that it came in, otherwise as `reasoning_content`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NAMES = ("reasoning", _DEFAULT)
 
 
 def take_reasoning(fields: Fields) -> Reasoning | None:
-    """The reasoning in a message or a delta; None where there is none."""
+    """Return the reasoning in a message or a delta, or None."""
     name, text = DETAILS, ""
     for candidate in _NAMES:
         value = fields.peek(candidate)
@@ -43,7 +43,7 @@ def take_reasoning(fields: Fields) -> Reasoning | None:
 
 
 def render_reasoning(parts: Iterable[Reasoning], *, same_dialect: bool) -> dict[str, Json]:
-    """The fields that say this reasoning."""
+    """Return the fields with this reasoning."""
     document: dict[str, Json] = {}
     for part in parts:
         name = field_of(part, same_dialect=same_dialect)
@@ -56,13 +56,13 @@ def render_reasoning(parts: Iterable[Reasoning], *, same_dialect: bool) -> dict[
 
 
 def field_of(part: Reasoning, *, same_dialect: bool) -> str:
-    """The name under which its text is written."""
+    """Return the field name for the text of this reasoning."""
     name = (part.extra or {}).get("field") if same_dialect else None
     return name if name in (*_NAMES, DETAILS) else _DEFAULT
 
 
 def render_detail(blob: Blob) -> Json:
-    """The detail in this blob; None where it is another provider's."""
+    """Return the detail in this blob; None if it is of another dialect or kind."""
     return decode_json(blob.data) if blob.dialect == NAME and blob.kind == DETAILS else None
 
 

@@ -2,11 +2,11 @@
 
 Rules:
 
-1. `max_completion_tokens` wins over `max_tokens`. An agent that wrote only the old name is answered by a
-   provider in the old name too: the name stays in `extra`, null, as a mark.
-2. `extra` mirrors the document: what is left of `stream_options` is in `extra["stream_options"]`.
+1. `max_completion_tokens` wins over `max_tokens`. A request that had only the old name has the old name at a provider,
+   too: the name stays in `extra`, with null, as a mark.
+2. `extra` mirrors the document: unknown fields of `stream_options` are in `extra["stream_options"]`.
 3. Legacy `functions` and `function_call` are read as tools and tool choice.
-4. One choice only: `n` above 1 is refused.
+4. Only one choice is supported: `n` above 1 is refused.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _MAX, _OLD_MAX = "max_completion_tokens", "max_tokens"
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
-    """The request that an agent sent.
+    """Return the request that an agent sent.
 
     Raises:
-        DialectError: with the path in the document.
+        DialectError: the document is invalid; the error has the path in it.
     """
     memory = memory or Memory()
     read = partial(memory.read, NAME, "messages", parse=parse_message)
@@ -70,10 +70,10 @@ def _parse(
 
 
 def render_request(request: Request) -> Json:
-    """The document that asks a provider for `request`.
+    """Return the document that sends `request` to a provider.
 
     Raises:
-        DialectError: its prompt is token ids, which only completions can say.
+        DialectError: the prompt is token ids, which only the completions dialect can express.
     """
     refuse_token_ids(request.messages)
     same_dialect = request.dialect == NAME

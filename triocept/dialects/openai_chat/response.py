@@ -2,11 +2,11 @@
 
 Rules:
 
-1. `extra` mirrors the document: what the choice has beside its message (`logprobs`, `token_ids`, …) is in
-   `extra["choices"][0]`, what the message has in `extra["choices"][0]["message"]`.
-2. `created` is always ours: the time of the answer.
-3. Refusal text means that the answer is a refusal.
-4. Several texts, or several stretches of reasoning, become one: the wire has no place for their order.
+1. `extra` mirrors the document: unknown fields of the choice (`logprobs`, `token_ids`, …) are in
+   `extra["choices"][0]`, those of the message in `extra["choices"][0]["message"]`.
+2. `created` is always the time of triocept's answer.
+3. A refusal text makes the answer a refusal.
+4. Several texts, or several pieces of reasoning, become one: the wire cannot hold their order.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ MATCHED = ("stop_reason", "matched_stop")
 
 
 def parse_response(document: Json) -> Response:
-    """The whole response that a provider sent.
+    """Return the whole response that a provider sent.
 
     Raises:
-        DialectError: with the path in the document.
-        UpstreamError: it is an error, whatever its HTTP status, or it ended for an unknown reason.
+        DialectError: the document is invalid; the error has the path in it.
+        UpstreamError: the document is an error, whatever its HTTP status, or its finish reason is unknown.
     """
     fields, choice = open_answer(document)
     message = choice.need_object("message")
@@ -56,7 +56,7 @@ def parse_response(document: Json) -> Response:
 
 
 def render_response(response: Response, request: Request) -> Json:
-    """The document that answers `request` with `response`."""
+    """Return the document that answers `request` with `response`."""
     same_dialect = is_same_dialect(response.dialect, NAME)
     texts: list[Text] = []
     thoughts: list[Reasoning] = []
@@ -89,7 +89,7 @@ def render_response(response: Response, request: Request) -> Json:
 
 
 def open_answer(document: Json) -> tuple[Fields, Fields]:
-    """The fields of an answer, and those of its choice; errors as of `parse_response`."""
+    """Return the fields of an answer, and those of its choice; raise as `parse_response` does."""
     if find_error(document) is not None:
         raise error_of(parse_error(0, document))
     fields = Fields(document)
@@ -97,7 +97,7 @@ def open_answer(document: Json) -> tuple[Fields, Fields]:
 
 
 def take_stop(choice: Fields, *, calls: bool, refusal: bool) -> tuple[StopReason, str | None]:
-    """Stop reason and stop sequence of a choice."""
+    """Return stop reason and stop sequence of a choice."""
     matched = next((found for name in MATCHED if isinstance(found := choice.peek(name), str)), None)
     stop, sequence = parse_finish(choice.take("finish_reason"), matched, calls=calls, refusal=refusal)
     for name in MATCHED if sequence is not None else ():
@@ -114,7 +114,7 @@ def closed_answer(
     sequence: str | None,
     dialect: str,
 ) -> Response:
-    """The response, of whose choice so much is left that nobody took."""
+    """Return the response of an answer; `left` holds the unread fields of its choice."""
     for known in ("object", "created"):
         fields.take(known)
     usage = parse_usage(fields.take("usage"), "usage")
@@ -140,7 +140,8 @@ def render_answer(
     *,
     same_dialect: bool,
 ) -> Json:
-    """The document of an answer with this choice; `kind` is its `object`, `prefix` that of a made id."""
+    """Return the document of an answer with this choice; `kind` is its `object`, `prefix` the prefix of a generated
+    id."""
     if response.stop_sequence is not None:
         choice[MATCHED[0]] = response.stop_sequence
     document: dict[str, Json] = {
@@ -156,7 +157,7 @@ def render_answer(
 
 
 def _first_choice(fields: Fields) -> Fields:
-    """The choice of index 0, or the one nearest to it: several were not asked for."""
+    """Return the choice of index 0, or the nearest index: only one choice was requested."""
     choices = [Fields(item, path) for path, item in fields.items("choices")]
     if not choices:
         raise DialectError("there is no choice", path="choices")

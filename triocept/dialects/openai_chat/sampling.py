@@ -1,4 +1,4 @@
-"""The fields that OpenAI's three dialects have under the same names: sampling, the options of a stream, the user."""
+"""Fields that OpenAI's three dialects share: sampling, the options of a stream, the user."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MAX_USER = 64  # characters: OpenAI refuses a longer `user`
 
 
 def parse_sampling(fields: Fields, cap: int | None) -> Sampling:
-    """How to sample; `cap` is that on the output, whose name is another in each."""
+    """Return the sampling; `cap` is the output limit, whose field name differs between the dialects."""
     return Sampling(
         max_output_tokens=cap,
         temperature=fields.number("temperature"),
@@ -24,11 +24,11 @@ def parse_sampling(fields: Fields, cap: int | None) -> Sampling:
 
 
 def render_sampling(sampling: Sampling, *, same_dialect: bool) -> dict[str, Json]:
-    """The fields of it, but for the cap on the output."""
+    """Return the sampling fields without the output limit."""
     document: dict[str, Json] = {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
-        "top_k": sampling.top_k if same_dialect else None,  # OpenAI refuses it, vLLM knows it
+        "top_k": sampling.top_k if same_dialect else None,  # OpenAI refuses it, vLLM accepts it
         "stop": list(sampling.stop) or None,
         "seed": sampling.seed,
         "presence_penalty": sampling.presence_penalty,
@@ -38,7 +38,7 @@ def render_sampling(sampling: Sampling, *, same_dialect: bool) -> dict[str, Json
 
 
 def parse_include_usage(fields: Fields) -> bool:
-    """Whether the usage is told at the end of a stream; what else is asked of it stays among the unknown fields."""
+    """Return True if a stream must end with the usage; other options stay among the unknown fields."""
     options = fields.object("stream_options")
     if options is None:
         return False
@@ -48,14 +48,14 @@ def parse_include_usage(fields: Fields) -> bool:
 
 
 def render_stream(request: Request) -> dict[str, Json]:
-    """The fields that ask for a stream, and for the usage in it."""
+    """Return the fields that request a stream, and the usage in it."""
     if not request.stream:
         return {}
     return {"stream": True, **({"stream_options": {"include_usage": True}} if request.include_usage else {})}
 
 
 def render_user(request: Request, *, same_dialect: bool) -> dict[str, Json]:
-    """The `user`; one that OpenAI refuses is left out."""
+    """Return the field `user`, or no field if OpenAI would refuse the value."""
     fits = request.user is not None and (same_dialect or len(request.user) <= _MAX_USER)
     return {"user": request.user} if fits else {}
 

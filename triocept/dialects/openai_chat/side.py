@@ -1,8 +1,7 @@
-"""What is asked beside model calls: the variables in which agents look for a provider of OpenAI's wires, how many
-tokens a prompt has, embeddings and moderations.
+"""Calls other than model calls: environment variables for agents, token counts, embeddings and moderations.
 
-The wire has no call for the count. vLLM has `/tokenize` beside it, which takes messages, and llama.cpp
-`/apply-template` and `/tokenize`, for the prompt that it makes of them.
+The wire has no call for the token count. vLLM has `/tokenize` beside it, which takes messages. llama.cpp has
+`/apply-template`, which returns the prompt, and `/tokenize`, which takes it.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from .moderations import moderations
 
 
 def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
-    """Where each agent looks; see `Dialect.environment`. Several must be told a model, too."""
+    """Return the environment variables of each agent; see `Dialect.environment`. Several agents need the model, too."""
     return {
         "OPENAI_BASE_URL": base_url,
         "OPENAI_API_BASE": base_url,
@@ -25,7 +24,7 @@ def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
         "COPILOT_MODEL": model,
         "GROK_BASE_URL": base_url,
         "GROK_API_KEY": api_key,
-        # OpenHands, in litellm's way: a provider, whose client is to be used, and its model.
+        # OpenHands uses litellm's form: the provider whose client is used, and its model.
         "LLM_BASE_URL": base_url,
         "LLM_API_KEY": api_key,
         "LLM_MODEL": f"openai/{model}",
@@ -36,7 +35,7 @@ _COUNTED = ("model", "messages", "tools", "tool_choice")
 
 
 def count_tokens(model: str, document: Json) -> CountCalls:
-    """The calls that count; see `Dialect.count_tokens`."""
+    """Yield the calls that count tokens; see `Dialect.count_tokens`."""
     asked = only(document, _COUNTED)
     told = yield _beside("/tokenize", {**asked, "add_generation_prompt": True})
     if (count := counted(told, "count")) is not None:

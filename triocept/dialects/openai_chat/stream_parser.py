@@ -1,13 +1,13 @@
-"""Streamed answers of chat completions, read.
+"""Parser of streamed answers of chat completions.
 
 Rules, beside those of `chunks`:
 
 1. A choice may have no delta.
-2. A change of field ends the open text or reasoning. Tool calls stay open until the finish: they may
-   interleave.
-3. A fragment of a call belongs to the call of its `index`; where that is missing, to that of its `id`; where both are,
-   to the last one, unless it names a tool. An index that comes again with another id is another call (Gemini's chat
-   endpoint gives each call the index 0). Id and name may be repeated, and a call may come whole in one fragment.
+2. A change of field ends the open text or reasoning. Tool calls stay open until the finish: they may interleave.
+3. A fragment of a call belongs to the call with its `index`; without an index, to the call with its `id`. Without
+   both, it belongs to the last call, unless it names a tool. An index that repeats with another id is a new call
+   (Gemini's chat endpoint gives each call the index 0). Id and name may repeat, and a call may come whole in one
+   fragment.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .tools import arguments_text
 
 
 class Parser(ChunkParser):
-    """Reads one streamed answer."""
+    """A parser of one streamed answer."""
 
     def __init__(self) -> None:
         super().__init__(NAME)
@@ -90,7 +90,7 @@ class Parser(ChunkParser):
 
 
 class _Call:
-    """One call that is being written."""
+    """A call that is being written."""
 
     __slots__ = ("empty", "id", "index", "kind", "path")
 
@@ -98,15 +98,15 @@ class _Call:
         self.path = fields.path
         self.id = identity
         self.kind = "custom" if fields.peek("type") == "custom" or fields.peek("custom") else "function"
-        self.index: int | None = None  # None until the tool has a name
+        self.index: int | None = None  # None until the name of the tool has come
         self.empty = True
 
 
 class _Calls:
-    """Takes fragments, gives events.
+    """A builder of tool calls: it takes fragments, and appends events.
 
     Args:
-        new_index: gives the next part's index.
+        new_index: returns the index of the next part.
     """
 
     def __init__(self, new_index: Callable[[], int]) -> None:
@@ -115,7 +115,7 @@ class _Calls:
         self._by_id: dict[str, _Call] = {}
         self._open: list[_Call] = []
         self.any: bool = False
-        """Whether there was a call at all."""
+        """True if the answer contains a call."""
 
     def add(self, fields: Fields, events: list[Event]) -> None:
         """Take one fragment."""
@@ -137,10 +137,10 @@ class _Calls:
         self._write(call, name, text, fields.rest(), events)
 
     def close(self, events: list[Event]) -> None:
-        """All calls are whole.
+        """End all calls.
 
         Raises:
-            DialectError: one has no name.
+            DialectError: a call has no name.
         """
         for call in self._open:
             if call.index is None:

@@ -1,10 +1,10 @@
-"""Streamed answers of chat completions, written.
+"""Renderer of streamed answers of chat completions.
 
 Rules:
 
-1. A role chunk, deltas, exactly one finish chunk, the usage chunk where it was asked for, `[DONE]`.
+1. A stream is a role chunk, deltas, exactly one finish chunk, the usage chunk on request, and `[DONE]`.
 2. Tool calls are numbered from 0, apart from all other parts.
-3. Parts that the wire has no place for are left out.
+3. Parts that the wire cannot hold are left out.
 4. A call that must change its kind (see `tools`) is held back until it is whole.
 """
 
@@ -40,13 +40,11 @@ class _OpenCall(FittedCall):
 
 
 class Renderer(ChunkRenderer):
-    """Writes one streamed answer to `request`."""
+    """A renderer of one streamed answer to `request`."""
 
     def __init__(self, request: Request) -> None:
         super().__init__(request, NAME, "chat.completion.chunk", "chatcmpl-", render_error)
-        self._frames: dict[
-            int, tuple[bytes, bytes]
-        ] = {}  # what stands before and behind a delta of this part
+        self._frames: dict[int, tuple[bytes, bytes]] = {}  # bytes before and after a delta of this part
         self._open_calls: dict[int, _OpenCall] = {}
         self._calls = 0
         self._refusal = False
@@ -164,7 +162,8 @@ class Renderer(ChunkRenderer):
 
 
 def _with_choice_extra(choice: dict[str, Json], extras: Json) -> dict[str, Json]:
-    """The last choice with what a whole answer's has beside; its message's rest goes into the delta."""
+    """Return the last choice with the unknown fields of a whole answer's choice; those of its message go into the
+    delta."""
     extra = extras[0] if isinstance(extras, list) and extras and isinstance(extras[0], dict) else {}
     extra = {"delta" if name == "message" else name: value for name, value in extra.items()}
     both: dict[str, Json] = merged(choice, extra)

@@ -2,9 +2,9 @@
 
 Rules:
 
-1. A tool that is no function is kept whole: `custom` takes free text, anything else is a provider's own.
-2. A custom tool goes to a dialect without such as a function of one string, `input`; and a call of it comes
-   back so.
+1. A tool that is no function is kept whole: `custom` takes free text, any other type is a provider's own tool.
+2. In a dialect without custom tools, a custom tool becomes a function with one string, `input`; its calls are
+   converted back.
 3. Arguments are a string on the wire; xAI and others send an object, which is read as its JSON.
 """
 
@@ -20,7 +20,7 @@ from .._ids import legal_id
 
 
 def parse_tool(value: Json, path: str) -> Tool:
-    """One of the tools that the agent offers."""
+    """Return a tool that the agent offers."""
     fields = Fields(value, path)
     kind = fields.text("type")
     if kind is None and fields.peek("function") is None:
@@ -39,7 +39,7 @@ def parse_tool(value: Json, path: str) -> Tool:
 
 
 def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
-    """The tool's wire form; None for another provider's own tool."""
+    """Return the tool's wire form; None for another provider's own tool."""
     if tool.kind != "function" and same_dialect and tool.extra:
         return tool.extra
     if tool.kind == "server":
@@ -58,7 +58,7 @@ def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
 
 
 def parse_choice(value: Json, path: str) -> ToolChoice | None:
-    """`tool_choice`: a word, or an object that names the tool."""
+    """Return the tool choice: on the wire a word, or an object that names the tool."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -82,7 +82,7 @@ def parse_choice(value: Json, path: str) -> ToolChoice | None:
 
 
 def render_choice(choice: ToolChoice, *, same_dialect: bool) -> Json:
-    """The wire form of a tool choice."""
+    """Return the wire form of a tool choice."""
     if same_dialect and choice.extra:
         return choice.extra.get("tool_choice", choice.extra)
     if choice.mode == "tool":
@@ -91,10 +91,10 @@ def render_choice(choice: ToolChoice, *, same_dialect: bool) -> Json:
 
 
 def parse_call(value: Json, path: str) -> ToolCall:
-    """One of an assistant message's tool calls."""
+    """Return a tool call of an assistant message."""
     fields = Fields(value, path)
     identity, kind = fields.text("id") or "", fields.text("type")
-    fields.take("index")  # of a stream's fragment, which some servers leave in whole answers
+    fields.take("index")  # a field of stream fragments, which some servers leave in whole answers
     if kind == "custom":
         inner = fields.need_object("custom")
         name, arguments = inner.need_text("name"), inner.text("input") or ""
@@ -107,7 +107,7 @@ def parse_call(value: Json, path: str) -> ToolCall:
 
 
 def parse_function_call(fields: Fields) -> tuple[ToolCall, ...]:
-    """The legacy `function_call` of an assistant message: a call whose id is made of the name."""
+    """Return the legacy `function_call` of an assistant message as a call whose id is derived from the name."""
     inner = fields.object("function_call")
     if inner is None:
         return ()
@@ -116,7 +116,7 @@ def parse_function_call(fields: Fields) -> tuple[ToolCall, ...]:
 
 
 def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
-    """The wire form of a tool call."""
+    """Return the wire form of a tool call."""
     document: dict[str, Json]
     identity = call.id or legal_id("", "call_")
     if call.kind == "text":
@@ -129,7 +129,7 @@ def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
 
 
 def arguments_text(value: Json, path: str) -> str:
-    """Arguments as text; an object is read as its JSON."""
+    """Return arguments as text; an object becomes its JSON."""
     if isinstance(value, dict):
         return encode_json(value).decode()
     if value is None:
