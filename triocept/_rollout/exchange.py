@@ -1,4 +1,4 @@
-"""One caught model call, live, and an answer that is given to it piece by piece: what a program holds of both."""
+"""The facades of one live model call, and of an answer that is streamed to it piece by piece."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ if TYPE_CHECKING:
     from .rollout import Rollout
 
 Answerable: TypeAlias = Response | str | ResponsePart
-"""What an exchange may be answered with: a whole response, or its one part, a `str` being text."""
+"""The answers of an exchange: a whole response, or its only part, where a `str` is text."""
 
 
 @final
 class Exchange:
-    """One model call of the agent, waiting to be answered. Made by a rollout only.
+    """One model call of the agent, waiting for an answer. Only a rollout creates one.
 
     It gets exactly one outcome: answered (`respond`, `open_stream`), refused (`refuse`), failed (its handler raised)
-    or abandoned (the agent hung up).
+    or abandoned (the agent disconnected).
     """
 
     _raw: Json = None
-    """A copy of the document, once it was asked for: messages and tools of later calls may share parts of it."""
+    """A copy of the document, made at the first access: later calls may share parts of its messages and tools."""
 
     def __init__(self, core: ExchangeState, rollout: Rollout) -> None:
         self._core = core
@@ -61,103 +61,104 @@ class Exchange:
 
     @property
     def id(self) -> str:
-        """Its own, and that of its turn."""
+        """Id of the exchange and of its turn."""
         return self._core.id
 
     @property
     def rollout(self) -> Rollout:
-        """The agent run that it belongs to."""
+        """The agent run that the exchange belongs to."""
         return self._rollout
 
     @property
     def request(self) -> Request:
-        """What the agent asks, as a value."""
+        """The agent's request as a value."""
         return self._core.request
 
     @property
     def raw(self) -> Json:
-        """The agent's document, decoded, as it came. It is yours: what you change in it is in no record, and in no
-        other call."""
+        """The agent's document as received, decoded. It is a copy: your changes to it reach no record and no other
+        call."""
         if self._raw is None:
             self._raw = read_back(self._core.raw)
         return self._raw
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The agent's headers, names in lower case; those that hold a key say `[redacted]`."""
+        """The agent's headers, names in lower case; a key in a value is replaced by `[redacted]`."""
         return self._core.headers
 
     @property
     def query(self) -> str:
-        """The query of the agent's URL, e.g. `beta=true`; empty where there is none."""
+        """The query of the agent's URL, e.g. `beta=true`; empty if there is no query."""
         return self._core.query
 
     @property
     def attempt(self) -> int:
-        """Which try of the agent's SDK this is, as far as the SDK tells; from 1."""
+        """Number of the try, from 1, as far as the agent's SDK sends it."""
         return self._core.attempt
 
     @property
     def dialect(self) -> str:
-        """The wire format that the agent speaks."""
+        """The wire format of the agent."""
         return self._core.dialect
 
     @property
     def conversation(self) -> Conversation:
-        """Whose call it is: the agent's main conversation, a sub-agent's, or a side call such as a title.
+        """The conversation of the call: the agent's main conversation, a sub-agent's, or a side call such as a title.
 
-        As the agent says; where it says nothing, by the messages, which takes a look at the whole trace.
+        It is taken from the agent's headers. Without such headers it is found from the messages, which searches the
+        whole trace.
         """
         return self._core.conversation
 
     @property
     def turn(self) -> Turn | None:
-        """The record of what became of it, as the trace has it; None: it is not recorded yet."""
+        """The recorded turn of the exchange in the trace. None: it is not recorded yet."""
         turns = reversed(self._core.rollout.trace.turns)
         return next((turn for turn in turns if turn.id == self._core.id), None)
 
     @property
     def settled(self) -> bool:
-        """Whether it has its outcome."""
+        """True if the exchange has its outcome."""
         return self._core.settled
 
     async def respond(self, answer: Answerable) -> None:
-        """Answer, whole. An agent that asked for a stream gets one.
+        """Answer with a whole response. An agent that requested a stream gets a stream.
 
-        Returns once the answer is recorded and written to the agent's connection (or the agent has hung up
-        meanwhile: the answer is in the trace all the same). Of an exchange that its rollout's end has refused meanwhile
-        nothing is left to do, and nothing is done.
+        Returns once the answer is recorded and written to the agent's connection. If the agent disconnects meanwhile,
+        the answer is still in the trace. If the end of the rollout has refused the exchange, the call does nothing.
 
         Args:
-            answer: a `Response`; or one part of it, a `str` being text.
+            answer: a `Response`, or its only part; a `str` is text.
 
         Raises:
-            TypeError, ValueError: that is no answer. The exchange is as it was, and can still be answered.
-            AlreadySettled: it has its outcome.
-            ExchangeAbandoned: the agent has hung up.
-            OSError: (or whatever else the recorder raises) the turn could not be recorded.
+            TypeError, ValueError: the argument is not an answer. The exchange is unchanged, and can still be
+                answered.
+            AlreadySettled: the exchange has its outcome.
+            ExchangeAbandoned: the agent has disconnected.
+            OSError: (or another error of the recorder) the turn could not be recorded.
 
-        Cancellation: before it begins, nothing has happened; later the answer is recorded and given, only the wait
-        for its delivery is cut short.
+        Cancellation: before the start, nothing has happened. Later the answer is recorded and delivered; only the
+        wait for the delivery ends early.
         """
         try:
             response = given_response(answer)
         except (TypeError, ValueError) as exc:
-            raise exc.with_traceback(None) from None  # the line of interest is the caller's
+            raise exc.with_traceback(None) from None  # the relevant line is the caller's
         await self._core.respond(response)
 
     def open_stream(self) -> AbstractAsyncContextManager[ResponseStream, bool | None]:
         """Answer piece by piece: `async with exchange.open_stream() as stream: await stream.send("hel")`.
 
-        An agent that did not ask for a stream gets the whole when it is whole.
+        An agent that did not request a stream gets the whole answer at the end.
 
-        Closing: on a clean exit the answer ends with `ResponseEnd`, unless it was sent. Left by an exception, the
-        exchange is failed (or refused, if that is a `Refusal`): the agent sees its stream break, never a clean end.
-        When the rollout has ended meanwhile, the block ends with the next `send`, and the program goes on behind it.
+        Closing: on a clean exit the answer ends with `ResponseEnd`, unless it was sent. After an exception the
+        exchange is failed, or refused if the exception is a `Refusal`. The agent sees its stream break, never a clean
+        end. If the rollout has ended meanwhile, the next `send` leaves the block, and the program continues after it.
 
         Raises:
-            AlreadySettled: it has its outcome, or a stream already.
-            ExchangeAbandoned: the agent has hung up.
+            AlreadySettled: the exchange has its outcome, or a stream.
+            ExchangeAbandoned: the agent has disconnected.
         """
         return StreamContext(self._core)
 
@@ -171,18 +172,18 @@ class Exchange:
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Refuse, with this HTTP status, in the agent's dialect.
+        """Refuse the call with this HTTP status, in the agent's dialect.
 
-        What each status makes each agent do differs: 404 ends every known agent at once, 429 with `retry_after`
-        makes nearly all of them wait and try again. In mid-stream the status is lost: the agent gets its dialect's
-        in-band error and a broken stream.
+        Agents react differently to each status: 404 ends every known agent at once, and 429 with `retry_after` makes
+        nearly all of them wait and retry. During a stream the status is lost: the agent gets its dialect's in-band
+        error and a broken stream.
 
         Args:
             status: 400 to 599.
-            message: what the agent reads.
+            message: the text that the agent receives.
             retry_after: seconds.
-            should_retry: what `x-should-retry` says; None sends no such header.
-            code: the dialect's own error code; None chooses by status.
+            should_retry: value of the header `x-should-retry`. None: no such header.
+            code: the dialect's own error code. None: chosen by status.
             headers: further response headers, such as rate limits (`x-ratelimit-remaining-tokens`, …).
 
         Raises:
@@ -205,38 +206,40 @@ class Exchange:
         end: RawEnd = "whole",
         response: Answerable | None = None,
     ) -> None:
-        """Answer with raw bytes, right or wrong, and with an end of one's own: what a broken provider does.
+        """Answer with raw bytes, valid or invalid, and with a chosen end, as a broken provider would.
 
-        How the body is framed its headers say: by `content-length`, be it wrong; by `transfer-encoding: chunked`, each
-        piece being a chunk; without both a whole one is framed as the connection does it, and any other goes until the
-        connection is closed, which HTTP/1.1 takes for its end. Returns when the bytes are written, and the connection
-        has ended as asked; a `stall` then goes on until the agent hangs up, or the endpoint ends.
+        The headers decide the framing of the body. With `content-length`, that value is sent even if it is wrong.
+        With `transfer-encoding: chunked`, each piece is a chunk. Without both headers, a whole body is framed by the
+        connection; any other body lasts until the connection is closed, which HTTP/1.1 treats as its end.
 
-        Over the websocket of Responses each event of an SSE body is a frame; what that has no word for is refused. When
-        the head has gone out already, after half a minute of silence, what is left of this is the end alone.
+        Returns when the bytes are written, and the connection has ended as requested. A `stall` then lasts until the
+        agent disconnects, or the endpoint ends.
+
+        Over the websocket of Responses each event of an SSE body is a frame; content that a websocket cannot carry is
+        refused. If the head was already sent, after half a minute of silence, only the end of this answer is applied.
 
         Args:
-            status: 200 to 599; None: no head is sent, and what goes out is the body alone.
-            headers: of the response, and no others are sent but those that framing needs, and the date.
-            body: bytes; or pieces, each written by itself, and numbers between them: pauses, in seconds. Of a list all
-                is recorded first; of a generator, async or not, each piece goes out before the next one is asked for,
-                the head before the first. One that is not async must not block.
-            end: `whole`: as HTTP ends it. `close`: the connection is closed where it stands. `reset`: it is reset
-                (RST), and the agent may lose what it has not read. `stall`: nothing more comes.
-            response: what the bytes say, where they are an answer all the same: the turn is `answered`, with it. None:
-                the turn is `refused`. The turn has the bytes, as `raw`, in any case.
+            status: 200 to 599. None: no head is sent, only the body.
+            headers: headers of the response. No others are sent, except the date and the headers that framing needs.
+            body: bytes; or pieces that are written one by one, with numbers between them: pauses, in seconds. A list
+                is recorded first. A generator, async or not, yields its next piece after the last was sent, and its
+                first after the head. A generator that is not async must not block.
+            end: `whole`: as HTTP ends it. `close`: the connection is closed at this point. `reset`: the connection is
+                reset (RST), and the agent may lose unread bytes. `stall`: nothing more is sent.
+            response: the content of the bytes, if they are an answer: the turn is `answered`, with this response.
+                None: the turn is `refused`. The turn has the bytes, as `raw`, in both cases.
 
         Raises:
-            TypeError, ValueError: an argument is not what it should be, or the agent's connection has no word for it.
-                The exchange is as it was; but where a generator has given what is no piece, it has failed.
-            Exception: what a generator has raised. The exchange is failed (or refused, by a `Refusal`), and its
-                connection reset: nobody can take what was sent for whole.
+            TypeError, ValueError: an argument is invalid, or the agent's connection cannot carry the bytes. The
+                exchange is unchanged; but if a generator yields an invalid piece, the exchange has failed.
+            Exception: the exception of a generator. The exchange is failed (or refused, by a `Refusal`), and its
+                connection reset, so that the bytes cannot be mistaken for a whole answer.
             AlreadySettled, ExchangeAbandoned, OSError: as `respond`.
 
-        Closing: a generator that is not at its end is closed, and its turn has what was sent.
+        Closing: an unfinished generator is closed, and its turn has the bytes that were sent.
 
-        Cancellation: as `respond`, or, of a generator, as of `open_stream`; a connection that has not got all of it is
-        broken off when its rollout ends.
+        Cancellation: as `respond`, or for a generator as `open_stream`. A connection that has not received all bytes
+        is aborted when its rollout ends.
         """
         core = self._core
         try:
@@ -256,21 +259,21 @@ class Exchange:
         await upstream(self)
 
     def annotate(self, **data: Json) -> None:
-        """Put notes into the turn: anything that JSON can say. One that was settled from outside takes none any more.
+        """Add notes to the turn: any JSON values. Notes for an exchange that was settled from outside are dropped.
 
         Raises:
             AlreadySettled: the turn is written.
-            TypeError: JSON cannot say that.
+            TypeError: a value cannot be JSON.
         """
         self._core.annotate(**data)
 
 
 @final
 class ResponseStream:
-    """Where the increments of an answer go. Made by `exchange.open_stream` only.
+    """The stream for the increments of an answer. Only `exchange.open_stream` creates one.
 
-    Two ways to use it, that mix: send what the answer is made of (text, reasoning, tool calls) and let it number the
-    parts; or send the events of `triocept`'s grammar yourself, as they come from elsewhere.
+    There are two ways to use it, and they mix. Send text, reasoning and tool calls, and let the stream number the
+    parts. Or send the events of `triocept`'s grammar yourself, as another source provides them.
     """
 
     def __init__(self, exchange: ExchangeState) -> None:
@@ -280,26 +283,27 @@ class ResponseStream:
         self._text: int | None = None
         self._seams = Seams()
         self.ended: bool = False
-        """Whether the terminal event was sent."""
+        """True if the terminal event was sent."""
 
     async def send(self, item: str | ResponsePart | Event) -> None:
         """Send one increment.
 
         Args:
-            item: a `str` goes on with the text that is being written, or begins one; a part (`ToolCall`, `Reasoning`,
-                …) is sent whole; an event is sent as it is.
+            item: a `str` continues the current text, or begins one. A part (`ToolCall`, `Reasoning`, …) is sent
+                whole. An event is sent as it is.
 
         Raises:
-            ExchangeAbandoned: the agent has hung up.
+            ExchangeAbandoned: the agent has disconnected.
             AlreadySettled: the answer has ended.
-            RolloutClosed: the rollout has ended. The block of `open_stream` ends with it, and takes it in.
+            RolloutClosed: the rollout has ended. The block of `open_stream` ends with this error and absorbs it.
             DialectError: the event breaks the grammar.
-            TypeError, ValueError: that is no increment of an answer. Nothing of it was sent.
+            TypeError, ValueError: the argument is not an increment. No part of it was sent.
 
-        A surrogate pair that is cut in two is joined: its first half waits for the second, or for the end of its part.
+        A surrogate pair that is split in two is joined: its first half waits for the second half, or for the end of
+        its part.
 
-        Cancellation: an increment is sent or it is not; what was sent stays sent. Waits while the agent's connection
-        takes no more.
+        Cancellation: an increment is sent whole, or not at all; sent increments stay sent. Waits while the agent's
+        connection takes no more.
         """
         if isinstance(item, str):
             if self._text is None:
@@ -312,7 +316,7 @@ class ResponseStream:
         try:
             given = given_increment(item)
         except (TypeError, ValueError) as exc:
-            raise exc.with_traceback(None) from None  # the line of interest is the caller's
+            raise exc.with_traceback(None) from None  # the relevant line is the caller's
         match given:
             case Text() | Reasoning() | ToolCall() | RefusalText() | Opaque():
                 await self._end_text()
@@ -331,13 +335,14 @@ class ResponseStream:
         stop_sequence: str | None = None,
         usage: Usage | None = None,
     ) -> None:
-        """End the answer: the turn is recorded, then the agent sees the terminal event.
+        """End the answer: the turn is recorded, then the agent gets the terminal event.
 
-        Returns when it is written to the agent's connection. A stream that is left without it ends all the same.
+        Returns when the event is written to the agent's connection. If it is not called, the stream ends when its
+        block ends.
 
         Args:
-            stop_reason: None: by content.
-            stop_sequence: which stop string, if that is the reason.
+            stop_reason: None: derived from the content.
+            stop_sequence: the stop string, if it is the reason.
             usage: None: an estimate.
 
         Raises:
@@ -354,7 +359,7 @@ class ResponseStream:
         await self._send(piece)
 
     async def _end_text(self) -> None:
-        """End the text that is being written, of an answer that has begun afterwards."""
+        """Begin the answer if necessary, and end the current text."""
         if not self._started:
             await self._send_event(ResponseStart())
         if self._text is not None:
@@ -379,7 +384,7 @@ class ResponseStream:
 
 @final
 class StreamContext(Context[ResponseStream]):
-    """See `Exchange.open_stream`. No Ctrl-C lands in its own code, its body is the user's."""
+    """See `Exchange.open_stream`. Its own code is protected from KeyboardInterrupt; its body is the user's code."""
 
     _name = "open_stream"
     _gives = "stream"
@@ -415,7 +420,7 @@ class StreamContext(Context[ResponseStream]):
 def open_raw(
     exchange: Exchange, status: object, headers: object, end: object, response: object
 ) -> AbstractAsyncContextManager[RawStream]:
-    """`respond_raw` of pieces that somebody else asks for: they are sent in its block; errors as of that."""
+    """Return the context of `respond_raw` for pieces that other code sends within it; errors as `respond_raw`."""
     core = exchange._core
     return core.open_raw(given_raw(status, headers, b"", end), _said(core, response))
 
@@ -425,10 +430,10 @@ def _said(core: ExchangeState, response: object) -> Response | None:
 
 
 def core_of(exchange: Exchange) -> ExchangeState:
-    """What an exchange is about, for those of us who answer by more than its public ways."""
+    """Return the state of an exchange, for internal code that needs more than the facade offers."""
     return exchange._core
 
 
 def joins(stream: ResponseStream) -> bool:
-    """Whether half of a letter waits for the other one: what is sent next may be two increments."""
+    """Return True if half of a surrogate pair is waiting: the next `send` may then be two increments."""
     return bool(stream._seams)

@@ -1,13 +1,14 @@
-"""What becomes of one caught model call: `Exchange` is its face.
+"""The state of one live model call; `Exchange` is its facade.
 
 Rules:
 
-1. One exchange, one outcome: `settle` is the only place that fixes it, and it fixes it before its first checkpoint.
-2. Recorded before released: every recorder and the trace have the turn before the answer gets its end, and so before
-   the agent can see the terminal event.
-3. An outcome is never lost by cancellation: what was fixed is recorded and released, shielded.
-4. Whoever is at work on an exchange that is settled from outside (a hang-up, the end of its rollout) is stopped first,
-   and then the turn is recorded; and it is no fault of theirs. The table of who is told what is in `outcome`.
+1. One exchange has one outcome: `settle` is the only place that sets it, before its first checkpoint.
+2. The turn is recorded before the answer is released: every recorder and the trace have the turn before the agent can
+   see the terminal event.
+3. Cancellation never loses an outcome: an outcome that is set is recorded and released, shielded.
+4. If an exchange is settled from outside (a disconnect, the end of its rollout), its workers are stopped first, then
+   the turn is recorded. It is not a fault of the workers. The table in `outcome` lists the errors that each of them
+   gets.
 """
 
 from __future__ import annotations
@@ -52,10 +53,10 @@ _UNTOLD = Usage(input_tokens=0, output_tokens=0, estimated=True)
 
 
 class Home(Protocol):
-    """The rollout of an exchange, as the exchange knows it."""
+    """The rollout of an exchange, as the exchange uses it."""
 
     upstream_failed: bool
-    """A provider's failure was said in the log."""
+    """True if a provider's failure was logged."""
 
     @property
     def id(self) -> str: ...
@@ -72,15 +73,15 @@ class Home(Protocol):
     @property
     def addresses(self) -> Addresses: ...
     def on_settled(self, exchange: ExchangeState, turn: Turn | None) -> None:
-        """It has its outcome, and this turn, unless it could not be recorded."""
+        """Handle an exchange that has its outcome. `turn` is None if the exchange could not be recorded."""
 
 
 class Worker:
-    """A handler at work on an exchange.
+    """A handler that works on an exchange.
 
     Args:
-        task: the one that it runs in.
-        scope: around it.
+        task: the task of the handler.
+        scope: the cancel scope around the handler.
     """
 
     __slots__ = ("_scope", "_task")
@@ -90,50 +91,51 @@ class Worker:
         self._scope = scope
 
     def stop(self) -> None:
-        """Cancel it, unless it is the one that asks: a handler may stop its own rollout, and go on."""
+        """Cancel the handler, unless it is the caller: a handler may stop its own rollout and continue."""
         if trio.lowlevel.current_task() is not self._task:
             self._scope.cancel()
 
 
 @final
 class ExchangeState:
-    """What an `Exchange` is about: its call, its outcome, its answer. Its program holds the other.
+    """The state of an `Exchange`: its call, its outcome, its answer. The program holds the `Exchange`.
 
     Args:
         rollout: the agent run that it belongs to.
         request: the call.
-        raw, headers, query: how it came.
-        claimed: the conversation that the agent says it belongs to.
-        retry_key: what a retry of it has, too.
-        kind: whose call it is, where the path said so.
-        wire: what is kept of how it goes over the wire; None: nothing.
+        raw, headers, query: the call as received.
+        claimed: the conversation that the agent's headers name.
+        retry_key: the value that a retry of the call shares.
+        kind: the kind of the call, if its path gives it.
+        wire: the log of the HTTP traffic. None: nothing is logged.
     """
 
     outcome: Outcome | None = None
     from_outside: bool = False
-    """Whether its outcome came from elsewhere than whoever answers."""
+    """True if the outcome was not set by the code that answers."""
     recording: bool = False
-    """Whether somebody has begun to record its turn."""
+    """True if a task has begun to record the turn."""
     cause: BaseException | None = None
     fold: Fold | None = None
     hold_calls: bool = True
-    """Whether the calls of a streamed answer wait for its end; an upstream may be told otherwise."""
+    """True if tool calls of a streamed answer are held until its end; an upstream may disable this."""
     worker: Worker | None = None
-    """The handler that is at work on it, where there is one."""
+    """The handler that works on the exchange, if there is one."""
     handed_over: bool = False
     face: Exchange | None = None
-    """What its program holds, perhaps weakly, from when it is handed over until it is recorded."""
+    """The facade, perhaps weakly referenced, from the time when it is handed over until the exchange is recorded."""
     budgets: tuple[Budget, ...] = ()
-    """What it counts against."""
+    """The budgets that count the exchange."""
     tokens: Callable[[], Tokens] | None = None
-    """Makes what the turn says of the tokens; set by an upstream that was asked for them."""
+    """Returns the tokens for the turn; set by an upstream that was configured to return tokens."""
     sampled: Callable[[], Response] | None = None
-    """What an upstream said that the program has asked for it, and may answer otherwise than; set by that one."""
+    """Returns the answer of an upstream that the program requested, and may change before it answers; set by the
+    upstream."""
     _kept: Request | None = None
     _raw_stream: RawStream | None = None
-    """Raw bytes that are sent as they are made."""
+    """Raw bytes that are sent while they are made."""
     _weight: int = 0
-    """Bytes of the answer that is being streamed, about as much as is kept of it."""
+    """Approximate bytes that are kept of the streamed answer."""
 
     def __init__(
         self,
@@ -186,32 +188,32 @@ class ExchangeState:
 
     @property
     def settled(self) -> bool:
-        """Whether it has its outcome."""
+        """True if the exchange has its outcome."""
         return self.outcome is not None
 
     def keep_increments(self) -> None:
-        """Keep in which pieces its answer comes, from here on, for whoever answers: its turn has them only where its
-        rollout records them."""
+        """Keep the increments of the answer from now on, for the code that answers. The turn contains them only if
+        its rollout records increments."""
         if self._increments is None:
             self._increments = IncrementLog()
 
     @property
     def kept_increments(self) -> Increments | None:
-        """In which pieces its answer came; None: nobody kept that, or it came whole."""
+        """The increments of the answer. None: they were not kept, or the answer came whole."""
         return self._increments.increments() if self._increments is not None else None
 
     @property
     def first_event(self) -> float | None:
-        """Seconds from its call to the first increment of its answer; None: there was none."""
+        """Seconds from the call to the first increment of its answer. None: there was no increment."""
         return None if self.answer.began_at is None else self.answer.began_at - self._start
 
     @property
     def elapsed(self) -> float:
-        """Seconds since its call."""
+        """Seconds since the call."""
         return trio.current_time() - self._start
 
     async def respond(self, response: Response, document: bytes | None = None) -> None:
-        """Answer, whole; `document` is a provider's own, in the agent's dialect."""
+        """Answer with a whole response; `document` is a provider's own document in the agent's dialect."""
         if await self._begin_outcome():
             return
         await self.settle(Answered(self.complete(response), document))
@@ -226,7 +228,7 @@ class ExchangeState:
         await self.answer.wait_delivered()
 
     async def stream_raw(self, head: RawResponse, body: RawBody, said: Response | None) -> None:
-        """Answer with raw bytes as they are made; `said` is what they say, where somebody knows."""
+        """Answer with raw bytes while they are made; `said` is their content, if it is known."""
         async with pieces_of(body) as pieces:
             if await self._begin_outcome(whole=False):
                 return
@@ -238,7 +240,7 @@ class ExchangeState:
 
     @protected_context
     async def open_raw(self, head: RawResponse, said: Response | None) -> AsyncIterator[RawStream]:
-        """Answer with raw bytes, piece by piece; closing as of `open_stream`."""
+        """Answer with raw bytes, piece by piece; closing as `open_stream`."""
         self.check_unbegun()
         self.answer.check_raw(head)
         most = self.rollout.addresses.limits.answer_bytes
@@ -270,14 +272,15 @@ class ExchangeState:
         await self.answer.wait_delivered()
 
     async def leave_stream(self, exc: BaseException) -> bool:
-        """The block of a stream was left by this, its own end included; whether that ends there."""
+        """Settle an exchange whose stream was left by an exception, also one of its own end. Return True if the
+        exception ends here."""
         if isinstance(exc, RolloutClosed):
             return self._is_over
-        if isinstance(exc, trio.Cancelled):  # whoever cancelled says what becomes of it
+        if isinstance(exc, trio.Cancelled):  # the code that cancelled decides the outcome
             return False
         try:
             await self.settle_by(exc)
-        except Exception as failure:  # of the recorder: it hides no fault
+        except Exception as failure:  # an error of the recorder must not hide the fault
             if isinstance(self.outcome, Failed):
                 both = [exc, failure]
                 raise BaseExceptionGroup("an answer failed, and could not be recorded", both) from None
@@ -285,7 +288,7 @@ class ExchangeState:
         return False
 
     async def refuse(self, refusal: Refusal) -> None:
-        """Refuse."""
+        """Refuse the call."""
         if await self._begin_outcome(whole=False):
             return
         await self.settle(Refused(refusal))
@@ -296,7 +299,7 @@ class ExchangeState:
         if self.settled and not self.from_outside:
             raise AlreadySettled(f"{self!r}: its turn is written, and takes no more notes")
         notes = fit_notes(data)
-        if not self.settled:  # a turn that is recorded stays as it is
+        if not self.settled:  # a recorded turn is not changed
             self._notes.update(notes)
 
     def check_open(self) -> None:
@@ -306,7 +309,7 @@ class ExchangeState:
             raise AlreadySettled(f"{self!r} has its outcome already")
 
     def _check_awaited(self) -> None:
-        """See whether somebody waits for the rest of a stream."""
+        """Raise an error if no connection waits for the rest of a stream."""
         if self._is_over:
             raise RolloutClosed(
                 f"{self!r}: its rollout has ended, and nobody waits for the rest of this stream"
@@ -315,12 +318,12 @@ class ExchangeState:
 
     @property
     def _is_over(self) -> bool:
-        """Whether the end of its rollout has settled it: it takes no answer, and that is nobody's fault."""
+        """True if the end of the rollout has settled the exchange: an answer is dropped without an error."""
         return self.from_outside and not isinstance(self.outcome, Abandoned)
 
     async def _begin_outcome(self, *, whole: bool = True) -> bool:
-        """The checkpoint before an outcome, `whole` where no stream may have begun; whether there is nothing left to
-        do."""
+        """Pass the checkpoint before an outcome; `whole`: True if no stream may have begun. Return True if the
+        outcome is to be dropped."""
         await trio.lowlevel.checkpoint_if_cancelled()
         self.rollout.records.check_free()
         if self.outcome is not None:
@@ -333,7 +336,8 @@ class ExchangeState:
         return False
 
     def check_unbegun(self) -> None:
-        """See whether a stream may begin: it may where the end of its rollout has come first, which takes it in."""
+        """Raise an error if a stream may not begin. It may begin after the end of its rollout, and its increments are
+        dropped."""
         if self.outcome is not None and not self._is_over:
             self.check_open()
         if self.fold is not None or self._raw_stream is not None:
@@ -345,7 +349,7 @@ class ExchangeState:
 
     @trio.lowlevel.enable_ki_protection
     async def hang_up(self) -> None:
-        """Nobody reads its answer any more."""
+        """Settle the exchange as abandoned if no connection reads its answer any more."""
         if self.outcome is not None or self.answer.subscriptions:
             return
         if self.rollout.on_hangup == "finish" and self.handed_over:
@@ -353,7 +357,8 @@ class ExchangeState:
         await self.settle(self.fix_from_outside(Abandoned()))
 
     def fix_from_outside(self, outcome: Outcome) -> Outcome:
-        """Fix its outcome though somebody may be at work on its answer, and stop that work. To be recorded."""
+        """Set the outcome while other code may be answering, and stop that code. Return the outcome, which must be
+        recorded."""
         self.outcome, self.from_outside = outcome, True
         for scope in self._work_scopes:
             scope.cancel()
@@ -363,12 +368,12 @@ class ExchangeState:
 
     @contextmanager
     def work(self) -> Iterator[None]:
-        """Work on its answer, that makes no sense any more once it has its outcome from elsewhere: by the agent's
-        hang-up, or the end of its rollout.
+        """Run work on the answer that is cancelled when the exchange is settled from outside: by the agent's
+        disconnect, or the end of its rollout.
 
         Raises:
-            AlreadySettled: whoever answers has settled it before.
-            ExchangeAbandoned: the agent has hung up.
+            AlreadySettled: the exchange was settled by its own handler before.
+            ExchangeAbandoned: the agent has disconnected.
         """
         scope = trio.CancelScope()
         if self._is_over:
@@ -380,7 +385,7 @@ class ExchangeState:
             with scope:
                 yield
         except (AlreadySettled, RolloutClosed, UpstreamError):
-            if not scope.cancel_called:  # else it is no fault of whoever was at work
+            if not scope.cancel_called:  # otherwise the error is a consequence of the cancellation
                 raise
         finally:
             self._work_scopes.discard(scope)
@@ -389,7 +394,7 @@ class ExchangeState:
 
     @trio.lowlevel.enable_ki_protection
     async def send(self, event: Increment) -> None:
-        """One increment of a streamed answer."""
+        """Send one increment of a streamed answer."""
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.outcome is not None:
             self._check_awaited()
@@ -420,8 +425,8 @@ class ExchangeState:
         await self.answer.put(event)
 
     async def _pass_on(self, piece: Relayed, fold: Fold) -> None:
-        """One piece of a provider's stream; its bytes go on as they are, unless they have another id than some agent
-        was told."""
+        """Send one piece of a provider's stream. Its bytes are passed on unchanged, unless an agent was given another
+        id before."""
         data = None if self.answer.announced else piece.data
         events = tuple(self._complete_event(event) for event in piece.events)
         for event in events[:-1] if piece.last else events:
@@ -439,8 +444,8 @@ class ExchangeState:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
     def write_early(self, data: bytes) -> bool:
-        """Give the agent a provider's bytes now, if that can be done. They are the whole data of the piece that is sent
-        next, which says what is in them."""
+        """Give the agent a provider's bytes now, if possible. They must be the whole data of the next piece, which
+        contains their events."""
         may_pass = self.outcome is None and not self._held and not self.answer.announced
         return may_pass and self.answer.write_early(data)
 
@@ -457,7 +462,7 @@ class ExchangeState:
         await self.answer.wait_delivered()
 
     def _complete_event(self, event: Event) -> Event:
-        """The event with the ids and the name that nobody bothered to give."""
+        """Return the event with the ids and the model's name that are missing."""
         match event:
             case ResponseStart():
                 answer = self.answer
@@ -472,8 +477,10 @@ class ExchangeState:
                 return event
 
     def complete(self, response: Response) -> Response:
-        """The response with what nobody bothered to say: ids, the model's name, an estimate of the usage. Its own id is
-        what the agent was told already, else what is given, else ours."""
+        """Return the response with the values that are missing: ids, the model's name, an estimate of the usage.
+
+        The id of the response is the id that the agent already has, else the given id, else a new one.
+        """
         answer, calls, content = self.answer, False, []
         for part in response.content:
             if type(part) is ToolCall:
@@ -491,24 +498,24 @@ class ExchangeState:
         )
 
     def estimate_input(self) -> int:
-        """The tokens of its prompt, about."""
+        """Return the estimated tokens of the prompt."""
         return self.rollout.estimator.input_tokens(self.request)
 
     async def settle_by(self, exc: BaseException) -> None:
-        """Fix the outcome that an exception of whoever answers amounts to, if there is none yet."""
+        """Set the outcome that an exception of the answering code leads to, if there is no outcome yet."""
         if not self.settled:
             self.cause = exc
             await self.settle(outcome_of(exc, self.dialect))
 
     @trio.lowlevel.enable_ki_protection
     async def settle(self, outcome: Outcome, last: Entry | None = None) -> None:
-        """Fix the outcome, record the turn, release the answer. If somebody else is at that, nothing."""
+        """Set the outcome, record the turn, release the answer. Do nothing if another task does this already."""
         if self.recording:
             return
         turn: Turn | None = None
         try:
             self.outcome, self.recording = outcome, True
-            if self._wire is not None:  # what is about to leave is kept with the turn
+            if self._wire is not None:  # the bytes about to be sent are kept with the turn
                 self.answer.prepare(outcome, last)
             turn = await self.rollout.records.record(partial(self._turn, outcome))
         except BaseException as exc:
@@ -555,8 +562,8 @@ class ExchangeState:
         )
 
     def _raw_of(self, outcome: Outcome) -> RawResponse | None:
-        """The raw bytes that its agent was sent; of a stream that was not ended what there is of it, and what became
-        of the connection."""
+        """Return the raw bytes that the agent was sent. For a stream without its end: the bytes so far, and how the
+        connection ends."""
         if isinstance(outcome, Raw):
             return outcome.sent
         if self._raw_stream is None:
@@ -564,7 +571,7 @@ class ExchangeState:
         return self._raw_stream.sent("stall" if isinstance(outcome, Abandoned) else "reset")
 
     def recorded_request(self) -> Request:
-        """Its call as it is recorded: redacted, its messages shared with those of other calls; made once."""
+        """Return the call as it is recorded: redacted, its messages shared with those of other calls. Computed once."""
         if self._kept is None:
             self._kept = self.rollout.records.redactor.request(self.request)
         return self._kept

@@ -1,4 +1,4 @@
-"""Functions of the program that are asked beside the model, async or not."""
+"""Calls to functions of the program beside the model, async or not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .._util.checks import check_callable, named, takes
 
 
 def check_function(name: str, function: object, form: str) -> None:
-    """TypeError, unless it can be called with one argument; `form` says what it is."""
+    """Raise TypeError unless the function can be called with one argument; `form` describes the expected function."""
     check_callable(name, function, form)
     if isinstance(function, type):
         raise TypeError(f"{name} is {form}; {function.__qualname__} is a class: give an object of it")
@@ -18,5 +18,5 @@ def check_function(name: str, function: object, form: str) -> None:
 
 
 async def awaited(given: Any) -> Any:
-    """What a function gave, awaited if that can be."""
+    """Return the result of a function, awaited if it is awaitable."""
     return await given if inspect.isawaitable(given) else given

@@ -1,4 +1,4 @@
-"""What a handler is, and whether something can be one: seen where it is given, not at the agent's first call."""
+"""The type of a handler, and its check, made when the handler is given and not at the agent's first call."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from .._util.checks import is_not_async, named, takes
 from .exchange import Exchange
 
 Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
-"""Whatever answers an exchange: a function, an upstream, a script, a replay."""
+"""A callable that answers an exchange: a function, an upstream, a script, a replay."""
 
 
 def check_handler(handler: object, *, plain: bool = False) -> None:
-    """See whether `handler` can be called with an exchange, and can give something to await.
+    """Raise TypeError unless `handler` can be called with an exchange, and can return an awaitable.
 
-    `plain` lets a function pass that gives nothing to await: of a handler around another one, which may be a program's
-    that is not trio's. It is told when the one around it is looked at.
+    `plain` accepts a function that returns no awaitable. It is for a handler around another handler, which may be a
+    function of a program without trio. The inner handler is checked with the outer one.
 
-    A function that is not `async` may hand on what another gives (`lambda exchange: answer(exchange, 5)`): only one
-    that can return nothing but constants and texts is told from it here, any other by `awaiting`.
+    A function that is not `async` may return the awaitable of another function (`lambda exchange: answer(exchange,
+    5)`). Only a function that can return nothing but constants and texts is rejected here; `awaiting` rejects the
+    others.
 
     Raises:
-        TypeError: it is no handler; the text says what is wrong with it.
+        TypeError: it is not a handler; the text gives the reason.
     """
     if isinstance(handler, list | tuple):
         what = "a list of replies: ScriptedModel(replies) is a handler that answers by it"
@@ -38,14 +39,15 @@ def check_handler(handler: object, *, plain: bool = False) -> None:
 
 
 def told_model(handler: object) -> str | None:
-    """The model that a handler is told to ask for, whatever the agent asks: an upstream's, or of a handler around one;
-    None: nobody knows."""
+    """Return the model that a handler is configured to request, whatever the agent requests. It is the model of an
+    upstream, or of an upstream within another handler. None: unknown."""
     model = getattr(handler, "_told_model", None)
     return model if isinstance(model, str) else None
 
 
 def awaiting(handler: Handler) -> Handler:
-    """`handler`; if it is a function that is not `async`, one that says so where that gives nothing to await."""
+    """Return `handler`. For a function that is not `async`, return a wrapper that raises TypeError if its result is
+    not awaitable."""
     if not inspect.isroutine(handler) or inspect.iscoroutinefunction(handler):
         return handler
 
@@ -63,7 +65,8 @@ def awaiting(handler: Handler) -> Handler:
 
 
 def is_unentered(handler: object) -> bool:
-    """Whether it is a context. contextlib's can be called: as decorators."""
+    """Return True if the handler is a context that was not entered. Contexts of contextlib are callable, as
+    decorators."""
     decorates = (
         isinstance(handler, AsyncContextDecorator)
         and type(handler).__call__ is AsyncContextDecorator.__call__

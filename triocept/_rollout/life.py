@@ -1,7 +1,7 @@
-"""A rollout's life: its handler and its service calls run for as long as its body does, and end in this order.
+"""The life of a rollout: its handler and its service calls run as long as its body, and end in a fixed order.
 
-The body; then the service calls; then the handler, which answers until the body has unwound; then the rollout, which
-refuses what waits and seals its trace.
+First the body ends, then the service calls. Then the handler ends, which answers until the body has unwound. Last the
+rollout refuses the waiting calls and seals its trace.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 async def open_rollout(
     rollout: RolloutState, handler: Handler | None, concurrency: int | None
 ) -> AsyncIterator[Rollout]:
-    """Run `rollout`, with `handler` at work if there is one, for as long as the body runs.
+    """Run `rollout` with its `handler`, if there is one, for as long as the body runs.
 
-    The body's own exception leaves bare, and so does a handler's (which cancels the body); if both fail, a group.
+    The body's own exception is raised unwrapped, and so is a handler's, which cancels the body. If both fail: a
+    group.
     """
     check_loop("open_rollout")
     rollout.registry.add(rollout)
@@ -53,7 +54,7 @@ async def open_rollout(
         if rollout.outlives(error):
             return
         body.cancel()
-        if handler is None and rollout.fail is not None:  # it is the body that answers
+        if handler is None and rollout.fail is not None:  # the body answers
             settle(rollout.fail_open(error))
 
     def settle(steps: Sequence[Step]) -> None:
@@ -68,10 +69,10 @@ async def open_rollout(
 
     @trio.lowlevel.enable_ki_protection
     async def serve(handler: Handler) -> None:
-        with service:  # shielded: it answers until the body has unwound, cancelled or not
+        with service:  # shielded: the handler answers until the body has unwound, cancelled or not
             try:
                 await run_workers(rollout, handler, concurrency, fail, rollout.outlives)
-            except BaseException as exc:  # a Ctrl-C that landed in it
+            except BaseException as exc:  # a KeyboardInterrupt raised in the handler
                 cancelled, error = split_cancelled(exc)
                 if error is not None:
                     fail(error)
@@ -81,7 +82,7 @@ async def open_rollout(
 
     @trio.lowlevel.enable_ki_protection
     async def watch() -> None:
-        """Where an error does not end the body, somebody has to tell that nobody takes its agent's calls."""
+        """Fail the calls that no task takes, if an error does not end the body (`on_fault="stay"`)."""
         if await rollout.arrivals.forgotten(rollout.id) and rollout.on_fault == "stay":
             await serve(_nobody)
 
@@ -89,8 +90,7 @@ async def open_rollout(
 
     @trio.lowlevel.enable_ki_protection
     async def watch_parents() -> None:
-        """A child's body stands in its parent's, and is cancelled with that: where it is the body that answers, it is
-        as if the parent's fault were its own."""
+        """Fail the open calls of a child if a fault of its parent cancels the child's body, which answers them."""
         with within:
             try:
                 await trio.sleep_forever()
@@ -140,7 +140,7 @@ async def _nobody(exchange: Exchange) -> None:
 
 
 def _ending(errors: Sequence[BaseException]) -> Ending:
-    """How a body has ended, of which this is left."""
+    """Return how a body ended that left these errors."""
     if any(split_cancelled(error)[1] is not None for error in errors):
         return "raised"
     return "cancelled" if errors else "body"

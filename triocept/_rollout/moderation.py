@@ -1,4 +1,4 @@
-"""What is found in the texts that an agent wants moderated: what the program's function says, or nothing."""
+"""Moderation of the texts of an agent: the findings of the program's function, or no findings."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from .._util.checks import check_number, described
 from .functions import awaited, check_function
 
 Found: TypeAlias = bool | str | Iterable[str] | Mapping[str, float] | None
-"""What was found in one text: whether anything, its categories, or the score of each (flagged from 0.5 on)."""
+"""Findings for one text: True for any finding, its categories, or the score of each category (flagged from 0.5 on)."""
 
 Moderate: TypeAlias = Callable[[Sequence[str]], Awaitable[Iterable[Found]] | Iterable[Found]]
-"""`(texts) -> what was found in each`, async or not."""
+"""`(texts) -> findings for each`, async or not."""
 
 _FORM = "a function of (texts), async or not, that gives what was found in each"
 
 
 def check_moderate(function: object) -> None:
-    """TypeError, unless it can be called with texts."""
+    """Raise TypeError unless the function can be called with texts."""
     check_function("moderate", function, _FORM)
 
 
 async def moderate(function: Moderate | None, texts: Sequence[str]) -> Sequence[Verdict]:
-    """What is found in each text; nothing, where there is no function.
+    """Return the findings for each text; no findings without a function.
 
     Raises:
-        TypeError, ValueError: the function gave something else; the text says what.
-        BaseException: what it raised.
+        TypeError, ValueError: the function returned something else; the text describes it.
+        BaseException: the function's own exception.
 
     Cancellation: cancels the function.
     """

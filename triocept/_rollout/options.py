@@ -1,4 +1,4 @@
-"""What a rollout and its agents may be given, typed once: an endpoint, a pool and a parent open rollouts alike."""
+"""The keywords of a rollout and of its agents, typed once for endpoints, pools and parent rollouts."""
 
 from __future__ import annotations
 
@@ -19,89 +19,93 @@ from .tools import ToolLike
 
 if TYPE_CHECKING:
     from .rollout import Rollout as _Rollout
-else:  # so that `get_type_hints` finds it, which that module is above
+else:  # for `get_type_hints`: the module `rollout` imports this one
     _Rollout = ForwardRef("Rollout", module=f"{__package__}.rollout")
 
 OnHangup: TypeAlias = Literal["cancel", "finish"]
-"""What an agent's hang-up does to the exchange that it waits for."""
+"""The effect of an agent's disconnect on its exchange."""
 
 OnFault: TypeAlias = Literal["cancel", "stay"]
-"""What a fault of the program does to its rollout: of its handler, of its recorder."""
+"""The effect of a fault of the program, in a handler or a recorder, on its rollout."""
 
 
 UserSimulator: TypeAlias = Callable[[Sequence[Message], _Rollout], Awaitable[Said]]
-"""`async (messages, rollout) -> what the user says next`: the transcript so far, oldest first; nothing ends it."""
+"""`async (messages, rollout) -> next message of the user`, from the transcript so far, oldest first; no result ends
+it."""
 
 StopCondition: TypeAlias = Callable[[Sequence[Message], _Rollout], Awaitable[str | None]]
-"""`async (messages, rollout) -> why it is done`; None: it is not."""
+"""`async (messages, rollout) -> reason for which the run is done`; None: the run is not done."""
 
 
 class RolloutOptions(TypedDict, total=False):
     """The keywords of `open_rollout` and `open_child`, as `Unpack[RolloutOptions]` types them.
 
-    What is left out or None is as said here. Of a child, `model`, `recorder`, `redact`, `on_hangup`, `on_retry`,
-    `record_increments`, `record_wire`, `embed` and `moderate` are then its parent's; all else is as of any rollout.
+    Each omitted or None key has the default given here. For a child, `model`, `recorder`, `redact`, `on_hangup`,
+    `on_retry`, `record_increments`, `record_wire`, `embed` and `moderate` default to the parent's values; all other
+    defaults are the same.
     """
 
     id: str | None
-    """It goes into its URLs. None makes one."""
+    """Part of the rollout's URLs. None: a generated id."""
     model: str | None
     """The name that `/v1/models` lists. None: `triocept`."""
     on_hangup: OnHangup | None
-    """What an agent's hang-up does to its exchange. None: `cancel`."""
+    """Effect of an agent's disconnect on its exchange. None: `cancel`."""
     on_retry: OnRetry | None
-    """What becomes of an agent's re-send of a call. None: `join`."""
+    """Treatment of an agent's re-send of a call. None: `join`."""
     on_fault: OnFault | None
-    """What a fault of the handler does to the rollout. None: `cancel`."""
+    """Effect of a fault of the handler on the rollout. None: `cancel`."""
     concurrency: int | None
-    """How many exchanges the handler gets at once. None: as many as come."""
+    """Maximum exchanges that the handler gets at once. None: no limit."""
     recorder: Recorder | None
-    """Where the turns go. None: where the endpoint's go, or the pool's."""
+    """Receives the turns. None: the recorder of the endpoint or the pool."""
     tools: Iterable[ToolLike] | None
-    """Functions that the agent may call. None: it has none."""
+    """Functions that the agent may call. None: no functions."""
     user: UserSimulator | None
-    """A simulated user. None: there is none, and who asks for one gets 404."""
+    """A simulated user. None: no user; a request for one gets 404."""
     stop: StopCondition | None
-    """Says whether the run is done. None: only `rollout.stop` does."""
+    """Returns whether the run is done. None: only `rollout.stop` ends it."""
     state: Any
-    """The first value of what is shared with tools elsewhere. None, and no `state_type`: there is no state."""
+    """Initial value of the state that is shared with tools elsewhere. None, without a `state_type`: no state."""
     state_type: Any
-    """What every value of the state has to be. None: what the first one is."""
+    """Type of every value of the state. None: the type of the initial value."""
     embed: Embed | None
-    """Gives texts their vectors, for embeddings. None: the endpoint's, or they are made of the words."""
+    """Returns vectors for texts. None: the endpoint's function, or vectors made of the words."""
     moderate: Moderate | None
-    """Says what is found in texts. None: the endpoint's, or nothing is."""
+    """Returns findings for texts. None: the endpoint's function, or no findings."""
     redact: Redaction | None
-    """What is taken out of all that is recorded, beside keys. None: nothing."""
+    """Redaction of everything that is recorded, beside keys. None: only keys are removed."""
     metadata: Mapping[str, Json] | None
-    """What is known of it: a task, a seed, a policy. It goes into its trace, and its file. None: nothing."""
+    """JSON values, such as a task, a seed or a policy, for the trace and its file. None: no values."""
     record_increments: bool | None
-    """Whether turns keep in which pieces their answers came, and when. None: as the endpoint says."""
+    """True if turns keep the pieces of their answers with their times. None: the endpoint's setting."""
     record_wire: bool | None
-    """Whether turns keep how they went over the wire. None: as the endpoint says."""
+    """True if turns keep their HTTP traffic. None: the endpoint's setting."""
     limits: Limits | None
-    """What the rollout may spend. None: any amount; a child's calls count against its parents' limits all the same."""
+    """Maximum spending of the rollout. None: no limit; a child's calls always count against its parents' limits."""
 
 
 class AgentOptions(TypedDict, total=False):
     """The keywords of `run_agent` and `open_agent`, as `Unpack[AgentOptions]` types them.
 
-    What is left out is as said here.
+    Each omitted key has the default given here.
     """
 
     env: Mapping[str, str | None] | None
-    """Added to the environment, and wins; None as a value takes a variable out. None: nothing is added."""
+    """Variables added to the environment, with priority; a value of None removes the variable. None: nothing is
+    added."""
     cwd: str | os.PathLike[str] | None
     """The working directory. None: the program's."""
     input: bytes | str | None
-    """What the agent reads on stdin, a str as UTF-8. None: nothing."""
+    """Bytes for the agent's stdin; a str is encoded as UTF-8. None: stdin is empty."""
     output: OutputMode
-    """Whether its output is kept (`capture`, the default), shown as well (`echo`), or its own affair (`inherit`)."""
+    """Treatment of the agent's output: `capture` (default) keeps it, `echo` shows it as well, `inherit` leaves it
+    alone."""
     output_limit: int
-    """Bytes of each stream that are kept in memory: 1 MiB, unless said otherwise."""
+    """Maximum bytes of each stream that are kept in memory. Default: 1 MiB."""
     stdout_file: OutputFile | None
-    """A path, or a binary file, that gets all of stdout. None: it goes to no file."""
+    """A path, or a binary file, that receives all of stdout. None: no file."""
     stderr_file: OutputFile | None
-    """Likewise, of stderr."""
+    """A path, or a binary file, that receives all of stderr. None: no file."""
     terminate_grace: float
-    """Seconds that the agent has after SIGTERM: 5, unless said otherwise."""
+    """Seconds that the agent has after SIGTERM. Default: 5."""

@@ -1,27 +1,28 @@
-"""The four ways in which an exchange can end, and who is told what of it.
+"""The four outcomes of an exchange, and the errors that each participant gets.
 
-Raw bytes are an answer where somebody knows what they say, and else a refusal.
+Raw bytes are an answer if their content is known, and otherwise a refusal.
 
-An exchange is settled by whoever answers it, or from outside: by its agent's hang-up, or by its end: of its rollout
-(`stop`, or its block was left), of its rollout's parent, of its endpoint. A fault of another handler of its rollout is
-as its end, for whoever is at work on it. What whoever answers does next, and what that is:
+An exchange is settled by the code that answers it, or from outside. From outside means: by the disconnect of its
+agent, or by an end. An end is the end of its rollout (`stop`, or its block was left), of its rollout's parent, or of
+its endpoint. A fault of another handler of its rollout counts as an end. The table lists what the answering code does
+next, and the effect:
 
 =============================  ====================  =============================  =============================
-it does next                   settled by itself     by a hang-up                   by the end
+next operation                 settled by itself     by a disconnect                by the end
 =============================  ====================  =============================  =============================
-waits                          goes on               a handler is cancelled         a handler is cancelled
-respond, refuse                `AlreadySettled`      `ExchangeAbandoned`            nothing, and nothing is done
+waits                          continues             a handler is cancelled         a handler is cancelled
+respond, refuse                `AlreadySettled`      `ExchangeAbandoned`            no error and no effect
 stream.send                    `AlreadySettled`      `ExchangeAbandoned`            the block of the stream ends
 returns, or is cancelled       no fault              no fault                       no fault
-a handler raises a `Refusal`,  a fault, if it was    no fault                       no fault
-`UpstreamError`, or one of     not that which
-the errors above               settled it
+a handler raises a `Refusal`,  a fault, unless the   no fault                       no fault
+`UpstreamError`, or one of     error has settled
+the errors above               the exchange
 a handler raises any other     a fault               a fault                        a fault
 =============================  ====================  =============================  =============================
 
-A fault of a handler goes to its rollout's owner, always: whatever else ends at that moment. A loop's exceptions are
-those of the body that it stands in. A group counts as what is in it. The handler that has itself asked for the end is
-not cancelled. Tests walk every cell: `tests/rollout/test_outcomes.py`.
+A fault of a handler is always raised to the owner of its rollout, whatever else ends at that moment. A loop's
+exceptions are those of the body around it. A group counts as its members. The handler that caused the end itself is
+not cancelled. Tests cover every cell: `tests/rollout/test_outcomes.py`.
 """
 
 from __future__ import annotations
@@ -38,32 +39,32 @@ from .._util.unicode import mended_text
 from ..errors import ContextLengthError, ExchangeError, Refusal, RolloutClosed, UpstreamError, can_be_sent
 
 _TOO_LATE = (Refusal, UpstreamError, ExchangeError, RolloutClosed)
-"""What is no fault where the exchange was settled from outside."""
+"""Errors that are no fault if the exchange was settled from outside."""
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """The agent gets this response."""
+    """The outcome of an exchange whose agent gets a response."""
 
     kind: ClassVar[OutcomeKind] = "answered"
-    """The word that a turn has for it."""
+    """Name of the outcome in a turn."""
     why: ClassVar[None] = None
-    """Why it was not answered; None: it was."""
+    """Reason for a missing answer; None: the exchange was answered."""
 
     response: Response
     document: bytes | None = None
-    """The provider's own, in the agent's dialect: for a connection that asked for the whole."""
+    """The provider's own document, in the agent's dialect, for a connection without a stream."""
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """The agent gets this refusal."""
+    """The outcome of an exchange whose agent gets a refusal."""
 
     kind: ClassVar[OutcomeKind] = "refused"
 
     refusal: Refusal
     cause: UpstreamError | None = None
-    """The provider's failure that it tells of."""
+    """The provider's failure that caused the refusal."""
     document: bytes | None = None
-    """The provider's own words for it, in the agent's dialect."""
+    """The provider's own error document, in the agent's dialect."""
 
     @property
     def why(self) -> TurnError:
@@ -74,13 +75,13 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Raw(msgspec.Struct, frozen=True):
-    """The agent gets raw bytes."""
+    """The outcome of an exchange whose agent gets raw bytes."""
 
     sent: RawResponse
     response: Response | None = None
-    """What they say, or begin to say, where somebody knows."""
+    """The content of the bytes, or of their beginning, if it is known."""
     complete: bool = False
-    """Whether they are an answer all the same, and `response` is what it says."""
+    """True if the bytes are a whole answer, with `response` as content."""
 
     @property
     def kind(self) -> OutcomeKind:
@@ -93,7 +94,7 @@ class Raw(msgspec.Struct, frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """The program failed; the agent gets a 500, and the program the exception."""
+    """The outcome of an exchange that the program failed: the agent gets a 500, and the program the exception."""
 
     kind: ClassVar[OutcomeKind] = "failed"
 
@@ -105,7 +106,7 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 class Abandoned(msgspec.Struct, frozen=True):
-    """The agent hung up."""
+    """The outcome of an exchange whose agent has disconnected."""
 
     kind: ClassVar[OutcomeKind] = "abandoned"
     why: ClassVar[TurnError] = TurnError(type="ExchangeAbandoned", message="the agent hung up")
@@ -115,22 +116,25 @@ Outcome: TypeAlias = Answered | Refused | Raw | Failed | Abandoned
 
 
 def words_of_fault(error: BaseException) -> str:
-    """What whoever asked is told of a fault: no more of it than its kind."""
+    """Return the text about a fault for the caller: it contains only the kind of the error."""
     return f"the program that answers failed ({type(error).__name__})"
 
 
 def refused_after(fault: BaseException) -> Refused:
-    """What those calls get that nobody answers because of a fault: the status of the one in which it came up, and no
-    invitation to try again. A new one for each, for a traceback grows with every raise."""
+    """Return the refusal of calls that are not answered because of a fault: the status of the failed call, without a
+    retry.
+
+    It is a new object for each call, because a traceback grows with every raise.
+    """
     return Refused(Refusal(500, words_of_fault(fault), should_retry=False))
 
 
 def outcome_of(exc: BaseException, dialect: str) -> Refused | Failed:
-    """What an exception of whoever answers amounts to: a `Refusal` and an `UpstreamError` are answers.
+    """Return the outcome for an exception of the answering code: a `Refusal` and an `UpstreamError` are answers.
 
     Args:
         exc: the exception.
-        dialect: what the agent speaks: a provider's own words reach it only if they are the same dialect's.
+        dialect: the agent's dialect: a provider's own document is passed on only within one dialect.
     """
     match _answer_in(exc):
         case Refusal() as refusal:
@@ -142,7 +146,7 @@ def outcome_of(exc: BaseException, dialect: str) -> Refused | Failed:
 
 
 class Judged(Protocol):
-    """An exchange whose handler has raised something."""
+    """An exchange whose handler has raised an exception."""
 
     @property
     def settled(self) -> bool: ...
@@ -153,13 +157,14 @@ class Judged(Protocol):
 
 
 def judge(error: BaseException, exchange: Judged) -> tuple[BaseException | None, BaseException | None]:
-    """What a handler's exception (no cancellation) is, by the table above: an answer, a fault, or neither."""
+    """Return the answer in a handler's exception, and the fault in it, by the table above; both may be None. Not for
+    cancellations."""
     if exchange.from_outside:
         return None, _split(error, lambda exc: isinstance(exc, _TOO_LATE))[1]
     if not exchange.settled:
         answer = _answer_in(error)
         return answer, None if answer else error
-    cause = exchange.cause  # a stream was left by it, and it goes on its way
+    cause = exchange.cause  # the exception that ended a stream, and continues
     if cause is None or _answer_in(cause) is None:
         return None, error
     known = {id(exc) for exc in _leaves(cause)}
@@ -167,7 +172,7 @@ def judge(error: BaseException, exchange: Judged) -> tuple[BaseException | None,
 
 
 def _answer_in(exc: BaseException) -> Refusal | UpstreamError | None:
-    """The answer that an exception is, or the first of a group of nothing but answers: nurseries make groups."""
+    """Return the answer in an exception, or the first answer of a group with only answers: nurseries create groups."""
     while isinstance(exc, BaseExceptionGroup):
         if exc.split((Refusal, UpstreamError))[1] is not None:
             return None
@@ -176,7 +181,7 @@ def _answer_in(exc: BaseException) -> Refusal | UpstreamError | None:
 
 
 def _leaves(exc: BaseException) -> Iterator[BaseException]:
-    """An exception, or those in a group: groups are made anew on their way, these are not."""
+    """Iterate over the leaves of a group, or over one exception: groups are rebuilt on their way, leaves are not."""
     if isinstance(exc, BaseExceptionGroup):
         for each in exc.exceptions:
             yield from _leaves(each)
@@ -187,7 +192,7 @@ def _leaves(exc: BaseException) -> Iterator[BaseException]:
 def _split(
     exc: BaseException, matches: Callable[[BaseException], bool]
 ) -> tuple[BaseException | None, BaseException | None]:
-    """What of an exception, or of a group, matches, and the rest."""
+    """Return the matching part of an exception or of a group, and the rest."""
     if isinstance(exc, BaseExceptionGroup):
         return exc.split(matches)
     return (exc, None) if matches(exc) else (None, exc)
@@ -208,16 +213,16 @@ def _refused_by(exc: UpstreamError, dialect: str) -> Refused:
             if can_be_sent(name, value) and name not in _NOT_PASSED
         },
     )
-    # An overflow is told in words that make every agent compact its history, not in the provider's.
+    # The text of an overflow is one that makes every agent compact its history, not the provider's text.
     return Refused(refusal, exc, exc.body.encode() if own and exc.body and not overflow else None)
 
 
 _NOT_PASSED = frozenset({"set-cookie"})
-"""Headers of the provider that are none of the agent's business."""
+"""Headers of the provider that are not passed on to the agent."""
 
 
 def _family(dialect: str) -> str:
-    """Dialects of one family have the same errors: all of OpenAI's do."""
+    """Return the family of a dialect: dialects of one family have the same errors, such as all of OpenAI's."""
     return dialect.partition("_")[0]
 
 

@@ -1,9 +1,9 @@
-"""Raw bytes as an answer, piece by piece: each goes out before the next one is asked for.
+"""Raw bytes as an answer, piece by piece: each piece is sent before the next one is requested.
 
 Rules:
 
-1. A piece is kept before it is put: what an agent may have seen is in the turn.
-2. A generator is closed when nobody asks it for more, whatever the reason.
+1. A piece is kept before it is put: the turn contains every byte that the agent may have received.
+2. A generator is always closed when no more pieces are requested.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ RawBody: TypeAlias = Iterable[bytes | float] | AsyncIterable[bytes | float]
 
 @final
 class RawStream:
-    """Where the pieces go. Made by `ExchangeState.open_raw` only.
+    """The stream for the pieces. Only `ExchangeState.open_raw` creates one.
 
     Args:
         head: the answer without its body.
-        most: bytes that it may have.
+        most: maximum bytes of the body.
         put: sends a piece, and waits while the agent's connection takes no more.
-        pause: lets so many seconds pass, and ends early where nobody waits for the next piece any more.
+        pause: sleeps for some seconds, and ends early if no connection waits for the next piece.
     """
 
     def __init__(
@@ -58,17 +58,17 @@ class RawStream:
         self._number = 0
 
     async def begin(self) -> None:
-        """Send the head: who knows when the first piece comes."""
+        """Send the head before the first piece, which may come late."""
         await self._put(RawPiece(self._head, b""))
 
     async def send(self, item: object) -> None:
-        """Send a piece, or let a pause pass.
+        """Send a piece, or sleep for a pause.
 
         Raises:
-            TypeError, ValueError: it is neither, or there is too much of it.
+            TypeError, ValueError: the item is not a piece or a pause, or the body is too large.
             ExchangeAbandoned, AlreadySettled, RolloutClosed: as `ResponseStream.send`.
 
-        Cancellation: of a pause at once; a piece that was put is sent.
+        Cancellation: immediate during a pause; a piece that was put is sent.
         """
         piece = given_piece(self._number, item)
         self._number += 1
@@ -85,7 +85,7 @@ class RawStream:
         await self._put(RawPiece(self._head, piece))
 
     def sent(self, end: RawEnd | None = None) -> RawResponse:
-        """What was sent, and how it ended; None: as it was to."""
+        """Return the bytes that were sent, with their end; None: the planned end."""
         return msgspec.structs.replace(
             self._head, body=tuple(self._body), size=self._size, end=end or self._head.end
         )
@@ -93,7 +93,7 @@ class RawStream:
 
 @asynccontextmanager
 async def pieces_of(body: RawBody) -> AsyncIterator[AsyncIterator[bytes | float]]:
-    """The pieces, one by one."""
+    """Open an iterator over the pieces."""
     if isinstance(body, AsyncIterable):
         given = aiter(body)
         try:
@@ -109,7 +109,7 @@ async def pieces_of(body: RawBody) -> AsyncIterator[AsyncIterator[bytes | float]
 
 @contextmanager
 def closed_after(body: Iterable[T]) -> Iterator[Iterator[T]]:
-    """Its iterator, for a block; a generator is closed with that."""
+    """Open the iterator of the body for a block; a generator is closed at the end of the block."""
     made = iter(body)
     try:
         yield made

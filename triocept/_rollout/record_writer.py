@@ -1,13 +1,14 @@
-"""What a rollout writes down: its trace, and its recorder.
+"""The records of a rollout: its trace, and its recorder.
 
 Rules:
 
-1. One at a time, in the order in which things happened: the recorder first, then the trace.
-2. A recorder that fails turns an answer into a failure: what is not recorded is not given.
-3. Its trouble is told once: what it raises again, for the next turn or the seal, is raised as the very exception that
-   it raised first, and whoever collects errors (`raise_all`) takes one that comes twice for one.
-4. Sealed once, and nothing is written afterwards.
-5. A recorder that is being given something cannot have more recorded: it would wait for itself.
+1. Entries are written one at a time, in the order of the events: to the recorder first, then to the trace.
+2. If a recorder fails, its answer becomes a failure: an answer that is not recorded is not sent.
+3. An error of the recorder is reported once. If the recorder raises an equal error again, for the next turn or the
+   seal, the first exception object is raised again. Code that collects errors (`raise_all`) keeps one of two
+   identical objects.
+4. A trace is sealed once, and nothing is written afterwards.
+5. A recorder that is recording an entry cannot record another one: it would wait for itself.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from .._trace.turn import Turn, TurnError
 from .._util.contexts import protected_methods, theirs
 
 T = TypeVar("T")
-for kind in (JSONLRecorder, DirectoryRecorder):  # here, because `_trace` knows no trio
+for kind in (JSONLRecorder, DirectoryRecorder):  # here, because `_trace` does not import trio
     protected_methods(kind)
 
 
@@ -39,10 +40,10 @@ class RecordWriter:
     """The record of one rollout.
 
     Args:
-        trace: what it is kept in.
-        recorder: what gets it too.
-        redaction: what is taken out of it before, beside keys.
-        parent: the ledger of the parent rollout, whose owner hears the child's errors too.
+        trace: the trace to write to.
+        recorder: the recorder that receives every entry too.
+        redaction: what is removed before writing, beside keys.
+        parent: the record of the parent rollout, whose owner receives the child's errors too.
     """
 
     def __init__(
@@ -56,34 +57,34 @@ class RecordWriter:
         self._trace = trace
         self.redactor: Redactor = Redactor(redaction)
         self.writer: TraceWriter = TraceWriter(trace)
-        """What is written of the trace beside its turns, by whoever has this."""
+        """Writer of everything in the trace beside its turns, for code that holds this object."""
         self.recorder = recorder
         self._takes_entries = isinstance(recorder, EntryRecorder)
         self._lock = trio.Lock()
         self._raised: list[Exception] = (
             [] if parent is None or parent.recorder is not recorder else parent._raised
         )
-        """What the recorder has raised so far, each once."""
+        """Errors that the recorder has raised so far, each once."""
 
     def as_given(self, turn: Turn) -> Turn:
-        """A turn of the trace, with the messages and the answer as they were before anything was taken out of them: for
-        whatever goes to the agent, or to a model."""
+        """Return a turn of the trace with the original messages and answer, before redaction. For everything that is
+        sent to the agent, or to a model."""
         return self.redactor.as_given(turn)
 
     def stop(self, reason: str) -> None:
-        """Say why the rollout was stopped."""
+        """Record why the rollout was stopped."""
         self.writer.stop(self.redactor.text(reason))
 
     async def open(self, opening: Opening) -> None:
-        """Open the recorder, and tell it how the rollout begins; what it raises leaves bare."""
+        """Open the recorder, and record the opening of the rollout; the recorder's errors are raised unwrapped."""
         await _open(self.recorder)
         await self.record_entry(opening)
 
     def check_free(self) -> None:
-        """See that it is not the recorder itself that wants to have something recorded.
+        """Raise an error if the caller is the recorder itself, in the middle of a recording.
 
         Raises:
-            RuntimeError: it is, while it is being given something.
+            RuntimeError: the caller is the recorder, and it is recording an entry.
         """
         if self._lock.locked() and self._lock.statistics().owner is trio.lowlevel.current_task():
             raise RuntimeError(
@@ -93,7 +94,7 @@ class RecordWriter:
             )
 
     async def see_through(self) -> None:
-        """Wait until what others have begun to record is recorded: first come, first served."""
+        """Wait until the recordings that have begun are done: first come, first served."""
         async with self._lock:
             pass
 
@@ -102,10 +103,10 @@ class RecordWriter:
         """Record a turn. Shielded.
 
         Args:
-            make_turn: makes it, of its number.
+            make_turn: returns the turn for its number.
 
         Raises:
-            Exception: what the recorder raised; the trace has the turn as a failed one.
+            Exception: the error of the recorder; the trace has the turn as a failed one.
         """
         if self.recorder is None:
             turn = self.redactor.turn(make_turn(len(self._trace)))
@@ -123,8 +124,8 @@ class RecordWriter:
         return turn
 
     async def _begin(self) -> None:
-        """Wait for those that record something now. No checkpoint where nobody does: a turn of the event loop for each
-        call is dearer than the line."""
+        """Wait for the recordings in progress. There is no checkpoint if there are none: a cycle of the event loop
+        for each call costs more than strict order is worth."""
         if not self._lock.locked():
             self._lock.acquire_nowait()
             return
@@ -132,7 +133,7 @@ class RecordWriter:
             await self._lock.acquire()
         except (
             KeyboardInterrupt
-        ):  # it arrives when this is recorded, at the next checkpoint; a further one does now
+        ):  # it arrives at the next checkpoint after this recording; a second one arrives here
             await self._lock.acquire()
             signal.raise_signal(signal.SIGINT)
 
@@ -146,10 +147,11 @@ class RecordWriter:
 
     @trio.lowlevel.enable_ki_protection
     async def record_entry(self, entry: Entry) -> None:
-        """Record what is no turn and no service call. Shielded; no checkpoint, where no recorder wants it.
+        """Record an entry that is not a turn and not a service call. Shielded; no checkpoint if no recorder takes
+        entries.
 
         Raises:
-            Exception: what the recorder raised; the trace does not have it.
+            Exception: the error of the recorder; the trace does not have the entry.
         """
         entry = self.redactor.entry(entry)
         if self._takes_entries:
@@ -178,7 +180,7 @@ class RecordWriter:
                 self._lock.release()
 
     async def seal(self) -> None:
-        """The end; the second time it does nothing (a child may be closed by its parent, too)."""
+        """Seal the trace. A second call does nothing, because a parent may close its child, too."""
         await self._begin()
         try:
             first = not self._trace.sealed
@@ -189,16 +191,16 @@ class RecordWriter:
             await self._tell(self.recorder.seal, self._trace)
 
     async def _tell(self, take: Callable[[T], Awaitable[None]], given: T) -> None:
-        """Give it to the recorder; what that raises again is raised as it was first."""
+        """Pass a value to the recorder. If the recorder repeats an error, raise the first exception object."""
         try:
             await theirs(take, given)
             return
         except Exception as exc:
             error = self._first_like(exc)
-        raise error  # outside of the handler, which would become its context
+        raise error  # outside of the `except` block, which would become its context
 
     def _first_like(self, exc: Exception) -> Exception:
-        """The very exception that has said the same before, or this one; of a group, each of its own."""
+        """Return the earlier exception with the same text, or this one; for a group, each member is replaced."""
         if isinstance(exc, ExceptionGroup):
             parts = [self._first_like(one) for one in exc.exceptions]
             if parts != list(exc.exceptions):
@@ -211,7 +213,7 @@ class RecordWriter:
 
 def _says_the_same(one: Exception, other: Exception) -> bool:
     if isinstance(one, ExceptionGroup) and isinstance(other, ExceptionGroup):
-        return one.exceptions == other.exceptions  # each is the first of its like
+        return one.exceptions == other.exceptions  # each member is the first of its like
     return type(one) is type(other) and str(one) == str(other)
 
 
@@ -222,10 +224,10 @@ async def _open(recorder: object) -> None:
 
 @asynccontextmanager
 async def recording(recorder: Recorder) -> AsyncIterator[None]:
-    """Open the recorder of an endpoint, or a pool, and close it at the end: shielded, as all that it is asked.
+    """Open the recorder of an endpoint or a pool, and close it at the end, shielded like all of its calls.
 
     Raises:
-        TypeError: it is none.
+        TypeError: the argument is not a recorder.
     """
     check_recorder(recorder)
     try:

@@ -17,10 +17,10 @@ from .._util.failures import run_each
 
 @protected_methods
 class RecorderGroup:
-    """Several recorders as one: each gets every turn, in order.
+    """Several recorders as one: each recorder receives every turn, in order.
 
-    What one raises keeps the turn from the next ones, but not the seal, and not the end; several that fail there are
-    told as a group.
+    If one recorder fails, the next recorders do not receive the turn, but all are sealed and closed. Several errors
+    of the seal or of the close are raised as a group.
     """
 
     def __init__(self, recorders: Iterable[Recorder]) -> None:
@@ -58,7 +58,7 @@ class RecorderGroup:
 
 
 async def _ask_each(steps: Iterable[Callable[[], Awaitable[None]]]) -> None:
-    """Take each step, though one fails. One error leaves bare, several as a group."""
+    """Run each step, even after a failure. One error is raised unwrapped, several errors as a group."""
     errors = await run_each(*steps)
     if len(errors) > 1:
         raise BaseExceptionGroup("several recorders of a RecorderGroup failed", errors)
