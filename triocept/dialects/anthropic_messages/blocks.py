@@ -1,4 +1,4 @@
-"""The content blocks of a stream, as parts."""
+"""Builder of parts from the content blocks of a stream."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ _TEXT_OF = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delt
 
 
 class _Block:
-    """One block that is being written."""
+    """A block that is being written."""
 
     __slots__ = ("index", "json", "raw", "start", "texts", "written")
 
     def __init__(self, start: ResponsePart, index: int, raw: dict[str, Json]) -> None:
         self.start = start
         self.index = index
-        self.raw = raw  # of an opaque block, as far as it came
-        self.json: list[str] = []  # an opaque block's input
-        self.texts: dict[str, list[str]] = {}  # the pieces of its fields that go on
+        self.raw = raw  # the fields of an opaque block so far
+        self.json: list[str] = []  # the input of an opaque block
+        self.texts: dict[str, list[str]] = {}  # the pieces of text fields that deltas extend
         self.written = False
 
 
 class Blocks:
-    """Takes the events of blocks, gives those of parts."""
+    """A builder of parts: it takes the events of blocks, and appends the events of parts."""
 
     def __init__(self) -> None:
         self._open: dict[int, _Block] = {}
         self._next = 0
         self.calls: bool = False
-        """Whether a tool of the agent is called."""
+        """True if a tool of the agent is called."""
 
     def start(self, fields: Fields, events: list[Event]) -> None:
         number, raw = fields.need_integer("index"), fields.mapping("content_block") or {}
@@ -49,7 +49,7 @@ class Blocks:
         match part:
             case ToolCall(arguments=arguments):
                 self.calls = True
-                # A server that gives the whole input at the start sends no deltas: it is written at the stop.
+                # A server that sends the whole input at the start sends no deltas: the input is written at the stop.
                 block.json = [] if arguments == "{}" else [arguments]
                 start = ToolCall(part.name, "", part.id, extra=part.extra)
                 events.append(PartStart(block.index, start))
@@ -85,7 +85,7 @@ class Blocks:
             self._finish(block, events)
 
     def close(self, events: list[Event]) -> None:
-        """The message is whole, and so are its blocks."""
+        """End all blocks: the message is complete."""
         for block in self._open.values():
             self._finish(block, events)
         self._open.clear()
@@ -114,7 +114,7 @@ class Blocks:
 
 
 def _add(block: _Block, kind: str, delta: Fields) -> None:
-    """One delta of an opaque block: texts go on, anything else is kept as it is."""
+    """Add one delta to an opaque block: append texts, and keep other values as they are."""
     if kind == "input_json_delta":
         block.json.append(delta.text("partial_json") or "")
         return

@@ -1,8 +1,8 @@
-"""How an answer ended: its stop reason, and its usage.
+"""The end of an answer: its stop reason, and its usage.
 
-An upstream's unknown reason, or none, is a failure: never an end that it did not say. The wire's `input_tokens` are
-those that no cache had, the canonical ones are all. What servers add beside (`server_tool_use`, `service_tier`, …) is
-kept, under its own names.
+An upstream's unknown or missing reason is a failure: triocept never invents a reason. The wire's `input_tokens`
+exclude cached tokens; the canonical number includes them. Further numbers of servers (`server_tool_use`,
+`service_tier`, …) are kept under their own names.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _PARSED: dict[str, StopReason] = {
     "model_context_window_exceeded": "context_full",
     "refusal": "refused",
     "pause_turn": "paused",
-    "compaction": "paused",  # a beta's; the word itself is kept beside
+    "compaction": "paused",  # a beta's; the word itself is kept in `extra`
 }
 _RENDERED: dict[StopReason, str] = {stop: word for word, stop in _PARSED.items() if word != "compaction"}
 
 
 def parse_finish(reason: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
-    """The stop reason; and the wire's word, as a field to keep, where the reason does not say it all.
+    """Return the stop reason, and the wire's word as a field to keep if the reason alone does not identify it.
 
     Raises:
         UpstreamError: the reason is unknown or missing.
@@ -39,7 +39,7 @@ def parse_finish(reason: Json, *, calls: bool) -> tuple[StopReason, dict[str, Js
 
 
 def render_finish(stop: StopReason | None, *, calls: bool, refusal: bool) -> str:
-    """The `stop_reason`; words of refusal mean a refusal, as they do in other dialects."""
+    """Return the `stop_reason`; a refusal in words is a refusal, as in other dialects."""
     settled = settled_stop(stop, calls=calls)
     return _RENDERED["refused" if settled == "end" and refusal else settled]
 
@@ -49,7 +49,7 @@ _DETAILS = "output_tokens_details"
 
 
 def parse_usage(value: Json, path: str) -> Usage | None:
-    """The usage; None where there is none, or no number in it."""
+    """Return the usage; None if it is missing, or contains no number."""
     if not value:
         return None
     fields = Fields(value, path)
@@ -71,7 +71,7 @@ def parse_usage(value: Json, path: str) -> Usage | None:
 
 
 def render_usage(usage: Usage, *, same_dialect: bool) -> dict[str, Json]:
-    """The wire form of the usage."""
+    """Return the wire form of the usage."""
     cached = (usage.cached_tokens or 0) + (usage.cache_write_tokens or 0)
     document: dict[str, Json] = {"input_tokens": max(0, usage.input_tokens - cached)}
     if usage.cache_write_tokens is not None:

@@ -1,4 +1,4 @@
-"""Errors of Messages: `{"type": "error", "error": {type, message}, "request_id"}`, and as a stream's."""
+"""Errors of Messages: `{"type": "error", "error": {type, message}, "request_id"}`, also as events of a stream."""
 
 from __future__ import annotations
 
@@ -29,19 +29,21 @@ _BY_STATUS = {
     529: "overloaded_error",
 }
 _LOST = "previous_response_not_found"
-_DETAILS = {_LOST: {"error_code": "thread_not_found"}}  # the SDKs send the whole conversation anew
+_DETAILS = {
+    _LOST: {"error_code": "thread_not_found"}
+}  # on this error the SDKs send the whole conversation again
 _BY_TYPE = {kind: status for status, kind in _BY_STATUS.items() if status != 503}
 
 
 def render_error(failure: Failure) -> Json:
-    """The document that says `failure`."""
+    """Return the error document for `failure`."""
     message = failure.message
     otherwise = "api_error" if failure.status >= 500 else "invalid_request_error"
     details = _DETAILS.get(failure.code or "")
     kind = (None if details else failure.code) or _BY_STATUS.get(failure.status, otherwise)
     if says_overflow(failure):
         kind = "invalid_request_error"
-        # The words that make Claude Code compact its history; it reads the numbers.
+        # On these words Claude Code compacts its history; it reads the numbers.
         words = "prompt is too long"
         message = overflow_words(
             message, known=words, counted=f"{words}: {{tokens}} tokens > {{most}} maximum", uncounted=words
@@ -57,9 +59,9 @@ def render_error(failure: Failure) -> Json:
 
 
 def parse_error(status: int, document: Json) -> Failure:
-    """The failure that a provider's error document says, whatever the document.
+    """Return the failure in a provider's error document, whatever the document.
 
-    A status below 400 (an error inside a stream) is replaced by that of the error's type.
+    A status below 400 (an error inside a stream) is replaced by the status of the error's type.
     """
     error = find_error(document) or document
     kind = error.get("type") if isinstance(error, dict) else None
@@ -71,7 +73,7 @@ def parse_error(status: int, document: Json) -> Failure:
 
 
 def find_error(document: Json) -> Json:
-    """The error in a document that came in place of an answer; None where there is none."""
+    """Return the error in a document that came in place of an answer; None if the document has no error."""
     if not isinstance(document, dict):
         return None
     if document.get("error"):

@@ -2,14 +2,14 @@
 
 Rules:
 
-1. The system and developer messages at the head are the top-level `system`. One further on stays where it is, with
-   the role "system", which only the newest models take: so from another dialect it is a reminder in the user's turn,
-   in the words that Claude Code has for it.
-2. All results of a turn are in one user message, and first in it.
-3. A turn with nothing in it is left out (an assistant's) or says so (a user's): the wire has no empty
+1. The system and developer messages at the head become the top-level `system`. A later one keeps its position and the
+   role "system", which only the newest models accept. From another dialect, it becomes a reminder in the user's turn,
+   in the words that Claude Code uses for reminders.
+2. All results of a turn are in one user message, before its other parts.
+3. An empty turn of the assistant is left out, and an empty turn of the user is "(no content)": the wire has no empty
    content.
-4. From another dialect: the first turn is the user's, results are in the turn behind their calls whatever stood
-   between them, and no two calls have one id.
+4. From another dialect: the first turn is the user's, results come in the turn right after their calls, and ids of
+   calls are distinct.
 5. Reasoning that Anthropic did not sign is left out.
 """
 
@@ -37,7 +37,7 @@ _SILENT = Message("user")
 
 
 def parse_message(value: Json, path: str) -> Message:
-    """One message of the conversation."""
+    """Return the canonical message of a wire message."""
     if (plain := plain_message(value, _ROLES)) is not None:
         return plain
     fields = Fields(value, path)
@@ -49,17 +49,17 @@ def parse_message(value: Json, path: str) -> Message:
 
 
 def parse_system(value: Json) -> tuple[Message, ...]:
-    """The top-level `system`; none where it says nothing."""
+    """Return the top-level `system` as messages; no message if it is empty."""
     content = parse_content(value, "system")
     return (Message("system", content),) if content else ()
 
 
 def render_messages(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Json | None, list[Json]]:
-    """The top-level `system` (None: there is none) and the messages.
+    """Return the top-level `system` (or None) and the messages.
 
     Args:
         messages: the conversation.
-        same_dialect: whether it came in this dialect.
+        same_dialect: True if the conversation came in this dialect.
     """
     system: list[Json] = []
     documents: list[Json] = []
@@ -78,7 +78,7 @@ def render_messages(messages: Sequence[Message], *, same_dialect: bool) -> tuple
 
 
 def _adapted(messages: Sequence[Message]) -> list[Message]:
-    """The conversation of another dialect, as the wire wants it."""
+    """Return the conversation of another dialect in the order that the wire requires."""
     head = list(takewhile(lambda message: message.role in _INSTRUCTING, messages))
     rest = [_as_user(message) for message in messages[len(head) :]]
     turns = head
@@ -91,7 +91,7 @@ def _adapted(messages: Sequence[Message]) -> list[Message]:
 
 
 def _as_user(message: Message) -> Message:
-    """Instructions that stand further on, as the user's text; any other message as it is."""
+    """Return instructions that come after the head as a user's text; return any other message unchanged."""
     if message.role not in _INSTRUCTING:
         return message
     if not message.text.strip():
@@ -100,7 +100,8 @@ def _as_user(message: Message) -> Message:
 
 
 def _turns(messages: Iterable[Message]) -> Iterable[tuple[str, list[Part], dict[str, Json] | None]]:
-    """Role, parts, extra of each wire message: tools' messages join each other and the user's behind."""
+    """Yield role, parts and extra of each wire message: messages of tools are joined with the user's message after
+    them."""
     joined: list[Part] | None = None
     for message in messages:
         role = "system" if message.role == "developer" else message.role
@@ -129,7 +130,7 @@ def _render_parts(parts: Sequence[Part], *, same_dialect: bool) -> list[Json]:
             case ToolResult():
                 continue
             case ToolCall():
-                # Without an id, the call and its result have the same made one.
+                # A call without an id and its result get the same generated id.
                 named = part if part.id else msgspec.structs.replace(part, id=legal_id("", "toolu_"))
                 blocks.append(render_call(named, same_dialect=same_dialect))
             case Reasoning():

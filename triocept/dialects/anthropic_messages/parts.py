@@ -2,8 +2,8 @@
 
 Rules:
 
-1. A block that is not known is kept whole.
-2. A string, and a list of one plain text block, are the same content, and are written as the string.
+1. An unknown block is kept whole.
+2. A string equals a list of one plain text block, and such a list is written as the string.
 3. In a request, text without a visible character is left out: Anthropic refuses it.
 """
 
@@ -24,24 +24,24 @@ _TEXT = "text/plain"
 
 
 def parse_content(value: Json, path: str) -> tuple[Part, ...]:
-    """The blocks of a `content` or a `system`, which may be missing, a string or a list."""
+    """Return the blocks of a `content` or a `system`, which may be missing, a string or a list."""
     return content_of(value, path, parse_block)
 
 
 def parse_block(value: Json, path: str) -> Part:
-    """One block."""
+    """Return the part of a block."""
     fields = Fields(value, path)
     reader = _READERS.get(fields.need_text("type"))
     return (reader(fields) if reader else None) or Opaque(NAME, value)
 
 
 def render_block(part: Part, *, same_dialect: bool, blank: bool = False) -> Json | None:
-    """A block of text, media or something opaque; None for what has no such block.
+    """Return a block of text, of media, or an opaque one; None for a part of another kind.
 
     Args:
-        part: what to write.
-        same_dialect: whether its `extra` is in this dialect's words.
-        blank: whether text without a visible character is written too, as a model may have written it.
+        part: the part to write.
+        same_dialect: True if the part's `extra` uses this dialect's field names.
+        blank: True to write text without a visible character, too, as a model may have written it.
     """
     match part:
         case Text(text=text) | RefusalText(text=text):
@@ -57,7 +57,7 @@ def render_block(part: Part, *, same_dialect: bool, blank: bool = False) -> Json
 
 
 def render_result(result: ToolResult, *, same_dialect: bool) -> Json:
-    """A `tool_result` block."""
+    """Return a `tool_result` block."""
     block: dict[str, Json] = {"type": "tool_result", "tool_use_id": legal_id(result.id, "toolu_")}
     content = [
         inner
@@ -84,7 +84,7 @@ def _parse_document(fields: Fields) -> Part | None:
 
 
 def _parse_source(fields: Fields, kind: str) -> Part | None:
-    """Media of a known source; None for others, which are kept whole."""
+    """Return media of a known source; None for another source, whose block is kept whole."""
     source = fields.need_object("source")
     source_type = source.need_text("type")
     url = data = media_type = None

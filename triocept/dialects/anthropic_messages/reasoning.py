@@ -2,12 +2,12 @@
 
 Rules:
 
-1. An answer's thinking always has a signature that is not empty, for agents drop the block, or show it as
-   text, where it has none. Where no provider signed it, the signature is `UNSIGNED`, and reading it gives no
-   blob.
-2. An agent sends its blocks back as it got them. So what other providers signed goes to the agent packed into the
-   signature, or, where there is no text, into a redacted block; and comes back as their blobs.
-3. A provider that signs refuses what it did not sign: in a request, only thinking that this one signed is left in.
+1. Thinking in an answer always has a signature that is not empty: without one, agents drop the block, or show it as
+   text. The signature of thinking that no provider signed is `UNSIGNED`; reading it gives no blob.
+2. An agent sends its blocks back unchanged. So other providers' signatures travel to the agent packed into the
+   signature (without text: into a redacted block), and come back as blobs.
+3. A provider that signs thinking refuses thinking that it did not sign: a request contains only thinking with this
+   dialect's signature.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ SIGNATURE, REDACTED = "signature", "redacted"
 
 
 def parse_thinking(fields: Fields) -> Reasoning:
-    """A `thinking` block, without its type."""
+    """Return the reasoning of a `thinking` block, whose type was taken."""
     text, signature = fields.text("thinking") or "", fields.text("signature")
     return Reasoning(text, signature_blobs(signature), fields.rest())
 
 
 def parse_redacted(fields: Fields) -> Reasoning:
-    """A `redacted_thinking` block, without its type."""
+    """Return the reasoning of a `redacted_thinking` block, whose type was taken."""
     data = fields.need_text("data")
     return Reasoning("", unpack(data) or (Blob(NAME, REDACTED, data),), fields.rest())
 
 
 def render_reasoning(part: Reasoning, *, same_dialect: bool, signed_only: bool) -> list[Json]:
-    """The blocks of this reasoning: perhaps none, perhaps both kinds.
+    """Return the blocks of this reasoning: perhaps none, perhaps both kinds.
 
     Args:
-        part: what to write.
-        same_dialect: whether its `extra` is in this dialect's words.
-        signed_only: whether unsigned thinking is left out.
+        part: the reasoning to write.
+        same_dialect: True if the part's `extra` uses this dialect's field names.
+        signed_only: True to leave out unsigned thinking.
     """
     blocks: list[dict[str, Json]] = []
     redacted = redacted_of(part.blobs)
@@ -58,30 +58,30 @@ def render_reasoning(part: Reasoning, *, same_dialect: bool, signed_only: bool) 
 
 
 def signature_blobs(signature: str | None) -> tuple[Blob, ...]:
-    """The blobs in a signature; none in one that says nothing."""
+    """Return the blobs in a signature; no blobs if it is empty or `UNSIGNED`."""
     if not signature or signature == UNSIGNED:
         return ()
     return unpack(signature) or (Blob(NAME, SIGNATURE, signature),)
 
 
 def signature_of(blobs: tuple[Blob, ...]) -> str | None:
-    """The last signature of this dialect."""
+    """Return the last signature of this dialect, or None."""
     return next((b.data for b in reversed(blobs) if b.dialect == NAME and b.kind == SIGNATURE), None)
 
 
 def told_signature(blobs: tuple[Blob, ...]) -> str:
-    """The signature that an agent gets: never empty."""
+    """Return the signature for an agent: never empty."""
     return signature_of(blobs) or pack(blobs, NAME) or UNSIGNED
 
 
 def redacted_of(blobs: tuple[Blob, ...]) -> list[str]:
-    """The redacted thinking of this dialect."""
+    """Return the redacted thinking of this dialect."""
     return [blob.data for blob in blobs if blob.dialect == NAME and blob.kind == REDACTED]
 
 
 def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
-    """Whether a provider takes the document as it is: not with thinking that nobody signed, which an agent sends back
-    as if it were signed (by us)."""
+    """Return True if a provider accepts the document unchanged: not with unsigned thinking, which an agent sends back
+    with triocept's own signature."""
     return bool(document.get("stream")) == request.stream and not any(
         isinstance(part, Reasoning) and not part.blobs
         for message in request.messages

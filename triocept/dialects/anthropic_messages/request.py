@@ -2,12 +2,11 @@
 
 Rules:
 
-1. `extra` mirrors the document: what is left of `thinking`, `output_config` and `metadata` is under their
-   names.
-2. `max_tokens` is required: where the source does not say, it is 64,000, which is what Claude Code asks for.
-3. From another dialect: temperature is clamped to 0..1; a wish for JSON without a schema is put into words;
-   an effort becomes a thinking budget, but only where the wire allows thinking: without a forced tool,
-   without sampling parameters, and not behind tool calls whose thinking is not there to be replayed.
+1. `extra` mirrors the document: unknown fields of `thinking`, `output_config` and `metadata` are under these names.
+2. `max_tokens` is required. Default: 64,000, the number that Claude Code sends.
+3. From another dialect: temperature is clamped to 0..1. A request for JSON without a schema becomes an instruction in
+   words. An effort becomes a thinking budget only if the wire allows thinking: without a forced tool, without sampling
+   parameters, and not after tool calls whose thinking is missing.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ _JSON_ONLY = "Answer with one JSON object and nothing else."
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
-    """The request that an agent sent.
+    """Return the request that an agent sent.
 
     Raises:
-        DialectError: with the path in the document.
+        DialectError: the document is invalid; the error has the path in it.
     """
     memory = memory or Memory()
     read = partial(memory.read, NAME, "messages", parse=parse_message)
@@ -83,10 +82,10 @@ def _parse(
 
 
 def render_request(request: Request) -> Json:
-    """The document that asks a provider for `request`.
+    """Return the document that sends `request` to a provider.
 
     Raises:
-        DialectError: its prompt is token ids, which only completions can say.
+        DialectError: the prompt is token ids, which only the completions dialect can express.
     """
     refuse_token_ids(request.messages)
     same_dialect = request.dialect == NAME
@@ -127,7 +126,7 @@ def _parse_user(fields: Fields) -> str | None:
 
 
 def _with_format_words(request: Request) -> tuple[Message, ...]:
-    """The messages; those of a request for JSON that no schema describes begin with that wish, in words."""
+    """Return the messages, with an instruction before them if the request is for JSON without a schema."""
     wish = request.output_format
     if wish is None or wish.schema is not None:
         return request.messages
@@ -143,7 +142,7 @@ def _render_sampling(sampling: Sampling, *, same_dialect: bool) -> dict[str, Jso
         "top_p": sampling.top_p,
         "top_k": sampling.top_k,
         "stop_sequences": [stop for stop in sampling.stop if same_dialect or stop.strip()]
-        or None,  # blank: refused
+        or None,  # blank stop strings are refused
     }
     return known_of(document)
 

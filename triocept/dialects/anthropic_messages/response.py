@@ -3,8 +3,8 @@
 Rules:
 
 1. `extra` mirrors the document (`container`, `stop_details`, `context_management`, …).
-2. The wire must have numbers: usage that nobody counted is estimated.
-3. Words of refusal are a text, with the stop reason `refusal`: the wire has no other place.
+2. The wire requires numbers: unknown usage is estimated.
+3. A refusal in words is a text with the stop reason `refusal`: the wire has no other place for it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from .tools import render_call
 
 
 def parse_response(document: Json) -> Response:
-    """The whole response that a provider sent.
+    """Return the whole response that a provider sent.
 
     Raises:
-        DialectError: with the path in the document.
-        UpstreamError: it is an error, whatever its HTTP status, or it ended for an unknown reason.
+        DialectError: the document is invalid; the error has the path in it.
+        UpstreamError: the document is an error, whatever its HTTP status, or its stop reason is unknown.
     """
     if find_error(document) is not None:
         raise error_of(parse_error(0, document))
@@ -56,7 +56,7 @@ def parse_response(document: Json) -> Response:
 
 
 def render_response(response: Response, request: Request) -> Json:
-    """The document that answers `request` with `response`."""
+    """Return the document that answers `request` with `response`."""
     same_dialect = is_same_dialect(response.dialect, NAME)
     content: list[Json] = []
     calls = refusal = False

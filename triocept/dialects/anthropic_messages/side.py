@@ -1,4 +1,5 @@
-"""What is asked beside model calls: `GET /v1/models`, `POST /v1/messages/count_tokens`; and by whom."""
+"""Calls other than model calls: `GET /v1/models`, `POST /v1/messages/count_tokens`; recognition of Anthropic's
+clients."""
 
 from __future__ import annotations
 
@@ -11,11 +12,11 @@ from .request import parse_request
 REQUIRED: dict[str, Json] = {"max_tokens": 1}
 _COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking")
 
-_EPOCH = "1970-01-01T00:00:00Z"  # what Anthropic writes where the release date is unknown
+_EPOCH = "1970-01-01T00:00:00Z"  # Anthropic's value for an unknown release date
 
 
 def render_models(names: Iterable[str]) -> Json:
-    """The list of models."""
+    """Return the list of models."""
     data = [
         {"type": "model", "id": name, "display_name": name, "created_at": _EPOCH, "lifecycle": "active"}
         for name in names
@@ -25,31 +26,31 @@ def render_models(names: Iterable[str]) -> Json:
 
 
 def render_token_count(count: int) -> Json:
-    """How many tokens the prompt has."""
+    """Return the document with the token count of a prompt."""
     return {"input_tokens": count}
 
 
 def is_client(path: str, headers: Mapping[str, str]) -> bool:
-    """Whether the client speaks to Anthropic: its SDKs say so in a header, and only it has /messages."""
+    """Return True if the client is Anthropic's: its SDKs send this header, and no other API has /messages."""
     return "anthropic-version" in headers or "/messages" in path
 
 
 def key_headers(api_key: str) -> dict[str, str]:
-    """Where a key stands."""
+    """Return the header with a key."""
     return {"x-api-key": api_key}
 
 
 def count_tokens(model: str, document: Json) -> CountCalls:
-    """The call that counts; see `Dialect.count_tokens`. vLLM and llama.cpp have it, too."""
+    """Yield the call that counts tokens; see `Dialect.count_tokens`. vLLM and llama.cpp have it, too."""
     return counted_by("/v1/messages/count_tokens", only(document, _COUNTED), "input_tokens")
 
 
 def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
-    """Where agents look for Anthropic; `ANTHROPIC_AUTH_TOKEN` is not among them.
+    """Return the environment variables for agents; `ANTHROPIC_AUTH_TOKEN` is deliberately missing.
 
-    Anthropic's clients take either of two keys. With both, agno makes no call and ends as if all were well, and the
-    SDKs (anthropic 2.14, in JavaScript 1.14) warn. Everything reads this one. Claude Code in a terminal asks whether it
-    may use it, and does so with both as well; with `-p` it does not ask.
+    Anthropic's clients take either of two keys. With both set, agno makes no call and exits as if it had succeeded,
+    and the SDKs (anthropic 2.14, in JavaScript 1.14) warn. Every client reads `ANTHROPIC_API_KEY`. Claude Code in a
+    terminal prompts the user before it uses the key, with both keys set as well; with `-p` it does not prompt.
     """
     return {"ANTHROPIC_BASE_URL": base_url, "ANTHROPIC_API_KEY": api_key}
 
@@ -57,7 +58,7 @@ def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
 def _count(call: SideCall) -> TokenCount:
     document = call.document
     if isinstance(document, dict):
-        document = {**REQUIRED, **document}  # not asked for here, where nothing is written
+        document = {**REQUIRED, **document}  # optional in this call, which generates no output
     return TokenCount(request=parse_request(document), render=render_token_count)
 
 

@@ -1,4 +1,4 @@
-"""Streamed answers of Messages, read.
+"""Parser of streamed answers of Messages.
 
 Grammar::
 
@@ -7,9 +7,9 @@ Grammar::
 
 Rules:
 
-1. Events are told apart by their data's `type`, not by their name. Unknown ones are left out.
-2. Blocks may overlap (llama.cpp's do) and their numbers may have gaps.
-3. A block that is not known is held until it is whole, and given as one opaque part.
+1. The `type` in an event's data determines its kind, not the event's name. Unknown events are skipped.
+2. Blocks may overlap (llama.cpp's do), and their numbers may have gaps.
+3. An unknown block is held until it is whole, and becomes one opaque part.
 4. `message_delta` supersedes the numbers of `message_start`.
 5. `error` is the provider's failure; an end without `message_stop` is a truncation.
 """
@@ -32,7 +32,7 @@ _CONTENT = events_pattern(rb'\{"type": ?"content_block_delta",', rb"content_bloc
 
 
 class Parser(StreamParser):
-    """Reads one streamed answer."""
+    """A parser of one streamed answer."""
 
     def __init__(self) -> None:
         self._sse = SSEDecoder()

@@ -1,14 +1,14 @@
-"""Streamed answers of Messages, written.
+"""Renderer of streamed answers of Messages.
 
 Rules:
 
-1. Every event has its name in an `event:` line: the official SDKs skip those without.
-2. Blocks are strictly one after the other: what comes early is held back until its turn.
-3. A text begins with its first character, so that there is no empty block, for agents send blocks back. A
-   tool's block has at least one delta: one without is read as `{}` by some and lost by others.
+1. Every event has its name in an `event:` line: the official SDKs skip events without one.
+2. Blocks come strictly one after the other: an event that comes early is held back until its turn.
+3. A text block begins with its first character, so that no block is empty, for agents send blocks back. A tool's block
+   has at least one delta: without a delta, some clients read `{}`, and others lose the call.
 4. The signature is the last delta of a thinking block, and is never empty.
-5. `message_start` tells the input's tokens, estimated if need be; `message_delta` tells all, and supersedes
-   it.
+5. `message_start` contains the input tokens, estimated if unknown; `message_delta` contains all numbers, and
+   supersedes them.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _UNKNOWN = Usage(input_tokens=0, output_tokens=0)
 
 
 class Renderer(StreamRenderer):
-    """Writes one streamed answer to `request`."""
+    """A renderer of one streamed answer to `request`."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
         self._own = True
         self._usage = _UNKNOWN
-        self._number = 0  # of the next block on the wire
-        self._writer: _BlockWriter | None = None  # of the part whose turn it is
+        self._number = 0  # the number of the next block on the wire
+        self._writer: _BlockWriter | None = None  # the writer of the part whose events pass
         self._sequence = PartSequence()
         self._calls = False
         self._refusal = False
@@ -97,13 +97,13 @@ class Renderer(StreamRenderer):
         )
 
     def _part(self, event: PartEvent) -> bytes:
-        """What `event` adds, and what has waited for it."""
+        """Return the bytes that `event` adds, with those of held events that it releases."""
         if isinstance(event, PartStart):
             if isinstance(event.part, ToolCall):
                 self._calls = True
                 self._characters += len(event.part.name)
             self._refusal = self._refusal or isinstance(event.part, RefusalText)
-        pieces: list[bytes] = []  # thousands, where thousands have waited
+        pieces: list[bytes] = []  # thousands, if thousands of events were held
         for each in self._sequence.add(event):
             match each:
                 case PartStart(part=part):
@@ -141,30 +141,30 @@ class Renderer(StreamRenderer):
 
 
 class _BlockWriter(msgspec.Struct):
-    """One part, as the blocks that it is on the wire: perhaps none, perhaps several.
+    """A writer of one part as blocks on the wire: perhaps none, perhaps several.
 
-    What all have in common: a block is open or not, and its deltas stand between two constant pieces.
+    At most one block is open, and each of its deltas stands between two constant pieces.
     """
 
     delta: ClassVar[tuple[bytes, bytes]] = (b"", b"")
-    """The type of a delta, and the field that has its text."""
+    """The type of a delta, and the field with its text."""
     number: int
-    """That of the open block, or of the next one."""
+    """The number of the open block, or of the next one."""
     own: bool
-    """Whether what the part has beside is in this dialect's words."""
+    """True if the part's `extra` uses this dialect's field names."""
     frame: bytes = b""
-    """What stands before the text of a delta; empty: no block is open."""
+    """The bytes before the text of a delta; empty if no block is open."""
     block: dict[str, Json] = {}
-    """What the first text opens; empty: nothing."""
+    """The block that the first text opens; empty for no block."""
     behind: bytes = b""
-    """Deltas that come right behind its opening."""
+    """The deltas that follow right after the block's start."""
 
     def start(self, part: ResponsePart) -> bytes:
-        """The part begins."""
+        """Return the bytes of the part's start."""
         raise NotImplementedError
 
     def text(self, text: str) -> bytes:
-        """More of it."""
+        """Return the bytes of more text."""
         if not text:
             return b""
         if self.frame:
@@ -175,11 +175,11 @@ class _BlockWriter(msgspec.Struct):
         return opened + self.frame + encode_text(text) + b"}}\n\n"
 
     def blob(self, blob: Blob) -> bytes:
-        """An opaque piece of it."""
+        """Return the bytes of an opaque piece."""
         return b""
 
     def end(self) -> bytes:
-        """It is whole, and so is the block that is open."""
+        """Return the bytes of the part's end, with the end of the open block."""
         if not self.frame:
             return b""
         self.frame = b""
@@ -258,7 +258,8 @@ class _ThinkingWriter(_BlockWriter):
 
 
 class _CallWriter(_BlockWriter):
-    """Arguments that do not begin as an object are held, for the wire has no other input (see `tools`)."""
+    """A writer of a call; it holds arguments that do not begin as an object, for the wire has no other input (see
+    `tools`)."""
 
     delta: ClassVar = (b"input_json_delta", b"partial_json")
     call: ToolCall = ToolCall("")
@@ -292,8 +293,8 @@ class _CallWriter(_BlockWriter):
 
 
 class _OpaqueWriter(_BlockWriter):
-    """A block that is not known. A provider's own call (`server_tool_use`, `mcp_tool_use`) has its input in a delta:
-    clients read it nowhere else."""
+    """A writer of an unknown block. The input of a provider's own call (`server_tool_use`, `mcp_tool_use`) goes into a
+    delta: clients read it from no other field."""
 
     delta: ClassVar = (b"input_json_delta", b"partial_json")
 

@@ -1,6 +1,6 @@
-"""How much to think: `thinking` (a budget, adaptive or disabled) and `output_config` (an effort, a format).
+"""Amount of reasoning: `thinking` (a budget, adaptive or disabled) and `output_config` (an effort, a format).
 
-One canonical `ReasoningAsk` holds both; what it cannot hold stays in `extra["thinking"]`.
+One canonical `ReasoningAsk` holds both; other fields stay in `extra["thinking"]`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from .reasoning import signature_of
 
 _MODES = {"adaptive": "adaptive", "disabled": "none"}
 _TYPES = {effort: kind for kind, effort in _MODES.items()}
-_MIN_BUDGET = 1024  # Anthropic's; and it must be below max_tokens
+_MIN_BUDGET = 1024  # Anthropic's minimum; the budget must be below max_tokens, too
 
 
 def parse_ask(fields: Fields) -> tuple[ReasoningAsk | None, OutputFormat | None]:
-    """The wish for reasoning, and the one for a shape of the answer."""
+    """Return the requested reasoning, and the requested format of the answer."""
     effort, output_format = _parse_output_config(fields)
     thinking = fields.object("thinking")
     budget = None
@@ -35,7 +35,7 @@ def parse_ask(fields: Fields) -> tuple[ReasoningAsk | None, OutputFormat | None]
 
 
 def render_ask(request: Request, document: dict[str, Json], *, same_dialect: bool) -> dict[str, Json]:
-    """The fields that say how much to think, for the request that is rendered so far."""
+    """Return the fields with the requested reasoning; `document` is the request rendered so far."""
     ask = request.reasoning
     if ask is None:
         return {}

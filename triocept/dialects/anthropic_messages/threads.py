@@ -1,8 +1,8 @@
-"""Threads: conversations that the server holds, of which a call sends only what is new.
+"""Threads: conversations that the server holds, so that a call sends only its new messages.
 
-Anthropic's SDKs speak so from anthropic 2 (Python) and @anthropic-ai/sdk 1 (npm) on, by themselves in
-`beta.messages.tool_runner`, and where asked in `beta.messages.thread`: `thread: {"type": "create"}` first, then
-`{"type": "continue", "previous_message_id": …}`, without `system` and `tools`, which the thread keeps.
+Anthropic's SDKs use threads from anthropic 2 (Python) and @anthropic-ai/sdk 1 (npm) on: by default in
+`beta.messages.tool_runner`, and on request in `beta.messages.thread`. They send `thread: {"type": "create"}` first,
+then `{"type": "continue", "previous_message_id": …}`, without `system` and `tools`, which the thread keeps.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from .._documents import Fields
 
 
 def parse_thread(fields: Fields) -> str | None:
-    """The id of the answer that the call goes on from, or None.
+    """Return the id of the answer that the call continues, or None.
 
-    That a call begins a thread need not be kept: every answer of a rollout can be gone on from.
+    The start of a thread needs no record: a call can continue every answer of a rollout.
     """
     thread = fields.object("thread")
     if thread is None or thread.text("type") != "continue":
@@ -31,9 +31,9 @@ def parse_thread(fields: Fields) -> str | None:
 
 
 def continued(request: Request, earlier: Request, answer: Response) -> Request:
-    """The request with the conversation that it goes on from: that of `earlier`, which `answer` answered.
+    """Return the request with the conversation that it continues: the messages of `earlier`, and its `answer`.
 
-    The system prompt and the tools are the thread's; tools that the request has all the same are its own.
+    The system prompt and the tools are those of the thread, unless the request has tools of its own.
     """
     said = [Message("assistant", answer.content)] if answer.content else []
     return msgspec.structs.replace(

@@ -2,10 +2,10 @@
 
 Rules:
 
-1. A tool without `input_schema` is a provider's own, and is kept whole.
-2. Its schema is an object's, without alternatives at its top: Anthropic takes no other.
-3. A call's input is an object (see `_arguments`).
-4. Ids that Anthropic does not allow are rewritten, always in the same way.
+1. A tool without `input_schema` is a provider's own tool, and is kept whole.
+2. A schema describes an object, without alternatives at its top: Anthropic refuses others.
+3. The input of a call is an object (see `_arguments`).
+4. Ids that Anthropic refuses are replaced, each always by the same id.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .._ids import fresh_id, legal_id
 
 
 def parse_tool(value: Json, path: str) -> Tool:
-    """One of the tools that the agent offers."""
+    """Return a tool that the agent offers."""
     fields = Fields(value, path)
     if fields.peek("input_schema") is None:
         name = fields.text("name") or ""
@@ -41,7 +41,7 @@ def parse_tool(value: Json, path: str) -> Tool:
 
 
 def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
-    """The tool's wire form; None for another provider's own tool."""
+    """Return the tool's wire form; None for another provider's own tool."""
     if tool.kind == "server":
         return tool.extra if same_dialect else None
     schema = SCHEMA if tool.kind == "custom" else tool.parameters or {}
@@ -57,7 +57,7 @@ def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
 
 
 def parse_choice(value: Json, path: str) -> tuple[ToolChoice | None, bool | None]:
-    """`tool_choice`, and whether tools may be called in parallel (None: not said)."""
+    """Return the tool choice, and the permission of parallel calls (None if missing)."""
     if value is None:
         return None, None
     fields = Fields(value, path)
@@ -75,7 +75,7 @@ def parse_choice(value: Json, path: str) -> tuple[ToolChoice | None, bool | None
 
 
 def render_choice(choice: ToolChoice | None, parallel: bool | None, *, same_dialect: bool) -> Json | None:
-    """The wire form; None where nothing has to be said."""
+    """Return the wire form of the tool choice; None if no field is needed."""
     if choice is None and parallel is not False:
         return None
     choice = choice or ToolChoice()
@@ -89,14 +89,14 @@ def render_choice(choice: ToolChoice | None, parallel: bool | None, *, same_dial
 
 
 def parse_call(fields: Fields) -> ToolCall:
-    """A `tool_use` block, without its type."""
+    """Return the call of a `tool_use` block, whose type was taken."""
     identity, name = fields.text("id") or "", fields.need_text("name")
     arguments = text_of(fields.mapping("input") or {})
     return ToolCall(name, arguments, identity, extra=fields.rest())
 
 
 def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
-    """A `tool_use` block."""
+    """Return a `tool_use` block."""
     if call.kind == "text":
         call = wrapped(call)
     document: dict[str, Json] = {
@@ -109,7 +109,8 @@ def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
 
 
 def with_whole_arguments(response: Response) -> Response:
-    """The response with arguments that are objects, as `render_call` has them: a stream would tell them as they are."""
+    """Return the response with arguments that are objects, as in `render_call`: a stream would contain the original
+    text."""
     if all(call.kind == "text" or is_object(call.arguments) for call in response.tool_calls):
         return response
     content = tuple(_with_object(part) if isinstance(part, ToolCall) else part for part in response.content)
@@ -126,10 +127,11 @@ _ONE_OF, _ALL_OF = ("anyOf", "oneOf"), "allOf"
 
 
 def _object_schema(schema: dict[str, Json]) -> dict[str, Json]:
-    """The schema as one object.
+    """Return the schema as one object.
 
-    Anthropic refuses `anyOf`, `oneOf` and `allOf` at the top. There, the properties of all of them are those of the
-    object, and required is what each alternative requires: it allows more than the source did, and forbids nothing.
+    Anthropic refuses `anyOf`, `oneOf` and `allOf` at the top. Their properties become those of the object; a property
+    is required if each alternative requires it. The result allows more than the source, and forbids nothing that it
+    allows.
     """
     alternatives = [_objects(schema.get(name)) for name in _ONE_OF]
     parts = _objects(schema.get(_ALL_OF))
@@ -156,7 +158,7 @@ def _objects(value: Json) -> list[dict[str, Json]]:
 def _required(
     schema: dict[str, Json], parts: Sequence[dict[str, Json]], alternatives: Sequence[list[dict[str, Json]]]
 ) -> list[str]:
-    """What is required in any case, in the order in which it is named."""
+    """Return the properties that are required in any case, in the order of their first mention."""
     found = [name for each in (schema, *parts) for name in _named(each)]
     for several in alternatives:
         first, *others = [_named(each) for each in several]
