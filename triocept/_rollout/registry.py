@@ -1,13 +1,13 @@
-"""Which key belongs to which rollout.
+"""The registry of an endpoint: it maps keys to rollouts.
 
 Rules:
 
-1. A key is 256 random bits. Only its SHA-256 is looked up and compared: the time of an answer tells nothing about a
-   key.
-2. A call is its rollout's if the key is; if the path names a rollout too, both must agree.
-3. The key of a rollout's state opens that alone: it is looked up among its own kind.
-4. A rollout that is left is forgotten here first: its key opens nothing any more.
-5. Of an endpoint that stops nobody is told that a key is wrong: it may have been right a moment ago.
+1. A key is 256 random bits. Only its SHA-256 is looked up and compared, so the time of an answer reveals nothing
+   about a key.
+2. A call belongs to the rollout of its key. If the path names a rollout too, both must agree.
+3. The key of a rollout's state opens only the state: the state keys have their own table.
+4. A rollout that is left is removed here first: its key opens nothing afterwards.
+5. An endpoint that stops never answers that a key is wrong: the key may have been valid a moment ago.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import trio
 
 
 class Registered(Protocol):
-    """A rollout, as the registry knows it."""
+    """A rollout, as the registry uses it."""
 
     @property
     def id(self) -> str: ...
@@ -32,21 +32,21 @@ class Registered(Protocol):
     last_refusal: str | None
 
     async def endpoint_stops(self) -> None:
-        """It ends with its endpoint."""
+        """End the rollout with its endpoint."""
 
 
 R = TypeVar("R", bound=Registered)
 
 
 class Registry(Generic[R]):
-    """The rollouts of one endpoint that are open now."""
+    """The open rollouts of one endpoint."""
 
     def __init__(self) -> None:
         self._by_id: dict[str, R] = {}
         self._by_digest: dict[bytes, R] = {}
         self._by_state_digest: dict[bytes, R] = {}
         self.closing: bool = False
-        """Whether the endpoint stops, or has ended."""
+        """True if the endpoint stops, or has ended."""
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -58,10 +58,10 @@ class Registry(Generic[R]):
         return iter(tuple(self._by_id.values()))
 
     def add(self, rollout: R) -> None:
-        """Let the rollout's key in.
+        """Add a rollout: its key is valid from now on.
 
         Raises:
-            ValueError: an open rollout has this id already.
+            ValueError: an open rollout already has this id.
             trio.ClosedResourceError: the endpoint has ended.
         """
         if self.closing:
@@ -84,24 +84,24 @@ class Registry(Generic[R]):
                 del self._by_state_digest[_digest(rollout.state_key)]
 
     def authenticate(self, key: str | None, rollout_id: str | None) -> R | None:
-        """The rollout that this key opens, or None; `rollout_id` is that of the path, where it has one."""
-        # In place: of each call.
+        """Return the rollout of this key, or None. `rollout_id` is the id in the path, if there is one."""
+        # inlined: it runs for each call
         digest = sha256(key.encode("utf-8", "surrogatepass")).digest() if key else b""
         rollout = self._by_digest.get(digest)
         return rollout if rollout is not None and rollout_id in (None, rollout.id) else None
 
     def authenticate_state(self, key: str | None, rollout_id: str | None) -> R | None:
-        """The rollout whose state this key opens, or None; it is never the key that opens the rollout."""
+        """Return the rollout whose state this key opens, or None. A rollout's own key never opens its state."""
         rollout = self._by_state_digest.get(_digest(key)) if key else None
         return rollout if rollout is not None and rollout_id in (None, rollout.id) else None
 
     def note_refusal(self, rollout_id: str | None, text: str) -> None:
-        """Keep why a request was refused whose path names this rollout, with or without its key."""
+        """Keep the reason for which a request to this rollout's path was refused, with or without its key."""
         if rollout_id is not None and (rollout := self._by_id.get(rollout_id)) is not None:
             rollout.last_refusal = text
 
     async def close(self) -> None:
-        """The endpoint stops: every rollout that is still open ends, and what waits in it is refused."""
+        """End every open rollout, because the endpoint stops; waiting calls are refused."""
         self.closing = True
         async with trio.open_nursery() as nursery:
             for rollout in self:

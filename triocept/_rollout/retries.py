@@ -1,12 +1,12 @@
-"""Whether a call repeats another, and which of those that run it is.
+"""The comparison of a call with other calls, to find the running exchange that it repeats.
 
-Real agents re-send a call whose answer they did not get: on a new connection, some in another form (Claude Code
-replays a stream without `stream`, Codex orders keys anew). Two calls are the same if they say the same to the model:
-everything counts but how the answer is to be delivered (`stream`, `include_usage`), how the conversation was told
-(whole, or from an earlier response on), who asks (`user`, client metadata), and cache marks.
+Agents re-send a call whose answer they did not receive, on a new connection. Some change its form: Claude Code
+replays a stream without `stream`, Codex reorders keys. Two calls are equal if the model gets the same content.
+Ignored are: the form of the answer (`stream`, `include_usage`); the form of the conversation (whole, or from an
+earlier response on); the caller (`user`, client metadata); cache marks.
 
-There may be thousands that are alike, of agents that sample: what one says is read once, and no sooner than somebody
-asks; and no look goes over all of them.
+An agent that samples may have thousands of equal calls. So the meaning of a call is computed once, and only when a
+lookup needs it; no lookup goes through all calls.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from .exchange_state import ExchangeState
 
 _OF_CALL = frozenset({"cache_control", "client_metadata", "metadata", "stream_options", "prompt_cache_key"})
-"""Fields of the document itself that say nothing to the model. Within a schema they are names as any other."""
+"""Fields of the document that the model does not see. Within a schema they are ordinary names."""
 
 
 def same_request(request: Request, other: Request) -> bool:
-    """Whether `request` says the same to the model as `other`."""
+    """Return True if both requests have the same meaning for the model."""
     return meaning(request) == meaning(other)
 
 
 def meaning(request: Request) -> bytes:
-    """A digest of what it says to the model: equal for calls of which one repeats the other. Not cheap."""
+    """Return a digest of the content for the model: equal for calls of which one repeats the other. Not cheap."""
     plain = msgspec.structs.replace(
         request, stream=False, framing="sse", include_usage=True, user=None, continued_from=None
     )
@@ -45,7 +45,7 @@ def meaning(request: Request) -> bytes:
 
 
 def _said(document: dict[str, Json]) -> dict[str, Json]:
-    """Return a request without the fields that say nothing to the model, in the places where the wire has them."""
+    """Return a request without the fields that the model does not see, in their places on the wire."""
     said = exact(document, _OF_CALL)
     said["messages"] = [exact_message(message) for message in document["messages"]]
     said["tools"] = [exact(tool) for tool in document.get("tools", ())]
@@ -56,26 +56,26 @@ def _said(document: dict[str, Json]) -> dict[str, Json]:
 
 
 class Alike:
-    """What the exchanges of one retry key say that are not recorded yet.
+    """The meanings of the exchanges of one retry key that are not recorded yet.
 
     Args:
-        exchanges: those that there are.
+        exchanges: the exchanges at the start.
     """
 
     def __init__(self, exchanges: Iterable[ExchangeState]) -> None:
         self._lost: dict[ExchangeState, None] = {}
-        """Those of them that some connection has left."""
+        """Exchanges that a connection has left."""
         self._unread: dict[ExchangeState, None] = dict.fromkeys(exchanges)
         self._unread_lost: dict[ExchangeState, None] = {}
         self._meanings: dict[ExchangeState, bytes] = {}
         self._saying: dict[bytes, _Same] = {}
-        """By what they say, those that were read."""
+        """The exchanges whose meaning was computed, by meaning."""
 
     def add(self, exchange: ExchangeState) -> None:
         self._unread[exchange] = None
 
     def lose(self, exchange: ExchangeState) -> None:
-        """A connection has left it."""
+        """Record that a connection has left the exchange."""
         self._lost[exchange] = None
         if exchange in self._unread:
             del self._unread[exchange]
@@ -84,7 +84,7 @@ class Alike:
             same.lose(exchange)
 
     def discard(self, exchange: ExchangeState) -> None:
-        if exchange in self._unread:  # as nearly all: it is nowhere else
+        if exchange in self._unread:  # nearly always: the exchange is in no other table
             del self._unread[exchange]
             return
         for some in (self._lost, self._unread_lost):
@@ -96,7 +96,8 @@ class Alike:
         self._meanings.pop(exchange, None)
 
     def find(self, request: Request, *, proven: bool) -> ExchangeState | None:
-        """One that this call repeats; unless that is proven, only one that nobody waits for any more."""
+        """Return an exchange that this call repeats. Unless the retry is proven, return only an exchange that no
+        connection waits for."""
         if not (proven or self._lost):
             return None
         self._read(self._unread_lost)
@@ -106,7 +107,8 @@ class Alike:
         return same.find(proven=proven) if same is not None else None
 
     def _same(self, exchange: ExchangeState) -> _Same | None:
-        """It among those that say the same; None: it is unread, or nobody can have anything of them any more."""
+        """Return the group of equal exchanges that contains this one. None: its meaning is not computed, or the group
+        is gone."""
         read = self._meanings.get(exchange)
         return self._saying.get(read) if read is not None else None
 
@@ -118,15 +120,15 @@ class Alike:
 
 
 class _Same:
-    """Exchanges that say the same: the first is found at once, though thousands are open."""
+    """Exchanges with equal meaning: the first one is found at once, even among thousands."""
 
     __slots__ = ("left", "open")
 
     def __init__(self) -> None:
         self.open: OrderedDict[ExchangeState, None] = OrderedDict()
-        """But for those of which nobody can have anything any more."""
+        """Open exchanges, without those whose answer can no longer be shared."""
         self.left: OrderedDict[ExchangeState, None] = OrderedDict()
-        """Those of them that a connection has left, but for those that another one reads now."""
+        """The exchanges that a connection has left, without those that another connection reads now."""
 
     def add(self, exchange: ExchangeState, *, left: bool) -> None:
         self.open[exchange] = None
@@ -134,7 +136,7 @@ class _Same:
             self.lose(exchange)
 
     def lose(self, exchange: ExchangeState) -> None:
-        """A connection has left it."""
+        """Record that a connection has left the exchange."""
         self.left[exchange] = None
 
     def discard(self, exchange: ExchangeState) -> None:
@@ -142,7 +144,7 @@ class _Same:
         self.left.pop(exchange, None)
 
     def find(self, *, proven: bool) -> ExchangeState | None:
-        """As `Alike.find`."""
+        """Return an exchange as `Alike.find` does."""
         lost = _first_of(self.left, lambda one: _is_useful(one) and not one.answer.subscriptions)
         return _first_of(self.open, _is_useful) if lost is None and proven else lost
 
@@ -154,7 +156,7 @@ def _is_useful(exchange: ExchangeState) -> bool:
 def _first_of(
     exchanges: OrderedDict[ExchangeState, None], is_one: Callable[[ExchangeState], bool]
 ) -> ExchangeState | None:
-    """The first that is one; what is before it is none any more, and goes."""
+    """Return the first matching exchange, and discard the stale exchanges before it."""
     while exchanges:
         if is_one(first := next(iter(exchanges))):
             return first

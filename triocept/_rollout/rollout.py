@@ -1,4 +1,4 @@
-"""One agent run: its key, its trace, its stream of exchanges. What a program holds of it."""
+"""The facade of one agent run: its key, its trace, its stream of exchanges."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ SERVICES = ("mcp", "tools", "user", "stop", "model", "state")
 
 @final
 class Rollout(Given):
-    """One agent run. Made by `endpoint.open_rollout` only.
+    """One agent run. Only `endpoint.open_rollout` creates one.
 
-    Iterate over it (`async for exchange in rollout`) to hold the agent's calls in your own hands; the iteration ends
-    when the rollout is stopped or closed. Or let `serve` do it. One that has a handler cannot be iterated over
-    (RuntimeError): the handler gets every exchange.
+    Iterate over it (`async for exchange in rollout`) to answer the agent's calls yourself; the iteration ends when
+    the rollout is stopped or closed. Or let `serve` answer them. A rollout with a handler cannot be iterated over
+    (RuntimeError), because the handler gets every exchange.
     """
 
     def __init__(self, core: RolloutState) -> None:
@@ -62,22 +62,22 @@ class Rollout(Given):
 
     @property
     def id(self) -> str:
-        """It stands in its URLs, and in every turn."""
+        """Id of the rollout, part of its URLs and of every turn."""
         return self._core.id
 
     @property
     def api_key(self) -> str:
-        """256 random bits. The agent's key: it opens this rollout, and nothing else."""
+        """The agent's key, of 256 random bits. It opens this rollout, and nothing else."""
         return self._core.api_key
 
     @property
     def model(self) -> str:
-        """The name that `/v1/models` lists and `config` gives. Agents may ask for any other."""
+        """Name that `/v1/models` lists and `config` contains. Agents may request any other model."""
         return self._core.model
 
     @property
     def on_hangup(self) -> OnHangup:
-        """What an agent's hang-up does to its exchange."""
+        """Effect of an agent's disconnect on its exchange."""
         return self._core.on_hangup
 
     @property
@@ -87,7 +87,8 @@ class Rollout(Given):
 
     @property
     def stopped(self) -> str | None:
-        """Why it was stopped: the limit that was reached, or the reason that `stop` was given; None: it was not.
+        """Reason for which the rollout was stopped: the limit that was reached, or the argument of `stop`. None: not
+        stopped.
 
         A child that is stopped with its parent has its parent's reason.
         """
@@ -95,12 +96,12 @@ class Rollout(Given):
 
     @property
     def faults(self) -> tuple[BaseException, ...]:
-        """What went wrong so far, each once: what its handler raised, say. The end of its block raises it."""
+        """Errors so far, each once, such as a handler's exception. The end of the rollout's block raises them."""
         return tuple(self._core.faults)
 
     @property
     def calls(self) -> list[Request]:
-        """What its agent has asked so far, oldest first, as it is recorded; also what is not answered yet."""
+        """The agent's calls so far, oldest first, as recorded, including those without an answer."""
         turns = self.trace.turns
         recorded = {turn.id for turn in turns}
         waiting = [exchange for exchange in self._core.calls.open if exchange.id not in recorded]
@@ -108,25 +109,25 @@ class Rollout(Given):
         asked += [(exchange.started_at, exchange.recorded_request()) for exchange in waiting]
         return [request for _, request in sorted(asked, key=itemgetter(0))]
 
-    # What an agent needs to reach it
+    # How an agent reaches it
 
     def base_url(self, dialect: DialectName | str, *, reach: Reach = "local") -> str:
-        """Where the agent's SDK for `dialect` has to be pointed at, as that SDK takes it.
+        """Return the base URL for the agent's SDK of `dialect`, in the form that the SDK takes.
 
         Args:
-            dialect: one of `openai_chat`, `anthropic_messages`, ….
-            reach: `local` for an agent on this machine, `public` for one elsewhere. A rollout that has given its
-                public URL away is told when that URL is lost: see `on_lost_url` of `serve_endpoint`.
+            dialect: a name such as `openai_chat` or `anthropic_messages`.
+            reach: `local` for an agent on this machine, `public` for an agent elsewhere. After `public`, a loss of
+                that URL affects the rollout: see `on_lost_url` of `serve_endpoint`.
 
         Raises:
-            ValueError: no such dialect, or reach.
-            TunnelError: it has no public URL, or none now.
+            ValueError: the dialect or the reach does not exist.
+            TunnelError: the rollout has no public URL, or the tunnel is down.
         """
         self._core.hold(reach)
         return self._core.addresses.base_url(self.id, dialect, reach)
 
     def config(self, dialect: DialectName | str, *, reach: Reach = "local") -> ClientConfig:
-        """Base URL, key and model for a client of `dialect`; errors as of `base_url`."""
+        """Return base URL, key and model for a client of `dialect`; errors as `base_url`."""
         return ClientConfig(
             base_url=self.base_url(dialect, reach=reach), api_key=self.api_key, model=self.model
         )
@@ -146,31 +147,33 @@ class Rollout(Given):
     @overload
     def client(self, dialect: str, *, sync: bool = False, **options: Any) -> Any: ...
     def client(self, dialect: str, *, sync: bool = False, **options: Any) -> Any:
-        """The official SDK's client for `dialect`, pointed at this rollout.
+        """Return the official SDK's client for `dialect`, pointed at this rollout.
 
         Args:
-            dialect: those of OpenAI give an `openai.AsyncOpenAI`, `anthropic_messages` an `anthropic.AsyncAnthropic`;
-                `gemini` and `ollama` give none.
-            sync: the blocking client, for a thread or another process: in trio's own thread it would block the
-                endpoint that it waits for.
-            options: go to the client's constructor (`max_retries`, `timeout`, …).
+            dialect: a dialect of OpenAI for an `openai.AsyncOpenAI`, or `anthropic_messages` for an
+                `anthropic.AsyncAnthropic`. There is no client for `gemini` and `ollama`.
+            sync: True for the blocking client, for use in a thread or another process. In trio's own thread it would
+                block the endpoint that it waits for.
+            options: arguments of the client's constructor (`max_retries`, `timeout`, …).
 
-        Closing: it holds connections; `async with rollout.client(…) as client` closes them.
+        Closing: the client holds connections; `async with rollout.client(…) as client` closes them.
 
         Raises:
             ModuleNotFoundError: the SDK is not installed.
-            ValueError: we make none for this dialect: `config` has what the client of another SDK needs.
+            ValueError: there is no client for this dialect; `config` contains the values for the client of another
+                SDK.
         """
         config = self.config(dialect)
         return open_client(self._core.addresses.dialects[dialect], config, sync=sync, options=options)
 
     def environ(self, *, reach: Reach = "local") -> dict[str, str]:
-        """The environment variables that point agents at this rollout, and give them patience.
+        """Return the environment variables that point agents at this rollout, and give them long timeouts.
 
-        Among them `TRIOCEPT_URL` and `TRIOCEPT_API_KEY`, for what calls its services: `$TRIOCEPT_URL/tools`.
+        They include `TRIOCEPT_URL` and `TRIOCEPT_API_KEY`, for calls to the rollout's services:
+        `$TRIOCEPT_URL/tools`.
 
         Args:
-            reach: `local` for an agent on this machine, `public` for one elsewhere; errors as of `base_url`.
+            reach: `local` for an agent on this machine, `public` for an agent elsewhere; errors as `base_url`.
         """
         self._core.hold(reach)
         own = {
@@ -188,17 +191,17 @@ class Rollout(Given):
 
     @property
     def tools(self) -> tuple[HostTool, ...]:
-        """The tools of the program that its agent is offered."""
+        """The program's tools that the agent is offered."""
         return tuple(self._core.services.tools.values())
 
     @property
     def state(self) -> Any:
-        """The state that its tools share, in this program and elsewhere; None where it has none.
+        """The state that the tools share, in this program and elsewhere; None if the rollout has no state.
 
-        What comes by `PUT …/state` replaces it whole.
+        `PUT …/state` replaces the whole state.
 
         Raises:
-            TypeError: on assignment, of what is not of the state's type; or the rollout has no state.
+            TypeError: on assignment: the value is not of the state's type, or the rollout has no state.
         """
         return self._core.services.state
 
@@ -208,11 +211,12 @@ class Rollout(Given):
 
     @property
     def state_key(self) -> str | None:
-        """The key that opens `…/state`, and nothing else; None where there is no state. The agent's key does not."""
+        """The key that opens `…/state`, and nothing else; None if there is no state. The agent's key does not open
+        it."""
         return self._core.state_key
 
     def service_url(self, name: str, *, reach: Reach = "local") -> str:
-        """Where a service is: `mcp`, `tools`, `tools/NAME`, `user`, `stop`, `model`, `state`.
+        """Return the URL of a service: `mcp`, `tools`, `tools/NAME`, `user`, `stop`, `model`, `state`.
 
         Errors are those of `base_url`, and ValueError for another name.
         """
@@ -222,26 +226,27 @@ class Rollout(Given):
         return f"{self._core.addresses.root_url(self.id, reach)}/{name}"
 
     async def ask(self, request: Request | str | Sequence[Message]) -> Response:
-        """One model call of the program's own, for a tool of it: answered as the agent's calls are, and recorded.
+        """Send one model call of the program's own, for one of its tools; it is answered and recorded like the
+        agent's calls.
 
-        The exchange says so: `exchange.conversation.kind` is `tool`. It goes to the rollout's handler, as
-        all do, and counts for its `concurrency`: a handler that asks its own rollout needs room for both calls. A model
-        call of a handler's own is rather `upstream.fetch`.
+        `exchange.conversation.kind` of the call is `tool`. The call goes to the rollout's handler, and counts for its
+        `concurrency`: a handler that calls `ask` on its own rollout needs capacity for both calls. For a model call
+        of the handler itself, use `upstream.fetch`.
 
         Args:
-            request: what is asked; a text is the user's one message. A message's content may be a text, too.
+            request: the request; a text is the only message of the user. A message's content may be a text, too.
 
         Raises:
-            TypeError, ValueError: that is no request; the text names the place in it. Nothing was asked.
-            Refusal: it was refused, or whoever answers failed (500).
-            RuntimeError: from within a recorder that is being given a turn, which would wait for itself.
+            TypeError, ValueError: the argument is not a request; the text names the place in it. Nothing was sent.
+            Refusal: the call was refused, or the handler failed (500).
+            RuntimeError: called by a recorder that is recording a turn, which would wait for itself.
 
-        Cancellation: as an agent's hang-up.
+        Cancellation: as a disconnect of an agent.
         """
         try:
             asked = request_of(request, self.model)
         except (TypeError, ValueError) as exc:
-            raise exc.with_traceback(None) from None  # the line of interest is the caller's
+            raise exc.with_traceback(None) from None  # the relevant line is the caller's
         self._core.records.check_free()
         return await ask(self._core, asked)
 
@@ -250,23 +255,22 @@ class Rollout(Given):
         handler: Handler | None = None,
         **options: Unpack[RolloutOptions],
     ) -> AbstractAsyncContextManager[Rollout]:
-        """Open a rollout that is part of this one: for a sub-agent, or an agent that runs agents.
+        """Open a rollout that is part of this rollout: for a sub-agent, or an agent that runs agents.
 
-        It has a key, a trace and services of its own, and knows where it branched off (`child.trace.branch`); the
-        parent's trace has its trace among its `children`. Its calls count against `limits`, and against those of its
-        parent, too.
+        It has its own key, trace and services. `child.trace.branch` is the place where it branched off, and the
+        `children` of the parent's trace contain its trace. Its calls count against its own `limits` and its parent's.
 
-        Keywords: id, model, on_hangup, on_retry, on_fault, concurrency, recorder, tools, user, stop, state, state_type,
-        embed, moderate, redact, metadata, record_increments, record_wire, limits; see `Endpoint.open_rollout`. model,
-        recorder, redact, on_hangup, on_retry, record_increments, record_wire, embed and moderate are the parent's,
-        where they are left out.
+        Keywords: id, model, on_hangup, on_retry, on_fault, concurrency, recorder, tools, user, stop, state,
+        state_type, embed, moderate, redact, metadata, record_increments, record_wire, limits; see
+        `Endpoint.open_rollout`. If omitted, these are the parent's: model, recorder, redact, on_hangup, on_retry,
+        record_increments, record_wire, embed and moderate.
 
-        Closing: as a rollout. It ends with its parent at the latest: a parent that is stopped stops its children,
-        and a parent that closes closes them and cancels their bodies.
+        Closing: as a rollout. It ends with its parent at the latest: a parent that is stopped stops its children, and
+        a parent that closes closes them and cancels their bodies.
 
         Raises:
-            TypeError: the handler is none.
-            RolloutClosed: the parent has ended, or did so while the child was being opened, or before this body.
+            TypeError: the handler is not valid.
+            RolloutClosed: the parent has ended, perhaps while the child was being opened, or before this body.
         """
         handler, concurrency = check_opening("open_child", handler, options)
         self._core.children.check_open()
@@ -284,7 +288,7 @@ class Rollout(Given):
         )
         return core.children.open_child(child, open_rollout(child, handler, concurrency))
 
-    # What the program does with its exchanges
+    # How the program answers its exchanges
 
     def __aiter__(self) -> Self:
         return self
@@ -300,25 +304,25 @@ class Rollout(Given):
         return exchange.face
 
     async def serve(self, handler: Handler, *, concurrency: int | None = None) -> None:
-        """Let `handler` answer every exchange, each in a task of its own, until the rollout is stopped or closed.
+        """Let `handler` answer every exchange, each in its own task, until the rollout is stopped or closed.
 
         Args:
-            handler: `async (Exchange) -> None`. Raising a `Refusal` or an `UpstreamError` is an answer; any other
-                exception ends the service.
-            concurrency: how many exchanges are handled at once; None: as many as come. The others wait: with 1, a
-                handler that itself asks this rollout (`ask`) waits for ever.
+            handler: `async (Exchange) -> None`. A `Refusal` or an `UpstreamError` that it raises is an answer; any
+                other exception ends the service.
+            concurrency: maximum exchanges that are handled at once. None: no limit. When reached: further exchanges
+                wait. With 1, a handler that calls `ask` on this rollout waits for ever.
 
         Raises:
-            TypeError: that is no handler.
-            Exception: what a handler raised, bare (several at once: a group). The agent has got a 500 by then, and so
-                does whatever else waits or comes, until somebody takes calls again.
+            TypeError: the argument is not a handler.
+            Exception: a handler's exception, unwrapped (several at once: a group). The agent has already received a
+                500. So does every waiting and later call, until a task takes calls again.
 
-        Cancellation: cancels the handlers; what they had not settled stays open until the rollout ends, which
-        refuses it.
+        Cancellation: cancels the handlers; exchanges that they have not settled stay open until the end of the
+        rollout, which refuses them.
         """
         check_handler(handler)
         _check_concurrency(concurrency)
-        # One that begins cancelled would take over from a service that has failed, and answer nothing.
+        # A cancelled service would take over from a failed service, and answer nothing.
         await trio.lowlevel.checkpoint_if_cancelled()
         errors: list[BaseException] = []
         try:
@@ -334,39 +338,39 @@ class Rollout(Given):
     ) -> AgentResult:
         """Run an agent in this rollout, to its end.
 
-        It gets the rollout's environment (`environ`), and none of this program's own provider keys and base URLs.
-        Something has to answer its calls meanwhile: the handler of `open_rollout`, or a task that iterates.
+        The agent gets the rollout's environment (`environ`), and none of this program's own provider keys and base
+        URLs. Its calls need an answer meanwhile, from the handler of `open_rollout`, or from a task that iterates.
 
         Args:
             argv: the command and its arguments.
-            env: what is added to the environment, and wins; None as a value takes a variable out.
-            cwd: its working directory; None is the program's.
-            input: what it reads on stdin, a str as UTF-8; None is an empty stdin.
-            output: `capture` keeps it, which is the default; `echo` also writes it to this program's own stdout and
-                stderr; `inherit` lets the agent write there itself, and keeps nothing.
-            output_limit: bytes of each stream that are kept in memory, 1 MiB by default: half from its start and half
-                from its end.
-            stdout_file: a path or a binary file that gets all of stdout, as it comes.
-            stderr_file: likewise.
-            terminate_grace: seconds that it has after SIGTERM, 5 by default.
+            env: variables added to the environment, with priority; a value of None removes the variable.
+            cwd: the agent's working directory. None: the program's.
+            input: bytes for the agent's stdin; a str is encoded as UTF-8. None: stdin is empty.
+            output: `capture` (default) keeps the output. `echo` also writes it to this program's stdout and stderr.
+                `inherit` lets the agent write there itself, and keeps nothing.
+            output_limit: maximum bytes of each stream that are kept in memory, half from its start and half from its
+                end. Default: 1 MiB.
+            stdout_file: a path or a binary file that receives all of stdout, as it arrives.
+            stderr_file: a path or a binary file that receives all of stderr, as it arrives.
+            terminate_grace: seconds that the agent has after SIGTERM. Default: 5.
 
         Returns:
-            Its return code (negative is the signal that ended it), output and duration. A return code other than 0
-            is no error; `result.check()` makes it one.
+            Return code (negative: the signal that ended it), output and duration. A return code other than 0 is no
+            error; `result.check()` raises one.
 
         Raises:
-            AgentFailed: it cannot be started; the text says why, and what to do.
-            TypeError, ValueError: `argv`, `env`, `input` or an option is not what it should be; nothing was started.
+            AgentFailed: the agent cannot be started; the text gives the reason, and what to do.
+            TypeError, ValueError: `argv`, `env`, `input` or an option is invalid; nothing was started.
             RolloutClosed: the rollout has ended.
             trio.ClosedResourceError: its endpoint has ended, which a rollout of a pool may outlive.
 
-        Cancellation: ends the agent and all that it started: SIGTERM to its group, `terminate_grace`, SIGKILL. Should
-        this program itself be killed, its agents end within 2 s.
+        Cancellation: ends the agent and all processes that it started: SIGTERM to its group, `terminate_grace`,
+        SIGKILL. If this program itself is killed, its agents end within 2 s.
         """
         try:
             opened = open_agent(self._core, check_argv(argv), check_agent_options("run_agent", options))
         except (TypeError, ValueError) as exc:
-            raise exc.with_traceback(None) from None  # the line of interest is the caller's
+            raise exc.with_traceback(None) from None  # the relevant line is the caller's
         try:
             async with opened as agent:
                 await agent.wait()
@@ -390,23 +394,25 @@ class Rollout(Given):
 
         Keywords: env, cwd, input, output, output_limit, stdout_file, stderr_file, terminate_grace; see `run_agent`.
 
-        Closing: an agent that still runs is ended, as by cancellation; then `agent.result` is there.
+        Closing: an agent that still runs is ended, as by cancellation; afterwards `agent.result` is available.
         """
         try:
             return open_agent(self._core, check_argv(argv), check_agent_options("open_agent", options))
         except (TypeError, ValueError) as exc:
-            raise exc.with_traceback(None) from None  # the line of interest is the caller's
+            raise exc.with_traceback(None) from None  # the relevant line is the caller's
 
     @trio.lowlevel.enable_ki_protection
     async def stop(self, reason: str) -> None:
-        """End the run: what waits and what still comes is refused with 404, the status that every known agent takes
-        as final. Iteration and `serve` end. Stopping twice changes nothing.
+        """End the run: waiting and later calls are refused with 404, the status that every known agent treats as
+        final.
+
+        Iteration and `serve` end. A second call changes nothing.
 
         Raises:
-            TypeError: the reason is no str.
-            RuntimeError: from within a recorder that is being given a turn. Another task can do it.
+            TypeError: the reason is not a str.
+            RuntimeError: called by a recorder that is recording a turn. Call it in another task.
 
-        Cancellation: the refusals are given all the same.
+        Cancellation: the refusals are sent all the same.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         check_str("the reason", reason)
@@ -415,17 +421,17 @@ class Rollout(Given):
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def score(self, name: str, value: float) -> None:
-        """Say what you make of the run: one number, by name. True is 1, False is 0.
+        """Record a score of the run: one number, by name. True is 1, False is 0.
 
-        It goes into the trace (`trace.scores`), and to recorders that want entries; also after the rollout's end, and
-        that of its endpoint. The same name again takes the place of what it said before.
+        It goes into the trace (`trace.scores`), and to recorders that take entries; also after the end of the rollout
+        and of its endpoint. A score with an existing name replaces the earlier score.
 
         Raises:
-            TypeError, ValueError: the name is no str, or the value no finite number.
-            Exception: what the recorder raised; the trace does not have it then.
-            RuntimeError: from within a recorder that is being given something.
+            TypeError, ValueError: the name is not a str, or the value is not a finite number.
+            Exception: the error of the recorder; the trace does not have the score then.
+            RuntimeError: called by a recorder that is recording an entry.
 
-        Cancellation: what has begun is recorded.
+        Cancellation: a recording that has begun is finished.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         check_str("the name of a score", name)
@@ -438,17 +444,18 @@ class Rollout(Given):
 
 
 def core_of_rollout(rollout: Rollout) -> RolloutState:
-    """What a rollout is about, for those of us who ask it as a server does."""
+    """Return the state of a rollout, for internal code that uses it as the server does."""
     return rollout._core
 
 
 def give_back(rollout: Rollout, exchange: Exchange) -> None:
-    """Put an exchange back that was taken, and did not reach whoever asked for it."""
+    """Return an exchange that did not reach the task that took it."""
     rollout._core.arrivals.put_back(core_of(exchange))
 
 
 def unanswered(rollout: Rollout) -> list[Request]:
-    """The calls that nobody answers, where no handler does: those that wait, and those whose agent has hung up."""
+    """Return the calls without an answer in a rollout without a handler: waiting calls, and calls whose agent has
+    disconnected."""
     if rollout._core.handler is not None:
         return []
     gone = [turn.request for turn in rollout.trace if turn.outcome == "abandoned"]
@@ -456,17 +463,18 @@ def unanswered(rollout: Rollout) -> list[Request]:
 
 
 def last_refusal(rollout: Rollout) -> str | None:
-    """Return the latest request to this rollout that was refused before it became a call, and why."""
+    """Return the latest request to this rollout that was refused before it became a call, and the reason."""
     return rollout._core.last_refusal
 
 
 def rested(rollout: Rollout) -> bool:
-    """Whether no handler is at work on what it has answered."""
+    """Return True if no handler is running for an exchange that it has already answered."""
     return not any(exchange.settled for exchange in rollout._core.at_work)
 
 
 async def wait_rested(rollout: Rollout, seconds: float) -> int:
-    """Let handlers go on that have answered, and may still fail; how many have not ended after so many seconds."""
+    """Wait for handlers that have answered and may still fail. Return the number of those still running after
+    `seconds`."""
     core = rollout._core
     with trio.move_on_after(seconds):
         while not rested(rollout):
@@ -475,7 +483,7 @@ async def wait_rested(rollout: Rollout, seconds: float) -> int:
 
 
 def report_fault(rollout: Rollout, error: BaseException) -> bool:
-    """Have its owner told of what was raised where nobody waits for it; whether it is still open."""
+    """Report an error that no task waits for to the rollout's owner. Return True if the rollout is still open."""
     report = rollout._core.report
     if report is None:
         return False
@@ -484,7 +492,7 @@ def report_fault(rollout: Rollout, error: BaseException) -> bool:
 
 
 def with_face(core: RolloutState) -> RolloutState:
-    """A new core, with the rollout that its program will hold."""
+    """Return the state after creating the facade that the program holds."""
     Rollout(core)
     return core
 
@@ -492,10 +500,10 @@ def with_face(core: RolloutState) -> RolloutState:
 def check_opening(
     function: str, handler: Handler | None, options: RolloutOptions
 ) -> tuple[Handler | None, int | None]:
-    """What a rollout's handler is, and how many exchanges it gets at once: looked at before anything is made.
+    """Return the checked handler and concurrency of a rollout, before anything is created.
 
     Raises:
-        TypeError, ValueError: that is no handler, no such number, or a keyword that there is none of.
+        TypeError, ValueError: the handler, the number or a keyword is invalid.
     """
     check_keywords(function, options, RolloutOptions.__annotations__)
     if handler is not None:

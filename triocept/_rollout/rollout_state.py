@@ -1,4 +1,4 @@
-"""What becomes of one agent run: `Rollout` is its face."""
+"""The state of one agent run; `Rollout` is its facade."""
 
 from __future__ import annotations
 
@@ -60,29 +60,29 @@ log = logging.getLogger("triocept.rollout")
 
 VERSIONS = {"triocept": version("triocept"), "python": platform.python_version()}
 DELIVERY_GRACE = 1.0
-"""Seconds that a closing rollout waits for answers on their way to agents that do not read them."""
+"""Seconds that a closing rollout waits for answers to agents that do not read them."""
 
 
 @final
 class RolloutState:
-    """What a `Rollout` is about: its exchanges, its connections, its trace, its end. Its program holds the other.
+    """The state of a `Rollout`: its exchanges, its connections, its trace, its end. The program holds the `Rollout`.
 
     Args:
-        addresses: where it can be reached.
-        registry: what its key is let in by.
-        watcher: sees to it that its agents do not outlive the program.
-        options: as of `open_rollout`.
-        recorder: where its turns go, if `options` does not say.
-        redaction: what is taken out of them before, likewise.
-        embed: what gives texts their vectors, likewise.
-        moderate: what says what is found in texts, likewise.
-        record_increments, record_wire: whether turns keep what these say, likewise.
-        branch: where it leaves its parent.
+        addresses: the URLs of the rollout.
+        registry: the registry for the rollout's key.
+        watcher: ends the rollout's agents if the program dies.
+        options: as of `open_rollout`; they have priority over the defaults below.
+        recorder: default recorder.
+        redaction: default redaction.
+        embed: default function for embeddings.
+        moderate: default function for moderations.
+        record_increments, record_wire: default values of these options.
+        branch: the place where it branches off its parent.
         parent: the rollout that it is part of.
     """
 
     public: Rollout
-    """What its program holds; set by that."""
+    """The facade that the program holds; set by the facade."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class RolloutState:
         self.redaction: Redaction | None = redact
         above_collector = parent.collector if parent is not None else None
         self.collector: Collector | None = above_collector or collector()
-        """Who gets all that becomes of it, beside its own program."""
+        """The collector that receives all entries of the rollout beside its own program."""
         metadata = fit_metadata(options.get("metadata"))
         if self.collector is not None:
             metadata = self.collector.metadata | metadata
@@ -148,9 +148,9 @@ class RolloutState:
         self.on_fault: OnFault = on_fault
         self.parent: RolloutState | None = parent
         self.last_refusal: str | None = None
-        """The latest request to it that was refused before it became a call, and why."""
+        """The latest request to it that was refused before it became a call, and the reason."""
         self.faults: list[BaseException] = []
-        """What went wrong so far, each once."""
+        """Errors so far, each once."""
         self.record_increments: bool = keeps
         self.record_wire: bool = keeps_wire
         self.budget: Budget | None = self._make_budget(limits, parent)
@@ -169,11 +169,11 @@ class RolloutState:
         self.memory: Memory = Memory()
         self.estimator: Estimator = Estimator()
         self.handler: Handler | None = None
-        """What answers its exchanges, where that is a handler."""
+        """The handler that answers its exchanges, if there is one."""
         self.at_work: set[ExchangeState] = set()
-        """Those that a handler is at work on, be they settled."""
+        """Exchanges for which a handler is running, even if they are settled."""
         self.rested: Condition = Condition()
-        """Notified when it is done with one."""
+        """Notified when a handler has ended for one exchange."""
         self.addresses: Addresses = addresses
         self.registry: Registry[RolloutState] = registry
         self.watcher: Watcher = watcher
@@ -185,13 +185,13 @@ class RolloutState:
         )
         self.arrivals: Arrivals = Arrivals()
         self._announced = 0
-        """Calls that were recorded before they were handed over."""
+        """Number of calls that were recorded before they were handed over."""
         self._lacks_price = False
         self.upstream_failed = False
-        """A provider's failure was said in the log."""
+        """True if a provider's failure was logged."""
         self.ending: Refusal | None = None
         self._finishes = False
-        """It ends by a limit: what is on its way is finished."""
+        """True if it ends by a limit: calls in progress are finished."""
         self.calls: Calls = Calls(on_retry, self.records.redactor.request_as_given)
         self.services: Services = Services(
             _given(options.get("tools"), ()),
@@ -205,15 +205,15 @@ class RolloutState:
         self.children: Children = Children(self)
         self.closing: trio.Event = trio.Event()
         self.ended: trio.Event = trio.Event()
-        """Nothing is answered any more, and what waits is refused."""
+        """Set when nothing is answered any more, and waiting calls are refused."""
         self.on_end: set[Callable[[], object]] = set()
-        """Called when that is so: what its agent has left with the endpoint ends too."""
+        """Called when `ended` is set: connections and services of its agent end too."""
         self._held_url: str | None = None
-        """The public URL that was given to an agent, the last of them."""
+        """The public URL that was last given to an agent."""
         self.fail: Callable[[BaseException], None] | None = None
         """Ends the body with an error; set while the body runs."""
         self.report: Callable[[BaseException], None] | None = None
-        """Takes an error that nobody is there to be told of but the owner; set until the rollout has closed."""
+        """Reports an error that no other task can receive to the owner; set until the rollout has closed."""
 
     def _make_budget(self, limits: Limits | None, parent: RolloutState | None) -> Budget | None:
         above = parent.budget if parent is not None else None
@@ -227,7 +227,7 @@ class RolloutState:
         return self.services.state_key
 
     def on_settled(self, exchange: ExchangeState, turn: Turn | None) -> None:
-        """An exchange has its outcome, and this turn, unless it could not be recorded."""
+        """Handle an exchange that has its outcome. `turn` is None if the exchange could not be recorded."""
         exchange.face = None
         self.calls.end(exchange, turn)
         for budget in exchange.budgets:
@@ -236,24 +236,25 @@ class RolloutState:
             self.arrivals.discard(exchange)
 
     def outlives(self, error: BaseException) -> bool:
-        """Whether it stays open though this went wrong. What ends programs, a Ctrl-C say, ends it all the same."""
+        """Return True if the rollout stays open after this error. An error that ends programs, such as
+        KeyboardInterrupt, always ends it."""
         return self.on_fault == "stay" and isinstance(error, Exception)
 
     def fault_within(self) -> BaseException | None:
-        """What may have cancelled its body, or that of a rollout that it is part of; None: nobody has failed there."""
+        """Return the fault that may have cancelled the body, or the body of a parent. None: there is no fault."""
         arrivals, parent = self.arrivals, self.parent
         own = next((fault for fault in self.faults if not self.outlives(fault)), None)
         return arrivals.fault or arrivals.failed or own or (parent and parent.fault_within())
 
     def hold(self, reach: Reach) -> None:
-        """See that there is such a reach, and keep in mind that its public URL was given away, if it is."""
+        """Check the reach, and keep the public URL if it is given to an agent."""
         if reach not in ("local", "public"):
             raise ValueError(f"reach is 'local' or 'public', not {reach!r}")
         if reach == "public":
             self._held_url = self.addresses.public_url
 
     def check_untaken(self) -> None:
-        """See whether a loop can get any exchange."""
+        """Raise RuntimeError if a loop cannot get exchanges."""
         if self.handler is not None:
             raise RuntimeError(
                 f"rollout {self.id} has a handler, which gets every exchange: a loop would get none. For a loop, open "
@@ -261,13 +262,13 @@ class RolloutState:
             )
 
     async def count_input_tokens(self, request: Request) -> int:
-        """The tokens of a prompt: as whatever answers counts them, if it can; else an estimate."""
+        """Return the number of tokens of a prompt: counted by the handler if possible, else an estimate."""
         count = getattr(self.handler, "count_input_tokens", None)
         counted = None if count is None else await count(request)
         return estimate_input_tokens(request) if counted is None else int(counted)
 
     def reset_handler(self) -> None:
-        """Have the handler begin anew, as a script can.
+        """Restart the handler, as a script can.
 
         Raises:
             Refusal: 404, the handler has no `reset`.
@@ -281,7 +282,7 @@ class RolloutState:
             )
         reset()
 
-    # What the server asks of it
+    # Called by the server
 
     @trio.lowlevel.enable_ki_protection
     async def answer_call(
@@ -295,15 +296,15 @@ class RolloutState:
         kind: CallKind | None = None,
         wire: WireLog | None = None,
     ) -> None:
-        """One connection's call: a new exchange, or one that it repeats. A rollout that has ended refuses, and records
-        nothing.
+        """Answer one connection's call, with a new exchange or with one that it repeats. A rollout that has ended
+        refuses, and records nothing.
 
         Args:
             request: the call.
             deliver: writes the answer to the connection that waits for it.
-            raw, headers, query: how it came.
-            kind: whose call it is, where the path said so.
-            wire: what is kept of how it goes over the wire; None: nothing.
+            raw, headers, query: the call as received.
+            kind: the kind of the call, if its path gives it.
+            wire: the log of the HTTP traffic. None: nothing is logged.
         """
         if self.ending is not None and not self._finishes:
             await _end_call(deliver, Refused(self.ending))
@@ -354,7 +355,8 @@ class RolloutState:
                 self.calls.leave(subscription, exchange)
 
     async def _admit(self, exchange: ExchangeState, budget: Budget) -> bool:
-        """Whether a call is within the limits; one that is not has its outcome afterwards. No checkpoint else."""
+        """Return True if a call is within the limits; otherwise settle it. If it is within them there is no
+        checkpoint."""
         try:
             refusal = budget.admit(exchange, told_model(self.handler))
         except MissingPrice as exc:
@@ -372,9 +374,9 @@ class RolloutState:
         return refusal is None
 
     async def _begin(self, exchange: ExchangeState) -> None:
-        """Record that a new call is handed over, and do so, if it is within the limits and nothing has ended it. No
-        checkpoint where nobody records it."""
-        if (fault := self.arrivals.fault) is not None:  # it counts for no limit, and is handed to nobody
+        """Record a new call, and hand it over, if it is within the limits and not settled yet. There is no checkpoint
+        if it is not recorded."""
+        if (fault := self.arrivals.fault) is not None:  # it counts for no limit, and is handed to no handler
             await self._refuse_untaken(exchange, fault)
             return
         if self.budget is not None and not await self._admit(exchange, self.budget):
@@ -403,14 +405,14 @@ class RolloutState:
             return
         self._announced += 1
         if exchange.outcome is None:
-            if (fault := self.arrivals.fault) is not None:  # it has come up meanwhile
+            if (fault := self.arrivals.fault) is not None:  # the fault arose meanwhile
                 await self._refuse_untaken(exchange, fault)
             else:
                 exchange.face = Exchange(exchange, self.public)
                 self.arrivals.put(exchange)
 
     async def give_back(self, exchange: ExchangeState) -> None:
-        """A service that is cancelled had taken it, and its handler was not called yet: another may take it."""
+        """Return an exchange to the queue, from a service that was cancelled before it called its handler."""
         if exchange.outcome is not None:
             return
         if (fault := self.arrivals.fault) is not None:
@@ -419,40 +421,41 @@ class RolloutState:
             self.arrivals.put_back(exchange)
 
     async def let_go(self, exchange: ExchangeState) -> None:
-        """The handler at work on it was cancelled. If that may be because of a fault, nobody answers it any more; else
-        its program may, until the end."""
+        """Release an exchange whose handler was cancelled. If a fault may be the reason, refuse it; otherwise the
+        program may still answer it."""
         if exchange.outcome is None and self.fail is not None and (fault := self.fault_within()) is not None:
             await self._told(partial(exchange.settle, exchange.fix_from_outside(refused_after(fault))))
 
     async def _refuse_untaken(self, exchange: ExchangeState, fault: BaseException) -> None:
-        """Whoever would take it has failed, and nobody may ever do so: it is told that now, and not when the body has
-        ended, which may wait for its agent."""
+        """Refuse an exchange at once if its consumer has failed: the body may wait for this agent, and end only
+        afterwards."""
         await self._told(partial(exchange.settle, refused_after(fault)))
 
     def take_fault(self, fault: Exception) -> None:
-        """The program, or triocept, went wrong at one of its calls. The agent gets a 500; its owner hears of what."""
+        """Report an error of the program, or of triocept, in a call. The agent gets a 500, and the owner the
+        exception."""
         if self.report is not None:
             self.report(fault)
         else:
             log.error("a call of rollout %s failed, which has closed", self.id, exc_info=fault)
 
-    # What its endpoint asks of it
+    # Called by the endpoint
 
     def on_url_lost(self, url: str, error: BaseException) -> None:
-        """The public URL will not come back: end the body, if an agent was given that URL."""
+        """End the body with an error, if an agent was given the public URL that is lost."""
         if self._held_url == url and self.fail is not None:
             self.fail(error)
 
     def depart(self) -> None:
-        """The endpoint ends, and this rollout does not: it waits for another. So do its children, and those that it
-        opens meanwhile."""
+        """Detach the rollout from an endpoint that ends, until another one takes it. Its children, and new children,
+        are detached too."""
         self.rebind(self.addresses, Registry(), self.watcher)
 
     def rebind(self, addresses: Addresses, registry: Registry[RolloutState], watcher: Watcher) -> None:
-        """Live on, on another endpoint; one that is being left has no key any more, and gets none there.
+        """Move to another endpoint. A rollout that is being left has no key any more, and gets none there.
 
         Raises:
-            ValueError: its id, or that of a child, is taken there.
+            ValueError: its id, or the id of a child, is taken there.
         """
         if self in self.registry:
             self.registry.discard(self)
@@ -470,7 +473,7 @@ class RolloutState:
         await self.services.calls.close()
 
     async def _told(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Take a step for somebody who is not to be told that it failed (a recorder did): the owner is."""
+        """Run a step, and report its errors (those of a recorder) to the owner instead of the caller."""
         for error in await run_each(step):
             if self.report is None:
                 raise error
@@ -478,23 +481,24 @@ class RolloutState:
 
     @trio.lowlevel.enable_ki_protection
     async def end(self, refusal: Refusal) -> None:
-        """No exchange comes any more; those that are open are refused: all at once, then recorded one by one.
+        """Accept no more exchanges, and refuse the open ones: all are settled at once, then recorded one by one.
 
         Raises:
-            BaseException: what the recorder raised; the others were refused all the same.
+            BaseException: the error of the recorder; the other exchanges were refused all the same.
         """
         with trio.CancelScope(shield=True):
             raise_all(await run_each(*self.refuse_open(refusal)))
 
     def refuse_open(self, refusal: Refusal) -> list[Step]:
-        """Fix the end of this rollout, of its children, and of what is open in them; what is to be recorded then."""
+        """Settle the open exchanges of this rollout and its children with a refusal. Return the steps that record
+        them."""
         outcome = Refused(self._begin_end(refusal))
         self._finishes = False
         self.ended.set()
         for end in tuple(self.on_end):
             end()
         self.arrivals.close()
-        # Those that have an outcome which nobody records yet, too: an interrupt may have come in between.
+        # Also exchanges with an outcome that no task records yet: an interrupt may have come in between.
         waiting = [exchange for exchange in self.calls.open if not exchange.recording]
         steps = [
             partial(exchange.settle, exchange.outcome or exchange.fix_from_outside(outcome))
@@ -503,33 +507,38 @@ class RolloutState:
         return [*steps, *(step for child in self.children for step in child.refuse_open(refusal))]
 
     def fail_open(self, fault: BaseException, besides: ExchangeState | None = None) -> list[Step]:
-        """Whoever answers has failed, and the body is cancelled, which may wait for its agent all the same: no call is
-        answered any more. What is open is refused, but for the one with an outcome of its own to come; what is to be
-        recorded then."""
+        """Refuse the open exchanges after a fault of the answering code, except `besides`, which gets its own
+        outcome. Return the steps that record them.
+
+        The body is cancelled, but it may wait for its agent all the same; no call is answered any more.
+        """
         self.arrivals.fail(fault)
         return _refuse_because(fault, [exchange for exchange in self.calls.open if exchange is not besides])
 
     def fail_taken(
         self, fault: BaseException, taken: Iterable[ExchangeState], service: Service
     ) -> list[Step]:
-        """A service has failed, and whoever has called it is told: nobody answers what it had taken. Nor what has come
-        since, unless another one does; until somebody takes calls again. What is to be recorded then."""
+        """Refuse the exchanges that a failed service had taken; the error is raised to its caller. Return the steps
+        that record them.
+
+        Later calls are refused too, unless another service takes them, until a task takes calls again.
+        """
         return _refuse_because(fault, [*taken, *self.arrivals.leave(service, fault)])
 
     def leave(self, service: Service) -> list[Step]:
-        """A service takes no more, which has not failed. What waits is refused if another has, and nobody is left who
-        takes calls; what is to be recorded then."""
+        """Remove a service that has not failed. If another has failed and no task takes calls, refuse the waiting
+        calls. Return the steps that record them."""
         waiting, fault = self.arrivals.leave(service), self.arrivals.fault
         return [] if fault is None else _refuse_because(fault, waiting)
 
     def check_recorder_is_free(self) -> None:
-        """See that it is not the recorder that asks, of this rollout or a child."""
+        """Raise an error if the caller is the recorder of this rollout or of a child."""
         self.records.check_free()
         for child in self.children:
             child.check_recorder_is_free()
 
     def _begin_end(self, refusal: Refusal) -> Refusal:
-        """Fix how it ends; the first one counts, and is returned."""
+        """Set the refusal that ends the rollout, if it is the first. Return the first one."""
         if self.ending is None:
             self.ending = refusal
             if isinstance(refusal, LimitReached):
@@ -537,7 +546,7 @@ class RolloutState:
         return self.ending
 
     def finish(self, reached: LimitReached) -> None:
-        """A limit is reached: no exchange comes any more; those that are open are finished."""
+        """Accept no more exchanges, because a limit is reached. Open exchanges are finished."""
         if self.ending is None:
             self._begin_end(reached)
             self._finishes = True
@@ -545,17 +554,17 @@ class RolloutState:
             self.children.finish(reached)
 
     async def time_out(self, seconds: float) -> None:
-        """Wait for the end of its time, and end it."""
+        """Wait until the time limit, then end the rollout."""
         await trio.sleep(seconds)
         over = LimitReached(f"the limit of {seconds:,g} {'second' if seconds == 1 else 'seconds'} is reached")
         await self._told(partial(self.end, over))
 
     @trio.lowlevel.enable_ki_protection
     async def close(self) -> None:
-        """Revoke the key, refuse what waits, see the answers out, seal the trace. Shielded, and always bounded.
+        """Revoke the key, refuse waiting calls, deliver the answers, seal the trace. Shielded, and always bounded.
 
         Raises:
-            BaseException: what the recorder raised; all the rest was done.
+            BaseException: the error of the recorder; all other steps were done.
         """
         refusal = Refusal(503, f"rollout {self.id} is closed", should_retry=False)
         with trio.CancelScope(shield=True):
@@ -573,7 +582,7 @@ class RolloutState:
 
 
 def _refuse_because(fault: BaseException, exchanges: Iterable[ExchangeState]) -> list[Step]:
-    """Fix the end of these, that have none; what is to be recorded then."""
+    """Settle the exchanges that are not being recorded, because of a fault. Return the steps that record them."""
     return [
         partial(exchange.settle, exchange.outcome or exchange.fix_from_outside(refused_after(fault)))
         for exchange in exchanges
@@ -582,7 +591,7 @@ def _refuse_because(fault: BaseException, exchanges: Iterable[ExchangeState]) ->
 
 
 async def _end_call(deliver: Deliver, outcome: Outcome) -> None:
-    """Tell a call that becomes no exchange, one that comes too late say, and record nothing."""
+    """Answer a call that becomes no exchange, for example because it comes too late; record nothing."""
     answer = Answer()
     answer.end(outcome)
     subscription = Subscription(answer)
@@ -597,7 +606,7 @@ def _given(value: T | None, otherwise: T) -> T:
 
 
 def _hint(limits: object) -> str:
-    """What was meant by something that is no `Limits`."""
+    """Return a hint for a value that is not a `Limits`."""
     if isinstance(limits, EndpointLimits):
         return "those are serve_endpoint's"
     return f"Limits(turns={limits})" if isinstance(limits, int) else "Limits(turns=…)"

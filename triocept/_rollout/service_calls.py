@@ -1,13 +1,13 @@
-"""Service calls at work: a task each, in the nursery of their rollout.
+"""Running service calls: each has its own task, in the nursery of the rollout.
 
 Rules:
 
-1. A call runs in the rollout's nursery, whoever asks for it. It is cancelled when its caller hangs up and when the
-   rollout ends, and nobody waits for it any longer than that takes.
-2. Recorded before released: the trace and the recorder have the call before its caller sees the result.
-3. What a service raises is an answer: its caller is told (a `Refusal` with its status, anything else with 500), the
-   trace keeps it, and the rollout lives on. Only what is no `Exception` goes to the rollout's owner; and whatever a
-   function raises that stands for a model (`owned`), as of a handler.
+1. A call runs in the rollout's nursery, whatever task calls it. It is cancelled when its caller disconnects and when
+   the rollout ends; the caller waits only until the call has unwound.
+2. A call is recorded before it is released: the trace and the recorder have it before its caller gets the result.
+3. An exception of a service is an answer: its caller gets a `Refusal` with its status, and any other exception as a
+   500. The trace keeps it, and the rollout stays open. Two kinds also go to the rollout's owner: exceptions that are
+   no `Exception`, and those of a function that stands in for a model (`owned`), like those of a handler.
 """
 
 from __future__ import annotations
@@ -53,15 +53,15 @@ class Host(Protocol):
     def ending(self) -> Refusal | None: ...
     @property
     def public(self) -> Given:
-        """What its program holds of it."""
+        """The facade that the program holds."""
 
     def take_fault(self, fault: Exception) -> None:
-        """The program went wrong: its owner is told."""
+        """Report an error of the program to its owner."""
 
 
 @dataclass(eq=False, kw_only=True)
 class _Call:
-    """A service call at work."""
+    """A running service call."""
 
     id: str
     kind: ServiceKind
@@ -69,18 +69,18 @@ class _Call:
     arguments: Any
     work: Callable[[], Awaitable[Any]]
     owned: bool
-    """Whether what it raises is the owner's to hear."""
+    """True if its exceptions are reported to the owner."""
     scope: trio.CancelScope = field(default_factory=lambda: trio.CancelScope(shield=True))
     done: trio.Event = field(default_factory=trio.Event)
     outcome: OutcomeKind = "abandoned"
     result: Json = None
     error: TurnError | None = _CANCELLED
     refusal: Refusal | None = None
-    """What the caller is told; None: the result."""
+    """The answer to the caller; None: the result."""
 
 
 class ServiceCalls:
-    """The service calls of one rollout that run now."""
+    """The running service calls of one rollout."""
 
     def __init__(self) -> None:
         self._calls: set[_Call] = set()
@@ -88,16 +88,16 @@ class ServiceCalls:
         self._on_fatal: Callable[[BaseException], None] = lambda exc: None
 
     def open(self, nursery: trio.Nursery, on_fatal: Callable[[BaseException], None]) -> None:
-        """Calls run in `nursery` from here on. What must end the rollout goes to `on_fatal`."""
+        """Run calls in `nursery` from now on. Errors that must end the rollout go to `on_fatal`."""
         self._nursery, self._on_fatal = nursery, on_fatal
 
     def current(self) -> str | None:
-        """The id of the call of this rollout that the running task works for; None: for none."""
+        """Return the id of the service call of this rollout that the current task works for. None: there is none."""
         current = _current.get()
         return current if any(call.id == current for call in self._calls) else None
 
     async def close(self) -> None:
-        """No call runs any more: those that do are cancelled, and recorded. Shielded."""
+        """Accept no more calls; cancel and record the running ones. Shielded."""
         self._nursery = None
         with trio.CancelScope(shield=True):
             for call in tuple(self._calls):
@@ -116,12 +116,12 @@ class ServiceCalls:
         *,
         owned: bool = False,
     ) -> Json:
-        """Do `work`, and give its result as JSON has it.
+        """Run `work`, and return its result as decoded JSON.
 
         Raises:
-            Refusal: it raised that, or anything else (500), or the rollout has ended.
+            Refusal: raised by `work`, or made of its exception (500), or the rollout has ended.
 
-        Cancellation: cancels the work, and waits until it is gone.
+        Cancellation: cancels the work, and waits until it has ended.
         """
         if rollout.ending is not None or self._nursery is None:
             raise _over(rollout)
@@ -142,7 +142,7 @@ class ServiceCalls:
 
     @trio.lowlevel.enable_ki_protection
     async def _work(self, rollout: Host, call: _Call) -> None:
-        """The task of one call. Shielded but from its own scope: its end is its caller's, or the rollout's."""
+        """Run the task of one call. Shielded except for its own scope: only its caller or the rollout ends it."""
         _current.set(call.id)
         started_at, start, turns = time.time(), trio.current_time(), len(rollout.trace)
         try:
@@ -167,7 +167,7 @@ class ServiceCalls:
                     branch=rollout.trace.branch,
                 )
             )
-        except Exception as exc:  # of the recorder: what is not recorded is not released
+        except Exception as exc:  # an error of the recorder: a call that is not recorded is not released
             call.refusal = Refusal(500, f"not recorded: {type(exc).__name__}", should_retry=False)
             self._on_fatal(exc)
         finally:
@@ -175,7 +175,7 @@ class ServiceCalls:
             call.done.set()
 
     async def _attempt(self, rollout: Host, call: _Call) -> None:
-        """Do the work; whatever it does, the call has its outcome afterwards."""
+        """Run the work, and set the outcome of the call in every case."""
         try:
             call.result = json_of(await theirs(call.work), "the result")
             call.outcome, call.error = "answered", None
@@ -190,7 +190,7 @@ class ServiceCalls:
                 raise cancelled from None
 
     def _fail(self, rollout: Host, call: _Call, error: BaseException) -> None:
-        """It raised: its caller is told, and whoever else has to hear of it."""
+        """Handle an exception of the work: answer the caller, and report to the owner if necessary."""
         name = type(error).__name__
         call.outcome = "failed"
         call.error = TurnError(type=name, message=mended_text(str(error)), status=500)
@@ -206,7 +206,8 @@ class ServiceCalls:
 
 
 def _over(rollout: Host) -> Refusal:
-    """What a call is told that comes too late; a new one for each, for a traceback grows with every raise."""
+    """Return the refusal of a call that comes too late. It is a new object each time, because a traceback grows with
+    every raise."""
     if rollout.ending is None:
         return Refusal(503, f"rollout {rollout.id} is closed", should_retry=False)
     return Refusal(rollout.ending.status, rollout.ending.message, should_retry=False)

@@ -1,6 +1,6 @@
-"""What a rollout offers its agent beside the model: tools, a user, a stop condition, state, embeddings, moderations.
+"""The services of a rollout beside the model: tools, a user, a stop condition, state, embeddings, moderations.
 
-How a call of one runs and ends is in `service_calls`.
+`service_calls` runs and ends the calls.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from .service_calls import Host, ServiceCalls
 from .tools import HostTool, ToolLike, json_of
 
 Said: TypeAlias = str | Message | Sequence[str | Message] | None
-"""What a simulated user says: a text, a message, several of them, or nothing."""
+"""The answer of a simulated user: a text, a message, several of them, or None."""
 
 MessagesFunction: TypeAlias = Callable[[Sequence[Message], Any], Awaitable[Any]]
-"""A `UserSimulator` or a `StopCondition`, which are told the rollout, too."""
+"""A `UserSimulator` or a `StopCondition`; both take the rollout as second argument."""
 
 
 class Services:
@@ -38,13 +38,13 @@ class Services:
         user: the simulated user, if there is one.
         stop: the stop condition, if there is one beside `rollout.stop`.
         state: the initial value; None: the rollout has no state.
-        state_type: what a new value has to be; None: what the initial one is.
-        embed: gives texts their vectors; None: they are made of the words.
-        moderate: says what is found in texts; None: nothing.
+        state_type: the type of new values; None: the type of the initial value.
+        embed: returns vectors for texts; None: vectors are made of the words.
+        moderate: returns findings for texts; None: no findings.
 
     Raises:
-        TypeError: a tool has no schema, or two have one name; the initial state is not of its type.
-        ValueError: a tool's name is none.
+        TypeError: a tool has no schema, or two tools have one name; the initial state is not of its type.
+        ValueError: a tool's name is invalid.
     """
 
     def __init__(
@@ -78,16 +78,17 @@ class Services:
         self.state: Any = self._checked(state) if self.has_state else None
         self.calls: ServiceCalls = ServiceCalls()
 
-    # What the server asks of it
+    # Called by the server
 
     async def call_tool(self, rollout: Host, name: str, arguments: Json) -> Json:
-        """Call a tool; its result, as JSON has it.
+        """Call a tool; return its result as decoded JSON.
 
         Raises:
-            Refusal: 404, there is no such tool; 400, the arguments do not fit; 504, it took too long; 500, it raised,
-                or its result is not JSON; its own, if it raised one; the rollout's, if that has ended.
+            Refusal: 404, there is no such tool; 400, the arguments do not fit; 504, it took too long; 500, it raised
+                an exception, or its result is not JSON. A refusal that the tool raises is passed on. If the rollout
+                has ended: the rollout's refusal.
 
-        Cancellation: cancels the tool, and waits until it is gone.
+        Cancellation: cancels the tool, and waits until it has ended.
         """
         tool = self.tools.get(name)
         if tool is None:
@@ -100,7 +101,8 @@ class Services:
         return await self.calls.run(rollout, "tool", name, arguments, run)
 
     async def ask_user(self, rollout: Host, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-        """The simulated user's next messages; Refusal 404 if there is none. Otherwise as `call_tool`."""
+        """Return the simulated user's next messages. Raise Refusal 404 if there is no user. Otherwise as
+        `call_tool`."""
         user = self.user
         if user is None:
             raise Refusal(404, f"rollout {rollout.id} has no user", should_retry=False)
@@ -112,7 +114,7 @@ class Services:
         return msgspec.convert(found, tuple[Message, ...])
 
     async def ask_stop(self, rollout: Host, messages: tuple[Message, ...]) -> str | None:
-        """Why the run is done, or None if it is not. Otherwise as `call_tool`."""
+        """Return the reason for which the run is done, or None. Otherwise as `call_tool`."""
         if rollout.ending is not None:
             return rollout.ending.message
         stop = self.stop
@@ -126,7 +128,7 @@ class Services:
         return reason
 
     async def get_state(self, rollout: Host) -> Json:
-        """The state, as JSON has it."""
+        """Return the state as decoded JSON."""
 
         async def run() -> Json:
             return json_of(self.state, "the state")
@@ -134,7 +136,8 @@ class Services:
         return await self.calls.run(rollout, "state", "get", None, run)
 
     async def put_state(self, rollout: Host, document: Json) -> Json:
-        """Replace the state, whole; Refusal 400 if it does not fit its type, and then it is as it was."""
+        """Replace the whole state. Raise Refusal 400 if the value does not fit its type; the state is unchanged
+        then."""
 
         async def run() -> Json:
             try:
@@ -148,8 +151,8 @@ class Services:
     async def embed(
         self, rollout: Host, model: str, document: Json, inputs: tuple[Embedded, ...], dimensions: int | None
     ) -> tuple[Sequence[Vector], int]:
-        """A vector for each input, and how many tokens they have. What the function raises is the owner's to hear, as
-        of a handler; otherwise as `call_tool`."""
+        """Return a vector for each input, and their number of tokens. The function's exceptions are reported to the
+        owner, like those of a handler; otherwise as `call_tool`."""
         vectors: Sequence[Vector] = ()
         tokens = sum(map(token_count, inputs))
 
@@ -165,7 +168,7 @@ class Services:
     async def moderate(
         self, rollout: Host, model: str, document: Json, texts: tuple[str, ...]
     ) -> Sequence[Verdict]:
-        """What is found in each text; otherwise as `embed`."""
+        """Return the findings for each text; otherwise as `embed`."""
         verdicts: Sequence[Verdict] = ()
 
         async def run() -> Json:
@@ -178,7 +181,7 @@ class Services:
         return verdicts
 
     def set_state(self, value: Any) -> None:
-        """The program's own change; TypeError if it is not of the state's type."""
+        """Set the state from the program. Raise TypeError if the value is not of the state's type."""
         if not self.has_state:
             raise TypeError("this rollout has no state: give open_rollout the first one, state=…")
         self.state = self._checked(value)
@@ -201,7 +204,7 @@ def _check(tools: object, user: object, stop: object) -> None:
 
 
 def _check_async(name: str, given: object) -> None:
-    """See whether it can be called with the messages and the rollout, and can give something to await."""
+    """Raise TypeError unless it can be called with the messages and the rollout, and can return an awaitable."""
     form = f"`async def {name}(messages, rollout)`"
     check_callable(name, given, form)
     if isinstance(given, type):
@@ -213,7 +216,7 @@ def _check_async(name: str, given: object) -> None:
 
 
 async def _awaited(name: str, function: object, returned: object) -> Any:
-    """What a function of the program gives, that was seen to be called."""
+    """Return the awaited result of a function of the program; raise TypeError if it is not awaitable."""
     if not inspect.isawaitable(returned):
         form = f"`async def {name}(messages, rollout)`"
         raise TypeError(
@@ -223,10 +226,10 @@ async def _awaited(name: str, function: object, returned: object) -> Any:
 
 
 def _messages_of(said: Said) -> tuple[Message, ...]:
-    """What a simulated user said, as messages.
+    """Return the answer of a simulated user as messages.
 
     Raises:
-        TypeError: it is none of what a user may say.
+        TypeError: it is not an answer that a user may give.
     """
     if said is None:
         return ()

@@ -2,11 +2,12 @@
 
 Rules:
 
-1. The signature is the schema: each parameter has a type that msgspec knows (`Annotated[int, msgspec.Meta(…)]` says
-   more of it), and what has a default may be left out. What has no schema is a `TypeError` at once, not at a call.
-2. A parameter of type `Rollout` is not the agent's to give: the tool gets the rollout that it is called in.
-3. Arguments are decoded and checked strictly: an unknown one, or a "5" for an int, is refused.
-4. An `async def` is awaited. A plain function is called in trio's own thread, and so may touch what the program has
+1. The signature is the schema: each parameter has a type that msgspec supports (`Annotated[int, msgspec.Meta(…)]`
+   adds constraints). A parameter with a default is optional. A signature without a schema raises `TypeError` at once,
+   not at a call.
+2. A parameter of type `Rollout` is not an argument of the agent: the tool gets the rollout that it is called in.
+3. Arguments are decoded and checked strictly: an unknown argument, or a "5" for an int, is refused.
+4. An `async def` is awaited. A plain function is called in trio's own thread: it may use the program's objects
    without a lock, and must not block.
 """
 
@@ -28,21 +29,21 @@ from .._util.checks import check_number, check_str, described
 from ..errors import Refusal
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-"""What every dialect allows as a tool's name (OpenAI's and Anthropic's rule)."""
+"""Tool names that every dialect allows (OpenAI's and Anthropic's rule)."""
 
 
 class Given:
-    """A parameter of such a type gets what the program knows, and is not the agent's to give: a `Rollout`."""
+    """Base class of parameter types that triocept fills in, such as `Rollout`: not arguments of the agent."""
 
 
 @final
 class HostTool(msgspec.Struct, frozen=True, kw_only=True):
-    """A function of the program, as a tool of the agent. Made by `HostTool.of`."""
+    """A function of the program, as a tool of the agent. `HostTool.of` creates it."""
 
     tool: Tool
     """Name, description and JSON Schema, as a dialect renders them."""
     timeout: float | None = None
-    """Seconds after which a call is cancelled, and answered with an error; None: never."""
+    """Seconds after which a call is cancelled, and answered with an error; None: no limit."""
     function: Callable[..., Any]
     _arguments: type[msgspec.Struct]
     _rollout_parameter: str | None = None
@@ -56,18 +57,17 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
         description: str | None = None,
         timeout: float | None = None,
     ) -> Self:
-        """Make a tool of a function.
+        """Create a tool from a function.
 
         Args:
-            function: a typed function, `async` or not; a method of an object is one too.
-            name: None is the function's own. Letters, digits, `_` and `-`, at most 64.
-            description: None is the function's docstring.
-            timeout: seconds that a call may take; None: as long as it likes, until its caller hangs up or the rollout
-                ends.
+            function: a typed function or bound method, `async` or not.
+            name: letters, digits, `_` and `-`, at most 64. None: the function's own name.
+            description: None: the function's docstring.
+            timeout: maximum seconds of a call. None: no limit, until its caller disconnects or the rollout ends.
 
         Raises:
-            TypeError: its signature has no JSON Schema; the text says why.
-            ValueError: its name is none that every dialect allows, or `timeout` is less than 0 or infinite.
+            TypeError: the signature has no JSON Schema; the text gives the reason.
+            ValueError: a dialect does not allow the name, or `timeout` is less than 0 or infinite.
         """
         if not callable(function):
             raise TypeError(f"a tool is a function, not {described(function)}")
@@ -97,16 +97,16 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # What its arguments are decoded into was made for it, and can be found by no name: it is made anew.
+        # The class of its arguments is generated, and cannot be pickled by name: the tool is created again.
         tool = self.tool
         made = partial(HostTool.of, name=tool.name, description=tool.description, timeout=self.timeout)
         return made, (self.function,)
 
     def bind(self, arguments: Json) -> dict[str, Any]:
-        """The arguments as the function takes them, by name.
+        """Return the arguments as the function takes them, by name.
 
         Raises:
-            Refusal: 400, they do not fit the schema; the text says where.
+            Refusal: 400, they do not fit the schema; the text names the place.
         """
         try:
             found = msgspec.convert({} if arguments is None else arguments, self._arguments, str_keys=True)
@@ -118,11 +118,11 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
         return {name: value for name, value in values if value is not msgspec.UNSET}
 
     async def call(self, bound: Mapping[str, Any], rollout: object) -> Json:
-        """Run the function, and give its result as JSON has it.
+        """Run the function, and return its result as decoded JSON.
 
         Raises:
             Refusal: 504, it took longer than `timeout`; 500, its result is not JSON.
-            BaseException: what it raised.
+            BaseException: the function's own exception.
         """
         given = {**bound, self._rollout_parameter: rollout} if self._rollout_parameter else dict(bound)
         with trio.move_on_after(self.timeout if self.timeout is not None else float("inf")) as scope:
@@ -137,11 +137,12 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 ToolLike: TypeAlias = HostTool | Callable[..., Any]
-"""A tool: a typed function, or what `HostTool.of` made of one."""
+"""A tool: a typed function, or a result of `HostTool.of`."""
 
 
 def json_of(value: Any, what: str) -> Json:
-    """`value` as decoded JSON: what msgspec can write (Structs, dataclasses, dates, …) as it would be read back.
+    """Return `value` as decoded JSON: everything that msgspec can write (Structs, dataclasses, dates, …), as it would
+    be read back.
 
     Raises:
         Refusal: 500, it is not JSON.
@@ -157,7 +158,7 @@ def _is_given(kind: object) -> bool:
 
 
 def _parameter_types(function: Callable[..., Any], name: str) -> dict[str, Any]:
-    """The type of each parameter, in order."""
+    """Return the type of each parameter, in order."""
     try:
         plain = function if inspect.isroutine(function) else type(function).__call__
         hints = get_type_hints(plain, include_extras=True)
@@ -178,7 +179,8 @@ def _parameter_types(function: Callable[..., Any], name: str) -> dict[str, Any]:
 
 
 def _struct_of(name: str, types: Mapping[str, Any], defaults: Mapping[str, Any]) -> type[msgspec.Struct]:
-    """What the arguments are decoded into. What is left out stays unset: the function has its own default."""
+    """Return the class that the arguments are decoded into. A missing argument stays unset: the function has its own
+    default."""
     fields: list[Any] = [
         (p, kind) if defaults[p] is inspect.Parameter.empty else (p, kind | msgspec.UnsetType, msgspec.UNSET)
         for p, kind in types.items()
@@ -187,7 +189,8 @@ def _struct_of(name: str, types: Mapping[str, Any], defaults: Mapping[str, Any])
 
 
 def _schema_of(arguments: type[msgspec.Struct], defaults: Mapping[str, Any], name: str) -> dict[str, Json]:
-    """JSON Schema of the arguments: an object at its top, as every dialect wants; what it refers to is in `$defs`."""
+    """Return the JSON Schema of the arguments: an object at its top, as every dialect requires, with references in
+    `$defs`."""
     try:
         (reference,), components = msgspec.json.schema_components([arguments], ref_template="#/$defs/{name}")
     except TypeError as exc:
@@ -201,7 +204,7 @@ def _schema_of(arguments: type[msgspec.Struct], defaults: Mapping[str, Any], nam
 
 
 def _without_schema(arguments: type[msgspec.Struct]) -> str | None:
-    """Which of them has no JSON Schema by itself."""
+    """Return a text that names a parameter without a JSON Schema; None if all have one."""
     for field in msgspec.structs.fields(arguments):
         try:
             msgspec.json.schema_components([field.type])
@@ -218,4 +221,4 @@ def _add_default(schema: dict[str, Json], default: Any) -> None:
     try:
         schema["default"] = msgspec.to_builtins(default, str_keys=True)
     except (TypeError, ValueError, RecursionError):
-        pass  # a default of the program's own, which no agent can name
+        pass  # a default of the program's own types, which no agent can send

@@ -1,18 +1,18 @@
-"""A handler at work on a rollout's exchanges: a task each.
+"""Workers: tasks that run a handler on a rollout's exchanges, one exchange each.
 
 Rules:
 
-1. Nothing raised in a handler vanishes: whoever runs the service has the exception the moment it is raised, before
-   the agent gets its error, and so before anything can be cancelled because of it. What is no fault is said in
-   `outcome`.
+1. No exception of a handler is lost: the code that runs the service gets it when it is raised, before the agent gets
+   its error. So it arrives before anything can be cancelled because of it. `outcome` defines which exceptions are no
+   fault.
 2. A handler that returns without an outcome has failed: `Unanswered`.
-3. An exchange that is settled from outside, by a hang-up, its rollout's end or another's fault, cancels its handler,
-   and nothing else.
-4. A handler that has failed is not called again, from the moment of its fault on. Where its rollout stays open
-   (`on_fault="stay"`), all that still comes has the outcome of the exchange in which it failed.
-5. Where it does not, nobody waits for an answer that will not come, however long the body takes to unwind: what is open
-   is refused at once with the same status, be another handler at work on it (which is cancelled) or nobody yet; and so
-   is what still comes. Of a `serve` whose caller goes on, only until somebody takes calls again.
+3. An exchange that is settled from outside (by a disconnect, the end of its rollout or another handler's fault)
+   cancels only its own handler.
+4. A handler that has failed is not called again. If its rollout stays open (`on_fault="stay"`), every later call has
+   the outcome of the exchange in which it failed.
+5. If its rollout does not stay open, no agent waits for an answer that will not come, however long the body takes to
+   unwind. Open exchanges are refused at once with the same status, and their handlers are cancelled; later calls are
+   refused too. For a `serve` whose caller continues, this ends when a task takes calls again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Handler", "run_workers"]
 
 _MOST_IDLE = 128
-"""Tasks that wait for an exchange."""
+"""Maximum tasks that wait for an exchange."""
 
 
 @trio.lowlevel.enable_ki_protection
@@ -52,20 +52,20 @@ async def run_workers(
     on_error: Callable[[BaseException], None],
     outlives: Callable[[BaseException], bool] | None = None,
 ) -> None:
-    """Hand every exchange of `rollout` to `handler`, until the rollout ends, or the handler has failed with what this
-    service does not outlive.
+    """Pass every exchange of `rollout` to `handler`, until the rollout ends, or the handler has failed with an error
+    that the service does not outlive.
 
-    What a handler raises is not raised here: `on_error` gets it the moment it is raised, before its agent can see that.
-    An agent in the same program that fails in turn must not be taken for the cause, and nobody who is cancelled because
-    of it can lose it.
+    A handler's exceptions are not raised here: `on_error` gets each when it is raised, before its agent can see it.
+    So an agent in the same program that fails in turn is not mistaken for the cause, and no cancellation because of
+    the exception can lose it.
 
     Args:
-        rollout: whose exchanges.
-        handler: what gets them.
-        concurrency: how many at once; None: as many as come.
-        on_error: gets what goes wrong.
-        outlives: whether the rollout stays open though this went wrong; None: it is not the rollout that fails, but
-            this service alone.
+        rollout: the rollout whose exchanges are handled.
+        handler: the handler.
+        concurrency: maximum exchanges at once. None: no limit.
+        on_error: receives each error.
+        outlives: returns True if the rollout stays open after an error. None: an error ends only this service, not
+            the rollout.
     """
     before, rollout.handler = rollout.handler, handler
     try:
@@ -97,7 +97,7 @@ async def _serve(
 
 
 async def _take(arrivals: Arrivals, workers: _Workers, limit: trio.Semaphore | None) -> None:
-    """Give them what comes, to the end."""
+    """Take exchanges until the end, and give them to the workers."""
     if limit is None and not arrivals.taken_at_once:
         await arrivals.hand_all_to(workers)
         return
@@ -111,11 +111,11 @@ async def _take(arrivals: Arrivals, workers: _Workers, limit: trio.Semaphore | N
 
 
 class _Workers:
-    """The tasks in which a handler runs: one for each exchange that is being handled, and some that wait for the next.
+    """The tasks that run a handler: one for each exchange that is being handled, and some idle ones.
 
-    A new task with a scope of its own for each exchange would take an eighth of the time of a whole call. Of what a
-    task of its own would give, nothing is missing: the handler runs in a copy of the context of whoever opened the
-    service, and an agent that hangs up cancels its own handler alone.
+    A new task with its own scope for each exchange would take an eighth of the time of a whole call. Reused tasks
+    have the same effects: the handler runs in a copy of the context of the code that opened the service, and an agent
+    that disconnects cancels only its own handler.
     """
 
     def __init__(
@@ -133,16 +133,16 @@ class _Workers:
         self._on_error = on_error
         self._outlives = outlives
         self._fault: BaseException | None = None
-        """What the handler has failed with."""
+        """The error of the handler that has failed."""
         self._refusals: list[Step] | None = None
-        """What is to be done for those that are refused because of it; None: it has not failed, or the rollout stays
+        """Steps that record the exchanges refused because of the fault. None: there is no fault, or the rollout stays
         open."""
         self._limit = limit
         self._context = copy_context()
         self.taking: trio.CancelScope = trio.CancelScope()
-        """Around what takes exchanges."""
+        """Cancel scope around the code that takes exchanges."""
         self._taken: set[ExchangeState] = set()
-        """Those that wait here, and those that are being handled."""
+        """Exchanges that wait here, and those that are being handled."""
         self._waiting: deque[ExchangeState] = deque()
         self._idle = trio.lowlevel.ParkingLot()
         self._closed = False
@@ -150,7 +150,7 @@ class _Workers:
 
     def take(self, exchange: ExchangeState) -> None:
         """Handle this exchange."""
-        if self._refusals is not None:  # the fault was faster than the task that takes
+        if self._refusals is not None:  # the fault came before this task took the exchange
             self._rollout.arrivals.put_back(exchange)
             return
         self._taken.add(exchange)
@@ -161,7 +161,7 @@ class _Workers:
             self._context.run(self._nursery.start_soon, self._work)
 
     async def close(self) -> None:
-        """No exchange comes any more: who has none ends. Shielded."""
+        """Accept no more exchanges, and end the idle tasks. Shielded."""
         self._closed = True
         self._idle.unpark_all()
         if steps := self._rollout.leave(self):
@@ -184,7 +184,7 @@ class _Workers:
                             await self._give_back()
                             raise
                         await self._handle(self._waiting.popleft(), worker)
-                        # In force from the next turn of the event loop on.
+                        # Takes effect from the next cycle of the event loop on.
                         task.context = self._context.copy()
                         if self._waiting:
                             await trio.lowlevel.checkpoint()
@@ -194,14 +194,14 @@ class _Workers:
                         await self._idle.park()
 
     async def _give_back(self) -> None:
-        """The service is cancelled: no handler has heard of those that wait here, and that of another may."""
+        """Return the waiting exchanges of a cancelled service: its handler has not seen them, and another may."""
         while self._waiting:
             exchange = self._waiting.popleft()
             self._taken.discard(exchange)
             await self._rollout.give_back(exchange)
 
     async def _handle(self, exchange: ExchangeState, worker: Worker) -> None:
-        """Run the handler; whatever it does, the exchange has an outcome afterwards (unless it is cancelled)."""
+        """Run the handler. Afterwards the exchange has an outcome in every case, except after a cancellation."""
         exchange.worker = worker
         self._rollout.at_work.add(exchange)
         try:
@@ -220,7 +220,7 @@ class _Workers:
                 await self._rollout.let_go(exchange)
                 raise cancelled from None
         finally:
-            cancelled = error = None  # they hold this frame, and with it the exchange
+            cancelled = error = None  # they reference this frame, and through it the exchange
             exchange.worker = None
             self._taken.discard(exchange)
             self._rollout.at_work.discard(exchange)
@@ -229,7 +229,7 @@ class _Workers:
                 self._limit.release()
 
     async def _settle_by(self, exchange: ExchangeState, error: BaseException) -> None:
-        """What its handler raised is its outcome, if it has none; and the owner's, if it is a fault."""
+        """Settle the exchange by its handler's exception if it has no outcome; report a fault to the owner."""
         answer, fault = judge(error, exchange)
         if fault is not None:
             self._on_error(fault)
@@ -240,7 +240,7 @@ class _Workers:
                 await exchange.settle_by(outcome)
         except BaseException as exc:
             cancelled, failure = split_cancelled(exc)
-            if failure is not None:  # of the recorder
+            if failure is not None:  # an error of the recorder
                 fault = failure
                 self._on_error(failure)
                 self._fail(failure, exchange)
@@ -250,23 +250,25 @@ class _Workers:
             if fault is not None:
                 await self._end_by_fault()
         if answer is not None:
-            answer.__traceback__ = None  # it is kept as an answer: not so the frames, and all that they hold
+            answer.__traceback__ = (
+                None  # kept as an answer, without the frames and everything that they reference
+            )
 
     def _fail(self, fault: BaseException, exchange: ExchangeState) -> None:
-        """The handler is not called any more; fix what becomes of all but the exchange in which it failed."""
+        """Stop calling the handler; settle all exchanges except the one in which it failed."""
         self._fault = self._fault or fault
         rollout, outlives = self._rollout, self._outlives
         if self._refusals is not None or (outlives is not None and outlives(fault)):
             return
         if outlives is None:
-            self.taking.cancel()  # at once: what comes while the fault is being recorded is another's
+            self.taking.cancel()  # at once: later calls belong to another service
             others = [other for other in self._taken if other is not exchange]
             self._refusals = rollout.fail_taken(fault, others, self)
         else:
             self._refusals = rollout.fail_open(fault, exchange)
 
     async def _end_by_fault(self) -> None:
-        """Tell the agents, unless the rollout stays open; the handlers are cancelled that are at work."""
+        """Answer the agents and cancel the running handlers, unless the rollout stays open."""
         if self._refusals is None:
             return
         self._nursery.cancel_scope.cancel()
@@ -280,11 +282,11 @@ _IN_HANDLER = "in the handler of rollout "
 
 
 def _note(fault: BaseException, exchange: ExchangeState) -> None:
-    """Say in its traceback whose fault it is; of one that is raised again and again, where it came up first."""
+    """Add a note with the rollout and exchange to a fault, at the first raise only."""
     notes = getattr(fault, "__notes__", ())
     if isinstance(fault, Unanswered) or any(str(note).startswith(_IN_HANDLER) for note in notes):
         return
-    with suppress(TypeError):  # somebody's own `__notes__`, which is no list
+    with suppress(TypeError):  # a `__notes__` of the program's own that is not a list
         fault.add_note(f"{_IN_HANDLER}{exchange.rollout.id}, exchange {exchange.id}")
 
 
