@@ -11,7 +11,7 @@ from .namespaces import Names
 
 
 def parse_call(fields: Fields, kind: Literal["json", "text"], names: Names) -> ToolCall:
-    """A `function_call` or `custom_tool_call` item, without its type."""
+    """Return the call of a `function_call` or `custom_tool_call` item, whose type was taken."""
     identity, name = fields.text("call_id") or "", fields.need_text("name")
     if kind == "json":
         arguments = _arguments(fields) or "{}"
@@ -24,13 +24,14 @@ def parse_call(fields: Fields, kind: Literal["json", "text"], names: Names) -> T
 
 
 def render_call(call: ToolCall, names: Names, *, same_dialect: bool, fresh: bool) -> dict[str, Json]:
-    """The item of a call.
+    """Return the item of a call.
 
     Args:
-        call: what to write.
-        names: those of the tools that the agent offers.
-        same_dialect: whether its `extra` is in this dialect's words.
-        fresh: whether a missing id is made anew; else the call and its result have the same made one.
+        call: the call to write.
+        names: the names of the tools that the agent offers.
+        same_dialect: True if the call's `extra` uses this dialect's field names.
+        fresh: True to generate a new id for a missing one; False to derive one that is equal for the call and its
+            result.
     """
     identity = call.id or (fresh_id("call_") if fresh else "")
     if not same_dialect or not call.id:
@@ -46,7 +47,7 @@ def render_call(call: ToolCall, names: Names, *, same_dialect: bool, fresh: bool
 
 
 def _arguments(fields: Fields) -> str:
-    """Arguments as text; an object is read as its JSON."""
+    """Return arguments as text; an object becomes its JSON."""
     value = fields.take("arguments")
     if isinstance(value, dict):
         return encode_json(value).decode()

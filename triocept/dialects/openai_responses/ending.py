@@ -1,11 +1,11 @@
-"""How an answer ended: `status` and `incomplete_details`, and its usage.
+"""The end of an answer: `status` and `incomplete_details`, and its usage.
 
-An answer that is `incomplete` is one that hit a cap or a filter. To Codex that is fatal, so it is told
-`completed` always. An upstream's unknown status, or none, is a failure: never an end that it did not say.
+An `incomplete` answer reached a token limit or a filter. Codex treats that status as fatal, so it always gets
+`completed`. An upstream's unknown or missing status is a failure: triocept never invents a status.
 
-`input_tokens` holds the cached, `output_tokens` the reasoning, as the canonical numbers do. The wire must have all
-numbers (Codex takes a turn without `total_tokens` for a broken stream), so one that nobody counted is written as 0.
-What servers add beside is kept, under its own names.
+`input_tokens` includes the cached tokens, `output_tokens` the reasoning, as the canonical numbers do. The wire
+requires all numbers (Codex treats a turn without `total_tokens` as a broken stream), so an unknown number is written
+as 0. Further numbers of servers are kept under their own names.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _RENDERED: dict[StopReason, str] = {
 def parse_finish(
     status: Json, details: Fields | None, *, calls: bool, refusal: bool
 ) -> tuple[StopReason, dict[str, Json]]:
-    """The stop reason; and the wire's words, as fields to keep, where the reason does not say it all.
+    """Return the stop reason, and the wire's fields to keep if the reason alone does not identify them.
 
     Raises:
-        UpstreamError: the answer is not finished, or incomplete for an unknown reason.
+        UpstreamError: the answer is not finished, or is incomplete for an unknown reason.
     """
     if status == "completed":
         return settled_stop("refused" if refusal and not calls else "end", calls=calls), {}
@@ -54,7 +54,7 @@ def parse_finish(
 def render_finish(
     stop: StopReason | None, *, calls: bool, refusal: bool, codex: bool
 ) -> tuple[str, str | None]:
-    """The status, and the reason why it is incomplete; a refusal in words needs no filter."""
+    """Return the status, and the reason of an incomplete answer; a refusal in words is completed."""
     settled = settled_stop(stop, calls=calls)
     reason = _RENDERED.get(settled)
     if codex or reason is None or (settled == "refused" and refusal):
@@ -63,7 +63,7 @@ def render_finish(
 
 
 def is_cut(stop: StopReason | None) -> bool:
-    """Whether the last thing written may not be whole."""
+    """Return True if the end of the answer may be cut off."""
     return stop in ("max_tokens", "context_full")
 
 
@@ -71,7 +71,7 @@ _INPUTS, _OUTPUTS = "input_tokens_details", "output_tokens_details"
 
 
 def parse_usage(value: Json, path: str) -> Usage | None:
-    """The usage; None where there is none, or no number in it. A null beside the numbers is no number."""
+    """Return the usage; None if it is missing, or contains no number. A null counts as missing."""
     if isinstance(value, dict):
         value = known_of(
             {name: known_of(inner) if isinstance(inner, dict) else inner for name, inner in value.items()}
@@ -80,7 +80,7 @@ def parse_usage(value: Json, path: str) -> Usage | None:
 
 
 def render_usage(usage: Usage, *, same_dialect: bool) -> dict[str, Json]:
-    """The wire form of the usage, with every number that the wire has."""
+    """Return the wire form of the usage, with every number that the wire requires."""
     document: dict[str, Json] = {
         "input_tokens": usage.input_tokens,
         _INPUTS: {

@@ -1,7 +1,7 @@
-"""Errors of Responses: those of chat completions, and the forms that a stream and a websocket have.
+"""Errors of Responses: those of chat completions, and the forms of a stream and of a websocket.
 
-A stream has `response.failed` with `response.error`, and the event `error`: flat at OpenAI, nested elsewhere. Codex
-understands the nested form alone, other clients read the flat one; so what is written has both.
+A stream has `response.failed` with `response.error`, and the event `error`: flat at OpenAI, nested at other servers.
+Codex understands the nested form alone, other clients read the flat one, so triocept writes both in one event.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .._failures import Failure
 from ..openai_chat.error import parse_error as parse_chat_error
 from ..openai_chat.error import render_error as render_chat_error
 
-# The codes of `response.failed`: what they would be as a status.
+# The codes of `response.failed`, with the equivalent HTTP status.
 _STATUSES = {
     "rate_limit_exceeded": 429,
     "insufficient_quota": 429,
@@ -29,23 +29,23 @@ _STATUSES = {
     "invalid_image": 400,
     "previous_response_not_found": 400,
 }
-_STOP = "invalid_prompt"  # the one code that Codex takes as final, with its message shown
+_STOP = "invalid_prompt"  # the only code that Codex treats as final, with its message displayed
 
 
 def render_error(failure: Failure) -> Json:
-    """The document that says `failure`."""
+    """Return the error document for `failure`."""
     document = render_chat_error(failure)
     error = document["error"]
-    if failure.param is None and error["param"] == "messages":  # chat's name of what is too long
+    if failure.param is None and error["param"] == "messages":  # the field name of chat completions
         error["param"] = "input"
     return document
 
 
 def render_event_error(failure: Failure, number: int) -> dict[str, Json]:
-    """The `error` event that ends a stream.
+    """Return the `error` event that ends a stream.
 
-    Its code makes Codex do what `should_retry` says: it stops at some codes, and retries at all others. A capacity
-    that is missing stops it in a stream, and not as a status, so in a stream it is a server's error.
+    Codex stops at some codes, and retries at all others; the code is chosen to match `should_retry`. Codex stops on
+    "server_is_overloaded" in a stream, but not as an HTTP status, so a stream gets "server_error" in its place.
     """
     error = render_error(failure)["error"]
     if failure.code is None and failure.should_retry is False and error["code"] != "context_length_exceeded":
@@ -57,10 +57,10 @@ def render_event_error(failure: Failure, number: int) -> dict[str, Json]:
 
 
 def render_ws_error(failure: Failure) -> dict[str, Json]:
-    """The frame that says `failure` on a websocket.
+    """Return the websocket frame for `failure`.
 
-    Without its `status`, Codex leaves the frame unread and waits for 300 s. A capacity that is missing stops it here,
-    as in a stream, whatever the status (0.169).
+    Without its `status`, Codex ignores the frame and waits for 300 s. Codex stops on "server_is_overloaded" here, as
+    in a stream, whatever the status (0.169).
     """
     headers = dict(failure.headers)
     if failure.retry_after is not None:
@@ -72,7 +72,7 @@ def render_ws_error(failure: Failure) -> dict[str, Json]:
 
 
 def render_steer_failed(document: Json) -> dict[str, Json]:
-    """The event that answers a `response.steer`: nobody here steers an answer that is being given."""
+    """Return the event that answers a `response.steer`: triocept cannot steer an answer that is under way."""
     steer = document if isinstance(document, dict) else {}
     what = "no answer of this endpoint can be steered: send the input with the next `response.create`"
     return {
@@ -87,9 +87,9 @@ def render_steer_failed(document: Json) -> dict[str, Json]:
 
 
 def parse_error(status: int, document: Json) -> Failure:
-    """The failure that a provider's error document says, whatever the document.
+    """Return the failure in a provider's error document, whatever the document.
 
-    A status below 400 (an error inside a stream) is replaced by that of the error's code.
+    A status below 400 (an error inside a stream) is replaced by the status of the error's code.
     """
     failure = parse_chat_error(status, find_error(document) or document)
     known = _STATUSES.get(failure.code or "")
@@ -99,7 +99,7 @@ def parse_error(status: int, document: Json) -> Failure:
 
 
 def find_error(document: Json) -> Json:
-    """The error in a document that came in place of an answer; None where there is none."""
+    """Return the error in a document that came in place of an answer; None if the document has no error."""
     if not isinstance(document, dict):
         return None
     if document.get("error"):

@@ -1,4 +1,4 @@
-"""`text`: the shape that the answer's text must have; what else it says (`verbosity`) is kept."""
+"""`text`: the required format of the answer's text; other fields (`verbosity`) are kept."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ..openai_chat.formats import read_format
 
 
 def parse_format(fields: Fields) -> OutputFormat | None:
-    """The shape that is asked for; servers' own types stay among the unknown fields.
+    """Return the requested format; servers' own types stay among the unknown fields.
 
     Raises:
-        DialectError: no server has such a type.
+        DialectError: the type is unknown.
     """
     text = fields.object("text")
     if text is None:
@@ -23,7 +23,7 @@ def parse_format(fields: Fields) -> OutputFormat | None:
 
 
 def render_format(output: OutputFormat, *, same_dialect: bool) -> Json:
-    """The wire form of the shape; its name is required, and is made where the source has none."""
+    """Return the wire form of a format; its required name is generated if the source has none."""
     document: dict[str, Json] = {"type": output.kind}
     if output.kind == "json_schema":
         inner = {"name": output.name or "answer", "schema": output.schema or {}, "strict": output.strict}

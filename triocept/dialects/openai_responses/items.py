@@ -1,14 +1,14 @@
-"""The items that a model writes: messages, reasoning, calls; and all others, kept whole.
+"""Items that a model writes: messages, reasoning and calls; all others are kept whole.
 
 Rules:
 
-1. Each text of a message is one part. What the item itself says (`id`, `phase`, …) is in `extra["item"]` of the
-   first; one further on has `content_index`, and goes on with the item of the part before it.
+1. Each text of a message is one part. The item's own fields (`id`, `phase`, …) are in `extra["item"]` of the first
+   part. A later part has `content_index`, and continues the item of the part before it.
 2. A part without such marks is an item of its own.
-3. An item that is not known, or a message with a part that is not known, is one opaque part.
-4. An agent gets every item with an id and a status, made where they are missing: an id of the answer's id and the
-   item's place, so that it is the same whenever the answer is told, and can be referred to. The status of an
-   answer's item is not kept; that of a request's is.
+3. An unknown item, or a message with an unknown part, is one opaque part.
+4. An agent gets every item with an id and a status, generated if missing. An id is derived from the answer's id and
+   the item's position, so that it is stable whenever the answer is sent again, and can be referred to. The status of
+   an answer's item is not kept; the status of a request's item is.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _PREFIXES = {"message": "msg_", "function_call": "fc_", "custom_tool_call": "ctc
 
 
 def parse_item(value: Json, path: str, names: Names, *, answer: bool) -> tuple[ResponsePart, ...]:
-    """The parts of one item; none for a message that says nothing.
+    """Return the parts of one item; no parts for an empty message.
 
     Args:
         value: the item.
-        path: where it is.
-        names: those of the tools that the agent offers.
-        answer: whether it is one of an answer, not of a request.
+        path: the path of the item.
+        names: the names of the tools that the agent offers.
+        answer: True for an item of an answer, False for one of a request.
     """
     fields = Fields(value, path)
     kind = fields.text("type") or "message"
@@ -57,13 +57,13 @@ def parse_item(value: Json, path: str, names: Names, *, answer: bool) -> tuple[R
 def render_history(
     parts: Iterable[Part], names: Names, *, same_dialect: bool, replay: bool
 ) -> list[dict[str, Json]]:
-    """The items of a request's assistant message.
+    """Return the items of a request's assistant message.
 
     Args:
-        parts: what to write.
-        names: those of the tools that the agent offers.
-        same_dialect: whether their `extra` is in this dialect's words.
-        replay: whether it goes to a provider, which takes back only its own reasoning.
+        parts: the parts to write.
+        names: the names of the tools that the agent offers.
+        same_dialect: True if the parts' `extra` uses this dialect's field names.
+        replay: True if the items go to a provider, which accepts only its own reasoning.
     """
     kept = (
         part
@@ -76,18 +76,18 @@ def render_history(
 def render_answer(
     parts: Iterable[Part], names: Names, identity: str, *, same_dialect: bool
 ) -> list[dict[str, Json]]:
-    """The items of an answer to an agent; `identity` is the answer's."""
+    """Return the items of an answer to an agent; `identity` is the answer's id."""
     items = _render(parts, names, same_dialect=same_dialect, fresh=True, packed=True)
     return [complete(item, place(identity, number)) for number, item in enumerate(items)]
 
 
 def place(identity: str, number: int) -> str:
-    """What the id of an item is made of: the answer's id, and its place in it."""
+    """Return the base of an item's id: the answer's id, and the item's position in it."""
     return f"{short_id(identity.removeprefix('resp_'), '', 48)}_{number}"
 
 
 def complete(item: dict[str, Json], made_of: str, status: str = "completed") -> dict[str, Json]:
-    """The item as an agent gets it: with an id (where it has none, `made_of` this) and a status."""
+    """Return the item for an agent: with an id (a missing one is made of `made_of`) and a status."""
     kind = item.get("type")
     prefix = _PREFIXES.get(kind) if isinstance(kind, str) else None
     if prefix is None:
@@ -98,7 +98,7 @@ def complete(item: dict[str, Json], made_of: str, status: str = "completed") -> 
 
 
 def goes_on(part: Part, *, same_dialect: bool) -> bool:
-    """Whether the part goes on with the item of the part before it."""
+    """Return True if the part continues the item of the part before it."""
     if not same_dialect or not isinstance(part, Text | RefusalText | Reasoning):
         return False
     extra = part.extra or {}
@@ -106,7 +106,7 @@ def goes_on(part: Part, *, same_dialect: bool) -> bool:
 
 
 def item_of(part: Part, *, same_dialect: bool) -> dict[str, Json]:
-    """The item that begins with this text or reasoning, without it. Its lists may be added to."""
+    """Return the item that begins with this text or reasoning, still without it. The item's lists are copies."""
     extra = (
         part.extra if same_dialect and isinstance(part, Text | RefusalText | Reasoning) and part.extra else {}
     )
@@ -125,7 +125,7 @@ def _render(
     parts: Iterable[Part], names: Names, *, same_dialect: bool, fresh: bool, packed: bool
 ) -> list[dict[str, Json]]:
     items: list[dict[str, Json]] = []
-    last = ""  # what a part may go on with
+    last = ""  # the kind of the item that a part may continue
     for part in parts:
         match part:
             case Text() | RefusalText():
@@ -150,7 +150,7 @@ def _render_other(part: Part, names: Names, *, same_dialect: bool, fresh: bool) 
             return [render_call(part, names, same_dialect=same_dialect, fresh=fresh)]
         case Opaque(dialect=dialect, raw=raw) if dialect == NAME and isinstance(raw, dict):
             return [raw]
-        case Media():  # the wire has no media that a model made
+        case Media():  # the wire cannot hold media that a model made
             return _render(
                 [Text(f"[{part.name or part.kind}: not shown]")],
                 names,
@@ -172,7 +172,7 @@ def _add_reasoning(item: dict[str, Json], part: Reasoning, *, same_dialect: bool
 
 
 def _parse_message(fields: Fields) -> tuple[Text | RefusalText, ...] | None:
-    """The texts of a message; None where it holds anything else."""
+    """Return the texts of a message; None if it contains other parts."""
     content = fields.take("content")
     fields.take("role")
     if isinstance(content, str):

@@ -2,14 +2,14 @@
 
 Rules:
 
-1. `instructions` is a system message at the head, marked `extra["field"]`; the head's system messages of another
-   dialect become it.
-2. An input message is one message. What the model wrote, item for item until somebody else speaks, is one
-   assistant message: it equals the answer that the agent got.
-3. The result of a tool is one message. Whose call took free text has a result of that kind.
-4. An item that is not known is kept whole in a message of the role that it belongs to, marked `extra["item"]`. What
-   one agent says to another stands beside its item, in words that a provider of another dialect can be told.
-5. Codex sends items without ids, so none are made for a provider; those that came are sent on.
+1. `instructions` is a system message at the head, marked by `extra["field"]`; system messages at the head of another
+   dialect's conversation become the `instructions`.
+2. An input message is one message. Consecutive items of the model are one assistant message: it equals the answer that
+   the agent got.
+3. The result of a tool is one message. The result of a free-text call has the corresponding type.
+4. An unknown item is kept whole in a message of the role that it belongs to, marked by `extra["item"]`. A message
+   between agents has a text beside its item, for a provider of another dialect.
+5. Codex sends items without ids, so no ids are generated for a provider; existing ids are sent on.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .namespaces import Names
 from .parts import parse_content, render_parts, result_content
 
 INSTRUCTIONS: dict[str, Json] = {"field": "instructions"}
-"""The mark of the message that is the `instructions`."""
+"""The mark of the message that holds the `instructions`."""
 _ROLES: dict[str, Role] = {"system": "system", "developer": "developer", "user": "user"}
 _RESULTS = ("function_call_output", "custom_tool_call_output")
 _PLACES: dict[str, Role] = {
@@ -41,21 +41,21 @@ _PLACES: dict[str, Role] = {
 _MARK = "item"
 _AGENT = "agent_message"
 _Run: TypeAlias = tuple[int, list[Json], bool]
-"""The number of the first item, the items, and whether the model wrote them."""
+"""The index of the first item, the items, and True if the model wrote them."""
 
 
 def parse_instructions(text: str | None, memory: Memory) -> tuple[Message, ...]:
-    """The `instructions`; none where they say nothing."""
+    """Return the `instructions` as messages; no message if they are empty."""
     return memory.read(NAME, "instructions", [text] if text else [], _parse_instructions)
 
 
 def parse_input(value: Json, names: Names, memory: Memory) -> tuple[Message, ...]:
-    """The messages of the `input`."""
+    """Return the messages of the `input`."""
     if isinstance(value, str):
         return (Message("user", (Text(value),) if value else ()),)
     if not isinstance(value, list):
         raise DialectError(f"must be a string or a list, not {kind_of(value)}", path="input")
-    if not names.are_plain:  # then what an item says depends on the tools
+    if not names.are_plain:  # then the meaning of an item depends on the tools
         memory = Memory()
     read = memory.read(NAME, "input", _runs(value), lambda run, _: _parse_run(run, names))
     return tuple([message for message in read if message is not None])
@@ -64,13 +64,13 @@ def parse_input(value: Json, names: Names, memory: Memory) -> tuple[Message, ...
 def render_input(
     messages: Sequence[Message], names: Names, *, same_dialect: bool, replay: bool = True
 ) -> tuple[str | None, list[Json]]:
-    """The `instructions` (None: there are none) and the items of the `input`.
+    """Return the `instructions` (or None) and the items of the `input`.
 
     Args:
         messages: the conversation.
-        names: those of the tools that the agent offers.
-        same_dialect: whether it came in this dialect.
-        replay: whether it goes to a provider.
+        names: the names of the tools that the agent offers.
+        same_dialect: True if the conversation came in this dialect.
+        replay: True if the items go to a provider.
     """
     _, rest = _head(messages, same_dialect=same_dialect)
     customs = {call.id for message in rest for call in message.tool_calls if call.kind == "text"}
@@ -89,7 +89,7 @@ def render_input(
 
 
 def render_instructions(messages: Sequence[Message], *, same_dialect: bool) -> str | None:
-    """The `instructions`; None: there are none."""
+    """Return the `instructions`; None if there are no instructions."""
     head, _ = _head(messages, same_dialect=same_dialect)
     return "\n\n".join([message.text for message in head if message.text]) or None
 
@@ -99,9 +99,9 @@ def _parse_instructions(text: str, path: str) -> Message:
 
 
 def _runs(items: list[Json]) -> list[_Run]:
-    """The items, those together that make one message: what the model wrote until somebody else speaks."""
+    """Return the items in runs, one for each message: consecutive items of the model form one run."""
     runs: list[_Run] = []
-    run: list[Json] | None = None  # of the model
+    run: list[Json] | None = None  # the open run of the model
     for number, item in enumerate(items):
         writes = _is_written(item)
         if writes and run is not None:
@@ -113,7 +113,7 @@ def _runs(items: list[Json]) -> list[_Run]:
 
 
 def _is_written(item: Json) -> bool:
-    """Whether the model wrote this item."""
+    """Return True if the model wrote this item."""
     if not isinstance(item, dict):
         return False
     kind = item.get("type") or "message"
@@ -123,7 +123,7 @@ def _is_written(item: Json) -> bool:
 
 
 def _parse_run(run: _Run, names: Names) -> Message | None:
-    """The message of these items; None where the model said nothing."""
+    """Return the message of a run of items; None if the model's items are empty."""
     start, items, written = run
     if not written:
         return _parse_item(items[0], f"input[{start}]")
@@ -136,7 +136,7 @@ def _parse_run(run: _Run, names: Names) -> Message | None:
 
 
 def _parse_item(value: Json, path: str) -> Message:
-    """An item that no model wrote."""
+    """Return the message of an item that the model did not write."""
     if (plain := plain_message(value, _ROLES)) is not None:
         return plain
     fields = Fields(value, path)
@@ -153,7 +153,7 @@ def _parse_item(value: Json, path: str) -> Message:
 
 
 def _said_by_agent(fields: Fields) -> tuple[Part, ...]:
-    """What one of Codex's agents says to another, for providers that do not know the item."""
+    """Return the text of a message between two of Codex's agents, for providers that do not support the item."""
     author = fields.peek("author")
     name = author if isinstance(author, str) else "another agent"
     content = fields.peek("content")
@@ -185,7 +185,7 @@ def _parse_result(fields: Fields, kind: str) -> Message:
 
 
 def _head(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Sequence[Message], Sequence[Message]]:
-    """The messages that are the instructions, and the others."""
+    """Return the messages that are the instructions, and the others."""
     count = 0
     for message in messages:
         if message.role != "system" or (same_dialect and message.extra != INSTRUCTIONS):
@@ -195,7 +195,7 @@ def _head(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Sequence[
 
 
 def _render_message(message: Message, *, same_dialect: bool) -> Iterable[Json]:
-    """The items of a message that no model wrote: perhaps none, where it only had results."""
+    """Return the items of a message that the model did not write: no items if it only has results."""
     parts = [part for part in message.content if not isinstance(part, ToolResult | ToolCall)]
     extra = message.extra or {}
     if message.role == "tool" or (same_dialect and _MARK in extra and len(extra) == 1):

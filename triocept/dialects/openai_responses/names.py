@@ -1,4 +1,4 @@
-"""The dialect's name, and who must be spoken to with care."""
+"""The name of the dialect, and the recognition of Codex."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ NAME = "openai_responses"
 
 
 def asks_as_codex(request: Request) -> bool:
-    """Whether Codex asks, to whom `response.incomplete` is fatal: it exits with 1, and its work is lost.
+    """Return True if Codex sent the request: `response.incomplete` is fatal for it, it exits with 1, and its work is
+    lost.
 
-    It is known by `client_metadata`: Codex puts it into every body (0.169: `x-codex-installation-id` and the
-    like), and OpenAI's public API has no such field.
+    `client_metadata` identifies Codex: every body of Codex contains it (0.169: `x-codex-installation-id` and similar),
+    and OpenAI's public API has no such field.
     """
     return isinstance((request.extra or {}).get("client_metadata"), dict)

@@ -1,9 +1,9 @@
-"""The namespaces of tools, and the names of their tools here and on the wire.
+"""The namespaces of tools, and the names of their tools in triocept and on the wire.
 
 Rules:
 
-1. Agents find the tool of a call by namespace and name, so a call gets its namespace back from the request's tools.
-2. Where two tools have one name, those in a namespace are called `namespace__name`, and their own name is in
+1. Agents find the tool of a call by namespace and name, so a call gets its namespace from the request's tools.
+2. If two tools share a name, a tool in a namespace is called `namespace__name`, and its own name is in
    `extra["name"]`.
 """
 
@@ -16,10 +16,10 @@ from ..._canonical.request import Tool
 
 
 class Names:
-    """The names by which the tools of a request are known, here and on the wire.
+    """The names of a request's tools, in triocept and on the wire.
 
     Args:
-        tools: those of the request.
+        tools: the tools of the request.
     """
 
     def __init__(self, tools: Iterable[Tool]) -> None:
@@ -30,34 +30,34 @@ class Names:
                 self._wire[tool.name] = (namespace_name(tool), own_name)
         self._known = {wire: name for name, wire in self._wire.items()}
         self.are_plain: bool = all(name == wire for name, (_, wire) in self._wire.items())
-        """Whether each tool is called here as it is on the wire."""
+        """True if the names of all tools are equal in triocept and on the wire."""
 
     def known(self, name: str, namespace: Json) -> str:
-        """The name of the tool that the wire calls so."""
+        """Return the name in triocept of the tool with this wire name."""
         return self._known.get((namespace, name), name) if isinstance(namespace, str) else name
 
     def wire(self, name: str) -> dict[str, Json]:
-        """The fields `namespace` and `name` of a call of this tool; none where it is in no namespace."""
+        """Return the fields `namespace` and `name` of a call of this tool; no fields if it is in no namespace."""
         found = self._wire.get(name)
         return {"namespace": found[0], "name": found[1]} if found else {}
 
 
 NO_NAMES = Names(())
-"""Those of a request without tools."""
+"""The names of a request without tools."""
 
 
 def namespace_of(tool: Tool) -> dict[str, Json] | None:
-    """What the tool's namespace says of itself; None where it is in none."""
+    """Return the fields of the tool's namespace; None if it is in no namespace."""
     found = (tool.extra or {}).get("namespace")
     return found if isinstance(found, dict) else None
 
 
 def namespace_name(tool: Tool) -> str:
-    """The name of the tool's namespace; empty where it has none."""
+    """Return the name of the tool's namespace; empty if it is in no namespace."""
     name = (namespace_of(tool) or {}).get("name")
     return name if isinstance(name, str) else ""
 
 
 def is_namespaced(tool: Tool) -> bool:
-    """Whether the tool is in a namespace."""
+    """Return True if the tool is in a namespace."""
     return namespace_of(tool) is not None

@@ -2,9 +2,9 @@
 
 Rules:
 
-1. A list of one plain text and the string are the same content, and are written as the string.
-2. What the model wrote is `output_text`, what it reads `input_text`; a part that came under another name keeps it.
-3. A part that is not known is kept whole.
+1. A list of one plain text equals the string, and is written as the string.
+2. Text of the model is `output_text`, text for the model `input_text`; a part that came under another type keeps it.
+3. An unknown part is kept whole.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _LISTS = ("annotations", "logprobs")
 
 
 def parse_content(value: Json, path: str) -> tuple[Part, ...]:
-    """The parts of an input message's `content`, which may be missing, a string or a list."""
+    """Return the parts of an input message's `content`, which may be missing, a string or a list."""
     return content_of(value, path, _parse_part)
 
 
 def result_content(value: Json, path: str) -> tuple[Text | Media | Opaque, ...]:
-    """The output of a tool: what cannot be in one stays as it is."""
+    """Return the output of a tool; a part that a result cannot hold becomes `Opaque`."""
     return in_result(parse_content(value, path), value, NAME)
 
 
 def parse_output_text(fields: Fields, usual: str = "output_text") -> Text | RefusalText:
-    """A part of a message that the model wrote; `type` may have been taken."""
+    """Return a part of a message that the model wrote; `type` may have been taken."""
     kind = fields.text("type") or usual
     if kind == "refusal":
         return RefusalText(fields.text("refusal") or "", fields.rest())
@@ -45,11 +45,11 @@ def parse_output_text(fields: Fields, usual: str = "output_text") -> Text | Refu
 
 
 def render_parts(parts: Iterable[Part], *, same_dialect: bool) -> list[dict[str, Json]]:
-    """The parts of an input message or of a tool's output.
+    """Return the parts of an input message or of a tool's output.
 
     Args:
-        parts: what to write.
-        same_dialect: whether their `extra` is in this dialect's words.
+        parts: the parts to write.
+        same_dialect: True if the parts' `extra` uses this dialect's field names.
     """
     return [
         document for part in parts if (document := _render_part(part, same_dialect=same_dialect)) is not None
@@ -57,7 +57,7 @@ def render_parts(parts: Iterable[Part], *, same_dialect: bool) -> list[dict[str,
 
 
 def output_text(part: Text | RefusalText, *, same_dialect: bool, answer: bool) -> dict[str, Json]:
-    """A part of a message that the model wrote; an answer's has all its lists."""
+    """Return a part of a message that the model wrote; in an answer, it has all its lists."""
     document: dict[str, Json]
     if isinstance(part, RefusalText):
         document = {"type": "refusal", "refusal": part.text}
@@ -88,7 +88,7 @@ def _parse_text(fields: Fields, value: Json) -> Part:
 
 
 def _parse_image(fields: Fields, value: Json) -> Part:
-    if isinstance(fields.peek("image_url"), dict):  # chat's form, which some clients send
+    if isinstance(fields.peek("image_url"), dict):  # the form of chat completions, which some clients send
         image = fields.need_object("image_url")
         url: str | None = image.need_text("url")
         fields.keep("image_url", image.rest())
@@ -100,7 +100,7 @@ def _parse_image(fields: Fields, value: Json) -> Part:
 def _parse_file(fields: Fields, value: Json) -> Part:
     content, url, name = fields.text("file_data"), fields.text("file_url"), fields.text("filename")
     inline = split_data_url(content) if content is not None else (None, None)
-    media_type, data = inline or (None, content)  # bare base64 is seen too
+    media_type, data = inline or (None, content)  # some clients send bare base64
     return Media(kind="file", url=url, media_type=media_type, data=data, name=name, extra=fields.rest())
 
 
@@ -123,7 +123,7 @@ def _render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
 
 def _render_media(media: Media, *, same_dialect: bool) -> dict[str, Json]:
     url = data_url(media)
-    if url is None and not (same_dialect and media.extra):  # by the id of a file, perhaps
+    if url is None and not (same_dialect and media.extra):  # the part may have the id of a file
         return {"type": "input_text", "text": f"[{media.name or media.kind}: not shown]"}
     if media.kind == "image":
         image = {"type": "input_image", "image_url": url, "detail": None if same_dialect else "auto"}

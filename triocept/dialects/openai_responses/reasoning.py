@@ -2,12 +2,13 @@
 
 Rules:
 
-1. Each text of the summary and of the content is one part. What the item itself says is in `extra["item"]` of the
-   first; one further on has `summary_index`; one of the content has `content_index`.
-2. The encrypted content is a blob of the last part, carried verbatim.
-3. An agent sends the item back as it got it. So what other providers signed goes to the agent packed into
-   `encrypted_content`, and comes back as their blobs.
-4. A provider refuses what it did not encrypt: a request has only reasoning of this dialect, without foreign blobs.
+1. Each text of the summary and of the content is one part. The item's own fields are in `extra["item"]` of the first
+   part. A later text of the summary has `summary_index`; a text of the content has `content_index`.
+2. The encrypted content is a blob of the last part, passed on verbatim.
+3. An agent sends the item back unchanged. So other providers' signatures travel to the agent packed into
+   `encrypted_content`, and come back as blobs.
+4. A provider refuses content that it did not encrypt: a request has only reasoning of this dialect, without foreign
+   blobs.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _TYPES = {"summary": "summary_text", "content": "reasoning_text"}
 
 
 def parse_reasoning(fields: Fields, *, answer: bool) -> tuple[Reasoning, ...]:
-    """The parts of a reasoning item; at least one."""
+    """Return the parts of a reasoning item; at least one."""
     blobs = blobs_of(fields.text(ENCRYPTED))
     found = [part for field in ("summary", "content") for part in _parse_texts(fields, field)] or [
         Reasoning()
@@ -42,7 +43,7 @@ def parse_reasoning(fields: Fields, *, answer: bool) -> tuple[Reasoning, ...]:
 
 
 def reasoning_text(part: Reasoning, text: str, *, same_dialect: bool) -> dict[str, Json]:
-    """One text of the summary or of the content."""
+    """Return the wire form of a text of the summary or of the content."""
     places = ("item", "content_index", "summary_index")
     extra = (
         {name: value for name, value in (part.extra or {}).items() if name not in places}
@@ -53,25 +54,25 @@ def reasoning_text(part: Reasoning, text: str, *, same_dialect: bool) -> dict[st
 
 
 def text_field(part: Reasoning, *, same_dialect: bool) -> Literal["summary", "content"]:
-    """Which list of the item its text is in; the summary is what agents show."""
+    """Return the name of the list with the text of this part; agents display the summary."""
     return "content" if same_dialect and part.extra and "content_index" in part.extra else "summary"
 
 
 def is_replayable(part: Reasoning, *, same_dialect: bool) -> bool:
-    """Whether a provider of this dialect takes it back."""
+    """Return True if a provider of this dialect accepts the reasoning in a request."""
     ours = [blob.dialect == NAME for blob in part.blobs]
     return all(ours) if same_dialect else any(ours)
 
 
 def blobs_of(encrypted: str | None) -> tuple[Blob, ...]:
-    """The blobs in an item's encrypted content."""
+    """Return the blobs in an item's encrypted content."""
     if not encrypted:  # llama.cpp writes ""
         return ()
     return unpack(encrypted) or (Blob(NAME, ENCRYPTED, encrypted),)
 
 
 def encrypted_of(blobs: tuple[Blob, ...], *, packed: bool) -> str | None:
-    """The encrypted content that holds these blobs; `packed`: those of others too."""
+    """Return the encrypted content with these blobs; `packed`: also blobs of other dialects."""
     same_dialect = [blob.data for blob in blobs if blob.dialect == NAME and blob.kind == ENCRYPTED]
     if same_dialect:
         return same_dialect[-1]

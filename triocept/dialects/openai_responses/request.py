@@ -2,14 +2,14 @@
 
 Rules:
 
-1. `extra` mirrors the document: what is left of `reasoning` and `text` is under their names, and so are `store`,
-   `include`, `metadata` and all else.
-2. `messages` are what the document holds; with `previous_response` they are only what is new.
-3. A frame of the websocket is a request too: its `type` is left out, its `generate` is kept.
-4. The wire has no stop strings, seeds and penalties. Those that came in it (some servers know them) are written again;
-   those of other dialects are left out.
-5. From another dialect, no two calls have one id.
-6. OpenAI stores answers unless told otherwise; for another dialect nobody asked it to.
+1. `extra` mirrors the document: unknown fields of `reasoning` and `text` are under these names, and so are `store`,
+   `include`, `metadata` and all others.
+2. `messages` holds the messages in the document; with `previous_response`, these are the new messages alone.
+3. A frame of the websocket is a request, too: its `type` is dropped, its `generate` is kept.
+4. The wire has no stop strings, seeds and penalties. If they came in this dialect (some servers support them), they
+   are written again; those of other dialects are left out.
+5. From another dialect, ids of calls are distinct.
+6. OpenAI stores answers by default; for another dialect's request, `store` is off.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ NOT_POSTED = frozenset({"type", "generate", "stream_id"})
 """Fields of a websocket's frames."""
 _FRAME = "response.create"
 _SAMPLING = ("temperature", "top_p")
-_SOURCES = ("conversation", "prompt")  # what a conversation may go on from beside an earlier response
+_SOURCES = ("conversation", "prompt")  # other sources of a conversation, beside an earlier response
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
-    """The request that an agent sent.
+    """Return the request that an agent sent.
 
     Raises:
-        DialectError: with the path in the document.
+        DialectError: the document is invalid; the error has the path in it.
     """
     memory = memory or Memory()
-    if not _is_list_alone(document):  # else what an item says may depend on the rest, and the other way round
+    if not _is_list_alone(document):  # else the meaning of an item may depend on the rest, and the reverse
         return _parse(document, memory)[0]
 
     def read(items: list[Json]) -> tuple[Message, ...]:
@@ -56,15 +56,15 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
 
 
 def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
-    """Whether a provider takes the document as it is: not one that goes on from what only this endpoint has answered,
-    and no frame of a websocket, whose answer is a stream without its saying so."""
+    """Return True if a provider accepts the document unchanged: not with an id of an answer of this endpoint, and not
+    a frame of a websocket, which requests a stream without a field for it."""
     if "previous_response_id" in document or document.get("type") == _FRAME:
         return False
     return bool(document.get("stream")) == request.stream
 
 
 def _is_list_alone(document: Json) -> bool:
-    """Whether the input is a list that neither declares tools nor calls any by a name in a namespace."""
+    """Return True if the input is a list that neither declares tools nor can name one in a namespace."""
     if not isinstance(document, dict) or not isinstance(items := document.get("input"), list):
         return False
     tools = document.get("tools")
@@ -103,10 +103,10 @@ def _parse(document: Json, memory: Memory) -> tuple[Request, int]:
 
 
 def render_request(request: Request) -> Json:
-    """The document that asks a provider for `request`.
+    """Return the document that sends `request` to a provider.
 
     Raises:
-        DialectError: its prompt is token ids, which only completions can say.
+        DialectError: the prompt is token ids, which only the completions dialect can express.
     """
     refuse_token_ids(request.messages)
     same_dialect = request.dialect == NAME

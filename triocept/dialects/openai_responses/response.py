@@ -2,13 +2,13 @@
 
 Rules:
 
-1. An answer repeats what its request said (instructions, tools, sampling, …). These fields are always those of the
-   agent's own request; an upstream's are not kept. All that Open Responses requires is there, null or its default where
-   nobody said it (openresponses.org, schema `ResponseResource`).
+1. An answer repeats fields of its request (instructions, tools, sampling, …), always those of the agent's own request;
+   an upstream's are not kept. All fields that Open Responses requires are present, null or default if unknown
+   (openresponses.org, schema `ResponseResource`).
 2. `extra` mirrors the document (`service_tier`, `end_turn`, …), without nulls.
-3. Usage has all numbers: what nobody counted is estimated, for some clients refuse an answer without.
-4. A last call that a cap may have cut is marked `incomplete`.
-5. Codex is told `completed`, whatever the stop reason.
+3. Usage has all numbers: unknown ones are estimated, for some clients refuse an answer without them.
+4. A last call that a token limit may have cut is marked `incomplete`.
+5. Codex gets the status `completed`, whatever the stop reason.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ _ECHOED = (
 
 
 def parse_response(document: Json) -> Response:
-    """The whole response that a provider sent.
+    """Return the whole response that a provider sent.
 
     Raises:
-        DialectError: with the path in the document.
-        UpstreamError: it is an error, whatever its HTTP status, or it is not finished.
+        DialectError: the document is invalid; the error has the path in it.
+        UpstreamError: the document is an error, whatever its HTTP status, or the answer is not finished.
     """
     if find_error(document) is not None:
         raise error_of(parse_error(0, document))
@@ -82,7 +82,7 @@ def parse_response(document: Json) -> Response:
         for path, item in fields.items("output")
         for part in parse_item(item, path, NO_NAMES, answer=True)
     )
-    if fields.peek("status") is None and has_output:  # OpenAI's schema does not require it
+    if fields.peek("status") is None and has_output:  # optional in OpenAI's schema
         ended = "completed" if fields.peek("incomplete_details") is None else "incomplete"
         fields.keep("status", ended)
     stop, kept = parse_ending(fields, content)
@@ -95,7 +95,7 @@ def parse_response(document: Json) -> Response:
 
 
 def parse_ending(fields: Fields, content: Sequence[ResponsePart]) -> tuple[StopReason, dict[str, Json]]:
-    """The stop reason of an answer with this content, and what to keep of its words."""
+    """Return the stop reason of an answer with this content, and the wire's fields to keep."""
     calls = any(isinstance(part, ToolCall) for part in content)
     refusal = any(isinstance(part, RefusalText) for part in content)
     details = fields.object("incomplete_details")
@@ -103,7 +103,7 @@ def parse_ending(fields: Fields, content: Sequence[ResponsePart]) -> tuple[StopR
 
 
 def answer_extra(fields: Fields) -> dict[str, Json]:
-    """What an answer has beside, without nulls and without what it repeats of its request."""
+    """Return the further fields of an answer, without nulls and without fields that it repeats from its request."""
     for name in _ECHOED:
         fields.take(name)
     if fields.peek("service_tier") == _TIER:
@@ -112,7 +112,7 @@ def answer_extra(fields: Fields) -> dict[str, Json]:
 
 
 def render_response(response: Response, request: Request) -> Json:
-    """The document that answers `request` with `response`."""
+    """Return the document that answers `request` with `response`."""
     same_dialect = is_same_dialect(response.dialect, NAME)
     customs = custom_names(request)
     parts = [fitted_call(part, customs) if isinstance(part, ToolCall) else part for part in response.content]
@@ -137,7 +137,7 @@ def render_response(response: Response, request: Request) -> Json:
 
 
 def envelope(request: Request, identity: str, model: str, created: int) -> dict[str, Json]:
-    """An answer that has just begun: `in_progress`, without output."""
+    """Return an answer that has just begun: `in_progress`, without output."""
     extra = request.extra or {}
     same_dialect = request.dialect == NAME
     choice, wish = request.tool_choice, request.output_format
@@ -180,9 +180,9 @@ def envelope(request: Request, identity: str, model: str, created: int) -> dict[
 
 
 _TIER = "default"
-"""The tier in which an answer was made, which need not be the one that was asked for: a provider may say another."""
+"""The default service tier of an answer, which may differ from the requested one: a provider may return another."""
 _FUNCTION: dict[str, Json] = {"description": None, "parameters": None, "strict": None}
-"""What a function in an answer has, whatever its request left out."""
+"""The fields that a function in an answer always has."""
 
 
 def _repeated(tool: Json) -> Json:
@@ -198,7 +198,7 @@ def ending(
     refusal: bool,
     extra: dict[str, Json] | None,
 ) -> dict[str, Json]:
-    """The document as it is at the end: with its status, and what else `extra` says."""
+    """Return the final document: with its status, and the fields of `extra`."""
     codex = asks_as_codex(request)
     status, reason = render_finish(stop, calls=calls, refusal=refusal, codex=codex)
     document |= {"status": status, "incomplete_details": reason and {"reason": reason}}
@@ -213,7 +213,7 @@ def ending(
 
 
 def is_whole(call: ToolCall) -> bool:
-    """Whether the arguments are not cut; of free text nobody knows."""
+    """Return True if the arguments are complete JSON; False for free text, whose end is unknown."""
     if call.kind == "text":
         return False
     try:

@@ -1,7 +1,7 @@
-"""What is asked beside model calls of Responses: what was answered before, how many tokens an input has, compaction.
+"""Calls other than model calls: earlier answers, token counts, compaction.
 
-`GET /v1/responses/{id}` (with `stream=true`: as events) and `GET /v1/responses/{id}/input_items` tell of what was
-answered before.
+`GET /v1/responses/{id}` (with `stream=true`: as events) and `GET /v1/responses/{id}/input_items` return earlier
+answers and their input.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _COUNTED = frozenset(
 
 
 def count_tokens(model: str, document: Json) -> CountCalls:
-    """The call that counts; see `Dialect.count_tokens`."""
+    """Yield the call that counts tokens; see `Dialect.count_tokens`."""
     return counted_by("/responses/input_tokens", only(document, _COUNTED), "input_tokens")
 
 
 def render_stored(response: Response, request: Request, *, created: int | None = None) -> Json:
-    """The answer, as it is told again; `created` is in Unix seconds, now where it is None."""
+    """Return an earlier answer; `created` is in Unix seconds, and defaults to the current time."""
     document = render_response(response, request)
     if created is not None:
         document["created_at"] = created
@@ -48,9 +48,10 @@ def render_stored(response: Response, request: Request, *, created: int | None =
 
 
 def render_stored_events(response: Response, request: Request, *, after: int = -1) -> bytes:
-    """The answer told again as a stream: the events whose number is over `after`, and the terminal one in any case.
+    """Return an earlier answer as a stream: the events with a number above `after`, and the terminal event in any
+    case.
 
-    A text that was streamed in many pieces is told in one, so its numbers are not those of the first time.
+    A text that was streamed in many pieces is sent in one piece, so the numbers differ from those of the first stream.
     """
     documents = Documents(request)
     events = [wire for event in events_of(response) for wire in documents.render(event)]
@@ -59,7 +60,8 @@ def render_stored_events(response: Response, request: Request, *, after: int = -
 
 
 def render_input_items(request: Request, *, order: Literal["asc", "desc"] = "desc") -> Json:
-    """The items of the input, the newest first, as OpenAI lists them; all at once, each with an id."""
+    """Return the items of the input, the newest first by default, as OpenAI lists them; all on one page, each with an
+    id."""
     same_dialect = request.dialect == NAME
     _, items = render_input(request.messages, Names(request.tools), same_dialect=same_dialect, replay=False)
     data = [_listed(item, number) for number, item in enumerate(items)]
@@ -70,12 +72,12 @@ def render_input_items(request: Request, *, order: Literal["asc", "desc"] = "des
 
 
 def render_token_count(request: Request) -> Json:
-    """About how many tokens the prompt has: the answer of `POST /v1/responses/input_tokens`."""
+    """Return the estimated tokens of the prompt: the answer of `POST /v1/responses/input_tokens`."""
     return {"object": "response.input_tokens", "input_tokens": estimate_input_tokens(request)}
 
 
 def _listed(item: dict[str, Json], number: int) -> dict[str, Json]:
-    """The item with an id that is the same each time, and with its content as a list."""
+    """Return the item with a stable id, and with its content as a list."""
     prefix = _PREFIXES.get(item["type"], "item_")
     made = legal_id(f"{number} {encode_json(item).decode()}", prefix)
     listed = complete({**item, "id": item.get("id") or made}, "", item.get("status") or "completed")

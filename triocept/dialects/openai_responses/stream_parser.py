@@ -1,13 +1,13 @@
-"""Streamed answers of Responses, read.
+"""Parser of streamed answers of Responses.
 
 Rules:
 
-1. Events are told apart by their data's `type`; where it has none, by their name. Unknown ones are left out, and so
-   are numbers, which some servers do not give.
+1. The `type` in an event's data determines its kind; without it, the event's name does. Unknown events are skipped,
+   and so are sequence numbers, which some servers leave out.
 2. Items may overlap, their indexes may be missing, and an item may come whole in one event (see `stream_parts`).
-3. `completed` and `incomplete` are the end. `failed` and `error` are the provider's failure, and the end of the bytes
+3. `completed` and `incomplete` are the end. `failed` and `error` are the provider's failure. An end of the bytes
    before any of them is a truncation.
-4. Of what the response has beside, the terminal event's counts.
+4. Further fields of the response are taken from the terminal event.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .response import answer_extra
 from .stream_parts import Parts
 
 _PREFIX = "response."
-# What an event's text belongs to: the part as it begins, and the name of its place in the item.
+# The kind of text -> the part as it begins, and the name of its position in the item.
 _TEXTS: dict[str, tuple[ResponsePart, str]] = {
     "output_text": (Text(""), "content_index"),
     "refusal": (RefusalText(""), "content_index"),
@@ -41,7 +41,7 @@ _CONTENT = events_pattern(rb'\{"type": ?"response\.[a-z_]+\.delta",', rb"respons
 
 
 class Parser(StreamParser):
-    """Reads one streamed answer."""
+    """A parser of one streamed answer."""
 
     def __init__(self) -> None:
         self._sse = SSEDecoder()

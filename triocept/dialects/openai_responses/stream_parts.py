@@ -1,8 +1,8 @@
-"""The items of a stream, as parts.
+"""Builder of parts from the items of a stream.
 
-An event belongs to the item of its `output_index`; where that is missing (llama.cpp), to that of its `item_id`; where
-both are, to the newest. What the deltas did not tell, the events of the end do: `done` has the whole text, and
-`output_item.done` the whole item, which may never have been added at all.
+An event belongs to the item with its `output_index`; without it (llama.cpp), to the item with its `item_id`; without
+both, to the newest item. Closing events supply what the deltas left out: `done` has the whole text, and
+`output_item.done` the whole item, which may never have been added.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .reasoning import ENCRYPTED
 
 
 class _Item:
-    """One item that is being written."""
+    """An item that is being written."""
 
     __slots__ = (
         *("head", "id", "index", "kind", "lists", "number", "open", "part", "parts", "path", "place", "raw"),
@@ -37,8 +37,8 @@ class _Item:
         self.id: Json = raw.get("id")
         self.head: dict[str, Json] = _head_of(raw, self.kind)
         self.parts = 0
-        """How many have begun."""
-        self.index: int | None = None  # of the open part
+        """Number of parts that have begun."""
+        self.index: int | None = None  # the index of the open part
         self.part: ResponsePart | None = None
         self.place: tuple[str, int] = ("", 0)
         self.written = 0
@@ -46,30 +46,30 @@ class _Item:
 
 
 class Parts:
-    """Takes the events of items, gives those of parts."""
+    """A builder of parts: it takes the events of items, and appends the events of parts."""
 
     def __init__(self) -> None:
         self._open: dict[int, _Item] = {}
         self._by_id: dict[str, _Item] = {}
-        self._newest: list[_Item] = []  # that are open, the newest last; closed ones may be among them
+        self._newest: list[_Item] = []  # the open items, the newest last; may contain closed ones
         self._next_item = 0
         self._next_part = 0
         self.calls: bool = False
-        """Whether a tool of the agent is called."""
+        """True if a tool of the agent is called."""
         self.refusal: bool = False
-        """Whether there is a refusal in words."""
+        """True if the answer contains a refusal in words."""
         self.any: bool = False
-        """Whether there was an item at all."""
+        """True if the answer contains an item."""
 
     def added(self, fields: Fields, events: list[Event]) -> None:
-        """`output_item.added`."""
+        """Take `output_item.added`."""
         number, raw = fields.integer("output_index"), fields.mapping("item")
-        if raw is None:  # some providers send one without
+        if raw is None:  # some providers leave the item out
             return
         self._add(number, raw, fields.at("item"), events)
 
     def part_added(self, fields: Fields, events: list[Event]) -> None:
-        """`content_part.added`, of a message."""
+        """Take `content_part.added` of a message."""
         item = self._find(fields)
         part = fields.object("part")
         if item is None or item.kind != "message" or part is None:
@@ -83,7 +83,7 @@ class Parts:
         self._write(item, text, events)
 
     def delta(self, fields: Fields, empty: ResponsePart, place: str, events: list[Event]) -> None:
-        """A delta of a text: it begins its part where nothing else did."""
+        """Take a delta of a text; it begins its part if no earlier event did."""
         item = self._find(fields)
         if item is None:
             return
@@ -92,13 +92,13 @@ class Parts:
         self._logprobs(item, fields, events)
 
     def call_delta(self, fields: Fields, events: list[Event]) -> None:
-        """A delta of a call's arguments."""
+        """Take a delta of a call's arguments."""
         item = self._find(fields)
         if item is not None and item.index is not None:
             self._write(item, fields.text("delta") or "", events)
 
     def text_done(self, fields: Fields, empty: ResponsePart, place: str, events: list[Event]) -> None:
-        """The whole text of a part."""
+        """Take the whole text of a part."""
         item = self._find(fields)
         if item is None:
             return
@@ -111,13 +111,13 @@ class Parts:
                 self._logprobs(item, fields, events)
 
     def annotated(self, fields: Fields, events: list[Event]) -> None:
-        """An annotation of a text."""
+        """Take an annotation of a text."""
         item, value = self._find(fields), fields.take("annotation")
         if item is not None and item.index is not None and value is not None:
             events.append(PartBlob(item.index, _blob("annotations", value)))
 
     def done(self, fields: Fields, events: list[Event]) -> None:
-        """`output_item.done`: what is missing is told, and the item ends."""
+        """Take `output_item.done`: append the missing content, and end the item."""
         raw = fields.mapping("item")
         if raw is None:
             return
@@ -128,7 +128,7 @@ class Parts:
         self._close(item)
 
     def whole(self, item: _Item, raw: dict[str, Json], path: str, events: list[Event]) -> None:
-        """Take the whole item: the parts that no event told of, and the rest of the one that is open."""
+        """Take the whole item: append the parts without earlier events, and the rest of the open part."""
         parts = parse_item(raw, path, NO_NAMES, answer=True)
         for number, part in enumerate(parts):
             if number >= item.parts:
@@ -139,14 +139,14 @@ class Parts:
         self._end_part(item, events)
 
     def output(self, fields: Fields, events: list[Event]) -> None:
-        """The whole output, where the stream told of no item."""
+        """Take the whole output, if the stream contained no items."""
         for path, value in fields.items("output"):
             raw = Fields(value, path).rest() or {}
             self.whole(self._add(None, raw, path, events), raw, path, events)
         self._close_all()
 
     def close(self, events: list[Event]) -> None:
-        """The answer is whole, and so are its items."""
+        """End all items: the answer is complete."""
         for item in self._open.values():
             if not item.parts and item.kind != "message":
                 self.whole(item, item.raw, item.path, events)
@@ -194,7 +194,7 @@ class Parts:
     def _continue(
         self, item: _Item, empty: ResponsePart, place: tuple[str, int], events: list[Event]
     ) -> None:
-        """The part at this place is open; if another is, it ends."""
+        """Open the part at this position; end the open part if it is another one."""
         if item.part is None or item.place != place:
             self._end_part(item, events)
             self._begin(item, _placed(item, empty, place), place, events)
@@ -221,7 +221,7 @@ class Parts:
             events += [PartBlob(index, _blob("logprobs", value)) for value in values]
 
     def _give(self, item: _Item, part: ResponsePart, events: list[Event]) -> None:
-        """A part that no event told of before."""
+        """Append a part without earlier events."""
         item.parts += 1
         self.calls = self.calls or isinstance(part, ToolCall)
         self.refusal = self.refusal or isinstance(part, RefusalText)
@@ -229,7 +229,7 @@ class Parts:
         self._next_part += 1
 
     def _rest(self, item: _Item, part: ResponsePart, events: list[Event]) -> None:
-        """What the whole part has more than was told."""
+        """Append the end of the part, after the text that was already written."""
         if item.index is None or isinstance(part, Opaque):
             return
         text = part.arguments if isinstance(part, ToolCall) else part.text
@@ -246,13 +246,13 @@ class Parts:
 
 
 def _head_of(raw: dict[str, Json], kind: str) -> dict[str, Json]:
-    """What the item says of itself, beside its content."""
+    """Return the item's own fields, without its content."""
     content = ("summary", "content", ENCRYPTED) if kind == "reasoning" else ("role", "content")
     return {name: value for name, value in raw.items() if name not in ("type", "status", *content)}
 
 
 def _placed(item: _Item, part: ResponsePart, place: tuple[str, int]) -> ResponsePart:
-    """The part with the marks of its place in the item, as a whole item's parts have them."""
+    """Return the part with the marks of its position in the item, as a whole item's parts have them."""
     name, number = place
     extra: dict[str, Json] = {name: number} if number else {}
     if isinstance(part, Reasoning) and name == "content_index":

@@ -1,14 +1,14 @@
-"""Streamed answers of Responses, written: as events without a frame (what a websocket sends), and as those of SSE.
+"""Renderer of streamed answers of Responses: events without a frame (for a websocket), and server-sent events.
 
 Rules:
 
-1. `created` and `in_progress`; items; one of `completed`, `incomplete`, `failed` (or `error` in its place). The
-   response's id and `created_at` are the same in all.
-2. Parts may overlap: `output_index` tells their items apart.
-3. An item is done when the next event shows that nothing goes on with it. So a call that a cap or a failure cuts is
-   never done, for Codex and opencode run what is done whatever the end of the turn.
-4. The terminal event holds the whole output, and the usage with all its numbers, estimated where nobody counted.
-5. A server-sent event has its name, and its data's `type`.
+1. A stream is `created` and `in_progress`; items; one of `completed`, `incomplete` and `failed` (or `error` in its
+   place). The response's id and `created_at` are equal in all of them.
+2. Parts may overlap: `output_index` identifies their items.
+3. An item is done when the next event shows that no part continues it. So a call that a token limit or a failure cuts
+   is never done: Codex and opencode run every call that is done, whatever the end of the turn.
+4. The terminal event holds the whole output, and the usage with all its numbers, estimated if unknown.
+5. A server-sent event has its name, and the `type` in its data.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = ["Documents", "Renderer", "WireEvent"]
 
 
 class Documents:
-    """Writes one streamed answer to `request`, event by event."""
+    """A renderer of one streamed answer to `request`, event by event."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -45,18 +45,18 @@ class Documents:
         self._start_usage: Usage | None = None
         self._items: list[Item] = []
         self._writers: dict[int, ItemWriter] = {}
-        self._waiting: list[Item] = []  # whole but for what may go on with them
+        self._waiting: list[Item] = []  # complete, but a later part may continue them
         self._calls = False
         self._refusal = False
         self._characters = 0
 
     @property
     def response_id(self) -> str:
-        """The id that the agent was told; empty before the first event."""
+        """The id that the agent got; empty before the first event."""
         return str(self._envelope.get("id", ""))
 
     def render(self, event: Event) -> list[WireEvent]:
-        """The events that `event` adds: perhaps none yet."""
+        """Return the events that `event` adds: perhaps none yet."""
         match event:
             case PartDelta(index=index, text=text):
                 writer = self._writers.get(index)
@@ -77,12 +77,13 @@ class Documents:
                 return self._end(event)
 
     def fail(self, failure: Failure) -> list[WireEvent]:
-        """The `error` event. What waits to be done is not done."""
+        """Return the `error` event. Items that wait for their end do not get one."""
         document = render_event_error(failure, self._counter.next)
         return [self._counter.event("error", {k: v for k, v in document.items() if k != "sequence_number"})]
 
     def keepalive(self, response_id: str = "") -> list[WireEvent]:
-        """A no-op; the first event must be `created`, so where there was none it comes before, with this id."""
+        """Return a no-op; the first event must be `created`, so if no event came before, it is sent first, with this
+        id."""
         begun = [] if self._envelope else self._open(response_id, "")
         return [*begun, self._counter.event("keepalive", {})]
 
@@ -142,7 +143,7 @@ class Documents:
         return events
 
     def _settle(self, but: Item | None = None, *, cut: bool = False) -> list[WireEvent]:
-        """The items that wait are done, `but` for one that goes on."""
+        """Return the events that end the waiting items, except `but`, which continues."""
         events = [event for item in self._waiting if item is not but for event in item.end(cut=cut)]
         self._waiting.clear()
         return events
@@ -170,14 +171,14 @@ class Documents:
 
 
 class Renderer(StreamRenderer):
-    """Writes one streamed answer to `request`, as server-sent events."""
+    """A renderer of one streamed answer to `request`, as server-sent events."""
 
     def __init__(self, request: Request) -> None:
         self._documents = Documents(request)
 
     @property
     def response_id(self) -> str:
-        """The id that the agent was told; empty before the first event."""
+        """The id that the agent got; empty before the first event."""
         return self._documents.response_id
 
     def render(self, event: Event) -> bytes:

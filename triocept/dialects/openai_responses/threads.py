@@ -1,4 +1,4 @@
-"""What a request goes on from: an earlier answer, single items of it, or nothing yet."""
+"""Continued requests: of an earlier answer, with references to earlier items, or warm-ups."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from .response import render_response
 
 
 def is_stored(request: Request) -> bool:
-    """Whether the agent wants the answer kept for later: `store`, which is on where nothing is said."""
+    """Return True if the agent wants the answer stored: `store`, which is on by default."""
     return (request.extra or {}).get("store") is not False
 
 
 def is_warm_up(request: Request) -> bool:
-    """Whether nothing is to be generated: Codex's first frame on a websocket, which sends the stable prefix ahead."""
+    """Return True for a request without generation: Codex's first frame on a websocket, which sends the stable prefix
+    ahead."""
     return (request.extra or {}).get("generate") is False
 
 
 def continued(request: Request, earlier: Request, answer: Response) -> Request:
-    """The request with the conversation that it goes on from: that of `earlier`, which `answer` answered.
+    """Return the request with the conversation that it continues: the messages of `earlier`, and its `answer`.
 
-    `instructions` are not carried over, as OpenAI does not; the tools that items declared are.
+    `instructions` are not carried over, as at OpenAI; tools that items declared are.
     """
     before = [message for message in earlier.messages if message.extra != INSTRUCTIONS]
     head = [message for message in request.messages if message.extra == INSTRUCTIONS]
@@ -49,13 +50,14 @@ def continued(request: Request, earlier: Request, answer: Response) -> Request:
 
 
 def referenced(request: Request, answers: Iterable[tuple[Request, Response]]) -> Request:
-    """The request with the items themselves in the place of `item_reference`s to them.
+    """Return the request with `item_reference`s replaced by their items.
 
-    Vercel's AI SDK sends what the model wrote so, unless `store` is false; what nobody has written is left as it is.
+    Vercel's AI SDK sends references to the model's items unless `store` is false. A reference to an unknown item is
+    left as it is.
 
     Args:
-        request: what the agent sent.
-        answers: what was asked and answered before, the newest first; read as far as is needed.
+        request: the request of the agent.
+        answers: earlier requests with their answers, the newest first; read only as far as needed.
     """
     opaque = [part for message in request.messages for part in message.content if type(part) is Opaque]
     wanted = {name for part in opaque if (name := _reference(part))}

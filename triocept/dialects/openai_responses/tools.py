@@ -2,12 +2,12 @@
 
 Rules:
 
-1. A namespace's tools are tools like others, with what the namespace says of itself in `extra["namespace"]`; those
-   that stand next to each other are written as one namespace again.
-2. Tools may be declared in items (`additional_tools`, `tool_search_output`): they are tools of the request too,
-   marked `extra["declared_in"]`, and are not written twice.
+1. A namespace's tools are ordinary tools, with the namespace's fields in `extra["namespace"]`. Adjacent tools of one
+   namespace are written as one namespace again.
+2. Items may declare tools (`additional_tools`, `tool_search_output`): these are tools of the request, too, marked by
+   `extra["declared_in"]`, and are not written twice.
 3. A custom tool takes free text, and is kept whole; so is a tool that is no function.
-4. `strict` is on by default here and nowhere else, so it is switched off where the source did not say it.
+4. `strict` is on by default in this dialect only, so it is switched off if the source has no value.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NO_PARAMETERS: dict[str, Json] = {"type": "object", "properties": {}}
 
 
 def parse_tools(fields: Fields, items: Json, memory: Memory) -> tuple[Tool, ...]:
-    """The tools that the agent offers, in `tools` and in the items of the input."""
+    """Return the tools that the agent offers, in `tools` and in the items of the input."""
     read = memory.read(NAME, "tools", fields.array("tools"), _parse)
     tools = [tool for several in read for tool in several]
     for number, item in enumerate(items if isinstance(items, list) else ()):
@@ -50,7 +50,7 @@ def parse_tools(fields: Fields, items: Json, memory: Memory) -> tuple[Tool, ...]
 
 
 def render_tools(tools: Sequence[Tool], *, same_dialect: bool) -> list[Json]:
-    """The wire form of the tools, without other providers' own ones."""
+    """Return the wire form of the tools, without other providers' own tools."""
     documents: list[Json] = []
     wanted = [tool for tool in tools if not (same_dialect and "declared_in" in (tool.extra or {}))]
     for namespace, group in groupby(wanted, key=lambda tool: namespace_of(tool) if same_dialect else None):
@@ -60,7 +60,7 @@ def render_tools(tools: Sequence[Tool], *, same_dialect: bool) -> list[Json]:
 
 
 def parse_choice(value: Json, path: str) -> ToolChoice | None:
-    """`tool_choice`: a word, or an object that names the tool."""
+    """Return the tool choice: on the wire a word, or an object that names the tool."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -81,7 +81,7 @@ def parse_choice(value: Json, path: str) -> ToolChoice | None:
 
 
 def render_choice(choice: ToolChoice, tools: Iterable[Tool], *, same_dialect: bool) -> Json:
-    """The wire form of a tool choice."""
+    """Return the wire form of a tool choice."""
     if same_dialect and choice.extra:
         return choice.extra.get("tool_choice", choice.extra)
     if choice.mode == "tool":
@@ -91,7 +91,7 @@ def render_choice(choice: ToolChoice, tools: Iterable[Tool], *, same_dialect: bo
 
 
 def _parse(value: Json, path: str) -> list[Tool]:
-    """One entry of `tools`: several, where it is a namespace."""
+    """Return the tools of one entry of `tools`: several for a namespace."""
     fields = Fields(value, path)
     kind = fields.text("type")
     if kind is None:
@@ -139,7 +139,7 @@ def _render(tool: Tool, *, same_dialect: bool) -> Json | None:
 
 
 def _distinct(tools: Sequence[Tool]) -> tuple[Tool, ...]:
-    """The tools, those of one name told apart by their namespaces."""
+    """Return the tools, with tools of equal names renamed by their namespaces."""
     counts = Counter(tool.name for tool in tools if tool.kind != "server")
     return tuple(
         _qualified(tool) if counts[tool.name] > 1 and is_namespaced(tool) and tool.kind != "server" else tool
@@ -148,7 +148,9 @@ def _distinct(tools: Sequence[Tool]) -> tuple[Tool, ...]:
 
 
 def _qualified(tool: Tool) -> Tool:
-    name = short_id(f"{namespace_name(tool)}__{tool.name}", "tool_")  # names have 64 characters, as ids have
+    name = short_id(
+        f"{namespace_name(tool)}__{tool.name}", "tool_"
+    )  # names have at most 64 characters, as ids do
     return _with_extra(msgspec.structs.replace(tool, name=name), name=tool.name)
 
 

@@ -1,13 +1,13 @@
-"""The items of a streamed answer, the events of their begin and end, and what writes one part of it to them.
+"""Items of a streamed answer, the events of their start and end, and the writers of their parts.
 
 Rules:
 
-1. Every event has its place (`output_index`, `item_id`) and its number; in its item, `content_index` or
+1. Every event has its position (`output_index`, `item_id`) and its number; inside an item, also `content_index` or
    `summary_index`.
-2. `output_item.done` makes agents run what the item holds: one that a cap may have cut is not done.
-3. A summary's part begins with its first character; an item without any is only its begin and its end.
+2. `output_item.done` makes agents run the call in the item: an item that a token limit may have cut is not done.
+3. A part of a summary begins with its first character; an item without text has only its start and its end.
 4. A call that must change its kind (the agent takes free text, or JSON) is held back until it is whole.
-5. A call's last events are those of its item: an agent runs what is done, so whether it is done is decided later.
+5. The last events of a call come with the end of its item: an agent runs a call that is done, so the decision is late.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ANNOTATIONS, LOGPROBS = "annotations", "logprobs"
 
 
 class WireEvent(msgspec.Struct, frozen=True):
-    """One event as the wire has it, before it is framed."""
+    """An event on the wire, before it is framed."""
 
     type: str
     data: bytes
@@ -39,7 +39,7 @@ class WireEvent(msgspec.Struct, frozen=True):
 
 
 class Counter:
-    """Numbers the events of one answer."""
+    """A counter of the events of one answer."""
 
     def __init__(self) -> None:
         self.next: int = 0
@@ -47,31 +47,31 @@ class Counter:
         """The answer's id."""
 
     def event(self, kind: str, fields: dict[str, Json]) -> WireEvent:
-        """The event of this kind, with its number."""
+        """Return the event of this kind, with its number."""
         data = encode_json({"type": kind, "sequence_number": self.next, **fields})
         self.next += 1
         return WireEvent(kind, data)
 
 
 class Item:
-    """One item of the output that is being written; several parts may write to it."""
+    """An item of the output that is being written; several parts may write to it."""
 
     def __init__(self, counter: Counter, number: int, document: dict[str, Json]) -> None:
         self.document: dict[str, Json] = document
-        """As it will be at the end."""
+        """The final item, as far as it is known."""
         self.open = 0
-        """How many parts are writing to it."""
+        """Number of parts that write to the item."""
         self.done: bool = False
-        """Whether it has ended."""
+        """True if the item has ended."""
         self.blobs: tuple[Blob, ...] = ()
         self.writer: ItemWriter | None = None
-        """The last one that wrote to it."""
+        """The last writer of the item."""
         self._counter = counter
         self._number = number
         self._places: dict[str, Json] = {"output_index": number}
 
     def begin(self, fields: dict[str, Json]) -> list[WireEvent]:
-        """`output_item.added`: the item, with what is still empty."""
+        """Return `output_item.added`: the item, with empty content."""
         self.document = complete(self.document, place(self._counter.answer, self._number))
         if isinstance(identity := self.document.get("id"), str):
             self._places = {"item_id": identity, "output_index": self._number}
@@ -83,21 +83,22 @@ class Item:
         ]
 
     def event(self, kind: str, **fields: Json) -> WireEvent:
-        """An event with this item's place."""
+        """Return an event with this item's position."""
         return self._counter.event(kind, {**self._places, **fields})
 
     def delta_frame(self, kind: str, **fields: Json) -> bytes:
-        """What stands before the number of a delta of this kind."""
+        """Return the bytes before the number of a delta of this kind."""
         return encode_json({"type": kind, **self._places, **fields})[:-1] + b',"sequence_number":'
 
     def delta(self, kind: str, frame: bytes, text: str) -> WireEvent:
-        """A delta: the hot path of every stream."""
+        """Return a delta: the hot path of every stream."""
         number = self._counter.next
         self._counter.next += 1
         return WireEvent(kind, frame + b'%d,"delta":' % number + encode_text(text) + b"}")
 
     def end(self, *, cut: bool) -> list[WireEvent]:
-        """`output_item.done`, which makes agents run what it holds; `cut`: a cap may have cut it."""
+        """Return `output_item.done`, which makes agents run the call in it; `cut`: a token limit may have cut the
+        item."""
         self.done = True
         if cut and self.writer is not None and not self.writer.is_whole():
             self.document["status"] = "incomplete"
@@ -111,7 +112,7 @@ class Item:
 
 
 class ItemWriter:
-    """What all have in common: a delta stands behind a constant piece."""
+    """The base class of writers: a delta is written after a constant prefix."""
 
     kind = ""
 
@@ -122,35 +123,35 @@ class ItemWriter:
         self._frame = b""
 
     def start(self, *, first: bool) -> list[WireEvent]:
-        """The part begins; `first`: and so does its item."""
+        """Return the events of the part's start; `first`: also those of its item's start."""
         raise NotImplementedError
 
     def text(self, text: str) -> list[WireEvent]:
-        """More of it."""
+        """Return the events of more text."""
         if not text:
             return []
         self.texts.append(text)
         return [self.item.delta(self.kind, self._frame, text)]
 
     def blob(self, blob: Blob) -> list[WireEvent]:
-        """An opaque piece of it."""
+        """Return the events of an opaque piece."""
         return []
 
     def end(self) -> list[WireEvent]:
-        """It is whole."""
+        """Return the events of the part's end."""
         return []
 
     def finish(self) -> list[WireEvent]:
-        """Its item is whole."""
+        """Return the last events of the part before its item ends."""
         return []
 
     def is_whole(self) -> bool:
-        """Whether it is more than the beginning of something."""
+        """Return True unless the part may be cut off."""
         return True
 
 
 def writer_of(part: ResponsePart, item: Item, request: Request, *, same_dialect: bool) -> ItemWriter | None:
-    """The writer of a part to its item, in an answer to `request`; None for what has no place on the wire."""
+    """Return the writer of a part to its item, in an answer to `request`; None if the wire cannot hold the part."""
     match part:
         case Text() | RefusalText():
             return _TextWriter(item, part, same_dialect=same_dialect)
@@ -164,18 +165,18 @@ def writer_of(part: ResponsePart, item: Item, request: Request, *, same_dialect:
 
 
 def document_of(part: ResponsePart, *, same_dialect: bool) -> dict[str, Json]:
-    """The item that a part begins."""
+    """Return the item that a part begins."""
     match part:
         case Opaque(raw=raw) if isinstance(raw, dict):
             return dict(raw)
         case ToolCall():
-            return {}  # its writer makes it
+            return {}  # its writer makes the item
         case _:
             return item_of(part, same_dialect=same_dialect)
 
 
 class _TextWriter(ItemWriter):
-    """A part of a message: text, or a refusal."""
+    """A writer of a part of a message: text, or a refusal."""
 
     def __init__(self, item: Item, part: Text | RefusalText, *, same_dialect: bool) -> None:
         super().__init__(item, same_dialect=same_dialect)
@@ -241,7 +242,7 @@ class _TextWriter(ItemWriter):
 
 
 class _ReasoningWriter(ItemWriter):
-    """A text of the summary, or of the content."""
+    """A writer of a text of the summary, or of the content."""
 
     def __init__(self, item: Item, part: Reasoning, *, same_dialect: bool) -> None:
         super().__init__(item, same_dialect=same_dialect)
@@ -289,7 +290,7 @@ class _ReasoningWriter(ItemWriter):
 
 
 class _OpaqueWriter(ItemWriter):
-    """An item that is not known: only its begin and its end."""
+    """A writer of an unknown item: only its start and its end."""
 
     def start(self, *, first: bool) -> list[WireEvent]:
         return self.item.begin({})
@@ -299,7 +300,7 @@ class _OpaqueWriter(ItemWriter):
 
 
 class _CallWriter(ItemWriter):
-    """Writes one call."""
+    """A writer of one call."""
 
     def __init__(self, item: Item, call: ToolCall, request: Request, *, same_dialect: bool) -> None:
         super().__init__(item, same_dialect=same_dialect)
