@@ -4,6 +4,8 @@ reached; and of a mistake in its own call."""
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -389,3 +391,21 @@ def test_it_decorates_as_contexts_do_each_call_anew() -> None:
         return asked("hi")
 
     assert [ask_once(), ask_once()] == ["a", "a"]
+
+
+def test_the_sdk_of_a_client_is_imported_in_the_thread_that_asks_for_the_client() -> None:
+    """An import of seconds would block the endpoint's loop, and with it every other call."""
+    code = (
+        "import sys, threading\n"
+        "from triocept.testing import fake_model\n"
+        "threads = []\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] == 'openai': threads.append(threading.current_thread())\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "with fake_model() as model:\n"
+        "    model.client('openai_chat')\n"
+        "assert threads and {*threads} == {threading.main_thread()}, threads\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

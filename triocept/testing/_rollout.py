@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, Unpack, final, overload
 
 import trio
@@ -19,6 +21,7 @@ from .._rollout.options import AgentOptions
 from .._rollout.rollout import OpenAIName, give_back
 from .._trace.trace import Trace
 from .._util.failures import raise_all
+from ..dialects import known_dialects
 from ..errors import RolloutClosed
 from ._assert_messages import ExpectedMessage, check_messages
 from ._assert_tool import carried_out
@@ -134,6 +137,7 @@ class SyncRollout:
         Raises:
             ModuleNotFoundError, ValueError: as `Rollout.client`.
         """
+        _import_sdk(dialect)
         client: Any = self._loop.ask(partial(self._rollout.client, dialect, sync=True, **options))
         self._life.closers.append(client.close)
         return client
@@ -146,6 +150,7 @@ class SyncRollout:
     def async_client(self, dialect: str, **options: Any) -> Any: ...
     def async_client(self, dialect: str, **options: Any) -> Any:
         """The official SDK's async client, for asyncio or trio; `async with` closes it. Otherwise as `client`."""
+        _import_sdk(dialect)
         return self._loop.ask(partial(self._rollout.client, dialect, **options))
 
     # What the program does with its exchanges
@@ -319,3 +324,10 @@ def news_of(rollout: SyncRollout) -> list[BaseException]:
 def target_of(rollout: SyncRollout) -> Target:
     """It, as somewhere that the environment may lead to."""
     return rollout._life.target
+
+
+def _import_sdk(dialect: str) -> None:
+    """Import the SDK of a dialect in this thread: that takes seconds on a busy machine, and would block the loop."""
+    facts = known_dialects().get(dialect)
+    if facts is not None and facts.sdk is not None and find_spec(facts.sdk.package) is not None:
+        import_module(facts.sdk.package)
