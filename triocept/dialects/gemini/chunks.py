@@ -1,13 +1,13 @@
-"""The responses that one answer comes in (a single one, where it is no stream), as events.
+"""The responses that make up one answer (a single one without a stream), as events.
 
 Rules:
 
-1. Text goes on from chunk to chunk: plain text joins the text before it, a thought the thought before it. Any other
-   part that has something beside (a signature, …) stands alone.
-2. A signature ends the thought that it is in.
-3. A call comes whole in one part. Text that is empty and has nothing beside says nothing.
-4. There may be no candidate, no content and no parts. A blocked prompt is a refusal.
-5. With the finish reason the content is whole: of later chunks, only the usage and unknown fields count.
+1. Plain text joins the text before it, across chunks, and a thought joins the thought before it. Any other part with
+   further fields (a signature, …) stands alone.
+2. A signature ends its thought.
+3. A call comes whole in one part. Empty text without further fields is skipped.
+4. Candidates, content and parts may be missing. A blocked prompt is a refusal.
+5. The finish reason completes the content: of later chunks, only the usage and unknown fields count.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from .fields import ProtoFields
 from .names import NAME
 from .parts import parse_part
 
-_LOGPROBS = "logprobsResult"  # of each chunk's own tokens; anything else is said anew
+_LOGPROBS = "logprobsResult"  # of each chunk's own tokens; other fields are repeated in every chunk
 
 
 class Chunks:
-    """Takes the responses of one answer, gives its events."""
+    """A builder of events: it takes the responses of one answer, and appends events."""
 
     def __init__(self) -> None:
         self._started = False
@@ -40,7 +40,7 @@ class Chunks:
         self._blocked = False
         self._usage: Usage | None = None
         self._extra: dict[str, Json] = {}
-        self._beside: dict[str, Json] = {}  # of the candidate
+        self._beside: dict[str, Json] = {}  # further fields of the candidate
 
     def take(self, document: Json, events: list[Event]) -> None:
         """Take one response."""
@@ -57,15 +57,15 @@ class Chunks:
 
     @property
     def ending(self) -> bool:
-        """Whether it is known why the answer ends."""
+        """True if the reason for the end of the answer has come."""
         return self._finish is not None or self._blocked
 
     def end(self, events: list[Event]) -> None:
-        """That was all.
+        """Append the last events after the last response.
 
         Raises:
-            UpstreamTruncated: it was not.
-            UpstreamError: it ended for a reason that is no answer.
+            UpstreamTruncated: the finish reason never came.
+            UpstreamError: the finish reason means a failure.
         """
         if self._finish is None and not self._blocked:
             raise UpstreamTruncated("the provider's answer ended without a finish reason")
@@ -121,7 +121,7 @@ class Chunks:
 
     def _alone(self, part: ResponsePart, events: list[Event]) -> None:
         self._calls = self._calls or isinstance(part, ToolCall)
-        if isinstance(part, Reasoning):  # its signature is known from the start: it is that of this very part
+        if isinstance(part, Reasoning):  # the signature came with this part, and belongs to it
             self._parts.close(events)
             index = self._parts.new_index()
             start = PartStart(index, msgspec.structs.replace(part, text=""))

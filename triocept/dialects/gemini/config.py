@@ -1,13 +1,13 @@
-"""`generationConfig`: sampling, thinking, the shape of the answer.
+"""`generationConfig`: sampling, thinking, the format of the answer.
 
 Rules:
 
-1. A budget of 0 is no thinking, one of -1 as much as the model likes. What `thinkingConfig` says beside stays in
+1. A budget of 0 disables thinking, a budget of -1 leaves it to the model. Further fields of `thinkingConfig` stay in
    `extra`.
-2. `responseSchema` is read as JSON Schema; the very object is kept, and written again as long as it says the same.
-3. From another dialect, an effort is a budget of at most 24,576 tokens, which the smallest models allow (or -1), and
-   thoughts are asked for; a wish for none is left out, for most models refuse it. Penalties of 0 are left out, for
-   the same reason.
+2. `responseSchema` is read as JSON Schema; the original object is kept, and written again as long as both are
+   equivalent.
+3. From another dialect, an effort becomes a budget of at most 24,576 tokens, which the smallest models allow (or -1),
+   and thoughts are requested. An effort of none is left out, for most models refuse it; so are penalties of 0.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MAX_BUDGET = 24_576
 
 
 def parse_config(fields: ProtoFields) -> tuple[Sampling, ReasoningAsk | None, OutputFormat | None]:
-    """What the config says; what is not known of it stays among the unknown fields."""
+    """Return sampling, reasoning and format from the config; unknown fields stay among the unknown fields."""
     config = fields.object(CONFIG)
     if config is None:
         return Sampling(), None, None
@@ -52,7 +52,7 @@ def parse_config(fields: ProtoFields) -> tuple[Sampling, ReasoningAsk | None, Ou
 
 
 def render_config(request: Request, *, same_dialect: bool) -> dict[str, Json]:
-    """The config, without what is unknown of it."""
+    """Return the config without its unknown fields."""
     sampling = request.sampling
     document: dict[str, Json] = {
         "maxOutputTokens": sampling.max_output_tokens,

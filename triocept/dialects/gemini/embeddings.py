@@ -13,11 +13,11 @@ from .fields import ProtoFields
 from .paths import bare_model
 
 _MOST_INPUTS = 100
-"""Of one call; Google says so in its error."""
+"""Maximum texts of one call, from Google's error."""
 
 
 def embeddings(call: SideCall) -> Embeddings:
-    """What is asked for of one text; `DialectError` with the path in the document."""
+    """Return the parsed embeddings call for one text; raise `DialectError` with the path in the document."""
     fields = ProtoFields(call.document)
 
     def render(vectors: Sequence[Vector], tokens: int) -> Json:
@@ -32,7 +32,7 @@ def embeddings(call: SideCall) -> Embeddings:
 
 
 def batch_embeddings(call: SideCall) -> Embeddings:
-    """The same of several."""
+    """Return the parsed embeddings call for several texts; raise `DialectError` with the path in the document."""
     items = ProtoFields(call.document).items("requests")
     if not items:
         raise DialectError("must not be empty", path="requests")

@@ -1,11 +1,11 @@
-"""How an answer ended: its finish reason, and its usage.
+"""The end of an answer: its finish reason, and its usage.
 
-There is no reason for a tool turn: that one is `STOP`. A call that the model wrote wrongly, and every other reason that
-does not mean an answer, is the provider's failure, never an end.
+A tool turn has no reason of its own: its reason is `STOP`. A malformed call, and every other reason that does not mean
+an answer, is the provider's failure, never an end.
 
-`promptTokenCount` holds the cached, `candidatesTokenCount` holds no thoughts. So the canonical output is candidates and
-thoughts, and the input is the prompt and what a provider's own tools added to it. What else is counted (by modality, …)
-is kept, under its own names. Tokens written to a cache are not told.
+`promptTokenCount` includes the cached tokens, `candidatesTokenCount` excludes thoughts. So the canonical output is
+candidates and thoughts, and the input is the prompt and the tokens that a provider's own tools added. Further counts
+(by modality, …) are kept under their own names. The wire has no count of tokens written to a cache.
 """
 
 from __future__ import annotations
@@ -46,10 +46,12 @@ _RENDERED: dict[StopReason, str] = {
 
 
 def parse_finish(reason: Json, words: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
-    """The stop reason; and the wire's word, as a field to keep, where the reason does not say it all.
+    """Return the stop reason, and the wire's word as a field to keep if the reason alone does not identify it.
 
     Args:
-        reason: the wire's `finishReason`. words: its `finishMessage`. calls: whether tools are called.
+        reason: the wire's `finishReason`.
+        words: the wire's `finishMessage`.
+        calls: True if tools are called.
 
     Raises:
         UpstreamError: the reason is unknown or missing, or means a failure (`MALFORMED_FUNCTION_CALL`, …).
@@ -62,7 +64,7 @@ def parse_finish(reason: Json, words: Json, *, calls: bool) -> tuple[StopReason,
 
 
 def render_finish(stop: StopReason | None, *, calls: bool, refusal: bool) -> str:
-    """The `finishReason`; words of refusal mean a refusal, as they do in other dialects."""
+    """Return the `finishReason`; a refusal in words is a refusal, as in other dialects."""
     settled = settled_stop(stop, calls=calls)
     return _RENDERED["refused" if settled == "end" and refusal else settled]
 
@@ -71,7 +73,7 @@ _TOOLS = "toolUsePromptTokenCount"
 
 
 def parse_usage(value: Json, path: str) -> Usage | None:
-    """The usage; None where there is none, or no number in it."""
+    """Return the usage; None if it is missing, or contains no number."""
     if not value:
         return None
     fields = ProtoFields(value, path)
@@ -97,7 +99,7 @@ def parse_usage(value: Json, path: str) -> Usage | None:
 
 
 def render_usage(usage: Usage, *, same_dialect: bool) -> dict[str, Json]:
-    """The wire form of the usage."""
+    """Return the wire form of the usage."""
     extra = (usage.extra or {}) if same_dialect else {}
     tools = extra.get(_TOOLS)
     added = tools if isinstance(tools, int) else 0

@@ -1,7 +1,7 @@
-"""Errors of Google's: `{"error": {code, message, status, details}}`; a stream's may stand in a list of one.
+"""Errors of Google: `{"error": {code, message, status, details}}`, in a stream perhaps in a list of one.
 
-`code` is the HTTP status, `status` the name of gRPC's. A wait is told in `details`, as `RetryInfo`, which gemini-cli
-reads where it does not read the header.
+`code` is the HTTP status, `status` the name of gRPC's. `details` contains a retry delay as `RetryInfo`, which
+gemini-cli reads in place of the header.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _NAME = re.compile(r"[A-Z]+(_[A-Z]+)*")
 _TYPES = "type.googleapis.com/google.rpc."
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)s")
 _TOO_MANY = "exceeds the maximum number of tokens allowed"
-_NEVER = re.compile(r"\blimit: 0\b")  # of a quota: a model that this account does not have
+_NEVER = re.compile(r"\blimit: 0\b")  # a quota of zero: this account cannot use the model
 
 
 def render_error(failure: Failure) -> Json:
-    """The document that says `failure`."""
+    """Return the error document for `failure`."""
     message, code = failure.message, failure.code or ""
-    if says_overflow(failure):  # Google's own words, which pi, Claude Code and litellm know too
+    if says_overflow(failure):  # Google's own words, which pi, Claude Code and litellm recognise, too
         message = overflow_words(
             message,
             known=_TOO_MANY,
@@ -58,7 +58,7 @@ def render_error(failure: Failure) -> Json:
 
 
 def parse_error(status: int, document: Json) -> Failure:
-    """The failure that a provider's error document says, whatever the document.
+    """Return the failure in a provider's error document, whatever the document.
 
     A status below 400 (an error in place of an answer) is replaced by the error's own.
     """
@@ -80,7 +80,7 @@ def parse_error(status: int, document: Json) -> Failure:
 
 
 def find_error(document: Json) -> Json:
-    """The error in a document that came in place of an answer; None where there is none."""
+    """Return the error in a document that came in place of an answer; None if the document has no error."""
     if isinstance(document, list) and len(document) == 1:
         document = document[0]
     return document.get("error") or None if isinstance(document, dict) else None

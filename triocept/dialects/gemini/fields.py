@@ -2,9 +2,9 @@
 
 Rules:
 
-1. A field may be spelt in camelCase or in snake_case. It is read in either and written in camelCase; a field that is
-   not known keeps its spelling.
-2. A list of one may be that one, without the list: so Google's older examples write `contents` and `parts`.
+1. A field may be spelt in camelCase or in snake_case. Both are read, and camelCase is written; an unknown field keeps
+   its spelling.
+2. A list of one item may be the item itself: Google's older examples write `contents` and `parts` in this form.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ _CAMEL = {
 
 
 _AS_WRITTEN: dict[str, str] = {}
-"""Of the fields that are all in camelCase, as nearly always: nothing."""
+"""The spellings if all fields are in camelCase, as nearly always: empty."""
 
 
 class ProtoFields(Fields):
-    """The fields of one message. Not for maps and free JSON (`args`, `response`, schemas), whose keys are data."""
+    """The fields of one proto message. Not for maps and free JSON (`args`, `response`, schemas), whose keys are data."""
 
     __slots__ = ("_spelt",)
 
@@ -61,12 +61,12 @@ class ProtoFields(Fields):
         return super().at(self._spelt.get(name, name))
 
     def each(self, name: str) -> list[tuple[str, Json]]:
-        """The items of a list, each with its path; an object is its own only item."""
+        """Return the items of a list, each with its path; an object counts as a list of one."""
         value = self.peek(name)
         return [(self.at(name), self.take(name))] if isinstance(value, dict) else self.items(name)
 
     def read(self, name: str, memory: Memory, parse: Callable[[Json, str], T]) -> tuple[T, ...]:
-        """The items of `each`, parsed, with the help of what was parsed last time."""
+        """Return the parsed items of `each`; items that did not change since the last call are not parsed again."""
         if isinstance(self.peek(name), dict):
             return tuple(parse(item, path) for path, item in self.each(name))
         return memory.read(NAME, self.at(name), self.array(name), parse)

@@ -2,12 +2,12 @@
 
 Rules:
 
-1. The system and developer messages at the head are the `systemInstruction`; one further on is the user's text.
-2. Results may come in a turn of the user, of `function`, or of the model (Antigravity does so): the last one is
-   parted, for no request may end with the model.
-3. From another dialect: turns of one role are one, results first in them and their media behind; the first turn is
-   the user's; thoughts that Gemini did not sign, and empty texts, are left out. A call's own signature is kept, for
-   whoever forwards it may have put it back.
+1. The system and developer messages at the head are the `systemInstruction`; a later one becomes the user's text.
+2. Results may come in a turn of the user, of `function`, or of the model (from Antigravity). A turn of the model with
+   results is split, for no request may end with the model.
+3. From another dialect: adjacent turns of one role are joined, with results first and their media after them, and the
+   first turn is the user's. Thoughts that Gemini did not sign, and empty texts, are left out. A call's own signature
+   is kept, for a forwarding program may have restored it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NOTHING: Json = {"text": "(no content)"}
 
 
 def parse_content(value: Json, path: str) -> Message:
-    """One of the contents, as a message; its calls and results may have no ids yet."""
+    """Return one of the contents as a message; its calls and results may still lack ids."""
     fields = ProtoFields(value, path)
     role = fields.text("role") or "user"
     if role not in _ROLES:
@@ -38,7 +38,7 @@ def parse_content(value: Json, path: str) -> Message:
 
 
 def parted(message: Message) -> tuple[Message, ...]:
-    """The message; two, where it is the model's turn and holds results."""
+    """Return the message; as two messages if it is a turn of the model with results."""
     results = message.tool_results if message.role == "assistant" else ()
     if not results:
         return (message,)
@@ -48,7 +48,7 @@ def parted(message: Message) -> tuple[Message, ...]:
 
 
 def parse_system(value: Json, path: str) -> tuple[Message, ...]:
-    """The `systemInstruction`: a content, a part or a string; none where it says nothing."""
+    """Return the `systemInstruction` (a content, a part or a string) as messages; no message if it is empty."""
     if value is None or value == "":
         return ()
     if not isinstance(value, dict):
@@ -61,11 +61,11 @@ def parse_system(value: Json, path: str) -> tuple[Message, ...]:
 
 
 def render_messages(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Json | None, list[Json]]:
-    """The `systemInstruction` (None: there is none) and the contents.
+    """Return the `systemInstruction` (or None) and the contents.
 
     Args:
         messages: the conversation.
-        same_dialect: whether it came in this dialect.
+        same_dialect: True if the conversation came in this dialect.
     """
     system: list[Json] = []
     beside: dict[str, Json] = {}
@@ -128,7 +128,7 @@ def _foreign_parts(message: Message, names: dict[str, str]) -> list[Json]:
                 document = render_call(part, same_dialect=False)
                 signature = (part.extra or {}).get("thoughtSignature", None if signed else UNSIGNED)
                 parts.append(document if signature is None else {**document, "thoughtSignature": signature})
-                signed = True  # only the first one of parallel calls has one
+                signed = True  # only the first of parallel calls has a signature
             case Text(text=""):
                 continue
             case _:
@@ -149,7 +149,7 @@ def _writer(*, same_dialect: bool) -> Callable[[Part], Json | None]:
 
 
 def _append(contents: list[dict[str, Json]], role: str, parts: list[Json]) -> None:
-    """One more turn; what the same speaker says next is the same turn."""
+    """Append parts as a new turn, or to the last turn if it has the same role."""
     if not contents or contents[-1]["role"] != role:
         contents.append({"role": role, "parts": parts})
     else:

@@ -1,14 +1,14 @@
-"""Parts: text, thoughts, media, calls, results; anything else is kept whole.
+"""Parts: text, thoughts, media, calls, results; all others are kept whole.
 
 Rules:
 
-1. A signature (`thoughtSignature`) stays on the very part that had it: as a blob of a thought, in the `extra` of any
-   other part. Gemini refuses it anywhere else.
-2. Inline data are base64 as everybody else writes it: Google's Python SDK writes the URL-safe alphabet, which no other
+1. A signature (`thoughtSignature`) stays on its original part: as a blob of a thought, in the `extra` of any other
+   part. Gemini refuses it anywhere else.
+2. Inline data is converted to standard base64: Google's Python SDK writes the URL-safe alphabet, which no other
    provider reads.
-3. An agent sends a thought back as it got it. So what other providers signed goes to the agent packed into the
-   thought's signature, and comes back as their blobs.
-4. Media of another provider's address are sent as such: Gemini reads public addresses.
+3. An agent sends a thought back unchanged. So other providers' signatures travel to the agent packed into the
+   thought's signature, and come back as blobs.
+4. Media with a URL from another provider are sent as URLs: Gemini reads public URLs.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _STANDARD = str.maketrans("-_", "+/")
 
 
 def parse_part(value: Json, path: str) -> Part:
-    """One part."""
+    """Return the canonical part of a wire part."""
     if type(value) is dict and len(value) == 1 and type(text := value.get("text")) is str:
-        return Text(text)  # as most
+        return Text(text)  # the usual case
     fields = ProtoFields(value, path)
     for name, reader in _READERS.items():
         if fields.peek(name) is not None:
@@ -42,11 +42,11 @@ def parse_part(value: Json, path: str) -> Part:
 
 
 def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
-    """A part of text, media or something opaque; None for what is no such part.
+    """Return a part of text, of media, or an opaque one; None for a part of another kind.
 
     Args:
-        part: what to write.
-        same_dialect: whether its `extra` is in this dialect's words.
+        part: the part to write.
+        same_dialect: True if the part's `extra` uses this dialect's field names.
     """
     document: dict[str, Json]
     match part:
@@ -62,12 +62,12 @@ def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
 
 
 def render_reasoning(part: Reasoning, *, same_dialect: bool, answer: bool) -> list[dict[str, Json]]:
-    """The thoughts that this reasoning is: several, where it has several signatures.
+    """Return the thoughts of this reasoning: several if it has several signatures.
 
     Args:
-        part: what to write.
-        same_dialect: whether its `extra` is in this dialect's words.
-        answer: whether it goes to an agent, not to a provider, which refuses what others signed.
+        part: the reasoning to write.
+        same_dialect: True if the part's `extra` uses this dialect's field names.
+        answer: True if it goes to an agent, False if it goes to a provider, which refuses foreign signatures.
     """
     signatures: list[str | None] = list(_signatures_of(part.blobs))
     packed = pack(part.blobs, NAME) if answer and not signatures else None
@@ -86,12 +86,12 @@ def render_reasoning(part: Reasoning, *, same_dialect: bool, answer: bool) -> li
 
 
 def _signatures_of(blobs: tuple[Blob, ...]) -> list[str]:
-    """The signatures of this dialect."""
+    """Return the signatures of this dialect."""
     return [blob.data for blob in blobs if blob.dialect == NAME and blob.kind == SIGNATURE]
 
 
 def render_media(media: Media, *, same_dialect: bool) -> dict[str, Json]:
-    """`inlineData`, or `fileData` for what lies elsewhere."""
+    """Return `inlineData`, or `fileData` for media with a URL."""
     if media.data is not None or media.url is None:
         inline = {"mimeType": media_type_of(media), "data": media.data or ""}
         return {

@@ -1,11 +1,11 @@
-"""Paths: they say the model, whether the answer is a stream, and how that is framed.
+"""Paths: they contain the model, the choice of a stream, and the stream's framing.
 
 Rules:
 
-1. The version in front (`v1beta`, `v1`, `v1alpha`) is optional, and so is Vertex AI's
+1. The version at the start (`v1beta`, `v1`, `v1alpha`) is optional, and so is Vertex AI's
    `projects/…/locations/…/publishers/google`.
 2. A model is named without `models/`; a tuned one with `tunedModels/`. Names may be percent-encoded, slashes too.
-3. Only `alt=sse` makes a stream one of server-sent events: without it, it is one JSON array.
+3. Only `alt=sse` makes a stream one of server-sent events: without it, the stream is one JSON array.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PATH = re.compile(
 
 
 def match(path: str, query: str) -> Target | None:
-    """What the path and the query of a call say; None where it is no model call."""
+    """Return the facts in the path and the query of a call; None if the call is no model call."""
     model = model_at(path, "generateContent")
     if model is not None:
         return Target(model=model)
@@ -39,34 +39,34 @@ def match(path: str, query: str) -> Target | None:
 
 
 def model_at(path: str, verb: str) -> str | None:
-    """The model that the path of this verb names; None for another path."""
+    """Return the model in a path with this verb; None for another path."""
     found = _PATH.fullmatch(unquote(path))
     return bare_model(found["model"]) if found and found["verb"] == verb else None
 
 
 def bare_model(name: str) -> str:
-    """The name without `models/`."""
+    """Return the name without `models/`."""
     while name.startswith(_MODELS):
         name = name.removeprefix(_MODELS)
     return name
 
 
 def full_model(name: str) -> str:
-    """The name with the collection that it is in."""
+    """Return the name with its collection."""
     return name if name.startswith((_MODELS, _TUNED, "endpoints/")) else _MODELS + name
 
 
 def render_path(request: Request) -> str:
-    """The path and the query that ask a provider for `request`; a stream is always one of events."""
+    """Return the path and the query that send `request` to a provider; a stream is always one of server-sent events."""
     verb = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
     return f"/v1beta/{quote(full_model(request.model))}:{verb}"
 
 
 def answer_type(request: Request) -> str:
-    """The content type of a streamed answer."""
+    """Return the content type of a streamed answer."""
     return STREAM_TYPES[request.framing == "json_array"]
 
 
 def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
-    """Whether the document asks for a stream where the request does: always, for its path says that."""
+    """Return True: the path requests the stream, so every document fits."""
     return True

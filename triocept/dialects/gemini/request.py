@@ -2,11 +2,11 @@
 
 Rules:
 
-1. The path says the model and whether a stream is wanted. The document that is sent to a provider names its model too
+1. The path contains the model, and requests a stream. A document for a provider contains its model, too
    (`GenerateContentRequest` has such a field), so that it can be read without its path.
-2. `extra` mirrors the document: what is left of `generationConfig` and `toolConfig` is under their names.
-3. One candidate only: `candidateCount` above 1 is refused.
-4. From another dialect: a tool choice is written only with functions, for it is refused without.
+2. `extra` mirrors the document: unknown fields of `generationConfig` and `toolConfig` are under these names.
+3. Only one candidate is supported: `candidateCount` above 1 is refused.
+4. From another dialect: a tool choice is written only with functions, for Gemini refuses it without them.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from .tools import parse_choice, parse_tool, render_choice, render_tools
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
-    """The request that an agent sent.
+    """Return the request that an agent sent.
 
     Raises:
-        DialectError: with the path in the document.
+        DialectError: the document is invalid; the error has the path in it.
     """
     memory = memory or Memory()
 
@@ -49,12 +49,12 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
 
 
 def read_request(fields: ProtoFields, target: Target) -> Request:
-    """The request in these fields: a document's, or those of a request inside one."""
+    """Return the request in these fields: of a document, or of a request inside one."""
     return _aimed(_parse(fields, Memory())[0], target, fields.at("model"))
 
 
 def _parse(fields: ProtoFields, memory: Memory) -> tuple[Request, int]:
-    """The request, as far as the document says it; and how many messages the system instruction makes."""
+    """Return the request in the document alone, and the number of messages from the system instruction."""
     named = fields.text("model")
     system = parse_system(fields.take("systemInstruction"), fields.at("systemInstruction"))
     if fields.peek("contents") is None:
@@ -80,7 +80,7 @@ def _parse(fields: ProtoFields, memory: Memory) -> tuple[Request, int]:
 
 
 def _aimed(request: Request, target: Target, path: str) -> Request:
-    """The request, with what the path of the call says."""
+    """Return the request with the facts from the path of the call."""
     model = target.model or request.model
     if not model:
         raise DialectError("is missing", path=path)
@@ -98,10 +98,10 @@ def _messages(contents: Iterable[Message]) -> tuple[Message, ...]:
 
 
 def render_request(request: Request) -> Json:
-    """The document that asks a provider for `request`.
+    """Return the document that sends `request` to a provider.
 
     Raises:
-        DialectError: its prompt is token ids, which only completions can say.
+        DialectError: the prompt is token ids, which only the completions dialect can express.
     """
     refuse_token_ids(request.messages)
     same_dialect = request.dialect == NAME

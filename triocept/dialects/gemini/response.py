@@ -3,10 +3,10 @@
 Rules:
 
 1. A whole answer is read as a stream of one chunk.
-2. `extra` mirrors the document: what the candidate has beside its content (`safetyRatings`, `groundingMetadata`, …)
-   is in `extra["candidates"][0]`.
-3. gemini-cli counts on the usage: what nobody counted is estimated.
-4. Words of refusal are a text, with the finish reason `SAFETY`: the wire has no other place.
+2. `extra` mirrors the document: further fields of the candidate (`safetyRatings`, `groundingMetadata`, …) are in
+   `extra["candidates"][0]`.
+3. gemini-cli relies on the usage: unknown usage is estimated.
+4. A refusal in words is a text with the finish reason `SAFETY`: the wire has no other place for it.
 5. The answer to a blocked prompt has no candidate.
 """
 
@@ -29,11 +29,11 @@ from .tools import render_call, with_id
 
 
 def parse_response(document: Json) -> Response:
-    """The whole response that a provider sent.
+    """Return the whole response that a provider sent.
 
     Raises:
-        DialectError: with the path in the document.
-        UpstreamError: it is an error, whatever its HTTP status, or it ended for a reason that is no answer.
+        DialectError: the document is invalid; the error has the path in it.
+        UpstreamError: the document is an error, whatever its HTTP status, or its finish reason means a failure.
     """
     if find_error(document) is not None:
         raise error_of(parse_error(0, document))
@@ -45,7 +45,7 @@ def parse_response(document: Json) -> Response:
 
 
 def render_response(response: Response, request: Request) -> Json:
-    """The document that answers `request` with `response`."""
+    """Return the document that answers `request` with `response`."""
     same_dialect = is_same_dialect(response.dialect, NAME)
     extra = (response.extra or {}) if same_dialect else {}
     parts: list[dict[str, Json]] = []
@@ -78,7 +78,7 @@ def render_response(response: Response, request: Request) -> Json:
 
 
 def is_blocked(extra: dict[str, Json], parts: object) -> bool:
-    """Whether an answer says that the prompt was blocked."""
+    """Return True if the answer means a blocked prompt."""
     feedback = extra.get("promptFeedback")
     blocked = isinstance(feedback, dict) and feedback.get("blockReason")
     return bool(blocked) and not parts and "candidates" not in extra

@@ -2,12 +2,12 @@
 
 Rules:
 
-1. A text under one key (`output` and `error` are Google's words, `result` that of its Python SDK) is the text; any
-   other object is its JSON. `error` alone means that the tool failed. Vercel's AI SDK repeats the tool's `name`
-   beside its text, which is its `content`.
-2. How it stood is marked in `extra`, with null in the text's place, for it to be written so again.
-3. Media of a result stand in its `parts`; those of another dialect's come behind all results of the turn, for only
-   the newest models know `parts`.
+1. A text under one key (`output` and `error` are Google's keys, `result` that of its Python SDK) is the result's text;
+   any other object becomes its JSON. `error` alone means that the tool failed. Vercel's AI SDK repeats the tool's
+   `name` beside its text, which is its `content`.
+2. The form is marked in `extra`, with null in place of the text, so that the same form is written again.
+3. Media of a result are in its `parts`. Media of another dialect's result come after all results of the turn, for only
+   the newest models accept `parts`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .names import NAME
 
 _OUTPUT, _ERROR = "output", "error"
 _FIELD, _RESPONSE = "functionResponse", "response"
-_UNNAMED = "unknown_function"  # the wire must have a name
+_UNNAMED = "unknown_function"  # the wire requires a name
 
 
 def parse_result(fields: ProtoFields, parse_part: Callable[[Json, str], Part]) -> ToolResult:
-    """A `functionResponse` part."""
+    """Return the result of a `functionResponse` part."""
     inner = fields.need_object(_FIELD)
     identity, name = inner.text("id") or "", inner.text("name")
     response = inner.mapping(_RESPONSE) or {}
@@ -47,13 +47,13 @@ def parse_result(fields: ProtoFields, parse_part: Callable[[Json, str], Part]) -
 def render_result(
     result: ToolResult, name: str | None, render: Callable[[Part], Json | None], *, same_dialect: bool
 ) -> dict[str, Json]:
-    """A `functionResponse` part.
+    """Return a `functionResponse` part.
 
     Args:
-        result: what to write.
-        name: that of the tool that was called.
-        render: writes a part of it.
-        same_dialect: whether its `extra` is in this dialect's words.
+        result: the result to write.
+        name: the name of the called tool.
+        render: returns the wire form of a part of the result.
+        same_dialect: True if the result's `extra` uses this dialect's field names.
     """
     extra = dict(result.extra or {}) if same_dialect else {}
     kept = dict(extra.pop(_FIELD, None) or {}) if isinstance(extra.get(_FIELD), dict) else {}
@@ -69,11 +69,11 @@ def render_result(
     return both
 
 
-_PLAIN = object()  # no mark: the text stands under Google's own word
+_PLAIN = object()  # no mark: the text has Google's own key
 
 
 def _parse_response(response: dict[str, Json], name: str | None) -> tuple[str, Json]:
-    """The text of a result, and the mark that says how it stood."""
+    """Return the text of a result, and the mark of its form."""
     if not response:
         return "", {}
     if len(response) == 1:

@@ -1,5 +1,7 @@
-"""What is asked beside model calls: `GET /v1beta/models`, `POST /v1beta/models/{model}:countTokens`, embeddings; and by
-whom."""
+"""Calls other than model calls: `GET /v1beta/models`, token counts, embeddings; recognition of Google's clients.
+
+Tokens are counted with `POST /v1beta/models/{model}:countTokens`.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +17,16 @@ from .fields import ProtoFields
 from .paths import full_model, model_at
 from .request import read_request
 
-# google-genai 3 says v1 where no version is asked for, gemini-cli v1beta.
+# google-genai 3 uses v1 by default, gemini-cli v1beta.
 _VERSION = "/<any(v1, v1beta, v1alpha):version>"
 _COUNTED = ("contents", "systemInstruction", "tools", "toolConfig")
 
 _METHODS = ["generateContent", "countTokens", "embedContent"]
-_INPUT_LIMIT, _OUTPUT_LIMIT = 1_048_576, 65_536  # of Gemini 2.5 and 3
+_INPUT_LIMIT, _OUTPUT_LIMIT = 1_048_576, 65_536  # limits of Gemini 2.5 and 3
 
 
 def render_models(names: Iterable[str]) -> Json:
-    """The list of models."""
+    """Return the list of models."""
     models = [
         {
             "name": full_model(name),
@@ -40,44 +42,45 @@ def render_models(names: Iterable[str]) -> Json:
 
 
 def render_token_count(count: int) -> Json:
-    """How many tokens the prompt has."""
+    """Return the document with the token count of a prompt."""
     return {"totalTokens": count}
 
 
 def match_count(path: str) -> str | None:
-    """The model whose tokens are to be counted; None where the path is another."""
+    """Return the model in the path of a token count; None for another path."""
     return model_at(path, "countTokens")
 
 
 def parse_count_request(document: Json, target: Target) -> Request:
-    """The request whose tokens are to be counted: the document itself, or its `generateContentRequest`.
+    """Return the request whose tokens are counted: the document itself, or its `generateContentRequest`.
 
     Raises:
-        DialectError: with the path in the document.
+        DialectError: the document is invalid; the error has the path in it.
     """
     fields = ProtoFields(document)
     return read_request(fields.object("generateContentRequest") or fields, target)
 
 
 def is_client(path: str, headers: Mapping[str, str]) -> bool:
-    """Whether the client speaks to Google: its key has a header of its own, and so have its versions."""
+    """Return True if the client is Google's: its key has a header of its own, and its paths have versions of their
+    own."""
     return "x-goog-api-key" in headers or path.startswith(("/v1beta/", "/v1alpha/", "/upload/"))
 
 
 def key_headers(api_key: str) -> dict[str, str]:
-    """Where a key stands."""
+    """Return the header with a key."""
     return {"x-goog-api-key": api_key}
 
 
 def count_tokens(model: str, document: Json) -> CountCalls:
-    """The call that counts; see `Dialect.count_tokens`."""
+    """Yield the call that counts tokens; see `Dialect.count_tokens`."""
     name = full_model(model)
     asked = {"generateContentRequest": {"model": name, **only(document, _COUNTED)}}
     return counted_by(f"/v1beta/{quote(name)}:countTokens", asked, "totalTokens")
 
 
 def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
-    """Where agents look for Google; see `Dialect.environment`."""
+    """Return the environment variables of agents; see `Dialect.environment`."""
     return {"GOOGLE_GEMINI_BASE_URL": base_url, "GEMINI_API_KEY": api_key, "GOOGLE_API_KEY": api_key}
 
 

@@ -1,4 +1,4 @@
-"""Streamed answers of generateContent, read.
+"""Parser of streamed answers of generateContent.
 
 Grammar::
 
@@ -6,13 +6,13 @@ Grammar::
 
 Rules:
 
-1. What the responses say is in `chunks`. How they are framed, the first byte tells that is no space: `[` begins an
-   array, which comes piece by piece.
-2. There is no terminal event but the finish reason: an end without one is a truncation. Usage may come behind it, so
+1. `chunks` parses the responses. The first byte other than a space determines their framing: `[` begins an array,
+   which comes piece by piece.
+2. The finish reason is the only terminal fact: an end without it is a truncation. Usage may follow it, so
    `ResponseEnd` waits for the end of the bytes.
-3. An error object in place of a response is the provider's failure. Among server-sent events, it may stand as a bare
-   JSON object, on one line or on several: so Google sends it, and so its Python SDK reads it.
-4. Memory is bounded by one document, whose size is capped.
+3. An error object in place of a response is the provider's failure. Among server-sent events, it may be a bare JSON
+   object, on one line or on several: Google sends it in this form, and its Python SDK reads it.
+4. Memory is bounded by one document, whose size is limited.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _DOUBT = re.compile(
 
 
 class Parser(StreamParser):
-    """Reads one streamed answer."""
+    """A parser of one streamed answer."""
 
     def __init__(self) -> None:
         self._framing = _Framing()
@@ -81,16 +81,16 @@ _INSIDE = re.compile(rb'["\\]')
 
 
 class _Framing:
-    """Takes bytes as they come, gives whole documents, as JSON."""
+    """A decoder of bytes into whole documents, as JSON."""
 
     def __init__(self) -> None:
         self._decoder: _Events | _Objects | None = None
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The documents that `data` completes.
+        """Return the documents that `data` completes.
 
         Raises:
-            DialectError: one document is larger than the cap.
+            DialectError: a document is larger than the maximum.
         """
         if self._decoder is None:
             data = data.lstrip()
@@ -102,12 +102,12 @@ class _Framing:
         return [sse.data for sse in self._decoder.feed(data)]
 
     def close(self) -> list[bytes]:
-        """The document whose last line the end of the bytes has completed."""
+        """Return the document whose last line ends with the bytes."""
         return self.feed(b"\n")
 
 
 class _Objects:
-    """Takes bytes, gives the whole objects among them; what stands between them is left out."""
+    """A decoder of bytes into whole objects; bytes between objects are skipped."""
 
     def __init__(self, max_size: int = MAX_EVENT) -> None:
         self._max_size = max_size
@@ -119,7 +119,7 @@ class _Objects:
 
     @property
     def inside(self) -> bool:
-        """Whether an object has begun and not ended."""
+        """True if an object has begun and not ended."""
         return self._depth > 0
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -143,7 +143,7 @@ class _Objects:
         return found
 
     def _ends(self, mark: bytes) -> bool:
-        """Take one character that has a meaning; whether an object ends with it."""
+        """Take one significant character; return True if an object ends with it."""
         if mark == b"\\":
             self._escaped = True
         elif mark == b'"':
@@ -163,7 +163,7 @@ class _Objects:
 
 
 class _Events(SSEDecoder):
-    """Server-sent events, and bare objects among them."""
+    """A decoder of server-sent events with bare objects among them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -174,4 +174,4 @@ class _Events(SSEDecoder):
             super()._line(line, events)
             return
         events += [SSE(found) for found in self._objects.feed(line + b"\n")]
-        self._size = 0  # counted by the objects
+        self._size = 0  # the size is counted by `_Objects`

@@ -1,14 +1,15 @@
-"""Streamed answers of generateContent, written.
+"""Renderer of streamed answers of generateContent.
 
 Rules:
 
-1. Each chunk is a whole response: one or more parts, and the answer's id and model. There are no event names, no
-   comments and no `[DONE]`: each of them ends some client (gemini-cli dies of a comment).
-2. Text goes out as it comes; a call when it is whole, for the wire has no fragments of one.
-3. Parts are strictly one after the other: what comes early is held back until its turn.
-4. The last chunk has the finish reason and the usage, estimated if need be, and what the answer has beside.
-5. An error is a bare object, without `data:` and without an empty line behind it: so Google's Python SDK raises it,
-   and the JavaScript one, which cuts at empty lines, cannot pass over it. In an array it is the last item.
+1. Each chunk is a whole response: one or more parts, and the answer's id and model. It contains no event names, no
+   comments and no `[DONE]`: each of them breaks some client (gemini-cli crashes on a comment).
+2. Text is written at once; a call is written when it is whole, for the wire has no fragments of calls.
+3. Parts come strictly one after the other: an event that comes early is held back until its turn.
+4. The last chunk has the finish reason, the usage, estimated if unknown, and further fields of the answer.
+5. An error is a bare object, without `data:` and without an empty line after it: on this form Google's Python SDK
+   raises an error, and the JavaScript one, which splits at empty lines, cannot skip it. In an array it is the last
+   item.
 6. A keepalive is a response without candidates; in an array it is a line feed.
 """
 
@@ -37,12 +38,12 @@ _EMPTY = b'{"candidates": []}'
 
 
 class Renderer(StreamRenderer):
-    """Writes one streamed answer to `request`."""
+    """A renderer of one streamed answer to `request`."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
         self._array = request.framing == "json_array"
-        self._opened = False  # the array
+        self._opened = False  # True after the start of the array
         self._own = True
         self._about: dict[str, Json] = {}
         self._tail = b""
@@ -85,7 +86,7 @@ class Renderer(StreamRenderer):
         return b""
 
     def _write(self, event: PartEvent) -> bytes:
-        """The wire parts that this event of the part whose turn it is adds."""
+        """Return the wire parts that an event of the current part adds."""
         match event:
             case PartDelta(text=text) if self._writer:
                 self._characters += len(text)
@@ -125,9 +126,9 @@ class Renderer(StreamRenderer):
 
 
 class _PartWriter:
-    """One part, as the wire parts that it is: perhaps none, perhaps many.
+    """A writer of one part as wire parts: perhaps none, perhaps many.
 
-    What all have in common: each method gives the wire parts of one chunk, comma-separated; empty: no chunk.
+    Each method returns the wire parts of one chunk, separated by commas; empty bytes mean no chunk.
     """
 
     def __init__(self, part: ResponsePart, *, same_dialect: bool) -> None:
@@ -136,25 +137,25 @@ class _PartWriter:
         self._held: list[str] = []
 
     def start(self) -> bytes:
-        """The part begins."""
+        """Return the bytes of the part's start."""
         return b""
 
     def text(self, text: str) -> bytes:
-        """More of it."""
+        """Return the bytes of more text."""
         self._held.append(text)
         return b""
 
     def blob(self, blob: Blob) -> bytes:
-        """An opaque piece of it."""
+        """Return the bytes of an opaque piece."""
         return b""
 
     def end(self) -> bytes:
-        """It is whole."""
+        """Return the bytes of the part's end."""
         return b""
 
 
 class _TextWriter(_PartWriter):
-    """Text with something beside is held: it stands alone on the wire, in one part."""
+    """A writer of text. Text with further fields is held: on the wire it is one part of its own."""
 
     def start(self) -> bytes:
         part = self._part
@@ -176,7 +177,7 @@ class _TextWriter(_PartWriter):
 
 
 class _ThoughtWriter(_PartWriter):
-    """A thought whose signature is known from the start is held: the wire has both in one part."""
+    """A writer of a thought. A thought with a signature from the start is held: the wire has both in one part."""
 
     def start(self) -> bytes:
         part = self._part

@@ -2,12 +2,13 @@
 
 Rules:
 
-1. One wire tool is several: its functions, and each of the provider's own beside them (`googleSearch`, …).
-2. `parameters` are Google's subset of OpenAPI, read as JSON Schema: types are UPPERCASE there, `nullable` is a flag,
-   and whole numbers may come as strings, as in all of proto JSON. The very object is kept, and written again as long as
-   it says the same. From another dialect they are `parametersJsonSchema`.
-3. A call's arguments are an object (see `_arguments`), and always whole: nobody is asked to stream them.
-4. A call of another dialect's history has Google's own value for "no signature", for Gemini 3 refuses calls without.
+1. One wire tool is several canonical tools: its functions, and each of the provider's own tools (`googleSearch`, …).
+2. `parameters` is Google's subset of OpenAPI, read as JSON Schema: its types are UPPERCASE, `nullable` is a flag, and
+   whole numbers may be strings, as in all of proto JSON. The original object is kept, and written again as long as
+   both are equivalent. From another dialect, the schema is `parametersJsonSchema`.
+3. The arguments of a call are an object (see `_arguments`), and always whole: triocept never requests them in pieces.
+4. A call from another dialect's history gets Google's own value for "no signature", for Gemini 3 refuses calls without
+   a signature.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from .._ids import fresh_id
 from .._pairing import MADE
 from .fields import ProtoFields
 
-UNSIGNED = "skip_thought_signature_validator"  # what gemini-cli sends itself
+UNSIGNED = "skip_thought_signature_validator"  # the value that gemini-cli itself sends
 _FUNCTIONS, _PARAMETERS, _SCHEMA = "functionDeclarations", "parameters", "parametersJsonSchema"
 _CONFIG, _NAMES = "functionCallingConfig", "allowedFunctionNames"
 _CALL = "functionCall"
 
 
 def parse_tool(value: Json, path: str) -> tuple[Tool, ...]:
-    """The tools that one of the wire is."""
+    """Return the canonical tools of one wire tool."""
     fields = ProtoFields(value, path)
     functions = [_parse_function(item, where) for where, item in fields.each(_FUNCTIONS)]
     same_dialect = (fields.rest() or {}).items()
@@ -45,14 +46,14 @@ def parse_tool(value: Json, path: str) -> tuple[Tool, ...]:
 
 
 def render_tools(tools: Iterable[Tool], *, same_dialect: bool) -> list[Json]:
-    """The wire's tools; another provider's own are left out."""
+    """Return the wire's tools, without other providers' own tools."""
     functions = [_render_function(tool, same_dialect=same_dialect) for tool in tools if tool.kind != "server"]
     documents: list[Json] = [{_FUNCTIONS: functions}] if functions else []
     return documents + [tool.extra for tool in tools if tool.kind == "server" and same_dialect and tool.extra]
 
 
 def parse_choice(fields: ProtoFields) -> ToolChoice | None:
-    """The choice in `toolConfig`; what else is there stays among the unknown fields."""
+    """Return the choice in `toolConfig`; other fields stay among the unknown fields."""
     config = fields.object("toolConfig")
     if config is None:
         return None
@@ -66,7 +67,7 @@ def parse_choice(fields: ProtoFields) -> ToolChoice | None:
 
 
 def render_choice(choice: ToolChoice, *, same_dialect: bool) -> Json:
-    """The `functionCallingConfig`."""
+    """Return the `functionCallingConfig`."""
     modes = {"auto": "AUTO", "none": "NONE", "required": "ANY", "tool": "ANY"}
     document: dict[str, Json] = {"mode": modes[choice.mode]}
     if choice.mode == "tool":
@@ -75,7 +76,7 @@ def render_choice(choice: ToolChoice, *, same_dialect: bool) -> Json:
 
 
 def parse_call(fields: ProtoFields) -> ToolCall:
-    """A `functionCall` part; its id may be missing."""
+    """Return the call of a `functionCall` part; its id may be missing."""
     inner = fields.need_object(_CALL)
     if inner.peek("partialArgs") or inner.peek("willContinue"):
         raise DialectError("arguments in pieces were not asked for", path=inner.at("partialArgs"))
@@ -86,7 +87,7 @@ def parse_call(fields: ProtoFields) -> ToolCall:
 
 
 def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
-    """A `functionCall` part."""
+    """Return a `functionCall` part."""
     if call.kind == "text":
         call = wrapped(call)
     inner: dict[str, Json] = {} if not call.id or call.id.startswith(MADE) else {"id": call.id}
@@ -96,7 +97,7 @@ def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
 
 
 def with_id(call: ToolCall) -> ToolCall:
-    """The call, with an id: clients that get none invent one."""
+    """Return the call with an id: clients invent one for a call without an id."""
     return call if call.id else msgspec.structs.replace(call, id=fresh_id("call_"))
 
 
@@ -157,7 +158,7 @@ _ORDER = ("propertyOrdering", "property_ordering", "nullable")
 
 
 def json_schema_of(schema: Json) -> Json:
-    """The JSON Schema that says the same; what is no object is given back as it is."""
+    """Return the equivalent JSON Schema; return a value that is not an object unchanged."""
     if not isinstance(schema, dict):
         return schema
     found: dict[str, Json] = {}
