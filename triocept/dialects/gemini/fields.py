@@ -46,7 +46,7 @@ _AS_WRITTEN: dict[str, str] = {}
 
 
 class ProtoFields(Fields):
-    """The fields of one proto message. Not for maps and free JSON (`args`, `response`, schemas), whose keys are data."""
+    """The fields of one proto message. Not for maps or JSON data (`args`, `response`, schemas), whose keys are data."""
 
     __slots__ = ("_spelt",)
 

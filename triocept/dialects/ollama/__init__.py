@@ -1,4 +1,4 @@
-"""Ollama's own `POST /api/chat`: the wire of its command line, its SDKs, and programs for models on one's machine."""
+"""Ollama's own `POST /api/chat`: the wire of its command line, its SDKs, and programs for local models."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OLLAMA = Dialect(
     parse_error=parse_error,
     render_error=render_error,
     caps=(("options", "num_predict"),),
-    tool_names="(?s:.+)",  # it has no rule
+    tool_names="(?s:.+)",  # Ollama has no rule for names
     as_it_came=as_it_came,
     is_client=is_client,
     render_models=render_models,

@@ -1,10 +1,10 @@
-"""The documents that one answer comes in (a single one, where it is no stream), as events.
+"""The documents that make up one answer (a single one without a stream), as events.
 
 Rules:
 
-1. Text joins the text before it, thinking the thinking before it. A call comes whole.
+1. Text joins the text before it, and thinking joins the thinking before it. A call comes whole.
 2. The document with `done` is the last; it has the reason and the usage, and may have content.
-3. What documents have beside is gathered into the `extra` of `ResponseEnd`, in the form of a whole answer's.
+3. Unknown fields of documents are gathered into the `extra` of `ResponseEnd`, in the form that a whole answer has.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .names import NAME
 
 
 class Chunks:
-    """Takes the documents of one answer, gives its events."""
+    """A builder of events: it takes the documents of one answer, and appends events."""
 
     def __init__(self) -> None:
         self._parts = EventBuilder()
@@ -28,10 +28,10 @@ class Chunks:
         self._calls = False
         self._extra: dict[str, Json] = {}
         self.done: bool = False
-        """Whether the last document was there."""
+        """True if the last document has come."""
 
     def take(self, document: Json, events: list[Event]) -> None:
-        """Take one document; what comes behind the last says nothing."""
+        """Take one document; documents after the last one are skipped."""
         if self.done:
             return
         fields = Fields(document)
@@ -54,10 +54,10 @@ class Chunks:
             events.append(ResponseEnd(stop_reason=stop, usage=usage, extra=self._extra or None))
 
     def close(self) -> None:
-        """That was all.
+        """Check that the answer is complete.
 
         Raises:
-            UpstreamTruncated: it was not.
+            UpstreamTruncated: the last document never came.
         """
         if not self.done:
             raise UpstreamTruncated("the provider's answer ended before it was done")
@@ -72,7 +72,7 @@ class Chunks:
                 case ToolCall():
                     self._calls = True
                     self._parts.whole(part, events)
-                case Media(data=data):  # no model writes one, and no answer has a place for it
+                case Media(data=data):  # no model writes media, and no canonical answer can hold them
                     gather(self._extra, {"message": {"images": [data]}})
                 case _:
                     pass

@@ -1,4 +1,4 @@
-"""`POST /api/embed`, and `/api/embeddings`, which is older, and takes one text."""
+"""`POST /api/embed`, and the older `/api/embeddings`, which takes one text."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from ..side import SideCall
 
 
 def embeddings(call: SideCall) -> Embeddings:
-    """What is asked for; `DialectError` with the path in the document. Of nothing there are no vectors: in this way
-    programs have a model loaded."""
+    """Return the parsed embeddings call; raise `DialectError` with the path in the document.
+
+    An empty input has no vectors: programs send it to load a model.
+    """
     fields = Fields(call.document)
     model = fields.need_text("model")
     said = fields.take("input")
@@ -34,7 +36,7 @@ def embeddings(call: SideCall) -> Embeddings:
 
 
 def _texts(value: Json) -> tuple[str, ...]:
-    """The texts of an input, which is one or several."""
+    """Return the texts of an input, which is one text or several."""
     if value is None or value == "":
         return ()
     if isinstance(value, list):
@@ -43,7 +45,7 @@ def _texts(value: Json) -> tuple[str, ...]:
 
 
 def old_embeddings(call: SideCall) -> Embeddings:
-    """What is asked for in the older way."""
+    """Return the parsed embeddings call of the older route."""
     fields = Fields(call.document)
     model, prompt = fields.need_text("model"), fields.text("prompt")
 

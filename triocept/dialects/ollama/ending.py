@@ -1,8 +1,8 @@
-"""How an answer ended: `done_reason`, and `prompt_eval_count` and `eval_count`; the wire says no more of its usage.
+"""The end of an answer: `done_reason`, `prompt_eval_count` and `eval_count`; the wire has no further usage.
 
-There is no reason for a tool turn and none for a refusal: both are `stop`. Servers before 0.1.40 write none. One that
-is not known is a failure, never an end that it did not say. A server that had the whole prompt in its cache may leave
-the first count out.
+Tool turns and refusals have no reason of their own: both are `stop`. Servers before 0.1.40 write no reason. An unknown
+reason is a failure: triocept never invents one. A server that had the whole prompt in its cache may leave the first
+count out.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _PARSED: dict[str, StopReason] = {"": "end", "stop": "end", "length": "max_token
 
 
 def parse_finish(reason: Json, *, calls: bool) -> StopReason:
-    """The stop reason.
+    """Return the stop reason.
 
     Raises:
-        UpstreamError: it is not known (`load`, say: there was nothing to answer).
+        UpstreamError: the reason is unknown (`load`, for example: the prompt was empty).
     """
     stop = _PARSED.get(reason or "") if isinstance(reason, str | None) else None
     if stop is None:
@@ -28,7 +28,7 @@ def parse_finish(reason: Json, *, calls: bool) -> StopReason:
 
 
 def render_finish(stop: StopReason | None) -> str:
-    """The `done_reason`."""
+    """Return the `done_reason`."""
     return "length" if stop in ("max_tokens", "context_full") else "stop"
 
 
@@ -36,7 +36,7 @@ _INPUT, _OUTPUT = "prompt_eval_count", "eval_count"
 
 
 def take_usage(fields: Fields) -> Usage | None:
-    """The usage in the last document of an answer; None where nothing was counted."""
+    """Return the usage in the last document of an answer; None if it contains no count."""
     inputs, outputs = fields.count(_INPUT), fields.count(_OUTPUT)
     if inputs is None and outputs is None:
         return None
@@ -44,5 +44,5 @@ def take_usage(fields: Fields) -> Usage | None:
 
 
 def render_usage(usage: Usage) -> dict[str, Json]:
-    """The fields that say it."""
+    """Return the fields of the usage."""
     return {_INPUT: usage.input_tokens, _OUTPUT: usage.output_tokens}

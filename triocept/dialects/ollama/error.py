@@ -1,6 +1,6 @@
-"""Errors: `{"error": "the words"}`, as a body and as a line of a stream. All but the words is in the HTTP status.
+"""Errors: `{"error": "the message"}`, as a body and as a line of a stream. Other facts are in the HTTP status alone.
 
-The words may be a document of their own: what llama.cpp, its engine, has answered (Ollama 0.40).
+The message may be a JSON document: the answer of llama.cpp, Ollama's engine (Ollama 0.40).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TOO_LONG = "maximum context length"
 
 
 def render_error(failure: Failure) -> Json:
-    """The document that says `failure`."""
+    """Return the error document for `failure`."""
     message = failure.message
     if says_overflow(failure):
         message = overflow_words(
@@ -36,7 +36,7 @@ def render_error(failure: Failure) -> Json:
 
 
 def parse_error(status: int, document: Json) -> Failure:
-    """The failure that a provider's error document says, whatever the document."""
+    """Return the failure in a provider's error document, whatever the document."""
     error = find_error(document) or document
     inner = _engine_error(error)
     message = error_text(inner or error, document, status)
@@ -47,12 +47,12 @@ def parse_error(status: int, document: Json) -> Failure:
 
 
 def find_error(document: Json) -> Json:
-    """The error in a document that came in place of an answer; None where there is none."""
+    """Return the error in a document that came in place of an answer; None if the document has no error."""
     return document.get("error") or None if isinstance(document, dict) else None
 
 
 def _engine_error(error: Json) -> dict[str, Json]:
-    """The error of the engine, where it is the words of Ollama's; empty where there is none."""
+    """Return the engine's error if Ollama's message is one; an empty dict for any other message."""
     if not isinstance(error, str) or not error.startswith("{"):
         return {}
     try:
@@ -66,7 +66,7 @@ def _engine_error(error: Json) -> dict[str, Json]:
 
 
 def _counted(message: str, error: dict[str, Json]) -> str:
-    """The words of an overflow, with the counts that stand beside them."""
+    """Return the message of an overflow, with the counts in the error's other fields."""
     tokens, most = error.get("n_prompt_tokens"), error.get("n_ctx")
     if overflow_counts(message) is not None or not isinstance(tokens, int) or not isinstance(most, int):
         return message

@@ -2,12 +2,13 @@
 
 Rules:
 
-1. A message's content is one text. Thinking, text, images, calls: in that order, for they come in fields.
-2. A result names its tool, or its call's id, or neither: then it is that of the oldest call without one.
-3. Results stand right behind their calls, one message each; what else their turn holds, and what they show, comes
-   after all of them.
-4. The wire has images alone, and only the data itself. Of anything else, it is said that it is not shown.
-5. Thinking that another provider signed is of no use to this one.
+1. A message's content is one text. Parts come as thinking, text, images and calls, in this order: the wire has fields
+   for them, not a list.
+2. A result names its tool, or its call's id, or neither: then it belongs to the oldest call without a result.
+3. Results come right after their calls, one message each; other parts of their turn, and their media, come after all
+   results.
+4. The wire has only images, and only as inline data. Other media become a text that names them.
+5. Thinking that another provider signed is left out: it is useless at this one.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _RENDERED = {"developer": "system"}
 
 
 def parse_message(value: Json, path: str) -> Message:
-    """One message of the conversation; its calls and its result may have no ids yet."""
+    """Return the canonical message of a wire message; its calls and its result may still lack ids."""
     if (plain := plain_message(value, _ROLES)) is not None:
         return plain
     fields = Fields(value, path)
@@ -55,7 +56,7 @@ def parse_message(value: Json, path: str) -> Message:
 
 
 def message_parts(fields: Fields) -> tuple[Part, ...]:
-    """What a message says."""
+    """Return the parts in the fields of a message."""
     parts: list[Part] = []
     if thinking := fields.text("thinking"):
         parts.append(Reasoning(thinking))
@@ -68,7 +69,7 @@ def message_parts(fields: Fields) -> tuple[Part, ...]:
 
 
 def paired(messages: Iterable[Message]) -> tuple[Message, ...]:
-    """The messages, whose calls and results have ids."""
+    """Return the messages with ids for their calls and results."""
     pairing, waiting = Pairing(lambda identity: {"tool_call_id": identity}), deque[ToolCall]()
     found: list[Message] = []
     for message in messages:
@@ -76,7 +77,7 @@ def paired(messages: Iterable[Message]) -> tuple[Message, ...]:
             found.append(message)
             continue
         waiting += message.tool_calls
-        for result in message.tool_results:  # one at the most
+        for result in message.tool_results:  # at most one
             call = _call_of(result, waiting)
             if call is not None:
                 waiting.remove(call)
@@ -88,7 +89,7 @@ def paired(messages: Iterable[Message]) -> tuple[Message, ...]:
 
 
 def _call_of(result: ToolResult, waiting: Iterable[ToolCall]) -> ToolCall | None:
-    """Of the calls without a result, the one that this belongs to."""
+    """Return the call that the result belongs to, among the calls without a result."""
     for call in waiting:
         if result.id == call.id if result.id else (result.name or call.name) == call.name:
             return call
@@ -98,11 +99,11 @@ def _call_of(result: ToolResult, waiting: Iterable[ToolCall]) -> ToolCall | None
 
 
 def render_messages(messages: Iterable[Message], *, same_dialect: bool) -> list[Json]:
-    """The messages of a request.
+    """Return the messages of a request.
 
     Args:
         messages: the conversation.
-        same_dialect: whether it came in this dialect.
+        same_dialect: True if the conversation came in this dialect.
     """
     documents: list[Json] = []
     names: dict[str, str] = {}
@@ -117,7 +118,7 @@ def render_messages(messages: Iterable[Message], *, same_dialect: bool) -> list[
 
 
 def render_parts(parts: Sequence[Part], *, same_dialect: bool) -> dict[str, Json]:
-    """The fields of a message that say these parts; those that have no place in one are left out."""
+    """Return the fields of a message with these parts; parts that the wire cannot hold are left out."""
     texts = [text for part in parts if (text := _text_of(part)) is not None]
     document: dict[str, Json] = {"content": "".join(texts)}
     if thinking := "".join(part.text for part in parts if isinstance(part, Reasoning)):
@@ -158,7 +159,7 @@ def _media_of(result: ToolResult) -> list[Part]:
 
 
 def _parse_image(text: str) -> Media:
-    """Base64, as the wire has it; clients of other wires send a `data:` URL."""
+    """Return an image from base64, the wire's form, or from a `data:` URL, which clients of other wires send."""
     inline = split_data_url(text)
     return (
         Media(kind="image", media_type=inline[0], data=inline[1])

@@ -1,4 +1,4 @@
-"""The dialect's name."""
+"""The name of the dialect."""
 
 from __future__ import annotations
 

@@ -3,12 +3,13 @@
 Rules:
 
 1. An answer is a stream unless `stream` is false.
-2. `options` are the sampling; what else they say stays in `extra["options"]`, and so do `keep_alive`, `truncate`,
-   `logprobs` and all else under their names. A `num_predict` below 0 is no cap, and stays there, too.
+2. `options` holds the sampling. Its other fields stay in `extra["options"]`; `keep_alive`, `truncate`, `logprobs` and
+   all others stay in `extra` under their names. A `num_predict` below 0 means no limit, and stays in
+   `extra["options"]`, too.
 3. `think` is a flag or an effort; the flag is "adaptive", or "none".
-4. The wire has no choice of tools. From another dialect: for none, no tools are offered; for one, that one alone; that
-   some tool must be called cannot be said, and is left out, for nothing breaks by it.
-5. From another dialect, efforts are the three that the wire knows.
+4. The wire has no tool choice. From another dialect: "none" removes the tools, and a single tool removes all others. A
+   required call cannot be expressed, and is left out: the request works without it.
+5. From another dialect, efforts become the three that the wire accepts.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ _EFFORTS = {"minimal": "low", "xhigh": "high", "max": "high"}
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
-    """The request that an agent sent.
+    """Return the request that an agent sent.
 
     Raises:
-        DialectError: with the path in the document.
+        DialectError: the document is invalid; the error has the path in it.
     """
     memory = memory or Memory()
 
@@ -48,15 +49,15 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
 
 
 def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
-    """Whether the document asks for a stream where the request does."""
+    """Return True if document and request agree on whether the answer is a stream."""
     return _streams(document.get("stream")) == request.stream
 
 
 def render_request(request: Request) -> Json:
-    """The document that asks a provider for `request`.
+    """Return the document that sends `request` to a provider.
 
     Raises:
-        DialectError: its prompt is token ids, which only completions can say.
+        DialectError: the prompt is token ids, which only the completions dialect can express.
     """
     refuse_token_ids(request.messages)
     same_dialect = request.dialect == NAME

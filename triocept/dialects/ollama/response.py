@@ -2,11 +2,11 @@
 
 Rules:
 
-1. What the document has beside (`total_duration`, `logprobs`, …) is in `extra`, what its message has in
-   `extra["message"]`. `created_at` is always ours: the time of the answer.
+1. Further fields of the document (`total_duration`, `logprobs`, …) are in `extra`, those of its message in
+   `extra["message"]`. `created_at` is always the time of triocept's answer.
 2. An answer has no id on this wire.
-3. Words of refusal are a text; signatures and what other wires have of their own are left out.
-4. Clients count on the numbers: what nobody counted is estimated.
+3. A refusal in words is a text; signatures and other wires' own parts are left out.
+4. Clients rely on the numbers: unknown usage is estimated.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from .names import NAME
 
 
 def parse_response(document: Json) -> Response:
-    """The whole response that a provider sent.
+    """Return the whole response that a provider sent.
 
     Raises:
-        DialectError: with the path in the document.
-        UpstreamError: it is an error, whatever its HTTP status, or it ended for an unknown reason.
-        UpstreamTruncated: it has not ended.
+        DialectError: the document is invalid; the error has the path in it.
+        UpstreamError: the document is an error, whatever its HTTP status, or its reason is unknown.
+        UpstreamTruncated: the answer is not complete.
     """
     if find_error(document) is not None:
         raise error_of(parse_error(0, document))
@@ -46,7 +46,7 @@ def parse_response(document: Json) -> Response:
 
 
 def render_response(response: Response, request: Request) -> Json:
-    """The document that answers `request` with `response`."""
+    """Return the document that answers `request` with `response`."""
     same_dialect = is_same_dialect(response.dialect, NAME)
     document: dict[str, Json] = {
         "model": response.model or request.model,
@@ -60,5 +60,5 @@ def render_response(response: Response, request: Request) -> Json:
 
 
 def now() -> str:
-    """The time, as Go writes it."""
+    """Return the time of the answer in Go's format."""
     return datetime.fromtimestamp(answer_time(), UTC).isoformat().replace("+00:00", "Z")

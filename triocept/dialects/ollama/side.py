@@ -1,4 +1,4 @@
-"""What Ollama's clients ask beside model calls: `/api/tags`, `/api/show`, `/api/ps`, `/api/version`, embeddings."""
+"""Calls of Ollama's clients other than model calls: `/api/tags`, `/api/show`, `/api/ps`, `/api/version`, embeddings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..side import SideCall, SideRoute
 from .embeddings import embeddings, old_embeddings
 
 _VERSION = "0.12.0"
-"""What is spoken: newer clients look whether their server is too old for them."""
+"""The protocol version: newer clients check it, and refuse a server that is too old."""
 _EPOCH = "1970-01-01T00:00:00Z"
 _DETAILS: dict[str, Json] = {
     "parent_model": "",
@@ -24,17 +24,17 @@ _ABILITIES = ["completion", "embedding", "tools", "thinking", "vision"]
 
 
 def render_models(names: Sequence[str]) -> Json:
-    """The list of models."""
+    """Return the list of models."""
     return {"models": [_model(name) for name in names]}
 
 
 def is_client(path: str, headers: Mapping[str, str]) -> bool:
-    """Whether the client speaks to Ollama: only it has such paths. (Claude Code asks for `/api/hello`.)"""
+    """Return True if the client is Ollama's: no other API has such paths. (`/api/hello` is Claude Code's.)"""
     return path.startswith("/api/") and path != "/api/hello"
 
 
 def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
-    """Where agents look for Ollama; see `Dialect.environment`."""
+    """Return the environment variables of agents; see `Dialect.environment`."""
     return {"OLLAMA_HOST": base_url, "OLLAMA_API_KEY": api_key}
 
 
@@ -59,7 +59,7 @@ def _running(call: SideCall) -> Json:
 
 def _show(call: SideCall) -> Json:
     fields = Fields(call.document)
-    fields.text("model")  # agents may ask for any
+    fields.text("model")  # agents may send any model
     return {
         "modelfile": "",
         "parameters": "",

@@ -1,9 +1,9 @@
-"""Streamed answers of `/api/chat`, read: one document on each line; see `chunks`.
+"""Parser of streamed answers of `/api/chat`, one document per line; see `chunks`.
 
 Rules:
 
 1. A document with `error` is the provider's failure; an end before `done` is a truncation.
-2. The last line may have no end behind it.
+2. The last line may have no line end.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from ..streams import StreamParser
 from .chunks import Chunks
 from .error import find_error, parse_error
 
-_LINES = re.compile(rb'(?:\{"model":[^\r\n]*+(?<=\})(?:\r\n|\n))++')  # so Ollama begins each
+_LINES = re.compile(
+    rb'(?:\{"model":[^\r\n]*+(?<=\})(?:\r\n|\n))++'
+)  # Ollama begins each document in this form
 _DOUBT = re.compile(rb'"(?:error"|tool_calls"|done"\s*+:\s*+(?!false))')
 
 
 class Parser(StreamParser):
-    """Reads one streamed answer."""
+    """A parser of one streamed answer."""
 
     frame_end = LINE_FRAMES
 
@@ -51,7 +53,7 @@ class Parser(StreamParser):
         events: list[Event] = []
         if not self._chunks.done:
             for line in self._lines.close():
-                with suppress(DialectError):  # half of one is none
+                with suppress(DialectError):  # an incomplete document is skipped
                     self._take(line, events)
             self._chunks.close()
         return events

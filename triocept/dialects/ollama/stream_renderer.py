@@ -1,12 +1,12 @@
-"""Streamed answers of `/api/chat`, written: one document on each line.
+"""Renderer of streamed answers of `/api/chat`, one document per line.
 
 Rules:
 
-1. There are no empty lines: the official Python client dies of one.
-2. Parts are strictly one after the other. Text goes out as it comes; a call when it is whole, for the wire has no
-   fragments of one.
-3. The last document has the reason, the numbers, estimated if need be, and what the answer has beside.
-4. A keepalive is a document that says nothing.
+1. There are no empty lines: the official Python client crashes on one.
+2. Parts come strictly one after the other. Text is written at once; a call is written when it is whole, for the wire
+   has no fragments of calls.
+3. The last document has the reason, the usage, estimated if unknown, and further fields of the answer.
+4. A keepalive is a document with empty content.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _BEHIND = b'},"done":false}\n'
 
 
 class Renderer(StreamRenderer):
-    """Writes one streamed answer to `request`."""
+    """A renderer of one streamed answer to `request`."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -44,7 +44,7 @@ class Renderer(StreamRenderer):
         self._extra: dict[str, Json] = {}
         self._sequence = PartSequence()
         self._before: bytes | None = None
-        """What stands before a delta of the part whose turn it is."""
+        """The bytes before a delta of the current part; None if the part is not text."""
         self._call: ToolCall | None = None
         self._held: list[str] = []
         self._characters = 0

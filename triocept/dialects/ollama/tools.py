@@ -2,9 +2,9 @@
 
 Rules:
 
-1. A tool is a function, as in chat completions; another provider's own tools are left out.
-2. A call's arguments are an object. Its id is optional: servers before 0.12 have none, and so have the messages that
-   the official clients send back. One that was made for it is not written.
+1. A tool is a function, as in chat completions; other providers' own tools are left out.
+2. The arguments of a call are an object. Its id is optional: servers before 0.12 have no ids, and neither have the
+   messages that the official clients send back. An id that triocept generated for such a call is not written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .._pairing import MADE
 
 
 def parse_tool(value: Json, path: str) -> Tool:
-    """One of the tools that the agent offers."""
+    """Return a tool that the agent offers."""
     fields = Fields(value, path)
     kind = fields.text("type") or "function"
     if kind != "function":
@@ -31,7 +31,7 @@ def parse_tool(value: Json, path: str) -> Tool:
 
 
 def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
-    """The tool's wire form; None for another provider's own tool."""
+    """Return the tool's wire form; None for another provider's own tool."""
     if tool.kind == "server":
         return None
     inner: dict[str, Json] = {"name": tool.name}
@@ -47,20 +47,20 @@ def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
 
 
 def parse_call(value: Json, path: str) -> ToolCall:
-    """One of a message's calls; it may have no id."""
+    """Return a call of a message; it may have no id."""
     fields = Fields(value, path)
     identity = fields.text("id") or ""
     inner = fields.need_object("function")
     name = inner.need_text("name")
     arguments = inner.take("arguments")
-    if not isinstance(arguments, str):  # so Ollama writes it, and clients of other wires do not
+    if not isinstance(arguments, str):  # an object is Ollama's form; clients of other wires send a string
         arguments = text_of(Fields(arguments or {}, inner.at("arguments")).rest() or {})
     fields.keep("function", inner.rest())
     return ToolCall(name, arguments, identity, extra=fields.rest())
 
 
 def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
-    """The wire form of a call."""
+    """Return the wire form of a call."""
     if call.kind == "text":
         call = wrapped(call)
     document: dict[str, Json] = {} if not call.id or call.id.startswith(MADE) else {"id": call.id}

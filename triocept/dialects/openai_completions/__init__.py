@@ -1,4 +1,4 @@
-"""OpenAI's completions, text in, text out, the wire of base models: `POST /v1/completions`."""
+"""OpenAI's completions, from text to text, the wire of base models: `POST /v1/completions`."""
 
 from __future__ import annotations
 

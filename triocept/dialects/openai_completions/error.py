@@ -1,4 +1,4 @@
-"""Errors: those of chat completions, where it is the prompt that is too long."""
+"""Errors: those of chat completions, with `prompt` as the parameter of an overflow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..openai_chat import error as chat
 
 
 def render_error(failure: Failure) -> Json:
-    """The document that says `failure`."""
+    """Return the error document for `failure`."""
     document = chat.render_error(failure)
     if document["error"]["code"] == OVERFLOW and failure.param is None:
         document["error"]["param"] = "prompt"

@@ -2,13 +2,13 @@
 
 Rules:
 
-1. A text, and a list of one text, are one message of the user. Token ids (and a list of one list of them) are one
-   opaque part of it, for only this dialect knows them; they are written as one list. Another dialect cannot say them,
-   and refuses such a request (see `_portable`).
+1. A text, or a list of one text, is one message of the user. Token ids (or a list of one list of them) are one opaque
+   part of a message, for only this dialect supports them; they are written as one list. Another dialect cannot express
+   them, and refuses such a request (see `_portable`).
 2. One exchange has one answer: several prompts are refused.
-3. A conversation of another dialect: what the system and the user say, a blank line between them. Where the assistant
-   has spoken, each turn begins with its speaker, and the prompt ends where the assistant speaks next.
-4. Tools, their calls and results, and media cannot be said in a text: that is an error, never silence.
+3. A conversation of another dialect becomes the texts of system and user, separated by blank lines. If it contains
+   messages of the assistant, each turn begins with its speaker, and the prompt ends with "Assistant:".
+4. Tools, calls, results and media cannot be expressed in a text: they raise an error, and are never dropped silently.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SPEAKERS = {"user": "User", "assistant": "Assistant"}
 
 
 def parse_prompt(value: Json, path: str) -> Message:
-    """The one message that the prompt is."""
+    """Return the prompt as one message."""
     if value is None:
         raise DialectError("is missing", path=path)
     if isinstance(value, str):
@@ -62,10 +62,10 @@ def parse_prompt(value: Json, path: str) -> Message:
 
 
 def render_prompt(messages: Sequence[Message]) -> Json:
-    """The prompt that says these messages.
+    """Return the prompt for these messages.
 
     Raises:
-        DialectError: it cannot say them.
+        DialectError: a text cannot express them.
     """
     if len(messages) == 1 and len(messages[0].content) == 1:
         (part,) = messages[0].content
@@ -75,7 +75,7 @@ def render_prompt(messages: Sequence[Message]) -> Json:
 
 
 def text_of(messages: Sequence[Message]) -> str:
-    """The text of the prompt; empty where it is token ids."""
+    """Return the text of the prompt; empty if it is token ids."""
     turns = [(message.role, _text(message, f"messages[{number}]")) for number, message in enumerate(messages)]
     turns = [(role, text) for role, text in turns if text]
     if all(role != "assistant" for role, _ in turns):

@@ -2,12 +2,12 @@
 
 Rules:
 
-1. `echo`, `suffix`, `best_of`, `logprobs` (a number here) and all that is not known stay in `extra`. `echo` is
-   honoured by whoever answers (see `response`).
-2. `extra` mirrors the document: what is left of `stream_options` is in `extra["stream_options"]`.
-3. One choice only: `n` above 1 is refused.
-4. From another dialect, `max_tokens` is 4096 where nobody says, for the wire's own default is 16. Tools that the
-   model may call cannot be said: that is an error. A `user` of more than 64 characters is left out: OpenAI refuses it.
+1. `echo`, `suffix`, `best_of`, `logprobs` (a number here) and all unknown fields stay in `extra`. The code that
+   answers implements `echo` (see `response`).
+2. `extra` mirrors the document: unknown fields of `stream_options` are in `extra["stream_options"]`.
+3. Only one choice is supported: `n` above 1 is refused.
+4. From another dialect, `max_tokens` is 4096 by default, for the wire's own default is 16. Tools that the model may
+   call cannot be expressed, and raise an error. A `user` of more than 64 characters is left out: OpenAI refuses it.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _MAX_TOKENS = 4096
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
-    """The request that an agent sent.
+    """Return the request that an agent sent.
 
     Raises:
-        DialectError: with the path in the document.
+        DialectError: the document is invalid; the error has the path in it.
     """
     fields = Fields(document)
     model = fields.need_text("model")
@@ -43,7 +43,9 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
     if (fields.integer("n") or 1) > 1:
         raise DialectError("only one choice can be given", path="n")
     for name, read in (("suffix", Fields.text), ("echo", Fields.flag), ("logprobs", Fields.integer)):
-        read(Fields({name: fields.peek(name)}), name)  # an error where it is of another type; kept as it came
+        read(
+            Fields({name: fields.peek(name)}), name
+        )  # raise an error for another type; keep the field as it came
     return Request(
         dialect=NAME,
         model=model,
@@ -57,10 +59,10 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
 
 
 def render_request(request: Request) -> Json:
-    """The document that asks a provider for `request`.
+    """Return the document that sends `request` to a provider.
 
     Raises:
-        DialectError: it has tools, media or the like, which a prompt cannot say.
+        DialectError: the request has tools, media or other parts that a prompt cannot express.
     """
     same_dialect = request.dialect == NAME
     if request.tools and (request.tool_choice is None or request.tool_choice.mode != "none"):

@@ -2,11 +2,12 @@
 
 Rules:
 
-1. `extra` mirrors the document: what the choice has beside its text (`logprobs`, `token_ids`, …) is in
+1. `extra` mirrors the document: further fields of the choice (`logprobs`, `token_ids`, …) are in
    `extra["choices"][0]`.
-2. `created` is always ours: the time of the answer.
-3. `echo` puts the prompt before the answer. A provider of this dialect was asked for it too, and has done so.
-4. All texts, a refusal's too, are one text. Reasoning is left out; a tool call cannot be said: that is an error.
+2. `created` is always the time of triocept's answer.
+3. `echo` puts the prompt before the answer. A provider of this dialect received `echo`, too, and has already done so.
+4. All texts, a refusal's too, are one text. Reasoning is left out; a tool call cannot be expressed, and raises an
+   error.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from .prompts import text_of
 
 
 def parse_response(document: Json) -> Response:
-    """The whole response that a provider sent.
+    """Return the whole response that a provider sent.
 
     Raises:
-        DialectError: with the path in the document.
-        UpstreamError: it is an error, whatever its HTTP status, or it ended for an unknown reason.
+        DialectError: the document is invalid; the error has the path in it.
+        UpstreamError: the document is an error, whatever its HTTP status, or its finish reason is unknown.
     """
     fields, choice = open_answer(document)
     text = choice.text("text")
@@ -37,10 +38,10 @@ def parse_response(document: Json) -> Response:
 
 
 def render_response(response: Response, request: Request) -> Json:
-    """The document that answers `request` with `response`.
+    """Return the document that answers `request` with `response`.
 
     Raises:
-        DialectError: it calls a tool.
+        DialectError: the response calls a tool.
     """
     text = "".join([render_part(part) for part in response.content])
     choice: dict[str, Json] = {
@@ -54,16 +55,16 @@ def render_response(response: Response, request: Request) -> Json:
 
 
 def echo_of(request: Request, dialect: str) -> str:
-    """What stands before an answer that came in `dialect`: the prompt, where it is to be echoed."""
+    """Return the echoed prompt before an answer that came in `dialect`; empty without `echo`."""
     wanted = (request.extra or {}).get("echo") if request.dialect == NAME else None
     return text_of(request.messages) if wanted is True and dialect != NAME else ""
 
 
 def render_part(part: ResponsePart) -> str:
-    """The text of a part.
+    """Return the text of a part.
 
     Raises:
-        DialectError: it is a tool call.
+        DialectError: the part is a tool call.
     """
     match part:
         case Text(text=text) | RefusalText(text=text):

@@ -1,4 +1,4 @@
-"""Streamed answers of completions, read: the rules are those of `openai_chat.chunks`; a choice may have no text."""
+"""Parser of streamed answers of completions, by the rules of `openai_chat.chunks`; a choice may have no text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .names import NAME
 
 
 class Parser(ChunkParser):
-    """Reads one streamed answer."""
+    """A parser of one streamed answer."""
 
     def __init__(self) -> None:
         super().__init__(NAME)

@@ -1,10 +1,10 @@
-"""Streamed answers of completions, written.
+"""Renderer of streamed answers of completions.
 
 Rules:
 
-1. Chunks of text, exactly one finish chunk, the usage chunk where it was asked for, `[DONE]`.
+1. A stream is chunks of text, exactly one finish chunk, the usage chunk on request, and `[DONE]`.
 2. An echoed prompt is the first chunk (see `response`).
-3. Reasoning is left out; a tool call cannot be said: that is an error.
+3. Reasoning is left out; a tool call cannot be expressed, and raises an error.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _BEHIND = b',"index":0,"logprobs":null,"finish_reason":null}]}\n\n'
 
 
 class Renderer(ChunkRenderer):
-    """Writes one streamed answer to `request`."""
+    """A renderer of one streamed answer to `request`."""
 
     def __init__(self, request: Request) -> None:
         super().__init__(request, NAME, "text_completion", "cmpl-", render_error)
         self._texts: set[int] = set()  # the open parts that are text
 
     def render(self, event: Event) -> bytes:
-        """As in `StreamRenderer`.
+        """Return the bytes that `event` adds to the body.
 
         Raises:
             DialectError: the part is a tool call.
