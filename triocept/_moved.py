@@ -45,6 +45,10 @@ RENAMED: Mapping[str, str] = MappingProxyType(
         "triocept.options": "triocept.types",
         "triocept.services": "triocept.types",
         "triocept.agents.kimi_cli": "triocept.agents.kimi_code (kimi-cli's newest version does nothing)",
+        **{
+            f"triocept.fleets.{name}": f"triocept.fleets.Outcome.{name}"
+            for name in ("Error", "Lost", "Stopped", "Value")
+        },
         "triocept.testing.be_the_model": "triocept.testing.fake_model",
         "triocept.testing.steady": "triocept.testing.normalize",
         **{f"triocept.testing.{name}": f"triocept.handlers.{name}" for name in _SCRIPTS},

@@ -22,7 +22,7 @@ from click.testing import CliRunner
 
 from triocept import read_traces
 from triocept._cli.commands import main
-from triocept.fleets import Error, Result, Value, read_results
+from triocept.fleets import Outcome, Result, read_results
 from triocept.fleets.store.reading import trace_files
 
 AGENT = """
@@ -148,7 +148,7 @@ def test_an_agent_that_ends_badly_has_failed_and_is_run_again_when_that_is_asked
     run = fleet()
     assert run.returncode == 1
     outcome = results()["x", 0].outcome
-    assert isinstance(outcome, Error)
+    assert isinstance(outcome, Outcome.Error)
     assert "its stderr ends with:\nit went bad" in str(outcome.error)
     assert "▸ store    run: 1 of 2 done, 1 failed" in run.stderr
     assert "the last failure is that of task x: triocept.errors.AgentFailed: agent " in run.stderr
@@ -158,7 +158,7 @@ def test_an_agent_that_ends_badly_has_failed_and_is_run_again_when_that_is_asked
     again = fleet("--resume", "--retry-errors")
     assert again.returncode == 1
     assert "0 done, 1 failed (1 AgentFailed), 1 done before" in again.stderr
-    assert isinstance(results()["y", 0].outcome, Value)
+    assert isinstance(results()["y", 0].outcome, Outcome.Value)
 
 
 def test_a_run_that_cannot_succeed_ends_after_so_many_failures(folder: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_rollout_that_takes_too_long_has_failed(folder: Path) -> None:
     run = fleet("--rollout-timeout", "3")
     assert run.returncode == 1
     outcome = results()["w", 0].outcome
-    assert isinstance(outcome, Error)
+    assert isinstance(outcome, Outcome.Error)
     assert "TooSlowError" in str(outcome.error)
 
 

@@ -20,7 +20,7 @@ import triocept
 from tests.fleets import work
 from tests.fleets.engines import ENGINES, Make, every_engine, with_processes
 from triocept.errors import FleetLost, RemoteError
-from triocept.fleets import Error, Fleet, InProcess, Lost, Result, TaskEnded, Value, open_fleet, open_store
+from triocept.fleets import Fleet, InProcess, Outcome, Result, TaskEnded, open_fleet, open_store
 
 
 async def results_of(fleet: Fleet, function: Any, tasks: Any, **options: Any) -> list[Result[Any, Any]]:
@@ -72,7 +72,7 @@ async def test_a_traceback_shows_the_line_also_of_a_function_that_goes_by_value(
 
     async with open_fleet(make()) as fleet:
         (result,) = await results_of(fleet, local, [1])
-    assert isinstance(result.outcome, Error)
+    assert isinstance(result.outcome, Outcome.Error)
     assert "raise ValueError(task)  # this very line" in result.outcome.traceback
 
 
@@ -85,7 +85,7 @@ async def test_a_function_that_gives_nothing_to_await_is_told_so(make: Make) -> 
 
     async with open_fleet(make()) as fleet:
         (result,) = await results_of(fleet, plain, [1])
-    assert isinstance(result.outcome, Error)
+    assert isinstance(result.outcome, Outcome.Error)
     assert "plain` gave int: 1" in str(result.outcome.error)
     assert "not to be awaited: is it an `async def`" in str(result.outcome.error)
 
@@ -108,16 +108,16 @@ async def test_an_error_is_an_outcome_of_its_own_class(make: Make) -> None:
             r.task: r for r in await results_of(fleet, work.raise_for, ["odd", "refusal", "fine", "group"])
         }
     odd, refusal, group = (found[name].outcome for name in ("odd", "refusal", "group"))
-    assert isinstance(odd, Error)
+    assert isinstance(odd, Outcome.Error)
     assert isinstance(odd.error, work.Odd)
     assert (odd.error.number, odd.error.why) == (3, "it is")
     assert 'raise Odd(3, "it is")' in odd.traceback
-    assert isinstance(refusal, Error)
+    assert isinstance(refusal, Outcome.Error)
     assert isinstance(refusal.error, triocept.Refusal)
     assert (refusal.error.status, refusal.error.retry_after) == (429, 2)
-    assert isinstance(group, Error)
+    assert isinstance(group, Outcome.Error)
     assert isinstance(group.error, ExceptionGroup)
-    assert found["fine"].outcome == Value("fine with fine")
+    assert found["fine"].outcome == Outcome.Value("fine with fine")
     with pytest.raises(work.Odd):
         found["odd"].value  # noqa: B018
 
@@ -126,7 +126,7 @@ async def test_an_error_is_an_outcome_of_its_own_class(make: Make) -> None:
 async def test_an_exit_is_an_outcome_too_and_ends_nobody(make: Make) -> None:
     async with open_fleet(make()) as fleet:
         (result, *rest) = await results_of(fleet, work.raise_for, ["exit", "a", "b"], ordered=True)
-    assert isinstance(result.outcome, Error)
+    assert isinstance(result.outcome, Outcome.Error)
     assert isinstance(result.outcome.error, SystemExit)
     assert [each.value for each in rest] == ["fine with a", "fine with b"]
 
@@ -135,7 +135,7 @@ async def test_an_exit_is_an_outcome_too_and_ends_nobody(make: Make) -> None:
 async def test_an_error_that_cannot_cross_says_its_class_and_text(make: Make) -> None:
     async with open_fleet(make(1, 2)) as fleet:
         (result,) = await results_of(fleet, work.raise_for, ["unpicklable"])
-    assert isinstance(result.outcome, Error)
+    assert isinstance(result.outcome, Outcome.Error)
     assert isinstance(result.outcome.error, RemoteError)
     assert str(result.outcome.error) == "tests.fleets.work.Unpicklable: nobody sees my lock"
 
@@ -144,7 +144,7 @@ async def test_an_error_that_cannot_cross_says_its_class_and_text(make: Make) ->
 async def test_a_result_that_cannot_cross_is_an_error_of_its_task(make: Make) -> None:
     async with open_fleet(make(1, 2)) as fleet:
         (result,) = await results_of(fleet, work.give_lock, ["a"])
-    assert isinstance(result.outcome, Error)
+    assert isinstance(result.outcome, Outcome.Error)
     assert "what the function returned cannot be sent" in str(result.outcome.error)
     assert result.attempt == 1
 
@@ -168,7 +168,7 @@ async def test_a_function_or_a_worker_that_cannot_cross_is_said_at_once(make: Ma
 async def test_a_task_that_cannot_cross_is_its_own_error(make: Make) -> None:
     async with open_fleet(make(1, 2)) as fleet:
         results = await results_of(fleet, work.double, [1, threading.Lock(), 3], ordered=True)
-    assert [type(result.outcome) for result in results] == [Value, Error, Value]
+    assert [type(result.outcome) for result in results] == [Outcome.Value, Outcome.Error, Outcome.Value]
 
 
 @every_engine
@@ -176,9 +176,9 @@ async def test_an_error_whose_text_cannot_be_had_is_its_tasks_alone(make: Make, 
     async with open_store(tmp_path / "run") as store, open_fleet(make(), retries=1) as fleet:
         results = await results_of(fleet, work.raise_mute, [1, 2], store=store, retry_if=lambda error: True)
         kept = list(store.results())
-    assert [type(result.outcome) for result in results] == [Error, Error]
+    assert [type(result.outcome) for result in results] == [Outcome.Error, Outcome.Error]
     for result in kept:
-        assert isinstance(result.outcome, Error)
+        assert isinstance(result.outcome, Outcome.Error)
         assert "its text cannot be had: ValueError" in str(result.outcome.error)
 
 
@@ -187,7 +187,7 @@ async def test_what_is_raised_and_is_no_exception_is_an_outcome_too(make: Make) 
     async with open_fleet(make()) as fleet:
         (result, *rest) = await results_of(fleet, work.raise_bare, ["bare", "a", "b"], ordered=True)
         workers = fleet.workers
-    assert isinstance(result.outcome, Error)
+    assert isinstance(result.outcome, Outcome.Error)
     assert isinstance(result.outcome.error, work.Bare)
     assert (result.attempt, result.worker in workers) == (1, True), "its worker lives"
     assert [each.value for each in rest] == ["a", "b"]
@@ -198,13 +198,13 @@ async def test_a_value_that_cannot_be_made_again_here_is_its_tasks_error(make: M
     async with open_fleet(make()) as fleet:
         results = await results_of(fleet, work.give_made_in_workers_only, [os.getpid(), 0], ordered=True)
     (bad, good) = results
-    assert isinstance(bad.outcome, Error)
+    assert isinstance(bad.outcome, Outcome.Error)
     assert str(bad.outcome.error) == (
         "what came of the function cannot be made again in this process: "
         "LookupError: there is no such thing here"
     )
     assert "_made_in_workers_only" in bad.outcome.traceback
-    assert good.outcome == Value(0)
+    assert good.outcome == Outcome.Value(0)
 
 
 @every_engine
@@ -381,7 +381,7 @@ async def test_an_error_is_tried_again_if_it_is_asked_for(make: Make) -> None:
         )
         (given_up,) = await results_of(fleet, work.raise_for, ["odd"], retry_if=lambda error: True)
     assert (result.value, result.attempt) == (3, 3)
-    assert isinstance(given_up.outcome, Error)
+    assert isinstance(given_up.outcome, Outcome.Error)
     assert given_up.attempt == 3
 
 
@@ -428,7 +428,7 @@ async def test_a_task_that_kills_each_of_its_workers_is_lost_and_others_are_not(
     async with open_fleet(make(1, 1), retries=1) as fleet:
         (result,) = await results_of(fleet, work.die, ["a"])
         (fine,) = await results_of(fleet, work.double, [4])
-    assert isinstance(result.outcome, Lost)
+    assert isinstance(result.outcome, Outcome.Lost)
     assert result.outcome.reason.endswith(", while no other task ran in it")
     assert (result.attempt, fine.value) == (2, 8)
     with pytest.raises(triocept.fleets.WorkerLost, match=r"worker 0 .*(SIGKILL|exit)"):
@@ -453,10 +453,10 @@ async def test_where_no_worker_can_be_started_the_map_says_which_tasks_have_no_o
 async def test_a_task_that_ends_its_worker_takes_no_other_task_along(make: Make) -> None:
     async with open_fleet(make(1, 8), retries=0) as fleet:
         results = await results_of(fleet, work.die_for, [*range(7), "die", *range(7, 12)])
-    lost = [result for result in results if isinstance(result.outcome, Lost)]
+    lost = [result for result in results if isinstance(result.outcome, Outcome.Lost)]
     assert [result.task for result in lost] == ["die"]
     assert sorted(result.value for result in results if result not in lost) == list(range(12))
-    assert isinstance(lost[0].outcome, Lost)
+    assert isinstance(lost[0].outcome, Outcome.Lost)
     assert 7 not in lost[0].outcome.beside
     assert set(lost[0].outcome.beside) <= set(range(13))
 
@@ -483,8 +483,8 @@ async def test_an_interrupt_that_a_function_raises_is_its_outcome_in_a_process_o
                 await results_of(fleet, work.raise_this, [kind, None])
             return
         results = await results_of(fleet, work.raise_this, [kind, None], ordered=True)
-    assert [type(result.outcome) for result in results] == [Error, Value]
-    assert isinstance(results[0].outcome, Error)
+    assert [type(result.outcome) for result in results] == [Outcome.Error, Outcome.Value]
+    assert isinstance(results[0].outcome, Outcome.Error)
     assert type(results[0].outcome.error) is kind
     assert results[0].attempt == 1
 
@@ -518,7 +518,7 @@ async def test_a_call_that_exceeds_the_timeout_of_its_map_is_cancelled_and_an_er
         (result,) = await results_of(fleet, work.note_and_wait, [note], timeout=0.5)
         fine = await results_of(fleet, work.double, [1, 2], timeout=60)
     assert not Path(note).exists(), "it was cancelled"
-    assert isinstance(result.outcome, Error)
+    assert isinstance(result.outcome, Outcome.Error)
     assert isinstance(result.outcome.error, trio.TooSlowError)
     assert "timeout of its map, 0.5 s" in str(result.outcome.error)
     assert sorted(one.value for one in fine) == [2, 4]

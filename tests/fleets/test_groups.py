@@ -13,7 +13,7 @@ import trio
 from tests.fleets import work
 from tests.fleets.engines import Make, every_engine
 from triocept.errors import FleetLost, GroupStopped
-from triocept.fleets import Engine, Error, Group, InProcess, Processes, Result, Stopped, Value, open_fleet
+from triocept.fleets import Engine, Group, InProcess, Outcome, Processes, Result, open_fleet
 
 
 @pytest.fixture
@@ -100,7 +100,11 @@ async def test_a_group_that_is_stopped_has_an_outcome_for_each_sample(
 
     (group,) = await groups_of(end_in_turn, ["a"], InProcess(3), group_size=6, stop_group=two_are_enough)
     assert trio.current_time() > 0
-    assert [type(result.outcome) for result in group.results] == [Value, Value, *[Stopped] * 4]
+    assert [type(result.outcome) for result in group.results] == [
+        Outcome.Value,
+        Outcome.Value,
+        *[Outcome.Stopped] * 4,
+    ]
     assert [result.attempt for result in group.results] == [1, 1, 1, 1, 0, 0], "two ran, and two never began"
     assert [bool(result.worker) for result in group.results] == [True] * 4 + [False] * 2
     assert asked == [[0], [0, 1]], "and not when it is decided"
@@ -118,7 +122,10 @@ async def test_a_stopped_group_stops_no_other(autojump_clock: object) -> None:
         stop_group=lambda results: results[0].task == "a",
     )
     outcomes = [[type(result.outcome) for result in group.results] for group in groups]
-    assert outcomes == [[Value, Stopped, Stopped], [Value, Value, Value]]
+    assert outcomes == [
+        [Outcome.Value, Outcome.Stopped, Outcome.Stopped],
+        [Outcome.Value, Outcome.Value, Outcome.Value],
+    ]
 
 
 @every_engine
@@ -130,7 +137,7 @@ async def test_a_stopped_groups_samples_have_ended_when_their_outcome_comes(
             work.note_and_wait_but_first, [str(tmp_path)], group_size=3, stop_group=lambda results: True
         ) as results:
             outcomes = [type(result.outcome) async for result in results]
-        assert outcomes == [Value, Stopped, Stopped]
+        assert outcomes == [Outcome.Value, Outcome.Stopped, Outcome.Stopped]
         assert list(tmp_path.iterdir()) == []
         assert len(fleet.workers) in (1, 2), "and the workers live on"
 
@@ -141,10 +148,14 @@ async def test_an_error_counts_for_the_end_of_a_group(autojump_clock: object) ->
         raise LookupError
 
     def has_failed(results: tuple[Result[Any, Any], ...]) -> bool:
-        return any(isinstance(result.outcome, Error) for result in results)
+        return any(isinstance(result.outcome, Outcome.Error) for result in results)
 
     (group,) = await groups_of(fail, ["a"], group_size=3, stop_group=has_failed)
-    assert [type(result.outcome) for result in group.results] == [Error, Stopped, Stopped]
+    assert [type(result.outcome) for result in group.results] == [
+        Outcome.Error,
+        Outcome.Stopped,
+        Outcome.Stopped,
+    ]
 
 
 async def test_what_the_predicate_raises_leaves_bare(autojump_clock: object) -> None:

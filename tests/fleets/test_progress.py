@@ -15,9 +15,9 @@ import pytest
 import trio
 
 from triocept.fleets import (
-    Error,
     InProcess,
     MapEnded,
+    Outcome,
     TaskEnded,
     TaskRequeued,
     TaskSkipped,
@@ -181,7 +181,7 @@ async def test_a_screen_that_takes_nothing_holds_no_fleet_up(
         monkeypatch.setattr(sys, "stderr", stderr)
         before = time.monotonic()
         async with open_fleet(progress=True) as fleet, fleet.map(wait, [LINE_EVERY * 3.5]) as results:
-            assert not isinstance((await anext(results)).outcome, Error)
+            assert not isinstance((await anext(results)).outcome, Outcome.Error)
         assert time.monotonic() - before < 20
         monkeypatch.undo()
 

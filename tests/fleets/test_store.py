@@ -23,12 +23,10 @@ from triocept import read_traces
 from triocept.errors import RemoteError, StoreError
 from triocept.fleets import (
     Engine,
-    Error,
     InProcess,
-    Lost,
+    Outcome,
     Processes,
     Result,
-    Stopped,
     open_fleet,
     open_store,
     read_results,
@@ -152,7 +150,7 @@ async def test_the_endpoints_own_recorder_and_its_rollouts_metadata_are_kept(
 
 async def test_a_recorder_of_the_user_that_fails_costs_the_store_nothing(tmp_path: Path) -> None:
     (result,) = await run(tmp_path, store_work.two_calls, ["a"], worker=store_work.open_failing)
-    assert isinstance(result.outcome, Error)
+    assert isinstance(result.outcome, Outcome.Error)
     assert all(trace.sealed for trace in result.traces)
 
 
@@ -206,7 +204,7 @@ async def test_an_error_is_done_and_is_run_again_only_if_that_is_asked_for(tmp_p
     assert len(await run(tmp_path, work.raise_for, tasks)) == 2
     assert await run(tmp_path, work.raise_for, tasks) == []
     (odd,) = [result for result in read_results(tmp_path) if result.task == "odd"]
-    assert isinstance(odd.outcome, Error)
+    assert isinstance(odd.outcome, Outcome.Error)
     assert str(odd.outcome.error) == "tests.fleets.work.Odd: 3 is odd"
     assert 'raise Odd(3, "it is")' in odd.outcome.traceback
     with pytest.raises(RemoteError):
@@ -220,7 +218,7 @@ async def test_an_error_is_done_and_is_run_again_only_if_that_is_asked_for(tmp_p
 async def test_a_task_whose_workers_died_is_not_done(tmp_path: Path) -> None:
     async with open_store(tmp_path) as store, open_fleet(Processes(1), retries=0) as fleet:
         (result,) = await results_of(fleet, work.die, ["a"], store=store)
-        assert isinstance(result.outcome, Lost)
+        assert isinstance(result.outcome, Outcome.Lost)
         assert store.done == 0
     assert list(read_results(tmp_path)) == []
 
@@ -244,7 +242,7 @@ async def test_a_resume_begins_with_what_was_never_lost(
             store, run_some, ["bad", "a", "b", "c"], engine=Mortal(1, 1), worker=open_nothing, ordered=ordered
         )
         assert list(dict.fromkeys(begun)) == order
-        assert [result.number for result in results if isinstance(result.outcome, Lost)] == [0]
+        assert [result.number for result in results if isinstance(result.outcome, Outcome.Lost)] == [0]
         lines = [
             msgspec.json.decode(line) for line in (store / "lost.jsonl").read_bytes().splitlines() if line
         ]
@@ -326,7 +324,7 @@ async def test_a_sample_of_a_stopped_group_does_not_run_when_the_run_is_resumed(
     assert seen == []
     kinds = [type(result.outcome) for result in read_results(tmp_path)]
     assert len(kinds) == 4
-    assert Stopped in kinds
+    assert Outcome.Stopped in kinds
 
 
 async def test_in_order_and_one_by_one_the_rest_comes_as_it_was_given(tmp_path: Path) -> None:
@@ -471,7 +469,7 @@ async def test_what_is_no_json_is_an_error_of_its_task(
 ) -> None:
     results = await run(tmp_path, store_work.give_values, [task, "none"], engine=make())
     (bad,) = [result for result in results if result.task == task]
-    assert isinstance(bad.outcome, Error)
+    assert isinstance(bad.outcome, Outcome.Error)
     with pytest.raises(TypeError, match=rf"what the function returned, .*store, is not JSON: .*{why}"):
         raise bad.outcome.error
     assert len(list(read_results(tmp_path))) == 2

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from tests.fleets.mortal import Frail, Mortal, end_worker, open_nothing
-from triocept.fleets import Fleet, Lost, Result, Value, WorkerLost, open_fleet
+from triocept.fleets import Fleet, Outcome, Result, WorkerLost, open_fleet
 
 SECONDS = 10.0
 
@@ -38,8 +38,8 @@ async def outcomes(fleet: Fleet, work: Work, count: int, **options: object) -> l
 def lost(results: list[Result[int, int]]) -> set[int]:
     """The tasks that are lost; each other one has its value, and each is there once."""
     assert [result.task for result in results] == list(range(len(results)))
-    found = {result.task for result in results if isinstance(result.outcome, Lost)}
-    assert all(result.outcome == Value(result.task) for result in results if result.task not in found)
+    found = {result.task for result in results if isinstance(result.outcome, Outcome.Lost)}
+    assert all(result.outcome == Outcome.Value(result.task) for result in results if result.task not in found)
     return found
 
 
@@ -50,7 +50,7 @@ async def test_a_task_that_ends_its_worker_is_lost_and_no_other_one(
         results = await outcomes(fleet, Work({100}), 200)
     assert lost(results) == {100}
     outcome = results[100].outcome
-    assert isinstance(outcome, Lost)
+    assert isinstance(outcome, Outcome.Lost)
     assert outcome.reason == "killed, while no other task ran in it"
     assert len(outcome.beside) == 31
     assert 100 not in outcome.beside
@@ -118,7 +118,7 @@ async def test_the_tasks_of_two_maps_are_told_apart(autojump_clock: trio.testing
         nursery.start_soon(run, "other", set())
     assert lost(found["one"]) == {2}
     assert lost(found["other"]) == set()
-    (outcome,) = [result.outcome for result in found["one"] if isinstance(result.outcome, Lost)]
+    (outcome,) = [result.outcome for result in found["one"] if isinstance(result.outcome, Outcome.Lost)]
     assert len(outcome.beside) == 3, "of its own map"
 
 

@@ -3,8 +3,8 @@
 A walk is made of its seed before anything runs: workers and slots, tasks of every kind (healthy, failing, killing and
 hanging), workers that are killed from outside, a fleet that is resized, a driver that leaves and resumes. Then:
 
-1. Each healthy task has its `Value`, and each failing one its `Error`.
-2. Each task that kills or hangs its workers is `Lost`, and no other task is.
+1. Each healthy task has its `Outcome.Value`, and each failing one its `Outcome.Error`.
+2. Each task that kills or hangs its workers is `Outcome.Lost`, and no other task is.
 3. No outcome comes twice, and no fleet is lost.
 
 By a mock clock there are many walks; in processes and on Ray few, for they take seconds. TRIOCEPT_FLEET_WALKS=200 makes
@@ -27,7 +27,7 @@ import trio
 from tests.fleets.engines import Make, with_processes
 from tests.fleets.mortal import Mortal, open_nothing
 from tests.fleets.walk_work import do, do_here
-from triocept.fleets import Error, Fleet, Lost, Result, Value, open_fleet, open_store, read_results
+from triocept.fleets import Fleet, Outcome, Result, open_fleet, open_store, read_results
 
 WALKS = int(os.environ.get("TRIOCEPT_FLEET_WALKS", "0"))
 
@@ -88,12 +88,12 @@ def check(walk: Walk, results: list[Result[Any, Any]], *, all_there: bool) -> No
     for result in results:
         fate, outcome = walk.fates[result.number], result.outcome
         if fate in HEALTHY:
-            assert outcome == Value(result.number), (fate, result, outcome)
+            assert outcome == Outcome.Value(result.number), (fate, result, outcome)
         elif fate == "fails":
-            assert isinstance(outcome, Error)
+            assert isinstance(outcome, Outcome.Error)
             assert type(outcome.error) is LookupError
         else:
-            assert isinstance(outcome, Lost), (fate, result, outcome)
+            assert isinstance(outcome, Outcome.Lost), (fate, result, outcome)
             assert result.number not in outcome.beside
             assert set(outcome.beside) <= set(range(len(walk.fates)))
 
@@ -125,13 +125,13 @@ async def check_map(fleet: Fleet, walk: Walk, function: Any, folder: Path) -> No
                     break
         kept = {result.number for result in read_results(folder / "store")}
         check(walk, found, all_there=False)
-        assert not done & {result.number for result in found if not isinstance(result.outcome, Lost)}
+        assert not done & {result.number for result in found if not isinstance(result.outcome, Outcome.Lost)}
         done |= kept
     last = {result.number for result in found}
     assert done | last == set(range(len(walk.fates))), "an outcome is missing"
     assert done == {n for n, fate in enumerate(walk.fates) if fate not in CULPRITS}
     for result in read_results(folder / "store"):
-        assert isinstance(result.outcome, Value) == (walk.fates[result.number] in HEALTHY)
+        assert isinstance(result.outcome, Outcome.Value) == (walk.fates[result.number] in HEALTHY)
 
 
 async def check_walk(

@@ -20,7 +20,7 @@ import click
 from .._canonical.content import Json
 from .._upstream.address import parse_address
 from .._util.terminal import say
-from ..fleets import Engine, Error, Lost, Result, Store, open_fleet, open_store
+from ..fleets import Engine, Outcome, Result, Store, open_fleet, open_store
 from ..fleets.store.keys import key_of
 from .fleet_worker import Plan, open_bench, rollout
 from .forward import Forward
@@ -87,8 +87,8 @@ class FleetRun:
             )
             async with mapping as results:
                 async for result in results:
-                    lost += isinstance(result.outcome, Lost)
-                    failed += isinstance(result.outcome, (Error, Lost))
+                    lost += isinstance(result.outcome, Outcome.Lost)
+                    failed += isinstance(result.outcome, (Outcome.Error, Outcome.Lost))
                     if failed >= most:
                         self._say(f"{failed:,} failed: the run ends here (--fail-on-error)")
                         break
@@ -104,7 +104,7 @@ class FleetRun:
         done = failed = 0
         last: Result[Any, Any] | None = None
         for result in store.results():
-            if result.key in keys and isinstance(result.outcome, Error):
+            if result.key in keys and isinstance(result.outcome, Outcome.Error):
                 failed, last = failed + 1, result
             else:
                 done += result.key in keys
@@ -127,7 +127,7 @@ class FleetRun:
 def _described(result: Result[Any, Any]) -> str:
     """`task t5: AgentFailed: …`, in one line."""
     outcome = result.outcome
-    assert isinstance(outcome, Error)
+    assert isinstance(outcome, Outcome.Error)
     text = " ".join(str(outcome.error).split())
     return f"task {result.key}: {text[:REASON_LENGTH]}"
 

@@ -24,6 +24,9 @@ A fleet runs one function of yours for each task, so many at once as its workers
 * `site`: the inside of a worker, whatever runs it. `packing`: how functions, tasks and results get there and back.
 """
 
+from typing import TYPE_CHECKING
+
+from .._moved import hints_of
 from .engine import Engine, FleetWorker, WorkerLost
 from .events import (
     EventsMissed,
@@ -46,7 +49,7 @@ from .fleet import Fleet, open_fleet
 from .groups import Group, Groups, StopGroup
 from .in_process import InProcess
 from .mapping import Results, RetryIf, RolloutFunction, SampleFunction
-from .outcomes import Error, Lost, Outcome, Result, Stopped, Value
+from .outcomes import Outcome, Result
 from .packing import Packing
 from .processes import Processes
 from .ray_engine import RayEngine
@@ -58,9 +61,11 @@ from .store.places import StoredTraces
 from .store.reading import read_results
 from .store.store import Store, open_store
 
+if not TYPE_CHECKING:
+    __getattr__ = hints_of(__name__)
+
 __all__ = [
     "Engine",
-    "Error",
     "EventStream",
     "EventsMissed",
     "Fleet",
@@ -70,7 +75,6 @@ __all__ = [
     "Group",
     "Groups",
     "InProcess",
-    "Lost",
     "MapEnded",
     "MapStarted",
     "OpenWorker",
@@ -84,7 +88,6 @@ __all__ = [
     "RolloutFunction",
     "SampleFunction",
     "StopGroup",
-    "Stopped",
     "Store",
     "StoreReport",
     "StoredTraces",
@@ -95,7 +98,6 @@ __all__ = [
     "TaskSkipped",
     "TaskStarted",
     "TracePlace",
-    "Value",
     "WorkerDied",
     "WorkerGivenUp",
     "WorkerLeft",

@@ -83,8 +83,8 @@ async def open_fleet(
             upstream, tools, `serve_endpoint` with options, a tunnel, a pool). Importable, or of `__main__`. None:
             `serve_endpoint`.
         retries: how often a task is tried again that ended its worker while no other task ran in it; after that it is
-            `Lost`. Tasks that ran together in a worker that died run again in any case, apart from others. Also, how
-            often `retry_if` may retry a task.
+            `Outcome.Lost`. Tasks that ran together in a worker that died run again in any case, apart from others.
+            Also, how often `retry_if` may retry a task.
         grace: seconds that a worker has for its end, and a cancelled call for its own. When exceeded: the worker is
             killed. An agent that ignores SIGTERM takes 5.
         progress: whether to show on standard error how far its maps are, and what became of each: lines that change
@@ -221,10 +221,10 @@ class Fleet:
                 `result.sample`), attempts and rollouts. A function that takes `sample` is told which one it is.
                 `results.groups()` gives them whole. None: each task is run once, and there are no groups.
             stop_group: whether a group is to end now, asked with each of its outcomes but the last: samples of it that
-                run are cancelled, those that have not begun never do, and the outcome of both is `Stopped`.
+                run are cancelled, those that have not begun never do, and the outcome of both is `Outcome.Stopped`.
             timeout: maximum seconds of one call of the function. When exceeded: the call is cancelled, and its outcome
-                is an `Error` with a `trio.TooSlowError`. A function that shields itself from cancellation, or blocks
-                the loop, is not ended by this: see `hung_after`. None: no limit.
+                is an `Outcome.Error` with a `trio.TooSlowError`. A function that shields itself from cancellation, or
+                blocks the loop, is not ended by this: see `hung_after`. None: no limit.
             prefetch: how many outcomes may wait to be read beside those that the slots hold. A program that is busy
                 for long between two reads (a trainer) finds so many ready then, and the workers at work meanwhile.
             store: keeps the results and records the rollouts. What has its outcome in there is not run, and nothing

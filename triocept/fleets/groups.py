@@ -2,7 +2,7 @@
 
 Rules:
 
-1. Each sample has exactly one outcome. One that its group's end cancels, or keeps from beginning, is `Stopped`.
+1. Each sample has exactly one outcome. One that its group's end cancels, or keeps from beginning, is `Outcome.Stopped`.
 2. Whoever reads groups gets each once, whole, its results in the order of the samples. Only when the map itself ends
    early does a group lack some; it comes then, before the error.
 """

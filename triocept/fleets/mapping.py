@@ -27,7 +27,7 @@ from .._util.failures import keeping, keeping_each, raise_all, text_of
 from ..errors import FleetLost, StoreError
 from .engine import WorkerLost
 from .groups import Begun, Groups, StopGroup
-from .outcomes import Error, Lost, Outcome, Result, Stopped, Value
+from .outcomes import AnyOutcome, Outcome, Result
 from .packing import Answer, Failure, Job, Packing
 from .slots import NoWorkers, Seat, Slots
 from .store.recording import Kept
@@ -324,7 +324,7 @@ class Mapping(Generic[Task, T]):
         return self._slots.total * (2 if self._ordered else 1) + self._prefetch
 
     async def _run(self, call: Call[Task], seat: Seat, nursery: trio.Nursery) -> None:
-        outcome: Outcome[T] = Stopped()
+        outcome: AnyOutcome[T] = Outcome.Stopped()
         answer = Answer()
         scope = call.group.open_scope()
         try:
@@ -352,7 +352,7 @@ class Mapping(Generic[Task, T]):
         self._tell()
         call.group.add(result, scope)
 
-    async def _tried(self, call: Call[Task], seat: Seat) -> tuple[Outcome[T], Answer]:
+    async def _tried(self, call: Call[Task], seat: Seat) -> tuple[AnyOutcome[T], Answer]:
         retried = 0
         try:
             while True:
@@ -370,13 +370,13 @@ class Mapping(Generic[Task, T]):
                         return self._lost(call, lost), Answer()
                     self._telling.requeued(call, lost.reason)
                 except TypeError as exc:  # a task that cannot be sent
-                    return Error(exc), Answer()
+                    return Outcome.Error(exc), Answer()
                 else:
                     answer = self._answer(packed)
                     outcome, again = self._outcome(answer)
                     if not again or retried == self._retries:
                         return outcome, answer
-                    assert isinstance(outcome, Error)
+                    assert isinstance(outcome, Outcome.Error)
                     retried += 1
                     self._telling.retried(call, outcome.error)
                     self._slots.give_back(seat)
@@ -384,9 +384,9 @@ class Mapping(Generic[Task, T]):
         finally:
             self._slots.give_back(seat)
 
-    def _lost(self, call: Call[Task], lost: WorkerLost) -> Lost:
+    def _lost(self, call: Call[Task], lost: WorkerLost) -> Outcome.Lost:
         beside = sorted({number for owner, number in call.lost_with if owner is self} - {call.number})
-        return Lost(f"{lost.reason}, while no other task ran in it", tuple(beside))
+        return Outcome.Lost(f"{lost.reason}, while no other task ran in it", tuple(beside))
 
     def _job(self, call: Call[Task]) -> bytes:
         record = None if call.store is None else call.store.record_to(call.sample, call.attempt, call.worker)
@@ -412,7 +412,7 @@ class Mapping(Generic[Task, T]):
             return Answer(failure=Failure(error, text), kept=None if self._store is None else Kept())
         return answer
 
-    def _result(self, call: Call[Task], outcome: Outcome[T], answer: Answer) -> Result[Task, T]:
+    def _result(self, call: Call[Task], outcome: AnyOutcome[T], answer: Answer) -> Result[Task, T]:
         return Result(
             task=call.task,
             number=call.number,
@@ -425,13 +425,13 @@ class Mapping(Generic[Task, T]):
             scores=answer.scores,
         )
 
-    def _outcome(self, answer: Answer) -> tuple[Outcome[T], bool]:
+    def _outcome(self, answer: Answer) -> tuple[AnyOutcome[T], bool]:
         """And whether to try again."""
         failure = answer.failure
         if failure is None:
-            return Value(answer.value), False
+            return Outcome.Value(answer.value), False
         again = self._retry_if is not None and self._retry_if(failure.error)
-        return Error(failure.error, failure.traceback), again
+        return Outcome.Error(failure.error, failure.traceback), again
 
     async def next_result(self) -> Result[Task, T]:
         """The next outcome, or how the map ended."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar, final
 
 import msgspec
 
@@ -15,37 +15,40 @@ Task = TypeVar("Task")
 T = TypeVar("T")
 
 
-class Value(msgspec.Struct, Generic[T], frozen=True):
-    """The function returned."""
+@final
+class Outcome:
+    """The outcomes of a task: `result.outcome` is exactly one of these."""
 
-    value: T
+    class Value(msgspec.Struct, Generic[T], frozen=True):
+        """The function returned."""
+
+        value: T
+
+    class Error(msgspec.Struct, frozen=True):
+        """The function raised, and `retry_if` did not retry it; or the call exceeded the `timeout` of the map."""
+
+        error: BaseException
+        """The exception, with its class and its attributes; a `RemoteError` if it cannot cross to this process."""
+        traceback: str = ""
+        """The traceback in the worker, as Python prints it."""
+
+    class Lost(msgspec.Struct, frozen=True):
+        """The task ended its worker, which died or hung, each time that it was tried: `retries` of the fleet, and once.
+
+        No other task ran in these workers.
+        """
+
+        reason: str
+        """How the worker ended."""
+        beside: tuple[int, ...] = ()
+        """The numbers (`result.number`) of the other tasks in the first worker that this task ended.
+        They were run again apart from this one. Empty: this task was alone there, too."""
+
+    class Stopped(msgspec.Struct, frozen=True):
+        """The group of the sample was stopped first: it was cancelled, or never began (`result.attempt` is 0)."""
 
 
-class Error(msgspec.Struct, frozen=True):
-    """The function raised, and `retry_if` did not retry it; or the call exceeded the `timeout` of the map."""
-
-    error: BaseException
-    """The exception, with its class and its attributes; a `RemoteError` if it cannot cross to this process."""
-    traceback: str = ""
-    """The traceback in the worker, as Python prints it."""
-
-
-class Lost(msgspec.Struct, frozen=True):
-    """The task ended its worker (it died, or hung and was killed) while no other task ran in it, each time that it was
-    tried: once more than the fleet's `retries`."""
-
-    reason: str
-    """How the worker ended."""
-    beside: tuple[int, ...] = ()
-    """The numbers (`result.number`) of the other tasks that were in the first worker that ended with this task in it.
-    They were run again apart from this one. Empty: this task was alone there, too."""
-
-
-class Stopped(msgspec.Struct, frozen=True):
-    """Its group was stopped before it had another outcome: it was cancelled, or never begun (`result.attempt` is 0)."""
-
-
-Outcome: TypeAlias = Value[T] | Error | Lost | Stopped
+AnyOutcome: TypeAlias = Outcome.Value[T] | Outcome.Error | Outcome.Lost | Outcome.Stopped
 
 
 class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
@@ -64,7 +67,7 @@ class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
     0: it never began."""
     worker: str
     """Who ran it last; empty: nobody."""
-    outcome: Outcome[T]
+    outcome: AnyOutcome[T]
     traces: Sequence[Trace] = ()
     """Of the rollouts that the function opened, sealed or not, in the order of their opening. Of earlier attempts
     nothing is here: what they recorded is in the file of their recorder, unsealed where the worker died. With a store
@@ -84,15 +87,15 @@ class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
             GroupStopped: the group of the sample was stopped.
         """
         match self.outcome:
-            case Value(value=value):
+            case Outcome.Value(value=value):
                 return value
-            case Error(error=error, traceback=traceback):
+            case Outcome.Error(error=error, traceback=traceback):
                 raise chained(error, traceback)
-            case Lost(reason=reason):
+            case Outcome.Lost(reason=reason):
                 from .engine import WorkerLost  # which is above
 
                 raise WorkerLost(self.worker, reason)
-            case Stopped():
+            case Outcome.Stopped():
                 raise GroupStopped(f"group {self.group} was stopped before sample {self.sample} had ended")
 
     def __repr__(self) -> str:

@@ -18,7 +18,7 @@ from .events import (
     TaskSkipped,
     TaskStarted,
 )
-from .outcomes import Error, Lost, Outcome, Result, Stopped, Value
+from .outcomes import AnyOutcome, Outcome, Result
 from .packing import Spent
 
 REASON_LENGTH = 500
@@ -100,15 +100,15 @@ class Telling:
         }
 
 
-def _named(outcome: Outcome[Any]) -> tuple[OutcomeName, str]:
+def _named(outcome: AnyOutcome[Any]) -> tuple[OutcomeName, str]:
     match outcome:
-        case Value():
+        case Outcome.Value():
             return "value", ""
-        case Error(error=error):
+        case Outcome.Error(error=error):
             return "error", _words(error)
-        case Lost(reason=reason):
+        case Outcome.Lost(reason=reason):
             return "lost", reason
-        case Stopped():
+        case Outcome.Stopped():
             return "stopped", ""
 
 

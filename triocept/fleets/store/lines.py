@@ -80,7 +80,7 @@ class DoneLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class LostLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A task, or a sample of its group, that is `Lost`. It is not done."""
+    """A task, or a sample of its group, that is `Outcome.Lost`. It is not done."""
 
     key: str
     sample: int

@@ -10,7 +10,7 @@ import msgspec
 
 from ..._canonical.content import Json
 from ...errors import RemoteError
-from ..outcomes import Error, Outcome, Result, Stopped, Value
+from ..outcomes import AnyOutcome, Outcome, Result
 from .layout import DONE, TRACES, read_run
 from .lines import DoneLine, index_of, lines_of
 from .places import StoredTraces
@@ -19,9 +19,10 @@ from .places import StoredTraces
 def read_results(directory: str | os.PathLike[str]) -> Iterator[Result[Json, Json]]:
     """What is done in a store, in the order in which it was done: while its driver is at work, or afterwards.
 
-    Each task (and each sample of its group) comes once, with what it ended with last. `task` and a `Value` are the JSON
-    that they were kept as, `task` None where it is none; an error is a `RemoteError` of its class's name. `traces` are
-    read from the store when they are asked for. In memory are some hundred bytes for each result, and no trace.
+    Each task (and each sample of its group) comes once, with its last outcome. `task` and the value of an
+    `Outcome.Value` are the JSON that they were kept as, `task` None where it is none; an error is a `RemoteError` of
+    its class's name. `traces` are read from the store on access. In memory are some hundred bytes for each result, and
+    no trace.
 
     Raises:
         StoreError: it is no store; a newer triocept has written it; a line is damaged: the text names it.
@@ -76,10 +77,10 @@ def result_of(directory: Path, line: DoneLine) -> Result[Json, Json]:
     )
 
 
-def _outcome(line: DoneLine) -> Outcome[Json]:
+def _outcome(line: DoneLine) -> AnyOutcome[Json]:
     if line.error is None:
-        return Stopped() if line.outcome == "stopped" else Value(_json(line.value))
-    return Error(RemoteError(line.error.message, type=line.error.type), line.error.traceback)
+        return Outcome.Stopped() if line.outcome == "stopped" else Outcome.Value(_json(line.value))
+    return Outcome.Error(RemoteError(line.error.message, type=line.error.type), line.error.traceback)
 
 
 def _json(raw: msgspec.Raw | msgspec.UnsetType) -> Json:

@@ -20,7 +20,7 @@ from ..._util.contexts import shown_context
 from ..._util.failures import text_of
 from ..._util.unicode import mended_text
 from ...errors import RemoteError, StoreError
-from ..outcomes import Error, Lost, Result, Stopped, Value
+from ..outcomes import Outcome, Result
 from .keys import Key, TaskKey, key_of
 from .layout import (
     DONE,
@@ -212,9 +212,9 @@ class TaskStore:
             StoreError: its worker could not record all of it.
             OSError: nor could this one.
         """
-        if isinstance(result.outcome, Lost):
+        if isinstance(result.outcome, Outcome.Lost):
             self._core.lost.append(_lost_line(result, self._key, result.outcome))
-        if kept is None and not isinstance(result.outcome, Stopped):
+        if kept is None and not isinstance(result.outcome, Outcome.Stopped):
             return msgspec.structs.replace(result, key=self._key.key)
         kept = kept or Kept()
         if kept.problem is not None:
@@ -312,8 +312,8 @@ def _line(result: Result[Any, Any], key: Key, kept: Kept) -> DoneLine:
         group=result.group,
         digest=key.digest,
         outcome=_WORDS[type(outcome)],
-        value=msgspec.Raw(kept.value) if isinstance(outcome, Value) else msgspec.UNSET,
-        error=_error(outcome) if isinstance(outcome, Error) else None,
+        value=msgspec.Raw(kept.value) if isinstance(outcome, Outcome.Value) else msgspec.UNSET,
+        error=_error(outcome) if isinstance(outcome, Outcome.Error) else None,
         number=result.number,
         attempt=result.attempt,
         worker=result.worker,
@@ -324,7 +324,7 @@ def _line(result: Result[Any, Any], key: Key, kept: Kept) -> DoneLine:
     )
 
 
-def _lost_line(result: Result[Any, Any], key: Key, lost: Lost) -> LostLine:
+def _lost_line(result: Result[Any, Any], key: Key, lost: Outcome.Lost) -> LostLine:
     return LostLine(
         key=key.key,
         sample=result.sample,
@@ -336,10 +336,10 @@ def _lost_line(result: Result[Any, Any], key: Key, lost: Lost) -> LostLine:
     )
 
 
-_WORDS: dict[type, OutcomeWord] = {Value: "value", Error: "error", Stopped: "stopped"}
+_WORDS: dict[type, OutcomeWord] = {Outcome.Value: "value", Outcome.Error: "error", Outcome.Stopped: "stopped"}
 
 
-def _error(outcome: Error) -> ErrorLine:
+def _error(outcome: Outcome.Error) -> ErrorLine:
     error, kind = outcome.error, type(outcome.error)
     name, message = f"{kind.__module__}.{kind.__qualname__}", text_of(error)
     if isinstance(error, RemoteError):
