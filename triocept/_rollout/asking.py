@@ -62,7 +62,7 @@ class Asking:
 
 
 def request_of(given: object, model: str) -> Request:
-    """Return the argument of `ask` as a request. Raise the errors of `given_request`."""
+    """Return a request for the argument of `Rollout.ask`. Raise the errors of `given_request`."""
     if isinstance(given, Request):
         return given_request("ask", given)
     if isinstance(given, str):

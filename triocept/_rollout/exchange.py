@@ -43,7 +43,7 @@ Answerable: TypeAlias = Response | str | ResponsePart
 
 @final
 class Exchange:
-    """One model call of the agent, waiting for an answer. Only a rollout creates one.
+    """A model call of the agent, waiting for an answer. Only a rollout creates one.
 
     It gets exactly one outcome: answered (`respond`, `open_stream`), refused (`refuse`), failed (its handler raised)
     or abandoned (the agent disconnected).

@@ -73,7 +73,7 @@ class Home(Protocol):
     @property
     def addresses(self) -> Addresses: ...
     def on_settled(self, exchange: ExchangeState, turn: Turn | None) -> None:
-        """Handle an exchange that has its outcome. `turn` is None if the exchange could not be recorded."""
+        """Handle an exchange that has its outcome. Without a turn, it could not be recorded."""
 
 
 class Worker:

@@ -45,7 +45,7 @@ SERVICES = ("mcp", "tools", "user", "stop", "model", "state")
 
 @final
 class Rollout(Given):
-    """One agent run. Only `endpoint.open_rollout` creates one.
+    """A run of an agent. Only `endpoint.open_rollout` creates one.
 
     Iterate over it (`async for exchange in rollout`) to answer the agent's calls yourself; the iteration ends when
     the rollout is stopped or closed. Or let `serve` answer them. A rollout with a handler cannot be iterated over

@@ -227,7 +227,7 @@ class RolloutState:
         return self.services.state_key
 
     def on_settled(self, exchange: ExchangeState, turn: Turn | None) -> None:
-        """Handle an exchange that has its outcome. `turn` is None if the exchange could not be recorded."""
+        """Handle an exchange that has its outcome. Without a turn, it could not be recorded."""
         exchange.face = None
         self.calls.end(exchange, turn)
         for budget in exchange.budgets:

@@ -1,4 +1,4 @@
-"""Helpers that know nothing of models, rollouts or HTTP.
+"""Helpers without models, rollouts or HTTP.
 
 * `checks`: checks of arguments, with errors that name the argument and what was received.
 * `contexts`: context managers that a Ctrl-C cannot cut in two. `failures`: several errors, raised as one.

@@ -1,11 +1,11 @@
-"""A socket of trio's that is read with nothing between it and the kernel.
+"""A trio socket that is read directly from the kernel.
 
-trio's own `recv` asks the kernel for bytes before it waits for them, which for a peer that is thinking is a system call
-(and an exception) for nothing.
+trio's own `recv` tries to read before it waits. For a peer that has not sent yet, that is a wasted system call (and
+an exception).
 
-Rule: the socket is trio's, which alone opens and closes it, and its number is asked for at each call and never kept:
-once it is closed the kernel gives the number to the next connection, whose bytes are none of ours. A reader may have
-been woken by then.
+Rule: trio owns the socket, and alone opens and closes it. Its descriptor is fetched at each call and never kept. Once
+the socket is closed the kernel gives the number to the next connection, whose bytes belong elsewhere, and a reader
+may already have been woken.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import trio
 
 @final
 class BareSocket:
-    """At most one task receives.
+    """A connected socket with at most one receiving task.
 
     Args:
         trios: plain TCP, connected.
@@ -27,18 +27,18 @@ class BareSocket:
     __slots__ = ("_trios",)
 
     usable = os.name == "posix"
-    """Whether there is such a thing: on Windows a socket is no file."""
+    """True if the platform supports it: on Windows a socket is not a file."""
 
     def __init__(self, trios: trio.socket.SocketType) -> None:
         self._trios = trios
 
     async def receive(self, most: int) -> bytes:
-        """Some bytes; none where the peer has hung up.
+        """Return some bytes; no bytes if the peer has disconnected.
 
         Raises:
             trio.BrokenResourceError, trio.ClosedResourceError: the connection has broken, or was closed here.
 
-        Cancellation: nothing is lost.
+        Cancellation: no bytes are lost.
         """
         while True:
             if (number := self._trios.fileno()) < 0:
@@ -48,17 +48,17 @@ class BareSocket:
                 return data
 
     async def wait(self) -> None:
-        """Until there is something to receive, or the peer has hung up.
+        """Wait until there is something to receive, or the peer has disconnected.
 
         Raises:
-            trio.ClosedResourceError: it was closed here.
+            trio.ClosedResourceError: the socket was closed here.
         """
         if (number := self._trios.fileno()) < 0:
             raise trio.ClosedResourceError
         await trio.lowlevel.wait_readable(number)
 
     def take(self, most: int) -> bytes | None:
-        """What is there now: None is nothing, no bytes are a hang-up.
+        """Return the bytes that are available now. None: no bytes yet; empty: the peer has disconnected.
 
         Raises:
             trio.BrokenResourceError, trio.ClosedResourceError: as `receive`.

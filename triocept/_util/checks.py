@@ -1,7 +1,8 @@
-"""What a caller gives, looked at where it is given.
+"""Checks of arguments in the call that receives them.
 
-A mistake is an error of the very call that it is made in: a `TypeError`, or a `ValueError` where the type is right. Its
-text has three parts: which argument, what that takes, and what it got. Nothing here is for what a call does many times.
+A mistake is an error of the call that contains it: a `TypeError`, or a `ValueError` if the type is right. The text
+has three parts: the argument, the expected value, and the received value. These checks are not made for code that
+runs many times in a call.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ _REMOVED = {
     "fast": "model calls always take the fast way where they can",
     "http2": "the endpoint speaks HTTP/1.1, also to a reverse proxy that offers HTTP/2 to its clients",
 }
-"""Keywords of earlier releases, and what holds without them."""
+"""Keywords of earlier releases, and the behaviour without them."""
 
 
 def described(value: object) -> str:
-    """A value as a message shows it: its type, and the beginning of it."""
+    """Return a value for an error's text: its type, and a short form of it."""
     return "None" if value is None else f"{type(value).__name__}: {short(value)}"
 
 
 def check_type(name: str, value: object, kind: type | tuple[type, ...], what: str, hint: str = "") -> None:
-    """See whether `value` is of a type; `what` says which, `hint` how one is made."""
+    """Raise TypeError unless `value` has the type. `what` names the expected type, `hint` shows how to make it."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} is {what}, not {described(value)}{f'; {hint}' if hint else ''}")
 
@@ -58,14 +59,14 @@ def check_callable(name: str, value: object, what: str) -> None:
 
 
 def check_choice(name: str, value: object, choices: object) -> None:
-    """See whether `value` is one of the words of a `Literal`."""
+    """Raise ValueError unless `value` is a member of a `Literal`."""
     words = [repr(word) for word in get_args(choices)]
     if value not in get_args(choices):
         raise ValueError(f"{name} is {', '.join(words[:-1])} or {words[-1]}, not {value!r}")
 
 
 def check_keywords(function: str, given: Mapping[str, object], known: Collection[str]) -> None:
-    """See whether a function knows all the keywords that it was given."""
+    """Raise TypeError if a function was given a keyword that it does not take."""
     for name in given.keys() - known:
         gone = _REMOVED.get(name)
         hint = f": it was removed; {gone}" if gone is not None else meant(name, known, "it takes")
@@ -73,16 +74,16 @@ def check_keywords(function: str, given: Mapping[str, object], known: Collection
 
 
 def meant(name: object, known: Collection[str], all_of_them: str = "there are") -> str:
-    """What an error says behind a name that nothing has: the one that is like it; else all that there are."""
+    """Return the end of an error about an unknown name: the most similar known name, or all known names."""
     near = get_close_matches(str(name), known, 1)
     return f": {near[0]}?" if near else f"; {all_of_them} {', '.join(known)}"
 
 
 def with_known_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """`function`, that names the keyword that was meant where it is given one that it has not."""
+    """Return `function` with an error for unknown keywords that suggests the most similar keyword."""
     parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return function  # it looks at them itself
+        return function  # the function checks its own keywords
     known = dict.fromkeys(parameter.name for parameter in parameters if parameter.name != "self")
 
     @wraps(function)
@@ -95,7 +96,7 @@ def with_known_keywords(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def check_count(name: str, value: object, *, least: int = 0) -> None:
-    """See whether `value` is a whole number of at least so much."""
+    """Raise an error unless `value` is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} is a whole number, not {described(value)}")
     if value < least:
@@ -111,20 +112,20 @@ def check_number(
     infinite: bool = False,
     hint: str = "",
 ) -> None:
-    """See whether `value` is a finite number, and 0 or more.
+    """Raise an error unless `value` is a finite number, and 0 or more.
 
     Args:
-        name: what the error calls it.
-        value: what was given.
-        positive: whether 0 is none, either.
-        negative: whether one below 0 is one, too.
-        infinite: whether infinity is one: only where the argument's own description says what it means.
-        hint: what to give in the place of infinity.
+        name: name of the argument in the error.
+        value: the argument.
+        positive: True if 0 is an error, too.
+        negative: True if numbers below 0 are allowed.
+        infinite: True if infinity is allowed: only if the argument's own description defines it.
+        hint: the value to give instead of infinity.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} is a number, not {described(value)}")
-    number: Any = value  # Real says nothing of an order
-    if not (number > 0 if positive else number >= 0 or (negative and number < 0)):  # nan is nothing of it
+    number: Any = value  # Real has no comparison operators
+    if not (number > 0 if positive else number >= 0 or (negative and number < 0)):  # False for NaN
         wanted = "more than 0" if positive else "a number" if negative else "0 or more"
         raise ValueError(f"{name} is {wanted}, not {value}")
     if not (_is_finite(value) or (infinite and value == math.inf)):
@@ -132,7 +133,7 @@ def check_number(
 
 
 def _is_finite(value: Real) -> bool:
-    """Whether it is so, as a float too: no clock can be set to 10**400."""
+    """Return True if a number is finite, also as a float: no clock can be set to 10**400."""
     try:
         return math.isfinite(value)
     except OverflowError:
@@ -140,7 +141,7 @@ def _is_finite(value: Real) -> bool:
 
 
 def unsayable(place: str, fields: Mapping[str, Any], says: Callable[[Any], object]) -> TypeError | None:
-    """The error of the first of these fields that JSON cannot say; None: it can say them all."""
+    """Return the error for the first field that JSON cannot encode; None if all can be encoded."""
     for name, value in fields.items():
         try:
             says(value)
@@ -152,25 +153,28 @@ def unsayable(place: str, fields: Mapping[str, Any], says: Callable[[Any], objec
 
 
 def named(function: object) -> str:
-    """How a message calls what it was given."""
+    """Return the name of a function for an error's text."""
     name = getattr(function, "__qualname__", None)
     return f"`{name}`" if isinstance(name, str) else repr(function)
 
 
 def takes(function: object, count: int) -> bool:
-    """Whether it can be called with so many arguments."""
+    """Return True if a function can be called with `count` arguments."""
     try:
         inspect.signature(function).bind(*[None] * count)  # type: ignore[arg-type]
     except TypeError:
         return False
-    except ValueError:  # written in C, perhaps: nobody knows
+    except ValueError:  # perhaps written in C, without a signature
         return True
     return True
 
 
 class NamesItself(msgspec.StructMeta):
-    """The class of a noun that people write by hand: what cannot be made of it says what it takes. msgspec says neither
-    which class it was nor what that has. Decoding goes another way, and is as fast as ever."""
+    """Metaclass of value classes that users create by hand: an error of the constructor lists the fields.
+
+    msgspec's own errors contain neither the name of the class nor its fields. Decoding does not use this path, and is
+    as fast as before.
+    """
 
     if not TYPE_CHECKING:
 
@@ -188,13 +192,13 @@ _NOT_THESE = ("Extra positional", "Unexpected keyword", "Missing required")
 
 
 def is_not_async(function: object) -> bool:
-    """Whether a function, or a method, can be seen to give nothing that can be awaited."""
+    """Return True if a function, or a method, can be seen to return no awaitable."""
     code = getattr(function, "__code__", None)
     return code is not None and _gives_nothing(code)
 
 
 def _gives_nothing(code: CodeType) -> bool:
-    """Whether a function of this code can return nothing but constants, texts and the like."""
+    """Return True if a function with this code can return nothing but constants, texts and similar values."""
     if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
         return False
     before = ""
@@ -211,4 +215,4 @@ _PLAIN = frozenset(
         *("BUILD_STRING", "BUILD_LIST", "BUILD_TUPLE", "BUILD_MAP", "BUILD_SET"),
     }
 )
-"""What makes a value that nobody can await (Python 3.11 to 3.14)."""
+"""Instructions that make a value which is not awaitable (Python 3.11 to 3.14)."""

@@ -1,11 +1,15 @@
-"""Contexts that no Ctrl-C cuts in two.
+"""Contexts that a Ctrl-C (KeyboardInterrupt) cannot interrupt between two lines.
 
-trio raises `KeyboardInterrupt` wherever the program is at that moment, unless that code is protected. A context that
-has started something, and is interrupted before it can end it, waits for it for ever. Protected, it gets the interrupt
-at one of its checkpoints, as it gets a cancellation. Its body is not: that is the user's. Nor is what they gave us to
-call (a handler, a recorder, a tool): protection reaches down the stack, so each such call goes through `theirs`. Our
-own recorders are protected: an interrupt within a line would leave a file that looks damaged.
-Only a context that a pool is given to open endpoints with stays protected: half entered, nobody could leave it.
+trio raises `KeyboardInterrupt` at any line of the program, unless its code is protected. A context that is
+interrupted after it has started something, and before it can end it, waits for it for ever. A protected context gets
+the interrupt at a checkpoint, like a cancellation.
+
+The body of a context is the user's code, and unprotected. So is a function that users pass in (a handler, a recorder,
+a tool): protection is inherited down the stack, so each such call goes through `theirs`. triocept's own recorders are
+protected: an interrupt within a line would leave a file that looks damaged.
+
+A context that a pool is given to open endpoints with stays protected: if it were interrupted half entered, nothing
+could exit it.
 """
 
 from __future__ import annotations
@@ -24,36 +28,39 @@ from .checks import with_known_keywords
 P = ParamSpec("P")
 T = TypeVar("T")
 _PROTECTED = "__triocept_protected__"
-"""The attribute of a method that `protected_methods` has protected."""
+"""Attribute of a method that `protected_methods` has protected."""
 
 
 def protected_context(
     function: Callable[P, AsyncIterator[T]],
 ) -> Callable[P, AbstractAsyncContextManager[T, bool | None]]:
-    """`contextlib.asynccontextmanager`, of a function whose own code no Ctrl-C lands in."""
+    """Return `contextlib.asynccontextmanager` of a function, with its own code protected from KeyboardInterrupt."""
     return _opening(function, _Protected)
 
 
 def shown_context(
     function: Callable[P, AsyncIterator[T]],
 ) -> Callable[P, AbstractAsyncContextManager[T, bool | None]]:
-    """`contextlib.asynccontextmanager`, of a function that users see: `help()` says what a call gives, and a keyword
-    with a slip in it is told what was meant. Unprotected: an `Upstream` is a handler, and so the user's."""
+    """Return `contextlib.asynccontextmanager` of a public function, with its result in `help()` and hints for
+    misspelt keywords.
+
+    Unprotected: an `Upstream` is a handler, and so the user's code.
+    """
     return _opening(function, _Context)
 
 
 def shown(
     context: AbstractAsyncContextManager[T, bool | None], name: str, gives: str
 ) -> AbstractAsyncContextManager[T, bool | None]:
-    """A context that says how it is entered: `async with NAME(…) as GIVES`."""
+    """Return a context whose errors show how to enter it: `async with NAME(…) as GIVES`."""
     return _Context(context, name, gives)
 
 
 def _opening(
     function: Callable[P, AsyncIterator[T]], kind: type[_Context[T]]
 ) -> Callable[P, AbstractAsyncContextManager[T, bool | None]]:
-    """What opens a context of this kind, with its keywords and its signature; contextlib leaves that of the
-    generator."""
+    """Return a function that opens a context of this kind, with the function's keywords and signature. contextlib
+    would keep the generator's signature."""
     make = asynccontextmanager(function)
 
     @wraps(function)
@@ -71,12 +78,12 @@ def _opening(
 
 
 class Context(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
-    """A context that says how it is entered: `async with NAME(…) as GIVES`."""
+    """A context whose errors show how to enter it: `async with NAME(…) as GIVES`."""
 
     _name: str
     _gives: str
 
-    if not TYPE_CHECKING:  # Python's own text would name this class, which nobody has heard of
+    if not TYPE_CHECKING:  # Python's own text would name this class, which users do not use
 
         def __enter__(self) -> NoReturn:
             """Raise a TypeError that shows the `async with`: for `with`, `await` and `async for`."""
@@ -102,7 +109,7 @@ class Context(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
 
 
 class _Context(Context[T]):
-    """Another one, that says so."""
+    """A wrapper that adds these errors to another context."""
 
     def __init__(
         self, context: AbstractAsyncContextManager[T, bool | None], name: str, gives: str = ""
@@ -121,14 +128,14 @@ class _Context(Context[T]):
 
 
 class _Protected(_Context[T]):
-    """One whose entry and exit are protected from their first instruction on: those of contextlib are not."""
+    """A context whose entry and exit are protected from their first instruction on; those of contextlib are not."""
 
     __aenter__ = enable_ki_protection(_Context.__aenter__)
     __aexit__ = enable_ki_protection(_Context.__aexit__)
 
 
 def protected_methods(kind: type[T]) -> type[T]:
-    """Let no Ctrl-C land in the async methods of a class, also where a user's code calls them."""
+    """Protect the async methods of a class from KeyboardInterrupt, also if a user's code calls them."""
     for method in vars(kind).values():
         if inspect.iscoroutinefunction(method):
             enable_ki_protection(method)

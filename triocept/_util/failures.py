@@ -1,10 +1,10 @@
-"""What fails while several things have to be done all the same: kept first, then raised.
+"""Collecting the errors of several steps, all of which must run, and raising them at the end.
 
 Rules:
 
-1. A step that fails does not keep the next one from being taken.
-2. A fault is never lost to a cancellation that crosses it: the two are told apart, and the fault counts.
-3. One fault leaves bare, several leave as a group, and none is in it twice.
+1. A failed step does not prevent the next step.
+2. A fault is never lost to a cancellation that crosses it: the two are separated, and the fault is raised.
+3. One fault is raised unwrapped, several faults as a group without duplicates.
 """
 
 from __future__ import annotations
@@ -17,26 +17,27 @@ import trio
 
 
 def split_cancelled(exc: BaseException) -> tuple[BaseException | None, BaseException | None]:
-    """What of `exc` is cancellation, and what is not: either may be None. A group is split, not unpacked."""
+    """Return the part of `exc` that is cancellation, and the rest; either may be None. A group is split, not
+    unpacked."""
     if isinstance(exc, BaseExceptionGroup):
         return exc.split(trio.Cancelled)
     return (exc, None) if isinstance(exc, trio.Cancelled) else (None, exc)
 
 
 def text_of(error: BaseException) -> str:
-    """What an error of others says; of one whose `__str__` fails, that it does."""
+    """Return the text of an error of other code; if its `__str__` fails, a text about that."""
     try:
         return str(error)
-    except Exception as exc:  # theirs: the error is what counts
+    except Exception as exc:  # a fault of other code: only the error itself matters
         return f"(its text cannot be had: {type(exc).__name__})"
 
 
 @contextmanager
 def keeping(errors: list[BaseException]) -> Iterator[None]:
-    """Keep what leaves the block, to be raised by `raise_all` behind it.
+    """Keep the exception that leaves the block, for `raise_all` after it.
 
-    Around a nursery: one that is cancelled while it waits for its tasks, shielded ones too, raises that cancellation,
-    and what stands behind it is never reached.
+    It is for blocks around a nursery: a nursery that is cancelled while it waits for its tasks, shielded ones too,
+    raises that cancellation. The code after it would never run.
     """
     try:
         yield
@@ -46,7 +47,7 @@ def keeping(errors: list[BaseException]) -> Iterator[None]:
 
 @contextmanager
 def keeping_each(errors: list[BaseException]) -> Iterator[None]:
-    """The same around a nursery of ours: the group that it makes of what leaves it is nobody's but its own."""
+    """Keep the exceptions that leave a nursery of triocept, unpacked from the group that the nursery makes."""
     try:
         yield
     except BaseExceptionGroup as group:
@@ -56,7 +57,7 @@ def keeping_each(errors: list[BaseException]) -> Iterator[None]:
 
 
 async def run_each(*steps: Callable[[], Awaitable[None]]) -> list[BaseException]:
-    """Take one step after the other, though one fails; what they raised."""
+    """Run one step after the other, even after a failure. Return the exceptions."""
     errors: list[BaseException] = []
     for step in steps:
         try:
@@ -67,8 +68,11 @@ async def run_each(*steps: Callable[[], Awaitable[None]]) -> list[BaseException]
 
 
 def raise_all(errors: list[BaseException]) -> None:
-    """Raise what is in `errors`: one bare, several as a group, none not at all. One that comes twice is one.
-    Cancellation counts where there is nothing else: whoever is cancelled meets it again at the next checkpoint."""
+    """Raise the exceptions in `errors`: one unwrapped, several as a group. Return if there are none.
+
+    Duplicates are raised once. A cancellation is raised only if there is no other exception: a cancelled task meets
+    it again at the next checkpoint.
+    """
     faults = _distinct([exc for exc in errors if split_cancelled(exc)[1] is not None] or errors[:1])
     if len(faults) == 1:
         _raise_as_it_is(faults[0])
@@ -77,8 +81,8 @@ def raise_all(errors: list[BaseException]) -> None:
 
 
 def _raise_as_it_is(error: BaseException) -> NoReturn:
-    """Raise it with the context that it has. Where a body was cancelled because of it, that cancellation is being
-    handled, and Python would print all of it before what happened."""
+    """Raise an exception with its original context. If a body was cancelled because of it, that cancellation is being
+    handled, and Python would print all of it before the actual error."""
     context = error.__context__
     try:
         raise error
@@ -88,13 +92,13 @@ def _raise_as_it_is(error: BaseException) -> NoReturn:
 
 
 def without(error: BaseException, errors: list[BaseException]) -> list[BaseException]:
-    """Those that hold something else than `error` does: nurseries make its group anew on its way."""
+    """Return the errors that contain another leaf than `error` does: nurseries rebuild its group on its way."""
     known = {id(leaf) for leaf in leaves(error)}
     return [other for other in errors if any(id(leaf) not in known for leaf in leaves(other))]
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """It; or, of a group, all that is in it and is none."""
+    """Iterate over the leaves of a group, or over one error."""
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
             yield from leaves(each)
@@ -103,7 +107,7 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def _distinct(errors: list[BaseException]) -> list[BaseException]:
-    """Each of them once: not alone, too, what a group holds."""
+    """Return each error once, and no error alone that a group contains."""
     found: list[BaseException] = []
     for error in sorted(errors, key=lambda error: not isinstance(error, BaseExceptionGroup)):
         if not any(_holds(other, error) for other in found):

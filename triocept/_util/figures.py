@@ -1,22 +1,22 @@
-"""Numbers in few letters, for people: `1 turn`, `12.1k`, `12m03s`."""
+"""Short forms of numbers for people: `1 turn`, `12.1k`, `12m03s`."""
 
 from __future__ import annotations
 
 
 def counted(number: int, one: str, many: str) -> str:
-    """`1 turn`, `2 turns`."""
+    """Return a number with its noun: `1 turn`, `2 turns`."""
     return f"{number:,} {one if number == 1 else many}"
 
 
 def short(number: int) -> str:
-    """`999`, `12.1k`, `3.4M`."""
+    """Return a short number: `999`, `12.1k`, `3.4M`."""
     if number < 1000:
         return str(number)
     return f"{number / 1e3:.1f}k" if number < 999_950 else f"{number / 1e6:.1f}M"
 
 
 def clock(value: float) -> str:
-    """Seconds since a beginning: `0.94s`, `12m03s`, `3h05m`."""
+    """Return seconds since a start: `0.94s`, `12m03s`, `3h05m`."""
     if value < 100:
         return f"{value:.2f}s"
     minutes, rest = divmod(round(value), 60)

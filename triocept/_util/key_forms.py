@@ -1,7 +1,7 @@
 """Known forms of keys: GitHub, AWS, OpenAI, Anthropic, Google, Slack, private keys in PEM, and others.
 
-A key stands alone or behind an escape of JSON or of a URL. Behind a letter it counts only in a form that no word has:
-`task-…` is no key, `tokensk-ant-api03-…` holds one.
+A key stands alone, or after an escape of JSON or of a URL. After a letter it counts only in a form that no word has:
+`task-…` is not a key, `tokensk-ant-api03-…` contains one.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _FORMS = (
     ("xox", "[abprs]-[A-Za-z0-9-]{20,}", "[abprs]-[0-9]{8,20}-[A-Za-z0-9-]{20,}"),  # Slack
     ("eyJ", rf"{_ANY}{{10,}}{_JWT}", rf"{_ANY}{{10,400}}{_JWT}"),  # JSON web tokens
 )
-"""How a key begins, how it goes on, and how it goes on behind a letter."""
+"""Beginning of a key, its continuation, and its continuation if it stands after a letter."""
 _PEM = r"""-----BEGIN [A-Z ]*PRIVATE KEY-----(?!\\*["'`])[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"""
-"""A private key; one that was cut off goes to the end of the text. Quoted, the first line is only spoken of."""
+"""A private key; a truncated key ends with the text. If its first line is quoted, it is only mentioned."""
 
 
 def _form(begin: str, rest: str, glued: str) -> str:
-    # The lookbehind stands behind the first letters: `re` then skips all places at which no alternative begins.
+    # The lookbehind comes after the first letters: `re` then skips all places at which no alternative begins.
     before = (f"(?<!{_ANY}", r"(?<=\\[nrtbf]", r"(?<=\\u[0-9A-Fa-f]{4}", "(?<=%[0-9A-Fa-f]{2}")
     alone = "|".join([f"{each}{begin})" for each in before])
     return f"{begin}(?:(?:{alone}){rest}|{glued})"

@@ -1,4 +1,4 @@
-"""What one endpoint puts up with: the bounds that keep a stranger, or a broken agent, from hurting anybody else."""
+"""Resource limits of one endpoint, which protect its agents from strangers and broken agents."""
 
 from __future__ import annotations
 
@@ -11,59 +11,72 @@ MIB = 1024 * KIB
 
 
 class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
-    """The bounds of one endpoint: `serve_endpoint(limits=EndpointLimits(connections=2_000))`.
+    """Resource limits of one endpoint: `serve_endpoint(limits=EndpointLimits(connections=2_000))`.
 
-    What is over one of them gets its status (408, 413, 431, 503) where a status can still be sent, and touches no
-    other exchange; the log has one line a minute of each kind. The size of a request body is `max_body` of
-    `serve_endpoint`.
+    A request that exceeds a limit gets its status (408, 413, 431, 503) if a status can still be sent, and affects no
+    other exchange. The log has one line a minute for each kind. The size of a request body is limited by `max_body`
+    of `serve_endpoint`.
 
     Raises:
-        TypeError: a bound is no number, or None where that says nothing.
-        ValueError: it is less than 0, infinite or NaN.
+        TypeError: a limit is not a number, or is None without a meaning.
+        ValueError: a limit is less than 0, infinite or NaN.
     """
 
     connections: int | None = None
-    """Open at once. None: three quarters of the descriptors that the process may open. Over it the connection goes
-    that has been here longest without ever having shown a key; where there is none, the new one is told 503. Of those
-    without a key there are 8,192 at most, and 8 MiB of what they have sent, heads and bodies without an end. They
-    are read a few at a time, beginners first, and served one at a time: a request with a key waits for no crowd."""
+    """Maximum open connections. None: three quarters of the descriptors that the process may open.
+
+    When exceeded: the oldest connection that never authenticated is closed; if there is none, the new one gets 503.
+    Unauthenticated connections have limits of their own: 8,192 connections, and 8 MiB of unfinished heads and bodies.
+    They are read a few at a time, new ones first, and served one at a time, so they never delay an authenticated
+    request.
+    """
     head_bytes: int = 256 * KIB
-    """Of a request's head. Some agents send long headers: hypercorn's own bound is 16 KiB. Over it: 431."""
+    """Maximum bytes of a request's head. When exceeded: 431. Some agents send long headers: hypercorn's own limit is
+    16 KiB."""
     head_lines: int = 256
-    """Of a request's head, and behind a chunked body: a header of 6 bytes takes 300 of memory once it is parsed. Over
-    it: 431. (Python's http.client allows 100, as Apache does; node allows 2,000.)"""
+    """Maximum lines of a request's head, and of the trailers of a chunked body. When exceeded: 431.
+
+    A header of 6 bytes takes 300 of memory once it is parsed. (Python's http.client allows 100, as Apache does; node
+    allows 2,000.)
+    """
     head_seconds: float = 30.0
-    """From the first byte of a head to its last. Over it: 408. For a TLS handshake, too; that is closed, as there is no
-    way yet to say anything."""
+    """Seconds from the first byte of a head to its last. When exceeded: 408. It also limits a TLS handshake, which is
+    closed without a status, because none can be sent yet."""
     keyless_seconds: float = 60.0
-    """That a connection may live without a request that has shown a key of this endpoint, or after the end of the
-    rollout whose key it has shown. Over it: it is closed, with 408 in the middle of a request."""
+    """Seconds that a connection may stay open before it authenticates, or after the rollout of its key has ended.
+    When exceeded: the connection is closed, with 408 in the middle of a request."""
     body_seconds: float = 60.0
-    """Without a further byte of a request's body. Over it: 408. The end of its rollout ends it, too."""
+    """Seconds without a further byte of a request's body. When exceeded: 408. The end of its rollout ends the wait,
+    too."""
     waiting_bytes: int = 1024 * MIB
-    """Of the bodies and websocket messages that were received, be they whole or not, and are not parsed yet, over all
-    connections that have shown a key. No rollout has more than half of it; but its first body always has room. Over it:
-    503."""
+    """Maximum bytes of received and unparsed bodies and websocket messages, whole or partial, over all authenticated
+    connections. When exceeded: 503.
+
+    No rollout may use more than half of it, but its first body is always accepted.
+    """
     decoded_bytes: int = 32 * MIB
-    """Of a compressed body (`Content-Encoding`), decoded. Over it: 413."""
+    """Maximum decoded bytes of a compressed body (`Content-Encoding`). When exceeded: 413."""
     document_items: int = 1_000_000
-    """Values in one JSON document: each takes some 50 to 100 bytes of memory, though it may be 2 in the body. Over it:
-    413."""
+    """Maximum values in one JSON document. When exceeded: 413. Each value takes some 50 to 100 bytes of memory,
+    though it may be 2 in the body."""
     answer_bytes: int = 256 * MIB
-    """Of one streamed answer, as it is kept until it is delivered, and of the tool calls in it that wait for its end:
-    text, blobs and opaque parts, and 200 for each event. Over it the answer fails with 502, in mid-stream by its
-    dialect's own error and a broken connection."""
+    """Maximum bytes of one streamed answer that are kept until delivery, and of its tool calls that are held until
+    its end.
+
+    Counted are text, blobs and opaque parts, and 200 for each event. When exceeded: the answer fails with 502; during
+    a stream, with its dialect's own error and a broken connection.
+    """
     websocket_backlog: int = 16 * MIB
-    """Bytes of messages that may wait on one websocket behind the call that is being answered. Over it nothing more is
-    read of that socket until there is room; nor is a hang-up seen that comes behind what was not read."""
+    """Maximum bytes of messages that wait on one websocket during a call. When exceeded: the socket is not read until
+    there is capacity, and a disconnect after the unread bytes is not noticed."""
     reader_seconds: float = 300.0
-    """In which a client takes not a byte of what is being sent to it. Over it: its connection is broken off, as by a
-    hang-up."""
+    """Seconds in which a client reads no byte of its answer. When exceeded: the connection is aborted, as by a
+    disconnect."""
     upstream_seconds: float | None = 3600.0
-    """For one whole answer of an upstream that has no `timeout` of its own. None: for ever. Over it: 504."""
+    """Seconds for one whole answer of an upstream without its own `timeout`. None: no limit. When exceeded: 504."""
     upstream_idle_seconds: float | None = 600.0
-    """Without an event of the answer of an upstream that has no `read_timeout` of its own; comments and pings count
-    for nothing. None: for ever. Over it: 504, or a broken stream."""
+    """Seconds without an event from an upstream without its own `read_timeout`; comments and pings do not count.
+    None: no limit. When exceeded: 504, or a broken stream."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:

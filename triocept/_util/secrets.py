@@ -1,15 +1,15 @@
-"""The finder of keys, and the mark that stands where one was taken out.
+"""The finder of keys, and the mark that replaces a key.
 
 Rules:
 
-1. A provider's key is in use while its upstream is open, also one that goes in a header of its own: in whatever
-   rollout it turns up then, it is taken out of what is recorded.
-2. A key is found as it is written, and behind JSON's escapes, however deep: each of its letters may stand as its number
-   (`\\u0073k-…`), a slash or a quote behind backslashes.
-3. Only what can be a secret is one. Local servers are given "x", "test" or "EMPTY": such a key is a part of ordinary
-   words and numbers.
-4. Keys in use are always looked for. Known forms of keys (see `key_forms`) and values of the environment are looked
-   for where the caller asks for them.
+1. A provider's key is in use while its upstream is open, also if it is sent in a header of its own. During that time
+   it is removed from everything that any rollout records.
+2. A key is found as written, and behind JSON's escapes of any depth: each of its letters may be written as its number
+   (`\\u0073k-…`), a slash or a quote after backslashes.
+3. Only a text that can be a secret counts. Local servers are given "x", "test" or "EMPTY": such a key is a part of
+   ordinary words and numbers.
+4. Keys in use are always searched for. Known forms of keys (see `key_forms`) and values of the environment are
+   searched for if the caller requests it.
 """
 
 from __future__ import annotations
@@ -26,50 +26,50 @@ from .key_forms import key_forms
 
 MARK = "[redacted]"
 SECRET = 8
-"""Characters. What is shorter is no secret: NIST SP 800-63B, 5.1.1.1, wants so many of a secret that people choose."""
+"""Minimum characters of a secret: NIST SP 800-63B, 5.1.1.1, requires as many of a secret that people choose."""
 
 OWN_TEXT = "sk-triocept-"
-"""How every key of triocept's own begins."""
+"""Prefix of every key of triocept's own."""
 _OWN_KEY = re.compile(r"sk-triocept-[A-Za-z0-9_-]{16,}")
 _NUMBERED = re.compile(r"(?<!\\)\\++u00((?!22|5[Cc])[2-7][0-9A-Fa-f])")
-"""A printable letter as its number; no quote and no backslash, whose text would not be JSON without it. Linear: of a
-row of backslashes only the first is a beginning, and none is given back."""
+"""A printable letter written as its number, without quote and backslash, whose text would not be JSON without it.
+Linear: only the first of a row of backslashes is a beginning, and no backslash is given back."""
 _HIDES = re.compile(r"\\u00[2-7]").search
 _HIDES_BYTES = re.compile(rb"\\u00[2-7]").search
 _OWN = OWN_TEXT.encode()
 _SIGNS = (OWN_TEXT, r"\u00")
-"""How triocept's own keys begin, and letters that are written as their numbers."""
+"""Prefix of triocept's own keys, and of letters written as numbers."""
 _SPECIAL = {'"': r'\\*+(?:"|u0022)', "/": r"\\*+/", "\\": r"\\*+(?:u005[Cc])?"}
-"""What JSON writes with a backslash, or may. A backslash may be none: it goes with those of a numbered letter behind
-it."""
+"""Characters that JSON writes with a backslash, or may write so. A backslash may match nothing: it then belongs to a
+numbered letter after it."""
 _NAMED = re.compile(r"(?:^|_)(?:API_?KEY|ACCESS_?KEY|SECRET|SECRET_?KEY|TOKEN|AUTH_?TOKEN|PASSWORD|KEY)$")
-"""Variables of the environment that hold a key."""
+"""Names of environment variables that hold a key."""
 _RANDOM = re.compile(r"(?=\D*\d)\S+")
 _LEAST = 16
-"""Characters of such a value. Shorter ones are words, as often as not (`postgres`), and not there in every run."""
+"""Minimum characters of such a value. Shorter values are often words (`postgres`), and not set in every run."""
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)', re.DOTALL)
-"""A string in JSON; one without an end goes to the end."""
+"""A string in JSON; a string without an end extends to the end of the text."""
 _encode = msgspec.json.Encoder().encode
 _decode_text = msgspec.json.Decoder(str).decode
 
 
 class LiveKeys:
-    """The keys that are in use, each as often as it is."""
+    """The keys in use, each with its number of uses."""
 
     def __init__(self) -> None:
         self._held: Counter[str] = Counter()
         self.texts: tuple[str, ...] = ()
-        """The keys, the longest first: a shorter one may be a part of it."""
+        """The keys, the longest first: a shorter key may be a part of a longer one."""
         self.bytes: tuple[bytes, ...] = ()
-        """The same as JSON has them, without quotes. They are printable ASCII."""
+        """The keys as JSON contains them, without quotes. They are printable ASCII."""
         self.escaped: tuple[re.Pattern[str], ...] = ()
-        """Those that JSON may write otherwise, in whatever way: few keys have such a character."""
+        """Patterns of the keys that JSON may write in several forms: few keys have such a character."""
         self.signs: tuple[str, ...] = _SIGNS
-        """A text in which none of these stands holds no key: nearly all of them are told so at once."""
+        """Texts of which at least one is in every text with a key: most texts are excluded at once."""
 
     @contextmanager
     def holding(self, key: str | None) -> Iterator[None]:
-        """Hold a key for as long as the block runs; None, or what is too short, is none."""
+        """Hold a key for as long as the block runs. Ignore None, and texts that are too short."""
         if key is None or len(key) < SECRET:
             yield
             return
@@ -91,7 +91,7 @@ class LiveKeys:
 
 
 LIVE_KEYS = LiveKeys()
-"""Those of this program."""
+"""The keys of this program."""
 
 
 def without_keys(text: str, more: Iterable[str] = (), *, known_forms: bool = False) -> str:
@@ -137,7 +137,7 @@ def environment_keys(more: Iterable[str] = ()) -> list[str]:
 
 
 def may_hold_a_key(data: bytes) -> bool:
-    """Whether a key can be in these bytes, or in what they are the JSON of; False: there is none."""
+    """Return True if these bytes, or their decoded JSON, may contain a key; False: they contain none."""
     return (
         _OWN in data
         or (LIVE_KEYS.bytes != () and any(map(data.__contains__, LIVE_KEYS.bytes)))
@@ -147,7 +147,7 @@ def may_hold_a_key(data: bytes) -> bool:
 
 
 def _without_written(text: str, more: Iterable[str], known_forms: bool) -> str:
-    """Without those whose letters stand as such."""
+    """Return the text without keys that are written letter by letter."""
     for key in (*LIVE_KEYS.texts, *more):
         text = text.replace(key, MARK)
     if LIVE_KEYS.escaped and "\\" in text:
@@ -159,5 +159,5 @@ def _without_written(text: str, more: Iterable[str], known_forms: bool) -> str:
 
 
 def _escaped(key: str) -> re.Pattern[str]:
-    begin = r"(?<!\\)" if key[0] in _SPECIAL else ""  # else each backslash of a row would be one, for nothing
+    begin = r"(?<!\\)" if key[0] in _SPECIAL else ""  # otherwise each backslash of a row would match in vain
     return re.compile(begin + "".join([_SPECIAL.get(letter) or re.escape(letter) for letter in key]))

@@ -3,11 +3,11 @@
 Rules (WHATWG HTML, "Parsing an event stream"):
 
 1. A line ends with LF, CR or CR LF, wherever the bytes are split; one BOM at the start is skipped.
-2. A line that starts with a colon is a comment; one space behind a field's colon is not part of the value.
-3. Several `data` lines make one event, joined with LF. An empty line ends the event; one without data is
-   none.
-4. An event that the end of the stream cuts is none.
-5. Memory is bounded by one event, whose size is capped.
+2. A line that starts with a colon is a comment; one space after a field's colon is not part of the value.
+3. Several `data` lines make one event, joined with LF. An empty line ends the event; an event without data is
+   dropped.
+4. An event that is cut by the end of the stream is dropped.
+5. Memory is bounded by one event, whose size is limited.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ import msgspec
 from ..errors import DialectError
 
 MAX_EVENT = 64 * 1024 * 1024
-"""The cap on one event: twice the 32 MiB that Anthropic allows a whole request."""
+"""Maximum bytes of one event: twice the 32 MiB that Anthropic allows for a whole request."""
 
 
 class FrameEnd(msgspec.Struct, frozen=True, kw_only=True):
-    r"""Where bytes of a stream may be cut: behind each match.
+    r"""The places at which bytes of a stream may be cut: after each match.
 
-    Of documents with a byte 0x1e before and a line feed behind each, say::
+    For documents with a byte 0x1e before and a line feed after each::
 
         FrameEnd(pattern=re.compile(rb"\n"), longest=0, last=re.compile(rb"(?!)"))
     """
 
     pattern: re.Pattern[bytes]
-    """What an end looks like, beyond doubt: it is looked for in what came so far."""
+    """Pattern of a certain end, which is searched for in the bytes so far."""
     longest: int
-    """Bytes of an end that may have come before the last of it: 0 where an end is one byte."""
+    """Maximum bytes of an end before its last byte: 0 if an end is one byte."""
     last: re.Pattern[bytes]
-    """What an end looks like that nothing follows, where `pattern` would wait for more: it is looked for when the
-    stream is over. `(?!)`, which is found nowhere, where `pattern` never waits."""
+    """Pattern of an end at which `pattern` would wait for more bytes, used at the end of the stream. `(?!)`, which
+    never matches, if `pattern` never waits."""
 
 
 SSE_FRAMES = FrameEnd(
@@ -46,32 +46,32 @@ SSE_FRAMES = FrameEnd(
     longest=3,
     last=re.compile(rb"(?:\r\n|\n|\r(?!\n))\r\Z"),
 )
-"""Behind an empty line."""
+"""After an empty line."""
 
 _BOM = b"\xef\xbb\xbf"
 
 
 class SSE(msgspec.Struct, frozen=True):
-    """One event."""
+    """A server-sent event."""
 
     data: bytes
-    """UTF-8, as it came."""
+    """UTF-8, as received."""
     event: str = ""
-    """Its name; empty where there is none (the browser's "message")."""
+    """Name of the event; empty if the event has no name (the browser's "message")."""
     id: str | None = None
-    """The last event id that the stream has told so far."""
+    """The last event id of the stream so far."""
 
 
 class SSEDecoder:
-    """Takes bytes as they come, gives whole events.
+    """A decoder that takes bytes as they arrive, and returns whole events.
 
     Args:
-        max_event: the most bytes that one event may have.
+        max_event: maximum bytes of one event.
     """
 
     def __init__(self, max_event: int = MAX_EVENT) -> None:
         self._max_event = max_event
-        self._partial: list[bytes] = []  # of the line that is not whole yet; a list, for tiny pieces
+        self._partial: list[bytes] = []  # of the incomplete line; a list, for tiny pieces
         self._size = 0  # of the event so far
         self._after_cr = False
         self._first = True
@@ -80,10 +80,10 @@ class SSEDecoder:
         self._id: str | None = None
 
     def feed(self, data: bytes) -> list[SSE]:
-        """The events that `data` completes.
+        """Return the events that `data` completes.
 
         Raises:
-            DialectError: one event is larger than the cap.
+            DialectError: an event is larger than the limit.
         """
         if not data:
             return []
@@ -123,22 +123,22 @@ class SSEDecoder:
         elif name == b"id" and b"\0" not in value:
             self._id = value.decode("utf-8", "replace")
         elif not self._data:
-            self._size = 0  # a comment between events is kept by nobody
+            self._size = 0  # a comment between events is dropped
 
 
 def events_pattern(data: bytes, event: bytes | None = None) -> re.Pattern[bytes]:
-    """What whole events match, one or more, of one line of data each.
+    """Return a pattern of whole events, one or more, with one line of data each.
 
     Args:
-        data: a pattern of how the data begins.
-        event: a pattern of the name, where one is told; None: none is.
+        data: a pattern of the beginning of the data.
+        event: a pattern of the event's name; None: there is no name.
     """
     name = b"" if event is None else rb"(?:event: ?(?:%b)\r?\n)?" % event
     return re.compile(rb"(?:%bdata: ?(?:%b)[^\r\n]*+(?:\r\n\r\n|\n\n))++" % (name, data))
 
 
 def encode_sse(data: bytes | str, event: str | None = None) -> bytes:
-    """One event, framed; `data` may have several lines."""
+    """Return one framed event; `data` may have several lines."""
     if isinstance(data, str):
         data = data.encode()
     head = f"event: {event}\n".encode() if event else b""

@@ -1,10 +1,10 @@
-"""Standard error, as a screen: what cannot be shown is dropped, and fails nobody.
+"""Standard error as a screen: output that cannot be shown is dropped without an error.
 
 Rules:
 
-1. A screen that is closed, full, or held up (Ctrl-S, a pager) costs lines, never an exchange and never a wait. It says
-   how many, once it takes some again.
-2. Nothing of an agent or a model can steer the terminal: what is no printable character is shown as its number.
+1. A screen that is closed, full, or blocked (Ctrl-S, a pager) loses lines, and never delays or fails an exchange. The
+   number of lost lines is printed once the screen takes output again.
+2. Text of an agent or a model cannot control the terminal: characters that are not printable are shown as numbers.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import sys
 from typing import Final
 
 _PIECE: Final = 4096
-"""Bytes that are written at once: a pipe or a terminal that says it is writable takes them without a wait (a page)."""
+"""Bytes of one write: a pipe or a terminal that is writable takes as many without blocking (a page)."""
 
 
 class Screen(io.TextIOBase):
-    """A text file that takes everything.
+    """A text file that accepts everything.
 
     Args:
-        patience: seconds that it may wait for a screen that is held up.
+        patience: seconds to wait for a blocked screen.
     """
 
     def __init__(self, patience: float = 0) -> None:
         self._patience = patience
         self._missed = 0
-        """Lines that were dropped, and not yet told of."""
+        """Dropped lines that were not reported yet."""
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -38,7 +38,7 @@ class Screen(io.TextIOBase):
     def isatty(self) -> bool:
         try:
             return sys.stderr.isatty()
-        except (AttributeError, ValueError):  # there is none, or it was closed
+        except (AttributeError, ValueError):  # there is no stderr, or it was closed
             return False
 
     def writable(self) -> bool:
@@ -73,11 +73,11 @@ def _is_writable(number: int, seconds: float) -> bool:
 
 
 def visible(text: str, keep: str = "") -> str:
-    """The text without anything that a terminal would obey (escapes, other controls, changes of direction).
+    """Return the text without anything that controls a terminal (escapes, other controls, changes of direction).
 
     Args:
-        text: as it came.
-        keep: characters that stay what they are: a line's end, in a text of several lines.
+        text: the text.
+        keep: characters that are kept: for example line ends, in a text of several lines.
     """
     if text.isprintable():
         return text
@@ -88,5 +88,5 @@ def visible(text: str, keep: str = "") -> str:
 
 
 def say(text: str) -> None:
-    """Show some lines, the last ones of a program: so they have a second to get through."""
+    """Print some lines, the last ones of a program, with a second of patience."""
     Screen(patience=1).write(visible(text, keep="\n\t") + "\n")

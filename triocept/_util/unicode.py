@@ -1,8 +1,8 @@
 """Text that every wire and every file can hold.
 
-A Python `str` may have surrogates in it: the halves of a pair that JavaScript cut in two, and what `surrogateescape`
-makes of bytes that are no UTF-8. UTF-8 has no words for them, so JSON has none. Halves that stand together are joined
-to their character; any other is U+FFFD, as the Unicode Standard has it (3.9, "U+FFFD Substitution").
+A Python `str` may contain surrogates: halves of a pair that JavaScript has split, and the result of `surrogateescape`
+for bytes that are not UTF-8. UTF-8, and so JSON, cannot encode them. Adjacent halves are joined to their character;
+any other is replaced by U+FFFD, as the Unicode Standard recommends (3.9, "U+FFFD Substitution").
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def mended_text(text: str) -> str:
-    """`text` without surrogates; the very `text` where it has none."""
+    """Return `text` without surrogates; the identical object if it has none."""
     if text.isascii():
         return text
     try:
@@ -22,7 +22,7 @@ def mended_text(text: str) -> str:
 
 
 def mended(value: Any) -> Any:
-    """A JSON value without surrogates, its keys included."""
+    """Return a JSON value without surrogates, also in its keys."""
     if isinstance(value, str):
         return mended_text(value)
     if isinstance(value, dict):

@@ -1,6 +1,6 @@
-"""A document in a file that people write and read: its values, and on which line each of them stands.
+"""Documents in files that people write and read: their values, with the line of each value.
 
-* `node`: a value, and where it is. `yaml_text`, `json_text`: a text, read.
+* `node`: a value and its place. `yaml_text`, `json_text`: readers of YAML and JSON.
 """
 
 from .json_text import read_json

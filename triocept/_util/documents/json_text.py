@@ -1,4 +1,4 @@
-"""JSON, and on which line each of its values stands. A key stands once."""
+"""A JSON reader that records the line of each value, and rejects duplicate keys."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .node import Node
 
 
 def read_json(text: str, file: str) -> Node:
-    """What is in a text.
+    """Return the document of a text.
 
     Args:
-        text: all of a file.
+        text: the whole file.
         file: its name, for errors.
 
     Raises:
-        DialectError: it is no JSON, or has a key twice; the text says on which line.
+        DialectError: it is not JSON, or has a key twice; the text names the line.
     """
     try:
         json.loads(text, parse_constant=_no_constant)
@@ -43,7 +43,7 @@ _decode = json.JSONDecoder().raw_decode
 
 
 class _Walk:
-    """A way through a text that is known to be JSON."""
+    """A reader of a text that is known to be JSON."""
 
     def __init__(self, text: str, file: str) -> None:
         self._text = text
@@ -52,11 +52,11 @@ class _Walk:
         self._breaks = [found.start() for found in re.finditer("\n", text)]
 
     def read(self, path: str = "", line: int | None = None) -> Node:
-        """The value that comes next.
+        """Return the next value.
 
         Args:
-            path: the way to it.
-            line: that of its key; None: it has none.
+            path: path of the value.
+            line: line of its key; None: it has no key.
         """
         self._skip()
         node = Node(self._file, line or self._line, path, None)
@@ -90,7 +90,7 @@ class _Walk:
             number += 1
 
     def _goes_on(self, end: str) -> bool:
-        """Step over what opens, parts or ends; whether something comes."""
+        """Skip an opening, separating or closing character. Return True if another item follows."""
         self._skip()
         if self._text[self._at] != end:
             self._at += 1

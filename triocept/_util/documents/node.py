@@ -1,4 +1,4 @@
-"""A value in a file, and where it stands."""
+"""A value in a file, with its place."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Node:
     """A value in a file.
 
     Args:
-        file: which.
-        line: that of its key, if it has one, else its own first one; from 1.
-        path: the way to it, `calls[2].answer.content`; empty for the document itself.
+        file: name of the file.
+        line: line of its key, or of its own start if it has no key; from 1.
+        path: path of the value, `calls[2].answer.content`; empty for the document itself.
         value: a text, number, boolean or None; a list of nodes; nodes by their names.
     """
 
@@ -38,12 +38,12 @@ class Node:
         return f"{self.file}:{self.line}"
 
     def error(self, problem: str) -> DialectError:
-        """What is wrong with it, and where it stands."""
+        """Return an error about this value, with its place."""
         return DialectError(problem, path=f"{self.place}: {self.path}" if self.path else self.place)
 
     @property
     def json(self) -> Any:
-        """The JSON value that it is."""
+        """The JSON value of the node."""
         match self.value:
             case dict():
                 return {name: inner.json for name, inner in self.value.items()}
@@ -53,7 +53,7 @@ class Node:
                 return self.value
 
     def find(self, path: str) -> Node:
-        """What msgspec means by `$.a[0]`; as near as can be got."""
+        """Return the node of a msgspec path such as `$.a[0]`, or the nearest parent that exists."""
         node = self
         for name, number in re.findall(r"\.(\w+)|\[(\d+)\]", path):
             match node.value:
@@ -66,7 +66,8 @@ class Node:
         return node
 
     def converted(self, kind: type[T], value: Any = UNSET) -> T:
-        """It, or a part of it, as msgspec has it of this type; what does not fit is told with the very place in it."""
+        """Return the node, or a part of it, converted by msgspec to a type. Raise DialectError with the exact place
+        if it does not fit."""
         try:
             return msgspec.convert(self.json if value is UNSET else value, kind)
         except msgspec.ValidationError as exc:
@@ -75,15 +76,15 @@ class Node:
 
     @property
     def kind(self) -> str:
-        """What it is, in a word."""
+        """Name of the kind of value, for errors."""
         names = {dict: "a mapping", list: "a list", str: "a text", bool: "a boolean", type(None): "nothing"}
         return names.get(type(self.value), "a number")
 
     def mapping(self, *known: str) -> dict[str, Node]:
-        """Its members, by name; with `known`, no others than these.
+        """Return the members by name; with `known`, only these names are allowed.
 
         Raises:
-            DialectError: it is no mapping, or has another member.
+            DialectError: the value is not a mapping, or has another member.
         """
         if not isinstance(self.value, dict):
             raise self.error(f"a mapping is meant here, and this is {self.kind}")
@@ -93,17 +94,17 @@ class Node:
         return self.value
 
     def items(self) -> list[Node]:
-        """Its items.
+        """Return the items.
 
         Raises:
-            DialectError: it is no list.
+            DialectError: the value is not a list.
         """
         if not isinstance(self.value, list):
             raise self.error(f"a list is meant here, and this is {self.kind}")
         return self.value
 
     def text(self, *words: str) -> str:
-        """It, a text; with `words`, one of these."""
+        """Return the text; with `words`, only these texts are allowed."""
         if not isinstance(self.value, str):
             raise self.error(f"a text is meant here, and this is {self.kind}{self._in_quotes()}")
         if words and self.value not in words:
@@ -111,26 +112,26 @@ class Node:
         return self.value
 
     def text_or_items(self) -> str | list[Node]:
-        """It, a text or its items."""
+        """Return the text or the items."""
         if not isinstance(self.value, str | list):
             problem = f"a text or a list is meant here, and this is {self.kind}{self._in_quotes()}"
             raise self.error(problem)
         return self.value
 
     def _in_quotes(self) -> str:
-        """How a text is made of what somebody has written."""
+        """Return a hint that quotes make a text of the value."""
         if isinstance(self.value, dict | list | None):
             return ""
         return f": {self.value!r}; in quotes it is a text"
 
     def flag(self) -> bool:
-        """It, true or false."""
+        """Return the boolean."""
         if not isinstance(self.value, bool):
             raise self.error(f"true or false is meant here, and this is {self.kind}: {_shown(self.value)}")
         return self.value
 
     def count(self, least: int = 0) -> int:
-        """It, a whole number, of at least so much."""
+        """Return the whole number, of at least `least`."""
         if not isinstance(self.value, int) or isinstance(self.value, bool) or self.value < least:
             raise self.error(
                 f"a whole number from {least} is meant here, and this is {self.kind}: {_shown(self.value)}"
@@ -138,7 +139,7 @@ class Node:
         return self.value
 
     def seconds(self) -> float:
-        """It, a number that is not negative."""
+        """Return the number, which must not be negative."""
         if not isinstance(self.value, int | float) or isinstance(self.value, bool) or not self.value >= 0:
             raise self.error(f"seconds are meant here, and this is {self.kind}: {_shown(self.value)}")
         return float(self.value)
@@ -149,7 +150,7 @@ def _shown(value: Any) -> str:
 
 
 def node_of(value: Any) -> Node:
-    """A JSON value that comes from no file, as a node."""
+    """Return a JSON value that comes from no file, as a node."""
     node = Node("", 0, "", value)
     if isinstance(value, dict):
         node.value = {name: node_of(inner) for name, inner in value.items()}
@@ -159,10 +160,10 @@ def node_of(value: Any) -> Node:
 
 
 def decoded(data: bytes, file: str) -> str:
-    """The text that is in the bytes of a file.
+    """Return the text of a file's bytes.
 
     Raises:
-        DialectError: it is not UTF-8; the text says on which line.
+        DialectError: it is not UTF-8; the text names the line.
     """
     try:
         return data.decode("utf-8-sig")

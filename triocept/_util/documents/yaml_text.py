@@ -1,13 +1,13 @@
-"""YAML as JSON values, and on which line each of them stands.
+"""A reader of YAML as JSON values, with the line of each value.
 
 Rules:
 
-1. Words are what YAML 1.2 says (10.3, the core schema): `no` and `2026-11-27` are texts, and only `true`, `false` and
-   `null` are none. A key is a text, and stands once. There are no tags.
-2. An alias is what its anchor is, where that is allowed: not within itself, and not so often that a few lines are more
-   than a machine holds.
-3. PyYAML's parser in C is taken where it is there: it is ten times as fast, and reads `{text: Why?}` as YAML 1.2 has
-   it. The one in Python does not, and the error says what to do.
+1. Plain scalars follow YAML 1.2 (10.3, the core schema): `no` and `2026-11-27` are texts, and only `true`, `false`
+   and `null` are constants. A key is a text, and must be unique. There are no tags.
+2. An alias equals its anchor, where aliases are allowed: not within itself, and not so often that a few lines exceed
+   the memory of the machine.
+3. PyYAML's parser in C is used if it is installed: it is ten times as fast, and reads `{text: Why?}` as YAML 1.2
+   does. The parser in Python does not, and the error names the remedy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from .node import Node
 
 _MOST = 1_000_000
-"""Values of a document, those that aliases say again included."""
+"""Maximum values of a document, including the copies made by aliases."""
 _CONSTANTS: dict[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -30,24 +30,24 @@ _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 _UNQUOTED = re.compile(
     r"got '[?:{\[]|cannot start any token|expected ',' or|mapping values are not allowed|node content"
 )
-"""What PyYAML says of a character that a text without quotes cannot have there."""
+"""PyYAML's errors about a character that is not allowed in a text without quotes."""
 
 
 _CONFLICT = re.compile(r"^(?:<{7} |={7}$|>{7} )", re.MULTILINE)
 
 
 def read_yaml(text: str, file: str, *, aliases: bool = False) -> Node:
-    """What is in a text.
+    """Return the document of a text.
 
     Args:
-        text: all of a file.
+        text: the whole file.
         file: its name, for errors.
-        aliases: whether anchors and aliases may stand in it.
+        aliases: True if anchors and aliases are allowed.
 
     Raises:
-        DialectError: it is no YAML, or more than JSON in YAML; the text says on which line.
+        DialectError: it is not YAML, or more than JSON in YAML; the text names the line.
     """
-    import yaml  # a tenth of a second that only who has such a file needs
+    import yaml  # imported here: it takes a tenth of a second
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
@@ -71,24 +71,24 @@ def _problem(error: Any) -> str:
 
 
 def _line_of(error: Any, text: str) -> int:
-    """The line on which PyYAML has stopped."""
+    """Return the line at which PyYAML has stopped."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if mark is not None:
         return min(int(mark.line) + 1, text.rstrip("\n").count("\n") + 1)
-    character = getattr(error, "character", None)  # one that no YAML may have
+    character = getattr(error, "character", None)  # a character that YAML does not allow
     end = text.find(chr(character)) if isinstance(character, int) else len(text)
     return text.count("\n", 0, max(0, end)) + 1
 
 
 class _Builder:
-    """Makes nodes of the events of PyYAML's parser."""
+    """A builder of nodes from the events of PyYAML's parser."""
 
     def __init__(self, file: str, events: Iterator[Any], *, aliases: bool) -> None:
         self._file = file
         self._events = events
         self._aliases = aliases
         self._anchors: dict[str, tuple[Node, int]] = {}
-        """By name: what it stands for, and how many values that is."""
+        """By name: the node of the anchor, and its number of values."""
         self._count = 0
 
     def document(self) -> Node:
@@ -105,7 +105,7 @@ class _Builder:
         return found
 
     def _after(self, end: Any) -> Any:
-        """What comes behind the end of the document."""
+        """Return the event after the end of the document."""
         import yaml
 
         try:
@@ -185,7 +185,7 @@ class _Builder:
 
 
 def _plain_value(text: str, node: Node) -> Any:
-    """A word without quotes."""
+    """Return the value of a scalar without quotes."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     if _INTEGER.fullmatch(text) and len(text) < 1000:
