@@ -1,8 +1,8 @@
-"""The process of an agent, or of a tunnel, and all that it starts. Knows no rollout, and no HTTP.
+"""The process of an agent, or of a tunnel, and all processes that it starts. No rollouts, and no HTTP.
 
-* `process`: starts it, and ends it and all that it started, on every path.
-* `command`: what it is started from, checked before. `launch`: the script that marks it, and becomes it.
-* `environment`: the program's own, without its model providers.
-* `output`: what it writes: the ends of it in memory, all of it in files.
-* `group`: which processes are its own, and how they get a signal. `watcher`: ends them when the program is killed.
+* `process`: starts a process, and ends it and all that it started, on every path.
+* `command`: checks and runs the command. `launch`: the script that marks the process, and becomes the agent.
+* `environment`: the program's own environment, without its model providers.
+* `output`: the output of a process: its ends in memory, all of it in files.
+* `group`: finds and signals an agent's processes. `watcher`: ends the agents when the program is killed.
 """

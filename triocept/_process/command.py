@@ -1,6 +1,6 @@
-"""What an agent is started from, checked before, and the start itself: what is wrong is said in words.
+"""The command of an agent: the checks before its start, and the start itself, with errors that name the fault.
 
-No text here holds an argument or a value of the environment: they may be keys.
+No text here contains an argument or a value of the environment: they may be keys.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ KILL_TIMEOUT = 1.0
 def check_argv(
     argv: Sequence[str | os.PathLike[str]], example: str = '"claude", "-p", "fix the bug"'
 ) -> tuple[str, ...]:
-    """The command, as a tuple of str; errors show such a one as the `example` has.
+    """Return the command as a tuple of str. Errors show the `example`.
 
     Raises:
         TypeError: not a sequence of str or paths.
-        ValueError: empty, or not what the system can pass on.
+        ValueError: empty, or the system cannot pass it on.
     """
     if isinstance(argv, str | bytes | os.PathLike):
         raise TypeError(f"argv is a list, [{example}], not one str: no shell would split it")
@@ -48,11 +48,11 @@ def check_argv(
 
 
 def check_env(env: Mapping[str, object]) -> dict[str, str]:
-    """A copy of the environment.
+    """Return a checked copy of the environment.
 
     Raises:
         TypeError: not of str.
-        ValueError: not what the system can pass on; the text names the variable, never its value.
+        ValueError: the system cannot pass it on; the text names the variable, never its value.
     """
     environment: dict[str, str] = {}
     for name, value in env.items():
@@ -68,17 +68,17 @@ def check_env(env: Mapping[str, object]) -> dict[str, str]:
 
 
 def check_cwd(cwd: object) -> None:
-    """See whether it can be a working directory: TypeError. Whether it is there is seen at the start."""
+    """Raise TypeError unless it can be a working directory. The start checks that it exists."""
     if cwd is not None:
         check_type("cwd", cwd, (str, os.PathLike), "a str or a path")
 
 
 def check_input(data: object) -> bytes | None:
-    """What the agent reads on stdin, as bytes; None is nothing.
+    """Return the agent's stdin as bytes; None is empty.
 
     Raises:
         TypeError: neither bytes nor str.
-        ValueError: a str that UTF-8 cannot hold.
+        ValueError: a str that UTF-8 cannot encode.
     """
     if data is None or isinstance(data, bytes):
         return data
@@ -103,17 +103,17 @@ async def start_process(
     capture: bool,
     mark: int | None = None,
 ) -> trio.Process:
-    """Start it, in a session and group of its own.
+    """Start the process, in its own session and group.
 
     Args:
         argv: as of `check_argv`.
         env: as of `check_env`.
         cwd: its working directory.
-        feed: with a pipe to its stdin, or none at all.
-        capture: with pipes from its stdout and stderr, or ours.
-        mark: what `launch` puts on it, and on all that it starts; None is no mark.
+        feed: True for a pipe to its stdin, False for an empty stdin.
+        capture: True for pipes from its stdout and stderr, False to inherit those of the program.
+        mark: the mark that `launch` puts on it, and on all that it starts. None: no mark.
 
-    Cancellation: at once, or else the process is returned; never both.
+    Cancellation: immediate, or else the process is returned; never both.
 
     Raises:
         AgentFailed: it cannot be started.
@@ -136,11 +136,11 @@ async def start_process(
     except OSError as exc:
         what = f"agent {argv[0]!r} cannot be started: {_what_to_do(argv[0], cwd, exc)}"
         failed = AgentFailed(what, argv=argv)
-        raise failed from exc.with_traceback(None)  # where in here it came up says nothing
+        raise failed from exc.with_traceback(None)  # the inner traceback is of no use to the caller
 
 
 async def _start_marked(argv: tuple[str, ...], mark: int, options: dict[str, Any]) -> trio.Process | None:
-    """See `launch`; None where it cannot run.
+    """Start the process through `launch`; return None if `launch` cannot run.
 
     Raises:
         OSError: the command cannot be run.
@@ -159,13 +159,13 @@ async def _start_marked(argv: tuple[str, ...], mark: int, options: dict[str, Any
                 if said == b"+":
                     return process
                 await process.wait()
-        except BaseException:  # Ctrl-C, which no shield stops
+        except BaseException:  # Ctrl-C, which a shield does not stop
             kill_nowait(process)
             raise
         _close_pipes(process)
     finally:
         told.close()  # not `aclose`, which is a checkpoint
-    if not said:  # its interpreter did not come up in the agent's environment
+    if not said:  # the interpreter did not start in the agent's environment
         return None
     number = int(said.removeprefix(b"+"))
     raise OSError(number, os.strerror(number), argv[0])
@@ -189,7 +189,7 @@ async def _open_launcher(
 
 
 def kill_nowait(process: trio.Process) -> None:
-    """Kill the leader of a group with that group, and reap it. Without a checkpoint, where a Ctrl-C would arrive."""
+    """Kill a process with its group, and reap it. There is no checkpoint, at which a Ctrl-C would arrive."""
     deadline = time.monotonic() + KILL_TIMEOUT
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError):

@@ -1,16 +1,18 @@
-"""Environment of an agent: the parent's, without keys and endpoints of model providers, plus the agent's own provider.
+"""Environment of an agent: the parent's, without keys and endpoints of model providers, plus the agent's own
+provider.
 
-Variables taken out, in upper or lower case:
+Variables that are removed, in upper or lower case:
 
-* what chooses a provider (`CHOICES`), or links an agent to the agent that started it (`NESTED`);
+* variables that choose a provider (`CHOICES`), or link an agent to the agent that started it (`NESTED`);
 * a variable of a provider (`PROVIDERS`) with a word for a key or an endpoint in its name (`WORDS`):
   `OPENAI_WEBHOOK_SECRET`, `OLLAMA_HOST`. Settings stay: `CLAUDE_CODE_MAX_OUTPUT_TOKENS`, `ANTHROPIC_MODEL`;
 * any variable that ends like a key or an endpoint of a provider (`SUFFIXES`), and some single ones (`NAMES`).
 
-The list is wider than the providers that exist: `env=` gives back a key too many, a key too few is a leak. AWS keys
-open Amazon's models, so they are taken out too. `GOOGLE_APPLICATION_CREDENTIALS` stays: it names a file that an agent
-may need for its work. So do `GH_TOKEN` and `GITHUB_TOKEN`: git and gh need them. The one agent that uses them as its
-model's key, GitHub's Copilot, is given a provider of its own and told to call no other.
+The list is wider than the existing providers: `env=` restores a key removed in error, while a key that stays is a
+leak. AWS keys open Amazon's models, so they are removed too. `GOOGLE_APPLICATION_CREDENTIALS` stays: it names a file
+that an agent may need for its work. `GH_TOKEN` and `GITHUB_TOKEN` stay, because git and gh need them. GitHub's
+Copilot is the only agent that uses them as its model's key; it gets its own provider, and is configured to call no
+other.
 """
 
 from __future__ import annotations
@@ -51,22 +53,23 @@ _kept: set[str] = set()
 
 
 def keep_from_agents(names: Iterable[str]) -> None:
-    """Say of variables of this program that they are its own: no agent of it inherits them from now on."""
+    """Mark variables as this program's own: its agents do not inherit them from now on."""
     _kept.update(names)
 
 
 def agent_environment(
     parent: Mapping[str, str], provider: Mapping[str, str], extra: Mapping[str, str | None] | None = None
 ) -> dict[str, str]:
-    """An agent's environment: `parent` without its providers, then `provider`, then `extra`, which wins.
+    """Return an agent's environment: `parent` without its providers, then `provider`, then `extra`, which has
+    priority.
 
-    The hosts of that provider's URLs are added to `NO_PROXY`, so that a proxy of the parent's does not swallow the
-    agent's calls.
+    The hosts of the provider's URLs are added to `NO_PROXY`, so that a proxy of the parent does not take the agent's
+    calls.
 
     Args:
         parent: usually `os.environ`.
-        provider: the only one that the agent is to call.
-        extra: the caller's own; None as a value takes the variable out.
+        provider: variables of the only provider that the agent is to call.
+        extra: the caller's own variables; a value of None removes the variable.
     """
     if extra is not None:
         check_type("env", extra, Mapping, "a mapping of names to values")
@@ -94,14 +97,14 @@ def is_provider_variable(name: str) -> bool:
 
 
 def secret_values(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The values that must not be in any message, by their variables' names; the longest first."""
-    # Shorter ones ("1", "none", "dummy") are words, and would star out the text.
+    """Return the values that no message may contain, chosen by their variables' names, the longest first."""
+    # Shorter values ("1", "none", "dummy") are words, and would mask ordinary text.
     values = {v for k, v in environment.items() if k.upper().endswith(SECRET_SUFFIXES) and len(v) >= 8}
     return tuple(sorted(values, key=len, reverse=True))
 
 
 def _no_proxy(parent: Mapping[str, str], values: Iterable[str]) -> dict[str, str]:
-    """Both spellings: curl reads only the lower one for http, others prefer the upper."""
+    """Return both spellings: curl reads only the lower one for http, other programs prefer the upper one."""
     listed = [host.strip() for name in ("NO_PROXY", "no_proxy") for host in parent.get(name, "").split(",")]
     called = [urlsplit(value).hostname for value in values if value.startswith(("http://", "https://"))]
     hosts = dict.fromkeys(host for host in [*listed, *called, "127.0.0.1", "localhost", "::1"] if host)

@@ -1,15 +1,18 @@
-"""Which processes are an agent's, and how they get a signal. Run as a script, this module is the watcher.
+"""The processes of an agent, and the signals to them. Run as a script, this module is the watcher.
 
-A script of the standard library alone, because the watcher must start in milliseconds and live through anything.
+The script uses the standard library alone, because the watcher must start in milliseconds, and must survive
+everything.
 
 Rules:
 
-1. A process is an agent's if it is in its group or its session, if it bears one of the agent's two marks, or if its
-   parent is the agent's. The marks find what left the group by `setsid` and was orphaned. One is in the environment,
-   which a process can drop (`env -i`) or hide (another user's, a rewritten title); the other is a limit of the
-   process, which it cannot get rid of, see `launch`: all but another user's whose limits nobody may read.
-2. A number may pass from one process to another. A signal goes to the process that was seen, known by its birth.
-3. The dead that nobody reaped are dead.
+1. A process is an agent's if it is in its group or its session, if it has one of the agent's two marks, or if its
+   parent is the agent's. The marks find processes that left the group by `setsid` and were orphaned. One mark is in
+   the environment, which a process can drop (`env -i`) or hide (another user's process, a rewritten title). The other
+   is a limit of the process, which it cannot remove, see `launch`. It fails only for processes of another user with
+   unreadable limits.
+2. A process id may be reused by another process. A signal goes only to the process that was seen, identified by its
+   time of birth.
+3. Zombies that were not reaped count as dead.
 4. Without a /proc (macOS) an agent is its group, no more.
 """
 
@@ -23,23 +26,24 @@ import sys
 import time
 
 MARK = "TRIOCEPT_AGENT"
-"""The variable in every agent's environment: its token, after those of the agents that it runs in, split by `:`."""
+"""The variable in every agent's environment: its token, after the tokens of the agents that it runs in, split by
+`:`."""
 
 LOCKS = 10
-"""RLIMIT_LOCKS, where `launch` puts the mark: its module cannot be imported here, where there is no package."""
+"""RLIMIT_LOCKS, where `launch` puts the mark. The script runs outside of the package, and cannot import `launch`."""
 TERM_GRACE = 1.0
-"""Seconds from the watcher's SIGTERM to its SIGKILL: all is over 2 s after the program died."""
+"""Seconds from the watcher's SIGTERM to its SIGKILL: all agents end within 2 s of the program's death."""
 SEARCH = 3.0
-"""Seconds for which the watcher of a dead program goes on looking, and at most looks for anything: an agent that was
-between fork and exec shows its mark late, by as long as a busy machine lets it wait."""
+"""Seconds for which the watcher of a dead program continues to search, and the maximum of any search. The mark of an
+agent between fork and exec appears late, depending on the load of the machine."""
 QUIET = 5
-"""How many looks in a row must find nothing before the watcher of a living program believes it."""
+"""Searches in a row that must find nothing before the watcher of a living program stops."""
 PAUSE = 0.05
-"""Seconds between two looks."""
+"""Seconds between two searches."""
 
 
 class ProcessTree:
-    """What is known of one agent and all that it starts. Before it runs, that is its token."""
+    """An agent and the processes that it starts. Before the agent runs, only its token is set."""
 
     def __init__(self, token: str, pid: int | None = None, born: int | None = None) -> None:
         self.token: bytes = token.encode()
@@ -49,29 +53,29 @@ class ProcessTree:
 
 
 class ProcessInfo:
-    """A process as /proc tells it."""
+    """A process, as described by /proc."""
 
     __slots__ = ("alive", "born", "group", "mark", "parent", "pid", "session", "tokens")
 
     def __init__(self, pid: int, stat: bytes) -> None:
-        # proc(5): the name, in parentheses, may hold anything; the fields after it are counted from 3.
+        # proc(5): the name, in parentheses, may contain any character; the fields after it are counted from 3.
         fields = stat[stat.rindex(b")") + 2 :].split()
         self.pid = pid
         self.parent, self.group, self.session = int(fields[1]), int(fields[2]), int(fields[3])
         self.born = int(fields[19])
-        # A leader that has ended while its threads run on is a zombie, too, but a living one.
+        # A leader that has ended while its threads run is a zombie, too, but a living one.
         self.alive = fields[0] not in (b"Z", b"X", b"x") or int(fields[17]) > 1
         self.tokens: frozenset[bytes] = frozenset()
         self.mark: int | None = None
 
     @property
     def identity(self) -> tuple[int, int]:
-        """A number, and whose it is."""
+        """Process id and time of birth, which identify the process."""
         return self.pid, self.born
 
 
 def read_processes(since: int = 0) -> dict[int, ProcessInfo] | None:
-    """All processes, with the marks of those born at `since` or later; None where there is no /proc."""
+    """Return all processes, with the marks of those born at `since` or later; None if there is no /proc."""
     try:
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
         processes = {process.pid: process for process in map(_look_at, pids) if process is not None}
@@ -85,7 +89,7 @@ def read_processes(since: int = 0) -> dict[int, ProcessInfo] | None:
 
 
 def limit_mark(token: str) -> int | None:
-    """What `launch` marks an agent with: a number of 56 bits, above all that anybody sets this limit to."""
+    """Return the number with which `launch` marks an agent: 56 bits, above all usual values of this limit."""
     try:
         return (1 << 56) + int(token[:14], 16)
     except ValueError:
@@ -93,13 +97,14 @@ def limit_mark(token: str) -> int | None:
 
 
 def birth(pid: int) -> int | None:
-    """When a process was born, in clock ticks since the machine was; None if it is gone or there is no /proc."""
+    """Return the birth of a process, in clock ticks since the boot; None if it has ended or there is no /proc."""
     process = _look_at(pid)
     return None if process is None else process.born
 
 
 def open_handle(pid: int) -> int | None:
-    """Holds on to the process, whoever gets its number later; None where the kernel or a sandbox has no pidfd."""
+    """Return a handle of the process, which stays valid after its id is reused; None if the kernel or a sandbox has
+    no pidfd."""
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError, OSError):
             return os.pidfd_open(pid)
@@ -107,16 +112,17 @@ def open_handle(pid: int) -> int | None:
 
 
 class Ending:
-    """The end of some agents: round by round, until nothing of them lives."""
+    """The end of some agents: signals in rounds, until none of their processes lives."""
 
     def __init__(self, agents: list[ProcessTree]) -> None:
         self._agents = agents
         self._signalled: set[tuple[int, int]] = set()
 
     def send(self, signum: int, processes: dict[int, ProcessInfo] | None) -> int:
-        """Signal what lives of the agents; returns how many that were. 0 signals nothing.
+        """Signal the living processes of the agents; return their number. 0 sends no signal.
 
-        SIGTERM comes once to each process (many take a second one as "drop everything"), SIGKILL in every round.
+        SIGTERM is sent once to each process, because many treat a second one as "stop at once". SIGKILL is sent in
+        every round.
         """
         if processes is None:
             return sum(self._signal_group(agent, signum) for agent in self._agents)
@@ -126,7 +132,7 @@ class Ending:
                 self._signalled.add(process.identity)
                 _send(process, signum)
         if signum == signal.SIGKILL:
-            # All of a group at one stroke: a group that forks faster than we look has no other end.
+            # A whole group at once: a group that forks faster than this search has no other end.
             for pid in {process.group for process in living} & self._groups(processes):
                 with contextlib.suppress(OSError):
                     os.killpg(pid, signum)
@@ -152,7 +158,8 @@ class Ending:
         return [process for process in found.values() if process.alive]
 
     def _groups(self, processes: dict[int, ProcessInfo]) -> set[int]:
-        """The agents' groups. A leader born at another time is another agent's, or nobody's: the number moved on."""
+        """Return the agents' groups. A leader with another time of birth does not belong to the agent: its id was
+        reused."""
         return {
             agent.pid
             for agent in self._agents
@@ -167,7 +174,7 @@ class Ending:
         first = identity not in self._signalled
         try:
             os.killpg(agent.pid, signum if first or signum == signal.SIGKILL else 0)
-        except OSError:  # nobody is left; on macOS, EPERM where all that is left are zombies
+        except OSError:  # no process is left; on macOS, EPERM if only zombies are left
             return False
         if signum:
             self._signalled.add(identity)
@@ -189,11 +196,11 @@ def _read_mark(pid: int) -> int | None:
     if sys.platform != "linux":
         return None
     try:
-        import resource  # Windows has none, and imports this module, too
+        import resource  # Windows has no `resource`, and imports this module, too
 
         return resource.prlimit(pid, LOCKS)[1]
     except (ImportError, OSError, ValueError):
-        # It has ended, or is another user's: anybody may read that file.
+        # It has ended, or is another user's: this file is readable for all users.
         content = _read(f"/proc/{pid}/limits").partition(b"Max file locks")[2].split(None, 2)
         return int(content[1]) if len(content) > 1 and content[1].isdigit() else None
 
@@ -207,7 +214,7 @@ def _read(path: str) -> bytes:
 
 
 def _send(process: ProcessInfo, signum: int) -> None:
-    # A stopped process would hear of its SIGTERM only when somebody lets it run.
+    # A stopped process receives its SIGTERM only when it continues.
     signums = (signum, signal.SIGCONT) if signum == signal.SIGTERM else (signum,)
     handle = open_handle(process.pid)
     try:
@@ -228,10 +235,10 @@ def _send_one(pid: int, handle: int | None, signum: int) -> None:
 
 
 def watch(program: int, since: int) -> None:
-    """The watcher: hear of agents on stdin, and end them when the program `program` is gone.
+    """Run the watcher: read the agents from stdin, and end them when `program` has ended.
 
-    The lines are `+ token`, `= token pid born`, `- token`, `! token` for one that is to be ended now, and `quit`, after
-    which nothing is ended.
+    The lines are `+ token`, `= token pid born`, `- token`, `! token` for an agent to end now, and `quit`, after which
+    no agent is ended.
     """
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
@@ -249,16 +256,16 @@ def watch(program: int, since: int) -> None:
 
 
 class _Listener:
-    """What the program says, and whether it still lives."""
+    """The lines of the program, and the check that it lives."""
 
     def __init__(self, program: int) -> None:
         self.agents: dict[str, ProcessTree] = {}
         self.doomed: list[ProcessTree] = []
-        """To be ended now: the program has no descriptor left to look for what they started."""
+        """Agents to end now: the program has no descriptor left to search for their processes."""
         self.over = False
-        """The program has quit, or it is gone."""
+        """True if the program has quit, or has ended."""
         self.closed = False
-        """There is no more to read."""
+        """True if there is no more to read."""
         self._rest = b""
         self._poll = select.poll()
         self._poll.register(0, select.POLLIN)
@@ -267,11 +274,13 @@ class _Listener:
 
     @property
     def is_orphan(self) -> bool:
-        """The program is dead. One that lives, and closes the pipe, has waited until its agents were started."""
+        """True if the program is dead. A living program that closes the pipe has waited until its agents were
+        started."""
         return os.getppid() != self._program
 
     def _open_program(self) -> int | None:
-        """Its own forked children may hold the pipe open when it dies: so look at the process as well."""
+        """Return a handle of the program. Its own forked children may hold the pipe open after its death, so the
+        process is polled as well."""
         handle = open_handle(self._program)
         if handle is not None:
             self._poll.register(handle, select.POLLIN)
@@ -280,7 +289,7 @@ class _Listener:
         return handle
 
     def poll(self, timeout: float | None = None) -> None:
-        """Wait for news, and take all of it in."""
+        """Wait for lines, and process all of them."""
         if self.closed:
             return
         ready = [fd for fd, _ in self._poll.poll(None if timeout is None else timeout * 1000)]
@@ -316,7 +325,7 @@ class _Listener:
 
 
 def _end(agents: list[ProcessTree], listener: _Listener, since: int, *, last: bool = False) -> None:
-    """End them. `last`: a dead program's, one of which may be before its exec and bear no mark yet."""
+    """End the agents. `last`: they belong to a dead program, and one may still be before its exec, without a mark."""
     ending, start, quiet = Ending(agents), time.monotonic(), 0
     while quiet < QUIET or (last and listener.is_orphan):
         elapsed = time.monotonic() - start

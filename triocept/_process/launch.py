@@ -1,18 +1,19 @@
-"""Becomes an agent, and marks it first. Run as a script, by the interpreter, for some milliseconds.
+"""A script that marks its process, and then becomes an agent. It runs for some milliseconds.
 
-The mark is a limit of the process that the kernel hands on to whatever it starts, and lets nobody but root raise: the
-one on file locks, which means nothing since Linux 2.4.25 (setrlimit(2)). An environment can be dropped (`env -i`), a
-session left (`setsid`) and a parent lost (a daemon's double fork), all at once; this stays.
+The mark is a limit of the process. The kernel passes it on to every child, and lets only root raise it. It is the
+limit of file locks, which has had no effect since Linux 2.4.25 (setrlimit(2)). A process can drop its environment
+(`env -i`), leave its session (`setsid`) and lose its parent (a daemon's double fork) at once; the mark stays.
 
-It has to be there before the agent's first instruction, and so is set here, not from outside. Not in a function between
-fork and exec: that would make every start a fork of the whole program, and a large one takes long to fork.
+The mark must be set before the agent's first instruction, so it is set here, not from outside. It is not set in a
+function between fork and exec: that would make every start a fork of the whole program, and a large program takes
+long to fork.
 
 Rules:
 
-1. The agent sees nothing of it: its arguments, environment, signals and descriptors are those that it was given; but
-   SIGINT is never blocked.
-2. What goes wrong is told on the pipe: `+` when this runs, then the number of the error that the exec gave.
-3. Built-in modules alone: each other one costs a millisecond.
+1. The agent is not affected: its arguments, environment, signals and descriptors are the given ones; but SIGINT is
+   never blocked.
+2. Progress and errors are written to the pipe: `+` when this runs, then the number of the error of the exec.
+3. Built-in modules alone: each other module costs a millisecond.
 """
 
 import _signal  # type: ignore[import-not-found]
@@ -20,21 +21,21 @@ import posix
 import sys
 
 LOCKS = 10
-"""RLIMIT_LOCKS of every machine that Python runs on; the module `resource` does not name it."""
+"""RLIMIT_LOCKS of every machine that Python runs on; the module `resource` has no name for it."""
 NOT_HERE = {2, 20}
-"""ENOENT, ENOTDIR: the next directory of the PATH may have it."""
+"""ENOENT, ENOTDIR: the next directory of the PATH may contain the command."""
 
 
 def launch(pipe: int, mark: int, argv: list[str]) -> int:
-    """Become `argv`; returns the error's number if that fails."""
+    """Become `argv`; return the error's number if that fails."""
     posix.set_inheritable(pipe, False)
     posix.write(pipe, b"+")
     _set_mark(mark)
     environment = _environment()
-    # Ignored by the interpreter: an agent would inherit that.
+    # The interpreter ignores these signals, and an agent would inherit that.
     for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
         _signal.signal(number, _signal.SIG_DFL)
-    # Blocked in what Ray starts, and inherited: nobody could interrupt such an agent.
+    # Blocked in processes that Ray starts, and inherited: such an agent could not be interrupted.
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGINT})
     error = last = 0
     for path in _paths(argv[0], environment):
@@ -51,15 +52,15 @@ def _set_mark(mark: int) -> None:
     try:
         import resource
 
-        # Else it is the agent of an agent, and has one.
+        # Otherwise it is the agent of an agent, and has a mark.
         if resource.getrlimit(LOCKS)[1] == resource.RLIM_INFINITY:
             resource.setrlimit(LOCKS, (mark, mark))
-    except (ImportError, OSError, ValueError):  # a sandbox: the other marks have to do
+    except (ImportError, OSError, ValueError):  # a sandbox: the other marks must suffice
         pass
 
 
 def _environment() -> dict[bytes, bytes]:
-    """As it was given: the interpreter puts LC_CTYPE into its own where the locale is C (PEP 538)."""
+    """Return the environment as given: the interpreter adds LC_CTYPE to its own if the locale is C (PEP 538)."""
     try:
         with open("/proc/self/environ", "rb") as file:
             entries = file.read().split(b"\0")

@@ -1,6 +1,6 @@
-"""What an agent writes, and what is left when it has ended.
+"""The output of an agent, and its result.
 
-Memory holds the start and the end of each stream, never more than twice the limit; a file or a terminal gets all.
+Memory holds the start and the end of each stream, at most twice the limit; a file or a terminal receives everything.
 """
 
 from __future__ import annotations
@@ -18,47 +18,47 @@ STDERR_TAIL = 2000
 
 
 class BinaryWriter(Protocol):
-    """What output can be streamed to: a file opened in binary mode, or anything with its `write`."""
+    """A target for output: a file opened in binary mode, or any object with its `write`."""
 
     def write(self, data: bytes, /) -> Any:
-        """Take the bytes, or some of them, and say how many; None is all. Called in a worker thread."""
+        """Write the bytes, or some of them, and return their number; None means all. Called in a worker thread."""
 
 
 @final
 class AgentResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How an agent ended. Its repr shows no output and no arguments: they may hold keys."""
+    """The result of an agent. Its repr shows no output and no arguments: they may contain keys."""
 
     argv: tuple[str, ...]
     returncode: int
-    """As of `subprocess`: negative is the signal that ended it."""
+    """As of `subprocess`: a negative code is the signal that ended it."""
     duration: float
     """Seconds from its start to its end, on trio's clock."""
     stdout: bytes = b""
-    """Whole, or its start and its end with a note of what was dropped between. Empty where it was not captured."""
+    """The whole stdout, or its start and its end with a note about the dropped middle. Empty if it was not captured."""
     stderr: bytes = b""
-    """Likewise."""
+    """The whole stderr, or its start and its end with a note about the dropped middle. Empty if it was not captured."""
     stdout_dropped: int = 0
-    """How many bytes are missing from `stdout`."""
+    """Number of bytes missing from `stdout`."""
     stderr_dropped: int = 0
-    """Likewise, from `stderr`."""
+    """Number of bytes missing from `stderr`."""
     stderr_tail: str = ""
-    """The last screen of stderr, without the keys of the agent's environment: fit for an error's text."""
+    """The last screen of stderr, without the keys of the agent's environment: usable in an error's text."""
 
     @property
     def stdout_text(self) -> str:
-        """As UTF-8; what is none becomes U+FFFD."""
+        """Stdout decoded as UTF-8; invalid bytes become U+FFFD."""
         return self.stdout.decode(errors="replace")
 
     @property
     def stderr_text(self) -> str:
-        """Likewise."""
+        """Stderr decoded as UTF-8; invalid bytes become U+FFFD."""
         return self.stderr.decode(errors="replace")
 
     def check(self) -> AgentResult:
-        """Itself, if the return code is 0.
+        """Return the result itself, if the return code is 0.
 
         Raises:
-            AgentFailed: it is not; the text ends with the last screen of stderr.
+            AgentFailed: the return code is not 0; the text ends with the last screen of stderr.
         """
         if self.returncode == 0:
             return self
@@ -88,28 +88,28 @@ class OutputBuffer:
         self._total = 0
 
     def feed(self, data: bytes) -> None:
-        """Take in the next bytes."""
+        """Add the next bytes."""
         self._total += len(data)
         room = self._head_limit - len(self._head)
         self._head += data[:room]
         self._tail += data[room:] if room > 0 else data
-        if len(self._tail) > 2 * self._tail_limit:  # not at each feed: this moves all of the tail
+        if len(self._tail) > 2 * self._tail_limit:  # not at each feed: this moves the whole tail
             self._trim()
 
     @property
     def dropped(self) -> int:
-        """How many bytes are no longer there."""
+        """Number of bytes that were dropped."""
         return max(0, self._total - self._head_limit - self._tail_limit)
 
     def content(self) -> bytes:
-        """All bytes, or the first and the last with a note between."""
+        """Return all bytes, or the first and the last ones with a note between."""
         self._trim()
         if not self.dropped:
             return bytes(self._head + self._tail)
         return b"%s\n[... %d bytes dropped ...]\n%s" % (self._head, self.dropped, self._tail)
 
     def tail(self) -> str:
-        """The last characters, a screen of them."""
+        """Return the last screen of characters."""
         end = bytes(self._tail) if len(self._tail) >= 4 * STDERR_TAIL else bytes(self._head + self._tail)
         return end[-4 * STDERR_TAIL :].decode(errors="replace").strip()[-STDERR_TAIL:]
 
@@ -119,21 +119,21 @@ class OutputBuffer:
 
 @final
 class Tee:
-    """A file that gets every byte, in worker threads: a slow disk or a stopped terminal holds up only its agent."""
+    """A file that receives every byte, in worker threads: a slow disk or a stopped terminal delays only its agent."""
 
     def __init__(self, file: BinaryWriter) -> None:
         self._file = file
-        # Its own, for a program whose threads are all busy must still get its agents' output; of one, so that
-        # two streams that go to the same file take turns.
+        # A limiter of its own: a program whose threads are all busy must still get its agents' output. Its size is 1,
+        # so that two streams to the same file take turns.
         self._limiter = trio.CapacityLimiter(1)
 
     async def write(self, data: bytes) -> None:
-        """Write and flush it all.
+        """Write and flush all bytes.
 
-        Cancellation: immediate. The thread is left alone with what it is writing.
+        Cancellation: immediate. The thread is abandoned with its current write.
 
         Raises:
-            OSError: whatever the file raises.
+            OSError: or another error of the file.
         """
         await trio.to_thread.run_sync(
             _write_all, self._file, data, abandon_on_cancel=True, limiter=self._limiter
@@ -142,12 +142,12 @@ class Tee:
 
 @final
 class OutputReader:
-    """Takes one stream of an agent to its end, into the buffer and the tees."""
+    """A reader of one stream of an agent, to its end, into the buffer and the tees."""
 
     def __init__(self, stream: trio.abc.ReceiveStream | None, limit: int, tees: Sequence[Tee]) -> None:
         self.buffer: OutputBuffer = OutputBuffer(limit)
         self.error: Exception | None = None
-        """What the first tee raised that could not take it."""
+        """The first error of a tee."""
         self._stream = stream
         self._sinks = tees
 
@@ -156,9 +156,9 @@ class OutputReader:
         """Read to the end, whatever a tee does: an agent must not hang on a full pipe, nor die of a broken one.
 
         Args:
-            on_error: called when a tee cannot take it.
+            on_error: called when a tee cannot write.
 
-        Cancellation: immediate; what was read is in the buffer.
+        Cancellation: immediate; the bytes read so far are in the buffer.
         """
         if self._stream is None:
             return
@@ -173,13 +173,13 @@ class OutputReader:
         try:
             for tee in self._sinks:
                 await tee.write(data)
-        except Exception as exc:  # the caller's object may raise anything; the caller gets it
+        except Exception as exc:  # an object of the caller may raise any exception, and the caller gets it
             self.error = exc
         return self.error is None
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """The text, with stars for the secrets."""
+    """Return the text with stars in place of the secrets."""
     for secret in secrets:
         text = text.replace(secret, "***")
     return text
@@ -188,7 +188,7 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 def _write_all(file: BinaryWriter, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
-        # Raw files and pipes may take less than all of it.
+        # Raw files and pipes may accept less than all bytes.
         written = file.write(bytes(rest) if len(rest) < len(data) else data)
         rest = rest[written if isinstance(written, int) else len(rest) :]
     flush: Callable[[], object] | None = getattr(file, "flush", None)

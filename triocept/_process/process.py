@@ -1,12 +1,13 @@
-"""An agent's process: its start, its streams, and the end of all that it started.
+"""An agent's process: its start, its streams, and the end of all processes that it started.
 
 Rules:
 
-1. It leads its own session and group, without a terminal: what would ask there (ssh, git) fails at once.
-2. When the context is left, by whatever way, nothing of the agent lives: SIGTERM, some grace, SIGKILL, to the group
-   and to what left it (see `group` for what can be found). Then it is reaped. All of that takes a bounded time.
-3. It is reaped last: until then its number, and with it the group's, is nobody else's.
-4. Its output is read to the end, but nothing that holds a pipe open holds us.
+1. The agent leads its own session and group, without a terminal: programs that would prompt there (ssh, git) fail at
+   once.
+2. When the context is left, on every path, no process of the agent lives. The group and the processes that left it
+   (see `group`) get SIGTERM, some grace, then SIGKILL. Then the agent is reaped. All of that takes a bounded time.
+3. The agent is reaped last: until then its process id, and its group's, cannot be reused.
+4. Its output is read to the end, but a process that holds a pipe open cannot block the context.
 5. No text and no repr here shows a value of the environment, or an argument.
 """
 
@@ -40,12 +41,12 @@ from .watcher import Watcher
 log = logging.getLogger("triocept.agent")
 
 OutputFile: TypeAlias = str | os.PathLike[str] | BinaryWriter
-"""A path, which is created or emptied, or something to write bytes to."""
+"""A path, which is created or emptied, or an object to write bytes to."""
 OutputMode: TypeAlias = Literal["capture", "echo", "inherit"]
-"""What becomes of the output.
+"""The treatment of the output.
 
 `capture`: it is kept. `echo`: it is kept, and written to this program's own stdout and stderr as well. `inherit`: the
-agent writes there itself, to the terminal if it is one, and nothing is kept.
+agent writes there itself, to the terminal if there is one, and nothing is kept.
 """
 
 OUTPUT_LIMIT = 1024 * 1024
@@ -53,18 +54,18 @@ OUTPUT_LIMIT = 1024 * 1024
 TERMINATE_GRACE = 5.0
 """Seconds from SIGTERM to SIGKILL, as in trio's own `run_process`."""
 LEFTOVER_PATIENCE = 0.2
-"""Seconds for what a finished agent left behind to end by itself (`agent > >(tee log)`: that tee)."""
+"""Seconds for processes that a finished agent left behind to end by themselves (`agent > >(tee log)`: that tee)."""
 LEFTOVER_GRACE = 1.0
-"""Seconds from SIGTERM to SIGKILL for what is still there: the agent itself is not waiting for it."""
+"""Seconds from SIGTERM to SIGKILL for the processes that are still alive: the agent itself does not wait for them."""
 KILL_TIMEOUT = 5.0
-"""Seconds for the kernel to end what got SIGKILL. More means that it hangs in a device."""
+"""Seconds for the kernel to end processes that got SIGKILL. A process that takes longer hangs in a device."""
 DRAIN_TIMEOUT = 1.0
-"""Seconds to read what is left in the pipes when all are dead."""
+"""Seconds to read the rest of the pipes when all processes are dead."""
 LOOK_PAUSE = 0.02
-"""Seconds between two looks at what still lives."""
+"""Seconds between two searches for living processes."""
 QUIET = 2
-"""Looks in a row that must find nothing. One look misses a process that is forked after /proc was listed, by a parent
-that has ended when its own entry is read."""
+"""Searches in a row that must find nothing. One search misses a process that is forked after /proc was listed, by a
+parent that has ended when its own entry is read."""
 
 
 @protected_context
@@ -81,34 +82,34 @@ async def open_process(
     stderr_file: OutputFile | None = None,
     terminate_grace: float = TERMINATE_GRACE,
 ) -> AsyncIterator[AgentProcess]:
-    """An agent that runs, until the context is left; then `result` tells how it went.
+    """Run an agent until the context is left; afterwards `result` is available.
 
     Args:
         argv: the command and its arguments. A name without a slash is looked up in the `PATH` of `env`.
         env: the whole environment, as of `environment.agent_environment`. The agent's mark is added.
-        watcher: sees to it that the agent does not outlive the program.
-        cwd: the agent's working directory; None is the program's.
-        input: what the agent reads on stdin, a str as UTF-8; None is an empty stdin.
+        watcher: ends the agent if the program is killed.
+        cwd: the agent's working directory. None: the program's.
+        input: bytes for the agent's stdin; a str is encoded as UTF-8. None: stdin is empty.
         output: see `OutputMode`.
-        output_limit: bytes of each stream that are kept, half of them from its start and half from its end.
-        stdout_file: gets all of stdout as it comes.
-        stderr_file: likewise; may be the same as `stdout_file`.
+        output_limit: maximum bytes of each stream that are kept, half from its start and half from its end.
+        stdout_file: receives all of stdout as it arrives.
+        stderr_file: receives all of stderr as it arrives; may be the same as `stdout_file`.
         terminate_grace: seconds that the agent has after SIGTERM.
 
-    Cancellation: at any moment; an agent that was being started is ended, too.
-    Closing: ends all that lives of the agent. That takes `terminate_grace` and 7 s at most, usually some
-        milliseconds, also when cancelled. A second Ctrl-C makes it SIGKILL at once.
+    Cancellation: at any moment; an agent that is being started is ended, too.
+    Closing: ends all living processes of the agent. That takes at most `terminate_grace` and 7 s, usually some
+    milliseconds, also when cancelled. A second Ctrl-C sends SIGKILL at once.
 
     Raises:
-        TypeError, ValueError: `argv`, `env` or an option is not what it should be.
+        TypeError, ValueError: `argv`, `env` or an option is invalid.
         AgentFailed: the agent cannot be started, or a file for its output cannot be written.
         NotImplementedError: on Windows.
-        Exception: what writing its stdin or reading its output raised; the agent has been ended then.
+        Exception: an error of writing its stdin or of reading its output; the agent has been ended then.
     """
     command, environment, token = check_argv(argv), check_env(env), secrets.token_hex(16)
     data = check_input(input)
     check_output(output, output_limit, stdout_file, stderr_file, terminate_grace)
-    # An agent may itself run agents: what is theirs is its own, too.
+    # An agent may itself run agents: their processes belong to it, too.
     outer = environment.get(MARK) or os.environ.get(MARK)
     environment[MARK] = f"{outer}:{token}" if outer else token
     errors: list[BaseException] = []  # raised outside the nursery, which would wrap them
@@ -153,7 +154,7 @@ async def open_process(
 
 @final
 class AgentProcess:
-    """An agent's process. Made by `open_process`."""
+    """An agent's process. Created by `open_process`."""
 
     def __init__(
         self,
@@ -170,11 +171,11 @@ class AgentProcess:
     ) -> None:
         self.argv = argv
         self.pid: int = process.pid
-        """Also the number of its group and of its session."""
+        """Also the id of its group and of its session."""
         self.returncode: int | None = None
-        """None while it runs."""
+        """None while the process runs."""
         self.duration: float | None = None
-        """Seconds that it ran; None while it runs."""
+        """Seconds that the process ran; None while it runs."""
         self._process = process
         self._started = started
         self._agent = agent
@@ -182,16 +183,16 @@ class AgentProcess:
         self._grace = grace
         self._stdout, self._stderr = stdout, stderr
         self._secrets = secrets
-        # Where there is no /proc, whether a group lives is asked of the group itself: a corpse would say yes.
+        # Without /proc, the group itself is probed for life, and an unreaped process would count as alive.
         self._handle = None if agent.born is None else open_handle(process.pid)
         self._reaped = False
         self._blind = False
-        """The last look for its processes was in vain."""
+        """True if the last search for its processes failed."""
         self._quiet = 0
-        """Looks in a row, each begun after the exit, that found no living process."""
+        """Searches in a row, each begun after the exit, that found no living process."""
         self._exited, self._drained = trio.Event(), trio.Event()
         self._failure: Exception | None = None
-        """What the first of the tasks beside the body raised."""
+        """The first exception of the tasks beside the body."""
         self._body = trio.CancelScope()
         self._tasks = trio.CancelScope(shield=True)
         watcher.started_nowait(agent)
@@ -201,24 +202,24 @@ class AgentProcess:
         return f"<AgentProcess {self.argv[0]!r} (process {self.pid}): {state}>"
 
     async def wait(self) -> int:
-        """Wait for the end of the process, not of what it left running.
+        """Wait for the end of the process, not of the processes that it left running.
 
         Returns:
-            The return code, as of `subprocess`: negative is the signal that ended it.
+            The return code, as of `subprocess`: a negative code is the signal that ended it.
 
-        Cancellation: immediate; the process runs on until its context is left.
+        Cancellation: immediate; the process continues until its context is left.
         """
         await self._exited.wait()
         assert self.returncode is not None
         return self.returncode
 
     async def wait_drained(self) -> None:
-        """Wait until it has ended, and all that it wrote has been read. Cancellation: as of `wait`."""
+        """Wait until the process has ended, and all of its output has been read. Cancellation: as of `wait`."""
         await self._drained.wait()
 
     @property
     def result(self) -> AgentResult:
-        """How it went; there when the context has been left.
+        """The result of the process, available when the context has been left.
 
         Raises:
             RuntimeError: the context has not been left.
@@ -239,7 +240,7 @@ class AgentProcess:
 
     @trio.lowlevel.enable_ki_protection
     async def _run(self, data: bytes | None) -> None:
-        """All that goes on beside the body. Ended by `_end` alone: shielded from everything else."""
+        """Run the tasks beside the body. Only `_end` ends them: they are shielded from everything else."""
         try:
             with self._tasks:
                 async with trio.open_nursery() as nursery:
@@ -252,16 +253,16 @@ class AgentProcess:
 
     @trio.lowlevel.enable_ki_protection
     async def _attempt(self, work: Callable[[], Awaitable[None]]) -> None:
-        """One of these tasks. What it raises ends the block; the others go on, for the end needs them."""
+        """Run one of these tasks. Its exception ends the block; the others continue, because the end needs them."""
         try:
             await work()
-        except Exception as exc:  # the caller gets it, when the agent has been ended
+        except Exception as exc:  # raised to the caller when the agent has been ended
             self._failure = self._failure or exc
             self._body.cancel()
 
     @trio.lowlevel.enable_ki_protection
     async def _await_exit(self) -> None:
-        if self._handle is None:  # macOS, sandboxes: the wait reaps it; its group is ended in the same breath
+        if self._handle is None:  # macOS, sandboxes: the wait reaps it, and its group is ended at once
             self._set_exit(await self._reap())
             return
         await trio.lowlevel.wait_readable(self._handle)
@@ -274,7 +275,7 @@ class AgentProcess:
         return returncode
 
     def _look_for_exit(self) -> None:
-        """In place of `_await_exit`, when that has failed: a corpse that nobody noticed would live for ever."""
+        """Set the exit after a failure of `_await_exit`: otherwise an ended process would count as alive for ever."""
         if self._failure is not None and not self._exited.is_set():
             returncode = _read_returncode(self.pid)
             if returncode is not None:
@@ -295,10 +296,10 @@ class AgentProcess:
 
     @trio.lowlevel.enable_ki_protection
     async def _end(self, *, natural: bool) -> None:
-        """End what lives, read what is left, reap.
+        """End the living processes, read the rest of the output, reap.
 
         Args:
-            natural: the process has ended by itself.
+            natural: True if the process has ended by itself.
         """
         try:
             with trio.CancelScope(shield=True):
@@ -309,7 +310,7 @@ class AgentProcess:
                 await self._drained.wait()
                 with trio.move_on_after(DRAIN_TIMEOUT):
                     await self._reap()
-        except BaseException:  # Ctrl-C, a second time
+        except BaseException:  # a second Ctrl-C
             self._kill_nowait()
             raise
         finally:
@@ -330,8 +331,8 @@ class AgentProcess:
             log.warning("agent %r (process %s) lives on after SIGKILL", self.argv[0], self.pid)
 
     async def _signal(self, ending: Ending, signum: int, seconds: float) -> bool:
-        """Whether all are dead before the time is over."""
-        if signum == signal.SIGKILL:  # first, and without a look at /proc: that can hang
+        """Signal the processes until they are dead, or the time is over. Return True if all are dead."""
+        if signum == signal.SIGKILL:  # first, and without a search in /proc, which can hang
             self._kill_group()
         with trio.move_on_after(seconds):
             while True:
@@ -346,7 +347,7 @@ class AgentProcess:
         return False
 
     def _count(self, exited: bool, living: int) -> None:
-        """Count one more look, which began before or after the exit."""
+        """Count one more search, which began before or after the exit."""
         self._quiet = self._quiet + 1 if exited and not living else 0
 
     @property
@@ -355,7 +356,7 @@ class AgentProcess:
         return self._quiet >= QUIET
 
     async def _pause(self) -> None:
-        """A moment; or less, when the process ends meanwhile."""
+        """Sleep between two searches, or until the process ends."""
         if self._exited.is_set():
             await trio.sleep(LOOK_PAUSE)
         else:
@@ -368,7 +369,7 @@ class AgentProcess:
                 os.killpg(self.pid, signal.SIGKILL)
 
     def _kill_nowait(self) -> None:
-        """The same without a checkpoint, for who cannot wait."""
+        """Kill the processes without a checkpoint, for code that cannot wait."""
         deadline, ending = time.monotonic() + 1.0, Ending([self._agent])
         self._kill_group()
         while time.monotonic() < deadline and not self._is_over:
@@ -379,7 +380,8 @@ class AgentProcess:
             time.sleep(0.01)
 
     def _leave(self) -> None:
-        """Unregister the agent if nothing of it lives; else let the watcher, a process of its own, end what does."""
+        """Unregister the agent if no process of it lives; otherwise let the watcher, a separate process, end the
+        rest."""
         if self._blind:
             log.warning(
                 "no descriptor is left to look for what agent %r has started: its watcher does", self.argv[0]
@@ -390,7 +392,7 @@ class AgentProcess:
             self._watcher.hand_over_nowait(self._agent.token.decode())
 
     def _close(self) -> None:
-        if self.returncode is None:  # hangs in the kernel, or nobody had the time to look
+        if self.returncode is None:  # it hangs in the kernel, or there was no time to check
             self._set_exit(self._process.returncode or -signal.SIGKILL)
         handle, self._handle = self._handle, None
         if handle is not None:
@@ -398,7 +400,7 @@ class AgentProcess:
             os.close(handle)
 
     def _failures(self) -> list[BaseException]:
-        """What went wrong beside the body: one of several things, those of its stdout before those of its stderr."""
+        """Return the error beside the body, if there is one; an error of stdout comes before one of stderr."""
         if self._failure is not None:
             return [self._failure]
         for name, stream in (("stdout", self._stdout), ("stderr", self._stderr)):
@@ -413,12 +415,12 @@ class AgentProcess:
 def _leave(
     agent: AgentProcess | None, raised: type[BaseException] | None, watcher: Watcher, token: str
 ) -> None:
-    """Tell the watcher what becomes of an agent whose context ends, or that was not started."""
+    """Report to the watcher the end of an agent's context, or a start that failed."""
     if agent is not None:
         agent._leave()
     elif raised is None or issubclass(raised, Exception | trio.Cancelled):
         watcher.unregister_nowait(token)
-    else:  # Ctrl-C: its group was killed, and what had left that may live
+    else:  # Ctrl-C: its group was killed, but processes that had left the group may live
         watcher.hand_over_nowait(token)
 
 
@@ -429,7 +431,7 @@ def check_output(
     stderr_file: OutputFile | None,
     terminate_grace: object,
 ) -> None:
-    """Before there is an agent that an error would have to end."""
+    """Check the options of the output before an agent runs that an error would have to end."""
     if output not in get_args(OutputMode):
         raise ValueError(f"output is one of {', '.join(get_args(OutputMode))}, not {output!r}")
     check_count("output_limit", output_limit)
@@ -443,7 +445,7 @@ def check_output(
 
 
 def _check_file(name: str, file: object) -> None:
-    """See whether bytes can be written to it."""
+    """Raise TypeError unless bytes can be written to it."""
     if file is None or isinstance(file, str | os.PathLike):
         return
     if isinstance(file, io.TextIOBase) or not callable(getattr(file, "write", None)):
@@ -451,7 +453,7 @@ def _check_file(name: str, file: object) -> None:
 
 
 def _read_returncode(pid: int) -> int | None:
-    """Without reaping it; None where somebody else has."""
+    """Return the return code without reaping the process; None if it runs, or was reaped elsewhere."""
     try:
         status = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
     except ChildProcessError:
@@ -464,7 +466,7 @@ def _read_returncode(pid: int) -> int | None:
 def _open_tees(
     stack: AsyncExitStack, output: OutputMode, stdout: OutputFile | None, stderr: OutputFile | None
 ) -> tuple[list[Tee], list[Tee]]:
-    """Where the two streams go beside memory. One file for both is opened once."""
+    """Return the targets of the two streams beside memory. A file for both is opened once."""
     tees: list[list[Tee]] = [[], []]
     if output == "echo":
         tees = [[Tee(sys.stdout.buffer)], [Tee(sys.stderr.buffer)]]

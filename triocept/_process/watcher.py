@@ -1,14 +1,14 @@
-"""Ends the agents of a program that was killed: one small process, which holds the end of a pipe.
+"""The watcher: a small process that ends the agents of a program that was killed. It holds the read end of a pipe.
 
-It is started with the first agent, so that a program without agents pays nothing. What it does is in `group`. Why no
-PR_SET_PDEATHSIG: that one fires when the *thread* ends that forked, and trio forks in a worker thread, which ends
-after 10 idle seconds.
+It is started with the first agent, so that a program without agents has no cost. `group` contains its code.
+PR_SET_PDEATHSIG is not used, because it fires when the *thread* ends that forked. trio forks in a worker thread,
+which ends after 10 idle seconds.
 
 Rules:
 
 1. An agent is registered before it is started: there is no moment at which it would outlive the program.
-2. A watcher that fails is said and replaced, never a reason to fail a rollout.
-3. Whoever looks for an agent's processes asks here: looks at /proc that were asked for at the same time are one.
+2. A watcher that fails is logged and replaced; it never fails a rollout.
+3. Searches for an agent's processes go through the watcher: simultaneous searches share one look at /proc.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ READY_TIMEOUT = 10.0
 QUIT_TIMEOUT = 2.0
 """Seconds for its end."""
 INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
-"""All of the environment that a Python interpreter may need to start."""
+"""The variables of the environment that a Python interpreter may need to start."""
 
 
 @protected_context
 async def open_watcher() -> AsyncIterator[Watcher]:
-    """The watcher of a program's agents; its process starts when the first of them is registered.
+    """Open the watcher of a program's agents; its process starts when the first agent is registered.
 
     Cancellation: opening has nothing to cancel.
     Closing: at most 2 s, also when cancelled. Agents that are still registered are then ended by the process.
@@ -56,22 +56,22 @@ async def open_watcher() -> AsyncIterator[Watcher]:
 
 @final
 class Watcher:
-    """Knows every agent of the program, and outlives it by as long as it takes to end them.
+    """A watcher of every agent of the program. It outlives the program until it has ended them.
 
-    Made by `open_watcher`.
+    Created by `open_watcher`.
     """
 
     def __init__(self) -> None:
         self._agents: dict[str, bytes] = {}
-        """What the process must know of each agent, by token."""
+        """The current line for the process about each agent, by token."""
         self._process: trio.Process | None = None
         self._pipe: int | None = None
-        """The only write end. It is not inherited: its closing, by whatever kills us, is the signal."""
+        """The only write end. It is not inherited: its closing, whatever kills the program, is the signal."""
         self._lock = trio.Lock()
         self._closed = False
         self._since = birth(os.getpid()) or 0
         self._handed_over = False
-        """The process ends agents that this program could not end."""
+        """True if the process ends agents that this program could not end."""
         self._processes: dict[int, ProcessInfo] | None = None
         self._looked = -1.0
         self._look = trio.Lock()
@@ -79,13 +79,13 @@ class Watcher:
 
     @property
     def pid(self) -> int | None:
-        """The process, while there is one."""
+        """Id of the process, while there is one."""
         return None if self._process is None else self._process.pid
 
     async def register(self, token: str) -> None:
-        """From here on nothing that bears the token outlives the program.
+        """Register a token: from now on no process with it outlives the program.
 
-        Cancellation: the token is not registered. A watcher that was being started is ended.
+        Cancellation: the token is not registered. A watcher that is being started is ended.
 
         Raises:
             trio.ClosedResourceError: its endpoint has ended.
@@ -100,29 +100,30 @@ class Watcher:
             self._tell(self._agents[token])
 
     def started_nowait(self, agent: ProcessTree) -> None:
-        """The agent runs; its group is worth knowing, for what hides its environment."""
+        """Report that the agent runs. Its group helps to find processes that hide their environment."""
         line = b"= %s %d %d\n" % (agent.token, agent.pid or 0, agent.born or 0)
         self._agents[agent.token.decode()] = line
         self._tell(line)
 
     def unregister_nowait(self, token: str) -> None:
-        """Nothing of the agent lives any more."""
+        """Unregister an agent without living processes."""
         if self._agents.pop(token, None) is not None:
             self._tell(b"- %s\n" % token.encode())
 
     def hand_over_nowait(self, token: str) -> None:
-        """End what lives of the agent: SIGTERM, and SIGKILL a second later. For a program that cannot do it itself."""
+        """Let the process end the agent: SIGTERM, and SIGKILL a second later. For a program that cannot do it
+        itself."""
         if self._agents.pop(token, None) is not None:
             self._tell(b"! %s\n" % token.encode())
             self._handed_over = True
 
     @property
     def sees(self) -> bool:
-        """Whether there is a /proc: where a look fails all the same, no descriptor is left to look with."""
+        """True if there is a /proc. If a search fails all the same, no descriptor is left for it."""
         return self._since != 0
 
     async def processes(self) -> dict[int, ProcessInfo] | None:
-        """All processes, as they were at some time after the call; None where there is no /proc.
+        """Return all processes, as of some time after the call; None if there is no /proc.
 
         Cancellation: immediate.
         """
@@ -137,7 +138,7 @@ class Watcher:
             return self._processes
 
     def _check_open(self) -> None:
-        """Nobody would end a process that is started behind the end, or was being started at it."""
+        """Raise an error after the end: a process that is started then, or was being started, would never be ended."""
         if self._closed:
             raise trio.ClosedResourceError("its endpoint has ended: no agent can be run on it")
 
@@ -169,7 +170,7 @@ class Watcher:
             self._tell(line)
 
     async def _await_ready(self, process: trio.Process) -> None:
-        """It has seen to its signals, and nothing stops it any more."""
+        """Wait until the process has set up its signals, and cannot be stopped any more."""
         assert process.stdout is not None
         with trio.fail_after(READY_TIMEOUT):
             async with process.stdout:
@@ -185,7 +186,7 @@ class Watcher:
             self._on_died()
 
     def _on_died(self) -> None:
-        """It is gone, or as good as gone. Say so; the next agent brings a new one, which gets to know all agents."""
+        """Log that the process is dead or stopped. The next agent starts a new one, which receives all agents."""
         log.warning(
             "the watcher (process %s) has died: until the next agent starts, agents would outlive this program "
             "if it were killed",

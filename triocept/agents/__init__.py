@@ -1,13 +1,15 @@
-"""Known agents: how each is started so that a rollout is its model.
+"""Known agents: functions that start each agent with a rollout as its model.
 
-One small file each (one for two, where one came of the other), of one function `NAME(rollout, directory, prompt, …) ->
-Launch`: it writes what configuration files the agent wants into `directory`, and gives the command and the environment.
-What they write is measured with real versions of the agents; they change, and a file here changes with them::
+Each agent has one small file (one for two if one was derived from the other) with a function `NAME(rollout,
+directory, prompt, …) -> Launch`. It writes the agent's configuration files into `directory`, and returns the command
+and the environment. The files are measured with real versions of the agents; agents change, and the functions change
+with them::
 
     launch = agents.codex(rollout, directory, "fix the bug")
     result = await rollout.run_agent(launch.argv, env=launch.env)
 
-Any other program is run without this: the environment that every agent gets points most of them to the rollout.
+Any other program is run without these functions: the environment that every agent gets points most of them to the
+rollout.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What starts an agent."""
+"""The command that starts an agent."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, Literal, TypeAlias, final
 import msgspec
 
 Directory: TypeAlias = str | os.PathLike[str]
-"""Where an agent's configuration goes; made if it is not there."""
+"""Directory of an agent's configuration; created if it does not exist."""
 UsualDialect: TypeAlias = Literal["openai_chat", "openai_responses", "anthropic_messages"]
-"""What most agents of several dialects can be told to speak."""
+"""The dialects that most agents with several dialects support."""
 
 
 @final
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """A command and what is added to its environment: the arguments of `rollout.run_agent`."""
+    """A command and the additions to its environment: the arguments of `rollout.run_agent`."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str | None] = {}
@@ -28,8 +28,9 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def made(directory: Directory) -> Path:
-    """The directory, made if it is not there (qwen-code wants its HOME to exist), and absolute: the agent may work
-    elsewhere.
+    """Return the absolute path of the directory, created if it does not exist.
+
+    qwen-code requires that its HOME exists. The path is absolute because the agent may run in another directory.
     """
     path = Path(directory)
     path.mkdir(parents=True, exist_ok=True)
@@ -37,7 +38,7 @@ def made(directory: Directory) -> Path:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a configuration file, for this user's eyes only: it may hold the rollout's key."""
+    """Write a configuration file that only this user can read: it may contain the rollout's key."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
     path.write_text(text)
@@ -45,5 +46,5 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def write_json(path: Path, document: Any) -> Path:
-    """The same, of JSON."""
+    """Write a JSON file that only this user can read."""
     return write_text(path, json.dumps(document, indent=2) + "\n")

@@ -1,9 +1,9 @@
-"""The tools of a rollout as an MCP server in an agent's own configuration: nothing where it has no tools.
+"""The tools of a rollout as an MCP server in an agent's own configuration; nothing if the rollout has no tools.
 
-No file holds the key: each agent fills it in from the environment that it gets anyway (and qwen-code writes its
-settings anew, for everybody to read).
+No file contains the key: each agent reads it from the environment that it gets anyway. (qwen-code rewrites its
+settings, and makes them readable for all users.)
 
-Where it has tools, and the package that serves them is missing, each of these raises `ModuleNotFoundError`.
+If the rollout has tools, and the package that serves them is missing, each function raises `ModuleNotFoundError`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from .._rollout.rollout import Rollout
 from ._launch import Directory, made, write_json
 
 NAME = "triocept"
-"""What the agents call the server; Claude Code's tools are `mcp__triocept__NAME`."""
+"""Name of the server in the agents; Claude Code's tools are `mcp__triocept__NAME`."""
 
 
 def claude_options(rollout: Rollout, directory: Directory) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Options and environment for Claude Code. Writes `mcp.json`.
+    """Return options and environment for Claude Code. Write `mcp.json`.
 
-    `MCP_CONNECTION_NONBLOCKING=false` makes it wait for the server: its first call would come without the tools
-    (measured by inspect_swe: 18 of 100 samples, 250 at a time). `alwaysLoad` has 2.1.331 offer the tools to the model,
-    which otherwise would have to find them with `ToolSearch`; 2.1.197 knows no such thing.
+    `MCP_CONNECTION_NONBLOCKING=false` makes it wait for the server: otherwise its first call would come without the
+    tools (measured by inspect_swe: 18 of 100 samples, 250 at a time). `alwaysLoad` makes 2.1.331 offer the tools to
+    the model, which otherwise would have to find them with `ToolSearch`; 2.1.197 has no such option.
     """
     if not _has_tools(rollout):
         return (), {}
@@ -39,7 +39,7 @@ def claude_options(rollout: Rollout, directory: Directory) -> tuple[tuple[str, .
 
 
 def codex_config(rollout: Rollout) -> str:
-    """What is added to Codex's `config.toml`: its key comes from the environment that every agent gets."""
+    """Return the addition to Codex's `config.toml`: its key comes from the environment that every agent gets."""
     if not _has_tools(rollout):
         return ""
     url = json.dumps(rollout.service_url("mcp"))
@@ -47,7 +47,7 @@ def codex_config(rollout: Rollout) -> str:
 
 
 def gemini_servers(rollout: Rollout) -> dict[str, Any]:
-    """What is added to the settings of gemini-cli."""
+    """Return the additions to the settings of gemini-cli."""
     if not _has_tools(rollout):
         return {}
     server = {
@@ -59,10 +59,10 @@ def gemini_servers(rollout: Rollout) -> dict[str, Any]:
 
 
 def qwen_servers(rollout: Rollout) -> tuple[dict[str, Any], dict[str, str]]:
-    """What is added to the settings and the environment of qwen-code.
+    """Return the additions to the settings and the environment of qwen-code.
 
-    0.15.10 has the model find such tools with `tool_search` before they are offered. `alwaysLoadTools` spares it that
-    in 0.24.4, and `QWEN_CODE_LEGACY_MCP_BLOCKING` has its first call wait for them.
+    In 0.15.10 the model has to find such tools with `tool_search` before they are offered. `alwaysLoadTools` avoids
+    that in 0.24.4, and `QWEN_CODE_LEGACY_MCP_BLOCKING` makes its first call wait for them.
     """
     settings = gemini_servers(rollout)
     for server in settings.get("mcpServers", {}).values():
@@ -71,7 +71,7 @@ def qwen_servers(rollout: Rollout) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def opencode_servers(rollout: Rollout) -> dict[str, Any]:
-    """What is added to opencode's configuration."""
+    """Return the additions to opencode's configuration."""
     if not _has_tools(rollout):
         return {}
     headers = _headers("{env:TRIOCEPT_API_KEY}")
@@ -80,10 +80,10 @@ def opencode_servers(rollout: Rollout) -> dict[str, Any]:
 
 
 def _has_tools(rollout: Rollout) -> bool:
-    """Whether there is something to offer.
+    """Return True if the rollout has tools.
 
     Raises:
-        ModuleNotFoundError: there is, and the endpoint cannot serve it: the agent would do without, and say nothing.
+        ModuleNotFoundError: it has tools that the endpoint cannot serve: the agent would silently run without them.
     """
     if rollout.tools and find_spec("mcp") is None:
         raise ModuleNotFoundError(

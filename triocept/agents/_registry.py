@@ -25,7 +25,7 @@ from .qwen_code import qwen_code
 
 
 class Prepare(Protocol):
-    """What every known agent has: a function that makes it ready."""
+    """The function of a known agent that prepares its start."""
 
     def __call__(
         self, rollout: Rollout, directory: Directory, prompt: str, *, executable: str = ...
@@ -54,10 +54,10 @@ AGENTS: Mapping[str, Prepare] = MappingProxyType(_ALL)
 
 
 def agent(name: str) -> Prepare:
-    """The agent of this name; `-` may stand for `_`.
+    """Return the function of the agent with this name; `-` may stand for `_`.
 
     Raises:
-        ValueError: it is not known.
+        ValueError: the name is unknown.
     """
     try:
         return AGENTS[name.replace("-", "_")]

@@ -7,10 +7,10 @@ from ._launch import Directory, Launch, made
 
 
 def aider(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "aider") -> Launch:
-    """`aider --message`. It speaks chat completions without tools: its edits come out of the text, whole files.
+    """Prepare `aider --message`. It uses chat completions without tools: its edits are whole files in the text.
 
-    Writes nothing, but has its HOME in `directory`. It commits nothing, which would cost another model call for the
-    message; where there is no git repository it makes one. It ends with 0 even if the model failed.
+    Writes nothing, but has its HOME in `directory`. It commits nothing, because the commit message would cost another
+    model call. Without a git repository it creates one. It ends with 0 even if the model failed.
     """
     return Launch(
         argv=(executable, "--model", f"openai/{rollout.model}", *_OPTIONS, "--message", prompt),

@@ -8,10 +8,10 @@ from ._mcp import claude_options
 
 
 def claude_code(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "claude") -> Launch:
-    """`claude -p`, allowed to run its tools without asking.
+    """Prepare `claude -p`, allowed to run its tools without confirmation.
 
-    The environment is enough; where the rollout has tools, it writes `mcp.json`. `IS_SANDBOX` lets it do so as root,
-    too.
+    The environment is enough; if the rollout has tools, the function writes `mcp.json`. `IS_SANDBOX` allows the tools
+    for root, too.
     """
     options, env = claude_options(rollout, directory)
     return Launch(

@@ -19,17 +19,17 @@ def cline(
     executable: str = "cline",
     dialect: Dialect = "openai_chat",
 ) -> Launch:
-    """`cline`, allowed to run its tools without asking, with a provider that is this rollout.
+    """Prepare `cline`, allowed to run its tools without confirmation, with this rollout as its provider.
 
-    Writes `cline/settings/providers.json`, as `cline auth` does, and `global-settings.json`, which switches its
-    telemetry off; its state goes beside them. One call to its maker is left, for the flags of its features.
+    Writes `cline/settings/providers.json`, as `cline auth` does, and `global-settings.json`, which disables its
+    telemetry; its state is stored beside them. One call to its vendor remains, for its feature flags.
 
     Args:
-        rollout: whose calls it makes.
-        directory: where its configuration and its state go.
-        prompt: what it is to do.
+        rollout: the rollout that answers its calls.
+        directory: directory of its configuration and its state.
+        prompt: its task.
         executable: its command.
-        dialect: what it is to speak: chat or responses.
+        dialect: its dialect: chat or responses.
     """
     data, provider = made(directory) / "cline", _PROVIDERS[dialect]
     settings = {

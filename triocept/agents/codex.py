@@ -21,18 +21,19 @@ def codex(
     provider: Provider = "custom",
     websocket: bool = False,
 ) -> Launch:
-    """`codex exec`, without sandbox and approvals, with a provider that is this rollout.
+    """Prepare `codex exec`, without sandbox and approvals, with this rollout as its provider.
 
     Writes `codex/config.toml`, and for the built-in provider `codex/auth.json`, as `codex login --with-api-key` does.
 
     Args:
-        rollout: whose calls it makes.
-        directory: where its configuration goes.
-        prompt: what it is to do.
+        rollout: the rollout that answers its calls.
+        directory: directory of its configuration.
+        prompt: its task.
         executable: its command.
-        provider: `custom`, one of its own, which is allowed half an hour of silence (300 s by default; only events
-            count); or the `built_in` one with another URL, as a user with an OpenAI key has it, whose limits are fixed.
-        websocket: whether the custom provider tries a websocket first; the built-in one always does.
+        provider: `custom`: a provider of its own, with half an hour of silence allowed (default of Codex: 300 s; only
+            events count). `built_in`: the built-in provider with another URL, as a user with an OpenAI key has it;
+            its limits are fixed.
+        websocket: True if the custom provider tries a websocket first; the built-in provider always does.
     """
     home = made(directory) / "codex"
     base_url = rollout.base_url("openai_responses")

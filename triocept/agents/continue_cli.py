@@ -18,16 +18,16 @@ def continue_cli(
     executable: str = "cn",
     dialect: Dialect = "openai_chat",
 ) -> Launch:
-    """`cn -p`, allowed to run its tools without asking, with a model that is this rollout.
+    """Prepare `cn -p`, allowed to run its tools without confirmation, with this rollout as its model.
 
     Writes `continue/config.yaml`, and keeps its state beside it.
 
     Args:
-        rollout: whose calls it makes.
-        directory: where its configuration and its state go.
-        prompt: what it is to do.
+        rollout: the rollout that answers its calls.
+        directory: directory of its configuration and its state.
+        prompt: its task.
         executable: its command.
-        dialect: what it is to speak: chat or messages; responses it speaks with OpenAI's own host alone.
+        dialect: its dialect: chat or messages; it supports responses only with OpenAI's own host.
     """
     home = made(directory) / "continue"
     model = {

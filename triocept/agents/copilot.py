@@ -15,19 +15,19 @@ def copilot(
     dialect: UsualDialect = "openai_chat",
     websocket: bool = False,
 ) -> Launch:
-    """`copilot -p`, allowed to run its tools without asking.
+    """Prepare `copilot -p`, allowed to run its tools without confirmation.
 
-    The environment is enough. It ends with 1 where `GH_TOKEN` or `GITHUB_TOKEN` is a classic token (`ghp_…`), though it
-    needs none: take that out of its environment. Its sessions are in `directory`: the `copilot --resume=…` that it
-    prints at its end needs the same COPILOT_HOME.
+    The environment is enough. It ends with 1 if `GH_TOKEN` or `GITHUB_TOKEN` is a classic token (`ghp_…`), though it
+    needs no token: remove the variable from its environment. Its sessions are in `directory`: the `copilot
+    --resume=…` that it prints at its end needs the same COPILOT_HOME.
 
     Args:
-        rollout: whose calls it makes.
-        directory: where its state goes.
-        prompt: what it is to do.
+        rollout: the rollout that answers its calls.
+        directory: directory of its state.
+        prompt: its task.
         executable: its command.
-        dialect: what it is to speak: chat, responses or messages.
-        websocket: whether it speaks responses over a websocket.
+        dialect: its dialect: chat, responses or messages.
+        websocket: True for responses over a websocket.
     """
     home = made(directory) / "copilot"
     provider = {

@@ -8,7 +8,8 @@ from ._mcp import gemini_servers
 
 
 def gemini_cli(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "gemini") -> Launch:
-    """`gemini -p`, allowed to run its tools without asking; `-m` keeps it from a router call before each turn.
+    """Prepare `gemini -p`, allowed to run its tools without confirmation; `-m` prevents a router call before each
+    turn.
 
     Writes `.gemini/settings.json` into `directory`, which is its HOME.
     """
@@ -23,5 +24,5 @@ def gemini_cli(rollout: Rollout, directory: Directory, prompt: str, *, executabl
     )
     return Launch(
         argv=(executable, "-p", prompt, "-m", rollout.model, "--yolo", "--skip-trust"),
-        env={"HOME": str(directory), "GOOGLE_API_KEY": None},  # of two keys it warns, four times
+        env={"HOME": str(directory), "GOOGLE_API_KEY": None},  # with two keys it prints four warnings
     )

@@ -23,16 +23,16 @@ def kimi_code(
     executable: str = "kimi",
     dialect: UsualDialect = "openai_chat",
 ) -> Launch:
-    """`kimi -p`, with a provider of its own that is this rollout; with `-p` it asks for no permission.
+    """Prepare `kimi -p`, with this rollout as its provider; with `-p` it needs no permission.
 
     Writes `kimi-code/config.toml`, and keeps its state beside it.
 
     Args:
-        rollout: whose calls it makes.
-        directory: where its configuration and its state go.
-        prompt: what it is to do.
+        rollout: the rollout that answers its calls.
+        directory: directory of its configuration and its state.
+        prompt: its task.
         executable: its command.
-        dialect: what it is to speak: chat, responses or messages.
+        dialect: its dialect: chat, responses or messages.
     """
     home = made(directory) / "kimi-code"
     configuration = f"""default_model = "triocept"

@@ -14,20 +14,20 @@ def shell(command: str) -> str:
     code = f"\\n(exit code {done.returncode})" if done.returncode else ""
     return done.stdout + done.stderr + code
 '''
-"""The functions that it gets where nobody gave any: it has no tools of its own."""
+"""The default functions of llm: it has no tools of its own."""
 
 
 def llm(
     rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "llm", functions: str = SHELL
 ) -> Launch:
-    """`llm`, with a model of its own that is this rollout, and a shell as its tool.
+    """Prepare `llm`, with this rollout as its model, and a shell as its tool.
 
     Writes `llm/extra-openai-models.yaml`, `llm/keys.json` and `llm/functions.py`.
 
     Args:
-        rollout: whose calls it makes.
-        directory: where its configuration and its log go.
-        prompt: what it is to do.
+        rollout: the rollout that answers its calls.
+        directory: directory of its configuration and its log.
+        prompt: its task.
         executable: its command.
         functions: Python code; each function in it is a tool. `""`: no tools.
     """

@@ -9,7 +9,7 @@ from .._rollout.rollout import Rollout
 from ._launch import Directory, Launch, made, write_json
 
 _FOR_EVER = 2**32
-"""Seconds since the epoch: litellm asks a person to log in again where a key has no end, or is behind it."""
+"""Seconds since the epoch: litellm requires a new login if a key has no end, or is expired."""
 
 
 def mini_swe_agent(
@@ -20,13 +20,13 @@ def mini_swe_agent(
     executable: str = "mini",
     dialect: Literal["openai_chat", "openai_responses"] = "openai_chat",
 ) -> Launch:
-    """`mini`, to its end without asking.
+    """Prepare `mini`, which runs to its end without confirmation.
 
-    Its trajectory goes into `directory`.
+    Its trajectory is written into `directory`.
 
     Args:
-        dialect: what it is to speak. Chat completions are asked for whole: it has no switch for streams. Responses go
-            by litellm's `chatgpt` provider, which streams alone, puts instructions of Codex before the agent's own, and
+        dialect: its dialect. Chat completions are requested whole: it has no switch for streams. Responses use
+            litellm's `chatgpt` provider, which only streams, puts instructions of Codex before the agent's own, and
             reads the key from a file.
     """
     env = {

@@ -22,16 +22,16 @@ def mistral_vibe(
     executable: str = "vibe",
     dialect: UsualDialect = "openai_chat",
 ) -> Launch:
-    """`vibe -p`, allowed to run its tools without asking, with a provider that is this rollout.
+    """Prepare `vibe -p`, allowed to run its tools without confirmation, with this rollout as its provider.
 
     Writes `vibe/config.toml`, and keeps its state beside it. Titles, telemetry and experiments are off.
 
     Args:
-        rollout: whose calls it makes.
-        directory: where its configuration and its state go.
-        prompt: what it is to do.
+        rollout: the rollout that answers its calls.
+        directory: directory of its configuration and its state.
+        prompt: its task.
         executable: its command.
-        dialect: what it is to speak: chat, responses or messages.
+        dialect: its dialect: chat, responses or messages.
     """
     home = made(directory) / "vibe"
     write_text(
@@ -67,4 +67,4 @@ alias = "triocept"
 
 
 _NO_KEYRING = {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring"}
-"""It looks there for keys of providers that it is not to call, and a desktop would ask whether it may."""
+"""It searches the keyring for keys of other providers, and a desktop would show a prompt."""

@@ -1,4 +1,4 @@
-"""opencode (measured: 1.18.33), and kilo, which was made from it (measured: 7.7.7)."""
+"""opencode (measured: 1.18.33), and kilo, which was derived from it (measured: 7.7.7)."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def opencode(
     executable: str = "opencode",
     dialect: UsualDialect = "openai_chat",
 ) -> Launch:
-    """`opencode run`, with a provider of its own that is this rollout.
+    """Prepare `opencode run`, with this rollout as its provider.
 
-    Its `--title` keeps it from a call for one beside the first.
+    `--title` prevents a second call, for a title, beside the first.
 
     Writes `opencode.json`, and keeps its state in `directory`.
 
     Args:
-        rollout: whose calls it makes.
-        directory: where its configuration and its state go.
-        prompt: what it is to do.
+        rollout: the rollout that answers its calls.
+        directory: directory of its configuration and its state.
+        prompt: its task.
         executable: its command.
-        dialect: what it is to speak: chat, responses or messages.
+        dialect: its dialect: chat, responses or messages.
     """
     directory = made(directory)
     config = write_json(directory / "opencode.json", _configuration(rollout, dialect))
@@ -47,18 +47,18 @@ def kilo(
     executable: str = "kilo",
     dialect: UsualDialect = "openai_chat",
 ) -> Launch:
-    """`kilo run --auto`, with a provider of its own that is this rollout.
+    """Prepare `kilo run --auto`, with this rollout as its provider.
 
-    Its `--title` keeps it from a call for one beside the first, its environment from telling its maker.
+    `--title` prevents a second call, for a title, beside the first; its environment disables telemetry.
 
     Writes `kilo.json`, and keeps its state in `directory`.
 
     Args:
-        rollout: whose calls it makes.
-        directory: where its configuration and its state go.
-        prompt: what it is to do.
+        rollout: the rollout that answers its calls.
+        directory: directory of its configuration and its state.
+        prompt: its task.
         executable: its command.
-        dialect: what it is to speak: chat, responses or messages.
+        dialect: its dialect: chat, responses or messages.
     """
     directory = made(directory)
     config = write_json(
@@ -79,7 +79,7 @@ _PROVIDERS: dict[str, str] = {
 
 
 def _configuration(rollout: Rollout, dialect: UsualDialect) -> dict[str, Any]:
-    """What their JSON file says."""
+    """Return the JSON configuration of both agents."""
     base = rollout.base_url(dialect)
     options = {
         "baseURL": base if base.endswith("/v1") else f"{base}/v1",  # the AI SDK adds no /v1 itself
@@ -100,7 +100,7 @@ def _configuration(rollout: Rollout, dialect: UsualDialect) -> dict[str, Any]:
 
 
 def _state(directory: Path) -> dict[str, str]:
-    """The variables that keep all they write in `directory`."""
+    """Return the variables that keep all of their files in `directory`."""
     return {
         f"XDG_{kind}_HOME": str(directory / kind.lower()) for kind in ("DATA", "CACHE", "STATE", "CONFIG")
     }

@@ -14,16 +14,16 @@ def pi(
     executable: str = "pi",
     dialect: UsualDialect = "openai_chat",
 ) -> Launch:
-    """`pi -p`, with a provider of its own that is this rollout.
+    """Prepare `pi -p`, with this rollout as its provider.
 
     Writes `.pi/agent/models.json` into `directory`, which is its HOME.
 
     Args:
-        rollout: whose calls it makes.
-        directory: where its configuration and its state go.
-        prompt: what it is to do.
+        rollout: the rollout that answers its calls.
+        directory: directory of its configuration and its state.
+        prompt: its task.
         executable: its command.
-        dialect: what it is to speak: chat, responses or messages.
+        dialect: its dialect: chat, responses or messages.
     """
     directory = made(directory)
     provider = {

@@ -8,10 +8,10 @@ from ._mcp import qwen_servers
 
 
 def qwen_code(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "qwen") -> Launch:
-    """`qwen -p`, allowed to run its tools without asking.
+    """Prepare `qwen -p`, allowed to run its tools without confirmation.
 
-    Has its HOME in `directory`, and where the rollout has tools, it writes `.qwen/settings.json` there. It waits 120 s
-    for the head of an answer.
+    Its HOME is in `directory`; if the rollout has tools, the function writes `.qwen/settings.json` there. It waits
+    120 s for the head of an answer.
     """
     servers, env = qwen_servers(rollout)
     if servers:
