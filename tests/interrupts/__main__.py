@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import random
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+
+from tests.seeds import first_seed
 
 from .left import adopt_orphans
 from .point import KINDS, Kind, Point, Result, run
@@ -54,7 +55,7 @@ def _points(
                 point = Point(program, kind, options.step)
                 yield point, run(point)
     elif options.sample:
-        seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**9)
+        seed = options.seed if options.seed is not None else first_seed()
         print(f"seed {seed}", flush=True)
         yield from sample(programs, kinds, seed)
     else:

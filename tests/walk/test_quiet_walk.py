@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import time
 
 import pytest
 
+from tests.seeds import first_seed
 from tests.walk.quiet import Ask, History, Settle, history_of, play, report
 from tests.walk.test_random_walk import SECONDS
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.once
 
 
 def test_a_quiet_walk_holds() -> None:
-    seed = random.SystemRandom().randrange(10**9)
+    seed = first_seed()
     print(f"quiet walks from seed {seed} on")  # pytest shows it where it fails
     until = time.monotonic() + SECONDS / 6
     while time.monotonic() < until:
