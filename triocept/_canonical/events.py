@@ -268,10 +268,13 @@ class HeldCalls(list[Event]):
 
     From the start of the first call on, every event waits for the end of the answer. Earlier events pass at once.
 
-    Agents run a call as soon as it is complete: opencode when the arguments of a chat completions call are whole JSON,
-    Codex when the item is done, Claude Code when the block has ended. If the stream then breaks, the agent retries,
-    and the command runs twice (opencode 1.18.33, Codex 0.169.0, Claude Code 2.1.197). Some agents keep a call that had
-    only begun in their history, and send it with the next request.
+    Agents run a call as soon as it is complete. If the stream then breaks, they retry, and the command runs twice:
+
+    * opencode 1.18.33 runs a call of chat completions when its arguments are whole JSON.
+    * Codex 0.169.0 runs a call when its item is done.
+    * Claude Code 2.1.197 keeps a block that has ended, and requests the rest of the answer.
+
+    Some agents keep a call that had only begun in their history, and send it with the next request.
     """
 
     @property

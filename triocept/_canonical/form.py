@@ -144,8 +144,10 @@ def _exact_part(part: dict[str, Json]) -> dict[str, Json]:
 
 
 def unmarked(block: Json, levels: int = _LEVELS) -> Json:
-    """Return a block without cache marks: neither on it, nor on the blocks in its content (of a search result, or of a
-    document whose source is content)."""
+    """Return a block without cache marks, at any level of nested blocks.
+
+    Blocks are nested in the content of a search result, and of a document whose source is content.
+    """
     if not isinstance(block, dict) or not levels:
         return block
     plain = {name: value for name, value in block.items() if name != _CACHE_MARK}
@@ -157,8 +159,8 @@ def unmarked(block: Json, levels: int = _LEVELS) -> Json:
 
 
 def timeless(raw: Json) -> Json:
-    """Return a block without cache marks, and without members that differ from run to run, at any depth; hash long
-    words."""
+    """Return a block for a cassette: without cache marks and run-specific members at any depth, with long words
+    hashed."""
     match raw:
         case str() if len(raw) > _LONGEST and not any(letter.isspace() for letter in raw):
             return _hash(raw.encode())

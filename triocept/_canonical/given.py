@@ -184,8 +184,10 @@ def fit_metadata(metadata: object, name: str = "metadata") -> dict[str, Json]:
 
 
 def no_number_at(value: object) -> str | None:
-    """Return the path of the first number that is infinite or NaN, which the encoder would write as null; None if
-    there is no such number."""
+    """Return the path of the first number that is infinite or NaN; None if there is no such number.
+
+    The encoder would write such a number as null.
+    """
     if isinstance(value, float):
         return None if math.isfinite(value) else ""
     items: Iterable[tuple[object, object]] = ()

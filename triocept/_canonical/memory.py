@@ -224,7 +224,10 @@ def _is_written_as(new: Json, old: Json) -> bool:
 
 
 def equal_messages(one: Message, other: Message) -> bool:
-    """Return True if two messages are equal to the last byte. (In Python 1 equals True; in JSON it does not.)"""
+    """Return True if two messages are equal to the last byte.
+
+    In Python 1 equals True; in JSON it does not.
+    """
     return one == other and (_is_plain(one) or _as_json(one) == _as_json(other))
 
 

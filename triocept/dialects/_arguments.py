@@ -90,8 +90,9 @@ def fitted_call(call: ToolCall, customs: Iterable[str]) -> ToolCall:
 
 
 class FittedCall:
-    """A call of a stream, in the kind that the agent declared for the tool; a call of another kind is held until it is
-    whole.
+    """A call of a stream, converted to the kind (JSON or free text) that the agent declared for the tool.
+
+    A call of another kind is held back until it is whole.
 
     Args:
         call: the call as it begins.

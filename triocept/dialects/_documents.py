@@ -74,8 +74,7 @@ def _without_lone_surrogates(data: bytes | str) -> bytes | None:
 
 
 def hides_letters(data: bytes) -> bool:
-    """Return True if an ASCII letter, or `_`, may be escaped in the JSON, so that a search for a field's name can
-    fail.
+    """Return True if the JSON may contain an escaped ASCII letter or `_`: then a search for a field's name can fail.
 
     No known serializer escapes letters; serializers that care about HTML, such as Go's, escape `<`, `>`, `&`.
     """
@@ -244,8 +243,10 @@ def merged(document: Json, extra: Json) -> Json:
 
 
 def is_same_dialect(dialect: str, here: str) -> bool:
-    """Return True if the `extra` of a response in `dialect` may be written in the dialect `here`; a program's own ("")
-    may."""
+    """Return True if the `extra` of a response in `dialect` may be written in the dialect `here`.
+
+    The dialect "" is a program's own response: its `extra` may be written in every dialect.
+    """
     return dialect in ("", here)
 
 
@@ -315,8 +316,7 @@ _DEFAULTS = {"image": "image/png", "audio": "audio/wav", "file": "application/oc
 
 
 def split_data_url(url: str) -> tuple[str | None, str] | None:
-    """Return media type (or None) and base64 of a `data:` URL; None for any other URL, or a `data:` URL without
-    base64."""
+    """Return media type (or None) and base64 of a `data:` URL; None for any URL without base64."""
     if url[:5].lower() != "data:":
         return None
     found = _DATA_URL.match(url)

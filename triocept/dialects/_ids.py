@@ -37,8 +37,7 @@ def short_id(given: str, prefix: str, limit: int = 64) -> str:
 
 
 def distinct_calls(messages: Sequence[Message]) -> Sequence[Message]:
-    """Return the conversation with new ids for calls that repeat an earlier call's id, and for the results of such
-    calls.
+    """Return the conversation with new ids for calls that repeat an earlier id, and for their results.
 
     The first call keeps its id, and one conversation always gets the same ids.
     """

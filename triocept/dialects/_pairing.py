@@ -92,8 +92,7 @@ class Pairing:
 
 
 class _Waiting:
-    """The ids of calls without a result, in their order. Each operation takes constant time, in whatever order they
-    go."""
+    """The ids of calls without a result, in their order; each operation takes constant time."""
 
     def __init__(self) -> None:
         self._ids: deque[str] = deque()
@@ -124,8 +123,7 @@ class _Waiting:
 def results_first(
     messages: Iterable[Message], shown: Callable[[ToolResult], Iterable[Part]] | None
 ) -> Iterator[tuple[Message, ToolResult | list[Part]]]:
-    """Yield the wire messages of a conversation: the canonical message of each, and its content (a result, or other
-    parts).
+    """Yield each wire message of a conversation: its canonical message, and its content (a result, or other parts).
 
     Args:
         messages: the conversation.

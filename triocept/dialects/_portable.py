@@ -9,9 +9,11 @@ from ..errors import DialectError
 
 
 def portable(messages: Iterable[Message]) -> list[Message]:
-    """Return the messages without those that hold only an item of their own dialect, for example Codex's
-    `additional_tools` (its tools are the request's own, too). An empty message in its place would change the
-    conversation."""
+    """Return the messages without the messages that hold only an item of their own dialect.
+
+    An example is Codex's `additional_tools`, whose tools are the request's own, too. An empty message in its place
+    would change the conversation.
+    """
     return [message for message in messages if not _is_bare_item(message)]
 
 

@@ -179,8 +179,8 @@ class Dialect:
     """Function of `(document, request)`, an agent's document and the request parsed from it. It returns True if the
     document can go unchanged to a provider of this dialect. If not, `render_request` writes a new document, and fields
     that it does not write are lost. Default: True if the document's field `stream` equals `request.stream`. A dialect
-    that requests streams in another way must set this function, for example to `lambda document, request: True`;
-    otherwise its streamed requests lose their unparsed fields."""
+    that requests streams in another way must set this function, for example to `lambda document, request: True`.
+    Otherwise its streamed requests lose their unparsed fields."""
     continued: Callable[[Request, Request, Response], Request] = _no_earlier
     """Function of `(request, earlier, answer)` that returns the request with the conversation that its
     `previous_response` names: the messages of the earlier request, and its answer. Default: the call fails with 400.
@@ -273,8 +273,12 @@ class Dialect:
         return None
 
     def match(self, path: str, query: str) -> Target | None:
-        """Return the facts in the path of a call, without a rollout's prefix, and in its query; None if the call is no
-        model call of this dialect."""
+        """Return the facts in the path and the query of a call; None if the call is no model call of this dialect.
+
+        Args:
+            path: the path without a rollout's prefix.
+            query: the query string.
+        """
         if self.read_path is not None:
             return self.read_path(path, query)
         return Target() if path in self.usual_paths else None

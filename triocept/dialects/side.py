@@ -104,8 +104,10 @@ class SideRoute:
 
 
 def path_problem(path: str) -> str | None:
-    """Return the error in a side route's path pattern; None if the pattern is valid. Each name must occur once and
-    match one segment, and the path must not be the endpoint's own."""
+    """Return the error in a side route's path pattern; None if the pattern is valid.
+
+    Each name must occur once and match one segment, and the path must not be the endpoint's own.
+    """
     names = _NAME.findall(path)
     if re.search(r"[<>\s]", _NAME.sub("", path)) or len(set(names)) < len(names):
         return "is no path of steps and of `<name>`s, each another"

@@ -42,8 +42,7 @@ class StreamParser(ABC):
         """
 
     def is_plain_content(self, data: bytes) -> bool:
-        """Return True if the data is certainly whole events with further content of the current answer, and with
-        nothing else.
+        """Return True if the data is certainly whole events that only continue the content of the current answer.
 
         The check is quick, and False when in doubt: a relay passes such data on before it is parsed. Data that begins
         a call, that contains a finish reason or a terminal event, or that contains an error must give False.
@@ -114,8 +113,7 @@ class EventBuilder:
         events += part_events(self.new_index(), part)
 
     def index_of(self, empty: ResponsePart, events: list[Event]) -> int:
-        """Return the index of the open part of this kind; if there is no such part, end the open one and begin
-        `empty`."""
+        """Return the index of the open part of this kind; otherwise end the open part, and begin `empty`."""
         if self._open is None or type(self._open[1]) is not type(empty):
             self.close(events)
             self._open = (self.new_index(), empty)

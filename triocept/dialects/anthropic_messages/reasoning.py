@@ -80,8 +80,10 @@ def redacted_of(blobs: tuple[Blob, ...]) -> list[str]:
 
 
 def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
-    """Return True if a provider accepts the document unchanged: not with unsigned thinking, which an agent sends back
-    with triocept's own signature."""
+    """Return True if a provider accepts the document unchanged.
+
+    A provider refuses unsigned thinking, which an agent sends back with triocept's own signature.
+    """
     return bool(document.get("stream")) == request.stream and not any(
         isinstance(part, Reasoning) and not part.blobs
         for message in request.messages

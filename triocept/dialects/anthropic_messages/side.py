@@ -1,5 +1,4 @@
-"""Calls other than model calls: `GET /v1/models`, `POST /v1/messages/count_tokens`; recognition of Anthropic's
-clients."""
+"""Calls other than model calls (`GET /v1/models`, `POST /v1/messages/count_tokens`); recognition of clients."""
 
 from __future__ import annotations
 

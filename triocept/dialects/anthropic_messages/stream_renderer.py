@@ -258,8 +258,10 @@ class _ThinkingWriter(_BlockWriter):
 
 
 class _CallWriter(_BlockWriter):
-    """A writer of a call; it holds arguments that do not begin as an object, for the wire has no other input (see
-    `tools`)."""
+    """A writer of a call, which holds arguments back that do not begin as an object.
+
+    The wire has no other input than an object (see `tools`).
+    """
 
     delta: ClassVar = (b"input_json_delta", b"partial_json")
     call: ToolCall = ToolCall("")
@@ -293,8 +295,11 @@ class _CallWriter(_BlockWriter):
 
 
 class _OpaqueWriter(_BlockWriter):
-    """A writer of an unknown block. The input of a provider's own call (`server_tool_use`, `mcp_tool_use`) goes into a
-    delta: clients read it from no other field."""
+    """A writer of an unknown block.
+
+    The input of a provider's own call (`server_tool_use`, `mcp_tool_use`) goes into a delta: clients read it from no
+    other field.
+    """
 
     delta: ClassVar = (b"input_json_delta", b"partial_json")
 

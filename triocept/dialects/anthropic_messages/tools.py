@@ -109,8 +109,10 @@ def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
 
 
 def with_whole_arguments(response: Response) -> Response:
-    """Return the response with arguments that are objects, as in `render_call`: a stream would contain the original
-    text."""
+    """Return the response with arguments that are objects, as `render_call` writes them.
+
+    Without this step, a stream would contain the arguments as the model wrote them.
+    """
     if all(call.kind == "text" or is_object(call.arguments) for call in response.tool_calls):
         return response
     content = tuple(_with_object(part) if isinstance(part, ToolCall) else part for part in response.content)

@@ -30,7 +30,7 @@ _MAX_BUDGET = 24_576
 
 
 def parse_config(fields: ProtoFields) -> tuple[Sampling, ReasoningAsk | None, OutputFormat | None]:
-    """Return sampling, reasoning and format from the config; unknown fields stay among the unknown fields."""
+    """Return sampling, reasoning and format from the config; its other fields stay among the unknown fields."""
     config = fields.object(CONFIG)
     if config is None:
         return Sampling(), None, None

@@ -62,8 +62,7 @@ def parse_count_request(document: Json, target: Target) -> Request:
 
 
 def is_client(path: str, headers: Mapping[str, str]) -> bool:
-    """Return True if the client is Google's: its key has a header of its own, and its paths have versions of their
-    own."""
+    """Return True if the client is Google's, by the header of its key or the versions in its paths."""
     return "x-goog-api-key" in headers or path.startswith(("/v1beta/", "/v1alpha/", "/upload/"))
 
 

@@ -7,8 +7,8 @@ Rules:
 2. Text is written at once; a call is written when it is whole, for the wire has no fragments of calls.
 3. Parts come strictly one after the other: an event that comes early is held back until its turn.
 4. The last chunk has the finish reason, the usage, estimated if unknown, and further fields of the answer.
-5. An error is a bare object, without `data:` and without an empty line after it: on this form Google's Python SDK
-   raises an error, and the JavaScript one, which splits at empty lines, cannot skip it. In an array it is the last
+5. An error is a bare object, without `data:` and without an empty line after it. On this form Google's Python SDK
+   raises an error, and the JavaScript SDK, which splits at empty lines, cannot skip it. In an array it is the last
    item.
 6. A keepalive is a response without candidates; in an array it is a line feed.
 """

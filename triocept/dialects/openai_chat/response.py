@@ -140,8 +140,16 @@ def render_answer(
     *,
     same_dialect: bool,
 ) -> Json:
-    """Return the document of an answer with this choice; `kind` is its `object`, `prefix` the prefix of a generated
-    id."""
+    """Return the document of an answer with this choice.
+
+    Args:
+        response: the answer.
+        request: the answered request.
+        choice: the only choice.
+        kind: the `object` of the document.
+        prefix: the prefix of a generated id.
+        same_dialect: True if the response's `extra` uses this dialect's field names.
+    """
     if response.stop_sequence is not None:
         choice[MATCHED[0]] = response.stop_sequence
     document: dict[str, Json] = {

@@ -162,8 +162,10 @@ class Renderer(ChunkRenderer):
 
 
 def _with_choice_extra(choice: dict[str, Json], extras: Json) -> dict[str, Json]:
-    """Return the last choice with the unknown fields of a whole answer's choice; those of its message go into the
-    delta."""
+    """Return the last choice with the unknown fields of a whole answer's choice.
+
+    The unknown fields of the answer's message go into the delta.
+    """
     extra = extras[0] if isinstance(extras, list) and extras and isinstance(extras[0], dict) else {}
     extra = {"delta" if name == "message" else name: value for name, value in extra.items()}
     both: dict[str, Json] = merged(choice, extra)

@@ -56,8 +56,11 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
 
 
 def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
-    """Return True if a provider accepts the document unchanged: not with an id of an answer of this endpoint, and not
-    a frame of a websocket, which requests a stream without a field for it."""
+    """Return True if a provider accepts the document unchanged.
+
+    Two kinds of documents are refused: documents that continue an answer of this endpoint, and frames of a websocket,
+    which request a stream without a field for it.
+    """
     if "previous_response_id" in document or document.get("type") == _FRAME:
         return False
     return bool(document.get("stream")) == request.stream

@@ -48,8 +48,7 @@ def render_stored(response: Response, request: Request, *, created: int | None =
 
 
 def render_stored_events(response: Response, request: Request, *, after: int = -1) -> bytes:
-    """Return an earlier answer as a stream: the events with a number above `after`, and the terminal event in any
-    case.
+    """Return an earlier answer as a stream: the events with a number above `after`, and always the terminal event.
 
     A text that was streamed in many pieces is sent in one piece, so the numbers differ from those of the first stream.
     """
@@ -60,8 +59,7 @@ def render_stored_events(response: Response, request: Request, *, after: int = -
 
 
 def render_input_items(request: Request, *, order: Literal["asc", "desc"] = "desc") -> Json:
-    """Return the items of the input, the newest first by default, as OpenAI lists them; all on one page, each with an
-    id."""
+    """Return the items of the input, each with an id, on one page; the newest first by default, as OpenAI lists them."""
     same_dialect = request.dialect == NAME
     _, items = render_input(request.messages, Names(request.tools), same_dialect=same_dialect, replay=False)
     data = [_listed(item, number) for number, item in enumerate(items)]

@@ -82,8 +82,11 @@ class Documents:
         return [self._counter.event("error", {k: v for k, v in document.items() if k != "sequence_number"})]
 
     def keepalive(self, response_id: str = "") -> list[WireEvent]:
-        """Return a no-op; the first event must be `created`, so if no event came before, it is sent first, with this
-        id."""
+        """Return a no-op, after the `created` event if no event came before.
+
+        Args:
+            response_id: the id in the `created` event.
+        """
         begun = [] if self._envelope else self._open(response_id, "")
         return [*begun, self._counter.event("keepalive", {})]
 

@@ -22,8 +22,10 @@ def is_stored(request: Request) -> bool:
 
 
 def is_warm_up(request: Request) -> bool:
-    """Return True for a request without generation: Codex's first frame on a websocket, which sends the stable prefix
-    ahead."""
+    """Return True for a request without generation.
+
+    Codex sends such a request as its first frame on a websocket, with the stable prefix of the conversation.
+    """
     return (request.extra or {}).get("generate") is False
 
 

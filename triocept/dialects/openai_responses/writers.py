@@ -97,8 +97,11 @@ class Item:
         return WireEvent(kind, frame + b'%d,"delta":' % number + encode_text(text) + b"}")
 
     def end(self, *, cut: bool) -> list[WireEvent]:
-        """Return `output_item.done`, which makes agents run the call in it; `cut`: a token limit may have cut the
-        item."""
+        """Return `output_item.done`, on which agents run the call in the item; no event for an incomplete call.
+
+        Args:
+            cut: True if a token limit may have cut the item.
+        """
         self.done = True
         if cut and self.writer is not None and not self.writer.is_whole():
             self.document["status"] = "incomplete"
