@@ -127,11 +127,11 @@ class Dialect:
     At an endpoint, `rollout.base_url` ends with it, and calls may come with it or without it. A provider's base URL
     contains it, and calls go to `route` after it."""
     read_path: Callable[[str, str], Target | None] | None = None
-    """Function of `(path, query)` that returns the facts in them, or None if the call is no model call of this
+    """Function of `(path, query)` that returns the facts in both, or None if the call is no model call of this
     dialect. The path has no rollout prefix. Default: calls come to `route`, with or without `/v1` or `base_path`
     before it, and the document holds all facts."""
     write_path: Callable[[Request], str] | None = None
-    """Function of `(request)` that returns its path at a provider, after a base URL as the provider's own SDK takes
+    """Function of `(request)` that returns the path of the request at a provider, after a base URL as the provider's own SDK takes
     it. Default: `route`, with `/v1` before it if `base_path` is empty."""
     hosts: tuple[str, ...] = ()
     """The hosts of providers that serve this dialect only: the command line selects it for them. Empty: the dialect is
@@ -158,9 +158,9 @@ class Dialect:
     """Further fields that `parse_request` requires, with a value that is filled in for such documents. Empty: the
     conversation suffices."""
     caps: tuple[tuple[str, ...], ...] = ()
-    """The places of the output token limit in a document, each as the names that lead to it (`(("options",
-    "num_predict"),)`), the place to write first. Empty: `max_output_tokens` of an upstream has no effect, and a
-    provider's refusal of too large a number is passed on without a retry."""
+    """The places of the output token limit in a document, the place to write first. Each place is a tuple of the names
+    that lead to it, as in `(("options", "num_predict"),)`. Empty: `max_output_tokens` of an upstream has no effect, and
+    a provider's refusal of too large a number is passed on without a retry."""
     logprobs: Json = None
     """The value of a field `logprobs` that requests log probabilities, without alternatives. None: the dialect has no
     such field, and an upstream with `tokens=` does not request them."""
@@ -190,7 +190,7 @@ class Dialect:
     content. `answers` holds earlier requests in this dialect with their answers, the newest first. Default: the
     request itself."""
 
-    # Heads and errors
+    # Headers and errors
 
     key_headers: Callable[[str], dict[str, str]] = bearer
     """Function of `(api_key)` that returns the headers with the key, in the providers' form. It is called once when
@@ -212,7 +212,7 @@ class Dialect:
     is_client: Callable[[str, Mapping[str, str]], bool] | None = None
     """Function of `(path, headers)`, with header names in lower case. It returns True if the call comes from a client
     of this dialect and is no model call; it is then answered in this dialect. Default: True if all of
-    `default_headers` (and at least one) are present, or if the path begins with a `base_path` other than `/v1`."""
+    `default_headers` (and at least one) are present, or if the path begins with a `base_path` of the dialect's own (not `/v1`)."""
     render_models: Callable[[Sequence[str]], Json] = render_models
     """Function of `(names)` that returns the list of these models. Default: OpenAI's answer to `/v1/models`."""
     side_routes: tuple[SideRoute, ...] = ()

@@ -29,7 +29,7 @@ def render_models(names: Sequence[str]) -> Json:
 
 
 def is_client(path: str, headers: Mapping[str, str]) -> bool:
-    """Return True if the client is Ollama's: no other API has paths under `/api/`, but for Claude Code's `/api/hello`."""
+    """Return True if the client is Ollama's: no other has paths under `/api/`, except Claude Code's `/api/hello`."""
     return path.startswith("/api/") and path != "/api/hello"
 
 

@@ -59,7 +59,7 @@ def render_stored_events(response: Response, request: Request, *, after: int = -
 
 
 def render_input_items(request: Request, *, order: Literal["asc", "desc"] = "desc") -> Json:
-    """Return the items of the input, each with an id, on one page; the newest first by default, as OpenAI lists them."""
+    """Return the items of the input, each with an id, on one page; the newest first by default, as at OpenAI."""
     same_dialect = request.dialect == NAME
     _, items = render_input(request.messages, Names(request.tools), same_dialect=same_dialect, replay=False)
     data = [_listed(item, number) for number, item in enumerate(items)]
