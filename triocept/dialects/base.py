@@ -131,8 +131,8 @@ class Dialect:
     dialect. The path has no rollout prefix. Default: calls come to `route`, with or without `/v1` or `base_path`
     before it, and the document holds all facts."""
     write_path: Callable[[Request], str] | None = None
-    """Function of `(request)` that returns the path of the request at a provider, after a base URL as the provider's own SDK takes
-    it. Default: `route`, with `/v1` before it if `base_path` is empty."""
+    """Function of `(request)` that returns the path of the request at a provider, after a base URL as the provider's
+    own SDK takes it. Default: `route`, with `/v1` before it if `base_path` is empty."""
     hosts: tuple[str, ...] = ()
     """The hosts of providers that serve this dialect only: the command line selects it for them. Empty: the dialect is
     always an explicit option."""
@@ -212,7 +212,8 @@ class Dialect:
     is_client: Callable[[str, Mapping[str, str]], bool] | None = None
     """Function of `(path, headers)`, with header names in lower case. It returns True if the call comes from a client
     of this dialect and is no model call; it is then answered in this dialect. Default: True if all of
-    `default_headers` (and at least one) are present, or if the path begins with a `base_path` of the dialect's own (not `/v1`)."""
+    `default_headers` (and at least one) are present, or if the path begins with a `base_path` of the dialect's own
+    (not `/v1`)."""
     render_models: Callable[[Sequence[str]], Json] = render_models
     """Function of `(names)` that returns the list of these models. Default: OpenAI's answer to `/v1/models`."""
     side_routes: tuple[SideRoute, ...] = ()

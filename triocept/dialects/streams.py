@@ -87,7 +87,7 @@ class StreamRenderer(ABC):
 
 
 class EventBuilder:
-    """Build the events of the parts of a streamed response, for a wire on which one part is open at a time."""
+    """A builder of the events of a streamed response's parts, for a wire with one open part at a time."""
 
     def __init__(self) -> None:
         self._next = 0
