@@ -131,9 +131,9 @@ _ONE_OF, _ALL_OF = ("anyOf", "oneOf"), "allOf"
 def _object_schema(schema: dict[str, Json]) -> dict[str, Json]:
     """Return the schema as one object.
 
-    Anthropic refuses `anyOf`, `oneOf` and `allOf` at the top. Their properties become those of the object; a property
-    is required if each alternative requires it. The result allows more than the source, and forbids nothing that it
-    allows.
+    Anthropic refuses `anyOf`, `oneOf` and `allOf` at the top. Their properties become those of the object. A
+    property stays required if the schema itself, an item of `allOf`, or every alternative requires it.
+    The result allows more than the source, and forbids nothing that the source allows.
     """
     alternatives = [_objects(schema.get(name)) for name in _ONE_OF]
     parts = _objects(schema.get(_ALL_OF))
