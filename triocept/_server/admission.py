@@ -1,22 +1,25 @@
-"""Who is let in: how many connections at once, for how long one that has shown no key, and what may wait of them all.
+"""Admission control: limits on connections, on their time without a key, and on the bytes that wait.
 
 Rules:
 
-1. A connection that has shown a key of this endpoint may idle for as long as its rollout lives: agents think. Then it
-   is one without a key again.
-2. Where there is no more room, that connection goes which has been here longest without a key. Where there is none, the
-   new one is told 503.
-3. What is held for connections without a key (heads, what comes behind them) is weighed as it is read, wherever it
-   waits then. Over `MOST_HELD` that connection goes which has held something for longest, with what it held.
-4. The limits of time are the same for all, so whoever came first is due first: two queues, and one task that sleeps
-   until the first in them is due. A request costs no timer, and a connection that has shown its key none either.
-5. Strangers take turns: connections that have shown no key are read a few at a time. Thousands that send at once would
-   else be read in one turn of the event loop, and nobody else has one meanwhile. Who has shown a key never waits there.
-6. A turn lasts for one piece and one schedule point: what was read is looked at before more of others is.
-7. Requests without a key take turns to be served, too, one at a time, behind the connections that can be accepted and
-   those that begin. So a crowd waits to be served, where a request with a key does not wait, and not before that.
-8. First come connections that have not begun anything and have not sent a request without a key. An agent's first
-   piece has its key: an agent that comes new waits for other beginners alone.
+1. An authenticated connection (it has sent a key of this endpoint) may idle for as long as its rollout lives:
+   agents think. When the rollout ends, the connection counts as keyless again.
+2. At the limit of connections, the oldest keyless connection is closed. If every connection is authenticated, the
+   new one is answered with 503.
+3. Bytes held for keyless connections (heads, and what follows them) are counted as they are read, wherever they
+   wait afterwards. Above `MOST_HELD`, the connection that has held bytes for longest is closed and its bytes are
+   discarded.
+4. The time limits are equal for all connections, so deadlines come in the order of arrival: two queues, and one
+   task that sleeps until the first deadline. A request needs no timer, and neither does an authenticated
+   connection.
+5. Keyless connections are read a few at a time. Otherwise thousands that send at once would all be read in one
+   turn of the event loop, and no other task would run meanwhile. Authenticated connections never wait there.
+6. A turn lasts for one piece and one schedule point: the piece is processed before pieces of other connections
+   are.
+7. Requests without a key are also served one at a time, after the connections that can be accepted and those that
+   begin. So a crowd of them waits to be served, where a request with a key does not wait.
+8. Connections that have not begun anything and have not sent a request without a key come first. An agent's first
+   piece contains its key, so a new agent waits only for other beginners.
 """
 
 from __future__ import annotations
@@ -40,26 +43,29 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST_KEYLESS = 8_192
-"""Connections without a key, each some 20 KB; a process may have a million descriptors."""
+"""Maximum keyless connections. Each takes some 20 KB; a process may have a million descriptors."""
 MOST_HELD = 8 * 1024 * 1024
-"""Bytes, of all connections without a key. They are read a few at a time (`Turns`), and those that show one are out of
-the count before others are read: so it is what is left of heads and bodies without an end."""
+"""Maximum bytes held for all keyless connections.
+
+Connections are read a few at a time (`Turns`), and a connection that sends its key leaves the count before others
+are read. So this limits the heads and bodies that never end.
+"""
 MOST_ROUNDS = 16
-"""Times that a request without a key lets connections that are accepted, or begin, go first."""
+"""Maximum times that a request without a key waits for connections that are accepted, or begin."""
 ANY_SYSTEM = 1_024
-"""Descriptors of a process, where the system does not say how many it may have."""
+"""Descriptors that a process is assumed to have where the system does not report the limit."""
 
 
 class Guest(Protocol):
-    """A connection, as the door sees it."""
+    """A connection, as `Admission` uses it."""
 
     def cut(self, *, late: bool = False) -> None:
-        """Close it at once; `late`: in the middle of a head, with 408."""
+        """Close the connection at once; `late`: in the middle of a head, with 408."""
 
 
 @final
 class Admission:
-    """The connections of one endpoint."""
+    """The admission state of all connections of one endpoint."""
 
     def __init__(self, limits: EndpointLimits) -> None:
         self.limits = limits
@@ -70,43 +76,43 @@ class Admission:
         self._most = limits.connections or _descriptors() * 3 // 4
         self._open: set[Guest] = set()
         self._entered = 0
-        """Connections that were ever accepted."""
+        """Number of connections accepted so far."""
         self._keyless: dict[Guest, float] = {}
-        """Since when."""
+        """Keyless connections, each with the time since when it has had no key."""
         self._heads: dict[Guest, float] = {}
-        """Those in the middle of a head, and since when."""
+        """Connections in the middle of a head, each with the time when the head began."""
         self._held: dict[Guest, int] = {}
-        """Bytes; of those that have sent any, in the order of their first."""
+        """Bytes held for each connection that has sent any, in the order of its first byte."""
         self._bytes_held = 0
         self._timer = trio.CancelScope()
 
     def make_room(self) -> bool:
-        """Whether one more may come; if need be another one goes."""
+        """Return True if one more connection may be accepted; close a keyless connection if necessary."""
         if len(self._open) < self._most:
             return len(self._keyless) < MOST_KEYLESS or self.shed()
         return self.shed()
 
     def enter(self, guest: Guest) -> None:
-        """A new connection."""
+        """Register a new connection."""
         self._open.add(guest)
         self._entered += 1
         self._keyless[guest] = now = trio.current_time()
         self._be_awake_at(now + self.limits.keyless_seconds)
 
     def leave(self, guest: Guest) -> None:
-        """It is closed."""
+        """Remove a closed connection."""
         self._open.discard(guest)
         self.admit(guest)
         self.end_head(guest)
 
     def expire(self, guest: Guest) -> None:
-        """The rollout has ended whose key it has shown: it is as a new connection."""
+        """Count the connection as keyless again: the rollout of its key has ended."""
         if guest in self._open:
             self._keyless[guest] = now = trio.current_time()
             self._be_awake_at(now + self.limits.keyless_seconds)
 
     def admit(self, guest: Guest) -> None:
-        """It has shown a key that opens something here."""
+        """Count the connection as authenticated: it has sent a valid key."""
         self._keyless.pop(guest, None)
         self._bytes_held -= self._held.pop(guest, 0)
 
@@ -114,7 +120,7 @@ class Admission:
         """Wait until a request without a key may be served.
 
         Args:
-            begins: as of `Turns.begin`.
+            begins: see `Turns.begin`.
 
         Cancellation: immediate.
         """
@@ -122,7 +128,7 @@ class Admission:
         try:
             for _ in range(MOST_ROUNDS):
                 entered = self._entered
-                for _ in range(2):  # two turns of the event loop: within one, tasks run in any order
+                for _ in range(2):  # two turns of the event loop: within a turn, tasks run in any order
                     await trio.lowlevel.checkpoint()
                 if entered == self._entered and not self.reading.crowded:
                     break
@@ -130,17 +136,17 @@ class Admission:
             self.serving.give_back()
 
     def begin_head(self, guest: Guest) -> None:
-        """A head has begun, if it had not, and its end was not there."""
+        """Record that a head has begun and is incomplete; keep the time of an earlier call."""
         if guest not in self._heads:
             self._heads[guest] = now = trio.current_time()
             self._be_awake_at(now + self.limits.head_seconds)
 
     def end_head(self, guest: Guest) -> None:
-        """It is whole, or given up."""
+        """Record that the head is complete, or given up."""
         self._heads.pop(guest, None)
 
     def hold(self, guest: Guest, count: int) -> None:
-        """So many bytes are held for it now; no matter where it has shown its key."""
+        """Record how many bytes are held for a connection; ignored if it is authenticated."""
         if guest not in self._keyless:
             return
         self._bytes_held += count - self._held.get(guest, 0)
@@ -153,7 +159,7 @@ class Admission:
             self._cut(next(iter(self._held)), late=True)
 
     def shed(self) -> bool:
-        """Close the connection that has been here longest without a key; whether there was one."""
+        """Close the oldest keyless connection; return True if there was one."""
         guest = next(iter(self._keyless), None)
         if guest is None:
             return False
@@ -163,7 +169,7 @@ class Admission:
 
     @trio.lowlevel.enable_ki_protection
     async def watch(self) -> None:
-        """Close what is overdue, until cancelled."""
+        """Close overdue connections, until cancelled."""
         while True:
             with trio.CancelScope(deadline=self._next_due()) as self._timer:
                 await trio.sleep_forever()
@@ -174,7 +180,7 @@ class Admission:
         return min(keyless, next(iter(self._heads.values()), inf) + self.limits.head_seconds)
 
     def _be_awake_at(self, time: float) -> None:
-        if time < self._timer.deadline:  # else it wakes too early, and naps again: that is cheaper
+        if time < self._timer.deadline:  # otherwise it wakes too early and sleeps again, which is cheaper
             self._timer.deadline = time
 
     def _cut_overdue(self) -> None:
@@ -196,26 +202,28 @@ class Admission:
 
 
 def _descriptors() -> int:
-    """How many descriptors the process may open."""
+    """Return how many descriptors the process may open."""
     if sys.platform == "win32":
         return ANY_SYSTEM
-    import resource  # there is none on Windows
+    import resource  # not available on Windows
 
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return ANY_SYSTEM * 1024 if most == resource.RLIM_INFINITY else most
 
 
 AT_ONCE = 4
-"""Connections that are read in one turn of the event loop: 64 KiB, and what comes of them. A request to Quart takes a
-millisecond; to close a connection whose client goes on sending takes the kernel as much."""
+"""Maximum keyless connections that are read in one turn of the event loop: 64 KiB, and the work that they cause.
+
+A request to Quart takes a millisecond. To close a connection whose client still sends takes the kernel as long.
+"""
 
 
 @final
 class Turns:
-    """The turns of all connections without a key to do one thing.
+    """The turns in which all keyless connections do one thing.
 
     Args:
-        most: of them that do it in one turn of the event loop.
+        most: maximum connections that do it in one turn of the event loop.
     """
 
     def __init__(self, most: int) -> None:
@@ -224,12 +232,12 @@ class Turns:
         self._others = trio.lowlevel.ParkingLot()
 
     async def begin(self, *, begins: bool) -> None:
-        """Wait for a turn, which is to be given back by `end`. No schedule point where one is free.
+        """Wait for a turn, which must be given back with `end`. No schedule point if a turn is free.
 
         Args:
-            begins: the connection is in the middle of nothing, and has sent no request without a key.
+            begins: True if the connection is in the middle of nothing, and has sent no request without a key.
 
-        Cancellation: there was no turn.
+        Cancellation: no turn was taken.
         """
         if self._free:
             self._free -= 1
@@ -237,9 +245,9 @@ class Turns:
             await (self._beginners if begins else self._others).park()
 
     async def end(self) -> None:
-        """Give it back, behind a schedule point.
+        """Give the turn back, after a schedule point.
 
-        Cancellation: not here. What was read is still in nobody's hands.
+        Cancellation: not here, because no task owns the received bytes yet.
         """
         try:
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -262,8 +270,8 @@ class Waiting:
     """The bodies and websocket messages that were received and are not parsed yet.
 
     Args:
-        most: bytes.
-        seconds: in which something more of a body has to come.
+        most: maximum bytes.
+        seconds: maximum seconds between two pieces of a body.
     """
 
     def __init__(self, most: int, seconds: float) -> None:
@@ -271,25 +279,26 @@ class Waiting:
         self.most = most
         self.seconds = seconds
         self.of: Counter[RolloutState] = Counter()
-        """The bytes of each rollout that has some."""
+        """Waiting bytes of each rollout that has some."""
         self.first: dict[RolloutState, Share] = {}
-        """The oldest of each, which always has room."""
+        """The oldest share of each rollout, which is never refused."""
 
 
 @final
 class Share(msgspec.Struct):
-    """Those of one request."""
+    """The waiting bytes of one request."""
 
     waiting: Waiting
     rollout: RolloutState
     bytes: int = 0
-    """How many were added. A body that came at once is none: it is small."""
+    """Bytes added. A body that arrives in one piece is not added: it is small."""
 
     def add(self, count: int) -> None:
-        """Add so many bytes. The first body of a rollout always has room.
+        """Add `count` bytes. The first body of a rollout is never refused.
 
         Raises:
-            Refusal: 503, there would be too many in all, or more than half of that of one rollout. All are released.
+            Refusal: 503, the bytes would exceed the total limit, or those of the rollout half of it. All bytes of
+                the request are released.
         """
         waiting = self.waiting
         of_rollout = waiting.of[self.rollout] + count
@@ -303,7 +312,7 @@ class Share(msgspec.Struct):
         self.bytes += count
 
     def release(self) -> None:
-        """They are parsed, or thrown away."""
+        """Release the bytes: they are parsed, or discarded."""
         waiting = self.waiting
         if waiting.first.get(self.rollout) is self:
             del waiting.first[self.rollout]
@@ -316,10 +325,11 @@ class Share(msgspec.Struct):
             del waiting.of[self.rollout]
 
     async def next(self, receive: Callable[[], Awaitable[T]]) -> T:
-        """Wait for a further piece of the body: no longer than its rollout lives.
+        """Wait for the next piece of the body, at most until the rollout ends.
 
         Raises:
-            Refusal: the rollout has ended; or 408, nothing has come in time. All bytes are released.
+            Refusal: the rollout has ended; or 408, no piece arrived in time. All bytes of the request are
+                released.
         """
         rollout, seconds = self.rollout, self.waiting.seconds
         if not rollout.ended.is_set():
@@ -336,5 +346,5 @@ class Share(msgspec.Struct):
 
 
 def no_room() -> Refusal:
-    """The refusal of a body for which there is no room."""
+    """Return the refusal of a body that exceeds the limit of waiting bytes."""
     return Refusal(503, "too many bytes of requests wait here already", retry_after=1)

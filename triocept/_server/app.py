@@ -1,7 +1,7 @@
-"""Quart-Trio: the routes for requests with a key that are not model calls.
+"""The Quart-Trio application: the routes for requests with a key that are not model calls.
 
-The model list, token counting, what agents ask before they begin, and the host services. Public routes, and requests
-without a key, are answered in front of it (`replies`).
+These routes are the model list, token counting, the requests that agents send before they begin, and the host
+services. Public routes, and requests without a key, are answered in front of it (`replies`).
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from .transport import BodyTooLarge, Reply
 def make_app(
     registry: Registry[RolloutState], dialects: Mapping[str, Dialect], replies: Replies
 ) -> QuartTrio:
-    """The Quart-Trio application of one endpoint. `Front` has cut a rollout's prefix off its paths."""
+    """Return the Quart-Trio application of one endpoint. `Front` has removed the rollout's prefix from its paths."""
     app = QuartTrio("triocept", static_folder=None)
-    # Quart cuts a stream after 60 s, and a body (which it is not given: see `Front`) at 16 MiB.
+    # Quart cuts a stream after 60 s, and a body at 16 MiB (it does not get the body: see `Front`).
     app.config.update(RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=None)
     app.url_map = url_map(tuple(dialects.values()))
 
@@ -74,7 +74,7 @@ def make_app(
 
     @app.errorhandler(ClientGone)
     async def gone(exc: ClientGone) -> Response:
-        return Response(b"", status=400)  # nobody reads it
+        return Response(b"", status=400)  # the client is gone
 
     @app.errorhandler(HTTPException)
     async def http_error(exc: HTTPException) -> Response:

@@ -1,8 +1,7 @@
-"""What every protocol needs of the connection that it is spoken on: its bytes, its limits, and the door that it came
-through. Knows no protocol.
+"""The protocol-independent base of a connection: received bytes, bytes to be sent, limits, admission.
 
-Its bytes are received, and sent to a client that may have stopped reading. On plain TCP they go by the bare socket, all
-else (TLS) is left to the stream.
+The client may have stopped reading. On plain TCP the bytes go through the bare socket; on TLS they go through the
+stream.
 """
 
 from __future__ import annotations
@@ -28,22 +27,21 @@ if TYPE_CHECKING:
     from .._rollout.rollout_state import RolloutState
 
 MAX_RECEIVE = 128 * 1024
-"""Bytes. A long conversation comes in one piece."""
+"""Maximum bytes of one read. A long conversation arrives in one piece."""
 STRANGERS_PIECE = 16 * 1024
-"""Bytes that are read at once of a client that has shown no key: a head and some of its body, and no more before it is
-looked at."""
+"""Maximum bytes of one read from a client without a key: a head and some of its body, which are then processed."""
 _PIECE = 64 * 1024
-"""Bytes that have to be taken within the time: about what a kernel's buffer frees at once."""
+"""Bytes that the client has to take within the time limit: about what a kernel's buffer frees at once."""
 _LINGER_NOT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
-"""`struct linger`: close at once, and throw away what is still to be sent."""
+"""`struct linger`: close at once, and discard the bytes that are still to be sent."""
 
 
 class BaseConnection(ABC):
-    """A connection, as the protocols that are spoken on it see it.
+    """A connection, as the protocols on it use it.
 
     Args:
-        stream: its bytes.
-        admission: the door that it came through.
+        stream: the byte stream.
+        admission: the admission state that the connection is registered with.
     """
 
     def __init__(
@@ -53,34 +51,34 @@ class BaseConnection(ABC):
         self.limits = admission.limits
         self.wire = Wire(stream)
         self.outbox = Outbox(stream, self.wire.plain, admission.limits.reader_seconds)
-        """What it has still to send; whoever has the connection writes to it, and flushes it."""
+        """The bytes still to be sent. The task that has the connection writes to it, and flushes it."""
         self.ahead = bytearray()
-        """What was received, and is still to be read."""
+        """Bytes that were received, and are still to be read."""
         self.queued = 0
         """Bytes of a body that wait for an application to take them."""
         self.idle = True
-        """Whether it waits for a request, and nothing is lost by closing it."""
+        """True if the connection waits for a request, and nothing is lost by closing it."""
         self.gone = False
-        """Whether its client has left, or it was broken off: no further request of it is served."""
+        """True if the client has left, or the connection was broken off: no further request on it is served."""
         self.keyless = True
-        """Whether it has not shown a key of this endpoint yet."""
+        """True until the connection has sent a key of this endpoint."""
         self._asked = False
-        """True once it has sent a request without a key."""
+        """True once the connection has sent a request without a key."""
         self._rollout: RolloutState | None = None
-        """Whose key it has shown last."""
+        """The rollout of the key that the connection sent last."""
         self.ending = False
-        """Whether this connection ends with its next response: the server stops, or keeps no connection alive."""
+        """True if the connection ends with its next response: the server stops, or keeps no connection alive."""
         self._admission = admission
 
     def date(self) -> str:
-        """The value of a `Date` header."""
+        """Return the value of a `Date` header."""
         return http_date(int(time.time()))
 
     async def receive(self, held: int) -> bytes:
-        """Receive some bytes: of a client that has shown no key fewer, and when it is its turn.
+        """Receive some bytes. From a client without a key: fewer bytes, after waiting for a turn.
 
         Args:
-            held: bytes of it that are held already.
+            held: bytes of the connection that are held already.
 
         Raises:
             trio.BrokenResourceError, trio.ClosedResourceError: the connection has broken, or was closed here.
@@ -93,17 +91,17 @@ class BaseConnection(ABC):
         return await self.wire.receive_of_stranger(STRANGERS_PIECE, turns, held, self.hold, begins)
 
     async def wait_turn(self) -> None:
-        """Wait until it is its turn to be read."""
+        """Wait until this connection may be read."""
         await self._admission.reading.begin(begins=True)
         await self._admission.reading.end()
 
     async def begin_request(self, rollout: RolloutState | None) -> None:
-        """Admit the connection if its request shows a key; else let it wait for its turn to be served.
+        """Admit the connection if its request has a key; otherwise wait for a turn to be served.
 
-        A checkpoint only where it waits.
+        A checkpoint only if it waits.
 
         Args:
-            rollout: whose key the request shows; None: it shows none of this endpoint.
+            rollout: the rollout of the request's key; None: the request has no key of this endpoint.
         """
         if rollout is not None:
             self.admit(rollout)
@@ -112,7 +110,7 @@ class BaseConnection(ABC):
             await self._admission.wait_to_serve(begins=begins)
 
     def admit(self, rollout: RolloutState) -> None:
-        """The connection has shown the key of this rollout, and is admitted until that ends."""
+        """Admit the connection until this rollout ends: it has sent the rollout's key."""
         if rollout is self._rollout:
             return
         self.leave_rollout()
@@ -128,30 +126,30 @@ class BaseConnection(ABC):
         self._admission.expire(self)
 
     def leave_rollout(self) -> None:
-        """Forget whose key the connection has shown."""
+        """Forget the rollout of the connection's key."""
         if self._rollout is not None:
             self._rollout.on_end.discard(self._expire)
             self._rollout = None
 
     def hold(self, count: int) -> None:
-        """So many bytes of it are held that nobody takes: it matters where it has shown no key."""
+        """Record how many bytes are held unread; ignored if the connection is authenticated."""
         if self.keyless:
             self._admission.hold(self, count + self.queued)
 
     def begin_head(self) -> None:
-        """The beginning of a head is there."""
+        """Record that a head has begun."""
         self._admission.begin_head(self)
 
     def end_head(self) -> None:
-        """All of it is there."""
+        """Record that the head is complete."""
         self._admission.end_head(self)
 
     def note(self, kind: str, text: str, *args: object) -> None:
-        """Log what a client has done: one line a minute of each kind, over all connections."""
+        """Log an action of a client: at most one line a minute of each kind, over all connections."""
         self._admission.notices.warn(kind, text, *args)
 
     def note_slow_reader(self) -> None:
-        """Say that it is broken off because its client took nothing."""
+        """Log that the connection is broken off because its client took no bytes."""
         seconds = self.limits.reader_seconds
         self.note("reader", "a client took nothing of its answer for %g s: it is broken off", seconds)
 
@@ -161,14 +159,14 @@ class BaseConnection(ABC):
         await trio.aclose_forcefully(self.stream)
 
     async def close(self, seconds: float) -> None:
-        """End it as one does who has said all: what was sent arrives, and then its end. `seconds` are for TLS."""
+        """Close cleanly: sent bytes arrive, then the end. `seconds` limits the TLS close."""
         self.gone = True
         with trio.move_on_after(seconds):
             with suppress(trio.BrokenResourceError):
                 await self.stream.aclose()
 
     async def reset(self) -> None:
-        """Break it off with a RST."""
+        """Break the connection off with a RST."""
         self.gone = True
         plain: Any = getattr(self.stream, "transport_stream", self.stream)
         with suppress(OSError):  # it was closed a moment ago
@@ -177,31 +175,31 @@ class BaseConnection(ABC):
 
     @abstractmethod
     async def wait_ending(self) -> None:
-        """Until the server stops.
+        """Wait until the server stops.
 
         Cancellation: immediate.
         """
 
     @abstractmethod
     def cut(self, *, late: bool = False) -> None:
-        """Close it at once; `late`: in the middle of a head, with 408."""
+        """Close the connection at once; `late`: in the middle of a head, with 408."""
 
 
 @final
 class Wire:
-    """What is received by `stream`. At most one task receives."""
+    """The receiving side of `stream`. At most one task receives."""
 
     __slots__ = ("plain", "receive", "socket")
 
     def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
         plain = BareSocket.usable and isinstance(stream, trio.SocketStream)
         self.plain: trio.socket.SocketType | None = stream.socket if plain else None
-        """None: nothing can be received or sent without the stream."""
+        """The bare socket; None: bytes can only be received and sent through the stream."""
         self.socket = None if self.plain is None else BareSocket(self.plain)
         self.receive: Callable[[int], Awaitable[bytes]] = (
             partial(_receive, stream) if self.socket is None else self.socket.receive
         )
-        """Some bytes, so many at most; none where the client has hung up.
+        """Function that receives at most so many bytes; it returns no bytes if the client has hung up.
 
         Raises:
             trio.BrokenResourceError, trio.ClosedResourceError: the connection has broken, or was closed here.
@@ -212,20 +210,20 @@ class Wire:
     async def receive_of_stranger(
         self, most: int, turns: Turns, held: int, hold: Callable[[int], None], begins: bool
     ) -> bytes:
-        """As `receive`, of a client that has shown no key: in its turn (where TLS is spoken, it has been read before).
+        """Receive from a client without a key, in turn. With TLS, the bytes are read before the turn.
 
         Args:
-            most: bytes.
-            turns: of all strangers.
-            held: bytes of it that are held already.
-            hold: told how many they are now, before anybody else has a turn.
-            begins: as of `Turns.begin`.
+            most: maximum bytes.
+            turns: the turns of all keyless connections.
+            held: bytes of the connection that are held already.
+            hold: called with the new number of held bytes, before another connection has a turn.
+            begins: see `Turns.begin`.
 
         Cancellation: nothing is lost.
         """
         if self.socket is None:
             data = await self.receive(most)
-            with trio.CancelScope(shield=True):  # for a moment: it is in nobody's hands
+            with trio.CancelScope(shield=True):  # for a moment: no task owns the data yet
                 await turns.begin(begins=begins)
                 hold(held + len(data))
                 await turns.end()
@@ -248,15 +246,15 @@ async def _receive(stream: trio.abc.ReceiveStream, most: int) -> bytes:
 
 @final
 class Outbox:
-    """Takes whatever is written, and never waits: it sends what the kernel takes, and keeps the rest to be flushed.
+    """A send buffer that never blocks a writer: it sends what the kernel takes, and keeps the rest for `flush`.
 
-    On TLS, where nothing can be sent without waiting, it keeps all.
+    On TLS, where nothing can be sent without waiting, it keeps all bytes.
 
     Args:
         stream: the connection.
-        plain: its socket, where nothing stands between; it is closed by the stream alone, and so its number is asked
-            for at each call (see `BareSocket`).
-        seconds: in which the client has to take something of what is sent.
+        plain: its socket, if the stream is plain TCP. Only the stream closes it, so its file descriptor is read at
+            each call (see `BareSocket`).
+        seconds: maximum seconds in which the client takes none of the bytes.
     """
 
     __slots__ = ("_on_its_way", "_plain", "_rest", "_seconds", "_stream")
@@ -280,12 +278,14 @@ class Outbox:
 
     @property
     def full(self) -> bool:
-        """Whether something is still to be sent."""
+        """True if bytes are still to be sent."""
         return bool(self._on_its_way or self._rest)
 
     def write(self, data: bytes | bytearray) -> bool:
-        """Send it, or keep what is to be sent later. Whether all is sent; a connection that has broken is seen by
-        `flush`."""
+        """Send the data, or keep the rest for later; return True if all is sent.
+
+        `flush` raises if the connection has broken.
+        """
         sent = 0
         if self._plain is not None and not self._on_its_way and not self._rest:
             number = self._plain.fileno()  # below 0: it was closed
@@ -299,19 +299,19 @@ class Outbox:
         return False
 
     def keep(self, data: bytes) -> None:
-        """Leave it to `flush`, which sends in one piece what comes in many."""
+        """Keep the data for `flush`, which sends many writes in one piece."""
         self._rest += data
 
     async def flush(self) -> None:
-        """Send what was kept: what the socket takes at once, the rest in pieces, each of which has so many seconds.
+        """Send the kept bytes: what the socket takes at once, then the rest in pieces, each with its own time limit.
 
-        One task at a time. A checkpoint only where it has to wait.
+        One task at a time. A checkpoint only if it has to wait.
 
         Raises:
-            trio.TooSlowError: the client has taken no more for so long.
+            trio.TooSlowError: the client has taken no bytes within the time limit.
             trio.BrokenResourceError, trio.ClosedResourceError: the connection has broken, or was closed here.
 
-        Cancellation: who knows how much was sent.
+        Cancellation: an unknown part was sent.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         while self._rest:
@@ -328,7 +328,7 @@ class Outbox:
 
 
 async def acquire(lock: trio.Lock) -> None:
-    """Take a lock; where it is free, without the checkpoint that `lock.acquire` makes of it."""
+    """Acquire a lock, without the checkpoint of `lock.acquire` if the lock is free."""
     try:
         lock.acquire_nowait()
     except trio.WouldBlock:
@@ -337,5 +337,5 @@ async def acquire(lock: trio.Lock) -> None:
 
 @lru_cache(maxsize=2)
 def http_date(seconds: int) -> str:
-    """The value of a `Date` header, so many seconds after 1970."""
+    """Return the value of a `Date` header for a time in seconds since 1970."""
     return formatdate(seconds, usegmt=True)

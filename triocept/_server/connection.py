@@ -1,17 +1,17 @@
-"""One connection: hypercorn's TCPServer, made a fault domain of its own.
+"""A connection: hypercorn's TCPServer, made a fault domain of its own.
 
-hypercorn 0.18 has three habits that an endpoint cannot live with (each has a regression test in
+hypercorn 0.18 has three habits that an endpoint cannot accept (each has a regression test in
 tests/server/test_findings.py):
 
-* an unexpected exception of one connection leaves the server's nursery, and takes every other connection along;
-* it shields `send_all` without a deadline, so that a client which stops reading outlives cancellation and shutdown;
-* it knows no way to break a connection off on purpose, which is how an agent must see a stream that failed.
+* an unexpected exception of one connection leaves the server's nursery, and ends every other connection;
+* it shields `send_all` without a deadline, so a client that stops reading outlives cancellation and shutdown;
+* it has no function to break a connection off on purpose, as an agent must observe for a stream that failed.
 
-And two that cost a fifth of a request's time: a task for the idle timer of each request, which here is none (a
-connection may idle for ever, until the server stops), and a send of its own for a response's head.
+Two more habits cost a fifth of a request's time. One is a task for the idle timer of each request; here there is
+none (a connection may idle until the server stops). The other is a separate send for a response's head.
 
-`TCPServer(app, config, context, state, stream)`, `_read_data`, `_close` and `ProtocolWrapper` are hypercorn's inside:
-the same in 0.17.3 and 0.18.0.
+`TCPServer(app, config, context, state, stream)`, `_read_data`, `_close` and `ProtocolWrapper` are hypercorn's
+internals: equal in 0.17.3 and 0.18.0.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ if TYPE_CHECKING:
     from .transport import Head
 
 READ_AHEAD = 256 * 1024
-"""Bytes that are read of the requests behind one that waits, for the sake of the hang-up."""
+"""Maximum bytes that are read of the requests behind one that waits, in order to notice a hang-up."""
 _REFUSED_SECONDS = 1.0
-"""In which the rest of a head that was refused may come; it is thrown away."""
+"""Seconds in which the rest of a refused head may arrive; it is discarded."""
 
 
 def _last_words(status: int, text: str) -> bytes:
@@ -72,17 +72,17 @@ _NO_HTTP2 = _last_words(
 NO_ROOM = _last_words(503, "no room for a further connection").replace(
     b"\r\n\r\n", b"\r\nretry-after: 1\r\n\r\n", 1
 )
-"""What a connection is told that is not let in."""
+"""The response to a connection above the limit."""
 
 
-class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn says `stream` otherwise
-    """One connection, from its first byte to its close.
+class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn types `stream` differently
+    """A connection, from its first byte to its close.
 
     Args:
-        admission: the door that it came through.
-        http11: the way of model calls on HTTP/1.1, or None to leave them to hypercorn.
-        front: the application, as websockets have it.
-        max_body: bytes of a body, and of a websocket's message.
+        admission: the admission state that the connection is registered with.
+        http11: factory of the HTTP/1.1 implementation for model calls, or None to leave them to hypercorn.
+        front: the application, as websockets use it.
+        max_body: maximum bytes of a body, and of a websocket's message.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         max_body: int,
     ) -> None:
         super().__init__(app, config, context, ConnectionState({STATE_KEY: self}), stream)  # type: ignore[arg-type]
-        BaseConnection.__init__(self, stream, admission)  # hypercorn's own calls nobody's
+        BaseConnection.__init__(self, stream, admission)  # hypercorn's own __init__ does not call its super
         self._http11 = http11
         self._front = front
         self._max_body = max_body
@@ -138,7 +138,7 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
             await self._read_data()
 
     async def _say_too_late(self) -> None:
-        """What of a connection by TLS is only its own task's to say."""
+        """Send 408 on a TLS connection, which only its own task may write to."""
         with (
             trio.move_on_after(_REFUSED_SECONDS),
             suppress(trio.BrokenResourceError, trio.ClosedResourceError),
@@ -147,7 +147,7 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
             await self.stream.aclose()
 
     def _ends(self) -> tuple[Any, Any]:
-        """The addresses of the client and of ours."""
+        """Return the addresses of the client and of the server."""
         sock = self._socket
         return (
             parse_socket_addr(sock.family, sock.getpeername()),
@@ -161,7 +161,7 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         return sock
 
     def _tell_why(self, exc: BaseException) -> None:
-        """Say it to a client that speaks plain HTTP where TLS is spoken."""
+        """Send 400 to a client that speaks plain HTTP on a TLS port."""
         cause = exc.__cause__
         if isinstance(cause, ssl.SSLError) and cause.reason == "HTTP_REQUEST" and BareSocket.usable:
             with suppress(OSError):  # it has left
@@ -180,7 +180,7 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
             client,
             server,
             self.protocol_send,
-            "http/1.1",  # whatever ALPN has agreed on: a client that speaks HTTP/2 then is refused by `HTTP1`
+            "http/1.1",  # whatever ALPN selected: `HTTP1` refuses a client that then speaks HTTP/2
         )
         assert isinstance(wrapper.protocol, H11Protocol)
         wrapper.protocol = HTTP1(wrapper.protocol, self)
@@ -196,7 +196,7 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         await self._send(_NO_HTTP2)
 
     async def run_websocket(self, head: Head, rest: bytes) -> None:
-        """Speak websocket from here on, to its end; `rest` came behind the request that asked for it."""
+        """Serve a websocket on this connection to its end; `rest` followed the request for it."""
         socket = WebSocket(self, head, rest, max_message=self._max_body)
         await self._front.websocket(head, socket)
 
@@ -211,7 +211,8 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         await self.protocol.handle(Closed())
 
     async def _read_piece(self) -> bool:
-        """Whether something has come. (A function of its own, so that nothing holds it while the next is awaited.)"""
+        """Handle one piece; return False at the end. A separate function, so that no frame keeps the piece during
+        the wait."""
         data = self._take_ahead() or await self.receive(self._buffered)
         self.hold(self._buffered + len(data))
         await self.protocol.handle(RawData(data))
@@ -219,7 +220,7 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
 
     @property
     def _http1(self) -> HTTP1 | None:
-        protocol = getattr(self, "protocol", None)  # there is none before hypercorn has it
+        protocol = getattr(self, "protocol", None)  # unset until hypercorn has created it
         return protocol.protocol if protocol is not None and isinstance(protocol.protocol, HTTP1) else None
 
     @property
@@ -228,23 +229,23 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         return self._http1.buffered if self._http1 is not None else 0
 
     async def queue(self, message: Any, put: Callable[[Any], Awaitable[None]]) -> None:
-        """Let an application have a message, when it asks; what of a body waits for that is weighed."""
+        """Queue a message for an application, and count the bytes of a body that wait."""
         if message is not None:
             self.queued += len(message.get("body", b""))
         await put(message)
 
     def note_taken(self, count: int) -> None:
-        """The application has so many bytes of the body now."""
+        """Record that the application has taken `count` bytes of the body."""
         self.queued -= count
         self.hold(self._buffered)
 
     async def go_on(self) -> None:
-        """Ask for the body of the request, if the client waits to be asked (`Expect: 100-continue`)."""
+        """Send `100 Continue` if the client waits for it (`Expect: 100-continue`)."""
         if self._http1 is not None:
             await self._http1.go_on()
 
     async def read_ahead(self) -> None:
-        """Read on, to see the client hang up; what comes is kept for later. Returns when it has.
+        """Read on, to notice a hang-up, and keep the bytes for later. Return when the client has hung up.
 
         Cancellation: nothing that was read is lost.
         """
@@ -263,7 +264,7 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         await trio.sleep_forever()
 
     async def throw_away(self) -> None:
-        """Read what is still to come of a head that was refused: for a moment, and no more than a few heads."""
+        """Discard the rest of a refused head: for a moment, and at most a few heads."""
         self.end_head()
         left = READ_AHEAD + 2 * self.limits.head_bytes - len(self.ahead)
         self._drop()
@@ -281,7 +282,7 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         return data
 
     def _drop(self) -> None:
-        """Forget what was received: the connection is over."""
+        """Discard the received bytes: the connection is over."""
         self.ahead.clear()
         if self._http1 is not None:
             self._http1.drop()
@@ -296,30 +297,30 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
             await super().protocol_send(event)
 
     async def wait_ending(self) -> None:
-        """Until the server stops.
+        """Wait until the server stops.
 
         Cancellation: immediate.
         """
         await self.context.terminated.wait()
 
     def cork(self) -> None:
-        """Hold back what is sent, until `uncork`."""
+        """Hold back sent bytes, until `uncork`."""
         self._corked = bytearray()
 
     async def uncork(self) -> None:
-        """Send what was held back, in one piece."""
+        """Send the held back bytes, in one piece."""
         data, self._corked = self._corked, None
         if data:
             await self._send(data)
 
     def check_raw(self, raw: RawResponse) -> None:
-        """HTTP/1.1 has bytes for everything."""
+        """Accept every raw response: HTTP/1.1 can express all of them."""
 
     async def send_raw(self, raw: RawResponse, *, begins: bool, ends: bool) -> None:
-        """Send raw bytes past hypercorn, and end as they say; a stall is left as it is. As of `Transport`.
+        """Send raw bytes past hypercorn, and end as `raw` specifies; a stall stays open. See `Transport`.
 
         Raises:
-            ClientGone: the client has hung up, or takes nothing any more: the connection was broken off.
+            ClientGone: the client has hung up, or takes no more bytes: the connection was broken off.
 
         Cancellation: breaks the connection off.
         """
@@ -342,7 +343,7 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
             self.send_lock.release()
 
     async def _send(self, data: bytes | bytearray) -> None:
-        """Send. A send that is cancelled has sent who knows how much: it breaks the connection off."""
+        """Send data. A cancelled send has sent an unknown part, so it breaks the connection off."""
         if self._corked is not None:
             self._corked += data
             return
@@ -350,7 +351,7 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
             return
         await acquire(self.send_lock)
         try:
-            # Hypercorn's last words in a cancelled task are nobody's.
+            # What hypercorn still sends in a cancelled task is discarded.
             await trio.lowlevel.checkpoint_if_cancelled()
             self.outbox.write(bytes(data))
             await self.outbox.flush()
@@ -368,13 +369,13 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
             self.send_lock.release()
 
     def _look_for_head(self) -> None:
-        """See whether the beginning of a head is left, behind what was read."""
+        """Record whether the beginning of a head is left, behind the bytes that were parsed."""
         if self._http1 is not None and self._http1.head_begun:
             self.begin_head()
         self.hold(self._buffered)
 
     def cut(self, *, late: bool = False) -> None:
-        """Close it at once; `late`: in the middle of a head, with 408."""
+        """Close the connection at once; `late`: in the middle of a head, with 408."""
         self.gone = True
         stream: Any = self.stream
         if late and isinstance(stream, trio.SSLStream):

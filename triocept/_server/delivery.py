@@ -1,18 +1,18 @@
-"""From the outcome of an exchange to status, headers, JSON or SSE.
+"""Delivery of the outcome of an exchange: status, headers, JSON or SSE.
 
 Rules:
 
-1. The head goes out with the first increment, or after `HEAD_AFTER` seconds without one: a refusal that comes
-   before has its HTTP status.
-2. Silence is filled with what the dialect ignores: its own no-op events (SSE comments kill gemini-cli, and do not
-   count for Codex), or white space before a JSON document.
-3. A stream that fails in the middle gets the dialect's in-band error, then its connection is broken off: nobody can
-   take it for whole.
-4. A provider's own bytes, in the agent's dialect, are written as they came; to a connection that asked for another form
-   of the answer they are rendered anew.
-5. Raw bytes go out as they are; only where nobody has framed them, the connection does. Of one that has begun to break
-   a silence, they are the end alone. Those that are made on their way break no silence, and where they fail, their
-   connection is reset.
+1. The head is sent with the first increment, or after `HEAD_AFTER` seconds without one. A refusal before that has
+   its own HTTP status.
+2. Silence is filled with bytes that the dialect ignores: its own no-op events (SSE comments break gemini-cli, and
+   do not count for Codex), or white space before a JSON document.
+3. A stream that fails in the middle gets the dialect's in-band error, then its connection is broken off: no
+   client can take it for complete.
+4. A provider's own bytes, in the agent's dialect, are written unchanged. For a connection that asked for another
+   form of the answer they are rendered anew.
+5. Raw bytes are sent unchanged; the connection frames them only if they have no framing. If a keep-alive was
+   already sent, raw bytes only end the response. Raw bytes that are generated while they are sent get no
+   keep-alives, and if they fail, the connection is reset.
 6. An answer is delivered when its last byte is sent, not before.
 """
 
@@ -41,10 +41,12 @@ from .tapped import TappedTransport
 from .transport import Reply, Transport
 
 HEAD_AFTER = 30.0
-"""Seconds of silence after which the head of an answer is sent: gemini-cli waits 60 s for it, qwen-code 120 s, Node's
-clients 300 s. Until then a refusal has its HTTP status."""
+"""Seconds of silence after which the head of an answer is sent. Until then a refusal has its own HTTP status.
+
+gemini-cli waits 60 s for the head, qwen-code 120 s, Node's clients 300 s.
+"""
 KEEPALIVE_EVERY = 10.0
-"""Seconds of silence after which a no-op is sent: of the dialect in a stream, a space before a whole document."""
+"""Seconds of silence after which a keep-alive is sent: a no-op event in a stream, a space before a whole document."""
 
 log = logging.getLogger("triocept.endpoint")
 _encode = msgspec.json.Encoder().encode
@@ -53,13 +55,13 @@ _encode = msgspec.json.Encoder().encode
 async def deliver(
     subscription: Subscription, request: Request, dialect: Dialect, transport: Transport
 ) -> None:
-    """Write an answer as `request` wants it, whole or as a stream, to its end.
+    """Write an answer to its end, whole or as a stream, as `request` specifies.
 
     Raises:
-        ClientGone: the client has hung up before that.
+        ClientGone: the client has hung up before the end.
     """
     delivery = (_Streamed if request.stream else _Whole)(subscription, request, dialect, transport)
-    # Else all is written at once, and who has closed its half can read it.
+    # Otherwise all is written at once, and a client that has closed its half can still read it.
     if subscription.answer.outcome is None:
         transport.on_gone(subscription.hang_up)
     try:
@@ -74,30 +76,30 @@ async def deliver(
 async def write_failure(
     failure: Failure, dialect: Dialect, transport: Transport, take_fault: TakeFault | None = None
 ) -> None:
-    """Write an error in the dialect's own shape; `take_fault` as of `failure_reply`."""
+    """Write an error in the dialect's own form; `take_fault`: see `failure_reply`."""
     await trio.lowlevel.checkpoint_if_cancelled()
     transport.respond(failure_reply(failure, dialect, take_fault=take_fault))
     await transport.flush()
 
 
 class _HTTPDelivery(ABC):
-    """An answer on its way to a client of HTTP; a `Delivery`."""
+    """The delivery of an answer to an HTTP client; a `Delivery`."""
 
     breaks = False
-    """Whether its connection is to be broken off: what was sent is no answer."""
+    """True if the connection must be broken off: the bytes sent are not a complete answer."""
     _begun = False
     _prepared: deque[bytes] | None = None
-    """What was made of the last increments before they are written; None: nothing was."""
+    """Bytes rendered from the last increments before they are written; None: nothing was rendered."""
     _reply: Reply | None = None
-    """Likewise, of an answer that is given whole."""
+    """The reply rendered in advance for an answer that is given whole; None: nothing was rendered."""
     _prepared_for: Outcome | None = None
-    """How the answer was to end then: one that cannot be recorded ends otherwise."""
+    """The outcome that the bytes were rendered for; if it cannot be recorded, the actual outcome differs."""
     _raw: RawResponse | None = None
-    """Raw bytes that are still to be sent: all of them, or the next part of those that are made on their way."""
+    """Raw bytes that are still to be sent: all of them, or the next part of raw bytes that are generated while sent."""
     _raw_begins = _raw_ends = True
-    """Whether that part has the head, and whether it has the end."""
+    """`_raw_begins` is True if `_raw` contains the head, `_raw_ends` if it contains the end."""
     _raw_begun = False
-    """Whether some of them were written."""
+    """True if some raw bytes were written."""
 
     def __init__(
         self, subscription: Subscription, request: Request, dialect: Dialect, transport: Transport
@@ -106,7 +108,7 @@ class _HTTPDelivery(ABC):
         self._request = request
         self._dialect = dialect
         self._transport = transport
-        self.wait = transport.wait  # itself: what wakes the task would go through another one, too
+        self.wait = transport.wait  # the method itself: a wrapper would add a frame to each wake-up
         self.due = trio.current_time() + HEAD_AFTER
 
     def fail(self, error: Exception) -> bool:
@@ -134,7 +136,7 @@ class _HTTPDelivery(ABC):
         self._transport.check_raw(raw)
 
     def _write_raw(self, piece: RawPiece) -> bool:
-        """A part of raw bytes, for the connection's own task to send. Behind another head there is no place for it."""
+        """Set a part of raw bytes for the connection's task to send; ignored behind another head."""
         if self._begun:
             return True
         self._raw = msgspec.structs.replace(piece.head, body=(piece.data,))
@@ -149,14 +151,14 @@ class _HTTPDelivery(ABC):
         else:
             self.check_raw(raw)
         self._raw = raw
-        return False  # its pauses are for the connection's own task
+        return False  # the connection's task waits for the pauses
 
     def _break_raw(self) -> bool:
-        """Reset it: what was sent is to be taken for whole by nobody."""
+        """Reset the connection, so that no client takes the bytes for complete."""
         return self._end_raw(RawResponse(end="reset"))
 
     async def _send_framed(self, raw: RawResponse, status: int) -> None:
-        """Raw bytes of which the connection says how many there are, or that they have ended."""
+        """Send raw bytes that the connection frames: it adds their length, or their end."""
         transport, pieces = self._transport, tuple(raw.pieces)
         whole = self._raw_begins and self._raw_ends
         if whole and len(pieces) < 2 and not any(pause for pause, _ in pieces):
@@ -165,7 +167,7 @@ class _HTTPDelivery(ABC):
             if self._raw_begins:
                 transport.start(status, raw.headers)
             for pause, data in pieces:
-                if pause:  # else it is in the log of the wire before anybody else runs
+                if pause:  # otherwise the wire log has it before another task runs
                     await trio.sleep(pause)
                 transport.write(data)
                 await transport.flush()
@@ -196,15 +198,15 @@ class _HTTPDelivery(ABC):
         wire.closed = True
 
     def _is_begun_by(self, entries: Sequence[Entry]) -> bool:
-        """Whether these increments begin the answer."""
+        """Return True if these increments begin the answer."""
         return False
 
     @abstractmethod
     def _last_pieces(self, entries: Sequence[Entry], outcome: Outcome) -> Iterable[bytes]:
-        """What will be written of these increments, piece by piece, and of the outcome behind them."""
+        """Yield the bytes of these increments, piece by piece, and of the outcome after them."""
 
     def _whole_reply(self, outcome: Outcome) -> Reply:
-        """The answer, or the error in its place, given whole."""
+        """Return the reply that holds the whole answer, or its error."""
         if self._reply is not None and outcome is self._prepared_for:
             return self._reply
         if not isinstance(outcome, Answered):
@@ -230,7 +232,11 @@ class _HTTPDelivery(ABC):
         return failure_reply(failure, self._dialect, subscription.answer.request_id, take_fault)
 
     def _unsayable(self, exc: Exception) -> Failure:
-        """A tool call for an agent of text completions, say: its wire has no word for it. Or a fault of ours."""
+        """Return the failure for an answer that could not be rendered.
+
+        The dialect may have no form for it (a tool call for an agent of text completions), or triocept has a
+        fault.
+        """
         if not isinstance(exc, DialectError):
             self._subscription.fault = exc
             return failure_of_fault(exc)
@@ -238,14 +244,14 @@ class _HTTPDelivery(ABC):
         return Failure(status=500, message=str(exc), should_retry=False)
 
     def _head(self) -> dict[str, str]:
-        """The headers of an answer: what its body is, the id of its call, and what a provider said."""
+        """Return the headers of an answer: content type, id of the call, and the provider's headers."""
         dialect, subscription = self._dialect, self._subscription
         if self._request.stream:
             kind = dialect.stream_types[0] if dialect.answer_type is None else None
             headers = {
                 "content-type": kind or dialect.stream_type(self._request),
                 "cache-control": "no-cache",
-                "x-accel-buffering": "no",  # nginx and its kin hold events back without it
+                "x-accel-buffering": "no",  # without it nginx and similar proxies buffer the events
             }
         else:
             headers = {"content-type": "application/json"}
@@ -259,26 +265,26 @@ class _HTTPDelivery(ABC):
         self._transport.start(200, self._head())
 
     def _send(self, data: bytes, *, last: bool) -> bool:
-        """Whether all is sent."""
+        """Write data; return True if all is sent."""
         self.due = trio.current_time() + KEEPALIVE_EVERY
         return self._transport.write(data, last=last)
 
     @abstractmethod
     def _fail(self, failure: Failure) -> bool:
-        """The error in the place of the answer, or in the middle of it; and no clean end."""
+        """Write the error in place of the answer, or in the middle of it, without a clean end."""
 
 
 def _streamed(answer: Answered, dialect: Dialect, renderer: StreamRenderer) -> bytes:
-    """A whole answer, streamed."""
+    """Return the bytes of a whole answer, as a stream."""
     return b"".join([renderer.render(event) for event in events_of(dialect.streamed(answer.response))])
 
 
 class _Streamed(_HTTPDelivery):
-    """A streamed answer."""
+    """The delivery of a streamed answer."""
 
     _ended = False
     _as_it_came: bool
-    """Whether a provider's own bytes go on as they are."""
+    """True if a provider's own bytes are passed on unchanged."""
 
     @cached_property
     def _renderer(self) -> StreamRenderer:
@@ -323,7 +329,7 @@ class _Streamed(_HTTPDelivery):
             return self._transport.respond(self._whole_reply(outcome))
         if not isinstance(outcome, Answered):
             return self._fail(failure_of_outcome(outcome))
-        # nothing but no-ops so far: the answer was given whole
+        # only no-ops so far: the answer was given whole
         prepared = self._prepared
         data = prepared.popleft() if prepared else _streamed(outcome, self._dialect, self._renderer)
         return self._send(data, last=True)
@@ -337,7 +343,7 @@ class _Streamed(_HTTPDelivery):
             if isinstance(entry, Relayed):
                 ended = ended or entry.last
                 yield self._relayed(entry)
-            elif not isinstance(entry, RawPiece):  # those are kept already
+            elif not isinstance(entry, RawPiece):  # raw pieces are recorded already
                 ended = ended or isinstance(entry, ResponseEnd)
                 yield self._renderer.render(entry)
         if not isinstance(outcome, Answered):
@@ -363,20 +369,20 @@ class _Streamed(_HTTPDelivery):
         return self._send(data, last=False)
 
     def _relayed(self, entry: Relayed) -> bytes:
-        """What the agent gets of several increments."""
+        """Return the bytes that the agent receives for several increments."""
         renderer = self._renderer
         if entry.data is None or not self._as_it_came:
             return b"".join([renderer.render(event) for event in entry.events])
         if entry.start is not None:
-            renderer.render(entry.start)  # for the no-ops and the error that it may have to write
+            renderer.render(entry.start)  # state for the no-ops and the error that it may have to write
         return entry.data
 
 
 class _Whole(_HTTPDelivery):
-    """A whole answer, with white space before it if it is late."""
+    """The delivery of a whole answer, with white space before it if it is late."""
 
     def write(self, entry: Entry) -> bool:
-        """Nothing is written of it before the end, but raw bytes."""
+        """Write nothing before the end, except raw bytes."""
         return not isinstance(entry, RawPiece) or self._write_raw(entry)
 
     def write_early(self, data: bytes) -> bool:
@@ -392,7 +398,7 @@ class _Whole(_HTTPDelivery):
             return self._transport.respond(reply)
         if reply.status == 200:
             return self._send(reply.body, last=True)
-        self.breaks = True  # its status is gone: what is sent now would be taken for an answer
+        self.breaks = True  # the status is sent already: a body now would be taken for an answer
         return True
 
     def break_silence(self, announce: Callable[[], str]) -> bool:

@@ -1,16 +1,19 @@
-"""JSON that a client sends, and the requests that large documents say.
+"""The JSON documents of clients, and the requests in large documents.
 
 Rules:
 
-1. A large body is decoded piece by piece, with a schedule point between: agents send five megabytes when they have
-   looked at a picture, and other agents must not wait for that. No piece can be smaller than one item of its longest
-   lists.
-2. What a document becomes is bounded before it is decoded: `[],` is three bytes, and 72 as a value.
-3. A request of very many items is read in a thread, then counted and kept in steps: an item costs some microseconds, so
-   a document of 100,000 would hold up every other agent for half a second. What is usual is read in place.
-4. Whether there are many is asked only of a large body, and is a look at its lists.
-5. A thread has the rollout's memory for itself: what another call reads meanwhile has a fresh one, which is given up.
-6. What the estimate and the table of messages know already costs them next to nothing when the call is recorded.
+1. A large body is decoded piece by piece, with a schedule point between: agents send five megabytes after they
+   have viewed a picture, and other agents must not wait for that. A piece is at least one item of the document's
+   longest lists.
+2. The size of a decoded document is bounded before it is decoded: `[],` is three bytes, and 72 as a value.
+3. A request of very many items is read in a thread, then counted and recorded in steps: an item costs some
+   microseconds, so a document of 100,000 would delay every other agent for half a second. A usual request is read
+   in place.
+4. The number of items is only counted for a large body, by the lengths of its lists.
+5. The thread has the rollout's memory for itself. Another call that is read meanwhile has a fresh memory, which
+   is discarded.
+6. Values that the token estimate and the table of messages already contain cost almost nothing when the call is
+   recorded.
 """
 
 from __future__ import annotations
@@ -29,16 +32,18 @@ from ..dialects.kit import decode_json
 from ..errors import DialectError, Refusal
 
 LARGE = 512 * 1024
-"""Bytes that are decoded in one go: about half a millisecond. A larger body is asked whether it has many items; what is
-smaller is read by its dialect at once."""
+"""Bytes that are decoded in one go: about half a millisecond.
+
+The items of a larger body are counted; a smaller body is read by its dialect at once.
+"""
 _STEP = 256 * 1024
 """Bytes that are counted in one go."""
 _PIECE = 16 * 1024
-"""Bytes that are cut at their quotes in one go."""
+"""Bytes that are split at their quotes in one go."""
 _MARKS = (b",", b"[", b"{")
-"""What stands before each value, but the first of all and those of an object's only key."""
+"""Characters before each value, except the first value of all and the value of an object's only key."""
 _EACH = 200
-"""Bytes: as long as it takes to decode so many, it takes to begin with one value."""
+"""Cost of beginning one value, as the number of bytes whose decoding takes as long."""
 _LIST = ord("[")
 _decode = msgspec.json.Decoder().decode
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -46,16 +51,16 @@ _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 async def read_body(body: bytes, max_items: int) -> Json:
-    """Decode a body. A schedule point only where it is large.
+    """Decode a body. A schedule point only if it is large.
 
     Raises:
-        DialectError: it is no JSON.
-        Refusal: 413, it has more than `max_items` values.
+        DialectError: the body is not JSON.
+        Refusal: 413, the body has more than `max_items` values.
     """
     if len(body) > max_items and await _has_more(body, max_items):
         raise Refusal(413, f"the body has more than {max_items:,} values", should_retry=False)
     if len(body) > LARGE:
-        # What is no object, or not JSON, is looked at again: the error says where, and of the whole.
+        # A body that is not an object, or not JSON, is decoded again whole: the error then names the position.
         with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
             return await _decode_in_pieces(body)
     try:
@@ -90,7 +95,7 @@ async def _decode_in_pieces(body: bytes) -> Json:
 
 
 async def _has_more(body: bytes, most: int) -> bool:
-    """Whether there are more than so many marks outside of its strings."""
+    """Return True if the body may have more than `most` values, by the marks outside of its strings."""
     marks = 0
     for start in range(0, len(body), _STEP):
         marks += _marks(body, start, start + _STEP)
@@ -99,7 +104,7 @@ async def _has_more(body: bytes, most: int) -> bool:
 
 
 async def _has_more_outside(body: bytes, most: int) -> bool:
-    """The same, where the strings have to be told apart: prose has commas, too."""
+    """Return True if there are more than `most` marks outside of the strings: prose has commas, too."""
     at = marks = quotes = 0
     while at < len(body) and marks <= most and quotes <= 4 * most:  # between two strings: a mark or a colon
         piece = _whole_escapes(body[at : at + _PIECE])
@@ -108,7 +113,7 @@ async def _has_more_outside(body: bytes, most: int) -> bool:
         at += len(piece)
         if b"\\" in piece:
             piece = piece.replace(b"\\\\", b"").replace(b'\\"', b"")
-        pieces = piece.split(b'"')  # by turns in a string, and outside
+        pieces = piece.split(b'"')  # alternately inside and outside of a string
         outside = b"".join(pieces[quotes % 2 :: 2])
         marks += _marks(outside, 0, len(outside))
         quotes += len(pieces) - 1
@@ -116,7 +121,7 @@ async def _has_more_outside(body: bytes, most: int) -> bool:
 
 
 def _whole_escapes(piece: bytes) -> bytes:
-    """The piece, but for a backslash at its end, which belongs to what comes next."""
+    """Return the piece without a backslash at its end that escapes the next character."""
     backslashes = len(piece) - len(piece.rstrip(b"\\"))
     return piece[:-1] if backslashes % 2 and len(piece) > 1 else piece
 
@@ -126,23 +131,23 @@ def _marks(body: bytes, start: int, end: int) -> int:
 
 
 _MANY = 10_000
-"""Items that are read in place: 10 to 30 ms."""
+"""Maximum items that are read in place: 10 to 30 ms."""
 _STEPS = 8
 
 
 async def read_large(dialect: Dialect, document: Json, target: Target, rollout: RolloutState) -> Request:
-    """The request that a large body says. A schedule point only where it has very many items.
+    """Return the request in a large body. A schedule point only if it has very many items.
 
     Args:
-        dialect: in which it is.
+        dialect: dialect of the body.
         document: the body, decoded.
-        target: what its path said.
-        rollout: whose call it is.
+        target: the target parsed from the path.
+        rollout: rollout of the call.
 
     Raises:
         DialectError: with the path in the document.
 
-    Cancellation: the thread is waited for, a second or two.
+    Cancellation: waits for the thread, a second or two.
     """
     if not _has_many(document):
         return dialect.parse_request(document, target, rollout.memory)
@@ -156,7 +161,7 @@ async def read_large(dialect: Dialect, document: Json, target: Target, rollout: 
 
 
 def _has_many(document: Json) -> bool:
-    """Whether its lists, and those of their items, are that long."""
+    """Return True if the document's lists, and the lists of their items, hold more than `_MANY` items."""
     lists = (
         [value for value in document.values() if type(value) is list] if isinstance(document, dict) else []
     )
@@ -168,7 +173,7 @@ def _has_many(document: Json) -> bool:
 
 
 async def _count(request: Request, rollout: RolloutState) -> None:
-    """Estimate the tokens and keep the messages, as far as they go, a piece at a time."""
+    """Estimate the tokens and record the messages in advance, piece by piece."""
     count = len(request.messages)
     step = max(_MANY, count // _STEPS)
     for end in range(step, count + step, step):

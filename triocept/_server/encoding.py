@@ -1,13 +1,13 @@
-"""Request bodies that are compressed: read, and bounded by what they become, not by what came.
+"""Compressed request bodies: decoded with a limit on the decoded size, not on the received size.
 
 Rules:
 
 1. A body is inflated a little at a time, with schedule points between: 50 KB of gzip may become 50 MB.
-2. Several members of gzip (RFC 1952, 2.2) or frames of zstd (RFC 8878, 3) are one body. What is behind the last and is
-   none is an error, and so is a body that ends within one.
+2. Several members of gzip (RFC 1952, 2.2) or frames of zstd (RFC 8878, 3) are one body. Other bytes behind the
+   last member are an error, and so is a body that ends within a member.
 
-hypercorn and Quart leave a Content-Encoding to the application. gzip and deflate need nothing; zstd needs the package
-`zstandard` (the extra `zstd`).
+hypercorn and Quart leave a Content-Encoding to the application. gzip and deflate need no package; zstd needs the
+package `zstandard` (the extra `zstd`).
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ import trio
 
 from ..errors import Refusal
 
-_GZIP_OR_ZLIB = 47  # zlib: 32 finds out which of the two it is, 15 is the largest window
+_GZIP_OR_ZLIB = 47  # zlib: 32 detects gzip or zlib, 15 is the largest window
 _GZIP = 31
 _SLICE = 512
-"""Bytes that are inflated in one go: with zlib they become 0.5 MB at most, with zstd 22 MB (3 bytes are a block of 128
-KiB)."""
+"""Bytes that are inflated in one go. zlib makes at most 0.5 MB of them, zstd 22 MB (3 bytes are a block of 128 KiB)."""
 _STEP = 256 * 1024
-"""Bytes, of either side, between two schedule points."""
+"""Bytes, compressed or not, between two schedule points."""
 _ZSTD_WINDOW = 8 * 1024 * 1024
-"""What a decoder should have for a frame (RFC 8878, 3.1.1.1.2); more is refused."""
+"""Window that a decoder should support for a frame (RFC 8878, 3.1.1.1.2); a larger window is refused."""
 
 
 class _Decoder(Protocol):
@@ -43,11 +42,11 @@ class _Decoder(Protocol):
 
 
 async def decoded(body: bytes, encoding: str, cap: int) -> bytes:
-    """The body without its encoding.
+    """Return the body without its encoding.
 
     Raises:
-        Refusal: 400 for a body that is not what its encoding says, 413 for one that becomes more than `cap` bytes, 415
-            for an encoding that cannot be read here.
+        Refusal: 400 for a body that its encoding cannot decode, 413 for a decoded size above `cap` bytes, 415 for
+            an encoding that is not supported here.
     """
     match encoding.strip().lower():
         case "" | "identity":

@@ -1,4 +1,4 @@
-"""What an agent is told of a failure, in its dialect's own shape."""
+"""The error that an agent receives for a failure, in its dialect's own form."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ..errors import DialectError, Refusal
 from .transport import Reply
 
 TakeFault: TypeAlias = Callable[[Exception], object]
-"""Told what went wrong, through no fault of the client."""
+"""Function called with a fault that the client did not cause."""
 
 log = logging.getLogger("triocept.endpoint")
 _encode = msgspec.json.Encoder().encode
 
 
 def identified(failure: Failure, dialect: Dialect, request_id: str = "") -> Failure:
-    """The failure with the id of its call, unless a provider's stands there; a new one where the call has none."""
+    """Return the failure with a request id: the provider's, else the call's, else a new one."""
     if not (name := dialect.request_id_header) or name in failure.headers:
         return failure
     headers = {name: request_id or f"req_{token_hex(8)}", **failure.headers}
@@ -32,13 +32,14 @@ def identified(failure: Failure, dialect: Dialect, request_id: str = "") -> Fail
 def failure_reply(
     failure: Failure, dialect: Dialect, request_id: str = "", take_fault: TakeFault | None = None
 ) -> Reply:
-    """An error's document in the dialect's own shape, with the headers that belong to it.
+    """Return an error's document in the dialect's own form, with its headers.
 
     Args:
-        failure: what is said.
-        dialect: in whose words.
-        request_id: that of the call, if it has one.
-        take_fault: told what the dialect raised, where it cannot say it; the status is told all the same. None: a log.
+        failure: the failure to render.
+        dialect: the dialect to render it in.
+        request_id: id of the call, if it has one.
+        take_fault: called with the exception of a dialect that cannot render the error; the status is sent all
+            the same. None: the exception is logged.
     """
     failure = identified(failure, dialect, request_id)
     try:
@@ -63,7 +64,7 @@ def _log_fault(fault: Exception) -> None:
 
 
 def failure_of(exc: Exception, max_body: int) -> Failure:
-    """What the agent is told of a request that did not become an exchange."""
+    """Return the failure of a request that did not become an exchange."""
     match exc:
         case Refusal():
             return Failure(
@@ -81,9 +82,9 @@ def failure_of(exc: Exception, max_body: int) -> Failure:
 
 
 def failure_of_outcome(outcome: Outcome) -> Failure:
-    """What the agent is told of an exchange that was not answered.
+    """Return the failure of an exchange that was not answered.
 
-    A failed program's own words stay with the program: the agent learns the exception's class alone.
+    The message of a failed program's exception is not sent: the agent receives the exception's class alone.
     """
     match outcome:
         case Refused(refusal=refusal):
@@ -97,5 +98,5 @@ def failure_of_outcome(outcome: Outcome) -> Failure:
 
 
 def failure_of_fault(error: BaseException) -> Failure:
-    """What the agent is told of a fault of the program, or of triocept."""
+    """Return the failure for a fault of the program, or of triocept."""
     return Failure(status=500, message=words_of_fault(error), should_retry=False)

@@ -1,14 +1,14 @@
-"""The ASGI application: model calls go to `intake`, everything else to Quart.
+"""The ASGI application: it sends model calls to `intake`, everything else to Quart.
 
 Rules:
 
-1. Once the end of a response is on its way, nobody is told of a disconnect. hypercorn queues one when it has sent
-   the last byte; Quart-Trio would take it as a reason to cancel the very task that is closing the connection or
-   starting its idle timer, and so no connection would ever be closed or idle.
-2. A `KeyboardInterrupt` (anything that is neither an `Exception` nor cancellation) ends the endpoint. hypercorn would
-   log it as one more failed request.
-3. A request that is answered before its body was read is answered whole, then its body is thrown away for a while,
-   then the connection ends: closing at once would reset it, and the answer would be lost on its way.
+1. Once the end of a response is being sent, no disconnect is delivered. hypercorn queues a disconnect after the
+   last byte; Quart-Trio would then cancel the very task that closes the connection or starts its idle timer. No
+   connection would ever be closed or idle.
+2. A `KeyboardInterrupt` (any exception that is neither an `Exception` nor cancellation) ends the endpoint.
+   hypercorn would log it as one more failed request.
+3. A request that is answered before its body was read is answered whole. Its body is then discarded for a while,
+   then the connection ends: closing at once would reset it, and the answer would be lost.
 """
 
 from __future__ import annotations
@@ -59,16 +59,16 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 READ_DOCUMENT = "triocept.read_document"
-"""What Quart calls for the JSON in the body; with True, None is what an empty one gives."""
+"""Scope key of the function that Quart calls for the JSON body. Its argument True allows an empty body, as None."""
 ROLLOUT_KEY = "triocept.rollout_id"
-"""Where Quart finds the rollout's id that was in the path, or None."""
+"""Scope key of the rollout's id in the path, or None."""
 
 _DISCONNECTED: tuple[Any, ...] = (ClientGone, getattr(wrappers, "ClientDisconnectedError", ClientGone))
-"""Raised after the client has hung up, the second by Quart; Quart 0.22, on Python 3.11 and 3.12, has no such error."""
+"""Exceptions after a client's hang-up, the second by Quart; Quart 0.22, on Python 3.11 and 3.12, has no such error."""
 
 
 class Front:
-    """What hypercorn calls."""
+    """The application that hypercorn calls."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Front:
         self.intake: Callable[[Route, Head, Transport], Awaitable[None]] = partial(
             intake, registry=registry, max_body=max_body, admission=admission
         )
-        """Answers one model call."""
+        """Function that answers one model call."""
         self.replies = replies
         self._quart = quart
         self._registry = registry
@@ -117,14 +117,14 @@ class Front:
             raise cancelled from None
 
     def rollout_of_key(self, head: Head) -> RolloutState | None:
-        """Whether a request has a key of this endpoint."""
+        """Return the rollout of a request's key, or None if it has no key of this endpoint."""
         return rollout_of_key(head, self._registry, self.routes.dialects)
 
     async def websocket(self, head: Head, socket: WebSocket) -> None:
-        """Responses over a websocket, or the refusal to speak it.
+        """Serve Responses over a websocket, or refuse the handshake.
 
-        Codex's built-in provider tries it first. 426 sends it to POST at once; 404 and 400 are fatal to it, and
-        anything else costs it seven tries (codex 0.169).
+        Codex's built-in provider tries a websocket first. On 426 it uses POST at once; 404 and 400 are fatal to
+        it, and any other status costs seven tries (codex 0.169).
         """
         await socket.begin_request(self.rollout_of_key(head))
         try:
@@ -162,7 +162,7 @@ class Front:
             raise Refusal(400, socket.fault, should_retry=False)
         rollout = authenticate(head, self._registry, rollout_id)
         if rollout.ending is not None:
-            raise rollout.ending.with_traceback(None)  # it is raised again and again
+            raise rollout.ending.with_traceback(None)  # the exception is raised many times
         return rollout
 
     async def _http(self, scope: Scope, cycle: HTTPCycle) -> None:
@@ -225,7 +225,7 @@ class Front:
             return
         except (Refusal, BodyTooLarge) as exc:
             failure = failure_of(exc, self._max_body)
-            if failure.status == 501:  # an agent goes on without its tools, and says nothing
+            if failure.status == 501:  # an agent continues without its tools, and logs nothing
                 self._admission.notices.warn(
                     "mcp", "the tools of rollout %s are not offered: %s", rollout.id, failure.message
                 )
@@ -249,7 +249,7 @@ _BOTH_LENGTHS = b'{"error":{"message":"%b"}}' % BOTH_LENGTHS.encode()
 
 
 class HTTPCycle:
-    """One request and its response, as ASGI has them; a `Transport` for `intake`."""
+    """A request and its response over ASGI; a `Transport` for `intake`."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._headers: list[tuple[bytes, bytes]] = scope["headers"]
@@ -257,42 +257,45 @@ class HTTPCycle:
         self._receive = receive
         self._send = send
         self.nursery: trio.Nursery | None = None
-        """Where to watch for a hang-up; set while `intake` is at work."""
+        """Nursery of the task that waits for a hang-up; set while `intake` runs."""
         self._asked = False
-        """Whether the body was asked for."""
+        """True if the body was requested."""
         self._read = trio.Event()
         """Set once the body was read."""
         if not _has_body(self._headers):
             self._read.set()
         self._told = False
-        """Whether Quart was told that there is no body."""
+        """True if Quart has received the empty body."""
         self._early = False
-        """Whether the response has begun before the body was read."""
+        """True if the response began before the body was read."""
         self._lingering: trio.CancelScope | None = None
         self._ending = False
         self._gone = trio.Event()
-        """Set by whoever watches for the hang-up, when it has come."""
+        """Set by the task that waits for a hang-up, when it happens."""
         self._watched = False
         self._stalls = False
-        """Whether nothing more is to be said, though the response has not ended."""
+        """True if nothing more is sent, though the response has not ended."""
         self._start: Message | None = None
         """The head of the response, which waits for the first piece of the body."""
         self._piece = b""
-        """Of the body, which waits to be sent."""
+        """The piece of the body that waits to be sent."""
         self._last = False
-        """Whether it is the last."""
+        """True if the piece is the last."""
         self._unsent = False
 
     async def receive(self) -> Message:
-        """For an ASGI application: the next message, but no disconnect once the response is ending."""
+        """Return the next ASGI message; no disconnect once the response is ending."""
         message = await self._next()
         if message["type"] == "http.disconnect" and self._ending:
             await trio.sleep_forever()  # cancelled when the application returns
         return message
 
     async def receive_without_body(self) -> Message:
-        """For Quart, which would read a body before anybody knows whose it is, and keep it unweighed: a request without
-        one, then the disconnect. Who wants the body reads it by `receive_body`."""
+        """Return the messages for Quart: a request without a body, then the disconnect.
+
+        Quart would read a body before its key is checked, and keep it uncounted. Views read the body with
+        `receive_body`.
+        """
         if not self._told:
             self._told = True
             await trio.lowlevel.checkpoint()
@@ -303,7 +306,7 @@ class HTTPCycle:
         return message
 
     async def forward(self, message: Message) -> None:
-        """For an ASGI application: send a message."""
+        """Send a message of an ASGI application."""
         if message["type"] == "http.response.start" and not self._read.is_set():
             self._early = True
             message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
@@ -316,7 +319,7 @@ class HTTPCycle:
         await self._send(message)
 
     async def _next(self) -> Message:
-        """What comes next of the request."""
+        """Return the next message of the request."""
         if not self._asked:
             self._asked = True
             await self._connection.go_on()
@@ -330,14 +333,14 @@ class HTTPCycle:
 
     @property
     def _expects(self) -> bool:
-        """Whether the client waits to be asked for its body."""
+        """True if the client waits for `100 Continue` before it sends its body."""
         return dict(self._headers).get(b"expect", b"").lower() == b"100-continue"
 
     async def receive_body(self, cap: int, share: Share) -> bytes:
         length = dict(self._headers).get(b"content-length", b"")
         if length.isdigit() and int(length) > cap:
             raise BodyTooLarge
-        body = bytearray()  # and no list: a piece may be a byte, which as an object is 34
+        body = bytearray()  # not a list: a piece may be one byte, which takes 34 as an object
         while not self._read.is_set():
             message = await share.next(self._next)
             if message["type"] == "http.disconnect":
@@ -345,7 +348,7 @@ class HTTPCycle:
             piece = message.get("body", b"")
             if len(body) + len(piece) > cap:
                 raise BodyTooLarge
-            if piece and str(len(piece)).encode() != length:  # a body that comes at once is not weighed
+            if piece and str(len(piece)).encode() != length:  # a body in one piece is not counted
                 share.add(len(piece))
             body += piece
         return bytes(body)
@@ -392,13 +395,13 @@ class HTTPCycle:
             raise ClientGone
 
     async def _send_piece(self) -> None:
-        """The head and the first piece in one send, and the end by itself."""
+        """Send the head and the first piece together, and the end separately."""
         start, self._start = self._start, None
         more = start is not None or not self._last
         if start is not None:
             self._connection.cork()
             await self.forward(start)
-        data, self._piece = self._piece, b""  # no further hold on it: a client may take its time
+        data, self._piece = self._piece, b""  # release the data: a client may read slowly
         await self.forward({"type": "http.response.body", "body": data, "more_body": more})
         del data
         if start is not None:
@@ -411,11 +414,11 @@ class HTTPCycle:
 
     async def send_raw(self, raw: RawResponse, *, begins: bool = True, ends: bool = True) -> None:
         self._stalls = ends and raw.end == "stall"
-        self._ending = ends and not self._stalls  # what comes of a hang-up that is ours is nobody's business
+        self._ending = ends and not self._stalls  # a disconnect that this end causes is not delivered
         await self._connection.send_raw(raw, begins=begins, ends=ends)
 
     async def stall(self) -> None:
-        """Say nothing, if that is what is to be said, until the client hangs up or the server stops."""
+        """For a stall, wait until the client hangs up or the server stops."""
         if not self._stalls:
             return
         if not self._watched:
@@ -435,14 +438,14 @@ class HTTPCycle:
         await self._connection.abort()
 
     async def _linger(self) -> None:
-        """Throw away what is still to come of the body."""
+        """Discard the rest of the body."""
         with trio.move_on_after(LINGER) as self._lingering:
             while not self._read.is_set() and (self._asked or not self._expects):
                 await self._next()
 
 
 def head_of(scope: Scope) -> Head:
-    """The head of the request that an ASGI scope describes."""
+    """Return the head of the request that an ASGI scope describes."""
     return Head(
         method=scope["method"],
         path=path_of(scope["raw_path"].decode("ascii")),
@@ -452,7 +455,7 @@ def head_of(scope: Scope) -> Head:
 
 
 def fatal_of(exc: BaseException) -> BaseException | None:
-    """What in `exc` must end the endpoint: a leaf that is neither an `Exception` nor cancellation."""
+    """Return the leaf of `exc` that must end the endpoint: neither an `Exception` nor cancellation."""
     if isinstance(exc, BaseExceptionGroup):
         return next((fatal for inner in exc.exceptions if (fatal := fatal_of(inner)) is not None), None)
     return None if isinstance(exc, (Exception, trio.Cancelled)) else exc
