@@ -562,7 +562,7 @@ def _keep_end_of(server: Server | None, errors: list[BaseException]) -> None:
 
 
 async def _close_listener(listener: trio.SocketListener) -> None:
-    """Close the listener without a checkpoint for cancellation, which would hide the error that caused the closing."""
+    """Close the listener, shielded: a cancellation would hide the error that has closed the endpoint."""
     with trio.CancelScope(shield=True):
         await trio.aclose_forcefully(listener)
 

@@ -5,11 +5,11 @@ everything.
 
 Rules:
 
-1. A process is an agent's if it is in its group or its session, if it has one of the agent's two marks, or if its
-   parent is the agent's. The marks find processes that left the group by `setsid` and were orphaned. One mark is in
-   the environment, which a process can drop (`env -i`) or hide (another user's process, a rewritten title). The other
-   is a limit of the process, which it cannot remove, see `launch`. It fails only for processes of another user with
-   unreadable limits.
+1. A process is an agent's in three cases: it is in the agent's group or session, it has one of the agent's two marks,
+   or its parent is the agent's. The marks find processes that left the group by `setsid` and were orphaned. One mark
+   is in the environment, which a process can drop (`env -i`) or hide (another user's process, a rewritten title). The
+   other is a limit of the process, which it cannot remove, see `launch`. It fails only for processes of another user
+   with unreadable limits.
 2. A process id may be reused by another process. A signal goes only to the process that was seen, identified by its
    time of birth.
 3. Zombies that were not reaped count as dead.

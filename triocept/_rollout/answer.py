@@ -127,7 +127,8 @@ class Delivery(Protocol):
         """
 
     def end(self, outcome: Outcome) -> bool:
-        """Render the outcome and what precedes it. Return True if all bytes are sent."""
+        """Render the outcome, with everything of the answer that is not rendered yet. Return True if all bytes are
+        sent."""
 
     def break_silence(self, announce: Callable[[], str]) -> bool:
         """Send a no-op. Return True if all bytes are sent.
@@ -137,8 +138,11 @@ class Delivery(Protocol):
         """
 
     def fail(self, error: Exception) -> bool:
-        """Render an error for the client, and log it, because the dialect cannot express this answer. Return True if
-        all bytes are sent."""
+        """Render an error for the client, and report it to the program, because the dialect cannot express this
+        answer.
+
+        Return True if all bytes are sent.
+        """
 
     @property
     def wait(self) -> Callable[[Condition, float], Awaitable[None]]:

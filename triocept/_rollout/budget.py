@@ -173,7 +173,7 @@ class Budget:
             self._spent.add(_Sum(0, usage.input_tokens, usage.output_tokens, self._cost(turn, usage)))
 
     def release(self, call: Counted) -> None:
-        """Remove a call that another rollout takes over: its reservations are returned here and in the parents."""
+        """Give back the reservations of a call that is handled elsewhere: it counts neither here nor in the parents."""
         for level in self._levels():
             level._give_back(call)
 

@@ -5,12 +5,12 @@ It also reads the conversation and the retry count from an agent's headers.
 The rules of retries, for calls with equal content (see `retries`) in the same conversation:
 
 1. A call that arrives while an equal call runs joins the running exchange, and reads its answer from the start. If a
-   connection still waits for that exchange, the call must also prove that it is a retry, because some agents sample
-   several answers at once. Proof is a retry mark, or the agent's own name of the conversation. The SDKs name no
-   conversation and count their retries; a count of 0 is proof that the call is not a retry.
-2. A call that arrives after an equal call was answered gets that answer again if no connection has received all of
-   it, or if the client marks the call as a retry. A finished answer has priority over an answer in progress. Of
-   several answers, the oldest that no connection is reading comes first.
+   connection still waits for that exchange, the call must also prove that it is a retry: some agents sample several
+   answers at once. Proof is a retry mark, or the agent's own name of the conversation. The SDKs name no conversation
+   and count their retries; a count of 0 is proof that the call is not a retry.
+2. A call that arrives after an equal call was answered may get that answer again. It does if no connection has
+   received the whole answer, or if the client marks the call as a retry. A finished answer has priority over an
+   answer in progress. Of several answers, the oldest that no connection is reading comes first.
 3. Any other call is an exchange of its own. A repetition is not a retry, and a call that was refused, failed or
    abandoned is sent to the model again.
 
@@ -62,8 +62,11 @@ those of the trace, not copies."""
 FORGOTTEN = 5.0
 """Seconds that the first exchange waits before a warning is logged that no task takes it."""
 GIVEN_UP = 30.0
-"""Seconds until such an exchange fails. A program that plays its agent itself, in the thread that should take the
-exchange, would wait for its SDK's own limit: ten minutes, three times (openai 3.57)."""
+"""Seconds after which no task is expected to take it any more; with `on_fault="stay"` the exchange fails then.
+
+A program that plays its agent itself, in the thread that should take the exchange, would wait for its SDK's own
+limit: ten minutes, three times (openai 3.57).
+"""
 RETRY_COUNT = "x-stainless-retry-count"
 """Number of earlier tries, sent by the SDKs of OpenAI and Anthropic: it marks a retry, or a first try. Codex,
 opencode, gemini-cli and the AI SDK send no such header."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 LONG = "1800000"
-"""Milliseconds, half an hour: Claude Code ends a silent call after 300 s (2.1.197, 2.1.331) unless all four are set."""
+"""Milliseconds, half an hour. By default Claude Code ends a silent call after 300 s (2.1.197, 2.1.331); the four
+variables are set together."""
 PATIENCE = {
     "API_TIMEOUT_MS": LONG,
     "CLAUDE_STREAM_IDLE_TIMEOUT_MS": LONG,

@@ -207,7 +207,7 @@ class RolloutState:
         self.ended: trio.Event = trio.Event()
         """Set when nothing is answered any more, and waiting calls are refused."""
         self.on_end: set[Callable[[], object]] = set()
-        """Called when `ended` is set: connections and services of its agent end too."""
+        """Called when `ended` is set, for everything that the agent still uses of the endpoint, such as connections."""
         self._held_url: str | None = None
         """The public URL that was last given to an agent."""
         self.fail: Callable[[BaseException], None] | None = None

@@ -56,8 +56,8 @@ async def run_workers(
     that the service does not outlive.
 
     A handler's exceptions are not raised here: `on_error` gets each when it is raised, before its agent can see it.
-    So an agent in the same program that fails in turn is not mistaken for the cause, and no cancellation because of
-    the exception can lose it.
+    So an agent in the same program that fails in turn is not mistaken for the cause. Nor can a cancellation because
+    of the exception lose it.
 
     Args:
         rollout: the rollout whose exchanges are handled.
@@ -114,7 +114,7 @@ class _Workers:
     """The tasks that run a handler: one for each exchange that is being handled, and some idle ones.
 
     A new task with its own scope for each exchange would take an eighth of the time of a whole call. Reused tasks
-    have the same effects: the handler runs in a copy of the context of the code that opened the service, and an agent
+    have the same effects: the handler runs in a copy of the context of the code that opened the service. An agent
     that disconnects cancels only its own handler.
     """
 

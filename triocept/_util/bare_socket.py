@@ -4,8 +4,8 @@ trio's own `recv` tries to read before it waits. For a peer that has not sent ye
 an exception).
 
 Rule: trio owns the socket, and alone opens and closes it. Its descriptor is fetched at each call and never kept. Once
-the socket is closed the kernel gives the number to the next connection, whose bytes belong elsewhere, and a reader
-may already have been woken.
+the socket is closed the kernel gives the number to the next connection, whose bytes belong elsewhere. A reader may
+already have been woken by then.
 """
 
 from __future__ import annotations

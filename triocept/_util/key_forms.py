@@ -34,7 +34,7 @@ _FORMS = (
 )
 """Beginning of a key, its continuation, and its continuation if it stands after a letter."""
 _PEM = r"""-----BEGIN [A-Z ]*PRIVATE KEY-----(?!\\*["'`])[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"""
-"""A private key; a truncated key ends with the text. If its first line is quoted, it is only mentioned."""
+"""A private key; a truncated key extends to the end of the text. A quoted first line is a mention, not a key."""
 
 
 def _form(begin: str, rest: str, glued: str) -> str:

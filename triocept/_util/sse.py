@@ -31,7 +31,7 @@ class FrameEnd(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     pattern: re.Pattern[bytes]
-    """Pattern of a certain end, which is searched for in the bytes so far."""
+    """Pattern of an unambiguous end, which is searched for in the bytes so far."""
     longest: int
     """Maximum bytes of an end before its last byte: 0 if an end is one byte."""
     last: re.Pattern[bytes]
