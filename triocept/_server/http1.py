@@ -1,17 +1,18 @@
 """hypercorn's HTTP/1.1, with six habits changed.
 
-* While a request waits for its answer and its client has sent another one behind it, hypercorn reads no further, and so
-  sees no hang-up. Here the connection reads on, into a buffer of `READ_AHEAD` bytes.
-* A websocket has the whole connection (`websocket_connection`) from the request on that asks for it.
-* Nothing reaches hypercorn's HTTP/2: the preface of HTTP/2 is refused with 505, and `Upgrade: h2c` is ignored
+* While a request waits for its answer and its client has sent another one behind it, hypercorn reads no further,
+  and so does not notice a hang-up. Here the connection reads on, into a buffer of `READ_AHEAD` bytes.
+* A websocket has the whole connection (`websocket_connection`), from the request for it on.
+* No request reaches hypercorn's HTTP/2: the preface of HTTP/2 is refused with 505, and `Upgrade: h2c` is ignored
   (RFC 9113, 3.1; Java's HttpClient sends it with each first request).
-* `100 Continue` is sent when somebody wants the body, not before its key was looked at.
-* Bytes behind the last request of a connection (some clients end a body with an empty line) make h11 answer 400 in
-  place of the answer. Here they are not read.
-* A head, or the trailers of a body, may have so many lines: they are counted before h11 makes objects of them.
+* `100 Continue` is sent when the body is read, not before the key was checked.
+* Bytes behind the last request of a connection (some clients end a body with an empty line) make h11 answer 400
+  in place of the answer. Here they are not read.
+* The lines of a head, or of the trailers of a body, are limited: they are counted before h11 makes objects of
+  them.
 
-`can_read`, `_check_protocol`, `_create_stream`, `_send_error_response` are hypercorn's inside: the same in 0.17.3 and
-0.18.0. `_receive_buffer` and its `maybe_extract_lines` are h11's: the same in 0.14.0 and 0.16.0.
+`can_read`, `_check_protocol`, `_create_stream`, `_send_error_response` are hypercorn's internals: equal in 0.17.3
+and 0.18.0. `_receive_buffer` and its `maybe_extract_lines` are h11's: equal in 0.14.0 and 0.16.0.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class HungUp(Exception):
 
 
 class HTTP1Connection(BaseConnection):
-    """What it asks of its connection."""
+    """The interface of a connection that `HTTP1` uses."""
 
     @abstractmethod
     async def refuse_http2(self) -> None:
@@ -49,26 +50,26 @@ class HTTP1Connection(BaseConnection):
 
     @abstractmethod
     async def run_websocket(self, head: Head, rest: bytes) -> None:
-        """Speak websocket from here on, to its end; `rest` came behind the request that asked for it."""
+        """Serve a websocket on this connection to its end; `rest` followed the request for it."""
 
     @abstractmethod
     async def queue(self, message: Any, put: Callable[[Any], Awaitable[None]]) -> None:
-        """Let an application have a message, when it asks; what of a body waits for that is weighed."""
+        """Queue a message for an application, and count the bytes of a body that wait."""
 
     @abstractmethod
     async def read_ahead(self) -> None:
-        """Read on, to see the client hang up; what comes is kept for later. Returns when it has.
+        """Read on, to notice a hang-up, and keep the bytes for later. Return when the client has hung up.
 
         Cancellation: nothing that was read is lost.
         """
 
     @abstractmethod
     async def throw_away(self) -> None:
-        """Read what is still to come of a head that was refused: for a moment, and no more than a few heads."""
+        """Discard the rest of a refused head: for a moment, and at most a few heads."""
 
 
 class HTTP1(H11Protocol):
-    """Speaks HTTP/1.1 on `connection`, in place of `other`, which hypercorn has made."""
+    """HTTP/1.1 on `connection`, in place of `other`, which hypercorn has created."""
 
     def __init__(self, other: H11Protocol, connection: HTTP1Connection) -> None:
         super().__init__(
@@ -87,14 +88,14 @@ class HTTP1(H11Protocol):
         self._connection = connection
 
     async def go_on(self) -> None:
-        """Ask for the body, if the client waits to be asked."""
+        """Send `100 Continue` if the client waits for it."""
         parser: Any = self.connection
         if parser.client_is_waiting_for_100_continue:
             await self._send_h11_event(_CONTINUE)
 
     @property
     def head_begun(self) -> int:
-        """Bytes of a head of which the end is not there yet."""
+        """Bytes of an incomplete head."""
         return self.buffered if self.connection.their_state is h11.IDLE else 0
 
     @property
@@ -104,7 +105,7 @@ class HTTP1(H11Protocol):
         return len(parser._receive_buffer)
 
     def drop(self) -> None:
-        """Forget what was received: the connection is over."""
+        """Discard the received bytes: the connection is over."""
         parser: Any = self.connection
         parser._receive_buffer.drop()
 
@@ -119,7 +120,7 @@ class HTTP1(H11Protocol):
 
     async def _send_error_response(self, status_code: int) -> None:
         await super()._send_error_response(status_code)
-        if status_code == 431:  # to close at once would reset it, with the answer
+        if status_code == 431:  # closing at once would reset the connection, and the answer would be lost
             limits = self._connection.limits
             self._connection.note(
                 "refused 431",
@@ -144,14 +145,14 @@ class HTTP1(H11Protocol):
         stream.app_put = partial(self._connection.queue, put=stream.app_put)
 
     def _take_rest(self) -> bytes:
-        """What came behind the request."""
+        """Return the bytes that followed the request."""
         rest = bytes(self.connection.trailing_data[0])
         self.drop()
         return rest
 
 
 class _Parser(h11.Connection):
-    """h11, without an eye for what comes behind the last request."""
+    """An h11 connection that ignores bytes behind the last request."""
 
     def __init__(self, limits: EndpointLimits) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
@@ -159,7 +160,7 @@ class _Parser(h11.Connection):
 
     @property
     def they_are_waiting_for_100_continue(self) -> bool:
-        """hypercorn would tell them to go on at once, before anybody has looked at their key."""
+        """False, because hypercorn would send `100 Continue` at once, before the key is checked."""
         return False
 
     def next_event(self) -> Any:
@@ -167,7 +168,7 @@ class _Parser(h11.Connection):
 
 
 class _Received(ReceiveBuffer):
-    """h11's buffer, with an eye for the number of lines of a head."""
+    """h11's buffer, with a limit on the lines of a head."""
 
     def __init__(self, most_lines: int) -> None:
         super().__init__()
@@ -178,7 +179,7 @@ class _Received(ReceiveBuffer):
         self._lines += self._data.count(b"\n", self._counted)
         self._counted = len(self._data)
         if self._lines > self._most_lines:
-            self._refuse_many_lines()  # or they are of what comes behind
+            self._refuse_many_lines()  # or some of the lines belong to the next request
         return super().maybe_extract_lines()
 
     def _refuse_many_lines(self) -> None:
@@ -188,18 +189,18 @@ class _Received(ReceiveBuffer):
 
     def _extract(self, count: int) -> bytearray:
         taken = super()._extract(count)
-        # What is left stays counted: thousands of requests may be behind this one.
+        # The lines that are left stay counted: thousands of requests may be behind this one.
         self._lines -= taken.count(b"\n", 0, self._counted)
         self._counted = max(0, self._counted - count)
         return taken
 
     def drop(self) -> None:
-        """Forget everything."""
+        """Discard all bytes."""
         self._extract(len(self._data))
 
 
 class _Pause:
-    """hypercorn's event that says whether it may read on; whoever waits for it keeps an eye on the client."""
+    """Replacement of hypercorn's event that allows reading; while a task waits for it, the connection reads on."""
 
     def __init__(self, connection: HTTP1Connection) -> None:
         self._connection = connection

@@ -1,21 +1,22 @@
-"""Model calls over HTTP/1.1 without hypercorn, and requests without a key: HTTP/1.1's own way.
+"""HTTP/1.1 without hypercorn, for model calls and requests without a key.
 
 Rules:
 
-1. Only what is beyond doubt is served here: a request with a head of strict grammar (RFC 9112) and a Content-Length,
-   which is a model call, or is answered without Quart. Anything else (another route with a key, an upgrade, chunks, a
-   fold, a second Host) goes to hypercorn as it came, byte for byte, and so does the rest of its connection: what is
-   answered there is answered as if this module were not there.
-2. A connection has three tasks for as long as it lives, and none for a request: one reads, one answers, and one waits
-   for the end of both. The one that reads sees the hang-up, whatever the others do, and is the connection's timer: it
-   waits for a deadline anyway, and a scope for each wait would cost a call three times as much. The one that answers
-   is woken through the frames of its own calls, and not through all that the connection has been opened by.
+1. Only unambiguous requests are served here: a head of strict grammar (RFC 9112) and a Content-Length, for a
+   model call or an answer without Quart. Any other request (another route with a key, an upgrade, chunks, a fold,
+   a second Host) goes to hypercorn byte for byte, with the rest of its connection. hypercorn then answers as if
+   this module did not exist.
+2. A connection has three tasks for as long as it lives, and none for a request: a reader, a writer of answers,
+   and one that waits for the end of both. The reader notices a hang-up, whatever the other tasks do. It is also
+   the connection's timer: it waits for a deadline anyway, and a scope for each wait would cost a call three times
+   as much. The writer is woken through the frames of its own calls, and not through the frames that opened the
+   connection.
 3. The key is checked, and the declared size, before the body is read.
-4. A response and its head go out in one send.
-5. A request that is answered before its body was read is answered whole, then its body is thrown away for a while,
-   then the connection ends: closing at once would reset it, and the answer would be lost on its way.
+4. A response and its head are sent together.
+5. A request that is answered before its body was read is answered whole. Its body is then discarded for a while,
+   then the connection ends: closing at once would reset it, and the answer would be lost.
 
-httptools would parse a head no faster than one regular expression, and would accept what h11 does not.
+httptools would parse a head no faster than one regular expression, and would accept heads that h11 refuses.
 """
 
 from __future__ import annotations
@@ -50,21 +51,23 @@ _WITHOUT_BODY = ("GET", "DELETE")
 """Methods that need no Content-Length."""
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _MAX_HEAD = 64 * 1024
-"""Bytes; a longer head is hypercorn's, which has a cap of its own."""
+"""Maximum bytes of a head; hypercorn reads a longer head, with its own limit."""
 _CONTROLS = 0x20
-"""What is not above it begins no head: h11 refuses it at once."""
+"""Largest code of a character that cannot begin a head: h11 refuses it at once."""
 _READ_AHEAD = 256 * 1024
-"""Bytes that may be read and not taken: the body of the request that is being read, or requests behind one that
-waits, which are read for the sake of the hang-up."""
+"""Maximum bytes that are read ahead of the task that takes them.
+
+They are the body of the request that is being read, or requests behind one that waits, read to notice a hang-up.
+"""
 
 
 @final
 class HTTP11:
-    """The own way of one connection; to `intake` it is the `Transport` of each of its calls.
+    """The HTTP/1.1 implementation of one connection; for `intake`, the `Transport` of each call on it.
 
     Args:
-        connection: what it is spoken on; it has not been read from.
-        front: answers the requests.
+        connection: the connection, of which no byte has been read.
+        front: the application that answers the requests.
     """
 
     __slots__ = (
@@ -87,12 +90,13 @@ class HTTP11:
         self._front = front
         self._inbox = Inbox(connection)
         self._outbox = connection.outbox
-        self._most_lines = connection.limits.head_lines + 2  # with the first line, and the blank one
+        self._most_lines = connection.limits.head_lines + 2  # including the request line and the blank line
         self._is_hypercorns = False
-        """Whether something was found that is hypercorn's."""
+        """True if the remaining bytes are left to hypercorn."""
 
     async def run(self) -> bool:
-        """Serve model calls. Whether what is in the connection's `ahead` then is hypercorn's; else it has ended."""
+        """Serve requests. Return True if the bytes in the connection's `ahead` are hypercorn's; False if it has
+        ended."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._inbox.read)
             nursery.start_soon(self._serve, nursery.cancel_scope)
@@ -100,7 +104,7 @@ class HTTP11:
 
     @trio.lowlevel.enable_ki_protection
     async def _serve(self, scope: trio.CancelScope) -> None:
-        """Answer one call after the other; one that is not answered to its end takes the connection along."""
+        """Answer one call after the other; close the connection after an incomplete answer."""
         connection, inbox = self._connection, self._inbox
         while True:
             connection.idle = not inbox.data
@@ -124,7 +128,7 @@ class HTTP11:
                     await self._linger()
                 if self._stalls:
                     await self._stall()
-            except ClientGone:  # while it was told of an error
+            except ClientGone:  # while an error was sent
                 pass
             finally:
                 inbox.on_gone, inbox.due, inbox.at_due = None, inf, None
@@ -137,17 +141,17 @@ class HTTP11:
     async def _begin(self, head: Head) -> Route | Reply | None:
         """Return the route of a model call, or the reply to another request. None: the request is hypercorn's.
 
-        A checkpoint only where a request without a key waits for its turn.
+        A checkpoint only if a request without a key waits for its turn.
         """
         front, route = self._front, self._front.routes.match(head.path, head.query)
-        if route is not None and not self._connection.keyless:  # as most
+        if route is not None and not self._connection.keyless:  # the usual case
             return route
         rollout = front.rollout_of_key(head)
         await self._connection.begin_request(rollout)
         return route if route is not None else front.replies.in_front(head, keyed=rollout is not None)
 
     def _read(self, data: bytearray, size: int) -> Head | None:
-        """Return the head that has so many bytes; None: it is not beyond doubt."""
+        """Return the head of so many bytes; None: it is ambiguous."""
         match = _HEAD.fullmatch(data, 0, size) if data.count(b"\n", 0, size) <= self._most_lines else None
         if match is None:
             return None
@@ -157,7 +161,9 @@ class HTTP11:
         headers: dict[str, str] = {}
         for line in lines[:-1]:
             name, _, value = line.partition(":")
-            headers[name.lower()] = value.strip()  # of spaces and tabs: the grammar lets nothing else pass
+            headers[name.lower()] = (
+                value.strip()
+            )  # strips spaces and tabs: the grammar allows no other white space
         length = headers.get("content-length", "0" if method in _WITHOUT_BODY else "")
         closes = headers.get("connection", "").lower()
         if (
@@ -175,9 +181,9 @@ class HTTP11:
         """The head of the response, which waits for the first piece of the body."""
         self._chunked = False
         self._ended = False
-        """Whether the end of the response was written."""
+        """True if the end of the response was written."""
         self._stalls = False
-        """Whether nothing more is to be said, though it has not."""
+        """True if nothing more is sent, though the response has not ended."""
         return Head(method, path, query, headers)
 
     async def receive_body(self, cap: int, share: Share) -> bytes:
@@ -187,7 +193,7 @@ class HTTP11:
         piece = self._inbox.take(self._unread)
         self._unread -= len(piece)
         if not self._unread:
-            return piece  # as most: it does not wait
+            return piece  # the usual case: no wait
         body = bytearray(piece)
         share.add(len(piece))
         while self._unread:
@@ -224,7 +230,7 @@ class HTTP11:
             head = "".join(lines).encode("latin-1", "replace")
         if self._chunked and data:
             data = b"%x\r\n%b\r\n" % (len(data), data)
-        if last:  # from here on a hang-up means nothing
+        if last:  # from here on a hang-up is ignored
             self._ended = True
             self._inbox.on_gone = None
             if self._chunked:
@@ -242,16 +248,16 @@ class HTTP11:
     def wait(self, news: Condition, until: float) -> Coroutine[Any, Any, None]:
         inbox = self._inbox
         inbox.due, inbox.at_due = until, news.notify_all
-        if until < inbox.timer.deadline:  # else it wakes too early, and waits again: that is cheaper
+        if until < inbox.timer.deadline:  # otherwise it wakes too early and waits again, which is cheaper
             inbox.timer.deadline = until
-        return news.wait()  # and not awaited here: what wakes the task would go through this, too
+        return news.wait()  # not awaited here: that would add a frame to each wake-up
 
     async def flush(self) -> None:
         if self._outbox.full:
             await self._send(self._outbox.flush())
 
     def check_raw(self, raw: RawResponse) -> None:
-        """There are bytes for everything."""
+        """Accept every raw response: HTTP/1.1 can express all of them."""
 
     async def send_raw(self, raw: RawResponse, *, begins: bool = True, ends: bool = True) -> None:
         await self._send(send_raw(self._connection, raw, begins=begins, ends=ends))
@@ -285,7 +291,7 @@ class HTTP11:
         await self._connection.abort()
 
     async def _stall(self) -> None:
-        """Say nothing until the client hangs up, or the server ends, for which nothing is worth a wait here."""
+        """Send nothing until the client hangs up, or the server stops and closes this idle connection."""
         self._connection.idle = True
         while not self._inbox.gone:
             await self._inbox.arrival()
@@ -299,13 +305,13 @@ class HTTP11:
 
 
 def _begins_ours(data: bytearray) -> bool:
-    """Return True if this beginning of a head may be that of a request that is served here."""
+    """Return True if this beginning of a head may belong to a request that is served here."""
     return data.startswith(_STARTS) or any(start.startswith(data) for start in _STARTS)
 
 
 @final
 class Inbox:
-    """What the client has sent and nobody has taken, and whether it is still there."""
+    """The bytes that the client has sent and no task has taken, and whether the client is still connected."""
 
     __slots__ = (
         "_arrival",
@@ -324,12 +330,12 @@ class Inbox:
         self.data = connection.ahead
         self.gone = False
         self.on_gone: Callable[[], None] | None = None
-        """Called when the client hangs up. None: nobody wants to know."""
+        """Function called when the client hangs up. None: no call."""
         self.due = inf
         self.at_due: Callable[[], None] | None = None
-        """Called at that time, by trio's clock, once."""
+        """Function called once at the time `due` of trio's clock."""
         self.timer = trio.CancelScope()
-        """Who sets `due` to an earlier time than its deadline sets that, too."""
+        """Scope of the reader's wait. Code that sets `due` to a time before its deadline sets the deadline, too."""
         self._connection = connection
         self._max_head = min(_MAX_HEAD, connection.limits.head_bytes)
         self._arrival = Condition()
@@ -348,7 +354,7 @@ class Inbox:
                         piece = await connection.receive(len(self.data))
                         self.data += piece
                         if piece:
-                            del piece  # nothing holds it while the next is awaited
+                            del piece  # no frame keeps the piece during the wait
                             self._arrival.notify_all()
                         else:
                             self.hang_up()
@@ -359,19 +365,20 @@ class Inbox:
             self.hang_up()
 
     def hang_up(self) -> None:
-        """The client is gone."""
+        """Record that the client is gone, and wake the waiting tasks."""
         self.gone = True
         self._arrival.notify_all()
         if self.on_gone is not None:
             self.on_gone()
 
     async def arrival(self) -> None:
-        """Until more has come, or the client is gone."""
+        """Wait until more bytes have arrived, or the client is gone."""
         self._room.notify_all()
         await self._arrival.wait()
 
     async def find_head(self) -> int:
-        """How many bytes there are up to a blank line, with it; 0 where there is none, or none that could be ours."""
+        """Return the number of bytes up to and including a blank line; 0 if there is none, or if the head is
+        hypercorn's."""
         data, size, begun = self.data, 0, False
         lines = counted = 0
         while True:
@@ -396,13 +403,16 @@ class Inbox:
                 return end + 4
             if self.gone:
                 return 0
-            size, begun = len(data), True  # though it may be less than is looked at again
+            size, begun = len(data), True  # the number may be less than what the next search covers
             self._connection.begin_head()
             self._connection.hold(size)
 
     def _may_wait(self) -> bool:
-        """Whether the head of a stranger, though hypercorn's, may wait here for its end, where that costs a tenth: it
-        is no longer than hypercorn allows, which would not refuse it for its beginning either."""
+        """Return True if an incomplete head that is hypercorn's may be completed here, which costs a tenth.
+
+        It must be of a client without a key, no longer than hypercorn allows, and must not begin so that
+        hypercorn would refuse it.
+        """
         data, limits = self.data, self._connection.limits
         return (
             self._connection.keyless
@@ -411,7 +421,7 @@ class Inbox:
         )
 
     def take(self, most: int) -> bytes:
-        """As much as there is, of so many bytes."""
+        """Return and remove at most so many bytes."""
         if most >= len(self.data):
             taken = bytes(self.data)
             self.data.clear()

@@ -1,11 +1,12 @@
-"""From a request to its answer, in one function. Knows neither ASGI nor Quart.
+"""The path from a request to its answer, in one function. Independent of ASGI and Quart.
 
-In the order of the wire: method, key, size, body, JSON, dialect; then the exchange; then the answer. Whatever is
-wrong on the way is an error in the dialect's own shape, logged once without the key, and touches no other exchange.
+The steps follow the order of the wire: method, key, size, body, JSON, dialect; then the exchange; then the
+answer. Every error on the way is sent in the dialect's own form, logged once without the key, and affects no
+other exchange.
 
-Before all that stands whose path it is: the rollout's prefix, then the dialect's usual path, with or without `/v1`.
-Paths are read before any key was seen. What is kept of them for the next call is small, whoever sent them, and no query
-that could hold a key.
+Before these steps, the path selects the call: the rollout's prefix, then the dialect's usual path, with or
+without `/v1`. Paths are parsed before the key is checked. The cache of parsed paths is small, whatever clients
+send, and holds no query that could contain a key.
 """
 
 from __future__ import annotations
@@ -42,25 +43,28 @@ from .transport import GONE, BodySource, BodyTooLarge, Head, Transport
 log = logging.getLogger("triocept.endpoint")
 
 KEY_NAMES = ("x-api-key", "x-goog-api-key", "api-key")
-"""Headers that hold a key, on every route and whatever the protocol, beside `Authorization`: Anthropic's, Google's,
-Azure's. Those of one dialect alone are the dialect's own to say."""
+"""Headers that hold a key, on every route and with any protocol, beside `Authorization`: Anthropic's, Google's,
+Azure's.
+
+Headers of a single dialect are defined by the dialect.
+"""
 KEY_HEADERS = frozenset({"authorization", *KEY_NAMES, "proxy-authorization", "cookie"})
-"""Headers that may hold a key: no program sees what is in them."""
+"""Headers that may hold a key: no program receives their values."""
 _SENT_ONCE = ("authorization", *KEY_NAMES)
-"""Headers of which several are joined, so that no key in them opens anything: a proxy may have looked at another."""
+"""Headers whose repeated values are joined, so that none of the keys is valid: a proxy may have checked another."""
 REDACTED = "[redacted]"
 OVER_LIMITS = frozenset({408, 413, 429, 431, 503})
-"""Statuses that a client can have as often as it likes: one line a minute of each in the log."""
+"""Statuses that a client can cause as often as it likes: one line a minute of each in the log."""
 REFUSALS_OF_A_ROLLOUT = 10
-"""Lines in a minute for each other status of one rollout: what is wrong with its agent's calls differs."""
+"""Maximum log lines a minute for each other status of one rollout: the faults of its agent's calls differ."""
 BOTH_LENGTHS = "a request has a Content-Length or a Transfer-Encoding, not both"
 LINGER = 5.0
-"""Seconds for which the body of a request that is answered already is read on and thrown away."""
+"""Seconds for which the body of an answered request is still read and discarded."""
 
 _LONGEST_KEPT = 128
-"""Characters of a path; real ones have some 50."""
+"""Characters of a path; real paths have some 50."""
 _KEPT_QUERIES = frozenset({"", "beta=true", "alt=sse"})
-"""Those of Claude Code and of the Gemini SDKs."""
+"""The queries of Claude Code and of the Gemini SDKs."""
 _decode = msgspec.json.Decoder().decode
 _ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _PREFIX = re.compile(r"/rollout/(?P<id>[^/]+)(?P<rest>/.*)?", re.DOTALL)
@@ -68,14 +72,14 @@ _PREFIX = re.compile(r"/rollout/(?P<id>[^/]+)(?P<rest>/.*)?", re.DOTALL)
 
 @dataclass(frozen=True)
 class Route:
-    """A model call's path, read."""
+    """The parsed path of a model call."""
 
     dialect: Dialect
     target: Target
     rollout_id: str | None
-    """The id in the path, or None where the key alone chooses."""
+    """The id in the path, or None if the key alone selects the rollout."""
     kind: CallKind | None = None
-    """Whose call it is, where the path says so: `…/model` is for a tool's."""
+    """The kind of the call, if the path names it: `…/model` is for a tool's call."""
 
 
 class Routes:
@@ -87,7 +91,7 @@ class Routes:
         self._match_again = lru_cache(maxsize=4096)(self._match)
 
     def match(self, path: str, query: str) -> Route | None:
-        """Whose model call this is; None if it is none."""
+        """Return the route of a model call; None if the path is not a model call."""
         if len(path) <= _LONGEST_KEPT and query in _KEPT_QUERIES:
             return self._match_again(path, query)
         return self._match(path, query)
@@ -106,22 +110,22 @@ def _match(dialects: Sequence[Dialect], path: str, query: str) -> Route | None:
 
 
 def asked_dialect(query: str) -> str:
-    """The dialect that a service's query asks for: `?dialect=…`, by default `openai_chat`."""
+    """Return the dialect that a service's query names: `?dialect=…`. Default: `openai_chat`."""
     return parse_qs(query).get("dialect", ["openai_chat"])[-1]
 
 
 def split_rollout(path: str) -> tuple[str | None, str]:
-    """The rollout's id in a path, or None, and the path without it."""
+    """Return the rollout's id in a path, or None, and the path without it."""
     if match := _PREFIX.fullmatch(path):
         return match["id"], match["rest"] or "/"
     return None, path
 
 
 def path_of(target: str) -> str:
-    """Return the path of a request's target, which is without its query, decoded.
+    """Return the decoded path of a request's target, without its query.
 
-    The target may have the absolute form (RFC 9112, 3.2.2). A path that hides the prefix of a rollout behind an encoded
-    slash stays as it is, and so has no route: a proxy's rules for paths would not see that prefix.
+    The target may have the absolute form (RFC 9112, 3.2.2). A path that hides the prefix of a rollout behind an
+    encoded slash stays encoded, and so has no route: the path rules of a proxy would not match that prefix.
     """
     target = _ABSOLUTE.sub("", target, count=1) if target[:4].lower() == "http" else target
     path = unquote(target) or "/"
@@ -156,7 +160,7 @@ async def intake(
         share = Share(admission.waiting, rollout)
         document = await read_document(head, transport, max_body, rollout.addresses.limits, share)
         if route.kind is not None and isinstance(document, dict):
-            document.setdefault("model", rollout.model)  # a tool need not know what the model is called
+            document.setdefault("model", rollout.model)  # a tool need not know the model's name
         if share.bytes <= LARGE:
             request = route.dialect.parse_request(document, route.target, rollout.memory)
         else:
@@ -205,11 +209,11 @@ def _take_fault_of(rollout: RolloutState | None) -> TakeFault | None:
 def authenticate(
     head: Head, registry: Registry[RolloutState], rollout_id: str | None, dialects: Iterable[Dialect] = ()
 ) -> RolloutState:
-    """The rollout that the request's key opens, wherever keys stand, and where they do in these dialects.
+    """Return the rollout of the request's key, which may be in a common header or in one of these dialects' headers.
 
     Raises:
-        Refusal: 401, for a key that opens nothing here; 400, for several in headers of one name; 503 where the
-            endpoint is stopping.
+        Refusal: 401, for a key that is valid for no rollout here; 400, for several keys in headers of one name;
+            503 if the endpoint is stopping.
     """
     key = _key(head, dialects)
     rollout = registry.authenticate(key, rollout_id)
@@ -219,11 +223,11 @@ def authenticate(
 
 
 def authenticate_state(head: Head, registry: Registry[RolloutState], rollout_id: str | None) -> RolloutState:
-    """The rollout whose state the request's key opens.
+    """Return the rollout whose state key the request has.
 
     Raises:
-        Refusal: 401, for a key that opens no state here: an agent's does not; 404, its rollout has none; 503
-            where the endpoint is stopping.
+        Refusal: 401, for a key that is no state key here (an agent's key is not); 404, its rollout has no state;
+            503 if the endpoint is stopping.
     """
     rollout = registry.authenticate_state(_key(head), rollout_id)
     if rollout is None and registry.closing:
@@ -245,7 +249,7 @@ def authenticate_state(head: Head, registry: Registry[RolloutState], rollout_id:
 def rollout_of_key(
     head: Head, registry: Registry[RolloutState], dialects: Iterable[Dialect]
 ) -> RolloutState | None:
-    """Return the rollout of which the request shows a key, of whatever kind and wherever it goes."""
+    """Return the rollout of the request's key, whatever its kind and the request's path."""
     key = _key(head, dialects)
     return registry.authenticate(key, None) or registry.authenticate_state(key, None)
 
@@ -255,7 +259,7 @@ def _endpoint_stops() -> Refusal:
 
 
 def _own_key_headers(dialects: Iterable[Dialect]) -> Sequence[str]:
-    """The headers that hold a key in these dialects alone."""
+    """Return the headers that hold a key in these dialects alone."""
     names = {name: None for dialect in dialects for name in sorted(dialect.key_names)}
     return [name for name in names if name not in KEY_HEADERS]
 
@@ -287,18 +291,20 @@ def _key(head: Head, dialects: Iterable[Dialect] = ()) -> str | None:
         other = next((key for dialect in dialects if (key := _own_key(dialect, headers))), other)
     if other or token or scheme.lower() == "bearer":
         return other
-    return scheme or None  # the key alone, as curl's first try has it
+    return scheme or None  # the key alone, as curl users first try it
 
 
 def _own_key(dialect: Dialect, headers: Mapping[str, str]) -> str | None:
-    """The key where this dialect has it; but not all of an `Authorization`, which may be of another scheme, nor its
-    scheme alone."""
+    """Return the key in this dialect's own place.
+
+    None for an `Authorization` of another scheme, or with a scheme alone.
+    """
     key = dialect.key_in(headers)
     return key if key is not None and " " not in key and key.lower() != "bearer" else None
 
 
 def _seen(head: Head) -> str:
-    """What stands in the place of a key. It is named, and never shown: it may be one."""
+    """Return a note on an unusable `Authorization`. Its value is not included: it may be a key."""
     given = head.headers.get("authorization", "").strip()
     if not given:
         return ""
@@ -316,12 +322,13 @@ async def read_document(
     *,
     optional: bool = False,
 ) -> Json:
-    """The JSON in a request's body, weighed by `share` until that is released. None: it is `optional`, and empty.
+    """Return the JSON in a request's body, counted in `share` until that is released. None: it is `optional`, and
+    empty.
 
     Raises:
-        BodyTooLarge, ClientGone, Refusal, DialectError: there is none, or it is over a limit.
+        BodyTooLarge, ClientGone, Refusal, DialectError: there is no JSON, or it exceeds a limit.
     """
-    # Framed twice, which is how requests are smuggled (RFC 9112, 6.3); h11 lets it pass.
+    # Two framings, which is how requests are smuggled (RFC 9112, 6.3); h11 accepts them.
     if "transfer-encoding" in head.headers and "content-length" in head.headers:
         raise Refusal(400, BOTH_LENGTHS, should_retry=False)
     body = await sender.receive_body(max_body, share)
@@ -330,16 +337,16 @@ async def read_document(
     if encoding := head.headers.get("content-encoding"):
         body = await decoded(body, encoding, min(max_body, limits.decoded_bytes))
         share.add(len(body))
-    if len(body) <= min(LARGE, limits.document_items):  # as most
+    if len(body) <= min(LARGE, limits.document_items):  # the usual case
         try:
             return _decode(body)
         except (msgspec.DecodeError, UnicodeError, RecursionError):
-            pass  # `read_body` mends it, or says what is wrong, and with what
+            pass  # `read_body` repairs it, or raises with the fault and its position
     return await read_body(body, limits.document_items)
 
 
 def whole_request(request: Request, dialect: Dialect, rollout: RolloutState) -> Request:
-    """The request, with what it names of earlier answers: a conversation that it goes on from, or single items.
+    """Return the request, completed with the earlier answers that it names: a conversation to continue, or items.
 
     Raises:
         Refusal: 400, there is no such response.
@@ -362,7 +369,7 @@ def whole_request(request: Request, dialect: Dialect, rollout: RolloutState) -> 
 
 
 def _answers(rollout: RolloutState, dialect: str) -> Iterator[tuple[Request, Response]]:
-    """What was asked and answered in this dialect, the newest first."""
+    """Yield the requests and responses of this dialect, the newest first."""
     for recorded in reversed(tuple(rollout.trace)):
         turn = rollout.records.as_given(recorded)
         if turn.outcome == "answered" and turn.response is not None and turn.dialect == dialect:
@@ -370,7 +377,10 @@ def _answers(rollout: RolloutState, dialect: str) -> Iterator[tuple[Request, Res
 
 
 def text_headers(headers: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
-    """Headers as text, names in lower case; of several of one name the last, or all where they hold keys."""
+    """Return headers as text, with names in lower case.
+
+    Of several headers of one name the last counts; those that hold keys are joined.
+    """
     found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
     if len(found) < len(headers):
         for sought in _SENT_ONCE:
@@ -383,8 +393,11 @@ def text_headers(headers: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
 def redacted(
     headers: Mapping[str, str], rollout: RolloutState, dialect: Dialect | None = None
 ) -> Mapping[str, str]:
-    """Headers as a program may see them: those that hold a key, here or in this dialect, say `[redacted]`; and any
-    other that has the rollout's own."""
+    """Return headers as a program may receive them.
+
+    A header that holds a key, here or in this dialect, has the value `[redacted]`, and so has any other that
+    contains the rollout's key.
+    """
     hidden = KEY_HEADERS if dialect is None else KEY_HEADERS | dialect.key_names
     key = rollout.api_key
     return {name: REDACTED if name in hidden or key in value else value for name, value in headers.items()}

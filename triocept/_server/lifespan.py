@@ -1,4 +1,4 @@
-"""The ASGI lifespan, run by ourselves: an application that did not start is an error, never a running endpoint."""
+"""The ASGI lifespan, run by triocept: an application that did not start is an error, never a running endpoint."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .front import App
 
 
 class LifespanFailed(Exception):
-    """The application refused to start or to stop; its own words are the message."""
+    """The application refused to start or to stop; the message is the application's."""
 
 
 async def run_lifespan(
@@ -19,9 +19,9 @@ async def run_lifespan(
     """Start `app`, report that it has started, and when `shutdown` is set, stop it.
 
     Raises:
-        LifespanFailed: it said that it failed, or returned without a word.
+        LifespanFailed: the application reported a failure, or returned without a report.
 
-    Cancellation: the application is cancelled, and does not stop in its own way.
+    Cancellation: the application is cancelled, without its own shutdown.
     """
     reports: dict[str, trio.Event] = {"startup": trio.Event(), "shutdown": trio.Event()}
 

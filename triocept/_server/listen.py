@@ -1,12 +1,12 @@
-"""The one socket: bound once, held, and asked for its port.
+"""The listening socket: bound once, held, and read for its port.
 
 Rules:
 
-1. No probe and no second bind: the socket that is bound is the socket that listens, on the very interface asked for.
-2. A process that was forked off has the socket, too: it is shut down, and not only closed, by the process that opened
-   it, so that nobody is let into a queue where no one serves.
-3. What goes wrong is a bare `OSError` that names the address (or the `socket.gaierror` of a host that does not
-   resolve), and nothing stays open.
+1. No probe and no second bind: the socket that is bound is the socket that listens, on the requested interface.
+2. A forked process has the socket, too. So the process that opened it shuts it down, and does not only close it:
+   otherwise clients would be queued where no process serves them.
+3. Failures are a bare `OSError` that names the address (or the `socket.gaierror` of a host that does not
+   resolve), and no socket stays open.
 """
 
 from __future__ import annotations
@@ -21,17 +21,20 @@ from typing import Any
 import trio
 
 BACKLOG = 2048
-"""The kernel cuts it to its own limit (net.core.somaxconn); hypercorn's default of 100 drops bursts."""
+"""Maximum connections that wait to be accepted; hypercorn's default of 100 drops bursts.
+
+The kernel cuts it to its own limit (net.core.somaxconn).
+"""
 
 
 async def open_listener(host: str, port: int) -> trio.SocketListener:
-    """Bind and listen; port 0 lets the kernel choose a free one.
+    """Bind and listen; port 0 lets the kernel choose a free port.
 
     Raises:
-        OSError: the address cannot be had; its text names it.
+        OSError: the address is not available; the text names it.
         socket.gaierror: the host does not resolve.
 
-    Cancellation: nothing stays open.
+    Cancellation: no socket stays open.
     """
     if not 0 <= port <= 65535:
         raise ValueError(f"a port is a number from 0 to 65535, not {port!r}")
@@ -54,18 +57,18 @@ async def open_listener(host: str, port: int) -> trio.SocketListener:
 
 @contextmanager
 def shutting_down(listener: trio.SocketListener) -> Iterator[None]:
-    """Let nobody in any more behind the block, by whatever process it is held."""
+    """Accept no connection after the block, whichever processes hold the socket."""
     pid = os.getpid()
     try:
         yield
     finally:
-        if os.getpid() == pid:  # a child that unwinds has nothing to end
-            with suppress(OSError):  # where a socket that only listens cannot be shut down (macOS)
+        if os.getpid() == pid:  # a forked child must not shut it down
+            with suppress(OSError):  # on macOS a listening socket cannot be shut down
                 listener.socket.shutdown(trio.socket.SHUT_RDWR)
 
 
 def dialable_host(host: str, sock: trio.socket.SocketType) -> str:
-    """A host that leads to this socket from this machine."""
+    """Return a host that reaches this socket from this machine."""
     bound = str(sock.getsockname()[0])
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound) or host
 
@@ -82,11 +85,13 @@ async def _resolve(host: str, port: int) -> list[Any]:
 
 
 def _prepare(sock: trio.socket.SocketType, host: str) -> None:
-    if sys.platform != "win32":  # there it means that anyone may take the port away
+    if sys.platform != "win32":  # on Windows any process could then take the port
         sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
-    # Both are inherited by what is accepted.
+    # Accepted sockets inherit both.
     sock.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, 1)
-    sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)  # a client may vanish without an end
+    sock.setsockopt(
+        trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1
+    )  # a client may vanish without closing
     if sock.family == trio.socket.AF_INET6:
         only_v6 = host != "::"  # `::` means every interface, as `0.0.0.0` does: of both protocols
         sock.setsockopt(trio.socket.IPPROTO_IPV6, trio.socket.IPV6_V6ONLY, only_v6)

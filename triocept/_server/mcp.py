@@ -2,16 +2,17 @@
 
 Rules:
 
-1. Each POST stands for itself: no session that an agent could lose, none that outlives its request. So there is no
-   stream for `GET` to open and no session for `DELETE` to end: both get 405, as the specification allows
-   (2025-06-18, "Listening for Messages from the Server").
+1. Each POST is independent: there is no session that an agent could lose, or that outlives its request. So `GET`
+   has no stream to open and `DELETE` no session to end: both get 405, as the specification allows (2025-06-18,
+   "Listening for Messages from the Server").
 2. A caller that closes its response has hung up: the tool is cancelled. A `notifications/cancelled` comes without
-   a session, and is acknowledged only.
-3. What a tool raised, and arguments that do not fit, are results (`isError`) for the model to read; a tool that is not
-   there is an error of the protocol.
-4. Any `Origin` is accepted. The specification has servers validate it against DNS rebinding; here the key does that: no
-   browser sends one by itself.
-5. The package is imported with the first call, in a thread: that takes a second, in which the endpoint goes on.
+   a session, and is only acknowledged.
+3. A tool's exception, and arguments that do not fit, are results (`isError`) for the model to read; an unknown
+   tool is an error of the protocol.
+4. Any `Origin` is accepted. The specification requires servers to validate it against DNS rebinding; here the key
+   protects against that: no browser sends a key by itself.
+5. The package is imported with the first call, in a thread: the import takes a second, and the endpoint continues
+   meanwhile.
 """
 
 from __future__ import annotations
@@ -47,18 +48,18 @@ async def serve_mcp(
     """Answer one MCP request.
 
     Args:
-        rollout: whose tools.
-        scope: ASGI's.
-        read_body: gives the body.
-        parsed: called when nobody but the package has it any more.
-        receive: ASGI's, behind the body.
-        send: ASGI's.
-        max_body: bytes, which `read_body` has kept to.
+        rollout: the rollout that has the tools.
+        scope: ASGI's scope.
+        read_body: returns the body.
+        parsed: called when only the package still holds the body.
+        receive: ASGI's receive, for the messages after the body.
+        send: ASGI's send.
+        max_body: maximum bytes, which `read_body` has enforced.
 
     Raises:
-        Refusal: 405, it is no POST; 501, the package is not installed. Or whatever `read_body` raises.
+        Refusal: 405, the method is not POST; 501, the package is not installed. Or any exception of `read_body`.
 
-    Cancellation: cancels the tool that it calls.
+    Cancellation: cancels the tool that runs.
     """
     if scope["method"] != "POST":
         raise Refusal(405, f"MCP takes POST here, not {scope['method']}", should_retry=False)
@@ -84,7 +85,7 @@ async def serve_mcp(
 
 
 def _make_manager(rollout: RolloutState, max_body: int) -> StreamableHTTPSessionManager:
-    """A server that has this rollout's tools, for one request."""
+    """Return a server with this rollout's tools, for one request."""
     import mcp_types as types
     from mcp.server.lowlevel import Server
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -116,5 +117,5 @@ def _make_manager(rollout: RolloutState, max_body: int) -> StreamableHTTPSession
 
 
 def _text_of(result: Json) -> str:
-    """A result as the model reads it: a text as it is, anything else as JSON."""
+    """Return a result as the model reads it: a text unchanged, anything else as JSON."""
     return result if isinstance(result, str) else msgspec.json.encode(result).decode()

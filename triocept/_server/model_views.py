@@ -1,4 +1,4 @@
-"""What agents ask beside a model call: which models there are, and what their dialects answer with a document."""
+"""The requests of agents beside model calls: the list of models, and the side routes of the dialects."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ..dialects.kit import Earlier, Embeddings, Moderations, SideBody, SideCall,
 from ..errors import Refusal
 
 View: TypeAlias = Callable[..., Awaitable[Response]]
-"""What answers a route."""
+"""Function that answers a route."""
 
 USUAL = "openai_chat"
-"""What is spoken to a client that does not show what it speaks."""
+"""Dialect of a client whose requests do not indicate one."""
 
 
 def add_model_views(
@@ -27,7 +27,7 @@ def add_model_views(
     rollout_of: Callable[[], RolloutState],
     dialects: Mapping[str, Dialect],
 ) -> None:
-    """Give `view` the functions of the list of models."""
+    """Register the functions of the list of models with `view`."""
 
     def asking() -> Dialect:
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -40,13 +40,13 @@ def add_model_views(
     @view
     async def model(name: str, version: str = "") -> Response:
         rollout_of()
-        listed = asking().render_models([name])  # agents may ask for any
+        listed = asking().render_models([name])  # agents may request any model
         return json_response(next(value for value in listed.values() if isinstance(value, list))[0])
 
 
 @lru_cache(maxsize=64)
 def side_views(dialect: Dialect) -> tuple[tuple[str, SideRoute], ...]:
-    """What a dialect answers beside model calls, and a name for each; asked for by every endpoint."""
+    """Return the side routes of a dialect, each with a name; called by every endpoint."""
     return tuple([(f"{dialect.name} {number}", route) for number, route in enumerate(dialect.side_routes)])
 
 
@@ -56,7 +56,7 @@ def add_side_views(
     read_document: Callable[[bool], Awaitable[Json]],
     dialects: Mapping[str, Dialect],
 ) -> None:
-    """Give `add` a function for each of `side_views`, under its name; the other arguments are those of
+    """Register a function for each of `side_views` with `add`, under its name; other arguments: see
     `add_service_views`."""
     for dialect in dialects.values():
         for name, route in side_views(dialect):
@@ -85,7 +85,7 @@ def _side_view(
 
 
 async def _told(route: SideRoute, asked: SideCall, rollout: RolloutState) -> Json | SideBody:
-    """What a call is answered with."""
+    """Return the answer to a side call."""
     match told := route.answer(asked):
         case TokenCount():
             return told.render(await rollout.count_input_tokens(told.request))
@@ -108,10 +108,10 @@ def _earlier(rollout: RolloutState, response_id: str) -> Earlier:
 
 
 def client_dialect(dialects: Mapping[str, Dialect], path: str, headers: Mapping[str, str]) -> Dialect:
-    """Return the dialect of a client; of several that it may be, the one that came last.
+    """Return the dialect of a client; if several match, the last registered.
 
     Args:
-        dialects: all that are spoken.
+        dialects: all dialects of the endpoint.
         path: of its request, without the prefix of a rollout.
         headers: of its request, with names in lower case.
     """
@@ -120,5 +120,5 @@ def client_dialect(dialects: Mapping[str, Dialect], path: str, headers: Mapping[
 
 
 def json_response(document: Json) -> Response:
-    """An answer of this document."""
+    """Return a response with this document."""
     return Response(msgspec.json.encode(document), headers={"content-type": "application/json"})

@@ -1,6 +1,6 @@
-"""Paths that providers have and no endpoint answers: who asks for them is told so, and not that the URL is wrong.
+"""The refusal of paths that providers serve and no endpoint does; it differs from that of a wrong URL.
 
-They are looked at where nothing else has matched.
+They are matched only if no other route matches.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _NAME = re.compile(r"<(?:(any\([^()]*\)|path|[^<>:]+):)?\w+>")
 
 
 def refusal_of_unserved(path: str, dialects: Iterable[Dialect]) -> Refusal | None:
-    """What is said to who asks for this path, which is not here; None: no provider has it, either.
+    """Return the refusal of this path; None: no provider serves it, either.
 
     Args:
         path: without a rollout's prefix.
-        dialects: all that are spoken.
+        dialects: all dialects of the endpoint.
     """
     if _pattern(tuple(_paths(dialects))).fullmatch(path) is None:
         return None
@@ -38,7 +38,7 @@ def _paths(dialects: Iterable[Dialect]) -> Iterator[str]:
 
 @lru_cache(maxsize=8)
 def _pattern(paths: tuple[str, ...]) -> re.Pattern[str]:
-    """Of these paths, and of all below them."""
+    """Return the pattern of these paths and all paths below them."""
     return re.compile(f"(?:{'|'.join(map(_pattern_of, paths)) or '(?!)'})(?:/.*)?", re.DOTALL)
 
 

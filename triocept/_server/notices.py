@@ -11,22 +11,22 @@ import trio
 from .._util.secrets import without_keys
 
 EVERY = 60.0
-"""Seconds."""
+"""Seconds of the period in which lines of a kind are counted."""
 MOST_KINDS = 1_000
-"""Kinds that are kept once their minute is over: some are of one rollout."""
+"""Maximum kinds that are kept after their minute; some kinds belong to one rollout."""
 
 log = logging.getLogger("triocept.endpoint")
 
 
 @final
 class Notices:
-    """What one endpoint has said lately."""
+    """The recent log lines of one endpoint."""
 
     def __init__(self) -> None:
         self._kinds: dict[str, _Kind] = {}
 
     def warn(self, kind: str, text: str, *args: object, most: int = 1) -> None:
-        """Log a line, unless so many of this kind were logged in the last minute."""
+        """Log a line, unless `most` lines of this kind were logged in the last minute."""
         now = trio.current_time()
         seen = self._kinds.get(kind)
         left_out = 0
@@ -53,8 +53,10 @@ class _Kind(msgspec.Struct, gc=False):
 
 
 def shown(text: str, most: int = 300) -> str:
-    """What a client sent, for a log line: without keys, in one line, without what would steer a terminal, and not too
-    long."""
+    """Return a client's text for a log line.
+
+    It has no keys, no line breaks and no terminal control characters, and its length is limited.
+    """
     text = without_keys(text)
     if len(text) > most:
         text = f"{text[:most]}…"

@@ -1,4 +1,4 @@
-"""Raw bytes as an answer over HTTP/1.1: written past whoever speaks it on the connection, which is over afterwards."""
+"""Raw bytes as an answer over HTTP/1.1, written past the protocol implementation; the connection then ends."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from .._trace.raw import RawEnd, RawResponse
 from .base_connection import BaseConnection
 
 CLOSE_WITHIN = 1.0
-"""Seconds for the word of TLS that nothing more comes."""
+"""Maximum seconds for the closing message of TLS."""
 
 
 async def send_raw(
     connection: BaseConnection, raw: RawResponse, *, begins: bool = True, ends: bool = True
 ) -> None:
-    """Send head and body, with their pauses; or a part of them, as of `Transport.send_raw`.
+    """Send head and body, with their pauses; or a part of them, see `Transport.send_raw`.
 
     Raises:
-        trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError: as of `Outbox.flush`.
+        trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError: see `Outbox.flush`.
 
-    Cancellation: who knows how much was sent.
+    Cancellation: an unknown part was sent.
     """
     for pause, data in raw_pieces(raw, connection.date(), begins=begins, ends=ends):
         if pause:
@@ -33,7 +33,7 @@ async def send_raw(
 
 
 async def end_raw(connection: BaseConnection, end: RawEnd) -> None:
-    """End the connection as asked; a stall is whoever's who can wait."""
+    """End the connection as `end` specifies; the caller waits for the end of a stall."""
     if end == "reset":
         await connection.reset()
     else:
@@ -43,7 +43,8 @@ async def end_raw(connection: BaseConnection, end: RawEnd) -> None:
 def raw_pieces(
     raw: RawResponse, date: str, *, begins: bool = True, ends: bool = True
 ) -> Iterator[tuple[float, bytes]]:
-    """What is written, each with the pause before it: the head goes with the first piece, if that has no pause."""
+    """Yield the bytes to write, each with the pause before it; the head comes with the first piece, if that has no
+    pause."""
     chunked = raw.framing == "chunked"
     head = _head(raw, raw.status, date) if begins and raw.status is not None else b""
     for pause, data in raw.pieces:

@@ -1,6 +1,6 @@
 """Replies that need no rollout: the public routes, the refusals of requests without a key, and errors in JSON.
 
-They are made in front of Quart, which takes fifty times as long: a client without a key costs as little as can be.
+They are created in front of Quart, which takes fifty times as long: a client without a key must cost little.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Replies:
     """The replies of one endpoint.
 
     Args:
-        registry: the rollouts that are open.
-        dialects: all that are spoken.
+        registry: the open rollouts.
+        dialects: all dialects of the endpoint.
         notices: the log of refusals.
-        max_body: bytes of a request body.
+        max_body: maximum bytes of a request body.
         endpoint_id: part of the document of `/health`.
     """
 
@@ -57,11 +57,11 @@ class Replies:
         self._routes = url_map(tuple(dialects.values())).bind("triocept")
 
     def in_front(self, head: Head, *, keyed: bool) -> Reply | None:
-        """Return the reply to a request that Quart need not see; None if it must.
+        """Return the reply to a request that Quart need not handle; None if it must.
 
         Args:
-            head: of a request that is no model call.
-            keyed: True if it shows a key of this endpoint; then only the public routes are answered.
+            head: head of a request that is no model call.
+            keyed: True if it has a key of this endpoint; then only the public routes are answered.
         """
         rollout_id, path = split_rollout(head.path)
         if is_mcp(path):
@@ -77,7 +77,7 @@ class Replies:
         return None if keyed else self._refused_without_key(head, rollout_id, route)
 
     def _public(self, route: str) -> Json:
-        """The document of a route that needs no key; None: the route needs one."""
+        """Return the document of a route that needs no key; None: the route needs a key."""
         match route:
             case "health":
                 return {"status": "ok", "rollouts": len(self._registry), "endpoint": self._endpoint_id}
@@ -106,19 +106,19 @@ class Replies:
         return None
 
     def refused(self, head: Head, exc: Exception, dialect: Dialect | None = None) -> Reply:
-        """Return the reply to a request that is refused with `Refusal`, `DialectError` or `BodyTooLarge`; log it.
+        """Return the reply to a request refused with `Refusal`, `DialectError` or `BodyTooLarge`; log it.
 
         Args:
-            head: of the request.
-            exc: why.
-            dialect: the form of the error; None: that of the client.
+            head: head of the request.
+            exc: the reason.
+            dialect: the dialect of the error; None: the client's dialect.
         """
         failure = failure_of(exc, self._max_body)
         self._note(head, failure)
         return failure_reply(failure, dialect or self._dialect_of(head))
 
     def failed(self, head: Head, exc: HTTPException) -> Reply:
-        """Return the reply to a request that no route takes, or that Quart cannot read; log it."""
+        """Return the reply to a request that no route matches, or that Quart cannot read; log it."""
         rollout_id, path = split_rollout(head.path)
         dialects = self._dialects.values()
         if exc.code in (404, 405) and (unserved := refusal_of_unserved(path, dialects)):
@@ -152,7 +152,7 @@ class Replies:
         return client_dialect(self._dialects, split_rollout(head.path)[1], head.headers)
 
     def _note(self, head: Head, failure: Failure) -> None:
-        """Log a refusal, and keep it for the rollout that the path names."""
+        """Log a refusal, and record it for the rollout that the path names."""
         rollout_id, path = split_rollout(head.path)
         said = f"{shown(head.method)} {shown(path)}: {failure.status} {shown(failure.message)}"
         self._notices.warn(f"refused {failure.status}", "%s", said)
@@ -160,18 +160,18 @@ class Replies:
 
 
 def is_mcp(path: str) -> bool:
-    """Return True if this path, without the prefix of a rollout, is that of MCP."""
+    """Return True if this path, without the prefix of a rollout, is MCP's path."""
     return path.rstrip("/") == "/mcp"
 
 
 def _why_not_here(path: str) -> str:
-    """What to do about it, where that is known."""
+    """Return a hint for a wrong path, if one is known."""
     if path.startswith("/v1/v1/") or path == "/v1/v1":
         return ": its base URL ends in /v1 once too often; give this client one without it"
     return ""
 
 
-# google-genai 3 says v1 where no version is asked for, gemini-cli v1beta.
+# google-genai 3 uses v1 if no version is given, gemini-cli v1beta.
 _VERSION = "/<any(v1, v1beta, v1alpha):version>"
 _ROUTES = (
     ("/health", "health", "GET"),
@@ -192,7 +192,7 @@ _ROUTES = (
 
 
 def _beside(dialects: Iterable[Dialect]) -> Iterator[tuple[str, str, str]]:
-    """The routes of these dialects, behind whatever their agents' base URLs end in."""
+    """Yield the routes of these dialects, also behind the base paths of their agents' base URLs."""
     for dialect in dialects:
         base = dialect.base_path
         for name, route in side_views(dialect):
@@ -207,7 +207,8 @@ def _beside(dialects: Iterable[Dialect]) -> Iterator[tuple[str, str, str]]:
 
 @lru_cache(maxsize=8)
 def url_map(dialects: tuple[Dialect, ...]) -> Any:
-    """The routes, with those of these dialects, the same for every endpoint: werkzeug takes 0.3 ms to compile each."""
+    """Return the routes, with those of these dialects, cached for all endpoints: werkzeug takes 0.3 ms to compile
+    each."""
     routes = QuartTrio.url_map_class(host_matching=False)
     routes.strict_slashes = False
     for path, name, method in (*_ROUTES, *_beside(dialects)):

@@ -1,13 +1,15 @@
-"""A server with all that belongs to it: start, run, end. Loaded with the first endpoint: Quart and hypercorn take a
-while.
+"""A server with all its parts: start, run, end.
+
+It is imported with the first endpoint: Quart and hypercorn take a while to load.
 
 Rules (each had a test that failed without it):
 
-1. `started()` comes after the application has started, the socket listens and the accept loop is there.
-2. After `started()` the server never raises into the nursery of its caller: it keeps the crash and cancels the body.
-3. The server outlives the body's clean-up: it is shielded, but only from `started()` on, and only if the caller's
-   nursery has really taken it; earlier, a start that hangs could not be cancelled.
-4. The end is always bounded: refuse what waits, let answers out for `grace` seconds, then break off what is left.
+1. `started()` is called after the application has started, the socket listens and the accept loop runs.
+2. After `started()` the server never raises into its caller's nursery: it keeps the crash and cancels the body.
+3. The server outlives the body's clean-up: it is shielded, but only from `started()` on, and only if its parent
+   is the caller's nursery; earlier, a start that hangs could not be cancelled.
+4. The end is always bounded: refuse waiting exchanges, let answers finish for `grace` seconds, then break off the
+   rest.
 """
 
 from __future__ import annotations
@@ -44,39 +46,39 @@ from .replies import Replies
 log = logging.getLogger("triocept.endpoint")
 
 _AT_CAPACITY = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
-"""What accept(2) says where the process or the system has no more to give."""
+"""Errors of accept(2) when the process or the system has no resources left."""
 OWN_HTTP1: ContextVar[bool] = ContextVar("own_http1", default=True)
 """False: a new server sends model calls through hypercorn and ASGI, as all other requests. Only tests set it."""
 _BREATH = 0.1
-"""Seconds."""
+"""Seconds to wait for a free descriptor, or for the client of a refused connection."""
 _MOST_TURNED_AWAY = 32
-"""At once; any more are closed without a word."""
+"""Maximum connections that are answered with 503 at once; any more are closed without an answer."""
 _GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
-"""How a connection ends whose client has left, or that was closed here."""
+"""Exceptions of a connection whose client has left, or that was closed here."""
 
 
 @final
 class Body:
-    """The body that needs a server, and why it was cancelled, if it was.
+    """The body that needs a server, and the reason if it was cancelled.
 
-    All in the server that may end it holds this, and not the server: that is freed with the last who holds it then, and
-    leaves nothing to the garbage collector.
+    Every part of the server that may end the body holds this object, and not the server. So the server is freed
+    with its last reference, and leaves no reference cycle to the garbage collector.
     """
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
         self.fatal: BaseException | None = None
-        """What must end the program landed in the server: a `KeyboardInterrupt`, say."""
+        """The exception in the server that must end the program, such as a `KeyboardInterrupt`."""
         self.crash: BaseException | None = None
-        """What the server died of."""
+        """The exception that ended the server."""
 
     def on_fatal(self, exc: BaseException) -> None:
-        """Something that must end the program landed in the server: end the body, then raise it there."""
+        """Cancel the body, which then raises `exc`: an exception in the server must end the program."""
         self.fatal = self.fatal or exc
         self.scope.cancel()
 
     def on_crash(self, error: BaseException) -> None:
-        """There is no server any more."""
+        """Record the crash of the server, and cancel the body."""
         if (fatal := fatal_of(error)) is not None:
             self.on_fatal(fatal)
             return
@@ -86,19 +88,20 @@ class Body:
 
 @final
 class Server:
-    """One listener, all its connections, and the two applications that answer them: model calls, and everything else.
+    """A listener, all its connections, and the two applications that answer them: model calls, and everything
+    else.
 
     Args:
         listener: bound and listening; the server closes it.
-        registry: the rollouts, which are refused what waits in them when the server stops.
-        dialects: what is spoken.
-        endpoint_id: what `/health` says.
+        registry: the rollouts, whose waiting exchanges are refused when the server stops.
+        dialects: all dialects of the endpoint.
+        endpoint_id: the id in the document of `/health`.
         ssl_context: None for plain HTTP.
-        limits: what is put up with.
+        limits: the resource limits.
         grace: seconds that connections have to end by themselves when the server stops.
-        max_body: bytes of one body, or one websocket message.
-        websocket: whether Responses is spoken over websockets.
-        keep_alive: whether a connection carries several requests.
+        max_body: maximum bytes of one body, or one websocket message.
+        websocket: True if Responses is served over websockets.
+        keep_alive: True if a connection carries several requests.
     """
 
     def __init__(
@@ -154,7 +157,7 @@ class Server:
         self._scope.cancel()
 
     async def stop(self) -> None:
-        """Ask it to end, and wait until it has: at most `grace` seconds and a moment.
+        """Stop the server, and wait until it has ended: at most `grace` seconds and a moment.
 
         Cancellation: not from outside. A second Ctrl-C ends the wait, and the server at once.
         """
@@ -168,10 +171,10 @@ class Server:
 
     @trio.lowlevel.enable_ki_protection
     async def run(self, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]) -> None:
-        """Serve until `stop` is called. To be started in `nursery`.
+        """Serve until `stop` is called. Must be started in `nursery`.
 
         Raises:
-            Exception: before `started()` only: what kept it from starting.
+            Exception: before `started()` only: the reason that it did not start.
         """
         started = False
 
@@ -216,7 +219,7 @@ class Server:
 
     @trio.lowlevel.enable_ki_protection
     async def _accept(self, connections: trio.Nursery, *, task_status: trio.TaskStatus[None]) -> None:
-        """Let connections in, until cancelled."""
+        """Accept connections, until cancelled."""
         async with self._listener:
             with shutting_down(self._listener):
                 task_status.started()
@@ -229,7 +232,8 @@ class Server:
                         self._let_in(stream, connections)
 
     async def _find_descriptor(self, exc: OSError) -> None:
-        """There is none for a connection that waits."""
+        """Free a descriptor for a waiting connection, or wait for one; raise `exc` if descriptors are not the
+        reason."""
         if exc.errno not in _AT_CAPACITY:
             raise exc
         self._admission.notices.warn("accept", "a connection cannot be accepted: %s", exc.strerror)
@@ -247,7 +251,8 @@ class Server:
 
     @trio.lowlevel.enable_ki_protection
     async def _turn_away(self, stream: trio.SocketStream) -> None:
-        """Tell it 503. What it has sent is read for a moment: to close at once would reset it, with the answer."""
+        """Answer 503. Bytes of the client are read for a moment: closing at once would reset it, and lose the
+        answer."""
         self._admission.notices.warn("full", "no room for a further connection: it is told 503")
         self._turned_away += 1
         try:
@@ -280,7 +285,7 @@ class Server:
 
     @trio.lowlevel.enable_ki_protection
     async def _serve_connection(self, connection: Connection) -> None:
-        """One connection, and whatever happens in it."""
+        """Serve one connection, and contain its failure."""
         try:
             await connection.run()
         except BaseException as exc:
@@ -316,7 +321,7 @@ class Server:
         await self._registry.close()
         for connection in self._connections:
             connection.ending = True
-        await self._context.terminated.set()  # hypercorn closes what ends from here on
+        await self._context.terminated.set()  # from here on hypercorn closes connections after their response
         for connection in tuple(self._connections):
             if connection.idle:
                 await connection.abort()
@@ -335,10 +340,10 @@ class Server:
 
 def _config(*, keep_alive: bool) -> Config:
     config = Config()
-    config.errorlog = logging.getLogger("triocept.http")  # a str would have it print
+    config.errorlog = logging.getLogger("triocept.http")  # with a str hypercorn would print
     config.accesslog = None
     config.include_server_header = False
-    # 5 s by default: an agent's next POST would meet a closed connection.
+    # The default is 5 s: an agent's next POST would meet a closed connection.
     config.keep_alive_timeout = float("inf")
     config.keep_alive_max_requests = 10**9 if keep_alive else 0
     return config

@@ -6,14 +6,14 @@ call                               body                                   answer
 `GET …/tools`                                                             `{"tools": […]}`, in the asking dialect
 `POST …/tools/NAME`                `{"arguments": {…}}`                   `{"result": …}`
 `POST …/user`                      a transcript, in the asking dialect    `{"messages": […]}`, in the asking dialect
-`POST …/stop`                      likewise; may be empty                 `{"done": true, "reason": "…"}`
+`POST …/stop`                      a transcript; may be empty             `{"done": true, "reason": "…"}`
 `POST …/reset`                                                            `{"reset": true}`
 `GET …/state`, `PUT …/state`       (`PUT`) the new state                  the state
 `POST …/model`                     a model call, in the asking dialect    its answer (see `routes`, `intake`)
 =================================  =====================================  ==========================================
 
-The asking dialect is `?dialect=…`; without it Anthropic's where the `anthropic-version` header is, else `openai_chat`.
-What is refused or failed has its status, and is said in the asking dialect's form of an error.
+The asking dialect is `?dialect=…`. Default: Anthropic's for a request with the `anthropic-version` header, else
+`openai_chat`. A refusal or a failure has its HTTP status, and a document in the asking dialect's form of an error.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def add_service_views(
     read_document: Callable[[bool], Awaitable[Json]],
     dialects: Mapping[str, Dialect],
 ) -> None:
-    """Give `view` the functions of all host services.
+    """Register the functions of all host services with `view`.
 
-    `rollout_of` gives the rollout that the request's key opens, `rollout_of_state` the one whose state it opens,
-    `read_document` what is in the request's body: None where it is empty, if it is asked with True.
+    `rollout_of` returns the rollout of the request's key, `rollout_of_state` the rollout whose state key it is.
+    `read_document` returns the JSON in the request's body; with True as argument, None if the body is empty.
     """
 
     async def _document() -> Json:
@@ -87,10 +87,10 @@ def add_service_views(
 
 
 def asking_dialect(dialects: Mapping[str, Dialect]) -> Dialect:
-    """The dialect that the running request wants to be answered in.
+    """Return the dialect that the current request selects for its answer.
 
     Raises:
-        Refusal: 400, it names one that there is not.
+        Refusal: 400, the request names an unknown dialect.
     """
     always = (each for each in dialects.values() if each.default_headers)
     known = (each.name for each in always if all(name in request.headers for name in each.default_headers))
@@ -101,13 +101,13 @@ def asking_dialect(dialects: Mapping[str, Dialect]) -> Dialect:
 
 
 def render_tools(tools: Iterable[Tool], dialect: Dialect) -> Json:
-    """Tools as a model call of `dialect` has them."""
+    """Return tools in the form of a model call of `dialect`."""
     asked = Request(dialect=dialect.name, model="m", messages=(), tools=tuple(tools))
     return _part_of(dialect.render_request(asked), "tools")
 
 
 def render_messages(messages: Iterable[Message], dialect: Dialect) -> Json:
-    """Messages as a model call of `dialect` has them."""
+    """Return messages in the form of a model call of `dialect`."""
     said = Request(dialect=dialect.name, model="m", messages=tuple(messages))
     return _part_of(dialect.render_request(said), dialect.transcript)
 
@@ -117,11 +117,11 @@ def _part_of(document: Json, name: str) -> Json:
 
 
 def _transcript(document: Json, dialect: Dialect, rollout: RolloutState) -> tuple[Message, ...]:
-    """The conversation in the body: as in a model call, where only the messages matter."""
+    """Return the conversation in the body: a model call's document, of which only the messages are used."""
     if not (document is None or isinstance(document, dict)):
         raise DialectError("the body is not an object")
     name = dialect.transcript
-    if not document or not document.get(name):  # nothing was said yet
+    if not document or not document.get(name):  # an empty conversation
         return ()
     return dialect.parse_request({"model": rollout.model, **dialect.required, **document}).messages
 

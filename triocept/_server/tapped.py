@@ -1,6 +1,6 @@
-"""A transport whose call is kept as it goes over the wire: between a delivery and the connection.
+"""A transport that records its call as it is on the wire, between a delivery and the connection.
 
-What a delivery has prepared is in the log before it is written; from then on the log is closed.
+Bytes that a delivery has prepared are recorded before they are written; from then on the log is closed.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _KEY = re.compile(r"(?<=[?&]key=)[^&]*")  # where Gemini's clients may put it
 
 
 def shown_url(head: Head, key: str, instead: str) -> str:
-    """Path and query, without the rollout's key, or any that stands where keys do."""
+    """Return path and query, with the rollout's key and any `key=` parameter replaced."""
     url = f"{head.path}?{head.query}" if head.query else head.path
     return _KEY.sub(instead, url.replace(key, instead))
 
 
 class TappedTransport(Transport):
-    """A transport whose call is kept.
+    """A transport that records its call.
 
     Args:
-        transport: it.
-        wire: what is kept.
+        transport: the transport to write to.
+        wire: the log to record in.
     """
 
     def __init__(self, transport: Transport, wire: WireLog) -> None:

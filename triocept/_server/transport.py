@@ -1,4 +1,4 @@
-"""What a connection is to a model call, whatever protocol it speaks: the contract of both transports of HTTP."""
+"""The interface of a connection for a model call, whatever the protocol: the contract of both HTTP transports."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from .._rollout.rollout_state import RolloutState
 
 STATE_KEY = "triocept.connection"
-"""Where an ASGI scope's `state` holds what it came on, an `ASGIConnection`."""
+"""Key of an ASGI scope's `state` for the connection of the request, an `ASGIConnection`."""
 
 GONE = (ClientGone, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
-"""How a connection ends whose client has left, or that was closed here."""
+"""Exceptions of a connection whose client has left, or that was closed here."""
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
@@ -29,7 +29,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     path: str
     query: str
     headers: Mapping[str, str]
-    """Names in lower case; of several of one name, the last."""
+    """Headers, with names in lower case; of several headers of one name, the last."""
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
@@ -41,105 +41,112 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
 
 
 class BodyTooLarge(Exception):
-    """The body is over the cap; what is over it was not read."""
+    """The body exceeds the limit; the bytes above it were not read."""
 
 
 class BodySource(Protocol):
-    """Whoever sends a body."""
+    """A source of a request body."""
 
     async def receive_body(self, cap: int, share: Share) -> bytes:
-        """As `Transport.receive_body`."""
+        """Receive the body; see `Transport.receive_body`."""
 
 
 class Transport(Protocol):
-    """A connection, as one model call sees it. What is written is sent at once as far as that can be, and kept else."""
+    """A connection for one model call. Written bytes are sent at once as far as possible; the rest is kept."""
 
     async def receive_body(self, cap: int, share: Share) -> bytes:
-        """The whole body, of a client that has shown a key: a stranger's is read by nobody. Weighed by `share` while it
-        waits; `Refusal` as of `Share`; `BodyTooLarge` as soon as it is known to be over `cap` bytes, `ClientGone` if it
-        is cut."""
+        """Receive the whole body, of an authenticated client: bodies of other clients are not read.
+
+        Waiting bytes are counted in `share`.
+
+        Raises:
+            Refusal: see `Share`.
+            BodyTooLarge: as soon as the body is known to exceed `cap` bytes.
+            ClientGone: the body is cut off.
+        """
 
     def on_gone(self, callback: Callable[[], None]) -> None:
-        """Call this when the client hangs up before the end of the answer is on its way."""
+        """Call `callback` when the client hangs up before the end of the answer is written."""
 
     def start(self, status: int, headers: Mapping[str, str]) -> None:
-        """Begin the response: its head goes out with the first piece of the body."""
+        """Begin the response: its head is sent with the first piece of the body."""
 
     def write(self, data: bytes, *, last: bool = False) -> bool:
-        """A piece of the body. Whether all is sent: nothing more is to be written else, before `flush`."""
+        """Write a piece of the body. Return True if all is sent; if False, call `flush` before the next write."""
 
     def respond(self, reply: Reply) -> bool:
-        """A whole response: `start`, and all of the body."""
+        """Write a whole response: `start`, and all of the body."""
 
     @property
     def full(self) -> bool:
-        """Whether something is still to be sent."""
+        """True if bytes are still to be sent."""
 
     async def wait(self, news: Condition, until: float) -> None:
-        """Until there is news, or it is so late by trio's clock.
+        """Wait until `news` is notified, or until the time `until` of trio's clock.
 
         Cancellation: immediate.
         """
 
     async def flush(self) -> None:
-        """Send what is still to be sent.
+        """Send the bytes that are still to be sent.
 
         Raises:
-            ClientGone: the client has hung up, or takes nothing any more: the connection was broken off.
+            ClientGone: the client has hung up, or takes no more bytes: the connection was broken off.
 
         Cancellation: breaks the connection off.
         """
 
     def check_raw(self, raw: RawResponse) -> None:
-        """See whether it can send raw bytes; ValueError, if its protocol has no word for them."""
+        """Raise ValueError if the protocol cannot express these raw bytes."""
 
     async def send_raw(self, raw: RawResponse, *, begins: bool = True, ends: bool = True) -> None:
-        """In the place of a response: raw bytes that are not framed here, and their end. A stall begins, and goes on
-        when the call is over. Of those that are made on their way `raw` is a part: with the head where it `begins`,
-        and with the end where it `ends`.
+        """Send raw bytes in place of a response, without framing, and their end.
+
+        A stall begins here, and continues after the call. Raw bytes that are generated while they are sent come
+        in parts: a part has the head if `begins`, and the end if `ends`.
 
         Raises:
-            ClientGone: as `flush`.
+            ClientGone: see `flush`.
 
-        Cancellation: as `flush`.
+        Cancellation: see `flush`.
         """
 
     async def abort(self) -> None:
-        """Break the connection off: the client must see that something is missing."""
+        """Break the connection off, so that the client notices that the answer is incomplete."""
 
 
 class ASGIConnection(Protocol):
-    """What a request and its response by ASGI ask of what they came on: its connection."""
+    """The connection, as a request and its response over ASGI use it."""
 
     gone: bool
-    """Whether nothing can be sent any more."""
+    """True if nothing can be sent any more."""
 
     async def begin_request(self, rollout: RolloutState | None) -> None:
         """Admit the connection, or let it wait for its turn (see `BaseConnection`)."""
 
     async def go_on(self) -> None:
-        """Ask for the body, if the client waits to be asked (`Expect: 100-continue`)."""
+        """Send `100 Continue` if the client waits for it (`Expect: 100-continue`)."""
 
     def note_taken(self, count: int) -> None:
-        """The application has so many bytes of the body now."""
+        """Record that the application has taken `count` bytes of the body."""
 
     def cork(self) -> None:
-        """Hold back what is sent, until `uncork`."""
+        """Hold back sent bytes, until `uncork`."""
 
     async def uncork(self) -> None:
-        """Send what was held back, in one piece."""
+        """Send the held back bytes, in one piece."""
 
     def check_raw(self, raw: RawResponse) -> None:
-        """As of `Transport`."""
+        """Check raw bytes; see `Transport`."""
 
     async def send_raw(self, raw: RawResponse, *, begins: bool, ends: bool) -> None:
-        """As of `Transport`; a stall is left as it is."""
+        """Send raw bytes, see `Transport`; a stall stays open."""
 
     async def wait_ending(self) -> None:
-        """Until the server stops.
+        """Wait until the server stops.
 
         Cancellation: immediate.
         """
 
     async def abort(self) -> None:
-        """End it: the client must see that something is missing."""
+        """Break the connection off, so that the client notices that the answer is incomplete."""

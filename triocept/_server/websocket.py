@@ -1,24 +1,25 @@
-"""Responses over a websocket: one connection, many model calls.
+"""The Responses protocol over a websocket: one connection, many model calls.
 
-Spoken by Codex (measured: 0.169.0) and by OpenAI's SDKs (`responses.connect()`). The agent sends `response.create`
-frames; what comes back are the events of the stream, one a text frame.
+Used by Codex (measured: 0.169.0) and by OpenAI's SDKs (`responses.connect()`). The agent sends `response.create`
+frames; the answers are the events of the stream, each in a text frame.
 
 Rules:
 
-1. A frame that cannot be read is answered by an error frame, and the socket stays usable. Without its `status` Codex
-   leaves an error frame unread.
+1. A frame that cannot be read is answered by an error frame, and the socket stays usable. Codex ignores an error
+   frame without a `status`.
 2. Responses without a `stream_id` come one at a time: a second `response.create` while one runs is an error. Each
-   `stream_id` is a lane of its own: its frames wait for one another, those of other lanes do not, and its events say
-   whose they are.
-3. A warm-up (`generate` is false) is no model call: it is answered here, and remembered for as long as the socket is
-   open. Everything else that an agent can go on from is a turn of the rollout.
-4. Frames of types that nobody knows are left unread: protocols grow. A `response.steer` is told that it failed.
-5. The socket ends with its rollout, stopped or left: what waits is refused first, then it is closed with 1001. Whoever
-   comes again is told so in answer to the upgrade, which is final to Codex (404) where a close is not.
-6. Of raw bytes (`respond_raw`) each event of an SSE body is a frame, and any other body is one; then the connection
-   ends as they say.
-7. What waits is weighed: over `EndpointLimits.websocket_backlog` bytes of it, nothing more is read. Until its turn a
-   frame is kept as it came, for a parsed one may be many times as large.
+   `stream_id` is a separate lane: its frames wait for one another, those of other lanes do not, and its events
+   contain the `stream_id`.
+3. A warm-up (`generate` is false) is no model call: it is answered here, and kept for as long as the socket is
+   open. Every other response that an agent can continue from is a turn of the rollout.
+4. Frames of unknown types are ignored: protocols grow. A `response.steer` is answered with a failure.
+5. The socket ends with its rollout, stopped or left: waiting calls are refused first, then it is closed with
+   1001. An agent that reconnects is refused in answer to the upgrade, which is final to Codex (404) where a close
+   is not.
+6. Of raw bytes (`respond_raw`) each event of an SSE body is a frame, and any other body is one frame; then the
+   connection ends as the raw response specifies.
+7. Waiting frames are counted: above `EndpointLimits.websocket_backlog` bytes, nothing more is read. Until its
+   turn a frame stays unparsed, because a parsed frame may be many times as large.
 """
 
 from __future__ import annotations
@@ -66,11 +67,11 @@ from .websocket_connection import Kind, Received, WebSocket
 CREATE = "response.create"
 STEER = "response.steer"
 MAX_WAITING = 64
-"""Frames that one socket may have waiting; each is a whole request."""
+"""Maximum frames that wait on one socket; each is a whole request."""
 MAX_WARM = 16
-"""Warm-ups that one socket may go on from; Codex sends one."""
+"""Maximum warm-ups that are kept for one socket; Codex sends one."""
 MAX_LANE = 256
-"""Characters of a lane's name, which stands in each of its events."""
+"""Maximum characters of a lane's name, which is in each of its events."""
 GOING_AWAY = 1001
 SWITCHED = 101
 """The HTTP status of an upgrade."""
@@ -86,7 +87,7 @@ async def serve_websocket(
     limits: EndpointLimits,
     admission: Admission,
 ) -> None:
-    """Speak Responses on a websocket, until the agent hangs up or the rollout ends.
+    """Serve Responses on a websocket, until the agent hangs up or the rollout ends.
 
     Cancellation: the exchanges that run are abandoned.
     """
@@ -99,7 +100,7 @@ async def serve_websocket(
 
 
 class _Envelope(msgspec.Struct, gc=False):
-    """What of a frame has to be known when it comes."""
+    """The fields of a frame that are read when it arrives."""
 
     type: Json = CREATE
     stream_id: Json = None
@@ -116,7 +117,7 @@ class _Frame(NamedTuple):
 
 
 class _Socket:
-    """One connection."""
+    """The state of one websocket connection."""
 
     def __init__(
         self,
@@ -129,7 +130,7 @@ class _Socket:
     ) -> None:
         self._received = admission.waiting
         self._unfinished = Share(admission.waiting, rollout)
-        """The message that is not whole."""
+        """The bytes of the incomplete message."""
         self._notices = admission.notices
         self._head = head
         self._rollout = rollout
@@ -143,7 +144,7 @@ class _Socket:
         self._gone = False
 
     async def run(self) -> bool:
-        """Read frames and answer them. Whether the agent has hung up; else the rollout has ended."""
+        """Read frames and answer them. Return True if the agent has hung up; False if the rollout has ended."""
         try:
             async with trio.open_nursery() as self._answers:
                 await self._read()
@@ -168,12 +169,12 @@ class _Socket:
 
     @property
     def _backlog(self) -> int:
-        """Bytes of what waits, the frame aside that came first: one call may be as large as it likes."""
+        """Bytes of the waiting frames, without the first frame: a single call is not limited."""
         sizes = [len(frame.data) for waiting in self._lanes.values() for frame in waiting]
         return sum(sizes[1:])
 
     async def _take(self, message: Received) -> None:
-        """One frame: put a call into its lane."""
+        """Take one frame: put a call into its lane."""
         lane, share = None, Share(self._received, self._rollout)
         try:
             envelope = self._envelope(message)
@@ -186,7 +187,7 @@ class _Socket:
             self._check_room(lane)
             share.add(len(message.data))
         except (Refusal, DialectError) as exc:
-            with suppress(ClientGone):  # as the next `receive` will see
+            with suppress(ClientGone):  # the next `receive` ends, too
                 await self.fail(failure_of(exc, self._max_body), lane)
             return
         waiting = self._lanes.setdefault(lane, deque())
@@ -220,7 +221,7 @@ class _Socket:
 
     @trio.lowlevel.enable_ki_protection
     async def _work(self, lane: str | None, waiting: deque[_Frame]) -> None:
-        """Answer what waits in a lane, one after the other."""
+        """Answer the calls that wait in a lane, one after the other."""
         try:
             while waiting:
                 await self._answer(waiting[0], lane)
@@ -228,7 +229,7 @@ class _Socket:
                 self._room.notify_all()
             del self._lanes[lane]
         except ClientGone:
-            pass  # `send` has told everybody
+            pass  # `send` has cancelled the other tasks
         finally:
             for frame in waiting:
                 frame.share.release()
@@ -237,7 +238,7 @@ class _Socket:
         try:
             document = await read_body(frame.data, self._max_items)
             if isinstance(document, dict):
-                document.pop("stream_id", None)  # of the socket, not of the call
+                document.pop("stream_id", None)  # a field of the socket, not of the call
             request = await self._request(document, len(frame.data))
         except (Refusal, DialectError) as exc:
             await self.fail(failure_of(exc, self._max_body), lane)
@@ -250,7 +251,7 @@ class _Socket:
             return
         finally:
             frame.share.release()
-        # OpenAI's SDKs count tries of the upgrade: that says nothing of the calls that come over the socket
+        # OpenAI's SDKs count the tries of the upgrade, which are not those of the calls on the socket
         headers = redacted(self._head.headers, self._rollout)
         wire = self._wire_of(frame, headers) if self._rollout.record_wire else None
         out = _Response(self, request, lane, wire)
@@ -269,14 +270,14 @@ class _Socket:
             await self._rollout.ended.wait()  # or the hang-up
 
     def _wire_of(self, frame: _Frame, headers: Mapping[str, str]) -> WireLog:
-        """What is kept of how a call goes: the upgrade of its socket, its frame, and those of its answer."""
+        """Return the wire log of a call: the upgrade of its socket, its frame, and the frames of its answer."""
         wire = WireLog("GET", shown_url(self._head, self._rollout.api_key, MARK), headers)
         wire.body = frame.data
         wire.start(SWITCHED, {})
         return wire
 
     async def _request(self, document: Json, size: int) -> Request:
-        """The request whole: with the conversation that it goes on from."""
+        """Return the request, completed with the conversation that it continues."""
         if size <= LARGE:
             request = RESPONSES.parse_request(document, memory=self._rollout.memory)
         else:
@@ -302,7 +303,7 @@ class _Socket:
         await self.send(self.failed(failure), lane)
 
     def failed(self, failure: Failure) -> bytes:
-        """The document of an error frame; and a line in the log."""
+        """Return the document of an error frame, and log the error."""
         said = ("websocket %s: %s %s", shown(self._head.path), failure.status, shown(failure.message))
         if failure.status in OVER_LIMITS:
             self._notices.warn(f"websocket {failure.status}", *said)
@@ -312,7 +313,7 @@ class _Socket:
         return msgspec.json.encode(render_ws_error(failure))
 
     async def send(self, document: bytes, lane: str | None) -> None:
-        """Send a frame: an event or an error, with its lane's name where it has one."""
+        """Send a frame: an event or an error, with the name of its lane if it has one."""
         try:
             await self._socket.send(in_lane(document, lane).decode("utf-8", "replace"))
         except ClientGone:
@@ -320,25 +321,28 @@ class _Socket:
             raise
 
     async def end_raw(self, end: RawEnd) -> None:
-        """Close or reset the connection, in the middle of things."""
+        """Close or reset the connection, at any point of an answer."""
         await self._socket.end_raw(end)
 
     def _hang_up(self) -> None:
-        """The agent is gone, and all that runs for it."""
+        """Record that the agent is gone, and cancel its running calls."""
         self._gone = True
         self._answers.cancel_scope.cancel()
 
 
 def in_lane(document: bytes, lane: str | None) -> bytes:
-    """A document, with its lane's name where it has one."""
-    if lane is None or not document.endswith(b"}"):  # the latter is none of ours
+    """Return a document, with the name of its lane if it has one."""
+    if lane is None or not document.endswith(b"}"):  # the second case is no document of triocept
         return document
     return document[:-1] + b',"stream_id":' + msgspec.json.encode(lane) + b"}"
 
 
 class _Response:
-    """One response on its way; a `Delivery`. Its events are rendered one by one, as they can be sent: each of the last
-    few has the whole text. Where it is kept how they go, those that are left are when the turn is recorded."""
+    """The delivery of one response; a `Delivery`.
+
+    Events are rendered one by one, when they can be sent: each of the last few has the whole text. If the wire is
+    recorded, the remaining events are rendered when the turn is recorded.
+    """
 
     def __init__(
         self, socket: _Socket, request: Request, lane: str | None, wire: WireLog | None = None
@@ -348,28 +352,28 @@ class _Response:
         self._lane = lane
         self._wire = wire
         self._unsent: deque[Event | bytes] = deque()
-        """What is still to be rendered and sent: events, and documents."""
+        """Events to render and send, and documents to send."""
         self._rendered: deque[bytes] = deque()
-        """What is still to be sent before that."""
+        """Documents to send before `_unsent`."""
         self._sending = False
-        """Whether the first of these is on its way."""
+        """True while the first document of `_rendered` is being sent."""
         self._prepared: deque[list[bytes]] = deque()
-        """The documents of the increments that come, where they were made before."""
+        """Documents of the next increments, rendered in advance."""
         self._prepared_for: Outcome | None = None
         self._end: list[bytes] = []
-        """Those of that outcome."""
+        """Documents of `_prepared_for`."""
         self._begun = False
         self._written_at = trio.current_time()
         self._subscription: Subscription | None = None
         self._raw: RawResponse | None = None
         self._frames: _RawFrames | None = None
-        """Of raw bytes that are made on their way."""
+        """Frames of raw bytes that are generated while they are sent."""
         self.stalls = False
-        """Whether nothing more is to be said in this lane."""
+        """True if nothing more is sent in this lane."""
 
     @property
     def response_id(self) -> str:
-        """The id that the agent was told."""
+        """The id of the response that was sent to the agent."""
         return self._documents.response_id
 
     async def deliver(self, subscription: Subscription) -> None:
@@ -415,7 +419,7 @@ class _Response:
         return self._render_all(self._items_at_end(outcome, begun)) if self._frames is None else []
 
     def _keep(self, documents: Iterable[bytes]) -> None:
-        """Each frame is a line there."""
+        """Record each frame as a line."""
         if self._wire is not None:
             self._wire.take(in_lane(document, self._lane) + b"\n" for document in documents if document)
 
@@ -432,7 +436,7 @@ class _Response:
                 raise ValueError(f"a websocket has no {name}, right or wrong")
 
     def end(self, outcome: Outcome) -> bool:
-        self._prepared.clear()  # those of an outcome that could not be recorded
+        self._prepared.clear()  # prepared for an outcome that could not be recorded
         if self._frames is not None:
             if isinstance(outcome, Raw):
                 self._unsent += self._frames.end()
@@ -450,10 +454,10 @@ class _Response:
     def _items_at_end(self, outcome: Outcome, begun: bool) -> Sequence[Event | bytes]:
         if not isinstance(outcome, Answered):
             return [self._socket.failed(failure_of_outcome(outcome))]
-        return [] if begun else list(events_of(outcome.response))  # it was given whole
+        return [] if begun else list(events_of(outcome.response))  # the answer was given whole
 
     def break_silence(self, announce: Callable[[], str]) -> bool:
-        if self._prepared_for is not None:  # what comes is numbered already
+        if self._prepared_for is not None:  # the next events are numbered already
             self._written_at = trio.current_time()
             return True
         self._unsent += [event.data for event in self._documents.keepalive(announce())]
@@ -508,7 +512,7 @@ class _Response:
 
 
 class _RawFrames:
-    """The frames of a body: each event of one of SSE, any other is one."""
+    """The frames of a body: each event of an SSE body is a frame, any other body is one frame."""
 
     def __init__(self, head: RawResponse) -> None:
         events = head.headers.get("content-type", "").startswith("text/event-stream")
@@ -516,19 +520,19 @@ class _RawFrames:
         self._pieces: list[bytes] = []
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Those that are whole now."""
+        """Return the frames that are complete now."""
         if self._decoder is not None:
             return [event.data for event in self._decoder.feed(data)]
         self._pieces.append(data)
         return []
 
     def end(self) -> list[bytes]:
-        """What is left of the body."""
+        """Return the rest of the body as a frame."""
         return [whole] if (whole := b"".join(self._pieces)) else []
 
 
 def _raw_frames(raw: RawResponse) -> Iterator[tuple[float, bytes]]:
-    """Frames, each with the pause before it."""
+    """Yield frames, each with the pause before it."""
     frames = _RawFrames(raw)
     for pause, data in raw.pieces:
         first, *others = frames.feed(data) or [b""]
@@ -545,7 +549,7 @@ def _envelope_of(data: bytes) -> _Envelope:
     except msgspec.ValidationError:
         raise
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        # says what is wrong, or mends it: a lone surrogate is read as U+FFFD
+        # raises with the fault, or repairs it: a lone surrogate is read as U+FFFD
         return msgspec.convert(_read_frame(data), _Envelope)
 
 

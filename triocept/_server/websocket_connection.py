@@ -1,19 +1,20 @@
-"""A websocket (RFC 6455) on one connection: its handshake, its messages, its end. What is said on it is not its matter.
+"""A websocket (RFC 6455) on one connection: its handshake, its messages, its end.
 
-wsproto reads and writes the frames; hypercorn has no part in it, which would agree on compression, take a frame behind
-the handshake for a fault, queue messages by their number, and wait for a slow reader for ever.
+The content of the messages is left to `websocket`. wsproto reads and writes the frames. hypercorn is not used: it
+would agree on compression, treat a frame behind the handshake as a fault, limit queued messages by their number,
+and wait for a slow reader without limit.
 
 Rules:
 
-1. No extension is agreed on. `permessage-deflate` makes 24 KB of a client 2.2 GB here, and a declined offer costs
-   nobody anything: Codex and OpenAI's SDKs speak without it.
-2. Bytes are counted, never characters, as they come: a message over the cap is thrown away and said to be so; one that
-   goes on for as much again ends the connection with 1009.
-3. What is no websocket (a frame without its mask, a reserved bit, text that is not UTF-8) ends the connection with the
-   close code of RFC 6455, 7.4.1, and one line in the log.
-4. Who takes not a byte for `reader_seconds` has hung up.
-5. A frame goes out whole, or the connection is broken off.
-6. Only the last of several pings has to be answered (RFC 6455, 5.5.3), so none ever waits in a queue.
+1. No extension is agreed on. `permessage-deflate` makes 2.2 GB here of 24 KB of a client, and declining it costs
+   nothing: Codex and OpenAI's SDKs work without it.
+2. Bytes are counted, never characters, as they arrive. A message over the limit is discarded and reported; a
+   message of twice the limit ends the connection with 1009.
+3. Bytes that are no websocket (a frame without its mask, a reserved bit, text that is not UTF-8) end the
+   connection with the close code of RFC 6455, 7.4.1, and one line in the log.
+4. A client that takes not a byte for `reader_seconds` counts as gone.
+5. A frame is sent whole, or the connection is broken off.
+6. Only the last of several pings has to be answered (RFC 6455, 5.5.3), so no ping waits in a queue.
 """
 
 from __future__ import annotations
@@ -42,21 +43,24 @@ if TYPE_CHECKING:
     from .._rollout.rollout_state import RolloutState
 
 CLOSE_WITHIN = 2.0
-"""Seconds for a close frame, and for the peer's own: without it a reset may overtake ours (RFC 6455, 7.1.1)."""
+"""Maximum seconds for sending a close frame, and for the peer's close frame.
+
+Without that wait a reset may overtake the frame sent here (RFC 6455, 7.1.1).
+"""
 EVENTS_AT_ONCE = 256
 """Events between two schedule points: 128 KiB can hold 20,000 empty frames."""
 TOO_BIG = 1009
 
 
 class Kind(Enum):
-    """What a message is."""
+    """The kind of a message."""
 
     TEXT = "text"
     BINARY = "binary"
     TOO_LARGE = "too large"
-    """It was over the cap; nothing of it was kept."""
+    """The message exceeded the limit; no byte of it was kept."""
     NO_ROOM = "no room"
-    """Too many bytes were waiting; nothing of it was kept."""
+    """Too many bytes were waiting; no byte of the message was kept."""
 
 
 class Received(msgspec.Struct, frozen=True, gc=False):
@@ -67,8 +71,10 @@ class Received(msgspec.Struct, frozen=True, gc=False):
 
 
 def wants_websocket(method: str, headers: Mapping[str, str]) -> bool:
-    """Whether a request is an upgrade to a websocket; also one with its method in small letters, for hypercorn takes
-    that for one. Header names are in lower case."""
+    """Return True if a request is an upgrade to a websocket. Header names are in lower case.
+
+    A method in small letters counts, too, because hypercorn accepts it.
+    """
     tokens = [token.strip() for token in headers.get("connection", "").lower().split(",")]
     return (
         method.upper() == "GET" and headers.get("upgrade", "").lower() == "websocket" and "upgrade" in tokens
@@ -77,13 +83,13 @@ def wants_websocket(method: str, headers: Mapping[str, str]) -> bool:
 
 @final
 class WebSocket:
-    """One websocket. One task receives; any task sends.
+    """A websocket. One task receives; any task sends.
 
     Args:
-        connection: what it is spoken on. Nobody else reads from it, or writes to it, any more.
-        head: the request that asked for it.
-        rest: what came behind that request.
-        max_message: bytes of a message that are kept.
+        connection: the connection; only this object reads from it and writes to it.
+        head: the request for the websocket.
+        rest: the bytes that followed that request.
+        max_message: maximum bytes of a message that are kept.
     """
 
     def __init__(self, connection: BaseConnection, head: Head, rest: bytes, *, max_message: int) -> None:
@@ -96,7 +102,7 @@ class WebSocket:
         self._message = bytearray()
         self._length = 0
         self._crowded = False
-        """True if there was no room for a piece of the message."""
+        """True if a piece of the message was refused because too many bytes were waiting."""
         self._sending = trio.Lock()
         self._pong: Ping | None = None
 
@@ -104,7 +110,7 @@ class WebSocket:
 
     @property
     def fault(self) -> str | None:
-        """What is wrong with the handshake."""
+        """The fault of the handshake; None if there is none."""
         headers = self._head.headers
         if "content-length" in headers or "transfer-encoding" in headers:
             return "an upgrade to a websocket has no body"
@@ -117,11 +123,11 @@ class WebSocket:
         )
 
     async def begin_request(self, rollout: RolloutState | None) -> None:
-        """As of `BaseConnection`."""
+        """Admit the connection, or wait for its turn; see `BaseConnection`."""
         await self._connection.begin_request(rollout)
 
     async def refuse(self, reply: Reply) -> None:
-        """Answer over HTTP; there is no websocket then."""
+        """Answer over HTTP, and end the connection."""
         head = [f"HTTP/1.1 {reply.status} \r\n"]
         head += [f"{name}: {value}\r\n" for name, value in reply.headers.items()]
         head.append(f"content-length: {len(reply.body)}\r\nconnection: close\r\n")
@@ -130,7 +136,7 @@ class WebSocket:
         await self._linger()
 
     async def accept(self) -> None:
-        """Begin.
+        """Answer the handshake.
 
         Raises:
             ClientGone: the client has hung up.
@@ -144,10 +150,10 @@ class WebSocket:
     # Messages
 
     async def receive(self, share: Share) -> Received | None:
-        """The next message; None: the client has hung up, or what it sent has ended the connection.
+        """Return the next message; None: the client has hung up, or its bytes have ended the connection.
 
         Args:
-            share: weighs a message that is not whole.
+            share: counts the bytes of an incomplete message.
 
         Cancellation: nothing is lost.
         """
@@ -180,7 +186,7 @@ class WebSocket:
         return bool(data)
 
     def _gather(self, event: Message[Any], share: Share) -> Received | None:
-        """One more piece of a message; the message, if it is whole."""
+        """Add one piece to the message; return the message if it is complete."""
         data = event.data.encode() if isinstance(event.data, str) else event.data
         self._length += len(data)
         if not event.message_finished:
@@ -211,7 +217,7 @@ class WebSocket:
             await self._send_quietly(None)
 
     async def _answer_close(self, close: CloseConnection) -> None:
-        """The client closes; or what it sent was no websocket, which wsproto says in the same words."""
+        """Answer the client's close, or a fault of its frames, which wsproto reports by the same event."""
         if self._frames.state is ConnectionState.REMOTE_CLOSING:
             await self._send_quietly(close.response())
         elif self._frames.state is ConnectionState.OPEN:
@@ -259,13 +265,13 @@ class WebSocket:
     # The end
 
     async def close(self, code: int, reason: str) -> None:
-        """Say that it is closed, and give the client a moment to read that."""
+        """Send a close frame, and give the client a moment to read it."""
         with trio.move_on_after(CLOSE_WITHIN):
             await self._send_quietly(CloseConnection(code, reason))
             await self._linger()
 
     async def end_raw(self, end: RawEnd) -> None:
-        """End the connection without a word of the websocket's."""
+        """End the connection without a close frame."""
         await end_raw(self._connection, end)
 
     async def _fail(self, code: int, reason: str) -> None:
@@ -274,7 +280,7 @@ class WebSocket:
         await self.close(code, reason)
 
     async def _send_quietly(self, event: Event | None) -> None:
-        """Send what nobody waits for."""
+        """Send an event, and ignore that the client is gone."""
         try:
             await self._send(event)
         except ClientGone:
