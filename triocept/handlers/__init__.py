@@ -1,9 +1,9 @@
-"""Handlers that come with triocept: small things that answer an exchange, and compose.
+"""Handlers that come with triocept: each answers an exchange, and they compose.
 
 * `route`: several handlers as one, by model or until one succeeds.
 * `limits`: a handler that answers within a budget.
-* `script`: a scripted model: its replies and rules are written down beforehand.
-* `faults`: what goes wrong on the wire, as replies. `chaos`: a handler of which some calls go wrong.
+* `script`: a scripted model; replies and rules are written in advance.
+* `faults`: failures on the wire, as replies. `chaos`: a handler that replaces some answers with faults.
 """
 
 from .._recording.play import Timing

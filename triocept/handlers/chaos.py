@@ -1,11 +1,11 @@
-"""A handler of which some calls go wrong: as often as its rates say, and for one seed always the same ones.
+"""A handler that fails some of its calls, at given rates; the same seed always fails the same calls.
 
 Rules:
 
-1. One draw for each call: it gets one of the faults, or its answer. So rates add up, and are no more than 1 together.
-2. What is drawn follows from the seed and from which call of its rollout it is, the first, the second, …, and from
-   nothing else: not from what is asked, nor from any other rollout. Of one around another each draws for itself.
-3. The turn says what was drawn, in its notes.
+1. Draw once for each call: it gets one of the faults, or its answer. So the rates add up, to at most 1.
+2. The draw depends on the seed and on the number of the call in its rollout, and on nothing else: neither the content
+   of the request nor any other rollout matters. Nested `chaos` handlers draw independently.
+3. The turn's notes record the fault that was drawn.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .._util.checks import check_count, check_mapping, check_number, with_known_
 from .faults import Fault
 
 _DEPTH: ContextVar[int] = ContextVar("triocept.chaos.depth", default=0)
-"""How many of these a call has passed on its way."""
+"""Number of `chaos` handlers that the current call has passed."""
 
 
 @with_known_keywords
@@ -45,30 +45,30 @@ def chaos(
     error_event: float = 0.0,
     faults: Mapping[Fault, float] | None = None,
 ) -> Handler:
-    """`handler`, of which some calls go wrong: `chaos(model, seed=1, rate_limit=0.1, reset=0.05)`.
+    """Wrap `handler` so that some calls fail: `chaos(model, seed=1, rate_limit=0.1, reset=0.05)`.
 
-    The same seed, and the same calls, give the same trace: the n-th call of a rollout gets what was drawn for the n-th,
-    in every rollout and every run. Calls are numbered as they come to this handler; of calls that an agent makes at
-    once, which one comes first is the agent's affair, and no more than that can change. For another course give each
-    rollout a seed of its own.
+    The same seed and the same calls give the same trace: the n-th call of a rollout gets the n-th draw, in every
+    rollout and every run. Calls are numbered in the order in which they reach this handler. The order of concurrent
+    calls is up to the agent, and only that order can change the outcome. For different draws, give each rollout its own
+    seed.
 
     Args:
-        handler: whatever answers the others; where `triocept.testing` serves it, a plain function, too.
-        seed: what is drawn; 0 or more.
-        rate_limit: how often a call is told 429, with `retry-after: 0`; all rates are from 0 to 1.
-        overloaded, server_error: how often it is told 529, or 500.
-        html: how often it gets a proxy's page with 502.
-        reset: how often its connection is reset before the head.
-        cut: how often it is cut in the middle (of a text of the fault's own: the handler is not asked).
-        unended: how often an answer stops in the middle as if it were whole; likewise.
-        stall: how often nothing comes, until the agent hangs up.
-        empty: how often it gets 200 without a body.
-        garbage: how often something in its answer is no JSON.
-        error_event: how often an error stands in the middle of the answer, behind 200.
-        faults: further ones, each with its rate: `{Fault.status(404): 0.01}`.
+        handler: the handler for all other calls; where `triocept.testing` serves it, a plain function is allowed, too.
+        seed: seed of the draws; 0 or more.
+        rate_limit: rate of calls that get 429 with `retry-after: 0`; all rates are from 0 to 1.
+        overloaded, server_error: rates of calls that get 529, or 500.
+        html: rate of calls that get a proxy's HTML page with 502.
+        reset: rate of calls whose connection is reset before the response head.
+        cut: rate of answers that are cut in the middle. The text is the fault's own: the handler is not called.
+        unended: rate of answers that stop in the middle as if complete. The handler is not called either.
+        stall: rate of calls that get nothing until the agent disconnects.
+        empty: rate of calls that get 200 without a body.
+        garbage: rate of answers that contain something that is not JSON.
+        error_event: rate of answers with an error in the middle, after status 200.
+        faults: further faults, each with its rate: `{Fault.status(404): 0.01}`.
 
     Raises:
-        TypeError, ValueError: an argument is not what it should be, or the rates are more than 1 together.
+        TypeError, ValueError: an argument is invalid, or the rates add up to more than 1.
     """
     check_handler(handler, plain=True)
     check_count("seed", seed)
@@ -103,7 +103,7 @@ def _further(faults: Mapping[Fault, float] | None) -> dict[str, tuple[Fault, flo
 
 
 class Chaos:
-    """The handler that `chaos` gives."""
+    """The handler that `chaos` returns."""
 
     def __init__(self, inner: Handler, seed: int, rates: list[tuple[Fault, float]]) -> None:
         self._handler_within = inner
@@ -115,7 +115,7 @@ class Chaos:
         self._counts: WeakKeyDictionary[Rollout, int] = WeakKeyDictionary()
 
     def around(self, change: Callable[[Handler], Handler]) -> Chaos:
-        """The same, around what is made of its handler."""
+        """Return a copy of this handler that wraps `change(handler)` with the same seed and rates."""
         return Chaos(change(self._handler_within), self._seed, self._rates)
 
     @property
@@ -142,8 +142,8 @@ class Chaos:
             _DEPTH.reset(token)
 
     def _draw(self, number: int, depth: int) -> Fault | None:
-        """What the call of this number gets; None: its answer."""
-        # A text is taken alike by every Python, on every machine.
+        """Return the fault for the call of this number, or None if the call gets its answer."""
+        # `Random` derives the same state from a text in every Python version, on every machine.
         place = f"{self._seed} {number}" if not depth else f"{self._seed} {number} {depth}"
         drawn = Random(place).random()
         return next(

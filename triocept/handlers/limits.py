@@ -1,10 +1,10 @@
-"""A handler that answers within a budget, whichever rollouts it answers.
+"""A handler that answers within one budget, across rollouts.
 
 Rules:
 
-1. What is counted, and when, is as for a rollout's own limits (see `_rollout/budget`).
-2. Whoever is refused is refused by this handler: no rollout is ended by it.
-3. An exchange that it has not answered, and that another handler answers, counts for nothing here.
+1. It counts the same quantities, at the same moments, as a rollout's own limits (see `_rollout/budget`).
+2. The handler refuses the exchange that crosses a limit; it ends no rollout.
+3. An exchange that another handler answers does not count here.
 """
 
 from __future__ import annotations
@@ -34,21 +34,22 @@ def limits(
     seconds: float | None = None,
     prices: Mapping[str, Price] | None = None,
 ) -> Handler:
-    """`handler`, within a budget: `route({"claude-*": limits(anthropic, cost=5, prices=…), "*": local})`.
+    """Return `handler` within a budget: `route({"claude-*": limits(anthropic, cost=5, prices=…), "*": local})`.
 
-    It is one budget for all that goes through it: given to several rollouts, they share it. For the budget of one
-    rollout there is `open_rollout(limits=Limits(…))`, which ends the rollout, too.
+    All exchanges through the returned handler share one budget, also those of several rollouts. To limit one rollout,
+    use `open_rollout(limits=Limits(…))`, which also ends the rollout.
 
     Args:
-        handler: whatever answers.
-        turns, input_tokens, output_tokens, total_tokens, cost, prices: as in `Limits`.
-        seconds: from the first exchange on; then what is being answered is refused.
+        handler: the handler that answers.
+        turns, input_tokens, output_tokens, total_tokens, cost, prices: see `Limits`.
+        seconds: maximum seconds from the first exchange on. When exceeded: exchanges that are being answered are
+            refused.
 
     Raises:
         LimitReached: from an exchange: it would cross a limit, or the time is over. The agent gets 404, and
             `x-should-retry: false`.
         MissingPrice: from an exchange: the cost is limited, and its model has no price.
-        TypeError, ValueError: as of `Limits`; or the handler is none.
+        TypeError, ValueError: as in `Limits`; or `handler` is not a handler.
     """
     check_handler(handler)
     bounds = Limits(
@@ -64,7 +65,7 @@ def limits(
 
 
 class _Limited:
-    """The handler that `limits` gives."""
+    """The handler that `limits` returns."""
 
     def __init__(self, handler: Handler, budget: Budget, seconds: float) -> None:
         self._handler = handler
@@ -92,7 +93,9 @@ class _Limited:
             with trio.CancelScope(deadline=self._deadline) as scope:
                 await self._handler(exchange)
         finally:
-            if not exchange.settled and core.fold is None:  # what has begun to be answered costs
+            if (
+                not exchange.settled and core.fold is None
+            ):  # an exchange whose answer has begun keeps its cost
                 self._budget.release(core)
         if scope.cancelled_caught and not exchange.settled:
             raise self._over()

@@ -1,10 +1,10 @@
-"""Several handlers as one: chosen by what is asked, or one after the other until one succeeds.
+"""Several handlers as one: chosen by the request, or tried in order until one succeeds.
 
 Rules:
 
-1. One exchange is answered by one handler. A further one is asked only where the one before failed and nothing of its
-   answer has reached the agent.
-2. A model that nobody has is refused as a provider refuses it: 404.
+1. One exchange is answered by one handler. A further handler is called only if the previous handler failed and no part
+   of its answer has reached the agent.
+2. A model without a handler is refused as a provider refuses it: 404.
 """
 
 from __future__ import annotations
@@ -19,20 +19,22 @@ from .._util.checks import described
 from ..errors import Refusal, UpstreamError
 
 Choice: TypeAlias = Mapping[str, Handler] | Callable[[Exchange], Handler]
-"""Handlers by the name of the model that the agent asks for (`*` and `?` stand for anything, an exact name wins, then
-the first pattern), or a function that gives one; it may raise a `Refusal`."""
+"""Handlers by model name, or a function that returns the handler for an exchange.
+
+In names `*` and `?` are wildcards; an exact name wins, then the first matching pattern. The function may raise a
+`Refusal`."""
 
 
 def route(choice: Choice) -> Handler:
-    """A handler that lets another one answer, by the exchange: `route({"claude-*": anthropic, "*": local})`.
+    """Return a handler that picks another handler for each exchange: `route({"claude-*": anthropic, "*": local})`.
 
     Args:
         choice: see `Choice`.
 
     Raises:
-        TypeError: a handler that is named is none.
-        ValueError: no handler is named.
-        Refusal: from an exchange: 404, no handler is named for its model.
+        TypeError: a value of `choice` is not a handler.
+        ValueError: `choice` is empty.
+        Refusal: from an exchange: 404, no handler matches its model.
     """
     if not callable(choice):
         what = 'handlers by model, {"*": handler}, or a function'
@@ -52,18 +54,18 @@ def route(choice: Choice) -> Handler:
 
 
 def fallback(handlers: Iterable[Handler]) -> Handler:
-    """A handler that asks others, one after the other, until one answers.
+    """Return a handler that calls others in order until one answers.
 
-    The next one is asked where one raised an `UpstreamError` and the exchange has no outcome yet: so a stream that
-    broke in the middle stays broken. Who failed is in the turn's notes, as `failed`.
+    The next handler is called if the previous handler raised an `UpstreamError` and the exchange has no outcome yet. So
+    a stream that broke in the middle stays broken. The turn's notes hold the failures, as `failed`.
 
     Args:
         handlers: at least one, in order.
 
     Raises:
-        UpstreamError: from an exchange: what the last one raised.
-        ValueError: there is no handler.
-        TypeError: one of them is none.
+        UpstreamError: from an exchange: the error of the last handler.
+        ValueError: `handlers` is empty.
+        TypeError: an item is not a handler.
     """
     given: object = handlers
     if callable(given) or not isinstance(given, Iterable):

@@ -1,10 +1,10 @@
-"""Faults as replies: what a provider or the way to it does wrong, as values that go where an answer goes.
+"""Faults as replies: errors of a provider, or of the network path to it, as values that stand in for an answer.
 
-* `fault`: what a fault is, and rules. `base`: a value, and a handler.
-* `refusals`: errors of a provider, by their status.
-* `connections`: a connection that breaks. `bodies`: answers that are none. `streams`: streams that are none.
-* `answers`: answers that are right on the wire, and not what an application counts on, or odd in how they come.
-* `told`: an answer as one agent would be told it.
+* `fault`: the `Fault` class, and its rules. `base`: a value that is also a handler.
+* `refusals`: errors of a provider, by status.
+* `connections`: connections that break. `bodies`: bodies that are not answers. `streams`: broken streams.
+* `answers`: answers that are correct on the wire but that applications do not expect, or that arrive oddly.
+* `told`: the bytes of an answer, as one agent would receive them.
 """
 
 from .fault import MAKERS, Fault

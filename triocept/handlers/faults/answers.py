@@ -1,5 +1,6 @@
-"""Answers that are right on the wire: not what an application counts on, or in a way that a careless reader does not
-expect, and that a client should not mind.
+"""Answers that are correct on the wire, but that an application or a careless parser does not expect.
+
+A client should accept each of them.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ from .told import DEFAULT, Telling, check_not_answer, response_of
 DEFAULT_CALL = ToolCall("search", '{"query":"the quick brown fox","limit":10}')
 _REASONS: dict[str, StopReason] = {"length": "max_tokens", "content_filter": "refused"}
 ACCENTED = "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich, naïve café 🦊 日本語."
-"""Text of letters that are two, three and four bytes long."""
+"""Text of characters that are two, three and four bytes long."""
 _LATER = re.compile(rb"[\x80-\xbf]")
-"""A byte in the middle of a letter."""
+"""Pattern of a byte in the middle of a character."""
 MOMENT = 0.01
-"""Seconds between pieces that have to come apart."""
+"""Seconds between pieces that must arrive separately."""
 
 
 class OddAnswers(BaseFault):
-    """Answers that nobody counts on."""
+    """Answers that applications do not expect."""
 
     __slots__ = ()
 
     @classmethod
     def finish(cls, reason: Literal["length", "content_filter"], answer: Answerable = DEFAULT) -> Self:
-        """An answer that ends because it was too long, or because a filter has cut it, as its dialect says that."""
+        """Return an answer that ends at the length limit or a content filter, as its dialect expresses it."""
         check_choice("reason", reason, Literal["length", "content_filter"])
         given = msgspec.structs.replace(response_of(answer), stop_reason=_REASONS[reason])
         return cls("finish", {"reason": reason, "answer": answer}, _responding(given))
@@ -50,16 +51,17 @@ class OddAnswers(BaseFault):
         after: int | None = None,
         reason: Literal["length"] | None = None,
     ) -> Self:
-        """A tool call whose arguments end in the middle: they are no JSON. Where a dialect has no text of arguments,
-        but an object, its agent gets `{"_raw": …}`, with the text.
+        """Return a tool call whose arguments end in the middle, so that they are not JSON.
+
+        In a dialect whose arguments are an object, the agent gets `{"_raw": …}` with the text.
 
         Args:
-            call: it, whole.
-            after: characters of its arguments that come; None: half of them.
-            reason: `length` where the answer says so; None: it says that a tool is to be called.
+            call: the complete call.
+            after: number of characters of the arguments to send; None: half of them.
+            reason: `length` to send that stop reason; None: the stop reason is a tool call.
 
         Raises:
-            TypeError, ValueError: an argument is not what it should be; or these arguments have no such middle.
+            TypeError, ValueError: an argument is invalid, or these arguments have no such middle.
         """
         kept = _middle(call, after)
         if reason is not None and reason != "length":
@@ -91,21 +93,21 @@ def _responding(given: Response) -> Act:
 
 
 class Quirks(BaseFault):
-    """Answers that come in an odd way."""
+    """Answers that arrive in an unusual form."""
 
     __slots__ = ()
 
     @classmethod
     def drip(cls, every: float = 0.02, answer: Answerable = DEFAULT, *, size: int = 64) -> Self:
-        """A whole and right answer that comes slowly.
+        """Return a complete and correct answer that arrives slowly.
 
         Args:
             every: seconds between two pieces.
-            answer: what is said.
-            size: bytes of a piece.
+            answer: the answer.
+            size: bytes per piece.
 
         Raises:
-            TypeError, ValueError: an argument is not what it should be.
+            TypeError, ValueError: an argument is invalid.
         """
         check_not_answer("every", every)
         check_number("every", every)
@@ -120,10 +122,10 @@ class Quirks(BaseFault):
 
     @classmethod
     def split_letters(cls, answer: Answerable = ACCENTED) -> Self:
-        """A whole and right answer, whose pieces end in the middle of its letters: of UTF-8 that is longer than a byte.
+        """Return a complete and correct answer whose pieces end in the middle of multi-byte UTF-8 characters.
 
         Raises:
-            ValueError: the answer has no such letter.
+            ValueError: the answer has no multi-byte character.
         """
         given = response_of(answer)
         if str(given.content).isascii():
@@ -138,7 +140,7 @@ class Quirks(BaseFault):
 
     @classmethod
     def crlf(cls, answer: Answerable = DEFAULT) -> Self:
-        """A right stream, whose lines end with CR LF. A call that wants the whole is answered."""
+        """Return a correct stream whose lines end with CR LF. A call without streaming gets the plain answer."""
 
         def end_lines(telling: Telling) -> list[bytes]:
             return [frame.replace(b"\n", b"\r\n") for frame in telling.body()]
@@ -147,8 +149,10 @@ class Quirks(BaseFault):
 
     @classmethod
     def comments(cls, answer: Answerable = DEFAULT) -> Self:
-        """A right stream of server-sent events, with a comment before each. One of another kind (a JSON document on
-        each line) has none, and comes as it is; a call that wants the whole is answered."""
+        """Return a correct stream of server-sent events, with a comment before each event.
+
+        A stream of another kind (a JSON document on each line) has no comments and stays unchanged. A call without
+        streaming gets the plain answer."""
 
         def comment(telling: Telling) -> list[bytes]:
             takes = telling.dialect.stream_parser().frame_end is SSE_FRAMES
@@ -159,7 +163,7 @@ class Quirks(BaseFault):
 
     @classmethod
     def double_end(cls, answer: Answerable = DEFAULT) -> Self:
-        """A right stream, whose last frame comes twice. A call that wants the whole is answered."""
+        """Return a correct stream that repeats its last frame. A call without streaming gets the plain answer."""
 
         def repeat(telling: Telling) -> list[bytes]:
             frames = telling.body()
@@ -169,8 +173,9 @@ class Quirks(BaseFault):
 
     @classmethod
     def other_form(cls, answer: Answerable = DEFAULT) -> Self:
-        """A right answer in the form that was not asked for: a JSON document in the place of a stream, a stream in the
-        place of a document."""
+        """Return a correct answer in the form that was not requested.
+
+        A streaming call gets a JSON document, any other call gets a stream."""
         given = response_of(answer)
 
         async def confuse(exchange: Exchange) -> None:
@@ -182,12 +187,12 @@ class Quirks(BaseFault):
 
 
 def _apart(pieces: list[bytes], seconds: float) -> list[bytes | float]:
-    """Pieces with a pause between two of them."""
+    """Return the pieces with a pause between each two."""
     return [item for piece in pieces for item in (piece, seconds)][:-1]
 
 
 def _giving(given: Response, form: Callable[[Telling], Sequence[bytes | float]]) -> Act:
-    """Gives a body of this form, which is the whole and right answer."""
+    """Return an act that sends the complete and correct answer in this form."""
 
     async def give(exchange: Exchange) -> None:
         telling = Telling(exchange, given)

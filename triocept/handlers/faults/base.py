@@ -1,4 +1,4 @@
-"""What a fault is, whatever it says: a value, and a handler."""
+"""The base of all faults: a value that is also a handler."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias
 from ..._rollout.exchange import Exchange
 
 Act: TypeAlias = Callable[[Exchange], Awaitable[None]]
-"""What a fault does to a call."""
+"""A function that carries out a fault on a call."""
 
 
 _CALLED_OTHERWISE = {
@@ -20,13 +20,13 @@ _CALLED_OTHERWISE = {
     "timeout": "stall()",
     "disconnect": "close()",
 }
-"""What people look for by another name, that of `chaos` first, and what it is here."""
+"""Other names of faults (those of `chaos` first), with the name here."""
 
 
 class FaultType(type):
-    """The class of faults, which knows its constructors by name."""
+    """The class of fault classes; an unknown constructor raises an error that suggests the right name."""
 
-    if not TYPE_CHECKING:  # whoever checks types is to see what there is not
+    if not TYPE_CHECKING:  # type checkers must report names that do not exist
 
         def __getattr__(cls, name: str) -> NoReturn:
             known = [each for each, maker in getmembers(cls, ismethod) if not each.startswith("_")]
@@ -36,20 +36,20 @@ class FaultType(type):
 
 
 class BaseFault(metaclass=FaultType):
-    """A value, and a handler.
+    """A value that is also a handler.
 
     Args:
-        name: that of its constructor.
-        arguments: what it was made with.
-        act: what it does.
+        name: name of the constructor.
+        arguments: arguments of the constructor.
+        act: the function that carries the fault out.
     """
 
     __slots__ = ("_act", "arguments", "name")
 
     name: str
-    """That of its constructor."""
+    """Name of the constructor."""
     arguments: Mapping[str, object]
-    """What it was made with, where that is not the default."""
+    """Arguments of the constructor that differ from the defaults."""
     _act: Act
 
     def __init__(self, name: str = "", arguments: object = None, act: Act | None = None) -> None:
@@ -77,12 +77,12 @@ class BaseFault(metaclass=FaultType):
         return hash(repr(self))
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer a call so.
+        """Answer a call with this fault.
 
         Raises:
-            ValueError: the agent's connection has no word for it: a websocket has none for a status.
-            AlreadySettled, ExchangeAbandoned: as `exchange.respond`.
+            ValueError: the agent's connection cannot express it: a websocket has no status.
+            AlreadySettled, ExchangeAbandoned: as in `exchange.respond`.
 
-        Cancellation: as `exchange.respond`.
+        Cancellation: as in `exchange.respond`.
         """
         await self._act(exchange)

@@ -1,4 +1,4 @@
-"""Answers that are none: their bodies are something else, or less, or more, than their heads say."""
+"""Bodies that are not answers: they hold other content, or less or more bytes, than their heads declare."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PAGE = (
 
 
 class BrokenBodies(BaseFault):
-    """Answers that are none."""
+    """Bodies that are not answers."""
 
     __slots__ = ()
 
@@ -34,16 +34,16 @@ class BrokenBodies(BaseFault):
         retry_after: RetryAfter = None,
         headers: Mapping[str, str] | None = None,
     ) -> Self:
-        """A page in the place of an answer, as proxies, logins and captive portals send: `Fault.html(200)`.
+        """Return an HTML page instead of an answer, as proxies, logins and captive portals send: `Fault.html(200)`.
 
         Args:
             status: 200 to 599.
-            page: the HTML; None: as a proxy has it.
-            retry_after: as of `status`.
-            headers: further ones.
+            page: the HTML; None: a typical proxy page.
+            retry_after: as in `status`.
+            headers: further headers.
 
         Raises:
-            TypeError, ValueError: an argument is not what it should be.
+            TypeError, ValueError: an argument is invalid.
         """
         check_count("status", status)
         if page is not None:
@@ -52,7 +52,9 @@ class BrokenBodies(BaseFault):
             check_number("retry_after", retry_after)
         body = (_PAGE.format(said=f"{status} {words_of(status)}") if page is None else page).encode()
         more = {"content-type": "text/html; charset=utf-8", **(headers or {})}
-        given_raw(status, {**more, **retry_header(retry_after)}, body, "whole")  # says what is wrong
+        given_raw(
+            status, {**more, **retry_header(retry_after)}, body, "whole"
+        )  # raises if a header is invalid
 
         async def show(exchange: Exchange) -> None:
             await exchange.respond_raw(status, {**more, **retry_header(retry_after)}, body)
@@ -62,10 +64,10 @@ class BrokenBodies(BaseFault):
 
     @classmethod
     def redirect(cls, location: str = "/elsewhere", status: int = 302) -> Self:
-        """A redirect; where it leads to, an endpoint answers 404 by itself.
+        """Return a redirect; an endpoint answers 404 at the default location.
 
         Raises:
-            TypeError, ValueError: the status is none of a redirect, or the location cannot stand in a head.
+            TypeError, ValueError: the status is not a redirect, or the location is not valid in a header.
         """
         if status not in (301, 302, 303, 307, 308):
             raise ValueError(f"status is 301, 302, 303, 307 or 308, not {status!r}")
@@ -79,7 +81,7 @@ class BrokenBodies(BaseFault):
 
     @classmethod
     def empty(cls) -> Self:
-        """200, with the head of an answer, and no body."""
+        """Return 200 with the head of an answer, and no body."""
 
         async def say_nothing(exchange: Exchange) -> None:
             await Telling(exchange, response_of("")).send(b"")
@@ -88,11 +90,12 @@ class BrokenBodies(BaseFault):
 
     @classmethod
     def error_body(cls, message: str = "the server is overloaded", status: int = 503) -> Self:
-        """200, and in the place of the answer the dialect's error document of this status, as JSON; also where a stream
-        was asked for.
+        """Return 200 and, instead of the answer, the dialect's JSON error document of this status.
+
+        A streaming call gets the document, too.
 
         Raises:
-            TypeError, ValueError: an argument is not what it should be.
+            TypeError, ValueError: an argument is invalid.
         """
         check_failure(status, message)
 
@@ -105,8 +108,10 @@ class BrokenBodies(BaseFault):
 
     @classmethod
     def cut_json(cls, after: int = 2, answer: Answerable = DEFAULT) -> Self:
-        """JSON that ends in the middle, though HTTP says that all is well: half of a whole answer, or of a stream so
-        many pieces, and half of the next one's frame. Errors as of `cut`.
+        """Return JSON that ends in the middle, in an HTTP message that is complete.
+
+        A call without streaming gets half of its document. A stream has `after` pieces and half of the next frame.
+        Errors as in `cut`.
         """
         given = response_of(answer)
         check_after(after + 1, given)
@@ -124,14 +129,14 @@ class BrokenBodies(BaseFault):
 
     @classmethod
     def wrong_length(cls, by: int = 100, answer: Answerable = DEFAULT) -> Self:
-        """The right answer, and a `content-length` that is wrong.
+        """Return the correct answer with a wrong `content-length`.
 
         Args:
-            by: bytes that it promises more than there are (then the connection is closed), or, below 0, less.
-            answer: what is said.
+            by: bytes that the header promises beyond the body (the connection is then closed); below 0: bytes too few.
+            answer: the answer.
 
         Raises:
-            TypeError, ValueError: `by` is no whole number, or 0.
+            TypeError, ValueError: `by` is not a whole number, or is 0.
         """
         check_not_answer("by", by)
         if isinstance(by, bool) or not isinstance(by, int):
@@ -150,10 +155,10 @@ class BrokenBodies(BaseFault):
 
     @classmethod
     def not_gzip(cls, answer: Answerable = DEFAULT) -> Self:
-        """The right answer, of which the head says that it is compressed. It is not.
+        """Return the correct answer, uncompressed, with a head that declares gzip.
 
-        Head and body come in one piece. Where the body comes by itself, with its end, Node's fetch (20.20) waits for
-        ever: what a client makes of it would be chance.
+        Head and body come in one piece. If the body came separately, with its end, Node's fetch (20.20) would wait
+        forever: the outcome in a client would depend on timing.
         """
         given = response_of(answer)
 
@@ -166,7 +171,7 @@ class BrokenBodies(BaseFault):
 
 
 def check_failure(status: int, message: str) -> None:
-    """See whether an error can be said."""
+    """Raise if an error cannot have this status or message."""
     check_count("status", status)
     if not 400 <= status <= 599:
         raise ValueError(f"status is 400 to 599, not {status}")

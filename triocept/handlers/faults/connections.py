@@ -1,4 +1,4 @@
-"""A connection that breaks: before the head of an answer, or in the middle of it."""
+"""Connections that break: before the head of an answer, or in the middle of it."""
 
 from __future__ import annotations
 
@@ -14,44 +14,47 @@ from .told import DEFAULT, Telling, check_after, response_of
 
 
 class BrokenConnections(BaseFault):
-    """A connection that breaks."""
+    """Connections that break."""
 
     __slots__ = ()
 
     @classmethod
     def close(cls) -> Self:
-        """The connection is closed before the head."""
+        """Close the connection before the head."""
         return cls("close", {}, _ending("close", None, response_of(DEFAULT)))
 
     @classmethod
     def reset(cls, after: int | None = None, answer: Answerable = DEFAULT) -> Self:
-        """The connection is reset (RST).
+        """Reset the connection (RST).
 
         Args:
-            after: None: before the head. Else in the middle of the answer: behind so many pieces of a streamed one (a
-                piece is a word of its text), behind half of a whole one.
-            answer: what is cut.
+            after: None: before the head. Else in the middle of the answer: after this many pieces of a stream (a piece
+                is a word of its text), or after half of a document.
+            answer: the answer that is cut.
 
         Raises:
-            TypeError, ValueError: an argument is not what it should be; or the answer has not so many pieces.
+            TypeError, ValueError: an argument is invalid, or the answer has fewer pieces.
         """
         return cls("reset", {"after": after, "answer": answer}, _ending("reset", after, response_of(answer)))
 
     @classmethod
     def cut(cls, after: int = 2, answer: Answerable = DEFAULT) -> Self:
-        """The connection is closed in the middle of the answer: a stream breaks off in its chunked coding, a whole
-        answer is shorter than its head has said. Arguments and errors as of `reset`."""
+        """Close the connection in the middle of the answer.
+
+        A stream breaks off in its chunked coding; a document is shorter than its head declares. Arguments and errors as
+        in `reset`."""
         return cls("cut", {"after": after, "answer": answer}, _ending("close", after, response_of(answer)))
 
     @classmethod
     def stall(cls, after: int | None = None, answer: Answerable = DEFAULT) -> Self:
-        """Nothing comes, and the connection stays open, until the agent hangs up or the endpoint ends. Arguments and
-        errors as of `reset`."""
+        """Send nothing more and keep the connection open, until the agent disconnects or the endpoint ends.
+
+        Arguments and errors as in `reset`."""
         return cls("stall", {"after": after, "answer": answer}, _ending("stall", after, response_of(answer)))
 
     @classmethod
     def stalled_head(cls) -> Self:
-        """Half of a head comes, and nothing more."""
+        """Send half of a head, and nothing more."""
 
         async def stall(exchange: Exchange) -> None:
             await exchange.respond_raw(None, {}, b"HTTP/1.1 200 OK\r\ncontent-ty", end="stall")
@@ -60,7 +63,7 @@ class BrokenConnections(BaseFault):
 
     @classmethod
     def noise(cls, size: int = 64, *, seed: int = 0) -> Self:
-        """So many bytes that are no HTTP, then the connection is closed: the same ones for the same seed."""
+        """Send `size` bytes that are not HTTP, then close the connection; a seed always gives the same bytes."""
         check_count("size", size, least=1)
         check_count("seed", seed)
         data = Random(seed).randbytes(size)

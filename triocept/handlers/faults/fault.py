@@ -1,10 +1,10 @@
-"""A fault: a value, and a handler that does to one model call what it says.
+"""A fault: a value, and a handler that applies the fault to one model call.
 
 Rules:
 
-1. A fault is a value: it may answer any number of calls, in any dialect, and does the same to each.
-2. What it cannot be made with is an error where it is made, and names the argument.
-3. What is told of an answer is told by the dialect's own renderers: a cut stream is a cut of its real stream.
+1. A fault is a value: it may answer any number of calls, in any dialect, with the same effect on each.
+2. Invalid arguments raise where the fault is made; the error names the argument.
+3. The dialect's own renderers write the answer: a cut stream is a cut of the real stream.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ __all__ = ["MAKERS", "Act", "Fault"]
 
 @final
 class Fault(Refusals, BrokenConnections, BrokenBodies, BrokenStreams, OddAnswers, Quirks):
-    """Something that goes wrong, as a reply: `ScriptedModel([Fault.status(429, retry_after=1), "ok"])`.
+    """A failure as a reply: `ScriptedModel([Fault.status(429, retry_after=1), "ok"])`.
 
-    Made by its constructors only. It is a handler, too: `await fault(exchange)` gives the call what it says, in the
-    agent's own dialect, whole or as a stream, as the agent has asked. Two that were made alike are equal.
+    Make a fault with its constructors only. A fault is a handler, too: `await fault(exchange)` applies it to the call,
+    in the agent's own dialect, streamed or not, as the agent has requested. Two faults with equal arguments are equal.
     """
 
     __slots__ = ()
@@ -39,6 +39,6 @@ MAKERS: Mapping[str, Callable[..., Fault]] = {
 }
 """The constructors, by name."""
 
-# Python's own text for a wrong argument names the class that it is written in.
+# Python's own error text for a wrong argument names the class in which the constructor is defined.
 for _name, _maker in MAKERS.items():
     _maker.__func__.__qualname__ = f"Fault.{_name}"  # type: ignore[attr-defined]

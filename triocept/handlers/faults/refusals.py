@@ -35,17 +35,17 @@ class Refusals(BaseFault):
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Self:
-        """An error in the agent's dialect, with this status: `Fault.status(429, retry_after=1)`, `Fault.status(529)`.
+        """Return an error of this status in the agent's dialect: `Fault.status(429, retry_after=1)`.
 
         Args:
             status: 400 to 599.
-            message: what the agent reads; None: what the status is called.
-            retry_after: seconds; or a date (an aware `datetime`), or how far from now that is to be (a `timedelta`):
-                then the header has a date, which HTTP allows, too.
-            should_retry, code, headers: as of `exchange.refuse`.
+            message: the error text for the agent; None: the name of the status.
+            retry_after: seconds; or a date (an aware `datetime`), or its distance from now (a `timedelta`). With a
+                date, the header holds a date, which HTTP allows, too.
+            should_retry, code, headers: as in `exchange.refuse`.
 
         Raises:
-            TypeError, ValueError: an argument is not what it should be.
+            TypeError, ValueError: an argument is invalid.
         """
         more = {"should_retry": should_retry, "code": code, "headers": headers}
         given = {"status": status, "message": message, "retry_after": retry_after, **more}
@@ -53,7 +53,7 @@ class Refusals(BaseFault):
 
     @classmethod
     def context_length(cls, tokens: int = 200_001, most: int = 200_000) -> Self:
-        """400: the prompt has so many tokens, and no more than `most` are allowed; in words that agents know."""
+        """Return 400: the prompt has `tokens` tokens, more than the maximum `most`; agents recognise the wording."""
         check_count("most", most, least=1)
         check_count("tokens", tokens)
         if tokens <= most:
@@ -64,14 +64,14 @@ class Refusals(BaseFault):
 
     @classmethod
     def too_large(cls) -> Self:
-        """413: the request is too large."""
+        """Return 413: the request is too large."""
         return cls("too_large", {}, _refusing(413, None, None))
 
 
 def _refusing(status: int, message: str | None, retry_after: RetryAfter, **more: Any) -> Act:
     words = words_of(status) if message is None else message
 
-    def refusal() -> Refusal:  # made anew for each call: the date may be one from now
+    def refusal() -> Refusal:  # made anew for each call: the date may be relative to now
         headers = {**(more.get("headers") or {}), **retry_header(retry_after, seconds=False)}
         seconds = None if isinstance(retry_after, datetime | timedelta) else retry_after
         return Refusal(status, words, retry_after=seconds, **{**more, "headers": headers})
@@ -84,7 +84,7 @@ def _refusing(status: int, message: str | None, retry_after: RetryAfter, **more:
 
 
 def words_of(status: int) -> str:
-    """What a status is called."""
+    """Return the name of a status."""
     try:
         return _WORDS.get(status) or HTTPStatus(status).phrase
     except ValueError:
@@ -92,10 +92,10 @@ def words_of(status: int) -> str:
 
 
 def retry_header(when: RetryAfter, *, seconds: bool = True) -> dict[str, str]:
-    """`Retry-After` (RFC 9110, 10.2.3): a date, or a number where that is wanted here.
+    """Return the `Retry-After` header (RFC 9110, 10.2.3): a date, or a number where one is required here.
 
     Raises:
-        ValueError: the date has no time zone, or it is in the past.
+        ValueError: the date has no time zone, or is in the past.
     """
     match when:
         case None:

@@ -1,4 +1,4 @@
-"""Streams that end, or go on, as no stream of their dialect does."""
+"""Streams that end, or continue, in a way that their dialect forbids."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GARBAGE = b'{"garbage'
 
 
 class BrokenStreams(BaseFault):
-    """Streams that are none."""
+    """Broken streams."""
 
     __slots__ = ()
 
@@ -30,17 +30,18 @@ class BrokenStreams(BaseFault):
     def unended(
         cls, after: int = 2, answer: Answerable = DEFAULT, *, framing: Literal["close", "chunked"] = "close"
     ) -> Self:
-        """A stream that stops in the middle as if it were whole: nothing on the wire says that something is missing but
-        the dialect itself. To a call that wants the whole, half of its document.
+        """Return a stream that stops in the middle as if complete: only the dialect shows that something is missing.
+
+        A call without streaming gets half of its document.
 
         Args:
-            after: pieces of the answer that come before.
-            answer: what is cut.
-            framing: how HTTP says that it is whole: `close` by closing the connection (without a length or chunks), or
-                `chunked` by the last chunk (of a whole answer, by its length).
+            after: pieces of the answer to send first.
+            answer: the answer that is cut.
+            framing: how HTTP marks the end: `close` by closing the connection (no length, no chunks), or `chunked` by
+                the last chunk (for a document, by its length).
 
         Raises:
-            TypeError, ValueError: an argument is not what it should be; or the answer has not so many pieces.
+            TypeError, ValueError: an argument is invalid, or the answer has fewer pieces.
         """
         check_choice("framing", framing, Literal["close", "chunked"])
         given = response_of(answer)
@@ -59,8 +60,9 @@ class BrokenStreams(BaseFault):
 
     @classmethod
     def no_finish(cls, answer: Answerable = DEFAULT) -> Self:
-        """An answer that does not say why it has ended: its finish (or stop) reason is null. In Responses, which has
-        none, the status is `in_progress`."""
+        """Return an answer whose finish (or stop) reason is null.
+
+        In Responses, which has no such reason, the status is `in_progress`."""
         given = response_of(answer)
 
         async def leave_out(exchange: Exchange) -> None:
@@ -71,14 +73,18 @@ class BrokenStreams(BaseFault):
 
     @classmethod
     def no_done(cls, answer: Answerable = DEFAULT) -> Self:
-        """A stream without its last frame: `[DONE]`, `message_stop`, `response.completed`, or the one that says why it
-        has ended. A call that wants the whole is answered."""
+        """Return a stream without its last frame.
+
+        The frame is `[DONE]`, `message_stop`, `response.completed`, or the frame with the finish reason. A call without
+        streaming gets the plain answer."""
         return cls("no_done", {"answer": answer}, _streaming(answer, lambda frames: frames[:-1]))
 
     @classmethod
     def no_start(cls, answer: Answerable = DEFAULT) -> Self:
-        """A stream whose parts go on, but never began: without the frames that begin an item or a block, or, in a
-        dialect that has none, without its first frame. A call that wants the whole is answered."""
+        """Return a stream whose parts continue but never began.
+
+        It lacks the frames that begin an item or a block, or, in a dialect without such frames, its first frame. A call
+        without streaming gets the plain answer."""
 
         def leave_out(frames: list[bytes]) -> list[bytes]:
             left = [frame for frame in frames if not _STARTS.search(frame)]
@@ -88,8 +94,9 @@ class BrokenStreams(BaseFault):
 
     @classmethod
     def garbage(cls, after: int = 2, answer: Answerable = DEFAULT) -> Self:
-        """A frame of a stream that is no JSON, behind so many pieces of the answer; then it goes on. To a call that
-        wants the whole, a body that is no JSON. Errors as of `cut`."""
+        """Return a stream with one frame that is not JSON, after this many pieces; then the stream continues.
+
+        A call without streaming gets a body that is not JSON. Errors as in `cut`."""
         given = response_of(answer)
         check_after(after, given)
 
@@ -114,17 +121,18 @@ class BrokenStreams(BaseFault):
         message: str = "the server is overloaded",
         status: int = 529,
     ) -> Self:
-        """200, and then the dialect's own error within the stream, which ends as HTTP has it. To a call that wants the
-        whole, the error's document.
+        """Return 200, then the dialect's own error within the stream, which HTTP marks as complete.
+
+        A call without streaming gets the error's document.
 
         Args:
-            after: pieces of the answer that come before; 0: nothing does.
-            answer: what is cut.
-            message: what the agent reads.
-            status: what the error is one of.
+            after: pieces of the answer to send first; 0: none.
+            answer: the answer that is cut.
+            message: the error text for the agent.
+            status: the status that the error has in the dialect.
 
         Raises:
-            TypeError, ValueError: an argument is not what it should be; or the answer has not so many pieces.
+            TypeError, ValueError: an argument is invalid, or the answer has fewer pieces.
         """
         check_failure(status, message)
         given = response_of(answer)
@@ -146,7 +154,7 @@ class BrokenStreams(BaseFault):
 
 
 def _streaming(answer: Answerable, change: Callable[[list[bytes]], list[bytes]]) -> Act:
-    """Gives a stream whose frames are changed; a call that wants the whole is answered."""
+    """Return an act that sends a stream with changed frames; a call without streaming gets the plain answer."""
     given = response_of(answer)
 
     async def give(exchange: Exchange) -> None:
@@ -165,7 +173,7 @@ def _without_reason(data: bytes) -> bytes:
 
 
 def _spoilt(telling: Telling, frame: bytes) -> bytes:
-    """A frame with garbage in the place of its document; its event has its name."""
+    """Return a frame with garbage instead of its document; the event keeps its name."""
     before, found, _ = frame.partition(b"data: ")
     if found:
         return before + found + GARBAGE + b"\n\n"

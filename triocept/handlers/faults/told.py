@@ -1,6 +1,6 @@
-"""An answer as one agent would be told it, by its dialect's own renderers: whole, or in pieces.
+"""The bytes of an answer for one agent, from its dialect's own renderers: a document, or pieces.
 
-A piece is what a client sees come: a word of a text, some characters of a call's arguments.
+A piece is an increment that a client sees: a word of a text, or some characters of a call's arguments.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from ...dialects import dialect as dialect_named
 from ...dialects.kit import encode_json
 
 DEFAULT = "The quick brown fox jumps over the lazy dog, and the dog does not mind at all."
-"""What is cut where nobody said what: long enough for a dozen events."""
+"""Default answer of faults that cut: long enough for a dozen events."""
 JSON_TYPE = {"content-type": "application/json"}
 _WORD = re.compile(r"\s*\S+|\s+\Z")
 _SOME = re.compile(r".{1,8}", re.DOTALL)
 
 
 def response_of(answer: object) -> Response:
-    """The answer that a fault was given.
+    """Return the answer that a fault was given.
 
     Raises:
-        TypeError, ValueError: it is none; the text names the argument.
+        TypeError, ValueError: it is not an answer; the text names the argument.
     """
     try:
         return given_response(answer)
@@ -44,7 +44,7 @@ def response_of(answer: object) -> Response:
 
 
 def check_after(after: object, answer: Response) -> None:
-    """See whether a stream of this answer can be cut behind so many pieces."""
+    """Raise if a stream of this answer cannot be cut after this many pieces."""
     check_not_answer("after", after)
     check_count("after", after)
     count = sum(isinstance(event, PartDelta) for event in _events(answer))
@@ -53,7 +53,7 @@ def check_after(after: object, answer: Response) -> None:
 
 
 def check_not_answer(name: str, value: object) -> None:
-    """See whether this number is not the answer, which comes behind it."""
+    """Raise if `value` is an answer: the answer is the argument after this number."""
     if isinstance(value, str | ToolCall | Response):
         raise TypeError(f"{name} is a number, not {described(value)}: the answer is given as answer=…")
 
@@ -63,10 +63,10 @@ class Begun(msgspec.Struct, frozen=True):
     """The beginning of a stream."""
 
     renderer: StreamRenderer
-    """What goes on from there."""
+    """The rest of the stream."""
     body: tuple[bytes, ...]
     said: Response | None
-    """What it says; None: nothing yet."""
+    """The response that the beginning holds; None: no content yet."""
 
 
 @final
@@ -74,8 +74,8 @@ class Telling:
     """An answer, for one exchange.
 
     Args:
-        exchange: whose agent would be told.
-        answer: without what nobody bothered to say.
+        exchange: the exchange whose agent would receive the answer.
+        answer: the answer; unset values get defaults.
     """
 
     def __init__(self, exchange: Exchange, answer: Response) -> None:
@@ -91,31 +91,31 @@ class Telling:
 
     @property
     def streamed(self) -> bool:
-        """Whether the agent has asked for a stream."""
+        """True if the agent has requested a stream."""
         return self.request.stream
 
     @property
     def document_headers(self) -> dict[str, str]:
-        """The head of a whole answer."""
+        """Headers of a document."""
         return JSON_TYPE | self._id
 
     @property
     def stream_headers(self) -> dict[str, str]:
-        """The head of a streamed one."""
+        """Headers of a stream."""
         kind = self.dialect.stream_type(self.request)
         return {"content-type": kind, "cache-control": "no-cache"} | self._id
 
     @property
     def headers(self) -> dict[str, str]:
-        """The head of the one that the agent has asked for."""
+        """Headers of the form that the agent has requested."""
         return self.stream_headers if self.streamed else self.document_headers
 
     def document(self) -> bytes:
-        """The whole answer."""
+        """Return the complete answer as a document."""
         return encode_json(self.dialect.render_response(self.response, self.request))
 
     def begin(self, after: int) -> Begun:
-        """The stream up to and with so many pieces."""
+        """Return the stream up to and including this many pieces."""
         renderer, fold = self.dialect.stream_renderer(self.request), Fold()
         body, left = [], after
         for event in self._events():
@@ -131,16 +131,16 @@ class Telling:
         return Begun(renderer, tuple(body), said if after else None)
 
     def whole_stream(self) -> list[bytes]:
-        """All of the stream, frame by frame."""
+        """Return the complete stream, frame by frame."""
         renderer = self.dialect.stream_renderer(self.request)
         return [frame for event in self._events() for frame in self.frames(renderer.render(event))]
 
     def body(self) -> list[bytes]:
-        """The whole answer as the agent has asked for it: frame by frame, or its document in one piece."""
+        """Return the complete answer in the requested form: frames, or the document in one piece."""
         return self.whole_stream() if self.streamed else [self.document()]
 
     def half(self) -> bytes:
-        """The first half of its document."""
+        """Return the first half of the document."""
         document = self.document()
         return document[: len(document) // 2]
 
@@ -153,13 +153,14 @@ class Telling:
         said: Response | None = None,
         complete: bool = False,
     ) -> None:
-        """Answer with raw bytes, behind 200 and the head that the agent expects, with `more` in it: they begin to say
-        `said`, or say all of it, where it is `complete`."""
+        """Send raw bytes with 200 and the headers that the agent expects, plus `more`.
+
+        `said` is the response that the bytes hold in full if `complete`, else the beginning of it."""
         sent = given_raw(200, {**self.headers, **(more or {})}, body, end)
         await core_of(self._exchange).respond_raw(Raw(sent, said, complete=complete))
 
     def frames(self, data: bytes) -> Iterator[bytes]:
-        """What one event has rendered, frame by frame."""
+        """Yield the frames that one event renders to."""
         at = 0
         for end in self.dialect.stream_parser().frame_end.pattern.finditer(data):
             yield data[at : end.end()]
@@ -174,7 +175,7 @@ class Telling:
 
 
 def _events(response: Response) -> Iterator[Event]:
-    """The events of an answer, one for each piece."""
+    """Yield the events of an answer, one for each piece."""
     pattern = _WORD
     for event in events_of(response):
         if isinstance(event, PartStart):
