@@ -1,4 +1,4 @@
-"""Where a child rollout leaves the trace of its parent."""
+"""The point where a child rollout leaves the trace of its parent."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import msgspec
 
 
 class Branch(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Where a child rollout leaves the trace of its parent."""
+    """The point where a child rollout leaves the trace of its parent."""
 
     rollout: str
     """The parent's id."""
     run: str = ""
-    """Which rollout of this id, as of `Trace.run`."""
+    """Run of the parent's id, as in `Trace.run`."""
     turns: int = 0
-    """How many turns the parent's trace had."""
+    """Number of turns in the parent's trace at that point."""
     service: str | None = None
-    """The service call of the parent that opened the child, by its id; None: the program did."""
+    """Id of the parent's service call that opened the child; None: the program opened it."""

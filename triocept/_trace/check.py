@@ -1,8 +1,8 @@
-"""Whether a file of traces is whole: every gap in it, by name.
+"""Check of a trace file for completeness: every gap in it, by name.
 
-What no chain in a file can tell: that all lines of a rollout are gone, or the last ones behind a seal (its scores). Who
-wants to know keeps `trace.digest` elsewhere, and compares (`report.digests`). And it is a proof against accidents: who
-changes a file on purpose can make its chains anew; the digest that is kept elsewhere tells them, too.
+No chain in a file reveals that all lines of a rollout are missing, or the last lines behind a seal (its scores). To
+detect such a loss, store `trace.digest` elsewhere, and compare it with `report.digests`. The check finds accidents: an
+author of deliberate changes can compute new chains. A digest stored elsewhere reveals deliberate changes, too.
 """
 
 from __future__ import annotations
@@ -18,45 +18,45 @@ from .lines import VERSION, SealLine
 from .proof import Proof
 
 MOST_GAPS = 10_000
-"""That are told one by one; a file of something else may have as many as lines."""
+"""Maximum gaps listed one by one: a file of another format may have as many gaps as lines."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found in a file."""
+    """Result of the check of a file."""
 
     path: str
     lines: int
-    """How many can be read."""
+    """Number of readable lines."""
     rollouts: int
     turns: int
-    """How many can be read, with their requests."""
+    """Number of turns that can be read with their requests."""
     gaps: tuple[Gap, ...]
-    """What is missing, or not as it was written, in the order of the lines; at most 10,000 of them."""
+    """The missing or changed parts, in the order of the lines; at most 10,000."""
     more: int = 0
-    """How many gaps there are beside."""
+    """Number of gaps beyond those in `gaps`."""
     digests: dict[str, str] = {}
-    """The chain at each rollout's last seal, by `rollout/run`: what `trace.digest` was when it was written."""
+    """The chain at each rollout's last seal, by `rollout/run`: the value of `trace.digest` at the time of writing."""
 
     @property
     def complete(self) -> bool:
-        """Whether there is no gap."""
+        """True if there is no gap."""
         return not self.gaps
 
 
 def check(path: str | os.PathLike[str]) -> Report:
-    """Look at every line of a file of `JSONLRecorder`, and at whether all are there; in constant memory, but for what
-    is open at one time, and a few hundred bytes for each rollout.
+    """Check every line of a file of `JSONLRecorder`, and that no line is missing.
 
-    A file that is being written has gaps, too: `no_seal` and `no_turn` for what is at work.
+    Memory use is constant, but for the open rollouts and a few hundred bytes for each rollout. A file that is being
+    written has gaps, too: `no_seal` and `no_turn` for running rollouts.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     return check_those(path, lambda gap: True)
 
 
 def check_those(path: str | os.PathLike[str], concerned: Callable[[Gap], bool]) -> Report:
-    """The same; of the gaps only those that concern somebody."""
+    """Check a file as `check` does, and report the gaps for which `concerned` returns True."""
     checked = _Check(os.fspath(path), concerned)
     for number, piece in found_lines(path):
         checked.add(piece, number)
@@ -64,7 +64,7 @@ def check_those(path: str | os.PathLike[str], concerned: Callable[[Gap], bool]) 
 
 
 class _Check:
-    """What was seen of a file so far."""
+    """State of the check of a file so far."""
 
     def __init__(self, path: str, concerned: Callable[[Gap], bool]) -> None:
         self._path = path
@@ -74,10 +74,10 @@ class _Check:
         self._proofs: dict[tuple[str, str], Proof] = {}
         self._lines = 0
         self._is_old = False
-        """A line of format 1 has been found: the gap is reported once."""
+        """True after a line of format 1 was found: that gap is reported once."""
 
     def add(self, piece: Piece, number: int) -> None:
-        """What stands in line `number`."""
+        """Add the content of line `number`."""
         match piece:
             case Unreadable(version=version) if version:
                 if version > VERSION:
@@ -97,7 +97,7 @@ class _Check:
                     proof.rest()
 
     def report(self) -> Report:
-        """All that was found."""
+        """Return the report on all lines."""
         for proof in self._proofs.values():
             proof.end()
         if not self._lines and not self._gaps:

@@ -1,13 +1,16 @@
-"""Whose summary a conversation goes on from: an agent whose context is full asks for one, and begins anew with it.
+"""Detection of compaction: an agent with a full context requests a summary, and restarts from it.
 
-A call tells the summary of a turn if
+A call contains the summary of a turn if
 
-1. that was answered in words, with no tool called, and was asked for a summary, or marked its answer as one;
-2. the summary stands in a message of the call: what is between the marks, else the whole answer;
-3. what it was asked does not: an agent that tells its whole history again in one message (DSPy) compacts nothing.
+1. the turn was answered in text without a tool call, and its call requested a summary, or its answer is marked as a
+   summary;
+2. a message of the call contains the summary: the text between the marks, else the whole answer;
+3. no message of the call contains the question: an agent that repeats its whole history in one message (DSPy) compacts
+   nothing.
 
-Measured with Claude Code 2.1, which puts what stands between `<summary>` marks into the first message of the user.
-`<state_snapshot>` is the mark of gemini-cli and qwen-code. Others have none: of those the words of the question count.
+Measured with Claude Code 2.1, which puts the text between `<summary>` marks into the first message of the user.
+`<state_snapshot>` is the mark of gemini-cli and qwen-code. Other agents use no mark: for them the words of the question
+decide.
 """
 
 from __future__ import annotations
@@ -25,14 +28,14 @@ if TYPE_CHECKING:
     from .turn import Turn
 
 _KEPT = 16
-"""Summaries that are looked for: the agent goes on from one of the latest."""
+"""Maximum summaries kept: an agent continues from a recent summary."""
 _MARKED = re.compile(r"<(summary|state_snapshot)>(.*?)</\1>", re.DOTALL)
 _ASKED = re.compile("(?<!not a )summar|compact|compress|condens|snapshot|hand-?off", re.IGNORECASE)
-"""What the question for a summary says. CrewAI asks each member for its whole answer, "not a summary"."""
+"""Words in a request for a summary. CrewAI asks each member for its whole answer, "not a summary"."""
 
 
 def asks_for_summary(request: Request) -> bool:
-    """Whether a call wants nothing but a summary: it offers no tools, and its last message asks for one."""
+    """Return True if a call only requests a summary: it offers no tools, and its last message asks for a summary."""
     return not request.tools and request.last is not None and bool(_ASKED.search(request.last.text))
 
 
@@ -42,19 +45,19 @@ def gives_summary(response: Response | None) -> bool:
 
 
 class Summaries:
-    """What was said so far that may be a summary. It is read when a conversation begins anew, not before."""
+    """Recent answers that may be summaries. They are read only when a conversation restarts."""
 
     def __init__(self) -> None:
         self._kept: deque[_Said] = deque(maxlen=_KEPT)
 
     def add(self, turn: Turn) -> None:
-        """One more turn."""
+        """Add a turn."""
         response = turn.response
         if response is not None and turn.outcome == "answered" and not response.tool_calls:
             self._kept.append(_Said(turn, response))
 
     def told_in(self, request: Request) -> Iterator[str]:
-        """The ids of the turns whose summary stands in this call, the latest first."""
+        """Yield the ids of the turns whose summary this call contains, the latest first."""
         if not self._kept:
             return
         texts = [message.text for message in request.messages]
@@ -64,7 +67,7 @@ class Summaries:
 
 
 class _Said:
-    """An answer in words."""
+    """An answer in text."""
 
     def __init__(self, turn: Turn, response: Response) -> None:
         self.turn = turn.id
@@ -77,7 +80,7 @@ class _Said:
 
     @cached_property
     def summary(self) -> str:
-        """What may be told as a summary; empty: nothing."""
+        """The text that a later call may repeat as a summary; empty: no summary."""
         text = self._response.text
         if marked := _MARKED.search(text):
             return marked[2].strip()

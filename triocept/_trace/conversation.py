@@ -1,21 +1,16 @@
-"""Whose call is it: the agent's main conversation, a sub-agent's, or a side call such as a title.
+"""The conversation of a call: the agent's main conversation, a sub-agent's, or a side call such as a title.
 
-Said by the agent where it says so: `claimed_conversation`, of the rollout's `calls`, has it from its headers. Everyone
-else is told apart by the messages: see `conversations`. `prompt_cache_key` (Copilot, OpenHands, kimi-code) and
-`x-affinity` (vibe) name a family of conversations, for sub-agents share them: what differs in it is not the same
-conversation, what agrees in it need not be.
+Some agents name the conversation: `claimed_conversation`, in the rollout's `calls`, reads the name from the headers.
+For other agents the messages decide: see `conversations`. `prompt_cache_key` (Copilot, OpenHands, kimi-code) and
+`x-affinity` (vibe) name a family of conversations, because sub-agents share them. Different families are different
+conversations; the same family may hold several conversations.
 
 Side calls, as they were measured with real versions:
 
-=============  ======================================
-agent          side call
-=============  ======================================
-Claude Code    a title: an output format, no tools
-Codex          a warm-up: `generate` is false
-opencode       a title: no tools
-Copilot CLI    a title: no tools
-gemini-cli     its router, by its schema
-=============  ======================================
+=============  ====================================== agent          side call =============
+====================================== Claude Code    a title: an output format, no tools Codex          a warm-up:
+`generate` is false opencode       a title: no tools Copilot CLI    a title: no tools gemini-cli     its router, by its
+schema =============  ======================================
 """
 
 from __future__ import annotations
@@ -31,27 +26,27 @@ from .._canonical.request import Request
 CallKind: TypeAlias = Literal["main", "sub_agent", "side", "tool"]
 
 _ROUTER = "complexity_reasoning"
-"""What gemini-cli's router (0.61) has to answer, among other things."""
+"""A field in the answer schema of gemini-cli's router (0.61)."""
 
 
 class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The conversation that a call belongs to."""
 
     id: str
-    """The agent's own name of it; where it has none, the id of the turn (or exchange) that began it. In a `Turn`, empty
-    where the agent says only of what kind the call is."""
+    """The agent's name for the conversation; without a name, the id of the turn (or exchange) that began it. In a
+    `Turn`, empty where the agent names only the kind of the call."""
     parent: str | None = None
-    """The conversation that began it, where the agent says so."""
+    """The conversation that began this conversation, where the agent names it."""
     kind: CallKind = "main"
-    """Of the call: a side call (a title, a router, a warm-up) may bear its main conversation's id; a `tool` of the
-    program made it (`POST …/model`, `rollout.ask`), not the agent."""
+    """Kind of the call. A side call (a title, a router, a warm-up) may carry its main conversation's id. A `tool` of
+    the program sent the call (`POST …/model`, `rollout.ask`), not the agent."""
 
 
 def names_of(conversations: Iterable[Conversation]) -> dict[tuple[str, CallKind], str]:
     """Return a short name for each conversation, by its id and kind: `main`, `main 2`, `sub-agent 1`.
 
     Args:
-        conversations: one for each turn, in order. Side calls and calls of tools have no such name.
+        conversations: the conversation of each turn, in order. Side calls and calls of tools get no short name.
     """
     names: dict[tuple[str, CallKind], str] = {}
     counts = {"main": 0, "sub_agent": 0}
@@ -65,7 +60,7 @@ def names_of(conversations: Iterable[Conversation]) -> dict[tuple[str, CallKind]
 
 
 def is_side_call(request: Request, raw: Json = None) -> bool:
-    """Whether a call looks like none of a conversation: it offers no tools, though the agent has some."""
+    """Return True if a call looks like a side call: it offers no tools, though the agent has some."""
     if isinstance(raw, dict) and raw.get("generate") is False:
         return True
     if request.tools or request.tool_results:
@@ -74,6 +69,7 @@ def is_side_call(request: Request, raw: Json = None) -> bool:
 
 
 def is_router(request: Request) -> bool:
-    """Whether a call is gemini-cli's, that asks which model to ask: it comes first, and looks like the others."""
+    """Return True if a call is gemini-cli's router, which selects the model: it comes first, and resembles other
+    calls."""
     schema = request.output_format and request.output_format.schema
     return _ROUTER in ((schema or {}).get("properties") or {})

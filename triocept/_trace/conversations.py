@@ -1,25 +1,28 @@
-"""The conversations of a rollout: as the agent says, else by the messages.
+"""The conversations of a rollout: as the agent names them, else derived from the messages.
 
-A call whose agent does not name its conversation belongs to that of
+A call whose agent does not name its conversation belongs to the conversation of
 
-1. the turn that it continues (see `graph`);
-2. else the call that it says again, if that got no answer;
-3. else the call whose conversation it goes on from, though not from its answer, which the agent has dropped (if it is
-   no title that is asked for behind the task);
-4. else, where no call so far had tools, the call of which it says all, and more in the last message: a program of DSPy
-   tells there what its tools gave;
-5. else the one that was handed over: its messages but for the system prompt are those of that conversation's latest
-   call, and behind them stands the answer, as it was (OpenAI Agents) or in words that name each tool it called (ADK);
-6. else the one whose summary it goes on from (see `compaction`);
-7. else none: it begins one.
+1. the turn that the call continues (see `graph`);
+2. else the call that it repeats, if that call got no answer;
+3. else the call whose messages it continues without the answer, which the agent has dropped (unless it requests a title
+   behind the task);
+4. else, where no earlier call had tools, the call whose messages it repeats with more text in the last message: a
+   program of DSPy adds the results of its tools there;
+5. else the conversation that was handed over: the messages but for the system prompt are those of the conversation's
+   latest call. Behind them stands the answer, unchanged (OpenAI Agents) or in words that name each tool it called
+   (ADK);
+6. else the conversation whose summary the call continues from (see `compaction`);
+7. else none: the call begins a conversation.
 
-Two calls that say that they are not of one kind, or not of one family (`prompt_cache_key`), are of no one conversation.
+Two calls of different kinds or different families (`prompt_cache_key`), as named by the agent, never share a
+conversation.
 
-A conversation without tools is a side call's, where other calls of the rollout have tools, if it is short and asks for
-an object, gives a summary, or is asked about what the user says in a conversation with tools, as a title is; or if it
-is long and asks for a summary. A member of a crew (CrewAI) has a task of its own. Of the rest the first is the main
-one, and the others are sub-agents'. Where no call has tools there is nothing to tell them by: each is a main one.
-What a call is taken for while it waits can change when more is known: a title that comes first is the first of all.
+Where other calls of the rollout have tools, a short conversation without tools is a side call in three cases. It
+requests an object; it gives a summary; or, as a title is, it is about the user's text in a conversation with tools. A
+long conversation without tools is a side call if it requests a summary. A member of a crew (CrewAI) has a task of its
+own. Of the remaining conversations the first is the main conversation, and the others are sub-agents'. Where no call
+has tools, each conversation is a main one, because nothing distinguishes them. The kind of a waiting call can change
+with later calls: a title that comes first is initially the main conversation.
 """
 
 from __future__ import annotations
@@ -42,15 +45,15 @@ if TYPE_CHECKING:
 
 _FAMILY = "prompt_cache_key"
 _GROWING = 64
-"""Conversations without tools that may go on in a longer text: the latest, more than are usually at work at once."""
+"""Maximum conversations without tools that may continue in a longer text: the latest, more than usually run at once."""
 _HANDED = 16
-"""Conversations, the latest, that may be handed over."""
+"""Maximum conversations, the latest, that may be handed over."""
 _QUESTIONS = 64
-"""Conversations with tools, the latest, that a title may be asked for."""
+"""Maximum conversations with tools, the latest, that a title may be about."""
 _QUESTION = 8
-"""Texts of the user in a first call that are looked at, the latest."""
+"""Maximum texts of the user compared in a first call: the latest."""
 _NEAR = 64
-"""Characters on each side of a text's middle that are looked at before the rest."""
+"""Characters on each side of a text's middle that are compared before the rest."""
 
 
 class _Unnamed:
@@ -61,36 +64,43 @@ class _Unnamed:
         self.first = turn.request
         self.latest = turn.request
         self.node = node
-        """In which its latest call ends."""
+        """Node in which the conversation's latest call ends."""
         self.said = _said_kind(turn)
         self.has_tools = False
         self.answer: Response | None = None
-        """That of its latest call."""
+        """Answer to the conversation's latest call."""
         self._told: str | None = None
         self._others: set[Hashable] = set()
-        """Conversations that its first call is not about, as far as that was looked up."""
+        """Conversations that the first call is not about, as far as compared."""
 
     @property
     def told(self) -> str:
-        """The last message of its latest call."""
+        """Text of the last message of the latest call."""
         if self._told is None:
             self._told = self.latest.messages[-1].text
         return self._told
 
     @property
     def ends_with_user(self) -> bool:
-        """Whether that is the user's."""
+        """True if the last message of the latest call is the user's."""
         messages = self.latest.messages
         return bool(messages) and messages[-1].role == "user"
 
     def add(self, turn: Turn, node: int) -> None:
-        """One more call of it."""
+        """Add a call to the conversation."""
         self.latest, self.node, self._told = turn.request, node, None
         self.answer = turn.response
         self.has_tools = self.has_tools or bool(turn.request.tools)
 
     def kind(self, *, has_tools: bool, others_have: bool, has_main: bool, questions: _Questions) -> CallKind:
-        """What its calls are; whether it has tools, others of the rollout have, and there is a main one already."""
+        """Return the kind of the conversation's calls.
+
+        Args:
+            has_tools: this conversation has tools.
+            others_have: other calls of the rollout have tools.
+            has_main: there is a main conversation already.
+            questions: the user's texts, by conversation.
+        """
         if self.said is not None:
             return self.said
         if is_router(self.first) or (others_have and not has_tools and self._is_aside(questions)):
@@ -98,7 +108,7 @@ class _Unnamed:
         return "sub_agent" if has_main and (has_tools or others_have) else "main"
 
     def _is_aside(self, questions: _Questions) -> bool:
-        """Return True if its first call, which has no tools, asks for a title, a summary or an object."""
+        """Return True if the first call, which has no tools, requests a title, a summary or an object."""
         first = self.first
         if not is_side_call(first):
             return asks_for_summary(first)
@@ -106,7 +116,8 @@ class _Unnamed:
         return is_known or any(self._is_about(whose, question) for whose, question in questions.items())
 
     def _is_about(self, whose: Hashable, question: Iterable[str]) -> bool:
-        """Return True if its first call contains the question of another conversation, or is a part of it."""
+        """Return True if the first call contains the question of another conversation, or is a part of that
+        question."""
         if whose in self._others:
             return False
         mine = "\n".join(message.text for message in self.first.messages)
@@ -123,41 +134,41 @@ _Found: TypeAlias = Conversation | _Unnamed
 
 
 class Conversations:
-    """Whose calls the turns so far are. What a turn costs is what is new in it."""
+    """The conversations of the turns so far. The cost of adding a turn depends on its new messages only."""
 
     def __init__(self) -> None:
         self._graph = Graph()
         self._of: dict[str, _Found] = {}
-        """By turn."""
+        """Conversation by turn id."""
         self._unnamed: list[_Unnamed] = []
         self._asked: dict[int, _Found] = {}
-        """By the node that a call ends in: whose it was, the latest there."""
+        """Conversation of the latest call that ends in a node, by node."""
         self._unanswered: dict[int, _Found] = {}
-        """Likewise, if it got no answer."""
+        """Conversation of the latest unanswered call that ends in a node, by node."""
         self._summaries = Summaries()
         self._growing: dict[str, _Unnamed] = {}
-        """By their ids: those without a name whose call ended with the user, the latest at the end; where none has
+        """Unnamed conversations whose call ended with the user, by id, the latest at the end; empty once a call has
         tools."""
         self._going_on: _Unnamed | None = None
-        """That of the latest call with tools."""
+        """Conversation of the latest call with tools."""
         self._questions: dict[Hashable, tuple[str, ...]] = {}
-        """Of the latest conversations with tools."""
+        """Questions of the latest conversations with tools."""
         self._count = 0
         self._has_tools = False
         self._has_main = False
-        """Whether the agent has named a main conversation."""
+        """True if the agent has named a main conversation."""
 
     def __len__(self) -> int:
-        """How many turns it knows."""
+        """Return the number of turns added."""
         return self._count
 
     @property
     def parents(self) -> dict[str, str | None]:
-        """For each turn's id, that of the turn it continues; None begins a thread of its own."""
+        """For each turn's id, the id of the turn it continues; None: the turn begins a thread."""
         return self._graph.parents
 
     def add(self, turn: Turn) -> Place:
-        """One more turn; gives where it stands."""
+        """Add a turn, and return its place."""
         node = self._graph.nodes.end_of(turn.request.messages)
         found = self._of[turn.id] = self._find(turn, node)
         self._graph.add(turn, node)
@@ -198,17 +209,17 @@ class Conversations:
             del growing[next(iter(growing))]
 
     def one(self, turn_id: str) -> Conversation:
-        """Whose call this turn is."""
+        """Return the conversation of a turn."""
         found = self._of[turn_id]
         return found if isinstance(found, Conversation) else self._name(self._unnamed, None)[found.id]
 
     def all(self) -> dict[str, Conversation]:
-        """For each turn's id, whose call it is."""
+        """Return the conversation of each turn, by the turn's id."""
         named = self._name(self._unnamed, None)
         return {id_: named[each.id] if isinstance(each, _Unnamed) else each for id_, each in self._of.items()}
 
     def tell(self, turn: Turn) -> Conversation:
-        """Whose call this is, that is none of the turns yet."""
+        """Return the conversation of a call that is not yet a turn."""
         found = self._find(turn, self._graph.nodes.end_of(turn.request.messages))
         if not isinstance(found, _Unnamed):
             return found
@@ -218,7 +229,8 @@ class Conversations:
     def _name(
         self, unnamed: Iterable[_Unnamed], asking: tuple[_Unnamed, bool] | None
     ) -> dict[str, Conversation]:
-        """The conversations by their ids, as if this one had one more call, with tools or without."""
+        """Return the conversations by id, as if the conversation in `asking` had one more call, with tools or
+        without."""
         who, has_tools = asking or (None, False)
         others_have, has_main = self._has_tools or has_tools, self._has_main
         questions: _Questions = self._questions
@@ -233,7 +245,7 @@ class Conversations:
         return named
 
     def _find(self, turn: Turn, node: int) -> _Found:
-        """The conversation of a call that ends in this node; a new one, if it begins one."""
+        """Return the conversation of a call that ends in this node; a new conversation, if the call begins one."""
         if turn.conversation is not None and turn.conversation.id:
             return turn.conversation
         parent = self._graph.continued(node)
@@ -249,7 +261,7 @@ class Conversations:
         return found or _Unnamed(turn, node)
 
     def _grown(self, turn: Turn, node: int) -> _Unnamed | None:
-        """The conversation whose latest call said the same, but for less in its last message."""
+        """Return the conversation whose latest call had the same messages, with a shorter last message."""
         if self._has_tools or turn.request.tools:
             return None
         nodes, last = self._graph.nodes, turn.request.last
@@ -276,13 +288,14 @@ class Conversations:
                 and all(map(_is_same, before, messages))
                 and _is_told(answer, messages[len(before) :])
                 and _agree(turn, each)
-                and (request.tools or answer.tool_calls or not each.has_tools)  # else something aside
+                and (request.tools or answer.tool_calls or not each.has_tools)  # else it is a side call
             ):
                 return each
         return None
 
     def _summed_up(self, turn: Turn) -> _Unnamed | None:
-        """The conversation that goes on from a summary. Where that was asked for aside, it is the one going on."""
+        """Return the conversation that continues from a summary. For a summary requested in a side call: the ongoing
+        conversation."""
         for summary in self._summaries.told_in(turn.request):
             found: _Found | None = self._of[summary]
             if isinstance(found, _Unnamed) and turn.request.tools and not found.has_tools:
@@ -292,7 +305,7 @@ class Conversations:
         return None
 
     def _summary_for(self, turn: Turn, found: _Found) -> str | None:
-        """The turn whose summary this one goes on from, which continues nothing."""
+        """Return the turn whose summary this turn continues from, given that it continues no turn."""
         named = isinstance(found, Conversation)
         for summary in self._summaries.told_in(turn.request):
             other = self._of[summary]
@@ -302,7 +315,7 @@ class Conversations:
 
 
 def _key(found: _Found) -> Hashable:
-    """Equal for the calls of one conversation: its side calls may bear its id."""
+    """Return a key that is equal for the calls of one conversation: side calls may carry the main conversation's id."""
     return (found.id, found.kind) if isinstance(found, Conversation) else found.id
 
 
@@ -311,7 +324,7 @@ def _said_kind(turn: Turn) -> CallKind | None:
 
 
 def _agree(turn: Turn, other: _Found) -> bool:
-    """Whether what the agent says of this call fits to what it has said of the others."""
+    """Return True if the kind and family that the agent names for this call match those of the conversation."""
     said = _said_kind(turn)
     if isinstance(other, Conversation):
         return other.kind != "tool" and said in (other.kind, None)
@@ -320,7 +333,7 @@ def _agree(turn: Turn, other: _Found) -> bool:
 
 
 def _is_aside(turn: Turn, other: _Unnamed) -> bool:
-    """Whether a call looks like a side call, and those of the conversation have tools."""
+    """Return True if a call looks like a side call, while the conversation's calls have tools."""
     return other.has_tools and is_side_call(turn.request)
 
 
@@ -329,7 +342,7 @@ def _family(request: Request) -> Json:
 
 
 def _has_tools(turn: Turn) -> bool:
-    """Whether it is the agent's, and offers tools."""
+    """Return True if a turn is the agent's, and offers tools."""
     return bool(turn.request.tools) and _said_kind(turn) != "tool"
 
 
@@ -368,7 +381,7 @@ def _is_told(answer: Response, messages: tuple[Message, ...]) -> bool:
 
 
 def _is_grown(new: str, old: str) -> bool:
-    """Whether the one is the other with something put in at one place."""
+    """Return True if the new text is the old text with an insertion at one place."""
     more, middle = len(new) - len(old), len(old) // 2
     if more <= 0:
         return False
@@ -376,9 +389,9 @@ def _is_grown(new: str, old: str) -> bool:
     if not new.startswith(old[near:middle], near) and not new.startswith(
         old[middle : middle + _NEAR], middle + more
     ):
-        return False  # it stands before the middle or behind it: one of both is where it was
+        return False  # the insertion is before the middle or behind it: one of the two sides is unmoved
     low, high = 0, len(old)
-    while low < high:  # for where they part
+    while low < high:  # find where the texts part
         middle = (low + high + 1) // 2
         low, high = (middle, high) if new.startswith(old[:middle]) else (low, middle - 1)
     return new.endswith(old[low:])

@@ -1,14 +1,16 @@
-"""What turns have used, and what that cost.
+"""The tokens that turns used, and their cost.
 
 Rules:
 
-1. An answer costs what its usage says; where nobody counted, that is an estimate (`usage.estimated`).
-2. An answer that broke off costs too: what the provider said until then, or an estimate of what had come. A turn in
-   which nothing was answered costs nothing.
-3. A turn costs what its model costs. That has up to three names: the one that an upstream was told to ask for, the one
-   that the agent asked for, and the one that the answer names. The first that has a price counts: of the upstream's
-   own, the answer's and the agent's, in this order; without the first, of the agent's and the answer's. A limit on the
-   cost, which asks before there is an answer, knows the same but for the answer's (`_rollout/budget`).
+1. An answer costs the tokens in its usage; without a usage from the provider, the usage is an estimate
+   (`usage.estimated`).
+2. A broken answer costs too: the usage that the provider sent until then, or an estimate of the content received. A
+   turn without any answer costs nothing.
+3. The price of a turn is the price of its model. A model has up to three names: the name that an upstream was told to
+   request, the name that the agent requested, and the name in the answer. The first name with a price counts: of the
+   upstream's own, the answer's and the agent's, in this order. Without an upstream's own: the agent's, then the
+   answer's. A cost limit, which is checked before the answer, uses the same names but for the answer's
+   (`_rollout/budget`).
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from .turn import UPSTREAM, Turn
 
 
 def usage_of(turn: Turn) -> Usage | None:
-    """The tokens that this turn took; None: nothing was answered."""
+    """Return the tokens that this turn used; None if nothing was answered."""
     response = turn.response
     if response is None:
         return None
@@ -34,7 +36,7 @@ def usage_of(turn: Turn) -> Usage | None:
 
 
 def _broken_off(turn: Turn, response: Response) -> Usage | None:
-    """What a provider tells at the start of a stream holds of the input, and of the output as far as it goes."""
+    """Return the usage of a broken answer: the input from the start of the stream, the output as far as received."""
     if not response.content and response.usage is None:
         return None
     about = estimate_usage(turn.request, response)
@@ -45,7 +47,7 @@ def _broken_off(turn: Turn, response: Response) -> Usage | None:
 
 
 def usage_of_all(usages: Iterable[Usage]) -> Usage:
-    """All of it together; None is left out, and is what there is of nothing but None."""
+    """Return the sum of all usages; a count that is None is skipped, and the sum of only None is None."""
     whole = Usage(input_tokens=0, output_tokens=0)
     for usage in usages:
         whole = Usage(
@@ -64,7 +66,7 @@ def _plus(one: int | None, other: int | None) -> int | None:
 
 
 def models_of(turn: Turn) -> tuple[str, ...]:
-    """The names of the model that answered, the surest first."""
+    """Return the names of the model that answered, the most reliable first."""
     note = turn.notes.get(UPSTREAM)
     asked: str | None = note.get("model") if isinstance(note, dict) else None
     answered = turn.response.model if turn.response is not None else ""
@@ -72,7 +74,7 @@ def models_of(turn: Turn) -> tuple[str, ...]:
 
 
 def cost_of(turns: Iterable[Turn], prices: Mapping[str, Price]) -> float | None:
-    """What these turns cost; None: the price of a model that answered is missing."""
+    """Return the cost of turns; None if the price of a model that answered is missing."""
     total = 0.0
     for turn in turns:
         if (usage := usage_of(turn)) is not None:

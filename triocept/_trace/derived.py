@@ -1,6 +1,6 @@
-"""What follows from the turns of a trace: never recorded, found step by step, and only when somebody asks.
+"""Everything derived from the turns of a trace: never recorded, computed step by step and on demand.
 
-What a turn costs is what is new in it: no message is looked at again because the agent sends it again.
+The cost of a turn depends on its new messages: a message that the agent sends again is not compared again.
 """
 
 from __future__ import annotations
@@ -19,45 +19,45 @@ if TYPE_CHECKING:
 
 
 class Derived:
-    """What follows from these turns, to which more may be appended."""
+    """Data derived from a list of turns that may grow."""
 
     def __init__(self, turns: Sequence[Turn]) -> None:
         self._turns = turns
         self._conversations = Conversations()
-        """Of the first turns, as the two below; the rest is added when somebody asks."""
+        """Conversations of the first turns, as the relations and the search below; other turns are added on demand."""
         self._relations = Relations()
         self._search = Search()
 
     @property
     def parents(self) -> dict[str, str | None]:
-        """For each turn's id, that of the turn it continues."""
+        """For each turn's id, the id of the turn it continues."""
         return self._known().parents
 
     def conversations(self) -> dict[str, Conversation]:
-        """For each turn's id, whose call it is."""
+        """Return the conversation of each turn, by the turn's id."""
         return self._known().all()
 
     def conversation_of(self, turn: Turn) -> Conversation:
-        """Whose call this is, that may not have settled yet."""
+        """Return the conversation of a turn, which may not have settled yet."""
         known = self._known()
         return known.one(turn.id) if turn.id in known.parents else known.tell(turn)
 
     def relations(self) -> dict[str, Relation]:
-        """For each turn's id, how it stands to those before it."""
+        """Return the relation of each turn to earlier turns, by the turn's id."""
         return self._relations.all(self.conversations())
 
     def threads(self) -> tuple[tuple[Turn, ...], ...]:
-        """From each turn that nothing continues, up to its root, turned around."""
+        """Return the path from the root to each turn that no turn continues."""
         above, by_id = self.parents, {turn.id: turn for turn in self._turns}
         continued = set(above.values())
         return tuple(_thread(turn, above, by_id) for turn in self._turns if turn.id not in continued)
 
     def branches(self) -> tuple[TurnBranch, ...]:
-        """The turns in stretches, each turn in one."""
+        """Return the turns in stretches, each turn in one stretch."""
         above, conversations = self.parents, self.conversations()
         stretches: list[list[Turn]] = []
         ends: dict[str, list[Turn]] = {}
-        """By the id of a turn that is the last of its stretch so far."""
+        """Stretch by the id of its last turn so far."""
         for turn in self._turns:
             parent = above[turn.id]
             stretch = ends.pop(parent, None) if parent is not None else None
@@ -71,7 +71,7 @@ class Derived:
         )
 
     def find(self, wanted: Wanted) -> tuple[Turn, ...]:
-        """The turns that are wanted."""
+        """Return the turns that match."""
         conversations = self.conversations()
         turns = [turn for turn in self._turns if wanted.fits(turn, conversations[turn.id])]
         if wanted.text is None:
@@ -80,7 +80,7 @@ class Derived:
         return tuple([turn for turn in turns if self._search.has(turn, wanted.text)])
 
     def _known(self) -> Conversations:
-        """All the turns, taken in."""
+        """Add the turns that are missing, and return the conversations."""
         known = self._conversations
         for number in range(len(known), len(self._turns)):
             turn = self._turns[number]

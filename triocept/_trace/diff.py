@@ -1,11 +1,11 @@
-"""What is different in one turn's call from another's.
+"""Differences between the calls of two turns.
 
 Rules:
 
-1. Messages are the same as in the graph (see `message_key`).
-2. Between those that are the same, what stands in the same place is edited if it has a role and half of its text in
-   common, at its two ends; else it was dropped, and something else added.
-3. What took time is what differs: heads and tails that are the same objects are passed over.
+1. Messages are equal as in the graph (see `message_key`).
+2. Between equal messages, two messages in the same place are an edit if they have the same role, and half of their text
+   is equal at the two ends. Otherwise the old message was dropped, and the new message added.
+3. The time depends on the differences: heads and tails that are the same objects are skipped.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 def diff_of(before: Turn, after: Turn) -> TurnDiff:
-    """What is different in the call of `after` from that of `before`."""
+    """Return the differences between the calls of `before` and `after`."""
     return TurnDiff(
         before=before.id,
         after=after.id,
@@ -55,7 +55,7 @@ def _messages(old: Sequence[Message], new: Sequence[Message]) -> Iterator[Messag
 
 
 def _common(one: Sequence[Message], other: Sequence[Message], taken: int) -> int:
-    """How many messages at the head are the same, but for those that are taken from the other end."""
+    """Return the number of equal messages at the head, except the `taken` messages of the other end."""
     count, most = 0, min(len(one), len(other)) - taken
     while count < most and (
         one[count] is other[count] or message_key(one[count]) == message_key(other[count])
@@ -76,7 +76,7 @@ def _same(places: range, shift: int, old: Sequence[Message], new: Sequence[Messa
 def _changed(
     olds: range, news: range, old: Sequence[Message], new: Sequence[Message]
 ) -> Iterator[MessageDiff]:
-    """What stands between messages that are the same."""
+    """Yield the differences between equal messages."""
     i, j = olds.start, news.start
     while i < olds.stop or j < news.stop:
         edit = edit_of(old[i], new[j]) if i < olds.stop and j < news.stop else None
@@ -94,7 +94,7 @@ def _changed(
 
 
 def edit_of(old: Message, new: Message) -> Edit | None:
-    """The replacement that makes the one the other; None: they have too little in common."""
+    """Return the replacement that turns the old message into the new; None if they have too little in common."""
     if old.role != new.role:
         return None
     one, other = text_of(old), text_of(new)
@@ -109,7 +109,7 @@ def edit_of(old: Message, new: Message) -> Edit | None:
 
 
 def common_head(one: str, other: str) -> int:
-    """How many characters at the head are the same."""
+    """Return the number of equal characters at the head."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
@@ -130,7 +130,7 @@ def _tools(old: Sequence[Tool], new: Sequence[Tool]) -> ToolsDiff:
 
 
 def tool_name(tool: Tool) -> str:
-    """Its name; of a provider's own that has none, its kind."""
+    """Return the name of a tool; for a provider's own tool without a name, its kind."""
     return tool.name or str((tool.extra or {}).get("type", tool.kind))
 
 
@@ -141,7 +141,8 @@ def _settings(old: Request, new: Request) -> dict[str, tuple[Json, Json]]:
 
 
 def _flat(request: Request) -> dict[str, Json]:
-    """The fields of a request by their paths; not what is told otherwise, nor ids that are new with every call."""
+    """Return the fields of a request by path, without those compared separately and without ids that change in each
+    call."""
     rest = msgspec.structs.replace(
         request, messages=(), tools=(), previous_response=None, continued_from=None
     )

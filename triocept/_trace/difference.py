@@ -1,4 +1,4 @@
-"""What is different in one turn's call from another's: the nouns."""
+"""Types for the differences between the calls of two turns."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from .._canonical.content import Json, Message
 
 
 class Edit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """What was changed in a message, as one replacement in its text (the texts of its parts, line by line)."""
+    """A change to a message, as one replacement in its text (the texts of its parts, line by line)."""
 
     at: Literal["start", "end", "middle", "elsewhere"]
-    """Where the replacement stands in the old text: what grew at its end is `end`. `elsewhere`: the text is the same,
-    and something beside it differs (whether a result is an error, a name)."""
+    """Place of the replacement in the old text: text that grew at its end is `end`. `elsewhere`: the text is equal, and
+    another field differs (a result's error flag, a name)."""
     place: int
-    """The characters before it, which are the same."""
+    """Number of equal characters before the replacement."""
     removed: str = ""
     added: str = ""
 
     @property
     def growth(self) -> int:
-        """By how many characters the message is longer; negative: shorter."""
+        """Characters by which the message is longer; negative: shorter."""
         return len(self.added) - len(self.removed)
 
 
@@ -31,55 +31,55 @@ class MessageDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     """A message of one call or of both."""
 
     kind: Literal["same", "added", "dropped", "edited"]
-    """`same` as the trace has it: what agents change without meaning it (cache marks, ids of calls) is no edit."""
+    """`same` as in the trace: insignificant changes by agents (cache marks, ids of calls) are no edit."""
     before: int | None = None
-    """Its place in the first call; None: it is not there."""
+    """Index in the first call; None: not in that call."""
     after: int | None = None
-    """Likewise in the second."""
+    """Index in the second call; None: not in that call."""
     old: Message | None = None
     new: Message | None = None
     edit: Edit | None = None
-    """None but for kind `edited`."""
+    """The edit; None for other kinds than `edited`."""
 
 
 class ToolsDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """The tools that are offered, by their names."""
+    """Differences between the offered tools, by name."""
 
     added: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     edited: tuple[str, ...] = ()
-    """Another description, or other parameters."""
+    """Tools with another description or other parameters."""
     reordered: bool = False
-    """Whether those that are in both stand in another order: the same to a model, and another prompt to a cache."""
+    """True if the common tools are in another order: equal to a model, and another prompt to a cache."""
     count: int = 0
-    """How many the second call offers."""
+    """Number of tools in the second call."""
 
     def __bool__(self) -> bool:
-        """Whether anything differs."""
+        """Return True if anything differs."""
         return bool(self.added or self.dropped or self.edited or self.reordered)
 
 
 class TurnDiff(msgspec.Struct, frozen=True, kw_only=True):
-    """What is different in the call of one turn from that of another. Their answers are not compared."""
+    """Differences between the calls of two turns. Their answers are not compared."""
 
     before: str
-    """The id of the one turn."""
+    """Id of the first turn."""
     after: str
-    """And of the other."""
+    """Id of the second turn."""
     messages: tuple[MessageDiff, ...]
-    """All of both, in order, those that are the same included."""
+    """All messages of both calls, in order, equal messages included."""
     tools: ToolsDiff
     settings: dict[str, tuple[Json, Json]]
-    """What else differs, before and after, by its path in the request: `model`, `sampling.temperature`,
-    `extra.metadata`; None where it is missing."""
+    """Other differences, before and after, by the path in the request: `model`, `sampling.temperature`,
+    `extra.metadata`; None for a missing value."""
 
     def __repr__(self) -> str:
-        """Short: it holds all the messages."""
+        """Return a short text without the messages."""
         counts = Counter(each.kind for each in self.messages)
         messages = ", ".join(f"{count} {kind}" for kind, count in counts.items())
         return f"<TurnDiff {self.before} to {self.after}: messages {messages or 'none'}; settings {[*self.settings]}>"
 
     @property
     def changes(self) -> tuple[MessageDiff, ...]:
-        """The messages that are not the same."""
+        """The messages that differ."""
         return tuple(each for each in self.messages if each.kind != "same")

@@ -1,4 +1,4 @@
-"""The traces in a file, one after the other, while the file is read; or while it is written."""
+"""Iteration over the traces of a trace file, complete or still being written."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from .._util.checks import check_bool
 from ..errors import DialectError
 
 INTERVAL = 0.1
-"""Seconds between two looks at a file that is followed."""
+"""Seconds between two reads of a followed file."""
 _CHUNK = 1024 * 1024
 _HEAD = 256
-"""Bytes of a line that tell it from any other: its run, its number and the chain so far are among them."""
+"""Bytes kept of a line to recognize it: they include its run, its number and the chain so far."""
 
 
 def iter_traces(
@@ -33,29 +33,29 @@ def iter_traces(
     follow: bool = False,
     on_damage: Callable[[DialectError], object] | None = None,
 ) -> TraceStream:
-    """The traces in a file of `JSONLRecorder`, one after the other, in the order in which they end.
+    """Return the traces in a file of `JSONLRecorder`, in the order in which they end.
 
-    Take them with `for`; or with `async for` in a trio program, which is held up by no read.
+    Iterate with `for`; or with `async for` in a trio program: reads then run in a thread.
 
-    In memory are those that have begun in the file and are not at their end yet. A child comes before its parent, and
-    is among its `children` too.
+    Memory holds the traces that have begun in the file and have not ended yet. A child comes before its parent, and is
+    also in the parent's `children`.
 
     Args:
         path: the file.
-        follow: go on at the file's end, and wait for what is written: each trace comes with its seal, as soon as that
-            is there, and it does not end. A score that comes behind the seal is added to the trace that was given, if
-            somebody still has it. A file that is not there yet is waited for. One that is moved away is read to its
-            end first; what the path leads to then is read from its head, and so is a file that was cut off, though it
-            may have grown since. Without it, each trace comes with all its scores, and those without a seal come at
-            the end.
-        on_damage: as of `read_traces`.
+        follow: True waits at the end of the file for new lines, and the iteration does not end. Each trace is yielded
+            as soon as its seal is in the file. A score behind the seal is added to the trace that was yielded, if the
+            program still holds that trace. A missing file is waited for. A file that is moved away is read to its end
+            first; then the file now at the path is read from its beginning. A truncated file is also read from its
+            beginning, even if it has grown since. False yields each trace with all its scores, and traces without a
+            seal at the end.
+        on_damage: as in `read_traces`.
 
     Raises:
         OSError: while iterating: the file cannot be read.
-        DialectError: while iterating: a line is of a newer triocept; or the file is at its end, no line of it was ours,
-            and no `on_damage` was told. The path is `file:line`.
+        DialectError: while iterating: a line was written by a newer triocept; or the file ended, had no valid line, and
+            `on_damage` was not called. The path is `file:line`.
 
-    Cancellation: of `async for`, at once; nothing is lost but the place in the file.
+    Cancellation: `async for` ends at once; only the position in the file is lost.
     """
     check_bool("follow", follow)
     return TraceStream(path, follow=follow, on_damage=on_damage)
@@ -63,7 +63,7 @@ def iter_traces(
 
 @final
 class TraceStream:
-    """Traces, one after the other. Made by `iter_traces`. Each iteration begins at the head of the file."""
+    """Iterable of traces, made by `iter_traces`. Each iteration begins at the start of the file."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class TraceStream:
     def __repr__(self) -> str:
         return f"<TraceStream of {os.fspath(self._path)}{', followed' if self._follow else ''}>"
 
-    # What is to be warned of is told from the frame of the iteration: above it is the caller's line.
+    # Warnings are issued from the frame of the iteration: the caller's line is directly above it.
 
     def __iter__(self) -> Iterator[Trace]:
         words: list[str] = []
@@ -131,7 +131,7 @@ def _next(traces: Iterator[Trace]) -> Trace | None:
 
 
 def _warn(words: list[str]) -> None:
-    """Warn of what has been found, in the name of whoever iterates."""
+    """Issue the collected warnings, attributed to the code that iterates."""
     told = words[:]
     words.clear()
     for text in told:
@@ -140,8 +140,8 @@ def _warn(words: list[str]) -> None:
 
 @final
 class _Tail:
-    """A file that grows, and what was read of it so far. It is kept open: one that is moved away is read to its end.
-    It is not buffered: what was read before it was cut off must not come again."""
+    """A growing file and the part read so far. The file stays open, so that a file that is moved away is read to its
+    end. It is unbuffered: bytes read before a truncation must not come again."""
 
     def __init__(self, path: str | os.PathLike[str], on_damage: Callable[[DialectError], object]) -> None:
         self._path = path
@@ -149,8 +149,8 @@ class _Tail:
         self._file: FileIO | None = None
 
     def look(self) -> list[Trace]:
-        """The traces that have ended since the last look: none, where the file has come to its end first."""
-        moved = self._is_elsewhere()  # before the rest is read: nothing comes behind that
+        """Return the traces that ended since the last call; an empty list at the end of the file."""
+        moved = self._is_elsewhere()  # checked before the rest is read: afterwards nothing is appended
         if (traces := self._read()) or not moved:
             return traces
         self.close()
@@ -168,16 +168,16 @@ class _Tail:
         self._file = None
 
     def _is_elsewhere(self) -> bool:
-        """Whether the path leads to another file than the open one."""
+        """Return True if the path leads to another file than the open file."""
         if self._file is None:
             return True
         try:
             return not os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno()))
-        except FileNotFoundError:  # the next one is not there yet
+        except FileNotFoundError:  # the next file does not exist yet
             return False
 
     def _is_cut(self) -> bool:
-        """Whether what was read of the open file is not in it any more: it was cut off, and may have grown since."""
+        """Return True if the file no longer contains what was read: it was truncated, and may have grown since."""
         assert self._file is not None
         number = self._file.fileno()
         if os.fstat(number).st_size < self._at + len(self._part):
@@ -190,10 +190,10 @@ class _Tail:
         )
 
     def _read(self) -> list[Trace]:
-        """The next traces of the open file."""
+        """Return the next traces of the open file."""
         while self._file is not None:
             data = self._file.read(_CHUNK)
-            if self._is_cut():  # looked for behind the read: what was read may be of either
+            if self._is_cut():  # checked after the read: the data may be from before or after the cut
                 self._begin()
             elif not data:
                 break
@@ -206,13 +206,13 @@ class _Tail:
             self._file.seek(0)
         self._number = 0
         self._latest = (0, b"")
-        """Where the latest whole line begins, and with what."""
+        """Offset and first bytes of the latest whole line."""
         self._at = 0
-        """Where it ends."""
+        """Offset of the end of the latest whole line."""
         self._part = b""
-        """With what a line begins that has no end yet."""
+        """First bytes of the line that has no end yet."""
         self._rest: list[bytes] = []
-        """All that is there of it."""
+        """All bytes so far of the line that has no end yet."""
         self._reader = TraceReader(self._path, self._on_damage)
         self._given: dict[tuple[str, str], weakref.ref[Trace]] = {}
 
@@ -244,6 +244,6 @@ class _Tail:
                 self._reader.add(piece, self._number)
 
     def _add_late(self, line: Line, trace: Trace | None) -> None:
-        """What stands behind a seal, for whoever still has the trace."""
+        """Add a line found behind a seal to its trace, if the program still holds the trace."""
         if isinstance(line, ScoreLine) and trace is not None:
             TraceWriter(trace).add(score_of(line))

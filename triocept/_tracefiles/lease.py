@@ -1,11 +1,11 @@
-"""Lease sealed traces from a directory, for trainers: each trace has one holder until it is acknowledged.
+"""Leases on the sealed traces of a directory, for trainers: each trace has one holder until it is acknowledged.
 
 Rules:
 
-1. A claim is in `_claims` before anything can be raised, and leaves it acknowledged or given back.
-2. Nobody waits for a lock, and nobody asks for one over and over: a look at the directory's time costs a microsecond,
-   and the directory is read when that has changed, and now and then. What somebody else has is tried again more often,
-   for a process that is killed changes no time.
+1. A claim is in `_claims` before anything can be raised, and leaves it when it is acknowledged or given back.
+2. No task waits for a lock or polls a lock. Reading the directory's modification time costs a microsecond. The
+   directory is listed when that time has changed, and every 30 s. Files that others hold are tried again more often,
+   because a killed process changes no time.
 """
 
 from __future__ import annotations
@@ -29,33 +29,34 @@ from .._util.contexts import protected_context
 log = logging.getLogger("triocept.trace")
 
 INTERVAL = 0.1
-"""Seconds between two looks at the directory's time."""
+"""Seconds between two reads of the directory's modification time."""
 AGAIN = 1.0
-"""Seconds after which what others have is tried again."""
+"""Seconds until files that others hold are tried again."""
 ALL = 30.0
-"""Seconds after which the directory is read though its time is the same: that is of another machine's clock, maybe."""
+"""Seconds until the directory is listed although its time is unchanged: another machine's clock may have set that
+time."""
 _COARSE = 1_000_000_000
-"""Nanoseconds: a directory that has changed so short a time ago may have changed since, and have the same time."""
+"""Nanoseconds: a directory changed more recently than this may change again without a new modification time."""
 
 
 @final
 class TraceLease:
     """The traces that one program has leased from a directory. Made by `lease_traces` only.
 
-    Iterate over it: each trace is leased to this object alone until `acknowledge` is called with it. A trace that is
-    not acknowledged when the block ends, in whatever way, is given back, and another lease can have it.
+    Iterate over it: each trace is leased to this object alone until `acknowledge` is called with the trace. However the
+    block ends, a trace that is not acknowledged is given back, and another lease can take it.
     """
 
     def __init__(self, directory: Path, *, wait: bool) -> None:
         self.directory: Path = directory
         self._wait = wait
         self._claims: dict[int, tuple[Trace | None, Claim]] = {}
-        """By the trace's `id`; by the claim's while it is read."""
+        """By the trace's `id`; by the claim's `id` while the file is read."""
         self._ready: deque[Path] = deque()
         self._seen: int | None = None
-        """The directory's time, when it was read last; None: it has to be read again."""
+        """Modification time of the directory at the last listing; None: list it again."""
         self._others = False
-        """Whether somebody else has a file that is there."""
+        """True if another process or lease holds a file of the directory."""
         self._looked_at = -ALL
         self._closed = False
 
@@ -67,14 +68,15 @@ class TraceLease:
 
     @trio.lowlevel.enable_ki_protection
     async def __anext__(self) -> Trace:
-        """The next trace that nobody else has. Where there is none it waits, or ends (`wait=False`).
+        """Return the next trace that no other lease holds. Without such a trace: wait, or end the iteration
+        (`wait=False`).
 
         Raises:
             OSError: the directory, or a file in it, cannot be read.
-            DialectError: a file is none of ours, or of a newer triocept.
+            DialectError: a file is not a trace file, or was written by a newer triocept.
             trio.ClosedResourceError: the block has ended.
 
-        Cancellation: what was claimed meanwhile is given back.
+        Cancellation: a trace claimed meanwhile is given back.
         """
         await trio.lowlevel.checkpoint()
         while True:
@@ -91,11 +93,11 @@ class TraceLease:
                 raise StopAsyncIteration
 
     def acknowledge(self, *traces: Trace) -> None:
-        """Mark traces as done: their files go to `taken` in the directory and are not leased again.
+        """Mark traces as done: move their files to `taken` in the directory, where they are not leased again.
 
         Raises:
-            ValueError: one of the traces is not leased here. Nothing was acknowledged.
-            OSError: a file could not be moved; its trace is still leased here.
+            ValueError: a trace is not leased by this object. No trace was acknowledged.
+            OSError: a file could not be moved; its trace is still leased by this object.
         """
         for trace in traces:
             if self._claims.get(id(trace), (None,))[0] is not trace:
@@ -105,7 +107,7 @@ class TraceLease:
             del self._claims[id(trace)]
 
     async def _take(self, path: Path) -> Trace | None:
-        """The trace in a file; None: somebody else has it."""
+        """Return the trace in a file; None if another lease holds the file or the file is damaged."""
         claim = Claim.of(path)
         if claim is None:
             self._others = True
@@ -131,7 +133,7 @@ class TraceLease:
         return None
 
     def _is_due(self) -> bool:
-        """Whether the directory may have something new."""
+        """Return True if the directory may contain new files."""
         if self._seen is None or os.stat(self.directory).st_mtime_ns != self._seen:
             return True
         return self._wait and trio.current_time() >= self._looked_at + (AGAIN if self._others else ALL)
@@ -159,23 +161,23 @@ async def lease_traces(directory: str | os.PathLike[str], *, wait: bool = True) 
                 await train(branches(trace))
                 lease.acknowledge(trace)
 
-    Any number of leases, in one program or in many, may share a directory: no two hold a trace at once. A trace that
-    is not acknowledged when the block ends is given back. So is a trace that was leased when the process was killed,
-    within two seconds: the lock on a file goes with the process, and with the processes that it has forked. A trace
-    comes with the traces of its children. A file that is not whole is put aside, in `damaged`, with a warning.
+    Any number of leases, in one program or in many, may share a directory: no two leases hold a trace at once. A trace
+    that is not acknowledged when the block ends is given back. If the process is killed, its leased traces are free
+    within two seconds. The lock on a file ends with the process and the processes that it has forked. A trace comes
+    with the traces of its children. An incomplete file is moved to `damaged`, with a warning.
 
     Args:
-        directory: it has to be there. On a network file system locks have to work.
-        wait: True waits for the next trace. False ends the iteration where no trace is free, though another lease may
+        directory: an existing directory. On a network file system, locks have to work.
+        wait: True waits for the next trace. False ends the iteration when no trace is free, though another lease may
             still give one back.
 
     Closing: traces that were not acknowledged are given back.
 
     Raises:
-        TypeError: an argument is not of its type.
+        TypeError: an argument has the wrong type.
         NotADirectoryError, FileNotFoundError: there is no such directory.
 
-    Cancellation: as of closing.
+    Cancellation: as for closing.
     """
     check_bool("wait", wait)
     lease = TraceLease(_checked(directory), wait=wait)
@@ -188,16 +190,16 @@ async def lease_traces(directory: str | os.PathLike[str], *, wait: bool = True) 
 def _checked(directory: str | os.PathLike[str]) -> Path:
     check_type("directory", directory, (str, os.PathLike), "a path")
     path = Path(directory).absolute()
-    with os.scandir(path):  # whether it is one
+    with os.scandir(path):  # raises if it is not a directory
         return path
 
 
 def _read(path: Path) -> Trace | None:
-    """The trace that is in a file, with its children; None: the file is empty."""
+    """Return the trace in a file, with its children; None if the file is empty."""
     traces = read_traces(path, on_damage=_ignore)
     children = {id(child) for trace in traces for child in trace.children}
     return next((trace for trace in traces if id(trace) not in children), None)
 
 
 def _ignore(damage: Exception) -> None:
-    """What is damaged is not sealed."""
+    """Ignore damage: a damaged trace is not sealed."""
