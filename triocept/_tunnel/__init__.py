@@ -1,11 +1,11 @@
-"""How agents in other places reach the endpoint.
+"""Tunnels, by which agents in other places reach the endpoint.
 
-* `base`: the contract, `Tunnel`, and what a URL must be.
-* `program`: any program that prints where it can be reached: its start, its words, its end.
+* `base`: the contract, `Tunnel`, and the rules for a URL.
+* `program`: a program that prints its URL or port: its start, its output, its end.
 * `command`: a program of the user's (cloudflared, ngrok, bore).
-* `ssh`: OpenSSH, whose other end picks the port.
+* `ssh`: OpenSSH, whose server picks the port.
 * `prime`: the package `prime-tunnel`; `asyncio_thread`: the loop that it needs, in a worker thread.
-* `health`: whether the URL really leads to us; what keeps a tunnel open.
+* `health`: the check that the URL leads to this endpoint, and the supervisor that keeps a tunnel open.
 
-Nothing here knows the server: a tunnel is told a live port, and that is all.
+These modules are independent of the server: a tunnel receives a live port, and nothing else.
 """

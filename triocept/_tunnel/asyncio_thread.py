@@ -1,11 +1,12 @@
-"""An asyncio loop in a worker thread, for a package that knows nothing else.
+"""An asyncio loop in a worker thread, for a package that needs asyncio.
 
 Rules:
 
-1. The thread ends with its context, and nothing of asyncio runs in trio's own.
-2. A call that is cancelled is cancelled there, and waited for; what cleans up for too long is cancelled again.
-3. What asyncio itself does in threads (a look-up of a name) cannot be cancelled, and is never waited for.
-4. A Ctrl-C lands in none of this: half started, or half ended, it would never end.
+1. The thread ends with its context, and no asyncio code runs in trio's thread.
+2. A cancelled call is cancelled on the loop, and waited for; if its clean-up takes too long, it is cancelled
+   again.
+3. Work that asyncio itself runs in threads (a look-up of a name) cannot be cancelled, and is never waited for.
+4. A Ctrl-C is never raised in this code: a thread that is half started, or half ended, would never end.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ CLEAN_UP = 10.0
 
 @protected_context
 async def open_asyncio() -> AsyncIterator[AsyncioThread]:
-    """A loop that runs, for as long as the body does.
+    """Run a loop for as long as the body runs.
 
     Raises:
-        Exception: there is no thread or no loop to be had.
+        Exception: no thread or no loop can be started.
 
-    Cancellation: of the body, and of the start; the thread ends all the same, at once.
+    Cancellation: of the body, and of the start; the thread ends at once all the same.
     """
     thread = AsyncioThread()
     errors: list[BaseException] = []  # raised outside the nursery, which would wrap them
@@ -53,31 +54,31 @@ async def open_asyncio() -> AsyncIterator[AsyncioThread]:
 
 @final
 class AsyncioThread:
-    """Made by `open_asyncio`."""
+    """A running asyncio loop. Created by `open_asyncio`."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: asyncio.Event | None = None
         self._stopped = False
         self._ready = trio.Event()
-        """The loop runs, or will never."""
+        """Set when the loop runs, or when it never will."""
         self._error: Exception | None = None
 
     @trio.lowlevel.enable_ki_protection
     async def call(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run it on the loop.
+        """Run a coroutine function on the loop, and return its result.
 
         Cancellation: cancels it there, and waits for its clean-up.
 
         Raises:
-            Exception: what it raised.
+            Exception: the exception of the function.
         """
         assert self._loop is not None
         token, done = trio.lowlevel.current_trio_token(), trio.Event()
         tasks: list[asyncio.Task[T]] = []
 
         async def run() -> T:
-            return await function()  # which may itself raise
+            return await function()  # the call itself may raise
 
         def begin() -> None:
             tasks.append(asyncio.ensure_future(run()))
@@ -93,7 +94,7 @@ class AsyncioThread:
                     with trio.move_on_after(CLEAN_UP):
                         await done.wait()
             if not tasks[0].cancelled():
-                tasks[0].exception()  # seen
+                tasks[0].exception()  # marks the exception as retrieved
             raise
         if tasks[0].cancelled():
             raise RuntimeError("the call was cancelled by nobody here")
@@ -101,7 +102,7 @@ class AsyncioThread:
 
     @trio.lowlevel.enable_ki_protection
     async def _run(self) -> None:
-        """The thread. Shielded: `_stop` ends it."""
+        """Run the thread. Shielded: `_stop` ends it."""
         try:
             if not self._stopped:
                 token, only_one = trio.lowlevel.current_trio_token(), trio.CapacityLimiter(1)
@@ -113,7 +114,11 @@ class AsyncioThread:
             self._ready.set()
 
     def _run_loop(self, token: trio.lowlevel.TrioToken) -> None:
-        """Not `asyncio.run`: that waits for all that its executor is at, a look-up that nobody answers, say."""
+        """Run the loop.
+
+        Not with `asyncio.run`, which waits for all calls of its executor, such as a look-up that is never
+        answered.
+        """
         loop = asyncio.new_event_loop()
         try:
             loop.set_default_executor(_Threads())
@@ -123,7 +128,7 @@ class AsyncioThread:
 
     async def _serve(self, loop: asyncio.AbstractEventLoop, token: trio.lowlevel.TrioToken) -> None:
         self._loop, self._end = loop, asyncio.Event()
-        if not self._stopped:  # `_stop` looks at these two after it has said so
+        if not self._stopped:  # `_stop` sets the flag before it reads these two
             token.run_sync_soon(self._ready.set)
             await self._end.wait()
         left = asyncio.all_tasks() - {asyncio.current_task()}
@@ -142,7 +147,7 @@ class AsyncioThread:
 
 @final
 class _Threads(ThreadPoolExecutor):
-    """One for each call, and a program need not wait for any of them at its end: no pool does without that."""
+    """An executor with a new thread for each call. Unlike other pools, a program does not wait for it at its end."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future: Future[T] = Future()

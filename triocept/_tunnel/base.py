@@ -1,10 +1,11 @@
-"""The contract of a tunnel, what its URL must be, and the simplest: a proxy that is there already.
+"""The contract of a tunnel, the rules for its URL, and the simplest tunnel: an existing proxy.
 
 Rules:
 
-1. A tunnel is told a port that listens already. It never chooses one for us.
-2. A tunnel object holds settings only. What runs is between entering and leaving `open`; many may be open at once.
-3. Its death is an error: `open` cancels its body, and `TunnelError` leaves it.
+1. A tunnel receives a port that listens already. It never chooses the endpoint's port.
+2. A tunnel object holds settings only. Its resources live between entering and leaving `open`; many may be open
+   at once.
+3. The death of a tunnel is an error: `open` cancels its body, and raises `TunnelError`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Scheme: TypeAlias = Literal["http", "https"]
 
 
 class Tunnel(ABC):
-    """What makes the endpoint's port reachable from elsewhere.
+    """A way to make the endpoint's port reachable from elsewhere.
 
     Subclass it for a tunnel of your own::
 
@@ -36,39 +37,41 @@ class Tunnel(ABC):
     """
 
     dialable: bool = True
-    """Whether this machine can call the URL itself, and so see whether it leads here."""
+    """True if this machine can call the URL itself, and so check whether it leads here."""
 
     @abstractmethod
     def open(
         self, port: int, *, host: str = "127.0.0.1", scheme: Scheme = "http", previous: str | None = None
     ) -> AbstractAsyncContextManager[str]:
-        """Open it: an async context manager that gives the URL, without a path's trailing slash.
+        """Open the tunnel: return an async context manager that yields the URL, without a trailing slash.
 
         Args:
             port: the endpoint's live port.
-            host: where the endpoint can be dialled on this machine.
-            scheme: what the endpoint speaks.
-            previous: the URL that this endpoint's tunnel had before it died; who can, gets the same one again.
+            host: the host on which the endpoint is reachable from this machine.
+            scheme: the endpoint's scheme.
+            previous: the URL that this endpoint's tunnel had before it died; a tunnel that can reopens it.
 
         Raises:
-            TunnelError: on entering: it cannot be had. On leaving, with the body cancelled: it has died.
+            TunnelError: on entering: the tunnel cannot be opened. On leaving, with the body cancelled: it has
+                died.
 
-        Closing: at once, or within a bounded time; nothing of it lives afterwards, also when cancelled.
+        Closing: at once, or within a bounded time; no part of it lives afterwards, also when cancelled.
         """
 
     async def revive(self, url: str) -> bool:
-        """The URL has stopped to answer: bring it back without giving it up. False where that cannot be done: then the
-        tunnel is closed, and opened anew.
+        """Restore a URL that has stopped answering, without giving it up; return True if it works again.
+
+        After False, the tunnel is closed, and opened anew.
         """
         return False
 
 
 def check_url(url: str, *, whose: str) -> str:
-    """The URL without a trailing slash, if an agent can be pointed at it.
+    """Return the URL without a trailing slash, if it can be an agent's base URL.
 
     Raises:
-        ValueError: it cannot; the text names `whose` it is.
-        TypeError: it is no str.
+        ValueError: the URL is not usable; the text names its source, `whose`.
+        TypeError: the URL is not a str.
     """
     check_str(whose, url)
     try:
@@ -84,7 +87,7 @@ def check_url(url: str, *, whose: str) -> str:
 
 
 def usable(url: str, *, whose: str) -> str:
-    """The same of what a tunnel has given; TunnelError, if it cannot."""
+    """Return a tunnel's URL, as `check_url` does; raise TunnelError if it is not usable."""
     try:
         return check_url(url, whose=whose)
     except ValueError as exc:
@@ -92,7 +95,7 @@ def usable(url: str, *, whose: str) -> str:
 
 
 def is_here(url: str) -> bool:
-    """Whether a URL is one of this machine's own."""
+    """Return True if a URL's host is this machine."""
     try:
         host = urlsplit(url).hostname or ""
         return host == "localhost" or ip_address(host).is_loopback or ip_address(host).is_unspecified
@@ -101,10 +104,10 @@ def is_here(url: str) -> bool:
 
 
 def check_host(name: str, *, whose: str) -> str:
-    """A host's name or address.
+    """Return a host's name or address.
 
     Raises:
-        TypeError, ValueError: it is none.
+        TypeError, ValueError: it is not a name or an address.
     """
     check_str(whose, name)
     if not re.fullmatch(
@@ -115,26 +118,26 @@ def check_host(name: str, *, whose: str) -> str:
 
 
 def in_url(host: str) -> str:
-    """The host as it stands in a URL: an IPv6 address in brackets."""
+    """Return the host in the form for a URL: an IPv6 address in brackets."""
     return f"[{host.replace('%', '%25')}]" if ":" in host else host
 
 
 def lost(url: str, why: object) -> TunnelError:
-    """The error of a tunnel that has died."""
+    """Return the error of a tunnel that has died."""
     return TunnelError(f"the tunnel at {url} has died: {why}")
 
 
 @final
 class FixedURL(Tunnel):
-    """A URL that leads to the endpoint by means of your own: nginx, caddy, a load balancer, a tunnel started by hand.
+    """A URL that leads to the endpoint by your own means: nginx, caddy, a load balancer, a tunnel started by hand.
 
-    Its other side needs to know the port, so give the endpoint one: `serve_endpoint(port=8080, tunnel=FixedURL(…))`.
+    The proxy needs a fixed port, so give the endpoint one: `serve_endpoint(port=8080, tunnel=FixedURL(…))`.
 
     Args:
-        url: what agents are given, `https://agents.example/triocept`; the proxy must take its path off.
+        url: the URL for agents, `https://agents.example/triocept`; the proxy must remove its path.
 
     Raises:
-        ValueError: no such URL can be given to an agent.
+        ValueError: the URL cannot be an agent's base URL.
     """
 
     def __init__(self, url: str) -> None:
@@ -142,7 +145,7 @@ class FixedURL(Tunnel):
 
     @asynccontextmanager
     async def open(self, port: int, **_: Any) -> AsyncIterator[str]:
-        """Nothing is opened: gives the URL."""
+        """Yield the URL. No tunnel is opened."""
         yield self.url
 
     def __repr__(self) -> str:

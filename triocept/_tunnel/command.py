@@ -15,12 +15,12 @@ from .program import open_program
 
 URL = r"https?://[^\s\"'<>|]+"
 TIMEOUT = 30.0
-"""Seconds. cloudflared takes 3 to 10 to get a name."""
+"""Seconds until the URL must be printed. cloudflared takes 3 to 10 to get a name."""
 
 
 @final
 class CommandTunnel(Tunnel):
-    """Any program that prints its URL: cloudflared, ngrok, bore.
+    """A tunnel by any program that prints its URL: cloudflared, ngrok, bore.
 
     For example::
 
@@ -29,16 +29,16 @@ class CommandTunnel(Tunnel):
         )
 
     Args:
-        argv: the command; `{port}`, `{host}` and `{url}` (`http://127.0.0.1:40001`) in it become those of the
-            endpoint.
-        pattern: a regular expression that is looked for in each line of its stdout and stderr; the URL is its first
-            group, or else all of it. One without a scheme (`bore.pub:40001`) is http. By default the first URL whose
-            host is not this machine: too wide for programs that print the address of their manual first.
-        timeout: seconds for it to print that.
-        env: what is added to its environment, which is otherwise this program's.
+        argv: the command; `{port}`, `{host}` and `{url}` (`http://127.0.0.1:40001`) in it are replaced by the
+            endpoint's.
+        pattern: a regular expression, searched in each line of stdout and stderr; the URL is its first group, or else
+            the whole match. A match without a scheme (`bore.pub:40001`) is http. Default: the first URL whose host is
+            not this machine, which is too wide for programs that print the address of their manual first.
+        timeout: seconds until the URL must be printed.
+        env: variables to add to the environment, which is otherwise this program's.
 
     Raises:
-        TypeError, ValueError: `argv`, `pattern` or `timeout` is not what it should be.
+        TypeError, ValueError: `argv`, `pattern` or `timeout` is invalid.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class CommandTunnel(Tunnel):
     async def open(
         self, port: int, *, host: str = "127.0.0.1", scheme: Scheme = "http", previous: str | None = None
     ) -> AsyncIterator[str]:
-        """Start the program; the URL is the one that it prints. See `Tunnel.open`."""
+        """Start the program, and yield the URL that it prints. See `Tunnel.open`."""
         values = {"{port}": str(port), "{host}": host, "{url}": f"{scheme}://{in_url(host)}:{port}"}
         argv = [_filled(argument, values) for argument in self.argv]
         async with open_program(

@@ -1,13 +1,14 @@
-"""Whether the URL really leads to us; what keeps a tunnel open.
+"""The check that the URL leads to this endpoint, and the supervisor that keeps a tunnel open.
 
 Rules:
 
-1. Liveness is asked through the URL itself, on a new connection each time: a program that runs, a service that says
-   "connected" prove nothing.
-2. An answer counts only if it is this very endpoint's: a proxy's error page is none, nor is another endpoint's.
-3. A tunnel that has died is opened again, with back-off, for as long as the endpoint lives. Only its first opening may
-   fail the program.
-4. Who holds its old URL is told as soon as that URL will not come back, or has not for `patience` seconds.
+1. Liveness is checked through the URL itself, on a new connection each time: a program that runs, or a service
+   that reports "connected", proves nothing.
+2. An answer counts only if it is this very endpoint's: a proxy's error page does not count, nor another
+   endpoint's answer.
+3. A tunnel that has died is opened again, with back-off, for as long as the endpoint lives. Only its first
+   opening may fail the program.
+4. `on_lost` is called for an old URL as soon as it is known to be lost, or after `patience` seconds.
 """
 
 from __future__ import annotations
@@ -34,33 +35,34 @@ log = logging.getLogger("triocept.tunnel")
 BODY_SHOWN = 200
 """Characters of a wrong answer in an error's text."""
 BODY_READ = 64 * 1024
-"""Bytes of an answer that are read; ours has 80."""
+"""Maximum bytes of an answer that are read; the endpoint's answer has 80."""
 FIRST_PAUSE = 0.5
-"""Seconds between two questions before the first answer."""
+"""Seconds between two checks before the first answer."""
 
 
 class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
-    """How a tunnel is watched, and opened again. All times in seconds.
+    """The settings for watching a tunnel and opening it again. All times in seconds.
 
     Raises:
-        TypeError, ValueError: a field is no number, or one that cannot be: below 0, infinite, NaN.
+        TypeError, ValueError: a field is not a number, or out of range: below 0, infinite, NaN.
     """
 
     start_timeout: float = 30.0
-    """For the first answer through a URL that is there: a new name takes its time to be known."""
+    """Seconds for the first answer through a new URL: a new name takes time to be known."""
     interval: float = 10.0
-    """From one question to the next. Proxies and services close what is idle for 60 s."""
+    """Seconds between two checks. Proxies and services close connections that are idle for 60 s."""
     timeout: float = 5.0
-    """For one answer."""
+    """Seconds for one answer."""
     failures: int = 3
-    """That many questions in a row without an answer, and the tunnel is dead."""
+    """Consecutive failed checks after which the tunnel counts as dead."""
     back_off: float = 0.5
-    """Before the second try to open it again (the first comes at once); doubled for each further one."""
+    """Seconds before the second try to open the tunnel again (the first comes at once); doubled for each further
+    try."""
     max_back_off: float = 30.0
     patience: float = 60.0
-    """Until those that hold the URL of a tunnel that is down are told, whatever comes later."""
+    """Seconds until the users of a URL receive its loss, whatever happens later."""
     verify: ssl.SSLContext | bool = True
-    """What to trust when the URL is https: the usual authorities, a context of your own, or (False) anybody."""
+    """Trust for an https URL: the usual authorities (True), a context of your own, or any certificate (False)."""
 
     def __post_init__(self) -> None:
         check_type("TunnelHealth.verify", self.verify, (bool, ssl.SSLContext), "a bool or an ssl.SSLContext")
@@ -70,15 +72,15 @@ class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesIts
 
 
 async def probe(client: httpx2.AsyncClient, url: str, endpoint_id: str, timeout: float) -> None:
-    """Ask through the URL whether it leads to the endpoint.
+    """Check through the URL that it leads to the endpoint.
 
     Args:
-        timeout: seconds for all of it.
+        timeout: seconds for the whole check.
 
     Raises:
-        TunnelError: it does not; the text says what it does instead.
+        TunnelError: it does not; the text describes the actual result.
     """
-    import httpx2  # it takes a while to load
+    import httpx2  # imported here because it takes a while to load
 
     body = bytearray()
     try:
@@ -107,17 +109,17 @@ async def probe(client: httpx2.AsyncClient, url: str, endpoint_id: str, timeout:
 
 @final
 class Supervisor:
-    """Keeps the tunnel of one endpoint open.
+    """The supervisor that keeps the tunnel of one endpoint open.
 
     Args:
-        tunnel: opened, watched, and opened again.
+        tunnel: the tunnel to open, watch, and open again.
         port: the endpoint's live port.
-        host: where it can be dialled on this machine.
-        scheme: what it speaks.
-        endpoint_id: what its `/health` says.
-        health: None asks nothing through the URL.
-        on_lost: told of a URL that will not come back, and why.
-        on_change: called when it is up or down.
+        host: the host on which the endpoint is reachable from this machine.
+        scheme: the endpoint's scheme.
+        endpoint_id: the id in the document of its `/health`.
+        health: the settings of the checks; None: no checks through the URL.
+        on_lost: called with a URL that will not come back, and the reason.
+        on_change: called when the tunnel is up or down.
     """
 
     def __init__(
@@ -133,9 +135,9 @@ class Supervisor:
         on_change: Callable[[], None],
     ) -> None:
         self.url: str | None = None
-        """None while it is down."""
+        """The URL of the tunnel; None while it is down."""
         self.error: TunnelError | None = None
-        """Why it is down, or was the last time."""
+        """The reason why the tunnel is down, or was down the last time."""
         self._tunnel = tunnel
         self._open = partial(tunnel.open, port, host=host, scheme=scheme)
         self._endpoint_id = endpoint_id
@@ -144,7 +146,7 @@ class Supervisor:
         self._on_lost = on_lost
         self._on_change = on_change
         self._last: str | None = None
-        """The URL that some still hold: the last that was up, until they are told."""
+        """The last URL that was up, which agents may still use; None once its loss was reported."""
         self._up_since = 0.0
         self._down_since = 0.0
         self._delay = 0.0
@@ -152,21 +154,21 @@ class Supervisor:
         self._scope = trio.CancelScope()
 
     def stop(self) -> None:
-        """Close it: `run` ends."""
+        """Close the tunnel: `run` ends."""
         self._scope.cancel()
 
     async def wait_up(self) -> str:
-        """Wait until it is up; its URL. Cancellation: immediate."""
+        """Wait until the tunnel is up, and return its URL. Cancellation: immediate."""
         await trio.lowlevel.checkpoint()
         while self.url is None:
             await self._changed.wait()
         return self.url
 
     async def run(self, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]) -> None:
-        """Open it, and keep it open until `stop`. To be started in `nursery`.
+        """Open the tunnel, and keep it open until `stop`. Must be started in `nursery`.
 
         Raises:
-            TunnelError: before `started()` only: it cannot be had.
+            TunnelError: before `started()` only: the tunnel cannot be opened.
         """
         started = False
 
@@ -186,7 +188,7 @@ class Supervisor:
                     await self._hold(up)
                 except TunnelError as exc:
                     error = exc
-                except Exception as exc:  # a tunnel of the user's own may raise anything
+                except Exception as exc:  # a tunnel of the user's own may raise any exception
                     if not started:
                         raise
                     error = TunnelError(f"{self._tunnel!r} failed: {exc!r}")
@@ -197,7 +199,7 @@ class Supervisor:
                 await trio.sleep(self._next_delay())
 
     async def _hold(self, up: Callable[[str], None]) -> None:
-        """Open it once, until it dies."""
+        """Open the tunnel once, and watch it until it dies."""
         error: TunnelError | None = None
         async with self._open(previous=self._last) as given:
             try:
@@ -230,7 +232,7 @@ class Supervisor:
         raise TunnelError(f"{self._tunnel!r}: within {self._health.start_timeout:g} s, {why}") from error
 
     async def _ask(self, client: httpx2.AsyncClient, url: str) -> None:
-        """Ask again and again, until it is dead."""
+        """Check the URL periodically, until the tunnel is dead."""
         failures = 0
         while True:
             await trio.sleep(self._health.interval)
@@ -273,7 +275,7 @@ class Supervisor:
             log.warning("the tunnel at %s is down: %s", self.url, error)
             self.url, self._down_since = None, now
             if now - self._up_since > self._health.max_back_off:
-                self._delay = 0.0  # else it comes and goes: let it wait longer each time
+                self._delay = 0.0  # otherwise it comes and goes: wait longer each time
             self._change()
         self.error = error
         if self._last is not None and now - self._down_since >= self._health.patience:
@@ -292,8 +294,8 @@ class Supervisor:
 
 
 def _open_client(url: str, health: TunnelHealth) -> httpx2.AsyncClient:
-    """One that makes a new connection each time, and goes the way that an agent would go."""
-    import httpx2  # it takes a while to load
+    """Return a client that makes a new connection for each call, through the same proxies as an agent."""
+    import httpx2  # imported here because it takes a while to load
 
     return httpx2.AsyncClient(
         timeout=health.timeout,
@@ -304,7 +306,8 @@ def _open_client(url: str, health: TunnelHealth) -> httpx2.AsyncClient:
 
 
 def _reason(exc: BaseException) -> str:
-    """What it says, or else what has caused it: the client says nothing of a certificate that it does not trust."""
+    """Return the exception's text, or else that of its cause: the client's error for an untrusted certificate is
+    empty."""
     cause: BaseException | None = exc
     while cause is not None:
         if text := str(cause):

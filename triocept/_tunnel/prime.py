@@ -2,11 +2,12 @@
 
 Rules:
 
-1. The package is asyncio: it has a loop of its own, in a worker thread that ends with the tunnel.
-2. It starts `frpc`, and ends it. So that a program which is killed leaves none behind, our watcher is told of it.
-3. Its service asks for patience: starts are spaced, and what may pass (a refused connection, a time-out, 5xx, "too
-   many requests") is tried again.
-4. A registration that still stands keeps its URL: `frpc` is started anew before the URL is given up.
+1. The package uses asyncio: it has a loop of its own, in a worker thread that ends with the tunnel.
+2. The package starts `frpc`, and ends it. The watcher of this program registers `frpc`, so that none is left
+   after this program is killed.
+3. The service needs patience: starts are spaced, and temporary failures (a refused connection, a time-out, 5xx,
+   "too many requests") are retried.
+4. A registration that still exists keeps its URL: `frpc` is restarted before the URL is given up.
 """
 
 from __future__ import annotations
@@ -35,40 +36,41 @@ from .base import Scheme, Tunnel, lost
 log = logging.getLogger("triocept.tunnel")
 
 STARTS_PER_MINUTE = 512
-"""The service's limit for one token, as verifiers 0.3.1 keeps it (v1/interception/tunnel/prime.py)."""
+"""Maximum starts per minute: the service's limit for one token, as in verifiers 0.3.1
+(v1/interception/tunnel/prime.py)."""
 TRIES = 4
 FIRST_PAUSE = 1.0
 """Seconds before the second try; doubled each time."""
 LOOK_PAUSE = 0.1
-"""Seconds between two looks at `frpc`; the package itself looks as often."""
+"""Seconds between two checks of `frpc`; the package itself checks as often."""
 FIRST_LOOK_PAUSE = 0.02
-"""The same until it is connected: for that long the watcher may not know of it."""
+"""Seconds between two checks until `frpc` is connected: the maximum time in which the watcher misses it."""
 REGISTER_PATIENCE = 2.0
-"""Seconds that a start which is cancelled waits for the service's answer, so that it can have it deleted."""
+"""Seconds that a cancelled start waits for the service's answer, so that the registration can be deleted."""
 STOP_TIMEOUT = 10.0
-"""Seconds to end `frpc` and to have the registration deleted. The package alone might take 100 s for that."""
+"""Seconds to end `frpc` and to delete the registration. The package alone might take 100 s."""
 CLOSE_TIMEOUT = 1.0
 """Seconds that a pipe of a dead `frpc` may still be read from."""
 
 
 @final
 class PrimeTunnel(Tunnel):
-    """A URL at Prime Intellect, for agents in any sandbox. Needs `pip install 'triocept[prime]'` and the service's key
-    (`PRIME_API_KEY`, or `prime login`).
+    """A URL at Prime Intellect, for agents in any sandbox.
 
-    The package fetches the program `frpc` at its first use. One object may be given to many endpoints, a pool's
-    say: it spaces their starts.
+    Needs `pip install 'triocept[prime]'` and the service's key (`PRIME_API_KEY`, or `prime login`). The package
+    fetches the program `frpc` at its first use. One object may be given to many endpoints, such as a pool's: it
+    spaces their starts.
 
     Args:
-        name: what the service calls the tunnel.
-        team_id: whose it is; None is what the package's configuration says.
-        labels: for finding it at the service.
+        name: name of the tunnel at the service.
+        team_id: team that owns the tunnel; None: the team of the package's configuration.
+        labels: labels for finding the tunnel at the service.
         timeout: seconds for `frpc` to connect.
-        starts_per_minute: how many may be started, by this object.
+        starts_per_minute: maximum starts a minute by this object.
 
     Raises:
         ModuleNotFoundError: the package is not installed.
-        TypeError, ValueError: `timeout` or `starts_per_minute` is no number that can be.
+        TypeError, ValueError: `timeout` or `starts_per_minute` is not a number, or out of range.
     """
 
     def __init__(
@@ -125,7 +127,7 @@ class PrimeTunnel(Tunnel):
 
     @trio.lowlevel.enable_ki_protection
     async def revive(self, url: str) -> bool:
-        """Start `frpc` anew, under the same registration and URL."""
+        """Restart `frpc`, under the same registration and URL."""
         client = self._open.get(url)
         return client is not None and await client.restart()
 
@@ -175,18 +177,18 @@ class PrimeTunnel(Tunnel):
 
 @final
 class _Client:
-    """One tunnel of the package."""
+    """The state of one open tunnel of the package."""
 
     def __init__(self, loop: AsyncioThread, watcher: Watcher, body: trio.CancelScope) -> None:
         self.problem = ""
-        """Why it has died."""
+        """The reason why the tunnel has died."""
         self._loop = loop
         self._watcher = watcher
         self._body = body
         self._token = secrets.token_hex(16)
         self._frpc: ProcessTree | None = None
         self._processes: list[Any] = []
-        """Every `frpc` that was seen: the package leaves their pipes open."""
+        """Every `frpc` process so far: the package leaves their pipes open."""
         self._tunnel: Any = None
         self._up = False
         self._restarting = trio.Lock()
@@ -194,7 +196,7 @@ class _Client:
         self._looking = trio.CancelScope(shield=True)
 
     async def start(self, make: Callable[[], Any]) -> str:
-        """Register and connect; the URL. Cancellation: ends what was begun."""
+        """Register and connect the tunnel, and return the URL. Cancellation: ends a start in progress."""
         await self._watcher.register(self._token)
 
         url = await self._loop.call(partial(self._register, make))
@@ -202,8 +204,11 @@ class _Client:
         return url.rstrip("/")
 
     async def _register(self, make: Callable[[], Any]) -> str:
-        """In asyncio. Cancelled while the service has not answered yet, it waits for the answer: a registration that
-        nobody knows of is deleted by nobody."""
+        """Start the package's tunnel, on the asyncio loop.
+
+        If cancelled before the service has answered, it waits for the answer: an unknown registration would never
+        be deleted.
+        """
         self._tunnel = make()
         starting = asyncio.ensure_future(self._tunnel.start())
         try:
@@ -215,14 +220,14 @@ class _Client:
             starting.cancel()
             await asyncio.wait([starting])
             if not starting.cancelled():
-                starting.exception()  # seen
+                starting.exception()  # marks the exception as retrieved
             raise
         finally:
             starting.cancel()
 
     @trio.lowlevel.enable_ki_protection
     async def look(self) -> None:
-        """See to it that `frpc` is known to the watcher, and what becomes of it. Until `stop`."""
+        """Register `frpc` with the watcher, and restart it when it dies. Runs until `stop`."""
         with self._looking:
             while True:
                 self._tell_watcher()
@@ -233,15 +238,17 @@ class _Client:
                 await trio.sleep(LOOK_PAUSE if self._up else FIRST_LOOK_PAUSE)
 
     async def restart(self) -> bool:
-        """Start `frpc` anew, if the registration still stands. The tunnel keeps its URL."""
+        """Restart `frpc`, if the registration still exists. The tunnel keeps its URL."""
         before = self._frpc
         async with self._restarting:
             if self._stopped:
                 return False
             if before is not self._frpc and self._tunnel.is_running:
-                return True  # somebody else has, meanwhile
+                return True  # another task has restarted it meanwhile
             if self._tunnel.is_gone:
-                said = await self._loop.call(self._said)  # it waits for the end of a dead one's output
+                said = await self._loop.call(
+                    self._said
+                )  # the package waits for the end of a dead frpc's output
                 self.problem = "\n".join(["the service has ended it; frpc said:", *said])
                 return False
             try:
@@ -254,13 +261,13 @@ class _Client:
             return True
 
     async def stop(self) -> None:
-        """End `frpc`, have the registration deleted. Bounded, also when cancelled."""
+        """End `frpc`, and delete the registration. Bounded, also when cancelled."""
         with trio.CancelScope(shield=True):
             self._stopped = True
             self._looking.cancel()
             self._tell_watcher()
             with trio.move_on_after(STOP_TIMEOUT) as scope:
-                async with self._restarting:  # one that is being cancelled may have started one more
+                async with self._restarting:  # a restart that is being cancelled may have started one more
                     if self._tunnel is not None:
                         self._tell_watcher()
                         await self._loop.call(self._tunnel.stop)

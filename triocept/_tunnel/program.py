@@ -1,11 +1,11 @@
-"""A program that prints where it can be reached: its start, its words, its end.
+"""A program that prints its URL or port: its start, its output, its end.
 
-It is started and ended as an agent is: it leads a group of its own, nothing of it outlives the context, and should
-this program be killed, the watcher ends it.
+It is started and ended like an agent: it leads a process group of its own, and no process of it outlives the
+context. If this program is killed, the watcher ends it.
 
 Rules:
 
-1. Whatever it says before it fails stands in the error, without the keys in its environment.
+1. Its last output before a failure is in the error, without the keys in its environment.
 2. Its output is read to the end: a full pipe never stops it.
 """
 
@@ -26,11 +26,11 @@ from .._process.watcher import open_watcher
 from ..errors import AgentFailed, TunnelError
 
 LAST_WORDS = 20
-"""Lines: cloudflared and ngrok tell a failure in three to ten."""
+"""Maximum lines that are kept: cloudflared and ngrok describe a failure in three to ten."""
 LINE_LIMIT = 4096
-"""Bytes of a line that are kept: a progress bar is one line without an end."""
+"""Maximum bytes of a line that are kept: a progress bar is one line without an end."""
 LAST_LINE = 1.0
-"""Seconds that what a program has said last may still be in the pipe; longer only if another holds the pipe open."""
+"""Seconds that a program's last output may still be in the pipe; longer only if another process holds the pipe open."""
 GRACE = 5.0
 """Seconds from SIGTERM to SIGKILL."""
 
@@ -45,19 +45,19 @@ async def open_program(
     env: Mapping[str, str] | None = None,
     grace: float = GRACE,
 ) -> AsyncIterator[str]:
-    """Run a program until it says what is looked for, and on for as long as the body runs.
+    """Run a program until it prints a line that matches, and on for as long as the body runs.
 
     Args:
         argv: the command and its arguments.
-        name: what an error calls it.
-        find: is given each line that it prints, on stdout or stderr, and finds in it what the context gives, or not.
-        timeout: seconds for that.
-        env: what is added to this program's environment.
-        grace: seconds that it has after SIGTERM.
+        name: name in errors.
+        find: called with each line of stdout and stderr; returns the value to yield, or None.
+        timeout: seconds until a line must match.
+        env: variables to add to this program's environment.
+        grace: seconds that the program has after SIGTERM.
 
     Raises:
-        TunnelError: it cannot be started; it ended or said nothing of the kind in time; it ended while the body ran,
-            which is cancelled then. The text ends with its own last words.
+        TunnelError: the program cannot be started; it ended, or printed no matching line, in time; or it ended
+            while the body ran, which is then cancelled. The text ends with its last output.
     """
     environment = {**os.environ, **(env or {})}
     words = Words(find)
@@ -99,7 +99,7 @@ async def open_program(
 
 
 async def _wait_found(process: AgentProcess, words: Words, timeout: float) -> str:
-    """Wait for what is looked for; returns why it will not come, or nothing."""
+    """Wait for a matching line; return the reason if none will come, else an empty str."""
     with trio.move_on_after(timeout):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_after, words.wait_found, nursery.cancel_scope)
@@ -120,7 +120,7 @@ async def _cancel_after(wait: Callable[[], object], scope: trio.CancelScope) -> 
 
 
 async def _watch(process: AgentProcess, body: trio.CancelScope, scope: trio.CancelScope) -> None:
-    """End the body with the program. Shielded: ended by its owner alone."""
+    """Cancel the body when the program ends. Shielded: only its owner ends it."""
     with scope:
         await process.wait()
         body.cancel()
@@ -134,18 +134,18 @@ def _ending(process: AgentProcess) -> str:
 
 @final
 class Words:
-    """What a program says, line by line; the last lines are kept."""
+    """The output of a program, line by line; the last lines are kept."""
 
     def __init__(self, find: Callable[[str], str | None]) -> None:
         self.found = ""
-        """What was looked for; empty until it is there."""
+        """The value found in a line; empty until then."""
         self._find = find
         self._event = trio.Event()
         self._lines: deque[str] = deque(maxlen=LAST_WORDS)
         self._streams: list[_Stream] = []
 
     def open_stream(self) -> _Stream:
-        """For one of its two streams: whose lines may be in pieces."""
+        """Return a writer for stdout or stderr, which may receive lines in pieces."""
         self._streams.append(_Stream(self))
         return self._streams[-1]
 
@@ -153,7 +153,7 @@ class Words:
         await self._event.wait()
 
     def hear(self, line: str) -> None:
-        """Take in a line."""
+        """Process a line."""
         if line.strip():
             self._lines.append(line.rstrip())
         if not self.found and (found := self._find(line)):
@@ -161,7 +161,7 @@ class Words:
             self._event.set()
 
     def last(self, secrets: Sequence[str]) -> str:
-        """For the end of an error's text, when it has ended."""
+        """Return the last lines for the end of an error's text, after the program has ended."""
         for stream in self._streams:
             stream.end()
         if not self._lines:
@@ -170,7 +170,7 @@ class Words:
 
 
 class _Stream:
-    """One stream; written to in a worker thread, as the output of every agent is."""
+    """A stream of the program; written to in a worker thread, as the output of every agent is."""
 
     def __init__(self, words: Words) -> None:
         self._words = words
@@ -180,7 +180,7 @@ class _Stream:
         trio.from_thread.run_sync(self._feed, data)
 
     def end(self) -> None:
-        """What came last may be no whole line."""
+        """Process the rest, which may be an incomplete line."""
         self._feed(b"\n")
 
     def _feed(self, data: bytes) -> None:

@@ -1,12 +1,12 @@
-"""A tunnel through OpenSSH. The other side picks the port, and the tunnel reads it back: as the endpoint does itself.
+"""A tunnel through OpenSSH. The server picks the port, and the tunnel reads it back, as the endpoint does itself.
 
 Rules:
 
-1. It never asks: a key that needs a passphrase, an unknown host are errors, at once (`BatchMode`).
-2. It is a connection of its own (`ControlPath=none`): a master that happens to run would take the forwarding over,
-   and outlive us with it.
+1. It never prompts: a key that needs a passphrase, or an unknown host, is an error at once (`BatchMode`).
+2. It has a separate connection (`ControlPath=none`): a running master would take the forwarding over, and outlive
+   this program with it.
 3. A server that is gone is noticed: by the end of the connection, or by its silence.
-4. Opened anew, it asks for the port that it had, so that agents which know its URL may go on.
+4. When opened again, it requests its previous port, so that agents with its URL may continue.
 """
 
 from __future__ import annotations
@@ -28,36 +28,38 @@ TIMEOUT = 30.0
 CONNECT_TIMEOUT = 10
 ALIVE_INTERVAL = 5
 ALIVE_COUNT = 3
-"""Times the interval: a dead network is noticed after 15 s. OpenSSH's own default is never."""
+"""Unanswered intervals before the connection ends: a dead network is noticed after 15 s. OpenSSH's default is never."""
 GRACE = 2.0
 ALLOCATED = re.compile(r"Allocated port (\d+) for remote forward")
-"""What `ssh` says of `-R 0:…` (OpenSSH since 5.2, on stderr, LogLevel INFO)."""
+"""Output of `ssh` for `-R 0:…` (OpenSSH since 5.2, on stderr, LogLevel INFO)."""
 FORWARDED = re.compile(r"remote forward success for: listen \S*?:?(\d+), connect")
-"""What it says of a port that was asked for (`debug1`, hence the `-v` of a second start)."""
+"""Output of `ssh` for a requested port (`debug1`, hence the `-v` of a second start)."""
 
 REFUSED = "remote port forwarding failed"
-"""What it says when the port that it asked for is another's by now."""
+"""Output of `ssh` if the requested port is now in use."""
 
 
 @final
 class SSHTunnel(Tunnel):
-    """A port of another host leads to the endpoint, by `ssh -R`. Needs OpenSSH's client here and its server there.
+    """A tunnel by `ssh -R`: a port of another host leads to the endpoint.
 
-    Unless `public_host` says otherwise, the port is open on the other host's loopback only, for agents that run
-    there: their calls, keys and all, cross the network inside the ssh connection.
+    Needs OpenSSH's client here and its server there. Unless `public_host` is set, the port is open on the other
+    host's loopback only, for agents that run there: their calls, keys included, cross the network inside the ssh
+    connection.
 
     Args:
         destination: `user@host`, `host`, or a name of `~/.ssh/config`.
-        port: the ssh server's; None is what the configuration says, else 22.
-        identity: the path of a private key. Then no other is offered.
-        options: further options of `ssh`, as on its command line: `("-J", "bastion", "-o", "Compression=yes")`. Of
-            an option given twice, ssh takes the first; ours (BatchMode, ExitOnForwardFailure, …) come first.
-        public_host: the name or address under which others reach that host: the port is then open on all of its
-            interfaces. Its sshd must allow it (`GatewayPorts clientspecified`), and what crosses the network from
-            the agent to that host is plain HTTP, unless the endpoint has a certificate.
+        port: the ssh server's port; None: the port of the configuration, else 22.
+        identity: the path of a private key. Then no other key is offered.
+        options: further options of `ssh`, as on its command line: `("-J", "bastion", "-o", "Compression=yes")`.
+            Of an option given twice, ssh takes the first; the tunnel's own (BatchMode, ExitOnForwardFailure, …)
+            come first.
+        public_host: the name or address under which other machines reach that host: the port is then open on all
+            of its interfaces. Its sshd must allow it (`GatewayPorts clientspecified`). Between the agent and that
+            host the network then carries plain HTTP, unless the endpoint has a certificate.
 
     Raises:
-        TypeError, ValueError: an argument is not what it should be.
+        TypeError, ValueError: an argument is invalid.
     """
 
     def __init__(
@@ -91,7 +93,7 @@ class SSHTunnel(Tunnel):
     async def open(
         self, port: int, *, host: str = "127.0.0.1", scheme: Scheme = "http", previous: str | None = None
     ) -> AsyncIterator[str]:
-        """Connect, and have a port of the other host forwarded. See `Tunnel.open`."""
+        """Connect, and forward a port of the other host. See `Tunnel.open`."""
         target = f"{in_url(host)}:{port}"
         wanted = (urlsplit(previous).port or 0) if previous else 0
         async with AsyncExitStack() as stack:
