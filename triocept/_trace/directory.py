@@ -1,22 +1,22 @@
-"""A directory of traces: a file for each rollout, and who has it.
+"""A directory of traces: one file for each rollout, and its holder.
 
 =============================  ======================================================================
-path                           what it is
+path                           content
 =============================  ======================================================================
-`<rollout>.<run>.jsonl.open`   the rollout runs; or its program was killed, and it never ends (where it
-                               has the other name, too: it was killed while it added a late score)
-`<rollout>.<run>.jsonl`        it has ended: a sealed trace, to be taken
-`taken/<rollout>.<run>.jsonl`  somebody has taken it, and said that it is done with
-`damaged/…`                    it ought to be sealed, and is not: something is missing in it
+`<rollout>.<run>.jsonl.open`   the rollout runs; or its program was killed, and it never ends (if the
+                               other name exists, too: killed while it added a late score)
+`<rollout>.<run>.jsonl`        the rollout has ended: a sealed trace, free to be claimed
+`taken/<rollout>.<run>.jsonl`  a holder has claimed the trace and acknowledged it
+`damaged/…`                    a trace without a complete seal: parts of it are missing
 =============================  ======================================================================
 
 Rules:
 
-1. A file gets its name by a rename: nobody sees half of one.
-2. Whoever takes a file holds its lock (flock), which the kernel takes from a process that ends in whatever way. So
-   what is not done with is given back, with no time limit that would have to be guessed.
-3. It is given whole or not at all: what a child is missing, the family is.
-4. A lock counts only while the path leads to the locked file: another one may have been done with it meanwhile.
+1. A file gets its name by a rename: no process finds an incomplete file.
+2. The holder of a file holds its lock (flock). The kernel releases the lock when the process ends, however it ends. So
+   an unacknowledged file is given back without a time limit that would have to be guessed.
+3. A file is given whole or not at all: if a child is incomplete, the family is incomplete.
+4. A lock counts only while the path leads to the locked file: another holder may have acknowledged the file meanwhile.
 """
 
 from __future__ import annotations
@@ -36,24 +36,23 @@ SEALED = ".jsonl"
 OPEN = SEALED + ".open"
 _TAKEN, _DAMAGED = "taken", "damaged"
 _LONGEST = 120
-"""Bytes of a rollout's id in a file's name, of which there may be 255."""
+"""Maximum bytes of a rollout's id in a file name, which has at most 255 bytes."""
 
 
 def file_name(rollout: str, run: str) -> str:
-    """The name of a rollout's file, without its ending: no other rollout has it."""
+    """Return the name of a rollout's file, without its ending: the name is unique to the rollout."""
     return f"{quote(rollout, safe='')[:_LONGEST]}.{run}"
 
 
 def family(trace: Trace) -> Iterator[Trace]:
-    """All that is in the file of a trace: it, its children, and theirs."""
+    """Yield all traces in the file of a trace: the trace, its children, and their children."""
     yield trace
     for child in trace.children:
         yield from family(child)
 
 
 def sealed_files(directory: Path) -> list[Path]:
-    """The files that may be there to be taken, those first that have been there for longest, as far as the file
-    system's clock tells.
+    """Return the files that may be claimed, the oldest first by the clock of the file system.
 
     Raises:
         OSError: the directory cannot be read.
@@ -68,13 +67,13 @@ def _ages(entries: Iterator[os.DirEntry[str]]) -> Iterator[tuple[int, str]]:
             try:
                 if entry.is_file():
                     yield entry.stat().st_mtime_ns, entry.name
-            except FileNotFoundError:  # somebody was done with it just now
+            except FileNotFoundError:
                 continue
 
 
 @final
 class Claim:
-    """A file that nobody else has. Made by `of` only."""
+    """A file locked by this process. Made by `of` only."""
 
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
@@ -82,10 +81,10 @@ class Claim:
 
     @classmethod
     def of(cls, path: Path) -> Claim | None:
-        """A claim on the file; None: somebody else has it, or it is gone.
+        """Return a claim on the file; None if another process holds the file, or it no longer exists.
 
         Raises:
-            OSError: it cannot be opened, or its file system has no locks.
+            OSError: the file cannot be opened, or its file system has no locks.
         """
         try:
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -106,25 +105,25 @@ class Claim:
         return None
 
     def acknowledge(self) -> None:
-        """It is done with: nobody is given it any more.
+        """Move the file to `taken`: it is not given out again.
 
         Raises:
-            OSError: it could not be moved, and is still claimed.
+            OSError: the file could not be moved, and is still claimed.
         """
         self._move(_TAKEN)
 
     def put_aside(self) -> Path:
-        """It is of no use; where it is now.
+        """Move a damaged file to `damaged`, and return its new path.
 
         Raises:
-            OSError: likewise.
+            OSError: the file could not be moved, and is still claimed.
         """
         return self._move(_DAMAGED)
 
     def give_back(self) -> None:
-        """Somebody else may have it; and hears of it by the time of the directory."""
+        """Release the file to other holders, and change the directory's modification time to notify them."""
         self._close()
-        with suppress(OSError):  # they look again anyway
+        with suppress(OSError):  # other holders also look at intervals
             os.utime(self.path.parent)
 
     def _move(self, folder: str) -> Path:
@@ -148,5 +147,5 @@ class Claim:
         fd, self._fd = self._fd, None
         if fd is not None:
             with suppress(OSError):
-                fcntl.flock(fd, fcntl.LOCK_UN)  # a process that was forked meanwhile would keep it
+                fcntl.flock(fd, fcntl.LOCK_UN)  # else a process forked meanwhile would keep the lock
             os.close(fd)

@@ -1,4 +1,4 @@
-"""The recorder that gives each rollout a file of its own; where that lies is in `directory`."""
+"""The recorder that gives each rollout a file of its own; `directory` describes the paths."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ _Key: TypeAlias = tuple[str, str]
 
 @final
 class DirectoryRecorder:
-    """Writes each rollout into a file of its own in a directory, as `JSONLRecorder` does.
+    """Recorder that writes each rollout into a file of its own in a directory, as `JSONLRecorder` does.
 
-    When the rollout has ended the file gets another name, and from then on `lease_traces` gives it to a trainer.
+    When the rollout has ended, the file is renamed, and `lease_traces` can give it to a trainer.
 
-    What becomes of a child rollout stands in the file of its parent, if that is recorded here too: a trainer gets the
-    whole family at once. Any number of recorders, in one program or in several, may share a directory.
+    A child rollout is recorded in the file of its parent, if the parent is recorded here too: a trainer gets the whole
+    family at once. Any number of recorders, in one program or in several, may share a directory.
 
-    Give a rollout its scores before its block ends. A later one is written into its file all the same, unless somebody
-    has taken that already.
+    Give a rollout its scores before its block ends. A later score is still written into the file, unless a holder has
+    already claimed the file.
 
     Args:
-        directory: it is made if it is not there; the one that it is in must exist.
-        fsync: whether each line is forced to the disk.
+        directory: created if it does not exist; its parent directory must exist.
+        fsync: True forces each line to the disk.
 
-    Closing: as of `JSONLRecorder`, it holds a descriptor for each rollout that is open. What a program that was killed
-    has left ends in `.open`, and `read_traces` reads it.
+    Closing: as for `JSONLRecorder`: it holds a descriptor for each open rollout. A file left by a killed program ends
+    in `.open`, and `read_traces` reads it.
 
     Raises:
-        OSError: from `aopen`: there can be no such directory. Else as of `JSONLRecorder`.
+        OSError: from `aopen`: the directory cannot be created. Else as for `JSONLRecorder`.
     """
 
     def __init__(self, directory: str | os.PathLike[str], *, fsync: bool = False) -> None:
@@ -49,9 +49,9 @@ class DirectoryRecorder:
         self.directory: Path = Path(directory)
         self._fsync = fsync
         self._files: dict[_Key, _File] = {}
-        """By rollout: those that are open, and the children of those, which are in the same."""
+        """Files of open rollouts and their children, by rollout; children share the file of their parent."""
         self._ended: dict[_Key, tuple[_File, weakref.ref[Trace]]] = {}
-        """Those that may still get a score: the ones whose traces somebody has."""
+        """Ended rollouts that may still get a score, because the program holds their traces."""
 
     def __repr__(self) -> str:
         return f"DirectoryRecorder({str(self.directory)!r})"
@@ -88,7 +88,7 @@ class DirectoryRecorder:
                 self._end(file, trace)
 
     def _end(self, file: _File, trace: Trace) -> None:
-        """Nothing of the rollout and its children is to come, but for scores."""
+        """Mark a rollout and its children as ended: only scores can follow."""
         for each in family(trace):
             key = (each.rollout, each.run)
             if self._files.pop(key, None) is not None:
@@ -107,7 +107,7 @@ class DirectoryRecorder:
         return self._files[key]
 
     def _forget(self, key: _Key, gone: object) -> None:
-        """Nobody has the trace any more: no score can come."""
+        """Forget a rollout whose trace was deleted: no score can follow."""
         if key in self._ended and self._ended[key][1] is gone:
             del self._ended[key]
 
@@ -123,14 +123,14 @@ class _File:
         self.recorder = JSONLRecorder(self._open, fsync=fsync)
 
     def release(self) -> None:
-        """Its rollout has ended: it can be taken."""
+        """Rename the file of an ended rollout, so that it can be claimed."""
         os.rename(self._open, self._sealed)
 
     async def add_late(self, score: Score) -> None:
-        """Add a score, while nobody can take it.
+        """Add a score, unless the file is claimed.
 
         Raises:
-            RuntimeError: somebody has, or it is not there.
+            RuntimeError: a holder has claimed the file, or it does not exist.
         """
         claim = Claim.of(self._sealed)
         if claim is None:
@@ -146,7 +146,8 @@ class _File:
 
     @contextmanager
     def _under_its_first_name(self) -> Iterator[None]:
-        """Its recorder knows it by that. It keeps the other one, too: else a program that is killed here loses it."""
+        """Link the file under the name that its recorder uses. It also keeps the new name: else a program killed here
+        would lose the file."""
         try:
             os.link(self._sealed, self._open)
         except OSError:  # a file system without links

@@ -1,6 +1,6 @@
-"""What is recorded beside turns and service calls: how a rollout began, its agents, the calls it took, its scores.
+"""Records beside turns and service calls: the start of a rollout, its agents, the calls it took, its scores.
 
-All of them are frozen, and each says whose it is. A recorder that wants them has `record_entry` (see `recorder`).
+All of them are frozen, and each names its rollout. A recorder that records them has `record_entry` (see `recorder`).
 """
 
 from __future__ import annotations
@@ -19,79 +19,79 @@ Ending: TypeAlias = Literal["body", "cancelled", "raised"]
 
 
 class Opening(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A rollout has begun."""
+    """Record of the start of a rollout."""
 
     rollout: str
-    """Its id."""
+    """Id of the rollout."""
     run: str = ""
-    """Which rollout of this id, as of `Trace.run`."""
+    """Run of the rollout's id, as in `Trace.run`."""
     at: float
     """Seconds since the epoch."""
     versions: dict[str, str] = {}
-    """Of `triocept` and of `python`."""
+    """Versions of `triocept` and of `python`."""
     metadata: dict[str, Json] = {}
-    """What `open_rollout(metadata=…)` was given."""
+    """Value of `open_rollout(metadata=…)`."""
     branch: Branch | None = None
-    """Of a child rollout: where it leaves its parent."""
+    """The point where a child rollout leaves its parent; None for a root rollout."""
 
 
 class AgentStart(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """An agent's process is about to be started.
+    """Record of an agent's process that is about to start.
 
-    What an agent calls itself, and its version, stands in its turns: `turn.agent`.
+    The agent's own name and version are in its turns: `turn.agent`.
     """
 
     rollout: str
-    """The id of its rollout."""
+    """Id of the agent's rollout."""
     run: str = ""
-    """Which rollout of this id, as of `Trace.run`."""
+    """Run of the rollout's id, as in `Trace.run`."""
     argv: tuple[str, ...]
     """The command and its arguments."""
     cwd: str
-    """The directory that it works in, absolute."""
+    """Absolute path of the agent's working directory."""
     home: str | None = None
-    """Its HOME; None where it has none."""
+    """HOME of the agent; None if it has no HOME."""
     config: str | None = None
-    """The directory that it was told to keep its configuration in (`CODEX_HOME`, `CLAUDE_CONFIG_DIR`, …), if it was."""
+    """Configuration directory set for the agent (`CODEX_HOME`, `CLAUDE_CONFIG_DIR`, …); None: not set."""
     started_at: float
     """Seconds since the epoch."""
 
     @property
     def name(self) -> str:
-        """The last part of its command: `claude`."""
+        """The last part of the agent's command: `claude`."""
         return os.path.basename(self.argv[0])
 
 
 class Intent(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A call is about to be handed to whatever answers it. A turn of the same id tells what became of it."""
+    """Record of a call that is about to be passed to its handler. A turn with the same id records its outcome."""
 
     id: str
-    """That of its exchange, and of its turn."""
+    """Id of the call's exchange, and of its turn."""
     rollout: str
-    """The id of its rollout."""
+    """Id of the call's rollout."""
     run: str = ""
-    """Which rollout of this id, as of `Trace.run`."""
+    """Run of the rollout's id, as in `Trace.run`."""
     number: int
-    """Its place in the order in which the rollout's calls were handed over, from 0."""
+    """Place in the order in which the rollout's calls were passed to handlers, from 0."""
     at: float
     """Seconds since the epoch."""
     dialect: str
     request: Request
     agent: str | None = None
-    """What the caller calls itself, as `Turn.agent`."""
+    """Name that the caller gives itself, as `Turn.agent`."""
 
     def __repr__(self) -> str:
-        """Short, as that of a turn."""
+        """Return a short text, as for a turn."""
         return f"<Intent {self.number} of rollout {self.rollout}, call {self.id}>"
 
 
 class Score(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """What somebody makes of a rollout: one number, by name."""
+    """A score of a rollout: one number, by name."""
 
     rollout: str
-    """The id of the rollout."""
+    """Id of the rollout."""
     run: str = ""
-    """Which rollout of this id, as of `Trace.run`."""
+    """Run of the rollout's id, as in `Trace.run`."""
     name: str
     value: float
     at: float
@@ -102,21 +102,21 @@ Entry: TypeAlias = Opening | AgentStart | Intent | Score
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Something that should be in a file, and is not, or is not as it was written."""
+    """A part of a file that is missing, or not as it was written."""
 
     name: str
-    """What kind of gap; the list of them is in `check`."""
+    """Kind of the gap; `check` lists the kinds."""
     message: str
-    """What is the matter, in words."""
+    """Description of the gap for a reader."""
     path: str
-    """The file."""
+    """Path of the file."""
     line: int | None = None
-    """Counted from 1; None: it is about the file's end, or the whole file."""
+    """Line number, from 1; None: the gap is at the file's end, or concerns the whole file."""
     rollout: str | None = None
-    """Whose it is; None where nothing tells."""
+    """Id of the rollout with the gap; None if unknown."""
     run: str = ""
     call: str | None = None
-    """The id of the call, and of its turn, that it is about."""
+    """Id of the call, and of its turn, with the gap."""
 
     def __str__(self) -> str:
         place = self.path if self.line is None else f"{self.path}:{self.line}"

@@ -12,34 +12,34 @@ import msgspec
 from .lines import VERSION, Line
 
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for bytes that are no JSON of the type: the last two are none of its own."""
+"""Exceptions of msgspec for bytes that are not JSON of the type: the last two are built-in exceptions."""
 
 
 class Unreadable(msgspec.Struct, frozen=True):
-    """Bytes that are no line of ours."""
+    """Bytes that are not a line of this format."""
 
     why: str
     version: int = 0
-    """The version of a line that another triocept reads; 0 for any other line."""
+    """Version of a line for another triocept; 0 for any other bytes."""
     cut: bool = False
-    """It stands at the very end, and has no newline: a program was killed in the middle of a write, or is at it."""
+    """True at the very end without a newline: a program was killed during a write, or is still writing."""
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A line that can be read."""
+    """A readable line."""
 
     line: Line
     data: memoryview
-    """Its bytes, without its newline: what the chain is over."""
+    """Bytes of the line, without its newline: the chain covers these bytes."""
 
 
 Piece: TypeAlias = Found | Unreadable
 
 _START = re.compile(rb'\{"type":"(?:open|agent|blob|intent|turn|service|score|seal)","version":\d')
-"""How every line begins. In a JSON string its quotes would be escaped."""
+"""Start of every line. In a JSON string its quotes would be escaped."""
 _decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 _FORMAT_1 = re.compile(rb'\{"type":"(?:turn|service|seal)","version":1[,}]')
-"""How every line of format 1 begins."""
+"""Start of every line of format 1."""
 
 
 class _Versioned(msgspec.Struct, frozen=True):
@@ -50,17 +50,18 @@ _version_decoder = msgspec.json.Decoder(_Versioned)
 
 
 def found_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, Piece]]:
-    """What stands in a file, each with the number of its line, from 1.
+    """Yield the content of a file, each piece with its line number, from 1.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with open(path, "rb") as file:
         yield from lines_in(file)
 
 
 def lines_in(file: BinaryIO, size: int | None = None) -> Iterator[tuple[int, Piece]]:
-    """Likewise, in an open file from its head; of its first `size` bytes alone, for it may grow meanwhile."""
+    """Yield the content of an open file from its beginning; with `size`, of the first `size` bytes only, as it may
+    grow."""
     left = size
     for number, data in enumerate(file, 1):
         if left is not None:
@@ -72,10 +73,10 @@ def lines_in(file: BinaryIO, size: int | None = None) -> Iterator[tuple[int, Pie
 
 
 def lines_between(data: bytes) -> Iterator[Piece]:
-    """What stands between two newlines: a line, or what is none.
+    """Yield the content between two newlines: a line, or unreadable bytes.
 
-    Or what a program that was killed in the middle of a line has left, and right behind it the line that another
-    program appended at that moment. Nothing, of an empty line.
+    A program killed in the middle of a line leaves the first part of that line; directly behind it stands the next
+    line, from another program. An empty line yields nothing.
     """
     body = memoryview(data)[: -1 if data.endswith(b"\n") else None]
     if not data.strip():
@@ -87,7 +88,7 @@ def lines_between(data: bytes) -> Iterator[Piece]:
 
 
 def _run_together(data: memoryview, exc: msgspec.DecodeError, *, cut: bool) -> Iterator[Piece]:
-    """The lines at the end of what is none, and before them what is left."""
+    """Yield the unreadable bytes, then the lines that end the data."""
     pieces: list[Piece] = []
     end = len(data)
     for start in (*reversed([found.start() for found in _START.finditer(data, 1)]), 0):
@@ -114,7 +115,7 @@ def _decoded(data: memoryview) -> Line:
 
 
 def _version_of(data: memoryview) -> int:
-    """That of a line; 0 where it is none."""
+    """Return the version of a line; 0 if the bytes are not a line."""
     if (match := _HEAD.match(data)) is not None:
         return int(match[1])
     try:

@@ -1,15 +1,15 @@
-"""Which turn continues which: derived from the messages, never recorded.
+"""The graph of turns: which turn continues which, derived from the messages, never recorded.
 
 Rules:
 
 1. A turn continues another if its conversation begins with the other's conversation and answer (see `message_key` for
-   when messages are the same). Of several it is the one that says most; of equals the latest.
-2. What was said of an answer that broke is an answer too, alone and with what was said when it was asked again: some
-   agents keep it (kimi-code, Continue, open-interpreter).
-3. Where an answer stands in other words (smolagents tells its calls again as text; others trim) it is continued all
-   the same: the conversation begins with the other's, has an answer there, and goes on.
-4. Each distinct message is hashed once, and what stood in one of the last conversations is not looked at again. An
-   answer that the agent sends back as it was is not hashed again.
+   equality of messages). Of several candidates the longest wins; of equally long candidates the latest.
+2. The content of a broken answer is an answer too, alone and joined with the content of the retries: some agents keep
+   it (kimi-code, Continue, open-interpreter).
+3. A turn with a reworded answer (smolagents repeats its calls as text; other agents trim) is continued, too: the
+   conversation begins with the other's, has an answer there, and continues.
+4. Each distinct message is hashed once, and a message in one of the last conversations is not compared again. An answer
+   that the agent sends back unchanged is not hashed again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ROOT = 0
 """The node before the first message."""
 _BROKEN = 8
-"""How many broken answers to one question are kept to be joined: more than any agent tries while it shows them."""
+"""Maximum broken answers to one question that are kept for joining: more than any agent retries while it shows them."""
 
 
 class _Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -38,24 +38,24 @@ class _Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Graph:
-    """The turns so far, and which of them continues which.
+    """The turns so far, and which turn continues which.
 
-    A node stands for the messages up to there: equal conversations end in the same one.
+    A node stands for the messages up to a point: equal conversations end in the same node.
     """
 
     def __init__(self) -> None:
         self.parents: dict[str, str | None] = {}
-        """For each turn's id, that of the turn it continues; None begins a thread of its own."""
+        """For each turn's id, the id of the turn it continues; None: the turn begins a thread."""
         self.nodes = _Nodes()
         self._ends: dict[int, _Answer] = {}
-        """By the node in which a conversation and its answer end."""
+        """Answers by the node in which the conversation with its answer ends."""
         self._asked: dict[int, _Answer] = {}
-        """By the node in which a conversation ends that got an answer."""
+        """Answers by the node in which the answered conversation ends."""
         self._broken: dict[int, list[Message]] = {}
-        """By the same, what was said there in answers that broke."""
+        """Contents of broken answers, by the node in which the conversation ends."""
 
     def add(self, turn: Turn, node: int) -> None:
-        """One more turn, whose conversation ends in this node."""
+        """Add a turn, whose conversation ends in this node."""
         messages = turn.request.messages
         self.parents[turn.id] = self.continued(node)
         if turn.response is not None:
@@ -65,7 +65,7 @@ class Graph:
                 self._add_answer(_Answer(turn=turn.id, whole=whole), node, messages, answer)
 
     def continued(self, node: int) -> str | None:
-        """The id of the turn that a call whose conversation ends here continues."""
+        """Return the id of the turn that is continued by a call whose conversation ends in this node."""
         behind = last = ROOT
         for at in self.nodes.upwards(node):
             if (end := self._ends.get(at)) is not None:
@@ -88,45 +88,45 @@ class Graph:
 
 
 def _put(answers: dict[int, _Answer], node: int, mine: _Answer) -> None:
-    """The latest counts, but a broken one for less than a whole one."""
+    """Store the latest answer; a broken answer does not replace a whole answer."""
     if mine.whole or node not in answers or not answers[node].whole:
         answers[node] = mine
 
 
 class _Nodes:
-    """The tree of all conversations, a message each step; what the model says several times in a row is one."""
+    """The tree of all conversations, one message for each step; consecutive messages of the model are one step."""
 
     def __init__(self) -> None:
         self.is_answer = [False]
-        """By node: whether its last message is the model's."""
+        """True if a node's last message is the model's, by node."""
         self._before = [ROOT]
         self._steps: dict[tuple[int, int], int] = {}
-        """By a node and the number of a message key: the node behind."""
+        """The next node, by node and number of a message key."""
         self._numbers: dict[bytes, int] = {}
-        """Of message keys."""
+        """Numbers of message keys."""
         self._known: dict[int, tuple[Message, int]] = {}
-        """By a message's `id` (the object is kept, so that it stays its own): the number of its key."""
+        """Number of a message's key, by the message's `id` (the object is kept, so that the id stays unique)."""
         self._runs: dict[tuple[int, ...], int] = {}
-        """By the numbers of several answers in a row: that of the key of all."""
+        """Number of the joined key, by the numbers of consecutive answers."""
         self._said: dict[int, tuple[tuple[Part, ...], int]] = {}
-        """By node: what was answered there last, and the number of its key."""
+        """The latest answer at a node, and the number of its key."""
         self._recent: Recent[int] = Recent()
-        """What is known of each message is its node."""
+        """Holds the node of each message."""
 
     def upwards(self, node: int) -> Iterator[int]:
-        """This node and those before it, but for the root."""
+        """Yield this node and the nodes before it, without the root."""
         while node != ROOT:
             yield node
             node = self._before[node]
 
     def before(self, node: int) -> int:
-        """The node before this one; of the root, the root."""
+        """Return the node before this node; for the root, the root."""
         return self._before[node]
 
     def end_of(self, messages: tuple[Message, ...]) -> int:
-        """The node in which a conversation ends."""
+        """Return the node in which a conversation ends."""
         path = self._recent.go_on(messages).known
-        # More of the model may stand behind it now.
+        # More messages of the model may follow it now.
         while path and messages[len(path) - 1].role == "assistant":
             path.pop()
         at = len(path)
@@ -144,8 +144,8 @@ class _Nodes:
         return node
 
     def end_of_answer(self, node: int, messages: tuple[Message, ...], answers: tuple[Message, ...]) -> int:
-        """The node in which this conversation, which ends in `node`, ends with these answers behind it."""
-        if self.is_answer[node]:  # they go on with what stands there
+        """Return the node in which this conversation, which ends in `node`, ends with the answers appended."""
+        if self.is_answer[node]:  # the answers continue the model's messages there
             node = self._before[node]
             start = len(messages)
             while start and messages[start - 1].role == "assistant":
@@ -164,7 +164,7 @@ class _Nodes:
         return found
 
     def _number_said(self, node: int, run: tuple[Message, ...]) -> int:
-        """The number of what the model says here, in one message or several."""
+        """Return the number of the model's content here, in one message or several."""
         if len(run) > 1:
             numbers = tuple(map(self._number_of_one, run))
             if numbers not in self._runs:
@@ -177,7 +177,7 @@ class _Nodes:
 
     def _number_of_one(self, message: Message) -> int:
         known = self._known.get(id(message))
-        if known is None or known[0] is not message:  # an id of before a copy was made, or a pickle
+        if known is None or known[0] is not message:  # an id from before a copy was made, or a pickle
             if _has_opaque(message):
                 self._recent.tell_apart()
             known = self._known[id(message)] = (message, self._number(message_key(message)))
@@ -188,7 +188,7 @@ class _Nodes:
 
 
 def _has_opaque(message: Message) -> bool:
-    """Whether something in it may differ though Python holds it for equal: `true` and `1` in what nobody reads."""
+    """Return True if a message may differ though Python compares it as equal: `true` and `1` in opaque parts."""
     for part in message.content:
         if type(part) is Opaque:
             return True

@@ -1,4 +1,4 @@
-"""In which pieces an answer came, and when: kept compactly, where somebody asked for it."""
+"""The pieces of an answer, and their times: stored compactly, if the program requested them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from .._canonical.events import Event, PartDelta, PartStart
 
 
 class Increments(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """In which pieces the text of an answer came, and when; its parts hold the text itself."""
+    """The pieces in which the text of an answer came, and their times; the answer's parts hold the text."""
 
     runs: tuple[tuple[int, int], ...]
-    """Which part so many pieces in a row are of: `((0, 40), (1, 3))`."""
+    """Part and number of consecutive pieces: `((0, 40), (1, 3))`."""
     lengths: tuple[int, ...]
     """Characters of each piece (of a text, or of a call's arguments)."""
     waits: tuple[int, ...]
-    """Milliseconds since the piece before; of the first, since the call was caught."""
+    """Milliseconds since the previous piece; for the first piece, since the call was received."""
 
 
 class IncrementLog:
-    """Takes the increments of one answer as they come."""
+    """Log of the increments of one answer as they arrive."""
 
     def __init__(self) -> None:
         self._runs: list[list[int]] = []
@@ -28,7 +28,7 @@ class IncrementLog:
         self._times: list[int] = []
 
     def add(self, event: Event, seconds: float) -> None:
-        """One increment, so long after the call was caught."""
+        """Add an increment, `seconds` after the call was received."""
         match event:
             case PartDelta(index=index, text=text) if text:
                 self._add(index, len(text), seconds)
@@ -37,7 +37,7 @@ class IncrementLog:
                     self._add(index, begun, seconds)
 
     def increments(self) -> Increments | None:
-        """What came; None: nothing that has a text."""
+        """Return the increments; None if no increment had a text."""
         if not self._lengths:
             return None
         waits = [after - before for before, after in zip([0, *self._times], self._times, strict=False)]

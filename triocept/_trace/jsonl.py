@@ -1,4 +1,4 @@
-"""The recorder that writes the file; how the file looks is in `lines`."""
+"""The recorder that writes the trace file; `lines` describes the format."""
 
 from __future__ import annotations
 
@@ -24,44 +24,47 @@ _Key = tuple[str, str]
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where the lines of a rollout are in a file, among those of others."""
+    """The byte ranges of a rollout's lines in a file shared with other rollouts."""
 
     ranges: tuple[tuple[int, int], ...]
-    """From where to where they are, in bytes from the head, in order. At least one range."""
+    """Start and end of each range, in bytes from the file's beginning, in order. At least one range."""
     digest: str | None
-    """The chain at its seal; None: it is not sealed."""
+    """The chain at the rollout's seal; None: not sealed."""
 
     @property
     def begin(self) -> int:
-        """Where the first line begins: bytes from the head."""
+        """Start of the first line, in bytes from the file's beginning."""
         return self.ranges[0][0]
 
     @property
     def end(self) -> int:
-        """Where the last line ends."""
+        """End of the last line, in bytes from the file's beginning."""
         return self.ranges[-1][1]
 
 
 @final
 class JSONLRecorder:
-    """Appends all that becomes of a rollout to a file: its turns, each before the agent sees the end of its answer, its
-    calls, each before it is handed over, its service calls, agents and scores. The file proves itself: see `check`.
+    """Recorder that appends the complete record of a rollout to a file.
 
-    The write is to the operating system, not to the disk: it outlives the program's SIGKILL. `fsync=True` makes each
-    line outlive a power cut too, and costs what the disk costs. Several recorders, in one program or in several, may
-    share a file. One that is removed, renamed, replaced or cut off meanwhile is left, and the path written anew.
+    It writes each turn before the agent receives the end of the answer, and each call before it is passed to its
+    handler. It also writes service calls, agents and scores. The file can be verified: see `check`.
+
+    Lines are written to the operating system, not to the disk: they survive the program's SIGKILL. With `fsync=True`
+    each line survives a power cut too, at the cost of a disk write. Several recorders, in one program or in several,
+    may share a file. If the file is removed, renamed, replaced or truncated meanwhile, the recorder closes it and
+    writes to the path anew.
 
     Args:
-        path: the file; it is made if it is not there, and appended to if it is. Its directory must exist.
-        fsync: whether each line is forced to the disk.
+        path: the file; created if it does not exist, else appended to. Its directory must exist.
+        fsync: True forces each line to the disk.
 
-    Closing: it holds no descriptor once no rollout is open that it has lines of, or after `aclose`; and opens its file
-    again when it is needed. A copy of it (`pickle`, `copy`) has the path, and opens the file itself.
+    Closing: it holds no descriptor after `aclose`, or while no rollout with lines of it is open. It opens its file
+    again when needed. A copy of it (`pickle`, `copy`) has the path, and opens the file itself.
 
     Raises:
         OSError: from `aopen`, that is before the body of `serve_endpoint` or `open_rollout` begins: the path cannot be
-            written, or is no regular file. From what records: a line could not be written whole. The text names the
-            path.
+            written, or is no regular file. From the methods that record: a line could not be written whole. The text
+            names the path.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, fsync: bool = False) -> None:
@@ -70,7 +73,7 @@ class JSONLRecorder:
         self._file = LineFile(self.path.absolute(), fsync=fsync)
         self._open: dict[_Key, RunLines] = {}
         self._sealed: dict[_Key, tuple[RunLines, weakref.ref[Trace]]] = {}
-        """Those that may still get a score: the ones whose traces somebody has."""
+        """Sealed rollouts that may still get a score, because the program holds their traces."""
 
     def __repr__(self) -> str:
         return f"JSONLRecorder({str(self.path)!r})"
@@ -85,7 +88,7 @@ class JSONLRecorder:
     async def record_entry(self, entry: Entry) -> None:
         run = self._run_of(entry, entry if isinstance(entry, Opening) else None)
         match entry:
-            case Intent():  # of each call
+            case Intent():  # one for each call
                 run.intent(entry)
             case AgentStart():
                 run.agent(entry)
@@ -118,7 +121,7 @@ class JSONLRecorder:
         self._file.close()
 
     def _run_of(self, entry: Entry | Turn | ServiceCall | Trace, opening: Opening | None = None) -> RunLines:
-        """The lines of its rollout, a block of which is begun. In another file than before they begin anew."""
+        """Begin a block in the lines of a rollout, and return the lines. In a new file the lines begin anew."""
         number = self._file.look()
         run = self._known(key := (entry.rollout, entry.run))
         if run is None and isinstance(entry, Score):
@@ -149,13 +152,13 @@ class JSONLRecorder:
                 self._file.close()
 
     def _forget(self, key: _Key) -> Callable[[object], None]:
-        """What is done when nobody has the trace any more: no score can come."""
+        """Return the callback for a deleted trace: no score can follow."""
         sealed = self._sealed
         return lambda gone: _take_out(sealed, key, gone)
 
 
 def place_of(trace: Trace, recorder: JSONLRecorder) -> Place | None:
-    """Where its lines are, of a trace that somebody has; None: nothing of it was recorded there."""
+    """Return the place of a trace's lines, while the program holds the trace; None if nothing was recorded."""
     run = recorder._known((trace.rollout, trace.run))
     if run is None or not run.ranges:
         return None
@@ -168,7 +171,7 @@ def _take_out(sealed: dict[_Key, tuple[RunLines, weakref.ref[Trace]]], key: _Key
 
 
 def _opening_of(entry: Entry | Turn | ServiceCall | Trace) -> Opening:
-    """Of a rollout whose beginning this recorder was not told."""
+    """Return the opening of a rollout whose start this recorder did not record."""
     match entry:
         case Trace():
             at = entry.started_at if entry.started_at is not None else time.time()

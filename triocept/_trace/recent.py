@@ -1,11 +1,11 @@
-"""The conversations that were told last: which of them a new one goes on from, and how far.
+"""Recently sent conversations: which of them a new call continues, and how far.
 
-An agent sends its whole conversation again with every call, and several conversations take turns: sub-agents, side
-calls. So a few of the latest are kept, and what a new one has in common with its own last telling is passed over at the
-speed of C, a few nanoseconds for each message.
+An agent sends its whole conversation again with every call, and several conversations alternate: sub-agents, side
+calls. So a few of the latest conversations are kept. The prefix that a new call shares with the latest call of its
+conversation is skipped at the speed of C, a few nanoseconds for each message.
 
-Messages that are equal are the same here. Who has to tell `true` from `1` in what Python holds for equal says so
-(`tell_apart`): objects count then, and only those that a trace has interned are found again.
+Equal messages count as the same message here. Code that must distinguish `true` from `1`, which Python compares as
+equal, calls `tell_apart`. Then object identity counts, and only messages that a trace has interned are found again.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from .._canonical.memory import common_head
 T = TypeVar("T")
 
 _KEPT = 8
-"""Conversations: more than agents usually run at once. One more costs time, and nothing else."""
+"""Maximum conversations kept: more than agents usually run at once. Each further conversation only costs time."""
 _CHANGED = 4
-"""Messages at its end that an agent writes anew though they say the same: Claude Code moves its cache mark."""
+"""Messages at the end that an agent may send as new objects with equal content: Claude Code moves its cache mark."""
 
 
 class Told(Generic[T]):
-    """A conversation as it was told last, and what is known of each of its messages."""
+    """A conversation as last sent, and the data held for each message."""
 
     def __init__(self, messages: tuple[Message, ...], known: list[T]) -> None:
         self.messages = messages
@@ -42,13 +42,16 @@ class Recent(Generic[T]):
         self._head: Callable[[tuple[Message, ...], tuple[Message, ...]], int] = _equal_head
 
     def tell_apart(self) -> None:
-        """From now on, equal is not enough."""
+        """Compare messages by identity from now on."""
         self._head = partial(common_head, differ=is_not)
 
     def go_on(self, messages: tuple[Message, ...]) -> Told[T]:
-        """The conversation with these messages; known is only what it has in common with one that was told."""
+        """Return the conversation with these messages; its data cover the prefix that it shares with a recent
+        conversation."""
         told, head = self._best(messages)
-        if told is None or head < len(told.messages) - _CHANGED:  # a new one, or one that leaves another
+        if (
+            told is None or head < len(told.messages) - _CHANGED
+        ):  # a new conversation, or one that leaves another
             told = Told(messages, told.known[:head] if told is not None else [])
             del self._told[_KEPT - 1 :]
         else:
@@ -70,7 +73,7 @@ class Recent(Generic[T]):
 
 
 def _equal_head(messages: tuple[Message, ...], told: tuple[Message, ...]) -> int:
-    """How many messages at the head are equal; at least those that are the same objects."""
+    """Return the number of equal messages at the head; at least the number of identical objects."""
     common = min(len(messages), len(told))
     for end in (common, common - _CHANGED):
         if end > 0 and messages[end - 1] == told[end - 1] and messages[:end] == told[:end]:

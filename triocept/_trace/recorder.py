@@ -1,4 +1,4 @@
-"""Where turns go, beside the trace."""
+"""Interfaces of recorders, which receive turns beside the trace."""
 
 from __future__ import annotations
 
@@ -13,60 +13,63 @@ from .turn import Turn
 
 
 class Recorder(Protocol):
-    """Gets every turn before the agent can see the end of its answer.
+    """Receiver of every turn, before the agent receives the end of its answer.
 
-    All three are awaited in a shielded scope, so that a turn is never half recorded: a recorder that waits for
-    something must bound that wait itself. What `record` raises fails the exchange: the agent gets a 500, and the
-    exception reaches whoever answers it. What it goes on to raise, and `seal` after it, is told only if it differs.
+    All three methods are awaited in a shielded scope, so that a turn is never half recorded: a recorder that waits must
+    limit the wait itself. An exception from `record` fails the exchange: the agent gets a 500, and the exception
+    reaches the code that answers. Further exceptions from `record`, or from `seal` after it, are reported only if they
+    differ.
     """
 
     async def record(self, turn: Turn) -> None:
-        """Keep `turn`."""
+        """Record `turn`."""
 
     async def seal(self, trace: Trace) -> None:
-        """The rollout of `trace` has ended: no turn of it will follow, and nothing else but a score."""
+        """Seal the `trace` of a rollout that has ended: only a score can follow."""
 
     async def aclose(self) -> None:
-        """The endpoint has stopped. A recorder that is used again afterwards opens itself again."""
+        """Close the recorder when the endpoint has stopped. A recorder that is used again opens itself again."""
 
 
 @runtime_checkable
 class ServiceRecorder(Protocol):
-    """A recorder that wants the calls of host services too. One without this method gets turns alone."""
+    """A recorder of host service calls. A recorder without this method gets turns alone."""
 
     async def record_service(self, call: ServiceCall) -> None:
-        """Keep `call`, as `Recorder.record` keeps a turn: before the caller sees its result, and shielded."""
+        """Record `call`, as `Recorder.record` records a turn: before the caller gets the result, and shielded."""
 
 
 @runtime_checkable
 class EntryRecorder(Protocol):
-    """A recorder that wants to know how a rollout began, its agents, its calls before they are handed over, and its
-    scores. One without this method gets turns alone."""
+    """A recorder of rollout starts, agents, calls before they are passed to handlers, and scores. A recorder without
+    this method gets turns alone."""
 
     async def record_entry(self, entry: Entry) -> None:
-        """Keep `entry`, as `Recorder.record` keeps a turn, and shielded.
+        """Record `entry`, as `Recorder.record` records a turn, and shielded.
 
-        An `Opening` comes first, when the rollout opens; what fails there opens none. An `Intent` comes before its call
-        is handed over: what fails there fails the call, which gets a 500. A `Score` may come after `seal`.
+        An `Opening` comes first, when the rollout opens; if recording it fails, the rollout does not open. An `Intent`
+        comes before its call is passed to a handler; if recording it fails, the call gets a 500. A `Score` may come
+        after `seal`.
         """
 
 
 @runtime_checkable
 class OpenedRecorder(Protocol):
-    """A recorder that has to be opened: one that cannot be is found before there is an agent."""
+    """A recorder that has to be opened, so that failures to open are found before an agent runs."""
 
     async def aopen(self) -> None:
-        """An endpoint starts, or a rollout: their bodies begin when this has returned, and what it raises they raise.
+        """Open the recorder when an endpoint or a rollout starts: its body begins after this method returns. Exceptions
+        from this method are raised to the code that opens the endpoint or rollout.
 
-        Called once for each of them, and so again for a recorder that is open. Cancellation is theirs to use.
+        Called once for each of them, and so again for an open recorder. The caller may be cancelled.
         """
 
 
 def check_recorder(recorder: object) -> None:
-    """See whether `recorder` is one.
+    """Raise if `recorder` is not a recorder.
 
     Raises:
-        TypeError: it is none; the text says what is wrong with it.
+        TypeError: it is not a recorder; the text names the problem.
     """
     if (problem := _problem(recorder)) is not None:
         raise TypeError(f"recorder is a Recorder, such as JSONLRecorder(path): {problem}")

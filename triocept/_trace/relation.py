@@ -1,4 +1,4 @@
-"""How a turn stands to the turns before it, and the branches that come of that: the nouns."""
+"""Types for the relation of a turn to earlier turns, and for the resulting branches."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ RelationKind: TypeAlias = Literal[
 
 
 class Relation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """How a turn stands to those before it."""
+    """Relation of a turn to earlier turns."""
 
     kind: RelationKind
     turn: str | None = None
-    """The id of the turn that this is about; None where it begins something, and nobody knows from where."""
+    """Id of the related turn; None if the turn begins something and its origin is unknown."""
     call: int | None = None
-    """Of a sub-agent: which of the tool calls in that answer started it, from 0; None: nobody knows."""
+    """Index of the tool call in that answer that started the sub-agent, from 0; None: unknown."""
 
 
 class TurnBranch(msgspec.Struct, frozen=True, kw_only=True):
-    """A stretch of turns, each of which continues the one before it. Each turn of a trace is in exactly one.
+    """A stretch of turns, each of which continues the turn before it. Each turn of a trace is in exactly one branch.
 
-    Where several turns continue one, the first of them goes on with its branch, and each other begins a branch.
+    Where several turns continue the same turn, the first of them stays in its branch, and each other turn begins a
+    branch.
     """
 
     turns: tuple[Turn, ...]
     leaves: str | None = None
-    """The id of the turn that its first turn continues, in another branch; None: it begins a thread."""
+    """Id of the turn in another branch that the first turn continues; None: it begins a thread."""
     conversation: Conversation
-    """That of its first turn."""
+    """Conversation of the branch's first turn."""

@@ -1,16 +1,17 @@
-"""How each turn stands to those before it (see `relation` for the names).
+"""The relation of each turn to earlier turns (see `relation` for the names).
 
 Rules, the first that fits:
 
-1. A call that says what one of its conversation has said is a retry of it, if that got no answer, or the agent's SDK
-   says so; else it asks again what was answered: a repeat.
-2. A call that continues a turn of its own conversation continues it (see `graph`).
-3. What begins a side call, or a call of the program's tools, is one of the conversation that was going on.
+1. A call that repeats a call of its conversation is a retry of it, if the earlier call got no answer, or the agent's
+   SDK marks a retry; else the call is a repeat of an answered call.
+2. A call that continues a turn of its own conversation continues that turn (see `graph`).
+3. The first call of a side call, or of the program's tools, belongs to the conversation that was running.
 4. The first call of a sub-agent was started by a tool call (see `launches`), else it left the turn that it continues.
-5. Any other first call of a conversation continues a turn of another, or begins.
-6. A later call that continues nothing goes on from a summary (see `compaction`), or tells the conversation anew.
+5. Any other first call of a conversation continues a turn of another conversation, or begins.
+6. A later call that continues no turn continues from a summary (see `compaction`), or rewrites the conversation.
 
-What a turn costs is what is new in it: what a conversation is taken for may change later, so that is asked at the end.
+The cost of a turn depends on its new messages. The kind of a conversation may change later, so it is computed on
+demand.
 """
 
 from __future__ import annotations
@@ -29,33 +30,33 @@ if TYPE_CHECKING:
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a turn stands."""
+    """The place of a turn in the graph."""
 
     node: int
-    """The node of the graph that its conversation ends in."""
+    """Node of the graph in which the turn's conversation ends."""
     conversation: Hashable
-    """Equal for the turns of one conversation."""
+    """Key that is equal for the turns of one conversation."""
     parent: str | None
-    """The turn that it continues."""
+    """Id of the turn that this turn continues."""
     summary: str | None
-    """The turn whose summary it tells."""
+    """Id of the turn whose summary this turn contains."""
 
 
 class _Fact(msgspec.Struct, frozen=True, kw_only=True):
-    """What does not change any more."""
+    """The facts about a turn that do not change any more."""
 
     turn: str
     place: Place
     again: Relation | None
     before: str | None
-    """The turn of its conversation that came before it."""
+    """Id of the previous turn of the turn's conversation."""
     launch: Launch | None
     leaves: bool
-    """Whether the turn that it continues is of another conversation."""
+    """True if the continued turn is of another conversation."""
 
 
 class Relations:
-    """How the turns so far stand to each other."""
+    """The relations of the turns so far."""
 
     def __init__(self) -> None:
         self._facts: list[_Fact] = []

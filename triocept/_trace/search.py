@@ -1,7 +1,7 @@
-"""Finding turns: by what was said there first, and by what kind of call they are.
+"""Search for turns: by their new text, and by the kind of their call.
 
-A text is looked for in what is new in a turn: its answer, and the messages that no earlier turn had. So it is found
-where it came up, and not in every call that repeats it; and each message is looked at once.
+The text is searched in the new parts of a turn: its answer, and the messages that no earlier turn had. So the search
+finds the turn where the text first appeared, not every call that repeats it; and each message is searched once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What is wanted; None: whatever it is."""
+    """Search criteria; None matches everything."""
 
     text: str | re.Pattern[str] | None = None
     tool: str | None = None
@@ -33,7 +33,7 @@ class Wanted:
     model: str | None = None
 
     def fits(self, turn: Turn, conversation: Conversation) -> bool:
-        """Whether it is wanted, whatever it says."""
+        """Return True if a turn matches all criteria but the text."""
         return (
             self.kind in (None, conversation.kind)
             and self.conversation in (None, conversation.id)
@@ -44,7 +44,7 @@ class Wanted:
 
 
 class Search:
-    """What is new in each turn."""
+    """The new messages of each turn."""
 
     def __init__(self) -> None:
         self._new: dict[str, list[Message]] = {}
@@ -54,13 +54,13 @@ class Search:
         self._count = 0
 
     def add(self, turns: Sequence[Turn]) -> None:
-        """All turns so far."""
+        """Add all turns that were not added before."""
         for turn in turns[self._count :]:
             self._new[turn.id] = [*self._new_messages(turn.request.messages), *self._answer(turn)]
         self._count = len(turns)
 
     def has(self, turn: Turn, text: str | re.Pattern[str]) -> bool:
-        """Whether this stands in what is new there."""
+        """Return True if the text is in the new messages of a turn."""
         return any(_stands_in(text, part) for message in self._new[turn.id] for part in texts_of(message))
 
     def _new_messages(self, messages: tuple[Message, ...]) -> Iterator[Message]:

@@ -1,4 +1,4 @@
-"""What a rollout did for its agent beside the model: one record for each service call."""
+"""Records of host services: one record for each service call of a rollout's agent."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ ServiceKind: TypeAlias = Literal["tool", "user", "stop", "state", "embeddings", 
 
 
 class ServiceCall(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """One call of a host service, and what became of it."""
+    """One call of a host service, and its outcome."""
 
     id: str
     rollout: str
-    """The id of its rollout."""
+    """Id of the call's rollout."""
     run: str = ""
-    """Which rollout of this id, as of `Trace.run`."""
+    """Run of the rollout's id, as in `Trace.run`."""
     number: int
-    """Its place in the order in which the rollout's service calls ended, from 0."""
+    """Place in the order in which the rollout's service calls ended, from 0."""
     kind: ServiceKind
     name: str
-    """Of the tool, or of the model that was to embed or moderate; for the other kinds, what was asked: `user`, `stop`,
+    """Name of the tool, or of the model that should embed or moderate; for other kinds, the operation: `user`, `stop`,
     `get`, `put`."""
     arguments: Json = None
-    """As they came."""
+    """Arguments as received."""
     outcome: OutcomeKind
-    """`answered`; `refused`: the arguments do not fit, or the service said no; `failed`: it raised; `abandoned`: the
-    caller hung up, or the rollout ended."""
+    """`answered`; `refused`: the arguments do not fit, or the service refused; `failed`: the service raised;
+    `abandoned`: the caller disconnected, or the rollout ended."""
     result: Json = None
-    """What it gave; but of embeddings how many vectors there were, and of how many numbers each."""
+    """Result of the service; for embeddings, the number of vectors and their length."""
     error: TurnError | None = None
     """None exactly if the outcome is `answered`."""
     turns: int = 0
-    """How many turns the trace had when it began: so many model calls came before it."""
+    """Number of turns in the trace when the call began: the model calls before it."""
     started_at: float
-    """When it began: seconds since the epoch."""
+    """Start of the call: seconds since the epoch."""
     duration: float
-    """Seconds from there to its end."""
+    """Seconds from `started_at` to the end of the call."""
     branch: Branch | None = None
-    """Of a child rollout: where it leaves its parent."""
+    """The point where a child rollout leaves its parent; None for a root rollout."""

@@ -1,4 +1,4 @@
-"""What a person reads of a message: the texts of its parts; and those in the arguments of a call."""
+"""The readable text of a message: the texts of its parts; and the texts in the arguments of a call."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 def text_of(message: Message) -> str:
-    """The texts of all its parts, a part on a line of its own."""
+    """Return the texts of all parts of a message, each part on its own line."""
     return "\n".join(texts_of(message))
 
 
 def texts_of(message: Message) -> list[str]:
-    """The text of each part: of a call its name and arguments, of what is no text its kind or its JSON."""
+    """Return the text of each part: name and arguments of a call; kind or JSON of a part without text."""
     return [_text(part) for part in message.content]
 
 
@@ -47,7 +47,7 @@ def _text(part: Part) -> str:
 
 
 def texts_in(value: Json) -> Iterator[str]:
-    """All texts in a JSON value, however deep it is nested, but for the names of members."""
+    """Yield all texts in a JSON value, at any depth, without the names of members."""
     ahead = [value]
     while ahead:
         match ahead.pop():

@@ -1,9 +1,9 @@
-"""The tokens of one call, as the engine that sampled them says: what a trainer needs.
+"""The tokens of one call, as returned by the engine that sampled them, for trainers.
 
 Rules:
 
 1. Ids and log probabilities are bytes, four to a number, not lists of numbers: a long call has 100,000 of them.
-2. Whatever does not fit together is a named gap, never silence.
+2. Each inconsistency is recorded as a named gap.
 """
 
 from __future__ import annotations
@@ -16,29 +16,30 @@ import msgspec
 
 
 class Tokens(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """What the engine read and what it sampled."""
+    """Tokens that the engine read and sampled."""
 
     prompt: bytes = b""
     """Little-endian int32, one for each token of the prompt; `prompt_ids` reads them."""
     completion: bytes = b""
-    """Likewise, of the completion; `completion_ids` reads them."""
+    """Little-endian int32, one for each token of the completion; `completion_ids` reads them."""
     probabilities: bytes = b""
     """Little-endian float32, the natural logarithm for each token of the completion; `logprobs` reads them."""
     engine: str = ""
-    """The profile: `vllm`, `sglang`, `llama_cpp`."""
+    """Profile of the engine: `vllm`, `sglang`, `llama_cpp`."""
     policy_version: str | None = None
-    """Which weights these were, as the engine says, else as `upstream.policy_version` said; None: nobody said."""
+    """Version of the weights, from the engine, else from `upstream.policy_version`; None: neither gave a version."""
     temperature: float | None = None
-    """The one that the server was asked for, or says that it took; None: nobody said, it was the server's own."""
+    """Temperature requested from the server, or reported by it; None: unknown, the server used its own."""
     stop_included: bool | None = None
-    """Whether the completion ends with the token that ends a turn, as the server says; None: it does not."""
+    """True if the server reports that the completion ends with the end-of-turn token; None: it reports nothing."""
     routed_experts: bytes = b""
-    """To which experts each token of prompt and completion went, but for the last, where the server says it (vLLM with
-    `--enable-return-routed-experts`, in a whole answer): a `.npy` file of shape (tokens, layers, experts per token),
-    which `numpy.load(io.BytesIO(...))` reads. Empty: nobody said."""
+    """Experts of each token of prompt and completion but for the last, if the server returns them (vLLM with
+    `--enable-return-routed-experts`, in a whole answer). A `.npy` file of shape (tokens, layers, experts per token),
+    which `numpy.load(io.BytesIO(...))` reads. Empty: not returned."""
     gaps: tuple[str, ...] = ()
-    """What is wrong with it: `ids_missing`, `ids_count`, `prompt_ids_missing`, `prompt_ids_count`, `logprob_count`,
-    `logprob_sentinel`, `token_id_mismatch`, `multi_choice`, `upstream_truncated`. Empty: every check was passed."""
+    """Failed checks of the tokens: `ids_missing`, `ids_count`, `prompt_ids_missing`, `prompt_ids_count`,
+    `logprob_count`, `logprob_sentinel`, `token_id_mismatch`, `multi_choice`, `upstream_truncated`. Empty: every check
+    passed."""
 
     @property
     def prompt_ids(self) -> array[int]:
@@ -47,7 +48,7 @@ class Tokens(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
 
     @property
     def completion_ids(self) -> array[int]:
-        """The ids of the completion, likewise."""
+        """The ids of the completion, as an `array` of 32-bit integers."""
         return unpacked_ids(self.completion)
 
     @property
@@ -57,7 +58,7 @@ class Tokens(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
 
 
 def packed_ids(ids: Iterable[int]) -> bytes:
-    """Token ids as bytes; OverflowError for a number that is none."""
+    """Return token ids as bytes; raise OverflowError for a number that is no token id."""
     values = array("i", ids)
     if sys.byteorder == "big":
         values.byteswap()
@@ -65,7 +66,7 @@ def packed_ids(ids: Iterable[int]) -> bytes:
 
 
 def packed_floats(numbers: Iterable[float]) -> bytes:
-    """Numbers as bytes, rounded to 32 bits."""
+    """Return numbers as bytes, rounded to 32 bits."""
     values = array("f", numbers)
     if sys.byteorder == "big":
         values.byteswap()
@@ -73,7 +74,7 @@ def packed_floats(numbers: Iterable[float]) -> bytes:
 
 
 def unpacked_ids(data: bytes) -> array[int]:
-    """Token ids out of bytes."""
+    """Return the token ids in bytes."""
     values: array[int] = array("i")
     values.frombytes(data)
     if sys.byteorder == "big":
@@ -82,7 +83,7 @@ def unpacked_ids(data: bytes) -> array[int]:
 
 
 def unpacked_floats(data: bytes) -> array[float]:
-    """Numbers out of bytes."""
+    """Return the numbers in bytes."""
     values: array[float] = array("f")
     values.frombytes(data)
     if sys.byteorder == "big":

@@ -18,89 +18,95 @@ from .tokens import Tokens
 from .wire import WireView
 
 UPSTREAM = "upstream"
-"""The note in which an upstream says which it is, and what it asked: `temperature`, and `model` where that is not the
+"""The note in which an upstream records its name and its settings: `temperature`, and `model` where it differs from the
 agent's."""
 
 OutcomeKind: TypeAlias = Literal["answered", "refused", "failed", "abandoned"]
 
 
 class TurnError(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Why a turn was not answered."""
+    """The reason why a turn was not answered."""
 
     type: str
-    """The name of the exception's class."""
+    """Name of the exception's class."""
     message: str
     status: int | None = None
-    """The HTTP status that the agent was given; None where nobody was there to get one."""
+    """HTTP status that was sent to the agent; None if no connection waited."""
 
 
 class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """What became of a call: of a turn, all but what was known when the call was handed over."""
+    """Outcome of a call: the fields of a turn that are unknown when the call is passed to its handler."""
 
     number: int
-    """Its place in the order in which the rollout's exchanges settled, from 0."""
+    """Place in the order in which the rollout's exchanges settled, from 0."""
     outcome: OutcomeKind
     response: Response | None = None
-    """The answer; for a failed or abandoned stream, as much of it as was sent; None where there was nothing."""
+    """The answer; for a failed or abandoned stream, the part that was sent; None if nothing was sent."""
     error: TurnError | None = None
     """None exactly if the outcome is `answered`."""
     conversation: Conversation | None = None
-    """Whose call it is, where the agent says so itself; `trace.conversations` knows for all turns."""
+    """Conversation of the call, if the agent names it; `trace.conversations` has the conversation of each turn."""
     attempt: int = 1
-    """Which try of the agent's SDK this was, as far as the SDK tells (`x-stainless-retry-count` + 1)."""
+    """Number of the attempt of the agent's SDK, if the SDK sends it (`x-stainless-retry-count` + 1)."""
     started_at: float
-    """When the call was caught: seconds since the epoch."""
+    """Time when the call was received: seconds since the epoch."""
     first_event: float | None = None
-    """Seconds from there to the first increment of the answer; None where it was given whole."""
+    """Seconds from `started_at` to the first increment of the answer; None if the answer was given whole."""
     duration: float
-    """Seconds from there to the moment it settled."""
+    """Seconds from `started_at` to the moment the exchange settled."""
     attended: bool = True
-    """Whether a connection of the agent waited for the answer when it settled. What it then got of it a turn cannot
-    say: it is recorded before the last byte leaves."""
+    """True if a connection of the agent waited for the answer when the exchange settled. A turn does not record how
+    much of the answer the agent received: it is recorded before the last byte leaves."""
     rewritten: bool = False
-    """Whether the program answered with something else than `tokens` spell, which an upstream had sampled for it."""
+    """True if the program answered with other content than `tokens` encode, which an upstream had sampled for this
+    call."""
     notes: dict[str, Json] = {}
-    """What the program said with `exchange.annotate`."""
+    """Notes that the program added with `exchange.annotate`."""
     tokens: Tokens | None = None
-    """Ids and log probabilities, from an upstream that was asked for them; None: nobody asked."""
+    """Ids and log probabilities, from an upstream configured to return them; None: not requested."""
     increments: Increments | None = None
-    """In which pieces the answer came, and when; None: nobody asked (`record_increments`), or it was given whole."""
+    """The pieces of the answer, and their times; None: not requested (`record_increments`), or the answer was given
+    whole."""
     wire: WireView | None = None
-    """How it went over the wire; None: nobody asked (`record_wire`)."""
+    """The call as sent over the wire; None: not requested (`record_wire`)."""
     raw: RawResponse | None = None
-    """The raw bytes that the agent was sent (`exchange.respond_raw`), and how they ended; None: it was answered, or
-    refused, in its dialect. `response` is then what they say, where the program has told. Of those that were made on
-    their way there may be a beginning alone: with the end `reset` where that failed, `stall` where the agent left."""
+    """The raw bytes sent to the agent (`exchange.respond_raw`), and how they ended; None: the call was answered, or
+    refused, in its dialect. `response` is then the content of the bytes, if the program passed it. Bytes generated
+    while they are sent may be incomplete: with the end `reset` if the generator failed, `stall` if the agent left."""
 
 
 class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """One model call of the agent, and what became of it."""
+    """One model call of the agent, and its outcome."""
 
     id: str
-    """That of its exchange."""
+    """Id of the call's exchange."""
     rollout: str
-    """The id of its rollout."""
+    """Id of the call's rollout."""
     run: str = ""
-    """Which rollout of this id, as of `Trace.run`: programs may use an id again."""
+    """Run of the rollout's id, as in `Trace.run`: programs may reuse an id."""
     branch: Branch | None = None
-    """Of a child rollout: where it leaves its parent."""
+    """The point where a child rollout leaves its parent; None for a root rollout."""
     dialect: str
     request: Request
     agent: str | None = None
-    """What the caller calls itself: its User-Agent header. The agent's name and version stand there, or its SDK's."""
+    """Name that the caller gives itself: its User-Agent header. It holds name and version of the agent, or of its
+    SDK."""
 
     @property
     def temperature(self) -> float | None:
-        """At which temperature the answer was sampled: the one that the provider was asked for, after `sampling=` and
-        `extra_body=` of the upstream, or says that it took. None: it was asked for none and took its own, nobody said,
-        or no upstream has answered. What the agent asked for is in `request.sampling`."""
+        """Temperature at which the answer was sampled.
+
+        The temperature in the provider's answer, or the temperature requested from it, after `sampling=` and
+        `extra_body=` of the upstream. None: the upstream requested none and the provider reported none, or no upstream
+        has answered. `request.sampling` holds the agent's request.
+        """
         if self.tokens is not None:
             return self.tokens.temperature
         note = self.notes.get(UPSTREAM)
         return note.get("temperature") if isinstance(note, dict) else None
 
     def __repr__(self) -> str:
-        """Short: a turn holds its whole conversation, and every tool of the agent."""
+        """Return a short text: a turn holds its whole conversation, and every tool of the agent."""
         response = self.response
         said = [call.name for call in response.tool_calls] if response is not None else []
         text = [short(response.text)] if response is not None and response.text else []

@@ -9,7 +9,7 @@ from .turn import Turn
 
 
 class Turns(Sequence[Turn]):
-    """The turns of a trace, in order.
+    """Sequence of the turns of a trace, in order.
 
     A turn that was read from a file is made on first use: each holds its whole conversation, so all of a long one take
     time and memory with the square of its length.
@@ -19,7 +19,7 @@ class Turns(Sequence[Turn]):
         self._turns: list[Turn | Callable[[], Turn]] = []
 
     def append(self, turn: Turn | Callable[[], Turn]) -> None:
-        """Add a turn, or what makes it."""
+        """Add a turn, or a function that makes it."""
         self._turns.append(turn)
 
     def __len__(self) -> int:
