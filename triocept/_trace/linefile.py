@@ -1,16 +1,16 @@
-"""A file to which whole lines are appended, by several programs at once.
+"""A file to which several programs append whole lines.
 
 Rules:
 
-1. Lines that belong together are one `write` to a file opened for appending: the kernel puts them behind all that is
-   there.
-2. What is in the file stays there. A line that could be written only in part (a full disk) is not cut off again: by
-   then another program may have appended behind it, and the cut would be through that one's line.
-3. Who appends looks whether the file ends with a newline, and begins with one where it does not. So what is left of a
-   line, by us or by a program that was killed, costs itself alone.
-4. A file that is removed, renamed (log rotation), replaced or cut off is noticed before the next line, and what the
-   path leads to then is written on. The program's log says so: what was written before is not in there.
-5. A regular file only: a pipe that nobody reads would hold up the event loop, and a device gives nothing back.
+1. Lines that belong together are one `write` to a file opened for appending: the kernel puts them behind all existing
+   content.
+2. Content of the file is never removed. A line that was written only in part (a full disk) is not cut off again:
+   another program may have appended behind it, and the cut would damage that program's line.
+3. Before appending, a program checks that the file ends with a newline, and else begins with a newline. So an
+   incomplete line, of this program or of a killed program, damages no other line.
+4. If the file is removed, renamed (log rotation), replaced or truncated, the next write detects it and goes to the file
+   now at the path. The program's log records that earlier lines are not in that file.
+5. Only a regular file is accepted: a pipe without a reader would block the event loop, and a device returns nothing.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from pathlib import Path
 log = logging.getLogger("triocept.trace")
 
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-"""Without blocking: what is no regular file may wait when it is opened, for a reader or a carrier."""
+"""Non-blocking: opening a file that is not regular may wait for a reader or a carrier."""
 _HEAD = 256
-"""Bytes of a line that tell it from any other: its run's and its rollout's ids are among them."""
+"""Bytes kept of a line to recognize it: they include its run's and its rollout's ids."""
 _PATIENCE = 4
-"""Looks at the end of a file that several programs write to. One too few costs an empty line."""
+"""Maximum checks of the end of a file that several programs write to. Too few cost an empty line."""
 _process = os.getpid()
-"""This one: asked for once, for the kernel has to be asked."""
+"""Id of this process, cached because each query is a system call."""
 
 
 def _forked() -> None:
@@ -49,43 +49,45 @@ _KINDS = {
 
 
 class LineFile:
-    """A file of lines, opened when it is first needed. Every error of it names the path.
+    """A file of lines, opened on first use. Every error of it names the path.
 
     Args:
-        path: the file; it is made if it is not there, its directory is not.
-        fsync: whether each line is forced to the disk.
+        path: the file; created if it does not exist; its directory must exist.
+        fsync: True forces each line to the disk.
     """
 
     def __init__(self, path: Path, *, fsync: bool = False) -> None:
         self.path = path
         self.fsync = fsync
         self.opening = 0
-        """How many files the path has led to. Another number means that what was written before may not be in this."""
+        """Number of files opened at the path so far. After a change, earlier lines may not be in the current file."""
         self._name = os.fspath(path)
         self._fd: int | None = None
         self._pid = 0
-        """The process that has opened it."""
+        """Id of the process that opened the file."""
         self._identity = (0, 0)
         self._least = 0
-        """Bytes that it has at least."""
+        """Minimum size of the file in bytes."""
         self._size: int | None = None
-        """Bytes that it had at the look before this line; None: nobody has looked."""
+        """Size in bytes at the check before this line; None: not checked."""
         self._last = (0, b"")
-        """Where our last line begins, and with what: a file that was cut off and has grown again differs there."""
+        """Start and first bytes of the last line written here: a file that was truncated and has grown again differs
+        there."""
         self.whole_lines = 0
-        """How many of the lines of the last `append` are in the file."""
+        """Number of lines of the last `append` that are in the file."""
         self.extent = (0, 0)
-        """From where to where the last `append` has written: its lines are in there, and perhaps others'."""
+        """Start and end of the last `append`: the range holds its lines, and perhaps lines of other programs."""
         self._end: int | None = None
-        """Where our last line ends, if nobody wrote meanwhile. As long as the file ends there it ends whole."""
+        """End of the last line written here, if no other program wrote meanwhile. While the file ends there, it ends
+        whole."""
 
     def open(self) -> int:
-        """Open it, if it is not open; its descriptor.
+        """Open the file, if it is not open, and return its descriptor.
 
         Raises:
-            OSError: it cannot be written and read, or it is no regular file.
+            OSError: the file cannot be written and read, or it is no regular file.
         """
-        if self._pid != _process:  # a fork has the offset of the other program, too
+        if self._pid != _process:  # a fork shares the file offset with the other process, too
             self.close()
         if self._fd is None:
             try:
@@ -101,12 +103,12 @@ class LineFile:
         return self._fd
 
     def look(self) -> int:
-        """See whether the path leads to the file that is open, and open what is there if it does not; `opening`.
+        """Reopen the file if the path no longer leads to it, and return `opening`.
 
         It takes about 2 us.
 
         Raises:
-            OSError: as of `open`.
+            OSError: as for `open`.
         """
         if self._fd is None or self._pid != _process:
             self.open()
@@ -124,13 +126,13 @@ class LineFile:
         """Append lines, each with its newline.
 
         Raises:
-            OSError: they could not be written whole: `whole_lines` says how many were. What was written of the next one
-                stays in the file, as a line that is none.
+            OSError: the lines could not be written whole: `whole_lines` is the number of lines written. A part of the
+                next line stays in the file, as an unreadable line.
         """
         self.whole_lines = 0
         fd, begin = self.open(), None
         try:
-            # The second try says why the first one was short, or puts what is left of it on a line of its own.
+            # The second try raises the reason of the short write, or puts the rest on a line of its own.
             for _ in range(2):
                 done = self._write(fd, lines)
                 begin = self._last[0] if begin is None else begin
@@ -149,20 +151,20 @@ class LineFile:
             self.extent = (self._least if begin is None else begin, self._least)
 
     def close(self) -> None:
-        """Close it. It opens itself again when it is needed."""
+        """Close the file. It is opened again when needed."""
         fd, self._fd, self._end, self._size = self._fd, None, None, None
         if fd is not None:
             os.close(fd)
 
     def _write(self, fd: int, lines: bytes) -> int:
-        """How many bytes of them are whole lines in the file. One that lacks its newline alone is: with that whoever
-        comes next begins."""
+        """Write lines, and return the number of bytes that are whole lines in the file. A line that lacks only its
+        newline is whole: the next writer begins with a newline."""
         end, self._size = self._size, None
         if end is None:
             end = os.lseek(fd, 0, os.SEEK_END)
         data = lines if end == self._end or _ends_whole(fd) else b"\n" + lines
         written = os.write(fd, data)
-        # Behind what others have appended since the look at the end.
+        # Behind the lines that other programs appended since the check of the end.
         self._least = os.lseek(fd, 0, os.SEEK_CUR)
         self._last = (self._least - written, data[:_HEAD])
         if written == len(data):
@@ -175,11 +177,11 @@ class LineFile:
     def _is_in_place(self, fd: int) -> bool:
         try:
             return self._is_ours(os.stat(self._name), fd)
-        except OSError:  # who opens it says what is the matter
+        except OSError:  # opening the file raises the reason
             return False
 
     def _is_ours(self, found: os.stat_result, fd: int) -> bool:
-        """Whether this is the file that we have written to, and our last line is in it."""
+        """Return True if this is the file written to before, and it contains the last line written."""
         if (found.st_dev, found.st_ino) != self._identity or found.st_size < self._least:
             return False
         self._size = found.st_size
@@ -196,10 +198,10 @@ class LineFile:
         return found
 
     def _begin(self, found: os.stat_result, fd: int) -> None:
-        """It is another file than before."""
+        """Reset the state for another file than before."""
         self.opening += 1
         self._identity, self._least, self._last = (found.st_dev, found.st_ino), found.st_size, (0, b"")
-        if self.fsync and found.st_size == 0:  # it may be new, and then its name is only in the directory
+        if self.fsync and found.st_size == 0:  # a new file's name may only be in the directory
             folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 os.fsync(folder)
@@ -208,8 +210,11 @@ class LineFile:
 
 
 def _ends_whole(fd: int) -> bool:
-    """Whether the file ends with a whole line. That of another program which is in the middle of a write does not, for
-    a moment: a write of nothing waits until the other one is through (Linux locks the file for each)."""
+    """Return True if the file ends with a whole line.
+
+    While another program is in the middle of a write, the file may end without a newline for a moment. An empty write
+    waits until the other write is complete (Linux locks the file for each write).
+    """
     for _ in range(_PATIENCE):
         size = os.lseek(fd, 0, os.SEEK_END)
         if size == 0 or os.pread(fd, 1, size - 1) == b"\n":

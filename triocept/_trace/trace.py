@@ -31,8 +31,8 @@ from .turns import Turns
 class Trace:
     """The turns of one rollout, in the order in which its exchanges settled.
 
-    Made by a rollout, or by `read_traces`. Iterate over it, take its `len`, index it. Two are equal if they hold the
-    same; whether they are sealed does not matter. One that is pickled or copied keeps what it holds.
+    Made by a rollout, or by `read_traces`. It supports iteration, `len` and indexing. Two traces are equal if their
+    content is equal, sealed or not. A pickled or copied trace keeps its content.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class Trace:
         opening: Opening | None = None,
     ) -> None:
         self.rollout = rollout
-        """The id of the rollout."""
+        """Id of the rollout."""
         self.run = run
-        """Which rollout of this id: no other one has it, in any program. Empty in files of older versions."""
+        """Run of the rollout's id: unique to the rollout, in any program. Empty in files of older versions."""
         self.branch = branch
-        """Of a child rollout: where it leaves its parent; None for a rollout of its own."""
+        """The point where a child rollout leaves its parent; None for a root rollout."""
         self._turns = Turns()
         self._services: list[ServiceCall] = []
         self._children: list[Trace] = []
@@ -68,49 +68,52 @@ class Trace:
 
     @property
     def started_at(self) -> float | None:
-        """When the rollout began: seconds since the epoch; None where that was not recorded."""
+        """Start of the rollout: seconds since the epoch; None if not recorded."""
         return self._opening.at if self._opening is not None else None
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """Of `triocept` and of `python`, that recorded it; empty where that was not recorded."""
+        """Versions of `triocept` and of `python` that recorded the trace; empty if not recorded."""
         return MappingProxyType(self._opening.versions if self._opening is not None else {})
 
     @property
     def metadata(self) -> Mapping[str, Json]:
-        """What `open_rollout(metadata=…)` was given."""
+        """Value of `open_rollout(metadata=…)`."""
         return MappingProxyType(self._opening.metadata if self._opening is not None else {})
 
     @property
     def agents(self) -> tuple[AgentStart, ...]:
-        """The agents that the rollout was asked to run (`run_agent`, `open_agent`), in order."""
+        """The agents that the rollout started (`run_agent`, `open_agent`), in order."""
         return tuple(self._agents)
 
     @property
     def pending(self) -> tuple[Intent, ...]:
-        """The calls that were handed over and have no turn: those at work; in a file, those that were lost."""
+        """The calls that were passed to a handler and have no turn: running calls; in a file, lost calls."""
         return tuple(self._pending.values())
 
     @property
     def scores(self) -> Mapping[str, float]:
-        """What `rollout.score` was given: the last value of each name."""
+        """Values passed to `rollout.score`: the last value of each name."""
         return MappingProxyType(self._scores)
 
     @property
     def ended(self) -> Ending | None:
-        """How the rollout's body ended: by itself (`body`), `cancelled` from outside, or it `raised`; None: it has not,
-        or that was not recorded."""
+        """How the rollout's body ended: by itself (`body`), `cancelled` from outside, or it `raised`. None: still
+        running, or not recorded."""
         return self._ended
 
     @property
     def digest(self) -> str | None:
-        """32 hex digits that stand for all that the rollout's file says of it, as it was sealed. Kept elsewhere, they
-        tell whether the file still says the same (`check(path).digests`). None: it is in no file, or not sealed."""
+        """Digest of the rollout's sealed record in its file: 32 hex digits.
+
+        Store the digest elsewhere to verify later that the file is unchanged (`check(path).digests`). None: not in a
+        file, or not sealed.
+        """
         return self._digest
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
-        """What is missing of a trace that was read from a file, by name (see `check`)."""
+        """The missing parts of a trace that was read from a file, by name (see `check`)."""
         return tuple(self._gaps)
 
     @property
@@ -119,17 +122,17 @@ class Trace:
 
     @property
     def services(self) -> tuple[ServiceCall, ...]:
-        """The calls of its host services (tools, user, stop, state), in the order in which they ended."""
+        """The calls of the rollout's host services (tools, user, stop, state), in the order in which they ended."""
         return tuple(self._services)
 
     @property
     def children(self) -> tuple[Trace, ...]:
-        """The traces of its child rollouts, in the order in which they began."""
+        """The traces of the child rollouts, in the order in which they began."""
         return tuple(self._children)
 
     @property
     def sealed(self) -> bool:
-        """Whether the rollout has ended: nothing writes to its trace any more.
+        """True if the rollout has ended: its trace does not change any more.
 
         A trace that was read from a file is sealed if the file holds its seal, and proves that nothing is missing:
         there are no `gaps`.
@@ -138,63 +141,64 @@ class Trace:
 
     @property
     def stopped(self) -> str | None:
-        """Why the run was stopped: by a limit, or `rollout.stop(reason)`; None: it was not."""
+        """Reason why the run was stopped: a limit, or `rollout.stop(reason)`; None: not stopped."""
         return self._stopped
 
     @property
     def cost(self) -> float | None:
-        """What the run has cost, its children included, at the prices of its `Limits`; None: it has none, or that of a
-        model is missing."""
+        """Cost of the run, its children included, at the prices of its `Limits`; None: there are no prices, or the
+        price of a model is missing."""
         return self.cost_of(self._prices) if self._prices else None
 
     def cost_of(self, prices: Mapping[str, Price]) -> float | None:
-        """What the run has cost, its children included.
+        """Return the cost of the run, its children included.
 
-        Where nobody counted tokens the estimate counts, and of an answer that broke off what had come.
+        Without token counts from the provider, the estimate counts; for a broken answer, the part received.
 
         Args:
-            prices: by model: an exact name wins, then the first pattern that fits (`*` and `?` stand for anything).
-                A turn has the model that its upstream was told to ask for (`model=`), else the one that the agent
-                asked for, else the one that the answer names.
+            prices: by model: an exact name wins, then the first pattern that fits (`*` and `?` match anything). The
+                model of a turn is the model that its upstream was told to request (`model=`), else the model that the
+                agent requested, else the model in the answer.
 
         Returns:
-            In the currency of the prices; None where the price of a model is missing.
+            The cost in the currency of the prices; None if the price of a model is missing.
         """
         costs = [cost_of(self._turns, prices), *(child.cost_of(prices) for child in self._children)]
         return sum(cost for cost in costs if cost is not None) if None not in costs else None
 
     @property
     def usage(self) -> Usage:
-        """The tokens that the run took, its children included. `estimated` where that is so of any of them.
+        """The tokens that the run used, its children included; `estimated` if any of them are estimated.
 
-        Where nobody counted the estimate counts, and of an answer that broke off what had come. Of `cached_tokens` and
-        its kin None means that nobody said; else it is the sum of what was said.
+        Without token counts from the provider, the estimate counts; for a broken answer, the part received.
+        `cached_tokens` and similar counts are None if no provider reported them, else the sum of the reported counts.
         """
         return usage_of_all(self._usages())
 
     @property
     def parents(self) -> dict[str, str | None]:
-        """For each turn's id, that of the turn it continues; None begins a thread (see `graph`)."""
+        """For each turn's id, the id of the turn it continues; None: the turn begins a thread (see `graph`)."""
         return dict(self._derived.parents)
 
     @property
     def relations(self) -> dict[str, Relation]:
-        """For each turn's id, how it stands to the turns before it, by name (see `relations`)."""
+        """For each turn's id, the named relation to earlier turns (see `relations`)."""
         return self._derived.relations()
 
     @property
     def conversations(self) -> dict[str, Conversation]:
-        """For each turn's id, whose call it is: as the agent says, else by the messages (see `conversations`)."""
+        """Conversation of each turn, by the turn's id: as the agent names it, else by the messages (see
+        `conversations`)."""
         return self._derived.conversations()
 
     @property
     def threads(self) -> tuple[tuple[Turn, ...], ...]:
-        """The turns as threads of conversation: each from its root to a turn that nothing continues."""
+        """The turns as threads of conversation: each from its root to a turn that no turn continues."""
         return self._derived.threads()
 
     @property
     def branches(self) -> tuple[TurnBranch, ...]:
-        """The turns as the branches of a tree: what threads have in common is in one of them alone."""
+        """The turns as the branches of a tree: each shared stretch of threads is in exactly one branch."""
         return self._derived.branches()
 
     def find(
@@ -207,16 +211,16 @@ class Trace:
         outcome: OutcomeKind | None = None,
         model: str | None = None,
     ) -> tuple[Turn, ...]:
-        """The turns to which all of this applies; without any, all turns.
+        """Return the turns that match all criteria; without criteria, all turns.
 
         Args:
-            text: stands in the answer, or in a message that no earlier turn had: in a text, a thought, the name and
-                arguments of a tool call, a tool's result. A `str` as it is, a pattern anywhere.
-            tool: the answer calls this tool.
-            kind: whose call it is.
-            conversation: of which conversation, by its id.
-            outcome: what became of it.
-            model: the agent asked for it, or it answered.
+            text: text in the answer, or in a message that no earlier turn had: in a text, a thought, the name and
+                arguments of a tool call, a tool's result. A `str` matches literally, a pattern anywhere.
+            tool: name of a tool that the answer calls.
+            kind: kind of the call.
+            conversation: id of the conversation.
+            outcome: outcome of the turn.
+            model: model that the agent requested, or that answered.
 
         Raises:
             ValueError: there is no such kind, or outcome.
@@ -230,11 +234,11 @@ class Trace:
         )
 
     def diff(self, before: Turn | int | str, after: Turn | int | str) -> TurnDiff:
-        """What is different in the call of one turn from that of another: messages, tools, settings.
+        """Return the differences between the calls of two turns: messages, tools, settings.
 
         Args:
             before: a turn, its number, or its id.
-            after: likewise.
+            after: a turn, its number, or its id.
 
         Raises:
             LookupError: the trace has no such turn.
@@ -242,7 +246,7 @@ class Trace:
         return diff_of(self._turn(before), self._turn(after))
 
     def answer(self, response_id: str) -> Turn | None:
-        """The turn that was answered with the response of this id, or None."""
+        """Return the turn that was answered with the response of this id, or None."""
         for turn in reversed(self._turns):
             if turn.outcome == "answered" and turn.response is not None and turn.response.id == response_id:
                 return turn
@@ -281,7 +285,7 @@ class Trace:
         )
 
     def _state(self) -> dict[str, Any]:
-        """What else it holds, and two that hold the same may differ in."""
+        """Return the other attributes, in which two equal traces may differ."""
         names = ("_sealed", "_stopped", "_ended", "_pending", "_digest", "_gaps", "_prices")
         return {name: getattr(self, name) for name in names}
 
@@ -302,29 +306,29 @@ class Trace:
 
 
 class TraceWriter:
-    """Writes a trace: whoever has it, and nobody else."""
+    """Writer of a trace: only its owner may change the trace."""
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
 
     def conversation_of(self, turn: Turn) -> Conversation:
-        """Whose call this is, that may not have settled yet."""
+        """Return the conversation of a turn, which may not have settled yet."""
         return self.trace._derived.conversation_of(turn)
 
     def add_child(self, trace: Trace) -> None:
-        """A rollout within this one has begun."""
+        """Add the trace of a child rollout that has begun."""
         self.trace._children.append(trace)
 
     def open(self, opening: Opening) -> None:
-        """How it began."""
+        """Record the start of the rollout."""
         self.trace._opening = opening
         self.trace.branch = opening.branch
 
     def add(self, recorded: Turn | ServiceCall | Entry) -> None:
-        """A turn, a service call, or what is recorded beside them.
+        """Add a turn, a service call, or another entry.
 
         Raises:
-            RuntimeError: it is sealed, and this is a turn or a service call.
+            RuntimeError: the trace is sealed, and `recorded` is a turn or a service call.
         """
         trace = self.trace
         if trace._sealed and isinstance(recorded, Turn | ServiceCall):
@@ -349,35 +353,35 @@ class TraceWriter:
         self.trace._turns.append(make)
 
     def stop(self, reason: str | None) -> None:
-        """Say why the rollout was stopped."""
+        """Record why the rollout was stopped."""
         self.trace._stopped = reason
 
     def end(self, ending: Ending | None) -> None:
-        """Say how its body ended."""
+        """Record how the rollout's body ended."""
         self.trace._ended = ending
 
     def seal(self) -> None:
-        """Nothing is written any more, but for scores."""
+        """Seal the trace: only scores can follow."""
         if not self.trace._sealed:
             self.trace._sealed, self.trace._sealed_at = True, time.time()
 
     @property
     def sealed_at(self) -> float:
-        """When it was: in every file the same, so that all of them have one digest."""
+        """Time of the seal: equal in every file, so that all files have one digest."""
         found = self.trace._sealed_at
         return time.time() if found is None else found
 
     def prove(self, digest: str) -> None:
-        """What the seal in its file says."""
+        """Set the digest of the seal in the trace's file."""
         self.trace._digest = digest
 
     def miss(self, gap: Gap) -> None:
-        """Something of it is not in its file."""
+        """Add a gap: a part of the trace is missing in its file."""
         self.trace._gaps.append(gap)
 
 
 def snapshot(trace: Trace) -> Trace:
-    """The trace as it is now, its children's too: for another thread than that in which it grows."""
+    """Return a copy of the trace and its children as they are now, for use in another thread."""
     copied: Trace = copy(trace)
     copied._children = [snapshot(child) for child in trace._children]
     return copied
@@ -395,7 +399,7 @@ def _restored(
     scores: Mapping[str, float],
     state: Mapping[str, Any],
 ) -> Trace:
-    """A trace out of what it held."""
+    """Return a trace with this content."""
     trace = Trace(rollout, run=run, branch=branch, opening=opening)
     for turn in turns:
         trace._turns.append(turn)
