@@ -93,9 +93,7 @@ class _Limited:
             with trio.CancelScope(deadline=self._deadline) as scope:
                 await self._handler(exchange)
         finally:
-            if (
-                not exchange.settled and core.fold is None
-            ):  # an exchange whose answer has begun keeps its cost
+            if not exchange.settled and core.fold is None:  # an answer that has begun keeps its cost
                 self._budget.release(core)
         if scope.cancelled_caught and not exchange.settled:
             raise self._over()

@@ -1,17 +1,17 @@
-"""A scripted model: what it says is written down beforehand, reply by reply or as rules.
+"""A scripted model: its replies are written in advance, one by one or as rules.
 
-* `model`: the scripted model, a handler. `source`: where it takes its replies from, and what it says
-  when it has none.
-* `replies`: what a script is made of, and how each kind of it is given. `stream`: an answer in chosen pieces.
+* `model`: the scripted model, a handler. `source`: the sources of its replies, and the error text
+  if no source has a reply.
+* `replies`: the kinds of replies, and how each answers an exchange. `stream`: an answer in chosen pieces.
   `template`: a text with words of the request in it.
-  `words`: those.
-* `asked_json`: an answer that is the JSON that its request asks for. `instance`: a value that fits a schema; `merging`,
-  `scalars`: what that needs.
-* `file`: a script in a file. `forms`: what may stand in it.
-  `reading`, `form_reading`: what that is.
-* `fixtures`: those of aimock, chosen as there. `fixture_match`: what they demand. `fixture_forms`: what may
-  stand in them. `fixture_reading`, `fixture_answers`: what that is.
-* `rules`: `when(…).reply(…)`. `conditions`: which requests a rule is for. `shadow`: rules that no request can reach.
+  `words`: the words of a request.
+* `asked_json`: an answer with the JSON that the request demands. `instance`: a value that fits a schema; `merging`,
+  `scalars`: parts of `instance`.
+* `file`: a script in a file. `forms`: the types of a script file's content.
+  `reading`, `form_reading`: how a script file is read.
+* `fixtures`: fixtures of aimock, chosen as aimock does. `fixture_match`: their conditions. `fixture_forms`: the types
+  of a fixture file's content. `fixture_reading`, `fixture_answers`: how a fixture file is read.
+* `rules`: `when(…).reply(…)`. `conditions`: the conditions of a rule. `shadow`: rules that no request can reach.
 """
 
 from .model import Item, ScriptedModel

@@ -1,4 +1,4 @@
-"""An answer that is the JSON that its request asks for."""
+"""An answer with the JSON that the request demands."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from .instance import NoInstance, instance_of
 
 @final
 class AskedJSON:
-    """A reply that fits what the request asks for: `AskedJSON()`, `AskedJSON(city="Oslo")`.
+    """A reply that fits the request's demands: `AskedJSON()`, `AskedJSON(city="Oslo")`.
 
-    A request that demands a tool (by its name, or any where there is one) gets a call of it, whose arguments fit its
-    schema; one that asks for JSON of a schema gets a text that fits that; one that asks for any JSON object gets one.
-    The value is small, and the same each time: what is required, and no more.
+    * A request that requires a tool (by name, or any of the offered tools) gets a call whose arguments fit the schema.
+    * A request that requires JSON of a schema gets a text that fits the schema.
+    * A request that requires any JSON object gets a JSON object.
+
+    The value is minimal (required properties only) and always equal.
 
     Args:
-        fields: what some properties of the outermost object are to be, whether that fits or not.
+        fields: values of properties of the outermost object; they are not checked against the schema.
 
     Raises:
         TypeError: a field is not JSON.
@@ -35,10 +37,11 @@ class AskedJSON:
         self._fields: Mapping[str, Json] = dict(fields)
 
     def __call__(self, request: Request) -> str | ToolCall:
-        """What this request asks for.
+        """Return the reply to this request.
 
         Raises:
-            ValueError: it asks for no JSON, or for some that is not known here; the text says where in the schema.
+            ValueError: the request requires no JSON, or JSON of an unsupported schema; the text names the place in the
+                schema.
         """
         tool = _demanded(request)
         if tool is not None:
@@ -60,7 +63,7 @@ class AskedJSON:
         return msgspec.json.encode(value).decode()
 
     def _without_given(self, schema: Json) -> Json:
-        """The schema, without what is known of the fields that are given: no value has to be found for those."""
+        """Return the schema without the properties of the given fields, for which no value is needed."""
         known = schema.get("properties") if isinstance(schema, dict) else None
         if not self._fields or not isinstance(known, dict):
             return schema
@@ -78,7 +81,7 @@ class AskedJSON:
 
 
 def _demanded(request: Request) -> Tool | None:
-    """The tool that the model must call."""
+    """Return the tool that the model must call."""
     choice = request.tool_choice
     if choice is None or choice.mode not in ("tool", "required"):
         return None

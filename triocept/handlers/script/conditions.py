@@ -1,10 +1,11 @@
-"""Which requests a rule is for.
+"""The conditions that a request must meet to match a rule.
 
 Rules:
 
-1. All that is said must hold. A text is looked for anywhere in what it is about; a compiled pattern is searched there.
-2. Nothing is kept from one request to the next: whether a rule matches is a matter of the request alone.
-3. What does not hold is said in words, with what stands there instead.
+1. All conditions must hold. A text may be anywhere in the text that it is compared with; a compiled pattern is
+   searched.
+2. Conditions keep no state between requests: a match depends on the request alone.
+3. A condition that does not hold is described in words, with the actual value.
 """
 
 from __future__ import annotations
@@ -23,29 +24,29 @@ Wording: TypeAlias = str | re.Pattern[str]
 """Part of a text, or a compiled pattern."""
 
 OutputKind: TypeAlias = Literal["text", "json_object", "json_schema"]
-"""What an answer has to be: free text, any JSON object, or JSON that fits a schema."""
+"""The required form of an answer: free text, any JSON object, or JSON that fits a schema."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """What must hold of a request; None: it does not matter."""
+    """Conditions on a request; None: no condition."""
 
     text: Wording | None = None
-    """In the newest text of the user. It stands there still when results of tools have come behind it."""
+    """Part of the user's newest text. Results of tools that come after it do not replace it."""
     system: Wording | None = None
-    """In the system and developer messages."""
+    """Part of the system and developer messages."""
     model: Wording | None = None
-    """The name that the agent asks for, whole, a date behind it or not; of a pattern, in it."""
+    """The requested model's full name, with or without a date suffix; a pattern is searched in it."""
     tool_result: Wording | bool | None = None
-    """In a result of a tool that came since the model spoke last; True: there is one; False: there is none."""
+    """Part of a tool result since the model's last answer; True: there is a result; False: there is no result."""
     result_of: str | None = None
-    """A tool of this name was called, and its result came since the model spoke last."""
+    """Name of a tool that was called, with a result since the model's last answer."""
     offered_tool: str | None = None
-    """A tool of this name is among those that the agent offers, called or not."""
+    """Name of a tool that the agent offers, called or not."""
     output: OutputKind | None = None
-    """What the answer has to be."""
+    """Required form of the answer."""
     predicate: Callable[[Request], object] | None = None
-    """Says something true."""
+    """A function of the request that returns a true value if the rule matches."""
 
     def __post_init__(self) -> None:
         for name in ("text", "system", "model"):
@@ -59,14 +60,14 @@ class Conditions:
         _check_predicate(self.predicate)
 
     def __bool__(self) -> bool:
-        """Whether anything must hold."""
+        """True if there is a condition."""
         return any(True for _ in self.said())
 
     def __str__(self) -> str:
         return ", ".join([f"{name}={_said(value)}" for name, value in self.said()])
 
     def said(self) -> Iterator[tuple[str, object]]:
-        """The conditions, by name."""
+        """Yield the conditions that are set, with their names."""
         for field in fields(self):
             if (value := getattr(self, field.name)) is not None:
                 yield field.name, value
@@ -75,21 +76,21 @@ class Conditions:
         return next(self.failures(request), None) is None
 
     def failures(self, request: Request) -> Iterator[str]:
-        """What does not hold of a request, in words."""
+        """Yield a description of each condition that does not hold."""
         for name, value in self.said():
             if (failure := _LOOKS[name](value, request)) is not None:
                 yield failure
 
 
 def is_of_model(model: Wording, asked: str) -> bool:
-    """Whether `asked` is the model of this name, or a dated version of it (`gpt-5` is `gpt-5-2025-08-07`, too)."""
+    """Return True if `asked` is this model or a dated version of it (`gpt-5` matches `gpt-5-2025-08-07`, too)."""
     if isinstance(model, re.Pattern):
         return model.search(asked) is not None
     return asked.startswith(model) and _DATE.fullmatch(asked, len(model)) is not None
 
 
 _DATE = re.compile(r"(?:[-@]20\d{6}|-20\d\d-\d\d-\d\d)?")
-"""As Anthropic, Google's cloud and OpenAI write it."""
+"""Date suffixes of Anthropic, Google Cloud and OpenAI."""
 
 
 def _is_in(wording: Wording, text: str) -> bool:

@@ -18,25 +18,26 @@ from .replies import ReadScript
 
 
 def read_script(path: str | Path) -> list[Item]:
-    """The replies and rules in a file, as `ScriptedModel` takes them.
+    """Return the replies and rules in a file, as `ScriptedModel` takes them.
 
     A Python file (`*.py`) defines `replies`. A YAML file (`*.yaml`, `*.yml`) or a JSON file (any other) is a list:
 
-    * a text, or a list of texts and tool calls (one response); a number, a pause of so many seconds;
+    * a text, or a list of texts and tool calls (one response); a number, a pause in seconds;
     * `{"tool": name, "arguments": {…}}`; `{"refuse": status, "message": …, "retry_after": seconds}`; `{"parts": […]}`;
       `{"template": …}`; `{"asked_json": {…}}`; `{"stream": […], "delay": …}`; `{"paced": …}`; `{"fault": …}`;
-    * a rule: `{"when": {"text": …}, "reply": …}`, or `replies`, `repeat`, `cycle` in the place of `reply`;
+    * a rule: `{"when": {"text": …}, "reply": …}`, or `replies`, `repeat`, `cycle` instead of `reply`;
       `{"otherwise": …}`.
 
-    The page "Answer by a script" has them all, and the reference a JSON Schema. In YAML only `true` and `false` are no
-    texts among the words, as in YAML 1.2. A file of aimock's fixtures (`{"fixtures": […]}`) is read, too.
+    The page "Answer by a script" lists all forms, and the reference has a JSON Schema. In YAML only the words `true`
+    and `false` are booleans, as in YAML 1.2; all other words are texts. A file of aimock's fixtures (`{"fixtures":
+    […]}`) is read, too.
 
     Warns:
-        ScriptWarning: of aimock's fixtures, what is never reached, or has no place here.
+        ScriptWarning: a part of aimock's fixtures is never reached, or is not supported.
 
     Raises:
         OSError: the file cannot be read.
-        DialectError: it is no script; file, line and place in it are named.
+        DialectError: it is not a script; the text names file, line and place.
     """
     path = Path(path)
     if path.suffix == ".py":
@@ -48,10 +49,10 @@ def read_script(path: str | Path) -> list[Item]:
 def read_embeddings(path: str | Path) -> Embed:
     """Return the embeddings of a file of aimock's fixtures: `serve_endpoint(embed=read_embeddings("fixtures.json"))`.
 
-    A text without a fixture gets a vector that is made of its words.
+    A text without a fixture gets a vector computed from its words.
 
     Raises:
-        OSError, DialectError: as `read_script`; or there are none in it.
+        OSError, DialectError: as in `read_script`; or the file has no embeddings.
     """
     document = read_document(Path(path))
     if not is_fixture_file(document):
@@ -63,10 +64,10 @@ def read_embeddings(path: str | Path) -> Embed:
 
 
 def embeddings_in(path: Path) -> Embed | None:
-    """Those of a script's file; None: it has none.
+    """Return the embeddings of a script's file, or None if it has none.
 
     Raises:
-        OSError, DialectError: as `read_script`.
+        OSError, DialectError: as in `read_script`.
     """
     if path.suffix == ".py":
         return None
@@ -84,11 +85,11 @@ def _embeddings(document: Node) -> Embed | None:
 
 
 def read_document(path: Path) -> Node:
-    """The document in a file: YAML in `*.yaml` and `*.yml`, else JSON.
+    """Return the document in a file: YAML in `*.yaml` and `*.yml`, else JSON.
 
     Raises:
-        OSError: it cannot be read.
-        DialectError: it is none; the text begins with file and line.
+        OSError: the file cannot be read.
+        DialectError: the content is not YAML or JSON; the text begins with file and line.
     """
     text = decoded(path.read_bytes(), str(path))
     if path.suffix.lower() in (".yaml", ".yml"):
@@ -104,13 +105,13 @@ def read_document(path: Path) -> Node:
 
 @final
 class _Embeddings:
-    """The vectors of fixtures. A text without a fixture gets a vector that is made of its words."""
+    """The vectors of fixtures. A text without a fixture gets a vector computed from its words."""
 
     def __init__(self, vectors: list[Vectors]) -> None:
         self._vectors = vectors
 
     def __call__(self, texts: Sequence[str]) -> list[Sequence[float]]:
-        """A vector for each text: that of the first fixture whose `inputText` is in it."""
+        """Return a vector for each text: from the first fixture whose `inputText` is part of the text."""
         return [self._vector(text) for text in texts]
 
     def _vector(self, text: str) -> Sequence[float]:

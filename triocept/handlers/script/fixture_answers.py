@@ -1,4 +1,4 @@
-"""What aimock's fixtures answer, as replies of a script."""
+"""Answers of aimock's fixtures, as replies of a script."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .stream import timed
 _LEFT_OUT = ("created", "systemFingerprint", "role", "provider", "nativeFinishReason", "webSearches")
 _ANTHROPIC = "anthropic_messages"
 _CHUNK = 20
-"""Characters of a piece, where a fixture says nothing: aimock's."""
+"""Characters per piece if a fixture sets none: aimock's default."""
 
 
 def read_error(node: Node) -> Reply:
@@ -33,7 +33,7 @@ def read_error(node: Node) -> Reply:
 
 @dataclass(frozen=True)
 class _Failure:
-    """An error in the words of the agent's dialect: OpenAI's have a type and a code, all others the type alone."""
+    """An error in the agent's dialect: OpenAI's dialects have a type and a code, all others only the type."""
 
     status: int
     message: str
@@ -106,7 +106,7 @@ def _stop(node: Node, reason: str | None) -> StopReason | None:
 
 
 def _usage(node: Node, usage: dict[str, Json] | None) -> Usage | None:
-    """Tokens by any provider's names; nothing, where only costs are said."""
+    """Return the token counts, by any provider's names; None if only costs are given."""
     given = usage or {}
     sent = _first(given, "prompt_tokens", "input_tokens", "promptTokenCount")
     written = _first(given, "completion_tokens", "output_tokens", "candidatesTokenCount")
@@ -127,7 +127,7 @@ def _first(given: dict[str, Json], *names: str) -> Json:
 
 
 def _pauses(entry: forms.EntryForm) -> Callable[[int], float] | None:
-    """Seconds before each piece, by its number; None: it is answered whole."""
+    """Return the seconds before each piece, by its number; None if the answer is sent whole."""
     speed = 1000 * (entry.replaySpeed or 1.0)
     profile, recorded, between = entry.streamingProfile, entry.recordedTimings, (entry.latency or 0.0) / 1000
     if profile is not None:

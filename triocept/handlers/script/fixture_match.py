@@ -1,4 +1,4 @@
-"""What a fixture of aimock's demands of a request, as aimock 1.43.0 means it."""
+"""Conditions of aimock's fixtures on a request, as aimock 1.43.0 defines them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .words import offered_names, shown, system_text
 
 
 def failures(match: MatchForm, request: Request) -> Iterator[str]:
-    """What a fixture demands, and does not hold of a request."""
+    """Yield the conditions of a fixture that a request does not meet."""
     for name, look in _LOOKS.items():
         value = getattr(match, name)
         if value is not UNSET and not look(request, value):
@@ -34,7 +34,7 @@ def _has_system(request: Request, parts: str | list[str]) -> bool:
 
 
 def _newest_result(request: Request) -> ToolResult | None:
-    """The last message, if it is a tool's result."""
+    """Return the last message's tool result, or None if it has none."""
     content = request.last.content if request.last is not None else ()
     return content[-1] if content and isinstance(content[-1], ToolResult) else None
 
@@ -58,7 +58,7 @@ def _has_format(request: Request, kind: str) -> bool:
 
 
 def _has_result(request: Request, wanted: bool) -> bool:
-    """Since the user spoke last; Anthropic's results stand in messages of the user's."""
+    """Return `wanted` if a result came since the user's last message; Anthropic's results are in user messages."""
     for message in reversed(request.messages):
         if message.role == "user" and not all(isinstance(part, ToolResult) for part in message.content):
             break
@@ -80,7 +80,7 @@ _LOOKS: dict[str, Callable[[Request, Any], bool]] = {
 
 
 def hides(wide: MatchForm, narrow: MatchForm) -> bool:
-    """Whether one that demands `narrow`, as far as can be said, is never reached behind one that demands `wide`."""
+    """Return True if a fixture `narrow` after a fixture `wide` is certainly never reached."""
     if isinstance(wide.sequenceIndex, int) or wide.turnIndex != narrow.turnIndex:
         return False
     return all(_follows(getattr(wide, name), getattr(narrow, name), name) for name in _LOOKS)

@@ -1,4 +1,4 @@
-"""aimock's fixture files, read: each fixture, or the place of what is wrong, or of what there is no place for here."""
+"""Reader of aimock's fixture files: returns fixtures, or raises with the place of an invalid or unsupported part."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _CONFIGURED = ("llm", "mcp", "a2a", "agui", "vector")
 
 
 def is_fixture_file(document: Node) -> bool:
-    """Whether it is one of aimock's files; its configurations, too, which are then told as such."""
+    """Return True if the document is a file of aimock; its configurations count, and are rejected later."""
     inner = document.value
     return isinstance(inner, dict) and ("fixtures" in inner or any(name in inner for name in _CONFIGURED))
 
 
 def read_fixtures(document: Node) -> Fixtures:
-    """The fixtures of a file that answer conversations.
+    """Return the fixtures of a file that answer conversations.
 
     Warns:
-        ScriptWarning: fixtures of embeddings, what is left out of an answer, a fixture that is never reached.
+        ScriptWarning: fixtures of embeddings, an unsupported part of an answer, a fixture that is never reached.
 
     Raises:
-        DialectError: something in it is none, or there is no place for it here.
+        DialectError: a part is not a fixture, or is not supported.
     """
     left_out: Counter[str] = Counter()
     found = [_read_entry(node, left_out) for node in _entries(document)]
@@ -51,14 +51,14 @@ def read_fixtures(document: Node) -> Fixtures:
 
 @dataclass(frozen=True)
 class Vectors:
-    """A fixture of an embedding: texts that have `part` in them get `vector`."""
+    """A fixture of an embedding: texts that contain `part` get `vector`."""
 
     part: str
     vector: tuple[float, ...]
 
 
 def read_vectors(document: Node) -> list[Vectors]:
-    """The embeddings in a file of fixtures; errors as of `read_fixtures`."""
+    """Return the embeddings in a file of fixtures; errors as in `read_fixtures`."""
     found = [_read_entry(node, Counter()) for node in _entries(document)]
     return [each for each in found if isinstance(each, Vectors)]
 

@@ -1,12 +1,12 @@
-"""aimock's fixtures as a part of a script: they match, and are chosen, as aimock 1.43.0 does that.
+"""aimock's fixtures as part of a script: matched and chosen as in aimock 1.43.0.
 
 Rules:
 
-1. All that a fixture demands must hold; among those that match the first one answers, each time anew.
-2. `turnIndex` forbids nothing: it chooses among those that match. The highest one that is not above the number of
-   answers so far; else the first without one; else the lowest. One without a number that stands before one whose number
-   is just right comes first.
-3. `sequenceIndex` counts what was served by the fixtures of the same demands.
+1. All conditions of a fixture must hold; the first matching fixture answers, any number of times.
+2. `turnIndex` excludes nothing: it chooses among the matching fixtures. The highest `turnIndex` up to the number of
+   answers so far wins; else the first fixture without a `turnIndex`; else the lowest. A fixture without a `turnIndex`
+   wins if it stands before a fixture whose `turnIndex` is exactly that number.
+3. `sequenceIndex` counts how often fixtures with equal conditions were served.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .source import Miss, Taken
 
 
 class ScriptWarning(UserWarning):
-    """Something in a script's file that may not be what was meant."""
+    """A part of a script's file that may not do what its author meant."""
 
 
 class VectorsLeft(ScriptWarning):
@@ -35,18 +35,18 @@ class VectorsLeft(ScriptWarning):
 
 @dataclass(frozen=True, kw_only=True)
 class Fixture:
-    """One fixture: what must hold of a request, and what it then gets."""
+    """One fixture: conditions on a request, and the reply to it."""
 
     match: MatchForm
     reply: Reply
     place: str
-    """The file and the line."""
+    """File and line of the fixture."""
 
 
 @final
 @dataclass(frozen=True)
 class Fixtures:
-    """Made by `read_script`: fixtures of aimock's, which `ScriptedModel` takes as a part of a script."""
+    """Fixtures of aimock, made by `read_script`; `ScriptedModel` takes them as part of a script."""
 
     _all: tuple[Fixture, ...]
 
@@ -55,12 +55,12 @@ class Fixtures:
 
 
 def source_of(fixtures: Fixtures) -> FixtureSource:
-    """Where a model takes their replies from: each model has one of its own."""
+    """Return a new source of these fixtures' replies; each model has its own source."""
     return FixtureSource(fixtures._all)
 
 
 class FixtureSource:
-    """Fixtures, and how often each demand was served. Nothing of it has to be used."""
+    """A source of fixtures, with a count of replies per set of conditions. Unused fixtures are no fault."""
 
     remaining: int = 0
 
@@ -108,7 +108,7 @@ class FixtureSource:
         return not isinstance(index, int) or index == self._served[_demand(fixture)]
 
     def _chosen(self, matching: list[int], answers: int) -> int:
-        """See rule 2."""
+        """Return the fixture that rule 2 chooses."""
         turns = {number: self._fixtures[number].match.turnIndex for number in matching}
         numbered = {number: turn for number, turn in turns.items() if isinstance(turn, int)}
         plain = next((number for number in matching if number not in numbered), None)
@@ -131,7 +131,7 @@ class FixtureSource:
 
 
 def _demand(fixture: Fixture) -> str:
-    """What fixtures of one sequence have in common; all others are by themselves."""
+    """Return a key that fixtures of one sequence share; any other fixture has a key of its own."""
     if not isinstance(fixture.match.sequenceIndex, int):
         return fixture.place
     match = fixture.match

@@ -1,4 +1,4 @@
-"""Mappings of a file, read by their forms; what does not fit is told with its place, and how it is mended."""
+"""Reader of a file's mappings by their forms; errors name the place and the correction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def head_of(form: type[Form]) -> str:
-    """The field by which a form is told."""
+    """Return the name of the field that identifies a form."""
     return form.__struct_encode_fields__[0]
 
 
@@ -28,15 +28,15 @@ def form_of(node: Node, among: tuple[type[Form], ...]) -> type[Form] | None:
 
 
 def read_form(node: Node, form: type[F], nested: Mapping[str, type[Form]] | None = None) -> F:
-    """A mapping as its form; what is nested in it stays as it is where the form says nothing of it.
+    """Return a mapping as its form; nested values that the form does not describe stay unchanged.
 
     Args:
         node: the mapping.
-        form: what it is.
-        nested: the forms in it, by the key that they stand behind.
+        form: its form.
+        nested: forms of nested mappings, by their keys.
 
     Raises:
-        DialectError: it is none.
+        DialectError: the mapping does not fit the form.
     """
     if not isinstance(node.value, dict):
         raise node.error(f"a mapping is expected here, not {short(node.json)}")
@@ -59,16 +59,16 @@ def read_form(node: Node, form: type[F], nested: Mapping[str, type[Form]] | None
 
 
 def _words(form: type[Form], name: str) -> tuple[str, ...]:
-    """Those of a `Literal`, which a field has to be one of."""
+    """Return the values that a `Literal` field allows."""
     kinds = get_args(get_type_hints(form).get(name))
     return next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
 
 
 def check_keys(node: Node, form: type[Form]) -> None:
-    """See whether a mapping has no key that its form has not.
+    """Raise if a mapping has a key that its form does not have.
 
     Raises:
-        DialectError: it has one, which is named, with what it should be.
+        DialectError: there is an unknown key; the text names it and suggests the right key.
     """
     known = form.__struct_encode_fields__
     for name, inner in node.value.items():
@@ -77,7 +77,7 @@ def check_keys(node: Node, form: type[Form]) -> None:
 
 
 def _worded(problem: str, value: object) -> str:
-    """What msgspec says, with the value, and how it is mended."""
+    """Return msgspec's problem text with the value and the correction."""
     text = f"{problem[:1].lower()}{problem[1:]}"
     if isinstance(value, dict | list):
         return text
@@ -90,7 +90,7 @@ def _worded(problem: str, value: object) -> str:
 
 
 def made(node: Node, make: Callable[[], T]) -> T:
-    """What is made of a node; what it cannot be made of is an error of its place."""
+    """Return `make()`; turn its errors into errors that name the node's place."""
     try:
         return make()
     except (TypeError, ValueError) as exc:

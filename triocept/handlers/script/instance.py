@@ -1,13 +1,13 @@
-"""A small value that fits a JSON Schema: the same one each time.
+"""A small value that fits a JSON Schema, always equal for an equal schema.
 
 Rules:
 
-1. An object has what is required, an array one item where it may; texts are called for their property.
-2. Nothing is put in itself: where a schema refers to itself, another branch is taken, or a list is empty.
-3. What cannot be made (a pattern that is not guessed, a condition that is not understood) is an error with its place.
+1. An object has its required properties, an array one item where allowed; a text is the name of its property.
+2. Nothing contains itself: where a schema refers to itself, another branch is taken, or a list is empty.
+3. An unsupported schema (a pattern that cannot be guessed, an unknown condition) raises an error that names its place.
 
-Draft 2020-12 in the parts that models are asked for: types, enums, references, `anyOf`, `oneOf`, `allOf`, bounds,
-formats; and Google's own way to write types.
+It supports the parts of Draft 2020-12 that are common in requests: types, enums, references, `anyOf`, `oneOf`, `allOf`,
+bounds, formats; and Google's own notation of types.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from .merging import merged, resolved
 from .scalars import admits, number_for, text_for
 
 _NOT_UNDERSTOOD = ("not", "if", "contains", "dependentRequired", "dependentSchemas", "dependencies")
-"""What may forbid a value that is made without it."""
+"""Keywords that may forbid a value which was made without them."""
 _MOST_TRIES = 64
-"""Values that are looked at for one that is unlike the others."""
+"""Maximum values to try for a value unequal to the others."""
 
 
 class NoInstance(ValueError):
-    """No value is known that fits."""
+    """No fitting value was found."""
 
 
 def instance_of(schema: Json) -> Json:
-    """A value that fits.
+    """Return a value that fits the schema.
 
     Raises:
-        NoInstance: none is known; the text says where, and why.
+        NoInstance: no value was found; the text names the place and the reason.
     """
     return _Maker(schema).make(schema, "$", "text", 0, ())
 
 
 class _Maker:
-    """Values for one document; `variant` numbers those for one place, `within` are the references that are open."""
+    """Values for one document; `variant` numbers the values for one place, `within` holds the open references."""
 
     def __init__(self, root: Json) -> None:
         self._root = root
@@ -87,7 +87,7 @@ class _Maker:
     def _choose(
         self, schema: Json, key: str, path: str, name: str, variant: int, within: tuple[str, ...]
     ) -> Json:
-        """The first branch that can be made."""
+        """Return a value of the first branch that has one."""
         rest = {other: value for other, value in schema.items() if other != key}
         failures = []
         for number, branch in enumerate(schema[key]):
@@ -168,7 +168,7 @@ class _Maker:
 
 
 def _given(schema: Json, kinds: list[str], path: str, variant: int) -> Json:
-    """One of the values that the schema itself names."""
+    """Return one of the values that the schema itself lists."""
     named = [schema["const"]] if "const" in schema else schema["enum"]
     named = [value for value in named if "enum" not in schema or value in schema["enum"]]
     typed = [value for value in named if any(_TYPES[kind](value) for kind in kinds if kind in _TYPES)]
@@ -179,7 +179,7 @@ def _given(schema: Json, kinds: list[str], path: str, variant: int) -> Json:
 
 
 def _kinds(schema: Json) -> list[str]:
-    """The types that are allowed, the likeliest first."""
+    """Return the allowed types, the likeliest first."""
     said = schema.get("type")
     kinds = [kind.lower() for kind in ([said] if isinstance(said, str) else said or ())]
     if not kinds and ("enum" in schema or "const" in schema):
@@ -195,7 +195,7 @@ _SIGNS = {
     "string": ("minLength", "maxLength", "pattern", "format"),
     "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
 }
-"""What a schema without a type is about."""
+"""Keywords, with the type that a schema without a type then has."""
 _TYPES: dict[str, Callable[[Json], bool]] = {
     "object": lambda value: isinstance(value, dict),
     "array": lambda value: isinstance(value, list),

@@ -1,4 +1,4 @@
-"""Several JSON Schemas that hold at once, as one; and what a reference refers to."""
+"""Several JSON Schemas that hold at once, as one schema; and the targets of references."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _BESIDE = frozenset(
         *("deprecated", "readOnly", "writeOnly", "discriminator", "nullable"),
     }
 )
-"""What forbids nothing: the first one stands."""
+"""Keywords that restrict nothing: the first schema's value is kept."""
 
 
 def resolved(root: Json, reference: str) -> Json:
-    """What a reference means, in its own document: `#/$defs/City`.
+    """Return the target of a reference in its own document: `#/$defs/City`.
 
     Raises:
-        LookupError: there is no such thing.
+        LookupError: the target does not exist.
     """
     if not reference.startswith("#"):
         raise LookupError(f"{reference} is in another document")
@@ -39,10 +39,10 @@ def resolved(root: Json, reference: str) -> Json:
 
 
 def merged(schemas: Sequence[Json]) -> Json:
-    """A schema that holds where all of these do.
+    """Return a schema that holds where all of these hold.
 
     Raises:
-        ValueError: they are not known to go together.
+        ValueError: the schemas cannot be combined here.
     """
     if any(schema is False for schema in schemas):
         raise ValueError("nothing fits false")
@@ -55,7 +55,7 @@ def _merge(one: Json, other: Json) -> Json:
 
 
 def _held(schema: Json, other: Json) -> Json:
-    """A schema, whose properties that the other has not are also what that allows of further ones."""
+    """Apply the other schema's `additionalProperties` to each property that only this schema has."""
     allowed, known = other.get("additionalProperties", True), other.get("properties", {})
     if allowed is True or "properties" not in schema:
         return schema

@@ -1,12 +1,12 @@
-"""A scripted model: its replies and rules are written down beforehand.
+"""A scripted model: its replies and rules are written in advance.
 
 Rules:
 
-1. For each request the script is read from its top: the first thing in it that matches, and is not used up, answers. A
-   plain reply matches every request; a rule those that it says.
-2. A reply is given once, unless it is asked to be given again and again. Nothing is made up: a request for which there
-   is no reply is an error.
-3. Only the exchange that takes a reply moves the script on; an agent's hang-up while a pause runs gives it back.
+1. Each request reads the script from the top: the first matching item that is not used up answers. A plain reply
+   matches every request; a rule matches requests that meet its conditions.
+2. A reply is given once, unless it is set to repeat. Nothing is made up: a request without a reply is an error.
+3. Only an exchange that takes a reply advances the script. If the agent disconnects during a pause, the reply is
+   returned to the script.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from .shadow import check_shadows
 from .source import Replies, Source, Taken, described_miss
 
 Item: TypeAlias = Reply | Rule | Fixtures
-"""What a script is a list of: replies, rules (`when(…).reply(…)`), and fixtures of aimock's that were read."""
+"""An item of a script: a reply, a rule (`when(…).reply(…)`), or fixtures of aimock."""
 
 
 @final
 class ScriptedModel:
-    """A handler that answers by a script.
+    """A handler that answers from a script.
 
-    For each request the script is read from its top: the first thing that matches it, and is not used up, answers. A
-    plain reply matches every request, and a rule (`when(…).reply(…)`) those that it says: so plain replies alone are
-    given in their order, and behind rules they answer what no rule does.
+    Each request reads the script from the top: the first matching item that is not used up answers. A plain reply
+    matches every request; a rule (`when(…).reply(…)`) matches requests that meet its conditions. So a script of plain
+    replies is given in order, and plain replies after rules answer the requests that match no rule.
 
     Args:
-        replies: see `Reply`; rules; and what `read_script` gives.
+        replies: replies (see `Reply`), rules, and the result of `read_script`.
 
     Raises:
-        ScriptExhausted: from the exchange that finds no reply; its text shows the request, and why the closest rules
-            do not match.
-        TypeError: a reply is none of the things above, or a pause that nobody can wait; the text names its place. Or
-            the replies are no list.
-        ValueError: (`handlers.ShadowedRule`) something can never answer, since what stands before it answers all that
-            it could, again and again; the text has both places.
+        ScriptExhausted: from an exchange without a reply; the text shows the request, and why the closest rules do not
+            match.
+        TypeError: an item is not a reply or a rule, or a pause is not a valid duration (the text names its place); or
+            `replies` is not a list.
+        ValueError: (`handlers.ShadowedRule`) an item can never answer, since an earlier item always answers its
+            requests; the text names both places.
     """
 
     def __init__(self, replies: Iterable[Item]) -> None:
@@ -61,21 +61,23 @@ class ScriptedModel:
         self._total = self.remaining
 
     def reset(self) -> None:
-        """Begin the script anew. Replies on their way are given to their end.
+        """Restart the script. Replies that are being given are completed.
 
-        `POST …/reset` of a rollout with this handler does the same: for tests in other processes, between two runs.
+        `POST …/reset` of a rollout with this handler has the same effect: for tests in other processes, between two
+        runs.
         """
         self._sources: list[Source] = list(_sources(self._items))
 
     @property
     def remaining(self) -> int:
-        """How many replies are left, pauses not counted, nor what is given again and again."""
+        """Number of replies left, without pauses and without repeated replies."""
         return sum(source.remaining for source in self._sources)
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """The replies that are left, in words: what each is, and where it stands. What is given again and again is not
-        among them, also if it was never given."""
+        """Descriptions of the replies left, with their places.
+
+        Repeated replies are not included, even if they were never given."""
         return tuple([what for source in self._sources for what in source.unused()])
 
     async def __call__(self, exchange: Exchange) -> None:
@@ -104,7 +106,7 @@ class ScriptedModel:
 
 
 def _list_hint(replies: Sequence[Item]) -> str:
-    """What is said of a script that is one list in another: mostly each text in it was to be a reply."""
+    """Return a hint for a script that is a list in another list: usually each text in it was meant as a reply."""
     only = replies[0] if len(replies) == 1 else None
     if not isinstance(only, (list, tuple)) or len(only) < 2:
         return ""
@@ -113,7 +115,7 @@ def _list_hint(replies: Sequence[Item]) -> str:
 
 
 def _sources(items: list[Item]) -> Iterator[Source]:
-    """The script in its order; plain replies that stand together are one source."""
+    """Yield the script's sources in order; adjacent plain replies are one source."""
     found: list[tuple[str, Rule]] = []
     for kind, group in groupby(enumerate(items), key=lambda item: _kind(item[1])):
         if kind is Fixtures:

@@ -1,4 +1,4 @@
-"""A script's document, read by its forms: replies and rules, or the place of what is wrong."""
+"""Reader of a script's document by its forms: returns replies and rules, or raises with the place of the error."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _NESTED: Mapping[str, type[forms.Form]] = {
     "usage": forms.UsageForm,
     **dict.fromkeys(("text", "system", "model", "tool_result"), forms.PatternForm),
 }
-"""The forms in forms, by the key that they stand behind."""
+"""Forms of nested mappings, by their keys."""
 
 
 def read_items(document: Node) -> list[Reply | Rule]:
-    """The replies and rules of a document.
+    """Return the replies and rules of a document.
 
     Raises:
-        DialectError: something in it is none, with file, line and place.
+        DialectError: an item is neither; the text names file, line and place.
     """
     if isinstance(document.value, dict) and "script" in document.value:
         read_form(document, forms.FileForm)
@@ -181,7 +181,7 @@ def _read_fault(node: Node, form: forms.FaultForm) -> Fault:
 
 
 def _argument(node: Node) -> object:
-    """A value, or what an answer is made of."""
+    """Return a plain value, or the answer that the node describes."""
     return node.json if form_of(node, forms.REPLIES) is None else _read_reply(node, pauses=False)
 
 
@@ -204,7 +204,7 @@ def _parts(node: Node, name: str) -> list[str | ResponsePart]:
 
 
 def _beside(form: forms.Form, *names: str) -> dict[str, Any]:
-    """What a form says beside these: the keywords of what is made of it."""
+    """Return the form's fields except these, as keywords for the object that is made from it."""
     return {name: value for name, value in msgspec.structs.asdict(form).items() if name not in names}
 
 

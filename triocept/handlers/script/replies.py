@@ -1,4 +1,4 @@
-"""What a script is made of, and how each kind of it is given to the agent."""
+"""The kinds of replies in a script, and how each answers an exchange."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from .stream import Stream
 
 Scripted: TypeAlias = str | ToolCall | Response | Refusal | Stream | Fault | Sequence[str | ToolCall]
 Reply: TypeAlias = Scripted | float | Callable[[Request], Scripted | Awaitable[Scripted]]
-"""What a script is made of:
+"""A reply of a script:
 
 * a `str`: text;
-* a `ToolCall`, or a list of them (and of texts): one response that holds them all;
-* a `Response`: as it is;
-* a `Stream`: in these pieces, at this pace;
+* a `ToolCall`, or a list of tool calls and texts: one response that holds them all;
+* a `Response`: sent unchanged;
+* a `Stream`: sent in its pieces, at its pace;
 * a `Refusal`: the agent is refused;
-* a `Fault`: what it says goes wrong;
-* a number: a pause of so many seconds before the next reply;
-* a function of the `Request` that gives one of these (async or not), pauses excepted. `Template` is one.
+* a `Fault`: the fault is applied to the call;
+* a number: a pause in seconds before the next reply;
+* a function of the `Request` that returns a reply other than a pause (async or not). `Template` is such a function.
 """
 
 _PARTS = (Text, Reasoning, ToolCall, RefusalText, Opaque)
@@ -40,19 +40,19 @@ _HANDLERS = (Stream, Fault)
 
 @final
 class ReadScript(list[Any]):
-    """What `read_script` gives: the list of a script, which is known not to be a reply."""
+    """The result of `read_script`: a script's list, which is never taken for one reply."""
 
 
 class NotAReply(TypeError):
-    """Something in a script is none of the things that a script is made of."""
+    """An item of a script is not a reply."""
 
 
 async def give(reply: Reply, exchange: Exchange, place: str) -> None:
-    """Answer by a reply that is no pause.
+    """Answer with a reply that is not a pause.
 
     Raises:
-        Refusal: it is one.
-        NotAReply: a function gave something else.
+        Refusal: the reply is a refusal.
+        NotAReply: a function returned something that is not a reply.
     """
     said = await _resolve(reply, exchange.request, place)
     if isinstance(said, Refusal):
@@ -72,10 +72,10 @@ def _is_function(reply: object) -> bool:
 
 
 def check_replies(replies: Sequence[Reply], place: str) -> None:
-    """See whether a rule has something to say.
+    """Raise if a rule has no valid replies.
 
     Raises:
-        NotAReply: it says nothing, or one of them is no reply.
+        NotAReply: there are no replies, or an item is not a reply.
     """
     if isinstance(replies, tuple) and len(replies) == 1 and isinstance(replies[0], (int, float)):
         raise NotAReply(f"{place} has a pause, and no reply behind it")
@@ -86,7 +86,7 @@ def check_replies(replies: Sequence[Reply], place: str) -> None:
 
 
 def check_reply(reply: object, place: str) -> None:
-    """See whether it is a reply, or a pause.
+    """Raise if an item is neither a reply nor a pause.
 
     Raises:
         NotAReply: the text begins with `place`.
@@ -132,7 +132,7 @@ def _check_content(reply: object, place: str) -> None:
 def _check_function(function: Callable[..., object], place: str) -> None:
     try:
         takes = inspect.signature(function)
-    except (TypeError, ValueError):  # of a builtin: nobody knows
+    except (TypeError, ValueError):  # a builtin without a signature
         return
     try:
         takes.bind(None)

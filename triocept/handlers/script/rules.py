@@ -1,4 +1,4 @@
-"""What a script says to which request: `when(text="weather").reply(ToolCall.of("get_weather"), "It rains.")`."""
+"""Replies to matching requests: `when(text="weather").reply(ToolCall.of("get_weather"), "It rains.")`."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """Made by `when(…).reply(…)` and its like: what is said to the requests that match."""
+    """Replies to the requests that match; made by `when(…).reply(…)` and similar calls."""
 
     conditions: Conditions
-    """Which requests; one that demands nothing matches all."""
+    """Conditions of the rule; without any, all requests match."""
     replies: tuple[Reply, ...]
-    """In order; a pause belongs to the reply that follows it."""
+    """Replies in order; a pause belongs to the reply after it."""
     endless: bool = False
-    """Whether they begin anew when all are given."""
+    """True if the replies restart when all are given."""
     place: str = ""
-    """The file and the line that it stands in; empty: in a program."""
+    """File and line of the rule; empty: it was made in a program."""
 
     def __str__(self) -> str:
         name = f"when({self.conditions})" if self.conditions else "otherwise(…)"
@@ -36,25 +36,25 @@ class Rule:
 
 @final
 class When:
-    """Made by `when(…)`: the requests that match, and nothing said to them yet."""
+    """Conditions without replies yet; made by `when(…)`."""
 
     def __init__(self, conditions: Conditions) -> None:
         self._conditions = conditions
 
     def reply(self, *replies: Reply) -> Rule:
-        """Say these, one to a request, each once. When all are given, the rule matches nothing any more.
+        """Return a rule that gives each reply once, one per request. When all are given, the rule no longer matches.
 
         Raises:
-            TypeError: one of them is no reply; see `Reply`.
+            TypeError: an item is not a reply; see `Reply`.
         """
         return self._rule("reply", replies, endless=False)
 
     def cycle(self, *replies: Reply) -> Rule:
-        """Say these, one to a request, again and again; errors as of `reply`."""
+        """Return a rule that gives these replies in turn, one per request, without end; errors as in `reply`."""
         return self._rule("cycle", replies, endless=True)
 
     def repeat(self, reply: Reply) -> Rule:
-        """Say the same each time; errors as of `reply`."""
+        """Return a rule that always gives this reply; errors as in `reply`."""
         return self._rule("repeat", (reply,), endless=True)
 
     def __repr__(self) -> str:
@@ -77,26 +77,25 @@ def when(
     predicate: Callable[[Request], object] | None = None,
     **unknown: Never,
 ) -> When:
-    """The requests of which all this holds: `when(text="weather").reply("It rains.")`.
+    """Return conditions on a request, all of which must hold: `when(text="weather").reply("It rains.")`.
 
-    A `str` is looked for anywhere in what it is about, in upper and lower case as it stands; a compiled pattern is
-    searched there.
+    A `str` may be anywhere in the text that it is compared with, case-sensitive; a compiled pattern is searched.
 
     Args:
-        text: in the newest text of the user. It stands there still when the results of tools have come behind it: more
-            than one reply, or `tool_result`, says what is answered then.
-        system: in the system and developer messages.
-        model: the name of the model that is asked for, whole, with a date behind it or without; a pattern is searched.
-        tool_result: in a result of a tool that came since the model spoke last; True: there is one; False: there is
-            none.
-        result_of: the name of a tool that was called, and whose result came since the model spoke last.
-        offered_tool: the name of a tool that the agent offers: the model may call it, and has perhaps not.
-        output: what the answer has to be, as the request asks: `text`, `json_object` or `json_schema`.
-        predicate: a function of the request that says something true.
+        text: part of the user's newest text. It still matches after results of tools have come: give several replies,
+            or use `tool_result`, to answer those requests differently.
+        system: part of the system and developer messages.
+        model: the requested model's full name, with or without a date suffix; a pattern is searched in it.
+        tool_result: part of a tool result since the model's last answer; True: there is a result; False: there is no
+            result.
+        result_of: name of a tool that was called, with a result since the model's last answer.
+        offered_tool: name of a tool that the agent offers; the model need not have called it.
+        output: required form of the answer: `text`, `json_object` or `json_schema`.
+        predicate: a function of the request that returns a true value if it matches.
 
     Raises:
-        TypeError: there is no such keyword, or a value is not of its type; or nothing at all is said.
-        ValueError: a text is empty, or there is no such output.
+        TypeError: a keyword is unknown, a value has the wrong type, or no condition is given.
+        ValueError: a text is empty, or `output` is unknown.
     """
     said: Mapping[str, object] = unknown
     if said:
@@ -119,10 +118,10 @@ def when(
 
 
 def otherwise(*replies: Reply) -> Rule:
-    """Say these, one after the other and again and again, to every request that nothing above it answers.
+    """Return a rule that gives these replies in turn, without end, to each request that no earlier item answers.
 
     Raises:
-        TypeError: one of them is no reply; see `Reply`.
+        TypeError: an item is not a reply; see `Reply`.
     """
     check_replies(replies, "otherwise")
     return Rule(conditions=Conditions(), replies=replies, endless=True)
@@ -133,7 +132,7 @@ _CONFUSED = {
     "tool_name": "offered_tool=… (the agent offers it) or result_of=… (it was called, and its result has come)?",
     "called_tool": "result_of=… (it was called, and its result has come)?",
 }
-"""Names that could mean one thing as well as the other."""
+"""Ambiguous names, with the keywords that each could mean."""
 
 
 def _check_names(unknown: Mapping[str, object]) -> None:

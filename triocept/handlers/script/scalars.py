@@ -23,11 +23,11 @@ _FORMATS = {
     "json-pointer": "/a",
     "regex": "a",
 }
-"""The same each time: names that are reserved for examples (RFC 2606, 5737, 3849)."""
+"""A fixed value for each format: names reserved for examples (RFC 2606, 5737, 3849)."""
 
 
 def admits(schema: Json, value: Json) -> bool:
-    """Whether a number or a text that is given is within the bounds; any other value is."""
+    """Return True if a number or a text is within the bounds; True for any other value."""
     if isinstance(value, str):
         most = schema.get("maxLength")
         length = (schema.get("minLength") or 0) <= len(value) and (most is None or len(value) <= most)
@@ -45,10 +45,10 @@ def _is_between(number: float, least: float, above: bool, most: float, below: bo
 
 
 def number_for(schema: Json, variant: int, *, whole: bool) -> Json:
-    """A number: 0 where that is allowed, else the nearest to it.
+    """Return a number: 0 if allowed, else the nearest allowed number.
 
     Raises:
-        ValueError: there is none.
+        ValueError: no number is allowed.
     """
     least, above = _bound(schema, "minimum", "exclusiveMinimum", -math.inf, max)
     most, below = _bound(schema, "maximum", "exclusiveMaximum", math.inf, min)
@@ -65,7 +65,7 @@ def number_for(schema: Json, variant: int, *, whole: bool) -> Json:
 
 
 def _bound(schema: Json, name: str, exclusive: str, none: float, strictest: Json) -> tuple[float, bool]:
-    """A bound, and whether it is itself outside; the old form has a boolean there."""
+    """Return a bound, and True if the bound itself is excluded; in old drafts `exclusive` is a boolean."""
     value, outside = schema.get(name), schema.get(exclusive)
     if isinstance(outside, bool) or outside is None:
         return (none if value is None else value), bool(outside)
@@ -92,10 +92,10 @@ def _multiple(step: float, least: float, above: bool, most: float, below: bool, 
 
 
 def text_for(schema: Json, name: str, variant: int) -> str:
-    """A text: the name of its property where that is allowed.
+    """Return a text: the property's name if allowed.
 
     Raises:
-        ValueError: none is known.
+        ValueError: no fitting text was found.
     """
     least, most = schema.get("minLength") or 0, schema.get("maxLength")
     plain = (name if not variant else f"{name} {variant + 1}").ljust(least, ".")
@@ -119,12 +119,12 @@ def _cut(plain: str, most: int, variant: int) -> str:
 def _fits(pattern: str | None, text: str) -> bool:
     try:
         return pattern is None or re.search(pattern, text) is not None
-    except re.error:  # another language's
+    except re.error:  # syntax of another regular expression language
         return False
 
 
 def _guesses(least: int, most: int | None) -> Iterator[str]:
-    """Texts that many a pattern is for."""
+    """Yield texts that fit common patterns."""
     yield from _FORMATS.values()
     yield from ("+1 202 555 0100", "+12025550100", "1.0.0", "#000000", "en", "en-US", "USD")
     yield from ("A1", "a-b", "a_b", "A-1")

@@ -1,9 +1,9 @@
-"""Rules that no request can reach, since an earlier one takes all that they match.
+"""Rules that no request can reach, since an earlier rule takes all their requests.
 
 Rules:
 
-1. Only what is certain counts: of two patterns that are not the same, nothing is said.
-2. A rule that is given up when its replies are given hides nothing.
+1. Only certain cases are reported: two different patterns are never compared.
+2. A rule whose replies run out hides nothing.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from .rules import Rule
 
 
 class ShadowedRule(ValueError):
-    """A rule of a script that can never answer: an earlier one answers all that it matches, again and again."""
+    """A rule of a script can never answer, since an earlier rule always answers all its requests."""
 
 
 def check_shadows(rules: Iterable[tuple[str, Rule]]) -> None:
-    """See whether each of these named rules can be reached.
+    """Raise if one of these named rules cannot be reached.
 
     Raises:
-        ShadowedRule: one cannot; the text has both places.
+        ShadowedRule: a rule cannot be reached; the text names both places.
     """
     for (place, rule), (other_place, other) in combinations(rules, 2):
         if hidden(other, rule):
@@ -34,17 +34,17 @@ def check_shadows(rules: Iterable[tuple[str, Rule]]) -> None:
 
 
 def hidden(rule: Rule, before: Rule) -> bool:
-    """Whether no request can reach `rule`, with `before` standing before it."""
+    """Return True if no request can reach `rule` after `before`."""
     return before.endless and covers(before.conditions, rule.conditions)
 
 
 def covers(wide: Conditions, narrow: Conditions) -> bool:
-    """Whether, as far as can be said, every request that `narrow` matches matches `wide`, too."""
+    """Return True if every request that `narrow` matches certainly matches `wide`, too."""
     return all(_follows(name, value, narrow) for name, value in wide.said())
 
 
 def _follows(name: str, value: object, narrow: Conditions) -> bool:
-    """Whether a condition follows from those of `narrow`."""
+    """Return True if the conditions of `narrow` imply this condition."""
     other = getattr(narrow, name)
     if name == "tool_result" and value is True:
         return (other is not None and other is not False) or narrow.result_of is not None
@@ -54,7 +54,7 @@ def _follows(name: str, value: object, narrow: Conditions) -> bool:
 
 
 def _is_part(wide: object, narrow: object) -> bool:
-    """A text that holds a part holds what is in the part."""
+    """Return True if `wide` is part of `narrow`: then each text that contains `narrow` contains `wide`."""
     return isinstance(wide, str) and isinstance(narrow, str) and wide in narrow
 
 

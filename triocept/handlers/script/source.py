@@ -1,10 +1,12 @@
-"""Where a scripted model takes its replies from: each source is for some requests, and knows what is left of it, and
-why it has nothing for a request.
+"""Sources of a scripted model's replies.
+
+Each source serves some requests, tracks its unused replies, and explains why it has no reply for a request.
 
 Rules:
 
-1. A source gives a reply, or nothing: then the next one is asked.
-2. What is taken and not said, since the agent hung up before, is given back, unless more was taken meanwhile.
+1. A source returns a reply or None; after None the next source is tried.
+2. A reply that was taken but not sent, since the agent disconnected first, is returned to its source, unless a further
+   reply was taken meanwhile.
 """
 
 from __future__ import annotations
@@ -19,61 +21,61 @@ from .rules import Rule
 from .words import shown
 
 MOST_RULES = 3
-"""So many are shown; the others are further away."""
+"""Maximum rules shown in an error; the others are further from a match."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """A reply that is about to be said."""
+    """A reply that is about to be given."""
 
     reply: Reply
     pause: float
-    """Seconds before it."""
+    """Seconds to wait before the reply."""
     place: str
-    """What an error calls it."""
+    """The reply's name in errors."""
     number: int
-    """Its place in its source."""
+    """The reply's position in its source."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Miss:
-    """Why a source has nothing for a request."""
+    """The reasons why a source has no reply for a request."""
 
     source: str
-    """What the source is."""
+    """Description of the source."""
     why: tuple[str, ...]
-    """Each thing that does not hold."""
+    """Descriptions of the conditions that do not hold."""
     is_rule: bool = True
-    """Whether it chooses among requests."""
+    """True if the source has conditions on requests."""
 
 
 class Source(Protocol):
-    """One of the things that a scripted model is made of."""
+    """A source of replies in a scripted model."""
 
     @property
     def remaining(self) -> int:
-        """How many replies have to be given still; what is given again and again does not count."""
+        """Number of replies left, without repeated replies."""
 
     @property
     def endless(self) -> int:
-        """How many things in it answer any number of times."""
+        """Number of items that answer any number of times."""
 
     def take(self, request: Request) -> Taken | None: ...
 
     def give_back(self, taken: Taken) -> None: ...
 
     def unused(self) -> list[str]:
-        """What was not given, in words, without what is given again and again."""
+        """Return descriptions of the replies left, without repeated replies."""
 
     def misses(self, request: Request) -> list[Miss]:
-        """Why it has nothing for this request."""
+        """Return the reasons why there is no reply for this request."""
 
 
 class Replies:
-    """A rule, or plain replies that stand together: those are for every request."""
+    """A rule, or adjacent plain replies, which match every request."""
 
     def __init__(self, rule: Rule, *, place: str, first: int | None = None) -> None:
-        """`first` is the number of the first of some plain replies in the script; None: it is a rule."""
+        """Create a source; `first` is the script number of the first plain reply, None for a rule."""
         self._rule = rule
         self._place = place
         self._first = first
@@ -110,7 +112,7 @@ class Replies:
         return [Miss(source=self._place, why=why, is_rule=bool(self._rule.conditions))]
 
     def _peek(self) -> Taken | None:
-        """What comes next, if the request is right."""
+        """Return the next reply if the request matches."""
         replies = self._rule.replies
         start = self._next % len(replies) if self._rule.endless else self._next
         pause = 0.0
@@ -126,12 +128,12 @@ class Replies:
         return [number for number in range(self._next, len(replies)) if not is_pause(replies[number])]
 
     def _called(self, number: int) -> str:
-        """What a reply is called."""
+        """Return a reply's name in errors."""
         return f"{self._place}, reply {number}" if self._first is None else f"replies[{self._first + number}]"
 
 
 def described_miss(request: Request, misses: Sequence[Miss], total: int) -> str:
-    """Why there is no reply for a request."""
+    """Return a text that explains why no source has a reply for a request."""
     asked = described_request(request)
     if all(len(miss.why) == 1 and not miss.is_rule for miss in misses):
         return f"the script has no reply left after {total}; the request was {asked}"
@@ -145,7 +147,7 @@ def described_miss(request: Request, misses: Sequence[Miss], total: int) -> str:
 
 
 def described_request(request: Request) -> str:
-    """A request in a few lines, for a person."""
+    """Return a request in a few lines, for a person."""
     lines = [f"{request.dialect}, model {request.model!r}, {len(request.messages)} messages; the last ones:"]
     for message in request.messages[-3:]:
         said = message.text or ", ".join(

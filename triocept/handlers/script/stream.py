@@ -2,9 +2,9 @@
 
 Rules:
 
-1. What is one piece here is one increment on the wire; tool calls wait for the end of their answer, as ever.
-2. The pauses are trio's: a mock clock jumps over them, and a hang-up of the agent ends them.
-3. An agent that did not ask for a stream gets the whole, after the same time.
+1. One piece here is one increment on the wire; tool calls wait for the end of their answer, as in every stream.
+2. The pauses use trio's clock: a mock clock skips them, and a disconnect of the agent ends them.
+3. An agent that requested no stream gets the complete answer, after an equal time.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from ..._rollout.exchange import Exchange
 from ..._util.checks import check_count, check_number, described
 
 Piece: TypeAlias = str | ResponsePart | Event
-"""What `stream.send` takes: a `str` goes on with the text, a part is sent whole, an event as it is."""
+"""An argument of `stream.send`: a `str` continues the text, a part is sent whole, an event is sent unchanged."""
 
 CHARACTERS_OF_A_TOKEN = 4
-"""As everywhere where nobody counts."""
+"""Characters per token, the estimate used wherever no tokenizer is."""
 
 
 @dataclass(frozen=True)
 class _Step:
-    """Pieces that are sent at once, after a pause of so many seconds."""
+    """Pieces that are sent together, after a pause in seconds."""
 
     pause: float
     pieces: tuple[Piece, ...]
@@ -38,17 +38,17 @@ class _Step:
 
 @final
 class Stream:
-    """An answer of a script in these pieces: `Stream("Hel", "lo", delay=0.1)`.
+    """A script's answer in these pieces: `Stream("Hel", "lo", delay=0.1)`.
 
     Args:
         pieces: texts, parts or events, each an increment of its own.
         delay: seconds between two pieces.
-        first_after: seconds before the first.
-        stop_reason: None: by content.
-        usage: None: an estimate.
+        first_after: seconds before the first piece.
+        stop_reason: the stop reason; None: derived from the content.
+        usage: the token counts; None: an estimate.
 
     Raises:
-        TypeError, ValueError: something is no piece of an answer, or no time.
+        TypeError, ValueError: a piece is not part of an answer, or a duration is invalid.
     """
 
     def __init__(
@@ -70,10 +70,10 @@ class Stream:
         )
         self._stop_reason = stop_reason
         self._usage = usage
-        given_event(ResponseEnd(stop_reason, None, usage))  # says what is wrong
+        given_event(ResponseEnd(stop_reason, None, usage))  # raises if an argument is invalid
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer so; raises and is cancelled as `ResponseStream.send`."""
+        """Answer with these pieces; raises and is cancelled as `ResponseStream.send`."""
         async with exchange.open_stream() as stream:
             for step in self._steps:
                 await trio.sleep(step.pause)
@@ -104,19 +104,19 @@ def paced(
     tokens_per_second: float | None = None,
     first_after: float = 0.0,
 ) -> Stream:
-    """A whole answer as a stream of pieces of so many characters: `paced("It rains.", tokens_per_second=40)`.
+    """Return a complete answer as a stream of equal pieces: `paced("It rains.", tokens_per_second=40)`.
 
-    Texts, reasoning and the arguments of tool calls are cut; what has no text is one piece. A tool call reaches the
-    agent when the answer is whole, as in every stream here.
+    Texts, reasoning and the arguments of tool calls are cut; a part without text is one piece. A tool call reaches the
+    agent when the answer is complete, as in every stream.
 
     Args:
         answer: a text, a part, a list of these, or a `Response`.
-        characters: of one piece. Four are a token.
-        tokens_per_second: None: as fast as they are taken.
+        characters: characters per piece. Four are a token.
+        tokens_per_second: the pace; None: as fast as the agent reads.
         first_after: seconds before the first piece.
 
     Raises:
-        TypeError, ValueError: that is no answer, or no pace.
+        TypeError, ValueError: `answer` is not an answer, or the pace is invalid.
     """
     check_number("paced: first_after", first_after)
     check_count("paced: characters", characters, least=1)
@@ -131,7 +131,7 @@ def timed(
     characters: int,
     pause: Callable[[int], float],
 ) -> Stream:
-    """The same with a pause of so many seconds before each piece, by its number."""
+    """Return a complete answer as a stream, with a pause of `pause(number)` seconds before each piece."""
     response = _response(answer)
     groups = _cut(response, characters)
     stream = Stream(*[piece for group in groups for piece in group])
@@ -147,7 +147,7 @@ def _response(answer: str | ResponsePart | Response | Sequence[str | ResponsePar
 
 
 def _cut(response: Response, characters: int) -> list[tuple[Event, ...]]:
-    """The events of an answer, a group for each piece of text: what stands around it goes with it."""
+    """Return the events of an answer, grouped by piece of text; surrounding events join their piece."""
     groups: list[tuple[Event, ...]] = []
     start = ResponseStart(response.id, response.model, extra=response.extra, dialect=response.dialect)
     before: list[Event] = [start]

@@ -1,4 +1,4 @@
-"""A text with words of the request in it. Nothing is run, and nothing is looked up but the names below."""
+"""A text with words of the request in it. It runs no code, and supports only the names below."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ NAMES: dict[str, Callable[[Request], str]] = {
     "dialect": lambda request: request.dialect,
     "tools": lambda request: ", ".join([tool.name for tool in request.tools]),
 }
-"""What may stand between braces, and what it becomes."""
+"""Names allowed between braces, each with the function that returns its text."""
 
 
 @final
 class Template:
     """A reply with words of the request in it: `Template("You said: {text}")`.
 
-    Between braces stand `text` (the newest text of the user), `system`, `tool_result` (the newest one's text), `model`,
-    `dialect` or `tools` (the names of those that are offered). What the request does not have is an empty text.
-    `{{` and `}}` are braces.
+    Names between braces: `text` (the user's newest text), `system`, `tool_result` (the newest result's text), `model`,
+    `dialect`, `tools` (the names of the offered tools). A value that the request lacks is an empty text. `{{` and `}}`
+    are literal braces.
 
     Raises:
-        TypeError: it is no text.
-        ValueError: there is something else between braces.
+        TypeError: `text` is not a text.
+        ValueError: there is an unknown name between braces.
     """
 
     def __init__(self, text: str) -> None:
@@ -40,7 +40,7 @@ class Template:
         self._pieces: tuple[tuple[str, str | None], ...] = tuple(_read(text))
 
     def __call__(self, request: Request) -> str:
-        """The text, for this request."""
+        """Return the text for this request."""
         said = [(before, "" if name is None else NAMES[name](request)) for before, name in self._pieces]
         return "".join([before + word for before, word in said])
 

@@ -1,4 +1,4 @@
-"""The words of a request that a script looks at."""
+"""Words of a request that scripts use."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _repr.maxstring = _repr.maxother = 100
 
 
 def shown(value: object) -> str:
-    """A value in a line of an error: cut where it is long."""
+    """Return a value for a line of an error, shortened if long."""
     return _repr.repr(value)
 
 
 def system_text(request: Request) -> str:
-    """All system and developer messages, wherever they stand, a line break between two."""
+    """Return all system and developer messages, at any position, joined by line breaks."""
     return "\n".join([each.text for each in request.messages if each.role in ("system", "developer")])
 
 
 def offered_names(request: Request) -> list[str]:
-    """The tools that the agent offers; of a namespace of Responses those in it, too."""
+    """Return the names of the offered tools, including those in a namespace of Responses."""
     return [name for tool in request.tools for name in _names(tool)]
 
 
@@ -35,6 +35,6 @@ def _names(tool: Tool) -> Iterator[str]:
 
 
 def called_names(request: Request) -> list[str]:
-    """Whose results came since the model spoke last."""
+    """Return the names of the tools whose results came since the model's last answer."""
     names = {call.id: call.name for message in request.messages for call in message.tool_calls}
     return [result.name or names.get(result.id, "") for result in request.tool_results]
