@@ -1,27 +1,28 @@
 """Real models to which exchanges are forwarded.
 
 * `upstream`: `open_upstream`, `Upstream`. The file to read first.
-* `address`: where it is; `given`: the rest of what `open_upstream` is given, looked at.
-* `request`: what goes up: the agent's own document, or one in the provider's dialect.
-* `ceiling`: how many tokens an answer may have at most.
-* `history`: reasoning that only its provider can read, put back where the agent could not keep it.
-* `headers`: which headers pass, both ways.
-* `transport`: httpx2, and the border at which its errors become ours.
+* `address`: the provider's base URL; `given`: checks of the other arguments of `open_upstream`.
+* `request`: the document sent to the provider: the agent's own, or one in the provider's dialect.
+* `ceiling`: the maximum number of tokens of an answer.
+* `history`: reasoning that only its provider can read, restored where the agent could not keep it.
+* `headers`: the headers that are forwarded, in both directions.
+* `transport`: httpx2, and the conversion of its errors to triocept's.
 * `tap`, `pool`, `chunked`: the body of a stream, read beside httpx2.
-* `patience`: how long a provider is waited for, and when it is asked once more.
-* `counting`: how many tokens a prompt has, asked of the provider.
-* `failures`: what a provider's bad answer amounts to.
-* `redaction`: the key, taken out of it.
-* `relay`: a stream, from bytes to pieces that are whole.
-* `limiter`: how many at once.
-* `tokens`: ids and log probabilities, for those who train.
+* `patience`: the time limits of a call, and the pauses before retries.
+* `counting`: the number of tokens of a prompt, from the provider.
+* `failures`: the error for a provider's bad answer.
+* `redaction`: the removal of the key from errors.
+* `relay`: the conversion of a stream's bytes to whole pieces.
+* `limiter`: the maximum number of concurrent calls.
+* `tokens`: token ids and log probabilities, for training.
 
 Rules:
 
-1. A piece of a stream is whole frames, and the frame that ends the answer waits until the turn is recorded. In the
-   agent's own dialect, what a look tells to be no more than content goes on before it is read; all else is read first.
-2. A failure before the first piece is raised and settles nothing: whoever forwarded may try another upstream.
-3. A key is sent, and stands nowhere else: not in a repr, a log, a trace or an error's text.
+1. A piece of a stream is whole frames, and the frame that ends the answer waits until the turn is recorded. In
+   the agent's own dialect, bytes that a quick check finds to be plain content are passed on before they are
+   parsed; all other bytes are parsed first.
+2. A failure before the first piece is raised and settles nothing: the handler may try another upstream.
+3. A key is sent, and appears nowhere else: not in a repr, a log, a trace or an error's text.
 """
 
 from .upstream import Upstream, open_upstream

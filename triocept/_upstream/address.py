@@ -1,4 +1,4 @@
-"""Where a provider is: its base URL as its own SDK takes it."""
+"""The base URL of a provider, in the form for its own SDK."""
 
 from __future__ import annotations
 
@@ -9,26 +9,29 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from .._util.checks import check_str
 
 _NOT_PASSED = frozenset({"key", "alt", "$alt"})
-"""Of the agent's query: Google's clients may put the key there, and how a stream is framed is said anew."""
+"""Parameters of the agent's query that are not forwarded.
+
+Google's clients may put the key there, and the framing of a stream is set anew.
+"""
 
 
 @dataclass(frozen=True)
 class Address:
-    """A base URL, read."""
+    """A parsed base URL."""
 
     base: str
-    """Without a slash at its end, without its query."""
+    """The URL without a slash at its end, without its query."""
     query: tuple[tuple[str, str], ...] = ()
-    """What every call carries (`api-version`, …)."""
+    """Query parameters that are sent with every call (`api-version`, …)."""
 
     @property
     def secure(self) -> bool:
-        """Whether it is one of https."""
+        """True if the URL is https."""
         return self.base.startswith("https:")
 
     @property
     def here(self) -> bool:
-        """Whether it is on this machine's loopback, which no proxy can reach."""
+        """True if the host is this machine's loopback, which no proxy can reach."""
         host = (urlsplit(self.base).hostname or "").rstrip(".")
         try:
             return ip_address(host).is_loopback
@@ -37,15 +40,15 @@ class Address:
 
     @property
     def root(self) -> str:
-        """Where a server's own calls are: beside its OpenAI ones, not under them."""
+        """Base URL of a server's own calls, which are beside its OpenAI calls, not under them."""
         return self.base.removesuffix("/v1")
 
     def at(self, path: str, agent_query: str = "") -> str:
-        """The URL of a call.
+        """Return the URL of a call.
 
         Args:
-            path: behind the base, perhaps with a query of its own, which wins.
-            agent_query: that of the agent's URL.
+            path: appended to the base, perhaps with a query, which takes precedence.
+            agent_query: the query of the agent's URL.
         """
         path, _, own = path.partition("?")
         passed = [(name, value) for name, value in _pairs(agent_query) if name not in _NOT_PASSED]
@@ -54,7 +57,10 @@ class Address:
 
 
 def is_near(host: str) -> bool:
-    """Whether a provider there is one's own, which mostly has no key: on this machine, or in a private network."""
+    """Return True if a provider on this host is probably the user's own, which mostly has no key.
+
+    Such a host is this machine, or in a private network.
+    """
     try:
         return host == "localhost" or "." not in host or ip_address(host).is_private
     except ValueError:
@@ -62,11 +68,11 @@ def is_near(host: str) -> bool:
 
 
 def parse_address(base_url: str) -> Address:
-    """The address that a base URL says.
+    """Parse a base URL.
 
     Raises:
-        TypeError: it is no text.
-        ValueError: it is no http or https URL, or has a user and a password in it.
+        TypeError: the URL is not a str.
+        ValueError: it is not an http or https URL, or contains a user and a password.
     """
     check_str("base_url", base_url)
     parts = urlsplit(base_url.strip())
@@ -74,8 +80,8 @@ def parse_address(base_url: str) -> Address:
         raise ValueError(f"an upstream's base_url is an http or https URL, not {base_url!r}")
     if "@" in parts.netloc:
         raise ValueError("an upstream's base_url holds no user or password: a key is given as api_key")
-    shown = base_url.partition("?")[0]  # a key may stand in a query
-    import httpx2  # it takes a while to load
+    shown = base_url.partition("?")[0]  # a query may contain a key
+    import httpx2  # imported here because it takes a while to load
 
     try:
         httpx2.URL(base_url.strip())

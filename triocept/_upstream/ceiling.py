@@ -1,12 +1,14 @@
-"""How many tokens an answer may have at most: said, or learned from a provider's refusal.
+"""The maximum number of tokens of an answer: configured, or learned from a provider's refusal.
 
-Claude Code asks for 64,000, and servers refuse what is over their model's bound instead of giving what they can.
+Claude Code requests 64,000 tokens, and servers refuse a number above their model's limit instead of lowering it.
 
 Rules:
 
-1. What was said holds for every call, also for one that asks for no number.
-2. What a refusal teaches of a model is kept for its next calls, and lowers only what they ask for.
-3. A window that the prompt has nearly filled is no ceiling: the agent is told, and makes its history shorter.
+1. The configured maximum applies to every call, also to a call without a number.
+2. A maximum that a refusal teaches for a model is kept for its next calls, and only lowers the number that they
+   request.
+3. A window that the prompt has nearly filled is no maximum: the agent receives the refusal, and shortens its
+   history.
 """
 
 from __future__ import annotations
@@ -19,35 +21,35 @@ from .._canonical.content import Json
 from ..dialects._documents import merged
 
 LEAST = 1024
-"""Tokens. With less room than that for an answer the prompt is too long."""
+"""Tokens. If less is left for an answer, the prompt is too long."""
 MAX_WORDS = 4000
-"""Characters of a refusal that are looked at: the patterns go over them again and again."""
+"""Maximum characters of a refusal that are searched: the patterns search them again and again."""
 MAX_MODELS = 256
-"""Of which something was learned: an agent may make up names."""
+"""Maximum models with a learned maximum: an agent may invent names."""
 
 _N = r"(\d[\d,]*)"
-_OUTPUT = [  # the most tokens of an answer, as the words say
+_OUTPUT = [  # patterns with the maximum tokens of an answer
     rf"at most {_N} completion tokens",  # OpenAI
     rf"max_tokens: \d+ > {_N}",  # Anthropic
     rf"max_tokens is \[1, ?{_N}\]",  # DeepSeek
     rf"`?max_(?:completion_)?tokens`? must be less than or equal to `?{_N}",  # Groq
 ]
 _EXCLUSIVE = [rf"range is from 1 \(inclusive\) to {_N} \(exclusive\)"]  # Google
-_WINDOW = [  # all tokens that there is room for, and those of the prompt
+_WINDOW = [  # patterns with the size of the window, and the tokens of the prompt
     rf"maximum context length (?:is|of) (?P<all>{_N}) tokens.*?(?P<in>{_N})"
     r" (?:input tokens|in the messages|tokens from the input)",  # vLLM, OpenAI, SGLang
     rf"exceed context limit: (?P<in>{_N}) \+ \d+ > (?P<all>{_N})",  # Anthropic
     rf"cannot be greater than (?:max_model_len=)?(?:max_total_tokens=)?(?P<all>{_N})",  # vLLM
 ]
 Places: TypeAlias = Sequence[tuple[str, ...]]
-"""Where a document says how many tokens are asked for: `Dialect.caps`."""
+"""Paths in a document of the requested number of tokens: `Dialect.caps`."""
 
 
 class Ceiling:
-    """The ceilings of one upstream.
+    """The token maximums of one upstream.
 
     Args:
-        said: tokens; None: nobody has said anything.
+        said: the configured maximum; None: none is configured.
     """
 
     def __init__(self, said: int | None) -> None:
@@ -56,15 +58,15 @@ class Ceiling:
         self._windows: dict[str, int] = {}
 
     def knows(self, model: str) -> bool:
-        """Whether something was learned of a model."""
+        """Return True if a maximum was learned for a model."""
         return model in self._outputs or model in self._windows
 
     def of(self, model: str, prompt: int) -> int | None:
-        """The most that a model can be asked for, by what was learned; None: nothing was.
+        """Return the learned maximum of a model; None: nothing was learned.
 
         Args:
             model: its name.
-            prompt: about how many tokens the prompt has.
+            prompt: estimated tokens of the prompt.
         """
         found = [self._outputs[model]] if model in self._outputs else []
         if model in self._windows:  # an estimate may be too low by a third
@@ -72,7 +74,7 @@ class Ceiling:
         return min(found, default=None)
 
     def learn(self, model: str, words: str, prompt: int) -> int | None:
-        """What a refusal says of the most that can be asked for in its place; None: nothing."""
+        """Return and keep the maximum that a refusal states; None: it states no usable maximum."""
         text = words[:MAX_WORDS].replace("\n", " ")
         if (output := _output_in(text)) is not None:
             _keep(self._outputs, model, output)
@@ -88,19 +90,19 @@ class Ceiling:
 
 
 def asked_output(document: Json, places: Places) -> int | None:
-    """The number of tokens that a document asks for; None: it asks for none."""
+    """Return the number of tokens that a document requests; None: it has no number."""
     values = (_at(document, place) for place in places)
     return max((value for value in values if isinstance(value, int)), default=None)
 
 
 def capped(document: dict[str, Json], places: Places, most: int, *, always: bool) -> dict[str, Json]:
-    """The document, asking for no more than so many tokens.
+    """Return the document, with at most `most` requested tokens.
 
     Args:
         document: in the provider's dialect.
-        places: its dialect's.
+        places: the paths of its dialect.
         most: tokens.
-        always: whether it is to name a number though it does not yet.
+        always: True to set a number also in a document without one.
     """
     asked = asked_output(document, places)
     if (asked is None and not always) or (asked is not None and asked <= most):
@@ -123,7 +125,8 @@ def _placed(value: Json, place: tuple[str, ...]) -> Json:
 
 
 def _with_less_thinking(document: dict[str, Json], most: int) -> dict[str, Json]:
-    """Messages wants a budget for thinking that is under the tokens of the answer, and 1024 or more."""
+    """Return the document with a valid budget for thinking: Messages requires 1024 or more, and less than the
+    answer's tokens."""
     thinking: Json = document.get("thinking")
     budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
     if not isinstance(thinking, dict) or not isinstance(budget, int) or budget < most:

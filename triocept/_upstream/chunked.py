@@ -1,4 +1,4 @@
-"""The chunked transfer coding, read (RFC 9112, 7.1). Sans-IO."""
+"""A decoder of the chunked transfer coding (RFC 9112, 7.1). Sans-IO."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ from typing import final
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\r\n\x00]*\r\n")
 _MAX_LINE = 16 * 1024
-"""Bytes of a line that is not of the body."""
+"""Maximum bytes of a line between chunks."""
 
 
 @final
 class ChunkedDecoder:
-    """Takes a body's bytes as they come, gives what is in its chunks."""
+    """A decoder that takes a body's bytes as they arrive, and returns the content of its chunks."""
 
     def __init__(self) -> None:
         self.ended = False
-        """Whether the last chunk has come, and all that belongs to it."""
+        """True if the last chunk has arrived, with its trailers."""
         self.rest = b""
-        """What has come and was not read yet; once the body has ended, what does not belong to it."""
+        """Received bytes that are not decoded yet; once the body has ended, the bytes behind it."""
         self.fault: str | None = None
-        """Why what comes next is no chunk; what came before it counts, as it would if it had come by itself."""
-        self._left = 0  # bytes of the chunk that is being read
-        self._close = False  # whether the line end behind it is awaited
-        self._trailers = False  # whether the last chunk has come
+        """The fault of the next bytes; the bytes before it count, as if they had arrived separately."""
+        self._left = 0  # bytes left of the current chunk
+        self._close = False  # True if the line end behind a chunk is expected
+        self._trailers = False  # True if the last chunk has arrived
 
     def feed(self, data: bytes) -> bytes:
-        """What `data` adds to the body: a chunk need not be whole.
+        """Return the bytes that `data` adds to the body: a chunk need not be whole.
 
         Raises:
-            ValueError: this is not the coding, and nothing before that adds to the body; and from then on.
+            ValueError: the bytes are not in the coding, and none before them add to the body; also in each later
+                call.
         """
         self.check()
         if self.rest:
@@ -61,14 +62,14 @@ class ChunkedDecoder:
             raise ValueError(self.fault)
 
     def _single(self, data: bytes) -> bytes | None:
-        """What is in `data`, where that is one chunk and all of it: so come most events."""
+        """Return the content of `data` if it is exactly one chunk, as for most events; else None."""
         if self._left or self._close or self._trailers or (found := _SIZE_LINE.match(data)) is None:
             return None
         start, end, size = found.end(), len(data) - 2, int(found[1], 16)
         return data[start:end] if size and start + size == end and data.endswith(b"\r\n") else None
 
     def _read_line(self, data: bytes, at: int) -> int | None:
-        """As `_line`; None, too, where there is a fault."""
+        """Read a line as `_line` does; return None if it is faulty."""
         try:
             return self._line(data, at)
         except ValueError as exc:
@@ -76,7 +77,7 @@ class ChunkedDecoder:
             return None
 
     def _line(self, data: bytes, at: int) -> int | None:
-        """Read a line that is not of the body; where the next one begins, or None where it is not whole."""
+        """Read a line between chunks; return the position after it, or None if it is incomplete."""
         if self._close or self._trailers:
             end = data.find(b"\r\n", at)
             if self._close and (end if end >= 0 else len(data.rstrip(b"\r"))) > at:

@@ -1,9 +1,9 @@
-"""How many tokens a prompt has, asked of the provider that will read it, as its dialect says that one asks.
+"""The number of tokens of a prompt, from the provider that will read it, by the calls of its dialect.
 
 Rules:
 
-1. Nobody fails for want of a count: where none is to be had there is none, and it is estimated.
-2. A provider that has no such call is asked once.
+1. A missing count fails no call: the count is then estimated.
+2. A provider without such a call is called once.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from .transport import ProviderClient
 
 SECONDS = 10.0
-"""For a count: the agent is waiting, and an estimate is there at once."""
+"""Seconds for a count: the agent is waiting, and an estimate is available at once."""
 _ABSENT = frozenset({400, 403, 404, 405, 422, 501})
 
 
 @final
 class Counter:
-    """Counts the tokens of prompts for one upstream."""
+    """The token counter of one upstream."""
 
     def __init__(self, requests: Requests, transport: ProviderClient, dialect: Dialect) -> None:
         self._requests = requests
@@ -37,7 +37,7 @@ class Counter:
         self._absent: set[str] = set()
 
     async def count(self, request: Request) -> int | None:
-        """The tokens of a prompt; None: nobody says.
+        """Return the tokens of a prompt; None: the provider gives no count.
 
         Cancellation: closes the connection to the provider.
         """
@@ -63,7 +63,7 @@ class Counter:
             answer = await self._answer(self._requests.of_provider(asked), patience)
 
     async def _answer(self, call: ProviderRequest, patience: Patience) -> Json:
-        """What the provider says; None where that is not an answer, or there is no such call."""
+        """Return the provider's document; None if it is not an answer, or there is no such call."""
         if call.address in self._absent:
             return None
         try:

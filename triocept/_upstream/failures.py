@@ -1,10 +1,10 @@
-"""What a provider's bad answer amounts to: always an `UpstreamError`, with a status that an agent can act on.
+"""The error for a provider's bad answer: always an `UpstreamError`, with a status that an agent can act on.
 
 Rules:
 
-1. The provider's own status and words, where it answered with an error of its dialect.
-2. 502 where what came is no answer at all: a page, a redirect, nothing, broken JSON.
-3. The key is taken out of whatever is repeated (see `redaction`).
+1. The provider's own status and message, if it answered with an error of its dialect.
+2. 502 if the response is no answer at all: a page, a redirect, an empty body, broken JSON.
+3. The key is removed from every repeated text (see `redaction`).
 """
 
 from __future__ import annotations
@@ -22,56 +22,56 @@ from .headers import passed_down
 from .redaction import Redaction
 
 MAX_ERROR = 1024 * 1024
-"""Bytes of an error's body that are read."""
+"""Maximum bytes of an error's body that are read."""
 _SHOWN = 200
 _NOWHERE = frozenset({404, 405})
-"""What a wrong base URL is mostly answered with."""
+"""Statuses that a wrong base URL is mostly answered with."""
 _ERRORS = ("error", "detail", "message")
-"""A field of which every error has one: of all dialects, of FastAPI's, of SGLang's."""
+"""Fields of which every error has one, in all dialects, FastAPI and SGLang."""
 _TAGS = re.compile(
     r"<(script|style)\b[^<]*+(?:<(?!/\1\s*>)[^<]*+)*+(?:</\1\s*>)?|<[^<>]*>", re.DOTALL | re.IGNORECASE
 )
 
 
 class Reader:
-    """Reads one provider's answers and failures."""
+    """A parser of one provider's answers and failures."""
 
     def __init__(self, dialect: Dialect, api_key: str | None) -> None:
         self._dialect = dialect
         self._redaction = Redaction(api_key)
 
     def response(self, body: bytes, headers: Mapping[str, str]) -> Response:
-        """The whole answer in a body.
+        """Return the whole answer in a body.
 
         Raises:
-            UpstreamError: there is none in it.
+            UpstreamError: the body contains no answer.
         """
         if not body.strip():
             raise UpstreamError("the provider's answer is empty", headers=passed_down(headers))
         try:
             return self._dialect.parse_response(decode_json(body))
         except UpstreamError as exc:  # an error with a status of success
-            raise self.told(exc, body, headers) from None  # what it was made from has the key
+            raise self.told(exc, body, headers) from None  # its cause contains the key
         except DialectError as exc:
             raise self.unreadable(exc, body, headers) from exc
 
     def failure(
         self, status: int, body: bytes, headers: Mapping[str, str], address: str = ""
     ) -> UpstreamError:
-        """The error that an answer with this status is.
+        """Return the error for an answer with this status.
 
         Args:
             status: 300 or more, or under 200.
-            body: as far as it was read.
+            body: the part that was read.
             headers: names in lower case.
-            address: what was asked: it is told where it may be wrong.
+            address: the URL of the call, which is shown if it may be wrong.
         """
         error = self._failure(status, body, headers)
         if not address or (status >= 400 and status not in _NOWHERE):
             return error
         document = _decoded(body)
         if isinstance(document, dict) and isinstance(document.get("error"), dict):
-            error.upstream = address  # its own words stay as they are
+            error.upstream = address  # the provider's message stays unchanged
             return error
         error.message = f"{error.message} (asked: POST {address})"
         error.dialect = ""
@@ -97,10 +97,10 @@ class Reader:
         return self.told(error_of(self._dialect.parse_error(status, document)), body, headers)
 
     def told(self, error: UpstreamError, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
-        """A provider's own error, with its body and its headers.
+        """Return a provider's own error, with its body and its headers.
 
-        The body is one of the dialect only if it says that it is an error: an answer that ended for no known reason
-        is none.
+        The body counts as a document of the dialect only if it states an error: an answer that ended for no known
+        reason is not an error document.
         """
         text = error.body or _text(body)
         document = _decoded(text.encode())
@@ -114,7 +114,7 @@ class Reader:
         )
 
     def unreadable(self, exc: DialectError, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
-        """The error that an answer is which its dialect cannot read."""
+        """Return the error for an answer that its dialect cannot read."""
         what = (
             f"the provider's answer cannot be read as {self._dialect.name}: {self._redaction.text(str(exc))}"
         )
@@ -123,7 +123,8 @@ class Reader:
         return UpstreamError(what, body=self._redaction.document(_text(body)), headers=passed_down(headers))
 
     def _shown(self, body: bytes) -> str:
-        """The words of a body, on one line. Without the key before they are cut, for half of it is no key."""
+        """Return the text of a body, on one line. The key is removed before the text is cut, because a half key is
+        not found."""
         text = self._redaction.document(_text(body))
         words = " ".join(_TAGS.sub(" ", text[:8000]).split())
         if not words:
@@ -136,7 +137,7 @@ def _says_error(document: Json) -> bool:
 
 
 def _decoded(body: bytes) -> Json:
-    """The document; None where it is none."""
+    """Return the document in a body, or None."""
     try:
         return decode_json(body)
     except DialectError:

@@ -1,9 +1,10 @@
-"""What `open_upstream` is given, looked at before anything is opened.
+"""Checks of the arguments of `open_upstream`, before anything is opened.
 
 Rules:
 
-1. The error is of that call, in one line that names the argument: not of the agent's first call, in a library's words.
-2. No key is in it, and no header's value, which may be one.
+1. The error is raised by that call, in one line that names the argument: not by the agent's first call, in a
+   library's terms.
+2. The error contains no key, and no header's value, which may be a key.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from .._util.checks import check_mapping, check_number, check_str, check_type, d
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 """A token (RFC 9110, 5.6.2)."""
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-"""RFC 9110, 5.5."""
+"""A header's value (RFC 9110, 5.5)."""
 _encode = msgspec.json.Encoder().encode
 
 
 def check_timeouts(**timeouts: float | None) -> None:
-    """See whether these can be; None is for ever."""
+    """Raise if a timeout is out of range; None means no limit."""
     for name, number in timeouts.items():
         if number is not None:
             check_number(name, number, infinite=name != "connect_timeout", hint="None is for ever")
@@ -44,7 +45,7 @@ def check_overrides(model: str | None, sampling: Sampling | None) -> None:
 
 
 def check_headers(headers: Mapping[str, str] | None) -> None:
-    """See whether these can be sent."""
+    """Raise if the headers cannot be sent."""
     if headers is None:
         return
     check_mapping("extra_headers", headers)
@@ -59,7 +60,7 @@ def check_headers(headers: Mapping[str, str] | None) -> None:
 
 
 def check_body(fields: Mapping[str, Json] | None) -> None:
-    """See whether these are JSON."""
+    """Raise if the fields are not JSON."""
     if fields is None:
         return
     check_mapping("extra_body", fields)
@@ -78,7 +79,7 @@ def check_tls(tls: ssl.SSLContext | None) -> None:
 
 
 def key_of(api_key: str | None) -> str | None:
-    """The key, without the spaces around it."""
+    """Return the key, without surrounding spaces."""
     if api_key is None:
         return None
     if not isinstance(api_key, str):

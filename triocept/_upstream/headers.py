@@ -1,8 +1,9 @@
-"""Which headers pass: by name, both ways. Whatever is not named here stays where it is.
+"""The headers that are forwarded, by name, in both directions. A header that is not named here is not forwarded.
 
-Keys, cookies, lengths, encodings and what belongs to one connection never pass. Proxies that lost
-others are known for what came of it: without `retry-after` or `anthropic-ratelimit-*` agents retry for ever, without
-`anthropic-beta` features are gone, and without `user-agent` or `x-stainless-*` providers have answered with 429.
+Keys, cookies, lengths, encodings and headers of one connection are never forwarded. Proxies that dropped others
+had known effects: without `retry-after` or `anthropic-ratelimit-*` agents retry for ever, without
+`anthropic-beta` features are missing, and without `user-agent` or `x-stainless-*` providers have answered with
+429.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _UP = frozenset(
 )
 _UP_PREFIXES = ("x-claude-code-", "x-codex-", "x-stainless-")
 _UP_ANYWHERE = frozenset({"traceparent", "tracestate", "baggage", "x-request-id"})
-"""What passes to a provider of another dialect too."""
+"""Headers that are forwarded to a provider of another dialect too."""
 
 _DOWN = frozenset(
     {
@@ -35,24 +36,25 @@ _DOWN = frozenset(
     }
 )
 _SECRET = re.compile(r"authorization|api-?key|secret|password|cookie|(?:key|token)$", re.IGNORECASE)
-"""In the name of a header: its value is a key."""
+"""Pattern of the names of headers whose value is a key."""
 _DOWN_PREFIXES = ("anthropic-ratelimit-", "ratelimit-", "x-codex-", "x-ratelimit-")
 
 
 def secrets_in(headers: Mapping[str, str]) -> list[str]:
-    """The keys in what a program sends with every call, each without the name of its scheme."""
+    """Return the keys in the headers that a program sends with every call, without their scheme."""
     return [value.rpartition(" ")[2] for name, value in headers.items() if _SECRET.search(name)]
 
 
 def passed_up(
     headers: Mapping[str, str], *, same_dialect: bool, wanted: Container[str] = ()
 ) -> dict[str, str]:
-    """Of an agent's headers, those that its provider gets.
+    """Return the agent's headers that are sent to the provider.
 
     Args:
         headers: the agent's, names in lower case.
-        same_dialect: whether the provider speaks the agent's dialect.
-        wanted: further names that pass to it then: what clients of the dialect always send. A key never does.
+        same_dialect: True if the provider speaks the agent's dialect.
+        wanted: further names to forward in that case: headers that clients of the dialect always send. A key is
+            never forwarded.
     """
     if not same_dialect:
         return {name: value for name, value in headers.items() if name in _UP_ANYWHERE}
@@ -64,6 +66,6 @@ def passed_up(
 
 
 def passed_down(headers: Mapping[str, str]) -> dict[str, str]:
-    """Of a provider's headers, those that the agent gets."""
+    """Return the provider's headers that are sent to the agent."""
     names = [name for name in headers if name in _DOWN or name.startswith(_DOWN_PREFIXES)]
     return {name: headers[name] for name in names}

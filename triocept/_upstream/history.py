@@ -1,16 +1,16 @@
-"""Reasoning that only its provider can read, put back where the agent could not keep it.
+"""Reasoning that only its provider can read, restored where the agent could not keep it.
 
-A provider signs or encrypts what it thought, and wants it back unchanged. An agent of another dialect has no place
-for that. But the trace has the whole answer: when the agent's history comes back, its turn is found by the ids of its
-tool calls, or by what it says, and what the provider wrote stands there again.
+A provider signs or encrypts its reasoning, and requires it back unchanged. An agent of another dialect has no
+field for that. But the trace has the whole answer. When the agent's history comes back, the turn is found by the
+ids of its tool calls, or by its text, and the provider's original is restored.
 
 Rules:
 
-1. It goes back to the upstream that made it, and to no other: another one would refuse the request.
-2. It goes back only where the agent kept the rest: the same text, the same calls in the same order.
-3. What is dropped is counted, for the note in the turn.
-4. Where an agent does not send the ids back (LangChain's and agno's Gemini), and several answers say the same, it is
-   the one that stands where it stood; if none does, none.
+1. Reasoning is sent only to the upstream that made it: another one would refuse the request.
+2. It is restored only where the agent kept the rest: the same text, the same calls in the same order.
+3. Dropped reasoning is counted, for the note in the turn.
+4. If an agent does not send the ids back (LangChain's and agno's Gemini), and several answers are alike, the
+   answer at the same position is used. Without such an answer, none is.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ _SIGNATURE = "thoughtSignature"
 
 
 class Restored(msgspec.Struct, frozen=True):
-    """A request whose history holds what this upstream made, and nothing of another."""
+    """A request whose history holds this upstream's reasoning, and no other's."""
 
     request: Request
     dropped: int
-    """How many stretches of reasoning are of no use to this upstream."""
+    """Number of reasoning parts that this upstream cannot use."""
     changed: bool
-    """Whether the history differs from what the agent sent."""
+    """True if the history differs from the agent's."""
 
 
 def restored(request: Request, rollout: Home, *, upstream: str, dialect: str) -> Restored:
-    """The request for this upstream.
+    """Return the request for this upstream.
 
     Args:
         request: the agent's.
-        rollout: the one that it is a call of.
-        upstream: the name of the upstream that it goes to.
-        dialect: what that upstream speaks.
+        rollout: the rollout of the call.
+        upstream: the name of the upstream that receives it.
+        dialect: dialect of that upstream.
     """
     index = _indexes.setdefault(rollout, _Index())
     index.update(rollout)
@@ -72,7 +72,7 @@ def restored(request: Request, rollout: Home, *, upstream: str, dialect: str) ->
 
 
 def _runs(messages: Sequence[Message]) -> Iterator[tuple[int, tuple[Message, ...]]]:
-    """The messages, and where they stand; what the model says in a row is together."""
+    """Yield the messages, grouped by consecutive role, with their positions."""
     place = 0
     for _, group in groupby(messages, key=lambda message: message.role):
         run = tuple(group)
@@ -81,27 +81,27 @@ def _runs(messages: Sequence[Message]) -> Iterator[tuple[int, tuple[Message, ...
 
 
 class _Index:
-    """Where in a rollout's trace an answer is that holds something opaque."""
+    """An index of the answers in a rollout's trace that hold opaque parts."""
 
     def __init__(self) -> None:
         self._seen = 0
         self._by_call: dict[str, Turn] = {}
-        """By the id of a call."""
+        """Turns by the id of a tool call."""
         self._alike: dict[tuple[bytes, str], _Alike] = {}
-        """By what was said, and the upstream that said it."""
+        """Turns by their text and calls, and their upstream."""
         self._origins: dict[str, str] = {}
 
     def update(self, rollout: Home) -> None:
-        """Take the turns that came since the last time."""
+        """Add the turns recorded since the last update."""
         trace = rollout.trace
         for number in range(self._seen, len(trace)):
             self._add(rollout.records.as_given(trace[number]))
         self._seen = len(trace)
 
     def find_run(self, run: tuple[Message, ...], place: int, upstream: str) -> tuple[Message, ...]:
-        """What is said in a row, as this upstream wrote it, as far as that is known and was not changed.
+        """Return consecutive messages as this upstream wrote them, as far as known and unchanged.
 
-        It may be the increments of one answer: Google's SDK sends each back as a message of its own.
+        They may be the increments of one answer: Google's SDK sends each back as a separate message.
         """
         if run[0].role != "assistant":
             return run
@@ -121,7 +121,7 @@ class _Index:
         return None if turn is None or turn.response is None else _as_written(turn.response, message)
 
     def origin(self, part: Reasoning) -> str | None:
-        """Which upstream made the opaque pieces of this reasoning; None: not known here."""
+        """Return the upstream that made the opaque parts of this reasoning; None: unknown."""
         return next(
             (self._origins[key] for blob in part.blobs if (key := _digest(blob.data)) in self._origins), None
         )
@@ -142,11 +142,11 @@ class _Index:
 
 
 class _Alike:
-    """Answers that say the same."""
+    """Answers with equal text and calls."""
 
     def __init__(self) -> None:
         self._by_place: dict[int, Turn] = {}
-        """By the number of messages before it: the latest there."""
+        """The latest answer for each number of messages before it."""
         self._count = 0
 
     def add(self, turn: Turn) -> None:
@@ -154,7 +154,7 @@ class _Alike:
         self._count += 1
 
     def at(self, place: int) -> Turn | None:
-        """The one that stood there; else the only one; else none."""
+        """Return the answer at this position; else the only answer; else None."""
         only = next(iter(self._by_place.values())) if self._count == 1 else None
         return self._by_place.get(place, only)
 
@@ -169,7 +169,7 @@ def _name_of(turn: Turn) -> str | None:
 
 
 def _key(message: Message) -> bytes:
-    """Equal for messages of the same text and the same calls, whatever the ids of those."""
+    """Return a key that is equal for messages with equal text and calls, whatever the ids of the calls."""
     return message_key(Message("assistant", (Text(message.text.strip()), *message.tool_calls)))
 
 
@@ -182,7 +182,9 @@ def _as_written(response: Response, message: Message) -> Message | None:
         return None
     if [call.name for call in response.tool_calls] != [call.name for call in message.tool_calls]:
         return None
-    ids = iter([call.id for call in message.tool_calls])  # as the agent knows them, for the results name them
+    ids = iter(
+        [call.id for call in message.tool_calls]
+    )  # the agent's ids, because the tool results refer to them
     return Message(
         "assistant",
         tuple(
@@ -201,10 +203,11 @@ def _portable(call: ToolCall, identity: str) -> ToolCall:
 
 
 def _without_foreign(message: Message, index: _Index, upstream: str, dialect: str) -> tuple[Message, int]:
-    """The message without the opaque pieces that another upstream of this dialect made; itself, if it has none.
+    """Return the message without the opaque parts of other upstreams of this dialect; the message itself, if it has
+    none.
 
-    And how many stretches of reasoning this upstream can do nothing with: those of other dialects are left out when
-    the request is written.
+    Also return the number of reasoning parts that this upstream cannot use: those of other dialects are left out
+    when the request is written.
     """
     foreign, mine = [], []
     for part in message.content:

@@ -1,10 +1,10 @@
-"""How many calls an upstream has at once, fair between rollouts.
+"""The limit of an upstream's concurrent calls, fair between rollouts.
 
 Rules:
 
-1. A slot that is free is taken at once. One that becomes free goes to the rollout whose turn it is, and in it to the
-   call that waited longest; then it is the next rollout's turn.
-2. Whoever is cancelled while waiting has taken nothing.
+1. A free slot is taken at once. A released slot goes to the rollout whose turn it is, and in it to the call that
+   waited longest; then it is the next rollout's turn.
+2. A call that is cancelled while it waits has taken no slot.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import trio
 
 
 class Limiter:
-    """At most `limit` holders at once; None: any number."""
+    """A limit of `limit` concurrent holders; None: any number."""
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
@@ -26,19 +26,19 @@ class Limiter:
 
     @property
     def held(self) -> int:
-        """How many slots are taken."""
+        """Number of slots that are taken."""
         return self._held
 
     @property
     def waiting(self) -> int:
-        """How many calls wait for one."""
+        """Number of calls that wait for a slot."""
         return sum(map(len, self._waiting.values()))
 
     @asynccontextmanager
     async def slot(self, rollout: str) -> AsyncIterator[None]:
-        """One slot, for as long as the body runs.
+        """Hold a slot for as long as the body runs.
 
-        Cancellation: while it waits, nothing is taken.
+        Cancellation: while it waits, no slot is taken.
         """
         await self._take(rollout)
         try:
@@ -64,14 +64,14 @@ class Limiter:
             raise
 
     def _give(self) -> None:
-        """Hand a slot on, or take it back."""
+        """Pass a slot to the next waiting call, or release it."""
         if not self._waiting:
             self._held -= 1
             return
         rollout, queue = self._waiting.popitem(last=False)
         granted = queue.popleft()
         if queue:
-            self._waiting[rollout] = queue  # at the end: the others' turn comes first
+            self._waiting[rollout] = queue  # at the end: the other rollouts' turn comes first
         granted.set()
 
     def _forget(self, rollout: str, granted: trio.Event) -> None:

@@ -1,13 +1,15 @@
-"""How long a provider is waited for: one deadline for the whole call, and one for its silence. And when it is asked
-once more: before the first byte only, and only if that may help.
+"""The time limits of a call to a provider, and the pauses before retries.
+
+A call has one deadline for its whole duration, and one for the provider's silence. It is retried before the first
+byte only, and only if that may help.
 
 Rules:
 
-1. One scope with one deadline serves a whole call. It is moved when something was heard, but not for each event: by a
-   fiftieth of its time at most once.
-2. Only an increment of the answer is heard. Comments, pings and bytes that say nothing are silence.
-3. Nobody loses patience with a provider while it is something else that is waited for: a slot, or an agent that reads
-   slowly.
+1. One scope with one deadline serves a whole call. The deadline is moved when an increment arrives, but not for
+   each event: at most once in a fiftieth of the time limit.
+2. Only an increment of the answer counts. Comments, pings and bytes without content are silence.
+3. The limits do not run while the call waits for something other than the provider: a slot, or an agent that
+   reads slowly.
 """
 
 from __future__ import annotations
@@ -26,9 +28,9 @@ from ..errors import ContextLengthError, UpstreamError
 
 _PARTS = 50
 FIRST_PAUSE = 0.5
-"""Seconds; doubled each time. As the SDKs of OpenAI and Anthropic do."""
+"""Seconds; doubled each time, as in the SDKs of OpenAI and Anthropic."""
 LONGEST_PAUSE = 60.0
-"""Seconds. A provider that asks for more is not waited for: the agent is told, and decides."""
+"""Maximum seconds of a pause. If a provider requests a longer one, the error goes to the agent, which decides."""
 
 _TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 529})
 _FINAL = ("insufficient_quota", "billing_error", "usage_limit_reached", "usage_not_included")
@@ -39,23 +41,23 @@ class Patience:
     """The time limits of one call.
 
     Args:
-        total: seconds for all of it; None: for ever.
-        idle: seconds without an increment; None: for ever.
+        total: seconds for the whole call; None: no limit.
+        idle: seconds without an increment; None: no limit.
     """
 
     def __init__(self, total: float | None, idle: float | None) -> None:
         self._total, self._idle = total, inf if idle is None else idle
         self._end = inf if total is None else trio.current_time() + total
         self._slack = self._idle / _PARTS
-        self._due = -inf  # when the deadline is worth moving
+        self._due = -inf  # time from which the deadline is worth moving
         self.scope = trio.CancelScope(deadline=self._end)
 
     @contextmanager
     def trying(self) -> Iterator[None]:
-        """One try, up to the head of the answer; behind it the wait for the first increment begins.
+        """Limit one try, up to the head of the answer; then the wait for the first increment begins.
 
         Raises:
-            UpstreamError: 504, no head has come in the time that a silence may last.
+            UpstreamError: 504, no head has arrived within the limit of silence.
         """
         with trio.move_on_after(self._idle) as scope:
             yield
@@ -64,14 +66,14 @@ class Patience:
         self.pause(False)
 
     def heard(self) -> None:
-        """An increment has come."""
+        """Record that an increment has arrived."""
         now = trio.current_time()
         if now >= self._due:
             self._due = now + self._slack
             self.scope.deadline = min(self._end, now + self._idle + self._slack)
 
     def pause(self, paused: bool) -> None:
-        """It is something else that is waited for from here on; or it is the provider again."""
+        """Suspend the limit of silence, because the call waits for something else; or resume it."""
         if paused:
             self._due, self.scope.deadline = inf, self._end
         else:
@@ -79,13 +81,13 @@ class Patience:
             self.heard()
 
     def stop(self) -> None:
-        """The provider has said all: what is left to do takes as long as it takes."""
+        """End all limits: the provider's answer is complete, and the remaining work has no limit."""
         self._end = self._idle = inf
         self.pause(True)
 
     @property
     def error(self) -> UpstreamError:
-        """What the call failed of, when the deadline has passed."""
+        """The error of the call, when the deadline has passed."""
         if trio.current_time() >= self._end:
             return UpstreamError(f"the provider's answer took over {self._total:g} s", status=504)
         return self._silence()
@@ -95,7 +97,10 @@ class Patience:
 
 
 def retry_pause(error: UpstreamError, tries: int, most: int) -> float | None:
-    """Seconds to wait after so many tries, the last of which failed so; None: no further try, of `most` of them."""
+    """Return the seconds to wait after `tries` tries, the last of which failed with `error`.
+
+    None: no further try, of `most` retries.
+    """
     if tries > most or not _may_help(error):
         return None
     asked = wait_of(error)
@@ -106,7 +111,7 @@ def retry_pause(error: UpstreamError, tries: int, most: int) -> float | None:
 
 
 def wait_of(error: UpstreamError) -> float | None:
-    """The seconds that a provider asks to wait, in any of its forms; None where it does not ask."""
+    """Return the seconds that a provider requests to wait, in any of its forms; None if it requests none."""
     try:
         return max(0.0, float(error.headers["retry-after-ms"]) / 1000)
     except (KeyError, ValueError):
@@ -130,7 +135,7 @@ def _may_help(error: UpstreamError) -> bool:
 
 
 def seconds_until(date: str) -> float | None:
-    """How long it is until a date, as HTTP has it; None: it is none."""
+    """Return the seconds until an HTTP date; None: the text is not a date."""
     try:
         return max(0.0, (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds())
     except (TypeError, ValueError):

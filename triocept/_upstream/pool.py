@@ -1,4 +1,4 @@
-"""httpx2's own transport, but for the connections: they have a tap (`tap`)."""
+"""httpx2's own transport, except that its connections have a tap (`tap`)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from .tap import Stale, TappedBackend
 class TappedPool(httpx2.AsyncBaseTransport):
     """A pool of connections, as many as there are calls. It raises httpcore2's errors.
 
-    Where a connection that was used before breaks before the first byte of an answer, the request is sent once more, on
-    a fresh one.
+    If a reused connection breaks before the first byte of an answer, the request is sent once more, on a new
+    connection.
 
     Args:
         keepalive: seconds for which an idle connection is kept.
-        ssl_context: for https; None: of plain HTTP only.
+        ssl_context: for https; None: for plain HTTP only.
     """
 
     def __init__(self, *, keepalive: float, ssl_context: ssl.SSLContext | None) -> None:
         self._pool = _pool(ssl_context, keepalive, most=None)
         self._fresh = _pool(ssl_context, keepalive, most=0)
-        """Makes a connection for each request."""
+        """A pool that makes a connection for each request."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         url = request.url
@@ -41,7 +41,9 @@ class TappedPool(httpx2.AsyncBaseTransport):
         )
         try:
             answer = await self._pool.handle_async_request(asked)
-        except Stale:  # of a POST, too: nothing of its answer has come, and a model call twice does no harm
+        except (
+            Stale
+        ):  # also for a POST: no byte of its answer has arrived, and a repeated model call does no harm
             answer = await self._fresh.handle_async_request(asked)
         return httpx2.Response(
             answer.status, headers=answer.headers, stream=_Body(answer), extensions=answer.extensions
@@ -49,7 +51,7 @@ class TappedPool(httpx2.AsyncBaseTransport):
 
     @trio.lowlevel.enable_ki_protection
     async def aclose(self) -> None:
-        """Close each connection, though closing another one is interrupted: httpcore2 would forget the rest."""
+        """Close each connection, even if closing another one is interrupted: httpcore2 would forget the rest."""
         connections = [*self._pool.connections, *self._fresh.connections]
         closings = (connection.aclose for connection in connections)
         raise_all(await run_each(*closings, self._pool.aclose, self._fresh.aclose))
@@ -58,12 +60,12 @@ class TappedPool(httpx2.AsyncBaseTransport):
 def _pool(
     ssl_context: ssl.SSLContext | None, keepalive: float, *, most: int | None
 ) -> httpcore2.AsyncConnectionPool:
-    """Connections that have a tap.
+    """Return a pool of connections that have a tap.
 
     Args:
         ssl_context: for https.
-        keepalive: seconds for which an idle one is kept.
-        most: how many idle ones are kept; None: any number.
+        keepalive: seconds for which an idle connection is kept.
+        most: maximum idle connections that are kept; None: any number.
     """
     return httpcore2.AsyncConnectionPool(
         ssl_context=ssl_context,

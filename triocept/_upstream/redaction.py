@@ -1,13 +1,13 @@
-"""The provider's key, taken out of what the provider says: some repeat it.
+"""Removal of the provider's key from the provider's messages: some repeat it.
 
 Rules:
 
-1. Only what can be a secret is one (see `_util.secrets`): an error would be unreadable without ordinary words and
-   numbers.
-2. A key is a word of its own, unless it is so long that nothing else holds it.
-3. Of a document only strings are touched, each once it is read: what was JSON is JSON afterwards, and all else in it is
-   there byte for byte.
-4. What an error means is found out before, from the provider's own words.
+1. Only a text that can be a secret is removed (see `_util.secrets`): an error would be unreadable without
+   ordinary words and numbers.
+2. A key is a whole word, unless it is so long that no other text contains it.
+3. In a document only strings are changed, each after decoding: JSON stays JSON, and the rest of it stays byte for
+   byte.
+4. The meaning of an error is determined before, from the provider's own message.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from ..dialects._documents import decode_json, encode_json
 from ..errors import DialectError
 
 LONG = 16
-"""Characters. From here on a key is taken out of the middle of a word too; providers' own have 32 and more."""
+"""Characters from which a key is removed from the middle of a word too; providers' own have 32 and more."""
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 """A string in a document that is known to be JSON."""
 
 
 class Redaction:
-    """What takes one key out of texts and documents.
+    """The removal of one key from texts and documents.
 
     Args:
-        key: printable ASCII; None: there is none.
+        key: printable ASCII; None: no key.
     """
 
     def __init__(self, key: str | None) -> None:
         secret = key if key is not None and len(key) >= SECRET else None
-        # A dialect may quote a document as the words of an error: the key is in its escapes there.
+        # A dialect may quote a document as the message of an error: the key is escaped there.
         self._forms = () if secret is None else tuple({secret, encode_json(secret)[1:-1].decode()})
         either = "|".join(map(re.escape, sorted(self._forms, key=len, reverse=True)))
         whole_word = rf"(?<!\w)(?:{either})(?!\w)"
         self._pattern = re.compile(either if len(secret or "") >= LONG else whole_word)
 
     def text(self, text: str) -> str:
-        """Words, without the key."""
+        """Return the text, without the key."""
         return self._pattern.sub(MARK, text) if self._is_in(text) else text
 
     def document(self, text: str) -> str:
-        """A document without the key; text that is no JSON is words."""
+        """Return the document without the key; a text that is not JSON is treated as plain text."""
         if not self._may_be_in(text):
             return text
         try:
@@ -64,5 +64,5 @@ class Redaction:
         return any(form in text for form in self._forms)
 
     def _may_be_in(self, text: str) -> bool:
-        """JSON has several ways to write one string."""
+        """Return True if the key may be in the text. JSON can write one string in several ways."""
         return bool(self._forms) and ("\\" in text or self._is_in(text))
