@@ -1,21 +1,21 @@
-"""Traces in the formats of others: `write_export(read_traces(path), "inspect", "log.json")`.
+"""Traces in other formats: `write_export(read_traces(path), "inspect", "log.json")`.
 
-* `flat`: a row for each turn. `parquet`: the same rows, with a schema.
-* `fine_tuning`: OpenAI's lines, and what is wrong with one.
+* `flat`: a row for each turn. `parquet`: the rows of `flat`, with a schema.
+* `fine_tuning`: OpenAI's fine-tuning lines, and a checker of such lines.
 * `verifiers`, `inspect_log`, `atif`: rollouts as episodes, samples and trajectories.
 * `har`: an HTTP archive.
-* `otlp`: spans, as a file. `live`: the same, sent while agents run.
+* `otlp`: spans, as a file. `live`: spans, sent while agents run.
 
-What they share:
+Shared modules:
 
-* `_formats`: the formats by name. `_files`: whole files, or none. `_lines`: documents on lines. `_losses`: what a
-  format could not say, counted.
-* `_chat`: messages in the words of chat completions. `_segments`: a trace, cut where it can be told in a row. `_times`.
-* `_optional`: packages that an extra brings.
+* `_formats`: the formats by name. `_files`: files that are written whole or not at all. `_lines`: documents on lines.
+  `_losses`: a count of content that a format cannot express.
+* `_chat`: messages in the form of chat completions. `_segments`: a trace, cut into linear segments. `_times`.
+* `_optional`: packages of triocept's extras.
 * `_steps` (ATIF's), `_inspect_messages`, `_inspect_events` and `_inspect_spans` (Inspect's), `_spans` (of
   OpenTelemetry): the inner parts of those formats.
 
-No format imports its package, but Parquet and the live spans, and those only when they are used.
+Only Parquet and the live spans import their format's package, and only when used.
 """
 
 from ._formats import FORMATS, Format, write_export

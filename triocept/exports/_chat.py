@@ -1,14 +1,14 @@
-"""Conversations in the words of chat completions, which every trainer reads.
+"""Conversations in the form of chat completions, which every trainer reads.
 
 Rules:
 
-1. Results of tools are messages of their own, in front of the text that came with them: Anthropic's wire packs them
-   into the user's message, and chat templates want them right behind their calls.
-2. `developer` is `system`: templates know no other word.
-3. What the model wrote in pieces is joined as it came; what it was told in pieces has an empty line between them.
-4. A call of a tool that takes free text is one of a function with one string, `input`, as in every dialect without
-   such. Other arguments are the model's words, also where they are no JSON.
-5. What has no place is counted.
+1. Results of tools are separate messages, in front of the text that came with them. Anthropic's wire packs them into
+   the user's message, and chat templates need them directly after their calls.
+2. `developer` becomes `system`: templates support no other name.
+3. The model's text pieces are joined unchanged; text pieces of its input are joined with an empty line.
+4. A call of a free-text tool becomes a function call with one string, `input`, as in every dialect without free-text
+   tools. Other arguments are the model's text, even where it is not JSON.
+5. Content without a place is counted.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ from ._losses import Losses
 
 
 def answer_of(response: Response) -> Message:
-    """What was answered, as a message of the conversation."""
+    """Return the answer as a message of the conversation."""
     return Message("assistant", tuple(response.content))
 
 
 @dataclass(frozen=True)
 class Chat:
-    """A way to write messages in the words of chat completions.
+    """A writer of messages in the form of chat completions.
 
     Args:
-        losses: counts what has no place.
-        media: images are parts of a content; else they are left out.
-        reasoning: it is written as `reasoning_content`; else it is left out.
-        errors: a result that is an error says so, in `is_error`; else that is left out.
+        losses: counts content without a place.
+        media: True: images are parts of the content; False: they are left out.
+        reasoning: True: reasoning is written as `reasoning_content`; False: it is left out.
+        errors: True: a result that is an error has `is_error`; False: the mark is left out.
     """
 
     losses: Losses
@@ -57,21 +57,21 @@ class Chat:
     reasoning: bool = True
     errors: bool = True
     _known: dict[bytes, list[dict[str, Json]]] = field(default_factory=dict)
-    """By the tools of a request: their documents. Most calls of an agent offer the same."""
+    """Documents of the tools, by a request's tools. Most calls of an agent offer equal tools."""
 
     def tools(self, tools: tuple[Tool, ...]) -> list[dict[str, Json]]:
-        """The tools as functions; those that a provider runs are left out."""
+        """Return the tools as functions, without the tools that a provider runs."""
         key = encode_json(tools)
         if key not in self._known:
             self._known[key] = chat_tools(tools, self.losses)
         return self._known[key]
 
     def messages(self, messages: Iterable[Message]) -> list[dict[str, Json]]:
-        """The documents of a conversation."""
+        """Return the documents of a conversation."""
         return [document for message in messages for document in self.message(message)]
 
     def message(self, message: Message) -> list[dict[str, Json]]:
-        """The documents of one message: its results, then the rest of it."""
+        """Return the documents of one message: its results, then its other content."""
         documents = [self._result(result) for result in message.tool_results]
         rest = [part for part in message.content if not isinstance(part, ToolResult)]
         if message.role == "assistant":
@@ -128,7 +128,7 @@ class Chat:
         return [document for part in parts if (document := _content_part(part)) is not None]
 
     def _count(self, parts: Sequence[Part]) -> None:
-        """Count what is not written."""
+        """Count the parts that are not written."""
         thoughts = [part for part in parts if isinstance(part, Reasoning)]
         if not self.reasoning:
             self.losses.add(lost.REASONING, sum(bool(part.text) for part in thoughts))
@@ -142,12 +142,12 @@ class Chat:
 
 
 def told_text(parts: Iterable[Part]) -> str:
-    """The text of what the model was told."""
+    """Return the text of the model's input parts."""
     return "\n\n".join(part.text for part in parts if isinstance(part, Text | RefusalText) and part.text)
 
 
 def _content_part(part: Part) -> dict[str, Json] | None:
-    """A part of a user's content: a text, or an image."""
+    """Return a part of a user's content (a text or an image), or None if it has no place."""
     match part:
         case Text(text=text):
             return {"type": "text", "text": text}
@@ -158,7 +158,7 @@ def _content_part(part: Part) -> dict[str, Json] | None:
 
 
 def chat_tools(tools: Iterable[Tool], losses: Losses) -> list[dict[str, Json]]:
-    """The tools as functions; those that a provider runs are left out."""
+    """Return the tools as functions, without the tools that a provider runs."""
     documents = []
     for tool in tools:
         if tool.kind == "server":
@@ -176,7 +176,7 @@ def chat_tools(tools: Iterable[Tool], losses: Losses) -> list[dict[str, Json]]:
 
 
 def object_arguments(call: ToolCall, losses: Losses) -> dict[str, Json]:
-    """A call's arguments as an object: free text as `{"input": …}`, and what is none as `{"_raw": …}`."""
+    """Return a call's arguments as an object: free text as `{"input": …}`, any other non-object as `{"_raw": …}`."""
     if call.kind == "text":
         losses.add(lost.CUSTOM_CALLS)
         return {"input": call.arguments}
@@ -188,7 +188,7 @@ def object_arguments(call: ToolCall, losses: Losses) -> dict[str, Json]:
 
 
 def is_object(text: str) -> bool:
-    """Whether this is JSON, and an object."""
+    """Return True if `text` is a JSON object."""
     return isinstance(_decoded(text), dict)
 
 

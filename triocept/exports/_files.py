@@ -1,8 +1,8 @@
-"""Files and folders that are there whole, or not at all.
+"""Files and folders that are written whole, or not at all.
 
-What is written goes beside its place, under a name that begins with a dot, and is moved there when it is whole and on
-the disk. A file that is in its place already stays as it is, unless it is to be replaced; a folder is never replaced,
-and neither is what is no file: a device (`/dev/null`), a pipe. Of a link, the file that it leads to is replaced.
+Content is written next to its destination, under a name that begins with a dot. It is moved there when it is complete
+and on the disk. An existing file is kept unless it is to be replaced. A folder is never replaced, and neither is
+anything else that is not a file: a device (`/dev/null`), a pipe. For a link, the file it points to is replaced.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import IO
 
 @contextmanager
 def new_file(path: Path, *, replace: bool = False) -> Iterator[IO[bytes]]:
-    """A file to write, that appears as `path` at the end of the block; after an exception it does not.
+    """Open a new file that appears as `path` at the end of the block; after an exception it does not.
 
     Raises:
-        FileExistsError: there is something, and it is not to be replaced, or no file.
-        OSError: it cannot be written.
+        FileExistsError: `path` exists and is not to be replaced, or is not a file.
+        OSError: the file cannot be written.
     """
     _check_place(path, replace=replace)
     if replace:
@@ -42,11 +42,11 @@ def new_file(path: Path, *, replace: bool = False) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, that appears as `path` at the end of the block; after an exception it does not.
+    """Make a folder that appears as `path` at the end of the block; after an exception it does not.
 
     Raises:
-        FileExistsError: there is something.
-        OSError: it cannot be made.
+        FileExistsError: `path` exists.
+        OSError: the folder cannot be made.
     """
     _check_place(path, replace=False)
     beside = _beside(path)
@@ -82,7 +82,7 @@ def _put_in_place(beside: Path, path: Path, *, replace: bool) -> None:
         os.replace(beside, path)
         return
     try:
-        os.link(beside, path)  # unlike a rename, it fails where somebody was faster
+        os.link(beside, path)  # unlike a rename, it fails if the path exists by now
     except FileExistsError as exc:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from exc
     except OSError:  # a file system without links
@@ -91,7 +91,7 @@ def _put_in_place(beside: Path, path: Path, *, replace: bool) -> None:
 
 @contextmanager
 def _naming(beside: Path, path: Path) -> Iterator[None]:
-    """An error names the place that was asked for, and none of ours."""
+    """Turn the name in an OSError from the temporary path into `path`."""
     try:
         yield
     except OSError as exc:

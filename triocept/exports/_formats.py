@@ -1,4 +1,4 @@
-"""The formats by name, and how an export is written: whole, or not at all."""
+"""The formats by name, and `write_export`, which writes an export whole or not at all."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from .parquet import write_parquet
 from .verifiers import write_verifiers
 
 WriteFile: TypeAlias = Callable[..., None]
-"""Of `(traces, file, losses)`, and `reward=` where the format takes it."""
+"""A function of `(traces, file, losses)`, and `reward=` if the format takes it."""
 WriteFolder: TypeAlias = Callable[[Iterable[Trace], Path, Losses], None]
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """One thing that traces can be exported to."""
+    """A format of exports."""
 
     name: str
     what: str
-    """What it is, in some words."""
+    """Short description of the format."""
     write: WriteFile | None = None
-    """Writes one file; None: it is several."""
+    """Function that writes one file; None: the format has several files."""
     write_folder: WriteFolder | None = None
-    """Fills a folder; None: it is one file."""
+    """Function that fills a folder; None: the format has one file."""
     takes_reward: bool = False
     """True if `write` takes `reward`, the name of the score that is the reward."""
 
@@ -75,25 +75,25 @@ def write_export(
     losses: Losses | None = None,
     reward: str | None = None,
 ) -> Losses:
-    """Write traces in another format; what is there afterwards is whole.
+    """Write traces in another format, whole or not at all.
 
     Args:
-        traces: of any number of rollouts.
+        traces: traces of any number of rollouts.
         to: the format, one of `FORMATS`.
-        path: of the file (of `atif`, the folder) that is made.
-        replace: a file that is there is replaced; a folder never is.
-        losses: counts what the format has no words for; None makes one.
-        reward: of `verifiers`, the name of the score that is the reward; all other scores are metrics. None: the only
+        path: path of the new file (for `atif`, of the new folder).
+        replace: replace an existing file; a folder is never replaced.
+        losses: counts content that the format cannot express; None: a new one.
+        reward: for `verifiers`, the name of the score that is the reward; all other scores are metrics. None: the only
             score is the reward; several are metrics, with a warning.
 
     Returns:
         `losses`.
 
     Raises:
-        ValueError: there is no such format, or `reward` is given for one that has none, or is no rollout's score.
-        FileExistsError: there is something at `path`.
-        OSError: it cannot be written.
-        ModuleNotFoundError: the format needs a package that is not installed; the message says which.
+        ValueError: the format is unknown; or `reward` is given for a format without a reward, or is no rollout's score.
+        FileExistsError: `path` exists.
+        OSError: the export cannot be written.
+        ModuleNotFoundError: the format needs a package that is not installed; the message names it.
     """
     check_type("to", to, str, "the name of a format, a str")
     if (found := FORMATS.get(to)) is None:

@@ -1,4 +1,4 @@
-"""The events of one of Inspect's samples: what was asked and answered, when, and by which agent."""
+"""The events of an Inspect sample: model calls, tools and compactions, with their times and agents."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from ._segments import Segment, segments_of
 from ._times import ended_at, iso_time
 
 LONG = 100
-"""Characters: what is longer is an attachment, as in Inspect's own logs."""
+"""Maximum characters of a text in an event. When exceeded: the text is an attachment, as in Inspect's own logs."""
 
 
 class SampleEvents:
-    """The events of a trace, and what they refer to.
+    """The events of a trace, with the messages and attachments that they refer to.
 
     Args:
-        trace: it.
-        losses: counts what has no place in them.
+        trace: the trace.
+        losses: counts content without a place in the events.
     """
 
     def __init__(self, trace: Trace, losses: Losses) -> None:
@@ -39,11 +39,11 @@ class SampleEvents:
         self._begun = min((turn.started_at for turn in trace), default=0.0)
         self._places: dict[bytes, int] = {}
         self._known: dict[int, tuple[Message, list[int]]] = {}
-        """By a message's `id` (it is kept, so that it stays its own): its places in the pool."""
+        """A message and its positions in the pool, by the message's `id`; holding the message keeps the `id` unique."""
         self._tools: dict[bytes, list[Json]] = {}
-        """By the tools of a request: their documents."""
+        """Documents of the tools, by a request's tools."""
         self._calls: dict[str, tuple[ToolCall, Turn]] = {}
-        """By their ids: the calls without a result so far."""
+        """Calls without a result so far, by their ids."""
         segments = segments_of(trace)
         tree = SpanTree(trace, segments)
         events = self._of_segments(segments, tree)
@@ -59,13 +59,13 @@ class SampleEvents:
             self.output = output_of(answered[-1].response, Losses())
 
     def _whole(self, turn: Turn) -> list[Json]:
-        """A conversation with its answer."""
+        """Return a conversation with its answer."""
         assert turn.response is not None
         messages = (*turn.request.messages, answer_of(turn.response))
         return [self.pool[place] for message in messages for place in self._places_of(message)]
 
     def _of_segments(self, segments: Iterable[Segment], tree: SpanTree) -> list[tuple[float, int, Json]]:
-        """Events with their times, and what comes first of those of one time."""
+        """Return events with their times, and a rank that orders events of one time."""
         events: list[tuple[float, int, Json]] = []
         for span in tree.spans.values():
             begin = self._event(
@@ -151,7 +151,7 @@ class SampleEvents:
         return event
 
     def _results(self, turn: Turn) -> Iterable[tuple[ToolCall, Turn, str, bool, Turn]]:
-        """The calls whose results this turn tells: each with the turn that called, its result and this turn."""
+        """Yield the calls whose results this turn contains: call, calling turn, result, error mark and this turn."""
         new = (message for message in turn.request.messages if id(message) not in self._known)
         for message in new:
             for result in message.tool_results:
@@ -161,7 +161,7 @@ class SampleEvents:
     def _of_result(
         self, call: ToolCall, called: Turn, text: str, is_error: bool, told: Turn, of_turn: dict[str, str]
     ) -> tuple[float, int, Json]:
-        """A tool of the agent has run: between the answer that called it and the call that told."""
+        """Return the event of an agent's tool, which ran between its call and the request with its result."""
         start = ended_at(called)
         event = self._event(
             "tool",
@@ -207,7 +207,7 @@ class SampleEvents:
         return f"attachment://{digest}"
 
     def _places_of(self, message: Message) -> list[int]:
-        """Where a message stands in the pool."""
+        """Return a message's positions in the pool."""
         known = self._known.get(id(message))
         if known is None or known[0] is not message:
             places = [self._place(document) for document in messages_of(message, self._losses)]
@@ -241,7 +241,7 @@ def _input_tokens(turn: Turn) -> int | None:
 
 
 def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    """Numbers as half-open ranges."""
+    """Return the numbers as half-open ranges."""
     found: list[tuple[int, int]] = []
     for number in numbers:
         if found and found[-1][1] == number:

@@ -1,4 +1,4 @@
-"""Messages, tools and answers in Inspect's words."""
+"""Messages, tools and answers in Inspect's form."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _STOPPED: dict[StopReason, str] = {
 
 
 def messages_of(message: Message, losses: Losses) -> Iterator[dict[str, Json]]:
-    """The messages that one of ours is: results of tools are some of their own."""
+    """Yield the messages that a message becomes: results of tools are separate messages."""
     for result in message.tool_results:
         yield _result(result, losses)
     rest = [part for part in message.content if not isinstance(part, ToolResult)]
@@ -51,7 +51,7 @@ def messages_of(message: Message, losses: Losses) -> Iterator[dict[str, Json]]:
 
 
 def output_of(response: Response, losses: Losses) -> dict[str, Json]:
-    """An answer."""
+    """Return an answer."""
     (message,) = messages_of(answer_of(response), losses)
     output: dict[str, Json] = {
         "model": response.model,
@@ -68,13 +68,13 @@ def output_of(response: Response, losses: Losses) -> dict[str, Json]:
 
 
 def no_output(model: str, error: str | None) -> dict[str, Json]:
-    """The output of a call without an answer: Inspect reads the first choice of each."""
+    """Return the output of a call without an answer; Inspect reads the first choice of each output."""
     message = {"role": "assistant", "content": "", "source": "generate"}
     return {"model": model, "choices": [{"message": message, "stop_reason": "unknown"}], "error": error}
 
 
 def usage_of(usage: Usage) -> dict[str, Json]:
-    """Token counts. Inspect's input holds no token that a cache has to do with; ours holds all."""
+    """Return the token counts. Inspect's input excludes tokens that a cache read or wrote; triocept's includes them."""
     cached, written = usage.cached_tokens, usage.cache_write_tokens
     return {
         "input_tokens": max(0, usage.input_tokens - (cached or 0) - (written or 0)),
@@ -87,7 +87,7 @@ def usage_of(usage: Usage) -> dict[str, Json]:
 
 
 def config_of(request: Request) -> dict[str, Json]:
-    """How it was to be sampled."""
+    """Return the sampling settings."""
     sampling = request.sampling
     config = {
         "max_tokens": sampling.max_output_tokens,
@@ -104,7 +104,7 @@ def config_of(request: Request) -> dict[str, Json]:
 
 
 def tool_of(tool: Tool, losses: Losses) -> dict[str, Json] | None:
-    """A tool; None for one that its provider runs."""
+    """Return a tool; None for a tool that its provider runs."""
     if tool.kind == "server":
         losses.add(lost.SERVER_TOOLS)
         return None
@@ -150,7 +150,7 @@ def _result(result: ToolResult, losses: Losses) -> dict[str, Json]:
 
 
 def _content(parts: Iterable[Part], losses: Losses) -> Json:
-    """A text where it is one, else a list."""
+    """Return a text if the parts are one text, else a list."""
     documents = [document for part in parts if (document := _part(part, losses)) is not None]
     if not documents:
         return ""
@@ -180,7 +180,7 @@ def _part(part: Part, losses: Losses) -> dict[str, Json] | None:
 
 
 def _reasoning(part: Reasoning) -> dict[str, Json]:
-    """What was thought; a blob is its signature, or stands in its place."""
+    """Return the reasoning; a blob becomes its signature, or stands in its place."""
     blob = part.blobs[0].data if part.blobs else None
     if part.text or blob is None:
         return {"type": "reasoning", "reasoning": part.text, "signature": blob}
@@ -201,7 +201,7 @@ _CHECKS: dict[str, type | tuple[type, ...]] = {
 
 
 def _schema(schema: Json, losses: Losses) -> dict[str, Json]:
-    """What Inspect knows of a JSON Schema."""
+    """Return the part of a JSON Schema that Inspect supports."""
     if not isinstance(schema, dict):
         losses.add(SCHEMAS)
         return {}

@@ -1,7 +1,7 @@
-"""The spans of one of Inspect's samples: an agent each, so that its viewer has a row for each.
+"""The spans of an Inspect sample: one for each agent, so that its viewer has a row for each.
 
-The viewer wants a span `solvers` around all, and takes the one agent in it for the main one. A sub-agent stands in the
-span of the tool that began it: without that, the viewer hides one of a single call, as a helper of no interest.
+The viewer needs a span `solvers` around all others, and treats the single agent in it as the main agent. A sub-agent is
+placed in the span of the tool that began it: otherwise the viewer hides a sub-agent of one call as a minor helper.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Span:
     parent: str | None
     depth: int
     start: float
-    """Seconds since the epoch, as `end`."""
+    """Seconds since the epoch, as in `end`."""
     end: float
     metadata: dict[str, str] = field(default_factory=dict)
 
@@ -35,8 +35,8 @@ class SpanTree:
     """The spans of a trace, parents first.
 
     Args:
-        turns: all of its turns.
-        segments: likewise, as segments.
+        turns: all turns of the trace.
+        segments: all segments of the trace.
     """
 
     def __init__(self, turns: Iterable[Turn], segments: Iterable[Segment]) -> None:
@@ -45,9 +45,9 @@ class SpanTree:
         self._end = max(map(ended_at, turns), default=0.0)
         self.spans: dict[str, Span] = {}
         self.of_turn: dict[str, str] = {}
-        """By a turn's id: the id of the span that it is in."""
+        """The id of a turn's span, by the turn's id."""
         self._known: dict[tuple[str, str], str] = {}
-        """By a conversation and its kind: the id of its span."""
+        """The id of a conversation's span, by the conversation and its kind."""
         self._add(ROOT, ROOT, ROOT, None, turns)
         for segment in sorted(segments, key=lambda each: each.conversation.kind != "main"):
             span = self._span_of(segment)
@@ -57,7 +57,7 @@ class SpanTree:
 
     @property
     def main(self) -> str:
-        """The id of the span of the main conversation; without one, of that around all."""
+        """Id of the main conversation's span; without a main conversation, of the outermost span."""
         return next((span for (_, kind), span in self._known.items() if kind == "main"), ROOT)
 
     def _span_of(self, segment: Segment) -> str:
@@ -102,7 +102,7 @@ class SpanTree:
         return identity
 
     def _widen(self, identity: str | None, turns: Iterable[Turn]) -> None:
-        """Let a span, and those around it, last until these turns have ended."""
+        """Extend a span, and the spans around it, to the end of these turns."""
         end = max(map(ended_at, turns), default=0.0)
         while identity is not None:
             span = self.spans[identity]

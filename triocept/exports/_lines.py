@@ -1,7 +1,7 @@
-"""A document on a line of its own, for whoever reads lines.
+"""One document on each line, for readers that split on line breaks.
 
-JSON lets U+0085, U+2028 and U+2029 stand in a text as they are. To JSON Lines they are characters like any other, and
-to `str.splitlines` the end of a line.
+JSON allows U+0085, U+2028 and U+2029 unescaped in a text. JSON Lines treats them as ordinary characters, but
+`str.splitlines` treats them as line breaks.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _ENDS = {mark.encode(): f"\\u{ord(mark):04x}".encode() for mark in "\x85\u2028\u
 
 
 def json_line(document: Json) -> bytes:
-    """The bytes of a document, with the newline behind it, and nothing else in it that ends a line."""
+    """Return the bytes of a document with a final newline, and no other line break."""
     data = encode_json(document)
     for mark, escape in _ENDS.items():
         if mark in data:

@@ -1,4 +1,4 @@
-"""What an export could not say: counted by name, so that nobody takes silence for a whole."""
+"""Content that an export cannot express, counted by name, so that a loss is never silent."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from .._trace.trace import Trace
 
 
 class Loss(NamedTuple):
-    """One kind of what a format has no words for."""
+    """A kind of content that a format cannot express."""
 
     one: str
     many: str
     fate: str = "left out"
-    """What became of it."""
+    """The effect on the content."""
 
 
 @final
 class Losses:
-    """What exports could not say. `str(losses)` is what the command says last: `left out: 1 custom tool call`."""
+    """Content that exports left out. `str(losses)` is the command's last line: `left out: 1 custom tool call`."""
 
     def __init__(self) -> None:
         self._counts: Counter[Loss] = Counter()
 
     def add(self, loss: Loss, times: int = 1) -> None:
-        """So many more of this kind."""
+        """Add `times` occurrences of this kind."""
         if times:
             self._counts[loss] += times
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many of each kind, by its plural: `{"custom tool calls": 1}`."""
+        """Number of each kind, by its plural: `{"custom tool calls": 1}`."""
         return {loss.many: count for loss, count in self._counts.items()}
 
     def __bool__(self) -> bool:
-        """Whether anything was lost."""
+        """True if anything was lost."""
         return bool(self._counts)
 
     def __str__(self) -> str:
@@ -111,22 +111,22 @@ _COUNTS: Mapping[Loss, Callable[[Trace], int]] = {
     USAGE: lambda trace: sum(turn.response is not None and turn.response.usage is not None for turn in trace),
     WIRE: lambda trace: sum(turn.wire is not None or turn.raw is not None for turn in trace),
 }
-"""How many of each kind a trace has."""
+"""Functions that count each kind in a trace."""
 _NO_SETTINGS = {
     *("dialect", "model", "messages", "tools", "stream", "include_usage", "sampling", "framing"),
     *("previous_response", "continued_from"),
 }
-"""What of a request is told elsewhere, or is about its delivery alone."""
+"""Fields of a request that other columns hold, or that concern only its delivery."""
 
 
 def count_lost(losses: Losses, trace: Trace, *kinds: Loss, settings: tuple[str, ...] | None = None) -> None:
-    """Count what a trace has of kinds that a format has no place for.
+    """Count the content of these kinds in a trace.
 
     Args:
-        losses: counts it.
+        losses: the count.
         trace: the trace.
-        kinds: what the format has no place for.
-        settings: the fields of requests, and of their sampling, that the format has a place for. None: for all.
+        kinds: kinds without a place in the format.
+        settings: fields of requests and of their sampling that the format supports; None: all fields.
     """
     for kind in kinds:
         losses.add(kind, _COUNTS[kind](trace))
@@ -138,7 +138,7 @@ def _settings(request: Request) -> set[str]:
     """Return the names of the settings that this request has."""
     plain = Request(dialect="", model="", messages=())
     extra = request.extra or {}
-    if all(value is None for value in extra.values()):  # a mark of which word the wire had for a setting
+    if all(value is None for value in extra.values()):  # marks which name the wire used for a setting
         request = msgspec.structs.replace(request, extra=None)
     return {
         *(name for name in Request.__struct_fields__ if getattr(request, name) != getattr(plain, name)),

@@ -1,4 +1,4 @@
-"""Packages that an extra of ours brings: imported when they are used."""
+"""Packages of triocept's extras, imported when used."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 
 def optional(module: str, what: str, extra: str) -> Any:
-    """A module of such a package.
+    """Return a module of an optional package.
 
     Args:
-        module: its name.
-        what: what needs it, in the plural.
+        module: name of the module.
+        what: the feature that needs it, in the plural.
         extra: the extra of triocept that installs it.
 
     Raises:
-        ModuleNotFoundError: it is not installed; the message says what to install.
+        ModuleNotFoundError: the package is not installed; the message names the extra to install.
     """
     try:
         return import_module(module)

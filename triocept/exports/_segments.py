@@ -1,7 +1,7 @@
-"""A trace as stretches of conversation that can be told one after the other: what linear formats want.
+"""A trace as segments of conversation, each of them linear, for linear formats.
 
-The calls of one conversation of one kind are a segment, in the order in which they settled. A compaction ends one, and
-begins the next. What began a sub-agent, and which answer a compaction goes on from, the trace says (`trace.relations`).
+A segment holds the calls of one conversation of one kind, in the order in which they settled. A compaction ends a
+segment and begins the next. `trace.relations` gives the origin of a sub-agent, and the answer a compaction continues.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ._chat import answer_of
 
 @dataclass(frozen=True)
 class Launch:
-    """What began a sub-agent."""
+    """The origin of a sub-agent."""
 
     turn: Turn
     call: ToolCall
@@ -36,13 +36,13 @@ class Segment:
     conversation: Conversation
     turns: tuple[Turn, ...]
     summarised_by: Turn | None = None
-    """The call whose answer is the summary that it begins with; None: it begins with no summary."""
+    """The call whose answer is the summary at the beginning; None: there is no summary."""
     launch: Launch | None = None
-    """Of a sub-agent's first segment, where that can be told."""
+    """Origin of a sub-agent, on its first segment, if known."""
 
 
 def segments_of(trace: Trace) -> list[Segment]:
-    """All of a trace, in the order in which they began."""
+    """Return all segments of a trace, in the order in which they began."""
     conversations, relations = trace.conversations, trace.relations
     by_id = {turn.id: turn for turn in trace}
     members: dict[tuple[str, str], list[Turn]] = {}
@@ -66,7 +66,7 @@ def segments_of(trace: Trace) -> list[Segment]:
 
 
 def _cut(turns: Sequence[Turn], relations: dict[str, Relation]) -> Iterator[list[Turn]]:
-    """The turns of a conversation, cut at its compactions."""
+    """Yield the turns of a conversation, cut at its compactions."""
     some: list[Turn] = []
     for turn in turns:
         if some and relations[turn.id].kind == "compaction":
@@ -83,7 +83,7 @@ def _launch(relation: Relation, other: Turn | None) -> Launch | None:
 
 
 def new_messages(before: Turn | None, turn: Turn) -> tuple[Message, ...]:
-    """What a call says that the call before it did not say, and was not answered."""
+    """Return the messages of a call that are neither in the previous call nor its answer."""
     messages = turn.request.messages
     if before is None:
         return messages
@@ -92,7 +92,7 @@ def new_messages(before: Turn | None, turn: Turn) -> tuple[Message, ...]:
     )
     known = (*before.request.messages, *answer)
     at = common_head(messages, known, is_not)
-    while at and messages[at - 1].role == "assistant":  # more of the model may stand behind it now
+    while at and messages[at - 1].role == "assistant":  # further messages of the model may follow by now
         at -= 1
     old, new = _runs(known[at:]), _runs(messages[at:])
     changes = SequenceMatcher(None, _keys(old), _keys(new), autojunk=False).get_opcodes()
@@ -106,7 +106,7 @@ def new_messages(before: Turn | None, turn: Turn) -> tuple[Message, ...]:
 
 
 def _runs(messages: Iterable[Message]) -> list[tuple[Message, ...]]:
-    """The messages, what the model says several times in a row as one."""
+    """Return the messages, with adjacent messages of the model as one run."""
     found: list[tuple[Message, ...]] = []
     for message in messages:
         if found and message.role == "assistant" == found[-1][-1].role:

@@ -1,11 +1,11 @@
-"""A trace as spans of OpenTelemetry's conventions for generative AI, as values: no package of theirs is needed.
+"""A trace as spans of OpenTelemetry's conventions for generative AI, as plain values without OpenTelemetry's packages.
 
-The names are those of the conventions' own repository in November 2026, where they are "Development"; the constants of
-`opentelemetry-semantic-conventions` 0.66b2 are all deprecated, so they are written here as strings.
+The names are from the conventions' own repository in November 2026, where they are "Development". The constants of
+`opentelemetry-semantic-conventions` 0.66b2 are all deprecated, so the names are strings here.
 
-A rollout is a trace. Its root is the `invoke_agent` of the main conversation; each sub-agent has one below it, each
-call of the model is a `chat` below that of its conversation, and each call of a host tool an `execute_tool` below the
-root.
+A rollout is a trace. Its root is the `invoke_agent` of the main conversation, and each sub-agent has an `invoke_agent`
+below it. Each model call is a `chat` below its conversation's span, and each call of a host tool is an `execute_tool`
+below the root.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from ._losses import Losses
 from ._times import ended_at
 
 ROOT = ""
-"""The key of a rollout's first span."""
+"""Key of a rollout's first span."""
 _INT64 = 2**63
 Attribute: TypeAlias = str | bool | int | float | list[str]
 
@@ -60,26 +60,26 @@ class SpanData:
     """One span."""
 
     key: str
-    """What it is of: a turn's id, a conversation's key, a service call's id."""
+    """Source of the span: a turn's id, a conversation's key, or a service call's id."""
     parent: str | None
-    """The key of the span around it; None: it is the rollout's first."""
+    """Key of the parent span; None for the rollout's first span."""
     name: str
     kind: Literal["internal", "client"]
     start: float
-    """Seconds since the epoch, as `end`."""
+    """Seconds since the epoch, as in `end`."""
     end: float
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     error: str | None = None
-    """Why it failed; None: it did not."""
+    """Reason of the failure; None if there was no failure."""
 
 
 def trace_spans(trace: Trace, losses: Losses, *, content: bool = False) -> Iterator[SpanData]:
-    """All spans of a trace, parents first.
+    """Yield all spans of a trace, parents first.
 
     Args:
-        trace: it.
-        losses: counts what of the content has no place in them.
-        content: the messages, the answers and the tools are attributes of each call: that grows with the square of a
+        trace: the trace.
+        losses: counts content without a place in the spans.
+        content: include messages, answers and tools as attributes of each call; the size grows with the square of a
             conversation's length.
     """
     conversations = trace.conversations
@@ -98,14 +98,14 @@ def trace_spans(trace: Trace, losses: Losses, *, content: bool = False) -> Itera
 
 
 def conversation_key(conversation: Conversation | None) -> str:
-    """The key of the span that the calls of a conversation are in: a sub-agent has one of its own."""
+    """Return the key of the span that contains a conversation's calls: each sub-agent has its own span."""
     return (
         f"agent {conversation.id}" if conversation is not None and conversation.kind == "sub_agent" else ROOT
     )
 
 
 def agent_span(trace: Trace, conversation: Conversation | None, turns: Sequence[Turn]) -> SpanData:
-    """The `invoke_agent` around these turns: a sub-agent's, or the rollout's own, which is around all that it has."""
+    """Return the `invoke_agent` span of these turns: a sub-agent's, or the rollout's own, which contains all others."""
     name = "sub-agent" if conversation is not None else trace.rollout
     attributes: dict[str, Attribute] = {
         "gen_ai.operation.name": "invoke_agent",
@@ -140,7 +140,7 @@ def agent_span(trace: Trace, conversation: Conversation | None, turns: Sequence[
 def turn_span(
     turn: Turn, conversation: Conversation | None, losses: Losses, *, content: bool = False
 ) -> SpanData:
-    """The span of one call of the model."""
+    """Return the span of one model call."""
     operation = _OPERATIONS.get(turn.dialect, "chat")
     attributes: dict[str, Attribute | None] = {
         "gen_ai.operation.name": operation,
@@ -171,12 +171,12 @@ def turn_span(
 
 
 def _fitting(value: Attribute) -> Attribute:
-    """An attribute that OTLP has room for: a seed of more than 64 bits is a text."""
+    """Return an attribute that fits OTLP: a seed of more than 64 bits becomes a text."""
     return str(value) if isinstance(value, int) and not -_INT64 <= value < _INT64 else value
 
 
 def service_span(call: ServiceCall) -> SpanData:
-    """The span of one call of a host service."""
+    """Return the span of one call of a host service."""
     attributes: dict[str, Attribute] = {
         "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": call.name,
@@ -247,7 +247,7 @@ def _of_response(turn: Turn) -> dict[str, Attribute | None]:
 
 
 def content_of(turn: Turn, losses: Losses) -> dict[str, Attribute | None]:
-    """The messages, the answer and the tools of a call, as attributes: JSON, as text."""
+    """Return the messages, the answer and the tools of a call as attributes: JSON texts."""
     messages = turn.request.messages
     head = next((n for n, message in enumerate(messages) if message.role not in _SYSTEM), len(messages))
     system = [part for message in messages[:head] for part in _parts(message.content, losses)]

@@ -1,7 +1,7 @@
-"""The calls of a conversation as ATIF's steps: who said what, one after the other.
+"""The calls of a conversation as a sequence of ATIF steps.
 
-A tool's result came with a later call, and is the observation of the step that called the tool. A result is found by
-its id; where an agent makes ids anew, by the order.
+A tool's result comes with a later call, and is the observation of the step that called the tool. A result is matched by
+its id, or by order if the agent makes new ids.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ class Steps:
     """The steps so far.
 
     Args:
-        losses: counts what has no place in them.
+        losses: counts content without a place in the steps.
     """
 
     def __init__(self, losses: Losses) -> None:
         self.documents: list[dict[str, Json]] = []
         self._losses = losses
         self._open: dict[str, dict[str, Json]] = {}
-        """By the id of a call without a result so far: the step that called."""
+        """The calling step, by the id of a call without a result so far."""
         self._answered: set[str] = set()
-        """The ids of calls that have a result."""
+        """Ids of calls that have a result."""
 
     def add_turns(self, turns: Iterable[Turn]) -> None:
-        """The calls of a conversation."""
+        """Add the calls of a conversation."""
         before: Turn | None = None
         for turn in turns:
             for message in new_messages(before, turn):
@@ -59,7 +59,7 @@ class Steps:
             before = turn
 
     def refer(self, call: ToolCall, trajectory: str) -> None:
-        """Say that this call began another trajectory, in its result."""
+        """Refer to another trajectory, which this call began, in the call's result."""
         for step in self.documents:
             if any(each["tool_call_id"] == call.id for each in step.get("tool_calls", ())):
                 results = step.setdefault("observation", {"results": []})["results"]
@@ -70,7 +70,7 @@ class Steps:
                 mine.setdefault("subagent_trajectory_ref", []).append({"trajectory_id": trajectory})
 
     def _content(self, parts: Sequence[Part], text: str) -> Json:
-        """Return the text of these parts; a list of texts and images, where there are images."""
+        """Return the text of these parts; a list of texts and images if there are images."""
         documents: list[Json] = []
         for part in parts:
             if isinstance(part, Text | RefusalText):
@@ -104,7 +104,7 @@ class Steps:
             self._add(source, turn.started_at, self._content(rest, told_text(rest)))
 
     def _add_result(self, result: ToolResult, turn: Turn) -> None:
-        if result.id in self._answered:  # told again
+        if result.id in self._answered:  # a repeated result
             return
         content = self._content(result.content, result.text)
         identity = result.id if result.id in self._open else next(iter(self._open), None)
@@ -126,7 +126,7 @@ class Steps:
         step["model_name"] = response.model or turn.request.model
         if turn.request.reasoning is not None and turn.request.reasoning.effort is not None:
             step["reasoning_effort"] = turn.request.reasoning.effort
-        self._open.clear()  # who goes on without a result gets none any more
+        self._open.clear()  # calls without a result by now never get a result
         self._add_parts(step, response.content)
         step["metrics"] = _metrics(response.usage, turn.tokens)
         step["llm_call_count"] = 1
@@ -160,7 +160,7 @@ class Steps:
 
 
 def _image(part: Part) -> Json | None:
-    """Return an image as a part of ATIF; None for what is none, or of a type that it has no word for."""
+    """Return an image as a part of ATIF; None if the part is not an image, or of a type that ATIF does not support."""
     if not isinstance(part, Media) or part.kind != "image" or (path := data_url(part)) is None:
         return None
     media_type = media_type_of(part)

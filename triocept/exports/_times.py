@@ -1,4 +1,4 @@
-"""Moments and lengths of time, as formats want them."""
+"""Times and durations in the units of the formats."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from .._trace.turn import Turn
 
 
 def iso_time(seconds: float) -> str:
-    """A moment, in seconds since the epoch, as ISO 8601 in UTC, to the microsecond."""
+    """Return seconds since the epoch as ISO 8601 in UTC, to the microsecond."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def ended_at(turn: Turn) -> float:
-    """When a turn settled: seconds since the epoch."""
+    """Return the time at which a turn settled, in seconds since the epoch."""
     return turn.started_at + turn.duration

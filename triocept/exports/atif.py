@@ -2,16 +2,15 @@
 
 Rules:
 
-1. A rollout is a document, `<rollout>.json`. A compaction ends it; what follows is another, `<rollout>.cont-1.json`,
-   that the first one names.
-2. What a call says anew is steps of the system and the user; its answer is a step of the agent, and the results of its
-   tools, which came with a later call, are that step's observation.
+1. A rollout is a document, `<rollout>.json`. A compaction ends it; the rest is another document,
+   `<rollout>.cont-1.json`, which the first document names.
+2. New messages of a call are steps of the system and the user, and its answer is a step of the agent. The results of
+   the answer's tools, which come with a later call, are that step's observation.
 3. A sub-agent's trajectory is embedded, and the result of the call that began it refers to it. Side calls are embedded
-   too; `extra` says what they are.
-4. What the model says in a history without having said it in this conversation is copied context, which nobody trains
-   on.
+   too; `extra` describes them.
+4. A model message in a history that was not answered in this conversation is copied context, which is not trained on.
 
-A document has no place for a call that was not answered: such calls are left out, and counted.
+A document has no place for a call without an answer: such calls are left out, and counted.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ VERSION = "ATIF-v1.8"
 def atif_documents(
     trace: Trace, losses: Losses | None = None, *, name: str = ""
 ) -> dict[str, dict[str, Json]]:
-    """The documents of a trace, by their file names; the first one is the beginning of its main conversation.
+    """Return the documents of a trace by file name, beginning with the start of its main conversation.
 
     Args:
-        trace: it; one without an answered call has no document.
-        losses: counts what has no place in them; None: nobody does.
-        name: how the file names begin; empty: as the rollout's id.
+        trace: the trace; without an answered call it has no document.
+        losses: counts content without a place in the documents; None: no count.
+        name: prefix of the file names; empty: the rollout's id.
     """
     losses = losses if losses is not None else Losses()
     kinds = lost.SERVICE_CALLS, lost.FAILED_CALLS, lost.INCREMENTS, lost.WIRE
@@ -62,11 +61,11 @@ def atif_documents(
 
 
 def write_atif(traces: Iterable[Trace], folder: Path, losses: Losses) -> None:
-    """The documents of these traces, into this folder."""
+    """Write the documents of these traces into this folder."""
     names: set[str] = set()
     for trace in traces:
         name = file_name(trace.rollout)
-        while name in names:  # another run of the same id, or one that differs where file names cannot
+        while name in names:  # another run of this id, or an id with an equal file name
             name = f"{name}-{trace.run[:8] or 'again'}"
         names.add(name)
         for file, document in atif_documents(trace, losses, name=name).items():
@@ -74,7 +73,7 @@ def write_atif(traces: Iterable[Trace], folder: Path, losses: Losses) -> None:
 
 
 def file_name(rollout: str) -> str:
-    """A rollout's id as the name of a file."""
+    """Return a rollout's id as a file name."""
     return re.sub(r"[^\w.-]", "_", rollout)[:100].lstrip(".-") or "rollout"
 
 
@@ -88,12 +87,12 @@ class _Document:
         self.steps.add_turns(segment.turns)
         self.embedded: list[_Document] = []
         self.continued: str | None = None
-        """The file that it goes on in."""
+        """File in which the trajectory continues."""
         self._trace = trace
         self._chat = chat
 
     def rendered(self) -> dict[str, Json]:
-        """It, with those that are embedded in it."""
+        """Return the trajectory with its embedded trajectories."""
         document = {
             "schema_version": VERSION,
             "session_id": self._trace.run or self._trace.rollout,
@@ -141,14 +140,14 @@ class _Document:
 
 
 def _name_and_version(agent: str) -> tuple[str, str]:
-    """Out of what an agent calls itself (`claude-cli/2.1.197 (external, cli)`): the format wants both."""
+    """Split an agent's User-Agent (`claude-cli/2.1.197 (external, cli)`): the format requires name and version."""
     name, _, rest = agent.partition("/")
     version = rest.partition(" ")[0]
     return name.strip() or "unknown", version or "unknown"
 
 
 def _chains(documents: Sequence[_Document]) -> list[list[_Document]]:
-    """The documents of each conversation, cut at compactions; that of the main one first."""
+    """Return the documents of each conversation, cut at compactions, the main conversation first."""
     found: dict[tuple[str, ...], list[_Document]] = {}
     for document in documents:
         told = document.segment.conversation
@@ -157,7 +156,7 @@ def _chains(documents: Sequence[_Document]) -> list[list[_Document]]:
 
 
 def _embed(document: _Document, documents: Sequence[_Document], root: _Document) -> None:
-    """Put a trajectory into that of the call that began it, or into the first one."""
+    """Embed a trajectory in the trajectory of the call that began it, or in the first trajectory."""
     launch, around = document.segment.launch, root
     if launch is not None:
         around = next((each for each in documents if launch.turn in each.segment.turns), root)

@@ -1,15 +1,15 @@
-"""OpenAI's fine-tuning JSONL: a line for each thread of conversation, and what a line must be.
+"""OpenAI's fine-tuning JSONL: a line for each thread of conversation, and a checker of such lines.
 
 Rules:
 
-1. A line is a thread as it was at its last answer: messages, that answer, tools.
-2. An answer is trained once. In every further line that holds it, it has `"weight": 0`; and so have messages of the
-   model that it did not give in this rollout, such as examples in a prompt, and answers with a call whose arguments are
-   no JSON object: they keep the model's words.
-3. A thread in which nothing is to be trained, such as one that ends in a failed call, or whose only answer says
-   nothing, is no line.
+1. A line is a thread at its last answer: messages, the answer, tools.
+2. An answer is trained once. In every further line that contains it, it has `"weight": 0`. Two other kinds of messages
+   have weight 0: model messages that are not from this rollout, such as examples in a prompt; and answers with a call
+   whose arguments are not a JSON object, which keep the model's text.
+3. A thread without anything to train is not a line: for example, it ends in a failed call, or its only answer is
+   empty.
 
-Nobody's package has a type of these lines, or a validator: `check_fine_tuning` is ours.
+No package has a type of these lines, or a validator: `check_fine_tuning` is triocept's own.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _LOST = (
 
 
 def fine_tuning_lines(trace: Trace, losses: Losses | None = None) -> Iterator[dict[str, Json]]:
-    """The threads of a trace as training examples: `{"messages": […], "tools": […]}`.
+    """Yield the threads of a trace as training examples: `{"messages": […], "tools": […]}`.
 
     Args:
-        trace: it.
-        losses: counts what has no place in a line; None: nobody does.
+        trace: the trace.
+        losses: counts content without a place in a line; None: no count.
     """
     losses = losses if losses is not None else Losses()
     lost.count_lost(losses, trace, *_LOST, settings=("parallel_tool_calls",))
@@ -52,7 +52,7 @@ def fine_tuning_lines(trace: Trace, losses: Losses | None = None) -> Iterator[di
 
 
 def _answered_threads(trace: Trace) -> list[tuple[Turn, ...]]:
-    """The threads, each up to its last answer; those that go no further than another one does are left out."""
+    """Return the threads, each up to its last answer, without threads that are the beginning of another thread."""
     threads = [
         tuple(turn for turn in thread if turn.outcome == "answered" and turn.response is not None)
         for thread in trace.threads
@@ -63,7 +63,7 @@ def _answered_threads(trace: Trace) -> list[tuple[Turn, ...]]:
 
 
 def write_fine_tuning(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
-    """A line for each thread of these traces."""
+    """Write a line for each thread of these traces."""
     for trace in traces:
         for line in fine_tuning_lines(trace, losses):
             file.write(json_line(line))
@@ -92,7 +92,7 @@ def _line(answered: Sequence[Turn], trained: set[str], chat: Chat) -> dict[str, 
 
 
 def _with_places(messages: Iterable[Message]) -> Iterator[tuple[Message, int]]:
-    """The messages; each of the model's with the number of the run of such that it is in."""
+    """Yield the messages; each model message has the number of its run of model messages."""
     run, inside = -1, False
     for message in messages:
         is_answer = message.role == "assistant"
@@ -102,7 +102,7 @@ def _with_places(messages: Iterable[Message]) -> Iterator[tuple[Message, int]]:
 
 
 def _place_of_answer(turn: Turn) -> int:
-    """The run of the model's messages that its answer is, or goes on with."""
+    """Return the run of model messages that the answer begins or continues."""
     messages = turn.request.messages
     run = max((place for _, place in _with_places(messages)), default=-1)
     return run if messages and messages[-1].role == "assistant" else run + 1
@@ -118,7 +118,7 @@ def _calls_objects(document: Mapping[str, Json]) -> bool:
 
 
 def _with_calls(documents: Iterable[dict[str, Json]], losses: Losses) -> list[dict[str, Json]]:
-    """The documents; a result whose call is not among them, such as one behind a compaction, is the user's."""
+    """Return the documents; a result without its call (for example after a compaction) becomes a user message."""
     called: set[Json] = set()
     found = []
     for document in documents:
@@ -131,14 +131,17 @@ def _with_calls(documents: Iterable[dict[str, Json]], losses: Losses) -> list[di
 
 
 def check_fine_tuning(lines: Iterable[bytes | str]) -> list[str]:
-    """What is wrong with the lines of a fine-tuning file, each as `3: messages[2].tool_call_id: …`; empty: nothing.
+    """Return the problems of a fine-tuning file, each as `3: messages[2].tool_call_id: …`; empty if there are none.
 
-    A line is an object with `messages`; each has a role, and what that must have; the last one is the model's, and one
-    of the model's is to be trained; a result follows a call with its id; arguments are JSON objects, as text, in
-    messages that are to be trained.
+    A line is an object with `messages`:
+
+    * Each message has a role, and the fields of that role.
+    * The last message is the model's, and at least one model message is to be trained.
+    * A result follows a call with its id.
+    * In messages that are to be trained, arguments are JSON objects, as text.
 
     Raises:
-        TypeError: that is no series of lines.
+        TypeError: `lines` is not a series of lines.
     """
     if isinstance(lines, bytes | str):
         raise TypeError(

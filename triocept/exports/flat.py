@@ -1,7 +1,7 @@
-"""Flat JSONL: a line for each turn, its messages whole, for jq, pandas and `datasets`.
+"""Flat JSONL: a line for each turn, with complete messages, for jq, pandas and `datasets`.
 
-What each column holds is in the reference. Numbers and words are columns of their own; messages are those of chat
-completions (see `_chat`), with `reasoning_content` and, of a result, `is_error`.
+The reference describes each column. Numbers and words are separate columns. Messages have the form of chat completions
+(see `_chat`), with `reasoning_content` and, for a result, `is_error`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _SETTINGS = ("max_output_tokens", "temperature", "top_p", "top_k", "seed")
 
 
 def flat_rows(trace: Trace, losses: Losses | None = None) -> Iterator[dict[str, Json]]:
-    """The turns of a trace as flat rows, in the order in which they settled.
+    """Yield the turns of a trace as flat rows, in the order in which they settled.
 
     Args:
-        trace: it.
-        losses: counts what has no column; None: nobody does.
+        trace: the trace.
+        losses: counts content without a column; None: no count.
     """
     losses = losses if losses is not None else Losses()
     lost.count_lost(losses, trace, lost.SERVICE_CALLS, lost.INCREMENTS, lost.WIRE, settings=_SETTINGS)
@@ -49,7 +49,7 @@ def flat_rows(trace: Trace, losses: Losses | None = None) -> Iterator[dict[str, 
 
 
 def write_flat(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
-    """A line for each turn of these traces."""
+    """Write a line for each turn of these traces."""
     for trace in traces:
         for row in flat_rows(trace, losses):
             file.write(json_line(row))

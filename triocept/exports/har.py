@@ -1,11 +1,9 @@
-"""HAR 1.2, the HTTP archive that browsers, proxies and their viewers read: an entry for each turn, a page for each
-rollout.
+"""HAR 1.2, the HTTP archive format of browsers, proxies and their viewers: an entry per turn, a page per rollout.
 
-A rollout with `record_wire=True` has kept how each call went over the wire, without keys, and that is told. Any other
-trace holds what was said, not the bytes that said it: the dialect writes request and answer anew, and the comment of
-each entry says so.
+A rollout with `record_wire=True` holds the bytes of each call, without keys, and the entry contains them. Any other
+trace holds the content, not the bytes: the dialect renders request and answer anew, and each entry's comment notes it.
 
-HAR wants every field, whether it is known or not: -1, "" and [] stand for what is not.
+HAR requires every field, known or not: -1, "" and [] stand for unknown values.
 """
 
 from __future__ import annotations
@@ -39,22 +37,22 @@ NOBODY = "nobody was there to get an answer"
 CUT = "not whole: cut after 8 MiB, or left out by the recorder"
 UNSAID = "the dialect cannot write this from the recorded turn"
 NOWHERE = "http://triocept.invalid"
-"""Where a call went that nobody has kept the URL of: RFC 6761 has that name lead nowhere."""
+"""URL of a call whose URL was not kept: RFC 6761 reserves this name so that it never resolves."""
 _LOST = (
     *(lost.SERVICE_CALLS, lost.CONVERSATIONS, lost.TOKENS, lost.SCORES, lost.METADATA, lost.NOTES),
     lost.INCREMENTS,
 )
 _UPGRADED = 101
-"""The status of an upgrade: the call went over a websocket."""
+"""Status of an upgrade: the call went over a websocket."""
 BODIES = Loss("body that its dialect cannot write", "bodies that their dialects cannot write")
 
 
 def har_log(traces: Iterable[Trace], losses: Losses | None = None) -> dict[str, Json]:
-    """The traces as one archive: `{"log": {"pages": […], "entries": […]}}`.
+    """Return the traces as one archive: `{"log": {"pages": […], "entries": […]}}`.
 
     Args:
-        traces: of any number of rollouts.
-        losses: counts what has no place in it; None: nobody does.
+        traces: traces of any number of rollouts.
+        losses: counts content without a place in the archive; None: no count.
     """
     losses = losses if losses is not None else Losses()
     pages, entries = [], []
@@ -69,7 +67,7 @@ def har_log(traces: Iterable[Trace], losses: Losses | None = None) -> dict[str, 
 
 
 def write_har(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
-    """These traces as one archive."""
+    """Write these traces as one archive."""
     file.write(encode_json(har_log(traces, losses)) + b"\n")
 
 
@@ -87,7 +85,7 @@ def _page(trace: Trace, page: str) -> dict[str, Json]:
 def _entry(turn: Turn, losses: Losses) -> dict[str, Json]:
     try:
         spoken: Dialect | None = dialect(turn.dialect)
-    except ValueError:  # of a program that is not here
+    except ValueError:  # the dialect of a program that is not installed
         spoken = None
     first = turn.first_event if turn.first_event is not None else turn.duration
     how = AS_IT_WENT if turn.wire is not None else RENDERED
@@ -104,7 +102,7 @@ def _entry(turn: Turn, losses: Losses) -> dict[str, Json]:
 
 
 def _frames(turn: Turn, wire: WireView) -> dict[str, Json]:
-    """Those of a websocket, as browsers write them; nobody knows of each when it came."""
+    """Return the frames of a websocket as browsers write them; the times of single frames are unknown."""
     answered = [("receive", frame, turn.started_at + turn.duration) for frame in wire.answer.splitlines()]
     messages = [
         {"type": kind, "time": time, "opcode": 1, "data": data.decode(errors="replace")}
@@ -131,7 +129,7 @@ def _request(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, Js
 
 
 def _sent(wire: WireView) -> dict[str, Json]:
-    """The request, as it went."""
+    """Return the request, as it was sent."""
     host = wire.headers.get("host")
     url = f"http://{host}{wire.url}" if host else f"{NOWHERE}{wire.url}"
     text, is_text = _as_text(wire.body)
@@ -155,7 +153,7 @@ def _sent(wire: WireView) -> dict[str, Json]:
 
 
 def _got(wire: WireView) -> dict[str, Json]:
-    """The answer, as it went."""
+    """Return the answer, as it was sent."""
     status = wire.status or 0
     text, is_text = _as_text(wire.answer)
     kind = wire.answer_headers.get("content-type", "x-unknown")
@@ -179,7 +177,7 @@ def _got(wire: WireView) -> dict[str, Json]:
 
 
 def _as_text(data: bytes) -> tuple[str, bool]:
-    """A body as text, or as base64 where it is none."""
+    """Return a body as text, or as base64 if it is not text; True if it is base64."""
     try:
         return data.decode(), True
     except UnicodeDecodeError:
@@ -211,7 +209,7 @@ def _body(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, Json]
 
 
 def _answered(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, Json]:
-    """The answer, as it went where somebody has kept that: raw bytes are."""
+    """Return the answer; as it was sent if its bytes were kept (raw bytes always are)."""
     if turn.wire is not None:
         return _got(turn.wire)
     return _response(turn, spoken, losses) if turn.raw is None else _got(_as_wire(turn.raw))
@@ -257,7 +255,7 @@ def _response(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, J
 
 
 def _answer(turn: Turn, spoken: Dialect | None, status: int) -> tuple[str, str, str]:
-    """Content type and text of an answer, and what is to be said of it."""
+    """Return content type and text of an answer, and a comment on it."""
     if spoken is None:
         return "", "", f"{UNSAID}: {turn.dialect} is not known here"
     try:
@@ -275,7 +273,7 @@ def _answer(turn: Turn, spoken: Dialect | None, status: int) -> tuple[str, str, 
 
 
 def _streamed(turn: Turn, response: Response, spoken: Dialect) -> str:
-    """The bytes of a stream: all of it, or of one that broke what had come, and why."""
+    """Return the bytes of a stream: all of them, or those before it broke, with the reason."""
     renderer = spoken.stream_renderer(turn.request)
     events = list(events_of(spoken.streamed(response)))
     if turn.outcome == "answered":
@@ -288,5 +286,5 @@ def _streamed(turn: Turn, response: Response, spoken: Dialect) -> str:
 
 
 def _failure(turn: Turn, error: TurnError, status: int) -> Failure:
-    """Return the failure that the agent was told of; where a dialect makes an id for it, always the same one."""
+    """Return the failure that the agent received; if a dialect makes an id for it, the id is always equal."""
     return Failure(status=status, message=error.message, headers={"request-id": f"req_{turn.id}"})

@@ -1,14 +1,14 @@
-"""A log of Inspect (inspect-ai 0.3.285), as JSON: its own functions read it, and its viewer shows it.
+"""A log of Inspect (inspect-ai 0.3.285), as JSON, for its own functions and its viewer.
 
 Rules:
 
-1. A rollout is a sample; another rollout of the same id is the next epoch of it.
-2. A conversation is a span of type `agent`, which the viewer's timeline has a row for; sub-agents are within the one
-   that began them. A compaction is an event in front of the call that goes on behind it.
-3. What is said is written once: calls refer to a pool of messages, and the texts of tools to attachments. So read it
+1. A rollout is a sample; another rollout of the same id is the next epoch of that sample.
+2. A conversation is a span of type `agent`, which has a row in the viewer's timeline; sub-agents are within the agent
+   that began them. A compaction is an event in front of the call that continues after it.
+3. Content is written once: calls refer to a pool of messages, and the texts of tools to attachments. So read the log
    with `read_eval_log(path, resolve_attachments=True)`.
-4. The status is "success": another one would look like a task that runs, or that broke. What became of each rollout is
-   in its sample's metadata.
+4. The status is "success": any other status would look like a task that still runs, or that failed. The outcome of each
+   rollout is in its sample's metadata.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _SETTINGS = (*Sampling.__struct_fields__, "parallel_tool_calls", "tool_choice")
 def inspect_log(
     traces: Iterable[Trace], losses: Losses | None = None, *, task: str = "triocept"
 ) -> dict[str, Json]:
-    """Traces as one `EvalLog`.
+    """Return the traces as one `EvalLog`.
 
     Args:
-        traces: of any number of rollouts.
-        losses: counts what has no place in it; None: nobody does.
-        task: the name that the log bears in the viewer.
+        traces: traces of any number of rollouts.
+        losses: counts content without a place in the log; None: no count.
+        task: the log's name in the viewer.
     """
     losses = losses if losses is not None else Losses()
     traces = list(traces)
@@ -84,7 +84,7 @@ def inspect_log(
 
 
 def write_inspect(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
-    """These traces as one log."""
+    """Write these traces as one log."""
     file.write(encode_json(inspect_log(traces, losses)) + b"\n")
 
 
@@ -133,7 +133,7 @@ def _metadata(trace: Trace) -> dict[str, Json]:
 
 
 def _used(traces: Sequence[Trace]) -> dict[str, Json]:
-    """The tokens of each model."""
+    """Return the tokens of each model."""
     sums: dict[str, Counter[str]] = {}
     for trace in traces:
         for turn in trace:

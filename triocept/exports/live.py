@@ -1,14 +1,12 @@
-"""Spans that leave while agents run: a recorder for OpenTelemetry. Needs `pip install 'triocept[otlp]'`.
+"""Spans that are sent while agents run: a recorder for OpenTelemetry. Needs `pip install 'triocept[otlp]'`.
 
 Rules:
 
-1. Nothing here waits for a collector while an agent waits for us: spans go into the queue of a BatchSpanProcessor,
-   whose thread sends them. (A SimpleSpanProcessor would send them in trio's own thread, and everything would stand
-   still.)
-2. The end is bounded: a collector that does not answer costs a few seconds when the endpoint closes, and its spans.
-3. A call's span is sent when its turn is recorded. Those around it, the agents', have their end when the rollout has
-   its.
-4. What an endpoint closes may be at work for another one: then it is flushed, and stays open.
+1. Nothing waits for a collector while an agent waits: spans go into the queue of a BatchSpanProcessor, whose thread
+   sends them. (A SimpleSpanProcessor would send them in trio's own thread, and block every task.)
+2. Closing is bounded: a collector that does not answer delays the endpoint's end by a few seconds, and loses its spans.
+3. A call's span is sent when its turn is recorded. The spans around it, of agents, end when the rollout ends.
+4. If another endpoint still uses the recorder, closing flushes it, and it stays open.
 """
 
 from __future__ import annotations
@@ -35,31 +33,31 @@ from ._spans import ROOT, SpanData, agent_span, conversation_key, service_span, 
 log: logging.Logger = logging.getLogger("triocept.exports")
 
 PATIENCE = 5.0
-"""Seconds for what is left to send when the endpoint closes."""
+"""Maximum seconds to send the remaining spans when the endpoint closes."""
 
 
 @protected_methods
 @final
 class OTelRecorder:
-    """A recorder that sends spans of generative AI's conventions: `serve_endpoint(recorder=OTelRecorder())`.
+    """A recorder that sends spans in the generative AI conventions: `serve_endpoint(recorder=OTelRecorder())`.
 
-    A rollout is a trace: an `invoke_agent` span, below it one for each sub-agent that the agent names, and a `chat`
-    span for each turn. `RecorderGroup([JSONLRecorder(path), OTelRecorder()])` keeps a file as well, which is the one
-    that proves that nothing is missing: spans that nobody takes are dropped.
+    A rollout is a trace: an `invoke_agent` span, below it a span for each sub-agent that the agent names, and a `chat`
+    span for each turn. `RecorderGroup([JSONLRecorder(path), OTelRecorder()])` also keeps a file. Only the file proves
+    that nothing is missing: spans that cannot be delivered are dropped.
 
     Args:
-        exporter: a `SpanExporter`, which takes the spans in a thread. None: OTLP over HTTP, to where
-            `OTEL_EXPORTER_OTLP_ENDPOINT` says (`http://localhost:4318`).
-        content: messages, answers and tools are attributes of each call: all that an agent says then leaves this
-            machine, again with every call.
+        exporter: a `SpanExporter`, called in a thread. None: OTLP over HTTP, to the URL in
+            `OTEL_EXPORTER_OTLP_ENDPOINT` (default: `http://localhost:4318`).
+        content: include messages, answers and tools as attributes of each call. All content of the agent then leaves
+            this machine, again with every call.
 
-    Closing: an endpoint closes its recorder at its end, after which an exporter that was given is shut down, and takes
-    nothing more: give each endpoint its own, unless they are at work at the same time. Nobody closes one that was given
-    to a rollout alone: await its `aclose`, or what is left is lost where the program ends soon. A copy of it (`pickle`,
-    `copy`) has the exporter, and no open span.
+    Closing: an endpoint closes its recorder at its end, which shuts a given exporter down for good. So give each
+    endpoint its own recorder, unless the endpoints run at the same time. A recorder that was given only to a rollout is
+    not closed automatically: await its `aclose`, or the remaining spans are lost if the program ends soon. A copy of a
+    recorder (`pickle`, `copy`) has the exporter, and no open span.
 
     Raises:
-        ModuleNotFoundError: the SDK is not installed; the message says what to install.
+        ModuleNotFoundError: the SDK is not installed; the message names the extra to install.
     """
 
     def __init__(self, exporter: Any = None, *, content: bool = False) -> None:
@@ -70,7 +68,7 @@ class OTelRecorder:
         self._content = content
         self._provider: Any = None
         self._agents: dict[tuple[str, str], dict[str, Any]] = {}
-        """By rollout and run: the spans that have no end yet, by their keys."""
+        """Open spans by their keys, by rollout and run."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(OTelRecorder, self._exporter, content=self._content), ()
@@ -100,7 +98,7 @@ class OTelRecorder:
             span.end(_nanoseconds(whole.end))
 
     async def aclose(self) -> None:
-        """Send what is left, for a few seconds."""
+        """Send the remaining spans, for a few seconds at most."""
         await trio.lowlevel.checkpoint()
         provider = self._provider
         if provider is None:
@@ -123,7 +121,7 @@ class OTelRecorder:
         return self._provider.get_tracer("triocept")
 
     def _around(self, rollout: str, run: str, conversation: Conversation | None, first: Turn) -> Any:
-        """The span of the agent whose call this is."""
+        """Return the span of the agent that made this call."""
         root = self._root(rollout, run, first.started_at, first.branch)
         spans = self._agents[rollout, run]
         key = conversation_key(conversation)
@@ -133,7 +131,7 @@ class OTelRecorder:
         return spans[key]
 
     def _root(self, rollout: str, run: str, start: float, branch: Branch | None = None) -> Any:
-        """The span of a rollout, which begins here if it has not."""
+        """Return the span of a rollout; begin it if needed."""
         spans = self._agents.setdefault((rollout, run), {})
         if ROOT not in spans:
             span = agent_span(Trace(rollout, run=run, branch=branch), None, [])
@@ -142,7 +140,7 @@ class OTelRecorder:
 
     def _begin(self, span: SpanData, around: Any) -> Any:
         api, empty = _imported("opentelemetry.trace"), _imported("opentelemetry.context").Context()
-        # a context of our own: no span that the program has open gets our rollouts below it by chance
+        # an empty context, so that the rollouts do not become children of a span that the program has open
         context = empty if around is None else api.set_span_in_context(around, empty)
         return self._tracer().start_span(
             span.name,

@@ -1,9 +1,9 @@
 """OpenTelemetry spans as a file of OTLP/JSON: a line for each rollout, as a collector's file receiver reads it.
 
-Each line is what OTLP/HTTP takes as a body, too. The spans are those of `_spans`; `live` sends them while agents run.
+Each line is also a valid body for OTLP/HTTP. The spans are those of `_spans`; `live` sends them while agents run.
 
-Ids are made of the names of what they are of, so that the same trace has the same spans whenever it is exported, and a
-child rollout's can link to its parent's.
+Ids are derived from the names of their sources. So a trace has equal span ids in each export, and the spans of a child
+rollout can link to those of its parent.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _KINDS = {"internal": _INTERNAL, "client": _CLIENT}
 
 
 def otlp_document(trace: Trace, losses: Losses | None = None, *, content: bool = False) -> dict[str, Json]:
-    """A trace as a request of OTLP/JSON: `{"resourceSpans": […]}`.
+    """Return a trace as a request of OTLP/JSON: `{"resourceSpans": […]}`.
 
     Args:
-        trace: it.
-        losses: counts what has no place in it; None: nothing is counted.
-        content: messages, answers and tools are attributes of each call; that grows with the square of a
+        trace: the trace.
+        losses: counts content without a place in the spans; None: no count.
+        content: include messages, answers and tools as attributes of each call; the size grows with the square of a
             conversation's length.
     """
     losses = losses if losses is not None else Losses()
@@ -48,13 +48,13 @@ def otlp_document(trace: Trace, losses: Losses | None = None, *, content: bool =
 
 
 def write_otlp(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
-    """A line for each of these traces, without what was said in them."""
+    """Write a line for each of these traces, without content."""
     for trace in traces:
         file.write(json_line(otlp_document(trace, losses)))
 
 
 def write_otlp_with_content(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
-    """The same, with what was said."""
+    """Write a line for each of these traces, with content."""
     for trace in traces:
         file.write(json_line(otlp_document(trace, losses, content=True)))
 
@@ -76,7 +76,7 @@ def _span(span: SpanData, trace_id: str) -> dict[str, Json]:
 
 
 def _link(branch: Branch) -> dict[str, Json]:
-    """To the call of the parent's service that opened the child, or to the parent."""
+    """Return a link to the parent's service call that opened the child, or to the parent."""
     trace_id = _trace_id(branch.rollout, branch.run)
     return {"traceId": trace_id, "spanId": _span_id(trace_id, branch.service or ROOT)}
 
@@ -90,7 +90,7 @@ def _value(value: Attribute) -> dict[str, Json]:
         case bool():
             return {"boolValue": value}
         case int():
-            return {"intValue": str(value)}  # 64 bits are a text in the JSON of protobuf
+            return {"intValue": str(value)}  # protobuf's JSON writes 64-bit integers as texts
         case float():
             return {"doubleValue": value}
         case list():
@@ -100,7 +100,7 @@ def _value(value: Attribute) -> dict[str, Json]:
 
 
 def _nanoseconds(seconds: float) -> str:
-    return str(round(seconds * 1_000_000) * 1000)  # a double has no more than microseconds of today
+    return str(round(seconds * 1_000_000) * 1000)  # a double of today's time resolves only microseconds
 
 
 def _trace_id(rollout: str, run: str) -> str:

@@ -1,11 +1,11 @@
-"""Parquet: the rows of `flat`, with a schema that is written down. Needs `pip install 'triocept[parquet]'`.
+"""Parquet: the rows of `flat`, with a fixed schema. Needs `pip install 'triocept[parquet]'`.
 
 Rules:
 
-1. The schema is given, never guessed: what is guessed from rows makes every tool's JSON Schema hold the keys of all the
-   others.
-2. What has no fixed shape is JSON, as text: `tools`, `notes`, `scores`, `metadata`.
-3. A message has all its fields in every row, empty where it has none: a reader drops what is null.
+1. The schema is given, never inferred: a schema inferred from rows gives every tool's JSON Schema the keys of all other
+   tools.
+2. Values without a fixed shape are JSON texts: `tools`, `notes`, `scores`, `metadata`.
+3. A message has all its fields in every row, with empty values where it has none: a reader drops null fields.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ._optional import optional
 from .flat import flat_rows
 
 GROUP = 256
-"""Rows that are held at once: each has a whole conversation."""
+"""Maximum rows in memory: each holds a complete conversation."""
 _TEXTS = (
     *("rollout", "run", "parent_rollout", "stopped", "turn", "parent", "conversation", "parent_conversation"),
     *(
@@ -48,10 +48,10 @@ _JSON = ("tools", "notes", "scores", "metadata")
 
 
 def write_parquet(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
-    """A row for each turn of these traces.
+    """Write a row for each turn of these traces.
 
     Raises:
-        ModuleNotFoundError: pyarrow is not installed; the message says what to install.
+        ModuleNotFoundError: pyarrow is not installed; the message names the extra to install.
     """
     pyarrow, schema = _imported("pyarrow"), parquet_schema()
     rows = (_row(row) for trace in traces for row in flat_rows(trace, losses))
@@ -61,10 +61,10 @@ def write_parquet(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> N
 
 
 def parquet_schema() -> Any:
-    """The columns and their types, a `pyarrow.Schema`.
+    """Return the columns and their types, a `pyarrow.Schema`.
 
     Raises:
-        ModuleNotFoundError: pyarrow is not installed; the message says what to install.
+        ModuleNotFoundError: pyarrow is not installed; the message names the extra to install.
     """
     pyarrow = _imported("pyarrow")
     return pyarrow.schema(list(_columns(pyarrow).items()))

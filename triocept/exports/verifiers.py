@@ -1,14 +1,14 @@
-"""Episodes of verifiers (0.4.0), as its `traces.jsonl` has them: a line for each rollout.
+"""Episodes of verifiers (0.4.0), in the form of its `traces.jsonl`: a line for each rollout.
 
 Rules:
 
-1. A trace is a graph of messages, each with the one before it; what was answered is `sampled`. Sub-agents and
-   compactions are branches of it, and links with names (`subagent_call`, `compaction`).
-2. A branch's tokens, one after the other, are exactly what the engine read and sampled. Which of the prompt's tokens
-   are which message's only a renderer knows, so a call's new prompt tokens stand on its answer, in front of what was
-   sampled, and are not trained. A call whose prompt does not begin with the tokens of the one before has a branch of
-   its own. A call that is not to be trained on (`steps` names its gaps) is context, and masked out.
-3. Nothing here imports verifiers, nor can: it pins versions that ours do not go with.
+1. A trace is a graph of messages, each with the message before it; answers are `sampled`. Sub-agents and compactions
+   are branches, and links with names (`subagent_call`, `compaction`).
+2. The tokens of a branch, in order, are exactly the tokens that the engine read and sampled. Only a renderer can assign
+   prompt tokens to messages. So a call's new prompt tokens stand on its answer, in front of the sampled tokens, and are
+   not trained. A call whose prompt does not begin with the tokens of the previous call has its own branch. A call that
+   is not to be trained on (`steps` names its gaps) is context, and masked out.
+3. This module does not import verifiers, and cannot: it pins versions that conflict with triocept's.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LOST = (
     *(lost.INCREMENTS, lost.WIRE),
 )
 VERSION = "0.4.0"
-"""Of verifiers: whose records these are."""
+"""Version of verifiers whose records these are."""
 _FINISHED: dict[StopReason, str] = {
     "end": "stop",
     "stop_sequence": "stop",
@@ -51,13 +51,13 @@ _FINISHED: dict[StopReason, str] = {
 def verifiers_episode(
     trace: Trace, losses: Losses | None = None, *, reward: str | None = None
 ) -> dict[str, Json]:
-    """A trace as an `Episode` with one `Trace`.
+    """Return a trace as an `Episode` with one `Trace`.
 
     Args:
-        trace: it.
-        losses: counts what has no place in it; None: nobody does.
-        reward: the name of the score that is the reward; all other scores are metrics. None: the only score is the
-            reward; several are metrics, with a warning, since verifiers adds rewards up.
+        trace: the trace.
+        losses: counts content without a place in the episode; None: no count.
+        reward: name of the score that is the reward; all other scores are metrics. None: the only score is the reward;
+            several are metrics, with a warning, since verifiers adds rewards up.
     """
     losses = losses if losses is not None else Losses()
     lost.count_lost(losses, trace, *_LOST, settings=("temperature", "top_p", "max_output_tokens"))
@@ -98,12 +98,12 @@ def write_verifiers(
 
 
 def _scored(trace: Trace, reward: str | None, losses: Losses) -> dict[str, Json]:
-    """Return the rewards and the metrics that the scores of a trace are."""
+    """Return the rewards and the metrics from the scores of a trace."""
     metrics = dict(trace.scores)
     if reward is None and len(metrics) == 1:
         (reward,) = metrics
     if reward is not None:
-        score = metrics.pop(reward, None)  # none: verifiers writes the same where scoring did not run
+        score = metrics.pop(reward, None)  # None: verifiers writes it, too, if scoring did not run
         return {"rewards": {reward: score if score is None else {"score": score}}, "metrics": metrics}
     if metrics:
         losses.add(lost.METRICS, len(metrics))
@@ -143,16 +143,16 @@ def _error(error: TurnError) -> dict[str, Json]:
 
 
 class _Graph:
-    """The messages of a trace, each with the one before it."""
+    """The messages of a trace, each with the message before it."""
 
     def __init__(self, trace: Trace, losses: Losses) -> None:
         self.nodes: list[dict[str, Json]] = []
         self.calls: list[dict[str, Json]] = []
         self._chat = Chat(losses, media=True, errors=False)
         self._shared: dict[tuple[int | None, bytes], int] = {}
-        """By the node before, and what a message says: the node of one that nobody sampled."""
+        """The node of a message that was not sampled, by the previous node and the message's content."""
         self._sampled: dict[str, int] = {}
-        """By a turn: the node of its answer."""
+        """The node of a turn's answer, by the turn."""
         self._trained = {step.turn.id for step in steps(trace) if step.trained}
         parents = trace.parents
         by_id = {turn.id: turn for turn in trace}
@@ -167,7 +167,7 @@ class _Graph:
                 self._link(first, segment.summarised_by.id, "compaction")
 
     def _goes_on(self, parent: Turn, turn: Turn) -> bool:
-        """Whether what the engine read begins with what it had read and said."""
+        """Return True if the call's prompt begins with all tokens that the parent call read and sampled."""
         if parent.id not in self._sampled:
             return False
         if parent.tokens is None or turn.tokens is None:
@@ -215,7 +215,7 @@ class _Graph:
 
 
 def _message(document: dict[str, Json]) -> dict[str, Json]:
-    """A message: its calls are flat here."""
+    """Return a message; verifiers' calls are flat."""
     message = dict(document)
     if "tool_calls" in message:
         message["tool_calls"] = [{"id": call["id"], **call["function"]} for call in message["tool_calls"]]
@@ -227,12 +227,12 @@ def _tool(tool: dict[str, Json]) -> dict[str, Json]:
 
 
 def _tokens(tokens: Tokens | None, before: Tokens | None, *, trained: bool) -> dict[str, Json]:
-    """What an answer adds to the tokens before it: the new end of the prompt, and what was sampled.
+    """Return the tokens that an answer adds to the tokens before it: the new end of the prompt, and the sampled tokens.
 
     Args:
-        tokens: of the call; None: nobody asked for them.
-        before: those of the call that it goes on from, if it does.
-        trained: whether what was sampled is trained on.
+        tokens: tokens of the call; None: they were not requested.
+        before: tokens of the call that it continues, if any.
+        trained: True if the sampled tokens are trained on.
     """
     if tokens is None:
         return {}
@@ -265,7 +265,7 @@ def _call(turn: Turn) -> dict[str, Json]:
 
 
 def _usage(usage: Usage) -> dict[str, Json]:
-    """Their prompt has no tokens of a cache; ours has all."""
+    """Return the token counts. Verifiers' prompt excludes tokens of a cache; triocept's includes them."""
     return {
         "prompt_tokens": max(0, usage.input_tokens - (usage.cached_tokens or 0)),
         "completion_tokens": usage.output_tokens,
