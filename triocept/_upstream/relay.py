@@ -1,18 +1,20 @@
-"""A provider's stream: from bytes as they come to pieces that are whole.
+"""The conversion of a provider's stream: from bytes as they arrive to whole pieces.
 
 Rules:
 
-1. A piece is whole frames, so that a no-op or an error of ours can stand between any two.
-2. What comes before the first increment waits for it: until then a failure still has its HTTP status.
-3. From the frame on that says why the answer ends, everything waits for the terminal event, and is the last piece.
-   What comes behind that event is thrown away: nobody gets a second end.
-4. A provider that has said why it ended but not that it ended, and is silent for `END_PATIENCE`, has ended: so do
-   servers without `[DONE]` whose connection stays open. The agent gets the `[DONE]` that they left out.
-5. Bytes that are beyond doubt the content of an answer under way may go to the agent before they are read here: most
-   of what a relay adds to an event is the time to read it.
-6. What came before a failure goes on before it, unless it is no content: then the failure still has its HTTP status.
-7. Where calls are held, the bytes from the first frame of a call on are those of the last piece: an agent that has a
-   call whole runs it, though the answer may still break. What they say is told as it comes, in pieces without bytes.
+1. A piece is whole frames, so that the endpoint can insert a no-op or an error between any two.
+2. Bytes before the first increment wait for it: until then a failure still has its own HTTP status.
+3. From the frame with the reason of the answer's end on, all frames wait for the terminal event, and are the last
+   piece. Bytes behind that event are discarded: the agent never gets a second end.
+4. If a provider has sent the reason of the end but not the terminal event, and is silent for `END_PATIENCE`, the
+   answer has ended: servers without `[DONE]` whose connection stays open do so. The agent gets the `[DONE]` that
+   they left out.
+5. Bytes that are clearly content of a running answer may go to the agent before they are parsed here: most of the
+   time that a relay adds to an event is parsing.
+6. Content before a failure is sent before it. Without content, the failure still has its own HTTP status.
+7. If calls are held, the bytes from the first frame of a call on belong to the last piece: an agent that has a
+   whole call runs it, though the answer may still break. Their events are passed on as they arrive, in pieces
+   without bytes.
 """
 
 from __future__ import annotations
@@ -35,21 +37,21 @@ if TYPE_CHECKING:
     from .transport import ProviderReply
 
 END_PATIENCE = 1.0
-"""Seconds."""
+"""Seconds of silence after the reason of the end, after which an answer counts as ended."""
 
 
 class Frames:
-    """Cuts bytes behind every frame. What was searched once is not searched again."""
+    """A splitter of bytes into frames. Bytes are searched only once."""
 
     def __init__(self, end: FrameEnd = SSE_FRAMES) -> None:
         self._end = end
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The frames that `data` completes.
+        """Return the frames that `data` completes.
 
         Raises:
-            DialectError: one frame is larger than an event may be.
+            DialectError: a frame is larger than the maximum of an event.
         """
         searched = len(self._rest)
         whole: bytes | bytearray = data
@@ -71,23 +73,23 @@ class Frames:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing waits for its end."""
+        """True if no incomplete frame is left."""
         return not self._rest
 
     def rest(self) -> bytes:
-        """What has no end behind it, but that a CR at the end of all bytes may be one."""
+        """Return the bytes without a frame end; a CR at the end of all bytes may be an end."""
         rest, self._rest = bytes(self._rest), bytearray()
         return rest
 
 
 class Relay:
-    """Takes a stream's bytes, gives its pieces. Sans-IO.
+    """A converter of a stream's bytes to its pieces. Sans-IO.
 
     Args:
         parser: of the provider's dialect.
-        rewrite: takes a frame before anybody else sees it; gives what is read in its place, and what the agent gets.
-        hold_calls: whether the bytes of calls wait for the end of the answer.
-        most_held: bytes that may wait for it.
+        rewrite: called first with each frame; returns the frame to parse, and the frame for the agent.
+        hold_calls: True if the bytes of calls wait for the end of the answer.
+        most_held: maximum bytes that may wait for it.
     """
 
     def __init__(
@@ -109,17 +111,17 @@ class Relay:
         self._held = _Gathered()
         self._begun = False
         self.failure: UpstreamError | DialectError | None = None
-        """What comes behind the piece that `feed` gave last."""
+        """The failure to raise behind the piece that `feed` returned last."""
         self.ended = False
-        """Whether the terminal event is in what `last` gives."""
+        """True if the terminal event is in the piece that `last` returns."""
 
     @property
     def ending(self) -> bool:
-        """Whether the provider has said why the answer ends."""
+        """True if the provider has sent the reason of the answer's end."""
         return self._parser.ending
 
     def is_plain_content(self, data: bytes) -> bool:
-        """Whether `data` is beyond doubt a piece, and not the last: it may go to the agent before it is fed."""
+        """Return True if `data` is clearly a piece, and not the last: it may go to the agent before it is fed."""
         return (
             self._begun
             and self._rewrite is None
@@ -131,15 +133,15 @@ class Relay:
         )
 
     def feed(self, data: bytes, *, passed: bool = False) -> Relayed | None:
-        """The piece that `data` completes; None: nothing yet, or all that is left is the last one.
+        """Return the piece that `data` completes; None: no piece yet, or only the last one is left.
 
         Args:
-            data: as it came.
-            passed: whether the agent has it already. Then it is a piece, whatever it says.
+            data: the received bytes.
+            passed: True if the agent has the bytes already. Then they are a piece, whatever they contain.
 
         Raises:
-            UpstreamError: the provider says that it failed.
-            DialectError: this is not its dialect.
+            UpstreamError: the provider reports a failure.
+            DialectError: the bytes are not in its dialect.
         """
         try:
             for frame in self._frames.feed(data):
@@ -155,22 +157,22 @@ class Relay:
         return self._ready.take() if self._ready.events else None
 
     def close(self) -> None:
-        """The bytes have ended.
+        """Process the end of the bytes.
 
         Raises:
-            UpstreamTruncated: the answer has not.
+            UpstreamTruncated: the answer has not ended.
         """
         if self.ended:
             return
         rest, end = self._frames.rest(), self._parser.left_out
-        # A frame in pieces says nothing, and would spoil the end behind it.
+        # An incomplete frame has no meaning, and would spoil the end behind it.
         if rest and (not end or self._parser.frame_end.last.search(rest)):
             self._take(rest)
         if not self.ended:
             self._add(end, self._parser.close())
 
     def last(self) -> Relayed:
-        """The last piece: the terminal event, and all that waited for it."""
+        """Return the last piece: the terminal event, and all frames that waited for it."""
         self._ready.data += self._held.data
         self._ready.events += self._held.events
         self._held = _Gathered()
@@ -201,7 +203,7 @@ class Relay:
 
 
 class _Gathered:
-    """A piece that is being put together."""
+    """A piece that is being assembled."""
 
     def __init__(self) -> None:
         self.data: list[bytes] = []
@@ -209,7 +211,7 @@ class _Gathered:
 
     @property
     def content(self) -> bool:
-        """Whether there is more in it than that an answer begins."""
+        """True if the piece has more events than the start of an answer."""
         return any(not isinstance(event, ResponseStart) for event in self.events)
 
     def take(self) -> Relayed:
@@ -220,14 +222,15 @@ class _Gathered:
 
 @final
 class Pieces:
-    """The pieces of a provider's stream; the last of them, and no other, has the terminal event.
+    """The pieces of a provider's stream; only the last of them has the terminal event.
 
     Args:
-        reply: whose body it is.
-        relay: reads it.
-        reader: says what is wrong with it.
-        names: gives tools their own names back.
-        pass_on: gives the agent bytes before they are read, if it can take them now: whether it did.
+        reply: the reply whose body is read.
+        relay: converts the body.
+        reader: creates the errors.
+        names: restores the tools' own names.
+        pass_on: sends bytes to the agent before they are parsed, and returns True, if the agent can take them
+            now.
     """
 
     def __init__(
@@ -247,18 +250,20 @@ class Pieces:
         self._ended = False
 
     async def next(self) -> Relayed | None:
-        """The next piece; None behind the last.
+        """Return the next piece; None after the last.
 
         Raises:
             UpstreamTruncated: the stream ended before its terminal event.
-            UpstreamError: the provider says that it failed; or this is not its dialect.
+            UpstreamError: the provider reports a failure; or the stream is not in its dialect.
         """
         try:
             piece = await self._next()
         except DialectError as exc:
             raise self._reader.unreadable(exc, b"", self._reply.headers) from exc
         except UpstreamError as exc:
-            raise self._reader.told(exc, b"", self._reply.headers) from None  # that one has the key
+            raise self._reader.told(
+                exc, b"", self._reply.headers
+            ) from None  # the original error contains the key
         if piece is None or self._names is None:
             return piece
         return Relayed(piece.data, tuple(map(self._names.event, piece.events)))
@@ -283,7 +288,7 @@ class Pieces:
         return None
 
     async def _receive(self) -> bytes:
-        """More of the bytes; none at their end, or where no more are waited for."""
+        """Receive more bytes; no bytes at their end, or when the wait for the terminal event has ended."""
         if not self._relay.ending:
             return await self._reply.receive()
         with trio.move_on_after(END_PATIENCE):

@@ -1,14 +1,14 @@
-"""What goes up: the agent's own document, or one in the provider's dialect.
+"""The document sent to the provider: the agent's own, or one in the provider's dialect.
 
-It knows no HTTP package: `transport` does, and is loaded with the first upstream.
+This module needs no HTTP package: `transport` does, and is imported with the first upstream.
 
 Rules:
 
-1. To a provider of the agent's dialect goes the document as it came, in the order of its fields; only what was asked
-   to be changed is changed.
-2. It is written anew where it cannot go as it is: it names an earlier response that only this endpoint knows, or holds
-   reasoning that this provider did not make.
-3. What the provider's dialect cannot say is a refusal (400) to the agent, never silence.
+1. A provider of the agent's dialect receives the agent's document, in the order of its fields; only the
+   configured fields are changed.
+2. The document is rendered anew if it cannot be sent unchanged: it names an earlier response of this endpoint, or
+   holds reasoning that this provider did not make.
+3. A request that the provider's dialect cannot express is refused (400), never silently reduced.
 """
 
 from __future__ import annotations
@@ -36,32 +36,32 @@ from .history import restored
 from .tokens import Collector, Profile
 
 MAX_DOCUMENT = 256 * 1024 * 1024
-"""Bytes of a whole answer; what the endpoint takes as a request."""
+"""Maximum bytes of a whole answer; equal to the endpoint's maximum for a request."""
 
 
 @dataclass(frozen=True)
 class ProviderRequest:
-    """One request to a provider."""
+    """A request to a provider."""
 
     url: str
     headers: Mapping[str, str]
     body: bytes
     stream: bool
-    """Whether it asks for a stream."""
+    """True if it requests a stream."""
     collector: Collector | None = None
-    """Takes the tokens out of the answer."""
+    """Extracts the tokens from the answer."""
     names: ToolNames | None = None
-    """Gives the tools in the answer their own names back; None: the provider knows them by these."""
+    """Restores the own names of the tools in the answer; None: the provider has the own names."""
     model: str = ""
-    """That it asks for."""
+    """The requested model."""
     prompt: Callable[[], int] = int
-    """About how many tokens its prompt has."""
+    """Returns the estimated tokens of the prompt."""
     temperature: float | None = None
-    """That it asks for; None: for none, it is the provider's own."""
+    """The requested temperature; None: none is requested, and the provider's default applies."""
 
     @property
     def address(self) -> str:
-        """Its URL without a query, which may hold a key."""
+        """The URL without a query, which may hold a key."""
         return self.url.partition("?")[0]
 
     def __repr__(self) -> str:  # its headers hold a key
@@ -69,26 +69,26 @@ class ProviderRequest:
 
 
 _OBJECTS = ("generationConfig", "generation_config", "options")
-"""In which Gemini and Ollama have the sampling; the others have it beside the messages."""
+"""Objects that hold the sampling for Gemini and Ollama; in other dialects it is beside the messages."""
 _REFUSED = frozenset({400, 413, 422})
-"""What a number of tokens that is too large is refused with."""
+"""Statuses of the refusal of a number of tokens that is too large."""
 
 
 class Overrides(msgspec.Struct, frozen=True, kw_only=True):
-    """What an upstream says otherwise than the agent."""
+    """The fields that an upstream sets in place of the agent's."""
 
     model: str | None = None
     sampling: Sampling | None = None
-    """Its fields that are set."""
+    """Sampling whose set fields take precedence."""
     extra_body: Mapping[str, Json] = {}
-    """Fields of the provider's document, in its words; objects are merged, null takes a field out."""
+    """Fields of the provider's document, in its own terms; objects are merged, null removes a field."""
     extra_headers: Mapping[str, str] = {}
     max_output_tokens: int | None = None
-    """What no call asks for more than."""
+    """Maximum tokens that any call requests."""
 
 
 class Requests:
-    """Writes the requests of one upstream."""
+    """The request builder of one upstream."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Requests:
         self._ceiling = Ceiling(overrides.max_output_tokens)
         self._headers = {
             "content-type": "application/json",
-            "accept-encoding": "identity",  # what comes compressed comes late
+            "accept-encoding": "identity",  # compression delays a stream
             **lowered(overrides.extra_headers),
             **(profile.headers if profile is not None else {}),
             **(lowered(dialect.key_headers(api_key)) if api_key is not None else {}),
@@ -113,10 +113,10 @@ class Requests:
         self._defaults = dialect.default_headers
 
     def of_exchange(self, exchange: ExchangeState) -> ProviderRequest:
-        """The call that answers an exchange; notes in its turn what of the history had to be dropped.
+        """Return the call that answers an exchange; note in its turn how much reasoning was dropped.
 
         Raises:
-            Refusal: 400, the provider's dialect cannot say it.
+            Refusal: 400, the provider's dialect cannot express it.
         """
         same_dialect = exchange.dialect == self._dialect.name
         history = restored(
@@ -136,10 +136,10 @@ class Requests:
         return self._call(request, document, headers, query, names, prompt)
 
     def of_request(self, request: Request, *, stream: bool) -> ProviderRequest:
-        """The call that asks for a request of the program's own.
+        """Return the call for a request that the program made.
 
         Raises:
-            DialectError: the provider's dialect cannot say it.
+            DialectError: the provider's dialect cannot express it.
         """
         request = self._overridden(msgspec.structs.replace(request, stream=stream))
         names = self._names(request)
@@ -147,13 +147,13 @@ class Requests:
         return self._call(request, document, {}, "", names, partial(estimate_input_tokens, request))
 
     def of_provider(self, asked: ProviderCall) -> ProviderRequest:
-        """A call beside model calls: the dialect's, or one of the server's own, at its root."""
+        """Return a call beside model calls: the dialect's, or a call of the server's own, at its root."""
         url = f"{self._address.root}{asked.path}" if asked.at_root else self._address.at(asked.path)
         headers = {"accept": "application/json", **({} if asked.at_root else self._defaults), **self._headers}
         return ProviderRequest(url=url, headers=headers, body=encode_json(asked.document), stream=False)
 
     def lowered(self, call: ProviderRequest, error: UpstreamError) -> ProviderRequest | None:
-        """The call, asking for as many tokens as its refusal says that it may; None: that was not the reason."""
+        """Return the call with the number of tokens that its refusal allows; None: the number was not the reason."""
         if error.status not in _REFUSED:
             return None
         most = self._ceiling.learn(call.model, error.message, call.prompt())
@@ -245,7 +245,7 @@ class Requests:
 
 
 def _temperature(document: Json) -> float | None:
-    """The one that a document asks for: not always the request's, as Messages knows none above 1."""
+    """Return the temperature in a document, which may differ from the request's: Messages has none above 1."""
     places = (document, *(document.get(name) for name in _OBJECTS))
     found = [place.get("temperature") for place in places if isinstance(place, Mapping)]
     return next((float(each) for each in found if isinstance(each, (int, float))), None)

@@ -1,17 +1,17 @@
 """A provider's connection, with a tap in it for the body of a stream.
 
-httpx2 and h11 take a third of the time that an event needs to come through: eight generators and three parser steps
-for what is one read. So they do what they are good at (connections, TLS, the request, the head), and the chunks of a
-streamed body are read beside them.
+httpx2 and h11 take a third of the time of an event: eight generators and three parser steps for a single read. So
+they are used for connections, TLS, the request and the head, and the chunks of a streamed body are read beside
+them.
 
 Rules:
 
-1. The HTTP parser never gets a byte from behind a head before it asks for the body. Whoever takes the body first has
-   all of it.
-2. The parser is told, when all of a taken body was read, that it was empty. So the connection can be used again.
-3. A body that is not read to its end, or with something behind it, is not concluded: its connection is closed.
-4. A connection that was used before, and ends or breaks before a byte of the next answer has come, is `Stale`: its
-   server may just have closed it, and another one may be tried.
+1. The HTTP parser never gets a byte from behind a head before it requests the body. Code that takes the body
+   first has all of it.
+2. When all of a taken body was read, the parser receives an empty body. So the connection can be used again.
+3. A body that is not read to its end, or has bytes behind it, is not concluded: its connection is closed.
+4. A reused connection that ends or breaks before a byte of the next answer is `Stale`: its server may just have
+   closed it, and another connection may be tried.
 5. Only httpcore2's public contracts are used: a network backend, and a response's `network_stream`.
 """
 
@@ -29,21 +29,21 @@ import trio
 from .._util.bare_socket import BareSocket
 from .chunked import ChunkedDecoder
 
-_BLANK_LINE = re.compile(rb"\n\r?\n")  # h11's, to the letter
+_BLANK_LINE = re.compile(rb"\n\r?\n")  # equal to h11's pattern
 _INFORMATIONAL = re.compile(rb"HTTP/1\.[0-9] 1(?!01)[0-9][0-9]\b")
 _EMPTY_BODY = b"0\r\n\r\n"
 _SIZE = 64 * 1024
-"""The most bytes of one read."""
+"""Maximum bytes of one read."""
 
 
 class Stale(httpcore2.RemoteProtocolError):
-    """A connection that was used before has said nothing to this request."""
+    """A reused connection has returned no byte for this request."""
 
 
 def take_body(response: httpx2.Response) -> TappedBody | None:
-    """The body of a response, to be read from here on by nobody else.
+    """Take the body of a response, which only the returned object reads from here on.
 
-    None where that cannot be: it is not in chunks, its connection has no tap, or some of it was read.
+    None if that is impossible: the body is not in chunks, its connection has no tap, or some of it was read.
     """
     tap = response.extensions.get("network_stream")
     coding = response.headers.get("transfer-encoding", "").lower()
@@ -62,10 +62,11 @@ class TappedBody:
         self._chunks = ChunkedDecoder()
 
     async def receive(self) -> bytes:
-        """More of the body, as it comes; empty at its end.
+        """Receive more of the body, as it arrives; empty at its end.
 
         Raises:
-            httpcore2.RemoteProtocolError: the connection has ended before the body, or this is no body.
+            httpcore2.RemoteProtocolError: the connection has ended before the body, or the bytes are not a
+                chunked body.
             httpcore2.ReadError: the connection has broken.
 
         Cancellation: nothing is lost.
@@ -83,7 +84,7 @@ class TappedBody:
         return b""
 
     def conclude(self) -> bool:
-        """Let the HTTP parser believe that the body has ended; False: it has not."""
+        """Give the HTTP parser the end of the body; return False if the body has not ended."""
         if not self._chunks.ended or self._chunks.rest:
             return False
         self._tap.put_back(_EMPTY_BODY)
@@ -92,18 +93,18 @@ class TappedBody:
 
 @final
 class _Tap(httpcore2.AsyncNetworkStream):
-    """One of httpcore2's connections; what it reads stops behind the head of each answer."""
+    """One of httpcore2's connections; its reads stop behind the head of each answer."""
 
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
         tls = stream.get_extra_info("ssl_object") is not None
         plain = BareSocket.usable and not tls
         self._socket = BareSocket(stream.get_extra_info("socket")) if plain else None
-        self._head: bytearray | None = None  # as far as it has come, while one is awaited
-        self._ahead = b""  # was read and not given
+        self._head: bytearray | None = None  # the part that has arrived, while a head is expected
+        self._ahead = b""  # bytes that were read and not returned
         self._at_body = False
-        self._used = False  # whether there was an answer before
-        self._silent = True  # whether nothing has come since a request began
+        self._used = False  # True if there was an answer before
+        self._silent = True  # True if no byte has arrived since a request began
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         self._at_body = False
@@ -123,7 +124,7 @@ class _Tap(httpcore2.AsyncNetworkStream):
         return data
 
     def _of_head(self, data: bytes, head: bytearray) -> bytes:
-        """So much of `data` as belongs to the head."""
+        """Return the part of `data` that belongs to the head."""
         seen = len(head)
         head += data
         found = _BLANK_LINE.search(head, max(0, seen - 2))
@@ -153,18 +154,18 @@ class _Tap(httpcore2.AsyncNetworkStream):
         return self._stream.get_extra_info(info)
 
     def take_body(self) -> TappedBody | None:
-        """The body that comes next; None: the head has not just been read."""
+        """Return the next body; None: the head has not just been read."""
         if not self._at_body:
             return None
         begun, self._ahead, self._at_body = self._ahead, b"", False
         return TappedBody(self, begun)
 
     def put_back(self, data: bytes) -> None:
-        """What `read` gives next."""
+        """Set the bytes that `read` returns next."""
         self._ahead = data
 
     async def receive(self) -> bytes:
-        """Some bytes; none at their end."""
+        """Receive some bytes; none at their end."""
         if self._socket is None:
             return await self._stream.read(_SIZE)
         try:
@@ -174,7 +175,7 @@ class _Tap(httpcore2.AsyncNetworkStream):
 
 
 class TappedBackend(httpcore2.AsyncNetworkBackend):
-    """Makes connections that have a tap."""
+    """A network backend whose connections have a tap."""
 
     def __init__(self) -> None:
         self._backend = httpcore2.TrioBackend()

@@ -1,12 +1,12 @@
-"""HTTP to a provider, by httpx2; the one border at which its errors, and httpcore2's, become ours.
+"""HTTP to a provider, by httpx2; the only module that converts its errors, and httpcore2's, to triocept's.
 
 Rules:
 
-1. One client for one upstream: its connections are its own, and end with it. As many as there are calls: how many
-   calls there are at once is the limiter's to say.
-2. Pieces come as they come: no size is asked for, for that would hold bytes back.
-3. No redirect is followed: the key would go along.
-4. What the provider's connection does in the middle of an answer is a truncation, whatever it is called.
+1. One client for one upstream: its connections belong to it, and end with it. There are as many as there are
+   calls: the limiter limits the calls.
+2. Pieces are passed on as they arrive: no size is requested, because that would hold bytes back.
+3. No redirect is followed: the key would be sent along.
+4. A failure of the provider's connection in the middle of an answer is a truncation, whatever its type.
 """
 
 from __future__ import annotations
@@ -29,19 +29,22 @@ from .request import MAX_DOCUMENT, ProviderRequest
 from .tap import take_body
 
 IDLE = 3.0
-"""Seconds for which an idle connection is kept: under the 5 s after which Node and uvicorn close theirs, so that no
-call meets a connection that is just closing."""
+"""Seconds for which an idle connection is kept.
+
+It is under the 5 s after which Node and uvicorn close theirs, so that no call uses a connection that is just
+closing.
+"""
 DRAIN = 0.5
 """Seconds that an answered call waits for the end of the bytes, so that its connection can be used again."""
 
 
 class ProviderReply:
-    """A provider's answer: its head is here, its body comes.
+    """A provider's answer, of which the head has arrived.
 
     Args:
-        response: of which nothing was read yet.
-        patience: how long the answer is waited for.
-        stream: whether its body may be one; that is read beside httpx2, where this is possible.
+        response: the response, of which no byte of the body was read yet.
+        patience: the time limits of the answer.
+        stream: True if the body may be a stream, which is read beside httpx2 if possible.
     """
 
     def __init__(self, response: httpx2.Response, patience: Patience, *, stream: bool) -> None:
@@ -55,12 +58,12 @@ class ProviderReply:
         self.media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     async def receive(self) -> bytes:
-        """More of the body, as it comes; empty at its end.
+        """Receive more of the body, as it arrives; empty at its end.
 
         Raises:
             UpstreamTruncated: the connection ended before the body did.
 
-        Cancellation: the body has ended: nothing more of it can be had.
+        Cancellation: the body has ended: no more of it can be received.
         """
         try:
             if self._tapped is not None:
@@ -75,10 +78,10 @@ class ProviderReply:
         return self._source
 
     async def read(self, limit: int = MAX_DOCUMENT) -> bytes:
-        """The whole body. A document that is whole is one however its connection ends behind it.
+        """Read the whole body. A whole document counts, however its connection ends behind it.
 
         Raises:
-            UpstreamError: it is larger than `limit`; or as `receive`.
+            UpstreamError: the body is larger than `limit`; or see `receive`.
         """
         body = bytearray()
         try:
@@ -94,16 +97,16 @@ class ProviderReply:
         return bytes(body)
 
     async def drain(self) -> None:
-        """Read what is left behind a whole answer, for a moment: then the connection can be used again.
+        """Read the bytes behind a whole answer, for a moment, so that the connection can be used again.
 
-        How it ends there, cleanly or not, says nothing of the answer any more.
+        A clean or unclean end there has no effect on the answer.
         """
         with trio.move_on_after(DRAIN), suppress(UpstreamError):
             while await self.receive():
                 pass
 
     async def aclose(self) -> None:
-        """Be done with it: a body that was not read to its end takes its connection along."""
+        """Close the reply: a body that was not read to its end closes its connection."""
         try:
             if self._tapped is not None and self._tapped.conclude():
                 await anext(self._iterated(), b"")
@@ -114,7 +117,7 @@ class ProviderReply:
             return
         try:
             async for _ in self._source:
-                pass  # httpx2 leaves generators half-way, for the garbage collector to find; a closed one ends at once
+                pass  # httpx2 leaves generators half-way to the garbage collector; a closed one ends at once
         except (*_FOREIGN, trio.ClosedResourceError):
             pass
 
@@ -131,13 +134,14 @@ class ProviderClient:
     async def open(self, call: ProviderRequest, patience: Patience) -> AsyncIterator[ProviderReply]:
         """Send `call`, and wait for the head of its answer, both with `patience`.
 
-        Closing: an answer that was not read to its end takes its connection along.
+        Closing: an answer that was not read to its end closes its connection.
 
         Raises:
-            UpstreamError: 502, there is nobody, or it is not HTTP; 504, there was no connection in time.
+            UpstreamError: 502, no server answers, or it does not speak HTTP; 504, there was no connection in
+                time.
         """
         try:
-            # As bytes, for an agent's header may hold what is not ASCII, and is passed on as it came.
+            # As bytes, because an agent's header may be non-ASCII, and is forwarded unchanged.
             headers = [
                 (name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
                 for name, value in call.headers.items()
@@ -160,15 +164,15 @@ async def open_provider_client(
     tls: ssl.SSLContext | None,
     address: Address,
 ) -> AsyncIterator[ProviderClient]:
-    """Open the connections of one upstream; none is made before there is a call.
+    """Open the client of one upstream; no connection is made before the first call.
 
     Args:
         connect_timeout: seconds, each try.
-        tls: None trusts what the system trusts.
-        address: the upstream's. One on this machine is called directly, whatever proxy the environment names: that
-            would get the key, and could not reach it.
+        tls: None trusts the system's certificates.
+        address: the upstream's address. An upstream on this machine is called directly, whatever proxy the
+            environment names: the proxy would get the key, and could not reach it.
     """
-    # Whether the environment names a proxy: httpx2 knows what is to go through it, and how.
+    # True if the environment names a proxy: httpx2 then decides which calls go through it.
     proxied = not (address.here or {"http", "https", "all"}.isdisjoint(getproxies()))
     if tls is None and address.secure:  # plain HTTP needs no certificates, which take 20 ms to load
         tls = httpx2.create_ssl_context()
@@ -192,7 +196,7 @@ _BY_PROXY = (
 
 
 def _is_object(body: bytes) -> bool:
-    """Whether these bytes are an object of JSON: that says itself where it ends."""
+    """Return True if these bytes are a JSON object, which marks its own end."""
     try:
         return isinstance(msgspec.json.decode(body), dict)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -207,12 +211,12 @@ _FOREIGN = (
 
 
 def _mapped(exc: Exception, *, begun: bool, address: str = "") -> UpstreamError:
-    """One of httpx2's or httpcore2's errors as ours.
+    """Return the triocept error for one of httpx2's or httpcore2's errors.
 
     Args:
         exc: the error.
-        begun: whether the head of the answer has come.
-        address: what was asked, and by which way if that is not the direct one.
+        begun: True if the head of the answer has arrived.
+        address: the URL of the call, and the proxy if there is one.
     """
     match exc:
         case httpx2.ConnectTimeout() | httpcore2.ConnectTimeout():

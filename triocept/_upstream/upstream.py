@@ -2,11 +2,12 @@
 
 Rules:
 
-1. An agent that asked for a stream is answered from a stream, piece by piece as it comes; one that asked for the
-   whole, from the whole.
-2. In the provider's own dialect the answer goes down byte for byte; in another it is translated event by event.
-3. Nothing is settled before the first piece has come: until then a failure is raised, and says so with its status.
-4. When the agent goes, the provider's connection is closed.
+1. An agent that requested a stream is answered from a stream, piece by piece as it arrives; an agent that
+   requested a whole answer, from a whole answer.
+2. In the provider's own dialect the answer is passed on byte for byte; in another it is translated event by
+   event.
+3. Nothing is settled before the first piece has arrived: until then a failure is raised, with its status.
+4. When the agent disconnects, the provider's connection is closed.
 """
 
 from __future__ import annotations
@@ -64,10 +65,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("triocept.upstream")
 
 CONNECT_TIMEOUT = 10.0
-"""Seconds. As long as the agents' own SDKs give a provider to accept."""
+"""Seconds, as long as the agents' own SDKs give a provider to accept."""
 MAX_LOWERED = 3
-"""Times that one call is asked again for fewer tokens. vLLM needs two: it looks at the number alone, then beside the
-prompt."""
+"""Maximum times that a call is sent again with fewer tokens.
+
+vLLM needs two: it checks the number alone, then together with the prompt.
+"""
 
 _PROBE = Request(
     dialect="",
@@ -81,7 +84,7 @@ _PROBE = Request(
 
 @final
 class Upstream:
-    """A real model provider, open. Made by `open_upstream` only.
+    """An open connection to a real model provider. Created only by `open_upstream`.
 
     It is a handler: `await upstream(exchange)`, or `exchange.forward(upstream)`, or `open_rollout(upstream)`.
     """
@@ -102,9 +105,9 @@ class Upstream:
         hold_calls: bool,
     ) -> None:
         self.url: str = address.base
-        """Its base URL, without a query."""
+        """The base URL, without a query."""
         self.dialect: str = dialect.name
-        """What it speaks."""
+        """The name of the provider's dialect."""
         self._codec = dialect
         self._transport = transport
         self._requests = Requests(address, self._codec, api_key, overrides, profile)
@@ -116,23 +119,27 @@ class Upstream:
         self._hold_calls = hold_calls
         self._read_timeout, self._total_timeout = read_timeout, total_timeout
         self.policy_version: str | None = None
-        """Which weights the provider has now, for those who change them: it is put into `turn.tokens` of the calls that
-        begin from here on, unless the provider says itself."""
+        """Version of the weights that the provider has now, for programs that change them.
+
+        It is put into `turn.tokens` of the calls that begin from here on, unless the provider itself sends a
+        version.
+        """
 
     def __repr__(self) -> str:
         return f"<Upstream {self.url}: {self.dialect}>"
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer an exchange with what the provider answers.
+        """Answer an exchange with the provider's answer.
 
         Raises:
-            UpstreamError: the provider failed. Before anything has reached the agent, the exchange has no outcome yet:
-                another upstream may be tried, and a handler that raises it on gives the agent its status and words. In
-                the middle of a stream the exchange is settled by it: the agent sees a visible break.
+            UpstreamError: the provider failed. Before any byte has reached the agent, the exchange has no outcome
+                yet: another upstream may be tried, and a handler that re-raises the error gives the agent its
+                status and message. In the middle of a stream the exchange is settled by it: the agent receives a
+                visible break.
             UpstreamTruncated: its stream ended before the terminal event.
             ContextLengthError: the prompt is too long for its model.
-            Refusal: 400, the provider's dialect cannot say what the agent asks.
-            ExchangeAbandoned, AlreadySettled: as `exchange.respond`.
+            Refusal: 400, the provider's dialect cannot express the agent's request.
+            ExchangeAbandoned, AlreadySettled: see `exchange.respond`.
 
         Cancellation: closes the connection to the provider; the exchange stays open, unless it was settled.
         """
@@ -141,7 +148,7 @@ class Upstream:
             with core.work(), self._named(core.rollout.id):
                 core.annotate(**{UPSTREAM: self._note()})
                 core.hold_calls = self._hold_calls
-                core.sampled = core.tokens = None  # what was asked for it before does not answer it
+                core.sampled = core.tokens = None  # an earlier upstream's sample does not answer the exchange
                 call = self._requests.of_exchange(core)
                 if call.temperature is not None:
                     core.annotate(**{UPSTREAM: self._note(call)})
@@ -156,8 +163,10 @@ class Upstream:
             raise
 
     def _tell(self, rollout: Home, error: UpstreamError) -> None:
-        """Say once for a rollout that its provider fails: the agent is told each time, the program not at all. A prompt
-        that is too long is no failure: agents live by being told so."""
+        """Log once for a rollout that its provider fails: the agent receives each error, the program none.
+
+        A prompt that is too long is no failure: agents depend on that error.
+        """
         if not rollout.upstream_failed and not isinstance(error, ContextLengthError):
             rollout.upstream_failed = True
             log.warning("%s (said once for a rollout; the error of each turn is in its trace)", error)
@@ -177,17 +186,18 @@ class Upstream:
                 await self._answer_stream(exchange, reply, call, version)
 
     async def fetch(self, request: Request, *, exchange: Exchange | None = None) -> Response:
-        """Ask for a whole answer.
+        """Request a whole answer, and return it.
 
         Args:
-            request: in any dialect; `stream` in it counts for nothing. A message's content may be a text.
-            exchange: which it is asked for. Its turn gets the tokens, if the upstream was opened for them, and says
-                whether it was answered with something else (`Turn.rewritten`). Of several answers the last one counts.
+            request: in any dialect; its field `stream` is ignored. A message's content may be a text.
+            exchange: the exchange that the answer is for. Its turn gets the tokens, if the upstream was opened
+                with `tokens`, and records if another answer was given (`Turn.rewritten`). Of several answers the
+                last one counts.
 
         Raises:
-            TypeError, ValueError: that is no request; the text names the place in it.
+            TypeError, ValueError: the request is invalid; the text names the place in it.
             UpstreamError: the provider failed (`UpstreamTruncated`, `ContextLengthError`).
-            DialectError: the provider's dialect cannot say the request.
+            DialectError: the provider's dialect cannot express the request.
 
         Cancellation: closes the connection to the provider.
         """
@@ -204,10 +214,11 @@ class Upstream:
         return response
 
     async def count_input_tokens(self, request: Request) -> int | None:
-        """The tokens of a prompt, as the provider counts them; None: it has no call for that, or does not answer.
+        """Return the tokens of a prompt, as the provider counts them.
 
-        An agent that asks its rollout (`count_tokens` of Messages, `countTokens` of Gemini) is told so where the
-        rollout's handler is an upstream. Anthropic, Google, vLLM, llama.cpp and OpenAI's Responses have such a call.
+        None: the provider has no call for that, or does not answer. If the rollout's handler is an upstream, an
+        agent's count request (`count_tokens` of Messages, `countTokens` of Gemini) receives this number.
+        Anthropic, Google, vLLM, llama.cpp and OpenAI's Responses have such a call.
 
         Args:
             request: in any dialect.
@@ -221,13 +232,15 @@ class Upstream:
     def open_response(
         self, request: Request, *, exchange: Exchange | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
-        """Ask for a stream: `async with upstream.open_response(request) as events`.
+        """Request a stream: `async with upstream.open_response(request) as events`.
 
-        The events come as the provider sends them, `ResponseEnd` last. When the body begins, the first one is there.
+        The events arrive as the provider sends them, `ResponseEnd` last. When the body begins, the first event
+        has arrived.
 
         Closing: closes the connection to the provider, unless the answer has ended.
 
-        Arguments, errors and cancellation are those of `fetch`; what happens in the middle is raised by the iteration.
+        Arguments, errors and cancellation are those of `fetch`; the iteration raises errors in the middle of the
+        stream.
         """
         return self._open_response(request, exchange)
 
@@ -253,11 +266,11 @@ class Upstream:
     async def _open(
         self, call: ProviderRequest, exchange: ExchangeState | None = None
     ) -> AsyncIterator[ProviderReply]:
-        """The provider's answer to `call`, if it is one; tried again as far as that is allowed.
+        """Yield the provider's answer to `call`, if it is an answer; retry as far as allowed.
 
         Args:
-            call: what is asked.
-            exchange: what it is to answer, if it is one.
+            call: the request.
+            exchange: the exchange that the call answers, if there is one.
         """
         self._check_open()
         patience = self._patience(exchange)
@@ -293,7 +306,7 @@ class Upstream:
             )
 
     def _patience(self, exchange: ExchangeState | None) -> Patience:
-        """Its own limits, else those of the endpoint."""
+        """Return the time limits: the upstream's own, else the endpoint's."""
         total, idle = self._total_timeout, self._read_timeout
         if exchange is not None:
             limits = exchange.rollout.addresses.limits
@@ -308,7 +321,7 @@ class Upstream:
 
     @contextmanager
     def _named(self, rollout: str = "") -> Iterator[None]:
-        """Every failure of the provider says which one it was, and for whom."""
+        """Add the upstream and the rollout to every failure of the provider."""
         try:
             yield
         except UpstreamError as exc:
@@ -316,7 +329,7 @@ class Upstream:
             raise
 
     def _note(self, call: ProviderRequest | None = None, reply: ProviderReply | None = None) -> Json:
-        """What the turn says of the upstream, and of what it was asked."""
+        """Return the turn's note on the upstream, and on the request sent to it."""
         note: dict[str, Json] = {"url": self.url, "dialect": self.dialect}
         if self._model is not None:
             note["model"] = self._model
@@ -328,12 +341,12 @@ class Upstream:
         return note if found is None else {**note, "request_id": found}
 
     async def _probe(self) -> None:
-        """Ask for one token as agents ask, in a stream and with a tool, and see whether everything comes with it."""
+        """Request one token as agents do, in a stream and with a tool, and check the token data of the answer."""
         try:
             check_probe(await self._tokens_of(_PROBE))
         except UpstreamError as exc:
             if exc.status != 400 or "tool" not in exc.message.lower():
-                raise  # else it takes no tools, which is no matter of tokens (vLLM without a parser for them)
+                raise  # else the server takes no tools, which does not concern tokens (vLLM without a parser for them)
             check_probe(await self._tokens_of(msgspec.structs.replace(_PROBE, tools=())))
 
     async def _tokens_of(self, request: Request) -> Tokens:
@@ -361,7 +374,7 @@ class Upstream:
         if exchange.dialect == self.dialect:
             await exchange.respond(response, None if exchange.request.stream else body)
         else:
-            named = msgspec.structs.replace(response, model="")  # as the agent knows it
+            named = msgspec.structs.replace(response, model="")  # the agent keeps the name that it requested
             await exchange.respond(named)
 
     async def _answer_stream(
@@ -388,7 +401,7 @@ class Upstream:
         *,
         same_dialect: bool,
     ) -> None:
-        """One piece, to the agent; while that is waited for, nobody loses patience with the provider."""
+        """Send one piece to the agent; the limit of silence is suspended meanwhile."""
         answer, patience = exchange.answer, reply.patience
         try:
             if same_dialect:
@@ -408,8 +421,8 @@ class Upstream:
             raise self._reader.unreadable(exc, b"", reply.headers) from exc
 
     async def _read_whole(self, reply: ProviderReply, call: ProviderRequest) -> tuple[Response, bytes | None]:
-        """A whole answer, and its body as the agent gets it; None where it came as a stream all the same."""
-        # As transformers serve's Responses do, unless told otherwise.
+        """Return a whole answer, and its body for the agent; no body if it came as a stream all the same."""
+        # transformers serve's Responses stream by default.
         if reply.media_type == self._codec.stream_types[0]:
             pieces = self._streamed(reply, call)
             events: list[Event] = []
@@ -432,10 +445,11 @@ class Upstream:
     async def _find_prompt(
         self, call: ProviderRequest, collector: Collector, told: str, patience: Patience
     ) -> None:
-        """Ask for the ids of the prompt, where the server told it as text; without an answer they are missing.
+        """Fetch the ids of a prompt that the server sent as text; without an answer they are missing.
 
-        What llama.cpp tells is its ids written out, and for some tokenizers tidied up (`find .` becomes `find.`), which
-        is other ids. So it renders the messages once more, and what was told is for want of that, or of the same.
+        llama.cpp sends the ids as text, which it tidies up for some tokenizers (`find .` becomes `find.`): that
+        text has other ids. So the server renders the messages once more. The sent text is used if there is no
+        rendering, or if the two differ in more than blanks.
         """
         rendered = await self._beside("/apply-template", decode_json(call.body), patience)
         prompt = rendered.get("prompt")
@@ -445,7 +459,7 @@ class Upstream:
         collector.take_prompt((await self._beside("/tokenize", asked, patience)).get("tokens"))
 
     async def _beside(self, path: str, document: Json, patience: Patience) -> dict[str, Json]:
-        """What a call of the server's own is answered with; empty where that is nothing."""
+        """Return the answer to a call of the server's own; empty without a usable answer."""
         try:
             call = self._requests.of_provider(ProviderCall(path=path, document=document, at_root=True))
             async with self._transport.open(call, patience) as reply:
@@ -457,12 +471,12 @@ class Upstream:
     async def _pieces(
         self, reply: ProviderReply, call: ProviderRequest, own: ExchangeState | None = None
     ) -> Pieces | _Whole:
-        """The pieces of a stream; a provider that sends the whole in place of one is taken at its word.
+        """Return the pieces of a stream; a whole answer in place of a stream is accepted.
 
         Args:
-            reply: whose body it is.
-            call: what it answers.
-            own: the exchange whose agent gets the bytes themselves.
+            reply: the reply whose body is read.
+            call: the request that it answers.
+            own: the exchange whose agent gets the bytes unchanged.
         """
         if reply.media_type == "application/json" and reply.media_type not in self._codec.stream_types:
             response, _ = await self._read_whole(reply, call)
@@ -520,51 +534,55 @@ async def open_upstream(
             async with endpoint.open_rollout(upstream) as rollout:
                 await rollout.run_agent(["claude", "-p", "fix the bug"])
 
-    Whatever the agent speaks: in the provider's own dialect its document goes up as it came and the answer comes down
-    byte for byte; in any other both are translated, event by event.
+    The agent may use any dialect. In the provider's own dialect the document is sent unchanged and the answer is
+    passed on byte for byte. In any other dialect both are translated, event by event.
 
     Args:
-        base_url: as the provider's own SDK takes it: with `/v1` for OpenAI's dialects, without for Anthropic's,
-            Google's and Ollama's. A query in it is sent with every call.
-        dialect: what it speaks: `openai_chat`, `openai_responses`, `openai_completions`, `anthropic_messages`,
-            `gemini`, `ollama`; the name that an installed package brings (see `triocept.dialects`), or a `Dialect`.
-        api_key: sent as this dialect's providers want it. None: the provider wants none; an empty one is an error. It
-            is taken out of what the provider says of an error; one of fewer than 8 characters ("x", "EMPTY") is taken
-            for no secret.
-        model: the name that the provider is asked for; None: the one that the agent asks for.
-        sampling: its fields that are set win over the agent's.
-        extra_body: fields for the provider's document, in its own words; objects are merged, None takes a field out.
-        extra_headers: for every call; they win over the agent's.
-        concurrency: how many calls it has at once, fair between rollouts; the others wait. None: any number.
-        retries: how often a call is tried again that failed before its first byte and may succeed later (408, 409, 429,
-            500 and above, no connection): after 0.5 s, then twice as long each time, or as long as `retry-after` says,
-            up to 60 s.
-        connect_timeout: seconds for a connection, each try. None: for ever.
-        read_timeout: seconds of silence, before the answer and in it: without an increment of it, for comments, pings
-            and the like are silence. None: `upstream_idle_seconds` of the endpoint's `EndpointLimits`, 600 unless said
-            otherwise; for `fetch` and `open_response` for ever, as is `math.inf`.
-        total_timeout: seconds for a whole call, its further tries and its wait for a slot included. None:
-            `upstream_seconds` likewise, 3600 unless said otherwise. `math.inf`: for ever.
-        tokens: what server it is, to get the ids and the log probabilities of its tokens: `vllm`, `sglang` or
-            `llama_cpp`. They are in `turn.tokens`. It is asked once, here, whether it gives them; that needs `model`.
-        max_output_tokens: the most that any call asks for, whatever the agent says. A provider that refuses a number is
-            asked once more for what it says that it gives, without this too.
-        hold_calls: whether a streamed answer is held back from its first tool call on, until it is whole. Agents run a
-            call as soon as they have all of it, and once more if the answer then breaks and is asked for again. False:
-            for those who would rather see a call being written.
-        tls: None: what the system trusts.
+        base_url: in the form for the provider's own SDK: with `/v1` for OpenAI's dialects, without for
+            Anthropic's, Google's and Ollama's. Its query is sent with every call.
+        dialect: the provider's dialect: `openai_chat`, `openai_responses`, `openai_completions`,
+            `anthropic_messages`, `gemini`, `ollama`; the name of an installed package's dialect (see
+            `triocept.dialects`), or a `Dialect`.
+        api_key: sent in the form of this dialect's providers. None: no key; an empty key is an error. It is
+            removed from the provider's error messages; a key of fewer than 8 characters ("x", "EMPTY") counts as
+            no secret.
+        model: the name of the model to request; None: the agent's.
+        sampling: its set fields take precedence over the agent's.
+        extra_body: fields for the provider's document, in its own terms; objects are merged, None removes a
+            field.
+        extra_headers: headers for every call; they take precedence over the agent's.
+        concurrency: maximum concurrent calls, fair between rollouts. When exceeded: further calls wait. None: any
+            number.
+        retries: maximum retries of a call that failed before its first byte and may succeed later (408, 409, 429,
+            500 and above, no connection). The pause is 0.5 s, then twice as long each time, or the time of
+            `retry-after`, up to 60 s.
+        connect_timeout: seconds for a connection, each try. None: no limit.
+        read_timeout: seconds of silence, before the answer and in it. Only an increment of the answer ends the
+            silence, not comments, pings and the like. None: `upstream_idle_seconds` of the endpoint's
+            `EndpointLimits` (default: 600); for `fetch` and `open_response` no limit. `math.inf`: no limit.
+        total_timeout: seconds for a whole call, including its retries and its wait for a slot. None:
+            `upstream_seconds` of the endpoint's `EndpointLimits` (default: 3600); for `fetch` and `open_response`
+            no limit. `math.inf`: no limit.
+        tokens: the kind of server, to get the ids and the log probabilities of its tokens: `vllm`, `sglang` or
+            `llama_cpp`. They are in `turn.tokens`. One call at the start checks that the server sends them; that
+            needs `model`.
+        max_output_tokens: maximum tokens that any call requests, whatever the agent requests. Also without it, a
+            call whose number is refused is sent once more with the number that the provider's refusal allows.
+        hold_calls: True to hold a streamed answer back from its first tool call on, until it is whole. Agents run
+            a call as soon as they have all of it, and once more if the answer then breaks and is requested again.
+            False: calls are streamed as they are written.
+        tls: None: the system's trusted certificates.
 
-    A proxy that the environment names (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, but for the hosts of `NO_PROXY`) is
-    asked, except for a provider on this machine (`localhost`, 127.0.0.0/8, `::1`), which is called directly.
+    A proxy of the environment (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, except for the hosts of `NO_PROXY`) is
+    used, except for a provider on this machine (`localhost`, 127.0.0.0/8, `::1`), which is called directly.
 
-    Closing: its connections are closed; calls on their way fail. What is asked of it afterwards is a
-    `trio.ClosedResourceError`.
+    Closing: its connections are closed; running calls fail. Later calls raise `trio.ClosedResourceError`.
 
     Raises:
-        TypeError: an argument is not of its type.
-        ValueError: no such URL, dialect or profile, a profile that this dialect has not, a number that cannot be, or a
-            key that cannot be sent.
-        UpstreamError: with `tokens`: it does not give them, or it cannot be asked.
+        TypeError: an argument has the wrong type.
+        ValueError: an invalid URL, dialect or profile, a profile that this dialect does not have, a number out of
+            range, or a key that cannot be sent.
+        UpstreamError: with `tokens`: the server does not send them, or cannot be reached.
     """
     check_loop("open_upstream")
     address = parse_address(base_url)
@@ -592,7 +610,7 @@ async def open_upstream(
         extra_headers=extra_headers or {},
         max_output_tokens=max_output_tokens,
     )
-    from .transport import open_provider_client  # httpx2, which takes a fifth of a second to load
+    from .transport import open_provider_client  # imports httpx2, which takes a fifth of a second to load
 
     async with open_provider_client(connect_timeout=connect_timeout, tls=tls, address=address) as transport:
         upstream = Upstream(
@@ -620,11 +638,11 @@ def _given(who: str, request: object) -> Request:
     try:
         return given_request(who, request)
     except (TypeError, ValueError) as exc:
-        raise exc.with_traceback(None) from None  # the line of interest is the caller's
+        raise exc.with_traceback(None) from None  # the relevant line is the caller's
 
 
 class _Sampled:
-    """What is sampled for an exchange that its program answers itself, as it comes."""
+    """The sampled answer for an exchange that its program answers itself, as it arrives."""
 
     def __init__(self, exchange: ExchangeState, collector: Collector | None, version: str | None) -> None:
         self._exchange = exchange
@@ -634,7 +652,7 @@ class _Sampled:
         exchange.sampled = self._fold.response
 
     def add(self, piece: Relayed) -> None:
-        """One more piece."""
+        """Add one more piece."""
         for event in piece.events:
             self._fold.add(event)
         if self._collector is not None:
@@ -656,7 +674,7 @@ async def _flat(
 
 
 def _unnamed(event: Event) -> Event:
-    """The event, without the name that the provider has for its model: the agent gets the one that it asked for."""
+    """Return the event without the provider's name for its model: the agent gets the name that it requested."""
     return msgspec.structs.replace(event, model="") if isinstance(event, ResponseStart) else event
 
 

@@ -1,11 +1,11 @@
-"""Training tokens: ids and log probabilities, from servers that give them.
+"""Training tokens: ids and log probabilities, from servers that send them.
 
-* `profile`: what has to be asked of each server; whether it gives them, asked once.
-* `collector`: takes them out of an answer, and checks them.
+* `profile`: the request fields of each server, and the check at the start that it sends tokens.
+* `collector`: the extraction of tokens from an answer, and their checks.
 
-The agent's own traffic is not changed: only the provider's request gets further fields, and the answer loses just what
-the agent did not ask for. So nobody has to hope that a proxy kept something: a server that does not give them is found
-out at the start, and a call that lost some says so in its turn.
+The agent's own traffic is not changed: only the provider's request gets further fields, and the answer loses only
+the fields that the agent did not request. So no proxy has to preserve anything. A server that sends no tokens is
+detected at the start, and a call with missing tokens has a gap in its turn.
 """
 
 from .collector import Collector

@@ -1,10 +1,10 @@
-"""Takes the tokens out of one answer, and checks them.
+"""The extraction of the tokens from one answer, and their checks.
 
 Rules:
 
-1. Every chunk is read before anything is thrown away: vLLM sends ids in chunks that say nothing else.
-2. Taken out is what was asked for on top: what the agent asked for itself stays.
-3. A check that fails is a gap with a name. Nothing is mended, and nothing made up.
+1. Every chunk is read before any is discarded: vLLM sends ids in chunks without other content.
+2. Only additionally requested fields are removed: fields that the agent requested itself stay.
+3. A failed check is a named gap. No value is repaired or invented.
 """
 
 from __future__ import annotations
@@ -36,17 +36,19 @@ _CHOICE_IDS = (
     "routed_experts",
 )
 _DONE = frozenset({"stop", "tool_calls"})
-"""Why an answer ends that the model has ended itself, or a stop string."""
+"""Finish reasons of an answer that the model has ended itself, or a stop string."""
 _STOPS = {"vllm": ("stop_reason", True), "sglang": ("matched_stop", None)}
-"""What of a choice says by what it was ended (a number: a token, a text: a stop string), and what its silence says:
-vLLM is silent where it was the model's own stop token."""
+"""Field of a choice with the stop (a number: a token, a text: a stop string), and the meaning of its absence.
+
+vLLM leaves it out for the model's own stop token.
+"""
 _STOP_TYPES = {"eos": True, "word": False, "limit": False}
-"""llama.cpp's words."""
+"""llama.cpp's stop types; True if the stop token is included."""
 _VERSIONS = ("weight_version", "weight_versions", "policy_version", "model_version")
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for on top of what the agent asked."""
+    """The fields that were requested in addition to the agent's."""
 
     ids: bool
     logprobs: bool
@@ -58,8 +60,8 @@ class Collector:
 
     Args:
         engine: the profile's name.
-        strip: what the agent must not see.
-        temperature: that it is asked for; None: it is the server's own.
+        strip: the fields to remove from the agent's answer.
+        temperature: the requested temperature; None: the server's own.
     """
 
     def __init__(self, engine: str, *, strip: Wanted, temperature: float | None = None) -> None:
@@ -67,10 +69,10 @@ class Collector:
         self._strip = strip
         self._temperature = temperature
         self.prompt_text: str | None = None
-        """The prompt as the server rendered it, where it tells that and not its ids (llama.cpp)."""
+        """The prompt as the server rendered it, if it sends the text and not the ids (llama.cpp)."""
         self._prompt: list[int] = []
         self._completion: list[int] = []
-        self._named: list[int | None] = []  # the ids that the log probabilities name themselves
+        self._named: list[int | None] = []  # the ids in the log probabilities
         self._logprobs: list[float] = []
         self._version: str | None = None
         self._stop_included: bool | None = None
@@ -78,7 +80,7 @@ class Collector:
         self._gaps: dict[str, None] = {}
 
     def document(self, body: bytes) -> bytes:
-        """A whole answer, as the agent gets it."""
+        """Read a whole answer, and return it as the agent receives it."""
         try:
             document = decode_json(body)
         except DialectError:
@@ -89,7 +91,8 @@ class Collector:
         return encode_json(self._stripped(document))
 
     def frame(self, frame: bytes) -> tuple[bytes, bytes]:
-        """A frame of a stream: as it is to be read, and as the agent gets it; either may be empty."""
+        """Read a frame of a stream; return the frame to parse and the frame for the agent, each of which may be
+        empty."""
         decoded = SSEDecoder().feed(frame)
         if len(decoded) != 1 or not decoded[0].data.startswith(b"{"):
             return frame, frame
@@ -108,16 +111,16 @@ class Collector:
         return read, b"" if _says_nothing(shown) else encode_sse(encode_json(shown))
 
     def take_prompt(self, ids: Json) -> None:
-        """The ids of `prompt_text`, from elsewhere."""
+        """Set the ids of `prompt_text`, from another call."""
         self._prompt = _ids(ids)
 
     def tokens(self, usage: Usage | None, version: str | None = None, *, whole: bool = True) -> Tokens:
-        """What was collected, checked.
+        """Return the collected tokens, checked.
 
         Args:
-            usage: what the server counted.
-            version: which weights these are, where the server does not say.
-            whole: whether the answer came to its end.
+            usage: the server's counts.
+            version: version of the weights, if the server sends none.
+            whole: True if the answer is complete.
         """
         completion = self._completion or [each for each in self._named if each is not None]
         self._check(completion, usage)
@@ -136,7 +139,7 @@ class Collector:
         )
 
     def _read(self, document: dict[str, Json]) -> None:
-        """Take what is in a chunk, or in a whole answer."""
+        """Collect the fields of a chunk, or of a whole answer."""
         for place in (document, document.get("meta_info"), document.get("metadata")):
             if isinstance(place, dict):
                 self._version = next((str(place[n]) for n in _VERSIONS if place.get(n)), self._version)
@@ -173,7 +176,7 @@ class Collector:
         self._stop_included = _STOP_TYPES.get(str(verbose.get("stop_type")))
 
     def _take_end(self, choice: dict[str, Json]) -> None:
-        """How it ended: with the token that ends a turn, with a stop string, or at its bound."""
+        """Collect the kind of the answer's end: the token that ends a turn, a stop string, or the token limit."""
         reason = choice.get("finish_reason")
         if reason == "length":
             self._stop_included = False
@@ -231,7 +234,7 @@ class Collector:
 
 
 def _says_nothing(chunk: dict[str, Json]) -> bool:
-    """Whether a chunk was there for its ids alone."""
+    """Return True if a chunk has no content except ids."""
     if chunk.get("usage"):
         return False
     for choice in chunk.get("choices") or ():
@@ -261,7 +264,7 @@ def _id_in(entry: dict[str, Json]) -> int | None:
 
 
 def _id_named(token: Json) -> int | None:
-    """The id in vLLM's `token_id:123`."""
+    """Return the id in vLLM's `token_id:123`."""
     name, _, number = token.partition(":") if isinstance(token, str) else ("", "", "")
     return int(number) if name == "token_id" and number.isascii() and number.isdigit() else None
 

@@ -1,12 +1,13 @@
-"""What has to be asked of each server; what its answers say more because of it; and whether it does, asked
-once, before an agent is let in.
+"""The additional request fields of each server, for tokens in its answers, and the check of them at the start.
 
 Sources: vLLM pull request 22587 (`return_token_ids`; chat and completions) and 0.33's protocol. SGLang 0.5.23,
-serving_chat.py: the headers `x-sglext-return-*` (an `sglext` object, in streams too); its fields in the body of the
-same purpose refuse streams. llama.cpp's server, run (xllamacpp 2026.10): it refuses log probabilities in a stream with
-tools, and a stream without has none of its last token, so the whole is asked for; `verbose` tells the ids and the
-prompt, which is tidied up for some tokenizers: /apply-template renders it, and /tokenize has its ids. `top_logprobs: 1`
-keeps it from telling 20 alternatives a token.
+serving_chat.py: the headers `x-sglext-return-*` (an `sglext` object, in streams too); its body fields of the same
+purpose refuse streams.
+
+llama.cpp's server, run (xllamacpp 2026.10): it refuses log probabilities in a stream with tools, and a stream
+without tools has none of its last token. So a whole answer is requested. `verbose` returns the ids and the
+prompt, which is tidied up for some tokenizers: /apply-template renders the prompt, and /tokenize returns its ids.
+`top_logprobs: 1` prevents 20 alternatives for each token.
 """
 
 from __future__ import annotations
@@ -22,41 +23,41 @@ from .collector import Collector, Wanted
 
 _OF_STREAMS = frozenset({"stream", "stream_options"})
 _ASKED = ("return_token_ids", "return_prompt_token_ids", "verbose")
-"""By which an agent asks for ids itself."""
+"""Fields by which an agent requests ids itself."""
 
 TokenProfile: TypeAlias = Literal["vllm", "sglang", "llama_cpp"]
-"""A server that gives the ids and the log probabilities of its tokens."""
+"""Name of a server that sends the ids and the log probabilities of its tokens."""
 
 
 @final
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """One such server."""
+    """The token settings of one server."""
 
     name: str
     dialects: frozenset[str]
     hint: str
-    """What it must be to give them."""
+    """The version or option that the server needs for tokens."""
     fields: dict[str, Json]
     """Further fields of every request."""
     headers: dict[str, str] = {}
     """Further headers of every request."""
     whole: bool = False
-    """Whether it gives them with whole answers only: a stream is then played from one."""
+    """True if the server sends tokens with whole answers only: a stream is then made from a whole answer."""
 
     def ask(self, document: dict[str, Json], logprobs: Json) -> tuple[dict[str, Json], Collector]:
-        """The document that asks for tokens too, and what takes them out of the answer.
+        """Return the document that requests tokens too, and the collector for the answer.
 
-        What the agent asked for itself stays as it was, and stays in the answer.
+        Fields that the agent requested itself stay unchanged, and stay in the answer.
 
         Args:
             document: of the server's dialect.
-            logprobs: what asks for log probabilities in it, without alternatives.
+            logprobs: the value that requests log probabilities in it, without alternatives.
         """
         if self.whole:
             document = {name: value for name, value in document.items() if name not in _OF_STREAMS}
         added = dict(self.fields)
         asked = document.get("logprobs")
-        if asked is None or asked is False:  # 0 asks for them, without alternatives
+        if asked is None or asked is False:  # 0 requests them, without alternatives
             added["logprobs"] = logprobs
         else:
             added.pop("top_logprobs", None)
@@ -103,10 +104,10 @@ PROFILES: dict[str, Profile] = {
 
 
 def profile_named(name: str, dialect: str) -> Profile:
-    """The profile of this name.
+    """Return the profile of this name.
 
     Raises:
-        ValueError: there is none, or its server does not give tokens in this dialect.
+        ValueError: there is no such profile, or its server does not send tokens in this dialect.
     """
     if name not in PROFILES:
         raise ValueError(f"there is no profile {name!r} for tokens; there are {', '.join(PROFILES)}")
@@ -118,13 +119,13 @@ def profile_named(name: str, dialect: str) -> Profile:
 
 
 def check_probe(tokens: Tokens) -> None:
-    """Accept what a server gave for one token.
+    """Raise unless a server's tokens for one generated token are complete.
 
     Args:
-        tokens: what was collected.
+        tokens: the collected tokens.
 
     Raises:
-        UpstreamError: something is missing; the text says what, and what to do.
+        UpstreamError: some are missing; the text names them, and what to do.
     """
     if tokens.gaps:
         raise UpstreamError(
