@@ -1,8 +1,8 @@
-"""Which tool call started a sub-agent: the one whose task its conversation begins with.
+"""Search for the tool call that started a sub-agent: its task is at the beginning of the sub-agent's conversation.
 
 The task is an argument of the call (`prompt` of Claude Code's Agent and of opencode's task, `message` of Codex's
-spawn_agent), and it stands in a message of the user in the sub-agent's first call, alone or among others. Of several
-such calls it is the one with the longest task; of equals, one that has started no sub-agent so far, the earliest.
+spawn_agent). It is in a message of the user in the sub-agent's first call, alone or among others. Of several such calls
+the call with the longest task is chosen; of equally long tasks the earliest call that has started no sub-agent yet.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from .turn import Turn
 
 _KEPT = 64
-"""Calls that are looked at: sub-agents begin soon after the call that starts them."""
+"""Maximum calls searched: sub-agents begin soon after the call that starts them."""
 _LONG = 16
-"""Characters from which on a text is nobody's word by chance: a shorter one has to be all that a part says."""
+"""Minimum characters of a text that is unlikely to match by chance: a shorter text must equal a whole part."""
 
 
 class Launch:
@@ -31,15 +31,15 @@ class Launch:
 
     def __init__(self, turn: str, number: int, call: ToolCall) -> None:
         self.turn = turn
-        """The id of the turn whose answer called the tool."""
+        """Id of the turn whose answer called the tool."""
         self.number = number
-        """Its place among the calls of that answer."""
+        """Index of the call in that answer."""
         self.used = False
         self._call = call
 
     @cached_property
     def tasks(self) -> list[str]:
-        """The texts among its arguments, the longest first."""
+        """The texts among the call's arguments, the longest first."""
         try:
             found = texts_in(self._call.parsed())
         except DialectError:
@@ -54,13 +54,13 @@ class Launches:
         self._kept: deque[Launch] = deque(maxlen=_KEPT)
 
     def add(self, turn: Turn) -> None:
-        """One more turn."""
+        """Add the tool calls of a turn."""
         if turn.response is not None:
             calls = enumerate(turn.response.tool_calls)
             self._kept.extend(Launch(turn.id, number, call) for number, call in calls)
 
     def of(self, request: Request) -> Launch | None:
-        """The call that started the conversation that begins with this one; it counts as used."""
+        """Return the tool call that started the conversation of this first request, and mark it as used."""
         if not self._kept:
             return None
         parts = [

@@ -1,4 +1,4 @@
-"""The messages of a rollout as numbers: a conversation is a few ranges, and its digest costs what is new in it."""
+"""Messages of a rollout as numbers: a conversation is a few ranges, and its digest costs only its new messages."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from .._canonical.memory import common_head, equal_messages
 from . import chain
 
 _RECENT = 16
-"""Conversations that are kept, to go on with: more than any agent has at work at one time."""
+"""Maximum conversations kept for continuation: more than any agent runs at once."""
 _value_bytes = msgspec.json.Encoder().encode
 
 
 class Conversation:
-    """One conversation, as far as it has come."""
+    """One conversation, as far as recorded."""
 
     __slots__ = ("digests", "given", "ranges", "told")
 
     def __init__(self, told: list[Any], ranges: list[tuple[int, int]], digests: list[bytes]) -> None:
         self.given: tuple[Message, ...] = ()
-        """The messages, of one that was given as messages."""
+        """The messages of a conversation that was passed as messages."""
         self.told = told
-        """What it was given as: something for each message, equal where that is."""
+        """An object for each message, equal for equal messages."""
         self.ranges = ranges
-        """The numbers of their blobs."""
+        """Ranges of the numbers of the messages' blobs."""
         self.digests = digests
-        """That of the first 0, 1, 2, … messages."""
+        """Digests of the first 0, 1, 2, … messages."""
 
     def says(self, number: int) -> bool:
-        """Whether this blob is in it."""
+        """Return True if the conversation contains this blob."""
         for start, stop in self.ranges:  # noqa: SIM110 (of each new message: a generator is dearer)
             if start <= number < stop:
                 return True
         return False
 
     def append(self, number: int, digest: bytes) -> None:
-        """One more message."""
+        """Add a message."""
         if self.ranges and self.ranges[-1][1] == number:
             self.ranges[-1] = (self.ranges[-1][0], number + 1)
         else:
@@ -47,7 +47,7 @@ class Conversation:
         self.digests.append(chain.link(self.digests[-1], digest))
 
     def head(self, length: int) -> Conversation:
-        """Its first messages alone."""
+        """Return the first messages as a conversation."""
         ranges: list[tuple[int, int]] = []
         left = length
         for start, stop in self.ranges:
@@ -59,28 +59,31 @@ class Conversation:
 
 
 class Recent:
-    """The conversations that came last."""
+    """The latest conversations."""
 
     def __init__(self) -> None:
         self._kept: list[Conversation] = []
-        """The latest at the end."""
+        """Conversations, the latest at the end."""
 
     @property
     def latest(self) -> Conversation:
-        """The one that came last; an empty one, where none has."""
+        """The latest conversation; empty, if there was none."""
         return self._kept[-1] if self._kept else Conversation([], [], [b""])
 
     def forget(self, conversation: Conversation) -> None:
-        """It is about to change."""
+        """Remove a conversation that is about to change."""
         if conversation in self._kept:
             self._kept.remove(conversation)
 
     def take(self, told: list[Any]) -> Conversation:
-        """The conversation that these messages go on with; else the head of the one that is most like it."""
+        """Return the conversation that these messages continue; else the common head of the most similar
+        conversation."""
         most, best = 0, None
         for known in reversed(self._kept):
             theirs = known.told
-            if most < len(theirs) and most < len(told) and theirs[most] == told[most]:  # else it says no more
+            if (
+                most < len(theirs) and most < len(told) and theirs[most] == told[most]
+            ):  # else it shares no more messages
                 head = common_head(told, theirs)
                 if head == len(theirs):
                     self._kept.remove(known)
@@ -90,29 +93,29 @@ class Recent:
         return Conversation([], [], [b""]) if best is None else best.head(most)
 
     def keep(self, conversation: Conversation, told: list[Any]) -> None:
-        """Keep it, now that it holds these messages."""
+        """Keep a conversation that now holds these messages."""
         conversation.told = told
         self._kept.append(conversation)
         del self._kept[:-_RECENT]
 
 
 class Said(msgspec.Struct, eq=False, gc=False):
-    """A message, however often it is said."""
+    """A message, written once, however often it is sent."""
 
     message: Message
     digest: bytes
     value: bytes | None
-    """As it is written, for the first line of it."""
+    """Encoded value, for the first line with it."""
     number: int = -1
-    """That of its first blob; -1: it has none yet."""
+    """Number of the message's first blob; -1: not written yet."""
 
 
 class Numbering:
-    """Numbers the messages of a rollout so that a conversation that grows is one range of numbers, or a few.
+    """Numbers for the messages of a rollout: a growing conversation is one range of numbers, or a few.
 
-    A message that a conversation says twice has a number for each: else each turn behind it would have two ranges more.
-    What a call costs is what is new in it, also where conversations take turns: the last of them are kept. Messages are
-    the same where their digests are; one that is the very object of before is known by that.
+    A message that a conversation contains twice gets two numbers: else each later turn would have two more ranges. The
+    cost of a call depends on its new messages, also for alternating conversations: the latest conversations are kept.
+    Messages are equal if their digests are equal; an identical object is recognized without its digest.
     """
 
     def __init__(self) -> None:
@@ -136,16 +139,16 @@ class Numbering:
         return conversation
 
     def _begun(self, messages: tuple[Message, ...]) -> tuple[Conversation, list[Said]]:
-        """What of this conversation was there before, and all that is said in it.
+        """Return the known beginning of this conversation, and all its messages.
 
-        It is not kept meanwhile: what raises in the middle (an interrupt) leaves none that says something else.
+        The conversation is not kept meanwhile: an exception in the middle (an interrupt) leaves no wrong conversation.
         """
         latest = self._recent.latest
         if len(latest.given) <= len(messages) and all(map(is_, latest.given, messages)):  # nearly always
             told = latest.told + [self._said(message) for message in messages[len(latest.given) :]]
             self._recent.forget(latest)
             return latest, told
-        # Where it stands another one stood, and it may be equal to that: then it is not encoded to know it.
+        # A message may equal the previous message at its place: then it need not be encoded.
         told = [
             said if equal_messages(message, like) else self._said(message)
             for message, like, said in zip(messages, latest.given, latest.told, strict=False)
@@ -165,7 +168,7 @@ class Numbering:
         return said
 
     def _add(self, said: Said) -> int:
-        """A number for one more message."""
+        """Return the number for a new blob of a message."""
         number = len(self.blobs)
         self.blobs.append(said)
         if said.number < 0:

@@ -1,11 +1,12 @@
-"""Whether the lines of one rollout are all there, and as they were written.
+"""Verification that the lines of one rollout are complete, and unchanged.
 
 Rules:
 
-1. Where `prev` is the chain, the line stands where it should. Where its number is right all the same, the line before
-   is not as it was written; where it is higher, lines are missing before it. All of them are taken.
-2. Where its number is lower, it stands twice, and is not taken; or it came too late, and was missed: then it is.
-3. What is told once is not told again by its consequences: the chain goes on from where the line says that it is.
+1. If `prev` is the chain, the line is in its place. If its number is right but `prev` is not, the line before it was
+   changed; if the number is higher, lines are missing before it. All these lines are accepted.
+2. If its number is lower, the line is a repetition, and is not accepted; or it was missing and came too late: then it
+   is accepted.
+3. A gap is not reported again for its consequences: the chain continues from the `prev` of the line.
 """
 
 from __future__ import annotations
@@ -59,18 +60,18 @@ NAMES = {
     "no_rollout": "a store's result names a rollout, and nothing of it stands in its file",
     "token_gap": "what a turn says of its tokens has a gap of its own (see `Tokens.gaps`)",
 }
-"""Every name of a gap, and what it means."""
+"""Every name of a gap, and its meaning."""
 
 
 class Unfit(Exception):
-    """A line that can be read but does not fit the lines before it."""
+    """A readable line that does not fit the lines before it."""
 
 
 class Proof:
-    """What was seen of one rollout in one file.
+    """State of the verification of one rollout in one file.
 
     Args:
-        rollout, run: which.
+        rollout, run: id and run of the rollout.
         tell: takes each gap.
         path: the file.
     """
@@ -81,31 +82,30 @@ class Proof:
         self._chain = chain.start(rollout, run)
         self._seq = 0
         self._last = 0
-        """The number of its last line in the file."""
+        """Number of the rollout's last line in the file."""
         self._missed: list[tuple[int, int]] = []
-        """The numbers of lines that were missing when those behind them came, as half-open ranges."""
+        """Numbers of lines that were missing when later lines came, as half-open ranges."""
         self._opened = False
         self.whole = True
-        """No gap has been told."""
+        """True until a gap is reported."""
         self.digest: str | None = None
-        """That of its last seal, where nothing came behind it."""
+        """Digest of the rollout's last seal, if no line follows it."""
         self.value: Message | tuple[Tool, ...] | Request | Unfit | None = None
-        """The value, or the request without messages and tools, in the line that was taken last; or why there is none.
-        """
+        """The value, or the request without messages and tools, of the last accepted line; or why it is missing."""
         self._messages: dict[int, bytes] = {}
         """Digests, by number."""
         self._tools: dict[int, bytes] = {}
         self._conversations = RecentRanges(self._link)
         self.turns = 0
-        """How many turns can be read."""
+        """Number of readable turns."""
         self._unreadable: set[str] = set()
-        """The calls whose requests cannot be read, and that have no turn yet."""
+        """The calls with unreadable requests that have no turn yet."""
         self.waiting: dict[str, int] = {}
-        """The lines of the intents that have no turn yet, by call."""
+        """Line numbers of the intents that have no turn yet, by call."""
         self._counts = {"intents": 0, "turns": 0, "services": 0}
 
     def take(self, line: Line, data: memoryview, number: int) -> bool:
-        """One more line; whether it is to be taken."""
+        """Verify a line; return True if it is accepted."""
         if isinstance(line, OpenLine) and line.elsewhere is not None and self._seq:
             self._begin_again()
         late = line.seq < self._seq and line.prev != self._chain.hex()
@@ -131,11 +131,11 @@ class Proof:
         return True
 
     def rest(self) -> None:
-        """A seal has come: forget what only a call could need."""
+        """Forget the values that only calls need, after a seal."""
         self._messages, self._tools, self._conversations = {}, {}, RecentRanges(self._link)
 
     def end(self) -> None:
-        """The file has no more of it."""
+        """Report the gaps at the end of the file."""
         if self.digest is None:
             self._gap("no_seal", self._last, "no seal stands behind it")
         for call, number in self.waiting.items():
@@ -144,7 +144,7 @@ class Proof:
             )
 
     def tell(self, name: str, number: int | None, message: str, call: str | None = None) -> None:
-        """One more gap, that somebody else has found."""
+        """Report a gap that other code has found."""
         self._gap(name, number, message, call)
 
     def _gap(self, name: str, number: int | None, message: str, call: str | None = None) -> None:
@@ -162,7 +162,7 @@ class Proof:
         )
 
     def _follow(self, line: Line, data: memoryview, number: int) -> None:
-        """Go on with the chain, from where the line says that it is."""
+        """Continue the chain, from the `prev` of the line."""
         if line.prev != self._chain.hex():
             self._tell_break(line, number)
             self._seq = line.seq
@@ -185,7 +185,7 @@ class Proof:
             self._gap("line_changed", self._last or number, "it is not as it was written")
 
     def _was_missed(self, line: Line, number: int) -> bool:
-        """Whether a line that comes too late was missed; else it stands twice."""
+        """Return True if a late line was missing before; else it is a repetition."""
         for at, (start, stop) in enumerate(self._missed):
             if start <= line.seq < stop:
                 self._missed[at : at + 1] = [(start, line.seq), (line.seq + 1, stop)]
@@ -197,7 +197,7 @@ class Proof:
         return False
 
     def _begin_again(self) -> None:
-        """The rollout goes on in another file, and somebody has put the two together."""
+        """Restart the chain: the rollout continues in another file, and the two files were joined."""
         self._chain, self._seq, self._missed = chain.start(self.rollout, self.run), 0, []
         self.rest()
 
@@ -220,7 +220,7 @@ class Proof:
         else:
             self._gap("value_missing", number, f"the value of {line.kind} {line.number} is not in the file")
             return
-        if digest != line.digest:  # who has written the line has done it wrong, or the chain anew
+        if digest != line.digest:  # the writer made a wrong line, or a new chain
             self._gap("value_changed", number, f"{line.kind} {line.number} is not what its digest says")
         self.value = None
         if isinstance(line.value, msgspec.Raw):
@@ -257,7 +257,7 @@ class Proof:
             self._gap("request_changed", number, "its request is not what its digest says", line.call)
 
     def _link(self, before: list[bytes], number: int) -> bytes:
-        """Return the digest of a conversation up to this message, given those of its beginnings."""
+        """Return the digest of a conversation up to this message, given the digests of its beginnings."""
         return chain.link(before[-1] if before else b"", self._messages[number])
 
     def _turn(self, line: TurnLine, number: int) -> None:
@@ -282,7 +282,7 @@ class Proof:
 
 
 def _bytes(digits: str) -> bytes:
-    """What hex digits say; nothing, where they are damaged."""
+    """Return the bytes of hex digits; empty if they are damaged."""
     try:
         return bytes.fromhex(digits)
     except ValueError:

@@ -1,7 +1,7 @@
-"""The messages of the intents that are read from a file: what is made of each costs what is new in its conversation.
+"""The messages of intents that are read from a file: each call costs only the new messages of its conversation.
 
-An intent names its messages as half-open ranges of numbers, and most intents go on from one of the latest. So the few
-conversations that came last are kept with what was made of their messages.
+An intent names its messages as half-open ranges of numbers, and most intents continue a recent conversation. So the
+latest conversations are kept with the values made of their messages.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from .lines import Ranges
 T = TypeVar("T")
 
 _KEPT = 16
-"""Conversations: more than any agent has at work at one time."""
+"""Maximum conversations kept: more than any agent runs at once."""
 _CHANGED = 4
-"""Messages at its end that an agent writes anew while it goes on with a conversation."""
+"""Messages at the end that an agent may rewrite while it continues a conversation."""
 
 
 class RangedConversation(Generic[T]):
-    """The messages of a call, and of those that went on from it. It may grow, and does not change otherwise."""
+    """The messages of a call, and of the calls that continue it. It may grow, and does not change otherwise."""
 
     def __init__(self, ranges: Ranges, ends: list[int], values: list[T]) -> None:
         self.ranges = ranges
         self.ends = ends
-        """How many messages there are up to the end of each range."""
+        """Number of messages up to the end of each range."""
         self.values = values
-        """What was made of each message."""
+        """Value made of each message."""
         self._whole: tuple[T, ...] = ()
 
     def head(self, count: int) -> tuple[T, ...]:
-        """Return the first values. No list is made in between: that of each call would take as much memory again."""
+        """Return the first values. No intermediate list is made: it would double the memory of each call."""
         if len(self._whole) < count:
             self._whole = tuple(self.values)
         return self._whole[:count]
 
 
 class RecentRanges(Generic[T]):
-    """The conversations that came last, and what was made of their messages.
+    """The latest conversations, and the values made of their messages.
 
     Args:
         make: makes the value of one more message, given the values before it and its number. It raises KeyError where
@@ -49,17 +49,17 @@ class RecentRanges(Generic[T]):
     def __init__(self, make: Callable[[list[T], int], T]) -> None:
         self._make = make
         self._kept: list[RangedConversation[T]] = []
-        """The latest first."""
+        """Conversations, the latest first."""
 
     def go_on(self, ranges: Ranges) -> RangedConversation[T]:
         """Return the conversation of these messages.
 
         Raises:
-            KeyError: there is no message of one of these numbers. Those before it are kept: a damaged range may be as
-                long as it likes.
+            KeyError: a message of these numbers is missing. The messages before it are kept: a damaged range may be of
+                any length.
         """
         known, same, head = self._best(ranges)
-        if head >= len(known.values) - _CHANGED:  # else it leaves a conversation that may go on
+        if head >= len(known.values) - _CHANGED:  # else it leaves a conversation that may continue
             self._kept = [each for each in self._kept if each is not known]
         if head < len(known.values):
             known = RangedConversation(known.ranges[:same], known.ends[:same], known.values[:head])
@@ -77,7 +77,7 @@ class RecentRanges(Generic[T]):
         return known
 
     def _best(self, ranges: Ranges) -> tuple[RangedConversation[T], int, int]:
-        """Return the conversation that begins most like these ranges, and how many ranges and messages are the same."""
+        """Return the conversation with the longest common beginning, and the numbers of equal ranges and messages."""
         best, same, most = RangedConversation[T]([], [], []), 0, 0
         for known in self._kept:
             whole = common_head(ranges, known.ranges)

@@ -1,6 +1,6 @@
-"""An answer of raw bytes: what a program has sent in the place of an answer in the agent's dialect, and how that ends.
+"""An answer of raw bytes: bytes sent in place of an answer in the agent's dialect, and how they end.
 
-What stands here goes out as it is; so its record can be sent again.
+The bytes are sent unchanged; so the record can be sent again.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ import msgspec
 from .._util.checks import check_choice, check_count, check_mapping, check_number, described
 
 RawEnd: TypeAlias = Literal["whole", "close", "reset", "stall"]
-"""How a raw answer ends: as HTTP has it; the connection is closed, or reset, where it stands; or nothing more comes."""
+"""How a raw answer ends: by the rules of HTTP; by a close or a reset of the connection; or without further bytes."""
 Framing: TypeAlias = Literal["none", "own", "length", "chunked", "close"]
-"""How its body is framed: there is no head; as the connection does it; as its headers say; or by its end."""
+"""How the body is framed: without a head; by the connection; by its headers; or by its end."""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class RawResponse(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Raw bytes that were sent in the place of an answer."""
+    """Raw bytes that were sent in place of an answer."""
 
     status: int | None = None
-    """None: there was no head."""
+    """Status of the answer; None: without a head."""
     headers: dict[str, str] = {}
-    """As they were given, names in lower case."""
+    """Headers as passed, names in lower case."""
     body: tuple[bytes | float, ...] = ()
-    """Pieces, each sent by itself, and pauses between them, in seconds; empty where a `Redaction` keeps texts out of
-    the trace."""
+    """Pieces, each sent by itself, and pauses between them, in seconds; empty if a `Redaction` removes texts from the
+    trace."""
     size: int = 0
-    """Bytes of the body; more than `body` has where that was left out."""
+    """Bytes of the body; more than in `body` if that was omitted."""
     end: RawEnd = "whole"
 
     @property
     def framing(self) -> Framing:
-        """How the body is framed. It follows from the rest."""
+        """How the body is framed, derived from the other fields."""
         if self.status is None:
             return "none"
         if "content-length" in self.headers:
@@ -76,13 +76,13 @@ _ENDS = {
 def given_raw(
     status: object, headers: object, body: object, end: object, most: int | None = None
 ) -> RawResponse:
-    """What `exchange.respond_raw` was given, with a body that is there.
+    """Return the arguments of `exchange.respond_raw` as a RawResponse, for a body that is complete.
 
     Args:
-        most: bytes that the body may have; None: any number.
+        most: maximum bytes of the body; None: any number.
 
     Raises:
-        TypeError, ValueError: that is none; the text names the argument.
+        TypeError, ValueError: an argument is invalid; the text names the argument.
     """
     head = _given_head(status, headers, end)
     pieces = tuple(_given_pieces(body))
@@ -92,10 +92,10 @@ def given_raw(
 
 
 def is_made_on_the_way(body: object) -> bool:
-    """Whether the pieces of a body are had by asking for one after the other, who knows when: a generator's are.
+    """Return True if the pieces of a body are generated while it is sent, as by a generator.
 
     Raises:
-        TypeError: it is no body.
+        TypeError: it is not a body.
     """
     if isinstance(body, (bytes, bytearray, memoryview, list, tuple)):
         return False
@@ -117,7 +117,7 @@ def _given_head(status: object, headers: object, end: object) -> RawResponse:
 
 
 def check_size(size: int, most: int | None) -> None:
-    """See whether a body may have so many bytes; ValueError, if not."""
+    """Raise ValueError if a body is larger than the limit."""
     if most is not None and size > most:
         raise ValueError(f"body has {size} bytes, more than the {most} that an answer may have here")
 
@@ -154,7 +154,7 @@ def _given_pieces(body: object) -> Iterator[bytes | float]:
 
 
 def given_piece(number: int, item: Any) -> bytes | float:
-    """One item of a body; errors as of `given_raw`."""
+    """Return one item of a body; errors as for `given_raw`."""
     if isinstance(item, (bytes, bytearray, memoryview)):
         return bytes(item)
     try:

@@ -1,10 +1,10 @@
-"""The traces in a file of `JSONLRecorder`, whole or damaged; how the file looks is in `lines`.
+"""The traces in a file of `JSONLRecorder`, whole or damaged; `lines` describes the format.
 
 Rules:
 
-1. What can be read is read. A turn whose messages are not there is not.
-2. A trace is sealed if the file proves it whole (see `proof`); `trace.gaps` says what is the matter with it.
-3. A trace is given when the file has no more of it. Those that are not yet given are held, and nothing else.
+1. All readable records are read. A turn with missing messages is not.
+2. A trace is sealed if the file proves it whole (see `proof`); `trace.gaps` lists the problems.
+3. A trace is returned when the file has no more of it. Memory holds only the traces that were not returned yet.
 """
 
 from __future__ import annotations
@@ -46,24 +46,24 @@ OnDamage: TypeAlias = Callable[[DialectError], object]
 Key: TypeAlias = tuple[str, str]
 E = TypeVar("E", Opening, AgentStart, Intent, Score)
 MOST_WARNINGS = 100
-"""Of one file. What is no trace file has as many lines as it likes."""
+"""Maximum warnings for one file. A file of another format may have any number of lines."""
 
 
 def read_traces(path: str | os.PathLike[str], *, on_damage: OnDamage | None = None) -> list[Trace]:
-    """The traces in a file of `JSONLRecorder`, in the order in which they began.
+    """Return the traces in a file of `JSONLRecorder`, in the order in which they began.
 
-    A line that cannot be read costs itself alone, and the turns whose messages stood in it. A cut line at the very end
-    is no damage: the program was killed in the middle of a write, or is at it now. `trace.sealed` says whether a trace
-    is whole, `trace.gaps` what is the matter with it.
+    An unreadable line loses only itself, and the turns whose messages it contained. An incomplete line at the very end
+    is no damage: the program was killed during a write, or is still writing. `trace.sealed` is True if a trace is
+    whole, `trace.gaps` lists the problems.
 
     Args:
-        on_damage: is given a `DialectError` for each line that cannot be read, or does not fit; its path is
-            `file:line`. It may raise it. None: a warning for each, of the first hundred.
+        on_damage: called with a `DialectError` for each line that is unreadable, or does not fit; its path is
+            `file:line`. It may raise the error. None: a warning for each of the first hundred.
 
     Raises:
         OSError: the file cannot be read.
-        DialectError: no line of the file can be read (0.2.0 wrote it, say), or a line is of a newer triocept; the path
-            is `file:line`.
+        DialectError: no line of the file is readable (0.2.0 wrote it, for example), or a line was written by a newer
+            triocept; the path is `file:line`.
     """
     damages = Damages(None if on_damage is None else inf)
     reader = TraceReader(path, damages.take)
@@ -82,10 +82,10 @@ def read_traces(path: str | os.PathLike[str], *, on_damage: OnDamage | None = No
 
 
 class Damages:
-    """The lines that cannot be read, and how many more there are.
+    """The unreadable lines, and the number of further ones.
 
     Args:
-        most: that are kept; None: a hundred.
+        most: maximum errors kept; None: a hundred.
     """
 
     def __init__(self, most: float | None = None) -> None:
@@ -94,7 +94,7 @@ class Damages:
         self._most = MOST_WARNINGS if most is None else most
 
     def take(self, damage: DialectError) -> bool:
-        """One more; whether it is one of those that are kept."""
+        """Add an error; return True if it is kept."""
         kept = len(self.told) < self._most
         if kept:
             self.told.append(damage)
@@ -103,7 +103,7 @@ class Damages:
         return kept
 
     def check_ours(self, traces: int) -> None:
-        """See that there was a line of ours in the file; else raise what is wrong with the first."""
+        """Raise the first error if no trace was read from the file."""
         if self.told and not traces:
             raise self.told[0]
 
@@ -111,12 +111,12 @@ class Damages:
 def iter_file(
     path: str | os.PathLike[str], on_damage: OnDamage | None, warn: Callable[[str], object]
 ) -> Generator[Trace]:
-    """The traces in a file, each when the file has no more of it.
+    """Yield the traces in a file, each when the file has no more of it.
 
-    Damage is told as by `read_traces`; where nobody is to be told, `warn` gets what a warning says.
+    Damage is reported as by `read_traces`; without `on_damage`, `warn` is called with the text of a warning.
 
-    The file is read twice: first for how many lines each rollout has, a score may come behind a seal. What is written
-    meanwhile is not read.
+    The file is read twice: first to count the lines of each rollout, because a score may come behind a seal. Lines
+    written meanwhile are not read.
     """
     damages, count = Damages(), 0
 
@@ -141,7 +141,7 @@ def iter_file(
 
 
 def _ended(file: BinaryIO, reader: TraceReader) -> Iterator[Trace]:
-    """The traces of which the file has no more, each then."""
+    """Yield each trace when the file has no more of it."""
     size = os.fstat(file.fileno()).st_size
     left = Counter(key_of(piece.line) for _, piece in lines_in(file, size) if isinstance(piece, Found))
     file.seek(0)
@@ -154,16 +154,16 @@ def _ended(file: BinaryIO, reader: TraceReader) -> Iterator[Trace]:
 
 
 def key_of(line: Line) -> Key:
-    """Whose line it is."""
+    """Return the key of the line's rollout."""
     return line.rollout, line.run
 
 
 class TraceReader:
-    """Puts traces together, line by line.
+    """Reader that builds traces, line by line.
 
     Args:
         path: the file, as errors name it.
-        on_damage: takes an error for each line that cannot be read, or does not fit.
+        on_damage: called with an error for each line that is unreadable, or does not fit.
     """
 
     def __init__(self, path: str | os.PathLike[str], on_damage: OnDamage) -> None:
@@ -172,10 +172,10 @@ class TraceReader:
         self._runs: dict[Key, _Run] = {}
 
     def add(self, piece: Piece, number: int) -> None:
-        """What stands in line `number`.
+        """Add the content of line `number`.
 
         Raises:
-            DialectError: it is of a newer triocept.
+            DialectError: it was written by a newer triocept.
         """
         place = f"{self._path}:{number}"
         try:
@@ -194,16 +194,16 @@ class TraceReader:
             self._on_damage(DialectError(str(exc), path=place))
 
     def is_open(self, key: Key) -> bool:
-        """Whether there is such a rollout, and its seal has not come yet."""
+        """Return True if there is such a rollout, and its seal was not read yet."""
         return key in self._runs and self._runs[key].proof.digest is None
 
     def give(self, key: Key) -> Trace | None:
-        """The trace of a rollout of which no line is to come; None where there is none."""
+        """Return the trace of a rollout without further lines; None if there is no such rollout."""
         run = self._runs.pop(key, None)
         return run.finished() if run is not None else None
 
     def end(self) -> list[Trace]:
-        """All traces that were not given yet, in the order in which they began."""
+        """Return all traces that were not returned yet, in the order in which they began."""
         runs, self._runs = self._runs, {}
         return [run.finished() for run in runs.values()]
 
@@ -219,7 +219,7 @@ class TraceReader:
 
 
 class _Run:
-    """What was read of one rollout."""
+    """The lines read of one rollout."""
 
     def __init__(self, rollout: str, run: str, path: str) -> None:
         self.trace = Trace(rollout, run=run)
@@ -229,13 +229,13 @@ class _Run:
         self._tools: dict[int, tuple[Tool, ...]] = {}
         self._conversations = RecentRanges[Message](lambda before, number: self._messages[number])
         self._intents: dict[str, partial[Intent]] = {}
-        """Those that have no turn yet, by call; each is made on first use, as turns are."""
+        """Intents that have no turn yet, by call; each is made on first use, as turns are."""
 
     def add(self, line: Line, data: memoryview, number: int) -> None:
-        """One more line of it.
+        """Add a line of the rollout.
 
         Raises:
-            Unfit: it stands there already, or what it needs is not there.
+            Unfit: the line is a repetition, or a value that it needs is missing.
         """
         if not self.proof.take(line, data, number):
             raise Unfit(f"line {line.seq} of rollout {line.rollout} stands there already")
@@ -261,7 +261,7 @@ class _Run:
                 self.writer.end(line.ended)
 
     def finished(self) -> Trace:
-        """The trace; sealed, if nothing of it is missing."""
+        """Return the trace; sealed, if nothing is missing."""
         proof = self.proof
         proof.end()
         for intent in self._intents.values():

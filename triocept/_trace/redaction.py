@@ -1,29 +1,27 @@
-"""What is taken out before anything is recorded: keys always, and what a program wants out.
+"""Redaction before anything is recorded: keys always, and the texts that a program wants removed.
 
 Rules:
 
-1. Keys are taken out wherever they appear: every key of triocept's own, and a provider's for as long as an upstream
-   holds it (see `_util.secrets`). So nobody who reads a trace can ask as its agent did. Other keys, such as one that an
-   agent reads from a file, are taken out by their known forms with `Redaction(known_keys=True)`.
-2. What is taken out leaves a mark, `[redacted]`. What an agent and its model exchange is as it was: the record alone is
-   redacted, the trace in memory and every recorder's alike.
-3. Only texts are touched: what was said, arguments and results of tools, what a dialect has beside them, metadata,
-   notes, what an agent calls itself. Roles, ids, the directories of an agent and the shape of things stay: names of
-   members and of scores, numbers, words that are one of a few (a stop reason, an effort). But no key stays in any of
-   them: an agent may use its key as the name of its session.
-4. Arguments are looked at as they were written, and as what they mean: JSON may say each letter in other ways.
-5. The token ids of a text spell it. Where an answer was redacted, its ids and probabilities are not kept; where a
-   request was, those of the prompt. Both are gaps by name: `redacted`, `prompt_redacted`.
-6. A message is looked at once, when it is new. What a request says beside its messages is looked at where it is not
-   the same objects as in the last one: an agent says it again with every call, and dialects read it once (see
-   `memory`).
-7. Of how a call went over the wire (`record_wire`), and of raw bytes that were sent, no body is kept where a program
-   wants something out.
+1. Keys are removed wherever they appear: every key of triocept's own, and a provider's for as long as an upstream holds
+   it (see `_util.secrets`). So a reader of a trace cannot send calls as its agent did. Other keys, such as a key that
+   an agent reads from a file, are removed by their known forms with `Redaction(known_keys=True)`.
+2. A removed text leaves a mark, `[redacted]`. The messages between an agent and its model are unchanged: only the
+   record is redacted, the trace in memory and every recorder's alike.
+3. Only texts are changed: contents, arguments and results of tools, a dialect's further members, metadata, notes, the
+   agent's own name. Roles, ids, the directories of an agent and the structure stay: names of members and of scores,
+   numbers, words of a fixed set (a stop reason, an effort). But no key stays in any of them: an agent may use its key
+   as the name of its session.
+4. Arguments are searched as written, and as decoded: JSON may encode each letter in other ways.
+5. The token ids of a text encode it. If an answer was redacted, its ids and probabilities are not kept; if a request
+   was, those of the prompt. Both are gaps by name: `redacted`, `prompt_redacted`.
+6. A message is searched once, when it is new. The other members of a request are searched if they are not the same
+   objects as in the last request: an agent repeats them with every call, and dialects decode them once (see `memory`).
+7. For the wire view of a call (`record_wire`), and for raw bytes, no body is kept if a program has a redaction.
 8. A text file that is sent inline (`Media` of a type `text/*`, in UTF-8) is redacted as its text: one dialect sends it
    as plain text, which triocept itself encodes. Nothing else is decoded but JSON's escapes: a key within base64, hex or
-   the like stays. To look for each key in each alignment of each encoding would cost every call, and be no promise all
-   the same.
-9. What goes back to the agent or a model is as it was given, also where it is taken out of the record (`as_given`).
+   similar encodings stays. A search for each key in each alignment of each encoding would slow every call, and still be
+   no guarantee.
+9. The agent and the model get the texts as passed, also where the record is redacted (`as_given`).
 """
 
 from __future__ import annotations
@@ -68,9 +66,9 @@ _NO_TEXT = frozenset(
         *("mode", "framing", "effort", "stop_reason", "previous_response", "continued_from", "service"),
     ]
 )
-"""Members that say what something is, and not what was said."""
+"""Members that name a kind or an id, not a text."""
 _GIVEN = frozenset({"arguments", "result", "metadata", "notes"})
-"""Members whose JSON is a program's own, or its tools': whatever a member of it is called, it is text."""
+"""Members whose JSON is a program's own, or its tools': each member in them is text, whatever its name."""
 _WITH_BASE64 = frozenset({"media_type", "mime_type", "mimeType", "kind"})
 """Members beside which `data` is base64."""
 _IS_TEXT_FILE = b'"media_type":"text/'
@@ -79,20 +77,21 @@ _encode = msgspec.json.Encoder().encode
 
 @final
 class Redaction:
-    """What a program wants out of all that is recorded. Keys in use are taken out without it, too.
+    """The texts that a program wants removed from all records. Keys in use are removed without it, too.
 
     Args:
-        patterns: regular expressions; what they match becomes `[redacted]`.
-        function: `(text) -> text`, for what no pattern can say; it is given every text that is recorded, whole, and
-            leaves its own mark. It must give the same for the same text. Not async: a call waits for it. What it raises
-            fails the call, and ends the rollout's body; no text of that rollout is recorded any more.
-        known_keys: also take out what has a known form of a key (GitHub, AWS, OpenAI, Anthropic, Google, Slack, private
-            keys in PEM, and others), whatever it opens. Base64 (images, signatures) is not searched: it is random, and
-            may look like a key.
+        patterns: regular expressions; each match becomes `[redacted]`.
+        function: `(text) -> text`, for texts that no pattern can describe. It is called with every recorded text,
+            whole, and inserts its own mark. It must return the same result for the same text. Not async: a call waits
+            for it. An exception from it fails the call, and ends the rollout's body; no further text of that rollout is
+            recorded.
+        known_keys: also remove texts with a known form of a key (GitHub, AWS, OpenAI, Anthropic, Google, Slack, private
+            keys in PEM, and others), whatever the key opens. Base64 (images, signatures) is not searched: it is random,
+            and may look like a key.
 
     Raises:
-        TypeError: a pattern is none, or the function is none, or async; `known_keys` is no bool.
-        ValueError: a pattern cannot be read; its text says which.
+        TypeError: a pattern is not a pattern, or the function is not a function, or async; `known_keys` is not a bool.
+        ValueError: a pattern is invalid; the text names it.
     """
 
     def __init__(
@@ -111,7 +110,7 @@ class Redaction:
         self._function = function
         check_bool("known_keys", known_keys)
         self.known_keys: bool = known_keys
-        """True if known forms of keys are taken out."""
+        """True if known forms of keys are removed."""
 
     def __repr__(self) -> str:
         said = [repr([pattern.pattern for pattern in self._patterns])] if self._patterns else []
@@ -119,7 +118,7 @@ class Redaction:
         return f"Redaction({', '.join(said)})"
 
     def text(self, text: str) -> str:
-        """The text without what is to be out of it."""
+        """Return the text without the texts to remove."""
         return self._without_patterns(without_keys(text, known_forms=True) if self.known_keys else text)
 
     def _without_patterns(self, text: str) -> str:
@@ -145,10 +144,10 @@ def _compiled(pattern: object) -> re.Pattern[str]:
 
 
 class Redactor:
-    """Redacts what is recorded of one rollout.
+    """Redactor of the records of one rollout.
 
     Args:
-        redaction: what its program wants out; None: nothing but keys in use.
+        redaction: the program's redaction; None: only keys in use are removed.
         keys: keys beside those in use; they need a redaction.
     """
 
@@ -156,27 +155,28 @@ class Redactor:
         self._redaction = redaction
         self._keys = keys
         self._looked: tuple[object, ...] = (self,)
-        """The fields of the last request but for its messages, and what they were looked through for; none yet."""
+        """The fields of the last request without its messages, and the conditions of their search; initially none."""
         self._said = b""
-        """Of these what a handler may have changed since then: it has the objects that the next request has, too."""
+        """Encoded fields that a handler may have changed since then: the next request shares their objects."""
         self._rest: Request | None = None
-        """The same, as it is recorded; None: as it was given."""
+        """Fields of the last request as recorded; None: unchanged."""
         self._failed = False
-        """What the program wants out could not be told: no text is recorded any more."""
+        """True if the program's redaction failed: no further text is recorded."""
         self._table = MessageTable()
         self._requests: dict[int, tuple[Request, Request]] = {}
-        """Requests that say less than was asked beside their messages, by `id`; each with what was, but for these."""
+        """Requests that were redacted beside their messages, by `id`; each with its original fields without
+        messages."""
         self._given: dict[str, tuple[Response | None, dict[str, Any]]] = {}
-        """Answers and notes as they were given, by turn, where the record has them otherwise."""
+        """Original answers and notes by turn, where the record differs."""
 
     def message(self, message: Message) -> Message:
-        """A message, as it is recorded."""
+        """Return a message as recorded."""
         if self._redaction is None and _is_keyless(message):
-            return message  # as most
+            return message  # most messages
         return self._clean(message)
 
     def request(self, request: Request) -> Request:
-        """A request, as it is recorded, its messages shared with those of earlier ones."""
+        """Return a request as recorded, its messages shared with those of earlier requests."""
         messages = self._table.intern(request.messages, self.message)
         rest = msgspec.structs.replace(request, messages=())
         looked = (LIVE_KEYS.bytes, self._failed, *msgspec.structs.astuple(rest))
@@ -194,12 +194,12 @@ class Redactor:
         return found
 
     def turn(self, turn: Turn) -> Turn:
-        """A turn, as it is recorded; its request is so already."""
+        """Return a turn as recorded; its request is already redacted."""
         response = None if turn.response is None else self.response(turn.response)
         if response is turn.response and not (
             turn.error or turn.notes or turn.agent or turn.tokens or turn.wire or turn.raw
         ):
-            return turn  # as nearly all
+            return turn  # nearly all turns
         error = turn.error and self._clean(turn.error)
         notes = self.json(turn.notes) if turn.notes else turn.notes
         agent = turn.agent and self._text(turn.agent)
@@ -227,7 +227,7 @@ class Redactor:
         )
 
     def as_given(self, turn: Turn) -> Turn:
-        """A recorded turn with request, answer and notes as they were given; the very one, where it has them."""
+        """Return a recorded turn with the original request, answer and notes; the same object, if it has them."""
         response, notes = self._given.get(turn.id, (turn.response, turn.notes))
         request = self.request_as_given(turn.request)
         if response is turn.response and notes is turn.notes and request is turn.request:
@@ -235,7 +235,7 @@ class Redactor:
         return msgspec.structs.replace(turn, request=request, response=response, notes=notes)
 
     def request_as_given(self, request: Request) -> Request:
-        """A recorded request as it was asked; the very one, where it is that."""
+        """Return the original of a recorded request; the same object, if it is unchanged."""
         known, messages = self._table.given_form, request.messages
         _, rest = self._requests.get(id(request), (request, request))
         if known and any(id(message) in known for message in messages):
@@ -245,11 +245,11 @@ class Redactor:
         return msgspec.structs.replace(rest, messages=messages)
 
     def service(self, call: ServiceCall) -> ServiceCall:
-        """A service call, as it is recorded."""
+        """Return a service call as recorded."""
         return self._clean(call)
 
     def entry(self, entry: Entry) -> Entry:
-        """An entry, as it is recorded; the request of an intent is so already."""
+        """Return an entry as recorded; the request of an intent is already redacted."""
         if isinstance(entry, Opening) and entry.metadata:
             metadata = self.json(entry.metadata)
             return entry if metadata is entry.metadata else msgspec.structs.replace(entry, metadata=metadata)
@@ -273,8 +273,8 @@ class Redactor:
         return entry
 
     def _wire(self, wire: WireView) -> WireView:
-        """What is kept of how a call went. With a redaction no bodies: a text may stand there in escapes, which no
-        pattern knows."""
+        """Return the wire view as recorded. With a redaction without bodies: escapes in a body would hide texts from
+        patterns."""
         body, answer = wire.body, wire.answer
         if self._redaction is not None or self._failed:
             body = answer = b""
@@ -290,7 +290,7 @@ class Redactor:
         )
 
     def _raw(self, raw: RawResponse) -> RawResponse:
-        """Raw bytes, likewise: with a redaction none; else in one piece where a key is in them."""
+        """Return raw bytes as recorded: without the body with a redaction; in one piece if they contain a key."""
         whole = b"".join([piece for _, piece in raw.pieces])
         hidden = self._redaction is not None or self._failed
         pieces = () if hidden else raw.body
@@ -316,7 +316,7 @@ class Redactor:
         return tokens
 
     def _clean(self, noun: T) -> T:
-        """A noun without what is to be out of it; the very one, where that is nothing."""
+        """Return a struct without the texts to remove; the same object, if nothing changes."""
         if self._redaction is None:
             encoded = _encode(noun)
             if not may_hold_a_key(encoded) and _IS_TEXT_FILE not in encoded:
@@ -326,10 +326,11 @@ class Redactor:
         return noun if clean is plain else msgspec.convert(clean, type(noun))
 
     def _cleaned(self, value: Any, *, given: bool = False) -> Any:
-        """JSON, likewise. No recursion: a document that an agent sends may be nested some thousand deep."""
+        """Return JSON without the texts to remove. No recursion: a document of an agent may be nested thousands
+        deep."""
         same, whole = True, [value]
         todo: list[tuple[Any, Any, str, bool]] = [(whole, 0, "", given)]
-        """Where it stands, in what of ours; as which member; and whether all in it is text."""
+        """Container, index in it, member name, and True if everything in it is text."""
         while todo:
             into, at, name, given = todo.pop()
             match into[at]:
@@ -361,21 +362,21 @@ class Redactor:
         return self._text(text, base64=base64)
 
     def text(self, text: str) -> str:
-        """A text, as it is recorded."""
+        """Return a text as recorded."""
         return self._text(text)
 
     def json_text(self, text: str) -> str:
-        """JSON, or what is to be, as it is recorded: a letter of its strings may be written as its number."""
+        """Return JSON text, valid or not, as recorded: a letter of its strings may be written as its number."""
         return cleaned_json(text, self._text)
 
     def json(self, value: Any) -> Any:
-        """The JSON of a program, as it is recorded."""
+        """Return JSON of a program as recorded."""
         if self._redaction is None and not may_hold_a_key(_encode(value)):
             return value
         return self._cleaned(value, given=True)
 
     def response(self, response: Response) -> Response:
-        """An answer, as it is recorded."""
+        """Return an answer as recorded."""
         if self._redaction is None and _is_keyless(response):
             return response
         return self._clean(response)
@@ -386,7 +387,7 @@ class Redactor:
             return text
         if self._failed:
             return MARK
-        self._failed = True  # it stays so, if that raises
+        self._failed = True  # it stays True if the next line raises
         text = self._redaction._without_patterns(text)
         self._failed = False
         return text
@@ -404,10 +405,10 @@ def _text_in(members: dict[str, Any]) -> str | None:
 
 
 def _is_keyless(noun: Message | Response) -> bool:
-    """Whether it holds nothing but texts, and no key in them.
+    """Return True if a message or an answer holds only texts, without a key.
 
-    They are not written as JSON to be looked at: a text with letters beyond ASCII keeps its bytes for good then, which
-    is all of it once more.
+    The texts are not encoded as JSON for the search: a text beyond ASCII then caches its encoded bytes for its
+    lifetime, which doubles its memory.
     """
     if noun.extra is not None:
         return False
@@ -429,7 +430,7 @@ def _is_keyless(noun: Message | Response) -> bool:
                 texts += part.name, part.arguments, part.id
             case ToolResult():
                 texts += part.id, part.name
-                parts += part.content  # looked at behind all others
+                parts += part.content  # searched behind all others
             case Reasoning():
                 texts.append(part.text)
                 for blob in part.blobs:

@@ -66,7 +66,7 @@ class Relations:
         self._conversation_of: dict[str, Hashable] = {}
 
     def add(self, turn: Turn, place: Place) -> None:
-        """One more turn."""
+        """Add a turn."""
         whose, parent = place.conversation, place.parent
         earlier = self._asked.get((place.node, whose))
         self._facts.append(
@@ -85,16 +85,17 @@ class Relations:
         self._conversation_of[turn.id] = whose
 
     def _launch_of(self, turn: Turn) -> Launch | None:
-        """What started the conversation that begins with this turn; a title was not, though it tells its task, too."""
+        """Return the call that started the conversation of this turn; None for a title, though it contains the task,
+        too."""
         return None if is_side_call(turn.request) else self._launches.of(turn.request)
 
     def all(self, conversations: Mapping[str, Conversation]) -> dict[str, Relation]:
-        """For each turn's id, how it stands; as the conversations are taken now."""
+        """Return the relation of each turn, by the turn's id, for the current conversations."""
         return dict(self._named(conversations))
 
     def _named(self, conversations: Mapping[str, Conversation]) -> Iterator[tuple[str, Relation]]:
         at: dict[str, str] = {}
-        """By a conversation's id: its latest turn so far."""
+        """Latest turn so far, by a conversation's id."""
         for fact in self._facts:
             mine = conversations[fact.turn]
             aside = at.get(mine.id) or at.get(mine.parent or "") or next(reversed(at.values()), None)
@@ -110,7 +111,7 @@ def _again(turn: Turn, earlier: Turn) -> Relation:
 
 
 def _relation(fact: _Fact, mine: Conversation, aside: str | None) -> Relation:
-    """How a turn of this conversation stands, with the turn that the conversation around it was at."""
+    """Return the relation of a turn, given the current turn of the surrounding conversation."""
     parent = fact.place.parent
     if fact.again is not None:
         return fact.again

@@ -1,12 +1,13 @@
-"""The lines of one rollout in one file: what is to be written next, and what is in the file.
+"""The lines of one rollout in one file: the lines to be written next, and the lines in the file.
 
 Rules:
 
-1. A line is made for the place that it will have: its `seq`, its `prev`. It counts from the moment before it is
-   written, and no more where it could not be: an interrupt between the two leaves a line that is missing, and is told
-   by its gap; it never leaves two with one number.
+1. A line is made for its place: its `seq`, its `prev`. It counts from the moment before it is written, and is discarded
+   if the write failed. An interrupt between the two leaves a missing line, reported as a gap, and never two lines with
+   one number.
 2. Each distinct message, and each distinct list of tools, is encoded and hashed once.
-3. A turn has its intent in the file, also one that was refused before it was handed over, or came without.
+3. A turn has its intent in the file, even if it was refused before it was passed to a handler, or came without an
+   intent.
 """
 
 from __future__ import annotations
@@ -43,13 +44,13 @@ from .turn import Turn
 AT_INTENT: dict[str, Any] = dict.fromkeys(
     ("id", "rollout", "run", "branch", "dialect", "request", "agent"), msgspec.UNSET
 )
-"""The members of a turn that stand at its intent, or at the opening."""
+"""The members of a turn that are in its intent, or in the opening."""
 _value_bytes = msgspec.json.Encoder().encode
 _decode_line = msgspec.json.Decoder(Line).decode
 
 
 class _Written(msgspec.Struct, gc=False):
-    """How far the rollout has come, in the file or with the block that is to be written."""
+    """Counts of the rollout's lines, in the file or with the block that is to be written."""
 
     chain: bytes
     seq: int = 0
@@ -60,7 +61,7 @@ class _Written(msgspec.Struct, gc=False):
     services: int = 0
 
     def add(self, data: bytes) -> None:
-        """One more line, that has been made before."""
+        """Count a line that was made before."""
         line = _decode_line(data)
         self.chain = chain.link(self.chain, chain.unsealed_line(data) if isinstance(line, SealLine) else data)
         self.seq += 1
@@ -83,9 +84,9 @@ class RunLines:
     """The lines of one rollout in one file.
 
     Args:
-        opening: how it began.
-        number: that of the opening of the file which these lines are for.
-        before: its lines in another file, which has been left.
+        opening: the start of the rollout.
+        number: number of the file's opening for which these lines are made.
+        before: the rollout's lines in a previous file.
     """
 
     def __init__(self, opening: Opening, number: int = 0, before: RunLines | None = None) -> None:
@@ -93,9 +94,9 @@ class RunLines:
         self.number = number
         self.sealed: bool = before is not None and before.sealed
         self.ranges: list[tuple[int, int]] = []
-        """From where to where in the file its lines are, in order; the lines of others are between them."""
+        """Ranges of the rollout's lines in the file, in order; lines of other rollouts are between them."""
         self._written = self._last = _Written(chain.start(opening.rollout, opening.run))
-        """In the file, and with the block."""
+        """Counts in the file, and counts including the block."""
         self._elsewhere = before._in_all_files() if before is not None else None
         self._block: list[bytes] = []
         self._numbering = Numbering()
@@ -104,20 +105,20 @@ class RunLines:
         self._tools_by_id: dict[int, int] = {}
         self._tools_by_digest: dict[bytes, int] = {}
         self._intents: dict[str, int] = {}
-        """The numbers of the intents that have no turn yet, by call."""
+        """Numbers of the intents that have no turn yet, by call."""
         self._seal: dict[str, Any] = before._seal if before is not None else {}
-        """What the seal says."""
+        """Members of the seal."""
 
     @property
     def digest(self) -> str:
-        """The chain, up to what is in the file."""
+        """The chain over the lines in the file."""
         return self._written.chain.hex()
 
     def write_to(self, file: LineFile) -> None:
-        """Write the lines that were begun.
+        """Write the lines of the block.
 
         Raises:
-            OSError: not all of them are in the file. Those that are count, and no others.
+            OSError: not all lines are in the file. Only the lines in the file count.
         """
         if not self._block:
             return
@@ -141,7 +142,7 @@ class RunLines:
             self.ranges.append((begin, end))
 
     def _forget_unwritten(self) -> None:
-        """Not all of a block is in the file: what is not there is as if it had never been said."""
+        """Forget the records of a block that are not in the file."""
         intents, tools = self._written.intents, self._written.tools
         self._intents = {call: number for call, number in self._intents.items() if number < intents}
         del self._tools[tools:]
@@ -150,7 +151,7 @@ class RunLines:
 
     def begin(self) -> None:
         """Begin a block of lines. A new file gets the opening first."""
-        if self._block:  # what raised in the middle of it: an interrupt, or a text that cannot be encoded
+        if self._block:  # left by an exception: an interrupt, or a text that cannot be encoded
             self._forget_unwritten()
         self._block = []
         self._last = copy(self._written)
@@ -160,7 +161,7 @@ class RunLines:
     # The lines
 
     def agent(self, start: AgentStart) -> None:
-        """An agent is about to be started."""
+        """Add the line of an agent that is about to start."""
         self._add(AgentLine(**self._place() | asdict(start)))
 
     def intent(self, intent: Intent) -> None:
