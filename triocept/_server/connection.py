@@ -211,8 +211,10 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         await self.protocol.handle(Closed())
 
     async def _read_piece(self) -> bool:
-        """Handle one piece; return False at the end. A separate function, so that no frame keeps the piece during
-        the wait."""
+        """Read and handle one piece; return False at the end.
+
+        A separate function, so that no frame keeps the piece during the next wait.
+        """
         data = self._take_ahead() or await self.receive(self._buffered)
         self.hold(self._buffered + len(data))
         await self.protocol.handle(RawData(data))

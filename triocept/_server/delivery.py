@@ -8,7 +8,7 @@ Rules:
    do not count for Codex), or white space before a JSON document.
 3. A stream that fails in the middle gets the dialect's in-band error, then its connection is broken off: no
    client can take it for complete.
-4. A provider's own bytes, in the agent's dialect, are written unchanged. For a connection that asked for another
+4. A provider's own bytes, in the agent's dialect, are written unchanged. For a connection that requested another
    form of the answer they are rendered anew.
 5. Raw bytes are sent unchanged; the connection frames them only if they have no framing. If a keep-alive was
    already sent, raw bytes only end the response. Raw bytes that are generated while they are sent get no

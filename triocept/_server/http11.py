@@ -95,8 +95,11 @@ class HTTP11:
         """True if the remaining bytes are left to hypercorn."""
 
     async def run(self) -> bool:
-        """Serve requests. Return True if the bytes in the connection's `ahead` are hypercorn's; False if it has
-        ended."""
+        """Serve requests, until the connection ends or is left to hypercorn.
+
+        Return True if the bytes in the connection's `ahead` are hypercorn's, and False if the connection has
+        ended.
+        """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._inbox.read)
             nursery.start_soon(self._serve, nursery.cancel_scope)
@@ -377,8 +380,10 @@ class Inbox:
         await self._arrival.wait()
 
     async def find_head(self) -> int:
-        """Return the number of bytes up to and including a blank line; 0 if there is none, or if the head is
-        hypercorn's."""
+        """Return the number of bytes up to and including a blank line.
+
+        0 if there is no blank line, or if the head is hypercorn's.
+        """
         data, size, begun = self.data, 0, False
         lines = counted = 0
         while True:

@@ -160,7 +160,7 @@ async def intake(
         share = Share(admission.waiting, rollout)
         document = await read_document(head, transport, max_body, rollout.addresses.limits, share)
         if route.kind is not None and isinstance(document, dict):
-            document.setdefault("model", rollout.model)  # a tool need not know the model's name
+            document.setdefault("model", rollout.model)  # a tool may leave the model's name out
         if share.bytes <= LARGE:
             request = route.dialect.parse_request(document, route.target, rollout.memory)
         else:
@@ -322,8 +322,9 @@ async def read_document(
     *,
     optional: bool = False,
 ) -> Json:
-    """Return the JSON in a request's body, counted in `share` until that is released. None: it is `optional`, and
-    empty.
+    """Return the JSON in a request's body, counted in `share` until `share` is released.
+
+    None: the body is `optional`, and empty.
 
     Raises:
         BodyTooLarge, ClientGone, Refusal, DialectError: there is no JSON, or it exceeds a limit.

@@ -56,8 +56,10 @@ def add_side_views(
     read_document: Callable[[bool], Awaitable[Json]],
     dialects: Mapping[str, Dialect],
 ) -> None:
-    """Register a function for each of `side_views` with `add`, under its name; other arguments: see
-    `add_service_views`."""
+    """Register a function for each of `side_views` with `add`, under its name.
+
+    The other arguments are those of `add_service_views`.
+    """
     for dialect in dialects.values():
         for name, route in side_views(dialect):
             add(name, _side_view(route, rollout_of, read_document))

@@ -43,8 +43,10 @@ async def end_raw(connection: BaseConnection, end: RawEnd) -> None:
 def raw_pieces(
     raw: RawResponse, date: str, *, begins: bool = True, ends: bool = True
 ) -> Iterator[tuple[float, bytes]]:
-    """Yield the bytes to write, each with the pause before it; the head comes with the first piece, if that has no
-    pause."""
+    """Yield the bytes to write, each with the pause before it.
+
+    The head comes with the first piece, if that piece has no pause.
+    """
     chunked = raw.framing == "chunked"
     head = _head(raw, raw.status, date) if begins and raw.status is not None else b""
     for pause, data in raw.pieces:

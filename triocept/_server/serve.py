@@ -88,8 +88,7 @@ class Body:
 
 @final
 class Server:
-    """A listener, all its connections, and the two applications that answer them: model calls, and everything
-    else.
+    """A listener, all its connections, and the two applications for model calls and for everything else.
 
     Args:
         listener: bound and listening; the server closes it.
@@ -232,8 +231,11 @@ class Server:
                         self._let_in(stream, connections)
 
     async def _find_descriptor(self, exc: OSError) -> None:
-        """Free a descriptor for a waiting connection, or wait for one; raise `exc` if descriptors are not the
-        reason."""
+        """Free a descriptor for a waiting connection, or wait for a free descriptor.
+
+        Raises:
+            OSError: `exc`, if it has another reason than missing descriptors.
+        """
         if exc.errno not in _AT_CAPACITY:
             raise exc
         self._admission.notices.warn("accept", "a connection cannot be accepted: %s", exc.strerror)
@@ -251,8 +253,10 @@ class Server:
 
     @trio.lowlevel.enable_ki_protection
     async def _turn_away(self, stream: trio.SocketStream) -> None:
-        """Answer 503. Bytes of the client are read for a moment: closing at once would reset it, and lose the
-        answer."""
+        """Answer 503, and read the client's bytes for a moment.
+
+        Closing at once would reset the connection, and the answer would be lost.
+        """
         self._admission.notices.warn("full", "no room for a further connection: it is told 503")
         self._turned_away += 1
         try:

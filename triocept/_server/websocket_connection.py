@@ -1,6 +1,6 @@
 """A websocket (RFC 6455) on one connection: its handshake, its messages, its end.
 
-The content of the messages is left to `websocket`. wsproto reads and writes the frames. hypercorn is not used: it
+`websocket` handles the content of the messages. wsproto reads and writes the frames. hypercorn is not used: it
 would agree on compression, treat a frame behind the handshake as a fault, limit queued messages by their number,
 and wait for a slow reader without limit.
 

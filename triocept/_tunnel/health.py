@@ -306,8 +306,10 @@ def _open_client(url: str, health: TunnelHealth) -> httpx2.AsyncClient:
 
 
 def _reason(exc: BaseException) -> str:
-    """Return the exception's text, or else that of its cause: the client's error for an untrusted certificate is
-    empty."""
+    """Return the exception's text, or else the text of its cause.
+
+    The client's error for an untrusted certificate has no text of its own.
+    """
     cause: BaseException | None = exc
     while cause is not None:
         if text := str(cause):

@@ -125,8 +125,10 @@ def _placed(value: Json, place: tuple[str, ...]) -> Json:
 
 
 def _with_less_thinking(document: dict[str, Json], most: int) -> dict[str, Json]:
-    """Return the document with a valid budget for thinking: Messages requires 1024 or more, and less than the
-    answer's tokens."""
+    """Return the document with a valid budget for thinking.
+
+    Messages requires a budget of 1024 tokens or more, and less than the answer's tokens.
+    """
     thinking: Json = document.get("thinking")
     budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
     if not isinstance(thinking, dict) or not isinstance(budget, int) or budget < most:

@@ -123,8 +123,10 @@ class Reader:
         return UpstreamError(what, body=self._redaction.document(_text(body)), headers=passed_down(headers))
 
     def _shown(self, body: bytes) -> str:
-        """Return the text of a body, on one line. The key is removed before the text is cut, because a half key is
-        not found."""
+        """Return the text of a body, on one line.
+
+        The key is removed before the text is cut, because a half key would not be found.
+        """
         text = self._redaction.document(_text(body))
         words = " ".join(_TAGS.sub(" ", text[:8000]).split())
         if not words:

@@ -203,11 +203,10 @@ def _portable(call: ToolCall, identity: str) -> ToolCall:
 
 
 def _without_foreign(message: Message, index: _Index, upstream: str, dialect: str) -> tuple[Message, int]:
-    """Return the message without the opaque parts of other upstreams of this dialect; the message itself, if it has
-    none.
+    """Return the message without the opaque parts of other upstreams of this dialect.
 
-    Also return the number of reasoning parts that this upstream cannot use: those of other dialects are left out
-    when the request is written.
+    A message without such parts is returned itself. Also return the number of reasoning parts that this upstream
+    cannot use: parts of other dialects are left out when the request is written.
     """
     foreign, mine = [], []
     for part in message.content:

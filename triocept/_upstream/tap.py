@@ -93,7 +93,7 @@ class TappedBody:
 
 @final
 class _Tap(httpcore2.AsyncNetworkStream):
-    """One of httpcore2's connections; its reads stop behind the head of each answer."""
+    """A connection of httpcore2; its reads stop behind the head of each answer."""
 
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream

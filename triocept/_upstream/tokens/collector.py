@@ -91,8 +91,10 @@ class Collector:
         return encode_json(self._stripped(document))
 
     def frame(self, frame: bytes) -> tuple[bytes, bytes]:
-        """Read a frame of a stream; return the frame to parse and the frame for the agent, each of which may be
-        empty."""
+        """Read a frame of a stream.
+
+        Return the frame to parse and the frame for the agent, each of which may be empty.
+        """
         decoded = SSEDecoder().feed(frame)
         if len(decoded) != 1 or not decoded[0].data.startswith(b"{"):
             return frame, frame
