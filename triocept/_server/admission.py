@@ -17,7 +17,7 @@ Rules:
 6. A turn lasts for one piece and one schedule point: the piece is processed before pieces of other connections
    are.
 7. Requests without a key are also served one at a time, after the connections that can be accepted and those that
-   begin. So a crowd of them waits to be served, where a request with a key does not wait.
+   begin. So a crowd of them waits only at this point, where a request with a key does not wait.
 8. Connections that have not begun anything and have not sent a request without a key come first. An agent's first
    piece contains its key, so a new agent waits only for other beginners.
 """

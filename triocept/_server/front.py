@@ -64,7 +64,10 @@ ROLLOUT_KEY = "triocept.rollout_id"
 """Scope key of the rollout's id in the path, or None."""
 
 _DISCONNECTED: tuple[Any, ...] = (ClientGone, getattr(wrappers, "ClientDisconnectedError", ClientGone))
-"""Exceptions after a client's hang-up, the second by Quart; Quart 0.22, on Python 3.11 and 3.12, has no such error."""
+"""Exceptions that are raised after a client has hung up.
+
+Quart raises the second one; Quart 0.22, on Python 3.11 and 3.12, does not have it.
+"""
 
 
 class Front:

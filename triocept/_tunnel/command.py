@@ -1,4 +1,4 @@
-"""A tunnel that is a program of the user's: it prints its URL."""
+"""A tunnel by a program that the user provides, and that prints its URL."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ Rules:
    endpoint's answer.
 3. A tunnel that has died is opened again, with back-off, for as long as the endpoint lives. Only its first
    opening may fail the program.
-4. `on_lost` is called for an old URL as soon as it is known to be lost, or after `patience` seconds.
+4. `on_lost` is called for an old URL as soon as another URL replaces it, or after `patience` seconds of downtime.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesIts
     try."""
     max_back_off: float = 30.0
     patience: float = 60.0
-    """Seconds until the users of a URL receive its loss, whatever happens later."""
+    """Seconds of downtime after which a URL counts as lost for its rollouts, even if it comes back later."""
     verify: ssl.SSLContext | bool = True
     """Trust for an https URL: the usual authorities (True), a context of your own, or any certificate (False)."""
 

@@ -71,7 +71,7 @@ class ProviderRequest:
 _OBJECTS = ("generationConfig", "generation_config", "options")
 """Objects that hold the sampling for Gemini and Ollama; in other dialects it is beside the messages."""
 _REFUSED = frozenset({400, 413, 422})
-"""Statuses of the refusal of a number of tokens that is too large."""
+"""Statuses with which providers refuse a too large number of tokens."""
 
 
 class Overrides(msgspec.Struct, frozen=True, kw_only=True):
