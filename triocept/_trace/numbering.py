@@ -81,9 +81,7 @@ class Recent:
         most, best = 0, None
         for known in reversed(self._kept):
             theirs = known.told
-            if (
-                most < len(theirs) and most < len(told) and theirs[most] == told[most]
-            ):  # else it shares no more messages
+            if most < len(theirs) and most < len(told) and theirs[most] == told[most]:  # else no longer
                 head = common_head(told, theirs)
                 if head == len(theirs):
                     self._kept.remove(known)
@@ -120,14 +118,14 @@ class Numbering:
 
     def __init__(self) -> None:
         self.blobs: list[Said] = []
-        """By number."""
+        """Messages by number."""
         self._by_digest: dict[bytes, Said] = {}
         self._by_id: dict[int, Said] = {}
-        """By the `id` of the message that it holds."""
+        """Messages by the `id` of the message object."""
         self._recent = Recent()
 
     def of(self, messages: tuple[Message, ...]) -> Conversation:
-        """The conversation of these messages. What is new in it has a number now."""
+        """Return the conversation of these messages, with a number for each new message."""
         conversation, told = self._begun(messages)
         for said in told[len(conversation.told) :]:
             number = said.number

@@ -336,11 +336,11 @@ _RECORD = TurnRecord.__struct_fields__
 
 
 def score_of(line: ScoreLine) -> Score:
-    """The score that stands in a line."""
+    """Return the score in a line."""
     return _entry(Score, line)
 
 
 def _entry(kind: type[E], line: Line, **more: Any) -> E:
-    """What stands in a line, and what has another name there."""
+    """Return the entry in a line; `more` holds the fields with other names there."""
     names = [name for name in kind.__struct_fields__ if name not in more]
     return kind(**{name: getattr(line, name) for name in names}, **more)

@@ -85,7 +85,7 @@ class Relations:
         self._conversation_of[turn.id] = whose
 
     def _launch_of(self, turn: Turn) -> Launch | None:
-        """Return the call that started the conversation of this turn; None for a title, though it contains the task,
+        """Return the call that started the conversation of this turn; None for a title, which contains the task,
         too."""
         return None if is_side_call(turn.request) else self._launches.of(turn.request)
 

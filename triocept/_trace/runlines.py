@@ -165,11 +165,11 @@ class RunLines:
         self._add(AgentLine(**self._place() | asdict(start)))
 
     def intent(self, intent: Intent) -> None:
-        """A call is about to be handed over."""
+        """Add the line of a call that is about to be passed to its handler."""
         self._intend(intent.id, intent.request, intent.at, intent.agent)
 
     def turn(self, turn: Turn) -> None:
-        """What became of a call."""
+        """Add the line of a call's outcome."""
         if self._intents.pop(turn.id, None) is None:
             self._intend(turn.id, turn.request, turn.started_at, turn.agent)
             del self._intents[turn.id]
@@ -178,18 +178,18 @@ class RunLines:
         self._last.turns += 1
 
     def service(self, call: ServiceCall) -> None:
-        """A service call has ended."""
+        """Add the line of a service call that has ended."""
         self._add(ServiceLine(**self._place(), call=call))
         self._last.services += 1
 
     def score(self, score: Score) -> None:
-        """What somebody makes of the rollout; behind its seal, with another one."""
+        """Add the line of a score; behind the seal, with another seal."""
         self._add(ScoreLine(**self._place() | asdict(score)))
         if self.sealed:
             self._add_seal(score.at)
 
     def seal(self, trace: Trace, at: float) -> None:
-        """The end of `trace`."""
+        """Add the seal of `trace`."""
         self.sealed = True
         self._seal = {
             "intents": len(trace) + len(trace.pending),
@@ -199,7 +199,7 @@ class RunLines:
             "stopped": trace.stopped,
         }
         self._add_seal(at)
-        # A score needs none of them.
+        # A score needs none of these.
         self._numbering, self._tools, self._intents = Numbering(), [], {}
         self._tools_by_id, self._tools_by_digest = {}, {}
 
@@ -207,7 +207,7 @@ class RunLines:
         self._add(OpenLine(**self._place() | asdict(self.opening), elsewhere=self._elsewhere))
 
     def _in_all_files(self) -> Elsewhere:
-        """What is in this one, and in those before it."""
+        """Return the counts of records in this file and in the files before it."""
         here, before = self._written, self._elsewhere or Elsewhere(0, 0, 0)
         return Elsewhere(
             before.intents + here.intents, before.turns + here.turns, before.services + here.services
@@ -244,12 +244,12 @@ class RunLines:
         last.intents += 1
 
     def _add_messages(self) -> None:
-        """Those that the file does not have."""
+        """Add the blobs of messages that are not in the file yet."""
         blobs, last = self._numbering.blobs, self._last
         while (number := last.messages) < len(blobs):
             said = blobs[number]
             is_first = said.number == number
-            # No value: it was made for a line that could not be written.
+            # No value: it was encoded for a line that could not be written.
             value = said.value or _value_bytes(said.message) if is_first else b""
             said.value = None
             self._add(
@@ -268,7 +268,7 @@ class RunLines:
             last.messages += 1
 
     def _add_tools(self, tools: Sequence[Tool]) -> int:
-        """The number of the blob of these tools, which is written if the file does not have it."""
+        """Return the number of the blob of these tools; add the blob if it is not in the file yet."""
         number = self._tools_by_id.get(id(tools))
         if number is not None:
             return number
@@ -285,12 +285,12 @@ class RunLines:
         return number
 
     def _place(self) -> dict[str, Any]:
-        """What every line begins with; the two that come most often say it themselves, which takes half the time."""
+        """Return the first members of every line; the two most frequent lines set them directly, in half the time."""
         opening, last = self.opening, self._last
         return {"rollout": opening.rollout, "run": opening.run, "seq": last.seq, "prev": last.chain.hex()}
 
     def _add(self, line: Line) -> None:
-        """One more line of the block."""
+        """Add a line to the block."""
         data, last = line_bytes(line), self._last
         last.chain = chain.link(last.chain, data)
         last.seq += 1

@@ -1,11 +1,11 @@
-"""What happens in a fleet, told as it happens.
+"""Events of a fleet, sent as they happen.
 
 Rules:
 
-1. Who tells never waits. A reader has a buffer of its own; what does not fit in is counted, and the reader is told how
-   many it missed, where they are missing.
-2. An event holds no task, no value and no trace: what waits to be read is small.
-3. The sum of what is told is true: each sample that was started ends, or is in the `unfinished` of its map's end.
+1. The sender never waits. Each reader has a buffer of its own. Events beyond it are counted, and one `EventsMissed`
+   with their number takes their place.
+2. An event holds no task, no value and no trace: unread events are small.
+3. The events are complete: each sample that was started ends, or is counted in `unfinished` when its map ends.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ import msgspec
 import trio
 
 OutcomeName: TypeAlias = Literal["value", "error", "lost", "stopped"]
-"""What a task's outcome is, in a word."""
+"""Name of a task's outcome."""
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True):
     at: float = msgspec.field(default_factory=time.time)
-    """When, in seconds since 1970."""
+    """Time of the event, in seconds since 1970."""
 
 
 class WorkerStarted(_Event, frozen=True, kw_only=True, tag=True):
-    """A worker is ready: one of the first, one more, or one in the place of one that died."""
+    """A worker is ready: one of the first, an additional worker, or a replacement."""
 
     worker: str
 
@@ -42,7 +42,7 @@ class WorkerDied(_Event, frozen=True, kw_only=True, tag=True):
 
 
 class WorkerGivenUp(_Event, frozen=True, kw_only=True, tag=True):
-    """A worker's place stays empty: nobody can be started there any more."""
+    """A worker is not replaced any more: no worker can be started in its place."""
 
     worker: str
     reason: str
@@ -58,37 +58,37 @@ class FleetResized(_Event, frozen=True, kw_only=True, tag=True):
     """`fleet.resize` was called."""
 
     workers: int
-    """How many there are to be."""
+    """New number of workers."""
 
 
 class _OfMap(_Event, frozen=True, kw_only=True):
     map: int
-    """Which map of the fleet, from 0."""
+    """Number of the map in the fleet, from 0."""
 
 
 class MapStarted(_OfMap, frozen=True, kw_only=True, tag=True):
     """A map begins."""
 
     function: str
-    """The name of its function."""
+    """Name of the map's function."""
     total: int | None
-    """How many outcomes it will have, samples counted. None: its tasks do not say how many they are."""
+    """Number of expected outcomes, samples counted. None: the number of tasks is unknown."""
 
 
 class MapEnded(_OfMap, frozen=True, kw_only=True, tag=True):
-    """A map has ended: each of its tasks has its outcome, or it was left, or no worker was there any more."""
+    """A map has ended: each of its tasks has its outcome, or its block was left, or no worker was left."""
 
     unfinished: int
-    """How many tasks or samples were started, and have no outcome."""
+    """Number of tasks or samples that were started, and have no outcome."""
 
 
 class TaskSkipped(_OfMap, frozen=True, kw_only=True, tag=True):
     """The store has outcomes of this task from an earlier run."""
 
     task: int
-    """Its place among the tasks."""
+    """Index of the task."""
     count: int
-    """How many outcomes: samples, where there are groups."""
+    """Number of outcomes: samples, if there are groups."""
 
 
 class _OfTask(_OfMap, frozen=True, kw_only=True):
@@ -99,9 +99,9 @@ class _OfTask(_OfMap, frozen=True, kw_only=True):
     sample: int
     """`result.sample`."""
     attempt: int
-    """Which try, from 1; 0 of what was stopped before it began."""
+    """Number of the attempt, from 1; 0 for a sample that was stopped before it began."""
     worker: str
-    """Whose."""
+    """Name of the worker."""
 
 
 class TaskStarted(_OfTask, frozen=True, kw_only=True, tag=True):
@@ -109,33 +109,33 @@ class TaskStarted(_OfTask, frozen=True, kw_only=True, tag=True):
 
 
 class TaskRequeued(_OfTask, frozen=True, kw_only=True, tag=True):
-    """Its worker died, and it will run again."""
+    """The worker of a task died, and the task will run again."""
 
     reason: str
 
 
 class TaskRetried(_OfTask, frozen=True, kw_only=True, tag=True):
-    """Its function raised what `retry_if` tries again."""
+    """The function of a task raised an exception that `retry_if` retries."""
 
     reason: str
 
 
 class TaskEnded(_OfTask, frozen=True, kw_only=True, tag=True):
-    """It has its outcome; whoever reads the results may not have seen it yet."""
+    """A task has its outcome; the reader of the results may not have read it yet."""
 
     outcome: OutcomeName
     reason: str = ""
-    """Of an error its class and text, of what was lost how."""
+    """Class and text of an error, or the reason of a loss."""
     seconds: float = 0.0
-    """Since it was first started."""
+    """Seconds since the task was first started."""
     turns: int = 0
-    """Of its rollouts, of the last attempt; so are the tokens."""
+    """Turns of the rollouts of the last attempt; the token counts are of the same attempt."""
     input_tokens: int = 0
     output_tokens: int = 0
 
 
 class EventsMissed(_Event, frozen=True, kw_only=True, tag=True):
-    """The reader was slow: so many events stood here, and did not fit into its buffer."""
+    """The reader was slow: `count` events at this place did not fit into its buffer."""
 
     count: int
 
@@ -172,7 +172,7 @@ class EventStream:
         return self
 
     async def __anext__(self) -> FleetEvent:
-        """The next one.
+        """Return the next event.
 
         Raises:
             StopAsyncIteration: the fleet has ended.
@@ -190,7 +190,7 @@ class EventStream:
         return EventsMissed(count=missed)
 
     def add(self, event: FleetEvent) -> None:
-        """Take one, if there is room; behind one that was missed, none until that is told."""
+        """Add an event if the buffer has space; after a missed event, none until `EventsMissed` is read."""
         if self._missed or len(self._events) >= self._buffer:
             self._missed += 1
         else:
@@ -198,7 +198,7 @@ class EventStream:
         self._tell()
 
     def close(self) -> None:
-        """Nothing comes any more."""
+        """End the stream."""
         self._over = True
         self._tell()
 
@@ -209,7 +209,7 @@ class EventStream:
 
 @final
 class Observers:
-    """Who is told what happens in a fleet."""
+    """Listeners and streams that receive the events of a fleet."""
 
     def __init__(self) -> None:
         self._listeners: list[Callable[[FleetEvent], None]] = []
@@ -217,11 +217,11 @@ class Observers:
         self._over = False
 
     def listen(self, listener: Callable[[FleetEvent], None]) -> None:
-        """Have a function of ours called with each event: one that does not wait, and does not raise."""
+        """Call an internal function with each event; it must not wait or raise."""
         self._listeners.append(listener)
 
     def tell(self, event: FleetEvent) -> None:
-        """Something happened."""
+        """Send an event to all listeners and streams."""
         for listener in self._listeners:
             listener(event)
         for stream in self._streams:
@@ -229,7 +229,7 @@ class Observers:
 
     @contextmanager
     def events(self, buffer: int) -> Iterator[EventStream]:
-        """What is told while the body runs."""
+        """Open a stream of the events while the body runs."""
         stream = EventStream(buffer)
         self._streams.add(stream)
         if self._over:
@@ -241,7 +241,7 @@ class Observers:
             stream.close()
 
     def close(self) -> None:
-        """Nothing happens any more."""
+        """End all streams."""
         self._over = True
         for stream in self._streams:
             stream.close()

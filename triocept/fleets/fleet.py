@@ -3,9 +3,9 @@
 Rules:
 
 1. No worker outlives the block, and no call outlives its map.
-2. A worker that dies is replaced, and one that cannot be started again is tried again for some seconds. When none is
-   left, and none is coming, every map says so.
-3. What the first start of a worker raises, `open_fleet` raises: bare.
+2. A dead worker is replaced; a failed start is retried for some seconds. When no worker is left and none is being
+   started, every map raises `FleetLost`.
+3. Exceptions of a worker's first start are raised by `open_fleet`, without a group.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ log: logging.Logger = logging.getLogger("triocept.fleet")
 FRESH = 10.0
 """Seconds: a worker that dies sooner, and in which no call ever ran, died early."""
 PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds before another worker is started, by how many died early, or could not be started, in a row. After that many
-the place of the worker stays empty."""
+"""Seconds before another worker is started, by the number of early deaths or failed starts in a row. After all pauses
+the worker is not replaced."""
 
 
 @shown_context
@@ -75,27 +75,27 @@ async def open_fleet(
     grace: float = 20.0,
     progress: bool = False,
 ) -> AsyncIterator[Fleet]:
-    """Workers, ready: `async with open_fleet(Processes(4)) as fleet`.
+    """Open a fleet of workers that are ready: `async with open_fleet(Processes(4)) as fleet`.
 
     Args:
-        engine: where they run. None: `InProcess()`.
-        worker: a function that opens, once in each worker, what every call there is given: an async context manager (an
-            upstream, tools, `serve_endpoint` with options, a tunnel, a pool). Importable, or of `__main__`. None:
+        engine: where the workers run. None: `InProcess()`.
+        worker: a function that opens, once in each worker, the first argument of every call: an async context manager
+            (an upstream, tools, `serve_endpoint` with options, a tunnel, a pool). Importable, or of `__main__`. None:
             `serve_endpoint`.
-        retries: how often a task is tried again that ended its worker while no other task ran in it; after that it is
-            `Outcome.Lost`. Tasks that ran together in a worker that died run again in any case, apart from others.
-            Also, how often `retry_if` may retry a task.
-        grace: seconds that a worker has for its end, and a cancelled call for its own. When exceeded: the worker is
-            killed. An agent that ignores SIGTERM takes 5.
-        progress: whether to show on standard error how far its maps are, and what became of each: lines that change
-            where that is a terminal, else a line every 30 seconds. What the program prints stands above.
+        retries: maximum retries of a task that ended its worker while no other task ran in it. When exceeded: the
+            outcome is `Outcome.Lost`. Tasks that ran together in a worker that died always run again, apart from
+            others. Also the maximum retries of a task by `retry_if`.
+        grace: maximum seconds for the end of a worker, and for the end of a cancelled call. When exceeded: the worker
+            is killed. An agent that ignores SIGTERM takes 5.
+        progress: True shows on standard error the progress of each map, and the outcomes of its tasks: changing lines
+            in a terminal, else a line every 30 seconds. The program's own output is printed above.
 
     Raises:
-        BaseException: what `worker` raised where it was opened, in its own class.
+        BaseException: the exception of `worker` when it was opened, in its own class.
         WorkerLost: a worker died before it was ready.
-        TypeError: `worker` cannot be sent to where the workers are.
+        TypeError: `worker` cannot be sent to the workers.
 
-    Cancellation, closing: ends every worker in order, in parallel, within `grace`; those that hang are killed.
+    Cancellation, closing: ends every worker in order, in parallel, within `grace`; workers that hang are killed.
     """
     check_loop("open_fleet")
     engine = InProcess() if engine is None else engine
@@ -113,7 +113,7 @@ async def open_fleet(
         async with engine.opened(), trio.open_nursery() as nursery:
             observers = Observers()
             fleet = Fleet(engine, setup, retries, grace, nursery, observers)
-            display = trio.CancelScope(shield=True)  # it is there to the very end, whoever is cancelled
+            display = trio.CancelScope(shield=True)  # kept to the very end, also after a cancellation
             with keeping(errors):
                 if progress:
                     await nursery.start(_show, observers, display)
@@ -124,7 +124,7 @@ async def open_fleet(
                     try:
                         with trio.CancelScope(shield=True):
                             await fleet._close()
-                    finally:  # Ctrl-C comes now, too
+                    finally:  # a Ctrl-C is raised now, too
                         observers.close()
                         display.cancel()
             nursery.cancel_scope.cancel()
@@ -138,7 +138,7 @@ async def _show(observers: Observers, scope: trio.CancelScope, *, task_status: t
 
 @final
 class Fleet:
-    """Workers that run. Made by `open_fleet` only."""
+    """Running workers. Made by `open_fleet` only."""
 
     def __init__(
         self,
@@ -166,15 +166,16 @@ class Fleet:
 
     @property
     def workers(self) -> tuple[str, ...]:
-        """The names of those that live."""
+        """Names of the living workers."""
         return tuple(worker.name for worker in self._slots.workers)
 
     def events(self, buffer: int = 10_000) -> AbstractContextManager[EventStream]:
-        """What happens from now on: `with fleet.events() as events: async for event in events: …`.
+        """Open a stream of the fleet's events from now on: `with fleet.events() as events: async for event in events:
+        …`.
 
         Args:
-            buffer: how many may wait to be read. Who reads more slowly than they come holds nobody up: what does not
-                fit in is told as one `EventsMissed`, with their number, where they are missing.
+            buffer: maximum unread events. When exceeded: further events are dropped, and one `EventsMissed` with their
+                number takes their place. A slow reader delays nothing else.
 
         The stream ends with the fleet. So a task that reads it to its end belongs in a nursery around the fleet, or is
         cancelled.
@@ -213,33 +214,35 @@ class Fleet:
 
         Args:
             function: `async (worker, task, *, attempt) -> T`; see `RolloutFunction`.
-            tasks: pulled one by one, as slots get free; may be endless, and async.
-            ordered: whether the outcomes come in the order of the tasks; else as they come.
-            retry_if: whether an exception of the function is tried again (`retries` of the fleet bound that too).
-            priority: which of several maps of this fleet gets a slot first: the higher one.
-            group_size: how often each task is run: so many samples, each with its own outcome (`result.group`,
-                `result.sample`), attempts and rollouts. A function that takes `sample` is told which one it is.
-                `results.groups()` gives them whole. None: each task is run once, and there are no groups.
-            stop_group: whether a group is to end now, asked with each of its outcomes but the last: samples of it that
-                run are cancelled, those that have not begun never do, and the outcome of both is `Outcome.Stopped`.
+            tasks: pulled one by one, when slots are free; may be endless, and async.
+            ordered: True yields the outcomes in the order of the tasks; False as they arrive.
+            retry_if: returns True for an exception of the function that is retried (at most `retries` of the fleet).
+            priority: priority among the maps of this fleet: the map with the highest value gets a free slot.
+            group_size: number of samples of each task, each with its own outcome (`result.group`, `result.sample`),
+                attempts and rollouts. A function with a `sample` parameter is called with the sample's index.
+                `results.groups()` yields whole groups. None: each task is run once, and there are no groups.
+            stop_group: returns True if a group should end now, called with each of its outcomes but the last: running
+                samples of the group are cancelled, waiting samples never start, and the outcome of both is
+                `Outcome.Stopped`.
             timeout: maximum seconds of one call of the function. When exceeded: the call is cancelled, and its outcome
                 is an `Outcome.Error` with a `trio.TooSlowError`. A function that shields itself from cancellation, or
                 blocks the loop, is not ended by this: see `hung_after`. None: no limit.
-            prefetch: how many outcomes may wait to be read beside those that the slots hold. A program that is busy
-                for long between two reads (a trainer) finds so many ready then, and the workers at work meanwhile.
-            store: keeps the results and records the rollouts. What has its outcome in there is not run, and nothing
-                comes of it (`results.skipped` counts); but a group of which some samples are to be run is given whole.
-                What a function returns has to be JSON, or it is an error.
-            key: `(task) -> a text or a number` that tells it from every other one, by which the store knows it. None:
-                its `id` (a member of a mapping, an attribute), else a digest of it as JSON.
+            prefetch: number of unread outcomes that are allowed beside those of the slots. A program that is busy for
+                long between two reads (a trainer) then finds this many outcomes ready, and the workers continue
+                meanwhile.
+            store: keeps the results and records the rollouts. A task whose outcome is in the store is not run, and
+                yields no result (`results.skipped` counts it); but a group with samples to run is yielded whole. A
+                return value of the function has to be JSON, or it is an error.
+            key: `(task) -> a text or a number` that identifies the task in the store. None: the task's `id` (a member
+                of a mapping, an attribute), else a digest of the task as JSON.
 
         Raises:
             TypeError: the function takes other arguments, or cannot be sent; a task has no key.
-            StoreError: two tasks have one key; the store was closed, has a map, or is of another function. Of an
-                iterable that can be read only once each task is looked at when it is pulled.
+            StoreError: two tasks have one key; the store was closed, has a map, or belongs to another function. For an
+                iterable that can be read only once, each task is checked when it is pulled.
 
-        Leaving the block, or its cancellation, cancels what is in flight, and returns when that has ended: agents
-        included, or at most the fleet's grace later, when a worker that does not manage that is killed.
+        Leaving the block, or cancelling it, cancels the running calls, and returns when they have ended, agents
+        included. After the fleet's grace, a worker that has not ended its calls is killed.
         """
         if self._closed:
             raise RuntimeError("the fleet is closed: its block has been left")
@@ -278,9 +281,10 @@ class Fleet:
         return shown(self._mapped(mapping), "fleet.map", "results")
 
     async def resize(self, workers: int) -> None:
-        """Have so many workers. New ones are ready when this returns; those that go end when their last call has.
+        """Change the number of workers. New workers are ready when this returns; surplus workers end after their last
+        call.
 
-        Raises: as `open_fleet`, of a worker that cannot be started.
+        Raises: as `open_fleet`, for a worker that cannot be started.
         """
         check_count("workers", workers, least=1)
         self._observers.tell(FleetResized(workers=workers))
@@ -302,7 +306,7 @@ class Fleet:
                     place = _Place(self._engine, name, self._setup, self._grace, self._slots, self._observers)
                     self._crew.append(place)
                     nursery.start_soon(self._nursery.start, place.run)
-        raise_all(errors[:1])  # several that could not be opened at once failed for one reason
+        raise_all(errors[:1])  # several workers that failed to open at once failed for one reason
 
     async def _close(self) -> None:
         self._closed = True
@@ -315,7 +319,7 @@ class Fleet:
 
 
 class _Place:
-    """A worker's place in the fleet: who has it dies, and another one gets it."""
+    """A position in the fleet: its worker is replaced when it dies."""
 
     def __init__(
         self, engine: Engine, name: str, setup: bytes, grace: float, slots: Slots, observers: Observers
@@ -329,22 +333,22 @@ class _Place:
         self._scope = trio.CancelScope()
         self._worker: FleetWorker | None = None
         self._begun = False
-        """Whether it has had a worker."""
+        """True if the position has had a worker."""
         self._told_to_leave = trio.Event()
         self._over = trio.Event()
 
     @property
     def leaving(self) -> bool:
-        """Whether it takes no more calls."""
+        """True if the position takes no more calls."""
         return self._told_to_leave.is_set()
 
     @property
     def over(self) -> bool:
-        """Whether it has no worker, and will have none."""
+        """True if the position has no worker, and gets none."""
         return self._over.is_set()
 
     def leave(self) -> None:
-        """Take no more calls; end when the last one has."""
+        """Take no more calls, and end after the last running call."""
         if self.leaving:
             return
         self._told_to_leave.set()
@@ -353,8 +357,8 @@ class _Place:
             self._observers.tell(WorkerLeft(worker=self._worker.name))
 
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
-        """Have a worker, and another one when that has died. Once it is there it ends in its own time: who is cancelled
-        cancels calls."""
+        """Run a worker, and replace it when it dies. After the start, a cancellation of the caller cancels calls, not
+        the worker."""
         try:
             with self._scope:
                 await self._keep(task_status)
@@ -379,14 +383,14 @@ class _Place:
             task_status.started()
 
     async def _have_one(self, task_status: trio.TaskStatus[None]) -> Exception | None:
-        """Have a worker until it ends. Return why, if it died early; raise what the first one raises."""
+        """Run a worker until it ends. Return the reason of an early death; raise the exception of a first start."""
         since = trio.current_time()
         try:
             async with self._engine.open_worker(self._name, self._setup, self._grace) as worker:
                 if not self._begun:
                     self._begun = True
                     task_status.started()
-                    await trio.lowlevel.checkpoint()  # until here, whoever starts it can be cancelled
+                    await trio.lowlevel.checkpoint()  # until here, the caller that starts it can be cancelled
                     self._scope.shield = True
                 since = trio.current_time()
                 if not self.leaving and await self._employ(worker):
@@ -406,7 +410,7 @@ class _Place:
         return WorkerLost(self._name, f"it died within {FRESH:g} s of its start, before any call ran in it")
 
     async def _employ(self, worker: FleetWorker) -> bool:
-        """Give a worker calls until it dies, or has done the last of them; return True if any call ran in it."""
+        """Give a worker calls until it dies or retires; return True if any call ran in it."""
         self._worker = worker
         worker.changed = self._slots.deal
         self._observers.tell(WorkerStarted(worker=worker.name))
@@ -430,14 +434,14 @@ class _Place:
         scope.cancel()
 
     async def close(self) -> None:
-        """End it now."""
+        """End the worker now."""
         self.leave()
         self._scope.cancel()
         await self._over.wait()
 
 
 def _takes_sample(function: object) -> bool:
-    """See whether a map can call it, and whether it is to be told its sample."""
+    """Return True if the function takes `sample`; raise TypeError if a map cannot call it."""
     if not callable(function):
         raise TypeError(f"a map runs a function, not {described(function)}")
     if is_not_async(function) or _makes_no_awaitable(function):
@@ -465,7 +469,8 @@ def _takes_sample(function: object) -> bool:
 
 
 def _makes_no_awaitable(function: object) -> bool:
-    """Return True for a generator, and for a plain function that calls nothing: what it returns was there before."""
+    """Return True for a generator function, and for a plain function without calls, whose result is no new
+    awaitable."""
     while isinstance(function, partial):
         function = function.func
     code = getattr(function, "__code__", None)

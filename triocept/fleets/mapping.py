@@ -1,4 +1,4 @@
-"""One function over many tasks: each gets exactly one outcome, or the map says which have none.
+"""A map: one function over many tasks. Each task gets exactly one outcome, or the map's error lists the tasks without.
 
 Rules:
 
@@ -7,10 +7,10 @@ Rules:
    lost. An exception of the function is an outcome; it is retried only if `retry_if` returns True.
 3. The number of unread outcomes is bounded by the slots and by `prefetch`: a slow reader slows the tasks down.
 4. The map ends with its last outcome.
-5. Execution is at least once, delivery exactly once: a worker may die when a task has run, and its answer has not left.
-6. With groups, all of that is said of each sample of a task.
-7. What its store has is not run, and what has its outcome is in there before anybody is given it. A group of which the
-   store has some is given whole, those from the store.
+5. Execution is at least once, delivery exactly once: a worker may die after a task has run, before its answer is sent.
+6. With groups, these rules apply to each sample of a task.
+7. A task with its outcome in the store is not run, and an outcome is stored before it is delivered. A group with some
+   samples in the store is delivered whole, including the stored samples.
 """
 
 from __future__ import annotations
@@ -40,53 +40,53 @@ Contra = TypeVar("Contra", contravariant=True)
 Co = TypeVar("Co", covariant=True)
 
 RetryIf: TypeAlias = Callable[[BaseException], bool]
-"""`(error) -> whether to try again`."""
+"""`(error) -> True to retry`."""
 
 
 class RolloutFunction(Protocol[Contra, Co]):
-    """What a map calls for each task: importable, or a function of `__main__`."""
+    """Function that a map calls for each task: importable, or a function of `__main__`."""
 
     def __call__(self, worker: Any, task: Contra, /, *, attempt: int) -> Awaitable[Co]:
-        """Do one task.
+        """Run one task.
 
         Args:
-            worker: what the fleet's `worker` opened: an `Endpoint`, unless said otherwise.
-            task: one of those that the map was given.
+            worker: the value that the fleet's `worker` opened: by default an `Endpoint`.
+            task: one of the map's tasks.
             attempt: counted from 1. More than 1: a worker died with an earlier attempt, or `retry_if` retried it. Side
                 effects of earlier attempts may have happened.
         """
 
 
 class SampleFunction(Protocol[Contra, Co]):
-    """A function that is told which sample of its group it is."""
+    """Function that is called with the index of the sample in its group."""
 
     def __call__(self, worker: Any, task: Contra, /, *, attempt: int, sample: int) -> Awaitable[Co]:
-        """Do one sample of a task.
+        """Run one sample of a task.
 
         Args:
             worker: as for a `RolloutFunction`.
-            task: the same for all samples.
+            task: the same object or value for all samples.
             attempt: of this sample.
-            sample: from 0 to `group_size` - 1; 0 where the map has no groups.
+            sample: from 0 to `group_size` - 1; 0 if the map has no groups.
         """
 
 
 class Call(msgspec.Struct, Generic[Task]):
-    """A task, or a sample of it, and how far that is."""
+    """State of a task, or of a sample of it."""
 
     order: int
-    """How many were begun before."""
+    """Number of calls begun before this call."""
     number: int
-    """Its place among all, also those that the store has."""
+    """Index among all tasks and samples, including those in the store."""
     group: Begun[Task]
     sample: int
     store: TaskStore | None
     attempt: int = 0
     worker: str = ""
     lost_with: tuple[tuple[object, int], ...] = ()
-    """The calls in the first worker that was lost with this one."""
+    """The calls in the first worker that was lost with this call."""
     ended_alone: int = 0
-    """How many workers ended while it ran alone in them."""
+    """Number of workers that ended while this call ran alone in them."""
 
     @property
     def task(self) -> Task:
@@ -94,7 +94,7 @@ class Call(msgspec.Struct, Generic[Task]):
 
     @property
     def group_number(self) -> int | None:
-        """None: the map has no groups."""
+        """Index of the task; None: the map has no groups."""
         return self.group.number if self.group.size is not None else None
 
 
@@ -111,13 +111,14 @@ class Results(Generic[Task, T]):
         return self
 
     async def __anext__(self) -> Result[Task, T]:
-        """The next one.
+        """Return the next result.
 
         Raises:
             StopAsyncIteration: each task has had its outcome.
-            FleetLost: no worker is left, and some have none.
-            StoreError: something could not be recorded, or two tasks have one key. Likewise an `OSError` of the store.
-            BaseException: what the iterable of tasks raised; those that it gave before have had theirs.
+            FleetLost: no worker is left, and some tasks have no outcome.
+            StoreError: a result could not be recorded, or two tasks have one key.
+            OSError: the store could not be written.
+            BaseException: the exception of the iterable of tasks; the tasks pulled before have had their outcomes.
 
         Cancellation: no outcome is lost by it.
         """
@@ -129,12 +130,14 @@ class Results(Generic[Task, T]):
 
     @property
     def skipped(self) -> int:
-        """How many of the outcomes the store had, so far: they are not given again."""
+        """Number of outcomes found in the store so far: they are not delivered again."""
         return self._mapping.skipped
 
     def groups(self) -> Groups[Task, T]:
-        """The same in groups: `async for group in results.groups()` gives each `Group` when its last sample has its
-        outcome; with `ordered=True`, in the order of the tasks. They are read in one way or in the other.
+        """Return the results in groups: `async for group in results.groups()`.
+
+        Each `Group` is yielded when its last sample has its outcome; with `ordered=True`, in the order of the tasks.
+        Results are read either in groups or one by one.
 
         Raises:
             RuntimeError: the map has no groups, or some of its results were read already.
@@ -152,7 +155,7 @@ class Results(Generic[Task, T]):
 
 @final
 class Mapping(Generic[Task, T]):
-    """A map at work."""
+    """A running map."""
 
     def __init__(
         self,
@@ -193,12 +196,12 @@ class Mapping(Generic[Task, T]):
         self._begun: Begun[Task] | None = None
         """The task that was pulled last."""
         self._task_store: TaskStore | None = None
-        """What the store says of it."""
+        """Store entry of the task that was pulled last."""
         self._lost_before: deque[tuple[int, Task, TaskStore]] = deque()
-        """Tasks that were lost in an earlier run with the store, their turn is last."""
+        """Tasks that were lost in an earlier run with the store; they run last."""
         self._tasks_pulled = 0
         self._results: dict[int, Result[Task, T]] = {}
-        """Those that nobody has read, by their order."""
+        """Unread results, by their order."""
         self._pulled = 0
         self._read = 0
         self._unfinished: dict[int, Task] = {}
@@ -208,7 +211,7 @@ class Mapping(Generic[Task, T]):
         self._news = trio.Event()
 
     def open(self) -> None:
-        """Take the store; StoreError: another map has it."""
+        """Open the store; raise StoreError if another map uses it."""
         if self._store is not None:
             self._store.open()
 
@@ -217,7 +220,7 @@ class Mapping(Generic[Task, T]):
         errors: list[BaseException] = []
         self._telling.map_started()
         try:
-            # What `retry_if` and `stop_group` raise is the end of the map, whatever its reader does.
+            # An exception of `retry_if` or `stop_group` ends the map, whatever its reader does.
             with keeping_each(errors):
                 async with trio.open_nursery() as nursery:
                     with keeping(self._errors):
@@ -233,7 +236,7 @@ class Mapping(Generic[Task, T]):
         raise_all(errors)
 
     async def _pull(self, nursery: trio.Nursery) -> None:
-        """Begin one task after the other, while there is a slot for it."""
+        """Begin tasks one by one, when there is a slot."""
         while True:
             while self._pulled - self._read > self._window and self._why is None:
                 await self._news_after()
@@ -255,7 +258,7 @@ class Mapping(Generic[Task, T]):
                 nursery.start_soon(self._run, call, seat, nursery)
 
     def _stored(self, call: Call[Task], store: TaskStore) -> Result[Task, T]:
-        """What the store has of a sample; its task may have stood elsewhere then, and have had no group."""
+        """Return the stored result of a sample; its task may have had another index then, and no group."""
         return msgspec.structs.replace(
             store.stored(call.task, call.sample),
             number=call.number,
@@ -263,9 +266,12 @@ class Mapping(Generic[Task, T]):
         )
 
     async def _next_call(self) -> tuple[Call[Task], Seat]:
-        """The next sample of the task that has begun, or the first one of the next task; and its slot, which is had
-        before: or another map's call that waits would get it. No slot is kept while tasks are awaited."""
-        seat = await self._slots.take(self._priority)  # only now is a task pulled
+        """Return the next sample of the current task, or the first of the next task, and its slot.
+
+        The slot is taken first: otherwise a waiting call of another map would get it. No slot is held while async tasks
+        are awaited.
+        """
+        seat = await self._slots.take(self._priority)  # the task is pulled only now
         if self._awaits_tasks:
             self._slots.give_back(seat)
             sample = await self._next_sample()
@@ -283,13 +289,13 @@ class Mapping(Generic[Task, T]):
         return Call(self._pulled - 1, number, begun, sample, self._task_store), seat
 
     async def _next_sample(self) -> int:
-        """That of the task which has begun, or of the next one that has any."""
+        """Return the next sample of the current task, or of the next task that has any."""
         while self._begun is None or (sample := self._begun.next_sample()) is None:
             self._begun = await self._next_task()
         return sample
 
     async def _next_task(self) -> Begun[Task] | None:
-        """The next one; None: the store has all its outcomes, or its turn is last."""
+        """Return the next task; None if the store has all its outcomes, or it is postponed."""
         try:
             task = await anext(self._tasks)
         except StopAsyncIteration:
@@ -313,14 +319,14 @@ class Mapping(Generic[Task, T]):
         return Begun(number, task, self.group_size, self._stop_group)
 
     def _give_up(self, why: NoWorkers, begun: Begun[Task] | None) -> None:
-        """No worker is left: this task will not have all its outcomes."""
+        """Record that no worker is left: this task will not have all its outcomes."""
         self._why = why
         if begun is not None:
             self._unfinished[begun.number] = begun.task
 
     @property
     def _window(self) -> int:
-        """How many may have begun and not been read; in order, one that takes long keeps others from being read."""
+        """Maximum calls begun and not read; in order, a slow task keeps later outcomes from being read."""
         return self._slots.total * (2 if self._ordered else 1) + self._prefetch
 
     async def _run(self, call: Call[Task], seat: Seat, nursery: trio.Nursery) -> None:
@@ -337,7 +343,7 @@ class Mapping(Generic[Task, T]):
                 result = self._kept(call, self._result(call, outcome, answer), answer)
                 self._telling.ended(call, result, answer.spent)
                 self._add(call, result, scope)
-            except (StoreError, OSError) as exc:  # what cannot be kept need not run
+            except (StoreError, OSError) as exc:  # tasks that cannot be stored need not run
                 if not self._errors:  # a full disk is one error, however many calls meet it
                     self._errors.append(exc)
                 nursery.cancel_scope.cancel()
@@ -347,7 +353,7 @@ class Mapping(Generic[Task, T]):
         return result if call.store is None else call.store.kept(result, answer.kept)
 
     def _add(self, call: Call[Task], result: Result[Task, T], scope: trio.CancelScope) -> None:
-        """It has its outcome."""
+        """Add the result of a call."""
         self._results[call.order] = result
         self._tell()
         call.group.add(result, scope)
@@ -356,7 +362,7 @@ class Mapping(Generic[Task, T]):
         retried = 0
         try:
             while True:
-                await trio.lowlevel.checkpoint_if_cancelled()  # its group may have been stopped
+                await trio.lowlevel.checkpoint_if_cancelled()  # the group may have been stopped
                 worker = seat.worker
                 call.attempt, call.worker = call.attempt + 1, worker.name
                 self._telling.started(call)
@@ -403,7 +409,7 @@ class Mapping(Generic[Task, T]):
     def _answer(self, packed: bytes) -> Answer:
         try:
             answer: Answer = self._packing.unpack(packed)
-        except (Exception, SystemExit) as exc:  # whatever is done where one of its parts is made again
+        except (Exception, SystemExit) as exc:  # any code may run while parts of the answer are unpickled
             error = TypeError(
                 "what came of the function cannot be made again in this process: "
                 f"{type(exc).__name__}: {text_of(exc)}"
@@ -426,7 +432,7 @@ class Mapping(Generic[Task, T]):
         )
 
     def _outcome(self, answer: Answer) -> tuple[AnyOutcome[T], bool]:
-        """And whether to try again."""
+        """Return the outcome, and True if the call is to be retried."""
         failure = answer.failure
         if failure is None:
             return Outcome.Value(answer.value), False
@@ -434,13 +440,13 @@ class Mapping(Generic[Task, T]):
         return Outcome.Error(failure.error, failure.traceback), again
 
     async def next_result(self) -> Result[Task, T]:
-        """The next outcome, or how the map ended."""
+        """Return the next result, or raise the end of the map."""
         if not await self.has_next():
             self.raise_end()
         return self.take()
 
     async def has_next(self) -> bool:
-        """Whether there is one to be read, once that is known."""
+        """Wait until another result exists or the map has ended; return True if one exists."""
         await trio.lowlevel.checkpoint()
         while not self._ready():
             if self._over:
@@ -449,7 +455,7 @@ class Mapping(Generic[Task, T]):
         return True
 
     def take(self) -> Result[Task, T]:
-        """The next outcome, which is there."""
+        """Return the next result, which must exist."""
         number = self._read if self._ordered else next(iter(self._results))
         result = self._results.pop(number)
         self._read += 1
@@ -457,13 +463,13 @@ class Mapping(Generic[Task, T]):
         return result
 
     def _ready(self) -> bool:
-        """Whether there is one to be read; behind one that has none, order is no more."""
+        """Return True if a result can be read; behind a task without an outcome, order is given up."""
         if self._over and self._unfinished:
             self._ordered = False
         return self._read in self._results if self._ordered else bool(self._results)
 
     def raise_end(self) -> NoReturn:
-        """Raise how the map ended."""
+        """Raise the exception that ended the map."""
         raise_all(self._errors)
         if self._why is not None:
             raise FleetLost(

@@ -1,4 +1,4 @@
-"""What became of a task: its outcome, and all that is known beside it."""
+"""Results of tasks: the outcome of a task, and the data recorded with it."""
 
 from __future__ import annotations
 
@@ -45,41 +45,44 @@ class Outcome:
         They were run again apart from this one. Empty: this task was alone there, too."""
 
     class Stopped(msgspec.Struct, frozen=True):
-        """The group of the sample was stopped first: it was cancelled, or never began (`result.attempt` is 0)."""
+        """The group of the sample was stopped first: the sample was cancelled, or never began (`result.attempt` is
+        0)."""
 
 
 AnyOutcome: TypeAlias = Outcome.Value[T] | Outcome.Error | Outcome.Lost | Outcome.Stopped
 
 
 class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
-    """A task that has its outcome."""
+    """A task with its outcome."""
 
     task: Task
-    """As it was given."""
+    """The task as passed to the map."""
     number: int
-    """Its place among the tasks, from 0; with groups, among all samples of all tasks."""
+    """Index of the task, from 0; with groups, index among all samples of all tasks."""
     group: int | None = None
-    """The place of its task among the tasks, from 0. None: the map has no groups."""
+    """Index of the task among the tasks, from 0. None: the map has no groups."""
     sample: int = 0
-    """Which of its group it is, from 0."""
+    """Index of the sample in its group, from 0."""
     attempt: int
-    """Which try this outcome is of, from 1: a worker that dies costs one, and so does a retried error.
-    0: it never began."""
+    """Number of the attempt with this outcome, from 1: a dead worker and a retried error each use one. 0: never
+    began."""
     worker: str
-    """Who ran it last; empty: nobody."""
+    """Name of the worker that ran the task last; empty: no worker."""
     outcome: AnyOutcome[T]
     traces: Sequence[Trace] = ()
-    """Of the rollouts that the function opened, sealed or not, in the order of their opening. Of earlier attempts
-    nothing is here: what they recorded is in the file of their recorder, unsealed where the worker died. With a store
-    they are read from it, each time that they are asked for."""
+    """Traces of the rollouts that the function opened, sealed or not, in the order of opening.
+
+    Rollouts of earlier attempts are not included: their records are in the file of their recorder, unsealed if the
+    worker died. With a store the traces are read from it on each access.
+    """
     scores: dict[str, float] = {}
-    """What `rollout.score` was given in these rollouts: the last value of each name."""
+    """Values passed to `rollout.score` in these rollouts: the last value of each name."""
     key: str | None = None
-    """What tells the task from every other one, by which its store knows it; None: there is no store."""
+    """Identifier of the task in the store; None: there is no store."""
 
     @property
     def value(self) -> T:
-        """What the function returned.
+        """The return value of the function.
 
         Raises:
             BaseException: the exception of the function. The traceback in the worker is its `__cause__`.

@@ -1,13 +1,13 @@
-"""Which call runs on which worker: free slots, waiting calls, and the calls that may have ended a worker.
+"""Assignment of calls to workers: free slots, waiting calls, and the calls that may have ended a worker.
 
 Rules:
 
-1. A waiting call gets a slot by priority, then in the order of asking. The slot is that of the worker with the most
-   free slots.
+1. A waiting call gets a slot by priority, then in the order of requests. The slot is on the worker with the most free
+   slots.
 2. When a worker dies, the calls in it are suspects: a `_Case`. One half of them runs again, on a worker that runs
    nothing else. If that worker dies, the calls in it are the suspects of a new case, and the rest of the old case is
    free. If it does not die, one half of the rest is next. So the call that ends workers is soon alone in one.
-3. While a case has no worker, the emptiest worker gets no fresh calls. Workers that would be idle test more of a case.
+3. While a case has no worker, the emptiest worker gets no fresh calls. Idle workers test more of a case.
 4. While no worker lives and none is being started, waiting calls end with `NoWorkers`.
 """
 
@@ -23,7 +23,7 @@ from .engine import FleetWorker
 
 
 class NoWorkers(Exception):
-    """No worker is left; `__cause__` is why the last one is gone."""
+    """Raised when no worker is left; `__cause__` is the reason of the last loss."""
 
 
 @final
@@ -43,7 +43,7 @@ class Seat:
 
     @property
     def worker(self) -> FleetWorker:
-        """The worker that the slot is of, or was of when it was lost."""
+        """Worker of the slot; after a loss, the lost worker."""
         assert self._desk is not None
         return self._desk.worker
 
@@ -74,7 +74,7 @@ class _Case:
         self.rest = suspects
         """The calls that have not run again."""
         self.desks: list[_Desk] = []
-        """The workers in which others of them run now."""
+        """The workers that run suspects of this case now."""
         for seat in suspects:
             seat._case = self
 
@@ -84,7 +84,7 @@ class _Case:
         return bool(self.rest) and all(seat._waits for seat in self.rest)
 
     def take(self, parts: int) -> list[Seat]:
-        """The calls that are to run now, if all are to run in so many parts."""
+        """Take the calls to run now, when the rest is split into `parts`."""
         size = -(-len(self.rest) // parts)
         taken, self.rest = self.rest[:size], self.rest[size:]
         for seat in taken:
@@ -97,8 +97,8 @@ class Slots:
     """The slots of a fleet.
 
     Args:
-        per_worker: how many each worker has.
-        coming: how many workers are being started.
+        per_worker: number of slots of each worker.
+        coming: number of workers that are being started.
     """
 
     def __init__(self, per_worker: int, coming: int) -> None:
@@ -113,12 +113,12 @@ class Slots:
 
     @property
     def total(self) -> int:
-        """How many there are, taken or free, also of workers that are being started."""
+        """Number of slots, taken or free, including workers that are being started."""
         return max(1, len(self.workers) + self._coming) * self._per_worker
 
     @property
     def workers(self) -> list[FleetWorker]:
-        """The workers that live, and do not retire."""
+        """The living workers that do not retire."""
         return [desk.worker for desk in self._desks.values() if not desk.retires]
 
     async def take(self, priority: int) -> Seat:
@@ -157,7 +157,7 @@ class Slots:
             raise NoWorkers from self._why
 
     def lost(self, seat: Seat, *, worker_lives: bool) -> None:
-        """A call was lost with its worker, or only its answer was. Call `retake` or `give_back` next."""
+        """Mark a call as lost with its worker, or only its answer. Call `retake` or `give_back` next."""
         desk = seat._desk
         assert desk is not None
         if not worker_lives:
@@ -168,7 +168,7 @@ class Slots:
         self._cases.append(_Case([seat]))
 
     def _bury(self, desk: _Desk) -> None:
-        """A worker is dead: the calls in it are the suspects, and no other call of their case is."""
+        """Open a case for the calls in a dead worker, and free the other calls of their old case."""
         if desk.buried:
             return
         desk.buried = True
@@ -190,12 +190,12 @@ class Slots:
             self._queue(seat, seat._priority + 1)
 
     def deal(self) -> None:
-        """Give free slots to waiting calls, or tell them that there will be none."""
+        """Give free slots to waiting calls, or end their wait if no worker will come."""
         held = self._test_suspects() if self._cases else 0
         if not self._waiting:
             return
         open_desks = [desk for desk in self._desks.values() if desk.case is None and desk.is_open]
-        if held:  # they are being emptied
+        if held:  # these workers are being emptied
             open_desks = sorted(open_desks, key=lambda desk: len(desk.seats))[held:]
         while self._waiting:
             desk = min(open_desks, key=lambda desk: len(desk.seats), default=None)
@@ -236,7 +236,7 @@ class Slots:
         return sum(not case.desks for case in ready)
 
     def _seat(self, seat: Seat, desk: _Desk | None) -> None:
-        """Give a call its slot; None: there will be none."""
+        """Give a call its slot; None: there is no slot."""
         seat._waits = False
         seat._desk = desk
         if desk is not None:
@@ -244,7 +244,7 @@ class Slots:
         seat._news.set()
 
     def give_back(self, seat: Seat) -> None:
-        """A call has ended, or waits no more."""
+        """Free the slot of a call that has ended, or no longer waits."""
         self._leave(seat)
         self.deal()
 
@@ -264,23 +264,23 @@ class Slots:
         self._returned = trio.Event()
 
     def add(self, worker: FleetWorker) -> None:
-        """A worker is ready."""
+        """Add a worker that is ready."""
         self._coming -= 1
         self._desks[worker] = _Desk(worker)
         self.deal()
 
     def retire(self, worker: FleetWorker) -> None:
-        """Give a worker no more calls; it ends those that it has."""
+        """Give a worker no more calls; its running calls continue."""
         self._desks[worker].retires = True
         self.deal()
 
     async def wait_idle(self, worker: FleetWorker) -> None:
-        """Return when the last call of a worker that retires has ended."""
+        """Wait until the last call of a retiring worker has ended."""
         while self._desks[worker].seats:
             await self._returned.wait()
 
     def remove(self, worker: FleetWorker) -> bool:
-        """A worker is gone, and another one may take its place; return True if calls ran in it, or had."""
+        """Remove a dead worker, which may be replaced; return True if any call ran in it."""
         self._coming += 1
         desk = self._desks.pop(worker)
         was_used = desk.answered or bool(desk.seats)
@@ -289,11 +289,11 @@ class Slots:
         return was_used
 
     def expect(self) -> None:
-        """One more worker is being started."""
+        """Count one more worker that is being started."""
         self._coming += 1
 
     def give_up(self, why: BaseException | None = None) -> None:
-        """A worker that was being started will not come."""
+        """Count one worker less that is being started."""
         self._coming -= 1
         self._why = why or self._why
         self.deal()

@@ -1,4 +1,4 @@
-"""What a map has come to: counts of its events, how fast it goes, and how long it may take."""
+"""Counts of a map's events, its rate, and the estimated time left."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import final
 from .events import FleetEvent, MapEnded, TaskEnded, TaskRequeued, TaskRetried, TaskSkipped, TaskStarted
 
 WINDOW = 60
-"""Seconds that a rate is taken over: rollouts that take longer are counted from the beginning."""
+"""Seconds over which a rate is averaged: rollouts that take longer are counted from the beginning."""
 MOST_KINDS = 20
-"""Classes of errors that are told apart."""
+"""Maximum classes of errors that are counted separately."""
 
 
 @final
 class Rate:
-    """How much came in a second, of late.
+    """Recent amount per second.
 
     Args:
         now: the clock.
@@ -25,10 +25,10 @@ class Rate:
         self._since = now
         self._total = 0
         self._seconds: deque[tuple[int, int]] = deque()
-        """Of each second in which something came, how much: bounded by the window."""
+        """Second and amount, for each second with an amount: bounded by the window."""
 
     def add(self, amount: int, now: float) -> None:
-        """So much came."""
+        """Add an amount."""
         self._total += amount
         second = int(now)
         if self._seconds and self._seconds[-1][0] == second:
@@ -37,7 +37,7 @@ class Rate:
         self._forget(now)
 
     def per_second(self, now: float) -> float | None:
-        """None: nothing came yet."""
+        """Return the amount per second; None if nothing was added yet."""
         self._forget(now)
         late = sum(amount for _, amount in self._seconds)
         if late:
@@ -51,29 +51,29 @@ class Rate:
 
 @final
 class Tally:
-    """Of one map.
+    """Counts of one map.
 
     Args:
-        name: its function.
-        total: how many outcomes there will be; None: nobody knows.
-        now: the clock, in seconds, here and wherever it is asked for.
+        name: name of the map's function.
+        total: number of expected outcomes; None: unknown.
+        now: the clock, in seconds, here and in every method.
     """
 
     def __init__(self, name: str, total: int | None, now: float) -> None:
         self.name = name
         self.total = total
         self.outcomes: Counter[str] = Counter()
-        """By `OutcomeName`."""
+        """Number of outcomes, by `OutcomeName`."""
         self.kinds: Counter[str] = Counter()
-        """Errors by their class."""
+        """Number of errors, by class."""
         self.last_failure: str = ""
         self.again: int = 0
-        """How often one was tried again, whyever."""
+        """Number of repeated attempts, for any reason."""
         self.tokens: int = 0
         self.skipped: int = 0
-        """How many outcomes were there from an earlier run."""
+        """Number of outcomes from an earlier run."""
         self.unfinished: int | None = None
-        """None: it goes on."""
+        """Number of tasks without an outcome at the end; None: the map runs."""
         self._since = now
         self._running: set[int] = set()
         self._ended_rate = Rate(now)
@@ -82,21 +82,21 @@ class Tally:
 
     @property
     def ended(self) -> int:
-        """How many have got their outcome here."""
+        """Number of outcomes in this run."""
         return self.outcomes.total()
 
     @property
     def there(self) -> int:
-        """How many outcomes there are, those of an earlier run counted."""
+        """Number of outcomes, including those of an earlier run."""
         return self.ended + self.skipped
 
     @property
     def in_flight(self) -> int:
-        """How many run now."""
+        """Number of running tasks."""
         return len(self._running)
 
     def add(self, event: FleetEvent, now: float) -> None:
-        """One of its events."""
+        """Add an event of the map."""
         match event:
             case TaskStarted():
                 self._running.add(event.number)
@@ -128,15 +128,15 @@ class Tally:
             self.kinds[kind if known else "others"] += 1
 
     def elapsed(self, now: float) -> float:
-        """Seconds since its beginning, up to its end."""
+        """Return the seconds since the map's start, up to its end."""
         return (self._until or now) - self._since
 
     def tokens_per_second(self, now: float) -> float | None:
-        """Those of what has ended, of late. None: nobody counted any."""
+        """Return the recent tokens per second of ended tasks; None if no tokens were counted."""
         return self._token_rate.per_second(now)
 
     def seconds_left(self, now: float) -> float | None:
-        """How long it may take from now, if it goes on as of late. None: nobody can know."""
+        """Return the estimated seconds left at the recent rate; None if unknown."""
         rate = self._ended_rate.per_second(now)
         if self.total is None or rate is None or self.unfinished is not None:
             return None
