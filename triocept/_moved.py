@@ -37,7 +37,7 @@ _KIT = (
     *("refuse_token_ids", "render_models", "settled_stop", "short_id"),
     *("split_data_url", "status_of", "text_of", "unpack"),
 )
-_SCRIPTS = ("AskedJSON", "Fault", "Stream", "Template", "chaos", "otherwise", "paced", "when")
+_SCRIPTS = ("AskedJSON", "Fault", "Stream", "Template", "Timing", "chaos", "otherwise", "paced", "when")
 RENAMED: Mapping[str, str] = MappingProxyType(
     {
         "triocept.nouns": "triocept.types",

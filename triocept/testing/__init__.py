@@ -24,7 +24,6 @@ from .._recording.cassettes.forwarding import forward_to
 from .._recording.cassettes.hooks import normalize
 from .._recording.cassettes.opening import CassetteOptions, open_cassette, use_cassette
 from .._recording.cassettes.view import RecordedCall
-from .._recording.play import Timing
 from ._assert_messages import ExpectedMessage
 from ._endpoint import SyncEndpoint, serve
 from ._exchange import AnyHandler, SyncExchange
@@ -58,7 +57,6 @@ __all__ = [
     "SyncExchange",
     "SyncRollout",
     "SyncStream",
-    "Timing",
     "containing",
     "fake_model",
     "forward_to",
