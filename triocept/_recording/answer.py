@@ -1,10 +1,10 @@
-"""What an agent got: the whole of it, or what came before it broke; in which pieces, and when.
+"""An agent's answer as a value: complete, or up to where it broke; with its pieces and their times.
 
 Rules:
 
-1. It is what the agent was given, not a provider's bytes: so it can be given again in any dialect.
-2. Ids of answers and of calls are not kept: each answer gets new ones, which fit the dialect that it is given in.
-3. No header is kept. When an agent may try again is a number.
+1. It holds the canonical answer, not a provider's bytes: so it can be given again in any dialect.
+2. Ids of answers and of calls are not kept: each answer gets new ids in the format of its dialect.
+3. No header is kept. The time at which an agent may retry is a number.
 """
 
 from __future__ import annotations
@@ -21,43 +21,44 @@ FailureKind: TypeAlias = Literal["refusal", "upstream", "truncated", "context_le
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """Why it was not answered, or not to the end."""
+    """The reason why a call was not answered, or not completely."""
 
     kind: FailureKind
-    """`refusal`: a handler's; else a provider's."""
+    """`refusal`: a handler refused; otherwise a provider failed."""
     status: int
     message: str
     retry_after: float | None = None
-    """Seconds."""
+    """Seconds until the agent may retry."""
     should_retry: bool | None = None
     code: str | None = None
     dialect: str = ""
-    """In whose words `body` and `code` are."""
+    """Dialect of `body` and `code`."""
     body: str = ""
     """The provider's own document."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a call."""
+    """The outcome of a call."""
 
     response: Response | None = None
-    """The answer; of one that broke, what was sent of it; None: nothing."""
+    """The answer; if it broke, the part that was sent; None: nothing was sent."""
     failure: Failure | None = None
     hung_up: bool = False
-    """Whether the agent hung up before its end."""
+    """True if the agent disconnected before the end."""
     holds_calls: bool = True
-    """Whether calls in a stream waited for its end."""
+    """True if calls in a stream waited for its end."""
     increments: Increments | None = None
-    """In which pieces it came; None: it was given whole."""
+    """Pieces of the answer; None: it was given whole."""
     first_event: float | None = None
-    """Seconds from the call to the first of them."""
+    """Seconds from the call to the first event."""
     duration: float = 0.0
-    """Seconds from the call to its end."""
+    """Seconds from the call to the end."""
 
 
 def says_the_same(one: Answer, other: Answer) -> bool:
-    """Whether two answers differ in nothing but in when, in which pieces and under which ids they came, and in what of
-    the prompt was in a cache."""
+    """Return True if two answers have equal content.
+
+    Times, pieces, ids, and the number of cached prompt tokens may differ."""
     return _said(one) == _said(other)
 
 

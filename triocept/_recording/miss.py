@@ -1,13 +1,13 @@
-"""The error of a call that a recording cannot answer: the closest recorded call, and where the two part."""
+"""The error of a call that a recording cannot answer: the closest recorded call, and the first difference."""
 
 from __future__ import annotations
 
 from ..errors import ReplayMiss
 
 WIDTH = 160
-"""Characters of a line that are shown."""
+"""Maximum characters to show of a line."""
 _BEFORE = 40
-"""Characters that are shown before the place where two long lines part."""
+"""Characters to show before the first difference between two long lines."""
 
 
 def not_recorded(
@@ -39,7 +39,7 @@ def no_answer(asker: str, place: str, advice: str, closest: str) -> ReplayMiss:
 
 
 def cut(line: str, head: int) -> str:
-    """Return a line; if it is long, from a little before the place where it parts from its counterpart."""
+    """Return a line; if it is long, from a little before its first difference to its counterpart."""
     start = max(0, head - _BEFORE) if len(line) > WIDTH else 0
     rest = line[start : start + WIDTH]
     return f"{'…' if start else ''}{rest}{'…' if start + WIDTH < len(line) else ''}"

@@ -1,4 +1,4 @@
-"""A recorded answer in the pieces in which it came: events, and the time of each."""
+"""A recorded answer in its original pieces: events, each with its time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Part:
         self._index = index
         self._text = text_of(part)
         self._recorded = recorded
-        """Characters that it had: it may have more now, or fewer, where directories were translated."""
+        """Recorded number of characters: the text may be longer or shorter now, after a translation of directories."""
         self._came = self._given = 0
         self.begin, *rest = part_events(index, part)
         self.rest = [event for event in rest if not isinstance(event, PartDelta)]
@@ -38,7 +38,7 @@ class _Part:
         return self._came >= self._recorded
 
     def take(self, length: int) -> Event:
-        """Its next piece, that was so long when it was recorded."""
+        """Return the next piece, which had `length` characters when it was recorded."""
         self._came += length
         until = round(self._came * len(self._text) / self._recorded)
         piece, self._given = self._text[self._given : until], until
@@ -61,12 +61,14 @@ def pieces_of(answer: Answer) -> Iterator[Piece]:
 
 
 def _kept_pieces(response: Response, increments: Increments) -> Iterator[Piece]:
-    """The pieces of all parts."""
+    """Yield the pieces of all parts."""
     parts, lengths = response.content, _lengths(increments)
     begun: dict[int, _Part] = {}
     at, next_part = 0.0, 0
     for index, length, at in _cuts(increments):
-        while next_part <= min(index, len(parts) - 1):  # in their order, whichever has the first piece
+        while next_part <= min(
+            index, len(parts) - 1
+        ):  # in the order of the parts, whichever part has the first piece
             part = parts[next_part]
             if next_part in lengths:
                 begun[next_part] = _Part(next_part, part, lengths[next_part])
@@ -87,7 +89,7 @@ def _whole_part(at: float, index: int, part: ResponsePart) -> Iterator[Piece]:
 
 
 def _cuts(increments: Increments) -> Iterator[tuple[int, int, float]]:
-    """For each piece its part, its length, and the seconds after the call."""
+    """Yield part, length and seconds after the call of each piece."""
     parts = [part for part, count in increments.runs for _ in range(count)]
     times = accumulate(increments.waits)
     for part, length, time in zip(parts, increments.lengths, times, strict=False):
@@ -95,7 +97,7 @@ def _cuts(increments: Increments) -> Iterator[tuple[int, int, float]]:
 
 
 def _lengths(increments: Increments) -> dict[int, int]:
-    """By part, how many characters came; of a part that is not in it, none."""
+    """Return the number of characters of each part; empty parts are not included."""
     found: dict[int, int] = {}
     for index, length, _ in _cuts(increments):
         if length > 0:

@@ -1,11 +1,11 @@
-"""Play a recorded answer back: whole, in its increments, or to where it broke.
+"""Playback of a recorded answer: whole, in its increments, or up to where it broke.
 
 Rules:
 
-1. The words of the record are played verbatim: stop reason and usage too. An agent decides by its usage when to compact
-   its history.
+1. The recorded answer is played verbatim, including stop reason and usage. An agent decides by its usage when to
+   compact its history.
 2. A refusal is refused again, and a failure fails again with its status.
-3. An agent that hung up waits again, at least as long as it did, whatever the pace: it hangs up by its own clock.
+3. An agent that disconnected gets at least as long to disconnect again, at any pace: it disconnects by its own clock.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from .answer import Answer, Failure
 from .pieces import Piece, pieces_of
 
 Timing: TypeAlias = Literal["none", "recorded"] | float
-"""When answers come: at once, when they came then, or in so many times the time that they took."""
+"""Time of an answer: at once, as recorded, or the recorded time multiplied by a number."""
 HANG_UP = 10.0
-"""Seconds that an agent may wait longer than it did for an answer that it hung up on."""
+"""Seconds beyond the recorded time for an agent to disconnect from an answer again."""
 _PROVIDER = {"upstream": UpstreamError, "truncated": UpstreamTruncated, "context_length": ContextLengthError}
 
 
 class StillThere(Exception):
-    """The agent hung up on this answer when it was recorded, and does not now."""
+    """The recorded agent disconnected from this answer; the live agent has not."""
 
 
 def pace_of(timing: Timing) -> float:
     """Return the factor by which recorded times are multiplied.
 
     Raises:
-        TypeError, ValueError: not a timing.
+        TypeError, ValueError: `timing` is not a timing.
     """
     if isinstance(timing, str):
         check_choice("timing, where it is no number,", timing, Literal["none", "recorded"])
@@ -55,7 +55,7 @@ async def give(exchange: Exchange, answer: Answer, pace: float) -> None:
 
     Raises:
         Refusal, UpstreamError: the recorded outcome.
-        StillThere: the recorded agent hung up, and this one does not.
+        StillThere: the recorded agent disconnected, and this agent does not.
     """
     begun, response = trio.current_time(), answer.response
     breaks = answer.failure is not None or answer.hung_up
@@ -79,7 +79,7 @@ async def give(exchange: Exchange, answer: Answer, pace: float) -> None:
 
 
 def _broken_off(pieces: list[Piece]) -> list[Piece]:
-    """Without the end: of the answer, and of its last part, which an agent that reads a call would begin to run."""
+    """Return the pieces without the ends of the answer and of its last part: an agent might run a call at its end."""
     del pieces[-1:]
     if pieces and isinstance(pieces[-1].event, PartEnd):
         del pieces[-1:]

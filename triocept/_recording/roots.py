@@ -1,14 +1,14 @@
-"""The directories of an agent, which differ from run to run: where it worked, its home, its configuration.
+"""The directories of an agent, which differ from run to run: its working directory, home and configuration.
 
-Agents say them in their prompts, as they are and as slugs (Claude Code 2.1.197: `/home/u/work` is `-home-u-work`), and
-models in the arguments of their calls. To compare two runs they are masked; what was recorded is given to a live agent
-with its own directories in the place of the recorded ones.
+Agents put them into their prompts, unchanged and as slugs (Claude Code 2.1.197: `/home/u/work` is `-home-u-work`), and
+models into the arguments of their calls. To compare two runs the directories are masked; a live agent gets a recording
+with its own directories instead of the recorded ones.
 
 Rules:
 
-1. The longest first: a working directory lies in the home, most often.
-2. A whole name or nothing: `/home/u` is not in `/home/u2`.
-3. Two spellings of a directory are masked: as it was given, and without `..` and symbolic links. Agents use both.
+1. The longest directory is replaced first: a working directory is usually below the home.
+2. Only complete names are replaced: `/home/u` is not in `/home/u2`.
+3. Two spellings of a directory are masked: as given, and without `..` and symbolic links. Agents use both.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FIELDS = ("cwd", "home", "config")
 
 
 class Started(Protocol):
-    """What is known of an agent's process."""
+    """The known facts of an agent's process."""
 
     @property
     def cwd(self) -> str: ...
@@ -33,16 +33,16 @@ class Started(Protocol):
     def home(self) -> str | None: ...
     @property
     def config(self) -> str | None:
-        """Where its configuration is."""
+        """Directory of its configuration."""
 
 
 def slug(path: str) -> str:
-    """A path as the name of one file."""
+    """Return a path as the name of one file."""
     return re.sub(r"[^A-Za-z0-9]", "-", path)
 
 
 def roots_of(agents: Iterable[Started]) -> list[dict[str, str]]:
-    """For each agent its directories, by what they are to it."""
+    """Return the directories of each agent, by their purpose."""
     found: list[dict[str, str]] = []
     for agent in agents:
         roots = {name: path.rstrip("/") for name in _FIELDS if (path := getattr(agent, name))}
@@ -52,7 +52,7 @@ def roots_of(agents: Iterable[Started]) -> list[dict[str, str]]:
 
 
 def in_json(value: Json, change: Callable[[str], str]) -> Json:
-    """A JSON value, its texts changed; names are left as they are."""
+    """Return a JSON value with changed texts; names are unchanged."""
     match value:
         case str():
             return change(value)
@@ -65,19 +65,20 @@ def in_json(value: Json, change: Callable[[str], str]) -> Json:
 
 
 def mask_of(roots: Iterable[Mapping[str, str]]) -> Callable[[str], str]:
-    """A function that takes these directories out of a text: one mask for all of them, since two may be the same
-    directory in one run and not in the other."""
+    """Return a function that masks these directories in a text.
+
+    All have one mask, since two may be one directory in one run and not in the other."""
     return _replacing({path: MASK for each in roots for path in each.values()}, {})
 
 
 def translation(
     recorded: Iterable[Mapping[str, str]], live: Iterable[Mapping[str, str]], more: Mapping[str, str]
 ) -> Callable[[str], str]:
-    """A function that puts live directories in the place of recorded ones.
+    """Return a function that replaces recorded directories by live directories.
 
     Args:
-        recorded, live: of agent by agent, in the order in which they were started.
-        more: further ones, that win: recorded to live.
+        recorded, live: directories of each agent, in the order in which the agents were started.
+        more: further directories, which take precedence: recorded to live.
     """
     pairs: dict[str, str] = {}
     for before, now in zip(recorded, live, strict=False):
@@ -90,12 +91,12 @@ def translation(
 
 
 def _replacing(paths: Mapping[str, str], slugs: Mapping[str, str]) -> Callable[[str], str]:
-    """A function that replaces these, paths and slugs; slugs of paths that have none are replaced as they are."""
+    """Return a function that replaces these paths and slugs; a slug without an entry becomes the new path."""
     table = {slug(path): new for path, new in paths.items()} | dict(slugs) | dict(paths)
     if not table:
         return lambda text: text
     words = sorted(table, key=len, reverse=True)
-    # A slug goes on with `-` where the path goes on with `/`.
+    # A slug continues with `-` where the path continues with `/`.
     ends = (f"{re.escape(word)}(?![A-Za-z0-9_{'' if word not in paths else '-'}])" for word in words)
     pattern = re.compile(rf"(?<![A-Za-z0-9_.-])(?:{'|'.join(ends)})")
     return lambda text: pattern.sub(lambda found: table[found[0]], text)

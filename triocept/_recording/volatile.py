@@ -5,7 +5,7 @@
 2. The state of the working directory, which the run itself changes: a git snapshot (Claude Code 2.1.197 and 2.1.332,
    qwen-code 0.24.4, Continue 1.5.47) and a listing of files (gemini-cli 0.61.0, qwen-code 0.15.10, kimi-cli 1.39.0,
    kimi-code 2.1.0).
-3. The way from the working directory up to the home (qwen-code: `../../home/.qwen/…`).
+3. The relative path from the working directory up to the home (qwen-code: `../../home/.qwen/…`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PATTERNS = {
     "time": rf"\b{_CLOCK}\b",
     "duration": r"\b\d+(?:\.\d+)? ?(?:ms|s|secs?|seconds?|minutes?)\b",
     "id": r"\b(?:call|toolu|fc|fco|ctc|msg|ses|prt|rs|resp|req|run|task)_[A-Za-z0-9_]+\b"
-    r"|\b[a-z]{1,8}_[0-9a-f]{12,}\b"  # as triocept's own, which errors tell
+    r"|\b[a-z]{1,8}_[0-9a-f]{12,}\b"  # triocept's own ids, which errors contain
     r"|\b(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{6,}\b",
     "number": r"(?<=>)\d+(?:\.\d+)?(?=</)"  # alone in a tag: tokens, milliseconds
     r"|(?<=\bPID: )\d+|(?<=\bPGID: )\d+",  # of a process: gemini-cli 0.61.0 ends each command's output with it
@@ -40,5 +40,5 @@ _pattern = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in _PA
 
 
 def steady(text: str) -> str:
-    """The text, with the kind of what differs from run to run in its place."""
+    """Return the text with a placeholder of its kind for each part that differs from run to run."""
     return _pattern.sub(lambda found: f"<{found.lastgroup}>", text)

@@ -1,4 +1,4 @@
-"""An answer as it stands in a file, and back."""
+"""An answer in the form in which it stands in a file, and back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FAILURE = Failure.__struct_fields__
 
 
 def answer_form(answer: Answer) -> dict[str, Json]:
-    """An answer, as it stands in a file."""
+    """Return an answer in the form in which it stands in a file."""
     form: dict[str, Json] = {}
     if answer.response is not None:
         form |= _response(answer.response)
@@ -87,7 +87,7 @@ def _part(part: ResponsePart) -> dict[str, Json]:
 
 
 def _arguments(call: ToolCall) -> dict[str, Json]:
-    """The value, where its text can be made of it again; else the text."""
+    """Return the arguments as a value if their text can be restored from it, else as text."""
     if call.kind == "text":
         return {"input": call.arguments}
     try:
@@ -116,7 +116,7 @@ def _failure(failure: Failure) -> dict[str, Json]:
 
 
 def _document(body: str) -> Json:
-    """A body that is an object, as one: nobody minds its spaces."""
+    """Return a body as an object if it is one; the original white space is not kept."""
     try:
         value = json.loads(body, parse_constant=_no_constant)
     except (ValueError, RecursionError):
@@ -132,10 +132,10 @@ def _increments(increments: Increments) -> dict[str, Json]:
 
 
 def read_answer(node: Node) -> Answer:
-    """The answer that stands in a file.
+    """Return the answer that stands in a file.
 
     Raises:
-        DialectError: it is none; the text says where.
+        DialectError: it is not an answer; the text names the place.
     """
     members = node.mapping(*_MEMBERS)
     if not members.keys() & {"content", "failure", "hung_up"}:

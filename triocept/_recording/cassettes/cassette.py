@@ -1,12 +1,12 @@
-"""A cassette: calls of a real model and what came of them, in a file, and answered from there.
+"""A cassette: calls of a real model and their outcomes, in a file, and answered from there.
 
 Rules:
 
-1. Matched on content: a call gets the answer of the recorded one that asks the same (`normal`), in whatever dialect.
-   Of several that ask the same it gets one after the other; between others no order is kept.
+1. Matching is by content: a call gets the answer of the recorded call with an equal form (`normal`), in any dialect.
+   Equal recorded calls are used in order; between different calls no order is kept.
 2. Nothing is made up: a call that is not recorded is an error, unless this run records.
-3. Nothing is written but by `write`, and then all at once. A run that fails leaves the file as it was, and so does one
-   in which something came that no cassette keeps (`unrecordable`).
+3. Only `write` writes, all at once. A run that fails leaves the file unchanged, and so does a run with an outcome that
+   no cassette keeps (`unrecordable`).
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from .view import RecordedCall, seen
 from .watching import answer_given, outcome_given
 
 RecordMode: TypeAlias = Literal["none", "once", "new", "rewrite"]
-"""What is recorded: nothing; everything, if there is no file; what the file does not have; everything, anew."""
+"""Calls to record: none; all, if there is no file; calls that the file lacks; all, from scratch."""
 
 
 @final
 class Cassette:
-    """A handler that answers from a file, and records what is to be recorded. See `open_cassette` for the arguments."""
+    """A handler that answers from a file, and records calls. See `open_cassette` for the arguments."""
 
     def __init__(
         self,
@@ -79,10 +79,10 @@ class Cassette:
         check_bool("repeats", repeats)
         check_bool("record_auth_errors", record_auth_errors)
         self.path: Path = Path(path)
-        """Its file."""
-        self._file = self.path.absolute()  # whatever the working directory will be
+        """Path of the file."""
+        self._file = self.path.absolute()  # independent of later changes of the working directory
         self.mode: RecordMode = record
-        """What this run was told to record."""
+        """Record mode of this run."""
         self._upstream = awaiting(upstream) if upstream is not None else None
         self._normalise, self._normalise_text = normalise, normalise_text
         self._pace = pace_of(timing)
@@ -95,15 +95,15 @@ class Cassette:
         if self._was_there and not self._records_all:
             self._old = self._read_file()
         self._waiting: defaultdict[bytes, list[Recorded]] = defaultdict(list)
-        """What is recorded and was not asked yet, by what it asks."""
+        """Recorded calls that this run has not used yet, by their keys."""
         for call in self._old:
             self._waiting[self._key(call)].append(call)
         if self._may_record:
             check_place(self._file)
         self._new: list[Recorded | None] = []
-        """What was recorded in this run, in the order in which the calls came; None: nothing to record came of it."""
+        """Calls recorded in this run, in order of arrival; None: the call had nothing to record."""
         self._failed = False
-        """Whether something came that no cassette keeps."""
+        """True if there was an outcome that no cassette keeps."""
 
     def __repr__(self) -> str:
         left = sum(map(len, self._waiting.values()))
@@ -111,17 +111,17 @@ class Cassette:
 
     @property
     def calls(self) -> tuple[RecordedCall, ...]:
-        """What is recorded: in the file, and in this run."""
+        """Recorded calls: in the file, and in this run."""
         return tuple([seen(call, self.path) for call in (*self._old, *self._recorded)])
 
     @property
     def recorded(self) -> tuple[RecordedCall, ...]:
-        """What was recorded in this run."""
+        """Calls recorded in this run."""
         return tuple([seen(call, self.path) for call in self._recorded])
 
     @property
     def unused(self) -> tuple[RecordedCall, ...]:
-        """What is in the file and was not asked in this run, in the order of the file."""
+        """Calls in the file that this run has not used, in the order of the file."""
         left = {id(call) for calls in self._waiting.values() for call in calls}
         return tuple([seen(call, self.path) for call in self._old if id(call) in left])
 
@@ -146,7 +146,7 @@ class Cassette:
         try:
             await give(exchange, call.answer, self._pace)
         except trio.Cancelled:
-            if not call.answer.hung_up:  # the application has not had it, and asks again
+            if not call.answer.hung_up:  # the application has no answer, and will send the call again
                 insort(self._waiting[key], call, key=self._place)
             raise
         except StillThere:
@@ -207,7 +207,7 @@ class Cassette:
             self._new[place] = Recorded(number=0, form=form, answer=answer)
 
     def _check_steady(self, form: dict[str, Json]) -> None:
-        """What is written is what the functions gave, and they are asked again when it is read."""
+        """Raise if the program's functions change a form again: they are applied again when the file is read."""
         if (self._normalise or self._normalise_text) and self._form(restored_form(form)) != form:
             raise ValueError(
                 "normalise and normalise_text must leave alone what they have given: it is written, and they get it "
@@ -215,18 +215,20 @@ class Cassette:
             )
 
     def write(self, *, keep: bool = False) -> bool:
-        """Write the file, if something is to be written: whether that was so. After a `RecordingFailed` nothing is.
+        """Write the file and return True, or return False if there is nothing to write.
 
-        For who uses `Cassette` by itself, at the end of what has succeeded; `open_cassette` does it. May be called in
-        any thread, when no call is under way.
+        After a `RecordingFailed` nothing is written.
+
+        For programs that use `Cassette` directly, to call at the end of a successful run; `open_cassette` calls it. It
+        may be called in any thread while no call is in progress.
 
         Args:
-            keep: whether what is in the file by now stays also where all is recorded anew: for several that record
-                one file, each a part of it.
+            keep: True: the current content of the file also stays if everything is recorded anew. For several recorders
+                of one file, each of which records a part.
 
         Raises:
-            OSError: it cannot be written.
-            DialectError: calls were to be added, and what has come to stand there meanwhile is no cassette.
+            OSError: the file cannot be written.
+            DialectError: calls were to be added, and the current content of the file is not a cassette.
         """
         check_bool("keep", keep)
         is_news = self._recorded or (self._was_there and self.mode == "rewrite")
@@ -243,14 +245,14 @@ class Cassette:
         return True
 
     def _final(self, *, keep: bool) -> list[Recorded]:
-        """What the file is to hold: others may have written it meanwhile."""
+        """Return the new content of the file; other processes may have written it meanwhile."""
         if self.mode == "rewrite" and not keep:
             return merged(self._before(), self._recorded, self._key)
         there = self._read_file() if self._file.exists() else self._old
         return added(there, self._old, self._recorded, self._key)
 
     def _before(self) -> Sequence[Recorded]:
-        """What a file that is recorded anew had in it, if that can be read."""
+        """Return the previous content of a file that is recorded anew, if it can be read."""
         try:
             return self._read_file() if self._file.exists() else ()
         except DialectError:
@@ -280,7 +282,7 @@ class Cassette:
         return key_of(call.form, model=self._compare_model)
 
     def _counted(self, form: dict[str, Json]) -> dict[str, Json]:
-        """What of a form counts."""
+        """Return the part of a form that counts."""
         return form if self._compare_model else {name: part for name, part in form.items() if name != "model"}
 
     def _advice(self) -> str:

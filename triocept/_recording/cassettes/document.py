@@ -1,11 +1,11 @@
-"""All that is in a cassette, as one document, and back.
+"""The complete content of a cassette as one document, and back.
 
 Rules:
 
-1. A tool that many calls offer is said once, under its name; a conversation that goes on says what is new, and which
-   call it goes on from.
-2. Calls have numbers, which are names and not places: where something changes, all others keep theirs.
-3. Whoever edits a cassette is told what is wrong with it, and on which line.
+1. A tool that many calls offer is written once, under its name. A call that continues a conversation holds the new
+   messages and the number of the call that it continues.
+2. The numbers of calls are names, not positions: after a change, all other calls keep their numbers.
+3. Errors in an edited cassette name the problem and the line.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
-    """One call, and what became of it."""
+    """One call and its outcome."""
 
     number: int
-    """Its name in the file."""
+    """Number of the call in the file."""
     form: dict[str, Json]
-    """What was asked: see `normal`."""
+    """Form of the request: see `normal`."""
     answer: Answer
     line: int | None = None
-    """Where it stands in its file; None: it is new."""
+    """Place in its file; None: the call is new."""
 
 
 class Read(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +48,7 @@ class Read(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def document_of(calls: Sequence[Recorded]) -> dict[str, Json]:
-    """The document that holds these calls, in this order."""
+    """Return the document that holds these calls, in this order."""
     names = _ToolNames()
     entries: list[Json] = []
     for place, call in enumerate(calls):
@@ -74,7 +74,7 @@ def _request(form: dict[str, Json], before: Sequence[Recorded], names: _ToolName
 
 
 def _head(messages: Json, before: Sequence[Recorded]) -> Recorded | None:
-    """The call before with whose messages these begin: the longest."""
+    """Return the previous call whose messages are the longest beginning of these messages."""
     found: Recorded | None = None
     for call in before:
         length = len(call.form["messages"])
@@ -88,7 +88,7 @@ def _head(messages: Json, before: Sequence[Recorded]) -> Recorded | None:
 
 
 class _ToolNames:
-    """What tools are called in a document: their names; of several of one name, each but the first with a number."""
+    """Names of tools in a document: their own names; each further tool of an equal name gets a number."""
 
     def __init__(self) -> None:
         self.table: dict[str, Json] = {}
@@ -114,10 +114,10 @@ class _ToolNames:
 
 
 def read_document(document: Node) -> list[Read]:
-    """The calls in a document.
+    """Return the calls in a document.
 
     Raises:
-        DialectError: it is none that this version can read; the text says where.
+        DialectError: this version cannot read the document; the text names the place.
     """
     if not isinstance(document.value, dict) or "cassette" not in document.value:
         raise document.error("this is no cassette: it does not begin with `cassette: 1`")

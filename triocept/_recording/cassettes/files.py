@@ -1,10 +1,10 @@
-"""The file of a cassette: read, and written whole or not at all.
+"""The file of a cassette, which is written whole or not at all.
 
 Rules:
 
-1. It is written beside, forced to the disk, and put in its place: whoever reads it has all of one writing. Who looks
-   first at what is there is alone meanwhile.
-2. Its last line says that it is whole: a file that was cut off anywhere is told from one that is short.
+1. The content is written to a second file, forced to the disk, and renamed: a reader always sees one complete version.
+   A writer that reads the file first holds a lock meanwhile.
+2. The last line marks the end: a truncated file differs from a short file.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ _HEAD = """\
 # Calls of a model, recorded by triocept, and answered from here since. A call that asks the same gets its answer.
 """
 _END = "..."
-"""YAML's own word for the end of a document."""
+"""YAML's own marker for the end of a document."""
 _PATIENCE = 5.0
-"""Seconds for others who are at work in a folder: that takes milliseconds, and whoever holds it longer hangs."""
+"""Maximum seconds to wait for the lock of a folder. It is held for milliseconds; a longer holder is stuck."""
 
 
 def text_of(document: Json) -> str:
-    """All of a cassette's file."""
+    """Return the complete text of a cassette's file."""
     return f"{_HEAD}{write_yaml(mended(document))}{_END}\n"
 
 
 def read_file(path: Path, name: str) -> list[Read]:
-    """The calls in a file.
+    """Return the calls in a file.
 
     Args:
-        path: where it is.
-        name: what it is called in errors.
+        path: path of the file.
+        name: name of the file in errors.
 
     Raises:
-        OSError: it cannot be read.
-        DialectError: it is no cassette; the text says on which line.
+        OSError: the file cannot be read.
+        DialectError: the file is not a cassette; the text names the line.
     """
     text = decoded(path.read_bytes(), name)
     document = read_yaml(text, name)
@@ -58,15 +58,15 @@ def read_file(path: Path, name: str) -> list[Read]:
 
 
 def name_of_at_most(name: str, size: int) -> str:
-    """A name, or as much of its beginning as fits in so many bytes."""
+    """Return a name, cut to at most `size` bytes."""
     return name.encode()[:size].decode(errors="ignore")
 
 
 def check_place(path: Path) -> None:
-    """See whether a file can be written here, before anything is done that is to stand in it.
+    """Raise if a file cannot be written here, before any work on its content.
 
     Raises:
-        OSError: it cannot.
+        OSError: the file cannot be written.
     """
     folder = Path(os.path.realpath(path)).parent
     while not folder.exists() and folder != folder.parent:
@@ -79,15 +79,15 @@ def check_place(path: Path) -> None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """No other process is in such a block of this folder, where the system can see to that. The folder is made.
+    """Hold an exclusive lock on this folder for the block, if the system has locks. The folder is made.
 
     Raises:
-        OSError: it cannot be made, or read.
+        OSError: the folder cannot be made, or read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
         import fcntl
-    except ImportError:  # of Windows: the last one wins
+    except ImportError:  # Windows: the last writer wins
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -100,7 +100,7 @@ def alone(folder: Path) -> Iterator[None]:
                 if time.monotonic() < deadline:
                     time.sleep(0.01)
                     continue
-            except OSError:  # a file system that has no locks
+            except OSError:  # a file system without locks
                 pass
             break
         yield
@@ -109,12 +109,12 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Put a text in the place of a file; the folders on the way are made.
+    """Replace a file's content with a text; missing folders are made.
 
     Raises:
-        OSError: it cannot be written; the error names it. What was there before is there still.
+        OSError: the file cannot be written; the error names it. The previous content is then unchanged.
     """
-    target = Path(os.path.realpath(path))  # a link stays one
+    target = Path(os.path.realpath(path))  # a link stays a link
     beside = target.with_name(f".{name_of_at_most(target.name, 100)}.{token_hex(8)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -133,14 +133,14 @@ def write_file(path: Path, text: str) -> None:
 
 
 def _force_name(folder: Path) -> None:
-    """Have the folder's new entry forced to the disk, where that can be asked for."""
+    """Force the folder's new entry to the disk, if the system supports it."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # of Windows
+    except OSError:  # Windows
         return
     try:
         os.fsync(descriptor)
-    except OSError:  # some file systems cannot
+    except OSError:  # some file systems do not support it
         pass
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""A real model for those who record in a program that does not run in trio: opened for each call, where the call is."""
+"""A real model for recording in programs that do not run in trio: opened for each call, in the call's own task."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class ForwardTo:
         self._opens = opens
         self._words = words
         self.secrets = secrets
-        """What it sends that is nobody's business."""
+        """Secrets that it sends, which must not be recorded."""
 
     def __repr__(self) -> str:
         return self._words
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer an exchange with what the provider answers; errors and cancellation are those of an `Upstream`."""
+        """Answer an exchange with the provider's answer; errors and cancellation are those of an `Upstream`."""
         async with self._opens() as upstream:
             await upstream(exchange)
 
@@ -48,12 +48,12 @@ def forward_to(
     retries: int = 0,
     total_timeout: float | None = None,
 ) -> Handler:
-    """A handler that forwards each call to a real model, and needs no block of its own.
+    """Return a handler that forwards each call to a real model, and needs no block of its own.
 
-    In trio, `open_upstream` does the same and keeps its connections. Its arguments are explained there.
+    In trio, `open_upstream` does this, too, and keeps its connections; see there for the arguments.
 
     Raises:
-        ValueError: no such URL, or dialect.
+        ValueError: the URL or the dialect is invalid.
     """
     parse_address(base_url)
     spoken = dialect if isinstance(dialect, Dialect) else dialect_named(dialect)

@@ -1,4 +1,4 @@
-"""What a program wants out of calls before they are compared: functions of requests, and of texts."""
+"""A program's functions that change requests, and texts, before calls are compared."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _NO_TEXT = frozenset({"call", "image", "audio", "file"})
 
 
 def check_hook(name: str, function: object, what: str) -> None:
-    """See whether this can be such a function: `what` says which.
+    """Raise if `function` cannot be such a function; `what` describes it.
 
     Raises:
-        TypeError: it is none, or async.
+        TypeError: it is not a function, or is async.
     """
     check_callable(name, function, what)
     if iscoroutinefunction(function):
@@ -33,7 +33,7 @@ def check_hook(name: str, function: object, what: str) -> None:
 
 
 def by_request(request: Request, function: Normalise) -> Request:
-    """Return a request, as a hook leaves it.
+    """Return a request after the hook.
 
     Raises:
         TypeError: the hook returns something else.
@@ -43,7 +43,7 @@ def by_request(request: Request, function: Normalise) -> Request:
 
 
 def by_text(form: dict[str, Json], function: NormaliseText) -> dict[str, Json]:
-    """Return a form, its texts as a hook leaves them: all but names and the references of media.
+    """Return a form, with all texts changed by the hook, except names and references of media.
 
     Raises:
         TypeError: the hook returns something else.
@@ -78,12 +78,13 @@ def by_text(form: dict[str, Json], function: NormaliseText) -> dict[str, Json]:
 
 
 def normalize(*directories: str | os.PathLike[str]) -> Callable[[str], str]:
-    """A function for `normalise_text`: dates, times, durations, UUIDs and other ids become `<date>`, `<id>`, and so on.
+    """Return a function for `normalise_text`: dates, times, durations, UUIDs and other ids become `<date>`, `<id>` etc.
 
-    So do the git snapshot and the listing of files that some agents put into their prompts: `<git>`, `<files>`.
+    The git snapshot and the listing of files that some agents put into their prompts become `<git>` and `<files>`.
 
     Args:
-        directories: such as `tmp_path`; each, and what a tool makes of it as the name of one file, becomes `<root>`.
+        directories: directories such as `tmp_path`; each of them, and its name as the name of one file, becomes
+            `<root>`.
     """
     mask = mask_of([{os.fspath(path).rstrip("/"): os.fspath(path).rstrip("/")} for path in directories])
     return lambda text: without_volatile(mask(text))

@@ -1,12 +1,12 @@
-"""What was recorded anew, put so that as little as can be differs from what was recorded before.
+"""Merging a new recording with the previous recording, with the smallest possible difference.
 
 Rules:
 
-1. A call that was recorded before keeps its number, and those that did keep their order: calls that an application
-   makes at once come in any.
-2. An answer that says what it said before is the one from before: only its times would differ, and how it was cut.
-3. Who adds to a file that others add to loses nothing of theirs, and adds no more than is lacking: each of them asks
-   from its top.
+1. A call that was recorded before keeps its number, and such calls keep their order: the order of concurrent calls is
+   random.
+2. An answer with equal content is replaced by the previous answer: only its times and pieces would differ.
+3. Adding to a file that other writers add to loses none of their calls, and adds only missing calls: each writer
+   sends its calls from the beginning.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from .document import Recorded
 def merged(
     old: Sequence[Recorded], new: Sequence[Recorded], key: Callable[[Recorded], bytes]
 ) -> list[Recorded]:
-    """The calls of a new recording, in their order.
+    """Return the calls of a new recording, in their order.
 
     Args:
-        old: those of the one before.
-        new: those of the new one; their numbers count for nothing.
-        key: what is equal for calls that ask the same.
+        old: calls of the previous recording.
+        new: calls of the new recording; their numbers are ignored.
+        key: function whose results are equal for equal calls.
     """
     waiting: defaultdict[bytes, deque[int]] = defaultdict(deque)
     for number, call in enumerate(old):
@@ -52,13 +52,13 @@ def added(
     new: Sequence[Recorded],
     key: Callable[[Recorded], bytes],
 ) -> list[Recorded]:
-    """All calls of a file, with what it lacks of a recording.
+    """Return all calls of a file, with the calls of a recording that it lacks.
 
     Args:
-        there: what is in it now.
-        old: what was in it when the recording began.
+        there: current content of the file.
+        old: content of the file when the recording began.
         new: the recording.
-        key: as of `merged`.
+        key: as in `merged`.
     """
     spare = Counter(map(key, there))
     spare.subtract(map(key, old))
@@ -77,7 +77,7 @@ def _again(before: Recorded, now: Recorded) -> Recorded:
 
 
 def numbered(calls: Sequence[Recorded]) -> list[Recorded]:
-    """The calls; those whose number is 0 get the first that are free."""
+    """Return the calls; each call with number 0 gets the first free number."""
     taken = {call.number for call in calls}
     free = (number for number in count(1) if number not in taken)
     return [call if call.number else msgspec.structs.replace(call, number=next(free)) for call in calls]

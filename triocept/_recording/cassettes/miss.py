@@ -14,13 +14,13 @@ from .document import Recorded
 from .yaml_writer import write_yaml
 
 _MOST = 60
-"""Lines of a difference that are shown."""
+"""Maximum lines of a difference to show."""
 _LONGEST = 5000
-"""Lines that are compared, from where two calls part on."""
+"""Maximum lines to compare, from the first difference between two calls."""
 _SHORT = 1000
-"""Lines that are compared in no time, whatever they are."""
+"""Number of lines that can be compared quickly, whatever they contain."""
 _AROUND = 2
-"""Lines that are the same, before and after those that differ."""
+"""Equal lines to show before and after each difference."""
 
 
 def miss(asker: str, form: dict[str, Json], calls: Sequence[Recorded], file: str, advice: str) -> ReplayMiss:
@@ -49,7 +49,7 @@ def miss(asker: str, form: dict[str, Json], calls: Sequence[Recorded], file: str
 
 
 def used_up(asker: str, calls: Sequence[Recorded], file: str, advice: str) -> ReplayMiss:
-    """Return the error of a call that was asked more often than it is recorded."""
+    """Return the error of a call that was sent more often than it is recorded."""
     times = {1: "once", 2: "twice"}.get(len(calls), f"{len(calls)} times")
     return ReplayMiss(
         f"{asker} asks what {file} has {times}, and that was answered: {place(calls[-1], file)}. Was the application "
@@ -59,7 +59,7 @@ def used_up(asker: str, calls: Sequence[Recorded], file: str, advice: str) -> Re
 
 
 def place(call: Recorded, file: str) -> str:
-    """Return where a recorded call stands, in words."""
+    """Return the place of a recorded call, in words."""
     where = f"{file}:{call.line}" if call.line is not None else "recorded just now"
     return f"call {call.number} ({where})"
 
@@ -69,18 +69,18 @@ def _lines(form: dict[str, Json]) -> list[str]:
 
 
 def _common(recorded: Sequence[str], asked: Sequence[str]) -> float:
-    """How much of two calls is the same, from 0 to 1: in whatever order, for that is quick."""
+    """Return the share of equal lines of two calls, from 0 to 1; the order is ignored for speed."""
     same = sum((Counter(recorded) & Counter(asked)).values())
     return 2 * same / (len(recorded) + len(asked))
 
 
 def _difference(recorded: list[str], asked: list[str]) -> Iterator[str]:
-    """As of `diff -u`, long lines around where they part."""
+    """Yield lines as `diff -u` does; long lines are cut around their first difference."""
     head = max(0, common_head(recorded, asked) - _AROUND)
     tail = common_head(recorded[:head:-1], asked[:head:-1])
     rest = max(0, tail - _AROUND)
     before, now = (lines[head : len(lines) - rest][:_LONGEST] for lines in (recorded, asked))
-    # A matcher takes quadratic time for lines that stand there often, unless it takes them for junk.
+    # A matcher takes quadratic time for frequent lines, unless it treats them as junk.
     matcher = SequenceMatcher(None, before, now, autojunk=len(before) + len(now) > _SHORT)
     shown = 0
     for group in matcher.get_grouped_opcodes(_AROUND):

@@ -1,15 +1,15 @@
-"""The form in which calls are compared, and written down: what an agent asks, in no dialect's words.
+"""The dialect-neutral form of a request, in which calls are compared and written.
 
-It is a JSON value, and it is the very thing that stands in the file: nothing is compared that cannot be read there.
+The form is a JSON value, and it is exactly the content of the file: only what can be read there is compared.
 
 Rules:
 
-1. Two calls that say the same have the same form, in whatever dialect, and in whatever run: `developer` is `system`,
-   neighbours of one role are one message, results of tools are of the role `tool`, calls have no ids, JSON is a value
-   and not a text, media are known by their hash.
-2. What an SDK or a provider adds is left out: headers, `stream`, metadata, cache marks, ids, what the model thought and
-   its signatures, Claude Code's billing line. Of sampling only what a program wants compared is in it.
-3. It is a fixed point: `restored` makes a request of it again, whose form is the same.
+1. Calls with equal content have equal forms, in any dialect and any run. `developer` is `system`; neighbours of one
+   role are one message; results of tools have the role `tool`; calls have no ids; JSON is a value, not a text; media
+   are represented by their hash.
+2. Additions of an SDK or a provider are left out: headers, `stream`, metadata, cache marks, ids, reasoning and its
+   signatures, Claude Code's billing line. Sampling settings are included only if the program compares them.
+3. It is a fixed point: `restored` makes a request from a form, and the form of that request is equal.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from ..._canonical.request import Request, Tool, ToolChoice
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _DATE = re.compile(r"(?:[-@]20\d\d-?[01]\d-?[0-3]\d|-latest)$")
-"""At the end of a model's name: `-2024-08-06`, `-20250514`, `@20250514`."""
+"""Date at the end of a model's name: `-2024-08-06`, `-20250514`, `@20250514`."""
 
 
 def normal_form(request: Request, *, sampling: bool = False) -> dict[str, Json]:
-    """What a call asks.
+    """Return the form of a request.
 
     Args:
-        request: the call.
-        sampling: whether how to sample, and how much to think, is a part of it.
+        request: the request.
+        sampling: True: sampling and reasoning settings are part of the form.
     """
     form: dict[str, Json] = {"model": without_date(request.model)}
     form["messages"] = _messages(request.messages)
@@ -51,18 +51,18 @@ def normal_form(request: Request, *, sampling: bool = False) -> dict[str, Json]:
 
 
 def key_of(form: dict[str, Json], *, model: bool = True) -> bytes:
-    """16 bytes that are equal for forms that are.
+    """Return 16 bytes that are equal for equal forms.
 
     Args:
-        form: what a call asks.
-        model: whether of which model counts.
+        form: the form of a request.
+        model: True: the model's name counts.
     """
     counting = form if model else {name: value for name, value in form.items() if name != "model"}
     return sha256(_encode(counting)).digest()[:16]
 
 
 def without_date(model: str) -> str:
-    """The name of a model, without the date of its version."""
+    """Return the name of a model, without the date of its version."""
     return _DATE.sub("", model) or model
 
 
@@ -84,7 +84,7 @@ def _messages(messages: Iterable[Message]) -> list[Json]:
 def _placed(message: Message) -> Iterator[tuple[str, str | None, Part]]:
     """Yield the parts that count, each with its role and with the name of a speaker, if there are several."""
     role = role_form(message)
-    name = None if role in ("assistant", "tool") else message.name  # an agent's own name is LangChain's
+    name = None if role in ("assistant", "tool") else message.name  # an agent's own name comes from LangChain
     for part in message.content:
         if isinstance(part, ToolResult):
             yield "tool", None, part
@@ -93,7 +93,7 @@ def _placed(message: Message) -> Iterator[tuple[str, str | None, Part]]:
 
 
 def _written(form: list[Json]) -> dict[str, Json]:
-    """Return a form as the file has it."""
+    """Return a form as it stands in the file."""
     match form:
         case ["call", name, arguments]:
             return {"call": name, "arguments": arguments}
@@ -129,7 +129,7 @@ def _short(forms: list[dict[str, Json]]) -> Json:
 
 
 class _Calls:
-    """Gives calls numbers in their order, and results those of their calls."""
+    """Numbers of calls in their order, and of results by their calls."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -137,17 +137,17 @@ class _Calls:
         self._waiting: list[int] = []
         """Calls that have no result yet."""
         self._told = 0
-        """The highest number that was told so far."""
+        """Highest number that was written so far."""
 
     def form(self, part: Part) -> list[Json] | None:
-        """Return the form of a part that is no result."""
+        """Return the form of a part that is not a result."""
         if isinstance(part, ToolCall):
             self._told = self._numbered(part.id)
             self._waiting.append(self._told)
         return part_form(part, CASSETTE)
 
     def results(self, results: Iterable[ToolResult]) -> list[dict[str, Json]]:
-        """What results say that follow each other: in the order of their calls, for tools may end in any."""
+        """Return the forms of adjacent results, in the order of their calls: tools may end in any order."""
         numbered = [(self._numbers.get(each.id) or self._numbered(each.id), each) for each in results]
         return [self._result(number, each) for number, each in sorted(numbered, key=lambda pair: pair[0])]
 
@@ -157,7 +157,9 @@ class _Calls:
         return self._count
 
     def _result(self, number: int, result: ToolResult) -> dict[str, Json]:
-        """The result of the call that has waited longest says no number; where none waits, that of a new one."""
+        """Return a result's form.
+
+        It has no number if its call has waited longest; if no call waits, it has the number of a new call."""
         form = _written(part_form(result, CASSETTE) or [])
         if number != (self._waiting[0] if self._waiting else self._told + 1):
             form["of"] = number
@@ -181,7 +183,7 @@ def _tool(tool: Tool) -> dict[str, Json]:
 
 
 _EMPTY = frozenset({"type", "properties", "required", "additionalProperties", "$schema", "title"})
-"""What a schema may say that allows no arguments: some dialects want one for a tool without any."""
+"""Schema fields without arguments: some dialects require a schema for a tool without arguments."""
 
 
 def _choice(choice: ToolChoice | None) -> Json:

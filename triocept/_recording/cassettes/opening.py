@@ -1,4 +1,4 @@
-"""Cassettes, opened: in trio, and in programs that are not."""
+"""Open cassettes: in trio, and in other programs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .hooks import Normalise, NormaliseText
 
 
 class CassetteOptions(TypedDict, total=False):
-    """What `open_cassette` and `use_cassette` take."""
+    """Options of `open_cassette` and `use_cassette`."""
 
     record: RecordMode
     upstream: Handler | None
@@ -33,33 +33,33 @@ class CassetteOptions(TypedDict, total=False):
 async def open_cassette(
     path: str | os.PathLike[str], **options: Unpack[CassetteOptions]
 ) -> AsyncIterator[Cassette]:
-    """A handler that answers as a real model did: `async with open_cassette("run.yaml") as cassette`.
+    """Open a handler that answers as a real model did: `async with open_cassette("run.yaml") as cassette`.
 
     Args:
-        path: its file, a YAML file that people can read.
-        record: `none`, which is so unless said otherwise, answers from the file, and a call that is not there is an
-            error; `once` records if there is no file, else it is `none`; `new` answers from the file and records what
-            is not there; `rewrite` records all anew.
-        upstream: whatever answers what is to be recorded: a real model that is open, `forward_to(…)`, any handler.
-        normalise: a function of a `Request` that gives one without what differs from run to run. It gets what is
-            compared, in no dialect's words, of the calls of this run and of those in the file.
-        normalise_text: likewise, a function of each text in it; `normalize(tmp_path)` gives one.
-        timing: `none` answers at once, `recorded` takes the time that it took, a number so many times that.
-        compare_model: whether the model's name counts (the date of its version never does).
-        compare_sampling: whether temperature, token limits, effort and so on count.
-        repeats: whether the last one of calls that ask the same answers again and again.
-        record_auth_errors: whether a refusal of the key (401, 403, Google's 400) is recorded as any other error is. If
-            not, it is one of yours, and nothing is written.
+        path: the cassette's file, in readable YAML.
+        record: `none` (default): answer from the file; a call that it lacks is an error. `once`: record if there is no
+            file, else as `none`. `new`: answer from the file, and record calls that it lacks. `rewrite`: record all
+            calls anew.
+        upstream: the handler for calls to record: an open real model, `forward_to(…)`, or any handler.
+        normalise: a function that returns a `Request` without its parts that differ from run to run. It gets the
+            dialect-neutral requests that are compared, of this run and of the file.
+        normalise_text: a function that changes each text in these requests; `normalize(tmp_path)` returns one.
+        timing: `none`: answer at once; `recorded`: take the recorded time; a number: multiply the recorded time by it.
+        compare_model: True: the model's name counts (the date of its version never does).
+        compare_sampling: True: temperature, token limits, effort and similar settings count.
+        repeats: True: the last of several equal calls answers any number of times.
+        record_auth_errors: True: a refusal of the key (401, 403, Google's 400) is recorded as any other error. False:
+            it is taken as a mistake in the setup, and nothing is written.
 
-    Closing: where the block ends well, what was recorded is written, whole and at once. Left by an exception, or
-    cancelled, it leaves the file as it was.
+    Closing: a block that ends normally writes the recorded calls, all at once. A block that an exception or a
+    cancellation ends leaves the file unchanged.
 
     Raises:
-        ReplayMiss: from the exchange whose call is not recorded. The agent gets a 500.
-        RecordingFailed: from the exchange whose answer no cassette keeps: a refusal of the key, raw bytes.
-        DialectError: the file is no cassette; the text says on which line.
-        OSError: it cannot be read, or written.
-        TypeError, ValueError: an argument is not what it should be.
+        ReplayMiss: from an exchange whose call is not recorded. The agent gets a 500.
+        RecordingFailed: from an exchange with an outcome that no cassette keeps: a refusal of the key, raw bytes.
+        DialectError: the file is not a cassette; the text names the line.
+        OSError: the file cannot be read, or written.
+        TypeError, ValueError: an argument is invalid.
     """
     await trio.lowlevel.checkpoint()
     with use_cassette(path, **options) as cassette:
@@ -68,10 +68,10 @@ async def open_cassette(
 
 @contextmanager
 def use_cassette(path: str | os.PathLike[str], **options: Unpack[CassetteOptions]) -> Iterator[Cassette]:
-    """As `open_cassette`, in a program that does not run in trio: `with use_cassette("run.yaml") as cassette`, and
-    `fake_model(handler=cassette)` within it.
+    """Open a cassette in a program that does not run in trio: `with use_cassette("run.yaml") as cassette`.
 
-    An upstream is open in trio alone: `upstream=forward_to("https://…", dialect=…)` opens one for each call.
+    Use `fake_model(handler=cassette)` within the block. Options are those of `open_cassette`. An upstream is open only
+    in trio: `upstream=forward_to("https://…", dialect=…)` opens one for each call.
     """
     cassette = Cassette(path, **options)
     yield cassette

@@ -1,4 +1,4 @@
-"""The pieces of an answer out of which keys were taken: how long each is now."""
+"""The pieces of an answer from which keys were removed, with their new lengths."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..pieces import text_of
 def recounted(
     increments: Increments, before: Sequence[ResponsePart], now: Sequence[ResponsePart]
 ) -> Increments:
-    """In which pieces an answer comes, without its keys: one that was cut in a key comes whole, with its last piece.
+    """Return the pieces of an answer without its keys; a key that spanned pieces comes with its last piece.
 
     Args:
-        increments: in which it came.
-        before: its parts.
-        now: the same, without keys.
+        increments: the original pieces.
+        before: the original parts.
+        now: the parts without keys.
     """
     moves = [_move(text_of(one), text_of(other)) for one, other in zip(before, now, strict=True)]
     found = list(_pieces(increments, moves))
@@ -36,11 +36,11 @@ def recounted(
 
 
 _Move = Callable[[int], int]
-"""Where in a text without keys something stands, by where it stood."""
+"""A function that maps a position in a text to the position in the text without keys."""
 
 
 def _pieces(increments: Increments, moves: Sequence[_Move]) -> Iterator[tuple[int, int, int]]:
-    """The part, the length and the wait of each. What has no length any more is a wait before the next one."""
+    """Yield part, length and wait of each piece. The wait of an empty piece is added to the next piece."""
     at = [0] * len(moves)
     waited = 0
     numbers = [part for part, count in increments.runs for _ in range(count)]
@@ -71,7 +71,7 @@ def _move(before: str, now: str) -> _Move:
 
 
 def _keys(before: str, now: str) -> Iterator[tuple[int, int]]:
-    """Where each key was: what stands between the marks stands in the text of before, in the same order."""
+    """Yield the position of each key: text between the marks also stands in the original text, in order."""
     first, *rest = now.split(MARK)
     at = len(first)
     for number, between in enumerate(rest, 1):

@@ -1,4 +1,4 @@
-"""The form of a call, read: a request again. It is the inverse of `normal`, and says where a form is none."""
+"""Reader of a request's form: the inverse of `normal`, whose errors name the place of an invalid form."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _SAMPLING = (*Sampling.__struct_fields__, "reasoning")
 
 
 def restored(form: Node, messages: list[Node], tools: list[Node]) -> Request:
-    """The request that has a form.
+    """Return the request that has this form.
 
     Args:
         form: the request as it stands in a file.
-        messages: all of its messages: in the file, the first of them stand with another call.
-        tools: its tools, likewise.
+        messages: all of its messages; in the file, the first messages stand with another call.
+        tools: all of its tools; in the file, they stand in a list of their own.
 
     Raises:
-        DialectError: it is no form of a request; the text says where.
+        DialectError: it is not the form of a request; the text names the place.
     """
     members = form.value
     model = members["model"].text() if "model" in members else ""
@@ -55,7 +55,7 @@ def restored(form: Node, messages: list[Node], tools: list[Node]) -> Request:
 
 
 def restored_form(form: dict[str, Json]) -> Request:
-    """The request that has a form which comes from no file."""
+    """Return the request that has this form, which does not come from a file."""
     node = node_of(form)
     tools = node.value.get("tools")
     return restored(node, node.value["messages"].items(), tools.items() if tools is not None else [])
@@ -77,20 +77,20 @@ def _messages(nodes: list[Node]) -> Iterator[Message]:
 
 
 class _Calls:
-    """Gives calls and results ids: see `normal`, whose numbers these are."""
+    """Ids of calls and results, from the numbers of `normal`."""
 
     def __init__(self) -> None:
         self._count = 0
         self._waiting: list[int] = []
 
     def call(self) -> str:
-        """The id of the next call."""
+        """Return the id of the next call."""
         self._count += 1
         self._waiting.append(self._count)
         return f"call_{self._count}"
 
     def result(self, number: int | None) -> str:
-        """The id of a result that says this number, or none."""
+        """Return the id of a result with this number, or without a number."""
         if number is None:
             number = self._waiting[0] if self._waiting else self._count + 1
         self._count = max(self._count, number)

@@ -1,12 +1,12 @@
-"""What no cassette keeps, and what is said of it.
+"""Outcomes that no cassette keeps, and their errors.
 
 Rules:
 
-1. A provider that refuses the key has not answered: kept, that would be the answer of every later run, and the test of
-   an application that swallows it would be green for ever. Who wants to have it kept says so.
-2. Nor has one that was not reached: what an application makes of that is tested with a fault, or with a handler that
-   raises an `UpstreamError`.
-3. Raw bytes are in one dialect's words, with their head: a cassette has neither.
+1. A refusal of the key is not an answer. Recorded, it would be the answer of every later run, and the test of an
+   application that swallows it would always pass. A program can request that such refusals are recorded.
+2. A failed connection is not an answer. To test how an application handles it, use a fault, or a handler that raises an
+   `UpstreamError`.
+3. Raw bytes belong to one dialect, and have a head: a cassette stores neither.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from ...errors import RecordingFailed, UpstreamError
 _OF_A_KEY = frozenset({401, 403})
 """Not authenticated; authenticated, and not allowed (RFC 9110, 15.5.2 and 15.5.4)."""
 _GOOGLES = '"API_KEY_INVALID"'
-"""Google answers 400 to a key that it does not know, and says this in the details (ErrorInfo.reason)."""
+"""Google answers 400 to an unknown key, with this reason in the details (ErrorInfo.reason)."""
 
 
 def unrecordable(
     outcome: Outcome | None, asker: str, redactor: Redactor, *, auth_errors: bool
 ) -> RecordingFailed | None:
-    """Why an outcome is not recorded; None: nothing is against it.
+    """Return the error why an outcome is not recorded, or None if it can be recorded.
 
     Args:
-        outcome: it.
-        asker: whose call it was, in words.
-        redactor: takes keys out of what is repeated.
-        auth_errors: whether the refusal of a key is to be recorded.
+        outcome: the outcome.
+        asker: the call, in words.
+        redactor: removes keys from texts that the error repeats.
+        auth_errors: True: the refusal of a key is to be recorded.
     """
     match outcome:
         case Refused() if not auth_errors and _is_of_a_key(outcome):
@@ -55,10 +55,10 @@ def unrecordable(
 
 
 def _was_not_reached(error: UpstreamError) -> bool:
-    """Whether an upstream's error comes of there being no connection."""
+    """Return True if an upstream's error has no connection as its cause."""
     if error.__cause__ is None:
         return False
-    import httpcore2  # they take long, and whoever has such an error has loaded them
+    import httpcore2  # imports are slow, and a program with such an error has loaded httpcore2
     import httpx2
 
     kinds = (

@@ -1,4 +1,4 @@
-"""A recorded call, as a program sees it."""
+"""A recorded call, in the form for programs."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class RecordedCall(msgspec.Struct, frozen=True, kw_only=True):
     """A call in a cassette."""
 
     number: int
-    """Its name in the file; 0: it was recorded in this run, and gets one when that is written."""
+    """Number in the file; 0: it was recorded in this run, and gets a number when it is written."""
     file: str
     line: int | None
-    """Where it stands there; None: it was recorded in this run."""
+    """Place in the file; None: it was recorded in this run."""
     request: Request
-    """What was asked, in no dialect's words, as it is compared: ids are numbers, images their hashes."""
+    """The request, dialect-neutral, as it is compared: ids are numbers, images are hashes."""
     response: Response | None
-    """What was answered; of an answer that broke, what came of it; None: nothing."""
+    """The answer; if it broke, the part that was sent; None: nothing was sent."""
     error: str | None
-    """Why it was not answered, or not to its end; None: it was."""
+    """Reason why the call was not answered, or not completely; None: it was answered."""
 
     def __str__(self) -> str:
         last = self.request.last
@@ -36,7 +36,7 @@ class RecordedCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def seen(call: Recorded, path: Path) -> RecordedCall:
-    """A recorded call, as a program sees it."""
+    """Return a recorded call in the form for programs."""
     failure = call.answer.failure
     error = f"{failure.status}: {failure.message}" if failure is not None else None
     return RecordedCall(

@@ -1,4 +1,4 @@
-"""What an agent got, when somebody has answered it: recorded."""
+"""The outcome that an agent got from a handler, as a recordable value."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from .recounted import recounted
 
 
 def outcome_given(core: ExchangeState, error: BaseException | None) -> Outcome | None:
-    """What became of an exchange whose handler has returned, or raised `error`; None: nothing yet."""
+    """Return the outcome of an exchange whose handler has returned, or raised `error`; None: no outcome yet."""
     if core.outcome is None and error is not None:
         return outcome_of(error, core.dialect)
     return core.outcome
 
 
 def answer_given(core: ExchangeState, outcome: Outcome | None, redactor: Redactor) -> Answer | None:
-    """What became of an exchange, as a value; None: nothing that could be given again.
+    """Return the answer of an exchange as a value, or None if it could not be given again.
 
     Args:
-        core: the exchange; in which pieces it was answered was kept.
-        outcome: what became of it.
-        redactor: takes keys out.
+        core: the exchange, with the pieces of its answer.
+        outcome: the outcome of the exchange.
+        redactor: removes keys.
     """
     if not isinstance(outcome, Answered | Refused | Abandoned) or (
         core.from_outside and not isinstance(outcome, Abandoned)
@@ -51,7 +51,7 @@ def answer_given(core: ExchangeState, outcome: Outcome | None, redactor: Redacto
 
 
 def _response(core: ExchangeState, outcome: Outcome) -> Response | None:
-    """What was said, without what is made anew for each answer."""
+    """Return the response, without the ids that each answer gets anew."""
     if isinstance(outcome, Answered):
         response = outcome.response
     elif core.fold is not None and (response := core.fold.response()).content:

@@ -1,13 +1,12 @@
-"""JSON values as YAML that people read, and compare line by line.
+"""JSON values as YAML for people, in a form that compares well line by line.
 
 Rules:
 
-1. The same value gives the same text: the order of members is the caller's, and every choice of style follows from the
-   value.
-2. A text of several lines is written line by line, as a block: also one with spaces at the end of a line, which YAML
-   allows (1.2, 8.1.2) and PyYAML never writes. What a block cannot hold is quoted, as in JSON.
-3. A word that an older YAML takes for something else (`no`, `12:30`, a date) is quoted.
-4. Lists of numbers, and short ones of words, stand on one line; so do small objects of nothing but numbers.
+1. Equal values give equal texts: the caller orders the members, and every choice of style follows from the value.
+2. A text of several lines is written line by line, as a block. That includes lines with trailing spaces, which YAML
+   allows (1.2, 8.1.2) and PyYAML never writes. A text that a block cannot hold is quoted, as in JSON.
+3. A word with another meaning in an older YAML (`no`, `12:30`, a date) is quoted.
+4. Lists of numbers, and short lists of words, stand on one line; so do small objects of numbers alone.
 """
 
 from __future__ import annotations
@@ -21,32 +20,32 @@ from textwrap import wrap
 from ..._canonical.content import Json
 
 _WIDTH = 100
-"""Characters of a line that holds several things; a text is never cut."""
+"""Maximum characters of a line with several values; a text is never cut."""
 _LONGEST_KEY = 200
-"""Characters of a name that stands before its colon. YAML has a limit, of 1024 (1.2, 8.2.2)."""
+"""Maximum characters of a name before its colon. YAML's own limit is 1024 (1.2, 8.2.2)."""
 _PLAIN = re.compile(r"[A-Za-z_/(](?:[^\t\x00-\x1f\x7f]*[^\s:\x00-\x1f\x7f])?")
-"""A text without quotes: first of all what it begins and ends with."""
+"""Pattern of a text without quotes, by its beginning and end."""
 _NOT_PLAIN = re.compile(r": |:\t| #")
 _NOT_PLAIN_IN_FLOW = re.compile(r"[,\[\]{}:#]")
 _WORDS = re.compile(r"(?:y|yes|n|no|true|false|on|off|null)", re.IGNORECASE)
-"""What YAML 1.1 takes for something else, of all that begins with a letter."""
+"""Words with another meaning in YAML 1.1, of all words that begin with a letter."""
 _UNPRINTABLE = re.compile(
     "[^\\t\\n\\x20-\\x7e\\xa0-\\u2027\\u202a-\\ud7ff\\ue000-\\ufefe\\uff00-\\ufffd\U00010000-\U0010ffff]"
 )
-"""What is no printable character (YAML 1.2, 5.1), or ends a line for some readers and not for others."""
+"""Characters that are not printable (YAML 1.2, 5.1), or that end a line for some readers only."""
 
 
 def write_yaml(value: Json) -> str:
-    """A JSON value as YAML; it ends with a line feed.
+    """Return a JSON value as YAML; it ends with a line feed.
 
     Raises:
-        ValueError: there is a number in it that JSON has not.
+        ValueError: the value contains a number that JSON does not have.
     """
     return "\n".join(_lines(value, 0)) + "\n"
 
 
 def _lines(value: Json, indent: int) -> Iterator[str]:
-    """A value that begins on a line of its own."""
+    """Yield the lines of a value that begins on a line of its own."""
     pad = " " * indent
     if isinstance(value, dict) and value:
         for name, inner in value.items():
@@ -65,7 +64,7 @@ def _lines(value: Json, indent: int) -> Iterator[str]:
 
 
 def _behind(head: str, value: Json, indent: int) -> Iterator[str]:
-    """A value behind a colon or a dash."""
+    """Yield the lines of a value after a colon or a dash."""
     if isinstance(value, dict | list) and value:
         if (flow := _flow(value)) is not None:
             yield from _wrapped(f"{head} {flow}", head)
@@ -96,7 +95,7 @@ def _scalar(value: Json, indent: int) -> list[str]:
 
 
 def _block(text: str, pad: str) -> list[str]:
-    """A text as a literal block, its head first."""
+    """Return a text as a literal block, its header first."""
     body = text.rstrip("\n")
     ends = len(text) - len(body)
     begins_oddly = text[0] in " \t\n"  # a reader takes the indentation from the first line, unless it is told
@@ -105,7 +104,7 @@ def _block(text: str, pad: str) -> list[str]:
 
 
 def _flow(value: Json) -> str | None:
-    """A list or an object on one line; None: there is too much in it."""
+    """Return a list or an object on one line; None: it is too long."""
     if isinstance(value, dict):
         flow = ", ".join(f"{_text(name, flow=True)}: {_word(inner)}" for name, inner in value.items())
         return f"{{{flow}}}" if all(map(_is_number, value.values())) and len(flow) <= _WIDTH else None
@@ -124,7 +123,7 @@ def _is_number(value: Json) -> bool:
 
 
 def _wrapped(line: str, head: str) -> list[str]:
-    """A long list of numbers, on several lines."""
+    """Return a long list of numbers, on several lines."""
     if len(line) <= _WIDTH or len(head) > _WIDTH // 2 or '"' in line:
         return [line]
     pad = " " * (len(head) - len(head.lstrip()) + 2)
@@ -157,4 +156,4 @@ def _text(text: str, *, flow: bool = False) -> str:
 
 
 def _escaped(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"  # all that are meant lie in the basic plane
+    return f"\\u{ord(found[0]):04x}"  # all these characters are in the basic multilingual plane

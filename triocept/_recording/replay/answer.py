@@ -1,6 +1,6 @@
 """The recorded outcome of a turn, given again with the live directories.
 
-The ids of calls are the recorded ones. Raw bytes are sent again as they were, where the record has them.
+Calls keep their recorded ids. Raw bytes are sent again unchanged, if the record has them.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ async def give_again(exchange: Exchange, turn: Turn, translate: Callable[[str], 
     Args:
         exchange: the exchange.
         turn: the recorded turn.
-        translate: replaces recorded directories in a text by the live ones.
+        translate: replaces recorded directories in a text by the live directories.
         pace: factor for its times.
 
     Raises:
         Refusal, UpstreamError: the recorded outcome.
-        StillThere: the recorded agent hung up, and this one does not.
+        StillThere: the recorded agent disconnected, and this agent does not.
     """
     if turn.raw is not None and turn.raw.size == sum(len(data) for _, data in turn.raw.pieces):
         began = turn.duration if turn.first_event is None else turn.first_event
@@ -68,21 +68,21 @@ def _failure(error: TurnError) -> Failure:
     if (kind := _PROVIDER.get(error.type)) is not None:
         return Failure(kind=kind, status=error.status or 502, message=error.message)
     is_last = error.type == "LimitReached" or error.status == 503
-    status = error.status if error.status and error.status >= 400 else 500  # that of raw bytes may be any
+    status = error.status if error.status and error.status >= 400 else 500  # raw bytes may have any status
     return Failure(
         kind="refusal", status=status, message=error.message, should_retry=False if is_last else None
     )
 
 
 def _raw_again(turn: Turn, raw: RawResponse, pace: float) -> Raw:
-    """Raw bytes as they were, with their pauses at another pace: they are what they are, directories and all."""
+    """Return raw bytes unchanged, with their pauses at another pace: directories are not translated in them."""
     body = tuple([item if isinstance(item, bytes) else item * pace for item in raw.body])
     sent = msgspec.structs.replace(raw, body=body)
     return Raw(sent, turn.response, complete=turn.outcome == "answered")
 
 
 def moved(response: Response, translate: Callable[[str], str], *, keeps_id: bool) -> Response:
-    """An answer with other directories; in another dialect than it was given in, an id is made for it."""
+    """Return an answer with other directories; in a dialect other than the recorded one it gets a new id."""
     content = tuple([_moved_part(part, translate) for part in response.content])
     return msgspec.structs.replace(response, content=content, id=response.id if keeps_id else "")
 
@@ -104,7 +104,7 @@ def _with(part: ResponsePart, name: str, text: str) -> ResponsePart:
 
 
 def _moved_arguments(arguments: str, translate: Callable[[str], str]) -> str:
-    """In the words of the record, if what was put in is JSON there."""
+    """Return the recorded text with replaced directories, escaped if the text is JSON."""
     before = arguments_value(arguments)
     after, replaced = in_json(before, translate), translate(arguments)
     if before == arguments or arguments_value(replaced) == after:

@@ -1,4 +1,4 @@
-"""What of a record follows from one of its turns: all that a fork there takes another way."""
+"""The part of a record that follows from one of its turns, and that a fork there replaces."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from .order import Order
 from .record import Record, Recorded
 
 _TOLD = 10
-"""Ids that are told."""
+"""Maximum ids in an error."""
 
 TurnName: TypeAlias = str | int | tuple[str, int]
-"""A turn: by its id; by its number within the main conversation, from 0 (from the end, below 0); or by a conversation
-and the number there. A conversation goes by its id, or by its name in `triocept show`: `sub-agent 1`. Its name alone is
-its first turn."""
+"""Name of a turn:
+
+* its id;
+* its number within the main conversation, from 0 (below 0: from the end);
+* a conversation and the number there, or the conversation alone for its first turn.
+
+A conversation is named by its id, or by its name in `triocept show`: `sub-agent 1`."""
 
 
 def find_turn(record: Record, name: TurnName) -> Recorded:
-    """The turn of this name.
+    """Return the turn of this name.
 
     Raises:
-        LookupError: there is none; the text says which there are.
+        LookupError: there is no such turn; the text lists the turns.
     """
     names = {called: id_ for (id_, _), called in names_of(each.conversation for each in record.turns).items()}
     if isinstance(name, str):
@@ -60,8 +64,9 @@ def find_turn(record: Record, name: TurnName) -> Recorded:
 
 
 def following(record: Record, order: Order, turn: Recorded) -> frozenset[int]:
-    """The numbers of a turn and of all that follows from it: what comes behind it in its conversation, and the
-    sub-agents that were begun there."""
+    """Return the numbers of a turn and of all turns that follow from it.
+
+    These are the later turns of its conversation, and the sub-agents begun there."""
     turns = record.threads[turn.thread]
     found = {each.number for each in turns[turns.index(turn) :]}
     for thread, launch in order.launches.items():  # in the order in which they began

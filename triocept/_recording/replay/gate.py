@@ -1,10 +1,10 @@
-"""The order of a replay, kept while it runs: what has happened, and who waits for it.
+"""The order of a replay, enforced while it runs: events so far, and answers that wait for events.
 
 Rules:
 
-1. An answer waits for what its record says, and then a moment, so that the agent has made something of that.
-2. It waits as long as something happens, and a while longer; then it is given all the same: the run is another one than
-   that which was recorded, and its trace says so.
+1. An answer waits for the events that its record requires, and then a moment, so that the agent can process them.
+2. It waits as long as events arrive, and a while longer; then it is given regardless. The run then differs from the
+   recorded run, and its trace notes it.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from .order import Happening, Order
 from .record import Recorded
 
 MOMENT = 0.1
-"""Seconds that an agent has to tell one of its conversations what another one's answer was (12 of 12 runs of Claude
-Code 2.1.332 with two sub-agents)."""
+"""Seconds for an agent to pass another conversation's answer on to one of its conversations.
+
+Sufficient in 12 of 12 runs of Claude Code 2.1.332 with two sub-agents."""
 PATIENCE = 10.0
-"""Seconds without any news, beside twice what it took when it was recorded, after which an answer waits no longer."""
+"""Seconds without an event, in addition to twice the recorded time, after which an answer waits no longer."""
 
 
 class Gate:
-    """What has happened of a record in one live rollout."""
+    """Events of a record so far in one live rollout."""
 
     def __init__(self, order: Order, turns: tuple[Recorded, ...]) -> None:
         self._order = order
@@ -37,20 +38,20 @@ class Gate:
         self._latest = 0.0
 
     def note(self, number: int, *, settled: bool) -> None:
-        """A call came that this turn answers, or it has been answered."""
+        """Note that a call arrived that this turn answers, or that it has been answered."""
         self._latest = self._times[Happening(number, settled)] = trio.current_time()
         self._news.notify_all()
 
     def drop(self, numbers: Iterable[int]) -> None:
-        """These turns will not come: what follows a fork."""
+        """Note that these turns will not come, since they follow a fork."""
         self._gone |= set(numbers)
         self._news.notify_all()
 
     async def wait(self, turn: Recorded) -> list[str]:
-        """Until the answer of this turn may be given.
+        """Wait until the answer of this turn may be given.
 
         Returns:
-            The ids of the turns that it has waited for, and that did not come.
+            The ids of the turns that it has waited for in vain.
 
         Cancellation: immediate.
         """
@@ -66,6 +67,6 @@ class Gate:
         return [each for each in before if each not in self._times and each.number not in self._gone]
 
     def _patience(self, turn: Recorded, missing: Iterable[Happening]) -> float:
-        """Seconds that are left."""
+        """Return the seconds that are left to wait."""
         took = max(self._turns[each.number].settled - turn.arrived for each in missing)
         return self._latest + PATIENCE + 2 * max(0.0, took) - trio.current_time()

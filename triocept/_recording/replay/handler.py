@@ -1,12 +1,12 @@
-"""A replay: what was recorded answers again, and nothing is behind it.
+"""A replay: a recorded trace answers again, without a model.
 
 Rules:
 
-1. Anchored on content: a call gets the answer of the recorded turn that asked the same, whenever it comes. What is the
-   same is defined in `moves`; when an answer has to wait for others, in `order`.
-2. Nothing is consumed: the same call again gets the same answer, in each rollout that the replay is given to.
-3. Nothing is made up: a call that the record does not have is an error, unless there is a handler for what is new.
-4. Each turn says in its notes, as `replay`, which recorded turn it is.
+1. Matching is by content: a call gets the answer of the recorded turn with an equal request, at any time. `moves`
+   defines equality; `order` defines when an answer must wait for others.
+2. Nothing is consumed: an equal call gets an equal answer, in each rollout of the replay.
+3. Nothing is made up: a call that the record lacks is an error, unless there is a handler for new calls.
+4. The notes of each turn name the recorded turn, as `replay`.
 """
 
 from __future__ import annotations
@@ -38,37 +38,38 @@ from .run import Plan, ReplayRun
 __all__ = ["Match", "Replay", "Timing", "TurnName"]
 
 Match: TypeAlias = Literal["strict", "nearest"]
-"""What answers a call: the turn that asked the same, or the one that is nearest."""
+"""The turn that answers a call: the turn with an equal request, or the nearest turn."""
 
 
 @final
 class Replay:
     """A handler that answers as a trace does: `Replay(read_traces("run.jsonl")[0])`.
 
-    It may answer several rollouts, one after the other or at once.
+    It may answer several rollouts, one after the other or concurrently.
 
     Args:
-        trace: what was recorded; of a rollout with children, each is replayed by a replay of its own.
-        match: `strict` takes the recorded turn whose agent had said and done the same (dates, ids and directories
-            aside; what its tools gave may differ, which the turn's notes tell). `nearest` takes, where there is none,
-            the one that begins most alike, in a conversation of the same kind.
-        timing: `none` answers at once, `recorded` takes the time that it took, a number so many times that (0.5: twice
-            as fast). The increments of a stream are those of the record where it has them (`record_increments`).
-        until: the turn at which the run is to take another way, by its id, by its number in the main conversation, or
-            as `(conversation, number)`. That turn and what follows from it goes to `then`: the rest of its
-            conversation, and the sub-agents that are begun there. All else is still replayed.
-        then: a handler: a real model, a script, another policy. Without `until` it gets what the record does not have.
-        compare_results: whether what the agent's tools gave counts, too.
-        paths: directories of the record, and what is there now in their places, beside those that are known: of agents
-            that ran elsewhere, in a container for one.
-        redact: what was taken out of the record, where the live rollout has no such `redact` of its own: taken out of
-            its calls before they are compared.
+        trace: the recorded trace; each child of a rollout needs a replay of its own.
+        match: `strict`: use the recorded turn whose agent had sent and called the same. Dates, ids and directories are
+            ignored; results of tools may differ, which the turn's notes record. `nearest`: if there is no such turn,
+            use the turn with the longest common beginning, in a conversation of the same kind.
+        timing: `none`: answer at once; `recorded`: take the recorded time; a number: multiply the recorded time by it
+            (0.5: twice as fast). The increments of a stream are the recorded ones if present (`record_increments`).
+        until: the turn at which the run forks: its id, its number in the main conversation, or `(conversation,
+            number)`. The turn and all that follows from it go to `then`: the rest of its conversation, and the
+            sub-agents begun there. All other turns are still replayed.
+        then: a handler: a real model, a script, another policy. Without `until` it gets the calls that the record
+            lacks.
+        compare_results: True: results of the agent's tools count, too.
+        paths: recorded directories and their live replacements, in addition to the known directories: for agents that
+            ran elsewhere, for example in a container.
+        redact: the redaction of the record, if the live rollout has no such `redact`: it is applied to live calls
+            before they are compared.
 
     Raises:
-        ReplayMiss: from the exchange whose call the record does not have; its text says where the two part. The agent
-            gets a 500.
+        ReplayMiss: from an exchange whose call the record lacks; the text shows the first difference. The agent gets a
+            500.
         LookupError: the trace has no such turn.
-        TypeError, ValueError: an argument is not what it should be.
+        TypeError, ValueError: an argument is invalid.
     """
 
     def __init__(

@@ -1,9 +1,10 @@
-"""Which turn began a sub-agent, and which call was first told of its end.
+"""The turn that began a sub-agent, and the call that first reports its end.
 
-Agents say neither. A sub-agent's first call holds the prompt that its launching call had; and what it has done comes
-back either as the result of that call, which its agent waits for, or is pushed into the conversation of the one that
-launched it (Claude Code from 2.1.3xx on: `<task-notification>`, wherever that conversation is by then). Claude Code
-gives a sub-agent one name in its calls and in these notifications, so two that end with the same words are told apart.
+Agents mark neither. A sub-agent's first call contains the prompt of the call that launched it. Its result comes back in
+one of two ways: as the result of that call, which its agent waits for; or pushed into the conversation that launched it
+(Claude Code from 2.1.3xx on: `<task-notification>`, at that conversation's current position). Claude Code names a
+sub-agent equally in its calls and in these notifications, so two sub-agents with equal final texts can be
+distinguished.
 """
 
 from __future__ import annotations
@@ -20,30 +21,30 @@ from ..._trace.texts import texts_in
 from .record import Recorded
 
 _LEAST = 12
-"""Characters of a prompt, or an answer, that are no coincidence."""
+"""Minimum characters of a prompt, or an answer, whose repetition is not a coincidence."""
 _NOTICE = "<task-id>"
-"""What stands before a sub-agent's name in a notification of its end."""
+"""Text before a sub-agent's name in a notification of its end."""
 _HEAD = 40
-"""Characters of what was said that a tool which tells it gives as they are."""
+"""Characters of a final text that a tool repeats unchanged."""
 
 
 class Telling(NamedTuple):
-    """Where a conversation was first told of a sub-agent's end; the earlier one is the lesser."""
+    """Position at which a conversation first reports a sub-agent's end; earlier positions compare as less."""
 
     place: int
-    """That of the call."""
+    """Number of the call."""
     text: int
-    """Which of its new texts."""
+    """Index of the new text in the call."""
     at: int
-    """Characters before it in that text."""
+    """Characters before it in the text."""
 
 
 def launch_of(first: Recorded, turns: Sequence[Recorded]) -> Recorded | None:
-    """The turn that began a sub-agent.
+    """Return the turn that began a sub-agent.
 
     Args:
         first: the sub-agent's first turn.
-        turns: all, in the order in which they settled.
+        turns: all turns, in the order in which they settled.
     """
     before = [
         each
@@ -61,12 +62,13 @@ def launch_of(first: Recorded, turns: Sequence[Recorded]) -> Recorded | None:
 
 
 def told_in(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> Telling | None:
-    """Where a conversation first tells a sub-agent's end: by its name, else by what it said; None: nowhere, or what it
-    said was too little to be found.
+    """Return where a conversation first reports a sub-agent's end, by its name, else by its final text.
+
+    None: it is not reported, or the final text is too short to be found.
 
     Args:
         ended: the sub-agent's turns.
-        conversation: the turns of the one that launched it, in the order in which they came.
+        conversation: the turns of the conversation that launched it, in order of arrival.
     """
     last, said, notice = ended[-1], _said_at_end(ended), f"{_NOTICE}{_name(ended)}<"
     is_named = last.conversation.parent is not None
@@ -87,7 +89,7 @@ def told_in(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> Tell
 def over_in(ended: Sequence[Recorded], call: Recorded) -> bool | None:
     """Return True if a call lists a sub-agent as ended, False if it lists it as running, else None.
 
-    Claude Code 2.1.332 lists its sub-agents by name in its first call behind a compaction: `Task a25101af (type:
+    Claude Code 2.1.332 lists its sub-agents by name in its first call after a compaction: `Task a25101af (type:
     local_agent) (status: completed)`, or `Background agent "count" (a25101af) is still running`.
     """
     name = re.escape(_name(ended))
@@ -99,8 +101,9 @@ def over_in(ended: Sequence[Recorded], call: Recorded) -> bool | None:
 
 
 def is_silent(ended: Sequence[Recorded], call: Recorded) -> bool:
-    """Whether a call tells nothing of what a sub-agent said at its end, as a text or as what a tool gave: some agents
-    wait for it with a tool (Codex), which gives it in JSON."""
+    """Return True if a call contains no part of a sub-agent's final text, neither as text nor in a tool's result.
+
+    Some agents wait for a sub-agent with a tool (Codex), which returns the text in JSON."""
     said = _said_at_end(ended)
     head = said.partition("\n")[0][:_HEAD]
     given = (result.text for message in call.turn.request.messages for result in message.tool_results)
@@ -118,7 +121,7 @@ def _said_at_end(ended: Sequence[Recorded]) -> str:
 
 
 def _told(messages: Sequence[Message], before: Sequence[Message]) -> Iterator[str]:
-    """What the agent and its user say in a call, and did not say in the one before it."""
+    """Yield the texts of the agent and its user in a call that the previous call did not contain."""
     for message in messages[common_head(messages, before, is_not) :]:
         if message.role != "assistant":
             yield from (part.text for part in message.content if isinstance(part, Text))

@@ -1,15 +1,16 @@
-"""The recorded turn for a live call, strictly or as near as there is.
+"""The recorded turn for a live call, strict or nearest.
 
 Rules:
 
-1. A live conversation keeps to the recorded one that its first call was found in, as long as its calls are found there;
-   one that begins takes one that no other has, if there is one: two sub-agents may have one task.
-2. Of several turns that ask the same it gets one after the other, those first that no conversation has had, and the
-   last of them from then on: what was refused, and asked again, is so again; and sub-agents of one task, which a record
-   may hold for one, get what they all were told. A call that was hung up on is chosen only where there is no other.
-3. The nearest turn is, among those of conversations of one kind, the one that has most of the moves at its beginning in
-   common; of equals, the first that settled of those that this conversation has not had. The same call again gets what
-   was asked again there, as in 2. System prompts do not count: a new version of an agent has another.
+1. A live conversation stays with the recorded conversation in which its first call was found, as long as its calls are
+   found there. A new conversation prefers a recorded conversation that no other has: two sub-agents may have one task.
+2. Several recorded turns with equal requests are used in order, first the turns that no conversation has had, and the
+   last of them from then on. So a call that was refused and retried is refused and retried again. Sub-agents of one
+   task, which a record may hold as one, get all recorded answers. A call from which the agent disconnected is chosen
+   only if there is no other.
+3. The nearest turn is the turn with the most moves in common from the beginning, among conversations of one kind. Of
+   equals, the first to settle wins that this conversation has not had. An equal call again is answered as in 2. System
+   prompts do not count: a new version of an agent has another one.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ from .record import Record, Recorded, Thread, thread_of
 
 
 class Matching:
-    """What one live rollout has had of a record.
+    """The turns of a record that one live rollout has had.
 
     Args:
-        record: it.
+        record: the record.
     """
 
     def __init__(self, record: Record) -> None:
         self._record = record
         self._kept_to: dict[Thread, Thread] = {}
-        """By a live conversation: the recorded one."""
+        """The recorded conversation of each live conversation."""
         self._had: dict[Thread, dict[int, Key]] = {}
-        """By a live conversation: what it has had, and for which call, in order."""
+        """The turns that each live conversation has had, each with its call, in order."""
 
     def exact(self, key: Key, conversation: Conversation) -> Recorded | None:
-        """The turn that asks the same."""
+        """Return the turn with an equal request."""
         live = thread_of(conversation)
         found = self._record.asking(key)
         if not found:
@@ -49,7 +50,7 @@ class Matching:
         return self._take(live, key, self._next(live, own or same_kind or free or rest or found))
 
     def nearest(self, key: Key, conversation: Conversation) -> Recorded | None:
-        """The turn that is nearest; None: this conversation has had them all."""
+        """Return the nearest turn; None: this conversation has had them all."""
         live = thread_of(conversation)
         had = self._had.get(live, {})
         for number, before in reversed(had.items()):
@@ -66,24 +67,24 @@ class Matching:
         return None if near is None else self._take(live, key, near)
 
     def _again(self, live: Thread, key: Key, latest: Recorded) -> Recorded:
-        """The turn for a call that got this one before: if that was asked again in the record, it is the next."""
+        """Return the turn for a call that got `latest` before: the next one if the record repeats the call."""
         asked = [each for each in self._record.asking(latest.key) if each.thread == latest.thread]
         return self._take(live, key, self._next(live, asked))
 
     def give_back(self, conversation: Conversation, turn: Recorded) -> None:
-        """The conversation has not had this turn after all: its agent hung up."""
+        """Note that the conversation has not had this turn after all: its agent disconnected."""
         self._had.get(thread_of(conversation), {}).pop(turn.number, None)
 
     def _next(self, live: Thread, found: Sequence[Recorded]) -> Recorded:
-        """The first that this conversation has not had, or the last."""
+        """Return the first turn that this conversation has not had, or the last turn."""
         had = self._had.get(live, {})
-        turns = [each for each in found if each.thread == found[0].thread]  # several may ask the same
+        turns = [each for each in found if each.thread == found[0].thread]  # several may have equal requests
         turns = [each for each in turns if each.turn.outcome != "abandoned"] or turns
         left = [each for each in turns if each.number not in had]
         return next((each for each in left if not self._is_given(each)), (left or turns[-1:])[0])
 
     def _is_given(self, turn: Recorded) -> bool:
-        """Whether any conversation has had it."""
+        """Return True if any conversation has had the turn."""
         return any(turn.number in had for had in self._had.values())
 
     def _take(self, live: Thread, key: Key, found: Recorded) -> Recorded:
@@ -95,13 +96,13 @@ class Matching:
 
 
 def closest(moves: Moves, turns: Iterable[Recorded]) -> Recorded | None:
-    """The turn that has most of these moves at its beginning in common; of equals the first; None: there is no turn."""
+    """Return the turn with the longest beginning in common, of equals the first; None: there is no turn."""
     mine = _spoken(moves)
     return max(turns, key=lambda each: common(mine, _spoken(each.key.moves)), default=None)
 
 
 def common(one: Sequence[Move], other: Sequence[Move]) -> int:
-    """How many moves at the beginning are the same."""
+    """Return the number of equal moves at the beginning."""
     for number, (mine, its) in enumerate(zip(one, other, strict=False)):
         if mine != its:
             return number

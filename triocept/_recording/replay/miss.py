@@ -14,9 +14,9 @@ from .moves import Key, Move
 from .record import Record, Recorded
 
 _MOST = 6
-"""Differing moves of either call that are shown."""
+"""Maximum differing moves to show of either call."""
 _LOOKED_AT = 200
-"""Moves of either call that are compared behind the first that differs."""
+"""Maximum moves to compare of either call after the first difference."""
 _WHAT_TO_DO = (
     "If the agent, its prompt or its configuration has changed, record it again; match='nearest' goes by the turn that "
     "begins most alike, and then=handler (on the command line --script or --upstream) lets another handler "
@@ -51,7 +51,7 @@ def miss(record: Record, key: Key, conversation: Conversation, rollout: str) -> 
 
 
 def unending(record: Record, turn: Recorded, conversation: Conversation, rollout: str) -> ReplayMiss:
-    """Return the error of a call on which the recorded agent hung up, and this one does not."""
+    """Return the error of a call from which the recorded agent disconnected, and this agent does not."""
     place = f"turn {_place(turn)} of rollout {record.trace.rollout}"
     return no_answer(_asker(conversation, rollout), place, _WHAT_TO_DO, turn.turn.id)
 
@@ -99,7 +99,7 @@ def _of_tools(recorded: Sequence[str], live: Sequence[str]) -> Iterator[str]:
 
 
 def _edited(before: Move, now: Move) -> Iterator[str]:
-    """Yield two texts, each from a little before the place where they part."""
+    """Yield two texts, each from a little before their first difference."""
     at = common_head(before.value, now.value)
     for sign, move in (("-", before), ("+", now)):
         yield f"{sign} {move.role} {move.kind}, from character {at}: {_line(move.value, at) or '(nothing)'}"

@@ -1,13 +1,13 @@
-"""What a call asks: what its agent has said and done so far, in the form in which two runs are compared.
+"""The content of a request: its agent's messages and actions so far, in the form in which two runs are compared.
 
-Two calls of two runs of one agent, in one dialect or in two, have the same moves if nothing but the world differs.
+Two calls of two runs of one agent, in one dialect or two, have equal moves if only the environment differs.
 
-Parts are compared by the rule `REPLAY` of `_canonical.form`. Beyond that (each rule was needed by a real agent):
+The rule `REPLAY` of `_canonical.form` compares parts. Beyond it (a real agent needed each rule):
 
 1. The results of tools have the role `tool`, wherever the dialect packs them. Neighbours of one role are one.
-2. Directories of the run are masked everywhere. What else differs from run to run is masked in what the agent and its
-   user say. The words of the model count to the letter.
-3. What a tool returned does not count, unless it is asked for: dates, process numbers and durations are in it.
+2. Directories of the run are masked everywhere. Other parts that differ from run to run are masked in texts of the
+   agent and its user. The model's texts are compared exactly.
+3. Results of tools do not count by default: they contain dates, process numbers and durations.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Move(NamedTuple):
-    """One thing that was said or done."""
+    """One message or action."""
 
     role: str
     kind: str
-    """text, call, result, refusal, media, opaque"""
+    """Kind of the part: text, call, result, refusal, media, opaque."""
     value: str
 
 
@@ -41,11 +41,11 @@ Moves: TypeAlias = tuple[Move, ...]
 
 
 class Key(NamedTuple):
-    """What a call asks: equal for calls that get the same answer."""
+    """The content of a request: equal for calls that get the same answer."""
 
     moves: Moves
     tools: tuple[str, ...]
-    """The names of the tools that it offers, sorted."""
+    """The names of the offered tools, sorted."""
 
 
 class Normal:
@@ -53,7 +53,7 @@ class Normal:
 
     Args:
         mask: removes the run's directories from a text.
-        results: count what tools returned.
+        results: True: results of tools count.
     """
 
     def __init__(self, mask: Callable[[str], str], *, results: bool = False) -> None:
@@ -61,7 +61,7 @@ class Normal:
         self._words = cache(lambda text: mask(text).strip())
         self._results = results
         self._known: dict[int, tuple[Message, tuple[tuple[str, list[Json]], ...]]] = {}
-        """Roles and forms by a message's `id`; the object is kept, so that the `id` stays its own."""
+        """Roles and forms by a message's `id`; holding the message keeps the `id` unique."""
 
     def moves(self, request: Request) -> Moves:
         """Return all moves up to this call."""
@@ -73,7 +73,7 @@ class Normal:
         )
 
     def result(self, result: ToolResult) -> str:
-        """Return what a tool returned, without what differs from run to run, and that it failed."""
+        """Return a tool's result and its error mark, without parts that differ from run to run."""
         return ("failed: " if result.is_error else "") + steady(self._mask(result.text))
 
     def _of(self, message: Message) -> tuple[tuple[str, list[Json]], ...]:
@@ -95,7 +95,7 @@ class Normal:
             yield role, form
 
     def _answers(self, each: Iterable[tuple[str, list[Json]]]) -> Iterator[tuple[str, list[Json]]]:
-        """Join texts of the model. They are masked here, for a piece may end within a directory's name."""
+        """Join texts of the model. They are masked here, since a piece may end within a directory's name."""
         for role, group in groupby(each, key=lambda said: said[0]):
             if role != "assistant":
                 yield from group
@@ -120,7 +120,7 @@ class Normal:
 
 
 def key_of(request: Request, normal: Normal) -> Key:
-    """Return what a call asks."""
+    """Return the content of a request."""
     return Key(normal.moves(request), tuple(sorted({tool.name for tool in request.tools})))
 
 

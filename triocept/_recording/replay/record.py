@@ -1,10 +1,10 @@
-"""A trace, ready to be compared with.
+"""A trace, prepared for comparisons.
 
 Rules:
 
-1. Turns stand in the order in which they settled; a number is a place in it. Where the clock was set meanwhile their
-   times are put right by it.
-2. A call that the agent hung up on has no answer: it stands here, for its order, and is the last to be chosen.
+1. Turns are in the order in which they settled; a turn's number is its position. If the clock was set during the run,
+   this order corrects their times.
+2. A call from which the agent disconnected has no answer: it is kept for the order, and is chosen last.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from ..roots import mask_of
 from .moves import Key, Normal, key_of
 
 _TOGETHER = 1.0
-"""Seconds that a turn may be recorded later than one that settled after it."""
+"""Seconds by which a turn may be recorded after a turn that settled later."""
 
 Thread: TypeAlias = tuple[str, bool]
-"""A conversation by its id, and whether it is the side calls of it."""
+"""Id of a conversation, and True for its side calls."""
 
 
 class Recorded(NamedTuple):
@@ -33,7 +33,7 @@ class Recorded(NamedTuple):
     key: Key
     conversation: Conversation
     arrived: float
-    """When it came: seconds since the epoch."""
+    """Arrival of the call: seconds since the epoch."""
 
     @property
     def kind(self) -> CallKind:
@@ -41,7 +41,7 @@ class Recorded(NamedTuple):
 
     @property
     def thread(self) -> Thread:
-        """Its conversation; a side call has that of its main conversation, and is no part of it."""
+        """The conversation; a side call has the id of its main conversation, without being part of it."""
         return thread_of(self.conversation)
 
     @property
@@ -50,12 +50,12 @@ class Recorded(NamedTuple):
 
 
 class Record:
-    """The turns of a trace by what they ask.
+    """The turns of a trace by the content of their requests.
 
     Args:
-        trace: it.
+        trace: the trace.
         roots: the directories of its agents.
-        results: whether what tools gave counts.
+        results: True: results of tools count.
     """
 
     def __init__(
@@ -80,27 +80,28 @@ class Record:
             for number, (turn, arrived) in enumerate(zip(trace, _arrivals(trace, conversations), strict=True))
         )
         self.threads: dict[Thread, list[Recorded]] = {}
-        """The turns of each conversation, in the order in which they came."""
+        """The turns of each conversation, in order of arrival."""
         self._by_key: dict[Key, list[Recorded]] = {}
         for each in sorted(self.turns, key=lambda each: each.arrived):
             self.threads.setdefault(each.thread, []).append(each)
             self._by_key.setdefault(each.key, []).append(each)
 
     def asking(self, key: Key) -> list[Recorded]:
-        """The turns that ask this, in the order in which they came."""
+        """Return the turns with this content, in order of arrival."""
         return self._by_key.get(key, [])
 
 
 def _arrivals(turns: Iterable[Turn], conversations: Mapping[str, Conversation]) -> Iterator[float]:
-    """When the calls of these turns came, by one clock.
+    """Yield the arrival times of these turns' calls, by one clock.
 
-    Each turn is put as early as it can be behind the one before it, by what the clock was set by so far. Where that is
-    impossible it was set: back, if the call came before all others, and then it is put behind all answers; or forward,
-    and then it came before that, behind the last answer of its conversation. How long nothing happened nobody knows.
+    Each turn is placed as early as possible after the previous turn, by the clock corrections so far. If that is
+    impossible, the clock was set. Set back: the call came before all others, and is placed after all answers. Set
+    forward: the call came before that, and is placed after the last answer of its conversation. The real idle time is
+    unknown.
     """
     first, latest, changes = float("inf"), float("-inf"), [0.0]
     ended: dict[Thread, float] = {}
-    """By a conversation: when its latest turn settled."""
+    """Time at which the latest turn of each conversation settled."""
     for turn in turns:
         thread, settled = thread_of(conversations[turn.id]), turn.started_at + turn.duration
         fitting = [change for change in changes if settled + change > latest - _TOGETHER]
@@ -116,5 +117,5 @@ def _arrivals(turns: Iterable[Turn], conversations: Mapping[str, Conversation]) 
 
 
 def thread_of(conversation: Conversation) -> Thread:
-    """A conversation, and whether the call is a side call of it."""
+    """Return the conversation's id, and True if the call is a side call."""
     return conversation.id, conversation.kind == "side"

@@ -26,16 +26,16 @@ from .record import Record, Recorded, Thread, thread_of
 
 
 class Plan(NamedTuple):
-    """What a replay is to do; see `Replay`."""
+    """The options of a replay; see `Replay`."""
 
     record: Record
     order: Order
     nearest: bool
     pace: float
-    """By how much recorded times are multiplied."""
+    """Factor by which recorded times are multiplied."""
     fork: Recorded | None
     behind_fork: frozenset[int]
-    """The fork, and what follows from it."""
+    """The fork, and the turns that follow from it."""
     then: Handler | None
     results: bool
     roots: Sequence[dict[str, str]]
@@ -44,7 +44,7 @@ class Plan(NamedTuple):
 
 
 class ReplayRun:
-    """What has happened so far."""
+    """The state of a replay in one rollout."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -52,14 +52,14 @@ class ReplayRun:
         self._gate = Gate(plan.order, plan.record.turns)
         self._directories: _Directories | None = None
         self._forked: set[Thread] = set()
-        """Live conversations that go their own way."""
+        """Live conversations that have left the record."""
         self._is_open = plan.then is not None and plan.fork is None
-        """Whether what the record does not have goes to `then`."""
+        """True if calls that the record lacks go to `then`."""
 
     async def answer(self, exchange: Exchange) -> None:
-        """Give an exchange what was recorded, or let `then` answer."""
+        """Give an exchange its recorded answer, or let `then` answer."""
         plan, here, conversation = self._plan, self._here(exchange.rollout), exchange.conversation
-        request = core_of(exchange).recorded_request()  # redacted, as what was recorded is
+        request = core_of(exchange).recorded_request()  # redacted, as the record is
         key, live = key_of(request, here.normal), thread_of(conversation)
         found = None if live in self._forked else self._matching.exact(key, conversation)
         guessed = found is None and live not in self._forked and plan.nearest
@@ -80,7 +80,7 @@ class ReplayRun:
             raise miss(plan.record, key, conversation, exchange.rollout.id)
 
     async def _go_on(self, exchange: Exchange, found: Recorded | None) -> None:
-        """Let `then` answer what follows from the fork, or is new."""
+        """Let `then` answer a call that follows from the fork, or is new."""
         fork, then = self._plan.fork, self._plan.then
         assert then is not None
         self._is_open = True
@@ -95,7 +95,7 @@ class ReplayRun:
     async def _give(
         self, exchange: Exchange, conversation: Conversation, found: Recorded, notes: dict[str, Json]
     ) -> None:
-        """Give what was recorded, when it is its time; `notes` say how it differs."""
+        """Give the recorded answer when it is due; `notes` hold the differences."""
         self._gate.note(found.number, settled=False)
         note: dict[str, Json] = {"rollout": self._plan.record.trace.rollout, "turn": found.turn.id, **notes}
         try:
@@ -112,7 +112,7 @@ class ReplayRun:
             self._gate.note(found.number, settled=True)
 
     def _differing(self, request: Request, found: Recorded, here: _Directories) -> list[str]:
-        """The ids of new results of tools that are not those of the record."""
+        """Return the ids of new results of tools that differ from the record."""
         before = found.turn.request.tool_results
         normal = self._plan.record.normal
         return [
@@ -122,7 +122,7 @@ class ReplayRun:
         ]
 
     def _here(self, rollout: Rollout) -> _Directories:
-        """The directories of the live agents, of which there may be more by now."""
+        """Return the directories of the live agents, which may have become more."""
         agents = rollout.trace.agents
         if self._directories is None or self._directories.count != len(agents):
             self._directories = _Directories(self._plan, agents)
@@ -130,7 +130,7 @@ class ReplayRun:
 
 
 class _Directories:
-    """Where the live agents are, as far as a replay has to know."""
+    """Directories of the live agents, as far as a replay needs them."""
 
     def __init__(self, plan: Plan, agents: Sequence[Started]) -> None:
         self.count = len(agents)
