@@ -802,28 +802,6 @@ async def test_the_model_is_called_by_a_tool_while_the_agent_waits_for_it() -> N
         assert (await client.post(f"/tools/{call['function']['name']}")).json() == {"result": "from below"}
 
 
-async def test_a_file_from_before_there_were_services_is_still_read(tmp_path: Any) -> None:
-    path = tmp_path / "traces.jsonl"
-    turn = {
-        "id": "x1",
-        "rollout": "r",
-        "number": 0,
-        "dialect": "openai_chat",
-        "request": {"dialect": "openai_chat", "model": "m", "messages": []},
-        "outcome": "answered",
-        "started_at": 1.5,
-        "duration": 0.25,
-    }
-    lines = [
-        {"type": "turn", "version": 1, "turn": turn, "conversation": [], "first": 0, "new": []},
-        {"type": "seal", "version": 1, "rollout": "r", "turns": 1},
-    ]
-    path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
-    (trace,) = read_traces(path)
-    assert (len(trace), trace.services, trace.branch, trace.children) == (1, (), None, ())
-    assert trace.sealed
-
-
 async def test_a_child_goes_where_its_parent_goes() -> None:
     with trio.fail_after(30):
         async with serve_endpoint() as first, serve_endpoint() as second:
