@@ -12,16 +12,17 @@ A fleet runs one function of yours for each task, so many at once as its workers
             async for result in results:
                 print(result.task, result.outcome, result.traces)
 
-* `fleet`: `open_fleet`, and what it gives. `mapping`: one function over many tasks. `slots`: which call runs where.
-* `outcomes`: what became of a task. `groups`: several samples of one task.
-* `events`: what happens, as it happens; `telling`: a map's voice. `progress`: how far it is, for a person. `tally`:
-  counts, rates, the time that is left.
-* `engine`: what runs workers; `in_process`: this loop; `processes`: subprocesses, with `worker_process` and `frames`.
-* `ray_engine`: actors of Ray; `ray_cluster`: the connection; `ray_worker`: an actor, seen from here; `ray_actor`,
-  `ray_bridge`: its inside; `ray_waiting`: for futures.
-* `store`: what is done, kept on disk, so that a run can be resumed.
-* `looking_after`: a worker that runs elsewhere, until it has ended.
-* `site`: the inside of a worker, whatever runs it. `packing`: how functions, tasks and results get there and back.
+* `fleet`: `open_fleet`, and `Fleet`. `mapping`: one function over many tasks. `slots`: the worker of each call.
+* `outcomes`: the result of a task. `groups`: several samples of one task.
+* `events`: events as they happen; `telling`: the events of a map. `progress`: the progress display. `tally`: counts,
+  rates, the time left.
+* `engine`: the engine interface; `in_process`: this loop; `processes`: subprocesses, with `worker_process` and
+  `frames`.
+* `ray_engine`: actors of Ray; `ray_cluster`: the connection; `ray_worker`: the driver's side of an actor; `ray_actor`,
+  `ray_bridge`: the actor's side; `ray_waiting`: waits for futures.
+* `store`: finished results on disk, so that a run can be resumed.
+* `looking_after`: service of a remote worker until it has ended.
+* `site`: the worker's side, for every engine. `packing`: the encoding of functions, tasks and results.
 """
 
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
-"""What runs the workers of a fleet: the few things that an engine has to be able to do.
+"""The interface of engines, which run the workers of a fleet.
 
-Bytes go in, bytes come out: how they are made is its `packing`. A fleet starts, replaces and ends workers; an engine
-only knows how one is run.
+Calls and answers are bytes, made by the engine's `packing`. A fleet starts, replaces and ends workers; an engine only
+runs a single worker.
 """
 
 from __future__ import annotations
@@ -31,70 +31,71 @@ class WorkerLost(TrioceptError):
 
 
 class FleetWorker(ABC):
-    """One worker that runs: a process, an actor, or a part of this program."""
+    """One running worker: a process, an actor, or a part of this program."""
 
     name: str
-    """For people: `process 3 (pid 4711)`."""
+    """Name for readers: `process 3 (pid 4711)`."""
     reason: str = ""
-    """What is known of its death, once it has died."""
+    """Reason of the worker's death, once it has died."""
     changed: Callable[[], None] = staticmethod(lambda: None)
-    """Called when it is `alive` again that was not. The fleet sets it."""
+    """Called when the worker is `alive` again after it was not. The fleet sets it."""
 
     @abstractmethod
     async def call(self, job: bytes) -> bytes:
-        """Run a job to its end, beside others; give its packed answer.
+        """Run a job to its end, beside others, and return its packed answer.
 
         Raises:
-            WorkerLost: it died meanwhile, or was dead.
+            WorkerLost: the worker died meanwhile, or was dead.
 
-        Cancellation: the job is cancelled in the worker, and its end waited for, at most the fleet's grace. A worker
-        that does not manage that hangs, and is killed.
+        Cancellation: the job is cancelled in the worker, and its end waited for, at most the fleet's grace. When
+        exceeded: the worker is killed.
         """
 
     @property
     @abstractmethod
     def alive(self) -> bool:
-        """Whether it can be asked, as far as is known."""
+        """True if the worker is believed to accept calls."""
 
     @abstractmethod
     async def wait_lost(self) -> None:
-        """Return when it has died by itself, or was killed."""
+        """Wait until the worker has died by itself, or was killed."""
 
     @abstractmethod
     async def kill(self) -> None:
-        """End it at once, whatever it does. Its calls end with `WorkerLost`. Never waits long."""
+        """End the worker at once, whatever it does. Its calls end with `WorkerLost`. Never waits long."""
 
 
 class Engine(ABC):
-    """Where workers run."""
+    """The environment in which workers run."""
 
     @property
     @abstractmethod
     def packing(self) -> Packing:
-        """How values get into its workers and back."""
+        """Encoding of values for the engine's workers."""
 
     workers: int
-    """How many a fleet begins with; known when it is `opened`."""
+    """Initial number of a fleet's workers; known when the engine is `opened`."""
     slots_per_worker: int
-    """How many calls one worker has at once."""
+    """Maximum concurrent calls of one worker."""
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        """What all its workers need: entered before the first of them, left after the last. Here: nothing."""
+        """Open the resources that all workers need: entered before the first worker, left after the last. Default:
+        nothing."""
         yield
 
     @abstractmethod
     def open_worker(self, name: str, setup: bytes, grace: float) -> AbstractAsyncContextManager[FleetWorker]:
-        """Start one worker, and give it when it is ready.
+        """Start one worker, and yield it when it is ready.
 
         Args:
-            name: for people.
-            setup: the packed function that opens what the worker gives to each call.
-            grace: seconds that it has for its end, and a cancelled call for its own.
+            name: name for readers.
+            setup: the packed function that opens the first argument of each call.
+            grace: maximum seconds for the end of the worker, and for the end of a cancelled call.
 
         Raises:
-            BaseException: what `setup` raised, in the class that it was raised in.
-            WorkerLost: it died before it was ready.
+            BaseException: the exception of `setup`, in its own class.
+            WorkerLost: the worker died before it was ready.
 
         Closing: the worker ends in order, within `grace`, or is killed. Never raises because it is dead.
         """

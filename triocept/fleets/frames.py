@@ -1,7 +1,7 @@
-"""What a driver and its worker process say to each other, over one socket: frames.
+"""Frames: the messages between a driver and its worker process, over one socket.
 
 A frame is its length (8 bytes, big-endian, of all that follows), its kind (1 byte), the number of its call (8 bytes),
-and what it carries.
+and its payload.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ import trio
 HEAD = struct.Struct(">QBQ")
 LENGTH = struct.Struct(">Q")
 CHUNK = 256 * 1024
-"""Bytes that are read at once."""
+"""Maximum bytes of one read."""
 
 
 class Kind(IntEnum):
-    """What a frame is for."""
+    """Kind of a frame."""
 
     SETUP = 1
-    """To the worker, first: where it imports from, and what it opens."""
+    """To the worker, first: its import path, and the context to open."""
     READY = 2
-    """From it: that is open."""
+    """From the worker: the context is open."""
     FAILED = 3
-    """From it: that could not be opened; the error."""
+    """From the worker: the context could not be opened; the error."""
     CALL = 4
-    """To it: a job."""
+    """To the worker: a job."""
     CANCEL = 5
-    """To it: that call is to end."""
+    """To the worker: cancel that call."""
     ANSWER = 6
-    """From it: what became of a job; nothing, if it was cancelled."""
+    """From the worker: the answer to a job; empty, if it was cancelled."""
     PING = 7
-    """To it: does its loop run?"""
+    """To the worker: check that its loop runs."""
     PONG = 8
-    """From it: yes."""
+    """From the worker: its loop runs."""
 
 
 class Frame(msgspec.Struct, frozen=True):
-    """One of them."""
+    """A frame."""
 
     kind: Kind
     call: int
@@ -52,9 +52,10 @@ class Frame(msgspec.Struct, frozen=True):
 
 @final
 class FrameStream:
-    """Frames over a byte stream. Its ends are all one: whoever was there is gone, whatever the kernel calls that.
+    """Frames over a byte stream. Every end of the stream means that the other side is gone, whatever error the kernel
+    reports.
 
-    What is put waits for `write`, a task of its own: who is cancelled while others wait leaves no half frame behind.
+    Frames wait for `write`, which runs in its own task: a task that is cancelled leaves no half frame behind.
     """
 
     def __init__(self, stream: trio.SocketStream) -> None:
@@ -66,18 +67,18 @@ class FrameStream:
         self._data_came = trio.Event()
 
     def put(self, kind: Kind, call: int = 0, data: bytes = b"") -> None:
-        """Send one frame, soon."""
+        """Queue a frame to be sent."""
         head = HEAD.pack(HEAD.size - LENGTH.size + len(data), kind, call)
         self._outbox += (head + data,) if len(data) < CHUNK else (head, data)
         self._news.set()
 
     def put_eof(self) -> None:
-        """Say that nothing more comes, behind what was put; what the other side still says is read on."""
+        """End the stream behind the queued frames; frames of the other side are still read."""
         self._ending = True
         self._news.set()
 
     async def write(self) -> None:
-        """Send what is put, until `put_eof`, or until the other side is gone."""
+        """Send queued frames until `put_eof`, or until the other side is gone."""
         while await self.flush():
             if self._ending:
                 await self._stream.send_eof()
@@ -87,7 +88,7 @@ class FrameStream:
                 await self._news.wait()
 
     async def flush(self) -> bool:
-        """Send what was put; whether the other side takes it. Only one task at a time."""
+        """Send the queued frames; return True if the other side accepts them. Only one task at a time."""
         try:
             while self._outbox:
                 await self._stream.send_all(self._outbox.popleft())
@@ -96,7 +97,7 @@ class FrameStream:
         return True
 
     async def frames(self) -> AsyncIterator[Frame]:
-        """Those that come, until the other side is gone. Half a frame at the end is none."""
+        """Yield the received frames, until the other side is gone. A partial frame at the end is dropped."""
         while True:
             head = await self._take(LENGTH.size)
             if head is None:
@@ -108,7 +109,7 @@ class FrameStream:
             yield Frame(Kind(kind), call, body[HEAD.size - LENGTH.size :])
 
     def await_data(self) -> trio.Event:
-        """An event that is set when the next bytes come, whether they end a frame or not."""
+        """Return an event that is set when the next bytes arrive, even a part of a frame."""
         self._data_came = trio.Event()
         return self._data_came
 
@@ -127,5 +128,5 @@ class FrameStream:
         return taken
 
     async def aclose(self) -> None:
-        """Close it; whoever reads finds that it ended."""
+        """Close the stream; its readers get the end of the stream."""
         await self._stream.aclose()

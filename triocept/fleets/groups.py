@@ -2,9 +2,10 @@
 
 Rules:
 
-1. Each sample has exactly one outcome. One that its group's end cancels, or keeps from beginning, is `Outcome.Stopped`.
-2. Whoever reads groups gets each once, whole, its results in the order of the samples. Only when the map itself ends
-   early does a group lack some; it comes then, before the error.
+1. Each sample has exactly one outcome. A sample that is cancelled or never begins because its group was stopped is
+   `Outcome.Stopped`.
+2. A reader of groups gets each group once, whole, its results in the order of the samples. Only when the map itself
+   ends early are groups incomplete; they are delivered then, before the error.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ Task = TypeVar("Task")
 T = TypeVar("T")
 
 StopGroup: TypeAlias = Callable[[tuple[Result[Any, Any], ...]], bool]
-"""`(results so far, in the order of their coming) -> whether the group is to end now`."""
+"""`(results so far, in the order of arrival) -> True to end the group now`."""
 
 
 class Group(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
     """All samples of a task."""
 
     number: int
-    """The place of its task among the tasks, from 0: `result.group` of its results."""
+    """Index of the task among the tasks, from 0: `result.group` of its results."""
     task: Task
-    """As it was given."""
+    """The task as passed to the map."""
     results: tuple[Result[Task, T], ...]
-    """In the order of the samples."""
+    """Results in the order of the samples."""
     complete: bool = True
     """False: the map ended before all samples had an outcome."""
 
@@ -52,7 +53,7 @@ class Begun(Generic[Task]):
         self.number = number
         self.task = task
         self.size = size
-        """None: the map has no groups."""
+        """Number of samples; None: the map has no groups."""
         self._size = size or 1
         self._stop = stop
         self._samples = 0
@@ -61,14 +62,14 @@ class Begun(Generic[Task]):
         self._results: list[Result[Any, Any]] = []
 
     def next_sample(self) -> int | None:
-        """The number of the one that begins now; None: each has begun."""
+        """Return the index of the next sample; None if each sample has begun."""
         if self._samples == self._size:
             return None
         self._samples += 1
         return self._samples - 1
 
     def open_scope(self) -> trio.CancelScope:
-        """What a sample runs in: the group's end cancels it."""
+        """Return the cancel scope of a sample: the end of the group cancels it."""
         scope = trio.CancelScope()
         if self._stopped:
             scope.cancel()
@@ -77,7 +78,7 @@ class Begun(Generic[Task]):
         return scope
 
     def add(self, result: Result[Any, Any], scope: trio.CancelScope) -> None:
-        """A sample has its outcome: see whether that is the end of the others."""
+        """Add the result of a sample, and end the group if `stop` returns True."""
         self._scopes.discard(scope)
         if self._stop is None or self._stopped:
             return
@@ -97,17 +98,17 @@ class Groups(Generic[Task, T]):
         self._mapping = mapping
         self._size = size
         self._parts: dict[int, list[Result[Task, T]]] = {}
-        """Those of which a result has been read, and not all."""
+        """Groups with some results read, but not all."""
 
     def __aiter__(self) -> Groups[Task, T]:
         return self
 
     async def __anext__(self) -> Group[Task, T]:
-        """The next one.
+        """Return the next group.
 
-        Raises: as `anext(results)`; groups that lack results then have come before.
+        Raises: as `anext(results)`; incomplete groups are returned before.
 
-        Cancellation: nothing is lost by it.
+        Cancellation: no result is lost by it.
         """
         while await self._mapping.has_next():
             result = self._mapping.take()

@@ -1,4 +1,4 @@
-"""Workers that are parts of this program: one loop, one core, no process between; tasks and results are not copied."""
+"""Workers in this program's process: one loop, one core; tasks and results are not copied."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .site import Site, open_site
 
 @final
 class InProcess(Engine):
-    """One worker in this loop. Rollouts wait for their agents most of the time: it serves hundreds.
+    """One worker in this loop. Rollouts wait for their agents most of the time: one worker serves hundreds.
 
     Args:
-        slots: how many calls it has at once.
+        slots: maximum concurrent calls.
     """
 
     def __init__(self, slots: int = 32) -> None:

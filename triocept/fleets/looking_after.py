@@ -1,4 +1,4 @@
-"""A worker that runs elsewhere: its service until it has ended, and waits for it that are fair to it."""
+"""Service of a remote worker until it has ended, and waits for it that do not blame it for this program's delays."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 import trio
 
 LOOKS = 10
-"""How often an event is looked for before it counts as missing."""
+"""Number of waits for an event before it counts as missing."""
 
 
 async def happens(event: trio.Event, within: float) -> bool:
     """Wait for an event of a worker; return False if it did not happen within some seconds.
 
-    Only seconds in which this program's own loop ran count: a program that computes between two looks (a trainer's
-    step) cannot see the answer that lies in its socket. So a long gap counts as one look, and `LOOKS` must fail.
+    Only seconds in which this program's own loop ran count: a program that computes between two waits (a trainer's
+    step) cannot read the answer in its socket. So a long gap counts as one wait, and `LOOKS` waits must fail.
     """
     for _ in range(LOOKS):
         with trio.move_on_after(within / LOOKS):
@@ -28,11 +28,11 @@ async def happens(event: trio.Event, within: float) -> bool:
 async def looked_after(
     serve: Callable[[], Awaitable[None]], end: Callable[[], Awaitable[None]]
 ) -> AsyncIterator[None]:
-    """Serve a worker while the body runs and while the worker ends, whoever is cancelled.
+    """Serve a worker while the body runs and while the worker ends, also after a cancellation.
 
     Args:
-        serve: speaks with it, until it is gone; cancelled when `end` has returned.
-        end: ends it; bounded, and shielded.
+        serve: communicates with the worker, until it is gone; cancelled when `end` has returned.
+        end: ends the worker; bounded, and shielded.
     """
     service = trio.CancelScope(shield=True)
 

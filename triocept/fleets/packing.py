@@ -1,10 +1,10 @@
-"""How functions, tasks, results and errors get into a worker and back.
+"""Encoding of functions, tasks, results and errors for workers.
 
 Rules:
 
-1. What cannot be packed is said where it is given, with what it is.
-2. An error comes back in its own class with its attributes; one that cannot comes as a `RemoteError` that says its
-   class and text.
+1. A value that cannot be packed raises an error where it is passed, with a description of the value.
+2. An error comes back in its own class with its attributes; an error that cannot is replaced by a `RemoteError` with
+   its class and text.
 3. A trace is pickled whole: its messages and tools stay shared.
 """
 
@@ -34,19 +34,19 @@ class Job(msgspec.Struct, frozen=True):
     """One call of a function."""
 
     function: bytes
-    """Packed once for all tasks of a map."""
+    """The function, packed once for all tasks of a map."""
     task: Any
     attempt: int
     sample: int | None = None
-    """What the function is told of it; None: it is not told."""
+    """Index of the sample for the function; None: the function takes no sample."""
     timeout: float | None = None
-    """Maximum seconds of the call; None: there is no limit."""
+    """Maximum seconds of the call; None: no limit."""
     record: RecordTo | None = None
-    """Where its rollouts go; None: the map has no store."""
+    """Where the call's rollouts are recorded; None: the map has no store."""
 
 
 class Spent(msgspec.Struct, frozen=True):
-    """What the rollouts of a job came to."""
+    """Turns and tokens of a job's rollouts."""
 
     turns: int = 0
     input_tokens: int = 0
@@ -54,15 +54,15 @@ class Spent(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What became of a job."""
+    """Result of a job."""
 
     value: Any = None
     failure: Failure | None = None
     traces: tuple[Trace, ...] = ()
-    """Of its rollouts, where the map has no store."""
+    """Traces of the job's rollouts, if the map has no store."""
     scores: dict[str, float] = {}
     kept: Kept | None = None
-    """What is in the store, where it has one."""
+    """Record in the store, if the map has a store."""
     spent: Spent = Spent()
 
 
@@ -81,26 +81,26 @@ class WorkerTraceback(Exception):
 
 
 class Packing(Protocol):
-    """Values to bytes and back."""
+    """Encoding of values as bytes."""
 
     def pack(self, value: object, what: str, *, keep: bool = False) -> bytes:
-        """Bytes that `unpack` makes `value` of.
+        """Return bytes that `unpack` decodes to `value`.
 
         Args:
             value: anything.
-            what: what it is, for the error.
-            keep: whether it will be unpacked more than once.
+            what: description of the value, for the error.
+            keep: True if it will be unpacked more than once.
 
         Raises:
-            TypeError: it cannot cross.
+            TypeError: the value cannot be encoded.
         """
 
     def unpack(self, data: bytes) -> Any:
-        """The value again."""
+        """Return the decoded value."""
 
 
 class Pickled:
-    """Across processes: cloudpickle, which takes functions and classes of `__main__` along."""
+    """Encoding between processes: cloudpickle, which includes functions and classes of `__main__` by value."""
 
     def pack(self, value: object, what: str, *, keep: bool = False) -> bytes:
         file = BytesIO()
@@ -116,8 +116,8 @@ class Pickled:
 
 @cache
 def _pickler() -> Callable[..., pickle.Pickler]:
-    """cloudpickle's, but code keeps the name of its file, which cloudpickle leaves out from 3.1.3 on: a traceback of a
-    worker shows the lines of a function of `__main__`."""
+    """Return cloudpickle's pickler, changed so that code keeps its file name, which cloudpickle omits from 3.1.3 on. A
+    traceback of a worker then shows the lines of a function of `__main__`."""
     import cloudpickle  # type: ignore[import-untyped]  # here: with the first fleet that needs it
 
     def with_file(code: CodeType) -> tuple[Any, ...]:
@@ -131,7 +131,7 @@ def _pickler() -> Callable[..., pickle.Pickler]:
 
 
 class ByReference:
-    """Within a process: the value itself."""
+    """Encoding within a process: a reference to the value itself."""
 
     def __init__(self) -> None:
         self._values: dict[bytes, object] = {}
@@ -150,7 +150,7 @@ class ByReference:
 
 
 def failure_of(error: BaseException, packing: Packing) -> Failure:
-    """An exception, as it can cross."""
+    """Return an exception in a form that can be sent to the driver."""
     text = "".join(traceback.format_exception(error))
     return Failure(_crossing(error, packing), text)
 
@@ -160,7 +160,7 @@ def _crossing(error: BaseException, packing: Packing) -> BaseException:
         return error
     try:
         again = packing.unpack(packing.pack(error, "the error"))
-    except (Exception, SystemExit):  # it cannot be pickled, or not be made again of what was pickled
+    except (Exception, SystemExit):  # it cannot be pickled, or not be unpickled
         again = None
     if type(again) is type(error):
         return error
@@ -169,7 +169,7 @@ def _crossing(error: BaseException, packing: Packing) -> BaseException:
 
 
 def chained(error: BaseException, traceback: str) -> BaseException:
-    """Give an exception that was raised in another process its traceback there, as its cause; return it."""
+    """Set the traceback of an exception from another process as its cause; return the exception."""
     if error.__traceback__ is None and traceback:
         error.__cause__ = WorkerTraceback(traceback)
     return error
@@ -182,5 +182,5 @@ def raise_failure(failure: Failure) -> NoReturn:
 
 
 def import_path() -> list[str]:
-    """Where this program imports from, whatever the working directory of who is told."""
+    """Return this program's import path, absolute, for processes with any working directory."""
     return [os.path.abspath(entry) for entry in sys.path]

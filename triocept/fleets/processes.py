@@ -1,7 +1,7 @@
 """Workers that are subprocesses of this program, on this machine.
 
-Each is a Python of its own with a trio loop of its own; a socket leads there, and the end of a pipe, by which it knows
-that its driver lives. That was measured to be better than multiprocessing's pipes, and than one call a worker.
+Each is a Python process with its own trio loop. A socket leads to it, and a pipe, whose end notifies the worker of its
+driver's death. This was measured to be better than multiprocessing's pipes, and than one call for each worker.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from .packing import Packing, Pickled, import_path, raise_failure
 from .worker_process import Setup
 
 START_TIMEOUT = 120.0
-"""Seconds; a Python that imports a trainer's packages from a cold network disk takes a minute."""
+"""Seconds: a Python that imports a trainer's packages from a cold network disk takes a minute."""
 PROGRAM = "from triocept.fleets.worker_process import main; main()"
 BURIAL = 1.0
-"""Seconds for the end of a process that has closed its socket."""
+"""Seconds to wait for the end of a process that has closed its socket."""
 
 
 @final
@@ -39,13 +39,13 @@ class Processes(Engine):
     """Subprocesses, one core's worth of Python each.
 
     Args:
-        workers: how many; None: one for each core that this program may use.
-        slots_per_worker: how many calls each has at once.
-        hung_after: seconds after which a worker whose loop does not answer is killed, and its calls run again
-            elsewhere. None: never. A function that computes for longer than that without a checkpoint looks the same.
+        workers: number of workers; None: one for each core that this program may use.
+        slots_per_worker: maximum concurrent calls of each worker.
+        hung_after: maximum seconds until a worker's loop answers. When exceeded: the worker is killed, and its calls
+            run again elsewhere. None: no limit. A function that computes longer without a checkpoint is killed, too.
 
-    A worker imports what this program can (`sys.path` is handed over). Functions, classes and tasks of `__main__` go
-    along by value. Its output goes where this program's does; Ctrl-C in the terminal reaches this program alone.
+    A worker gets this program's `sys.path`. Functions, classes and tasks of `__main__` are sent by value. Its output
+    goes to this program's output; Ctrl-C in the terminal reaches this program alone.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ async def _open_process(
             async with looked_after(partial(worker.serve, frames, hung_after), worker.end):
                 yield worker
         finally:
-            process.kill()  # one that was never ready; any other has ended
+            process.kill()  # a process that was never ready; any other has ended
             with trio.CancelScope(shield=True):
                 await process.wait()
     finally:
@@ -105,7 +105,7 @@ async def _open_process(
 
 
 async def _start(control: int, death: int) -> trio.Process:
-    with trio.CancelScope(shield=True):  # or nobody has what was started
+    with trio.CancelScope(shield=True):  # else a started process would have no owner
         process = await trio.lowlevel.open_process(
             [sys.executable, "-c", PROGRAM, str(control), str(death)],
             stdin=subprocess.DEVNULL,
@@ -119,7 +119,7 @@ async def _start(control: int, death: int) -> trio.Process:
 async def _set_up(
     worker: _Process, stream: FrameStream, frames: AsyncIterator[Frame], setup: bytes, packing: Pickled
 ) -> None:
-    """Tell a worker what to open, and wait until it has."""
+    """Send a worker its setup, and wait until the context is open."""
     stream.put(Kind.SETUP, data=pickle.dumps(Setup(import_path(), setup)))
     try:
         with trio.fail_after(START_TIMEOUT):
@@ -139,7 +139,7 @@ class _Call:
     def __init__(self) -> None:
         self.over = trio.Event()
         self.answer: bytes | None = None
-        """None: the worker was lost."""
+        """Packed answer; None: the worker was lost."""
 
 
 @final
@@ -175,7 +175,7 @@ class _Process(FleetWorker):
         return call.answer
 
     async def _cancel(self, number: int, call: _Call) -> None:
-        """Have a call end, and wait for that; kill a worker that does not manage it."""
+        """Cancel a call, and wait for its end; kill a worker that does not end it."""
         self._stream.put(Kind.CANCEL, number)
         with trio.CancelScope(shield=True):
             if not await happens(call.over, self._grace):
@@ -183,7 +183,7 @@ class _Process(FleetWorker):
                 await self.kill()
 
     async def serve(self, frames: AsyncIterator[Frame], hung_after: float | None) -> None:
-        """Speak with it until it is gone."""
+        """Communicate with the worker until it is gone."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._stream.write)
@@ -202,10 +202,10 @@ class _Process(FleetWorker):
                 call.over.set()
 
     async def _bury(self) -> None:
-        """It says no more: see how it ended, and tell those who wait for it."""
+        """Record how the worker ended, and end its waiting calls with `WorkerLost`."""
         with trio.move_on_after(BURIAL):
             await self._process.wait()
-        self._process.kill()  # one that has closed its socket, and goes on, is of no use
+        self._process.kill()  # a process that has closed its socket, and runs on, is useless
         code = await self._process.wait()
         how = f"ended with status {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
         self.reason = self.reason or f"it {how}"
@@ -224,7 +224,7 @@ class _Process(FleetWorker):
             await trio.sleep(hung_after / LOOKS)
 
     async def end(self) -> None:
-        """Let it end in order; kill it if it does not within its grace."""
+        """Let the worker end in order; kill it after its grace."""
         self._stream.put_eof()
         with trio.move_on_after(self._grace):
             await self._process.wait()

@@ -1,10 +1,10 @@
-"""How far a fleet is, for a person: lines that change in a terminal, a line now and then in a log, and a last word.
+"""Progress display of a fleet: changing lines in a terminal, a line at intervals in a log, and a summary.
 
 Rules:
 
-1. It costs nobody a wait: a screen that is held up costs lines.
-2. What the program prints itself stands above, whole; where it goes, it goes as without this.
-3. Whatever way the fleet ends, each map's last line says what became of its tasks.
+1. It never delays a task: a blocked screen loses lines.
+2. The program's own output is printed above, whole; redirected output is unchanged.
+3. However the fleet ends, each map's last line summarizes the outcomes of its tasks.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 REFRESH = 0.25
-"""Seconds between two pictures; a person sees no more."""
+"""Seconds between two refreshes; more are not visible."""
 LINE_EVERY = 30.0
 """Seconds between two lines of a map in a log."""
 MOST_SHOWN = 4
-"""Maps that a terminal shows at once."""
+"""Maximum maps shown at once in a terminal."""
 
 
 async def show_progress(
     observers: Observers, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Show it until this is cancelled."""
+    """Show the progress until this is cancelled."""
     progress = Progress()
     observers.listen(progress.add)
     task_status.started()
@@ -48,22 +48,22 @@ async def show_progress(
 
 
 def _is_terminal() -> bool:
-    """Whether lines can change on it."""
+    """Return True if lines can change on the screen."""
     return Screen().isatty() and os.environ.get("TERM", "") not in ("", "dumb")
 
 
 @final
 class Progress:
-    """What is to be shown: one tally for each map that runs, and what has been said of none yet."""
+    """State of the display: one tally for each running map, and the unprinted summaries."""
 
     def __init__(self) -> None:
         self.tallies: dict[int, Tally] = {}
-        """Of maps that run."""
+        """Tallies of running maps, by map number."""
         self.workers: int = 0
         self._said: list[str] = []
 
     def add(self, event: FleetEvent) -> None:
-        """Something happened."""
+        """Add an event."""
         now = trio.current_time()
         match event:
             case MapStarted():
@@ -82,14 +82,14 @@ class Progress:
                 pass
 
     def take_said(self) -> list[str]:
-        """What is to be said, once, and stays."""
+        """Return the lines to be printed permanently, each once."""
         said, self._said = self._said, []
         return said
 
 
 @final
 class _Lines:
-    """A line now and then."""
+    """Display by a line at intervals."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -117,7 +117,7 @@ class _Lines:
 
 @final
 class _Picture:
-    """Lines that change, at the end of a terminal."""
+    """Display by changing lines, at the end of a terminal."""
 
     def __init__(self, progress: Progress) -> None:
         from rich.console import Console
@@ -129,7 +129,7 @@ class _Picture:
         )
         self._live: Live | None = None
         self._is_midline = False
-        """Whether the program has printed a line that goes on: a prompt, perhaps."""
+        """True if the program has printed an unfinished line: a prompt, perhaps."""
 
     async def show(self) -> None:
         with self._above("stdout"), self._above("stderr"):
@@ -143,7 +143,7 @@ class _Picture:
 
     @contextmanager
     def _above(self, name: str) -> Iterator[None]:
-        """Have what the program prints there stand above the picture, if it goes to the terminal."""
+        """Print the program's output above the display, if it goes to the terminal."""
         stream = getattr(sys, name)
         if stream is None or not stream.isatty():
             yield
@@ -166,7 +166,7 @@ class _Picture:
             live.stop()
 
     def _say(self) -> None:
-        """What stays, above."""
+        """Print the permanent lines above the display."""
         said = self._progress.take_said()
         if said:
             self._hide()
@@ -179,7 +179,7 @@ class _Picture:
         if self._is_midline:
             return
         self._say()
-        if self._live is None:  # one that was stopped would draw over what was printed since
+        if self._live is None:  # a stopped display would overwrite later output
             self._live = Live(
                 console=self._console,
                 get_renderable=self._picture,
@@ -203,7 +203,7 @@ class _Picture:
 
 
 class _Above:
-    """A stream of the program's, in front of the picture."""
+    """A stream of the program, printed above the display."""
 
     def __init__(self, stream: Any, make_room: Any) -> None:
         self._stream = stream
@@ -254,7 +254,7 @@ def _one_line(text: str, style: str) -> RenderableType:
 
 
 def _line(tally: Tally, now: float, workers: int) -> str:
-    """How far a map is, for a log."""
+    """Return the progress of a map, for a log."""
     left = _time_left(tally, now)
     parts = [
         f"{clock(tally.elapsed(now))} {tally.name}: {_place(tally)}",
@@ -278,7 +278,7 @@ def _time_left(tally: Tally, now: float) -> str:
 
 
 def _rough(seconds: float) -> str:
-    """`8s`, `3m10s`, `3h05m`: of what is guessed."""
+    """Return an estimated time: `8s`, `3m10s`, `3h05m`."""
     return f"{round(seconds)}s" if seconds < 100 else clock(seconds)
 
 
@@ -299,7 +299,7 @@ _WORDS = {"value": "done", "error": "failed", "lost": "lost", "stopped": "stoppe
 
 
 def _ends(tally: Tally) -> list[str]:
-    """`984 done`, `12 failed`."""
+    """Return the counts of outcomes: `984 done`, `12 failed`."""
     return [
         f"{tally.outcomes[name]:,} {word}"
         for name, word in _WORDS.items()
@@ -308,7 +308,7 @@ def _ends(tally: Tally) -> list[str]:
 
 
 def last_word(tally: Tally, now: float) -> str:
-    """What became of a map: `solve: 1,000 in 12m03s: 984 done, 12 failed (9 AgentFailed, 3 ValueError), 4 lost`."""
+    """Return a map's summary: `solve: 1,000 in 12m03s: 984 done, 12 failed (9 AgentFailed, 3 ValueError), 4 lost`."""
     elapsed = tally.elapsed(now)
     ends = _ends(tally)
     if tally.kinds:

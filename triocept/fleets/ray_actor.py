@@ -1,7 +1,7 @@
-"""What Ray starts on a node: an actor that says what it runs on, and then hands each call on to `ray_bridge`.
+"""The actor that Ray starts on a node: it returns its versions, and then forwards each call to `ray_bridge`.
 
-Its class goes to the node by value, and imports nothing of ours before the driver has heard of its versions: a node
-that has another triocept, or none, can say so.
+Its class is sent to the node by value, and imports no triocept module before the driver has compared the versions: a
+node with another triocept, or without it, can report that.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from typing import Any
 
 
 def make_actor_class() -> type[Any]:
-    """The class; made in a function, so that it is pickled by value."""
+    """Return the class; made in a function, so that it is pickled by value."""
 
     class TrioceptWorker:
-        """Async, so that its calls run beside each other; all they do is wait for the bridge."""
+        """Async, so that its calls run concurrently; all they do is wait for the bridge."""
 
         _bridge: Any = None
 
         @staticmethod
         def facts() -> dict[str, str]:
-            """Of this process, the driver's too: its versions, its number, its node."""
+            """Return the facts of this process, also of the driver's: its versions, its pid, its node."""
             import os
             import platform
             from importlib import metadata
@@ -41,26 +41,26 @@ def make_actor_class() -> type[Any]:
             }
 
         async def introduce(self) -> dict[str, str]:
-            """Who it is: see `facts`."""
+            """Return the facts of the actor: see `facts`."""
             return self.facts()
 
         async def open(self, path: list[str], setup: bytes) -> bytes:
-            """Open what the calls get; the packed failure if that fails, else nothing."""
+            """Open the context of the calls; return the packed failure, or empty bytes."""
             from triocept.fleets.ray_bridge import Bridge
 
             self._bridge = Bridge()
             return bytes(await self._bridge.open(path, setup))
 
         async def call(self, number: int, job: bytes) -> bytes:
-            """The packed answer of a job; nothing, if it was cancelled."""
+            """Return the packed answer of a job; empty, if it was cancelled."""
             return bytes(await self._bridge.call(number, job))
 
         async def cancel(self, number: int) -> None:
-            """Have a call end; who waits for it is told when it has."""
+            """Cancel a call; the waiting `call` returns when it has ended."""
             self._bridge.cancel(number)
 
         async def wait_over(self, number: int) -> None:
-            """Have a call end whose answer cannot arrive any more, and wait for that."""
+            """Cancel a call whose answer cannot arrive any more, and wait for its end."""
             await self._bridge.wait_over(number)
 
         async def ping(self) -> None:
@@ -68,13 +68,13 @@ def make_actor_class() -> type[Any]:
             await self._bridge.ping()
 
         async def live(self) -> None:
-            """Never return: who waits for this is told of the actor's death."""
+            """Never return: waiting for this ends with the actor's death."""
             import asyncio
 
             await asyncio.Event().wait()
 
         async def end(self) -> None:
-            """Close all in order."""
+            """Close the bridge in order."""
             await self._bridge.end()
 
     return TrioceptWorker

@@ -1,10 +1,11 @@
-"""The inside of a Ray actor: trio's loop in a thread, and the way there from Ray's asyncio.
+"""The actor's side: trio's loop in a thread, and the bridge to it from Ray's asyncio.
 
 Rules:
 
-1. Ray's loop does nothing but wait: a future leads there, `run_sync_soon` leads here.
-2. If trio's loop ends by itself, so does the process: a worker without one is of no use, and the driver is to know.
-3. What Ray did to its process is none of an agent's business: its variables, and how nice it is.
+1. Ray's loop only waits: results come by a future, calls go by `run_sync_soon`.
+2. If trio's loop ends by itself, the process ends, too: a worker without a loop is useless, and the driver must be
+   notified.
+3. Agents do not inherit Ray's changes to its process: its variables, and its niceness.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ log: logging.Logger = logging.getLogger("triocept.fleet")
 
 @final
 class Bridge:
-    """A site, for asyncio. All public methods are called in Ray's loop."""
+    """Bridge from asyncio to a site. All public methods are called in Ray's loop."""
 
     def __init__(self) -> None:
         self._ready: Future[bytes] = _future()
@@ -43,10 +44,10 @@ class Bridge:
         self._token: trio.lowlevel.TrioToken
 
     async def open(self, path: list[str], setup: bytes) -> bytes:
-        """Begin, and open what the calls get; the packed failure if that fails, else nothing.
+        """Start trio, and open the context of the calls; return the packed failure, or empty bytes.
 
         Args:
-            path: the driver's `sys.path`; what of it is here is looked in last.
+            path: the driver's `sys.path`; its entries that exist here are searched last.
             setup: see `open_site`.
         """
         _look_in(path)
@@ -55,29 +56,29 @@ class Bridge:
         return await asyncio.wrap_future(self._ready)
 
     async def call(self, number: int, job: bytes) -> bytes:
-        """Run a job; its packed answer, or nothing if it was cancelled."""
+        """Run a job; return its packed answer, or empty bytes if it was cancelled."""
         answer: Future[bytes] = _future()
         self._soon(lambda: self._nursery.start_soon(self._answer, number, job, answer))
         return await asyncio.wrap_future(answer)
 
     def cancel(self, number: int) -> None:
-        """Cancel a call, or one that is still on its way here."""
+        """Cancel a call, also a call that has not arrived yet."""
         self._soon(lambda: self._call(number).scope.cancel())
 
     async def wait_over(self, number: int) -> None:
-        """Cancel a call, and wait for its end. One that is not here has ended, or will not come: see `RayWorker`."""
+        """Cancel a call, and wait for its end. A call that is not here has ended, or will not come: see `RayWorker`."""
         over: Future[None] = _future()
         self._soon(lambda: self._nursery.start_soon(self._end_call, number, over))
         await asyncio.wrap_future(over)
 
     async def ping(self) -> None:
-        """Return when trio's loop has had a turn."""
+        """Wait until trio's loop has run once."""
         turn: Future[None] = _future()
         self._soon(lambda: turn.set_result(None))
         await asyncio.wrap_future(turn)
 
     async def end(self) -> None:
-        """Cancel what runs, and close all in order."""
+        """Cancel all calls, and close the site in order."""
         self._soon(lambda: self._ending.set())
         await asyncio.wrap_future(self._over)
 
@@ -126,7 +127,7 @@ class Bridge:
 
 
 class _Call:
-    """One that runs, or was cancelled before it came."""
+    """A call that runs, or was cancelled before it arrived."""
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
@@ -134,17 +135,17 @@ class _Call:
 
 
 def _future() -> Future:  # type: ignore[type-arg]  # of whatever its caller says
-    """One that nobody can cancel: what asyncio does with who waits for it, is not its affair."""
+    """Return a future that cannot be cancelled: asyncio's cancellation of a waiting task must not affect it."""
     future: Future[None] = Future()
     future.set_running_or_notify_cancel()
     return future
 
 
 def variables_of_ray(mine: dict[str, str], of_raylet: dict[str, str]) -> Iterator[str]:
-    """The variables of a worker that Ray has set, for itself.
+    """Return the names of a worker's variables that Ray has set for itself.
 
-    Seen with Ray 2.60: RAY_*, SPT_NOENV (of setproctitle), its debugger as PYTHONBREAKPOINT, and OMP_NUM_THREADS where
-    nobody else has set it.
+    Seen with Ray 2.60: RAY_*, SPT_NOENV (of setproctitle), its debugger as PYTHONBREAKPOINT, and OMP_NUM_THREADS unless
+    it was set before.
     """
     for name, value in mine.items():
         added = name in ("SPT_NOENV", "OMP_NUM_THREADS") and of_raylet.get(name) != value
@@ -166,7 +167,7 @@ def _environment_of_raylet() -> dict[str, str]:
 
 
 def _be_as_nice_as_raylet() -> None:
-    """Be as nice as the raylet, this worker's parent: Ray makes workers nicer by 15, and agents inherit that."""
+    """Set the niceness of the raylet, this worker's parent: Ray makes workers nicer by 15, and agents inherit that."""
     raylet = os.getpriority(os.PRIO_PROCESS, os.getppid())
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, raylet)

@@ -1,12 +1,13 @@
-"""This program's connection to a Ray cluster: found, or begun, and left.
+"""This program's connection to a Ray cluster: found or started, and closed.
 
 Rules:
 
-1. Who was connected before stays so: only a connection of ours is ended, with the last fleet that uses it.
-2. Nobody waits for a cluster that is not there: Ray itself would, for two minutes, and then end the program. So its
-   address is dialled first.
+1. A connection of the program itself stays open: only a connection made here is ended, with the last fleet that uses
+   it.
+2. No task waits for a cluster that does not exist: Ray itself would wait for two minutes, and then end the program. So
+   its address is dialled first.
 3. Ray starts its processes so that they die with the *thread* that started them. A connection has a thread of its own,
-   which lives as long as it does.
+   which lives as long as the connection.
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ import trio
 from .ray_waiting import Waited
 
 DIAL_TIMEOUT = 5.0
-"""Seconds for an answer of whatever is at a cluster's address."""
+"""Seconds for an answer from a cluster's address."""
 CONNECT_TIMEOUT = 60.0
-"""Seconds; a cluster of this machine alone needs 5 to 12 to begin on two busy cores."""
+"""Seconds: a cluster of this machine alone needs 5 to 12 to start on two busy cores."""
 SHUTDOWN_TIMEOUT = 30.0
-"""Seconds; two were seen."""
+"""Seconds: two were measured."""
 SETTINGS = 4
-"""The type of the frame that an HTTP/2 server says first (RFC 9113, 3.4), and gRPC is HTTP/2."""
+"""Type of the first frame of an HTTP/2 server (RFC 9113, 3.4); gRPC is HTTP/2."""
 HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, SETTINGS, 0, 0, 0, 0, 0])
 
 
 def check_installed() -> None:
-    """See whether Ray is there.
+    """Raise if Ray is not installed.
 
     Raises:
-        ImportError: it is not; the text says what to install.
+        ImportError: it is not; the text names the package to install.
     """
     if importlib.util.find_spec("ray") is None:
         raise ImportError("RayEngine needs Ray: pip install 'triocept[ray]'", name="ray")
@@ -47,12 +48,13 @@ def check_installed() -> None:
 
 @asynccontextmanager
 async def connected(address: str | None) -> AsyncIterator[None]:
-    """A connection, while the body runs; several may be open at once, to one cluster.
+    """Hold a connection while the body runs; several may be open at once, to one cluster.
 
     Raises:
         ConnectionError: no cluster answers there.
-        RuntimeError: Ray's own: its version, or Python's, is another one there. Or this program is connected elsewhere.
-        ValueError: an address of another kind.
+        RuntimeError: from Ray: the cluster has another version of Ray or Python. Or this program is connected
+            elsewhere.
+        ValueError: the address is of another kind.
     """
     ours = await _connection.enter(address)
     try:
@@ -65,7 +67,7 @@ async def connected(address: str | None) -> AsyncIterator[None]:
 
 @final
 class _Connection:
-    """The one that this program has: Ray allows no second."""
+    """The connection of this program: Ray allows no second."""
 
     def __init__(self) -> None:
         self._users = 0
@@ -74,7 +76,7 @@ class _Connection:
         self._left: Future[None] = Future()
 
     async def enter(self, address: str | None) -> bool:
-        """Be connected. False: this program was, not by us, and whoever did that ends it."""
+        """Connect. Return False if the program was connected before by other code, which ends that connection."""
         async with self._changing:
             import ray
 
@@ -88,7 +90,7 @@ class _Connection:
             return True
 
     async def leave(self) -> None:
-        """Be connected no more, if nobody else is by us."""
+        """Disconnect, if no other fleet uses the connection."""
         async with self._changing:
             self._users -= 1
             if not self._users:
@@ -104,11 +106,9 @@ class _Connection:
             target=_hold, args=(address, where, begun, self._leave, self._left), daemon=True, name="ray"
         ).start()
         try:
-            with trio.CancelScope(shield=True), trio.fail_after(CONNECT_TIMEOUT):  # nobody can stop it
+            with trio.CancelScope(shield=True), trio.fail_after(CONNECT_TIMEOUT):  # it cannot be stopped
                 await Waited(begun).get()
-        except (
-            BaseException
-        ) as exc:  # too slow, or a Ctrl-C: should it be connected yet, it is not to stay so
+        except BaseException as exc:  # too slow, or a Ctrl-C: a late connection is closed again
             self._leave.set()
             if not isinstance(exc, trio.TooSlowError):
                 raise
@@ -127,9 +127,9 @@ def _hold(
     leave: threading.Event,
     left: Future[None],
 ) -> None:
-    """Connect, and stay so until told to leave.
+    """Connect, and stay connected until `leave` is set.
 
-    Ray gets the address as it was given: where that names no cluster, it looks for the token of the one that it finds.
+    Ray gets the address as passed: if that names no cluster, it searches the token of the cluster that it finds.
     """
     try:
         _init(address, where)
@@ -162,7 +162,7 @@ def _init(address: str | None, where: str | None) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warning that Ray's handler of SIGTERM, which would raise in the midst of trio, is not set."""
+    """Suppress the warning that Ray's handler of SIGTERM, which would raise in the midst of trio, is not set."""
 
     def wanted(record: logging.LogRecord) -> bool:
         return "SIGTERM handler is not set" not in record.getMessage()
@@ -176,7 +176,7 @@ def _quiet() -> Iterator[None]:
 
 
 async def _find(address: str | None) -> str | None:
-    """Where the cluster is that `address` means, which answers there; None: one has to be started."""
+    """Return the checked address of the cluster that `address` selects; None: a cluster has to be started."""
     from ray._private.services import canonicalize_bootstrap_address
 
     given = address if address not in (None, "auto") else os.environ.get("RAY_ADDRESS") or address
@@ -193,7 +193,7 @@ async def _find(address: str | None) -> str | None:
 
 
 async def _dial(where: str, hint: str) -> None:
-    """See whether a gRPC server answers."""
+    """Raise ConnectionError if no gRPC server answers."""
     host, _, port = where.rpartition(":")
     try:
         with trio.fail_after(DIAL_TIMEOUT):
@@ -216,7 +216,7 @@ async def _dial(where: str, hint: str) -> None:
 
 
 def _check_same(address: str | None, current: str) -> None:
-    """See whether the cluster that is asked for is the one that this program has."""
+    """Raise if the requested cluster is not the connected cluster."""
     from ray._private.services import canonicalize_bootstrap_address
 
     if address in (None, "auto", "local") or canonicalize_bootstrap_address(address) == current:

@@ -1,7 +1,7 @@
-"""Workers that are actors of a Ray cluster, on as many machines as it has.
+"""Workers that are actors of a Ray cluster, on all its machines.
 
-Ray places them, hands bytes to and fro, and says when one has died; nothing else is asked of it. An actor that died is
-replaced by the fleet, as a process is, and not restarted by Ray: an attempt has a number, which Ray's own have not.
+Ray places the actors, transfers bytes, and reports their deaths; no other feature is used. A dead actor is replaced by
+the fleet, as a process is, and not restarted by Ray: an attempt has a number, which Ray's own restarts lack.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .ray_cluster import check_installed, connected
 from .ray_worker import open_actor
 
 SPARE_CALLS = 8
-"""How many calls an actor takes beside those of its slots: to live, to answer a ping, to end."""
+"""Number of concurrent calls of an actor beside its slots: to live, to answer a ping, to end."""
 
 
 @final
@@ -29,18 +29,20 @@ class RayEngine(Engine):
     """Actors of a Ray cluster, one process each, spread over its nodes. `pip install 'triocept[ray]'`.
 
     Args:
-        address: of the cluster, `host:port`; this program runs on one of its nodes. None, as in `ray.init`: the one
-            that this program is connected to, or `RAY_ADDRESS` names, or `ray start` has begun on this machine; or one
-            of this machine alone, begun here and ended with the fleet. `"local"`: such a one. `"auto"`: any but that.
-        workers: how many; None: as many as the cluster has room for.
-        slots_per_worker: how many calls each has at once.
-        num_cpus: what Ray sets aside for each. Agents run on the node of their worker, and their share is its.
-        resources: likewise, by Ray's names: `{"big-disk": 1}` places workers on nodes that have it.
-        hung_after: as of `Processes`.
+        address: address of the cluster, `host:port`; this program runs on one of its nodes. None, as in `ray.init`: the
+            cluster that this program is connected to, or `RAY_ADDRESS` names, or `ray start` has started on this
+            machine; else a cluster of this machine alone, started here and ended with the fleet. `"local"`: always such
+            a local cluster. `"auto"`: never.
+        workers: number of workers; None: as many as the cluster has free resources for.
+        slots_per_worker: maximum concurrent calls of each worker.
+        num_cpus: CPUs that Ray reserves for each worker. Agents run on the node of their worker, and share its CPUs.
+        resources: other reserved resources, by Ray's names: `{"big-disk": 1}` places workers on nodes that have it.
+        hung_after: as for `Processes`.
 
-    A worker has the environment of its node, and imports what is installed there; what of this program's `sys.path` is
-    there, too, is looked in last. Functions, classes and tasks of `__main__` go along by value. Who needs more of Ray
-    (`runtime_env`, a namespace) calls `ray.init` first. An agent gets none of the variables that Ray sets for itself.
+    A worker has the environment of its node, and imports the packages installed there; entries of this program's
+    `sys.path` that exist there are searched last. Functions, classes and tasks of `__main__` are sent by value. To use
+    more of Ray (`runtime_env`, a namespace), call `ray.init` first. An agent gets none of the variables that Ray sets
+    for itself.
 
     Raises:
         ImportError: Ray is not installed.
@@ -76,7 +78,7 @@ class RayEngine(Engine):
         self._resources = dict(resources or {})
         self._hung_after = hung_after
         self._make: Any = None
-        """Makes an actor; there while connected."""
+        """Function that makes an actor; set while connected."""
 
     @property
     def packing(self) -> Packing:
@@ -103,7 +105,7 @@ class RayEngine(Engine):
         actor = ray.remote(make_actor_class()).options(
             num_cpus=self._num_cpus,
             resources=self._resources,
-            max_concurrency=2 * self.slots_per_worker + SPARE_CALLS,  # to cancel a call is a call
+            max_concurrency=2 * self.slots_per_worker + SPARE_CALLS,  # a cancellation is a call, too
             max_restarts=0,
             max_task_retries=0,
             scheduling_strategy="SPREAD",

@@ -1,4 +1,4 @@
-"""trio waits for a future that another thread fulfils."""
+"""Waiting in trio for a future that another thread completes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import trio
 
 @final
 class Waited:
-    """A future, for the trio loop in which this is made."""
+    """A future, for the trio loop in which this object is made."""
 
     def __init__(self, future: Future[Any]) -> None:
         self.over: trio.Event = trio.Event()
-        """Set when it is done; also by who knows that it never will be."""
+        """Set when the future is done; also set by code that detects that it never will be."""
         self._token = trio.lowlevel.current_trio_token()
         self._future = future
         future.add_done_callback(self._tell)
@@ -23,18 +23,18 @@ class Waited:
         try:
             self._token.run_sync_soon(self.over.set)
         except trio.RunFinishedError:
-            pass  # nobody waits any more
+            pass  # no task waits any more
 
     async def get(self) -> Any:
-        """Wait for its result, or for the exception."""
+        """Wait for the result, and return it or raise the exception."""
         await self.over.wait()
         return self._future.result()
 
     @property
     def done(self) -> bool:
-        """Whether it has one of them."""
+        """True if the future has a result or an exception."""
         return self._future.done()
 
     def result(self) -> Any:
-        """The result, or the exception: of one that is done."""
+        """Return the result of a done future, or raise its exception."""
         return self._future.result(0)

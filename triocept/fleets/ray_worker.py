@@ -1,9 +1,9 @@
-"""A worker that is a Ray actor, as its driver sees it.
+"""The driver's side of a worker that is a Ray actor.
 
 Rules:
 
-1. Whatever Ray says of a call, it ends: with an answer, or `WorkerLost`.
-2. An actor that cannot be reached is not dead. It gets no more calls until it answers. If it does not, for the fleet's
+1. Whatever Ray reports of a call, it ends: with an answer, or `WorkerLost`.
+2. An unreachable actor is not dead. It gets no more calls until it answers. If it does not answer within the fleet's
    grace, it is killed.
 3. A call whose answer cannot arrive any more is ended in the actor before it counts as lost: it runs again elsewhere.
 """
@@ -28,34 +28,34 @@ from .ray_waiting import Waited
 log: logging.Logger = logging.getLogger("triocept.fleet")
 
 START_TIMEOUT = 300.0
-"""Seconds; a node that an autoscaler has to get takes minutes."""
+"""Seconds: a node that an autoscaler has to start takes minutes."""
 ROOM_PATIENCE = 15.0
-"""Seconds after which it is said that a worker waits for its room."""
+"""Seconds until a warning that a worker waits for free resources."""
 KILL_TIMEOUT = 5.0
-"""Seconds for Ray to say that an actor is dead which it was told to kill."""
+"""Seconds for Ray to report the death of an actor that it should kill."""
 PAUSE = 0.5
-"""Seconds between two looks whether an actor can be reached again."""
+"""Seconds between two checks of an unreachable actor."""
 
 
 @asynccontextmanager
 async def open_actor(
     make: Callable[[], Any], name: str, setup: bytes, grace: float, packing: Packing, hung_after: float | None
 ) -> AsyncIterator[FleetWorker]:
-    """An actor that is ready, and its end.
+    """Start an actor, yield it when it is ready, and end it.
 
     Args:
-        make: makes one; it is run in a thread.
-        name: see `Engine.open_worker`; `setup` and `grace` likewise.
-        setup: what it opens.
-        grace: seconds.
-        packing: of `setup`, and of what that may raise.
+        make: makes an actor; it is run in a thread.
+        name: see `Engine.open_worker`.
+        setup: see `Engine.open_worker`.
+        grace: seconds; see `Engine.open_worker`.
+        packing: encoding of `setup`, and of the exception that it may raise.
         hung_after: see `RayEngine`.
 
     Raises:
         RuntimeError: its node has other versions than this program.
-        WorkerLost: it died before it was ready, or there was no room for it.
+        WorkerLost: it died before it was ready, or the cluster had no resources for it.
     """
-    with trio.CancelScope(shield=True):  # or nobody has what was made
+    with trio.CancelScope(shield=True):  # else a started actor would have no owner
         worker = _Actor(name, await trio.to_thread.run_sync(make), grace)
     try:
         await worker.start(setup, packing)
@@ -92,7 +92,8 @@ class _Actor(FleetWorker):
         return Waited(getattr(self._actor, method).remote(*args).future())
 
     async def start(self, setup: bytes, packing: Packing) -> None:
-        """Wait until there is room for it, see whether it goes with this program, and have it open what it gives."""
+        """Wait until the actor is placed, compare its versions with this program's, and open the context of its
+        calls."""
         failure = b""
         with trio.move_on_after(START_TIMEOUT) as limit:
             try:
@@ -123,7 +124,7 @@ class _Actor(FleetWorker):
             )
 
     async def _room(self) -> str:
-        """What of the cluster is free, in words."""
+        """Return the free CPUs of the cluster, as text."""
         free, total = [
             await trio.to_thread.run_sync(ask, abandon_on_cancel=True)
             for ask in (self._ray.available_resources, self._ray.cluster_resources)
@@ -147,7 +148,7 @@ class _Actor(FleetWorker):
         return await self._answer(number, answer)
 
     async def _cancel(self, number: int, answer: Waited) -> None:
-        """Have a call end, and wait for that; kill a worker that does not manage it."""
+        """Cancel a call, and wait for its end; kill a worker that does not end it."""
         self._ask("cancel", number)
         if not await happens(answer.over, self._grace):
             await self._kill_hung(f"a call did not end within {self._grace:g} s of its cancellation")
@@ -158,7 +159,7 @@ class _Actor(FleetWorker):
             pass
 
     async def _answer(self, number: int, answer: Waited) -> bytes:
-        """What a call gave, whose wait is over."""
+        """Return the answer of a call, whose wait is over."""
         if not answer.done:
             raise WorkerLost(self.name, self.reason)
         try:
@@ -176,7 +177,7 @@ class _Actor(FleetWorker):
         return data
 
     async def _end_call(self, number: int) -> None:
-        """Have a call end in an actor that lives."""
+        """End a call in a living actor."""
         answer = self._ask("wait_over", number)
         if not await happens(answer.over, self._grace):
             await self._kill_hung(f"a call did not end within {self._grace:g} s of its cancellation")
@@ -187,7 +188,7 @@ class _Actor(FleetWorker):
             await self._find_out(exc)
 
     async def _find_out(self, error: BaseException) -> None:
-        """Ray has failed with `error`: see whether the actor lives."""
+        """Check whether the actor lives, after Ray has failed with `error`."""
         if isinstance(error, self._died):
             self._lose(_reason(error))
         async with self._finding_out:
@@ -203,7 +204,7 @@ class _Actor(FleetWorker):
             await self.kill()
 
     async def _reach(self) -> bool:
-        """Wait until the actor answers, or is dead."""
+        """Wait until the actor answers, or is dead; return True if it answers."""
         while True:
             try:
                 await self._ask("ping").get()
@@ -222,7 +223,7 @@ class _Actor(FleetWorker):
             answer.over.set()
 
     async def serve(self, hung_after: float | None) -> None:
-        """Look after it until it is gone."""
+        """Watch the actor until it is gone."""
         async with trio.open_nursery() as nursery:
             if hung_after is not None:
                 nursery.start_soon(self._watch, hung_after)
@@ -246,7 +247,7 @@ class _Actor(FleetWorker):
         await self.kill()
 
     async def end(self) -> None:
-        """Let it end in order, within its grace."""
+        """Let the actor end in order, within its grace."""
         if not self._lost.is_set():
             with trio.move_on_after(self._grace):
                 try:
@@ -271,7 +272,7 @@ class _Actor(FleetWorker):
 
 
 def _compared(facts: dict[str, str]) -> tuple[str, ...]:
-    """What has to be the same: of Python the first two numbers, by which pickles of code differ."""
+    """Return the facts that must be equal: of Python the first two numbers, by which pickles of code differ."""
     return facts["Python"].rpartition(".")[0], facts["ray"], facts["triocept"]
 
 
@@ -280,7 +281,7 @@ def _listed(facts: dict[str, str]) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """What Ray says of a death, without its advice."""
+    """Return Ray's reason of a death, without its advice."""
     text = str(error)
     for mark in ("Worker exit detail: ", "The actor is dead because "):
         if mark in text:

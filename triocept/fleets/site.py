@@ -1,4 +1,4 @@
-"""The inside of a worker, whatever runs it: what was opened once, and the calls that are given it."""
+"""The worker's side, for every engine: the context that was opened once, and the calls that use it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .store.keys import json_of
 from .store.recording import Kept, Recorders, RecordTo
 
 OpenWorker: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
-"""What a worker opens once, and gives to each call: `serve_endpoint`, a `partial` of it, or a context of yours."""
+"""Context that a worker opens once for all its calls: `serve_endpoint`, a `partial` of it, or a context of yours."""
 
 
 @asynccontextmanager
 async def open_site(setup: bytes, packing: Packing) -> AsyncIterator[Site]:
-    """Open what the calls are given."""
+    """Open the context of the calls."""
     open_worker: OpenWorker | None = packing.unpack(setup)
     async with (open_worker or serve_endpoint)() as value:
         yield Site(value, packing)
@@ -34,7 +34,7 @@ async def open_site(setup: bytes, packing: Packing) -> AsyncIterator[Site]:
 
 @final
 class Site:
-    """What was opened in a worker."""
+    """The opened context of a worker."""
 
     def __init__(self, value: object, packing: Packing) -> None:
         self._value = value
@@ -44,7 +44,7 @@ class Site:
         self._functions: dict[bytes, Callable[..., Awaitable[Any]]] = {}
 
     async def call(self, data: bytes) -> bytes:
-        """Run a job; its answer, packed.
+        """Run a job, and return its packed answer.
 
         An exception of the function is an answer. Two are raised instead: a cancellation from outside, and a
         KeyboardInterrupt in the program's own process, which may be Ctrl-C.
@@ -63,7 +63,7 @@ class Site:
         return Answer(value, failure, tuple(traces), scores_of(traces), spent=spent_in(traces))
 
     async def _kept(self, job: Job, to: RecordTo) -> Answer:
-        """The same, with all that becomes of its rollouts in the store."""
+        """Run a job as `_answer` does, and record its rollouts in the store."""
         try:
             recorder = self._recorders.of(to)
         except (StoreError, OSError) as exc:
@@ -119,7 +119,7 @@ def _holds(error: BaseException, *kinds: type[BaseException]) -> bool:
 
 
 def spent_in(traces: list[Trace]) -> Spent:
-    """Over all of them."""
+    """Return the sums over all traces."""
     usages = [trace.usage for trace in traces]
     return Spent(
         turns=sum(map(len, traces)),
@@ -129,5 +129,5 @@ def spent_in(traces: list[Trace]) -> Spent:
 
 
 def scores_of(traces: list[Trace]) -> dict[str, float]:
-    """The last value of each name."""
+    """Return the last value of each name."""
     return {name: score for trace in traces for name, score in trace.scores.items()}

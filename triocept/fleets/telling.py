@@ -1,4 +1,4 @@
-"""What a map tells of its tasks."""
+"""Events of a map's tasks."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from .outcomes import AnyOutcome, Outcome, Result
 from .packing import Spent
 
 REASON_LENGTH = 500
-"""Characters of a reason."""
+"""Maximum characters of a reason."""
 
 
 class _Call(Protocol):
-    """What of a call is told."""
+    """The fields of a call that events contain."""
 
     number: int
     sample: int
@@ -39,13 +39,13 @@ class _Call(Protocol):
 
 @final
 class Telling:
-    """The voice of one map.
+    """Sender of one map's events.
 
     Args:
-        observers: who hears it.
-        map_number: which map it is.
-        function: its name.
-        total: how many outcomes there will be; None: nobody knows.
+        observers: receivers of the events.
+        map_number: number of the map.
+        function: name of the map's function.
+        total: number of expected outcomes; None: unknown.
     """
 
     def __init__(self, observers: Observers, map_number: int, function: str, total: int | None) -> None:
@@ -54,7 +54,7 @@ class Telling:
         self._function = function
         self._total = total
         self._started_at: dict[int, float] = {}
-        """Of those that have begun, and have no outcome."""
+        """Start times of calls without an outcome, by number."""
 
     def map_started(self) -> None:
         self._observers.tell(MapStarted(map=self._map, function=self._function, total=self._total))
@@ -113,7 +113,7 @@ def _named(outcome: AnyOutcome[Any]) -> tuple[OutcomeName, str]:
 
 
 def _words(error: BaseException) -> str:
-    """Its class and its text: `LookupError: no such bug`."""
+    """Return class and text of an error: `LookupError: no such bug`."""
     text = " ".join(text_of(error).split())
     name = type(error).__name__
     return f"{name}: {text}"[:REASON_LENGTH] if text else name

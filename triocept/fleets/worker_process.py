@@ -2,10 +2,10 @@
 
 Rules:
 
-1. It ends when its driver does, whatever it is doing: its control socket ends, and it cancels all it does; a loop that
+1. It ends when its driver does, whatever it is doing: its control socket ends, and it cancels all calls. A loop that
    hangs is ended by a thread that reads the other descriptor, which only the driver's end can end.
-2. Ctrl-C in a terminal is the driver's to handle. SIGINT is caught here and not ignored: what is ignored, an agent
-   inherits.
+2. Ctrl-C in a terminal is the driver's to handle. SIGINT is caught here and not ignored: an agent would inherit an
+   ignored signal.
 3. A call's answer is sent whole, or the process dies.
 """
 
@@ -28,15 +28,15 @@ from .packing import Pickled, failure_of
 from .site import Site, open_site
 
 DEATH_GRACE = 1.5
-"""Seconds that a worker whose driver has died gets to end its agents in order, before it is killed: a watcher ends
-them then."""
+"""Seconds for a worker whose driver has died to end its agents in order. When exceeded: it is killed, and a watcher
+ends the agents."""
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """What a worker process is told first."""
+    """First payload sent to a worker process."""
 
     path: list[str]
-    """The driver's `sys.path`: what it can import, its workers can."""
+    """The driver's `sys.path`, so that its workers can import the same modules."""
     setup: bytes
 
 
@@ -77,7 +77,7 @@ async def _serve(control: socket.socket) -> None:
 
 
 class _Calls:
-    """Those that run."""
+    """Running calls."""
 
     def __init__(self, site: Site, stream: FrameStream) -> None:
         self._site = site
@@ -85,7 +85,7 @@ class _Calls:
         self._scopes: dict[int, trio.CancelScope] = {}
 
     async def run(self, frames: AsyncIterator[Frame]) -> None:
-        """Do what the driver says, until it says no more; then all calls are cancelled."""
+        """Execute the driver's frames until they end; then cancel all calls."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._stream.write)
             async for frame in frames:
