@@ -1,23 +1,26 @@
-"""What has to have happened before a recorded answer is given, for agents whose sub-agents run beside.
+"""Events that must precede a recorded answer, for agents with concurrent sub-agents.
 
-The end of a sub-agent that runs beside is pushed into the conversation that launched it, into whichever call comes
-next: what that call says depends on who was first. Content alone cannot replay it; these rules can (of Claude Code with
-two sub-agents and a compaction, 4 of 10 runs failed without them):
+The end of a concurrent sub-agent is pushed into the next call of the conversation that launched it. So the content of
+that call depends on timing, and content alone cannot replay it. These rules can (of Claude Code with two sub-agents and
+a compaction, 4 of 10 runs failed without them):
 
-1. A turn of the conversation that launched sub-agents is answered only when those of their turns have been that had
-   settled before this conversation's next call came. "Next" is by conversation: a compaction's call continues no turn.
-2. The last turn of a sub-agent is answered only when the calls of that conversation have come that had come before;
-   and after the last turns of other sub-agents that were before it.
-3. A call that came right behind a sub-agent's end, and tells nothing of it, was made before that: so what calls say of
-   an end decides where it is put. A compaction's call tells no news. What follows it tells those that were there when
-   that call was made (measured with Claude Code 2.1.332), or when its answer was; the others are told by the next one.
-   If the first call behind a compaction lists the sub-agent as ended, and a later call tells its end, the sub-agent
-   ended after the compaction's call was made and before its answer was given.
-   Where the call right behind an end is the last, and silent, nobody was left to tell it: it was made before that, too.
-   An answer that launched a sub-agent cannot wait for its end: the summary behind it does, if what follows tells that.
-4. A summary that is asked for aside, without tools, is a call of the conversation that goes on from it.
-5. Nothing else waits, and nothing waits for what can only come later: what would close a circle is left out, and so is
-   a hang-up, which may be the agent's end.
+1. A turn of the conversation that launched sub-agents waits for those of their turns that had settled before this
+   conversation's next call came. "Next" is by conversation: a compaction's call continues no turn.
+2. The last turn of a sub-agent waits for the calls of that conversation that had come before; and for the earlier last
+   turns of other sub-agents.
+3. A call that came directly after a sub-agent's end and does not report it was made before the end. So reports in calls
+   determine an end's position:
+
+   * A compaction's call reports nothing new. The call after it reports the ends before that call was made (measured
+     with Claude Code 2.1.332), or before its answer was made; the next call reports the others.
+   * If the first call after a compaction lists the sub-agent as ended, and a later call reports its end, the sub-agent
+     ended after the compaction's call was made and before its answer was given.
+   * If the call directly after an end is the last call and reports nothing, it was made before the end, too.
+   * An answer that launched a sub-agent cannot wait for its end. The following summary waits, if the call after it
+     reports the end.
+4. A summary from a side call, without tools, is a call of the conversation that continues from it.
+5. Nothing else waits, and nothing waits for an event that can only come later. A wait that would close a cycle is left
+   out, and so is a wait for a disconnect, which may be the agent's end.
 """
 
 from __future__ import annotations
@@ -31,14 +34,14 @@ from .launches import Telling, is_silent, launch_of, over_in, told_in
 from .record import Record, Recorded, Thread
 
 _RIGHT_BEHIND = 0.1
-"""Seconds that an agent takes, at most, to tell one of its conversations what another one's end was; see `Gate`."""
+"""Maximum seconds in which an agent reports one conversation's end to another; see `Gate`."""
 
 
 class Happening(NamedTuple):
-    """A call came, or its turn settled."""
+    """The arrival of a call, or the settling of its turn."""
 
     number: int
-    """That of the turn."""
+    """Number of the turn."""
     settled: bool
 
 
@@ -47,14 +50,15 @@ class _SubAgent(NamedTuple):
     """The turn that began it."""
     turns: Sequence[Recorded]
     family: Sequence[Recorded]
-    """The turns of the conversation that launched it, summaries that it asked for aside among them; as `turns` in the
-    order in which they came."""
+    """The turns of the conversation that launched it, including summaries from side calls.
+
+    Like `turns`, they are in order of arrival."""
     parents: Mapping[str, str | None]
-    """For each turn's id, that of the turn it continues."""
+    """Id of the turn that each turn continues, by id."""
     relations: Mapping[str, Relation]
-    """For each turn's id, how it stands to those before it."""
+    """Relation of each turn to earlier turns, by id."""
     told: Telling | None
-    """Where that conversation tells its end."""
+    """Position at which that conversation reports its end."""
 
     @property
     def last(self) -> Recorded:
@@ -62,7 +66,7 @@ class _SubAgent(NamedTuple):
 
     @property
     def heard_by(self) -> Recorded | None:
-        """The call of that conversation behind which its end was pushed."""
+        """The call of that conversation after which the end was pushed."""
         place = self._heard_at()
         return self.family[place] if place >= 0 else None
 
@@ -80,16 +84,18 @@ class _SubAgent(NamedTuple):
             seen += 1
         place = seen if told is None or told == 0 else self._place_of(told, seen)
         if self._compacts(place) and self.family[place].settled < self.last.settled:
-            place += 1  # what follows has been made of what there was
+            place += 1  # the following call contains the earlier events
         return place
 
     def summary_behind(self, turn: Recorded) -> Recorded | None:
-        """The compaction's call that is the next one of that conversation."""
+        """Return the compaction's call if it is the next call of that conversation."""
         place = next(place for place, each in enumerate(self.family) if each is turn) + 1
         return self.family[place] if self._compacts(place) else None
 
     def _place_of(self, told: int, seen: int) -> int:
-        """The place of the last call before the push, by that of the call that tells what it said, and by the clock."""
+        """Return the index of the last call before the push.
+
+        `told` is the index of the call that reports the end, `seen` the index by the clock."""
         if self._goes_on(told - 1) and self._goes_on(told):
             return told - 1
         if self._compacts(told - 1):
@@ -97,19 +103,21 @@ class _SubAgent(NamedTuple):
         return told - 1 if self._compacts(told - 2) else seen
 
     def _is_untold(self, seen: int) -> bool:
-        """Whether the next call is the last, came right behind the end, and was made without it."""
+        """Return True if the next call is the last, came directly after the end, and does not report it."""
         if seen + 2 != len(self.family) or self.family[seen] is self.launch:
             return False  # an agent that waits for its end makes no call meanwhile
         call = self.family[seen + 1]
         return call.arrived - self.last.settled < _RIGHT_BEHIND and is_silent(self.turns, call)
 
     def _goes_on(self, place: int) -> bool:
-        """Whether a call goes on from the one before it."""
+        """Return True if a call continues the previous call."""
         return place == 0 or self.parents[self.family[place].turn.id] == self.family[place - 1].turn.id
 
     def _compacts(self, place: int) -> bool:
-        """Whether a call is a compaction's: it goes on from an earlier one, and what follows it from none; or from its
-        summary, whatever it goes on from itself."""
+        """Return True if a call is a compaction's.
+
+        It continues an earlier call, and the following call continues none; or the following call continues its
+        summary."""
         if not 0 < place < len(self.family) - 1 or self._goes_on(place + 1):
             return False
         asked = self.family[place].turn.id
@@ -124,16 +132,16 @@ class Order:
     """The order of a record.
 
     Args:
-        record: it.
+        record: the record.
     """
 
     def __init__(self, record: Record) -> None:
         self.launches: dict[Thread, Recorded] = {}
-        """By a sub-agent's conversation: the turn that began it."""
+        """The turn that began each sub-agent, by the sub-agent's conversation."""
         self._turns = record.turns
         self._waits: dict[int, list[Happening]] = {}
         self._after: dict[Happening, set[Happening]] = {}
-        """For each happening, those without which it cannot be."""
+        """For each event, the events that must precede it."""
         threads = record.threads
         for thread, turns in threads.items():
             if turns[0].kind == "sub_agent" and (launch := launch_of(turns[0], record.turns)) is not None:
@@ -153,18 +161,18 @@ class Order:
             self._find_waits(sub_agents)
 
     def before(self, number: int) -> tuple[Happening, ...]:
-        """What has to have happened before the answer of this turn is given."""
+        """Return the events that must precede the answer of this turn."""
         return tuple(self._waits.get(number, ()))
 
     def _find_causes(self, threads: Mapping[Thread, Sequence[Recorded]]) -> None:
-        """What follows from what by itself: an answer from its call, a call from the answer before it."""
+        """Add the natural causes: an answer follows its call, a call follows the previous answer."""
         for thread, turns in threads.items():
             launch = self.launches.get(thread)
             before = {Happening(launch.number, settled=True)} if launch is not None else set()
             for each in turns:
                 came, settled = Happening(each.number, settled=False), Happening(each.number, settled=True)
                 if launch is not None and each is not turns[0] and each.key == turns[0].key:
-                    # Another one of the same task, that the record holds for one.
+                    # Another sub-agent of the same task, which the record holds as one.
                     again = launch_of(each, self._turns)
                     before = before | {Happening(again.number, settled=True)} if again is not None else before
                 self._after[came], self._after[settled] = set(before), {came}
@@ -176,7 +184,7 @@ class Order:
         parents: Mapping[str, str | None],
         relations: Mapping[str, Relation],
     ) -> list[Recorded]:
-        """The turns of a conversation, and the summaries that it asked for aside."""
+        """Return the turns of a conversation, and the summaries from its side calls."""
         by_id = {each.turn.id: each for each in self._turns}
         family = list(turns)
         for each in turns:
@@ -194,7 +202,7 @@ class Order:
         return sorted(family, key=lambda each: each.arrived)
 
     def _follow(self, turn: Recorded, before: Recorded) -> None:
-        """A call came after an answer: it tells it."""
+        """Note that a call came after an answer, since it contains the answer."""
         self._after[Happening(turn.number, settled=False)].add(Happening(before.number, settled=True))
 
     def _find_waits(self, sub_agents: list[_SubAgent]) -> None:
@@ -212,7 +220,7 @@ class Order:
                 self._wait(turn, Happening(been.number, settled=True))
 
     def _wait(self, turn: Recorded, happening: Happening) -> bool:
-        """Let a turn wait for this, unless this waits for the turn, or is a hang-up; whether it does."""
+        """Let a turn wait for an event and return True, unless the event waits for the turn or is a disconnect."""
         mine = Happening(turn.number, settled=True)
         if happening.settled and self._turns[happening.number].turn.outcome == "abandoned":
             return False
@@ -225,7 +233,7 @@ class Order:
         return True
 
     def _follows(self, one: Happening, other: Happening) -> bool:
-        """Whether the one cannot be before the other."""
+        """Return True if `one` cannot precede `other`."""
         seen, ahead = {one}, [one]
         while ahead:
             at = ahead.pop()
@@ -238,8 +246,10 @@ class Order:
 
 
 def _in_order(sub_agents: Iterable[_SubAgent]) -> list[_SubAgent]:
-    """In the order in which they ended: by the clock, but where two ends are so near that their agent may have heard of
-    the later one first, as it tells them."""
+    """Return the sub-agents in the order in which they ended.
+
+    The clock decides, unless two ends are so near that their agent may have processed the later end first: then its
+    reports decide."""
     ordered: list[tuple[_SubAgent, Telling | None]] = []
     for sub in sorted(sub_agents, key=lambda sub: sub.last.settled):
         told, place = sub.told, len(ordered)
@@ -252,7 +262,7 @@ def _in_order(sub_agents: Iterable[_SubAgent]) -> list[_SubAgent]:
 def _is_told_before(
     sub: _SubAgent, told: Telling | None, other: _SubAgent, other_told: Telling | None
 ) -> bool:
-    """Whether one call tells both ends, this one first, and they are near."""
+    """Return True if one call reports both ends, this end first, and they are near."""
     if told is None or other_told is None or sub.family is not other.family:
         return False
     is_near = sub.last.settled - other.last.settled < _RIGHT_BEHIND
@@ -260,7 +270,7 @@ def _is_told_before(
 
 
 def _paces(sub: _SubAgent) -> Iterator[tuple[Recorded, Recorded]]:
-    """Turns of the conversation, each with the last turn of a sub-agent that had settled before the next call came."""
+    """Yield turns of the conversation, each with a sub-agent's last turn that settled before the next call came."""
     turns, latest = sub.turns[:-1], -1
     for number, turn in enumerate(sub.family):
         behind = sub.family[number + 1].arrived if number + 1 < len(sub.family) else turn.settled
