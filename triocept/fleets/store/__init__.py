@@ -1,4 +1,4 @@
-"""What a fleet has done, kept on disk: who resumes it runs the rest alone.
+"""Finished results of a fleet on disk: a resumed run executes only the rest.
 
 The directory of a store::
 
@@ -9,17 +9,17 @@ The directory of a store::
 
 Rules:
 
-1. What stands in `done.jsonl` is done, and nothing else is: a trace that no line names is of an attempt that ended in
-   no result, whether it is sealed or not. A rollout that is cancelled is sealed, too.
-2. The worker's lines come first, then the driver's, then whoever reads the map. So a kill at any moment costs a run
-   again, and never a result.
-3. A file of traces has one writer, and its name is never used again: what is cut stays at its end.
-4. A task is known by its key, and never by its place.
-5. What could not be recorded is not done: the map ends with that error.
+1. A task is done if and only if it has a line in `done.jsonl`. A trace that no line names belongs to an attempt without
+   a result, sealed or not. A cancelled rollout is sealed, too.
+2. The worker's lines are written first, then the driver's, then the map's reader gets the result. So a kill at any
+   moment loses a running call, and never a result.
+3. A file of traces has one writer, and its name is never used again: an incomplete line stays at its end.
+4. A task is identified by its key, and never by its index.
+5. A task that could not be recorded is not done: the map ends with that error.
 
 * `layout`: the directory, its lock, `run.json`. `lines`: `done.jsonl`.
-* `keys`: what tells a task from every other one, today and tomorrow.
-* `recording`: the worker's side. `places`: the traces of a result, read when they are asked for.
-* `store`: the driver's side: `open_store`, and what a map asks of it. `reading`: `read_results`.
+* `keys`: identifiers of tasks that stay the same in a resumed run.
+* `recording`: the worker's side. `places`: the traces of a result, read on access.
+* `store`: the driver's side: `open_store`, and the store of a map. `reading`: `read_results`.
 * `checking`: `check_store`.
 """

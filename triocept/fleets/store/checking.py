@@ -1,4 +1,4 @@
-"""Whether a store is whole: each result with its traces, and each of those as it was written."""
+"""Check of a store for completeness: each result with its traces, and each trace as it was written."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from .reading import trace_files
 
 
 class StoreReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found in a store."""
+    """Result of the check of a store."""
 
     path: str
     results: int
-    """Tasks, and samples of groups, that have their outcome."""
+    """Number of tasks, and samples of groups, that have their outcome."""
     rollouts: int
-    """Those of the results."""
+    """Number of rollouts of the results."""
     attempts: int
-    """Rollouts beside: of attempts that ended in no result. What is missing of them is no gap."""
+    """Number of other rollouts, of attempts without a result. Their missing parts are no gaps."""
     turns: int
-    """Of all of them."""
+    """Number of turns of all rollouts."""
     lines: int
-    """Likewise, that can be read."""
+    """Number of readable lines of all rollouts."""
     gaps: tuple[Gap, ...]
-    """What is missing of a result, or not as it was written; at most 10,000 of each file. Their names are those of
-    `triocept.traces.check`."""
+    """The missing or changed parts of results; at most 10,000 of each file. `triocept.traces.check` lists their
+    names."""
     more: int = 0
-    """How many gaps there are beside."""
+    """Number of gaps beyond those in `gaps`."""
 
     @property
     def complete(self) -> bool:
-        """Whether there is no gap."""
+        """True if there is no gap."""
         return not self.gaps
 
 
 def check_store(directory: str | os.PathLike[str]) -> StoreReport:
-    """Look at every line of a store, and at whether each result has its traces, as they were when it was done.
+    """Check every line of a store, and that each result has its traces, unchanged since it was done.
 
-    One that is in use has no gaps by that: what is at work is no result yet. In memory are a kilobyte or two for each
-    result, and no trace.
+    A store in use has no gaps for that reason: running tasks are no results yet. Memory holds a kilobyte or two for
+    each result, and no trace.
 
     Raises:
-        StoreError: it is no store, or of a newer triocept.
-        OSError: it cannot be read.
+        StoreError: the directory is no store, or a newer triocept wrote it.
+        OSError: the store cannot be read.
     """
     path = Path(directory)
     read_run(path)
@@ -60,7 +60,7 @@ def check_store(directory: str | os.PathLike[str]) -> StoreReport:
 
 
 class _Check:
-    """What was seen of a store so far."""
+    """State of the check of a store so far."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -75,7 +75,7 @@ class _Check:
                 self._named.setdefault(place.file, {})[place.run] = place
 
     def add(self, file: Path) -> None:
-        """One more file of traces."""
+        """Check a file of traces."""
         named = self._named.pop(file.name, {})
         report = check_those(file, lambda gap: gap.run in named or gap.name in _OF_ALL)
         self._gaps += report.gaps
@@ -87,7 +87,7 @@ class _Check:
         self._compare(file, named, report)
 
     def _compare(self, file: Path, named: dict[str, TracePlace], report: Report) -> None:
-        """See that there is each trace that a result names, with the seal that it had."""
+        """Report each trace of a result that is missing, or has another seal than before."""
         told = {gap.run for gap in report.gaps}
         for run, place in named.items():
             digest = report.digests.get(f"{place.rollout}/{run}")
@@ -101,8 +101,8 @@ class _Check:
                 )
 
     def report(self) -> StoreReport:
-        """All that was found."""
-        for name, named in self._named.items():  # files that are gone
+        """Return the report on all files."""
+        for name, named in self._named.items():  # missing files
             for place in named.values():
                 self._rollouts += 1
                 self._tell("no_rollout", self._path / TRACES / name, "its file is gone", place)
@@ -132,10 +132,10 @@ class _Check:
 
 
 _OF_ALL = {"newer_version", "old_format"}
-"""Gaps of lines of which nobody can say whose they are. One that cannot be read is missed by its own rollout."""
+"""Gaps of lines whose rollout is unknown. An unreadable line is reported as missing in its own rollout."""
 
 
 def _was_sealed(file: Path, place: TracePlace) -> bool:
-    """Whether it was sealed so where it ended then: a score has come later, with another seal."""
+    """Return True if the trace had this seal at its previous end: a score came later, with another seal."""
     (trace,) = read_places(file.parent, [place])
     return trace.digest == place.digest

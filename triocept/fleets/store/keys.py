@@ -1,4 +1,4 @@
-"""What tells a task from every other one, today and when the run is resumed."""
+"""Identifiers of tasks that stay the same when the run is resumed."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ from ..._util.checks import described
 from ..._util.unicode import mended
 
 TaskKey: TypeAlias = Callable[[Any], str | int]
-"""`(task) -> what tells it from every other one`, in every run of the program."""
+"""`(task) -> identifier of the task`, the same in every run of the program."""
 
 
 class Key(msgspec.Struct, frozen=True):
-    """How a task is known."""
+    """Identity of a task."""
 
     place: str
-    """What a message calls it."""
+    """Name of the task in messages."""
     key: str
     digest: str | None
-    """Of the task, if it may not change under this key; None: a function said the key, or it is not JSON."""
+    """Digest of the task, if it may not change under this key; None: a function made the key, or the task is not
+    JSON."""
     data: bytes | None
-    """The task as JSON; None: it is none."""
+    """The task as JSON; None: it is not JSON."""
 
 
 def key_of(task: object, place: str, own: TaskKey | None = None) -> Key:
-    """The key of a task: what `own` says, else its `id` (of a mapping the member, else the attribute), else a digest of
-    it.
+    """Return the key of a task: the result of `own`, else the task's `id` (member of a mapping, else attribute), else a
+    digest of it.
 
     Args:
-        place: what a message calls it.
+        place: name of the task in messages.
 
     Raises:
-        TypeError: it has no id, and is not JSON; or its id is no text and no whole number.
+        TypeError: the task has no id, and is not JSON; or its id is neither a text nor a whole number.
     """
     try:
         data = json_of(task, place)
@@ -67,15 +68,15 @@ def _id_of(task: object) -> object:
 
 
 def json_of(value: object, what: str) -> bytes:
-    """A value as JSON, the same bytes for the same value: what msgspec can say, and paths.
+    """Return a value as JSON, the same bytes for equal values: all types that msgspec encodes, and paths.
 
     Raises:
-        TypeError: it cannot be said, or not all of it: an infinite float would be null.
+        TypeError: the value cannot be encoded, or not completely: an infinite float would be null.
     """
     try:
         try:
             data = _encoder.encode(value)
-        except UnicodeEncodeError:  # half of a character, which an agent's output may have
+        except UnicodeEncodeError:  # half of a character, which an agent's output may contain
             data = _encoder.encode(mended(msgspec.to_builtins(value, enc_hook=_path)))
         if b"null" not in data or (place := no_number_at(msgspec.to_builtins(value, enc_hook=_path))) is None:
             return data

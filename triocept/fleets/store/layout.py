@@ -1,10 +1,10 @@
-"""A store's directory: what lies in it, who has it, and whether it can be written.
+"""A store's directory: its files, its lock, and checks that it can be written.
 
 Rules:
 
-1. A directory that holds something else is left as it is.
-2. `run.json` gets its name by a rename: nobody sees half of one.
-3. All that can be wrong is said before anything runs.
+1. A directory with other content is left unchanged.
+2. `run.json` gets its name by a rename: no process finds an incomplete file.
+3. Every error is raised before any task runs.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ RUN, LOCK, DONE, LOST, TRACES = "run.json", "lock", "done.jsonl", "lost.jsonl", 
 _PART = RUN + ".part"
 _WHAT = "a store of triocept.fleets"
 _PROBE = 64 * 1024
-"""Bytes: a disk that has no room for them has none for a run."""
+"""Bytes: a disk without space for them has no space for a run."""
 
 
 class RunFile(msgspec.Struct, frozen=True, kw_only=True):
-    """`run.json`."""
+    """Content of `run.json`."""
 
     what: str = _WHAT
     format: int = FORMAT
     run: str
-    """No other store has it."""
+    """Unique identifier of the store."""
     function: str | None = None
-    """The name of what it holds results of; None: of nothing yet."""
+    """Name of the function whose results the store holds; None: no results yet."""
     settings: dict[str, Json] = {}
     created_at: float
     """Seconds since the epoch."""
     versions: dict[str, str] = {}
-    """Of `triocept` and of `python`, that made it."""
+    """Versions of `triocept` and of `python` that made the store."""
 
 
 class _Format(msgspec.Struct, frozen=True):
@@ -56,16 +56,16 @@ class _Format(msgspec.Struct, frozen=True):
 
 
 def is_store(directory: str | os.PathLike[str]) -> bool:
-    """Whether a directory says that it is a store."""
+    """Return True if a directory contains a `run.json`."""
     return os.path.isfile(os.path.join(directory, RUN))
 
 
 def make(directory: Path) -> None:
-    """See that there can be a store: make the directory, with those above it.
+    """Create the directory of a store, with its parents.
 
     Raises:
-        StoreError: it is no directory, or holds something else.
-        OSError: it cannot be made, or written.
+        StoreError: the path is no directory, or holds other content.
+        OSError: the directory cannot be created, or written.
     """
     if directory.exists() and not directory.is_dir():
         raise StoreError("a store is a directory, and this is a file", path=str(directory))
@@ -82,10 +82,10 @@ def make(directory: Path) -> None:
 
 
 def probe(directory: Path) -> None:
-    """See whether there is room, and whether files can be made.
+    """Raise if the disk is full, or files cannot be created.
 
     Raises:
-        OSError: not so; it names the directory.
+        OSError: the error; it names the directory.
     """
     path = directory / TRACES / f".probe-{token_hex(4)}"
     try:
@@ -103,10 +103,10 @@ def probe(directory: Path) -> None:
 
 
 def read_run(directory: Path) -> RunFile:
-    """What a store is.
+    """Return the content of a store's `run.json`.
 
     Raises:
-        StoreError: there is none, or it is of a newer triocept.
+        StoreError: there is none, or a newer triocept wrote it.
         OSError: it cannot be read.
     """
     path = directory / RUN
@@ -129,7 +129,7 @@ def read_run(directory: Path) -> RunFile:
 
 
 def write_run(directory: Path, run: RunFile) -> None:
-    """Say what a store is; on the disk when this returns.
+    """Write `run.json`; it is on the disk when this returns.
 
     Raises:
         OSError: it could not be written.
@@ -148,7 +148,7 @@ def write_run(directory: Path, run: RunFile) -> None:
 
 
 def new_run(settings: Mapping[str, Json]) -> RunFile:
-    """That of a store that is begun now."""
+    """Return the `run.json` of a new store."""
     return RunFile(
         run=f"run_{token_hex(8)}",
         settings=dict(settings),
@@ -158,7 +158,7 @@ def new_run(settings: Mapping[str, Json]) -> RunFile:
 
 
 def sync_directory(directory: Path) -> None:
-    """Force to the disk which names are in it."""
+    """Force the names in a directory to the disk."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -168,11 +168,11 @@ def sync_directory(directory: Path) -> None:
 
 @final
 class Lock:
-    """That a driver has the store. The kernel takes it from a process that ends in whatever way.
+    """Lock of the driver on the store. The kernel releases it when the process ends, however it ends.
 
     Raises:
-        StoreError: another driver has it.
-        OSError: it cannot be had: a file system without locks, perhaps.
+        StoreError: another driver has the lock.
+        OSError: the lock failed: the file system may have no locks.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -194,14 +194,14 @@ class Lock:
             raise
 
     def release(self) -> None:
-        """Give it up; the second time it does nothing."""
+        """Release the lock; a second call does nothing."""
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
 
 
 def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """How the settings of two runs differ, in words; None: they do not."""
+    """Return the difference between the settings of two runs, as text; None if they are equal."""
     for name in dict.fromkeys([*before, *now]):
         one, other = before.get(name), now.get(name)
         if one != other or (name in before) != (name in now):

@@ -1,13 +1,12 @@
 """`done.jsonl`: one JSON object a line, for each task (and sample of its group) that has its outcome.
 
-A task that was run again, because it ended with an error and `retry_errors` was said, has a line more: the last one
-counts.
+A task that was run again after an error, with `retry_errors`, has another line: the last line counts.
 
 Rules:
 
-1. A line is written by the driver that has the lock, with one `write`, before anybody is given the result. A line that
-   could be written only in part is taken back.
-2. What stands behind the last newline is no line: whoever has the lock cuts it off, and whoever reads leaves it.
+1. A line is written by the driver that has the lock, with one `write`, before the result is delivered. A line that
+   could be written only in part is removed again.
+2. Bytes behind the last newline are no line: the driver with the lock cuts them off, and readers ignore them.
 """
 
 from __future__ import annotations
@@ -24,35 +23,35 @@ import msgspec
 from ...errors import StoreError
 
 OutcomeWord: TypeAlias = Literal["value", "error", "stopped"]
-"""`stopped`: the sample's group was."""
+"""Outcome of a line; `stopped`: the sample's group was stopped."""
 
 log: logging.Logger = logging.getLogger("triocept.fleet")
 
 
 class TracePlace(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Where a trace is: its lines, among those of others."""
+    """Place of a trace: its lines, among the lines of other traces."""
 
     rollout: str
-    """The id of its rollout."""
+    """Id of the trace's rollout."""
     run: str
-    """As of `Trace.run`."""
+    """Run of the rollout's id, as in `Trace.run`."""
     file: str
-    """The name of the file in the store's `traces`."""
+    """Name of the file in the store's `traces`."""
     begin: int
-    """Where its first line begins there: bytes from the head."""
+    """Start of the trace's first line, in bytes from the file's beginning."""
     end: int
-    """Where the last of those ends that there were when its task had its outcome; a score may come later."""
+    """End of the last line that existed when the task got its outcome; a score may come later."""
     ranges: tuple[tuple[int, int], ...] = ()
-    """From where to where its lines are, if lines of other traces are between them. Empty: from `begin` to `end`."""
+    """Start and end of the trace's lines, if lines of other traces are between them. Empty: from `begin` to `end`."""
     digest: str | None = None
-    """As of `Trace.digest`; None: its rollout was open yet."""
+    """Digest as in `Trace.digest`; None: its rollout was still open."""
 
 
 class ErrorLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a function raised."""
+    """Exception of a function."""
 
     type: str
-    """`myproject.errors.Odd`."""
+    """Name of the class: `myproject.errors.Odd`."""
     message: str
     traceback: str = ""
 
@@ -70,13 +69,13 @@ class DoneLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempt: int
     worker: str
     at: float
-    """When it was written: seconds since the epoch."""
+    """Time of writing: seconds since the epoch."""
     scores: dict[str, float] = {}
     traces: tuple[TracePlace, ...] = ()
     digest: str | None = None
-    """Of the task, where that is to be compared."""
+    """Digest of the task, if it is to be compared."""
     task: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    """Where it is JSON."""
+    """The task, if it is JSON."""
 
 
 class LostLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,18 +86,18 @@ class LostLine(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     worker: str
     reason: str
-    """How its worker ended."""
+    """Reason of the worker's end."""
     beside: tuple[int, ...]
-    """As of `Lost.beside`."""
+    """Indexes as in `Lost.beside`."""
     at: float
-    """When it was written: seconds since the epoch."""
+    """Time of writing: seconds since the epoch."""
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):
-    """What is known of a task that has its outcome, while others run."""
+    """Data held in memory of a task that has its outcome."""
 
     offset: int
-    """Where its line begins."""
+    """Start of the task's line."""
     is_error: bool
     digest: str | None
 
@@ -111,13 +110,13 @@ _encode = msgspec.json.Encoder().encode
 def index_of(
     path: Path, on_damage: Callable[[int, str], object] | None = None
 ) -> tuple[dict[tuple[str, int], Done], int]:
-    """The last line of each (key, sample), and where the whole lines end.
+    """Return the last line of each (key, sample), and the end of the whole lines.
 
     Args:
-        on_damage: is told the number of each line that cannot be read, and why.
+        on_damage: called with the number of each unreadable line, and the reason.
 
     Raises:
-        StoreError: a line cannot be read, and nobody wants to be told; the text names it.
+        StoreError: a line is unreadable, and there is no `on_damage`; the text names it.
         OSError: the file cannot be read.
     """
     found: dict[tuple[str, int], Done] = {}
@@ -146,10 +145,10 @@ def index_of(
 
 
 def lines_of(path: Path, index: dict[tuple[str, int], Done], end: int) -> Iterator[DoneLine]:
-    """The lines that count, in the order in which they were written.
+    """Yield the valid lines, in the order in which they were written.
 
     Raises:
-        StoreError: one cannot be read.
+        StoreError: a line cannot be read.
         OSError: the file cannot be read.
     """
     if not end:
@@ -166,7 +165,7 @@ def lines_of(path: Path, index: dict[tuple[str, int], Done], end: int) -> Iterat
 
 
 def _whole(data: bytes) -> DoneLine:
-    """A line of which all can be read: `Raw` takes what is no UTF-8."""
+    """Return a line, and check that its raw members are readable: `Raw` accepts invalid UTF-8."""
     line = _line.decode(data)
     for raw in (line.value, line.task):
         if raw is not msgspec.UNSET:
@@ -183,11 +182,11 @@ def _decoded(data: bytes, place: str) -> DoneLine:
 
 @final
 class DoneFile:
-    """The file, for the driver that has the lock.
+    """`done.jsonl`, for the driver that has the lock.
 
     Args:
-        path: it.
-        fsync: whether each line is forced to the disk.
+        path: the file.
+        fsync: True forces each line to the disk.
 
     Raises:
         StoreError: a line cannot be read.
@@ -211,8 +210,8 @@ class DoneFile:
         """Write a line.
 
         Raises:
-            StoreError: the store was closed; or the file is not what it was.
-            OSError: it could not be written, and nothing of it is there.
+            StoreError: the store was closed; or the file was changed by another program.
+            OSError: the line could not be written, and no part of it is in the file.
         """
         if self._fd is None:
             raise StoreError("it was closed while a map runs with it", path=str(self.path))
@@ -235,7 +234,7 @@ class DoneFile:
         self.end += len(data)
 
     def _is_in_place(self, fd: int) -> bool:
-        """Whether nobody else has touched it: what is written would be nowhere, or nowhere to be found."""
+        """Return True if no other program has changed the file; otherwise a new line would be lost."""
         own = os.fstat(fd)
         try:
             return own.st_size == self.end and os.path.samestat(own, os.stat(self.path))
@@ -243,7 +242,7 @@ class DoneFile:
             return False
 
     def read(self, key: str, sample: int) -> DoneLine:
-        """The line of a task that is done.
+        """Return the line of a task that is done.
 
         Raises:
             StoreError: it cannot be read.
@@ -254,7 +253,7 @@ class DoneFile:
             return _decoded(file.readline(), str(self.path))
 
     def close(self) -> None:
-        """The second time it does nothing."""
+        """Close the file; a second call does nothing."""
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
@@ -262,21 +261,21 @@ class DoneFile:
 
 @final
 class LostFile:
-    """`lost.jsonl`: which tasks were lost, for the driver that has the lock. A resume begins with all others.
+    """`lost.jsonl`: the lost tasks, for the driver that has the lock. A resumed run begins with all other tasks.
 
-    A line that a kill has cut off is skipped: it costs the order alone.
+    An incomplete line of a killed driver is skipped: only the order of tasks changes.
 
     Args:
-        path: the file; it is made with the first line.
+        path: the file; created with the first line.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.keys: set[tuple[str, int]] = set()
-        """By key and sample."""
+        """Lost tasks by key and sample."""
         for data in path.read_bytes().splitlines() if path.exists() else ():
             try:
                 line = _lost.decode(data)

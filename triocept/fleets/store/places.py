@@ -1,4 +1,4 @@
-"""The traces of a result, in the store's files: read when they are asked for, and not kept."""
+"""The traces of a result, in the store's files: read on each access, and not kept in memory."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from ...errors import DialectError
 from .lines import TracePlace
 
 _HEAD = 400
-"""Bytes of a line in which the ids of its rollout and its run are."""
+"""Bytes at the start of a line that contain the ids of its rollout and its run."""
 
 _CHUNK = 1024 * 1024
 
 
 @final
 class StoredTraces(Sequence[Trace]):
-    """Traces that lie in a store. Made by a store only.
+    """Traces in a store. Made by a store only.
 
-    Each access reads them anew: ten thousand results cost no more than where their traces are. Who needs one twice
-    keeps it. Whatever reads may raise `OSError`: its file is gone, or cannot be read. A trace that is damaged says so
-    in its `gaps`.
+    Each access reads them from disk: ten thousand results in memory cost no more than the places of their traces. To
+    use a trace twice, keep a reference. Each access may raise `OSError`: the file is missing, or cannot be read. A
+    damaged trace has `gaps`.
     """
 
     def __init__(self, folder: Path, places: tuple[TracePlace, ...]) -> None:
         self._folder = folder
         self.places: tuple[TracePlace, ...] = places
-        """Where they are, in their order."""
+        """Places of the traces, in their order."""
 
     def __repr__(self) -> str:
         return f"<StoredTraces: {len(self.places)} in {os.fspath(self._folder)}>"
@@ -63,7 +63,7 @@ class StoredTraces(Sequence[Trace]):
 
 
 def read_places(folder: Path, places: Sequence[TracePlace]) -> list[Trace]:
-    """The traces at these places; a child is among its parent's children.
+    """Return the traces at these places; a child is among its parent's children.
 
     Raises:
         OSError: a file cannot be read.
@@ -82,7 +82,7 @@ def _read_file(path: Path, places: list[TracePlace]) -> dict[tuple[str, str], Tr
         damages: list[DialectError] = []
         ranges = _merged([pair for place in places for pair in place.ranges or [(place.begin, place.end)]])
         traces = _read(file, path, places, ranges, 0, damages.append)
-        # The numbers of damaged lines take a look at all lines before them.
+        # The numbers of damaged lines require a count of all lines before them.
         if damages or any(trace.gaps for trace in traces):
             stretch = (min(place.begin for place in places), max(place.end for place in places))
             traces = _read(file, path, places, [stretch], _lines_before(file, stretch[0]), _warn)
@@ -97,7 +97,7 @@ def _read(
     before: int,
     on_damage: Callable[[DialectError], object],
 ) -> list[Trace]:
-    """Read the traces from these ranges; `before`: how many lines stand before the first one of them."""
+    """Return the traces in these ranges; `before`: number of lines before the first range."""
     runs = [f'"run":"{place.run}"'.encode() for place in places]
     reader = TraceReader(path, on_damage)
     for number, data in enumerate(_lines_in(file, ranges), before + 1):
@@ -117,7 +117,7 @@ def _lines_in(file: BinaryIO, ranges: list[tuple[int, int]]) -> Iterator[bytes]:
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The same bytes, in order, each once."""
+    """Return ranges of the same bytes, in order, each byte once."""
     merged: list[tuple[int, int]] = []
     for begin, end in sorted(ranges):
         if merged and begin <= merged[-1][1]:

@@ -1,4 +1,4 @@
-"""What is in a store, for whoever reads it: with its driver, beside it, or after it."""
+"""Reading of a store: by its driver, beside it, or after it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from .places import StoredTraces
 
 
 def read_results(directory: str | os.PathLike[str]) -> Iterator[Result[Json, Json]]:
-    """What is done in a store, in the order in which it was done: while its driver is at work, or afterwards.
+    """Return the finished results of a store, in the order in which they were finished, also while its driver runs.
 
-    Each task (and each sample of its group) comes once, with its last outcome. `task` and the value of an
-    `Outcome.Value` are the JSON that they were kept as, `task` None where it is none; an error is a `RemoteError` of
-    its class's name. `traces` are read from the store on access. In memory are some hundred bytes for each result, and
-    no trace.
+    Each task (and each sample of its group) is returned once, with its last outcome. `task` and the value of an
+    `Outcome.Value` are the stored JSON; `task` is None if it is not JSON. An error is a `RemoteError` with the name of
+    its class. `traces` are read from the store on access. Memory holds some hundred bytes for each result, and no
+    trace.
 
     Raises:
-        StoreError: it is no store; a newer triocept has written it; a line is damaged: the text names it.
-        OSError: it cannot be read. Both of them at once, but for a line that is damaged meanwhile.
+        StoreError: the directory is no store; a newer triocept has written it; a line is damaged: the text names it.
+        OSError: the store cannot be read. Both errors are raised at once, except for a line that is damaged later.
     """
     path = Path(os.path.abspath(directory))
     read_run(path)
@@ -34,27 +34,27 @@ def read_results(directory: str | os.PathLike[str]) -> Iterator[Result[Json, Jso
 
 
 def results_in(directory: Path) -> Iterator[Result[Json, Json]]:
-    """The results in a store."""
+    """Return the results in a store."""
     path = directory / DONE
     index, end = index_of(path)
     return (result_of(directory, line) for line in lines_of(path, index, end))
 
 
 def trace_files(directory: Path) -> list[Path]:
-    """The files of traces in a store, in the order of their names.
+    """Return the files of traces in a store, in the order of their names.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the directory cannot be read.
     """
     return sorted(path for path in (directory / TRACES).iterdir() if path.suffix == ".jsonl")
 
 
 def named_runs(directory: Path) -> set[str]:
-    """Which traces are those of results, by `Trace.run`: all others are of attempts that ended in none.
+    """Return the traces of results, by `Trace.run`: all other traces are of attempts without a result.
 
     Raises:
-        StoreError: it is no store, or a line of it cannot be read.
-        OSError: it cannot be read.
+        StoreError: the directory is no store, or a line of it cannot be read.
+        OSError: the store cannot be read.
     """
     read_run(directory)
     index, end = index_of(directory / DONE)
@@ -62,7 +62,7 @@ def named_runs(directory: Path) -> set[str]:
 
 
 def result_of(directory: Path, line: DoneLine) -> Result[Json, Json]:
-    """What a line says."""
+    """Return the result in a line."""
     return Result(
         task=_json(line.task),
         key=line.key,

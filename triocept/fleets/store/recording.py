@@ -1,7 +1,7 @@
-"""The worker's side: all that becomes of a call's rollouts goes into the file of its process.
+"""The worker's side: the rollouts of all calls are recorded in the file of their process.
 
-Whatever endpoint they are opened on, and whatever recorder that has: see `collecting`, two floors down. What fails here
-is kept, whatever the function makes of it: what is not recorded is not done.
+This holds for every endpoint and recorder: see `collecting` in the `_rollout` package. A failure here is recorded,
+however the function handles it: a call that is not recorded is not done.
 """
 
 from __future__ import annotations
@@ -31,42 +31,42 @@ P = ParamSpec("P")
 
 
 class RecordTo(msgspec.Struct, frozen=True):
-    """Where a call's rollouts are to be recorded, and as whose."""
+    """Destination of the records of a call's rollouts, and the identity of the call."""
 
     directory: str
-    """Of the store, absolute: the same disk for all workers."""
+    """Absolute path of the store: on the same disk for all workers."""
     run: str
-    """That of the store."""
+    """Run of the store."""
     worker: str
     """The name of the worker."""
     task: dict[str, Json]
-    """Which task: it goes into the metadata of its rollouts, as `fleet`."""
+    """The task's identity, added to the metadata of its rollouts as `fleet`."""
     fsync: bool
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What a worker has recorded of a call."""
+    """Record of a call by its worker."""
 
     traces: tuple[TracePlace, ...] = ()
     value: bytes = b""
-    """What the function returned, as JSON."""
+    """Return value of the function, as JSON."""
     problem: str | None = None
-    """Why not all of it is recorded."""
+    """Reason why the record is incomplete."""
 
 
 @final
 class Recorders:
-    """Those of a worker process: one for each store."""
+    """Recorders of a worker process: one for each store."""
 
     def __init__(self) -> None:
         self._recorders: dict[tuple[str, str], JSONLRecorder] = {}
 
     def of(self, to: RecordTo) -> CallRecorder:
-        """One for a call.
+        """Return a recorder for a call.
 
         Raises:
-            StoreError: the store is not there: a worker on another machine, without the disk.
-            OSError: likewise.
+            StoreError: the store does not exist: a worker on another machine, without the disk.
+            OSError: the store cannot be read.
         """
         key = (to.directory, to.run)
         if (recorder := self._recorders.get(key)) is None:
@@ -78,7 +78,7 @@ class Recorders:
 
 
 def _file_name(worker: str) -> str:
-    """One that no other process has, on whatever machine, and none before."""
+    """Return a file name that is unique, on all machines and over time."""
     name = re.sub(r"[^A-Za-z0-9]+", "-", worker.partition(" (")[0]).strip("-")[:60] or "worker"
     return f"{name}-{os.getpid()}-{token_hex(8)}.jsonl"
 
@@ -92,7 +92,7 @@ class CallRecorder:
         self._recorder = recorder
         self._fsync = fsync
         self.problem: str | None = None
-        """Why not all was recorded."""
+        """Reason why the record is incomplete."""
 
     async def aopen(self) -> None:
         await self._do(self._recorder.aopen)
@@ -110,7 +110,7 @@ class CallRecorder:
         await self._do(self._recorder.seal, trace)
 
     async def aclose(self) -> None:
-        """It is its process's."""
+        """Do nothing: the process owns the recorder."""
 
     async def _do(self, step: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs) -> None:
         try:
@@ -120,7 +120,7 @@ class CallRecorder:
             raise
 
     async def keep(self, traces: Iterable[Trace], value: bytes) -> Kept:
-        """What is recorded of the call, whose function has ended; on the disk, if that was asked for."""
+        """Return the record of a call whose function has ended; with `fsync`, after a sync to the disk."""
         places = tuple([place for trace in traces if (place := self._place(trace)) is not None])
         if self._fsync and places:
             try:

@@ -1,4 +1,4 @@
-"""The driver's side of a store: who has it, what is done, and what is done now."""
+"""The driver's side of a store: its lock, the finished results, and new results."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from .reading import result_of, results_in
 from .recording import Kept, RecordTo
 
 LOOK_AHEAD = 100_000
-"""Tasks that are looked at before one runs: some seconds. Of a `range` there may be any number."""
+"""Maximum tasks checked before the first runs, in some seconds. A `range` may have any number."""
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -56,27 +56,27 @@ async def open_store(
     retry_errors: bool = False,
     fsync: bool = False,
 ) -> AsyncIterator[Store]:
-    """What a fleet has done, kept on disk: `async with open_store("runs/today") as store`.
+    """Open a store, which keeps the results of a fleet on disk: `async with open_store("runs/today") as store`.
 
-    It is given to a map: `fleet.map(solve, tasks, store=store)`. The same line begins a run and resumes it. The map
-    runs the tasks that have no outcome in the store yet, and every rollout that they open is recorded in there,
+    It is passed to a map: `fleet.map(solve, tasks, store=store)`. The same line begins a run and resumes it. The map
+    runs the tasks that have no outcome in the store yet. Every rollout that they open is recorded in the store,
     whatever recorder its endpoint has.
 
     Args:
-        directory: of this run alone; it is made if it is not there, with those above it. Where workers run on several
-            machines, on a disk that they share, under the same path.
-        settings: what makes this run another one than others: the model, the prompt's version. Kept in the store; who
-            comes with others is refused.
-        retry_errors: whether tasks whose outcome is an error run again. What they end with then counts.
-        fsync: whether a result is forced to the disk before anybody gets it, with its traces. Without it, it outlives
-            the program's SIGKILL, and a power cut may cost the last ones: `triocept check` says so.
+        directory: directory of this run alone; created with its parents if it does not exist. For workers on several
+            machines: on a disk that they share, under the same path.
+        settings: settings that distinguish this run from others: the model, the prompt's version. Kept in the store; a
+            later call with other settings raises.
+        retry_errors: True runs tasks again whose outcome is an error. The new outcome then counts.
+        fsync: True forces a result and its traces to the disk before it is delivered. False: a result survives the
+            program's SIGKILL, but a power cut may lose the last results: `triocept check` reports it.
 
     Raises:
-        StoreError: it is no store, or not of these settings; a newer triocept has written it; another driver has it; a
-            line of it is damaged. The text names the place.
-        OSError: it cannot be read or written, or its disk is full.
+        StoreError: the directory is no store, or of other settings; a newer triocept has written it; another driver has
+            it; a line of it is damaged. The text names the place.
+        OSError: the store cannot be read or written, or its disk is full.
 
-    Closing: gives it to whoever comes next. It must be open for as long as a map runs with it.
+    Closing: releases the lock for other drivers. The store must be open for as long as a map runs with it.
     """
     check_type("directory", directory, (str, os.PathLike), "a path")
     check_bool("retry_errors", retry_errors)
@@ -91,7 +91,7 @@ async def open_store(
 
 @final
 class Store:
-    """A store that this driver has. Made by `open_store` only."""
+    """A store that this driver has locked. Made by `open_store` only."""
 
     def __init__(self, core: _Core) -> None:
         self._core = core
@@ -101,48 +101,49 @@ class Store:
 
     @property
     def done(self) -> int:
-        """How many results are in it."""
+        """Number of results in the store."""
         return len(self._core.done.index)
 
     @property
     def directory(self) -> Path:
-        """Where it is, absolute."""
+        """Absolute path of the store."""
         return self._core.directory
 
     @property
     def settings(self) -> Mapping[str, Json]:
-        """Those of its run."""
+        """Settings of the store's run."""
         return MappingProxyType(self._core.run.settings)
 
     def results(self) -> Iterator[Result[Json, Json]]:
-        """What is done, also by earlier drivers, in the order in which it was done; as `read_results`."""
+        """Return the finished results, also of earlier drivers, in the order in which they were finished; as
+        `read_results`."""
         return results_in(self.directory)
 
 
 @final
 class MapStore:
-    """What one map asks of its store. Made by `map_store` only."""
+    """The store of one map. Made by `map_store` only."""
 
     def __init__(self, core: _Core, own_key: TaskKey | None) -> None:
         self._core = core
         self._own_key = own_key
         self._numbers: dict[str, int] = {}
-        """By key: the places of the tasks that came."""
+        """Indexes of the tasks that came, by key."""
 
     def open(self) -> None:
-        """The map begins.
+        """Mark the store as used by a running map.
 
         Raises:
-            StoreError: another one runs with the store, or it was closed.
+            StoreError: another map runs with the store, or it was closed.
         """
         self._core.begin()
 
     def task(self, number: int, task: object) -> TaskStore:
-        """What the store has of a task.
+        """Return the store's entry of a task.
 
         Raises:
-            TypeError: it has no key.
-            StoreError: another task of the map has its key.
+            TypeError: the task has no key.
+            StoreError: another task of the map has the same key.
         """
         key = key_of(task, f"task {number}", self._own_key)
         if (first := self._numbers.setdefault(key.key, number)) != number:
@@ -153,23 +154,23 @@ class MapStore:
         return TaskStore(self._core, key)
 
     def close(self) -> None:
-        """The map has ended."""
+        """Mark the map as ended."""
         self._core.at_work = False
 
 
 @final
 class TaskStore:
-    """What a store has of a task. Made by `MapStore` only."""
+    """The store's entry of a task. Made by `MapStore` only."""
 
     def __init__(self, core: _Core, key: Key) -> None:
         self._core = core
         self._key = key
 
     def is_done(self, sample: int) -> bool:
-        """Whether it has its outcome, and is not to be run again.
+        """Return True if the sample has its outcome, and is not to be run again.
 
         Raises:
-            StoreError: what has its outcome under this key is another task.
+            StoreError: the outcome under this key is of another task.
         """
         key = self._key
         known = self._core.done.index.get((key.key, sample))
@@ -186,7 +187,7 @@ class TaskStore:
         return any((self._key.key, sample) in self._core.lost.keys for sample in range(size))
 
     def stored(self, task: T, sample: int) -> Result[T, Any]:
-        """What it has ended with, as the store has it: of JSON, an error by its class's name.
+        """Return the stored result of a sample: its value from JSON, its error as a `RemoteError`.
 
         Raises:
             StoreError, OSError: it cannot be read.
@@ -195,22 +196,22 @@ class TaskStore:
         return cast(Result[T, Any], msgspec.structs.replace(result, task=task))
 
     def record_to(self, sample: int, attempt: int, worker: str) -> RecordTo:
-        """What the worker has to know."""
+        """Return the settings for the worker's recorder."""
         core = self._core
         task: dict[str, Json] = {"task": self._key.key, "sample": sample, "attempt": attempt}
         return RecordTo(str(core.directory), core.run.run, worker, task, core.fsync)
 
     @trio.lowlevel.enable_ki_protection
     def kept(self, result: Result[T, V], kept: Kept | None) -> Result[T, V]:
-        """Keep a result: from now on it is done. As it is to be given to whoever reads the map.
+        """Store a result, which is done from now on, and return it as the reader of the map gets it.
 
         Args:
-            kept: what its worker has recorded; None: no worker has run it to an end. It runs again next time then,
+            kept: the record of its worker; None: no worker has run it to an end. It runs again in the next run then,
                 unless its group was stopped.
 
         Raises:
             StoreError: its worker could not record all of it.
-            OSError: nor could this one.
+            OSError: the driver could not record it.
         """
         if isinstance(result.outcome, Outcome.Lost):
             self._core.lost.append(_lost_line(result, self._key, result.outcome))
@@ -225,12 +226,12 @@ class TaskStore:
 
 
 def map_store(store: Store, function: str, own_key: TaskKey | None, tasks: object) -> MapStore:
-    """The store, for one map.
+    """Return the store of one map.
 
     Raises:
-        TypeError: a task has no key; of tasks that can be looked at more than once.
-        StoreError: likewise, two have one; or the store holds the results of another function, or was closed.
-        OSError: it cannot be written.
+        TypeError: a task has no key (checked for tasks that can be iterated more than once).
+        StoreError: two tasks have one key; or the store holds the results of another function, or was closed.
+        OSError: the store cannot be written.
     """
     core: _Core = store._core
     core.check_open()
@@ -243,10 +244,10 @@ def map_store(store: Store, function: str, own_key: TaskKey | None, tasks: objec
 
 
 class _Core:
-    """What a store is about.
+    """State of a store.
 
     Args:
-        directory, settings, retry_errors, fsync: as of `open_store`.
+        directory, settings, retry_errors, fsync: as for `open_store`.
     """
 
     def __init__(
@@ -279,7 +280,7 @@ class _Core:
             raise StoreError("it is closed: its block has been left", path=str(self.directory))
 
     def hold(self, function: str) -> None:
-        """Be the store of a function's results."""
+        """Record the function whose results the store holds; raise StoreError if it holds those of another function."""
         if self.run.function is None:
             self.run = msgspec.structs.replace(self.run, function=function)
             write_run(self.directory, self.run)
@@ -291,7 +292,7 @@ class _Core:
             )
 
     def begin(self) -> None:
-        """A map begins."""
+        """Mark the store as used by a running map; raise StoreError if another map runs."""
         self.check_open()
         if self.at_work:
             raise StoreError("a map runs with it already; another one has another", path=str(self.directory))
