@@ -1,23 +1,23 @@
-"""The command line: `triocept run`, `serve`, `fleet`, `demo`, and what looks at trace files.
+"""The command line: `triocept run`, `serve`, `fleet`, `demo`, and commands that read trace files.
 
-* `commands`: their options.
+* `commands`: the commands and their options.
 * `run`: an endpoint, a rollout, an agent.
 * `serve`: an endpoint and a rollout, for agents that are started elsewhere.
-* `forward`, `script`: what answers behind either: a real model, or a scripted one. `watch`: a script that is read anew
-  when its file changes.
-* `replay`: what answers as a recorded run did, and what is recorded once. `limits`: what a run may spend.
-  `redact`: what is taken out of the record.
-* `fleet`: many rollouts, of a file of prompts: its options in `fleet_command`, the file and the engine in
-  `fleet_given`, what a worker does in `fleet_worker`.
+* `forward`, `script`: the model behind either: a real model, or a scripted one. `watch`: a script that is reloaded when
+  its file changes.
+* `replay`: a handler that answers as a recorded run did, and runs that are recorded once. `limits`: the budget of a
+  run. `redact`: the redaction of the record.
+* `fleet`: many rollouts, from a file of prompts. `fleet_command`: its options. `fleet_given`: the file and the engine.
+  `fleet_worker`: the work of a worker.
 * `export`: a file of traces, in another format.
-* `check`: whether trace files are whole.
-* `demo`: the same with a small agent that is bundled (`demo_agent`) and a scripted model.
-* `live`: what a person sees of a run that is going on, on a screen that fails nobody.
-* `looking`: the commands that look at `files`, and their options. `show`: a file's rollouts, a line for each turn;
-  `turn`: one turn whole; `diff`: two turns compared; `stats`, `stats_table`: all calls, counted, with percentiles
+* `check`: checks that trace files are complete.
+* `demo`: `run` with a small bundled agent (`demo_agent`) and a scripted model.
+* `live`: the output of a run in progress, for a person; a closed terminal fails no run.
+* `looking`: the commands that read `files`, and their options. `show`: a file's rollouts, a line for each turn;
+  `turn`: one complete turn; `diff`: two turns compared; `stats`, `stats_table`: all calls, counted, with percentiles
   of their times.
-* `page`: standard output, for a person or a pipe. `words`: how turns are told in few letters.
-* `ending`: how a command ends: with its work, with an error in words, or by a signal.
+* `page`: standard output, for a person or a pipe. `words`: short descriptions of turns.
+* `ending`: the end of a command: a status, an error in words, or a signal.
 """
 
 from .commands import main

@@ -1,4 +1,4 @@
-"""`triocept check`: whether trace files are whole, every gap in its own line."""
+"""`triocept check`: checks that trace files are complete, and prints each gap on its own line."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .files import UNREAD
 from .words import a_directory, counted
 
 WHOLE, GAPS = 0, 1
-"""Exit statuses, beside `UNREAD`."""
+"""Exit statuses, in addition to `UNREAD`."""
 
 _TOLD = 10
-"""Gaps that are told one by one of a file of which nothing can be read: it may have as many as lines."""
+"""Maximum gaps to list of an unreadable file: it may have as many as lines."""
 
 
 def check_files(paths: Sequence[Path], *, as_json: bool, quiet: bool) -> int:
-    """Look at each file, and print what was found on standard output; the exit status."""
+    """Check each file, print the findings on standard output, and return the exit status."""
     status = WHOLE
     for path in paths:
         report: Report | StoreReport
@@ -51,7 +51,7 @@ def check_files(paths: Sequence[Path], *, as_json: bool, quiet: bool) -> int:
 
 
 def _print(report: Report | StoreReport) -> None:
-    if _is_something_else(report):  # what is wrong with each of its lines helps nobody
+    if _is_something_else(report):  # the gaps of single lines do not help
         click.echo(visible(f"{report.path}: not a trace file: {report.gaps[0].message}"))
         return
     shown = report.gaps if report.lines or isinstance(report, StoreReport) else report.gaps[:_TOLD]
@@ -63,7 +63,7 @@ def _print(report: Report | StoreReport) -> None:
 
 
 def _is_something_else(report: Report | StoreReport) -> bool:
-    """Whether no line of it is one of ours, of whatever version."""
+    """Return True if no line of the file is triocept's, of any version."""
     found = {gap.name for gap in report.gaps}
     return isinstance(report, Report) and not report.lines and found == {"unreadable_line"}
 
@@ -74,7 +74,7 @@ def _verdict(report: Report | StoreReport) -> str:
         return f"whole: {there}"
     if isinstance(report, Report) and all(gap.name == "empty" for gap in report.gaps):
         return "empty"
-    # what is there is told apart from the gaps: they are not what is counted
+    # The content is described separately from the gaps, which do not count it.
     return f"{counted(len(report.gaps) + report.more, 'gap', 'gaps')}; what can be read: {there}"
 
 

@@ -49,7 +49,7 @@ _script_option = click.option(
 
 
 def _checked_record(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
-    """A file of something else is not appended to."""
+    """Raise if the file is not a trace file: other files are not appended to."""
     if path is not None and path.is_file():
         with path.open("rb") as file:
             if (head := file.read(len(_HEAD))) and head != _HEAD:
@@ -58,7 +58,7 @@ def _checked_record(context: click.Context, option: click.Parameter, path: Path 
 
 
 _HEAD = b'{"type":"'
-"""How every line of a trace begins."""
+"""The beginning of every line of a trace."""
 _record_option = click.option(
     "--record",
     callback=_checked_record,
@@ -248,7 +248,7 @@ _NOTICE = "the agent is being ended; again to kill it"
 
 
 def _handler(script: Path | None, forward: Forward | None) -> Answers | Forward | Script:
-    """What answers: a script, a real model, or one friendly sentence."""
+    """Return the handler: a script, a real model, or one fixed greeting."""
     if script is not None and forward is not None:
         raise click.UsageError("--script and --upstream: one of them answers, not both")
     if script is not None:
@@ -259,7 +259,7 @@ def _handler(script: Path | None, forward: Forward | None) -> Answers | Forward 
 def _replayed(
     replay: ReplayFile | None, handler: Answers | Forward | Script
 ) -> Answers | Forward | Script | ReplayFile:
-    """The same behind a recorded run, if there is one; but for a run that is recorded once."""
+    """Return the handler behind a recorded run, if any; a run that is recorded once needs no handler."""
     if replay is None or replay.once:
         return replay or handler
     then = handler if isinstance(handler, Forward | Script) else None
@@ -299,7 +299,7 @@ _LIKE_AN_OPTION = re.compile(r"-[^\s\d]")
 
 
 def _without_options(command: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return what a known agent is to do, and the options of the agent behind a second `--`."""
+    """Return the task of a known agent, and the agent's options after a second `--`."""
     end = command.index("--") if "--" in command else len(command)
     return command[:end], command[end + 1 :]
 
@@ -313,7 +313,7 @@ def _check_quotes(command: str, words: list[str]) -> None:
 
 
 def _is_repeated(command: tuple[str, ...], agent: str, executable: str | None) -> bool:
-    """Whether it begins with the agent's own command, and goes on with an option of it."""
+    """Return True if the command begins with the agent's own command, followed by an option of it."""
     usual = signature(find_agent(agent)).parameters["executable"].default
     own = {executable, usual, Path(usual).name}
     return command[0] in own and any(word.startswith("-") for word in command[1:])

@@ -16,7 +16,7 @@ AGENT = Path(__file__).with_name("demo_agent.py")
 
 
 def replies() -> list[Reply]:
-    """What the model says: two tools, one after the other, then what it saw."""
+    """Return the model's replies: two tool calls, one after the other, then a text with the results."""
 
     def conclude(request: Request) -> str:
         return f"Done. The file says: {request.tool_results[-1].text.strip()}"
@@ -31,7 +31,7 @@ def replies() -> list[Reply]:
 
 
 async def run_demo(record: Path | None) -> int:
-    """Run it in a directory of its own; the agent's exit code."""
+    """Run the demo in a temporary directory, and return the agent's exit code."""
     with tempfile.TemporaryDirectory(prefix="triocept-demo-") as folder:
         command = (sys.executable, str(AGENT), "Write a greeting to hello.txt, then tell me what it says.")
         return await Run(

@@ -1,6 +1,6 @@
-"""A small agent, for `triocept demo`: a tool loop over plain HTTP, of the standard library alone.
+"""A small agent, for `triocept demo`: a tool loop over plain HTTP, with the standard library alone.
 
-It knows nothing of triocept: it asks the model that OPENAI_BASE_URL and OPENAI_API_KEY point at, as any agent does.
+It does not depend on triocept: it calls the model at OPENAI_BASE_URL with OPENAI_API_KEY, as any agent does.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def schema(name: str) -> dict[str, Any]:
 
 
 def ask(messages: list[dict[str, Any]]) -> dict[str, Any]:
-    """One model call."""
+    """Send one model call."""
     body = {"model": "demo-model", "messages": messages, "tools": [schema(name) for name in TOOLS]}
     request = Request(
         os.environ["OPENAI_BASE_URL"] + "/chat/completions",

@@ -1,4 +1,4 @@
-"""`triocept diff FILE A B`: what the call of one turn has, and that of another has not."""
+"""`triocept diff FILE A B`: the difference between the calls of two turns."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .page import Page, Piece
 from .words import counted
 
 _AROUND = 20
-"""Characters before an edit, or before the place where two texts part, that are shown with it."""
+"""Characters to show before an edit, or before the first difference of two texts."""
 _DEEPEST = 4
-"""Objects in objects that are told field by field."""
+"""Maximum depth of nested objects that are compared field by field."""
 _MARKS = {"added": ("+", "green"), "dropped": ("-", "red"), "edited": ("~", "yellow")}
 
 
 def show_diff(page: Page, diff: TurnDiff, before: Turn, after: Turn) -> None:
-    """All that differs."""
+    """Print all differences."""
     tools = "differ" if diff.tools else f"same ({diff.tools.count})"
     page.line(
         (f"turn {before.number} → {after.number}", "bold"),
@@ -46,7 +46,7 @@ def show_diff(page: Page, diff: TurnDiff, before: Turn, after: Turn) -> None:
 
 
 def _group(each: MessageDiff) -> str:
-    """What is told together: of what was dropped and added, first what was dropped."""
+    """Return the key by which messages are grouped: dropped messages come before added ones."""
     return "replaced" if each.kind in ("dropped", "added") else each.kind
 
 
@@ -90,7 +90,7 @@ def _tool_lines(tools: ToolsDiff) -> Iterator[tuple[Piece, ...]]:
 
 
 def _fields(name: str, old: Json, new: Json, depth: int = 0) -> Iterator[tuple[str, Json, Json]]:
-    """What differs in a setting: of two objects the fields that do."""
+    """Yield the differences of a setting: of two objects, the differing fields."""
     inner: list[tuple[str, Json, Json]] = []
     if isinstance(old, dict) and isinstance(new, dict) and depth < _DEEPEST:
         for key in dict.fromkeys([*old, *new]):
@@ -100,7 +100,7 @@ def _fields(name: str, old: Json, new: Json, depth: int = 0) -> Iterator[tuple[s
 
 
 def _from_where_they_part(old: Json, new: Json) -> tuple[Json, Json]:
-    """Of two long texts what differs, and a little before it: a line has an edge."""
+    """Return the differing ends of two long texts, with a little context, since a line has limited width."""
     if isinstance(old, str) and isinstance(new, str):
         start = common_head(old, new) - _AROUND
         if start > 0:

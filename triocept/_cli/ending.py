@@ -1,16 +1,16 @@
-"""How a command ends: with its work, with an error in words, or by a signal.
+"""The end of a command: a status, an error in words, or a signal.
 
 Rules:
 
-1. The first signal cancels: the agent ends first, while its calls are still answered; then the trace is sealed and the
+1. The first signal cancels. The agent ends first, while its calls are still answered; then the trace is sealed and the
    endpoint closed.
-2. A second one is what a second Ctrl-C is to any program of ours: the agent gets SIGKILL, and nothing waits any more.
-   (A fleet's agents are its workers', which still have their grace.) A third has its usual effect, and the watcher ends
-   the agent: also where something blocks, and nobody hears the others.
-3. What was ignored when the program began stays ignored: `nohup`, and SIGINT in the background job of a script.
-4. The program then dies of that very signal. A shell sees 128 and its number, a loop in a shell ends at Ctrl-C, and
-   a service manager sees an orderly end.
-5. An error of ours is a line or two; one of the user's script shows the script, and nothing below it.
+2. A second signal works as a second Ctrl-C in any triocept program: the agent gets SIGKILL, and nothing waits any more.
+   (A fleet's agents belong to its workers, which still have their grace period.) A third signal has its default effect,
+   and the watcher ends the agent; this works even where something blocks the event loop.
+3. A signal that was ignored at the start stays ignored: `nohup`, and SIGINT in the background job of a script.
+4. The program then dies of that very signal. So a shell reports 128 and its number, a loop in a shell ends at Ctrl-C,
+   and a service manager records an orderly end.
+5. A triocept error is a line or two; an error of the user's script shows the script's frames, and no inner frames.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ..errors import TrioceptError
 from ..handlers.script import NotAReply, ShadowedRule
 
 MOMENT = 1.0
-"""Seconds after which somebody who has pressed Ctrl-C begins to wonder."""
+"""Seconds after a signal until a notice is printed."""
 _SIGNALS = tuple(
     signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if name in signal.Signals.__members__
 )
@@ -42,21 +42,21 @@ _SIGNALS = tuple(
 def end_with(
     work: Callable[[], Awaitable[int]], *, script: Path | None = None, notice: str | None = None
 ) -> NoReturn:
-    """Do the work, and end the program: with the status that it gives, with 1 after an error, or by a signal.
+    """Run `work`, then end the program: with its status, with 1 after an error, or by a signal.
 
     Args:
-        work: it.
-        script: the user's own, whose errors are shown as they are.
-        notice: what is said when a signal has come, and the end takes more than a moment.
+        work: the work; returns the status.
+        script: the user's script, whose errors are shown with their place.
+        notice: text to print if the end takes more than a moment after a signal.
     """
     heard: list[signal.Signals] = []
     signals = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    # trio takes this for leave to turn SIGINT into KeyboardInterrupt: rule 2 is made of that.
+    # With this handler installed, trio turns SIGINT into KeyboardInterrupt, which rule 2 relies on.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     status = 1
     try:
         status = trio.run(_work, work, signals, heard, notice)
-    except KeyboardInterrupt:  # before anybody listened, or the second
+    except KeyboardInterrupt:  # before the watcher started, or the second
         heard.append(signal.SIGINT)
     except BaseException as exc:
         status = _tell(exc, script, interrupted=bool(heard))
@@ -119,7 +119,7 @@ async def _listen(
 
 
 def _heed_third(signals: list[signal.Signals]) -> None:
-    """Give the third its usual effect though nobody hears them: a function of a script may block the event loop."""
+    """Give the third signal its default effect without the event loop, which a script's function may block."""
     came = 0
     receivers = {number: signal.getsignal(number) for number in signals}
 
@@ -134,7 +134,7 @@ def _heed_third(signals: list[signal.Signals]) -> None:
         receiver(number, frame)
 
     for number in signals:
-        signal.signal(number, count)  # the receiver puts back what was there before it, when it ends
+        signal.signal(number, count)  # the receiver restores the previous handler when it ends
 
 
 @trio.lowlevel.enable_ki_protection
@@ -147,7 +147,7 @@ def _die_of(number: signal.Signals) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (AttributeError, OSError, ValueError):  # closed, or full: whoever reads it has gone
+        except (AttributeError, OSError, ValueError):  # closed, or full: its reader has gone
             pass
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)
@@ -155,10 +155,10 @@ def _die_of(number: signal.Signals) -> NoReturn:
 
 
 def _tell(exc: BaseException, script: Path | None, *, interrupted: bool) -> int:
-    """Say what went wrong; the status to end with."""
+    """Print the error and return the exit status."""
     status = 1
     for error in leaves(exc):
-        if isinstance(error, SystemExit):  # a script's own
+        if isinstance(error, SystemExit):  # raised by a script
             status = _status(error)
         elif not (interrupted and isinstance(error, KeyboardInterrupt | trio.Cancelled)):
             say(describe_error(error, script))
@@ -166,7 +166,7 @@ def _tell(exc: BaseException, script: Path | None, *, interrupted: bool) -> int:
 
 
 def _status(exit_: SystemExit) -> int:
-    """As Python ends a program: a number is the status, nothing is 0, and anything else is said, and is 1."""
+    """Return the status as Python does: a number is the status, None is 0, anything else is printed, and is 1."""
     if exit_.code is None or isinstance(exit_.code, int):
         return exit_.code or 0
     say(str(exit_.code))
@@ -174,7 +174,7 @@ def _status(exit_: SystemExit) -> int:
 
 
 def describe_error(error: BaseException, script: Path | None = None) -> str:
-    """What a person is told of it: one of ours in words, one of their script by its place, any other as it is."""
+    """Describe an error for a person: triocept's in words, a script's with its place, any other with its type."""
     if isinstance(error, click.ClickException):
         return f"Error: {error.format_message()}"
     if script is not None and isinstance(error, NotAReply | ShadowedRule):
@@ -189,19 +189,19 @@ def describe_error(error: BaseException, script: Path | None = None) -> str:
 
 
 def _words(error: Exception) -> str:
-    """Without the system's number of an error, which is nobody's word for it."""
+    """Return the error's text without the system's error number."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
     return str(error)
 
 
 def _shorten(told: traceback.TracebackException, script: Path) -> None:
-    """Leave what the script did, and what that led to."""
+    """Keep only the script's frames, and the frames of its callees."""
     names = [frame.filename for frame in told.stack]
     first = names.index(str(script)) if str(script) in names else len(names)
     told.stack = traceback.StackSummary.from_list(told.stack[first:])
     if not told.stack:
-        told.stack = None  # type: ignore[assignment]  # its own way to say that there is no traceback
+        told.stack = None  # type: ignore[assignment]  # the documented value for no traceback
     told.__context__ = _theirs(told.__context__, script)
     told.__cause__ = _theirs(told.__cause__, script)
 
@@ -214,7 +214,7 @@ def _theirs(told: traceback.TracebackException | None, script: Path) -> tracebac
 
 
 def _is_of(error: BaseException, script: Path | None) -> bool:
-    """Whether it came up in the script, or in something that the script called."""
+    """Return True if the error was raised in the script, or in a function that the script called."""
     frame = error.__traceback__
     while frame is not None:
         if frame.tb_frame.f_code.co_filename == str(script):

@@ -23,13 +23,13 @@ from .files import UNREAD, traces_of
 from .words import a_directory, counted, flaw
 
 MOST = 10
-"""Rollouts, or damages, that are named."""
+"""Maximum rollouts, or damaged lines, to list."""
 
 STANDARD_OUTPUT = Path("-")
 
 
 class Unreadable(click.ClickException):
-    """A file that was named cannot be read, or is not there."""
+    """A named file cannot be read, or does not exist."""
 
     exit_code = UNREAD
 
@@ -42,20 +42,20 @@ class Export:
     to: str
     out: Path
     rollouts: tuple[str, ...] = ()
-    """Their ids; empty: all that are in the file."""
+    """Ids of the rollouts; empty: all rollouts in the file."""
     replace: bool = False
     reward: str | None = None
-    """The score that is the reward."""
+    """Name of the score that is the reward."""
     _damages: list[DialectError] = field(default_factory=list)
     _seen: dict[str, int] = field(default_factory=dict)
-    """By rollout: its turns, of those that were chosen."""
+    """The number of turns of each chosen rollout."""
     _others: set[str] = field(default_factory=set)
 
     def run(self) -> None:
-        """Write it, and say what it could not say.
+        """Write the export, and print the losses.
 
         Raises:
-            TrioceptError, OSError, click.ClickException: it cannot be done.
+            TrioceptError, OSError, click.ClickException: the export failed.
         """
         if folder := next((file for file in self.files if file.is_dir() and not is_store(file)), None):
             raise Unreadable(a_directory(folder))
@@ -88,7 +88,7 @@ class Export:
             raise click.ClickException(f"{exc.filename}: there is something already; {hint}") from exc
 
     def _print(self) -> Losses:
-        """On standard output: nothing, until it is whole. A reader that has gone ends the program without a word."""
+        """Write to standard output, only once the export is complete. If the reader has gone, end silently."""
         if FORMATS[self.to].write is None:
             raise click.ClickException(f"{self.to} is a folder, and none can be written to standard output")
         with ExitStack() as stack:
@@ -102,11 +102,11 @@ class Export:
         return losses
 
     def _chosen(self) -> Iterator[Trace]:
-        """The traces that are wanted.
+        """Yield the requested traces.
 
         Raises:
-            click.ClickException: one of them is not there.
-            DialectError: none of the files is one of ours.
+            click.ClickException: a requested rollout does not exist.
+            DialectError: none of the files is a trace file.
         """
         for trace in (each for file in self.files for each in traces_of(file, self._damages.append)):
             if self.rollouts and trace.rollout not in self.rollouts:
@@ -131,6 +131,6 @@ class Export:
 
 
 def _some(names: list[str], what: str) -> list[str]:
-    """The first of them, and how many more there are."""
+    """Return the first names, and the number of the others."""
     more = len(names) - MOST
     return [*names[:MOST], *([f"and {more} {what}"] if more > 0 else [])]

@@ -1,7 +1,7 @@
-"""The rollouts of a file, one after the other, and what is wrong with it, in words and with the line.
+"""The rollouts of a file, one after the other, and the file's errors, in words and with the line.
 
-What can be read is read. A line that cannot is told on standard error; so many of them are no file of ours, and are
-counted.
+All readable lines are read. Unreadable lines are reported on standard error; after many of them the file is not a trace
+file, and the others are only counted.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ..fleets.store.reading import named_runs, trace_files
 from .words import a_directory, counted
 
 UNREAD = 2
-"""The exit status where a file that was named cannot be read, or is not there: as of a wrong command line."""
+"""Exit status if a named file cannot be read or does not exist: that of a wrong command line."""
 
 _TOLD = 10
-"""Lines that cannot be read, and rollouts to choose from, that are told one by one."""
+"""Maximum unreadable lines, and rollouts to choose from, to list."""
 
 
 class NotThere(TrioceptError):
-    """A file does not hold what was asked for."""
+    """A file does not hold the requested item."""
 
 
 class NotAFile(NotThere):
@@ -34,24 +34,24 @@ class NotAFile(NotThere):
 
 
 class NoSuchRollout(NotThere):
-    """A file does not hold the rollout that was asked for, and holds others."""
+    """A file holds other rollouts, and not the requested one."""
 
 
 class File:
-    """A file of `JSONLRecorder`; or a fleet's store, of which only those rollouts are taken that are of results.
+    """A file of `JSONLRecorder`; or a fleet's store, of which only the rollouts of results are taken.
 
     Args:
-        path: it.
-        rollout: the id or the run of those that are wanted; None: all.
+        path: path of the file.
+        rollout: id or run of the requested rollouts; None: all.
     """
 
     def __init__(self, path: Path, rollout: str | None = None) -> None:
         self._path = path
         self._rollout = rollout
         self.damages = 0
-        """Lines that could not be read so far."""
+        """Number of unreadable lines so far."""
         self.attempts = 0
-        """Rollouts of a store that were left out: of attempts that ended in no result."""
+        """Number of rollouts of a store that were left out: their attempts ended without a result."""
 
     def __iter__(self) -> Iterator[Trace]:
         found = 0
@@ -73,13 +73,13 @@ class File:
         return traces_of(self._path, self._tell, self._leave_out)
 
     def _leave_out(self, trace: Trace) -> bool:
-        """Whether a rollout that is of no result is left out: one that was asked for is not."""
+        """Return True if a rollout without a result is left out; a requested rollout never is."""
         left_out = self._rollout not in (trace.rollout, trace.run)
         self.attempts += left_out
         return left_out
 
     def one(self) -> Trace:
-        """The only rollout; NotThere: there are several, or none."""
+        """Return the only rollout. NotThere: there are several, or there is no rollout."""
         found: Trace | None = None
         more: list[str] = []
         for trace in self:
@@ -96,12 +96,12 @@ class File:
         return found
 
     def turn(self, which: str) -> tuple[Trace, Turn]:
-        """The turn of this number or id, of the only rollout; NotThere: there is none."""
+        """Return the turn of this number or id, of the only rollout. NotThere: it does not exist."""
         trace = self.one()
         return trace, self.turn_of(trace, which)
 
     def turn_of(self, trace: Trace, which: str) -> Turn:
-        """The turn of this number or id; NotThere: there is none."""
+        """Return the turn of this number or id. NotThere: it does not exist."""
         found = next((turn for turn in trace if which in (str(turn.number), turn.id)), None)
         if found is None:
             numbers = ", ".join(_ranges([turn.number for turn in trace])) or "none"
@@ -109,7 +109,7 @@ class File:
         return found
 
     def _name(self, trace: Trace) -> str:
-        """What tells it from others: its id, or, where that was asked for, its run."""
+        """Return the rollout's distinguishing name: its id, or its run if a rollout id was requested."""
         return trace.run if self._rollout == trace.rollout and trace.run else trace.rollout
 
     def _nothing(self, others: list[str]) -> str:
@@ -132,7 +132,7 @@ def traces_of(
     on_damage: Callable[[DialectError], object],
     leave_out: Callable[[Trace], bool] = lambda trace: True,
 ) -> Iterator[Trace]:
-    """The rollouts of a file; of a fleet's store those of results, and others that are not to be left out."""
+    """Yield the rollouts of a file; of a fleet's store those of results, and others that must not be left out."""
     if not is_store(path):
         yield from iter_traces(path, on_damage=on_damage)
         return

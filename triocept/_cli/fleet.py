@@ -1,9 +1,9 @@
-"""Many rollouts, from a file of prompts into a store: what `triocept fleet` does.
+"""Many rollouts, from a file of prompts into a store: `triocept fleet`.
 
 Rules:
 
-1. What can be wrong is said before any agent starts: the tasks, the agent, what answers, the store, the engine.
-2. Whatever way it ends, the store holds what is done, and it is said how to go on.
+1. Errors are reported before any agent starts: in the tasks, the agent, the handler, the store, the engine.
+2. However it ends, the store holds the finished work, and the command to resume is printed.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from .fleet_worker import Plan, open_bench, rollout
 from .forward import Forward
 
 REASON_LENGTH = 500
-"""Characters of a failure."""
+"""Maximum characters of a failure."""
 TO_ANSWER = 10.0
-"""Seconds that an upstream has for its first answer."""
+"""Maximum seconds until an upstream's first answer."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class FleetRun:
     retries: int
     timeout: float | None
     most_failures: float | None
-    """How many may fail or be lost before the run ends: a number, or if it is below 1 a share of all. None: all may."""
+    """Maximum failed or lost rollouts; below 1: a share of all; None: no limit. When exceeded: the run ends."""
     retry_errors: bool
     quiet: bool
 
     async def run(self) -> int:
-        """The status to end with: 0 if all that the tasks ask for is done, 1 if some failed."""
+        """Run the fleet and return the exit status: 0 if all tasks are done, 1 if some failed."""
         await self._check_handler()
         async with open_store(self.store, settings=self.settings, retry_errors=self.retry_errors) as store:
             lost = 0
@@ -60,11 +60,11 @@ class FleetRun:
         return 1 if failed or lost else 0
 
     async def _check_handler(self) -> None:
-        """See whether there is somebody who answers.
+        """Raise if the model cannot answer.
 
         Raises:
-            Exception: what is wrong with the script.
-            click.ClickException: nobody answers where the upstream is to be, or it is none.
+            Exception: the script is invalid.
+            click.ClickException: the upstream does not answer, or its URL is invalid.
         """
         handler = self.plan.handler
         if handler is None:
@@ -75,7 +75,7 @@ class FleetRun:
                 await _check_answers(handler.url)
 
     async def _map(self, store: Store) -> int:
-        """Run what is not done yet; return how many were lost, which the store does not have."""
+        """Run the remaining tasks; return the number of lost rollouts, which the store does not have."""
         lost = failed = 0
         most = self._most_failures()
         opening = open_fleet(
@@ -99,7 +99,7 @@ class FleetRun:
         return most if most >= 1 else most * len(self.tasks) * (self.group_size or 1)
 
     def _sum_up(self, store: Store) -> int:
-        """Say what is in the store, and how to go on; how many have failed."""
+        """Print the content of the store and the command to resume; return the number of failed rollouts."""
         keys = {key_of(task, "a task").key for task in self.tasks}
         done = failed = 0
         last: Result[Any, Any] | None = None
@@ -133,8 +133,8 @@ def _described(result: Result[Any, Any]) -> str:
 
 
 async def _check_answers(url: str) -> None:
-    """See whether anybody speaks HTTP there, whatever is said."""
-    import httpx2  # here: who looks at a file needs no HTTP client
+    """Raise if no HTTP server answers there, with any status."""
+    import httpx2  # imported here: commands that read files need no HTTP client
 
     address = parse_address(url)
     try:

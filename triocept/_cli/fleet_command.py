@@ -147,7 +147,7 @@ def fleet(
     if script is not None and forward is not None:
         raise click.UsageError("--script and --upstream: one of them answers, not both")
     runs = engine_of(engine, workers, slots_per_worker)
-    if not isinstance(runs, RayEngine):  # Ray's agents are on its nodes
+    if not isinstance(runs, RayEngine):  # Ray's agents run on its nodes
         _check_program(agent, executable, command)
     plan = Plan(
         handler=forward if script is None else Script(script.absolute()),
@@ -175,7 +175,7 @@ def fleet(
 
 
 def _settings(plan: Plan) -> dict[str, Json]:
-    """What makes a run another one: who resumes it with others is refused."""
+    """Return the settings of a run; resuming it with other settings is refused."""
     handler = plan.handler
     said: dict[str, Json] = {"agent": plan.agent or list(plan.command)}
     if plan.workspace is not None:
@@ -204,7 +204,7 @@ def _check_agent(agent: str | None, executable: str | None, command: tuple[str, 
 
 
 def _placed(command: tuple[str, ...]) -> tuple[str, ...]:
-    """The same from any directory: each agent works in its own."""
+    """Return the command with absolute paths: each agent works in its own directory."""
     if command and os.sep in command[0] and PROMPT not in command[0]:
         return os.path.abspath(command[0]), *command[1:]
     return command

@@ -1,5 +1,6 @@
-"""What `triocept fleet` is given, looked at before anything starts: the file of tasks, a JSON object in each line, and
-what runs its workers, as `--engine` says it.
+"""The input of `triocept fleet`, checked before anything starts.
+
+It is the file of tasks, a JSON object in each line, and the engine that runs the workers, as `--engine` names it.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from ..fleets import Engine, InProcess, Processes, RayEngine
 from ..fleets.store.keys import key_of
 
 MOST_ERRORS = 10
-"""Bad lines that are told of at once."""
+"""Maximum bad lines to list."""
 ENGINES = "in-process[:SLOTS] | processes[:N] | ray[:ADDRESS]"
 SLOTS = 32
-"""Of a worker, unless said otherwise."""
+"""Default number of slots per worker."""
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -26,22 +27,22 @@ class TaskLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     """One line."""
 
     prompt: str
-    """What the agent is to do."""
+    """Prompt of the agent."""
     id: str | int | None = None
-    """What tells it from every other one, also when the run is resumed. None: its whole content does."""
+    """Key that distinguishes the task, also when the run is resumed. None: its complete content does."""
     metadata: dict[str, Json] = {}
-    """Goes into its traces."""
+    """Metadata of its traces."""
 
 
 def read_tasks(path: Path) -> list[dict[str, Any]]:
-    """The tasks in a file, as JSON objects without what they do not say. Blank lines are none.
+    """Return the tasks in a file, as JSON objects without unset fields. Blank lines are skipped.
 
     Raises:
-        click.UsageError: a line is no task, or two are the same: each with its number.
+        click.UsageError: a line is not a task, or two tasks are equal; the text has the line numbers.
     """
     tasks: list[dict[str, Any]] = []
     lines: dict[str, int] = {}
-    """Where each key was."""
+    """Line of each key."""
     errors: list[str] = []
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -79,10 +80,10 @@ def _task(text: bytes, number: int, lines: dict[str, int]) -> dict[str, Any]:
 
 
 def engine_of(text: str, workers: int | None, slots: int | None) -> Engine:
-    """What `--engine`, `--workers` and `--slots-per-worker` mean.
+    """Return the engine that `--engine`, `--workers` and `--slots-per-worker` describe.
 
     Raises:
-        click.UsageError: they are none, or contradict each other, or Ray is not installed.
+        click.UsageError: they are invalid, or contradict each other, or Ray is not installed.
     """
     kind, _, rest = text.partition(":")
     match kind:

@@ -1,4 +1,4 @@
-"""What `triocept fleet` does in a worker: the model that answers, opened once, and a rollout for each task."""
+"""The work of `triocept fleet` in a worker: the model, opened once, and a rollout for each task."""
 
 from __future__ import annotations
 
@@ -26,38 +26,38 @@ from .run import TO_END, say_hello
 from .script import Script, read_answers
 
 PROMPT = "{prompt}"
-"""What stands for the task's prompt in a command."""
+"""Placeholder of the task's prompt in a command."""
 OUTPUT_LENGTH = 20_000
-"""Characters of an agent's output that are kept: its end, where it says what it has done."""
+"""Characters of an agent's output to keep: its end, which usually reports the outcome."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is the same for all tasks. It crosses to the workers."""
+    """Settings that all tasks share. They are sent to the workers."""
 
     handler: Forward | Script | None
-    """None: each call gets one friendly sentence."""
+    """The model; None: each call gets one fixed greeting."""
     agent: str | None
-    """A known agent; None: `command` is one."""
+    """A known agent; None: `command` starts the agent."""
     executable: str | None
     command: tuple[str, ...]
     limits: Limits
-    """Of each rollout."""
+    """Limits of each rollout."""
     workspace: Path | None
-    """What each agent gets a copy of to work in; None: an empty directory."""
+    """Directory of which each agent gets a copy to work in; None: an empty directory."""
     redact: Redaction | None = None
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What a worker has."""
+    """The open resources of a worker."""
 
     plan: Plan
     endpoint: Endpoint
     upstream: Handler | None
 
     def answers(self) -> tuple[Handler, Embed | None]:
-        """What answers one rollout: each begins a script anew. What may not be meant in one was said before."""
+        """Return the handler of one rollout, which begins a script anew. The script's warnings are printed already."""
         if isinstance(self.plan.handler, Script):
             answers = read_answers(self.plan.handler.path, _unsaid)
             return answers.model, answers.embeddings
@@ -65,12 +65,12 @@ class Bench:
 
 
 def _unsaid(warning: str) -> None:
-    """It was said before any worker began."""
+    """Ignore a warning that was printed before any worker began."""
 
 
 @asynccontextmanager
 async def open_bench(plan: Plan) -> AsyncIterator[Bench]:
-    """Open it."""
+    """Open a worker's resources."""
     async with AsyncExitStack() as stack:
         upstream = None
         if isinstance(plan.handler, Forward):
@@ -84,7 +84,7 @@ async def rollout(bench: Bench, task: dict[str, Any], *, attempt: int) -> dict[s
     """Run an agent with a prompt.
 
     Raises:
-        AgentFailed: it ended with something else than 0, and no limit had ended its run before.
+        AgentFailed: it ended with a status other than 0, and no limit had ended its run before.
     """
     plan = bench.plan
     handler, embed = bench.answers()
@@ -118,7 +118,7 @@ def _launch(plan: Plan, run: Rollout, folder: Path, prompt: str) -> Launch:
 
 
 def _value(run: Rollout, result: AgentResult, redactor: Redactor) -> dict[str, Any]:
-    """What is kept of it beside its traces."""
+    """Return the values that are kept in addition to the traces."""
     usage = run.trace.usage
     return {
         "returncode": result.returncode,
@@ -133,7 +133,7 @@ def _value(run: Rollout, result: AgentResult, redactor: Redactor) -> dict[str, A
 
 @asynccontextmanager
 async def _open_folder() -> AsyncIterator[Path]:
-    """A directory that is gone afterwards."""
+    """Open a directory that is removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="triocept-"))
     try:
         yield folder

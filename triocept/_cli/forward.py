@@ -29,14 +29,14 @@ _HOSTS = {host: name for name, dialect in _DIALECTS.items() for host in dialect.
 
 @dataclass(frozen=True)
 class Forward:
-    """A real model, as the options say it."""
+    """A real model, as the options describe it."""
 
     url: str
     dialect: str
     model: str | None
     api_key: str | None
     variables: tuple[str, ...] = ()
-    """The environment variables that the agent must not see: the one that holds the key."""
+    """Environment variables to hide from the agent: the one that holds the key."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of `open_upstream`."""
 
@@ -49,10 +49,10 @@ class Forward:
         api_key_env: str | None = None,
         **options: Any,
     ) -> Forward:
-        """What the options mean.
+        """Return the model that the options describe.
 
         Raises:
-            click.UsageError: the variable that is to hold the key is not set; or two options contradict each other.
+            click.UsageError: the variable for the key is not set, or two options contradict each other.
         """
         by_host = _HOSTS.get(urlsplit(url).hostname or "", "openai_chat")
         name = dialect.replace("-", "_") if dialect else by_host
@@ -70,11 +70,11 @@ class Forward:
 
     @asynccontextmanager
     async def open(self, say: Callable[[str], None]) -> AsyncIterator[Answers]:
-        """What forwards there; a key that is not there is said.
+        """Open a handler that forwards to the model; report a missing key.
 
         Raises:
-            click.ClickException: no such URL, or an option that its dialect does not have.
-            UpstreamError: it does not give the tokens that were asked for.
+            click.ClickException: the URL is invalid, or the dialect does not support an option.
+            UpstreamError: the upstream does not return the requested tokens.
         """
         if self.api_key is None and not is_near(urlsplit(self.url).hostname or ""):
             say(f"{self.variables[0]} is not set: {self.url} is asked without a key")
@@ -92,11 +92,11 @@ class Forward:
 _FIELDS: dict[str, Any] = {
     name: hint for name, hint in get_type_hints(Sampling).items() if name != "max_output_tokens"
 }
-"""What `--sampling` can say; the most tokens have an option of their own, which is a ceiling."""
+"""Names that `--sampling` accepts; the token limit has an option of its own, which is a ceiling."""
 
 
 def _field(text: str) -> tuple[str, Any]:
-    """`NAME=VALUE`, of a field of `Sampling`."""
+    """Return the name and value of `NAME=VALUE`, a field of `Sampling`."""
     name, _, value = text.partition("=")
     if name not in _FIELDS:
         raise click.BadParameter(f"there is no {name!r}; there are {', '.join(_FIELDS)}")
@@ -154,7 +154,7 @@ _OPTIONS = {
 
 
 def forward_options(command: F) -> F:
-    """The options of a command that can forward; it gets them as one argument, `forward`."""
+    """Add the options of a command that can forward; it gets them as one argument, `forward`."""
 
     @wraps(command)
     def wrapper(**options: Any) -> Any:
@@ -182,7 +182,7 @@ def _said(said: dict[str, Any]) -> Forward | None:
 
 
 def _sampling(fields: tuple[tuple[str, Any], ...]) -> Sampling:
-    """All fields as one; `stop` may come several times."""
+    """Return all fields as one `Sampling`; `stop` may be repeated."""
     values = dict(fields)
     if "stop" in values:
         values["stop"] = tuple(text for name, texts in fields if name == "stop" for text in texts)

@@ -1,4 +1,4 @@
-"""`--max-turns` and its kin: what a run may spend, said on the command line."""
+"""`--max-turns` and related options: the budget of a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _amount(text: str) -> float:
-    """A number from 0 on: Python's `float` takes `nan` and `inf`, too."""
+    """Return a number from 0 on: Python's `float` accepts `nan` and `inf`, too."""
     try:
         amount = float(text)
     except ValueError:
@@ -61,7 +61,7 @@ _OPTIONS = (
 
 
 def limit_options(command: F) -> F:
-    """The options of a command that opens a rollout; it gets `limits`."""
+    """Add the limit options to a command that opens a rollout; it gets `limits`."""
 
     @wraps(command)
     def with_limits(
@@ -89,7 +89,7 @@ def limit_options(command: F) -> F:
 
 
 def _prices(options: Iterable[str], file: Path | None, model: str | None) -> dict[str, Price]:
-    """All prices that were given. What answers as `model`, whatever the agent asks for, costs what `model` costs."""
+    """Return all given prices. A call answered by `model`, whatever the agent requests, costs the price of `model`."""
     prices = dict(_parsed(option) for option in options)
     if file is not None:
         prices = _read(file) | prices
@@ -129,7 +129,7 @@ def _read(file: Path) -> dict[str, Price]:
 
 
 def _which(file: Path) -> str:
-    """The model whose price is none, where one is: the error calls it `[...]`."""
+    """Return the model with an invalid price, if there is one: msgspec's error calls it `[...]`."""
     try:
         document = msgspec.json.decode(file.read_bytes())
         for model, price in document.items():
