@@ -1,7 +1,7 @@
-"""What a person sees of a run that is going on: a line for each exchange, on standard error.
+"""The output of a run in progress: a line for each exchange, on standard error.
 
-It stands between the agent's own output. Under it, in lines of their own, stand the reason of what went wrong, and a
-tool that the agent has not. Whatever way the run ends, its last line says what was recorded.
+The lines appear between the agent's own output. Further lines below an exchange give the reason of an error, or name a
+tool that the agent does not have. However the run ends, its last line reports what was recorded.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ from ..handlers.script.words import offered_names
 from .words import STYLES, counted, reason
 
 FILE_WIDTH = 200
-"""Columns, where nobody's screen says how many there are."""
+"""Columns, if there is no terminal with a known width."""
 RESULT_LENGTH = 60
-"""Characters of what a tool gave."""
+"""Maximum characters of a tool's result."""
 MOST_UNUSED = 5
-"""Replies that nobody asked for."""
+"""Maximum unused replies to list."""
 MOST_TOOLS = 10
-"""Tools that are named."""
+"""Maximum tools to name."""
 
 
 class Live:
-    """A recorder that prints. Behind the one that writes: it gets what has been recorded.
+    """A recorder that prints. It stands behind the writing recorder, so it gets turns that are recorded already.
 
     Args:
-        quiet: nothing is printed.
-        record: the file that the turns are recorded in.
+        quiet: print nothing.
+        record: the file in which the turns are recorded.
     """
 
     def __init__(self, *, quiet: bool = False, record: Path | None = None) -> None:
         self.file = record
-        """Where they are, told at the end."""
+        """The file of the recorded turns, printed at the end."""
         self._begun = False
         self._outcomes: Counter[str] = Counter()
         self._console = Console(file=cast(IO[str], Screen()), quiet=quiet, highlight=False, soft_wrap=True)
@@ -65,15 +65,15 @@ class Live:
             self._print("▸", "yellow", "what comes on standard input is not passed on: the agent's is empty")
 
     def say(self, warning: str) -> None:
-        """Something that may go wrong, and is none yet."""
+        """Print a warning."""
         self._print("▸", "yellow", warning)
 
     def note(self, what: str) -> None:
-        """Something to know."""
+        """Print a note."""
         self._print("▸", "cyan", what)
 
     def opened(self) -> None:
-        """There is something to sum up at the end."""
+        """Note that there will be a summary at the end."""
         self._begun = True
 
     async def record(self, turn: Turn) -> None:
@@ -105,12 +105,12 @@ class Live:
         pass
 
     def ended(self, result: AgentResult) -> None:
-        """The agent has, whatever else has happened."""
+        """Note that the agent has ended, with any result."""
         what = f"agent ended with {result.returncode} after {result.duration:.1f} s"
         self._print("▸", "green" if result.returncode == 0 else "red", what)
 
     def end(self, rollout: Rollout, handler: object, agent: str | None) -> None:
-        """Nothing went wrong with the run: what else is to be said of it."""
+        """Print the remaining notes on a run without errors."""
         if not len(rollout.trace) and rollout.trace.stopped is None:
             self._print("▸", "yellow", _unheard(rollout, agent))
         if isinstance(handler, ScriptedModel) and (left := handler.remaining):
@@ -121,7 +121,7 @@ class Live:
                 self._print("    └", "yellow", what)
 
     def close(self) -> None:
-        """What was recorded, also of a run that an error or a signal ended. Nothing, if none began."""
+        """Print what was recorded, also after an error or a signal. Print nothing if no run began."""
         if not self._begun:
             return
         total = sum(self._outcomes.values())
@@ -131,7 +131,7 @@ class Live:
         self._print("▸", "cyan", what if self.file is None else f"{what} recorded in {self.file}")
 
     def _print_cut(self, line: RichText, *said: str) -> None:
-        """A line with what was said behind it; where that is too long, each in a line of its own, cut at the edge."""
+        """Print a line with texts after it; if it is too long, print each text on its own line, cut at the edge."""
         whole = RichText("  ").join([line, RichText(" ".join(said))]) if said else line
         fits = whole.cell_len <= self._console.width
         for each in [whole] if fits else [line, *(f"      {text}" for text in said)]:
@@ -142,7 +142,7 @@ class Live:
 
 
 def _why(error: TurnError, *, ends: bool) -> str:
-    """What went wrong. Of what takes several lines, and ends the command, which tells it whole, the first sentence."""
+    """Return the reason of an error; of a long one that the command prints in full at its end, the first sentence."""
     first, _, more = error.message.strip().partition("\n")
     if not (ends and more):
         return reason(error)
@@ -151,16 +151,16 @@ def _why(error: TurnError, *, ends: bool) -> str:
 
 
 def _is_fed() -> bool:
-    """Whether somebody has piped something in, or a file."""
+    """Return True if standard input is a pipe or a file."""
     try:
         kind = os.fstat(sys.stdin.fileno()).st_mode
         return stat.S_ISREG(kind) or (stat.S_ISFIFO(kind) and bool(select.select([sys.stdin], [], [], 0)[0]))
-    except (AttributeError, OSError, ValueError):  # there is none, or it was closed
+    except (AttributeError, OSError, ValueError):  # there is no standard input, or it was closed
         return False
 
 
 def _missing_tools(turn: Turn) -> str:
-    """What is to be said of a call of a tool that the request does not offer: most agents do nothing, and end well."""
+    """Return a warning on calls of tools that the request does not offer: most agents ignore them, and end well."""
     if turn.response is None:
         return ""
     there = offered_names(turn.request)
@@ -175,7 +175,7 @@ def _missing_tools(turn: Turn) -> str:
 
 
 def _unheard(rollout: Rollout, agent: str | None) -> str:
-    """What to do about an agent that never asked its model."""
+    """Return advice on an agent that never called its model."""
     what = "no model call came here: the agent made none, or it talked to somebody else"
     if agent is not None:
         return f"{what} than the file of a known {agent} says; its own output says more"
@@ -192,7 +192,7 @@ def _tokens(turn: Turn) -> str:
 
 
 def _said(turn: Turn) -> list[str]:
-    """What the tools gave that ran before it, and what was answered."""
+    """Return the results of the tools before the turn, and the answer."""
     results = " ".join(f"← {_short(result.text)}" for result in turn.request.tool_results)
     response = turn.response
     calls = [] if response is None else [f"{call.name}({call.arguments})" for call in response.tool_calls]

@@ -1,11 +1,12 @@
-"""The commands that look at files of traces: `triocept show`, `diff` and `stats`.
+"""The commands that read files of traces: `triocept show`, `diff` and `stats`.
 
 Rules:
 
-1. A reader that has gone (`head`, a pager) ends them without a word, as Ctrl-C does: by the signal, as any program.
-2. What is wrong with a file is said in words, on standard error, with the line. Then the status is 1, or 2 where a
-   file cannot be opened, as that of `check`; what could be read was shown.
-3. No more is in memory than what the rollouts hold that are open at one place of the file.
+1. If the reader of the output has gone (`head`, a pager), the command ends silently. After Ctrl-C it dies of the
+   signal, as any program.
+2. Errors in a file are described on standard error, with the line; readable content is shown. The status is then 1, or
+   2 if a file cannot be opened, as in `check`.
+3. Memory holds only the rollouts that are open at one position of the file.
 """
 
 from __future__ import annotations
@@ -148,13 +149,13 @@ def _left_out(attempts: int) -> str:
 @dataclass
 class _Looked:
     status: int = 0
-    """That to end with: the worst of all files."""
+    """Exit status: the worst of all files."""
     attempts: int = 0
-    """Rollouts that were left out of stores."""
+    """Number of rollouts that were left out of stores."""
 
 
 def _through(files: Sequence[Path], rollout: str | None, take: Callable[[Trace], object]) -> _Looked:
-    """Each rollout of each file. What cannot be read is told, and the others are taken all the same."""
+    """Pass each rollout of each file to `take`. Unreadable parts are reported, and the others are still taken."""
     looked = _Looked()
     without = 0
     for file in files:
@@ -166,10 +167,10 @@ def _through(files: Sequence[Path], rollout: str | None, take: Callable[[Trace],
             without += 1
             if len(files) == 1:
                 raise
-            if without == len(files):  # in none of them
+            if without == len(files):  # in no file at all
                 raise NoSuchRollout(f"no file holds a rollout {rollout}") from exc
         except (TrioceptError, OSError) as exc:
-            if isinstance(exc, OSError) and exc.filename is None:  # of standard output
+            if isinstance(exc, OSError) and exc.filename is None:  # from standard output
                 raise
             say(describe_error(exc))
             looked.status = max(looked.status, _status_of(exc))
@@ -179,12 +180,12 @@ def _through(files: Sequence[Path], rollout: str | None, take: Callable[[Trace],
 
 
 def _status(file: File) -> int:
-    """Of a file that was read: 1, where a line of it could not be."""
+    """Return the status for a file that was read: 1 if a line of it was unreadable."""
     return 1 if file.damages else 0
 
 
 def _status_of(error: OSError | TrioceptError) -> int:
-    """Of a file that was not read to its end, or does not hold what was asked for."""
+    """Return the status for a file that was not read to its end, or that lacks the requested item."""
     unread = isinstance(error, NotAFile | StoreError) or (
         isinstance(error, OSError) and error.filename is not None
     )
@@ -192,7 +193,7 @@ def _status_of(error: OSError | TrioceptError) -> int:
 
 
 def _look(work: Callable[[Page], int]) -> NoReturn:
-    """Do it, and end the program: with 0, or with another status where something was not as it should be."""
+    """Do the work and end the program: with 0, or with another status if there was an error."""
     for name in ("SIGPIPE", "SIGINT"):
         if name in signal.Signals.__members__ and signal.getsignal(signal.Signals[name]) is not None:
             signal.signal(signal.Signals[name], signal.SIG_DFL)
@@ -200,7 +201,7 @@ def _look(work: Callable[[Page], int]) -> NoReturn:
         status = work(Page())
         sys.stdout.flush()
     except OSError as exc:
-        where = "standard output: " if exc.filename is None else ""  # a full disk, say
+        where = "standard output: " if exc.filename is None else ""  # for example, a full disk
         say(describe_error(exc).replace("Error: ", f"Error: {where}", 1))
         status = _status_of(exc)
     except TrioceptError as exc:

@@ -1,10 +1,10 @@
-"""Standard output, as a page for a person: what a command shows of a file.
+"""Standard output as a page for a person: the content of a file.
 
 Rules:
 
-1. On a terminal a line ends at the edge, with `…`, and has colours. In a pipe it is whole and plain, so that `grep`
-   finds all that is there. `COLUMNS` cuts in a pipe, too; `NO_COLOR` and `FORCE_COLOR` mean what they always mean.
-2. Nothing of an agent or a model can steer the terminal (see `screen`).
+1. On a terminal a line ends at the edge, with `…`, and has colours. In a pipe it is complete and plain, so that `grep`
+   finds everything. `COLUMNS` cuts in a pipe, too; `NO_COLOR` and `FORCE_COLOR` have their usual meaning.
+2. Text of an agent or a model cannot control the terminal (see `screen`).
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ class Page:
     """Lines on standard output."""
 
     def __init__(self) -> None:
-        if hasattr(sys.stdout, "reconfigure"):  # what it has no letter for is shown as its number
+        if hasattr(sys.stdout, "reconfigure"):  # characters that the encoding lacks are escaped
             sys.stdout.reconfigure(errors="backslashreplace")
-        # Bold is no colour, either.
+        # Bold is not a colour, either.
         colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
         self._console = Console(
             file=sys.stdout, color_system=colours, highlight=False, markup=False, emoji=False, soft_wrap=True
         )
         self.width = _width(self._console)
-        """Columns; None: lines are as long as they are."""
+        """Columns; None: lines are not cut."""
         self._is_plain = self.width is None and self._console.color_system is None
 
     def line(self, *pieces: Piece) -> None:
-        """One line, cut at the edge."""
+        """Print one line, cut at the edge."""
         styled = [(each, "") if isinstance(each, str) else each for each in pieces]
         shown = [(visible(text), style) for text, style in styled]
         if self._is_plain:
@@ -53,7 +53,7 @@ class Page:
         self._console.print(text, soft_wrap=True)
 
     def text(self, text: str, style: str = "") -> None:
-        """A text of any length: its own lines, none of them cut."""
+        """Print a text of any length with its own line breaks; no line is cut."""
         text = visible(text, keep="\n\t")
         if self._is_plain or not style:
             self._write(text)
@@ -61,7 +61,7 @@ class Page:
             self._console.print(Text(text, style), soft_wrap=True)
 
     def table(self, rows: Iterable[tuple[Piece, ...]], right: Iterable[bool]) -> None:
-        """Lines whose pieces stand below each other; `right` says of each column whether it is of numbers."""
+        """Print lines with aligned columns; `right` holds True for each column of numbers."""
         kept, aligned = list(rows), list(right)
         widths = [max(len(_text(row[at])) for row in kept) for at in range(len(aligned))]
         for row in kept:
@@ -72,7 +72,7 @@ class Page:
 
 
 def width_of(pieces: Iterable[Piece]) -> int:
-    """The columns that a line of these needs."""
+    """Return the number of columns that a line of these pieces needs."""
     return cell_len(visible("".join(map(_text, pieces))))
 
 
@@ -82,7 +82,7 @@ def _width(console: Console) -> int | None:
         return int(said)
     try:
         return console.width if sys.stdout.isatty() else None
-    except (AttributeError, ValueError):  # there is none, or it was closed
+    except (AttributeError, ValueError):  # there is no standard output, or it was closed
         return None
 
 

@@ -1,4 +1,4 @@
-"""`--redact-known-keys`: what is taken out of what a command records."""
+"""`--redact-known-keys`: the redaction of a command's record."""
 
 from __future__ import annotations
 

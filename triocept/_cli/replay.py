@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class ReplayFile:
-    """A recorded run, as the options say it."""
+    """A recorded run, as the options describe it."""
 
     path: Path
     rollout: str | None = None
@@ -32,16 +32,16 @@ class ReplayFile:
     then: Forward | Script | None = None
     match: Match = "strict"
     once: bool = False
-    """Whether it is a run that was recorded once, which nothing else answers."""
+    """True for a run that was recorded once, without a handler behind it."""
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """As of `Forward`."""
+        """Environment variables to hide from the agent; see `Forward`."""
         return self.then.variables if self.then is not None else ()
 
     @property
     def what(self) -> str:
-        """Which file, and how much of it."""
+        """Description of the file and of the replayed part."""
         turn = ":".join(map(str, self.until)) if isinstance(self.until, tuple) else self.until
         until = "" if turn is None else f", until turn {turn}"
         missing = f"; it is {what}" if (what := flaw(self._trace)) else ""
@@ -49,10 +49,10 @@ class ReplayFile:
 
     @asynccontextmanager
     async def open(self, say: Callable[[str], None]) -> AsyncIterator[Answers]:
-        """What answers as it did.
+        """Open a handler that answers as the recorded run did.
 
         Raises:
-            click.ClickException: the file has no such rollout, or several; or the rollout no such turn.
+            click.ClickException: the file has no such rollout, or several; or the rollout has no such turn.
             OSError, DialectError: the file cannot be read.
         """
         async with AsyncExitStack() as stack:
@@ -112,7 +112,7 @@ _OPTIONS = (
 
 
 def replay_options(command: F) -> F:
-    """The options of a command that may replay; it gets `replay`, and `keep_as`: a file that is not there yet."""
+    """Add the replay options; the command gets `replay`, and `keep_as`: a file that does not exist yet."""
 
     @wraps(command)
     def with_replay(

@@ -1,4 +1,4 @@
-"""An endpoint, a rollout, an agent: what `triocept run` does."""
+"""An endpoint, a rollout, an agent: `triocept run`."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ from .replay import ReplayFile
 from .script import Answers, Script
 
 TO_END = 10.0
-"""Seconds that an agent has to end by itself when `--max-seconds` are over: those that ask their model are refused, and
-most end at once."""
+"""Seconds for an agent to end by itself after `--max-seconds`.
+
+Model calls are then refused, and most agents end at once."""
 
 
 async def say_hello(exchange: Exchange) -> None:
-    """What answers where nobody said what should."""
+    """Answer with a fixed greeting: the default handler."""
     await exchange.respond("Hello from triocept: your agent and its model can hear each other.")
 
 
@@ -49,7 +50,7 @@ class Run:
     record: Path | None = None
     redact: Redaction | None = None
     keep_as: Path | None = None
-    """Where what was recorded is put, if the agent ends well."""
+    """File for the recorded turns, if the agent ends well."""
     host: str = "127.0.0.1"
     port: int = 0
     quiet: bool = False
@@ -58,21 +59,22 @@ class Run:
     agent: str | None = None
     """A known agent; `command` is then its prompt."""
     executable: str | None = None
-    """The known agent's command, where it is not the usual one."""
+    """The known agent's command, if it is not the usual one."""
     agent_options: tuple[str, ...] = ()
-    """Options of the known agent, behind those of its launch."""
+    """Options of the known agent, after those of its launch."""
     env: Mapping[str, str] = field(default_factory=dict)
-    """Variables that the agent gets whatever its environment is otherwise."""
+    """Variables that the agent gets in addition to its environment."""
 
     async def run(self) -> int:
-        """The status to end with: the agent's own (128 and the signal, if one ended it, as a shell has it).
+        """Run the agent and return the exit status: its own (128 and the signal if a signal ended it, as in a shell).
 
         Raises:
-            Exception: what ends the command with another: a handler's fault, say, whatever its agent made of it.
+            Exception: an error that ends the command with another status, for example a handler's, whatever the agent
+                did.
         """
         live = Live(quiet=self.quiet, record=self.record)
         if self.keep_as is not None and self.record is not None:
-            self.record.unlink(missing_ok=True)  # of a run that did not end well
+            self.record.unlink(missing_ok=True)  # left by a run that did not end well
         recorders: list[Recorder] = [] if self.record is None else [JSONLRecorder(self.record)]
         recorders.append(live)
         try:
@@ -109,7 +111,7 @@ class Run:
         return result.returncode
 
     async def _wait(self, starting: AbstractAsyncContextManager[Agent], live: Live) -> AgentResult:
-        """Wait for the agent's end, and say how it was: also where a handler has failed meanwhile."""
+        """Wait for the agent's end, and report its result, also if a handler has failed meanwhile."""
         process: Agent | None = None
         try:
             async with starting as process:
@@ -121,7 +123,7 @@ class Run:
         return process.result
 
     def _keep(self, path: Path, returncode: int, live: Live) -> None:
-        """Put what was recorded where it is replayed from, unless it is that of a run that failed."""
+        """Move the recorded turns to the file for replays, unless the run failed."""
         if returncode:
             live.say(f"not kept as {path}, to be recorded again: the agent ended with {returncode}")
         elif self.record is not None and self.record.exists():
@@ -129,7 +131,7 @@ class Run:
 
     @property
     def _patience(self) -> float:
-        """Seconds after which an agent is ended that has not ended by itself."""
+        """Return the seconds after which an agent that has not ended by itself is ended."""
         seconds = None if self.limits is None else self.limits.seconds
         return inf if seconds is None else seconds + TO_END
 

@@ -20,48 +20,48 @@ from ..handlers.script.fixtures import VectorsLeft
 
 @dataclass(frozen=True)
 class Answers:
-    """What answers, and is open: that which an option names opens as one."""
+    """An open handler, as the options that name a model open it."""
 
     model: Handler
     embeddings: Embed | None = None
-    """Gives texts the vectors in a file of fixtures; None: it has none."""
+    """Returns vectors of texts from a file of fixtures; None: the file has no vectors."""
     variables: tuple[str, ...] = ()
-    """As of `Forward`."""
+    """Environment variables to hide from the agent; see `Forward`."""
 
     @asynccontextmanager
     async def open(self, say: Callable[[str], None]) -> AsyncIterator[Answers]:
-        """It is open already."""
+        """Return itself: it is open already."""
         await trio.lowlevel.checkpoint()
         yield self
 
 
 @dataclass(frozen=True)
 class Script:
-    """A script, as the option says it."""
+    """A script, as the option names it."""
 
     path: Path
     variables: tuple[str, ...] = ()
-    """As of `Forward`: a script hides none."""
+    """Environment variables to hide from the agent: none for a script; see `Forward`."""
 
     @asynccontextmanager
     async def open(self, say: Callable[[str], None]) -> AsyncIterator[Answers]:
-        """What it answers with. What lies beside it can be imported, as if Python ran it.
+        """Open the script's handler. The script can import modules in its directory, as if Python ran it.
 
         Raises:
-            TrioceptError: it is no script.
-            Exception: what the script's own code raised.
+            TrioceptError: the file is not a script.
+            Exception: an error of the script's own code.
         """
         await trio.lowlevel.checkpoint()
         self.prepare()
         yield read_answers(self.path, say)
 
     def prepare(self) -> None:
-        """Let what lies beside it be imported."""
+        """Make the modules in the script's directory importable."""
         sys.path.insert(0, str(self.path.resolve().parent))
 
 
 def read_answers(path: Path, say: Callable[[str], None]) -> Answers:
-    """What is in a file now; what may not be meant in it is said, and is no error."""
+    """Return the current content of a file; possible mistakes in it are reported as warnings."""
     with _warnings_said(say):
         model = ScriptedModel(read_script(path))
     return Answers(model, embeddings_in(path))
@@ -69,10 +69,10 @@ def read_answers(path: Path, say: Callable[[str], None]) -> Answers:
 
 @contextmanager
 def _warnings_said(say: Callable[[str], None]) -> Iterator[None]:
-    """Those of scripts in words, without a place in our own code; all others go their usual way."""
+    """Report warnings of scripts in words, without a place in triocept's code; other warnings are not changed."""
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", ScriptWarning)
-        warnings.simplefilter("ignore", VectorsLeft)  # they are given
+        warnings.simplefilter("ignore", VectorsLeft)  # the vectors are served
         yield
     for each in told:
         if issubclass(each.category, ScriptWarning):

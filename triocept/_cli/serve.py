@@ -1,4 +1,4 @@
-"""An endpoint that stays: what `triocept serve` does."""
+"""An endpoint that stays open: `triocept serve`."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Serve:
     quiet: bool = False
     limits: Limits | None = None
     watch: bool = False
-    """Whether its script is read anew when the file changes."""
+    """True if the script is reloaded when its file changes."""
 
     async def run(self) -> int:
-        """Serve until it is cancelled."""
+        """Serve until cancelled."""
         live = Live(quiet=self.quiet, record=self.record)
         recorders: list[Recorder] = [] if self.record is None else [JSONLRecorder(self.record)]
         try:
@@ -79,7 +79,7 @@ def _print(text: str) -> None:
 
 
 def described(endpoint: Endpoint, rollout: Rollout) -> str:
-    """What somebody needs to point an agent there, as lines for a shell."""
+    """Return the lines for a shell that connect an agent to the rollout."""
     lines = [f"# endpoint {endpoint.url}, rollout {rollout.id}; ends with Ctrl-C or SIGTERM"]
     lines += [f"# base URL for {name}: {rollout.base_url(name)}" for name in known_dialects()]
     lines += [f"# key: {rollout.api_key}"]

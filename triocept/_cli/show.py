@@ -26,15 +26,15 @@ from .words import (
 )
 
 _NARROW = 100
-"""Columns: on fewer, the times, what was answered and how it ended are left out."""
+"""Minimum columns; on fewer, times, answers and outcomes are left out."""
 
 _COMMANDS = 3
-"""Commands of agents that are told."""
+"""Maximum agent commands to print."""
 
 
 @dataclass
 class _Group:
-    """The turns that stand together: those of a conversation, or all side calls."""
+    """Turns in one group: those of a conversation, or all side calls."""
 
     title: str
     kind: str
@@ -53,9 +53,9 @@ class Overview:
         self._begun = begun_at(trace)
 
     def show(self, page: Page) -> None:
-        """All of it."""
+        """Print the overview."""
         head = headline(self._trace)
-        if page.width is not None and width_of(head) > page.width:  # no figure is cut in two
+        if page.width is not None and width_of(head) > page.width:  # no number is cut in two
             page.line(*head[:2])
             page.line(*head[2:])
         else:
@@ -71,7 +71,7 @@ class Overview:
                 before = turn.id
 
     def _groups(self) -> list[_Group]:
-        """Main conversations, each sub-agent, then what was asked aside; in the order in which they began."""
+        """Return main conversations, each sub-agent, then side calls, in the order in which they began."""
         conversations = self._trace.conversations
         names = names_of(conversations.values())
         found: dict[object, _Group] = {}
@@ -120,13 +120,13 @@ class Overview:
 
 
 def begun_at(trace: Trace) -> float:
-    """Seconds since the epoch: of the rollout, where it says so, else of its first call."""
+    """Return the rollout's beginning, if recorded, else that of its first call, in seconds since the epoch."""
     first = min((turn.started_at for turn in trace), default=0.0)
     return trace.started_at if trace.started_at is not None else first
 
 
 def headline(trace: Trace) -> list[Piece]:
-    """A rollout in one line."""
+    """Return a rollout in one line."""
     usages = [turn.response.usage for turn in trace if turn.response is not None and turn.response.usage]
     usage = usage_of_all(usages) if usages else None
     talks = len({(each.id, each.kind) for each in trace.conversations.values()})
@@ -145,7 +145,7 @@ def headline(trace: Trace) -> list[Piece]:
 
 
 def _end_of(trace: Trace) -> Piece:
-    """Whether it has one, and is whole; the names of its gaps stand in a line of their own."""
+    """Return if the rollout has an end, and is complete; its gaps are on a line of their own."""
     if trace.sealed:
         return "  sealed", "green"
     return (
@@ -155,7 +155,7 @@ def _end_of(trace: Trace) -> Piece:
 
 
 def _facts(trace: Trace) -> Iterable[str]:
-    """What else is to be said of a rollout, a line each."""
+    """Yield further facts about a rollout, a line each."""
     commands = [*dict.fromkeys(map(command_line, trace.agents))]
     yield from (f"$ {command}" for command in commands[:_COMMANDS])
     if len(commands) > _COMMANDS:
@@ -186,7 +186,7 @@ def _facts(trace: Trace) -> Iterable[str]:
 
 
 def _words_of(name: str, value: Json) -> str:
-    """`seed=7`; of a fleet's task `task x1, sample 0, attempt 1`."""
+    """Return `seed=7`; for a fleet's task `task x1, sample 0, attempt 1`."""
     if name == "fleet" and isinstance(value, dict):
         return ", ".join(f"{part} {said}" for part, said in value.items())
     return f"{name}={value}"

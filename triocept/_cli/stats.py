@@ -1,4 +1,4 @@
-"""`triocept stats FILE…`: how many calls, tokens and seconds, by model, agent, kind, outcome."""
+"""`triocept stats FILE…`: calls, tokens and seconds, by model, agent, kind, outcome."""
 
 from __future__ import annotations
 
@@ -25,18 +25,17 @@ KEYS: dict[str, Callable[[Turn, Conversation, Trace], str]] = {
     "dialect": lambda turn, conversation, trace: turn.dialect,
     "rollout": lambda turn, conversation, trace: turn.rollout,
 }
-"""What calls are told apart by."""
+"""Properties by which calls can be grouped."""
 PERCENTS = (50, 90, 99)
 _STEP = log(1.01)
 _LEAST = 1e-6
-"""Seconds; what took less is counted as this."""
+"""Minimum seconds; shorter times are counted as this."""
 
 
 class Quantiles:
-    """Percentiles of any number of times, in memory that does not grow with them.
+    """Percentiles of any number of times, in constant memory.
 
-    A time is counted in a class of its size; the classes grow by one percent each, so a percentile is true to one
-    percent.
+    Times are counted in classes that grow by one percent each, so a percentile is accurate to one percent.
     """
 
     def __init__(self) -> None:
@@ -45,16 +44,16 @@ class Quantiles:
         self._classes: Counter[int] = Counter()
 
     def add(self, seconds: float) -> None:
-        """One more."""
+        """Add a time."""
         self.count += 1
         self.max = max(self.max, seconds)
         self._classes[round(log(max(seconds, _LEAST)) / _STEP)] += 1
 
     def percentile(self, percent: float) -> float:
-        """The least time that so many percent of all do not exceed.
+        """Return the smallest time that `percent` of all times do not exceed.
 
         Raises:
-            ValueError: there are none.
+            ValueError: there are no times.
         """
         if not self.count:
             raise ValueError("no times")
@@ -67,27 +66,27 @@ class Quantiles:
 
 
 class Group:
-    """What was counted of some calls."""
+    """Counts of a group of calls."""
 
     def __init__(self) -> None:
         self.calls = 0
         self.outcomes: Counter[str] = Counter()
         self.usage: Usage | None = None
-        """The sum of what was said; None: nobody said anything."""
+        """Sum of the reported token counts; None: no call reported any."""
         self.uncounted = 0
-        """Answered calls of which nobody counted the tokens."""
+        """Number of answered calls without token counts."""
         self.latency = Quantiles()
-        """Of the answered calls, to their end."""
+        """Durations of answered calls."""
         self.first_token = Quantiles()
-        """Of those that were streamed."""
+        """Times to the first event, of streamed calls."""
 
     @property
     def errors(self) -> int:
-        """Calls that were not answered."""
+        """Number of calls without an answer."""
         return self.calls - self.outcomes["answered"]
 
     def add(self, turn: Turn) -> None:
-        """One more call."""
+        """Add a call."""
         self.calls += 1
         self.outcomes[turn.outcome] += 1
         usage = turn.response.usage if turn.response is not None else None
@@ -100,7 +99,7 @@ class Group:
                 self.first_token.add(turn.first_event)
 
     def document(self) -> dict[str, Json]:
-        """As JSON: what nobody said is null."""
+        """Return the counts as JSON; unknown counts are null."""
         usage = self.usage
         return {
             "calls": self.calls,
@@ -119,10 +118,10 @@ class Group:
 
 
 class Stats:
-    """What was counted of all calls, and of those that have something in common.
+    """Counts of all calls, and of each group of calls.
 
     Args:
-        by: what they are told apart by: names of `KEYS`.
+        by: properties by which calls are grouped: names of `KEYS`.
     """
 
     def __init__(self, by: Sequence[str]) -> None:
@@ -130,12 +129,12 @@ class Stats:
         self.rollouts = 0
         self.sealed = 0
         self.attempts = 0
-        """Rollouts of stores that ended in no result: nothing of them is counted."""
+        """Number of rollouts of stores without a result, which are not counted."""
         self.total = Group()
         self.groups: dict[tuple[str, ...], Group] = {}
 
     def add(self, trace: Trace) -> None:
-        """One more rollout; its children are others."""
+        """Add a rollout; its children are separate rollouts."""
         self.rollouts += 1
         self.sealed += trace.sealed
         conversations = trace.conversations
@@ -145,11 +144,11 @@ class Stats:
             self.total.add(turn)
 
     def sorted_groups(self) -> list[tuple[tuple[str, ...], Group]]:
-        """The one with most calls first."""
+        """Return the groups, the one with most calls first."""
         return sorted(self.groups.items(), key=lambda each: (-each[1].calls, each[0]))
 
     def document(self) -> dict[str, Json]:
-        """As JSON."""
+        """Return the counts as JSON."""
         return {
             "rollouts": self.rollouts,
             "sealed": self.sealed,

@@ -1,4 +1,4 @@
-"""The table of `triocept stats`: as many columns as there is room for."""
+"""The table of `triocept stats`, with as many columns as fit."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ COLUMNS: dict[str, Callable[[Group], str]] = {
     "first p90": lambda group: _time(group.first_token, 90),
 }
 LEAST_FIRST = ("first p90", "first p50", "cached", "p90", "max", "p50")
-"""What is left out where there is no room for it."""
+"""Columns to leave out first if there is not enough width."""
 LAST = ("err", "out", "in")
-"""Likewise, where names as short as can be have not made it: no figure is cut in two."""
+"""Columns to leave out next, if even the shortest names do not fit: no number is cut in two."""
 LONG, SHORTEST = 24, 5
-"""Characters of a name that is cut: before a column is left out, and at last."""
+"""Minimum characters of a name: before a column is left out, and after."""
 
 
 def show_stats(page: Page, stats: Stats) -> None:
-    """The table, and above it how much it is of."""
+    """Print the table, and above it the number of calls."""
     page.line(
         (counted(stats.rollouts, "rollout", "rollouts"), "bold"),
         f", {stats.sealed:,} sealed, {counted(stats.total.calls, 'call', 'calls')}; seconds of answered calls",
@@ -54,7 +54,7 @@ def show_stats(page: Page, stats: Stats) -> None:
 
 
 def _fitting(by: tuple[str, ...], rows: list[tuple[object, ...]], width: int | None) -> list[tuple[str, ...]]:
-    """The table: names are cut, then columns left out, then names cut again, until there is room."""
+    """Return the table, narrowed until it fits: names are cut, then columns left out, then names cut again."""
     columns = list(COLUMNS)
     table = _table(by, rows, columns)
     if width is None:
@@ -89,7 +89,7 @@ def _width(table: list[tuple[str, ...]]) -> int:
 
 
 def _shortened(table: list[tuple[str, ...]], names: int, room: int, least: int) -> list[tuple[str, ...]]:
-    """The table with its longest names cut as far as it has to be, but not below `least` characters."""
+    """Return the table with its longest names cut as needed, to at least `least` characters."""
     widths, over = _widths(table), _width(table) - room
     while over > 0 and names and max(widths[:names]) > least:
         at = widths.index(max(widths[:names]))

@@ -1,4 +1,4 @@
-"""`triocept show FILE --turn N`: one turn whole: what was asked, what was answered, and all that is known of both."""
+"""`triocept show FILE --turn N`: one complete turn: request, answer, and all known facts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RULE = 60
 
 
 def show_turn(page: Page, trace: Trace, turn: Turn, *, only_new: bool = False) -> None:
-    """One turn, its messages in full; or those alone that the turn which it continues had not."""
+    """Print one turn with complete messages, or only the messages that the previous turn did not have."""
     page.line((f"turn {turn.number}", "bold"), f" of {trace.rollout}  ", (turn.outcome, STYLES[turn.outcome]))
     for name, value in _facts(trace, turn):
         page.text(f"  {name:<12} {value}")
@@ -45,7 +45,7 @@ def show_turn(page: Page, trace: Trace, turn: Turn, *, only_new: bool = False) -
 
 
 def _show_raw(page: Page, raw: RawResponse) -> None:
-    """The raw bytes that were sent, as text."""
+    """Print the raw bytes that were sent, as text."""
     page.line((_ruled(str(raw)), "bold cyan"))
     if raw.status is not None:
         page.text(f"HTTP status {raw.status}")
@@ -58,7 +58,7 @@ def _show_raw(page: Page, raw: RawResponse) -> None:
 
 
 def _known(trace: Trace, turn: Turn) -> set[int | None]:
-    """The places of the messages that the turn which it continues had, and its answer."""
+    """Return the positions of the messages that the continued turn had, and of its answer."""
     parent = trace.parents[turn.id]
     if parent is None:
         return set()
@@ -80,7 +80,7 @@ def _show_parts(page: Page, message: Message, names: Mapping[str, str]) -> None:
 
 
 def _words(part: Part, text: str, names: Mapping[str, str]) -> str:
-    """A part, with the names of tools by the ids of their calls."""
+    """Return a part as text, with the names of tools by the ids of their calls."""
     match part:
         case Reasoning():
             return f"(thought) {text or 'not shown by its provider'}"
@@ -94,7 +94,7 @@ def _words(part: Part, text: str, names: Mapping[str, str]) -> str:
 
 
 def _pretty(arguments: str) -> str:
-    """JSON in lines; what is none as it is."""
+    """Return JSON with line breaks; other text unchanged."""
     try:
         value = msgspec.json.decode(arguments or "{}")
     except msgspec.DecodeError:
@@ -155,7 +155,7 @@ def _ids(tokens: Tokens) -> str:
 
 
 def _settings(request: Request) -> Iterator[tuple[str, str]]:
-    """What was asked for beside messages and tools."""
+    """Yield the settings of a request other than messages and tools."""
     asked: dict[str, Json] = msgspec.to_builtins(request.sampling)
     if request.tool_choice is not None:
         asked["tool_choice"] = request.tool_choice.name or request.tool_choice.mode

@@ -1,11 +1,12 @@
-"""`--watch`: a script that is read anew whenever its file changes, while agents ask.
+"""`--watch`: a script that is reloaded whenever its file changes, while agents are served.
 
 Rules:
 
-1. A file with an error leaves the script as it was, and the error is said; so does one that cannot be read, or is gone.
-   An editor that puts another file in its place takes no time for that.
-2. A script that is read anew begins anew. What is being answered by the old one is answered by that.
-3. What the script has no reply for is refused, with the reason, and said: nobody starts the endpoint again for a slip.
+1. A file with an error leaves the script unchanged, and the error is reported; so does a file that is unreadable, or
+   gone. An editor that replaces the file leaves no gap in time.
+2. A reloaded script starts anew. The old script completes its answers in progress.
+3. A request without a reply is refused with the reason, which is also reported: a slip needs no restart of the
+   endpoint.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ from .ending import describe_error
 from .script import read_answers
 
 EVERY = 0.25
-"""Seconds between two looks. An editor that writes a file in pieces has had as long to end."""
+"""Seconds between two checks. An editor that writes a file in pieces has this long to finish."""
 _AS_BEFORE = "the script as it was before goes on answering"
 
 
 class WatchedScript:
-    """A handler that answers by a file as it was when it was last right.
+    """A handler that answers from the last valid version of a file.
 
     Args:
         path: the file.
-        say: where what goes wrong is told.
-        note: where what goes well is.
+        say: function that reports errors.
+        note: function that reports successes.
 
     Raises:
-        Exception: what is wrong with it at the beginning.
+        Exception: the file is invalid at the beginning.
     """
 
     def __init__(self, path: Path, say: Callable[[str], None], note: Callable[[str], None]) -> None:
@@ -47,13 +48,13 @@ class WatchedScript:
         self._note = note
         self._stamp = _stamp(path)
         self._is_good = True
-        """Whether the file, as it was last looked at, is the script that answers."""
+        """True if the last checked version of the file is the script that answers."""
         self._answers = read_answers(path, say)
         self._embeds = self._answers.embeddings is not None
 
     @property
     def embed(self) -> Embed | None:
-        """Gives texts the vectors that are in the file now; None: there were none when it was first read."""
+        """Returns vectors of texts from the current file; None: the first version had no vectors."""
         return self._embed if self._embeds else None
 
     def _embed(self, texts: Sequence[str]) -> Any:
@@ -61,14 +62,14 @@ class WatchedScript:
         return [vector_of(text) for text in texts] if embeddings is None else embeddings(texts)
 
     def reset(self) -> None:
-        """Read the file again and begin anew."""
+        """Reload the file and start anew."""
         self._stamp = _stamp(self._path)
         self._read()
 
     async def __call__(self, exchange: Exchange) -> None:
         try:
             await self._answers.model(exchange)
-        except Exception as exc:  # of the script: said, and the agent's answer
+        except Exception as exc:  # an error of the script: reported, and sent to the agent
             ours = isinstance(exc, TrioceptError) and not isinstance(exc, ScriptExhausted)
             if ours or exchange.settled:
                 raise
@@ -77,7 +78,7 @@ class WatchedScript:
             await exchange.refuse(status, str(exc) or type(exc).__name__)
 
     async def watch(self) -> NoReturn:
-        """Look at the file until this is cancelled."""
+        """Check the file until cancelled."""
         seen = self._stamp
         while True:
             await trio.sleep(EVERY)
@@ -93,8 +94,9 @@ class WatchedScript:
                 self._read()
 
     def _is_news(self, stamp: _Stamp | None) -> bool:
-        """Whether the file is another one than that which was read. One that could not be read may have got nothing but
-        other rights."""
+        """Return True if the file differs from the version that was read.
+
+        For an unreadable file, a change of its permissions alone counts."""
         if stamp is None or self._stamp is None or not self._is_good:
             return stamp != self._stamp
         return msgspec.structs.replace(stamp, changed=0) != msgspec.structs.replace(self._stamp, changed=0)
@@ -118,17 +120,17 @@ class WatchedScript:
 
 
 class _Stamp(msgspec.Struct, frozen=True):
-    """What changes when a file does."""
+    """File attributes that change with the file."""
 
     written: int
     size: int
     number: int
     changed: int
-    """Nanoseconds, as `written`; of its rights and names, too."""
+    """Nanoseconds, as in `written`; also changes with permissions and names."""
 
 
 def _stamp(path: Path) -> _Stamp | None:
-    """That of a file; None: it is not there."""
+    """Return the stamp of a file; None: it does not exist."""
     try:
         found = path.stat()
     except OSError:

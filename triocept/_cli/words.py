@@ -1,4 +1,4 @@
-"""The words in which turns are told, in few letters: `12.1k~`, `"A text." + Bash({"command": …})`, `↰ from 0`."""
+"""Short descriptions of turns: `12.1k~`, `"A text." + Bash({"command": …})`, `↰ from 0`."""
 
 from __future__ import annotations
 
@@ -32,67 +32,65 @@ __all__ = [
 ]
 
 STYLES = {"answered": "green", "refused": "yellow", "failed": "bold red", "abandoned": "magenta"}
-"""Of an outcome."""
+"""Mark and style of an outcome."""
 REASON_LENGTH = 2000
-"""Characters of a reason: what a provider says may be a page of HTML."""
+"""Maximum characters of a reason: a provider may send a page of HTML."""
 _TEXT, _ARGUMENTS = 60, 55
-"""Characters of what is said in front of something else, where a line has an edge."""
+"""Maximum characters of a text in front of another, on a line with an edge."""
 
 
 def a_directory(path: Path) -> str:
-    """What is said where a directory was given for a file."""
+    """Return the error text for a directory that was given for a file."""
     return f"{path}: it is a directory; name the files in it, as {path / '*.jsonl'}"
 
 
 _NAMED = re.compile(r"\S*( v?\d[\d.]*(?=\s|$))?")
-"""A name, and a version behind a space, as the SDKs of OpenAI have it."""
+"""A name, and a version after a space, as in OpenAI's SDKs."""
 
 
 def agent_name(turn: Turn) -> str:
-    """What the agent calls itself, without the machine that it runs on: `claude-cli/2.1.197`, `OpenAI/JS 6.26.0`."""
+    """Return the agent's User-Agent without its platform: `claude-cli/2.1.197`, `OpenAI/JS 6.26.0`."""
     found = _NAMED.match(turn.agent or "")
     return found[0] if found is not None else ""
 
 
 def command_line(agent: AgentStart) -> str:
-    """How an agent was started: `claude -p 'fix the bug'`."""
+    """Return the agent's command: `claude -p 'fix the bug'`."""
     return shlex.join([agent.name, *agent.argv[1:]])
 
 
 def flaw(trace: Trace) -> str:
-    """What keeps a trace of a file from being proved whole, in words that follow `it is`; empty: nothing does."""
+    """Return why a trace of a file is not proved complete, in words that follow `it is`; empty: it is proved."""
     if trace.sealed:
         return ""
     if trace.digest is None:
         return "not sealed: turns of it may be missing"
-    return (
-        f"sealed, with gaps: {gap_names(trace)}"  # its end is there, and something before it is not as it was
-    )
+    return f"sealed, with gaps: {gap_names(trace)}"  # its end exists, and an earlier part has changed
 
 
 def gap_names(trace: Trace) -> str:
-    """Each once: `lines_missing, count_wrong`."""
+    """Return the names of the gaps, each once: `lines_missing, count_wrong`."""
     return ", ".join(dict.fromkeys(gap.name for gap in trace.gaps))
 
 
 def tokens(number: int | None, usage: Usage | None) -> str:
-    """`12.1k`; `12.1k~`: an estimate; `-`: nobody said."""
+    """Return `12.1k`; `12.1k~` for an estimate; `-` for an unknown number."""
     if number is None or usage is None:
         return "-"
     return f"{short(number)}{'~' if usage.estimated else ''}"
 
 
 def seconds(value: float) -> str:
-    """`0.0042`, `0.058`, `1.21`, `12.1`, `121`: three digits that count."""
+    """Return `0.0042`, `0.058`, `1.21`, `12.1`, `121`: three significant digits."""
     if value < 0.01:
         return f"{value:.4f}"
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:,.1f}"
 
 
 def reason(error: TurnError) -> str:
-    """What went wrong, with the status that the agent got; a message that begins with it is not told it twice."""
+    """Return the reason of an error with the agent's status, unless the message begins with the status."""
     text = " ".join(error.message.split())
-    if error.status is not None and error.type == "RawResponse":  # it may be 200, and no answer all the same
+    if error.status is not None and error.type == "RawResponse":  # it may be 200, and still no valid answer
         text = f"{text} (HTTP status {error.status})"
     elif error.status is not None and not text.startswith((f"{error.status} ", f"{error.status}:")):
         text = f"{error.status} {text}"
@@ -100,12 +98,12 @@ def reason(error: TurnError) -> str:
 
 
 def cut(text: str, length: int | None) -> str:
-    """The text, or its beginning."""
+    """Return the text, or its beginning."""
     return text if length is None or len(text) <= length else f"{text[:length]}…"
 
 
 def said(turn: Turn, *, whole: bool) -> str:
-    """What was answered, in one line: the text, and the tools that are called."""
+    """Return the answer in one line: the text, and the called tools."""
     response = turn.response
     if response is None:
         return ""
@@ -113,18 +111,18 @@ def said(turn: Turn, *, whole: bool) -> str:
     texts = [f'"{cut(response.text, None if whole or not calls else _TEXT)}"'] if response.text else []
     edges = [None if whole else _ARGUMENTS] * (len(calls) - 1) + [
         None
-    ]  # what is last has the edge of the line
+    ]  # the last item is cut at the edge of the line
     called = [f"{call.name}({cut(call.arguments, edge)})" for call, edge in zip(calls, edges, strict=False)]
     return " + ".join([*texts, *called]) or ('""' if turn.outcome == "answered" else "")
 
 
 def relation_words(relation: Relation, numbers: Mapping[str, int], before: str | None) -> str:
-    """How a turn stands to those before it; empty: as one expects.
+    """Return how a turn relates to earlier turns; empty if it continues as expected.
 
     Args:
-        relation: of the turn.
-        numbers: of the turns, by their ids.
-        before: the turn that stands before it in its conversation.
+        relation: relation of the turn.
+        numbers: numbers of the turns, by id.
+        before: id of the previous turn in its conversation.
     """
     of = str(numbers[relation.turn]) if relation.turn is not None else "?"
     match relation.kind:
