@@ -145,7 +145,7 @@ def headline(trace: Trace) -> list[Piece]:
 
 
 def _end_of(trace: Trace) -> Piece:
-    """Return if the rollout has an end, and is complete; its gaps are on a line of their own."""
+    """Return the end of the rollout and its completeness; gaps are on a line of their own."""
     if trace.sealed:
         return "  sealed", "green"
     return (

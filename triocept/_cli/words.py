@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 STYLES = {"answered": "green", "refused": "yellow", "failed": "bold red", "abandoned": "magenta"}
-"""Mark and style of an outcome."""
+"""Style of each outcome."""
 REASON_LENGTH = 2000
 """Maximum characters of a reason: a provider may send a page of HTML."""
 _TEXT, _ARGUMENTS = 60, 55

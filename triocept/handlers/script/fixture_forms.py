@@ -1,6 +1,6 @@
-"""What may stand in aimock's fixture files (1.43.0), by its names.
+"""Content of aimock's fixture files (1.43.0), by its names.
 
-Some of it has no place here: that is told where it is read, and any other key is an error.
+Some of it is not supported here: its reader warns or raises. Any other key is an error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 from .forms import Form
 
 MEDIA = ("image", "images", "audio", "transcription", "video", "json", "live")
-"""Answers of endpoints that are none of a model's conversation."""
+"""Keys of answers from endpoints that serve no conversation of a model."""
 
 Count = Annotated[int, Meta(ge=0)]
 Milliseconds = Annotated[float, Meta(ge=0)]
@@ -26,7 +26,7 @@ class FixtureFile(Form, frozen=True):
 
 
 class MatchForm(Form, frozen=True):
-    """What must hold of a request; see `fixture_match`."""
+    """Conditions on a request; see `fixture_match`."""
 
     userMessage: str | UnsetType = UNSET  # noqa: N815
     systemMessage: str | list[str] | UnsetType = UNSET  # noqa: N815
@@ -44,16 +44,16 @@ class MatchForm(Form, frozen=True):
 
 
 class ProfileForm(Form, frozen=True):
-    """The pace of a stream."""
+    """Pace of a stream."""
 
     ttft: Milliseconds | None = None
     tps: Annotated[float, Meta(gt=0)] | None = None
-    """Pieces in a second."""
+    """Pieces per second."""
     jitter: float | None = None
 
 
 class TimingsForm(Form, frozen=True):
-    """The pace of a stream that was recorded."""
+    """Pace of a recorded stream."""
 
     ttftMs: Milliseconds = 0.0  # noqa: N815
     interChunkDelaysMs: list[Milliseconds] = []  # noqa: N815, RUF012
@@ -86,7 +86,7 @@ class ToolCallForm(Form, frozen=True):
 
 
 class BlockForm(Form, frozen=True):
-    """A text or a tool call, in its order among others."""
+    """A text or a tool call, in order with others."""
 
     type: str
     text: str | None = None
@@ -117,7 +117,7 @@ class AnswerForm(Form, frozen=True):
 
 
 class FailureForm(Form, frozen=True):
-    """What is said of an error."""
+    """Details of an error."""
 
     message: str
     type: str | None = None
@@ -149,4 +149,4 @@ NESTED: Mapping[str, type[Form]] = {
     "blocks": BlockForm,
     "error": FailureForm,
 }
-"""The forms in forms, by the key that they stand behind."""
+"""Nested forms, by their keys."""

@@ -1,6 +1,6 @@
-"""What may stand in a script's file: the types of which its published schema is made, and by which it is read.
+"""Content of a script's file: the types from which its published schema is made, and by which it is read.
 
-A mapping is told by its first field here, the one that it must have; a key that its type has not is an error.
+A mapping is identified by its first field here, which is required; a key that its type lacks is an error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .conditions import OutputKind
 Reply: TypeAlias = Annotated[Any, Meta(extra_json_schema={"$ref": "#/$defs/Reply"})]
 Step: TypeAlias = Annotated[Any, Meta(extra_json_schema={"$ref": "#/$defs/Step"})]
 Part: TypeAlias = Annotated[Any, Meta(extra_json_schema={"$ref": "#/$defs/Part"})]
-"""They are read apart: a text, a list or one of several mappings, which msgspec takes for no union."""
+"""They are read separately: a text, a list or one of several mappings, which msgspec does not accept as a union."""
 
 Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
 
@@ -29,15 +29,15 @@ class ToolForm(Form, frozen=True):
     """A call of one of the agent's tools."""
 
     tool: str
-    """Its name."""
+    """Name of the tool."""
     arguments: dict[str, Any] | str = msgspec.field(default_factory=dict)
-    """By name; a text is what the model wrote, JSON or not."""
+    """By name; a text is the model's own text, JSON or not."""
     id: str = ""
-    """Empty: one is made."""
+    """Empty: an id is made."""
 
 
 class ReasoningForm(Form, frozen=True):
-    """What the model thought."""
+    """The model's reasoning."""
 
     reasoning: str
 
@@ -49,7 +49,7 @@ class RefusalForm(Form, frozen=True):
 
 
 class UsageForm(Form, frozen=True):
-    """Tokens, as they are told to the agent."""
+    """Token counts, as they are reported to the agent."""
 
     input_tokens: Annotated[int, Meta(ge=0)]
     output_tokens: Annotated[int, Meta(ge=0)]
@@ -59,7 +59,7 @@ class UsageForm(Form, frozen=True):
 
 
 class WholeForm(Form, frozen=True):
-    """A whole response, with what stands beside its content."""
+    """A whole response, with the fields besides its content."""
 
     parts: list[Part]
     stop_reason: StopReason | None = None
@@ -91,7 +91,7 @@ class AskedForm(Form, frozen=True):
     """JSON that fits the schema that the request asks for."""
 
     asked_json: dict[str, Any]
-    """What some fields of it are to be."""
+    """Values of some of its fields."""
 
 
 class StreamForm(Form, frozen=True):
@@ -105,7 +105,7 @@ class StreamForm(Form, frozen=True):
 
 
 class PacedForm(Form, frozen=True):
-    """An answer in pieces of so many characters."""
+    """An answer in pieces of this many characters."""
 
     paced: Reply
     """A text, a tool call, a list of these, or a whole response."""
@@ -115,20 +115,20 @@ class PacedForm(Form, frozen=True):
 
 
 class FaultForm(Form, frozen=True):
-    """Something that goes wrong: its name, or a mapping of its name to what it takes."""
+    """A fault: its name, or a mapping of its name to its arguments."""
 
     fault: str | Annotated[dict[str, Any], Meta(min_length=1, max_length=1)]
 
 
 class PatternForm(Form, frozen=True):
-    """A regular expression, as Python has them."""
+    """A regular expression, in Python's syntax."""
 
     regex: str
     ignore_case: bool = False
 
 
 class WhenForm(Form, frozen=True):
-    """What must hold of a request."""
+    """Conditions on a request."""
 
     text: str | PatternForm | UnsetType = UNSET
     system: str | PatternForm | UnsetType = UNSET
@@ -140,7 +140,7 @@ class WhenForm(Form, frozen=True):
 
 
 class RuleForm(Form, frozen=True):
-    """What is said to the requests that match: `reply` or `replies` once each, `repeat` or `cycle` again and again."""
+    """Replies to the requests that match: `reply` or `replies` once each, `repeat` or `cycle` again and again."""
 
     when: WhenForm
     reply: Reply = UNSET
@@ -150,13 +150,13 @@ class RuleForm(Form, frozen=True):
 
 
 class CycleForm(Form, frozen=True):
-    """Replies that are said one after the other, again and again."""
+    """Replies that are given one after the other, again and again."""
 
     cycle: Annotated[list[Step], Meta(min_length=1)]
 
 
 class OtherwiseForm(Form, frozen=True):
-    """What is said, again and again, to every request that nothing above it answers."""
+    """Replies, again and again, to every request that nothing above it answers."""
 
     otherwise: Annotated[
         Any,
@@ -185,4 +185,4 @@ REPLIES: tuple[type[Form], ...] = (
 )
 ITEMS: tuple[type[Form], ...] = (RuleForm, OtherwiseForm, *REPLIES)
 SAYS = ("reply", "replies", "repeat", "cycle")
-"""One of these stands in a rule."""
+"""Keys of which a rule has exactly one."""
