@@ -36,7 +36,7 @@ class Unreadable(click.ClickException):
 
 @dataclass
 class Export:
-    """One `triocept export`."""
+    """A run of `triocept export`."""
 
     files: Sequence[Path]
     to: str

@@ -33,7 +33,7 @@ TO_ANSWER = 10.0
 
 @dataclass(frozen=True)
 class FleetRun:
-    """One `triocept fleet`."""
+    """A run of `triocept fleet`."""
 
     tasks: list[dict[str, Any]]
     plan: Plan

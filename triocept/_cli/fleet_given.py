@@ -24,7 +24,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class TaskLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One line."""
+    """A line of the file of tasks."""
 
     prompt: str
     """Prompt of the agent."""

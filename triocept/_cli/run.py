@@ -43,7 +43,7 @@ async def say_hello(exchange: Exchange) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """One `triocept run`."""
+    """A run of `triocept run`."""
 
     command: tuple[str, ...]
     handler: Answers | Forward | Script | ReplayFile

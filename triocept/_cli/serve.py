@@ -28,7 +28,7 @@ from .watch import WatchedScript
 
 @dataclass(frozen=True)
 class Serve:
-    """One `triocept serve`."""
+    """A run of `triocept serve`."""
 
     handler: Answers | Forward | Script
     record: Path | None = None

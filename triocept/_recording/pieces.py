@@ -14,7 +14,7 @@ from .answer import Answer
 
 
 class Piece(NamedTuple):
-    """One increment."""
+    """An increment and its time."""
 
     at: float
     """Seconds after the call."""

@@ -18,7 +18,7 @@ ROOT = "solvers"
 
 @dataclass
 class Span:
-    """One span."""
+    """A span of an Inspect sample."""
 
     id: str
     name: str

@@ -1,4 +1,4 @@
-"""One document on each line, for readers that split on line breaks.
+"""A document on each line, for readers that split on line breaks.
 
 JSON allows U+0085, U+2028 and U+2029 unescaped in a text. JSON Lines treats them as ordinary characters, but
 `str.splitlines` treats them as line breaks.

@@ -57,7 +57,7 @@ _FINISHED: dict[StopReason, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class SpanData:
-    """One span."""
+    """A span."""
 
     key: str
     """Source of the span: a turn's id, a conversation's key, or a service call's id."""

@@ -78,7 +78,7 @@ def file_name(rollout: str) -> str:
 
 
 class _Document:
-    """One trajectory."""
+    """A trajectory, as a document or embedded in one."""
 
     def __init__(self, trace: Trace, segment: Segment, identity: str, chat: Chat) -> None:
         self.segment = segment

@@ -27,7 +27,7 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
-    """One call and its outcome."""
+    """A call and its outcome."""
 
     number: int
     """Number of the call in the file."""

@@ -29,7 +29,7 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Move(NamedTuple):
-    """One message or action."""
+    """A message or an action."""
 
     role: str
     kind: str

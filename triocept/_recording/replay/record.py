@@ -26,7 +26,7 @@ Thread: TypeAlias = tuple[str, bool]
 
 
 class Recorded(NamedTuple):
-    """One recorded turn."""
+    """A recorded turn."""
 
     number: int
     turn: Turn

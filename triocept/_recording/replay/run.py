@@ -1,4 +1,4 @@
-"""One live rollout that is answered by a replay."""
+"""A live rollout that is answered by a replay."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class TimingsForm(Form, frozen=True):
 
 
 class EntryForm(Form, frozen=True):
-    """One fixture."""
+    """A fixture."""
 
     match: MatchForm
     response: Any

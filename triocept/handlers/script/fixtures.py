@@ -35,7 +35,7 @@ class VectorsLeft(ScriptWarning):
 
 @dataclass(frozen=True, kw_only=True)
 class Fixture:
-    """One fixture: conditions on a request, and the reply to it."""
+    """A fixture: conditions on a request, and the reply to it."""
 
     match: MatchForm
     reply: Reply

@@ -88,7 +88,7 @@ class TemplateForm(Form, frozen=True):
 
 
 class AskedForm(Form, frozen=True):
-    """JSON that fits the schema that the request asks for."""
+    """JSON that fits the schema in the request."""
 
     asked_json: dict[str, Any]
     """Values of some of its fields."""
