@@ -31,11 +31,11 @@ _KEPT = 16
 """Maximum summaries kept: an agent continues from a recent summary."""
 _MARKED = re.compile(r"<(summary|state_snapshot)>(.*?)</\1>", re.DOTALL)
 _ASKED = re.compile("(?<!not a )summar|compact|compress|condens|snapshot|hand-?off", re.IGNORECASE)
-"""Words in a request for a summary. CrewAI asks each member for its whole answer, "not a summary"."""
+"""Words in a request for a summary. CrewAI requests from each member its whole answer, "not a summary"."""
 
 
 def asks_for_summary(request: Request) -> bool:
-    """Return True if a call only requests a summary: it offers no tools, and its last message asks for a summary."""
+    """Return True if a call only requests a summary: it offers no tools, and its last message requests a summary."""
     return not request.tools and request.last is not None and bool(_ASKED.search(request.last.text))
 
 

@@ -15,7 +15,7 @@ from .._canonical.request import Request
 from .branch import Branch
 
 Ending: TypeAlias = Literal["body", "cancelled", "raised"]
-"""How a rollout's body ended: by itself, by a cancellation from outside, or with an error."""
+"""Manner in which a rollout's body ended: by itself, by a cancellation from outside, or with an error."""
 
 
 class Opening(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):

@@ -17,7 +17,7 @@ _value_bytes = msgspec.json.Encoder().encode
 
 
 class Conversation:
-    """One conversation, as far as recorded."""
+    """A single conversation, as far as recorded."""
 
     __slots__ = ("digests", "given", "ranges", "told")
 

@@ -14,9 +14,9 @@ import msgspec
 from .._util.checks import check_choice, check_count, check_mapping, check_number, described
 
 RawEnd: TypeAlias = Literal["whole", "close", "reset", "stall"]
-"""How a raw answer ends: by the rules of HTTP; by a close or a reset of the connection; or without further bytes."""
+"""End of a raw answer: by the rules of HTTP; by a close or a reset of the connection; or without further bytes."""
 Framing: TypeAlias = Literal["none", "own", "length", "chunked", "close"]
-"""How the body is framed: without a head; by the connection; by its headers; or by its end."""
+"""Framing of the body: without a head; by the connection; by its headers; or by its end."""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -38,7 +38,7 @@ class RawResponse(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
 
     @property
     def framing(self) -> Framing:
-        """How the body is framed, derived from the other fields."""
+        """Framing of the body, derived from the other fields."""
         if self.status is None:
             return "none"
         if "content-length" in self.headers:

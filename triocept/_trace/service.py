@@ -14,7 +14,7 @@ ServiceKind: TypeAlias = Literal["tool", "user", "stop", "state", "embeddings", 
 
 
 class ServiceCall(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """One call of a host service, and its outcome."""
+    """A call of a host service, and its outcome."""
 
     id: str
     rollout: str

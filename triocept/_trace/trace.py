@@ -98,8 +98,8 @@ class Trace:
 
     @property
     def ended(self) -> Ending | None:
-        """How the rollout's body ended: by itself (`body`), `cancelled` from outside, or it `raised`. None: still
-        running, or not recorded."""
+        """Manner in which the rollout's body ended: by itself (`body`), `cancelled` from outside, or it `raised`. None:
+        still running, or not recorded."""
         return self._ended
 
     @property

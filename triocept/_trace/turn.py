@@ -76,7 +76,7 @@ class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
 
 
 class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """One model call of the agent, and its outcome."""
+    """A model call of the agent, and its outcome."""
 
     id: str
     """Id of the call's exchange."""

@@ -31,7 +31,7 @@ class WorkerLost(TrioceptError):
 
 
 class FleetWorker(ABC):
-    """One running worker: a process, an actor, or a part of this program."""
+    """A running worker: a process, an actor, or a part of this program."""
 
     name: str
     """Name for readers: `process 3 (pid 4711)`."""

@@ -16,7 +16,7 @@ from .site import Site, open_site
 
 @final
 class InProcess(Engine):
-    """One worker in this loop. Rollouts wait for their agents most of the time: one worker serves hundreds.
+    """A single worker in this loop. Rollouts wait for their agents most of the time: one worker serves hundreds.
 
     Args:
         slots: maximum concurrent calls.

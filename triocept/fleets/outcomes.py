@@ -39,7 +39,7 @@ class Outcome:
         """
 
         reason: str
-        """How the worker ended."""
+        """Reason of the worker's end."""
         beside: tuple[int, ...] = ()
         """The numbers (`result.number`) of the other tasks in the first worker that this task ended.
         They were run again apart from this one. Empty: this task was alone there, too."""

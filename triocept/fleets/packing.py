@@ -31,7 +31,7 @@ from .store.recording import Kept, RecordTo
 
 
 class Job(msgspec.Struct, frozen=True):
-    """One call of a function."""
+    """A call of a function."""
 
     function: bytes
     """The function, packed once for all tasks of a map."""
@@ -42,7 +42,7 @@ class Job(msgspec.Struct, frozen=True):
     timeout: float | None = None
     """Maximum seconds of the call; None: no limit."""
     record: RecordTo | None = None
-    """Where the call's rollouts are recorded; None: the map has no store."""
+    """Destination of the records of the call's rollouts; None: the map has no store."""
 
 
 class Spent(msgspec.Struct, frozen=True):

@@ -28,7 +28,7 @@ class NoWorkers(Exception):
 
 @final
 class Seat:
-    """One call's slot, from the first attempt to the last. Made by `Slots.take` only."""
+    """Slot of one call, from the first attempt to the last. Made by `Slots.take` only."""
 
     def __init__(self, priority: int) -> None:
         self.call: tuple[object, int] = (None, -1)

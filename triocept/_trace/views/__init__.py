@@ -1,13 +1,13 @@
-"""Token views: what a trainer needs, derived from a trace, never recorded.
+"""Token views for trainers, derived from a trace, never recorded.
 
-* `gaps`: the names of what is missing, and of what nobody said.
-* `delivery`: whether the agent got an answer, and which one took its place.
-* `token_tree`: which prompt begins with which turn's prompt and completion, token by token.
+* `gaps`: the names of missing data, and of unknown values.
+* `delivery`: the delivery of each answer to the agent, and the answer that replaced it.
+* `token_tree`: the turn whose prompt and completion a prompt begins with, token by token.
 * `step`: one call, with the tokens that it read and sampled.
-* `token_branch`: calls in a row, flat: ids, mask, log probabilities.
-* `ids`: how far sequences of ids are the same.
-* `message_change`: what an agent has changed of the messages of a turn.
-* `drift`: whether the ids came back that were sampled, and what it is called if they did not.
+* `token_branch`: consecutive calls, flat: ids, mask, log probabilities.
+* `ids`: comparison of sequences of ids.
+* `message_change`: an agent's changes to the messages of a turn.
+* `drift`: comparison of the sampled ids with the ids in the next prompt, with a name for each difference.
 
 Pure: no trio, no I/O, no numeric package.
 """

@@ -1,12 +1,12 @@
-"""Whether the agent got an answer, and which one took its place.
+"""Delivery of each answer to the agent, and the answer that replaced it.
 
 Rules:
 
-1. What the agent goes on from it got, whatever else is known.
-2. Of the rest it got what was answered while it waited for it: `Turn.attended`. A turn is recorded before its last byte
-   leaves, so of a run's last answer nobody can know more.
-3. An answer that it did not get is superseded by the next one to the same question. Where it got both it asked twice:
-   an agent that samples is no agent that tries again (that one gets the first answer once more).
+1. An answer from which the agent continues was delivered, whatever else is known.
+2. Of the other answers, those given while the agent waited (`Turn.attended`) were delivered. A turn is recorded before
+   its last byte leaves, so no more can be known of a run's last answer.
+3. An undelivered answer is superseded by the next answer to the same question. If both were delivered, the agent asked
+   twice: it samples, and does not retry (a retry gets the first answer once more).
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from ..turn import Turn
 
 
 class Delivery(NamedTuple):
-    """What became of one answer."""
+    """Delivery of one answer."""
 
     delivered: bool
     superseded_by: str | None
-    """The id of the turn with the next answer to the same question; None: there is none, or it was delivered."""
+    """Id of the turn with the next answer to the same question; None: no such turn, or the answer was delivered."""
 
 
 def deliveries(trace: Trace) -> dict[str, Delivery]:
-    """What became of the answer of each turn, by its id."""
+    """Return the delivery of each turn's answer, by the turn's id."""
     continued = set(trace.parents.values())
     turns = trace.turns
     found = {}
@@ -39,7 +39,7 @@ def deliveries(trace: Trace) -> dict[str, Delivery]:
 
 
 def _answered_after(turn: Turn, later: Sequence[Turn]) -> str | None:
-    """The next turn that was answered to the same question."""
+    """Return the next turn that was answered to the same question."""
     return next(
         (each.id for each in later if each.outcome == "answered" and _asks_the_same(each, turn)), None
     )

@@ -1,29 +1,29 @@
-"""Whether the ids came back that were sampled, and what it is called if they did not.
+"""Comparison of the sampled ids with the ids in the next prompt, with a name for each difference.
 
-A turn is compared with the one that it continues, or tells anew (see `Trace.relations`): how far its prompt begins with
-what that one holds, its prompt and then its completion. The messages are compared first: where they differ the agent
-has changed its history, and where they are the same the template, or the tokenizer, has made other ids of them.
+A turn is compared with the turn that it continues or rewrites (see `Trace.relations`): how far its prompt begins with
+that turn's prompt and completion. The messages are compared first. If they differ, the agent has changed its history;
+if they are equal, the template or the tokenizer has produced other ids.
 
 =================  ==================================================  =============================================
-name               test                                                what it is
+name               test                                                meaning
 =================  ==================================================  =============================================
 `extends`          the prompt begins with all of it                    one chain
 `close_trim`       messages same; all but the last `TRIM` ids of the   the turn's end in other ids, or left out
                    completion
 `resampled_text`   messages same; all of the prompt, and less of the   the answer was tokenized anew, its reasoning
                    completion                                          left out, or a call's JSON written anew
-`template_drift`   messages same; not even all of the prompt           the template writes history otherwise than
-                                                                       what it lets the model go on from
-`history_rewrite`  messages edited                                     the agent's doing: compaction, other tools
-`new_root`         it continues no turn, and tells none anew           a sub-agent, a side call
+`template_drift`   messages same; not even all of the prompt           the template renders history otherwise than
+                                                                       the prompt that the model continued
+`history_rewrite`  messages edited                                     the agent's change: compaction, other tools
+`new_root`         it continues no turn, and rewrites none             a sub-agent, a side call
 =================  ==================================================  =============================================
 
 Rules:
 
-1. One name hides another: where the template has changed the end of a prompt, the answer behind it may be other ids as
-   well. So both boundaries are told, of the prompt and of the answer, and the second name.
-2. A template that does the same each turn is one alarm, not one for each turn.
-3. A turn that cannot be compared is told by its gap.
+1. One name hides another: if the template has changed the end of a prompt, the answer behind it may have other ids as
+   well. So a drift has both boundaries, of the prompt and of the answer, and the second name.
+2. A template with the same drift in each turn is one alarm, not one for each turn.
+3. A turn that cannot be compared is listed with its gap.
 """
 
 from __future__ import annotations
@@ -43,63 +43,63 @@ DriftName: TypeAlias = Literal[
 ]
 
 TRIM = 2
-"""Ids: that which ends a turn, and a line break before or behind it."""
+"""Maximum ids at the end of a turn: its end token, and a line break before or behind it."""
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the tokens of one turn in the prompt of the next."""
+    """Comparison of the tokens of one turn with the prompt of the next."""
 
     turn: str
-    """The id of the turn whose prompt it is."""
+    """Id of the turn with the prompt."""
     earlier: str | None
-    """The id of the turn that it was compared with; None for `new_root`."""
+    """Id of the turn that it was compared with; None for `new_root`."""
     name: DriftName
     also: DriftName | None = None
-    """What became of the answer (`close_trim`, `resampled_text`), where `name` is of the prompt before it."""
+    """Name for the answer (`close_trim`, `resampled_text`), if `name` concerns the prompt before it."""
     messages: MessageChange
-    """Whether the messages and tools are the same, edited, or have nothing in common."""
+    """Comparison of the messages and tools: the same, edited, or nothing in common."""
     prompt_length: int = 0
     """Tokens in the prompt of `earlier`."""
     prompt_kept: int = 0
-    """How many of them the prompt begins with."""
+    """Number of tokens of `earlier`'s prompt with which the prompt begins."""
     answer_length: int = 0
     """Tokens in the completion of `earlier`."""
     answer_kept: int = 0
-    """How many of them, from the first on, stand in the prompt in a row: behind that of `earlier`, or where there are
-    the most, if that came back with other ids."""
+    """Number of tokens of `earlier`'s completion, from the first on, that the prompt contains in a row: behind the
+    prompt of `earlier`; if that has other ids, at the place with the most."""
 
 
 class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the tokens of one rollout. Made by `drift`."""
+    """Comparison of all tokens of one rollout. Made by `drift`."""
 
     pairs: tuple[Drift, ...]
-    """For each turn that has its ids, in order."""
+    """Comparison of each turn that has its ids, in order."""
     counts: dict[DriftName, int]
-    """How many have each name."""
+    """Number of turns with each name."""
     alarms: tuple[Drift, ...]
-    """Of `template_drift`, the first of each kind (as many ids from the end of the prompt are others): the template, or
-    what renders it, has to be looked at."""
+    """The first `template_drift` of each kind (with equally many changed ids at the end of the prompt): the template,
+    or its renderer, has to be examined."""
     sampled: int
-    """Tokens that were sampled, in all turns."""
+    """Number of sampled tokens, in all turns."""
     drifted: int
-    """How many of them did not come back, though the messages are the same."""
+    """Number of sampled tokens that did not come back, though the messages are equal."""
     delivered: int
-    """How many of them the agent got."""
+    """Number of sampled tokens that were delivered to the agent."""
     uncompared: dict[str, str]
-    """By turn: the gap for which it could not be compared: `no_tokens`, `prompt_ids_missing` or
-    `prompt_redacted`, `ids_missing` or `redacted` (of the turn before)."""
+    """Gap that prevents the comparison, by turn: `no_tokens`, `prompt_ids_missing` or `prompt_redacted`, `ids_missing`
+    or `redacted` (of the turn before)."""
 
     @property
     def delivered_fraction(self) -> float | None:
-        """Of the tokens that were sampled, the share that the agent got; None: none were."""
+        """Share of the sampled tokens that was delivered to the agent; None: no tokens were sampled."""
         return self.delivered / self.sampled if self.sampled else None
 
 
 def drift(trace: Trace) -> DriftReport:
-    """See whether the ids that were sampled came back in the prompts behind, and name what happened where they did not.
+    """Compare the sampled ids with the prompts of the next turns, and return a name for each difference.
 
     Args:
-        trace: live, sealed, or read from a file. Its children are not in it.
+        trace: live, sealed, or read from a file. Its children are not included.
     """
     told = steps(trace)
     earlier = _earlier(trace)
@@ -125,13 +125,13 @@ def drift(trace: Trace) -> DriftReport:
 
 
 def _earlier(trace: Trace) -> dict[str, str | None]:
-    """For each turn, the one before it to compare it with; None: it begins something."""
+    """Return the earlier turn to compare with, by the turn's id; None: the turn begins something."""
     found: dict[str, str | None] = {}
     for turn, relation in trace.relations.items():
         match relation.kind:
             case "continues" | "compaction" | "rewrite":
                 found[turn] = relation.turn
-            case "retry" | "repeat":  # it goes on from what that one goes on from
+            case "retry" | "repeat":  # it continues the turn that the earlier call continues
                 found[turn] = found.get(relation.turn or "")
             case _:
                 found[turn] = None
@@ -139,7 +139,7 @@ def _earlier(trace: Trace) -> dict[str, str | None]:
 
 
 def _gap(step: Step, before: Step | None) -> str | None:
-    """What is missing to compare them."""
+    """Return the gap that prevents a comparison."""
     if step.turn.tokens is None or (before is not None and before.turn.tokens is None):
         return "no_tokens"
     for each in (step, before):
@@ -196,7 +196,7 @@ def _counted(pairs: Iterable[Drift]) -> dict[DriftName, int]:
 
 
 def _alarms(pairs: Iterable[Drift]) -> tuple[Drift, ...]:
-    """Templates that do the same each turn leave out, or add, as many ids at the end of each prompt."""
+    """Return the first drift of each kind: a template changes equally many ids at the end of each prompt."""
     first: dict[int, Drift] = {}
     for pair in pairs:
         if pair.name == "template_drift":
@@ -205,7 +205,7 @@ def _alarms(pairs: Iterable[Drift]) -> tuple[Drift, ...]:
 
 
 def _drifted(pairs: Iterable[Drift]) -> dict[str, int]:
-    """By turn, how many of its sampled tokens did not come back; as of the turn behind that has the most."""
+    """Return the number of sampled tokens that did not come back, by turn; the minimum over the turns behind it."""
     lost: dict[str, int] = {}
     for pair in pairs:
         if pair.earlier is not None and pair.messages == "same":

@@ -1,10 +1,10 @@
-"""The names of what a turn lacks for training.
+"""Names of the gaps that a turn has for training.
 
 Rules:
 
-1. What is missing has a name, and its turn is not trained on; nothing is mended, and nothing made up.
-2. What was checked when the tokens came (`Tokens.gaps`) is told as it was told then.
-3. What nobody said (a temperature, a version of the weights) is no fault of the tokens: it is told beside.
+1. Missing data has a name, and its turn is not trained on; nothing is repaired or invented.
+2. Gaps found when the tokens arrived (`Tokens.gaps`) keep their names.
+3. An unknown value (a temperature, a version of the weights) is no fault of the tokens: it is listed separately.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ ACCEPTABLE = (
     "superseded",
     "upstream_truncated",
 )
-"""What somebody may want to train on all the same: the tokens are what they say."""
+"""Gaps that a trainer may accept: the tokens themselves are correct."""
 
 
 def check_accepted(names: Collection[str]) -> None:
-    """See whether these gaps can be accepted.
+    """Raise if these gaps cannot be accepted.
 
     Raises:
-        TypeError: that is no collection of names.
-        ValueError: one of them cannot: the ids, or the log probabilities, are not there.
+        TypeError: `names` is no collection of names.
+        ValueError: a gap cannot be accepted: the ids, or the log probabilities, are missing.
     """
     if isinstance(names, str) or not isinstance(names, Collection):
         raise TypeError(f"accept is a list of names of gaps, not {described(names)}")
@@ -39,7 +39,7 @@ def check_accepted(names: Collection[str]) -> None:
 
 
 def gaps_of(turn: Turn, *, delivered: bool, superseded: bool) -> tuple[str, ...]:
-    """Why it should not be trained on; empty: nothing speaks against it."""
+    """Return the gaps for which a turn should not be trained on; empty: no gaps."""
     return tuple(dict.fromkeys(_gaps(turn, delivered=delivered, superseded=superseded)))
 
 
@@ -59,7 +59,7 @@ def _gaps(turn: Turn, *, delivered: bool, superseded: bool) -> Iterator[str]:
 
 
 def unknown_of(turn: Turn) -> tuple[str, ...]:
-    """What nobody said of its tokens."""
+    """Return the names of the unknown values of a turn's tokens."""
     if (tokens := turn.tokens) is None:
         return ()
     asked = (

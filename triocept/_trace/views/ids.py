@@ -1,4 +1,4 @@
-"""Sequences of token ids as bytes, four to an id: how far they are the same."""
+"""Comparison of sequences of token ids as bytes, four to an id."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _BYTES = 4
 
 
 def common_ids(ids: bytes, others: bytes) -> int:
-    """How many ids both begin with."""
+    """Return the number of ids with which both begin."""
     low, high = 0, min(len(ids), len(others)) // _BYTES
     while low < high:  # halved each time, and compared at the speed of memory
         middle = (low + high + 1) // 2
@@ -18,13 +18,13 @@ def common_ids(ids: bytes, others: bytes) -> int:
 
 
 def answer_kept(prompt: bytes, kept: int, completion: bytes) -> int:
-    """How many ids of a completion, from its first on, stand in the prompt of the next turn in a row.
+    """Return the number of ids of a completion, from the first on, that the next turn's prompt contains in a row.
 
     Args:
-        prompt: of the next turn.
-        kept: how many of its ids are those of the prompt before: the answer stands behind them. Where not all came back
-            nobody can say where exactly, and it is looked for.
-        completion: the answer's.
+        prompt: the prompt of the next turn.
+        kept: number of its ids that are those of the prompt before: the answer is behind them. If not all came back,
+            the place of the answer is unknown, and it is searched.
+        completion: the completion of the answer.
     """
     first, most = completion[:_BYTES], 0
     at = prompt.find(first, kept * _BYTES)

@@ -1,12 +1,12 @@
-"""What an agent has changed of the messages of a turn: by this a difference of the tokens is somebody's doing.
+"""An agent's changes to the messages of a turn, which explain differences of the tokens.
 
 Rules:
 
-1. `same`: a turn has the other's messages at its head, to the letter, then its answer (by `message_key`: agents tell it
-   without the reasoning, and write arguments anew), and the same tools.
-2. `edited`: some of it. The agent has changed its history, its tools, or a line of the system prompt (Claude Code has
-   one that is new in each call).
-3. `none`: nothing but system prompts, which many a conversation shares.
+1. `same`: a turn begins with the other's messages, to the letter, then its answer (by `message_key`: agents repeat it
+   without the reasoning, and rewrite arguments), and has the same tools.
+2. `edited`: a part is equal. The agent has changed its history, its tools, or a line of the system prompt (Claude Code
+   has a line that is new in each call).
+3. `none`: only system prompts are equal, which many conversations share.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SYSTEM = ("system", "developer")
 
 
 def change_of(turn: Turn, earlier: Turn) -> MessageChange:
-    """What has changed in the messages of `turn`, of those and of the answer of one before it."""
+    """Return the change from the messages and the answer of `earlier` to the messages of `turn`."""
     messages, before = turn.request.messages, earlier.request.messages
     common = _same_to_the_letter(messages, before)
     if common == len(before) and _has_answer(turn, earlier) and turn.request.tools == earlier.request.tools:
@@ -35,7 +35,7 @@ def change_of(turn: Turn, earlier: Turn) -> MessageChange:
 
 
 def _same_to_the_letter(messages: Sequence[Message], before: Sequence[Message]) -> int:
-    """How many messages at the head are the same."""
+    """Return the number of equal messages at the head."""
     pairs = zip(messages, before, strict=False)
     return sum(
         1 for _ in takewhile(lambda pair: pair[0] is pair[1] or _bare(pair[0]) == _bare(pair[1]), pairs)
@@ -43,7 +43,7 @@ def _same_to_the_letter(messages: Sequence[Message], before: Sequence[Message]) 
 
 
 def _bare(message: Message) -> Message:
-    """A message without what the model does not read: marks for a cache, and the like."""
+    """Return a message without the fields that the model does not read, such as cache marks."""
     return msgspec.structs.replace(message, content=tuple(map(_bare_part, message.content)), extra=None)
 
 
@@ -54,7 +54,7 @@ def _bare_part(part: Part) -> Part:
 
 
 def _has_answer(turn: Turn, earlier: Turn) -> bool:
-    """Whether what the model says behind the messages of `earlier` is the answer to them."""
+    """Return True if the model's messages behind the messages of `earlier` are its answer."""
     if earlier.response is None:
         return False
     behind = turn.request.messages[len(earlier.request.messages) :]

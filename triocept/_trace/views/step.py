@@ -1,4 +1,4 @@
-"""One model call, as a trainer sees it."""
+"""A model call, as a trainer needs it."""
 
 from __future__ import annotations
 
@@ -18,27 +18,30 @@ _NONE = Tokens()
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One model call: the tokens that it read and sampled, and what speaks against training on them."""
+    """A model call: the tokens that it read and sampled, and the gaps that prevent training on them."""
 
     turn: Turn
     """The call itself: its request, its answer, its outcome."""
     parent: str | None
-    """The id of the turn whose prompt and completion its prompt begins with, token by token; None: of no turn."""
+    """Id of the turn whose prompt and completion this prompt begins with, token by token; None: no such turn."""
     gaps: tuple[str, ...]
-    """Why it is not trained on: those of `Tokens.gaps`; `no_tokens`, nobody asked for them; `not_answered`;
-    `client_disconnected_before_end`, the agent did not get the answer; `superseded`, nor that, and it asked again and
-    got one; `rewritten_response`, it got another one. Without those that were accepted; empty: it is trained on."""
+    """Gaps for which the call is not trained on, without accepted gaps; empty: it is trained on.
+
+    The gaps of `Tokens.gaps`; `no_tokens`: tokens were not requested; `not_answered`; `client_disconnected_before_end`:
+    the answer was not delivered; `superseded`: it was not delivered, and a repeated call was answered;
+    `rewritten_response`: the agent got another answer.
+    """
     unknown: tuple[str, ...]
-    """What nobody said: `policy_version_unknown`, `temperature_unknown`, `stop_unknown` (whether the completion ends
-    with the stop token); `ambiguous_parent`, where several turns hold the very tokens that its prompt begins with."""
+    """Unknown values: `policy_version_unknown`, `temperature_unknown`, `stop_unknown` (whether the completion ends with
+    the stop token); `ambiguous_parent`: several turns hold the tokens that the prompt begins with."""
     delivered: bool
-    """Whether the agent got the answer: it went on from it, or it waited for it to its end."""
+    """True if the answer was delivered: the agent continued from it, or waited for it to its end."""
     superseded_by: str | None
-    """The id of the turn with the next answer to the same question, if this answer was not delivered."""
+    """Id of the turn with the next answer to the same question, if this answer was not delivered."""
 
     @property
     def tokens(self) -> Tokens:
-        """What was captured; without a token where nothing was."""
+        """The captured tokens; empty if no tokens were captured."""
         return self.turn.tokens or _NONE
 
     @property
@@ -63,48 +66,48 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def trained(self) -> bool:
-        """Whether it is trained on: it has no gap."""
+        """True if the call is trained on: it has no gap."""
         return not self.gaps
 
     @property
     def rewritten(self) -> bool:
-        """Whether the program answered with something else than was sampled."""
+        """True if the program answered with other content than was sampled."""
         return self.turn.rewritten
 
     @property
     def temperature(self) -> float | None:
-        """The one that the server was asked for, or says that it took; None: nobody said, it was the server's own."""
+        """Temperature requested from the server, or reported by it; None: unknown, the server used its own."""
         return self.tokens.temperature
 
     @property
     def policy_version(self) -> str | None:
-        """Which weights sampled it; None: nobody said."""
+        """Version of the weights that sampled the call; None: unknown."""
         return self.tokens.policy_version
 
     @property
     def stop_included(self) -> bool | None:
-        """Whether the completion ends with the token that ends a turn; None: nobody said."""
+        """True if the completion ends with the end-of-turn token; None: unknown."""
         return self.tokens.stop_included
 
 
 def steps(trace: Trace, *, accept: Collection[str] = ()) -> tuple[Step, ...]:
-    """Each model call of a rollout, in the order of its turns, with the tokens that it read and sampled.
+    """Return each model call of a rollout, in the order of its turns, with the tokens that it read and sampled.
 
-    Those of its children are not among them: `steps(child)` for each of `trace.children`.
+    Calls of child rollouts are not included: use `steps(child)` for each of `trace.children`.
 
     Args:
         trace: live, sealed, or read from a file.
-        accept: gaps that are no reason not to train: `client_disconnected_before_end`, `not_answered`,
+        accept: gaps that do not prevent training: `client_disconnected_before_end`, `not_answered`,
             `rewritten_response`, `superseded`, `upstream_truncated`.
 
     Raises:
-        ValueError: a name in `accept` is none of these.
+        ValueError: `accept` contains another name.
     """
     return tuple(step for step, _ in rooted_steps(trace, accept))
 
 
 def rooted_steps(trace: Trace, accept: Collection[str]) -> list[tuple[Step, Node | None]]:
-    """The steps, each with its node in the tree of tokens, if it has one."""
+    """Return the steps, each with its node in the tree of tokens, if it has one."""
     check_accepted(accept)
     told, nodes = deliveries(trace), token_tree(trace, trace.parents)
     return [

@@ -1,11 +1,11 @@
-"""Calls in a row, flat: what is trained on as one sequence.
+"""Consecutive calls, flat: one sequence for training.
 
 Rules:
 
-1. A branch ends in a call that is trained on and that no other such call extends; it begins with the prompt of the
+1. A branch ends in a call that is trained on and that no other such call extends. It begins with the prompt of the
    first call in its row. All calls in the row are in it, at their places: each prompt begins with all that is before.
 2. A sampled token that several branches share is trained on in the first of them, and in no other.
-3. A call that has gaps is context: its tokens are there, and none is trained on.
+3. A call that has gaps is context: its tokens are included, and none is trained on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .step import Step, rooted_steps
 from .token_tree import Node
 
 _BYTES = 4
-"""Of an id, and of a log probability."""
+"""Bytes of an id, and of a log probability."""
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,18 +30,18 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
 
     step: Step
     start: int
-    """Its first token's place in the branch."""
+    """Index of the first token in the branch."""
     stop: int
-    """The place behind its last one."""
+    """Index behind the last token in the branch."""
     trained: bool
-    """Whether it is trained on here: it has no gap, and no earlier branch has it."""
+    """True if the completion is trained on here: it has no gap, and no earlier branch contains it."""
 
 
 class TokenBranch(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls in a row as one sequence of tokens."""
+    """Consecutive calls as one sequence of tokens."""
 
     spans: tuple[Span, ...]
-    """What was sampled, in order; the rest is what the agent and the template have put between."""
+    """The sampled completions, in order; the agent and the template produced the tokens between them."""
     ids: bytes
     """Little-endian int32, one for each token; `token_ids` reads them."""
     mask: bytes
@@ -51,7 +51,7 @@ class TokenBranch(msgspec.Struct, frozen=True, kw_only=True):
     them."""
 
     def __repr__(self) -> str:
-        """Short: it may have a hundred thousand tokens."""
+        """Return a short text: a branch may have a hundred thousand tokens."""
         return (
             f"<TokenBranch of {len(self.mask)} tokens, {sum(self.mask)} trained on, {len(self.spans)} calls>"
         )
@@ -68,8 +68,11 @@ class TokenBranch(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def temperatures(self) -> array[float]:
-        """The temperature at which each token was sampled, as an `array` of 32-bit floats: 1.0 for one that was not
-        sampled, NaN where nobody said. Fill that in with what you know of the server before you divide by it."""
+        """Temperature at which each token was sampled, as an `array` of 32-bit floats.
+
+        1.0 for a token that was not sampled, NaN for an unknown temperature. Replace NaN by the server's known
+           temperature before you divide by it.
+        """
         values = array("f", [1.0]) * len(self.mask)
         for span in self.spans:
             asked = span.step.temperature
@@ -79,23 +82,23 @@ class TokenBranch(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """The calls in it."""
+        """The calls in the branch."""
         return tuple([span.step for span in self.spans])
 
 
 def branches(trace: Trace, *, accept: Collection[str] = ()) -> tuple[TokenBranch, ...]:
-    """The sampled tokens of a rollout, each to be trained on exactly once, as flat sequences.
+    """Return the sampled tokens of a rollout as flat sequences, each token to be trained on exactly once.
 
-    Where the agent goes on from what was sampled, and its next prompt begins with those very ids, that is one
-    sequence. Where it does not (a sub-agent, a compacted history, ids that differ: see `drift`), it is another one.
-    Calls that are not trained on and lead to none that is are in no branch; `steps` has them all.
+    If the agent continues from the sampled tokens, and its next prompt begins with the same ids, both are in one
+    sequence. Otherwise (a sub-agent, a compacted history, ids that differ: see `drift`) another sequence begins. Calls
+    that are not trained on and lead to no trained call are in no branch; `steps` returns all calls.
 
     Args:
-        trace: live, sealed, or read from a file. Its children are not in it.
-        accept: as of `steps`.
+        trace: live, sealed, or read from a file. Its children are not included.
+        accept: as for `steps`.
 
     Raises:
-        ValueError: as of `steps`.
+        ValueError: as for `steps`.
     """
     rooted = rooted_steps(trace, accept)
     by_node = {node: step for step, node in rooted if node is not None}
@@ -104,7 +107,7 @@ def branches(trace: Trace, *, accept: Collection[str] = ()) -> tuple[TokenBranch
 
 
 def _leaves(by_node: dict[Node, Step]) -> list[Node]:
-    """Those that are trained on and lead to no other such, in the order in which they began."""
+    """Return the trained nodes that lead to no other trained node, in the order in which they began."""
     trained = [node for node, step in by_node.items() if step.trained]
     inner = {above for node in trained for above in _above(node)}
     return sorted([node for node in trained if node not in inner], key=_age)

@@ -1,12 +1,13 @@
-"""Which prompt begins with which turn's prompt and completion, token by token.
+"""The tree of tokens: the turn whose prompt and completion a prompt begins with, token by token.
 
 Rules:
 
-1. A turn holds its prompt and its completion. It extends the turn that holds the longest beginning of its prompt: what
-   the messages say does not count, so the result is that of any order of the turns.
-2. Of turns that hold the very same, the one counts that the messages continue, else the first; and that is said.
-3. A turn is found by its length and its last few ids before it is compared with them all: as much is compared as there
-   is of tokens, not as there are of pairs of turns.
+1. A turn holds its prompt and its completion. It extends the turn that holds the longest beginning of its prompt.
+   Messages are not compared, so the result does not depend on the order of the turns.
+2. Of turns that hold the same tokens, the turn that the messages continue is chosen, else the first; and the choice is
+   marked as ambiguous.
+3. A turn is found by its length and its last few ids before it is compared in full: the cost grows with the tokens, not
+   with the pairs of turns.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ..tokens import Tokens
 from ..turn import Turn
 
 _TAIL = 32
-"""Bytes, which are eight ids."""
+"""Bytes of eight ids."""
 
 
 @dataclass(eq=False, frozen=True, slots=True)
@@ -28,30 +29,30 @@ class Node:
 
     turn: Turn
     tokens: Tokens
-    """Those of the turn, of which neither prompt nor completion is empty."""
+    """Tokens of the turn; neither prompt nor completion is empty."""
     parent: Node | None
-    """What it extends."""
+    """The node that this node extends."""
     ambiguous: bool
-    """Whether that is one of several that hold the very same, and the messages do not say which."""
+    """True if several nodes hold the parent's tokens, and the messages do not select one."""
 
     @property
     def end(self) -> int:
-        """How many bytes it holds."""
+        """Number of bytes that the node holds."""
         return len(self.tokens.prompt) + len(self.tokens.completion)
 
     @property
     def new(self) -> bytes:
-        """The bytes that it holds behind those of its parent."""
+        """The bytes that the node holds behind those of its parent."""
         return self.tokens.prompt[self.parent.end if self.parent else 0 :] + self.tokens.completion
 
     def begins(self, prompt: bytes) -> bool:
-        """Whether `prompt` begins with all that it holds."""
+        """Return True if `prompt` begins with all bytes of the node."""
         own = self.tokens
         return prompt.startswith(own.prompt) and prompt.startswith(own.completion, len(own.prompt))
 
 
 class _Index:
-    """Nodes by what they hold."""
+    """Nodes by their length and last ids."""
 
     def __init__(self) -> None:
         self._ends: list[int] = []
@@ -64,7 +65,7 @@ class _Index:
         self._nodes.setdefault(node.end, {}).setdefault(tail, []).append(node)
 
     def longest(self, prompt: bytes) -> list[Node]:
-        """Those that hold the longest beginning of `prompt` that any holds."""
+        """Return the nodes that hold the longest beginning of `prompt`."""
         for end in reversed(self._ends[: bisect_right(self._ends, len(prompt))]):
             alike = self._nodes[end].get(prompt[max(0, end - _TAIL) : end], ())
             if found := [node for node in alike if node.begins(prompt)]:
@@ -73,11 +74,11 @@ class _Index:
 
 
 def token_tree(turns: Iterable[Turn], parents: Mapping[str, str | None]) -> dict[str, Node]:
-    """The nodes of all turns that have the ids of their prompt and of their completion, by turn.
+    """Return the nodes of all turns that have the ids of prompt and completion, by turn.
 
     Args:
         turns: in any order.
-        parents: which turn continues which, by the messages.
+        parents: for each turn, the turn that it continues by the messages.
     """
     index, nodes = _Index(), {}
     for turn in sorted(turns, key=_by_length):
