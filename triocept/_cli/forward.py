@@ -154,7 +154,7 @@ _OPTIONS = {
 
 
 def forward_options(command: F) -> F:
-    """Add the options of a command that can forward; it gets them as one argument, `forward`."""
+    """Add the forwarding options to a command; it gets them as one argument, `forward`."""
 
     @wraps(command)
     def wrapper(**options: Any) -> Any:

@@ -98,7 +98,9 @@ def _block(text: str, pad: str) -> list[str]:
     """Return a text as a literal block, its header first."""
     body = text.rstrip("\n")
     ends = len(text) - len(body)
-    begins_oddly = text[0] in " \t\n"  # a reader takes the indentation from the first line, unless it is told
+    begins_oddly = (
+        text[0] in " \t\n"
+    )  # a reader takes the indentation from the first line, unless it is given
     head = f"|{'2' if begins_oddly else ''}{('-', '')[ends] if ends < 2 else '+'}"
     return [head, *(pad + line if line else "" for line in body.split("\n")), *[""] * (ends - 1)]
 

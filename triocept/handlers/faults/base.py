@@ -20,7 +20,7 @@ _CALLED_OTHERWISE = {
     "timeout": "stall()",
     "disconnect": "close()",
 }
-"""Other names of faults (those of `chaos` first), with the name here."""
+"""Other names of faults, `chaos` keywords first, with the constructor to use here."""
 
 
 class FaultType(type):
