@@ -10,8 +10,8 @@ Rules:
    member.
 4. So the `prev` of the next line, or the seal, reveals each flipped, dropped, doubled, moved or cut line.
 
-SHA-256, because every machine has a program for it, and because processors have instructions for it (a digest of 50 KB
-takes half the time of a BLAKE2b).
+SHA-256 is used because every machine has a program for it, and processors have instructions for it. A digest of 50 KB
+takes half the time of a BLAKE2b.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class OpenedRecorder(Protocol):
         """Open the recorder when an endpoint or a rollout starts: its body begins after this method returns. Exceptions
         from this method are raised to the code that opens the endpoint or rollout.
 
-        Called once for each of them, and so again for an open recorder. The caller may be cancelled.
+        Called once for each of them, and so again for an open recorder. The caller may cancel this method.
         """
 
 

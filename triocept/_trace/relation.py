@@ -10,12 +10,12 @@ from .conversation import Conversation
 from .turn import Turn
 
 RelationKind: TypeAlias = Literal[
-    "begins",  # a conversation of its own, and nothing says why
-    "continues",  # what `turn` said and was answered, and more
+    "begins",  # a conversation of its own, for an unknown reason
+    "continues",  # sends the messages of `turn`, its answer, and more
     "retry",  # of `turn`, which was not answered, or whose answer the agent did not get
     "repeat",  # the same question as `turn`, which was answered
-    "compaction",  # goes on from the summary that `turn` gave: the agent has dropped what stood before
-    "rewrite",  # tells the conversation of `turn` in other words from its beginning
+    "compaction",  # continues from the summary in the answer of `turn`: the agent has dropped the rest
+    "rewrite",  # sends the conversation of `turn` in other words from its beginning
     "sub_agent",  # begins a sub-agent; the answer of `turn` called the tool that started it
     "side",  # a title, a router, a warm-up, made when the conversation was at `turn`
     "tool",  # a tool of the program made it, when the conversation was at `turn`

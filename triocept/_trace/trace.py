@@ -157,8 +157,8 @@ class Trace:
 
         Args:
             prices: by model: an exact name wins, then the first pattern that fits (`*` and `?` match anything). The
-                model of a turn is the model that its upstream was told to request (`model=`), else the model that the
-                agent requested, else the model in the answer.
+                model of a turn is the `model=` of its upstream, else the model that the agent requested, else the model
+                in the answer.
 
         Returns:
             The cost in the currency of the prices; None if the price of a model is missing.

@@ -52,8 +52,8 @@ def iter_traces(
 
     Raises:
         OSError: while iterating: the file cannot be read.
-        DialectError: while iterating: a line was written by a newer triocept; or the file ended, had no valid line, and
-            `on_damage` was not called. The path is `file:line`.
+        DialectError: while iterating: a line was written by a newer triocept; or the file ended without a valid line,
+            and `on_damage` is None. The path is `file:line`.
 
     Cancellation: `async for` ends at once; only the position in the file is lost.
     """

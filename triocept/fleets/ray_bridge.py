@@ -134,7 +134,7 @@ class _Call:
         self.over = trio.Event()
 
 
-def _future() -> Future:  # type: ignore[type-arg]  # of whatever its caller says
+def _future() -> Future:  # type: ignore[type-arg]  # of the type that its caller annotates
     """Return a future that cannot be cancelled: asyncio's cancellation of a waiting task must not affect it."""
     future: Future[None] = Future()
     future.set_running_or_notify_cancel()

@@ -5,8 +5,8 @@ Rules:
 1. An answer from which the agent continues was delivered, whatever else is known.
 2. Of the other answers, those given while the agent waited (`Turn.attended`) were delivered. A turn is recorded before
    its last byte leaves, so no more can be known of a run's last answer.
-3. An undelivered answer is superseded by the next answer to the same question. If both were delivered, the agent asked
-   twice: it samples, and does not retry (a retry gets the first answer once more).
+3. An undelivered answer is superseded by the next answer to the same question. If both were delivered, the agent sent
+   two calls: it samples, and does not retry (a retry gets the first answer once more).
 """
 
 from __future__ import annotations
