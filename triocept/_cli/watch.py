@@ -62,9 +62,11 @@ class WatchedScript:
         return [vector_of(text) for text in texts] if embeddings is None else embeddings(texts)
 
     def reset(self) -> None:
-        """Reload the file and start anew."""
+        """Reload the file and start anew; if the file is invalid, start the last good version anew."""
         self._stamp = _stamp(self._path)
         self._read()
+        if not self._is_good:
+            self._answers.model.reset()
 
     async def __call__(self, exchange: Exchange) -> None:
         try:
