@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.asking import ask_body, bearer, connected, echo, raw_request, url_of
-from tests.ways import WAYS, way
+from tests.ways import OWN, WAYS, way
 from triocept import Exchange, Rollout, serve_endpoint
+from triocept._server.connection import Connection
 
 pytestmark = pytest.mark.usefixtures("every_way")
 
@@ -294,3 +295,20 @@ async def test_the_events_of_a_quick_stream_come_whole_and_in_order() -> None:
     (turn,) = rollout.trace
     assert turn.response is not None
     assert turn.response.text == "".join(f"<{number}>" for number in range(2000))
+
+
+async def test_a_client_that_hangs_up_within_its_head_costs_no_parser_of_hypercorns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[object] = []
+    monkeypatch.setattr(Connection, "_open_protocol", lambda *args: made.append(args))
+    with way(OWN):
+        async with serve_endpoint() as endpoint:
+            with trio.fail_after(20):
+                for head in (b"G", b"POST /v1/messages HTTP/1.1\r\nHost: a\r\n"):
+                    stream = await trio.open_tcp_stream("127.0.0.1", endpoint.port)
+                    await stream.send_all(head)
+                    await stream.send_eof()
+                    assert await stream.receive_some() == b""
+                    await stream.aclose()
+    assert made == []

@@ -114,6 +114,8 @@ class HTTP11:
             if connection.keyless:
                 connection.hold(len(inbox.data))
             size = await inbox.find_head()
+            if size < 0:
+                break
             connection.idle = False
             head = self._read(inbox.data, size) if size else None
             answer = await self._begin(head) if head is not None else None
@@ -382,7 +384,7 @@ class Inbox:
     async def find_head(self) -> int:
         """Return the number of bytes up to and including a blank line.
 
-        0 if there is no blank line, or if the head is hypercorn's.
+        0 if the head is hypercorn's; -1 if the client is gone before the end of its head: no answer is made for it.
         """
         data, size, begun = self.data, 0, False
         lines = counted = 0
@@ -407,7 +409,7 @@ class Inbox:
                     self._connection.end_head()
                 return end + 4
             if self.gone:
-                return 0
+                return -1
             size, begun = len(data), True  # the number may be less than what the next search covers
             self._connection.begin_head()
             self._connection.hold(size)
