@@ -1,12 +1,12 @@
-"""pytest's plugin of triocept: the fixtures `triocept_model` and `triocept_endpoint`, the marker `triocept`, options.
+"""pytest plugin of triocept: the fixtures `triocept_model` and `triocept_endpoint`, the marker `triocept`, options.
 
 Rules:
 
-1. It stands beside the package and loads nothing of it before a test asks: pytest loads it in every project where
-   triocept is installed.
-2. What pytest has to know at its start is here, and nothing else; what is done is in `triocept.testing._plugin`.
+1. The plugin lies beside the package, and loads no module of it before a test needs one: pytest loads the plugin in
+   every project where triocept is installed.
+2. This module holds only what pytest needs at its start; `triocept.testing._plugin` holds the implementation.
 
-PYTEST_DONT_REWRITE: it asserts nothing.
+PYTEST_DONT_REWRITE: this module has no assertions.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _HOOKS = "triocept-hooks"
 
 @pytest.fixture(scope="session")
 def triocept_endpoint(request: pytest.FixtureRequest) -> Iterator[SyncEndpoint]:
-    """The endpoint of the session, in a thread of its own.
+    """Serve the models of all tests. The endpoint of the session runs in its own thread.
 
-    For what lives longer than a test: `with triocept_endpoint.open_rollout(handler) as model`. A fixture of this name
-    in a conftest.py takes its place, with options: `with triocept.testing.serve(…) as endpoint: yield endpoint`.
+    Use it for models that outlive a test: `with triocept_endpoint.open_rollout(handler) as model`. A fixture of this
+    name in a conftest.py replaces it, with options: `with triocept.testing.serve(…) as endpoint: yield endpoint`.
     """
     _load(request.config)
     from triocept.testing import serve
@@ -45,10 +45,10 @@ def triocept_endpoint(request: pytest.FixtureRequest) -> Iterator[SyncEndpoint]:
 
 @pytest.fixture
 def triocept_model(request: pytest.FixtureRequest, triocept_endpoint: SyncEndpoint) -> Iterator[ModelFactory]:
-    """Be the model: `model = triocept_model("hello", ToolCall.of("search", q="x"), "done")`, or `handler=…`.
+    """Act as the model: `model = triocept_model("hello", ToolCall.of("search", q="x"), "done")`, or `handler=…`.
 
-    The environment of the test points at it, and `model.client("openai_chat")` is a client of it. The test fails with
-    what a handler raised, with a reply that is left over, and with a call that nobody answered. The same for sync,
+    The environment of the test points at the model, and `model.client("openai_chat")` returns a client of it. The test
+    fails with a handler's exception, with an unused reply, and with an unanswered call. The fixture works in sync,
     asyncio, anyio, trio and unittest tests.
     """
     factory = _load(request.config).open_factory(request, triocept_endpoint)
@@ -60,9 +60,9 @@ def triocept_model(request: pytest.FixtureRequest, triocept_endpoint: SyncEndpoi
 
 @pytest.fixture
 def triocept_cassette_options() -> Mapping[str, Any]:
-    """What all cassettes are like, for a fixture of this name in a conftest.py: options of `use_cassette`.
+    """Return options of `use_cassette` for all cassettes; override this fixture in a conftest.py.
 
-    `return {"normalise_text": triocept.testing.normalize(tmp_path)}`, say. A test's own mark wins.
+    Example: `return {"normalise_text": triocept.testing.normalize(tmp_path)}`. The mark of a test wins.
     """
     return {}
 
@@ -90,7 +90,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Before anything of the project is imported."""
+    """Install the import finder before any module of the project is imported."""
     finder = _AsItIs()
     sys.meta_path.insert(0, finder)
     early_config.add_cleanup(lambda: sys.meta_path.remove(finder) if finder in sys.meta_path else None)
@@ -105,17 +105,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Load triocept before any test's own clock runs: it takes half a second, and some tests have no more than one."""
+    """Load triocept before the time limit of any test starts: loading takes half a second, some tests have less than
+    one."""
     used = [item for item in session.items if _uses(item)]
     if used and not session.config.option.collectonly:
         try:
             _load(session.config, used)
-        except ImportError:  # the tests that need it say so, and no others
+        except ImportError:  # the tests that need triocept raise the error, and no others
             pass
 
 
 def _uses(item: pytest.Item) -> bool:
-    """Whether a test uses a fixture of ours. One that has a cassette does, though it names none."""
+    """Return True if a test uses a fixture of triocept; a cassette in a mark counts as use."""
     names: list[str] = getattr(item, "fixturenames", [])
     marks = [mark for mark in item.iter_markers("triocept") if mark.args or mark.kwargs]
     if marks and _MODEL not in names and (any(m.kwargs.get("cassette") for m in marks) or _is_mistaken(item)):
@@ -124,21 +125,21 @@ def _uses(item: pytest.Item) -> bool:
 
 
 def _is_mistaken(item: pytest.Item) -> bool:
-    """Whether there is a mistake in its marks, which the fixture tells: a misspelt `cassette` would go unnoticed, and
-    the test to the real model."""
+    """Return True if a mark of the test holds a mistake, which the fixture reports. Without the report, a misspelt
+    `cassette` would go unnoticed, and the test would call the real model."""
     try:
         from triocept.testing._plugin.options import options_of
 
         options_of(item)
     except pytest.fail.Exception:
         return True
-    except ImportError:  # no test of ours could run
+    except ImportError:  # no test with a fixture of triocept could run
         return False
     return False
 
 
 def _load(config: pytest.Config, items: Iterable[pytest.Item] = ()) -> Hooks:
-    """The hooks that the fixtures need, and all of triocept with them."""
+    """Return the hooks that the fixtures need, and load triocept for them."""
     from triocept.testing._plugin.hooks import Hooks
 
     found = config.pluginmanager.get_plugin(_HOOKS)
@@ -149,10 +150,11 @@ def _load(config: pytest.Config, items: Iterable[pytest.Item] = ()) -> Hooks:
 
 
 class _AsItIs:
-    """Has triocept imported as it was installed.
+    """Finder that imports triocept as installed.
 
-    pytest rewrites the asserts of all modules of whoever brings a plugin, and compiles each of them anew for that: 0.85
-    s of the first run after an installation, and of every run where nothing can be written beside them.
+    pytest rewrites the asserts of all modules of a distribution with a plugin, and compiles each module anew for that.
+    That takes 0.85 s of the first run after an installation, and of every run where the modules' directory is not
+    writable.
     """
 
     def find_spec(

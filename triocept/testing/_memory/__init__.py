@@ -1,7 +1,7 @@
-"""Agents in memory, for tests with trio's mock clock: the server's own way from a request to its answer, but no socket.
+"""Agents in memory, for tests with trio's mock clock: the server's code handles each request, but without a socket.
 
-* `rollout`: one that no endpoint serves. `agent`: what asks it; `wire`: what it asks, and how it reads the answer.
-  `http`: official clients that ask it.
-* `call`: one call as it sees it. `transport`: between it and the server.
-* `exchange`: one exchange, for a handler to be tried on.
+* `rollout`: a rollout without an endpoint. `agent`: an agent that calls it; `wire`: its requests, and its reading of
+  answers. `http`: official clients that call the rollout.
+* `call`: one call from the agent's side. `transport`: the connection between agent and server.
+* `exchange`: one exchange, to try a handler on.
 """

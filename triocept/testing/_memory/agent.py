@@ -1,4 +1,4 @@
-"""An agent in memory: it asks a rollout in its dialect, by the server's own way, and reads what it is answered."""
+"""Agent in memory: it calls a rollout in its dialect through the server's code, and reads the answers."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ from .transport import MemoryTransport
 from .wire import events_in, head_of, response_in, written
 
 Asked: TypeAlias = str | Iterable[Message] | Request | Mapping[str, Json]
-"""What an agent may ask: a text, messages, a request, or a document of its dialect, which is sent as it is."""
+"""Input of an agent's call: a text, messages, a request, or a document of its dialect, which is sent unchanged."""
 
 _MAX_BODY = 256 * 1024 * 1024
-"""Bytes, as of an endpoint."""
+"""Maximum bytes of a body, as for an endpoint."""
 
 
 @final
 class MemoryAgent:
-    """An agent in memory. Made by `open_memory_agent` only."""
+    """Agent in memory. Made by `open_memory_agent` only."""
 
     def __init__(
         self,
@@ -58,11 +58,11 @@ class MemoryAgent:
         timeout: float,
     ) -> None:
         self.rollout: Rollout = rollout
-        """What it asks."""
+        """The rollout that the agent calls."""
         self.dialect: Dialect = dialect
-        """What it speaks."""
+        """The dialect of the agent."""
         self.calls: list[MemoryCall] = []
-        """Its calls so far, each try one, oldest first."""
+        """Calls so far, oldest first; each try is one call."""
         self._core = core
         self._nursery = nursery
         self._retries = retries
@@ -82,22 +82,24 @@ class MemoryAgent:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> Response:
-        """Ask, and read the whole answer, as a real client does.
+        """Send a call and read the whole answer, as a real client does.
 
         Args:
-            asked: a text, messages, a `Request` of whatever dialect, or a document of this one, which is sent as it is.
-            stream: whether the answer is to come as a stream; None: as the request or the document says, else not.
-            headers: sent besides; they win.
-            timeout: seconds without a byte after which it hangs up, as of `open_memory_agent`; None: the agent's.
+            asked: a text, messages, a `Request` of any dialect, or a document of the agent's dialect, which is sent
+                unchanged.
+            stream: True to request a stream. None: as in the request or the document. Default: False.
+            headers: additional headers; they win over the default ones.
+            timeout: maximum seconds without a byte. When exceeded: the agent disconnects, as in `open_memory_agent`.
+                None: the agent's own.
 
         Raises:
-            UpstreamError: it was refused: `status`, `message`, `code`, `headers` are what came. Also for whatever is no
-                answer; an `UpstreamTruncated` for half of one.
+            UpstreamError: the call was refused; `status`, `message`, `code`, `headers` are those received. Also for an
+                invalid answer; `UpstreamTruncated` for half an answer.
             ExchangeAbandoned: `hang_up` was called.
-            TimeoutError: nothing came for too long.
-            TypeError, ValueError, DialectError: that cannot be asked.
+            TimeoutError: no byte arrived in time.
+            TypeError, ValueError, DialectError: the input cannot be sent.
 
-        Cancellation: hangs up.
+        Cancellation: disconnects.
         """
         tries = 0
         while True:
@@ -123,13 +125,13 @@ class MemoryAgent:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> AsyncIterator[AsyncIterator[Event]]:
-        """Ask for a stream, and read its events one by one: `async with agent.open_stream("hi") as events`.
+        """Request a stream and read its events one by one: `async with agent.open_stream("hi") as events`.
 
-        Args: as of `ask`. It is tried once.
+        Args: see `ask`. The call is tried once.
 
-        Closing: hangs up, if the answer has not ended.
+        Closing: disconnects if the answer has not ended.
 
-        Raises: as `ask`: before the block where it was refused, else while it is read.
+        Raises: see `ask`. A refusal raises before the block, other errors while the stream is read.
         """
         call = self._start(asked, True, headers, timeout)
         try:
@@ -146,19 +148,19 @@ class MemoryAgent:
             call.hang_up()
 
     def client(self, **options: Any) -> Any:
-        """The official SDK's async client for the dialect, without a socket: for a program on trio that has it.
+        """Return the official SDK's async client for the dialect, without a socket, for a program on trio.
 
-        Its retries wait by trio's clock, and so does its time limit for silence. It makes model calls alone.
+        Retries and the read timeout of the client use trio's clock. The client can send model calls only.
 
         Args:
-            options: go to the client's constructor (`max_retries`, `timeout`, …).
+            options: options of the client's constructor (`max_retries`, `timeout`, …).
 
         Raises:
-            ModuleNotFoundError: the SDK is not installed, or one that speaks through httpx2 is not (openai 3,
-                anthropic 2).
-            ValueError: there is none for this dialect.
+            ModuleNotFoundError: the SDK is not installed, or its version does not use httpx2 (openai 3 and anthropic 2
+                do).
+            ValueError: no SDK exists for this dialect.
         """
-        from .http import MemoryHTTPTransport, http_client  # httpx2, which is loaded for it alone
+        from .http import MemoryHTTPTransport, http_client  # imports httpx2, which is needed here alone
 
         rollout = self.rollout
         base_url = f"http://memory/rollout/{rollout.id}{self.dialect.base_path}"
@@ -176,17 +178,17 @@ class MemoryAgent:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> MemoryCall:
-        """Make a call, and do not wait for its answer: what comes of it is seen at the `MemoryCall`.
+        """Send a call without waiting for its answer; the `MemoryCall` shows the answer.
 
-        Args: as of `ask`. It is tried once.
+        Args: see `ask`. The call is tried once.
 
         Raises:
-            TypeError, ValueError, DialectError: that cannot be asked.
+            TypeError, ValueError, DialectError: the input cannot be sent.
         """
         return self._start(asked, stream, headers, timeout)
 
     def hang_up(self) -> None:
-        """Hang up whatever waits: `ask` raises `ExchangeAbandoned`."""
+        """Disconnect all open calls: `ask` raises `ExchangeAbandoned`."""
         for call in self.calls:
             call.hang_up()
 
@@ -205,7 +207,7 @@ class MemoryAgent:
         return self._begin(head, encode_json(document), self._timeout if timeout is None else timeout)
 
     def close(self) -> None:
-        """Hang up, and make no more calls."""
+        """Disconnect, and refuse further calls."""
         self._closed = True
         self.hang_up()
 
@@ -220,7 +222,7 @@ class MemoryAgent:
 
     @trio.lowlevel.enable_ki_protection
     async def _serve(self, head: Head, transport: MemoryTransport) -> None:
-        """The server's side of a call."""
+        """Run the server's side of a call."""
         route = self._routes.match(head.path, head.query)
         try:
             if route is None:
@@ -244,25 +246,27 @@ async def open_memory_agent(
     timeout: float = math.inf,
     **options: Unpack[RolloutOptions],
 ) -> AsyncIterator[MemoryAgent]:
-    """An agent without a socket, for as long as the body runs: `answer = await agent.ask("hello")`.
+    """Open an agent without a socket for the duration of the block: `answer = await agent.ask("hello")`.
 
-    It speaks its dialect as real clients do, and is answered by what answers them: what it asks is written and read on
-    the wire of the dialect, with keep-alives, retries and errors. Only the connection is in memory; so trio's mock
-    clock may run, and 300 seconds of silence take no time.
+    Requests and answers pass through the wire format of the dialect and the server's own code, with keep-alives,
+    retries and errors. Only the connection is in memory. Trio's mock clock may therefore run: 300 seconds of silence
+    take no time.
 
     Args:
-        handler: what it asks: a handler, for which a rollout is opened; a `Rollout`, of an endpoint or of
-            `triocept.testing.open_rollout`; or None: a rollout whose exchanges the body answers, at `agent.rollout`.
-        dialect: what it speaks; a `Dialect` of one's own is spoken by the rollout, too.
-        retries: how often it tries again what may help, as the SDKs of OpenAI and Anthropic do.
-        timeout: seconds without a byte after which it hangs up, as a client's read timeout: `TimeoutError`.
-        options: of the rollout that is opened, as of `Endpoint.open_rollout`.
+        handler: target of the calls: a handler, for which a rollout is opened; or a `Rollout`, of an endpoint or of
+            `triocept.testing.open_rollout`. None: a rollout is opened whose exchanges the body answers, at
+            `agent.rollout`.
+        dialect: dialect of the agent; the opened rollout also accepts a `Dialect` of the program.
+        retries: maximum retries of a call that may succeed later, as in the SDKs of OpenAI and Anthropic.
+        timeout: maximum seconds without a byte, like a client's read timeout. When exceeded: the agent disconnects and
+            raises `TimeoutError`.
+        options: options of the opened rollout; see `Endpoint.open_rollout`.
 
-    Closing: it hangs up; then the rollout that was opened closes.
+    Closing: disconnects the agent, then closes the opened rollout.
 
     Raises:
-        TypeError, ValueError: an argument is not what it should be.
-        BaseException: the body's own, and what the handler raised, bare.
+        TypeError, ValueError: an argument is invalid.
+        BaseException: exceptions of the body and of the handler, bare.
     """
     check_count("retries", retries)
     check_number("timeout", timeout, positive=True, infinite=True)
@@ -298,7 +302,7 @@ async def _open(
 
 
 def _dialects_of(core: RolloutState) -> Mapping[str, Dialect]:
-    return core.addresses.dialects  # type: ignore[return-value]  # the heart knows their facts alone
+    return core.addresses.dialects  # type: ignore[return-value]  # the state declares a narrower type
 
 
 def _spoken(core: RolloutState, dialect: object) -> Dialect:

@@ -1,4 +1,4 @@
-"""One call of an agent in memory, as it sees it."""
+"""Call of an agent in memory, from the agent's side."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .transport import MemoryTransport, Piece
 
 @final
 class MemoryCall:
-    """One call, and what has come of it so far. Made by a `MemoryAgent` only; `agent.calls` has them all."""
+    """A call and its answer so far. Made by a `MemoryAgent` only; `agent.calls` holds all calls."""
 
     def __init__(self, transport: MemoryTransport, timeout: float) -> None:
         self._transport = transport
@@ -30,7 +30,7 @@ class MemoryCall:
 
     @property
     def document(self) -> Json:
-        """What was sent, decoded; None where it was no JSON."""
+        """Decoded request body; None if it was not JSON."""
         try:
             return decode_json(self._transport.body)
         except DialectError:
@@ -38,42 +38,42 @@ class MemoryCall:
 
     @property
     def status(self) -> int | None:
-        """The HTTP status; None: there is no head yet, or there was none."""
+        """HTTP status; None if no head has arrived."""
         return self._transport.status
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Of the answer, names in lower case."""
+        """Headers of the answer, names in lower case."""
         return self._transport.headers
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
-        """The body, in the pieces in which it came: what fills a silence is among them."""
+        """Pieces of the body as they arrived, including keep-alives."""
         return tuple(self._transport.pieces)
 
     @property
     def body(self) -> bytes:
-        """All of it."""
+        """Whole body so far."""
         return b"".join(piece.data for piece in self._transport.pieces)
 
     @property
     def end(self) -> str:
-        """How it has ended: `whole`, `broken` (off, by the server), `hung up` (by the agent); or `open`."""
+        """State of the answer: `whole`, `broken` (by the server), `hung up` (by the agent), or `open`."""
         ends = {"whole": self._transport.whole, "broken": self.broken, "hung up": self._transport.gone}
         return next((end for end, is_so in ends.items() if is_so), "open")
 
     @property
     def longest_silence(self) -> float:
-        """Seconds: the longest time in which nothing came, which is what the time limits of real clients look at."""
+        """Longest time without a byte, in seconds: read timeouts of real clients limit this time."""
         ended = self._ended if self._ended is not None else trio.current_time() - self._begun
         times = [0.0, *(piece.at for piece in self._transport.pieces), ended]
         return max(later - earlier for earlier, later in pairwise(times))
 
-    # For whoever reads it
+    # For the reader of the answer
 
     @property
     def is_stream(self) -> bool:
-        """Whether its head says that the answer is one."""
+        """True if the head announces a stream."""
         return self.headers.get("content-type", "").partition(";")[0].strip() not in ("application/json", "")
 
     @property
@@ -84,8 +84,8 @@ class MemoryCall:
         """Wait for the head of the answer.
 
         Raises:
-            UpstreamTruncated: there is none.
-            ExchangeAbandoned, TimeoutError: as `receive`.
+            UpstreamTruncated: the connection ended without a head.
+            ExchangeAbandoned, TimeoutError: see `receive`.
         """
         transport = self._transport
         while transport.status is None and not transport.ended:
@@ -95,11 +95,11 @@ class MemoryCall:
             raise UpstreamTruncated("the connection was broken off before an answer")
 
     async def receive(self) -> bytes | None:
-        """The next bytes of the body; None: there are no more.
+        """Return the next bytes of the body; None at its end.
 
         Raises:
-            ExchangeAbandoned: the agent has hung up.
-            TimeoutError: nothing came for too long; the agent has hung up.
+            ExchangeAbandoned: the agent has disconnected.
+            TimeoutError: no byte arrived in time; the agent has disconnected.
         """
         transport = self._transport
         if len(transport.pieces) > self._taken:
@@ -113,11 +113,11 @@ class MemoryCall:
         return transport.pieces[self._taken - 1].data
 
     async def read(self) -> bytes:
-        """The whole body.
+        """Return the whole body.
 
         Raises:
-            UpstreamTruncated: it was broken off.
-            ExchangeAbandoned, TimeoutError: as `receive`.
+            UpstreamTruncated: the answer was broken off.
+            ExchangeAbandoned, TimeoutError: see `receive`.
         """
         while await self.receive() is not None:
             pass
@@ -126,12 +126,12 @@ class MemoryCall:
         return self.body
 
     def hang_up(self) -> None:
-        """Go, if it has not ended."""
+        """Disconnect, if the call has not ended."""
         self._transport.hang_up()
         self.note_end()
 
     def note_end(self) -> None:
-        """It has ended, for the agent."""
+        """Record the end of the call for the agent."""
         if self._ended is None:
             self._ended = trio.current_time() - self._begun
 

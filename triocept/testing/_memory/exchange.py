@@ -1,4 +1,4 @@
-"""One exchange, for a handler to be tried on."""
+"""An exchange to try a handler on."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ async def open_exchange(
     headers: Mapping[str, str] | None = None,
     **options: Unpack[RolloutOptions],
 ) -> AsyncIterator[Exchange]:
-    """One exchange, without an endpoint, for a handler to be tried on.
+    """Open one exchange without an endpoint, to try a handler on.
 
-    An agent in memory has asked it, and waits. Afterwards `exchange.turn` says what became of it: the outcome, the
-    response, the error, the increments with their times, and what went over the wire.
+    An agent in memory has sent the exchange's request, and waits. Afterwards `exchange.turn` holds the outcome, the
+    response, the error, the increments with their times, and the bytes on the wire.
 
     Args:
-        asked: a text, messages, a `Request`, or a document of the dialect, which is sent as it is.
-        dialect: what the agent speaks.
-        stream: whether it wants a stream; None: as the request or the document says, else not.
-        headers: that it sends besides.
-        options: of the exchange's rollout, as of `Endpoint.open_rollout`; `record_increments` and `record_wire` are
-            True, unless said otherwise.
+        asked: a text, messages, a `Request`, or a document of the dialect, which is sent unchanged.
+        dialect: dialect of the agent.
+        stream: True to request a stream. None: as in the request or the document. Default: False.
+        headers: additional headers of the agent.
+        options: options of the exchange's rollout; see `Endpoint.open_rollout`. `record_increments` and `record_wire`
+            default to True.
 
-    Closing: what leaves the block settles the exchange as what leaves a handler does, and leaves bare.
+    Closing: an exception of the block settles the exchange as an exception of a handler does, and propagates bare.
 
     Raises:
-        Unanswered: the block has ended, and the exchange has no outcome.
-        UpstreamError: what was asked did not become an exchange; how it was refused.
-        TypeError, ValueError, DialectError: an argument is not what it should be.
+        Unanswered: the block has ended without an outcome of the exchange.
+        UpstreamError: the request was refused before it became an exchange; the error holds the refusal.
+        TypeError, ValueError, DialectError: an argument is invalid.
     """
     options.setdefault("record_increments", True)
     options.setdefault("record_wire", True)
@@ -69,7 +69,7 @@ async def open_exchange(
 
 
 async def _exchange_of(rollout: Rollout, call: MemoryCall) -> Exchange | None:
-    """What the call became; None: it was answered before."""
+    """Return the exchange of the call; None if the call was answered before it became an exchange."""
     found: Exchange | None = None
     async with trio.open_nursery() as nursery:
 
@@ -85,7 +85,7 @@ async def _exchange_of(rollout: Rollout, call: MemoryCall) -> Exchange | None:
 
 
 async def _settle_by(exchange: Exchange, raised: BaseException) -> None:
-    """Settle it as what a handler has raised does; a cancellation does not."""
+    """Settle the exchange as an exception of a handler would; a cancellation does not settle it."""
     core = core_of(exchange)
     _, error = split_cancelled(raised)
     if error is not None and (outcome := next(filter(None, judge(error, core)), None)) is not None:

@@ -1,10 +1,10 @@
-"""The HTTP of official clients, in memory: what httpx2 would send goes to a rollout, without a socket.
+"""HTTP of official clients, in memory: requests of httpx2 go to a rollout without a socket.
 
 Rules:
 
-1. A client's time limit for silence (`read`) holds, by trio's clock. The others have nothing to hold for.
-2. What goes wrong is what httpx2 raises for it.
-3. Model calls alone are answered: for all else there is a 404.
+1. A client's read timeout holds, by trio's clock. The other timeouts have no effect.
+2. Errors are translated to the exceptions of httpx2.
+3. Model calls alone are answered; all other requests get a 404.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from .call import MemoryCall
 T = TypeVar("T")
 
 _NAMES = ("DefaultAsyncHttpx2Client", "DefaultAsyncHttpxClient")
-"""The first is openai 3's, whose other may be httpx's."""
+"""Class names in the SDKs. The first is openai 3's, where the second may be httpx's."""
 
 
 def http_client(package: str, transport: MemoryHTTPTransport, options: Mapping[str, Any]) -> Any:
-    """The HTTP client of an SDK, that speaks through this transport.
+    """Return the HTTP client of an SDK, connected to this transport.
 
     Args:
-        package: the SDK's.
-        transport: it.
-        options: of the SDK's client.
+        package: package of the SDK.
+        transport: transport of the client.
+        options: options of the SDK's client.
 
     Raises:
-        ModuleNotFoundError: there is no such package, or it speaks through something else than httpx2.
+        ModuleNotFoundError: the package is not installed, or it does not use httpx2.
     """
     try:
         sdk = import_module(package)
@@ -54,10 +54,10 @@ def http_client(package: str, transport: MemoryHTTPTransport, options: Mapping[s
 
 @final
 class MemoryHTTPTransport(httpx2.AsyncBaseTransport):
-    """A transport of httpx2's: each request is a call of an agent in memory.
+    """Transport of httpx2: each request is a call of an agent in memory.
 
     Args:
-        begin: makes the call: of its head, its body, and the seconds without a byte after which it hangs up.
+        begin: starts a call with its head, its body, and the maximum seconds without a byte.
     """
 
     def __init__(self, begin: Callable[[Head, bytes, float], MemoryCall]) -> None:
@@ -86,7 +86,7 @@ class MemoryHTTPTransport(httpx2.AsyncBaseTransport):
 
 
 class _Body(httpx2.AsyncByteStream):
-    """The body of an answer, as it comes."""
+    """Body of an answer, as it arrives."""
 
     def __init__(self, call: MemoryCall, request: httpx2.Request) -> None:
         self._call = call
@@ -108,7 +108,7 @@ class _Body(httpx2.AsyncByteStream):
 
 
 async def _translated(wait: Callable[[], Awaitable[T]], request: httpx2.Request) -> T:
-    """What is waited for; what goes wrong, in the words of httpx2."""
+    """Await `wait`, and translate its errors to exceptions of httpx2."""
     try:
         return await wait()
     except TimeoutError as exc:

@@ -1,4 +1,4 @@
-"""A rollout that no endpoint serves, so that a mock clock may run."""
+"""Rollout without an endpoint, so that a mock clock may run."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from ...errors import TunnelError
 def open_rollout(
     handler: Handler | None = None, *, dialects: Iterable[Dialect] = (), **options: Unpack[RolloutOptions]
 ) -> AbstractAsyncContextManager[Rollout]:
-    """Open a rollout without an endpoint: no program can connect to it, and no time passes but that of trio's clock.
+    """Open a rollout without an endpoint: no program can connect to it, and trio's clock alone measures time.
 
-    `open_memory_agent(rollout)` asks it as an agent does, `rollout.ask` as a tool of the program's own.
+    `open_memory_agent(rollout)` calls it as an agent does, `rollout.ask` as a tool of the program does.
 
     Args:
-        handler: answers every exchange; None: the body does, with `async for` or `rollout.serve`.
-        dialects: spoken beside those of the package, as of `serve_endpoint`.
-        options: as of `Endpoint.open_rollout`.
+        handler: answers every exchange. None: the body answers, with `async for` or `rollout.serve`.
+        dialects: dialects beside those of the package; see `serve_endpoint`.
+        options: see `Endpoint.open_rollout`.
 
-    Closing, and errors: as of `Endpoint.open_rollout`. What needs an address (`base_url`, `client`, `run_agent`, …) is
-    a RuntimeError.
+    Closing and errors: see `Endpoint.open_rollout`. Methods that need an address (`base_url`, `client`, `run_agent`, …)
+    raise RuntimeError.
     """
     check_loop("triocept.testing.open_rollout")
     handler, concurrency = check_opening("open_rollout", handler, options)
@@ -42,7 +42,7 @@ def open_rollout(
 
 
 class _Nowhere:
-    """The addresses of a rollout that has none."""
+    """Addresses of a rollout without an endpoint: each access raises."""
 
     def __init__(self, dialects: Mapping[str, Dialect]) -> None:
         self.limits = EndpointLimits()

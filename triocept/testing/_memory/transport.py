@@ -1,4 +1,4 @@
-"""A connection in memory: what a server writes is with its client at once, and nothing is ever full."""
+"""Connection in memory: the client receives each write at once, and no buffer is ever full."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ..._trace.raw import RawResponse
 
 
 class Piece(msgspec.Struct, frozen=True):
-    """Bytes of an answer's body that came together."""
+    """Bytes of an answer's body that arrived together."""
 
     at: float
-    """Seconds, by trio's clock, after the call was made."""
+    """Seconds after the start of the call, by trio's clock."""
     data: bytes
 
 
 @final
 class MemoryTransport(Transport):
-    """Both ends of it. The server's are the methods of a `Transport`, the client reads what it keeps.
+    """Both ends of a connection: the server uses the methods of `Transport`, the client reads the attributes.
 
     Args:
-        body: of the request.
+        body: body of the request.
     """
 
     def __init__(self, body: bytes) -> None:
@@ -37,30 +37,30 @@ class MemoryTransport(Transport):
         self._head: tuple[int, Mapping[str, str]] | None = None
         self._on_gone: Callable[[], None] | None = None
         self.news: Condition = Condition()
-        """Notified of whatever comes."""
+        """Condition that is notified of each change."""
         self.status: int | None = None
         self.headers: Mapping[str, str] = {}
         self.pieces: list[Piece] = []
         self.whole: bool = False
-        """Whether the answer has ended as it should."""
+        """True if the answer has ended regularly."""
         self.broken: bool = False
-        """Whether it was broken off."""
+        """True if the answer was broken off."""
         self.gone: bool = False
-        """Whether the client has hung up."""
+        """True if the client has disconnected."""
         self.stalls: bool = False
-        """Whether nothing more comes, and no end either."""
+        """True if the answer stalls: no more bytes arrive, and no end either."""
         self._left = math.inf
-        """Bytes of a raw body that its client still reads."""
+        """Bytes of a raw body that the client will still read."""
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more comes."""
+        """True if no more bytes can arrive."""
         return self.whole or self.broken or self.gone
 
     # The client's end
 
     def hang_up(self) -> None:
-        """The client goes."""
+        """Disconnect the client."""
         if not self.ended:
             self.gone = True
             self.news.notify_all()
@@ -75,7 +75,7 @@ class MemoryTransport(Transport):
             raise ClientGone
         if len(self.body) > cap:
             raise BodyTooLarge
-        # Not weighed: what is large would be read in a thread, and a mock clock jumps meanwhile.
+        # Not counted against the share: a thread would read a large body, and a mock clock would jump meanwhile.
         return self.body
 
     def on_gone(self, callback: Callable[[], None]) -> None:
@@ -116,7 +116,7 @@ class MemoryTransport(Transport):
             raise ClientGone
 
     def check_raw(self, raw: RawResponse) -> None:
-        """There are bytes for everything."""
+        """Accept every raw response: all of them can be written in memory."""
 
     async def send_raw(self, raw: RawResponse, *, begins: bool = True, ends: bool = True) -> None:
         if begins and raw.status is not None:
@@ -136,7 +136,7 @@ class MemoryTransport(Transport):
             await self.flush()
 
     def _end_raw(self, raw: RawResponse, *, short: bool) -> None:
-        """As HTTP/1.1 has it: what has neither a length nor chunks is whole when its connection is closed."""
+        """End the answer as HTTP/1.1 does: a body without length or chunks is whole when its connection closes."""
         self.stalls = raw.end == "stall"
         self.whole = self.whole or not (
             short
@@ -151,13 +151,13 @@ class MemoryTransport(Transport):
         self.end()
 
     def end(self) -> None:
-        """The server has done: what is not whole now never will be."""
+        """End the server's side: an answer that is not whole now counts as broken."""
         if not (self.ended or self.stalls):
             self.broken = True
             self.news.notify_all()
 
 
 def _length_of(raw: RawResponse) -> float:
-    """The bytes that a client reads of it at the most."""
+    """Return the maximum bytes that a client reads of the body."""
     told = raw.headers.get("content-length", "")
     return int(told) if raw.framing == "length" and told.isdecimal() else math.inf

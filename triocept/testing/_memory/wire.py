@@ -1,11 +1,11 @@
-"""What an agent in memory asks, as its dialect has it on the wire; and how it reads an answer: by its dialect's own
-parsers, as a client of a real provider would.
+"""Wire format of an agent in memory: it writes requests in its dialect, and reads answers with the dialect's parsers,
+as a client of a real provider does.
 
 Rules:
 
-1. The head says whether the answer is a stream, not what was asked for.
-2. A stream that ends without its terminal event is no answer; nor is one that is broken off.
-3. What is no answer is an `UpstreamError`, with the status and the words that came.
+1. The head decides if the answer is a stream, whatever was requested.
+2. A stream that ends without its terminal event, or is broken off, is invalid.
+3. An invalid answer raises `UpstreamError`, with the received status and text.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from .call import MemoryCall
 def written(
     given: object, dialect: Dialect, model: str, *, stream: bool | None
 ) -> tuple[Request, dict[str, Json]]:
-    """What stands in the path of a call, and the document that is sent.
+    """Return the request, which determines the path of a call, and the document to send.
 
     Args:
-        given: a text, messages, a `Request`, or the document itself, which goes as it is.
-        dialect: spoken by the agent.
-        model: asked for where what was given names none.
-        stream: whether the answer is to be a stream; None: as was given.
+        given: a text, messages, a `Request`, or the document itself, which is sent unchanged.
+        dialect: dialect of the agent.
+        model: model name to use if the input names no model.
+        stream: True to request a stream. None: as in the input.
 
     Raises:
-        TypeError, ValueError: nothing that can be asked.
-        DialectError: the dialect has no words for it.
+        TypeError, ValueError: the input cannot be sent.
+        DialectError: the dialect cannot express the input.
     """
     if isinstance(given, Mapping):
         document: dict[str, Json] = dict(given)
@@ -68,13 +68,13 @@ def written(
 def head_of(
     request: Request, dialect: Dialect, rollout_id: str, api_key: str, headers: Mapping[str, str]
 ) -> Head:
-    """The head of a call.
+    """Return the head of a call.
 
     Args:
-        request: what its path says.
-        dialect: spoken by the agent.
-        rollout_id, api_key: of whom it asks.
-        headers: of the agent's own, which win.
+        request: request that determines the path.
+        dialect: dialect of the agent.
+        rollout_id, api_key: id and key of the called rollout.
+        headers: headers of the agent, which win over the default ones.
     """
     path, _, query = dialect.path(request).partition("?")
     usual = {"content-type": "application/json", **dialect.default_headers, **dialect.key_headers(api_key)}
@@ -88,16 +88,16 @@ def head_of(
 
 
 async def response_in(call: MemoryCall, dialect: Dialect) -> Response:
-    """The whole answer.
+    """Return the whole answer.
 
     Args:
-        call: the call that waits for it.
-        dialect: in which it is.
+        call: the call that waits for the answer.
+        dialect: dialect of the answer.
 
     Raises:
-        UpstreamError: it was refused, or is none.
-        ExchangeAbandoned: the agent has hung up.
-        TimeoutError: it was silent for too long, and the agent has hung up.
+        UpstreamError: the call was refused, or the answer is invalid.
+        ExchangeAbandoned: the agent has disconnected.
+        TimeoutError: no byte arrived in time, and the agent has disconnected.
     """
     await call.wait_head()
     reader = Reader(dialect, None)
@@ -114,7 +114,7 @@ async def response_in(call: MemoryCall, dialect: Dialect) -> Response:
 
 
 async def events_in(call: MemoryCall, dialect: Dialect) -> AsyncIterator[Event]:
-    """The increments of a streamed answer, as they come; errors as of `response_in`."""
+    """Yield the increments of a streamed answer as they arrive. Errors: see `response_in`."""
     parser, reader, unpacked = dialect.stream_parser(), Reader(dialect, None), _unpacked(call)
     try:
         while (data := await call.receive()) is not None:
@@ -133,11 +133,12 @@ async def events_in(call: MemoryCall, dialect: Dialect) -> AsyncIterator[Event]:
 
 
 def _unpacked(call: MemoryCall) -> Callable[[bytes], bytes]:
-    """What undoes the coding of a body, piece by piece; UpstreamError where it is in none, or another."""
+    """Return a function that decodes a body piece by piece; it raises UpstreamError for an invalid or unknown
+    coding."""
     coding = call.headers.get("content-encoding", "identity").lower()
     if coding == "identity":
         return lambda data: data
-    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip and deflate, whichever it is
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip and deflate
 
     def unpacked(data: bytes) -> bytes:
         try:

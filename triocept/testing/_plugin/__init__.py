@@ -1,7 +1,7 @@
-"""What `triocept_pytest` does, loaded with the first test that uses a fixture of ours.
+"""Implementation of `triocept_pytest`, loaded with the first test that uses one of triocept's fixtures.
 
-* `hooks`: where pytest asks. It needs pytest, and so do `options`, `tapes` and `verdict`.
-* `options`: what a test's marks say. `tapes`: its cassette.
+* `hooks`: hooks of pytest. This module needs pytest, and so do `options`, `tapes` and `verdict`.
+* `options`: options from the marks of a test. `tapes`: the cassette of a test.
 * `models`: the fixture `triocept_model`, which opens models.
-* `verdict`: what they say of the test at its end. `section`: what its report shows of them.
+* `verdict`: errors that the models add to the result of a test. `section`: the section of the models in a test report.
 """

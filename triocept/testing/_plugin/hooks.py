@@ -1,6 +1,6 @@
-"""What pytest asks of us while it runs tests, registered with the first test that uses a fixture of ours.
+"""Hooks of pytest, registered with the first test that uses one of triocept's fixtures.
 
-No other project pays for it.
+Projects without such a test do not load this module.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from ..._server import serve as serve  # half a second of Quart and hypercorn, which no test is to wait for
+from ..._server import serve as serve  # importing Quart and hypercorn takes half a second: not within a test
 from .._endpoint import SyncEndpoint
 from .models import ModelFactory
 from .options import options_of
@@ -20,26 +20,26 @@ from .tapes import Tapes
 from .verdict import verdict
 
 _MODELS = pytest.StashKey[ModelFactory]()
-"""Of a test that runs."""
+"""Stash key for the models of a running test."""
 
 
 class Hooks:
-    """A plugin of pytest.
+    """Plugin of pytest.
 
     Args:
-        items: all tests of the session, as far as they are known.
+        items: all tests of the session that are known so far.
     """
 
     def __init__(self, items: Iterable[pytest.Item]) -> None:
         self._tapes = Tapes(items)
 
     def open_factory(self, request: pytest.FixtureRequest, endpoint: SyncEndpoint) -> ModelFactory:
-        """What the fixture `triocept_model` gives a test; errors as of `options_of`, and of `Tapes.open`."""
+        """Return the value of the fixture `triocept_model`. Errors: see `options_of` and `Tapes.open`."""
         item = request.node
         options = options_of(item)
         more = request.getfixturevalue("triocept_cassette_options") if options.cassette else {}
         cassette = self._tapes.open(item, options, more)
-        # Several tests may record one that has a name, in any process.
+        # Several tests may record a cassette with an explicit name, in any process.
         if cassette is not None and isinstance(options.cassette, str):
             self._tapes.share(item.config, request.getfixturevalue("tmp_path_factory").getbasetemp())
         monkeypatch = request.getfixturevalue("monkeypatch")
@@ -49,7 +49,7 @@ class Hooks:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """The models have the last word on a test, while it still is the test that fails."""
+        """Let the models fail the test while pytest still runs the test itself."""
         __tracebackhide__ = True
         own: BaseException | None = None
         returned: object = None
@@ -58,7 +58,7 @@ class Hooks:
         except BaseException as exc:
             own = exc
         try:
-            # Not in an `except`: that would put its own exception before what is raised.
+            # Not in an `except`: the test's own exception would become the context of the raised one.
             found = _found(item, own)
             if found is None:
                 return returned
@@ -72,12 +72,12 @@ class Hooks:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """A report of a failure has the calls of the models."""
+        """Add the calls of the models to the report of a failure."""
         report = yield
         models = item.stash.get(_MODELS, None)
         if models is not None and report.failed:
             if report.when == "setup":
-                models.check()  # what is wrong in it is told here, and not at the teardown once more
+                models.check()  # report errors of the setup here, and not once more at the teardown
             if text := section_of(models, call.excinfo.value if call.excinfo is not None else None):
                 report.sections.append(("triocept", text))
             elif report.when == "call" and not models.asked_for and _asks_for_models(item):
@@ -86,7 +86,7 @@ class Hooks:
             models.passed = report.passed and not models.failed
             models.failed |= report.failed
         if models is not None and report.when == "teardown":
-            # pytest keeps the test to the end of the session: not so what it recorded.
+            # pytest keeps the test until the session ends; release the recorded data now.
             del item.stash[_MODELS]
         if report.failed and _is_too_wide(call.excinfo):
             report.sections.append(("triocept", _TOO_WIDE))
@@ -94,7 +94,7 @@ class Hooks:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
-        """What was recorded is written when all has ended, and well."""
+        """Write the recorded cassette after the teardown, if the test passed."""
         returned = yield
         models = item.stash.get(_MODELS, None)
         if models is not None and models.cassette is not None and models.passed:
@@ -105,10 +105,10 @@ class Hooks:
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any], request: Any
     ) -> Generator[None, object, object]:
-        """An endpoint that could not be started is tried again by the next test.
+        """Let the next test start the endpoint again if this test could not start it.
 
-        pytest keeps the error of a fixture as it keeps its value: a time limit that one test runs into while the
-        endpoint starts would be the error of all that come after it.
+        pytest caches the error of a fixture like its value. If the time limit of one test expires while the endpoint
+        starts, all later tests would fail with the cached error.
         """
         __tracebackhide__ = True
         try:
@@ -122,9 +122,9 @@ class Hooks:
 
 
 def _raise_at(item: pytest.Item, error: BaseException) -> NoReturn:
-    """Raise `error`, as if the first line of the test had done it: the head of the test, for a report and an editor.
+    """Raise `error` with the first line of the test as its location, for the report and for editors.
 
-    pytest shows nothing of a traceback in which no line is a project's own, but a hint at an option.
+    If no line of a traceback belongs to the project, pytest shows only a hint at an option.
     """
     path, line, name = item.reportinfo()
     code = compile("raise error", str(path), "exec")
@@ -143,7 +143,7 @@ _NOT_CALLED = (
 
 
 def _asks_for_models(item: pytest.Item) -> bool:
-    """Whether the test has the fixture itself, and not by another one, which may be there for all tests."""
+    """Return True if the test itself names the fixture; other fixtures may request it for all tests."""
     code = getattr(inspect.unwrap(getattr(item, "obj", None)), "__code__", None)  # type: ignore[arg-type]
     return (
         code is not None and "triocept_model" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]

@@ -1,4 +1,4 @@
-"""The fixture `triocept_model`: a call opens a model for the test, and the end of the test closes all of them."""
+"""The fixture `triocept_model`: each call opens a model for the test, and the end of the test closes all models."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 @final
 class ModelFactory:
-    """Opens models for one test. Made by the fixture `triocept_model` only.
+    """Factory of the models of one test. Made by the fixture `triocept_model` only.
 
-    Each call opens one: an agent run with a key and a trace of its own, which ends with the test. The environment of
-    the test points at the one that was opened last.
+    Each call opens a model: an agent run with its own key and trace, which ends with the test. The environment of the
+    test points at the model that was opened last.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class ModelFactory:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         self.endpoint = endpoint
-        """The endpoint that they live in: that of the whole session."""
+        """The endpoint of the session, which serves the models."""
         self.cassette = cassette
-        """That of the test; None: it has none."""
+        """The cassette of the test; None if the test has no cassette."""
         self.passed = False
-        """Whether pytest has said so."""
+        """True if pytest reported that the test passed."""
         self.failed = False
-        """Whether it has said that of a part of the test."""
+        """True if pytest reported the failure of a part of the test."""
         self._options = options
         self._test = test
         self._monkeypatch = monkeypatch
@@ -57,26 +57,26 @@ class ModelFactory:
         self._problems: list[BaseException] = []
         self._ended = False
         self.asked_for: bool = False
-        """Whether the test has asked for a model, with whatever arguments."""
+        """True if the test has called the factory, with any arguments."""
         self._of_cassette: SyncRollout | None = None
-        if cassette is not None:  # from the first line of the test on, whether or not it asks for a model
+        if cassette is not None:  # open from the start, even if the test never calls the factory
             own = options.environ, options.must_be_used, RolloutOptions()
             self._of_cassette = self._open((), cassette, *own)
 
     @property
     def models(self) -> tuple[SyncRollout, ...]:
-        """Those that were opened, oldest first."""
+        """Opened models, oldest first."""
         return tuple(self._models)
 
     @property
     def problems(self) -> tuple[BaseException, ...]:
-        """What was found to be wrong with them."""
+        """Problems of the models that were found so far."""
         return tuple(self._problems)
 
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> NoReturn:
-            """What is looked for is a model's: this is what opens one."""
+            """Raise an error that points to the model, if the name is an attribute of a model."""
             what = f"triocept_model has no {name!r}"
             if not name.startswith("_") and hasattr(SyncRollout, name):
                 what += f": it opens a model, `model = triocept_model(…)`, and that has `model.{name}`"
@@ -93,19 +93,20 @@ class ModelFactory:
         """Open a model.
 
         Args:
-            replies: what it answers, in order, as a `ScriptedModel` does: texts, tool calls, faults, …. One that is
-                left when the test ends fails the test, and so does a call that finds none.
-            handler: answers instead: an async function of an `Exchange`, or a plain one of a `SyncExchange`, which may
-                block. What it raises fails the test. None, and no replies: the test answers, with `model.next()` or
-                `for exchange in model`; but in a test that has a cassette this gives the cassette's model, which is
-                open already, with the options of the mark.
-            environ: whether the environment points at it: `OPENAI_BASE_URL`, `OPENAI_API_KEY` and all that are like
-                them. None: as the mark says, and otherwise True.
-            must_be_used: whether a reply that is left fails the test. None: likewise.
-            options: those of `Endpoint.open_rollout`; they win over the mark's.
+            replies: answers in order, as for a `ScriptedModel`: texts, tool calls, faults, …. The test fails if a reply
+                is left at its end, or if a call finds no reply.
+            handler: answers instead of replies: an async function of an `Exchange`, or a plain function of a
+                `SyncExchange`, which may block. An exception of the handler fails the test. None without replies: the
+                test answers, with `model.next()` or `for exchange in model`. None without replies in a test with a
+                cassette: the call returns the cassette's model, which is already open with the options of the mark.
+            environ: True if the environment points at the model: `OPENAI_BASE_URL`, `OPENAI_API_KEY` and similar
+                variables. None: the value of the mark or of pytest's configuration (True).
+            must_be_used: True if an unused reply fails the test. None: the value of the mark or of pytest's
+                configuration (True).
+            options: options of `Endpoint.open_rollout`; they win over the mark's.
 
         Raises:
-            TypeError, ValueError: an argument is not what it should be.
+            TypeError, ValueError: an argument is invalid.
             RuntimeError: the test has ended.
         """
         self._check_running()
@@ -142,7 +143,7 @@ class ModelFactory:
             )
         )
         target = target_of(model)
-        target.name = f"model {len(self._models)}"  # as the report has it
+        target.name = f"model {len(self._models)}"  # the name in the report
         self._models.append(model)
         self._closers.append(stack.close)
         if environ:
@@ -151,7 +152,10 @@ class ModelFactory:
         return model
 
     def _point(self, changes: Mapping[str, str | None]) -> None:
-        """By the test's own `monkeypatch`: where that changes the same variables, all is undone in the right order."""
+        """Change the environment through the test's own `monkeypatch`.
+
+        If the test changes the same variables with it, all changes are undone in the right order.
+        """
         for name, value in changes.items():
             if value is None:
                 self._monkeypatch.delenv(name, raising=False)
@@ -159,14 +163,16 @@ class ModelFactory:
                 self._monkeypatch.setenv(name, value)
 
     def check(self, own: BaseException | None = None) -> list[BaseException]:
-        """What is wrong with the models so far that was not found before: what handlers raised; if that is nothing,
-        replies that are left over, calls without an answer, and recorded ones that nobody asked for, as
-        `AssertionError`; but for a test that failed by a mistake in a call of ours (`own`) the handlers' errors alone.
+        """Return the new problems of the models since the last check.
+
+        Exceptions of handlers come first. Without any, the result holds an `AssertionError` for each unused reply,
+        unanswered call and unused recorded call. If the test failed by a wrong call of triocept (`own`), the result
+        holds the handlers' errors alone.
         """
         found: list[BaseException] = []
         for model in self._models:
             try:
-                found += news_of(model)  # one that is a group is one
+                found += news_of(model)  # a group counts as one error
             except BaseException as exc:
                 found.append(exc)
         if is_mistake(own):
@@ -192,14 +198,14 @@ class ModelFactory:
         yield "\n".join([f"{what}must_be_used=False{hint}):", *map(str, left)])
 
     def is_fault(self, problem: BaseException) -> bool:
-        """Whether a handler has raised it."""
+        """Return True if a handler raised the problem."""
         return any(problem is fault for model in self._models for fault in model.faults)
 
     def close(self) -> None:
         """Close all models.
 
         Raises:
-            BaseException: what has gone wrong with them since the last `check`; several as a group.
+            BaseException: problems of the models since the last `check`; several as a group.
         """
         self._ended = True
         errors: list[BaseException] = []
@@ -220,11 +226,11 @@ class ModelFactory:
 
 _OWN = ("environ", "must_be_used")
 _OUR_CODE = {"triocept", "trio", "outcome", "contextlib", "threading"}
-"""Whose lines stand before those of a handler: nobody looks for a mistake there."""
+"""Top-level modules whose frames precede those of a handler and are cut from a traceback."""
 
 
 def _from_the_handler_on(traceback: TracebackType | None) -> TracebackType | None:
-    """Without the lines of whoever called it; None where all are such."""
+    """Return the traceback without the frames that precede the handler; None if no other frame is left."""
     while traceback is not None:
         module = str(traceback.tb_frame.f_globals.get("__name__", ""))
         if module.partition(".")[0] not in _OUR_CODE:

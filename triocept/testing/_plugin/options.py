@@ -1,6 +1,6 @@
-"""What a test's models are like: of its marks `triocept`, the nearest first, then of pytest's configuration.
+"""Options of the models of a test: from its marks `triocept`, nearest first, then from pytest's configuration.
 
-A mistake in a mark is an error of the test that has it, and names it.
+A mistake in a mark is an error of the test with that mark; the error names the test.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from ..._util.checks import check_bool, check_keywords, check_type
 
 
 class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds for all models of a test, unless one is opened with something else."""
+    """Options for all models of a test; arguments of the factory override them."""
 
     environ: bool
-    """Whether the environment of the test points at them."""
+    """True if the environment of the test points at its models."""
     must_be_used: bool
-    """Whether a reply that is left at the end fails the test."""
+    """True if an unused reply at the end fails the test."""
     rollout: RolloutOptions
-    """All else that a rollout takes."""
+    """Other options of a rollout."""
     cassette: bool | str
-    """Whether the test has one; the name of its file."""
+    """True if the test has a cassette; a string is the name of the cassette's file."""
     cassette_options: Mapping[str, Any]
-    """What the cassette is like, as far as a mark says it; see `cassettes`."""
+    """Options of the cassette from the marks; see `cassettes`."""
 
 
 _OWN = ("environ", "must_be_used")
@@ -38,10 +38,10 @@ _CASSETTE = (*CassetteOptions.__annotations__, "dialect", "api_key_env")
 
 
 def options_of(item: pytest.Item) -> ModelOptions:
-    """What the marks of a test say, and the configuration where they say nothing.
+    """Return the options from the marks of a test; the configuration supplies missing options.
 
     Raises:
-        pytest.fail.Exception: there is a mistake in a mark; the text names the test.
+        pytest.fail.Exception: a mark holds a mistake; the text names the test.
     """
     given: dict[str, Any] = {}
     for mark in item.iter_markers("triocept"):
@@ -71,7 +71,7 @@ def _checked(mark: pytest.Mark) -> dict[str, Any]:
 def _options(given: Mapping[str, Any], config: pytest.Config) -> ModelOptions:
     cassette = given.get("cassette", False)
     own = {name: given.get(name, config.getini(f"triocept_{name}")) for name in _OWN}
-    # Several tests have one with a name.
+    # Several tests may share a cassette with an explicit name.
     own["must_be_used"] &= isinstance(cassette, bool) or "must_be_used" in given
     return ModelOptions(
         **own,

@@ -1,6 +1,6 @@
-"""The calls of a test's models, in the report of its failure: a person sees there what the application really asked.
+"""Report section with the calls of a test's models: it shows what the application really sent.
 
-Texts stand in quotes: nothing that an application or a model says can steer a terminal.
+Texts are quoted: no text of an application or a model can send control codes to a terminal.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from .models import ModelFactory
 from .verdict import is_in
 
 _LAST = 4
-"""Messages of a call that are shown: what came before stands in the calls before, mostly."""
+"""Maximum messages shown of a call: earlier messages are mostly those of earlier calls."""
 _LONGEST = 300
-"""Characters of a text; the trace has all of it."""
+"""Maximum characters shown of a text; the trace holds all of it."""
 
 
 def section_of(models: ModelFactory, shown: BaseException | None) -> str:
-    """All calls, oldest first, model by model, then what was wrong; empty where no model was opened.
+    """Return all calls, oldest first, model by model, then the problems; empty if no model was opened.
 
     Args:
-        models: those of the test.
-        shown: what the report is of: what stands there is not said again.
+        models: models of the test.
+        shown: exception of the report; problems in its text are not repeated.
     """
     several = len(models.models) > 1
     lines: list[str] = []
@@ -50,7 +50,7 @@ def _cassette(cassette: Cassette) -> Iterator[str]:
 
 
 def _is_told(problem: BaseException, shown: BaseException) -> bool:
-    """Whether it is a complaint, which stands there in whole."""
+    """Return True if the problem is a complaint whose whole text the report already contains."""
     told = "\n".join([str(shown), *map(str, getattr(shown, "__notes__", ()))])
     return problem.__traceback__ is None and str(problem) in told
 
@@ -75,7 +75,7 @@ def _model(model: SyncRollout, name: str) -> Iterator[str]:
 
 
 def _problem(problem: BaseException) -> Iterator[str]:
-    """A complaint as it is; of an error also where it comes from."""
+    """Yield the text of a complaint, or an error with its traceback."""
     if type(problem) is AssertionError and problem.__traceback__ is None:
         yield str(problem)
     else:
@@ -114,13 +114,13 @@ def _answer(response: Response) -> str:
 
 
 def _sent(raw: RawResponse) -> str:
-    """What its client got: a status may be 200, and no answer all the same."""
+    """Return the answer as its client received it: the status may be 200 for a broken answer."""
     status = f" (HTTP status {raw.status})" if raw.status is not None else ""
     return f"{raw}{status}"
 
 
 def _cut(text: str, *, quoted: bool = True) -> str:
-    """The text in quotes, or its beginning."""
+    """Return the text, cut to the maximum length, in quotes unless `quoted` is False."""
     shown = repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
     return shown if quoted else shown[1:-1]
 

@@ -1,13 +1,13 @@
-"""The cassette of a test: where its file is, whether it is recorded, and from whom.
+"""The cassette of a test: the path of its file, its record mode, and the recorded upstream.
 
 Rules:
 
-1. The command line wins over a mark, a mark over the project's fixture `triocept_cassette_options`, that over the
-   environment, and that over the configuration.
-2. A file belongs to one test, unless its mark names it.
-3. Who is recorded is known before anything is asked: without a real model, or without its key, the test does not begin.
-4. Of several tests that record one file anew, in whatever process, the first one takes the place of what was there, and
-   the others add to it.
+1. The command line wins over a mark. A mark wins over the project's fixture `triocept_cassette_options`, the fixture
+   over the environment, the environment over the configuration.
+2. A file belongs to one test, unless a mark names the file.
+3. The upstream is checked before any call: without a real model or its key, the test does not begin.
+4. If several tests record one file anew, in any process, the first test replaces the old content and the others add to
+   the file.
 """
 
 from __future__ import annotations
@@ -35,40 +35,39 @@ from ...errors import DialectError
 from .options import ModelOptions
 
 _UNSAFE = re.compile(r"""[<>?%*:|"'/\\\x00-\x1f]""")
-"""What no name of a file has on some system or other."""
+"""Characters that file names cannot contain on some systems."""
 _LONGEST = 200
-"""Bytes of a name; file systems end at 255."""
+"""Maximum bytes of a name; file systems allow 255."""
 _HASH = 8
-"""Characters of a hash behind a name that was cut."""
+"""Characters of the hash behind a shortened name."""
 
 
 class Tapes:
-    """The cassettes of a session.
+    """Cassettes of a session.
 
     Args:
-        items: all its tests.
+        items: all tests of the session.
     """
 
     def __init__(self, items: Iterable[pytest.Item]) -> None:
         self._tests: defaultdict[str, list[str]] = defaultdict(list)
-        """By the path of each cassette, in small letters, as some systems see it: whose it is."""
+        """Tests by the path of their cassette, in lower case, since some file systems ignore case."""
         self._session: Path | None = None
-        """A folder of this session, in all its processes; None: no file is shared."""
+        """Directory of this session, shared by all its processes; None if no file is shared."""
         for item in items:
             if any(mark.kwargs.get("cassette") is True for mark in item.iter_markers("triocept")):
                 self._tests[str(_own_path(item)).casefold()].append(item.nodeid)
 
     def open(self, item: pytest.Item, options: ModelOptions, more: Mapping[str, Any]) -> Cassette | None:
-        """The cassette of a test; None: it has none.
+        """Return the cassette of a test; None if the test has no cassette.
 
         Args:
             item: the test.
-            options: of its marks.
-            more: what the project says for all.
+            options: options from the marks of the test.
+            more: options of the project for all tests.
 
         Raises:
-            pytest.fail.Exception: something is wrong with what was said, or its file cannot be read, or written; the
-                text names the test.
+            pytest.fail.Exception: an option is invalid, or the file cannot be read or written; the text names the test.
         """
         if not options.cassette:
             return None
@@ -79,19 +78,20 @@ class Tapes:
             raise pytest.fail.Exception(f"{item.nodeid}: its cassette: {exc}", pytrace=False) from None
 
     def share(self, config: pytest.Config, folder: Path) -> None:
-        """From now on files are written that several tests share.
+        """Prepare to write files that several tests share.
 
         Args:
-            config: of this process.
-            folder: that of its temporary files: within that of all of them, where xdist has made several.
+            config: configuration of this process.
+            folder: temporary directory of this process; if xdist runs several processes, its parent belongs to all of
+                them.
         """
         self._session = (folder.parent if hasattr(config, "workerinput") else folder) / "triocept"
 
     def write(self, item: pytest.Item, cassette: Cassette) -> None:
-        """Write what a test has recorded.
+        """Write the recorded calls of a test.
 
         Raises:
-            pytest.fail.Exception: it cannot be written; the text names the test.
+            pytest.fail.Exception: the file cannot be written; the text names the test.
         """
         try:
             if self._session is None or cassette.mode != "rewrite":
@@ -118,7 +118,7 @@ class Tapes:
 
 
 def _own_path(item: pytest.Item) -> Path:
-    """`cassettes/test_module/TestClass.test_name[parameters].yaml`, beside the file of the test."""
+    """Return `cassettes/test_module/TestClass.test_name[parameters].yaml`, beside the file of the test."""
     names = [node.name for node in item.listchain() if isinstance(node, pytest.Class)]
     name = _UNSAFE.sub("-", whole := ".".join([*names, item.name]))
     if len(name.encode()) > _LONGEST:
@@ -150,14 +150,14 @@ _VARIABLES = {"upstream": "TRIOCEPT_UPSTREAM", "dialect": "TRIOCEPT_DIALECT"}
 
 
 def _said(config: pytest.Config, name: str) -> str | None:
-    """What the environment says of all cassettes, or the configuration."""
+    """Return the value from the environment or the configuration, which holds for all cassettes."""
     return os.environ.get(_VARIABLES.get(name, "")) or config.getini(f"triocept_{name}") or None
 
 
 def _upstream(given: object, dialect: str | None, api_key_env: str | None) -> Handler:
-    """Who is recorded."""
+    """Return the handler that forwards to the recorded model."""
     if callable(given):
-        return given  # looked at by the cassette
+        return given  # the cassette checks it
     if given is None:
         raise ValueError(
             "there is no real model to record from: its base URL is triocept_upstream in pytest's configuration, the "

@@ -1,13 +1,14 @@
-"""What the models of a test say of it when it has come to its end.
+"""Errors that the models of a test add at its end.
 
 Rules:
 
-1. What a handler raised fails the test, also where the application has swallowed the 500 that it got.
-2. So does a reply that is left over, and a call that nobody answered.
-3. A test that fails by itself keeps its failure, and has ours beside it. But where that failure quotes the 500 of a
-   handler, the handler's error is the failure, and the test's own stands before it.
-4. What ends pytest is not replaced, nor what says that a test cannot be run or is expected to fail; but no skip hides a
-   handler's error. An xfail has it as a note: a handler is the test's code, and may say what is known to be wrong.
+1. An exception of a handler fails the test, even if the application has swallowed the resulting 500.
+2. An unused reply and an unanswered call fail the test, too.
+3. A test that fails by itself keeps its failure, and the models' problems are added as notes. If that failure quotes
+   the 500 of a handler, the handler's error becomes the failure, and the test's own failure its context.
+4. Exceptions that end pytest are never replaced, nor those that mark a test as not runnable or as expected to fail. But
+   no skip hides a handler's error. An xfail gets the error as a note: a handler is part of the test and may raise the
+   xfail.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from .models import ModelFactory
 
 
 def verdict(models: ModelFactory, own: BaseException | None) -> BaseException | None:
-    """What a test fails with; None: it passes.
+    """Return the exception that fails the test; None if the test passes.
 
     Args:
-        models: those of the test.
-        own: what the test itself has raised.
+        models: models of the test.
+        own: exception that the test itself raised.
     """
     found = models.check(own)
     faults = [each for each in found if models.is_fault(each)]
@@ -47,15 +48,15 @@ def _words(problem: BaseException) -> str:
 
 
 def _as_one(faults: Sequence[BaseException]) -> BaseException | None:
-    """One bare, several as a group."""
+    """Return a single fault bare, and several as a group."""
     if len(faults) < 2:
         return faults[0] if faults else None
     return BaseExceptionGroup(f"{len(faults)} errors of handlers", faults)
 
 
 def _complaint(found: Sequence[BaseException]) -> BaseException | None:
-    """What is wrong though no handler raised it: an error as it is (of a loop that is blocked, a warning that is one);
-    what was found to be left, in one."""
+    """Return the failure if no handler raised: an error bare (a blocked loop, a warning as an error), or all complaints
+    in one `AssertionError`."""
     errors = [each for each in found if type(each) is not AssertionError]
     if errors:
         return _as_one(errors)
@@ -63,18 +64,18 @@ def _complaint(found: Sequence[BaseException]) -> BaseException | None:
 
 
 def is_in(own: BaseException, problem: BaseException) -> bool:
-    """Whether it is one of those that an exception is made of, or came of."""
+    """Return True if the problem is in the exception's group, causes or contexts."""
     return any(each is problem for each in _within(own))
 
 
 def _quotes(own: BaseException, fault: BaseException) -> bool:
-    """Whether something in it repeats what its client was told of the fault."""
+    """Return True if the exception, or one within it, quotes the text that the fault sent to its client."""
     words = words_of_fault(fault)
     return any(words in str(each) for each in _within(own))
 
 
 def _within(exc: BaseException | None) -> Iterator[BaseException]:
-    """It, what it came of, and what is in it if it is a group; each once."""
+    """Yield the exception, its causes and contexts, and the members of groups; each once."""
     seen: set[int] = set()
     waiting = [exc]
     while waiting:
@@ -88,10 +89,10 @@ def _within(exc: BaseException | None) -> Iterator[BaseException]:
 
 
 def _behind(own: BaseException, fault: BaseException) -> BaseException:
-    """The fault, before whose own beginnings the test's failure stands in the traceback."""
+    """Return the fault, with the test's failure as the context of its first cause."""
     first = fault
     while (earlier := first.__cause__ or first.__context__) is not None:
-        if earlier is own or earlier is fault:  # somebody has chained them already
+        if earlier is own or earlier is fault:  # they are already chained
             return fault
         first = earlier
     first.__context__, first.__suppress_context__ = own, False
