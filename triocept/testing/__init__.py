@@ -1,20 +1,21 @@
-"""The model for tests and scripts that are not trio's: sync code, asyncio, any test runner. And agents in memory, for
-tests that are.
+"""The model for tests and scripts that do not run trio (sync code, asyncio, any test runner), and agents in memory for
+tests that do.
 
     with triocept.testing.fake_model("hello") as model:
         assert my_application.greet() == "hello"
 
-* `_model`: `fake_model`. `_environment`: the process's, pointed at it.
-* `_endpoint`: `serve`: an endpoint in a thread of its own. `_rollout`, `_exchange`, `_stream`: what its program holds.
-* `_handlers`: whatever answers: what may block does so in a thread of its own.
-* `_ending`: what is raised at the end. `_leaving`: that of several errors, and
-  that a handler runs under trio.
-* `_loop`: the thread, in which trio runs. `_job`: what another thread, or another event loop, asks of it. `_held`:
-  contexts that are open in it. `_watch`: who blocks it, and for how long.
-* `_blocks`: the contexts of all this, and what they say to who forgets the `with`.
-* `_assert_tool`, `_assert_messages`: what tests say of the application's calls. `_wildcards`: what stands for a value.
-* `_plugin`: what pytest's plugin does, `triocept_pytest`, which stands beside the package.
-* `_memory`: agents, rollouts and exchanges without a socket, under trio's mock clock. `_lazy`: loads it.
+* `_model`: `fake_model`. `_environment`: environment variables of the process that point at the model.
+* `_endpoint`: `serve`: an endpoint in its own thread. `_rollout`, `_exchange`, `_stream`: the sync objects of a
+  program.
+* `_handlers`: handlers of all kinds: plain functions, which may block, run in their own threads.
+* `_ending`: the errors at the end of a block. `_leaving`: the choice among several errors, and the hint that a handler
+  runs under trio.
+* `_loop`: the thread that runs trio. `_job`: a call from another thread or event loop. `_held`: contexts that are open
+  in the loop. `_watch`: the function that blocks the loop, and for how long.
+* `_blocks`: the context managers of this package, and their errors for a forgotten `with`.
+* `_assert_tool`, `_assert_messages`: assertions on the application's calls. `_wildcards`: placeholders for a value.
+* `_plugin`: implementation of the pytest plugin `triocept_pytest`, a module beside the package.
+* `_memory`: agents, rollouts and exchanges without a socket, under trio's mock clock. `_lazy`: loads this package.
 """
 
 from typing import TYPE_CHECKING

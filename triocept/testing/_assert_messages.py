@@ -1,7 +1,7 @@
-"""Whether the messages of a call are those that are expected, and how they differ.
+"""Comparison of the messages of a call with the expected messages.
 
-What is expected of a message is a text (of any role), a pair of role and text, a `ToolCall`, a `Message`; a text may be
-a pattern, or anything with an equality of its own. `...` stands for any number of messages.
+An expected message is a text (of any role), a pair of role and text, a `ToolCall` or a `Message`. A text may be a
+pattern, or any object with its own equality. `...` stands for any number of messages.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from ..errors import DialectError
 from ._wildcards import matches
 
 ExpectedMessage: TypeAlias = str | re.Pattern[str] | tuple[Any, Any] | ToolCall | Message | EllipsisType | Any
-"""What `assert_messages` takes for a message: see there."""
+"""Expected message of `assert_messages`; see its arguments."""
 
 
 def check_messages(request: Request, expected: Sequence[ExpectedMessage]) -> None:
-    """See whether they are.
+    """Raise an error if the messages differ from the expected messages.
 
     Raises:
-        AssertionError: they are not; the text shows how they differ.
-        TypeError: what is expected is a message as a provider writes it, which no message here is equal to.
+        AssertionError: the messages differ; the text shows the differences.
+        TypeError: an expected message is a mapping in a provider's format, which equals no `Message`.
     """
     for each in expected:
         if isinstance(each, Mapping):
@@ -44,7 +44,7 @@ def check_messages(request: Request, expected: Sequence[ExpectedMessage]) -> Non
 
 def _all_match(expected: Sequence[ExpectedMessage], messages: Sequence[Message]) -> bool:
     reached = {0}
-    """How many messages may stand for what was looked at so far."""
+    """Numbers of messages that the expected messages so far may match."""
     for each in expected:
         if each is ...:
             reached = set(range(min(reached), len(messages) + 1))
@@ -65,12 +65,12 @@ def _is_message(expected: ExpectedMessage, message: Message) -> bool:
             return any(_same_call(expected, call) for call in message.tool_calls)
         case Message():
             return _same_message(expected, message)
-        case _:  # with an equality of its own
+        case _:  # an object with its own equality
             return bool(expected == _text(message)) or bool(expected == message)
 
 
 def _text(message: Message) -> str:
-    """What it says: of a message with results of tools, those too."""
+    """Return the text of a message, or else the texts of its tool results."""
     return message.text or "".join(result.text for result in message.tool_results)
 
 
@@ -117,7 +117,7 @@ def _media(result: ToolResult) -> list[Media | Opaque]:
 
 
 def _bare(part: Part) -> Part:
-    """Return the part without what its wire object had beside it."""
+    """Return the part without the extra members of its wire object."""
     return part if isinstance(part, Opaque) else replace(part, extra=None)
 
 
@@ -131,7 +131,8 @@ def _same_call(expected: ToolCall, call: ToolCall) -> bool:
 
 
 def _diff(expected: Sequence[ExpectedMessage], messages: Sequence[Message]) -> Iterator[str]:
-    """Line by line, `-` what was expected, `+` what came. What matches is shown as it came, on both sides."""
+    """Yield the difference line by line: `-` for expected, `+` for received. A match is shown as received on both
+    sides."""
     came = [_line(message) for message in messages]
     pairs = dict(_pairs(expected, messages))
     wanted = [
@@ -144,7 +145,7 @@ def _diff(expected: Sequence[ExpectedMessage], messages: Sequence[Message]) -> I
 
 
 def _pairs(expected: Sequence[ExpectedMessage], messages: Sequence[Message]) -> Iterator[tuple[int, int]]:
-    """Which message stands for which, of as many as possible in order: their longest common subsequence."""
+    """Yield the matching pairs, as many as possible in order: the longest common subsequence."""
     best = [[0] * (len(messages) + 1) for _ in range(len(expected) + 1)]
     fits = [[each is not ... and _is_message(each, message) for message in messages] for each in expected]
     for wanted in reversed(range(len(expected))):

@@ -1,4 +1,4 @@
-"""Whether the application has carried out a tool call of the model's: what it sent back says so."""
+"""Check that the application has carried out a tool call of the model: its later calls contain the result."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _short = _repr.repr
 def carried_out(
     calls: Sequence[Request], turns: Sequence[Turn], name: str, arguments: dict[str, Any]
 ) -> ToolResult:
-    """The result of the first call of this tool with these arguments, and perhaps others.
+    """Return the result of the first call of this tool with at least these arguments.
 
     Raises:
-        AssertionError: there is none; the text lists what there was.
+        AssertionError: no such call exists; the text lists the existing calls.
     """
     done = list(_carried_out(calls))
     for call, result in done:
@@ -35,7 +35,7 @@ def carried_out(
 
 
 def _carried_out(calls: Sequence[Request]) -> Iterator[tuple[ToolCall, ToolResult]]:
-    """Each tool call that was sent back with its result, once; in order."""
+    """Yield each tool call that was sent back with its result, once, in order."""
     seen: set[tuple[str, str]] = set()
     for request in calls:
         asked: dict[str, ToolCall] = {}

@@ -1,4 +1,4 @@
-"""Contexts of this package: what is said to whoever uses one without `with`."""
+"""Context managers of this package, with a clear error if `with` is missing."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ T = TypeVar("T")
 
 
 class Block(ContextDecorator, AbstractContextManager[T, "bool | None"], Generic[T]):
-    """A context that says how it is entered; or a decorator, as contextlib's are.
+    """Context manager whose errors show how to enter it; also a decorator, like the context managers of contextlib.
 
     Args:
-        make: makes the context.
-        text: how it is entered.
+        make: returns the context.
+        text: the `with` statement that enters it, for errors.
     """
 
     def __init__(self, make: Callable[[], AbstractContextManager[T, bool | None]], text: str) -> None:
@@ -39,13 +39,13 @@ class Block(ContextDecorator, AbstractContextManager[T, "bool | None"], Generic[
         return self._context.__exit__(kind, value, traceback)
 
     def _recreate_cm(self) -> Block[T]:
-        """One for each call of what it decorates."""
+        """Return a fresh context for each call of the decorated function."""
         return Block(self._make, self._text)
 
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> NoReturn:
-            """What is looked for is had in the block."""
+            """Raise an error: attributes exist only within the block."""
             raise AttributeError(
                 f"nothing is open yet: {self._text}, and then it has {name!r}", name=name, obj=self
             )
@@ -60,7 +60,7 @@ class Block(ContextDecorator, AbstractContextManager[T, "bool | None"], Generic[
 
 
 def block(found: str) -> Callable[[Callable[P, Iterator[T]]], Callable[P, Block[T]]]:
-    """`contextlib.contextmanager`, of a function that users see; `found` is what its block has."""
+    """Make a public context manager from a generator function; `found` names the value of its block."""
 
     def decorate(function: Callable[P, Iterator[T]]) -> Callable[P, Block[T]]:
         make = contextmanager(function)

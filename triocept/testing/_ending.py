@@ -1,11 +1,11 @@
-"""How the block of a rollout ends: what went wrong is raised once, and hides nothing.
+"""End of a rollout's block: each error is raised once, and hides no other error.
 
 Rules:
 
-1. What nobody has raised (a reply is left, a call was not answered) is an error of a body that has none; else a note.
-   Which error leaves, where there are several, is said in `_leaving`.
-2. A handler that has answered may still fail: it has a moment to do so (`AT_WORK`), before it is cancelled.
-3. In a process that was forked off nothing is done.
+1. A complaint without an exception (an unused reply, an unanswered call) is an error if the body raised none, else a
+   note. `_leaving` decides which of several errors leaves the block.
+2. A handler that has answered may still fail: it gets `AT_WORK` seconds before it is cancelled.
+3. In a forked process the end of the block does nothing.
 """
 
 from __future__ import annotations
@@ -28,64 +28,65 @@ from ._loop import Loop
 log = logging.getLogger("triocept.testing")
 
 AT_WORK = 1.0
-"""Seconds for handlers that have answered when the body has ended: whoever answers first and checks then takes less."""
+"""Maximum seconds for handlers that have answered before the body ended: enough to check a request after the answer."""
 
 
 class Script(Protocol):
-    """A handler that is to be used up."""
+    """Handler whose replies must all be used."""
 
     @property
     def unused(self) -> Sequence[str]:
-        """The replies that are left, in words."""
+        """Descriptions of the unused replies."""
 
 
 @final
 class Life:
-    """What becomes of a rollout, as another thread than the loop's may know it.
+    """State of a rollout for threads other than the loop's.
 
     Args:
-        loop: in which it lives.
-        script: what has to be used up; None: nothing.
+        loop: loop that runs the rollout.
+        script: handler whose replies must all be used; None: no such handler.
     """
 
     rollout: Rollout
     """The rollout, once it is open."""
     target: Target
-    """What the environment may lead to."""
+    """The model as a target of the environment."""
 
     def __init__(self, loop: Loop, script: Script | None) -> None:
         self.closers: list[Callable[[], None]] = []
-        """What is to be closed with it."""
+        """Functions to call when the rollout closes."""
         self.told: list[BaseException] = []
-        """What was raised already."""
+        """Errors that were already raised."""
         self._loop = loop
         self._script = script
         self._closed = False
         self._unused: Sequence[str] = ()
-        """Replies that are left, at the last look."""
+        """Unused replies at the last check."""
         self._waiting: list[Request] = []
-        """Calls that nobody answers, likewise."""
+        """Unanswered calls at the last check."""
 
     @property
     def trace(self) -> Trace:
-        """A copy, which does not grow; all of it, once nothing is written to it any more."""
+        """Copy of the trace, which does not grow; after the end of the rollout, the whole trace."""
         return self.rollout.trace if self._closed else self._loop.ask(snapshot, self.rollout.trace)
 
     @property
     def calls(self) -> list[Request]:
-        """What its agent has asked so far."""
+        """Requests of the agent so far."""
         return self.rollout.calls if self._closed else self._loop.ask(lambda: self.rollout.calls)
 
     @property
     def faults(self) -> tuple[BaseException, ...]:
-        """What its handler raised, and the like."""
+        """Exceptions of the handler, and other faults of the rollout."""
         faults = self.rollout.faults
         for fault in faults:
             explain(fault)
         return faults
 
     def news(self) -> list[BaseException]:
-        """What is wrong so far, and was not told before. Handlers that have answered have a moment to end."""
+        """Return the problems so far that were not returned before, after `AT_WORK` seconds at most for handlers to
+        end."""
         if not self._closed:
             if not self._loop.ask(self._looked):
                 self._loop.call(self._look, AT_WORK)
@@ -97,14 +98,14 @@ class Life:
         return errors
 
     def complaints(self) -> list[str]:
-        """What nobody has raised, and is wrong all the same."""
+        """Return the problems without an exception: unused replies and unanswered calls."""
         if self.told:
             return []
         return [*self._left(), *self._unanswered()]
 
     @asynccontextmanager
     async def opened(self, context: AbstractAsyncContextManager[Rollout]) -> AsyncIterator[Rollout]:
-        """The rollout, in the loop; before it is closed, there is a look at what is wrong."""
+        """Open the rollout in the loop; check for problems before it closes."""
         async with context as rollout:
             self.rollout = rollout
             try:
@@ -115,7 +116,7 @@ class Life:
             await self._look(AT_WORK)
 
     def _looked(self) -> bool:
-        """Whether a look needs no wait."""
+        """Check for problems and return True, if no handler is still running."""
         is_rested = rested(self.rollout)
         if is_rested:
             self._note()
@@ -128,12 +129,12 @@ class Life:
         self._note()
 
     def _note(self) -> None:
-        """Keep what is wrong, and nobody has raised."""
+        """Record the unused replies and the unanswered calls."""
         self._unused = self._script.unused if self._script is not None else ()
         self._waiting = unanswered(self.rollout)
 
     def close(self) -> None:
-        """The rollout is closed."""
+        """Record that the rollout is closed, and close the objects that depend on it."""
         self._closed = True
         self.target.close()
         for close in self.closers:
@@ -160,7 +161,7 @@ class Life:
 def living(
     context: AbstractAsyncContextManager[Rollout], loop: Loop, script: Script | None
 ) -> Iterator[Life]:
-    """Open a rollout, and end it with the block; errors as of `SyncEndpoint.open_rollout`."""
+    """Open a rollout for the duration of the block. Errors: see `SyncEndpoint.open_rollout`."""
     __tracebackhide__ = True
     life = Life(loop, script)
     held = Held(loop, life.opened(context))
@@ -177,11 +178,11 @@ def living(
     else:
         leave(None, _close(life, loop, held, None))
     finally:
-        held.give_up()  # what a Ctrl-C has cut short; else nothing
+        held.give_up()  # does nothing unless a Ctrl-C interrupted the close
 
 
 def _close(life: Life, loop: Loop, held: Held[Rollout], body: BaseException | None) -> list[BaseException]:
-    """Close it; what is to be raised."""
+    """Close the rollout, and return the errors to raise."""
     if held.is_forked:
         return []
     raised: list[BaseException] = []
@@ -204,8 +205,8 @@ def _close(life: Life, loop: Loop, held: Held[Rollout], body: BaseException | No
 
 
 def _taken_apart(errors: Iterable[BaseException], faults: Sequence[BaseException]) -> Iterator[BaseException]:
-    """Without the group that a rollout's end makes of several, and what is in a group that a handler raised: a nursery
-    makes that anew on its way."""
+    """Yield the errors without the group that the end of a rollout adds, and without the errors of a handler's own
+    group: a nursery raises these in a new group."""
     for error in errors:
         others = list(error.exceptions) if isinstance(error, BaseExceptionGroup) else [error]
         for fault in faults:

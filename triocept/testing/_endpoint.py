@@ -1,4 +1,4 @@
-"""The endpoint in a thread of its own, for programs in which trio does not run."""
+"""Endpoint in its own thread, for programs that do not run trio."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ T = TypeVar("T")
 
 @final
 class SyncEndpoint:
-    """A running endpoint, in a thread of its own. Made by `serve` only.
+    """Running endpoint in its own thread. Made by `serve` only.
 
-    It may be used from any number of threads, but its own.
+    Any number of threads may use it, except its own.
     """
 
     def __init__(self, endpoint: Endpoint, loop: Loop) -> None:
@@ -40,22 +40,22 @@ class SyncEndpoint:
 
     @property
     def host(self) -> str:
-        """The address that the socket is bound to."""
+        """Address that the socket is bound to."""
         return self._endpoint.host
 
     @property
     def port(self) -> int:
-        """The live port, never 0."""
+        """Live port, never 0."""
         return self._endpoint.port
 
     @property
     def url(self) -> str:
-        """An address that can be dialled from this machine."""
+        """URL for clients on this machine."""
         return self._endpoint.url
 
     @property
     def public_url(self) -> str:
-        """The address for agents elsewhere; errors as of `Endpoint.public_url`."""
+        """URL for agents on other machines. Errors: see `Endpoint.public_url`."""
         return self._endpoint.public_url
 
     @block("rollout")
@@ -66,27 +66,27 @@ class SyncEndpoint:
         must_be_used: bool = True,
         **options: Unpack[RolloutOptions],
     ) -> Iterator[SyncRollout]:
-        """Open a rollout: one agent run, with a key and a trace of its own.
+        """Open a rollout: one agent run, with its own key and trace.
 
         Args:
-            handler: answers every exchange: an async one (`async def handler(exchange: Exchange)`, an upstream, a
-                script) in the endpoint's thread; a plain function (`def handler(exchange: SyncExchange)`), which may
-                block, in a thread of its own. What is to be entered first (`open_upstream(…)`) is. None: the body
-                answers, by `next` or iteration. Where it has not begun to for 30 s, though a call waits, that is an
-                error (`Unanswered`), and that call and all later ones get a 500.
-            must_be_used: whether a reply of a script that is left at the end is an error.
-            options: as of `Endpoint.open_rollout`; `on_fault` is `stay` here, unless said otherwise. An `embed` or a
-                `moderate` that is a plain function may block, as a handler.
+            handler: answers every exchange. An async handler (`async def handler(exchange: Exchange)`, an upstream, a
+                script) runs in the endpoint's thread; a plain function (`def handler(exchange: SyncExchange)`), which
+                may block, in its own thread. A context manager (`open_upstream(…)`) is entered first. None: the body
+                answers, by `next` or iteration. If a call waits and the body does not begin to answer within 30 s, that
+                is an error (`Unanswered`). The call and all later calls then get a 500.
+            must_be_used: True if an unused reply of a script is an error at the end.
+            options: see `Endpoint.open_rollout`. Here `on_fault` defaults to `stay`. A plain function as `embed` or
+                `moderate` may block, as a handler may.
 
-        Closing: as of `Endpoint.open_rollout`. What the handler raised is raised at the end of the block, one bare,
-        several as a group, in the context of the body's own exception if there is one: until then the rollout stays
-        open, and its agent gets the same 500 for every call. A Ctrl-C and its like leave as they are.
+        Closing: see `Endpoint.open_rollout`. Exceptions of the handler are raised at the end of the block: a single
+        exception bare, several as a group, with the body's exception as their context. Until then the rollout stays
+        open, and its agent gets the same 500 for every call. A Ctrl-C and similar exceptions leave unchanged.
 
         Raises:
-            AssertionError: at the end of a body that has not failed: replies are left, or a call was never answered.
-            ValueError, TypeError: as `Endpoint.open_rollout`.
-            RuntimeError: the endpoint has ended; or this is its own thread, or another process.
-            TimeoutError: the endpoint is blocked; the text says by whom.
+            AssertionError: the body has not failed, and replies are unused or a call was never answered.
+            ValueError, TypeError: see `Endpoint.open_rollout`.
+            RuntimeError: the endpoint has ended, or the caller is its own thread or another process.
+            TimeoutError: the endpoint is blocked; the text names the blocking function.
         """
         __tracebackhide__ = True
         check_keywords("open_rollout", options, ("handler", "must_be_used", *RolloutOptions.__annotations__))
@@ -116,11 +116,11 @@ class SyncEndpoint:
 
     @block("value")
     def enter(self, context: AbstractAsyncContextManager[T, Any]) -> Iterator[T]:
-        """Have an async context (`open_upstream(…)`, say) open in the endpoint's thread for as long as the block runs.
+        """Keep an async context (for example `open_upstream(…)`) open in the endpoint's thread while the block runs.
 
         Raises:
-            BaseException: what it raised.
-            RuntimeError, TimeoutError: as `open_rollout`.
+            BaseException: exception of the context.
+            RuntimeError, TimeoutError: see `open_rollout`.
         """
         with holding(self._loop, context) as value:
             yield value
@@ -128,26 +128,25 @@ class SyncEndpoint:
 
 @block("endpoint")
 def serve(**options: Unpack[EndpointOptions]) -> Iterator[SyncEndpoint]:
-    """Run an endpoint for as long as the block runs, in a thread of its own, for programs that are not trio's: sync,
-    asyncio, or trio in a thread of theirs.
+    """Run an endpoint in its own thread while the block runs, for sync programs, asyncio, or trio in another thread.
 
     Args:
-        options: as of `serve_endpoint`; but `keep_alive` is False unless given: an async client that outlives its event
-            loop (one of the whole process, say) would use a connection of the loop of an earlier test.
+        options: see `serve_endpoint`, but `keep_alive` defaults to False: an async client that outlives its event loop
+            (a global client, for example) would reuse a connection of an earlier test's loop.
 
-    Closing: as of `serve_endpoint`; rollouts that are still open are closed. In a process that was forked off
-    meanwhile nothing is done: the endpoint is the parent's.
+    Closing: see `serve_endpoint`; open rollouts are closed. In a forked process closing does nothing: the endpoint
+    belongs to the parent.
 
     Raises:
-        OSError, TypeError, ValueError, TunnelError, EndpointCrashed: as `serve_endpoint`.
-        TimeoutError: a handler blocks the endpoint's thread, which cannot end; the text says which. The thread is left
-            behind: it keeps no program from ending.
+        OSError, TypeError, ValueError, TunnelError, EndpointCrashed: see `serve_endpoint`.
+        TimeoutError: a handler blocks the endpoint's thread, which cannot end; the text names the handler. The thread
+            is left running: as a daemon it does not keep the program from ending.
 
-    Ctrl-C: ends it, as any exception of the body does.
+    Ctrl-C: ends the endpoint, as any exception of the body does.
     """
     check_keywords("serve", options, EndpointOptions.__annotations__)
     options.setdefault("keep_alive", False)
-    import_module("triocept._server.serve")  # for half a second: a loop that did it would be blocked
+    import_module("triocept._server.serve")  # takes half a second, which would block the loop
     loop = Loop("triocept-endpoint")
     with loop.running(serve_endpoint(**with_threads(options))) as endpoint:
         yield SyncEndpoint(endpoint, loop)

@@ -1,11 +1,11 @@
-"""The environment of this process, pointed at a rollout for as long as a block runs.
+"""Environment variables of this process, pointed at a rollout while a block runs.
 
 Rules:
 
-1. What was there before is put back exactly, whatever the block has made of it.
-2. Blocks nest; those that overlap otherwise (fixtures of two scopes) may end in any order.
-3. What would lead past the rollout is taken out, and a proxy is told to leave this machine alone. All else stays: it is
-   the application's own.
+1. The earlier values are restored exactly, whatever the block has changed.
+2. Blocks may nest. Overlapping blocks (fixtures of two scopes) may end in any order.
+3. Variables that would lead past the rollout are removed, and proxies are bypassed for this machine. All other
+   variables belong to the application and stay.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from .._rollout.rollout import Rollout, last_refusal
 
 _lock = threading.Lock()
 _layers: list[dict[str, str | None]] = []
-"""What each block that is open has found, the newest last; None: there was nothing."""
+"""Earlier values for each open block, newest last; None: the variable was not set."""
 _targets: list[Target] = []
-"""The models that are open, the newest last."""
+"""Open models, newest last."""
 
 
 @final
 class Target:
-    """A model, as somewhere that the environment may lead to.
+    """A model as a target of the environment.
 
     Args:
-        name: what a message calls it, where there are several.
-        rollout: the model's own.
+        name: name of the model in messages, if several are open.
+        rollout: rollout of the model.
     """
 
     def __init__(self, name: str, rollout: Rollout) -> None:
         self.name = name
         self._rollout = rollout
         self.is_one_of_several: bool = False
-        """Whether another one was open at the same time."""
+        """True if another model was open at the same time."""
         self._led = False
         self._left_for: Target | None = None
 
     def open(self) -> None:
-        """It can be called from now on."""
+        """Register the model as open."""
         with _lock:
             self.is_one_of_several = bool(_targets)
             for other in _targets:
@@ -54,7 +54,7 @@ class Target:
             _targets.append(self)
 
     def lead(self) -> None:
-        """The environment leads to it from now on, and to no other."""
+        """Record that the environment points at this model from now on, and at no other model."""
         with _lock:
             self._led = True
             for other in _targets:
@@ -62,13 +62,13 @@ class Target:
                     other._left_for = self
 
     def close(self) -> None:
-        """It cannot be called any more."""
+        """Remove the model from the open models."""
         with _lock:
             if self in _targets:
                 _targets.remove(self)
 
     def why_no_call(self) -> str:
-        """What may be the reason why none came."""
+        """Return the probable reason why no call arrived."""
         if refused := last_refusal(self._rollout):
             return f"what came was refused before it became a call, the last one so: {refused}"
         if blocked := self._blocked():
@@ -93,7 +93,7 @@ class Target:
             with socket.socket(family) as probe:
                 probe.settimeout(1)
                 probe.connect((place.hostname, place.port))
-        except OSError:  # the endpoint has ended, say
+        except OSError:  # for example, the endpoint has ended
             return ""
         except Exception as exc:  # noqa: BLE001  # blockers raise errors of their own
             return f"{type(exc).__name__}: {exc}"
@@ -101,10 +101,10 @@ class Target:
 
 
 def environment(rollout: Mapping[str, str]) -> dict[str, str | None]:
-    """What is changed here so that SDKs of every dialect call a rollout; None takes a variable out.
+    """Return the changes that make SDKs of every dialect call a rollout; None removes a variable.
 
     Args:
-        rollout: its own variables, `Rollout.environ`.
+        rollout: variables of the rollout, from `Rollout.environ`.
     """
     own = {name: value for name, value in rollout.items() if name not in _LEFT_ALONE}
     proxied = {name: os.environ[name] for name in ("NO_PROXY", "no_proxy") if name in os.environ}
@@ -112,20 +112,20 @@ def environment(rollout: Mapping[str, str]) -> dict[str, str | None]:
 
 
 _LEFT_ALONE = frozenset({"OPENAI_MODEL", "COPILOT_MODEL", "LLM_MODEL", "ANTHROPIC_AUTH_TOKEN"})
-"""What an agent is told, and an application is not: which model it asks for is its own affair; and the Anthropic SDK
-prints a warning where it finds a token beside the key (2.14)."""
+"""Variables for agents that are not set for an application: the application chooses its own model, and the Anthropic
+SDK prints a warning for a token beside the key (2.14)."""
 _TAKEN_OUT = (
     *("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_PROFILE"),
     *("CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX"),
     *("GOOGLE_GENAI_USE_ENTERPRISE", "GOOGLE_GENAI_USE_VERTEXAI"),
     *("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "AZURE_OPENAI_ENDPOINT"),
 )
-"""What would lead an SDK past the rollout, or make it send a real key along."""
+"""Variables that would lead an SDK past the rollout, or make it send a real key."""
 
 
 @contextmanager
 def pointed(changes: Mapping[str, str | None]) -> Iterator[None]:
-    """Have the environment changed so for as long as the block runs."""
+    """Change the environment while the block runs."""
     found: dict[str, str | None] = {}
     try:
         try:
@@ -136,15 +136,15 @@ def pointed(changes: Mapping[str, str | None]) -> Iterator[None]:
             yield
         finally:
             _put_back(found)
-    finally:  # what a Ctrl-C has cut short; else nothing
+    finally:  # does nothing unless a Ctrl-C interrupted the restore
         _put_back(found)
 
 
 def _put_back(found: dict[str, str | None]) -> None:
-    """To what a block has found; a newer one that is still open is to find that in its place."""
+    """Restore the values before a block; a newer open block gets them as its own earlier values."""
     with _lock:
         number = next((n for n, layer in enumerate(_layers) if layer is found), None)
-        if number is None:  # a Ctrl-C came before anything was changed
+        if number is None:  # a Ctrl-C arrived before any change
             return
         newer = _layers[number + 1 :]
         for name, value in found.items():

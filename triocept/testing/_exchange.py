@@ -1,4 +1,4 @@
-"""One caught model call, as a program holds it that is not the loop's: `Exchange`, with verbs that block."""
+"""Sync counterpart of `Exchange` for programs outside the loop: its methods block."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 @final
 class SyncExchange:
-    """One model call of the agent, waiting to be answered. Made by a `SyncRollout` only.
+    """A model call of the agent, waiting for its answer. Made by a `SyncRollout` only.
 
-    It gets exactly one outcome, as an `Exchange` does. Its verbs block, and may be used in any thread but the
+    It gets exactly one outcome, as an `Exchange` does. Its methods block, and may be called in any thread except the
     endpoint's own.
     """
 
@@ -45,75 +45,75 @@ class SyncExchange:
 
     @property
     def id(self) -> str:
-        """Its own, and that of its turn."""
+        """Id of the exchange and of its turn."""
         return self._exchange.id
 
     @property
     def rollout(self) -> SyncRollout:
-        """The agent run that it belongs to."""
+        """The agent run of this exchange."""
         return self._rollout
 
     @property
     def request(self) -> Request:
-        """What the agent asks, as a value."""
+        """The agent's request as a value."""
         return self._exchange.request
 
     @property
     def raw(self) -> Json:
-        """The agent's document, decoded, as it came. It is yours: what you change in it is in no record, and in no
-        other call."""
+        """Decoded document of the agent, as received. It is a private copy: changes appear in no record and in no other
+        call."""
         return self._exchange.raw
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The agent's headers, names in lower case; those that hold a key say `[redacted]`."""
+        """Headers of the agent, names in lower case; the values of key headers are `[redacted]`."""
         return self._exchange.headers
 
     @property
     def query(self) -> str:
-        """The query of the agent's URL; empty where there is none."""
+        """Query of the agent's URL; empty if there is no query."""
         return self._exchange.query
 
     @property
     def attempt(self) -> int:
-        """Which try of the agent's SDK this is, as far as the SDK tells; from 1."""
+        """Number of this try, from 1, if the agent's SDK sends it."""
         return self._exchange.attempt
 
     @property
     def dialect(self) -> str:
-        """The wire format that the agent speaks."""
+        """Wire format of the agent."""
         return self._exchange.dialect
 
     @property
     def conversation(self) -> Conversation:
-        """Whose call it is; see `Exchange.conversation`."""
+        """Conversation of the call; see `Exchange.conversation`."""
         return self._loop.ask(lambda: self._exchange.conversation)
 
     @property
     def settled(self) -> bool:
-        """Whether it has its outcome."""
+        """True if the exchange has its outcome."""
         return self._exchange.settled
 
     @property
     def turn(self) -> Turn | None:
-        """Its turn, once it has its outcome; None before."""
+        """Turn of the exchange, once it has its outcome; None before."""
         return self._exchange.turn
 
     def respond(self, answer: Answerable) -> None:
-        """Answer, whole; an agent that asked for a stream gets one.
+        """Answer with a whole response; an agent that requested a stream gets a stream.
 
         Returns once the answer is recorded and written to the agent's connection.
 
         Args:
-            answer: a `Response`; or one part of it, a `str` being text.
+            answer: a `Response`, or one part of it; a `str` is text.
 
         Raises:
-            TypeError, ValueError: that is no answer; it can still be answered.
-            AlreadySettled, ExchangeAbandoned: as `Exchange.respond`.
-            RuntimeError: the endpoint has ended; or this is its own thread, or another process.
-            TimeoutError: the endpoint is blocked; the text says by whom.
+            TypeError, ValueError: the answer is invalid; the exchange can still be answered.
+            AlreadySettled, ExchangeAbandoned: see `Exchange.respond`.
+            RuntimeError: the endpoint has ended, or the caller is its own thread or another process.
+            TimeoutError: the endpoint is blocked; the text names the blocking function.
 
-        Ctrl-C: as a cancellation of `Exchange.respond`.
+        Ctrl-C: acts like a cancellation of `Exchange.respond`.
         """
         self._loop.call(self._exchange.respond, answer)
 
@@ -127,7 +127,7 @@ class SyncExchange:
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Refuse, with this HTTP status, in the agent's dialect; arguments and errors as of `Exchange.refuse`."""
+        """Refuse with this HTTP status, in the agent's dialect. Arguments and errors: see `Exchange.refuse`."""
         refuse = partial(self._exchange.refuse, status, message, retry_after=retry_after)
         self._loop.call(partial(refuse, should_retry=should_retry, code=code, headers=headers))
 
@@ -140,16 +140,17 @@ class SyncExchange:
         end: RawEnd = "whole",
         response: Answerable | None = None,
     ) -> None:
-        """Answer with raw bytes, right or wrong, and with an end of one's own; arguments and errors as of
-        `Exchange.respond_raw`. A generator that is not async runs here, and may block; an async one in the endpoint's
-        thread."""
+        """Answer with raw bytes, valid or not, and a chosen end. Arguments and errors: see `Exchange.respond_raw`.
+
+        A plain generator runs in the calling thread and may block; an async generator runs in the endpoint's thread.
+        """
         if isinstance(body, AsyncIterable) or not is_made_on_the_way(body):
             raw = partial(self._exchange.respond_raw, status, headers, body, end=end, response=response)
             self._loop.call(raw)
             return
         context = self._loop.ask(open_raw, self._exchange, status, headers, end, response)
         with closed_after(body) as pieces, holding(self._loop, context) as stream:
-            with suppress(RolloutClosed):  # which is nobody's fault
+            with suppress(RolloutClosed):  # no error of this program
                 self._loop.call(stream.begin)
                 for piece in pieces:
                     self._loop.call(stream.send, piece)
@@ -158,30 +159,30 @@ class SyncExchange:
     def open_stream(self) -> Iterator[SyncStream]:
         """Answer piece by piece: `with exchange.open_stream() as stream: stream.send("hel")`.
 
-        Closing and errors: as `Exchange.open_stream`.
+        Closing and errors: see `Exchange.open_stream`.
         """
         with holding(self._loop, self._exchange.open_stream()) as stream:
             yield SyncStream(stream, self._loop)
 
     def forward(self, handler: AnyHandler) -> None:
-        """Let this handler answer: an async one (an upstream, a script, a cassette) in the endpoint's loop, a plain
-        function here."""
+        """Let a handler answer: an async handler (an upstream, a script, a cassette) in the endpoint's loop, a plain
+        function in the calling thread."""
         if is_async(handler):
             self._loop.call(self._exchange.forward, handler)
         else:
             cast(Callable[[SyncExchange], object], handler)(self)
 
     def annotate(self, **data: Json) -> None:
-        """Put notes into the turn; errors as of `Exchange.annotate`."""
+        """Add notes to the turn. Errors: see `Exchange.annotate`."""
         self._loop.ask(partial(self._exchange.annotate, **data))
 
 
 AnyHandler: TypeAlias = Callable[[Exchange], Awaitable[None]] | Callable[[SyncExchange], object]
-"""Whatever answers an exchange: async, or a function that may block."""
+"""Handler of an exchange: async, or a plain function, which may block."""
 
 
 def is_async(handler: AnyHandler) -> TypeGuard[Handler]:
-    """Whether it gives something to await, as far as can be seen without a call."""
+    """Return True if the handler returns an awaitable, as far as its signature shows."""
     inner: Any = handler
     while isinstance(inner, partial):
         inner = inner.func
@@ -190,10 +191,10 @@ def is_async(handler: AnyHandler) -> TypeGuard[Handler]:
 
 
 def loop_of(exchange: SyncExchange) -> Loop:
-    """Where it lives."""
+    """Return the loop of the exchange."""
     return exchange._loop
 
 
 def rollout_of(exchange: SyncExchange) -> Rollout:
-    """The agent run that it belongs to, as the loop has it."""
+    """Return the `Rollout` of the exchange, for use in the loop."""
     return exchange._exchange.rollout

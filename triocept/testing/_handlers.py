@@ -1,10 +1,10 @@
-"""Handlers, embeddings and moderations of programs that are not the loop's: what is async runs in the loop, what is not
-in a thread of its own.
+"""Handlers, `embed` and `moderate` functions of programs outside the loop: async functions run in the loop, plain
+functions in their own threads.
 
 Rules:
 
-1. A function that blocks, for ever too, blocks nobody else: not the loop, not another one, not the end of its rollout.
-2. What an abandoned thread still raises is a fault as any other while its rollout is open, and in the log afterwards.
+1. A function that blocks, even for ever, does not block the loop, other functions, or the end of its rollout.
+2. An exception of an abandoned thread is a normal fault while its rollout is open, and is logged afterwards.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ log = logging.getLogger("triocept.testing")
 
 
 def in_loop(handler: AnyHandler, twin: Callable[[Exchange], SyncExchange]) -> Handler:
-    """The handler as the loop runs it.
+    """Return the handler as an async handler for the loop.
 
     Raises:
-        TypeError: it is none.
+        TypeError: the object is no handler.
     """
     if isinstance(handler, Chaos):
         return handler.around(lambda inner: in_loop(inner, twin))
@@ -68,7 +68,7 @@ def in_loop(handler: AnyHandler, twin: Callable[[Exchange], SyncExchange]) -> Ha
 
 
 class _Call:
-    """A function at work on an exchange, in a thread."""
+    """Call of a plain function with an exchange, in a thread."""
 
     def __init__(self, function: Callable[[Any], object], exchange: SyncExchange) -> None:
         self.abandoned = False
@@ -92,7 +92,7 @@ class _Call:
 
         try:
             loop_of(self._exchange).soon(tell)
-        except RuntimeError:  # it has ended
+        except RuntimeError:  # the endpoint has ended
             log.warning("a handler has failed whose endpoint has ended", exc_info=error)
 
 
@@ -110,7 +110,7 @@ def _why_unanswered(function: object, returned: object) -> str:
 
 
 def _is_plain(handler: object) -> bool:
-    """Whether it can be called with an exchange, and is neither a class nor a generator."""
+    """Return True if the handler can be called with an exchange, and is neither a class nor a generator."""
     inner: Any = handler
     while isinstance(inner, partial):
         inner = inner.func
@@ -122,10 +122,10 @@ def _is_plain(handler: object) -> bool:
 
 
 def with_threads(options: O) -> O:
-    """The options, with `embed` and `moderate` as the loop runs them.
+    """Return the options with `embed` and `moderate` adapted to the loop.
 
     Raises:
-        TypeError: they are none.
+        TypeError: one of the two is invalid.
     """
     changed: dict[str, Any] = {**options}
     for name, check in (("embed", check_embed), ("moderate", check_moderate)):

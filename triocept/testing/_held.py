@@ -1,4 +1,4 @@
-"""An async context that is open in the loop for as long as a block of another thread runs."""
+"""Async context that is open in the loop while a block of another thread runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @final
 class Held(Generic[T]):
-    """The context, in a task of its own: entered by `open`, left by `close`, with the error of whoever had it."""
+    """The context in its own task: `open` enters it, `close` leaves it with the error of the block."""
 
     def __init__(self, loop: Loop, context: AbstractAsyncContextManager[T, Any]) -> None:
         self._loop = loop
@@ -28,14 +28,14 @@ class Held(Generic[T]):
 
     @property
     def is_forked(self) -> bool:
-        """Whether this process has nothing to close: it was forked off from the one that has it open."""
+        """True if this process was forked from the process that opened the context: it has nothing to close."""
         return self._loop.is_forked
 
     def open(self) -> T:
-        """Enter it.
+        """Enter the context.
 
         Raises:
-            BaseException: what it raised; it is not open then. Else as `Loop.call`.
+            BaseException: exception of the context, which is then not open. Other errors: see `Loop.call`.
         """
         try:
             self._closed.when_done(lambda: self._opened.fail(over()))
@@ -47,14 +47,14 @@ class Held(Generic[T]):
             raise
 
     def give_up(self) -> None:
-        """It is not to be open, or not to be opened."""
+        """Cancel the context, or its opening."""
         self._loop.give_up(self._closed)
 
     def close(self, error: BaseException | None) -> bool:
-        """Leave it; whether it has taken in `error`.
+        """Leave the context; return True if it has suppressed `error`.
 
         Raises:
-            BaseException: what it raised, `error` excepted.
+            BaseException: exception of the context, except `error`.
         """
         if self.is_forked:
             return False
@@ -66,7 +66,7 @@ class Held(Generic[T]):
             return self._closed.take()
         finally:
             if error is not None:
-                error.__traceback__ = trace  # without the frames of the loop
+                error.__traceback__ = trace  # cut the frames of the loop
 
     async def _run(self) -> bool:
         try:
@@ -86,7 +86,7 @@ class Held(Generic[T]):
 
 @contextmanager
 def holding(loop: Loop, context: AbstractAsyncContextManager[T, Any]) -> Iterator[T]:
-    """Have it open for as long as the block runs; errors as of `Held`."""
+    """Keep the context open while the block runs. Errors: see `Held`."""
     held = Held(loop, context)
     opened = False
     try:
@@ -99,4 +99,4 @@ def holding(loop: Loop, context: AbstractAsyncContextManager[T, Any]) -> Iterato
     else:
         held.close(None)
     finally:
-        held.give_up()  # what a Ctrl-C has cut short; else nothing
+        held.give_up()  # does nothing unless a Ctrl-C interrupted the close

@@ -1,11 +1,11 @@
-"""One thing that another thread has asked of the loop, and waits for: as a thread, or as a task of another event loop,
-asyncio's or a trio of the program's own.
+"""Call from another thread into the loop. The caller waits as a thread, or as a task of another event loop (asyncio, or
+the program's own trio).
 
 Rules:
 
-1. What a job has brought is taken by whoever waits, or given back (`on_lost`): a wait that is cut short by a Ctrl-C, or
-   by a cancellation of asyncio's, loses nothing.
-2. Who gives up cancels the work, and waits for its end no longer than it takes.
+1. The waiting caller takes the result of a job, or the job returns it through `on_lost`. If a Ctrl-C or a cancellation
+   of asyncio ends the wait, no result is lost.
+2. A caller that gives up cancels the work, and waits for its end only as long as the cancellation takes.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ T = TypeVar("T")
 
 @final
 class Job(Generic[T]):
-    """What was asked, and what became of it.
+    """A call and its result.
 
     Args:
-        on_lost: gets what came when nobody waited for it any more.
+        on_lost: gets a result that arrives after the caller has stopped waiting.
     """
 
     def __init__(self, on_lost: Callable[[T], None] | None = None) -> None:
         self.scope: trio.CancelScope = trio.CancelScope()
-        """Around the work, in the loop."""
+        """Scope around the work, in the loop."""
         self.begun: bool = False
-        """Whether the loop knows of it."""
+        """True if the job was passed to the loop."""
         self._on_lost = on_lost
         self._lock = threading.Lock()
         self._done = threading.Event()
@@ -44,11 +44,11 @@ class Job(Generic[T]):
 
     @property
     def is_done(self) -> bool:
-        """Whether there is a result, or an error."""
+        """True if the job has a result or an error."""
         return self._done.is_set()
 
     def succeed(self, value: T) -> None:
-        """It has brought this; called once, in the loop, or `fail`."""
+        """Set the result. The loop calls either this method or `fail`, once."""
         with self._lock:
             if self._done.is_set():
                 return
@@ -60,7 +60,7 @@ class Job(Generic[T]):
         _call_each(callbacks)
 
     def fail(self, error: BaseException) -> None:
-        """It has failed."""
+        """Set the error."""
         with self._lock:
             if self._done.is_set():
                 return
@@ -69,11 +69,12 @@ class Job(Generic[T]):
         _call_each(callbacks)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for its end, in a thread that is not the loop's; whether it has ended. A Ctrl-C ends the wait."""
+        """Wait for the end of the job, in a thread other than the loop's; return True if it has ended. A Ctrl-C ends
+        the wait."""
         return self._done.wait(timeout)
 
     def when_done(self, callback: Callable[[], None]) -> None:
-        """Have this called once it has ended, in whatever thread; at once if it has."""
+        """Call `callback` when the job ends, in any thread; at once if it has ended."""
         with self._lock:
             if not self._done.is_set():
                 self._callbacks.append(callback)
@@ -82,7 +83,7 @@ class Job(Generic[T]):
 
     @contextmanager
     def calling(self, callback: Callable[[], None]) -> Iterator[None]:
-        """As `when_done`, for as long as the block runs."""
+        """Call `callback` if the job ends while the block runs."""
         self.when_done(callback)
         try:
             yield
@@ -91,18 +92,18 @@ class Job(Generic[T]):
                 self._callbacks.remove(callback)
 
     def take(self) -> T:
-        """What it has brought.
+        """Return the result.
 
         Raises:
-            BaseException: what it failed with.
+            BaseException: the error of the job.
         """
         with self._lock:
             if self._error is not None:
                 raise self._error
-            return self._values[0]  # it stays: the wait may still be cut short
+            return self._values[0]  # the value stays: the wait may still be cut short
 
     def abandon(self) -> None:
-        """Nobody waits for it any more: what it has brought, or still brings, is given back."""
+        """Stop waiting for the job: a present or later result is passed to `on_lost`."""
         with self._lock:
             self._abandoned = True
             lost, self._values = self._values, []
@@ -122,7 +123,7 @@ def _call_each(callbacks: list[Callable[[], None]]) -> None:
 
 
 async def ended(job: Job[Any], seconds: float) -> bool:
-    """Wait for the end of a job, for so many seconds; whether it has ended."""
+    """Wait for the end of a job, at most `seconds`; return True if it has ended."""
     wait = _ended_in_trio if trio.lowlevel.in_trio_run() else _ended_in_asyncio
     await wait(job, seconds)
     return job.is_done
@@ -140,12 +141,12 @@ async def _ended_in_trio(job: Job[Any], seconds: float) -> None:
 
 
 async def _ended_in_asyncio(job: Job[Any], seconds: float) -> None:
-    import asyncio  # which is running: others have no use for it, and it takes a while to load
+    import asyncio  # asyncio is running; imported only here, since loading it takes a while
 
     loop, event = asyncio.get_running_loop(), asyncio.Event()
 
     def wake() -> None:
-        with suppress(RuntimeError):  # it is closed
+        with suppress(RuntimeError):  # the asyncio loop is closed
             loop.call_soon_threadsafe(event.set)
 
     with job.calling(wake), suppress(TimeoutError):
@@ -153,7 +154,7 @@ async def _ended_in_asyncio(job: Job[Any], seconds: float) -> None:
 
 
 def runs_asyncio() -> bool:
-    """Whether asyncio runs in this very thread."""
+    """Return True if asyncio runs in the current thread."""
     asyncio = sys.modules.get("asyncio")
     if asyncio is None:
         return False

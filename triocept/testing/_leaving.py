@@ -1,11 +1,12 @@
-"""What leaves a block that ends with more than one error; and what a handler's error does not say by itself.
+"""Choice of the error that leaves a block with several errors, and a hint for errors of asyncio code under trio.
 
 Rules:
 
-1. What went wrong behind the block (a handler, the endpoint) is the cause, and the body's error (its SDK's 500, a
-   failed assert) what came of it: the cause is raised, and the body's error is its context.
-2. What ends programs or tests (a Ctrl-C, `pytest.skip`) is no consequence: it leaves as it is, with a note.
-3. What the body has raised is not raised again.
+1. An error behind the block (of a handler, of the endpoint) is the cause. The body's error (the 500 in an SDK, a failed
+   assert) is its consequence. The cause is raised, with the body's error as its context.
+2. An exception that ends programs or tests (a Ctrl-C, `pytest.skip`) is no consequence: it leaves unchanged, with a
+   note.
+3. An error that the body has raised is not raised again.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _OF_ASYNCIO = (
     "should be used inside a task",
     "unrecognized yield message",
 )
-"""What asyncio says where it does not run, and trio where it meets something of asyncio's."""
+"""Messages of asyncio if it does not run, and of trio if it receives an awaitable of asyncio."""
 _HINT = (
     "triocept: an async handler runs under trio, in the endpoint's own thread: `trio.sleep` in the place of "
     "`asyncio.sleep`, say. What needs asyncio is a plain function, `def handler(exchange)`: that runs in a thread of "
@@ -32,10 +33,10 @@ _HINT = (
 
 
 def leave(body: BaseException | None, errors: Iterable[BaseException]) -> None:
-    """Raise what is to leave; return where there is nothing but the body's own error, which its block raises.
+    """Raise the error that leaves the block; return if the body's own error is the only one, since the block raises it.
 
     Raises:
-        BaseException: one of `errors` bare, several as a group.
+        BaseException: one of `errors` bare, or several as a group.
     """
     __tracebackhide__ = True
     left = list({id(error): error for error in errors if error is not body}.values())
@@ -50,12 +51,12 @@ def leave(body: BaseException | None, errors: Iterable[BaseException]) -> None:
 
 
 def is_among(error: BaseException, known: Iterable[BaseException | None]) -> bool:
-    """Whether it is one of them."""
+    """Return True if the error is one of the known errors."""
     return any(error is one for one in known)
 
 
 def is_mistake(error: BaseException | None) -> bool:
-    """Return True if triocept's own check of an argument raised it: replies that are left are no news then."""
+    """Return True if triocept's own check of an argument raised the error: unused replies are then no problem."""
     if not isinstance(error, (AttributeError, TypeError, ValueError)) or error.__traceback__ is None:
         return False
     *_, (frame, _) = walk_tb(error.__traceback__)
@@ -73,9 +74,9 @@ def _raise_in_context(body: BaseException, errors: list[BaseException]) -> NoRet
 
 
 def explain(error: BaseException) -> None:
-    """Give it a note, if it is one that has to do with that; one, however often it comes by."""
+    """Add a hint to errors of asyncio code under trio, once for each error."""
     for each in leaves(error):
         text = str(each) if isinstance(each, (RuntimeError, TypeError)) else ""
         if any(words in text for words in _OF_ASYNCIO) and _HINT not in getattr(each, "__notes__", ()):
-            with suppress(TypeError):  # somebody's own `__notes__`, which is no list
+            with suppress(TypeError):  # a `__notes__` that is not a list
                 each.add_note(_HINT)

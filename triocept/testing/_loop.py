@@ -1,12 +1,12 @@
-"""A thread in which trio runs, for programs that do not: what the others ask of it, and its end.
+"""Thread that runs trio for programs that do not, with the calls into it and its end.
 
 Rules:
 
-1. The thread is a daemon, and no executor's: a program that ends, or whose loop hangs, is not kept by it.
-2. A limit of time is a scope in the loop, never a wait in the caller's thread: that would race with what arrives.
-3. Who waits is told when nothing can come any more: the loop has ended, or it is blocked, and then by whom.
-4. A process that was forked off has the object, and not the thread: it uses nothing of it, and
-   nothing is closed there.
+1. The thread is a daemon and belongs to no executor: it never keeps a program from ending, even if its loop hangs.
+2. A time limit is a cancel scope in the loop, never a wait in the caller's thread: that would race with arriving calls.
+3. A waiting caller gets an error if no result can arrive: the loop has ended, or is blocked. The error names the
+   blocking function.
+4. A forked process has the object without the thread: it cannot use the loop, and closes nothing.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from ._watch import Watch, place_of
 T = TypeVar("T")
 
 PATIENCE = 5.0
-"""Seconds in which a loop that is not blocked has answered."""
+"""Maximum seconds for a loop that is not blocked to answer."""
 BREATH = 0.1
-"""Seconds that one has which was seen to be blocked."""
+"""Maximum seconds for a loop to answer that was already found blocked."""
 ROUND = 2.0
-"""Seconds between two looks at whether it is."""
+"""Seconds between two checks for a blocked loop."""
 
 
 @final
 class Loop:
-    """trio, in a thread of its own.
+    """Trio in its own thread.
 
     Args:
-        name: what the thread is called.
+        name: name of the thread.
     """
 
     def __init__(self, name: str) -> None:
@@ -58,21 +58,21 @@ class Loop:
         self._ended = False
         self._patience = PATIENCE
         self._why: TimeoutError | None = None
-        """What was said of a loop that is blocked."""
+        """Error for callers of a blocked loop."""
 
     @property
     def is_forked(self) -> bool:
-        """Whether this process was forked off from the one that the thread is in."""
+        """True if this process was forked from the process of the thread."""
         return os.getpid() != self._pid
 
-    # Its life
+    # Start and end
 
     @contextmanager
     def running(self, context: AbstractAsyncContextManager[T, Any]) -> Iterator[T]:
-        """Run it, with `context` open in it, for as long as the block runs.
+        """Run the loop with `context` open in it while the block runs.
 
         Raises:
-            BaseException: what `context` raised when it was opened or closed.
+            BaseException: exception of `context` at its opening or closing.
             TimeoutError: the loop is blocked, and does not end.
         """
         opening, ending = Job[T](), Job[None]()
@@ -90,17 +90,17 @@ class Loop:
         else:
             leave(None, self._close(ending))
         finally:
-            self._ask_to_end()  # what a Ctrl-C has cut short; else nothing
+            self._ask_to_end()  # does nothing unless a Ctrl-C interrupted the close
             self._watch.stop()
 
     def warn(self) -> None:
-        """Tell who has blocked it for long, and was not told of before; RuntimeWarning, where those are errors."""
+        """Warn of each function that blocked the loop for long, once; raise RuntimeWarning if warnings are errors."""
         __tracebackhide__ = True
         if self._watch is not None and not self.is_forked:
             self._watch.warn()
 
     def _close(self, ending: Job[None]) -> list[BaseException]:
-        """End what runs in it, and wait for that; what went wrong."""
+        """End the loop and wait for its end; return the errors."""
         errors: list[BaseException] = []
         if self._thread is not None and self._thread.ident is not None and not self.is_forked:
             with keeping(errors):
@@ -113,7 +113,7 @@ class Loop:
     def _ask_to_end(self) -> None:
         self._closing = True
         if self._token is not None and not self.is_forked:
-            with suppress(RuntimeError):  # it has ended
+            with suppress(RuntimeError):  # the loop has ended
                 self.soon(self._end)
 
     def _end(self) -> None:
@@ -122,7 +122,7 @@ class Loop:
         self._stop.set()
 
     def _run(self, context: AbstractAsyncContextManager[T, Any], opening: Job[T], ending: Job[None]) -> None:
-        """All of the thread."""
+        """Run the loop: the whole body of the thread."""
         errors: list[BaseException] = []
         with keeping(errors):
             instruments = [self._watch] if self._watch is not None else []
@@ -142,7 +142,7 @@ class Loop:
     async def _main(self, context: AbstractAsyncContextManager[T, Any], opening: Job[T]) -> None:
         self._opening = opening.scope
         self._token = trio.lowlevel.current_trio_token()
-        if self._closing:  # before there was a loop to be told so
+        if self._closing:  # closed before the loop could receive the request
             self._end()
         with opening.scope:
             async with context as value, trio.open_nursery() as nursery:
@@ -151,20 +151,20 @@ class Loop:
                 await self._stop.wait()
                 nursery.cancel_scope.cancel()
 
-    # What is asked of it
+    # Calls into the loop
 
     def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Call an async function in the loop, and wait for what it gives.
+        """Call an async function in the loop, and return its result.
 
         Raises:
-            BaseException: what it raised; or a Ctrl-C, which cancels it.
-            RuntimeError: the loop has ended, or is another process's.
-            TimeoutError: it is blocked.
+            BaseException: exception of the function, or a Ctrl-C, which cancels the function.
+            RuntimeError: the loop has ended, or belongs to another process.
+            TimeoutError: the loop is blocked.
         """
         return self.do(Job[T](), function, *args)
 
     def ask(self, function: Callable[..., T], *args: Any) -> T:
-        """Call a function that is not async in the loop; errors as of `call`. It is in no task of its own."""
+        """Call a plain function in the loop, outside any task of its own. Errors: see `call`."""
         job = Job[T]()
         try:
             self._submit(job, partial(_answer, job, function, args))
@@ -178,11 +178,11 @@ class Loop:
                 self._jobs.discard(job)
 
     def read(self, function: Callable[..., T], *args: Any) -> T:
-        """Call a function that reads nothing but what never changes: here, without a wait for the loop.
+        """Call a function that reads only constant state: in the calling thread, without a wait for the loop.
 
         Raises:
-            BaseException: what it raised.
-            RuntimeError: as of `call`.
+            BaseException: exception of the function.
+            RuntimeError: see `call`.
         """
         self._check()
         if self._ended or self._token is None:
@@ -190,7 +190,7 @@ class Loop:
         return function(*args)
 
     def do(self, job: Job[T], function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """As `call`, with a job that gives back what came when nobody waited any more."""
+        """Run `call` with a job that passes on a result that arrives after the caller stopped waiting."""
         try:
             self.submit(job, function, *args)
             self.wait(job)
@@ -200,7 +200,7 @@ class Loop:
             raise
 
     async def do_async(self, job: Job[T], function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """As `do`, for a task of asyncio's, or of a trio in another thread: its cancellation cancels the job."""
+        """Run `do` for a task of asyncio, or of trio in another thread: cancelling the task cancels the job."""
         try:
             self.submit(job, function, *args)
             await self._wait_async(job)
@@ -212,7 +212,7 @@ class Loop:
             raise
 
     def submit(self, job: Job[T], function: Callable[..., Awaitable[T]], *args: Any) -> None:
-        """Begin a job; errors as of `call`."""
+        """Start a job. Errors: see `call`."""
         self._submit(job, partial(self._begin, job, function, args))
 
     def _submit(self, job: Job[Any], begin: Callable[[], object]) -> None:
@@ -226,12 +226,12 @@ class Loop:
             job.fail(over())
 
     def give_up(self, job: Job[Any]) -> None:
-        """Nobody waits for it any more: it is cancelled."""
+        """Stop waiting for a job, and cancel it."""
         job.abandon()
         if not job.is_done and not self.is_forked:
             try:
                 self.soon(job.scope.cancel)
-            except RuntimeError:  # it has ended
+            except RuntimeError:  # the loop has ended
                 return
             if job.begun:
                 job.wait(self._patience)
@@ -247,12 +247,12 @@ class Loop:
         with self._lock:
             self._jobs.discard(job)
         cancelled, error = split_cancelled(errors[0]) if errors else (None, None)
-        job.fail(error or over())  # unless it has succeeded
+        job.fail(error or over())  # no effect if the job has succeeded
         if cancelled is not None:
             raise cancelled
 
     def soon(self, function: Callable[[], object]) -> None:
-        """Have this called in the loop; RuntimeError: it has ended."""
+        """Schedule the function in the loop; raise RuntimeError if the loop has ended."""
         if self._token is None:
             raise over()
         try:
@@ -273,7 +273,7 @@ class Loop:
             )
 
     def wait(self, job: Job[Any]) -> None:
-        """Wait for the end of a job, for as long as the loop is alive; errors as of `call`."""
+        """Wait for the end of a job while the loop is alive. Errors: see `call`."""
         while not job.wait(ROUND):
             answer = self._ask_for_life(job)
             if not answer.wait(self._patience) and not job.is_done:
@@ -286,7 +286,8 @@ class Loop:
                 raise self._blocked()
 
     def _ask_for_life(self, job: Job[Any]) -> Job[None]:
-        """What ends soon, unless the loop is blocked. One that has ended fails the jobs that it leaves."""
+        """Return a job that ends soon unless the loop is blocked. A loop that has ended fails the jobs that are
+        left."""
         answer = Job[None]()
         try:
             self.soon(partial(answer.succeed, None))
@@ -297,7 +298,8 @@ class Loop:
         return answer
 
     def _blocked(self) -> TimeoutError:
-        """What is told who waits in vain; all are told the same, and only the first has waited long."""
+        """Return the error for a caller that waits in vain; all callers get the same error, and only the first waits
+        long."""
         assert self._thread is not None
         self._patience = BREATH
         if self._watch is not None:
@@ -311,7 +313,7 @@ class Loop:
 
 
 def _answer(job: Job[T], function: Callable[..., T], args: tuple[Any, ...]) -> None:
-    """All of a job that waits for nothing."""
+    """Run a job that needs no wait."""
     errors: list[BaseException] = []
     with keeping(errors):
         job.succeed(function(*args))
@@ -320,5 +322,5 @@ def _answer(job: Job[T], function: Callable[..., T], args: tuple[Any, ...]) -> N
 
 
 def over() -> RuntimeError:
-    """What is told who comes after the end."""
+    """Return the error for a call after the end."""
     return RuntimeError("the endpoint has ended: this came after its block")

@@ -1,4 +1,4 @@
-"""Be the model of this very program, for as long as a block runs: for scripts, and tests of any kind."""
+"""The model of the running program while a block runs, for scripts and tests of any kind."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ def fake_model(
     must_be_used: bool = True,
     **options: Unpack[RolloutOptions],
 ) -> Iterator[SyncRollout]:
-    """Answer all model calls of this program, and of what it starts, for as long as the block runs::
+    """Answer all model calls of this program, and of programs that it starts, while the block runs::
 
         with fake_model("hello") as model:
             assert my_application.greet() == "hello"
         assert model.calls[0].messages[-1].text == "say hello"
 
     Args:
-        replies: what it says, in order, as `ScriptedModel` takes them.
-        handler: answers in their place; as of `SyncEndpoint.open_rollout`. Without either the body answers, by `next`
-            or iteration.
-        endpoint: where it runs; None: an endpoint of its own, which ends with it.
-        environ: whether the environment of this process leads to it meanwhile: clients that are made in the block, and
-            programs that are started in it, call it without being told. It is put back exactly. Of two such blocks the
-            inner one has the environment: where both models are to be called, take `model.client(dialect)`. The
-            environment is that of the whole process, its other threads too.
-        must_be_used: whether a reply that is left at the end is an error.
-        options: as of `SyncEndpoint.open_rollout`.
+        replies: answers in order, as for a `ScriptedModel`.
+        handler: answers instead of replies; see `SyncEndpoint.open_rollout`. Without replies and handler the body
+            answers, by `next` or iteration.
+        endpoint: endpoint of the model. None: a new endpoint, which ends with the model.
+        environ: True if the environment of this process, including its other threads, points at the model during the
+            block. Clients that are made in the block, and programs that are started in it, call the model without
+            further settings. The environment is restored exactly. Of two nested blocks the inner block has the
+            environment: to call both models, use `model.client(dialect)`.
+        must_be_used: True if an unused reply is an error at the end.
+        options: see `SyncEndpoint.open_rollout`.
 
     Raises:
-        AssertionError: at the end of a body that has not failed: replies are left, or a call was never answered.
-        Exception: what the handler raised; how, and all else, as of `SyncEndpoint.open_rollout`.
+        AssertionError: the body has not failed, and replies are unused or a call was never answered.
+        Exception: exceptions of the handler, raised as by `SyncEndpoint.open_rollout`; other errors: see there.
     """
     __tracebackhide__ = True
     check_keywords(

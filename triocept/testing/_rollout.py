@@ -1,4 +1,4 @@
-"""One agent run, as a program holds it that is not the loop's: `Rollout`, with verbs that block."""
+"""Sync counterpart of `Rollout` for programs outside the loop: its methods block."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TIMEOUT = 30.0
-"""Seconds that `next` waits for a call, unless said otherwise."""
+"""Default seconds that `next` waits for a call."""
 
 
 @final
 class SyncRollout:
-    """One agent run. Made by `SyncEndpoint.open_rollout` and `fake_model` only.
+    """An agent run. Made by `SyncEndpoint.open_rollout` and `fake_model` only.
 
-    Iterate over it to hold the agent's calls in your own hands, while the agent runs in another thread or process; the
-    iteration ends when the rollout is stopped or closed. It may be used from any number of threads, but the endpoint's
-    own.
+    Iterate over it to answer the agent's calls in the program itself, while the agent runs in another thread or
+    process. The iteration ends when the rollout is stopped or closed. Any number of threads may use the rollout, except
+    the endpoint's own.
     """
 
     def __init__(self, life: Life, loop: Loop) -> None:
@@ -61,7 +61,7 @@ class SyncRollout:
     if not TYPE_CHECKING:
 
         def __enter__(self) -> NoReturn:
-            """What `with` is told of a model that is open."""
+            """Raise an error for `with` on an open model."""
             raise TypeError(
                 "it is open already, and what opened it ends it: `model = triocept_model(…)`, with no `with`"
             )
@@ -70,55 +70,56 @@ class SyncRollout:
 
     @property
     def id(self) -> str:
-        """It stands in its URLs, and in every turn."""
+        """Id of the rollout, which is part of its URLs and of every turn."""
         return self._rollout.id
 
     @property
     def api_key(self) -> str:
-        """The agent's key: it opens this rollout, and nothing else."""
+        """Key of the agent: it is valid for this rollout only."""
         return self._rollout.api_key
 
     @property
     def model(self) -> str:
-        """The name that `/v1/models` lists; agents may ask for any other."""
+        """Model name that `/v1/models` lists; agents may request any other name."""
         return self._rollout.model
 
     @property
     def trace(self) -> Trace:
-        """The turns so far: a copy, which does not grow. After its block, all of it.
+        """Copy of the turns so far, which does not grow; after the block, the whole trace.
 
         Raises:
-            RuntimeError, TimeoutError: as `SyncExchange.respond`.
+            RuntimeError, TimeoutError: see `SyncExchange.respond`.
         """
         return self._life.trace
 
     @property
     def calls(self) -> list[Request]:
-        """What its agent has asked so far, oldest first; also what is not answered yet. Errors as of `trace`."""
+        """Requests of the agent so far, oldest first, including unanswered calls. Errors: see `trace`."""
         return self._life.calls
 
     @property
     def faults(self) -> tuple[BaseException, ...]:
-        """What went wrong so far: what its handler raised, say. The end of its block raises it."""
+        """Faults so far, for example exceptions of the handler. The end of the block raises them."""
         return self._life.faults
 
     @property
     def stopped(self) -> str | None:
-        """Why it was stopped; None: it was not."""
+        """Reason why the rollout was stopped; None if it was not stopped."""
         return self._rollout.stopped
 
-    # What an agent needs to reach it
+    # Address and credentials for an agent
 
     def base_url(self, dialect: DialectName | str, *, reach: Reach = "local") -> str:
-        """Where the agent's SDK for `dialect` has to be pointed at; errors as of `Rollout.base_url`."""
+        """Return the base URL for the agent's SDK of `dialect`. Errors: see `Rollout.base_url`."""
         return self._where(partial(self._rollout.base_url, dialect, reach=reach), reach)
 
     def config(self, dialect: DialectName | str, *, reach: Reach = "local") -> ClientConfig:
-        """Base URL, key and model for a client of `dialect`; errors as of `base_url`."""
+        """Return base URL, key and model for a client of `dialect`. Errors: see `base_url`."""
         return self._where(partial(self._rollout.config, dialect, reach=reach), reach)
 
     def environ(self, *, reach: Reach = "local") -> dict[str, str]:
-        """The environment variables that point agents of every dialect at this rollout; errors as of `base_url`."""
+        """Return the environment variables that point agents of every dialect at this rollout. Errors: see
+        `base_url`."""
         return self._where(partial(self._rollout.environ, reach=reach), reach)
 
     @overload
@@ -128,14 +129,14 @@ class SyncRollout:
     @overload
     def client(self, dialect: str, **options: Any) -> Any: ...
     def client(self, dialect: str, **options: Any) -> Any:
-        """The official SDK's blocking client for `dialect`, pointed at this rollout. It is closed with it.
+        """Return the official SDK's blocking client for `dialect`, pointed at this rollout; it closes with the rollout.
 
         Args:
-            dialect: those of OpenAI give an `openai.OpenAI`, `anthropic_messages` an `anthropic.Anthropic`.
-            options: go to the client's constructor (`max_retries`, `timeout`, …).
+            dialect: OpenAI's dialects give an `openai.OpenAI`, `anthropic_messages` an `anthropic.Anthropic`.
+            options: options of the client's constructor (`max_retries`, `timeout`, …).
 
         Raises:
-            ModuleNotFoundError, ValueError: as `Rollout.client`.
+            ModuleNotFoundError, ValueError: see `Rollout.client`.
         """
         _import_sdk(dialect)
         client: Any = self._loop.ask(partial(self._rollout.client, dialect, sync=True, **options))
@@ -149,24 +150,25 @@ class SyncRollout:
     @overload
     def async_client(self, dialect: str, **options: Any) -> Any: ...
     def async_client(self, dialect: str, **options: Any) -> Any:
-        """The official SDK's async client, for asyncio or trio; `async with` closes it. Otherwise as `client`."""
+        """Return the official SDK's async client, for asyncio or trio; `async with` closes it. Otherwise see
+        `client`."""
         _import_sdk(dialect)
         return self._loop.ask(partial(self._rollout.client, dialect, **options))
 
-    # What the program does with its exchanges
+    # Exchanges in the program
 
     def next(self, *, timeout: float | None = TIMEOUT) -> SyncExchange:
         """Wait for the next call.
 
         Args:
-            timeout: seconds; None waits for as long as the rollout is open.
+            timeout: maximum seconds; None waits as long as the rollout is open.
 
         Raises:
-            TimeoutError: none came. It is not lost if it comes later.
-            RolloutClosed: the rollout was stopped, or is closed.
-            RuntimeError: it has a handler, which gets every exchange; or as `SyncExchange.respond`.
+            TimeoutError: no call arrived. A later call is not lost.
+            RolloutClosed: the rollout was stopped or closed.
+            RuntimeError: a handler of the rollout gets every exchange; or see `SyncExchange.respond`.
 
-        Ctrl-C: an exchange that was on its way here is had by the next who asks.
+        Ctrl-C: an exchange on its way to this call goes to the next caller.
         """
         job = Job[Exchange](self._give_back)
         try:
@@ -176,9 +178,9 @@ class SyncRollout:
             raise
 
     async def anext(self, *, timeout: float | None = TIMEOUT) -> SyncExchange:
-        """The same as `next`, for a task of asyncio's, or of trio's: other tasks run meanwhile.
+        """Wait for the next call as `next` does, in a task of asyncio or trio: other tasks run meanwhile.
 
-        Cancellation: nothing is lost.
+        Cancellation: no exchange is lost.
         """
         job = Job[Exchange](self._give_back)
         try:
@@ -208,57 +210,59 @@ class SyncRollout:
     def run_agent(
         self, argv: Sequence[str | os.PathLike[str]], **options: Unpack[AgentOptions]
     ) -> AgentResult:
-        """Run an agent in this rollout, to its end; arguments, result and errors as of `Rollout.run_agent`.
+        """Run an agent in this rollout to its end. Arguments, result and errors: see `Rollout.run_agent`.
 
-        Something has to answer its calls meanwhile: the handler, or another thread that iterates.
+        The handler, or an iteration in another thread, must answer its calls meanwhile.
 
         Ctrl-C: ends the agent, as a cancellation does.
         """
         return self._loop.call(partial(self._rollout.run_agent, argv, **options))
 
     def stop(self, reason: str) -> None:
-        """End the run; as `Rollout.stop`."""
+        """Stop the run; see `Rollout.stop`."""
         self._loop.call(self._rollout.stop, reason)
 
     def score(self, name: str, value: float) -> None:
-        """Say what you make of the run; as `Rollout.score`."""
+        """Record a score of the run; see `Rollout.score`."""
         self._loop.call(self._rollout.score, name, value)
 
-    # What a test says of it
+    # Assertions of a test
 
     def assert_called_with_tool(self, name: str, /, **arguments: Any) -> ToolResult:
-        """See that the application has carried out a call of this tool: that it came back to the model with the call
-        and its result. What the model asked for, and nobody carried out, does not count; nor does a result that the
-        application sends as plain text (smolagents does): `assert_messages` sees that.
+        """Check that the application has carried out a call of this tool: a later request holds the call and its
+        result.
+
+        A call that the application did not carry out does not count, nor does a result that it sends as plain text (as
+        smolagents does). To check plain text, use `assert_messages`.
 
         Args:
-            name: the tool's.
-            arguments: those that the call had, and perhaps others; `ANY`, a pattern, `containing(…)` stand for values.
+            name: name of the tool.
+            arguments: expected arguments; the call may have more. `ANY`, a pattern or `containing(…)` stand for values.
 
         Returns:
-            The result that the application gave, of the first such call.
+            The application's result of the first such call.
 
         Raises:
-            AssertionError: there is no such call; the text lists those that there are.
+            AssertionError: no such call exists; the text lists the existing calls.
         """
         __tracebackhide__ = True
         calls = self._all_calls()
         return carried_out(calls, self.trace.turns, name, arguments)
 
     def assert_messages(self, *expected: ExpectedMessage, call: int = -1) -> None:
-        """See what messages a call had, all of them in order::
+        """Check all messages of a call, in order::
 
             model.assert_messages(("system", containing("terse")), ..., ("user", "hi"))
 
         Args:
-            expected: for each message its text; a pair of its role and its text; a `ToolCall` that is in it, whatever
-                its id; or a `Message`, with the same text, tool calls, results and media (ids, the name and reasoning
-                count where it has them). A text may be a pattern, which is searched for, or anything with an equality
-                of its own: `containing(…)`, `unittest.mock.ANY`. `...` stands for any number of messages.
-            call: which call; the last, unless said otherwise.
+            expected: for each message its text; a pair of its role and its text; a `ToolCall` in it, with any id; or a
+                `Message` with equal text, tool calls, results and media (ids, name and reasoning are compared if the
+                expected message has them). A text may be a pattern, which is searched for, or an object with its own
+                equality: `containing(…)`, `unittest.mock.ANY`. `...` stands for any number of messages.
+            call: index of the call. Default: the last call.
 
         Raises:
-            AssertionError: they are others; the text shows the difference.
+            AssertionError: the messages differ; the text shows the difference.
         """
         __tracebackhide__ = True
         calls = self._all_calls()
@@ -267,16 +271,16 @@ class SyncRollout:
         check_messages(calls[call], expected)
 
     def check(self) -> None:
-        """Raise what is wrong so far; the end of its block does the same, and raises nothing twice.
+        """Raise the problems so far; the end of the block does not raise them again.
 
         Raises:
-            AssertionError: replies are left, or a call was not answered.
-            Exception: what its handler raised; several things: a group.
+            AssertionError: a reply is unused, or a call was not answered.
+            Exception: exception of the handler; several errors as a group.
         """
         __tracebackhide__ = True
         raise_all(self._life.news())
 
-    # Behind it
+    # Private helpers
 
     def _all_calls(self) -> list[Request]:
         __tracebackhide__ = True
@@ -286,7 +290,7 @@ class SyncRollout:
         return calls
 
     def _where(self, function: Callable[[], T], reach: Reach) -> T:
-        """Where it is found. On this machine that never changes; a tunnel does, and what it is told."""
+        """Return an address: local addresses are constant and read at once; only the loop has the state of a tunnel."""
         return self._loop.ask(function) if reach == "public" else self._loop.read(function)
 
     async def _take(self, timeout: float | None, blocks_asyncio: bool) -> Exchange:
@@ -306,10 +310,10 @@ class SyncRollout:
         return text
 
     def _give_back(self, exchange: Exchange) -> None:
-        """Called in whatever thread."""
+        """Return an exchange to the rollout. Called in any thread."""
         try:
             self._loop.soon(partial(give_back, self._rollout, exchange))
-        except RuntimeError:  # the loop has ended, and refused it
+        except RuntimeError:  # the loop has ended, and has refused the exchange
             pass
 
     def _twin(self, exchange: Exchange) -> SyncExchange:
@@ -317,17 +321,18 @@ class SyncRollout:
 
 
 def news_of(rollout: SyncRollout) -> list[BaseException]:
-    """What is wrong with it so far, and was not told before; errors as of `SyncRollout.trace`."""
+    """Return the new problems of the rollout. Errors: see `SyncRollout.trace`."""
     return rollout._life.news()
 
 
 def target_of(rollout: SyncRollout) -> Target:
-    """It, as somewhere that the environment may lead to."""
+    """Return the rollout's model as a target of the environment."""
     return rollout._life.target
 
 
 def _import_sdk(dialect: str) -> None:
-    """Import the SDK of a dialect in this thread: that takes seconds on a busy machine, and would block the loop."""
+    """Import the SDK of a dialect in this thread: an import takes seconds on a busy machine and would block the
+    loop."""
     facts = known_dialects().get(dialect)
     if facts is not None and facts.sdk is not None and find_spec(facts.sdk.package) is not None:
         import_module(facts.sdk.package)

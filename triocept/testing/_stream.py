@@ -1,4 +1,4 @@
-"""An answer given piece by piece, by a program that is not the loop's."""
+"""Answer given piece by piece, by a program outside the loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._loop import Loop
 
 @final
 class SyncStream:
-    """Where the increments of an answer go. Made by `SyncExchange.open_stream` only."""
+    """Sender of the increments of an answer. Made by `SyncExchange.open_stream` only."""
 
     def __init__(self, stream: ResponseStream, loop: Loop) -> None:
         self._stream = stream
@@ -21,18 +21,18 @@ class SyncStream:
 
     @property
     def ended(self) -> bool:
-        """Whether the terminal event was sent."""
+        """True if the terminal event was sent."""
         return self._stream.ended
 
     def send(self, item: str | ResponsePart | Event) -> None:
-        """Send one increment, and wait while the agent's connection takes no more.
+        """Send one increment; wait while the agent's connection accepts no more bytes.
 
         Args:
-            item: a `str` goes on with the text that is being written, or begins one; a part is sent whole; an event is
-                sent as it is.
+            item: a `str` continues the current text, or begins a new text; a part is sent whole; an event is sent
+                unchanged.
 
         Raises:
-            Exception: as `ResponseStream.send`, and `SyncExchange.respond`.
+            Exception: see `ResponseStream.send` and `SyncExchange.respond`.
         """
         self._loop.call(self._stream.send, item)
 
@@ -43,6 +43,6 @@ class SyncStream:
         stop_sequence: str | None = None,
         usage: Usage | None = None,
     ) -> None:
-        """End the answer; arguments and errors as of `ResponseStream.end`."""
+        """End the answer. Arguments and errors: see `ResponseStream.end`."""
         end = partial(self._stream.end, stop_reason=stop_reason, stop_sequence=stop_sequence, usage=usage)
         self._loop.call(end)

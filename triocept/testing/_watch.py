@@ -1,6 +1,7 @@
-"""Who blocks the loop, and for how long: looked at from a thread of its own, for one that is blocked can say nothing.
+"""Watch for functions that block the loop. It runs in its own thread, since a blocked loop cannot report anything.
 
-A block that lasts is the matter of whoever waits (`Loop.wait`); one that ends is told afterwards, in a warning.
+A lasting block is an error of the waiting caller (`Loop.wait`); a block that has ended is reported afterwards, by a
+warning.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import msgspec
 import trio
 
 LONG = 1.0
-"""Seconds for which nothing else is answered, and nobody wonders: asyncio's debug mode warns of a tenth of that."""
+"""Maximum seconds of a block without a warning; asyncio's debug mode warns after a tenth of that."""
 EVERY = 0.25
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 _OURS = (str(Path(__file__).parents[1]), str(Path(trio.__file__).parent))
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a thread was."""
+    """Location of a thread."""
 
     function: str
     file: str
@@ -33,42 +34,42 @@ class Place(msgspec.Struct, frozen=True):
 
 @final
 class Watch(trio.abc.Instrument):
-    """Sees for how long the loop runs without a look at what has come.
+    """Instrument that measures how long the loop runs without a check for new I/O.
 
     Args:
-        thread: that of the loop.
+        thread: thread of the loop.
     """
 
     def __init__(self, thread: threading.Thread) -> None:
         self._thread = thread
         self._busy_since: float | None = None
         self._told_since: float | None = None
-        """Of a block that somebody was told of while it lasted, when it began."""
+        """Start time of a block that was reported while it lasted."""
         self._ended = threading.Event()
         self._looking = threading.Thread(target=self._look, name="triocept-watch", daemon=True)
         self._seen: Place | None = None
-        """Who blocks it now."""
+        """Location that blocks the loop now."""
         self._found: list[tuple[Place, float]] = []
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the watch."""
         self._looking.start()
 
     def stop(self) -> None:
-        """End that."""
+        """Stop the watch."""
         self._ended.set()
         if self._looking.ident is not None:
             self._looking.join(LONG)
 
     def note_told(self) -> None:
-        """Whoever blocks it now is an error of somebody's already."""
+        """Record that a caller already got an error for the current block."""
         self._told_since = self._busy_since
 
     def warn(self) -> None:
-        """Tell what was seen, once.
+        """Warn of each recorded block, once.
 
         Raises:
-            RuntimeWarning: where warnings are errors.
+            RuntimeWarning: warnings are errors.
         """
         __tracebackhide__ = True
         found, self._found = self._found, []
@@ -79,7 +80,7 @@ class Watch(trio.abc.Instrument):
             )
             warnings.warn_explicit(text, RuntimeWarning, place.file, place.line)
 
-    # As an instrument, in the loop
+    # Instrument methods, called in the loop
 
     def after_io_wait(self, timeout: float) -> None:
         self._busy_since = time.monotonic()
@@ -87,15 +88,15 @@ class Watch(trio.abc.Instrument):
     def before_io_wait(self, timeout: float) -> None:
         if self._seen is not None and self._busy_since is not None:
             seen, seconds, self._seen = self._seen, time.monotonic() - self._busy_since, None
-            if seconds > LONG and self._told_since != self._busy_since:  # else it was seen as it ended
+            if seconds > LONG and self._told_since != self._busy_since:  # else a caller got an error
                 self._found.append((seen, seconds))
         self._busy_since = None
 
-    # In its own thread
+    # Methods in the watch's thread
 
     def _look(self) -> None:
-        """Note the place that blocks the loop, once enough looks have found it there: a process that stood still for a
-        while, on a loaded machine, has been looked at too rarely."""
+        """Record the location that blocks the loop, once enough checks have found the loop blocked. A process that was
+        suspended for a while, on a loaded machine, has had too few checks."""
         looks, before = 0, None
         while not self._ended.wait(EVERY) and self._thread.is_alive():
             since = self._busy_since
@@ -108,7 +109,7 @@ class Watch(trio.abc.Instrument):
 
 
 def place_of(thread: threading.Thread) -> str:
-    """The function in which a thread is, with file and line: the innermost that is the user's, else the innermost."""
+    """Return the function that a thread runs, with file and line: the innermost user function, else the innermost."""
     frame = sys._current_frames().get(thread.ident or -1)
     if frame is None:
         return "a thread that has ended"
@@ -117,7 +118,7 @@ def place_of(thread: threading.Thread) -> str:
 
 
 def _user_place(thread: threading.Thread) -> Place | None:
-    """The function of the user's in which a thread is; None: it is in none."""
+    """Return the user function that a thread runs; None if it runs no user function."""
     found = _first_of_user(sys._current_frames().get(thread.ident or -1))
     return _place(found) if found is not None else None
 

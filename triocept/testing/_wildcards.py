@@ -1,4 +1,4 @@
-"""What an assert may say of a value in the place of the value."""
+"""Placeholders for a value in an assertion."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, final
 
 
 @final
-class containing:  # noqa: N801 - it is written where a value stands
-    """Equal to any text that has this in it: `containing("weather")`.
+class containing:  # noqa: N801 - the name reads as a value
+    """Placeholder that equals any text with this substring: `containing("weather")`.
 
     Args:
-        text: what it has in it.
+        text: the substring.
     """
 
     def __init__(self, text: str) -> None:
@@ -28,9 +28,9 @@ class containing:  # noqa: N801 - it is written where a value stands
 
 
 def matches(expected: Any, value: Any) -> bool:
-    """Whether a value is what is expected: equal to it; a pattern is found in it; within mappings and lists likewise.
+    """Return True if a value matches: it is equal, or a pattern is found in it, also within mappings and lists.
 
-    What has an equality of its own (`unittest.mock.ANY`, `containing`, `pytest.approx`) is asked.
+    Objects with their own equality (`unittest.mock.ANY`, `containing`, `pytest.approx`) are compared by it.
     """
     if isinstance(expected, re.Pattern):
         return isinstance(value, str) and expected.search(value) is not None
