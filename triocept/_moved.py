@@ -22,9 +22,9 @@ MODULES = (
     "testing",
     "errors",
 )
-"""The public modules, in the order in which a name is looked for."""
+"""The public modules, in the order of the search for a name."""
 ON_FIRST_USE = {"ScriptedModel": "handlers"}
-"""Names of the top level by the module that defines each: loaded when first asked for."""
+"""Names of the top level, each with its module: loaded on first use."""
 _KIT = (
     *("CUSTOM_SCHEMA", "HERE", "LINE_FRAMES", "OVERFLOW", "SDK", "SSE", "SSE_FRAMES", "CountCalls"),
     *("Earlier", "Embeddings", "Fields", "FittedCall", "FrameEnd", "LineDecoder", "Memory"),
@@ -88,7 +88,7 @@ def hints_of(module: str) -> Callable[[str], NoReturn]:
 
 
 def _place_of(name: str) -> str | None:
-    """Where a name is that the top level lacks; None if no public module has it."""
+    """Return the place of a name that the top level lacks; None if no public module has the name."""
     modules = (f"triocept.{module}" for module in MODULES)
     found = next((module for module in modules if name in import_module(module).__all__), None)
     return f"{found}.{name}" if found is not None else RENAMED.get(f"triocept.{name}")

@@ -1,4 +1,4 @@
-"""What is kept of a rollout, and what keeps it."""
+"""The record of a rollout, and the recorders that write it."""
 
 from typing import TYPE_CHECKING
 

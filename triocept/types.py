@@ -2,7 +2,7 @@
 
 * a call: `Request`, its `Message`s and their parts, `Tool`, `Response`, `Usage`, `Price`.
 * increments of a response: `Event` and its kinds; `assemble` and `events_of` convert a response to events and back.
-* options: what `serve_endpoint`, `open_rollout` and `run_agent` take, and how a client reaches its rollout.
+* options: the options of `serve_endpoint`, `open_rollout` and `run_agent`, and the client's address of its rollout.
 * services of a rollout beside the model: tools, a user, a stop condition, embeddings, moderations.
 """
 

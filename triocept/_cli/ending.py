@@ -8,7 +8,7 @@ Rules:
    (A fleet's agents belong to its workers, which still have their grace period.) A third signal has its default effect,
    and the watcher ends the agent; this works even where something blocks the event loop.
 3. A signal that was ignored at the start stays ignored: `nohup`, and SIGINT in the background job of a script.
-4. The program then dies of that very signal. So a shell reports 128 and its number, a loop in a shell ends at Ctrl-C,
+4. The program then ends by this signal. So a shell reports 128 and its number, a loop in a shell ends at Ctrl-C,
    and a service manager records an orderly end.
 5. A triocept error is a line or two; an error of the user's script shows the script's frames, and no inner frames.
 """

@@ -19,7 +19,7 @@ from ..fleets.store.reading import named_runs, trace_files
 from .words import a_directory, counted
 
 UNREAD = 2
-"""Exit status if a named file cannot be read or does not exist: that of a wrong command line."""
+"""Exit status if a named file cannot be read or does not exist, as for a wrong command line."""
 
 _TOLD = 10
 """Maximum unreadable lines, and rollouts to choose from, to list."""
@@ -132,7 +132,7 @@ def traces_of(
     on_damage: Callable[[DialectError], object],
     leave_out: Callable[[Trace], bool] = lambda trace: True,
 ) -> Iterator[Trace]:
-    """Yield the rollouts of a file; of a fleet's store those of results, and others that must not be left out."""
+    """Yield the rollouts of a file. Of a fleet's store: the rollouts of results, and others that `leave_out` keeps."""
     if not is_store(path):
         yield from iter_traces(path, on_damage=on_damage)
         return

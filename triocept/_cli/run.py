@@ -61,7 +61,7 @@ class Run:
     executable: str | None = None
     """The known agent's command, if it is not the usual one."""
     agent_options: tuple[str, ...] = ()
-    """Options of the known agent, after those of its launch."""
+    """Options of the known agent, which follow the options of its launch."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Variables that the agent gets in addition to its environment."""
 

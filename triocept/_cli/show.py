@@ -34,7 +34,7 @@ _COMMANDS = 3
 
 @dataclass
 class _Group:
-    """Turns in one group: those of a conversation, or all side calls."""
+    """Group of turns: the turns of a conversation, or all side calls."""
 
     title: str
     kind: str
@@ -120,7 +120,7 @@ class Overview:
 
 
 def begun_at(trace: Trace) -> float:
-    """Return the rollout's beginning, if recorded, else that of its first call, in seconds since the epoch."""
+    """Return the start of the rollout, if recorded, else of its first call, in seconds since the epoch."""
     first = min((turn.started_at for turn in trace), default=0.0)
     return trace.started_at if trace.started_at is not None else first
 

@@ -297,8 +297,8 @@ class Share(msgspec.Struct):
         """Add `count` bytes. The first body of a rollout is never refused.
 
         Raises:
-            Refusal: 503, the bytes would exceed the total limit, or those of the rollout half of it. All bytes of
-                the request are released.
+            Refusal: 503: the bytes would exceed the total limit, or the rollout's bytes half of this limit. All bytes
+                of the request are released.
         """
         waiting = self.waiting
         of_rollout = waiting.of[self.rollout] + count

@@ -45,8 +45,8 @@ async def decoded(body: bytes, encoding: str, cap: int) -> bytes:
     """Return the body without its encoding.
 
     Raises:
-        Refusal: 400 for a body that its encoding cannot decode, 413 for a decoded size above `cap` bytes, 415 for
-            an encoding that is not supported here.
+        Refusal: 400 for a body that its encoding cannot decode; 413 for a decoded size above `cap` bytes, 415 for an
+            unsupported encoding.
     """
     match encoding.strip().lower():
         case "" | "identity":

@@ -38,8 +38,8 @@ def failure_reply(
         failure: the failure to render.
         dialect: the dialect to render it in.
         request_id: id of the call, if it has one.
-        take_fault: called with the exception of a dialect that cannot render the error; the status is sent all
-            the same. None: the exception is logged.
+        take_fault: called with the exception of a dialect that cannot render the error; the status is
+            sent nevertheless. None: the exception is logged.
     """
     failure = identified(failure, dialect, request_id)
     try:

@@ -1,13 +1,13 @@
 """hypercorn's HTTP/1.1, with six habits changed.
 
-* While a request waits for its answer and its client has sent another one behind it, hypercorn reads no further,
-  and so does not notice a hang-up. Here the connection reads on, into a buffer of `READ_AHEAD` bytes.
+* While a request waits for its answer, and its client has sent another request behind it, hypercorn reads no
+  further. It does not notice a hang-up then. Here the connection reads on, into a buffer of `READ_AHEAD` bytes.
 * A websocket has the whole connection (`websocket_connection`), from the request for it on.
 * No request reaches hypercorn's HTTP/2: the preface of HTTP/2 is refused with 505, and `Upgrade: h2c` is ignored
   (RFC 9113, 3.1; Java's HttpClient sends it with each first request).
 * `100 Continue` is sent when the body is read, not before the key was checked.
-* Bytes behind the last request of a connection (some clients end a body with an empty line) make h11 answer 400
-  in place of the answer. Here they are not read.
+* Bytes behind the last request of a connection make h11 send 400 in place of the answer. (Some clients end a body
+  with an empty line.) Here such bytes are not read.
 * The lines of a head, or of the trailers of a body, are limited: they are counted before h11 makes objects of
   them.
 

@@ -3,11 +3,11 @@
 Rules:
 
 1. Only unambiguous requests are served here: a head of strict grammar (RFC 9112) and a Content-Length, for a
-   model call or an answer without Quart. Any other request (another route with a key, an upgrade, chunks, a fold,
-   a second Host) goes to hypercorn byte for byte, with the rest of its connection. hypercorn then answers as if
+   model call or an answer without Quart. Any other request goes to hypercorn byte for byte, with the rest of its
+   connection: another route with a key, an upgrade, chunks, a fold, a second Host. hypercorn then answers as if
    this module did not exist.
-2. A connection has three tasks for as long as it lives, and none for a request: a reader, a writer of answers,
-   and one that waits for the end of both. The reader notices a hang-up, whatever the other tasks do. It is also
+2. A connection has three tasks for as long as it lives, and no task for a request: a reader, a writer of answers,
+   and a task that waits for the end of both. The reader notices a hang-up, whatever the other tasks do. It is also
    the connection's timer: it waits for a deadline anyway, and a scope for each wait would cost a call three times
    as much. The writer is woken through the frames of its own calls, and not through the frames that opened the
    connection.
@@ -316,7 +316,7 @@ def _begins_ours(data: bytearray) -> bool:
 
 @final
 class Inbox:
-    """The bytes that the client has sent and no task has taken, and whether the client is still connected."""
+    """Received bytes that no task has taken, and the state of the client's connection."""
 
     __slots__ = (
         "_arrival",

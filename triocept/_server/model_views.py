@@ -58,7 +58,7 @@ def add_side_views(
 ) -> None:
     """Register a function for each of `side_views` with `add`, under its name.
 
-    The other arguments are those of `add_service_views`.
+    For the other arguments, see `add_service_views`.
     """
     for dialect in dialects.values():
         for name, route in side_views(dialect):

@@ -8,8 +8,8 @@ Rules:
 1. A frame that cannot be read is answered by an error frame, and the socket stays usable. Codex ignores an error
    frame without a `status`.
 2. Responses without a `stream_id` come one at a time: a second `response.create` while one runs is an error. Each
-   `stream_id` is a separate lane: its frames wait for one another, those of other lanes do not, and its events
-   contain the `stream_id`.
+   `stream_id` is a separate lane: its frames wait for one another, frames of other lanes do not wait, and
+   its events contain the `stream_id`.
 3. A warm-up (`generate` is false) is no model call: it is answered here, and kept for as long as the socket is
    open. Every other response that an agent can continue from is a turn of the rollout.
 4. Frames of unknown types are ignored: protocols grow. A `response.steer` is answered with a failure.
@@ -251,7 +251,7 @@ class _Socket:
             return
         finally:
             frame.share.release()
-        # OpenAI's SDKs count the tries of the upgrade, which are not those of the calls on the socket
+        # not counted as tries of the calls on the socket: OpenAI's SDKs count the tries of the upgrade
         headers = redacted(self._head.headers, self._rollout)
         wire = self._wire_of(frame, headers) if self._rollout.record_wire else None
         out = _Response(self, request, lane, wire)

@@ -1,8 +1,8 @@
 """A websocket (RFC 6455) on one connection: its handshake, its messages, its end.
 
 `websocket` handles the content of the messages. wsproto reads and writes the frames. hypercorn is not used: it
-would agree on compression, treat a frame behind the handshake as a fault, limit queued messages by their number,
-and wait for a slow reader without limit.
+would agree on compression, and treat a frame behind the handshake as a fault. It would also limit queued messages
+by their number, and wait for a slow reader without limit.
 
 Rules:
 
@@ -10,8 +10,8 @@ Rules:
    nothing: Codex and OpenAI's SDKs work without it.
 2. Bytes are counted, never characters, as they arrive. A message over the limit is discarded and reported; a
    message of twice the limit ends the connection with 1009.
-3. Bytes that are no websocket (a frame without its mask, a reserved bit, text that is not UTF-8) end the
-   connection with the close code of RFC 6455, 7.4.1, and one line in the log.
+3. Invalid bytes end the connection with the close code of RFC 6455, 7.4.1, and one line in the log: for example a
+   frame without its mask, a reserved bit, text that is not UTF-8.
 4. A client that takes not a byte for `reader_seconds` counts as gone.
 5. A frame is sent whole, or the connection is broken off.
 6. Only the last of several pings has to be answered (RFC 6455, 5.5.3), so no ping waits in a queue.
@@ -110,7 +110,7 @@ class WebSocket:
 
     @property
     def fault(self) -> str | None:
-        """The fault of the handshake; None if there is none."""
+        """Fault of the handshake; None for a valid handshake."""
         headers = self._head.headers
         if "content-length" in headers or "transfer-encoding" in headers:
             return "an upgrade to a websocket has no body"

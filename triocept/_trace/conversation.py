@@ -7,10 +7,15 @@ conversations; the same family may hold several conversations.
 
 Side calls, as they were measured with real versions:
 
-=============  ====================================== agent          side call =============
-====================================== Claude Code    a title: an output format, no tools Codex          a warm-up:
-`generate` is false opencode       a title: no tools Copilot CLI    a title: no tools gemini-cli     its router, by its
-schema =============  ======================================
+=============  ======================================
+agent          side call
+=============  ======================================
+Claude Code    a title: an output format, no tools
+Codex          a warm-up: `generate` is false
+opencode       a title: no tools
+Copilot CLI    a title: no tools
+gemini-cli     its router, by its schema
+=============  ======================================
 """
 
 from __future__ import annotations

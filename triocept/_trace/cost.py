@@ -47,7 +47,7 @@ def _broken_off(turn: Turn, response: Response) -> Usage | None:
 
 
 def usage_of_all(usages: Iterable[Usage]) -> Usage:
-    """Return the sum of all usages. A missing count (None) is skipped; without any count the sum is None."""
+    """Return the sum of all usages. A missing count (None) is skipped; without any count the sum stays None."""
     whole = Usage(input_tokens=0, output_tokens=0)
     for usage in usages:
         whole = Usage(

@@ -3,8 +3,8 @@
 Rules:
 
 1. Messages are equal as in the graph (see `message_key`).
-2. Between equal messages, two messages in the same place are an edit if they have the same role, and share half of
-   their text at its ends. Otherwise the old message was dropped, and the new message added.
+2. Between equal messages, two messages in the same place are an edit if they share their role, and half of their text
+   at its ends. Otherwise the old message was dropped, and the new message added.
 3. The time depends on the differences: heads and tails that are the same objects are skipped.
 """
 

@@ -72,7 +72,7 @@ class Proof:
 
     Args:
         rollout, run: id and run of the rollout.
-        tell: takes each gap.
+        tell: called with each gap.
         path: the file.
     """
 

@@ -1,8 +1,8 @@
-"""Recently sent conversations: which of them a new call continues, and how far.
+"""Recently sent conversations, to find the conversation that a new call continues, and the shared prefix.
 
 An agent sends its whole conversation again with every call, and several conversations alternate: sub-agents, side
 calls. So a few of the latest conversations are kept. The prefix that a new call shares with the latest call of its
-conversation is skipped at the speed of C, a few nanoseconds for each message.
+conversation is skipped at the speed of C: a few nanoseconds for each message.
 
 Equal messages count as the same message here. Code that must distinguish `true` from `1`, which Python compares as
 equal, calls `tell_apart`. Then object identity counts, and only messages that a trace has interned are found again.

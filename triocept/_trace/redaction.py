@@ -13,7 +13,7 @@ Rules:
    as the name of its session.
 4. Arguments are searched as written, and as decoded: JSON may encode each letter in other ways.
 5. The token ids of a text encode it. If an answer was redacted, its ids and probabilities are not kept; if a request
-   was, those of the prompt. Both are gaps by name: `redacted`, `prompt_redacted`.
+   was redacted, the ids and probabilities of the prompt. Both are gaps by name: `redacted`, `prompt_redacted`.
 6. A message is searched once, when it is new. The other members of a request are searched if they are not the same
    objects as in the last request: an agent repeats them with every call, and dialects decode them once (see `memory`).
 7. For the wire view of a call (`record_wire`), and for raw bytes, no body is kept if a program has a redaction.
@@ -85,9 +85,9 @@ class Redaction:
             whole, and inserts its own mark. It must return the same result for the same text. Not async: a call waits
             for it. An exception from it fails the call, and ends the rollout's body; no further text of that rollout is
             recorded.
-        known_keys: also remove texts with a known form of a key (GitHub, AWS, OpenAI, Anthropic, Google, Slack, private
-            keys in PEM, and others), whatever the key opens. Base64 (images, signatures) is not searched: it is random,
-            and may look like a key.
+        known_keys: also remove texts with a known form of a key, whatever the key opens (GitHub, AWS, OpenAI,
+            Anthropic, Google, Slack, private keys in PEM, others). Base64 (images, signatures) is not searched: it is
+            random, and may look like a key.
 
     Raises:
         TypeError: a pattern is not a pattern, or the function is not a function, or async; `known_keys` is not a bool.

@@ -3,7 +3,7 @@
 Rules, the first that fits:
 
 1. A call that repeats a call of its conversation is a retry if the earlier call got no answer, or the agent's SDK marks
-   a retry. Else it is a repeat of an answered call.
+   it. Else it is a repeat of an answered call.
 2. A call that continues a turn of its own conversation continues that turn (see `graph`).
 3. The first call of a side call, or of the program's tools, belongs to the conversation that was running.
 4. The first call of a sub-agent was started by a tool call (see `launches`), else it left the turn that it continues.

@@ -22,8 +22,8 @@ def answer_kept(prompt: bytes, kept: int, completion: bytes) -> int:
 
     Args:
         prompt: the prompt of the next turn.
-        kept: number of its ids that are those of the prompt before: the answer is behind them. If not all came back,
-            the place of the answer is unknown, and it is searched.
+        kept: number of its ids that equal the ids of the previous prompt: the answer follows these ids. If not all
+            ids came back, the position of the answer is unknown, and the answer is searched for.
         completion: the completion of the answer.
     """
     first, most = completion[:_BYTES], 0
