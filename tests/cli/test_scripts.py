@@ -182,6 +182,17 @@ def test_a_watched_script_begins_anew_when_it_is_reset_with_the_key(tmp_path: Pa
             served.wait_for("was read anew")
 
 
+@pytest.mark.once
+def test_the_last_good_script_begins_anew_when_a_reset_finds_no_file(tmp_path: Path) -> None:
+    script = written(tmp_path, "- when: {text: a}\n  replies: [one]")
+    with watching(script) as served:
+        assert served.ask("a") == "said: one\n"
+        script.unlink()
+        served.wait_for("is gone")
+        reset(served)
+        assert served.ask("a") == "said: one\n"
+
+
 def reset(served: Served, **given: str) -> None:
     url, key = (served.variables[name].strip("'") for name in ("TRIOCEPT_URL", "TRIOCEPT_API_KEY"))
     head = {"authorization": f"Bearer {given.get('key', key)}"}

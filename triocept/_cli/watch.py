@@ -22,6 +22,7 @@ from .._canonical.vectors import vector_of
 from .._rollout.embedding import Embed
 from .._rollout.exchange import Exchange
 from ..errors import ScriptExhausted, TrioceptError
+from ..handlers import ScriptedModel
 from .ending import describe_error
 from .script import read_answers
 
@@ -65,7 +66,7 @@ class WatchedScript:
         """Reload the file and start anew; if the file is invalid, start the last good version anew."""
         self._stamp = _stamp(self._path)
         self._read()
-        if not self._is_good:
+        if not self._is_good and isinstance(self._answers.model, ScriptedModel):
             self._answers.model.reset()
 
     async def __call__(self, exchange: Exchange) -> None:
