@@ -45,6 +45,12 @@ NOISE = 32 * 1024
 """Bytes that anything may take, whatever its size."""
 
 
+def bounded(make: Make, largest: int) -> Make:
+    """Let no work of more than four times this size be made: beyond it another way is taken, at another cost."""
+    make.largest = largest  # type: ignore[attr-defined]
+    return make
+
+
 class Growth(NamedTuple):
     """What n takes, and some times as much: in seconds, or in bytes."""
 
@@ -88,8 +94,9 @@ def memory_growth(make: Make, n: int) -> Growth:
 def _size(make: Make) -> int:
     n, nothing = 64, make(1)
     enough = max(ENOUGH, MORE_THAN_NOTHING * min(_seconds(nothing) for _ in range(ROUNDS)))
-    while (taken := _seconds(make(n))) < enough and n < LARGEST:
-        n = min(int(n * max(1.5, min(1.2 * enough / max(taken, 1e-6), 32))), LARGEST)
+    largest: int = getattr(make, "largest", LARGEST)
+    while (taken := _seconds(make(n))) < enough and n < largest:
+        n = min(int(n * max(1.5, min(1.2 * enough / max(taken, 1e-6), 32))), largest)
     return n
 
 

@@ -11,7 +11,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import wrap_app
 
 from tests.growth.connections import NO_BOUNDS, bytes_of
-from tests.growth.measured import Make, Work
+from tests.growth.measured import Make, Work, bounded
 from triocept import EndpointLimits
 from triocept._server.admission import Admission, Share
 from triocept._server.connection import Connection
@@ -198,8 +198,9 @@ def over_http1(name: str, start: bytes) -> dict[str, Make]:
     request = with_body(start)
     chunked = start + b"transfer-encoding: chunked\r\n\r\n"
     return {
-        f"headers of {name}": lambda n: served(
-            [with_body(start + b"".join([b"a%d: b\r\n" % k for k in range(n)]))], 1
+        # a head that is longer than what is read at once (256 KiB) is hypercorn's, at six times the cost
+        f"headers of {name}": bounded(
+            lambda n: served([with_body(start + b"".join([b"a%d: b\r\n" % k for k in range(n)]))], 1), 6_000
         ),
         f"a long header of {name}": lambda n: served(
             [with_body(start + b"a: " + b"b" * 100 * n + b"\r\n")], 1
