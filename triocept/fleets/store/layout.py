@@ -106,7 +106,7 @@ def read_run(directory: Path) -> RunFile:
     """Return the content of a store's `run.json`.
 
     Raises:
-        StoreError: there is none, or a newer triocept wrote it.
+        StoreError: the directory holds no store, or a newer triocept wrote the store.
         OSError: it cannot be read.
     """
     path = directory / RUN
