@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import pytest
 
 from tests.trace.telling import TOOLS, said, tell
@@ -129,7 +130,6 @@ def test_a_conversation_that_is_handed_over_is_told_anew_under_another_system_pr
 @pytest.mark.parametrize(
     "other",
     [
-        said("system: a worker of its own", "task"),
         said("system: a worker of its own", "task", "you are number two"),
         said("system: a worker of its own", "another task", "transfer_to_adder"),
         (*said("system: a worker of its own", "task", "assistant: something else"), HANDED_OVER[1]),
@@ -140,6 +140,62 @@ def test_what_has_not_had_the_answer_is_not_handed_over(other: tuple[Message, ..
     tell(trace, TASK, HAND_OVER)
     tell(trace, other, "a")
     assert relations(trace)[1] == ("sub_agent", None)
+
+
+LOOKED = (
+    Message("assistant", (Text("I look."), ToolCall("look", "{}", "c0"))),
+    Message("tool", (ToolResult(id="c0", content=(Text("a red door"),)),)),
+)
+NESTED = (
+    "For context, here is the conversation so far between the user and the previous agent:\n<CONVERSATION HISTORY>\n"
+    "1. user: task\n"
+    '2. {"call_id": "c1", "name": "transfer_to_adder", "arguments": "{}", "type": "function_call"}\n'
+    "</CONVERSATION HISTORY>"
+)
+
+
+@pytest.mark.parametrize(
+    ("looked", "history"),
+    [
+        ((), said("task")),
+        (LOOKED, said("task", "assistant: I look.")),
+        ((), said(f"assistant: {NESTED}")),
+        (LOOKED, said(f"assistant: {NESTED}", "and be quick")),
+    ],
+)
+def test_a_history_that_is_filtered_or_nested_at_a_handoff_continues_its_conversation(
+    looked: tuple[Message, ...], history: tuple[Message, ...]
+) -> None:
+    """openai-agents 0.24: `remove_all_tools` as input filter, and `nest_handoff_history`."""
+    trace, task = Trace("r"), (*TASK, *looked)
+    tell(trace, task, HAND_OVER)
+    tell(trace, (*said("system: you add"), *history), "a")
+    assert relations(trace) == [("begins", None), ("rewrite", "x0")]
+    assert {(each.id, each.kind) for each in trace.conversations.values()} == {("x0", "main")}
+
+
+def test_a_task_of_several_lines_is_found_in_a_nested_history() -> None:
+    trace, task = Trace("r"), 'say "yes"\ntwice'
+    nested = NESTED.replace("user: task", msgspec.json.encode({"role": "user", "content": task}).decode())
+    tell(trace, said("system: s", task), HAND_OVER)
+    tell(trace, said("system: you add", f"assistant: {nested}"), "a")
+    assert relations(trace)[1] == ("rewrite", "x0")
+
+
+@pytest.mark.parametrize("history", [said("task"), said(f"assistant: {NESTED.replace('task', 'other')}")])
+def test_a_sub_agent_with_the_same_task_is_not_handed_over(history: tuple[Message, ...]) -> None:
+    trace = Trace("r")
+    tell(trace, TASK, Response.of(ToolCall("ask_adder", '{"question": "task"}', "c1")))
+    tell(trace, (*said("system: you add"), *history), "a")
+    assert trace.conversations["x1"].kind == "sub_agent"
+
+
+def test_a_filtered_history_behind_another_turn_is_not_handed_over() -> None:
+    trace = Trace("r")
+    tell(trace, TASK, HAND_OVER)
+    tell(trace, said("system: you check", "is this well?"), "yes")
+    tell(trace, said("system: you add", "task"), "a")
+    assert relations(trace)[2] == ("sub_agent", None)
 
 
 def test_what_is_asked_aside_about_a_conversation_is_not_that_conversation_handed_over() -> None:

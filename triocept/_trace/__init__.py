@@ -8,7 +8,8 @@
 * `conversation`: the kind of a call: of the main conversation, of a sub-agent, or a side call.
 * `conversations`: the conversation of each turn, found by the messages where the agent names no conversation.
 * `relation`: the named relation of a turn to earlier turns; `relations`: finds it for all turns. `compaction`: the
-  summary that a conversation continues from. `launches`: the tool call that started a sub-agent.
+  summary that a conversation continues from. `handoffs`: a conversation that another agent continues. `launches`: the
+  tool call that started a sub-agent.
 * `derived`: everything derived from the turns, computed on demand. `search`: turns, found by their text.
 * `difference`: the differences between two calls; `diff`: finds them. `texts`: the readable text of a message.
 * `cost`: the tokens that turns used, and their price.

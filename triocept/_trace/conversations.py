@@ -8,9 +8,7 @@ A call whose agent does not name its conversation belongs to the conversation of
    behind the task);
 4. else, where no earlier call had tools, the call whose messages it repeats with more text in the last message: a
    program of DSPy adds the results of its tools there;
-5. else the conversation that was handed over: the messages but for the system prompt are those of the conversation's
-   latest call. Behind them stands the answer, unchanged (OpenAI Agents) or in words that name each tool it called
-   (ADK);
+5. else the conversation that was handed over to another agent (see `handoffs`);
 6. else the conversation whose summary the call continues from (see `compaction`);
 7. else none: the call begins a conversation.
 
@@ -28,16 +26,15 @@ with later calls: a title that comes first is initially the main conversation.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from itertools import takewhile
 from typing import TYPE_CHECKING, TypeAlias
 
-from .._canonical.content import Json, Message, Text
-from .._canonical.form import join_messages, message_key
+from .._canonical.content import Json, Text
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .compaction import Summaries, asks_for_summary, gives_summary
 from .conversation import CallKind, Conversation, is_router, is_side_call
 from .graph import Graph
+from .handoffs import is_handed_over
 from .relations import Place
 
 if TYPE_CHECKING:
@@ -151,6 +148,8 @@ class Conversations:
         tools."""
         self._going_on: _Unnamed | None = None
         """Conversation of the latest call with tools."""
+        self._last: _Found | None = None
+        """Conversation of the latest turn."""
         self._questions: dict[Hashable, tuple[str, ...]] = {}
         """Questions of the latest conversations with tools."""
         self._count = 0
@@ -198,6 +197,7 @@ class Conversations:
             if len(self._questions) > _QUESTIONS:
                 del self._questions[next(iter(self._questions))]
         self._has_tools = self._has_tools or has_tools
+        self._last = found
         self._count += 1
 
     def _keep_growing(self, conversation: _Unnamed) -> None:
@@ -279,16 +279,19 @@ class Conversations:
         request = turn.request
         if asks_for_summary(request):
             return None
-        messages = _but_system(request.messages)
         for each in reversed(self._unnamed[-_HANDED:]):
-            before, answer = _but_system(each.latest.messages), each.answer
+            answer = each.answer
             if (
                 answer is not None
-                and 0 < len(before) < len(messages)
-                and all(map(_is_same, before, messages))
-                and _is_told(answer, messages[len(before) :])
                 and _agree(turn, each)
                 and (request.tools or answer.tool_calls or not each.has_tools)  # else it is a side call
+                and is_handed_over(
+                    request,
+                    each.latest,
+                    answer,
+                    question=_question_of(each.first),
+                    follows=each is self._last,
+                )
             ):
                 return each
         return None
@@ -356,28 +359,6 @@ def _question_of(request: Request) -> tuple[str, ...]:
         if isinstance(part, Text) and part.text.strip()
     ]
     return tuple(said[-_QUESTION:])
-
-
-def _but_system(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Return the messages behind the system prompt."""
-    start = 0
-    while start < len(messages) and messages[start].role in ("system", "developer"):
-        start += 1
-    return messages[start:]
-
-
-def _is_same(one: Message, other: Message) -> bool:
-    return one is other or message_key(one) == message_key(other)
-
-
-def _is_told(answer: Response, messages: tuple[Message, ...]) -> bool:
-    """Return True if these messages begin with an answer, or name each tool that it called."""
-    said = tuple(takewhile(lambda message: message.role == "assistant", messages))
-    if said:
-        return _is_same(join_messages(said), Message("assistant", tuple(answer.content)))
-    names = [call.name for call in answer.tool_calls]
-    text = "\n".join(message.text for message in messages)
-    return bool(names) and all(name in text for name in names)
 
 
 def _is_grown(new: str, old: str) -> bool:
