@@ -87,51 +87,47 @@ class Body:
 
 
 @final
-class Server:
-    """A listener, all its connections, and the two applications for model calls and for everything else.
+class Connections:
+    """The open connections of one endpoint, and the two applications that answer on them.
+
+    `Server` adds a listener and a bounded end. In memory there is neither (see `testing`).
 
     Args:
-        listener: bound and listening; the server closes it.
-        registry: the rollouts, whose waiting exchanges are refused when the server stops.
+        registry: the rollouts.
         dialects: all dialects of the endpoint.
         endpoint_id: the id in the document of `/health`.
         ssl_context: None for plain HTTP.
         limits: the resource limits.
-        grace: seconds that connections have to end by themselves when the server stops.
         max_body: maximum bytes of one body, or one websocket message.
         websocket: True if Responses is served over websockets.
         keep_alive: True if a connection carries several requests.
+        on_fatal: called with an exception that must end the program.
     """
 
     def __init__(
         self,
-        listener: trio.SocketListener,
         *,
         registry: Registry[RolloutState],
         dialects: Mapping[str, Dialect],
         endpoint_id: str,
         ssl_context: SSLContext | None,
         limits: EndpointLimits,
-        grace: float,
         max_body: int,
         websocket: bool,
         keep_alive: bool,
+        on_fatal: Callable[[BaseException], None],
     ) -> None:
-        self.body = Body()
-        self.stopped = trio.Event()
-        self._shutdown = trio.Event()
-        self._listener = listener
-        self._ssl_context = ssl_context
-        self._grace = grace
-        self._registry = registry
-        self._max_body = max_body
-        self._admission = admission = Admission(limits)
+        self.admission = admission = Admission(limits)
+        self.open: set[Connection] = set()
+        self.gone = trio.lowlevel.ParkingLot()
+        """Tasks that wait for the end of a connection."""
         replies = Replies(
             registry, dialects, notices=admission.notices, max_body=max_body, endpoint_id=endpoint_id
         )
         quart: Any = make_app(registry, dialects, replies)
-        self._quart = quart
-        self._front = front = Front(
+        self.quart = quart
+        """The application for all requests but model calls; `run_lifespan` starts and stops it."""
+        front = Front(
             quart,
             Routes(dialects.values()),
             registry,
@@ -139,16 +135,117 @@ class Server:
             admission=admission,
             max_body=max_body,
             websocket=websocket,
-            on_fatal=self.body.on_fatal,
+            on_fatal=on_fatal,
         )
-        self._http11 = partial(HTTP11, front=front) if OWN_HTTP1.get() else None
-        self._turned_away = 0
+        self._ssl_context = ssl_context
         self._keep_alive = keep_alive
-        self._config = _config(keep_alive=keep_alive)
-        self._app = wrap_app(front, self._config.wsgi_max_body_size, "asgi")  # type: ignore[arg-type]
+        self._on_fatal = on_fatal
+        config = _config(keep_alive=keep_alive)
         self._context = WorkerContext(None)
-        self._connections: set[Connection] = set()
-        self._gone = trio.lowlevel.ParkingLot()
+        self._make = partial(
+            Connection,
+            wrap_app(front, config.wsgi_max_body_size, "asgi"),  # type: ignore[arg-type]
+            config,
+            self._context,
+            admission=admission,
+            http11=partial(HTTP11, front=front) if OWN_HTTP1.get() else None,
+            front=front,
+            max_body=max_body,
+        )
+
+    def enter(self, plain: trio.SocketStream) -> Connection:
+        """Register a new connection, which `serve` then serves and closes."""
+        stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream = plain
+        if self._ssl_context is not None:
+            stream = trio.SSLStream(plain, self._ssl_context, server_side=True, https_compatible=True)
+        connection = self._make(stream)
+        connection.ending = not self._keep_alive
+        self.open.add(connection)
+        self.admission.enter(connection)
+        return connection
+
+    @trio.lowlevel.enable_ki_protection
+    async def serve(self, connection: Connection) -> None:
+        """Serve one connection, and contain its failure."""
+        try:
+            await connection.run()
+        except BaseException as exc:
+            cancelled, error = split_cancelled(exc)
+            if error is not None:
+                self._connection_failed(error)
+            if cancelled is not None:
+                raise cancelled from None
+        finally:
+            await trio.aclose_forcefully(connection.stream)
+            self.open.discard(connection)
+            self.admission.leave(connection)
+            connection.leave_rollout()
+            self.gone.unpark_all()
+
+    def _connection_failed(self, error: BaseException) -> None:
+        if (fatal := fatal_of(error)) is not None:
+            self._on_fatal(fatal)
+            return
+        gone, fault = (
+            error.split(_GONE)
+            if isinstance(error, BaseExceptionGroup)
+            else (error, None)
+            if isinstance(error, _GONE)
+            else (None, error)
+        )
+        if fault is not None:
+            log.warning("a connection failed, and was closed", exc_info=fault)
+        elif gone is not None:
+            log.debug("a connection has broken: %r", gone)
+
+    async def end(self, grace: float) -> None:
+        """Close idle connections at once, and the others after their response, or after `grace` seconds."""
+        for connection in self.open:
+            connection.ending = True
+        await self._context.terminated.set()  # from here on hypercorn closes connections after their response
+        for connection in tuple(self.open):
+            if connection.idle:
+                await connection.abort()
+        with trio.move_on_after(grace):
+            while self.open:
+                await self.gone.park()
+        for connection in tuple(self.open):
+            await connection.abort()
+
+
+@final
+class Server:
+    """A listener and all its connections.
+
+    Args:
+        listener: bound and listening; the server closes it.
+        registry: the rollouts, whose waiting exchanges are refused when the server stops.
+        ssl_context: None for plain HTTP.
+        grace: seconds that connections have to end by themselves when the server stops.
+        options: see `Connections`.
+    """
+
+    def __init__(
+        self,
+        listener: trio.SocketListener,
+        *,
+        registry: Registry[RolloutState],
+        ssl_context: SSLContext | None,
+        grace: float,
+        **options: Any,
+    ) -> None:
+        self.body = Body()
+        self.stopped = trio.Event()
+        self._shutdown = trio.Event()
+        self._listener = listener
+        self._secure = ssl_context is not None
+        self._grace = grace
+        self._registry = registry
+        self._connections = Connections(
+            registry=registry, ssl_context=ssl_context, on_fatal=self.body.on_fatal, **options
+        )
+        self._admission = self._connections.admission
+        self._turned_away = 0
         self._scope = trio.CancelScope()
 
     def kill(self) -> None:
@@ -205,7 +302,7 @@ class Server:
     async def _run(self, publish: Callable[[], None]) -> None:
         lifespan_end = trio.Event()
         async with trio.open_nursery() as lifespan:
-            await lifespan.start(run_lifespan, self._quart, lifespan_end)
+            await lifespan.start(run_lifespan, self._connections.quart, lifespan_end)
             async with trio.open_nursery() as connections:
                 async with trio.open_nursery() as accepting:
                     accepting.start_soon(self._admission.watch)
@@ -246,10 +343,7 @@ class Server:
         if not self._admission.make_room():
             connections.start_soon(self._turn_away, stream)
             return
-        connection = self._make_connection(stream)
-        self._connections.add(connection)
-        self._admission.enter(connection)
-        connections.start_soon(self._serve_connection, connection)
+        connections.start_soon(self._connections.serve, self._connections.enter(stream))
 
     @trio.lowlevel.enable_ki_protection
     async def _turn_away(self, stream: trio.SocketStream) -> None:
@@ -261,7 +355,7 @@ class Server:
         self._turned_away += 1
         try:
             with trio.move_on_after(_BREATH), suppress(trio.BrokenResourceError):
-                if self._ssl_context is None and self._turned_away <= _MOST_TURNED_AWAY:
+                if not self._secure and self._turned_away <= _MOST_TURNED_AWAY:
                     await stream.send_all(NO_ROOM)
                     await stream.send_eof()
                     async for _ in stream:
@@ -270,70 +364,9 @@ class Server:
             self._turned_away -= 1
             await trio.aclose_forcefully(stream)
 
-    def _make_connection(self, plain: trio.SocketStream) -> Connection:
-        stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream = plain
-        if self._ssl_context is not None:
-            stream = trio.SSLStream(plain, self._ssl_context, server_side=True, https_compatible=True)
-        connection = Connection(
-            self._app,
-            self._config,
-            self._context,
-            stream,
-            admission=self._admission,
-            http11=self._http11,
-            front=self._front,
-            max_body=self._max_body,
-        )
-        connection.ending = not self._keep_alive
-        return connection
-
-    @trio.lowlevel.enable_ki_protection
-    async def _serve_connection(self, connection: Connection) -> None:
-        """Serve one connection, and contain its failure."""
-        try:
-            await connection.run()
-        except BaseException as exc:
-            cancelled, error = split_cancelled(exc)
-            if error is not None:
-                self._connection_failed(error)
-            if cancelled is not None:
-                raise cancelled from None
-        finally:
-            await trio.aclose_forcefully(connection.stream)
-            self._connections.discard(connection)
-            self._admission.leave(connection)
-            connection.leave_rollout()
-            self._gone.unpark_all()
-
-    def _connection_failed(self, error: BaseException) -> None:
-        if (fatal := fatal_of(error)) is not None:
-            self.body.on_fatal(fatal)
-            return
-        gone, fault = (
-            error.split(_GONE)
-            if isinstance(error, BaseExceptionGroup)
-            else (error, None)
-            if isinstance(error, _GONE)
-            else (None, error)
-        )
-        if fault is not None:
-            log.warning("a connection failed, and was closed", exc_info=fault)
-        elif gone is not None:
-            log.debug("a connection has broken: %r", gone)
-
     async def _end(self, connections: trio.Nursery) -> None:
         await self._registry.close()
-        for connection in self._connections:
-            connection.ending = True
-        await self._context.terminated.set()  # from here on hypercorn closes connections after their response
-        for connection in tuple(self._connections):
-            if connection.idle:
-                await connection.abort()
-        with trio.move_on_after(self._grace):
-            while self._connections:
-                await self._gone.park()
-        for connection in tuple(self._connections):
-            await connection.abort()
+        await self._connections.end(self._grace)
         connections.cancel_scope.cancel()
 
     async def _release(self) -> None:
