@@ -6,10 +6,22 @@ import dataclasses
 import inspect
 import re
 import sys
-from importlib import metadata
+import zlib
+from importlib import import_module, metadata
+from pathlib import Path
+from tempfile import mkdtemp
 
+import triocept
+from docutils import nodes
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.domains.python import ObjectEntry
+from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
 from sphinx.util.inspect import stringify_signature
+from sphinx.util.nodes import make_refnode
+
+logger = logging.getLogger(__name__)
 
 project = "triocept"
 author = "The triocept developers"
@@ -22,13 +34,76 @@ except metadata.PackageNotFoundError:  # built from a checkout that is not insta
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
 copybutton_exclude = ".linenos, .gp, .go"
 exclude_patterns = ["_build"]
-nitpicky = False
+nitpicky = True
+# Type variables, and types of packages that a program need not have.
+nitpick_ignore_regex = [
+    ("py:class", r"(triocept\..*\.)?(T|Task|Co|Contra|Asked)"),
+    ("py:class", "(Async)?(OpenAI|Anthropic)"),
+    # `Literal["raise", "move"]`, which the text of `serve_endpoint` describes.
+    ("py:class", "OnLostURL"),
+]
+
+PYTHON = {
+    "array": "array",
+    "collections.abc": (
+        "AsyncIterable AsyncIterator Awaitable Callable Collection Generator Iterable Iterator Mapping Sequence"
+    ),
+    "contextlib": "AbstractAsyncContextManager AbstractContextManager",
+    "datetime": "datetime timedelta",
+    "os": "PathLike",
+    "pathlib": "Path",
+    "re": "Pattern",
+    "socket": "gaierror",
+    "ssl": "SSLContext",
+    "types": "EllipsisType",
+}
+TRIO = {
+    "reference-core": "TaskStatus",
+    "reference-io": "ClosedResourceError",
+}
+
+
+def write_inventory(name: str, links: dict[str, str]) -> str:
+    """Write the inventory of another project's documentation, and return its path: a build needs no network."""
+    path = Path(mkdtemp(), f"{name}.inv")
+    lines = "".join(f"{target} py:class 1 {page} -\n" for target, page in links.items())
+    head = f"# Sphinx inventory version 2\n# Project: {name}\n# Version: \n# zlib\n"
+    path.write_bytes(head.encode() + zlib.compress(lines.encode()))
+    return str(path)
+
+
+intersphinx_mapping = {
+    "python": (
+        "https://docs.python.org/3",
+        write_inventory(
+            "python",
+            {
+                shown: f"library/{module}.html#{module}.{name}"
+                for module, names in PYTHON.items()
+                for name in names.split()
+                for shown in (f"{module}.{name}", name)
+            },
+        ),
+    ),
+    "trio": (
+        "https://trio.readthedocs.io/en/stable",
+        write_inventory(
+            "trio",
+            {
+                f"trio.{name}": f"{page}.html#trio.{name}"
+                for page, names in TRIO.items()
+                for name in names.split()
+            },
+        ),
+    ),
+}
 
 myst_enable_extensions = ["deflist", "colon_fence"]
 myst_heading_anchors = 3
@@ -130,7 +205,56 @@ def name_aliases(
     return signature, returns
 
 
+PACKAGE = Path(triocept.__file__).parent
+MODULES = [
+    "triocept",
+    *(f"triocept.{path.stem}" for path in PACKAGE.glob("[a-z]*.py")),
+    *(f"triocept.{path.parent.name}" for path in PACKAGE.glob("[a-z]*/__init__.py")),
+    "triocept.dialects.kit",
+]
+
+
+def entries(env: BuildEnvironment) -> dict[str, tuple[str, ObjectEntry]]:
+    """The entries of the reference by their last name, each with its full name."""
+    return {
+        name.rpartition(".")[2]: (name, entry)
+        for name, entry in sorted(
+            env.domains["py"].objects.items(), key=lambda item: item[1].aliased
+        )
+        if name.startswith("triocept.")
+    }
+
+
+def find_alias(
+    app: Sphinx,
+    env: BuildEnvironment,
+    node: pending_xref,
+    content: nodes.TextElement,
+) -> nodes.Element | None:
+    """Link a name in an annotation: an alias is no class, and a class may stand in a private module."""
+    found = entries(env).get(node.get("reftarget", "").rpartition(".")[2])
+    if found is None:
+        return None
+    name, entry = found
+    return make_refnode(
+        app.builder, node["refdoc"], entry.docname, entry.node_id, content, name
+    )
+
+
+def check_entries(app: Sphinx, failure: Exception | None) -> None:
+    """Warn of each public name that the reference leaves out."""
+    known = entries(app.env)
+    for module in map(import_module, MODULES):
+        for name in module.__all__:
+            if name not in known and not inspect.ismodule(getattr(module, name)):
+                logger.warning(
+                    "%s.%s has no entry in docs/reference", module.__name__, name
+                )
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("missing-reference", find_alias)
+    app.connect("build-finished", check_entries)
     # napoleon works at 500
     app.connect("autodoc-process-docstring", polish, priority=400)
     app.connect("autodoc-process-signature", name_aliases)
