@@ -13,3 +13,11 @@ def write_as_later(monkeypatch: pytest.MonkeyPatch, known: bytes, later: bytes) 
         monkeypatch.setattr(
             f"triocept._trace.{module}._value_bytes", lambda value: encode(value).replace(known, later)
         )
+
+
+def write_lines_as_later(monkeypatch: pytest.MonkeyPatch, known: bytes, later: bytes) -> None:
+    """Let recorders write `later` for `known` in whole lines; chains are over that."""
+    encode = msgspec.json.Encoder().encode
+    monkeypatch.setattr(
+        "triocept._trace.runlines.line_bytes", lambda line: encode(line).replace(known, later)
+    )

@@ -14,7 +14,7 @@ import msgspec
 
 from .entries import Gap
 from .found_lines import Found, Piece, Unreadable, found_lines, other_version
-from .lines import VERSION, SealLine
+from .lines import VERSION, OtherLine, SealLine
 from .proof import Proof
 
 MOST_GAPS = 10_000
@@ -88,7 +88,7 @@ class _Check:
             case Unreadable(cut=cut, why=why):
                 self._tell("unreadable_line", number, "it was cut off" if cut else why)
             case Found(line=line, data=data):
-                self._lines += 1
+                self._lines += not isinstance(line, OtherLine)
                 key = (line.rollout, line.run)
                 if (proof := self._proofs.get(key)) is None:
                     proof = self._proofs[key] = Proof(*key, self._path, self._take)

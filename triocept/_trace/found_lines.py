@@ -9,7 +9,7 @@ from typing import BinaryIO, TypeAlias
 
 import msgspec
 
-from .lines import VERSION, Line
+from .lines import VERSION, Line, OtherLine
 
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """Exceptions of msgspec for bytes that are not JSON of the type: the last two are built-in exceptions."""
@@ -28,7 +28,7 @@ class Unreadable(msgspec.Struct, frozen=True):
 class Found(msgspec.Struct, frozen=True):
     """A readable line."""
 
-    line: Line
+    line: Line | OtherLine
     data: memoryview
     """Bytes of the line, without its newline: the chain covers these bytes."""
 
@@ -38,6 +38,7 @@ Piece: TypeAlias = Found | Unreadable
 _START = re.compile(rb'\{"type":"(?:open|agent|blob|intent|turn|service|score|seal)","version":\d')
 """Start of every line. In a JSON string its quotes would be escaped."""
 _decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
+_other_decoder = msgspec.json.Decoder(OtherLine)
 _FORMAT_1 = re.compile(rb'\{"type":"(?:turn|service|seal)","version":1[,}]')
 """Start of every line of format 1."""
 
@@ -104,14 +105,24 @@ def _run_together(data: memoryview, exc: msgspec.DecodeError, *, cut: bool) -> I
     yield from reversed(pieces)
 
 
-def _decoded(data: memoryview) -> Line:
+def _decoded(data: memoryview) -> Line | OtherLine:
     try:
         version = _version_of(data)
         if version == VERSION:
-            return _decoder.decode(data)
+            return _decoded_line(data)
     except (UnicodeDecodeError, RecursionError) as exc:
         raise msgspec.DecodeError(str(exc)) from exc
     raise msgspec.DecodeError(f"of version {version}" if version else "it does not begin as one of ours")
+
+
+def _decoded_line(data: memoryview) -> Line | OtherLine:
+    try:
+        return _decoder.decode(data)
+    except msgspec.ValidationError as exc:
+        try:
+            return msgspec.structs.replace(_other_decoder.decode(data), why=str(exc))
+        except msgspec.DecodeError:
+            raise exc from None
 
 
 def _version_of(data: memoryview) -> int:

@@ -157,6 +157,23 @@ class SealLine(_Line, frozen=True, kw_only=True, tag="seal"):
     digest: msgspec.UnsetType | str = msgspec.UNSET
 
 
+class OtherLine(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "type"}):
+    """Line of this format with content that this version cannot read: only its place in the chain is known."""
+
+    kind: str
+    rollout: str
+    run: str = ""
+    seq: int
+    prev: str
+    call: Json = None
+    digest: Json = None
+    why: str = ""
+    """The part that cannot be read; not a member of the line."""
+
+    def __str__(self) -> str:
+        return f"this version of triocept cannot read the {self.kind} line: {self.why}"
+
+
 Line: TypeAlias = OpenLine | AgentLine | BlobLine | IntentLine | TurnLine | ServiceLine | ScoreLine | SealLine
 
 line_bytes = msgspec.json.Encoder().encode

@@ -26,6 +26,7 @@ from .lines import (
     IntentLine,
     Line,
     OpenLine,
+    OtherLine,
     SealLine,
     ServiceLine,
     TurnLine,
@@ -53,6 +54,7 @@ NAMES = {
     "value_missing": "a message, or a list of tools, that a call holds is not there, or cannot be read",
     "value_unreadable": "this version of triocept cannot read a message, or a list of tools",
     "request_unreadable": "this version of triocept cannot read the request of a call",
+    "record_unreadable": "this version of triocept cannot read a whole line, such as a turn of a newer version",
     "count_wrong": "the seal counts more than is there",
     "no_seal": "the rollout's end is not there: its program was killed, or is at work",
     "no_turn": "a call was handed over, and nothing tells what became of it",
@@ -104,7 +106,7 @@ class Proof:
         """Line numbers of the intents that have no turn yet, by call."""
         self._counts = {"intents": 0, "turns": 0, "services": 0}
 
-    def take(self, line: Line, data: memoryview, number: int) -> bool:
+    def take(self, line: Line | OtherLine, data: memoryview, number: int) -> bool:
         """Verify a line; return True if it is accepted."""
         if isinstance(line, OpenLine) and line.elsewhere is not None and self._seq:
             self._begin_again()
@@ -126,6 +128,8 @@ class Proof:
                 self._counts["services"] += 1
             case SealLine():
                 self._seal(line, number)
+            case OtherLine():
+                self._other(line, number)
             case _:
                 pass
         return True
@@ -161,18 +165,19 @@ class Proof:
             )
         )
 
-    def _follow(self, line: Line, data: memoryview, number: int) -> None:
+    def _follow(self, line: Line | OtherLine, data: memoryview, number: int) -> None:
         """Continue the chain, from the `prev` of the line."""
         if line.prev != self._chain.hex():
             self._tell_break(line, number)
             self._seq = line.seq
             self._chain = _bytes(line.prev)
-        body = chain.unsealed_line(bytes(data)) if isinstance(line, SealLine) else data
+        is_seal = isinstance(line, SealLine) or (isinstance(line, OtherLine) and line.kind == "seal")
+        body = chain.unsealed_line(bytes(data)) if is_seal else data
         self._chain = chain.link(self._chain, body)
         self._seq, self._last = self._seq + 1, number
         self.digest = None
 
-    def _tell_break(self, line: Line, number: int) -> None:
+    def _tell_break(self, line: Line | OtherLine, number: int) -> None:
         missing = line.seq - self._seq
         if missing:
             self._missed.append((self._seq, line.seq))
@@ -184,7 +189,7 @@ class Proof:
         else:
             self._gap("line_changed", self._last or number, "it is not as it was written")
 
-    def _was_missed(self, line: Line, number: int) -> bool:
+    def _was_missed(self, line: Line | OtherLine, number: int) -> bool:
         """Return True if a late line was missing before; else it is a repetition."""
         for at, (start, stop) in enumerate(self._missed):
             if start <= line.seq < stop:
@@ -279,6 +284,19 @@ class Proof:
         for what, count in told.items():
             if count > self._counts[what]:
                 self._gap("count_wrong", number, f"{count} {what}, and {self._counts[what]} are there")
+
+    def _other(self, line: OtherLine, number: int) -> None:
+        call = line.call if isinstance(line.call, str) else None
+        self._gap("record_unreadable", number, str(line), call)
+        if (what := f"{line.kind}s") in self._counts:
+            self._counts[what] += 1
+        if line.kind == "seal":
+            self.digest = line.digest if isinstance(line.digest, str) else ""
+        elif call is not None and line.kind == "intent":
+            self.waiting[call] = number
+            self._unreadable.add(call)
+        elif call is not None and line.kind == "turn":
+            self.waiting.pop(call, None)
 
 
 def _bytes(digits: str) -> bytes:

@@ -32,6 +32,7 @@ from .lines import (
     IntentLine,
     Line,
     OpenLine,
+    OtherLine,
     ScoreLine,
     SealLine,
     ServiceLine,
@@ -153,7 +154,7 @@ def _ended(file: BinaryIO, reader: TraceReader) -> Iterator[Trace]:
                 yield trace
 
 
-def key_of(line: Line) -> Key:
+def key_of(line: Line | OtherLine) -> Key:
     """Return the key of the line's rollout."""
     return line.rollout, line.run
 
@@ -207,7 +208,7 @@ class TraceReader:
         runs, self._runs = self._runs, {}
         return [run.finished() for run in runs.values()]
 
-    def _run_of(self, line: Line) -> _Run:
+    def _run_of(self, line: Line | OtherLine) -> _Run:
         key = key_of(line)
         if (run := self._runs.get(key)) is None:
             run = self._runs[key] = _Run(*key, self._path)
@@ -231,7 +232,7 @@ class _Run:
         self._intents: dict[str, partial[Intent]] = {}
         """Intents that have no turn yet, by call; each is made on first use, as turns are."""
 
-    def add(self, line: Line, data: memoryview, number: int) -> None:
+    def add(self, line: Line | OtherLine, data: memoryview, number: int) -> None:
         """Add a line of the rollout.
 
         Raises:
@@ -259,6 +260,10 @@ class _Run:
             case SealLine():
                 self.writer.stop(line.stopped)
                 self.writer.end(line.ended)
+            case OtherLine():
+                if line.kind == "turn":  # the call has an outcome
+                    self._intents.pop(str(line.call), None)
+                raise Unfit(f"rollout {line.rollout}: {line}")
 
     def finished(self) -> Trace:
         """Return the trace; sealed, if nothing is missing."""

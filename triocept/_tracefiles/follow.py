@@ -14,7 +14,7 @@ from typing import final
 import trio
 
 from .._trace.found_lines import Found, lines_between
-from .._trace.lines import Line, ScoreLine, SealLine
+from .._trace.lines import Line, OtherLine, ScoreLine, SealLine
 from .._trace.reader import TraceReader, iter_file, key_of, score_of
 from .._trace.trace import Trace, TraceWriter
 from .._util.checks import check_bool
@@ -243,7 +243,7 @@ class _Tail:
             else:
                 self._reader.add(piece, self._number)
 
-    def _add_late(self, line: Line, trace: Trace | None) -> None:
+    def _add_late(self, line: Line | OtherLine, trace: Trace | None) -> None:
         """Add a line found behind a seal to its trace, if the program still holds the trace."""
         if isinstance(line, ScoreLine) and trace is not None:
             TraceWriter(trace).add(score_of(line))
