@@ -282,6 +282,26 @@ def test_one_score_is_the_reward_and_all_others_are_metrics() -> None:
     assert rewards_of(scored()) == ({}, {})
 
 
+def rewards_written(path: Path, *traces: Trace) -> list[tuple[dict[str, object], dict[str, float]]]:
+    """The rewards and metrics of each line, as `write_export` writes these traces."""
+    write_export(iter(traces), "verifiers", path, replace=True)
+    episodes = [json.loads(line)["traces"][0] for line in path.read_text().splitlines()]
+    return [(episode["rewards"], episode["metrics"]) for episode in episodes]
+
+
+def test_which_score_is_the_reward_is_decided_once_for_all_rollouts_of_a_file(tmp_path: Path) -> None:
+    """Else the reward of one line is a metric of the next."""
+    path = tmp_path / "out"
+    both, one, other = scored(right=1, tokens=2), scored(right=0.5), scored(tokens=3)
+    for traces in ((one, both), (both, one), (one, other), (one, scored(), other)):
+        with pytest.warns(UserWarning, match="right, tokens are metrics, and none is the reward") as warned:
+            found = rewards_written(path, *traces)
+        assert found == [({}, dict(trace.scores)) for trace in traces]
+        assert len(warned) == 1
+    assert rewards_written(path, one, scored()) == [({"right": {"score": 0.5}}, {}), ({"right": None}, {})]
+    assert rewards_written(path, scored(), scored()) == [({}, {}), ({}, {})]
+
+
 def test_a_reward_is_for_verifiers_alone_and_is_the_score_of_some_rollout(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is for the format verifiers, not openai"):
         write_export([scored(right=1)], "openai", tmp_path / "out", reward="right")

@@ -83,8 +83,8 @@ def write_export(
         path: path of the new file (for `atif`, of the new folder).
         replace: replace an existing file; a folder is never replaced.
         losses: counts content that the format cannot express; None: a new one.
-        reward: for `verifiers`, the name of the score that is the reward; all other scores are metrics. None: the only
-            score is the reward; several are metrics, with a warning.
+        reward: for `verifiers`, the name of the score that is the reward; all other scores are metrics. None: if all
+            rollouts together have one score, that score is the reward; else all are metrics, with a warning.
 
     Returns:
         `losses`.

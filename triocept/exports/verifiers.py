@@ -13,8 +13,12 @@ Rules:
 
 from __future__ import annotations
 
+import shutil
 import warnings
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from tempfile import TemporaryFile
 from typing import IO
 
 from .._canonical.content import Json, Message
@@ -23,7 +27,7 @@ from .._trace.tokens import Tokens
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
 from .._trace.views.step import steps
-from ..dialects.kit import encode_json
+from ..dialects.kit import decode_json, encode_json
 from . import _losses as lost
 from ._chat import Chat, answer_of
 from ._lines import json_line
@@ -60,6 +64,64 @@ def verifiers_episode(
             several are metrics, with a warning, since verifiers adds rewards up.
     """
     losses = losses if losses is not None else Losses()
+    if reward is None and len(trace.scores) == 1:
+        (reward,) = trace.scores
+    if reward is None and trace.scores:
+        _warn(trace.scores, len(trace.scores), losses, stacklevel=3)
+    return _episode(trace, losses, reward)
+
+
+def write_verifiers(
+    traces: Iterable[Trace], file: IO[bytes], losses: Losses, *, reward: str | None = None
+) -> None:
+    """Write a line for each of these traces. Without `reward`, a score is the reward only if no trace has another.
+
+    Raises:
+        ValueError: no rollout has the score that is the reward.
+    """
+    names: Counter[str] = Counter()
+    with TemporaryFile() if reward is None else nullcontext(file) as lines:
+        for trace in traces:
+            names.update(dict.fromkeys(trace.scores, 1))
+            lines.write(json_line(_episode(trace, losses, reward)))
+        if reward is None:
+            lines.seek(0)
+            _copy(lines, file, next(iter(names)) if len(names) == 1 else None)
+    if reward is None and len(names) > 1:
+        _warn(names, names.total(), losses, stacklevel=4)
+    if reward is not None and reward not in names:
+        there = f"there are {', '.join(sorted(names))}" if names else "there is no score at all"
+        raise ValueError(f"no rollout has the score {reward!r} that is to be the reward; {there}")
+
+
+def _copy(lines: IO[bytes], file: IO[bytes], reward: str | None) -> None:
+    """Copy episodes without a reward, and make this score their reward."""
+    if reward is None:
+        shutil.copyfileobj(lines, file)
+        return
+    for line in lines:
+        episode = decode_json(line)
+        (trace,) = episode["traces"]
+        trace |= _scored(trace["metrics"], reward)
+        file.write(json_line(episode))
+
+
+def _scored(scores: Mapping[str, float], reward: str | None) -> dict[str, Json]:
+    """Return the rewards and the metrics of a trace with these scores."""
+    metrics = dict(scores)
+    if reward is None:
+        return {"rewards": {}, "metrics": metrics}
+    score = metrics.pop(reward, None)  # None: verifiers writes it, too, if scoring did not run
+    return {"rewards": {reward: None if score is None else {"score": score}}, "metrics": metrics}
+
+
+def _warn(names: Iterable[str], count: int, losses: Losses, stacklevel: int) -> None:
+    losses.add(lost.METRICS, count)
+    text = f"the scores {', '.join(sorted(names))} are metrics, and none is the reward: name it (reward=)"
+    warnings.warn(text, stacklevel=stacklevel)
+
+
+def _episode(trace: Trace, losses: Losses, reward: str | None) -> dict[str, Json]:
     lost.count_lost(losses, trace, *_LOST, settings=("temperature", "top_p", "max_output_tokens"))
     graph = _Graph(trace, losses)
     task = {"type": "triocept", "data": {"name": trace.rollout, "id": trace.rollout}}
@@ -72,46 +134,12 @@ def verifiers_episode(
         "traces": [
             {
                 **_head(trace, task, ok),
-                **_scored(trace, reward, losses),
+                **_scored(trace.scores, reward),
                 "nodes": graph.nodes,
                 "calls": graph.calls,
             }
         ],
     }
-
-
-def write_verifiers(
-    traces: Iterable[Trace], file: IO[bytes], losses: Losses, *, reward: str | None = None
-) -> None:
-    """Write a line for each of these traces.
-
-    Raises:
-        ValueError: no rollout has the score that is the reward.
-    """
-    names: set[str] = set()
-    for trace in traces:
-        names.update(trace.scores)
-        file.write(json_line(verifiers_episode(trace, losses, reward=reward)))
-    if reward is not None and reward not in names:
-        there = f"there are {', '.join(sorted(names))}" if names else "there is no score at all"
-        raise ValueError(f"no rollout has the score {reward!r} that is to be the reward; {there}")
-
-
-def _scored(trace: Trace, reward: str | None, losses: Losses) -> dict[str, Json]:
-    """Return the rewards and the metrics from the scores of a trace."""
-    metrics = dict(trace.scores)
-    if reward is None and len(metrics) == 1:
-        (reward,) = metrics
-    if reward is not None:
-        score = metrics.pop(reward, None)  # None: verifiers writes it, too, if scoring did not run
-        return {"rewards": {reward: score if score is None else {"score": score}}, "metrics": metrics}
-    if metrics:
-        losses.add(lost.METRICS, len(metrics))
-        text = (
-            f"the scores {', '.join(sorted(metrics))} are metrics, and none is the reward: name it (reward=)"
-        )
-        warnings.warn(text, stacklevel=3)
-    return {"rewards": {}, "metrics": metrics}
 
 
 def _head(trace: Trace, task: dict[str, Json], ok: bool) -> dict[str, Json]:
