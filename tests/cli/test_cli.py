@@ -217,12 +217,20 @@ def test_an_agent_gets_settings_and_no_keys_but_those_that_it_is_given() -> None
             "AWS_SECRET_ACCESS_KEY": "sk-aws",
             "MISTRAL_API_KEY": "sk-m",
             "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "9",
+            "AWS_PROFILE": "work",
+            "GOOGLE_APPLICATION_CREDENTIALS": "/k.json",
         },
     )
     assert done.stdout == "[None, 'sk-m', '9', 'a=b']\n", done.stderr
     (line,) = [line for line in done.stderr.splitlines() if "--env NAME passes one" in line]
     assert "AWS_SECRET_ACCESS_KEY" in line
     assert "MISTRAL_API_KEY" not in line
+    (kept,) = [line for line in done.stderr.splitlines() if "--env NAME= empties one" in line]
+    assert "AWS_PROFILE" in kept
+    assert "GOOGLE_APPLICATION_CREDENTIALS" in kept
+    assert not {"MISTRAL_API_KEY", "OPENAI_API_KEY", "CLAUDE_CODE_MAX_OUTPUT_TOKENS"} & set(
+        re.findall(r"\w+", kept)
+    )
     assert "sk-" not in done.stderr
 
 

@@ -170,6 +170,65 @@ def test_a_run_that_cannot_succeed_ends_after_so_many_failures(folder: Path) -> 
     assert "the same command with --resume" in run.stderr
 
 
+def test_failures_of_earlier_runs_of_a_store_count_for_the_limit(folder: Path) -> None:
+    write_tasks(*({"prompt": "a bad one", "id": number} for number in range(2)))
+    assert fleet().returncode == 1
+    write_tasks(*({"prompt": "a bad one", "id": number} for number in range(9)))
+    run = fleet("--resume", "--fail-on-error", "2")
+    assert run.returncode == 1
+    assert "2 failed before: no further task is run (--fail-on-error)" in run.stderr
+    assert len(results()) == 2
+    run = fleet("--resume", "--fail-on-error", "3", "--engine", "in-process:1")
+    assert "3 failed: the run ends here (--fail-on-error)" in run.stderr
+    assert 3 <= len(results()) <= 4
+    run = fleet("--resume", "--retry-errors", "--fail-on-error", "1", "--engine", "in-process:1")
+    assert "1 failed: the run ends here (--fail-on-error)" in run.stderr, (
+        "what is run again has not failed yet"
+    )
+
+
+def test_each_agent_gets_the_variables_and_options_that_the_command_line_names(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MISTRAL_API_KEY", "sk-mistral")
+    (folder / "llm").write_text('#!/bin/sh\necho "$GIVEN $MISTRAL_API_KEY"; printf "%s|" "$@"\n')
+    (folder / "llm").chmod(0o755)
+    write_tasks({"prompt": "the prompt", "id": "x"})
+    usual = (
+        "--agent",
+        "claude-code",
+        "--executable",
+        str(folder / "llm"),
+        "--env",
+        "GIVEN=a=b",
+        "--env",
+        "MISTRAL_API_KEY",
+    )
+    run = fleet(*usual, command=("--", "--max-turns", "5"))
+    assert run.returncode == 0, run.stderr
+    assert (
+        results()["x", 0].value["output"]
+        == "a=b sk-mistral\n-p|the prompt|--dangerously-skip-permissions|--max-turns|5|"
+    )
+    assert "sk-mistral" not in Path("run/run.json").read_text()
+    assert fleet("--resume", *usual, command=("--", "--", "--max-turns", "5")).returncode == 0, "as in `run`"
+    assert "it is of another run: its 'agent_options'" in fleet("--resume", *usual, command=()).stderr
+    assert (
+        "it is of another run: its 'env'"
+        in fleet("--resume", *usual[:-2], command=("--", "--max-turns", "5")).stderr
+    )
+
+
+def test_errors_of_a_fleet_name_options_and_no_arguments(folder: Path) -> None:
+    write_tasks({"prompt": "wait", "id": "w"})
+    run = fleet("--rollout-timeout", "3")
+    assert "the call took longer than --rollout-timeout 3" in run.stderr
+    write_tasks({"prompt": "changed", "id": "w"})
+    run = fleet("--resume")
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].endswith("it was changed; give it another id")
+
+
 def test_the_first_tasks_are_run_alone_and_the_others_by_a_resume(folder: Path) -> None:
     write_tasks(*({"prompt": "a good one", "id": number} for number in range(5)))
     run = fleet("--limit", "2")

@@ -500,7 +500,11 @@ def test_a_file_whose_end_is_there_is_not_said_to_have_none(file: Path, tmp_path
     head, *lines = shown("show", file).splitlines()
     assert head.startswith("r_1  sealed, with gaps  7 turns")
     (gaps,) = (line.strip() for line in lines if "gaps" in line)
-    assert gaps == "gaps: line_changed (triocept check tells more)"
+    assert gaps == "gaps: line_changed (triocept check shows each)"
+    assert shown("stats", file).startswith(
+        "1 rollout, 0 sealed, 1 sealed with gaps (see triocept check), 7 calls; "
+    )
+    assert json.loads(shown("stats", "--json", file))["sealed_with_gaps"] == 1
     exported = looked("export", "--to", "jsonl", file, "-o", tmp_path / "out")
     assert exported.stderr.splitlines()[0] == "▸ rollout r_1 is sealed, with gaps: line_changed"
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-1]))

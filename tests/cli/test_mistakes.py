@@ -242,6 +242,27 @@ def test_an_agent_that_made_no_call_is_told_with_what_to_do() -> None:
     assert "no model call came here" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "base", ['os.environ["OPENAI_BASE_URL"]', 'os.environ["OPENAI_BASE_URL"].split("/rollout")[0] + "/v1"']
+)
+def test_calls_that_were_refused_are_counted_with_the_reason_of_the_last(base: str) -> None:
+    agent = f"""
+import os, urllib.error, urllib.request
+for _ in range(2):
+    headers = {{"authorization": "Bearer wrong", "content-type": "application/json"}}
+    url = {base} + "/chat/completions"
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, data=b"{{}}", headers=headers))
+    except urllib.error.HTTPError:
+        pass
+"""
+    done = triocept("run", "--", sys.executable, "-c", agent)
+    assert done.returncode == 0
+    assert "no model call was accepted: 2 requests were refused, the last: POST " in done.stderr
+    assert "401 this API key does not open " in done.stderr
+    assert "no model call came here" not in done.stderr
+
+
 def test_the_screen_counts_as_the_trace_does() -> None:
     done = triocept("run", *ASK, "a", "b")
     numbers = [line.split()[0] for line in done.stderr.splitlines() if "answered" in line]

@@ -57,6 +57,10 @@ def test_a_miss_ends_the_command_and_shows_where_the_two_part(recorded: Path) ->
     assert "+ user text, from character 0: c" in done.stderr
     assert "Traceback" not in done.stderr.rpartition("Error: ")[2]
     assert done.stderr.count("does not have") == 2, "in a few words where it happens, and whole at the end"
+    assert (
+        "--match nearest goes by the turn that begins most alike, and --script or --upstream lets"
+        in done.stderr
+    )
     assert done.stderr.count("+ user text") == done.stderr.count("record it again") == 1
 
 

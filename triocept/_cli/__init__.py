@@ -6,7 +6,7 @@
 * `forward`, `script`: the model behind either: a real model, or a scripted one. `watch`: a script that is reloaded when
   its file changes.
 * `replay`: a handler that answers as a recorded run did, and runs that are recorded once. `limits`: the budget of a
-  run. `redact`: the redaction of the record.
+  run. `redact`: the redaction of the record. `options`: further options of several commands.
 * `fleet`: many rollouts, from a file of prompts. `fleet_command`: its options. `fleet_given`: the file and the engine.
   `fleet_worker`: the work of a worker.
 * `export`: a file of traces, in another format.

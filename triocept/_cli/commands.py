@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import sys
@@ -27,6 +26,7 @@ from .fleet_command import fleet
 from .forward import Forward, forward_options
 from .limits import limit_options
 from .looking import diff, show, stats
+from .options import env_option
 from .redact import redact_option
 from .replay import ReplayFile, replay_options
 from .run import Run, say_hello
@@ -67,18 +67,6 @@ _record_option = click.option(
 )
 
 
-def _given_variables(
-    context: click.Context, option: click.Parameter, given: tuple[str, ...]
-) -> dict[str, str]:
-    variables: dict[str, str] = {}
-    for each in given:
-        name, is_given, value = each.partition("=")
-        if not name or (not is_given and name not in os.environ):
-            raise click.BadParameter(f"{each!r}: NAME=VALUE, or NAME for a variable that is set here")
-        variables[name] = value if is_given else os.environ[name]
-    return variables
-
-
 _host_option = click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 _port_option = click.option("--port", default=0, show_default="a free one", type=click.IntRange(0, 65535))
 
@@ -99,14 +87,7 @@ _port_option = click.option("--port", default=0, show_default="a free one", type
     "gets a home or configuration of its own, not yours, and runs its tools in this directory without asking.",
 )
 @click.option("--executable", help="The command of that agent, where it is not the usual one.")
-@click.option(
-    "--env",
-    multiple=True,
-    callback=_given_variables,
-    metavar="NAME[=VALUE]",
-    help="A variable for the agent, with the value that it has here unless one is given. Keys and endpoints of model "
-    "providers are not passed otherwise. May be given several times.",
-)
+@env_option
 @click.option("--quiet", is_flag=True, help="Show the agent's output only.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def run(

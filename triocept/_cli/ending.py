@@ -16,6 +16,7 @@ Rules:
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import traceback
@@ -192,7 +193,24 @@ def _words(error: Exception) -> str:
     """Return the error's text without the system's error number."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
-    return str(error)
+    return in_options(str(error))
+
+
+_AS_OPTIONS = (
+    (r"match='nearest' goes by", "--match nearest goes by"),
+    (r"then=handler \(on the command line --script or --upstream\)", "--script or --upstream"),
+    (r"another id, or the map a `key=`, which alone then counts", "another id"),
+    (r"the timeout of its map, ([\d.e+-]+) s", r"--rollout-timeout \1"),
+    (r"name it \(reward=\)", "name it (--reward)"),
+)
+"""Advice of errors that names arguments of Python, and the same advice with options of the command line."""
+
+
+def in_options(text: str) -> str:
+    """Return an error's text with options of the command line in place of arguments of Python."""
+    for pattern, words in _AS_OPTIONS:
+        text = re.sub(pattern, words, text)
+    return text
 
 
 def _shorten(told: traceback.TracebackException, script: Path) -> None:

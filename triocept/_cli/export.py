@@ -19,6 +19,7 @@ from .._util.terminal import say
 from ..errors import DialectError
 from ..exports import FORMATS, Losses, write_export
 from ..fleets.store.layout import is_store
+from .ending import in_options
 from .files import UNREAD, traces_of
 from .words import a_directory, counted, flaw
 
@@ -63,7 +64,7 @@ class Export:
             warnings.simplefilter("always")
             losses = self._write()
         for text in dict.fromkeys(str(each.message) for each in told):
-            say(f"▸ {text.replace('reward=', '--reward')}")
+            say(f"▸ {in_options(text)}")
         for line in _some([str(damage) for damage in self._damages], "lines that cannot be read"):
             say(f"▸ {line}")
         turns = counted(sum(self._seen.values()), "turn", "turns")

@@ -22,6 +22,7 @@ from .._upstream.address import parse_address
 from .._util.terminal import say
 from ..fleets import Engine, Outcome, Result, Store, open_fleet, open_store
 from ..fleets.store.keys import key_of
+from .ending import in_options
 from .fleet_worker import Plan, open_bench, rollout
 from .forward import Forward
 
@@ -78,6 +79,11 @@ class FleetRun:
         """Run the remaining tasks; return the number of lost rollouts, which the store does not have."""
         lost = failed = 0
         most = self._most_failures()
+        if most < inf and not self.retry_errors:
+            _, failed, _ = self._stored(store)
+            if failed >= most:
+                self._say(f"{failed:,} failed before: no further task is run (--fail-on-error)")
+                return 0
         opening = open_fleet(
             self.engine, worker=partial(open_bench, self.plan), retries=self.retries, progress=not self.quiet
         )
@@ -100,14 +106,7 @@ class FleetRun:
 
     def _sum_up(self, store: Store) -> int:
         """Print the content of the store and the command to resume; return the number of failed rollouts."""
-        keys = {key_of(task, "a task").key for task in self.tasks}
-        done = failed = 0
-        last: Result[Any, Any] | None = None
-        for result in store.results():
-            if result.key in keys and isinstance(result.outcome, Outcome.Error):
-                failed, last = failed + 1, result
-            else:
-                done += result.key in keys
+        done, failed, last = self._stored(store)
         total = len(self.tasks) * (self.group_size or 1)
         missing = total - done - failed
         words = [f"{done:,} of {total:,} done", *([f"{failed:,} failed"] if failed else [])]
@@ -119,6 +118,18 @@ class FleetRun:
             self._say("what failed is run again by --resume --retry-errors")
         return failed
 
+    def _stored(self, store: Store) -> tuple[int, int, Result[Any, Any] | None]:
+        """Return how many rollouts of these tasks are done, and how many have failed, with the last failure."""
+        keys = {key_of(task, "a task").key for task in self.tasks}
+        done = failed = 0
+        last: Result[Any, Any] | None = None
+        for result in store.results():
+            if result.key in keys and isinstance(result.outcome, Outcome.Error):
+                failed, last = failed + 1, result
+            else:
+                done += result.key in keys
+        return done, failed, last
+
     def _say(self, text: str) -> None:
         if not self.quiet:
             say(f"▸ {text}")
@@ -128,7 +139,7 @@ def _described(result: Result[Any, Any]) -> str:
     """`task t5: AgentFailed: …`, in one line."""
     outcome = result.outcome
     assert isinstance(outcome, Outcome.Error)
-    text = " ".join(str(outcome.error).split())
+    text = in_options(" ".join(str(outcome.error).split()))
     return f"task {result.key}: {text[:REASON_LENGTH]}"
 
 

@@ -23,6 +23,7 @@ from .fleet_given import ENGINES, SLOTS, engine_of, read_tasks
 from .fleet_worker import PROMPT, Plan
 from .forward import Forward, forward_options
 from .limits import limit_options
+from .options import env_option
 from .redact import redact_option
 from .script import Script
 
@@ -43,6 +44,7 @@ _NOTICE = "the agents are being ended: one that ignores SIGTERM is killed after 
     help=f"A known agent; without it, COMMAND is one, in which {PROMPT} stands for the prompt.",
 )
 @click.option("--executable", help="The command of that agent, where it is not the usual one.")
+@env_option
 @click.option(
     "--workspace",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -113,6 +115,7 @@ def fleet(
     tasks: Path,
     agent: str | None,
     executable: str | None,
+    env: dict[str, str],
     workspace: Path | None,
     script: Path | None,
     forward: Forward | None,
@@ -142,6 +145,7 @@ def fleet(
             --engine processes:4 --slots-per-worker 64 --store runs/today
         triocept stats runs/today
     """
+    command, agent_options = _split(agent, command)
     _check_agent(agent, executable, command)
     _check_store(store, resume=resume, retry_errors=retry_errors)
     if script is not None and forward is not None:
@@ -157,6 +161,8 @@ def fleet(
         limits=limits,
         workspace=None if workspace is None else workspace.absolute(),
         redact=redact,
+        agent_options=agent_options,
+        env=env,
     )
     what = FleetRun(
         tasks=read_tasks(tasks)[:limit],
@@ -178,6 +184,10 @@ def _settings(plan: Plan) -> dict[str, Json]:
     """Return the settings of a run; resuming it with other settings is refused."""
     handler = plan.handler
     said: dict[str, Json] = {"agent": plan.agent or list(plan.command)}
+    if plan.agent_options:
+        said["agent_options"] = list(plan.agent_options)
+    if plan.env:  # values may be keys
+        said["env"] = sorted(plan.env)
     if plan.workspace is not None:
         said["workspace"] = str(plan.workspace)
     if isinstance(handler, Script):
@@ -190,9 +200,19 @@ def _settings(plan: Plan) -> dict[str, Json]:
     return said
 
 
+def _split(agent: str | None, command: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the command, and the options of a known agent: words behind `--`, or behind a second one as in `run`."""
+    if agent is None or not command or not command[0].startswith("-"):
+        return command, ()
+    return (), command[1:] if command[0] == "--" else command
+
+
 def _check_agent(agent: str | None, executable: str | None, command: tuple[str, ...]) -> None:
     if agent is not None and command:
-        raise click.UsageError(f"--agent {agent} and COMMAND: one of them is run, not both")
+        raise click.UsageError(
+            f"--agent {agent} and COMMAND: one of them is run, not both. "
+            f"Options of the agent begin with -, as in: --agent {agent} -- --max-turns 5"
+        )
     if executable is not None and agent is None:
         raise click.UsageError("--executable is the command of a known agent: it belongs to --agent")
     if agent is None and not command:

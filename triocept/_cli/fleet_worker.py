@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import trio
 
 from .._endpoint import Endpoint, serve_endpoint
@@ -46,6 +47,10 @@ class Plan:
     workspace: Path | None
     """Directory of which each agent gets a copy to work in; None: an empty directory."""
     redact: Redaction | None = None
+    agent_options: tuple[str, ...] = ()
+    """Options of the known agent, which follow the options of its launch."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables that each agent gets in addition to its environment."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,8 @@ async def rollout(bench: Bench, task: dict[str, Any], *, attempt: int) -> dict[s
 
 async def _run(plan: Plan, run: Rollout, launch: Launch, work: Path) -> AgentResult:
     variables = plan.handler.variables if plan.handler is not None else ()
-    env = {**dict.fromkeys([name for name in variables if name not in run.environ()]), **launch.env}
+    hidden = dict.fromkeys(name for name in variables if name not in run.environ())
+    env = {**hidden, **launch.env, **plan.env}
     seconds = plan.limits.seconds
     async with run.open_agent(launch.argv, env=env, cwd=work) as process:
         with trio.move_on_after(inf if seconds is None else seconds + TO_END):
@@ -114,7 +120,8 @@ def _launch(plan: Plan, run: Rollout, folder: Path, prompt: str) -> Launch:
     if plan.agent is None:
         return Launch(argv=tuple(word.replace(PROMPT, prompt) for word in plan.command))
     options = {} if plan.executable is None else {"executable": plan.executable}
-    return agent(plan.agent)(run, folder, prompt, **options)
+    launch = agent(plan.agent)(run, folder, prompt, **options)
+    return msgspec.structs.replace(launch, argv=(*launch.argv, *plan.agent_options))
 
 
 def _value(run: Rollout, result: AgentResult, redactor: Redactor) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from rich.text import Text as RichText
 
 from .._endpoint import Endpoint
 from .._process.output import AgentResult
-from .._rollout.rollout import Rollout
+from .._rollout.rollout import Rollout, last_refusal, refusals
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
 from .._util.terminal import Screen, visible
@@ -112,7 +112,7 @@ class Live:
     def end(self, rollout: Rollout, handler: object, agent: str | None) -> None:
         """Print the remaining notes on a run without errors."""
         if not len(rollout.trace) and rollout.trace.stopped is None:
-            self._print("▸", "yellow", _unheard(rollout, agent))
+            self._print("▸", "yellow", _without_calls(rollout, agent))
         if isinstance(handler, ScriptedModel) and (left := handler.remaining):
             self._print(
                 "▸", "yellow", f"{counted(left, 'reply', 'replies')} of the script left: nobody asked"
@@ -174,13 +174,16 @@ def _missing_tools(turn: Turn) -> str:
     return f"{what}: {', '.join(there[:MOST_TOOLS])}{more}"
 
 
-def _unheard(rollout: Rollout, agent: str | None) -> str:
-    """Return advice on an agent that never called its model."""
-    what = "no model call came here: the agent made none, or it talked to somebody else"
+def _without_calls(rollout: Rollout, agent: str | None) -> str:
+    """Return advice on an agent whose rollout has no call."""
+    if count := refusals(rollout):
+        many = "1 request was refused" if count == 1 else f"{count:,} requests were refused"
+        return f"no model call was accepted: {many}, the last: {last_refusal(rollout)}"
+    what = "no model call came here: the agent made none, or it ignores"
     if agent is not None:
-        return f"{what} than the file of a known {agent} says; its own output says more"
+        return f"{what} the configuration that triocept writes for {agent}; its own output may say more"
     given = next(name for name in rollout.environ() if name.endswith("_BASE_URL"))
-    return f"{what} than {given} and its kin say. If it reads its model from a file, see --agent"
+    return f"{what} {given} and related variables. If it reads its model from a file, see --agent"
 
 
 def _tokens(turn: Turn) -> str:

@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from .._endpoint import serve_endpoint
-from .._process.environment import agent_environment
+from .._process.environment import agent_environment, opens_an_account
 from .._process.output import AgentResult
 from .._rollout.agent import Agent
 from .._rollout.budget import Limits
@@ -105,6 +105,9 @@ class Run:
                 passed = agent_environment(os.environ, rollout.environ(), env)
                 if left_out := sorted(os.environ.keys() - passed.keys()):
                     live.note(f"environ  without {', '.join(left_out)}; --env NAME passes one")
+                mine = passed.keys() - rollout.environ().keys() - env.keys()
+                if kept := sorted(name for name in mine if opens_an_account(name)):
+                    live.note(f"environ  the agent can use {', '.join(kept)}; --env NAME= empties one")
                 starting = rollout.open_agent(launch.argv, env=env, output="inherit", cwd=self.cwd)
                 result = await self._wait(starting, live)
         live.end(rollout, answers.model, self.agent)

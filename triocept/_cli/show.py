@@ -180,7 +180,7 @@ def _facts(trace: Trace) -> Iterable[str]:
     if trace.ended == "raised":
         yield "the program's part of it ended with an error"
     if trace.gaps:
-        yield f"gaps: {gap_names(trace)} (triocept check tells more)"
+        yield f"gaps: {gap_names(trace)} (triocept check shows each)"
     if trace.pending:
         yield f"{counted(len(trace.pending), 'call has', 'calls have')} no turn: lost, or still at work"
 

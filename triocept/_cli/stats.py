@@ -128,6 +128,7 @@ class Stats:
         self.by = tuple(dict.fromkeys(by))
         self.rollouts = 0
         self.sealed = 0
+        self.sealed_with_gaps = 0
         self.attempts = 0
         """Number of rollouts of stores without a result, which are not counted."""
         self.total = Group()
@@ -137,6 +138,7 @@ class Stats:
         """Add a rollout; its children are separate rollouts."""
         self.rollouts += 1
         self.sealed += trace.sealed
+        self.sealed_with_gaps += not trace.sealed and trace.digest is not None
         conversations = trace.conversations
         for turn in trace:
             key = tuple(KEYS[name](turn, conversations[turn.id], trace) for name in self.by)
@@ -152,6 +154,7 @@ class Stats:
         return {
             "rollouts": self.rollouts,
             "sealed": self.sealed,
+            "sealed_with_gaps": self.sealed_with_gaps,
             "left_out": self.attempts,
             "total": self.total.document(),
             "by": list(self.by),

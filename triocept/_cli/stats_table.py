@@ -35,9 +35,14 @@ LONG, SHORTEST = 24, 5
 
 def show_stats(page: Page, stats: Stats) -> None:
     """Print the table, and above it the number of calls."""
+    gaps = (
+        f", {stats.sealed_with_gaps:,} sealed with gaps (see triocept check)"
+        if stats.sealed_with_gaps
+        else ""
+    )
     page.line(
         (counted(stats.rollouts, "rollout", "rollouts"), "bold"),
-        f", {stats.sealed:,} sealed, {counted(stats.total.calls, 'call', 'calls')}; seconds of answered calls",
+        f", {stats.sealed:,} sealed{gaps}, {counted(stats.total.calls, 'call', 'calls')}; seconds of answered calls",
     )
     groups = stats.sorted_groups()
     if not groups:

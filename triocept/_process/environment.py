@@ -46,6 +46,8 @@ SUFFIXES = (
     *("_BASE_URL", "_API_BASE", "_API_HOST", "_API_ENDPOINT"),
 )
 NAMES = frozenset({"API_KEY", "BASE_URL", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "REPLICATE_TOKEN"})
+ACCOUNTS = frozenset({"AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE", "KUBECONFIG", "SSH_AUTH_SOCK"})
+"""Variables that lead to credentials, in a file or in another program."""
 SECRET_SUFFIXES = ("KEY", "KEYS", "TOKEN", "SECRET", "PASSWORD")
 
 
@@ -94,6 +96,12 @@ def is_provider_variable(name: str) -> bool:
     if name in NAMES or name.startswith(CHOICES + NESTED) or name.endswith(SUFFIXES):
         return True
     return name.startswith(PROVIDERS) and not WORDS.isdisjoint(name.split("_"))
+
+
+def opens_an_account(name: str) -> bool:
+    """Return True if a variable probably holds a credential, or leads to one."""
+    name = name.upper()
+    return name in ACCOUNTS or name.endswith(("CREDENTIALS", *SECRET_SUFFIXES))
 
 
 def secret_values(environment: Mapping[str, str]) -> tuple[str, ...]:

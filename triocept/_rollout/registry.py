@@ -30,6 +30,7 @@ class Registered(Protocol):
     def state_key(self) -> str | None: ...
 
     last_refusal: str | None
+    refusals: int
 
     async def endpoint_stops(self) -> None:
         """End the rollout with its endpoint."""
@@ -96,8 +97,14 @@ class Registry(Generic[R]):
         return rollout if rollout is not None and rollout_id in (None, rollout.id) else None
 
     def note_refusal(self, rollout_id: str | None, text: str) -> None:
-        """Keep the reason for which a request to this rollout's path was refused, with or without its key."""
-        if rollout_id is not None and (rollout := self._by_id.get(rollout_id)) is not None:
+        """Count a refused request, with or without a valid key, and keep its reason.
+
+        The request belongs to the rollout that its path names. Without one in the path, it belongs to the only open
+        rollout."""
+        only = next(iter(self._by_id.values())) if rollout_id is None and len(self._by_id) == 1 else None
+        rollout = only if rollout_id is None else self._by_id.get(rollout_id)
+        if rollout is not None:
+            rollout.refusals += 1
             rollout.last_refusal = text
 
     async def close(self) -> None:

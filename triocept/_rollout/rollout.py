@@ -467,6 +467,11 @@ def last_refusal(rollout: Rollout) -> str | None:
     return rollout._core.last_refusal
 
 
+def refusals(rollout: Rollout) -> int:
+    """Return the number of requests to this rollout that were refused before they became calls."""
+    return rollout._core.refusals
+
+
 def rested(rollout: Rollout) -> bool:
     """Return True if no handler is running for an exchange that it has already answered."""
     return not any(exchange.settled for exchange in rollout._core.at_work)

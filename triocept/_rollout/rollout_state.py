@@ -149,6 +149,8 @@ class RolloutState:
         self.parent: RolloutState | None = parent
         self.last_refusal: str | None = None
         """The latest request to it that was refused before it became a call, and the reason."""
+        self.refusals: int = 0
+        """Number of requests to it that were refused before they became calls."""
         self.faults: list[BaseException] = []
         """Errors so far, each once."""
         self.record_increments: bool = keeps
