@@ -8,8 +8,8 @@ import pytest
 
 from triocept import Message, Request, Text, ToolCall, ToolResult
 from triocept._canonical.form import message_key
-from triocept._recording.cassettes.normal import key_of, normal_form
-from triocept._recording.replay.moves import Normal
+from triocept._recording.cassettes.request_form import key_of, normal_form
+from triocept._recording.replay.record import Normal
 from triocept._rollout.retries import same_request
 from triocept.types import Media, Opaque, Reasoning, RefusalText
 

@@ -54,14 +54,16 @@ def test_a_record_that_is_cut_is_said_to_be_so(recorded: Path) -> None:
 def test_a_miss_ends_the_command_and_shows_where_the_two_part(recorded: Path) -> None:
     done = run("--replay", recorded, texts=("c",))
     assert done.returncode == 1
-    assert "+ user text, from character 0: c" in done.stderr
+    assert "+   - user: c" in done.stderr
     assert "Traceback" not in done.stderr.rpartition("Error: ")[2]
-    assert done.stderr.count("does not have") == 2, "in a few words where it happens, and whole at the end"
+    assert done.stderr.count("no recorded call matches") == 2, (
+        "in a few words where it happens, and whole at the end"
+    )
     assert (
         "--match nearest goes by the turn that begins most alike, and --script or --upstream lets"
         in done.stderr
     )
-    assert done.stderr.count("+ user text") == done.stderr.count("record it again") == 1
+    assert done.stderr.count("+   - user: c") == done.stderr.count("record it again") == 1
 
 
 def test_a_run_is_not_recorded_into_the_record_that_it_replays(recorded: Path, tmp_path: Path) -> None:

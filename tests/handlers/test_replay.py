@@ -109,7 +109,7 @@ async def test_results_count_where_they_are_to_be_compared() -> None:
     trace = await recorded()
     same = Replay(trace, compare_results=True)
     await play(same, lambda rollout: Agent(rollout).run())
-    with pytest.raises(ReplayMiss, match=r"\+ tool result, from character 0: 2"):
+    with pytest.raises(ReplayMiss, match=r"\+   - tool result: \"2\""):
         await play(same, lambda rollout: Agent(rollout, results=("one", "2")).run())
 
 
@@ -149,9 +149,9 @@ async def test_a_miss_says_where_the_call_parts_from_the_record_and_what_to_do()
         await play(Replay(trace), act)
     error = caught.value
     assert error.closest == trace[0].id
-    assert "- user text, from character 3: Do it. You are in /recorded." in error.difference
-    assert "+ user text, from character 3: Do that." in error.difference
-    assert "- tools: look" in error.difference
+    assert "-   - user: Do it. You are in /recorded." in error.difference
+    assert "+   - user: Do that." in error.difference
+    assert "- tools: [look]\n+ tools: []" in error.difference
     for part in (trace.rollout, trace[0].id, error.difference, "record it again", "match='nearest'"):
         assert part in str(error)
     assert statuses == [] or statuses[0][0] == 500
@@ -172,7 +172,7 @@ async def test_a_miss_is_an_error_in_the_agents_dialect() -> None:
 
 
 async def test_an_empty_record_has_nothing() -> None:
-    with pytest.raises(ReplayMiss, match="no call is recorded there") as caught:
+    with pytest.raises(ReplayMiss, match="holds no call") as caught:
         await play(Replay(Trace("r_0")), ask)
     assert caught.value.closest is None
 
@@ -308,7 +308,7 @@ async def test_an_agent_that_hung_up_and_now_waits_is_told_after_a_while(
     monkeypatch.setattr("triocept._recording.play.HANG_UP", 0.1)
     first = Heard(silent)
     trace = await play(first, first.hang_up)
-    with pytest.raises(ReplayMiss, match=r"waits for more than turn number 0 .* has: the agent hung up"):
+    with pytest.raises(ReplayMiss, match=r"waits for more than turn 0 .* has: the agent hung up"):
         await play(Replay(trace), ask)
 
 
@@ -472,7 +472,7 @@ async def test_the_nearest_turn_answers_an_agent_that_has_changed() -> None:
     again = await play(Replay(trace, match="nearest"), lambda rollout: Agent(rollout).run("Do it better."))
     assert told(again) == told(trace)
     shown = [note["nearest"] for note in replays(again)]
-    assert all("- user text" in each and "Do it better." in each for each in shown), "where the two part"
+    assert all("- user:" in each and "Do it better." in each for each in shown), "where the two part"
     same = await play(Replay(trace, match="nearest"), lambda rollout: Agent(rollout).run())
     assert [note.get("nearest") for note in replays(same)] == [None] * 3
     with pytest.raises(ReplayMiss):
@@ -577,7 +577,7 @@ async def test_a_miss_reaches_its_owner_however_the_body_waits(
         await play(Replay(trace), act)
     misses = [exc for exc in leaves(caught.value) if isinstance(exc, ReplayMiss)]
     assert len(misses) == 1
-    assert "+ user text, from character 3: Do that." in str(misses[0])
+    assert "+   - user: Do that." in str(misses[0])
 
 
 def leaves(exc: BaseException) -> list[BaseException]:

@@ -121,7 +121,7 @@ async def test_an_end_is_pushed_into_the_call_that_it_was_pushed_into(
 async def test_without_its_order_the_same_run_is_a_miss(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = await play(Model(0.1), 0.4)
     monkeypatch.setattr("triocept._recording.replay.order.Order.before", lambda self, number: ())
-    monkeypatch.setattr("triocept._recording.replay.gate.MOMENT", 0)
+    monkeypatch.setattr("triocept._recording.replay.handler.MOMENT", 0)
     with pytest.raises(ReplayMiss, match="There are twelve files"):
         await play(Replay(trace, timing=3), 0)
 
@@ -137,7 +137,7 @@ async def test_a_fork_waits_for_nothing_that_does_not_come_and_leaves_the_sub_ag
 
 async def test_what_does_not_come_is_waited_for_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """The agent begins no helper any more: its tool is another."""
-    monkeypatch.setattr("triocept._recording.replay.gate.PATIENCE", 0.2)
+    monkeypatch.setattr("triocept._recording.replay.handler.PATIENCE", 0.2)
     trace = await play(Model(0.1), 0.2)
     traces: list[Trace] = []
 

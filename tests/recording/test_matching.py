@@ -6,13 +6,12 @@ import pytest
 
 from tests.recording.recorded import called, record_of, resulted, said, turn
 from triocept import Message, Response, ToolCall, Turn
-from triocept._recording.replay.descent import TurnName, find_turn, following
-from triocept._recording.replay.matching import Matching
-from triocept._recording.replay.miss import difference
-from triocept._recording.replay.moves import Key, key_of
+from triocept._recording.miss import difference
+from triocept._recording.replay.matching import Matching, TurnName, find_turn, following
 from triocept._recording.replay.order import Order
-from triocept._recording.replay.record import Record
+from triocept._recording.replay.record import Key, Record, key_of, shown_form
 from triocept._trace.conversation import CallKind, Conversation
+from triocept.types import Opaque
 
 LAUNCH = Response.of(ToolCall.of("Agent", prompt="SUBTASK: count the files"))
 TASK = "SUBTASK: count the files"
@@ -146,7 +145,7 @@ def test_what_follows_a_turn_is_the_rest_of_its_conversation_and_the_sub_agents_
     name: TurnName, ids: set[str]
 ) -> None:
     record = record_of(FORKED)
-    found = following(record, Order(record), find_turn(record, name))
+    found = following(record, Order(record).launches, find_turn(record, name))
     assert {record.turns[number].turn.id for number in found} == ids
 
 
@@ -180,22 +179,26 @@ def test_a_conversation_goes_by_its_name_in_show_too(name: TurnName, id: str) ->
 
 def shown(record: Record, *messages: Message | str) -> list[str]:
     live = key_of(turn(0, 0, *messages).request, record.normal)
-    return difference(record.turns[0].key, live).splitlines()
+    return difference(shown_form(record.turns[0].key), shown_form(live)).splitlines()
 
 
 def test_a_difference_shows_where_two_calls_part() -> None:
     record = record_of([turn(0, 1, "go", called("t", a=1), resulted("x"), "and then " + "y" * 300)])
     assert shown(record, "go", called("t", a=1), resulted("x"), "and then not") == [
-        "  3 moves the same",
-        "- user text, from character 9: and then " + "y" * 151 + "…",
-        "+ user text, from character 9: and then not",
+        "@@ -6,3 +6,3 @@",
+        "        - {a: 1}",
+        '    - tool result: ""',
+        "-   - user: and then " + "y" * 151 + "…",
+        "+   - user: and then not",
     ]
     assert shown(record, "go", called("t", a=2)) == [
-        "  1 moves the same",
-        '- assistant call, from character 10: ["t",{"a":1}]',
-        '+ assistant call, from character 10: ["t",{"a":2}]',
-        "- tool result: ",
-        "- user text: and then " + "y" * 151 + "…",
+        "@@ -4,5 +4,3 @@",
+        "    - assistant call:",
+        "        - t",
+        "-       - {a: 1}",
+        '-   - tool result: ""',
+        "-   - user: and then " + "y" * 151 + "…",
+        "+       - {a: 2}",
     ]
 
 
@@ -204,31 +207,34 @@ def test_a_difference_shows_only_the_moves_that_differ_each_from_where_it_does()
     record = record_of(
         [turn(0, 1, said("system", f"{git}clean"), said("user", "go"), said("system", skills), "now")]
     )
-    assert shown(
-        record, said("system", f"{git}dirty"), said("user", "go"), said("system", skills), "then"
-    ) == [
-        f"- system text, from character {len(git)}: …{'z' * 40}clean",
-        f"+ system text, from character {len(git)}: …{'z' * 40}dirty",
-        "- user text, from character 0: now",
-        "+ user text, from character 0: then",
+    lines = shown(record, said("system", f"{git}dirty"), said("user", "go"), said("system", skills), "then")
+    assert [line for line in lines if line[0] in "-+"] == [
+        f"-   - system: …{'z' * 40}clean",
+        f"+   - system: …{'z' * 40}dirty",
+        "-   - user: now",
+        "+   - user: then",
     ]
 
 
-def test_a_difference_of_many_moves_says_how_many_more_there_are() -> None:
+def test_a_difference_of_many_moves_is_shown_only_so_far() -> None:
     record = record_of([turn(0, 1, "go")])
     more = [
-        each for number in range(5) for each in (said("assistant", f"{number}"), said("user", f"{number}"))
+        each for number in range(50) for each in (said("assistant", f"{number}"), said("user", f"{number}"))
     ]
     lines = shown(record, "go", *more)
-    assert lines[:2] == ["  1 moves the same", "+ assistant text: 0"]
-    assert lines[-1] == "… and 4 more"
+    assert lines[3] == '+   - assistant: "0"'
+    assert lines[-1] == "… and more"
 
 
 def test_a_difference_of_tools_is_one_too() -> None:
     record = record_of([turn(0, 1, "go")])
     live = record.turns[0].key._replace(tools=("u",))
-    assert difference(record.turns[0].key, live).splitlines() == [
-        "- tools: t",
-        "+ tools: u",
-        "  1 moves the same",
+    assert difference(shown_form(record.turns[0].key), shown_form(live)).splitlines()[1:3] == [
+        "- tools: [t]",
+        "+ tools: [u]",
     ]
+
+
+def test_a_move_whose_json_a_mask_has_broken_is_shown_as_text() -> None:
+    record = record_of([turn(0, 1, Message("user", (Opaque("anthropic_messages", {"n": 1234567e8}),)))])
+    assert "user opaque" in str(shown_form(record.turns[0].key))

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from tests.recording.recorded import called, resulted, said
 from triocept import Message, Request, Text, ToolCall, ToolResult
-from triocept._recording.replay.moves import Moves, Normal
-from triocept._recording.roots import mask_of
-from triocept._recording.volatile import steady
+from triocept._recording.replay.record import Moves, Normal
+from triocept._recording.volatile import mask_of, without_volatile
 from triocept.types import Blob, Media, Opaque, Reasoning, RefusalText
 
 WORDS = st.text(string.ascii_lowercase + " ", min_size=1, max_size=12).filter(str.strip)
@@ -181,7 +180,7 @@ def test_directories_are_masked_in_texts_and_arguments() -> None:
     ],
 )
 def test_what_differs_from_run_to_run_is_told_alike(one: str, other: str) -> None:
-    assert steady(one) == steady(other) != one
+    assert without_volatile(one) == without_volatile(other) != one
 
 
 CLAUDE_CODE_GIT = """<system-reminder>
@@ -276,16 +275,16 @@ def test_the_state_of_the_repository_is_told_alike(prompt: str) -> None:
     after = {"branch": "fix", "status": status, "commits": commits, "user": "Bob"}
     if prompt is QWEN_CODE_GIT:
         after |= {name: after[name].replace("\n", "\ngit: ") for name in ("status", "commits")}
-    told = steady(prompt.format(**before))
-    assert told == steady(prompt.format(**after))
+    told = without_volatile(prompt.format(**before))
+    assert told == without_volatile(prompt.format(**after))
     head, _, tail = prompt.partition("Current branch")
     assert told.startswith(head.removesuffix("git: "))
     assert told.endswith(tail.partition("{commits}")[2]), "the text behind it counts"
 
 
 def test_continues_state_of_the_repository_is_told_alike() -> None:
-    told = steady(CONTINUE_GIT.format(status="Working tree clean"))
-    assert told == steady(CONTINUE_GIT.format(status="?? proof.txt\n M src/a.py"))
+    told = without_volatile(CONTINUE_GIT.format(status="Working tree clean"))
+    assert told == without_volatile(CONTINUE_GIT.format(status="?? proof.txt\n M src/a.py"))
     assert told.startswith("As you answer")
     assert told.endswith("include the following")
 
@@ -297,16 +296,16 @@ def test_continues_state_of_the_repository_is_told_alike() -> None:
 )
 def test_a_listing_of_the_working_directory_is_told_alike(prompt: str, files: str) -> None:
     head, _, tail = prompt.partition("```" if prompt is KIMI_FILES else "Showing")
-    told = steady(prompt.format(files=files))
-    assert told == steady(prompt.format(files="\n└───a.txt"))
+    told = without_volatile(prompt.format(files=files))
+    assert told == without_volatile(prompt.format(files="\n└───a.txt"))
     assert (told.startswith(head), told.endswith(tail.partition("{files}")[2].lstrip())) == (True, True)
 
 
 @pytest.mark.parametrize("way", ["../../../triocept-w_btzaez", "..", "../.."])
 def test_the_way_up_to_a_home_is_told_alike(way: str) -> None:
     """qwen-code 0.24.4 names its configuration relative to the working directory."""
-    told = steady(f"--- Context from: {way}/.qwen/output-language.md ---")
-    assert told == steady("--- Context from: ../config/.qwen/output-language.md ---")
+    told = without_volatile(f"--- Context from: {way}/.qwen/output-language.md ---")
+    assert told == without_volatile("--- Context from: ../config/.qwen/output-language.md ---")
     assert told.endswith(".qwen/output-language.md ---")
 
 
@@ -324,4 +323,4 @@ def test_the_way_up_to_a_home_is_told_alike(way: str) -> None:
     ],
 )
 def test_what_does_not_differ_is_left_as_it_is(text: str) -> None:
-    assert steady(text) == text
+    assert without_volatile(text) == text

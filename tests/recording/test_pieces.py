@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from triocept import Response, Text, ToolCall
 from triocept._canonical.events import assemble, events_of
-from triocept._recording.answer import Answer
-from triocept._recording.pieces import Piece, pieces_of
+from triocept._recording.play import Answer, Piece, pieces_of
 from triocept._trace.increments import IncrementLog
 from triocept.traces import Increments
 from triocept.types import (

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triocept._recording.roots import MASK, mask_of, roots_of, slug, translation
+from triocept._recording.volatile import MASK, mask_of, roots_of, slug, translation
 from triocept.traces import AgentStart
 
 NAMES = st.text(string.ascii_lowercase + ".0", min_size=1, max_size=6).filter(lambda name: name.strip("."))

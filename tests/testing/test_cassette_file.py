@@ -16,11 +16,17 @@ from hypothesis import strategies as st
 
 from tests.dialects import strategies as some
 from triocept import Message, Request, Response, Text, Tool, ToolCall, Usage
-from triocept._recording.answer import Answer, Failure, says_the_same
-from triocept._recording.cassettes.document import Recorded, document_of, read_document
-from triocept._recording.cassettes.files import read_file, text_of, write_file
-from triocept._recording.cassettes.normal import normal_form
-from triocept._recording.cassettes.yaml_writer import write_yaml
+from triocept._recording.cassettes.document import (
+    Recorded,
+    document_of,
+    read_document,
+    read_file,
+    text_of,
+    write_file,
+)
+from triocept._recording.cassettes.request_form import normal_form, restored_form
+from triocept._recording.play import Answer, Failure, says_the_same
+from triocept._recording.yaml_writer import write_yaml
 from triocept._util.documents import read_yaml
 from triocept.errors import DialectError
 from triocept.testing import Cassette
@@ -141,7 +147,7 @@ def test_any_call_is_read_as_it_was_written(calls: list[tuple[Request, Answer]])
     ]
     read = read_document(read_yaml(text_of(document_of(recorded)), "a"))
     assert [call.number for call in read] == [call.number for call in recorded]
-    assert [normal_form(call.request) for call in read] == [call.form for call in recorded]
+    assert [call.form for call in read] == [call.form for call in recorded]
     for now, before in zip(read, recorded, strict=True):
         assert says_the_same(now.answer, before.answer)
         assert now.answer.increments == before.answer.increments
@@ -240,7 +246,7 @@ calls:
 """
     ).replace("[search, fetch]", str_of(text))
     read = read_document(read_yaml(text, "a"))
-    assert [normal_form(call.request) for call in read] == [call.form for call in calls]
+    assert [call.form for call in read] == [call.form for call in calls]
 
 
 def str_of(text: str) -> str:
@@ -376,6 +382,11 @@ BAD = {
         8,
         r"sampling\.temperature: expected `float \| null`, got `str`$",
     ),
+    "an output without a schema": (
+        GOOD.replace("      model: m\n", "      model: m\n      output: {}\n", 1),
+        8,
+        "a mapping has a `schema`",
+    ),
     "a key that is no text": (
         GOOD.replace("user: hi", "7: hi"),
         9,
@@ -463,7 +474,7 @@ def test_a_file_that_cannot_be_written_stays_as_it_was(
 WRITER = """
 import sys
 from pathlib import Path
-from triocept._recording.cassettes.files import write_file
+from triocept._recording.cassettes.document import write_file
 name, path = sys.argv[1], Path(sys.argv[2])
 for _ in range(20):
     write_file(path, name * 300_000)
@@ -498,5 +509,10 @@ def test_the_file_that_the_documentation_shows_is_one() -> None:
     (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     first, second = read_document(read_yaml(f"cassette: 1\n{block}", "page"))
     assert first.answer.increments == Increments(runs=((0, 3),), lengths=(2, 6, 4), waits=(320, 21, 19))
-    assert [message.role for message in second.request.messages] == ["system", "user", "assistant", "tool"]
+    assert [message.role for message in restored_form(second.form).messages] == [
+        "system",
+        "user",
+        "assistant",
+        "tool",
+    ]
     assert second.answer.failure == Failure(kind="upstream", status=429, message="slow down", retry_after=2.0)

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from tests.dialects import strategies as some
 from triocept import Message, Request, Text, Tool, ToolCall, ToolResult
-from triocept._recording.cassettes.normal import key_of, normal_form, without_date
-from triocept._recording.cassettes.restored import restored_form
+from triocept._recording.cassettes.request_form import key_of, normal_form, restored_form, without_date
 from triocept.dialects import DIALECTS
 from triocept.types import Media, OutputFormat, Reasoning, ReasoningAsk, Sampling, ToolChoice
 

@@ -55,10 +55,10 @@ async def path(tmp_path: Path) -> Path:
 
 async def test_a_miss_shows_the_closest_where_they_part_and_what_to_do(path: Path) -> None:
     error = await missing(path, told(PROMPT.replace("all", "some"), "Which city?", TOOL))
-    text = str(error).replace(error.args[0].split()[4], "ROLLOUT")
+    text = str(error).replace(error.args[0].split()[8], "ROLLOUT")
     assert text.startswith(
-        f"a call of rollout ROLLOUT (openai_chat, model 'm') asks what {path} does not have. "
-        f"The closest of its 2 calls is call 2 ({path}:20); - is recorded, + is asked:\n"
+        f"no recorded call matches a call of rollout ROLLOUT (openai_chat, model 'm'), in {path}. "
+        f"The closest of its 2 calls is call 2 ({path}:20); - is recorded, + is received:\n"
         "@@ -3,5 +3,5 @@\n"
         "    - system: |-\n"
         "        You are a guide.\n"
@@ -66,7 +66,7 @@ async def test_a_miss_shows_the_closest_where_they_part_and_what_to_do(path: Pat
         "+       You know some cities.\n"
         "        Be brief.\n"
         "    - user: Which city?\n"
-        "If what it asks has changed, record it: with --triocept-record=new what is there stays"
+        "If the application has changed, record the call: --triocept-record=new keeps the recorded calls"
     )
     assert error.closest == "2"
     assert error.difference.count("\n") == 6

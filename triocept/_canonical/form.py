@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from binascii import Error as NotBase64
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b, sha256
 from itertools import groupby
 from math import isfinite
@@ -91,6 +91,14 @@ def part_form(part: Part, rule: Rule) -> list[Json] | None:
 def role_form(message: Message) -> str:
     """Return the role that counts: `developer` is `system`."""
     return "system" if message.role == "developer" else message.role
+
+
+def placed_forms(message: Message, rule: Rule) -> Iterator[tuple[str, Part, list[Json]]]:
+    """Yield role, part and form of each part that counts; a tool's result has the role `tool` in any dialect."""
+    role = role_form(message)
+    for part in message.content:
+        if form := part_form(part, rule):
+            yield "tool" if isinstance(part, ToolResult) else role, part, form
 
 
 def join_texts(forms: Iterable[list[Json]], between: str = "") -> list[list[Json]]:

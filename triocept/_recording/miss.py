@@ -1,45 +1,122 @@
-"""The error of a call that a recording cannot answer: the closest recorded call, and the first difference."""
+"""The error of a call that a recording cannot answer: the closest recorded call, and what differs, line by line.
+
+Replays and cassettes share it: both compare calls as JSON values, which are shown as YAML."""
 
 from __future__ import annotations
 
-from ..errors import ReplayMiss
+import re
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+from typing import NamedTuple
 
-WIDTH = 160
+from .._canonical.content import Json
+from .._canonical.memory import common_head
+from ..errors import ReplayMiss
+from .yaml_writer import write_yaml
+
+_WIDTH = 160
 """Maximum characters to show of a line."""
 _BEFORE = 40
 """Characters to show before the first difference between two long lines."""
+_MOST = 60
+"""Maximum lines of a difference to show."""
+_LONGEST = 5000
+"""Maximum lines to compare, from the first difference between two calls."""
+_SHORT = 1000
+"""Number of lines that can be compared quickly, whatever they contain."""
+_AROUND = 2
+"""Equal lines to show before and after each difference."""
+_LABEL = re.compile(r"[ -]*[\w ]{1,40}: ")
+"""The beginning of a line that names its text, and stays when the line is cut."""
+
+
+class Closest(NamedTuple):
+    """The recorded call that is closest to a live call."""
+
+    id: str
+    place: str
+    """Where it is recorded, in words."""
+    form: Json
+    """Its content, as far as it counts."""
 
 
 def not_recorded(
-    asker: str, recording: str, advice: str, *, which: str = "", closest: str | None = None, shown: str = ""
+    call: str, recording: str, advice: str, *, form: Json, count: int, closest: Closest | None
 ) -> ReplayMiss:
     """Return the error of a call that no recorded call equals.
 
     Args:
-        asker: the call, in words.
+        call: the call, in words.
         recording: the recording, in words.
         advice: what to do.
-        which: the closest recorded call, in words; empty: there is none.
-        closest: its id.
-        shown: the difference between the two.
+        form: the content of the call, as far as it counts.
+        count: number of recorded calls.
+        closest: the closest of them.
     """
-    asked = f"{asker} asks what {recording} does not have"
     if closest is None:
-        return ReplayMiss(f"{asked}: no call is recorded there.\n{advice}")
+        return ReplayMiss(f"no recorded call matches {call}: {recording} holds no call.\n{advice}")
+    shown = difference(closest.form, form)
+    which = "Its only call" if count == 1 else f"The closest of its {count} calls"
     return ReplayMiss(
-        f"{asked}. {which}; - is recorded, + is asked:\n{shown}\n{advice}", closest=closest, difference=shown
+        f"no recorded call matches {call}, in {recording}. {which} is {closest.place}; - is recorded, + is received:\n"
+        f"{shown}\n{advice}",
+        closest=closest.id,
+        difference=shown,
     )
 
 
-def no_answer(asker: str, place: str, advice: str, closest: str) -> ReplayMiss:
-    """Return the error of a call on which the recorded agent hung up, and this one does not."""
+def no_answer(call: str, place: str, advice: str, closest: str) -> ReplayMiss:
+    """Return the error of a call from which the recorded agent disconnected, and this agent does not."""
     return ReplayMiss(
-        f"{asker} waits for more than {place} has: the agent hung up there.\n{advice}", closest=closest
+        f"{call} waits for more than {place} has: the agent hung up there.\n{advice}", closest=closest
     )
 
 
-def cut(line: str, head: int) -> str:
-    """Return a line; if it is long, from a little before its first difference to its counterpart."""
-    start = max(0, head - _BEFORE) if len(line) > WIDTH else 0
-    rest = line[start : start + WIDTH]
-    return f"{'…' if start else ''}{rest}{'…' if start + WIDTH < len(line) else ''}"
+def lines_of(form: Json) -> list[str]:
+    """Return the content of a call as lines of YAML."""
+    return write_yaml(form).splitlines()
+
+
+def difference(recorded: Json, live: Json) -> str:
+    """Return what differs between two calls, as `diff -u` does; long lines are cut around their first difference."""
+    one, other = lines_of(recorded), lines_of(live)
+    head = max(0, common_head(one, other) - _AROUND)
+    tail = common_head(one[:head:-1], other[:head:-1])
+    rest = max(0, tail - _AROUND)
+    before, now = (lines[head : len(lines) - rest][:_LONGEST] for lines in (one, other))
+    # A matcher takes quadratic time for frequent lines, unless it treats them as junk.
+    matcher = SequenceMatcher(None, before, now, autojunk=len(before) + len(now) > _SHORT)
+    shown: list[str] = []
+    count = 0
+    for group in matcher.get_grouped_opcodes(_AROUND):
+        first, last = group[0], group[-1]
+        places = first[1] + head + 1, last[2] - first[1], first[3] + head + 1, last[4] - first[3]
+        shown.append("@@ -{},{} +{},{} @@".format(*places))
+        for line in _hunk(group, before, now):
+            if count == _MOST:
+                return "\n".join([*shown, "… and more"])
+            count += 1
+            shown.append(line)
+    return "\n".join(shown)
+
+
+def _hunk(
+    group: Sequence[tuple[str, int, int, int, int]], recorded: list[str], live: list[str]
+) -> Iterator[str]:
+    for kind, before, end, now, until in group:
+        if kind == "equal":
+            yield from (f"  {_cut(line, 0)}" for line in recorded[before:end])
+            continue
+        old, new = recorded[before:end], live[now:until]
+        heads = [common_head(one, other) for one, other in zip(old, new, strict=False)]
+        heads += [0] * (max(len(old), len(new)) - len(heads))
+        yield from (f"- {_cut(line, head)}" for line, head in zip(old, heads, strict=False))
+        yield from (f"+ {_cut(line, head)}" for line, head in zip(new, heads, strict=False))
+
+
+def _cut(line: str, head: int) -> str:
+    """Return a line; if it is long, its label, and the text from a little before its first difference."""
+    label = found[0] if (found := _LABEL.match(line)) else ""
+    start = max(len(label), head - _BEFORE) if len(line) > _WIDTH else len(label)
+    text = line[start : start + _WIDTH]
+    return f"{label}{'…' if start > len(label) else ''}{text}{'…' if start + _WIDTH < len(line) else ''}"

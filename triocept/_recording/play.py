@@ -1,25 +1,200 @@
-"""Playback of a recorded answer: whole, in its increments, or up to where it broke.
+"""A recorded answer as a value, and its playback: whole, in its increments, or up to where it broke.
 
 Rules:
 
-1. The recorded answer is played verbatim, including stop reason and usage. An agent decides by its usage when to
+1. It holds the canonical answer, not a provider's bytes: so it can be given again in any dialect. No header is kept.
+2. Ids of answers and of calls are not kept: each answer gets new ids in the format of its dialect.
+3. The recorded answer is played verbatim, including stop reason and usage. An agent decides by its usage when to
    compact its history.
-2. A refusal is refused again, and a failure fails again with its status.
-3. An agent that disconnected gets at least as long to disconnect again, at any pace: it disconnects by its own clock.
+4. A refusal is refused again, and a failure fails again with its status.
+5. An agent that disconnected gets at least as long to disconnect again, at any pace: it disconnects by its own clock.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NoReturn, TypeAlias
+from collections import Counter
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Literal, NamedTuple, NoReturn, TypeAlias
 
+import msgspec
 import trio
 
-from .._canonical.events import PartEnd
+from .._canonical.content import Json, Opaque, Reasoning, RefusalText, Text, ToolCall
+from .._canonical.events import Event, PartDelta, PartEnd, events_of, part_events
+from .._canonical.response import Response, ResponsePart
 from .._rollout.exchange import Exchange, core_of
+from .._trace.increments import Increments
 from .._util.checks import check_choice, check_number
 from ..errors import ContextLengthError, Refusal, UpstreamError, UpstreamTruncated
-from .answer import Answer, Failure
-from .pieces import Piece, pieces_of
+
+FailureKind: TypeAlias = Literal["refusal", "upstream", "truncated", "context_length"]
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """The reason why a call was not answered, or not completely."""
+
+    kind: FailureKind
+    """`refusal`: a handler refused; otherwise a provider failed."""
+    status: int
+    message: str
+    retry_after: float | None = None
+    """Seconds until the agent may retry."""
+    should_retry: bool | None = None
+    code: str | None = None
+    dialect: str = ""
+    """Dialect of `body` and `code`."""
+    body: str = ""
+    """The provider's own document."""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome of a call."""
+
+    response: Response | None = None
+    """The answer; if it broke, the part that was sent; None: nothing was sent."""
+    failure: Failure | None = None
+    hung_up: bool = False
+    """True if the agent disconnected before the end."""
+    holds_calls: bool = True
+    """True if calls in a stream waited for its end."""
+    increments: Increments | None = None
+    """Pieces of the answer; None: it was given whole."""
+    first_event: float | None = None
+    """Seconds from the call to the first event."""
+    duration: float = 0.0
+    """Seconds from the call to the end."""
+
+
+def says_the_same(one: Answer, other: Answer) -> bool:
+    """Return True if two answers have equal content.
+
+    Times, pieces, ids, and the number of cached prompt tokens may differ."""
+    return _said(one) == _said(other)
+
+
+def _said(answer: Answer) -> list[Json]:
+    response, said = answer.response, [answer.failure, answer.hung_up, answer.holds_calls]
+    if response is None:
+        return said
+    usage = response.usage
+    return [
+        *said,
+        [_part(part) for part in response.content],
+        response.stop_reason,
+        response.stop_sequence,
+        response.model,
+        None if usage is None else (usage.input_tokens, usage.output_tokens, usage.reasoning_tokens),
+    ]
+
+
+def _part(part: ResponsePart) -> Json:
+    match part:
+        case ToolCall():
+            return ["call", part.name, part.arguments, part.kind]
+        case Reasoning():
+            return ["reasoning", part.text, [(blob.dialect, blob.kind) for blob in part.blobs]]
+        case Text() | RefusalText():
+            return [type(part).__name__, part.text]
+        case Opaque():
+            raw = part.raw
+            if isinstance(raw, dict):
+                raw = {name: value for name, value in raw.items() if name != "id"}
+            return ["opaque", part.dialect, raw]
+
+
+class Piece(NamedTuple):
+    """An increment and its time."""
+
+    at: float
+    """Seconds after the call."""
+    event: Event
+
+
+class _Part:
+    """A part that is given piece by piece."""
+
+    def __init__(self, index: int, part: ResponsePart, recorded: int) -> None:
+        self._index = index
+        self._text = text_of(part)
+        self._recorded = recorded
+        """Recorded number of characters: the text may be longer or shorter now, after a translation of directories."""
+        self._came = self._given = 0
+        self.begin, *rest = part_events(index, part)
+        self.rest = [event for event in rest if not isinstance(event, PartDelta)]
+
+    @property
+    def over(self) -> bool:
+        return self._came >= self._recorded
+
+    def take(self, length: int) -> Event:
+        """Return the next piece, which had `length` characters when it was recorded."""
+        self._came += length
+        until = round(self._came * len(self._text) / self._recorded)
+        piece, self._given = self._text[self._given : until], until
+        return PartDelta(self._index, piece)
+
+
+def pieces_of(answer: Answer) -> Iterator[Piece]:
+    """Yield an answer in its recorded pieces; if they were not recorded: its beginning, and the rest at its end."""
+    response = answer.response
+    assert response is not None
+    start, *rest = events_of(response)
+    if answer.increments is None:
+        yield Piece(answer.duration if answer.first_event is None else answer.first_event, start)
+        yield from (Piece(answer.duration, event) for event in rest)
+        return
+    first = answer.increments.waits[0] / 1000
+    yield Piece(first if answer.first_event is None else answer.first_event, start)
+    yield from _kept_pieces(response, answer.increments)
+    yield Piece(answer.duration, rest[-1])
+
+
+def _kept_pieces(response: Response, increments: Increments) -> Iterator[Piece]:
+    """Yield the pieces of all parts."""
+    parts = response.content
+    lengths: Counter[int] = Counter()
+    """Number of characters of each part."""
+    for index, length, _ in _cuts(increments):
+        lengths[index] += length
+    begun: dict[int, _Part] = {}
+    at, next_part = 0.0, 0
+    for index, length, at in _cuts(increments):
+        # In the order of the parts, whichever part has the first piece.
+        while next_part <= min(index, len(parts) - 1):
+            part = parts[next_part]
+            if lengths[next_part]:
+                begun[next_part] = _Part(next_part, part, lengths[next_part])
+                yield Piece(at, begun[next_part].begin)
+            else:
+                yield from _whole_part(at, next_part, part)
+            next_part += 1
+        if index in begun:
+            yield Piece(at, begun[index].take(length))
+            if begun[index].over:
+                yield from (Piece(at, event) for event in begun[index].rest)
+    for index in range(next_part, len(parts)):
+        yield from _whole_part(at, index, parts[index])
+
+
+def _whole_part(at: float, index: int, part: ResponsePart) -> Iterator[Piece]:
+    yield from (Piece(at, event) for event in part_events(index, part))
+
+
+def _cuts(increments: Increments) -> Iterator[tuple[int, int, float]]:
+    """Yield part, length and seconds after the call of each piece."""
+    parts = [part for part, count in increments.runs for _ in range(count)]
+    times = accumulate(increments.waits)
+    for part, length, time in zip(parts, increments.lengths, times, strict=False):
+        yield part, length, time / 1000
+
+
+def text_of(part: ResponsePart) -> str:
+    """Return the text of a part that comes in pieces."""
+    if isinstance(part, Opaque):
+        return ""
+    return part.arguments if isinstance(part, ToolCall) else part.text
+
 
 Timing: TypeAlias = Literal["none", "recorded"] | float
 """Time of an answer: at once, as recorded, or the recorded time multiplied by a number."""
@@ -70,20 +245,18 @@ async def give(exchange: Exchange, answer: Answer, pace: float) -> None:
         await exchange.respond(response or "")
     else:
         pieces = list(pieces_of(answer))
+        if (
+            breaks
+        ):  # without the ends of the answer and of its last part: an agent might run a call at its end
+            del pieces[-1:]
+            if pieces and isinstance(pieces[-1].event, PartEnd):
+                del pieces[-1:]
         async with exchange.open_stream() as stream:
-            for piece in _broken_off(pieces) if breaks else pieces:
+            for piece in pieces:
                 await trio.sleep_until(begun + piece.at * pace)
                 await stream.send(piece.event)
             if breaks:
                 await _end_badly(answer, begun, pace)
-
-
-def _broken_off(pieces: list[Piece]) -> list[Piece]:
-    """Return the pieces without the ends of the answer and of its last part: an agent might run a call at its end."""
-    del pieces[-1:]
-    if pieces and isinstance(pieces[-1].event, PartEnd):
-        del pieces[-1:]
-    return pieces
 
 
 async def _end_badly(answer: Answer, begun: float, pace: float) -> NoReturn:
@@ -104,7 +277,7 @@ def _error(failure: Failure) -> Refusal | UpstreamError:
             should_retry=failure.should_retry,
             code=failure.code,
         )
-    headers = {"retry-after": _seconds(failure.retry_after)} if failure.retry_after is not None else {}
+    headers = {"retry-after": f"{failure.retry_after:.15g}"} if failure.retry_after is not None else {}
     if failure.should_retry is not None:
         headers["x-should-retry"] = str(failure.should_retry).lower()
     return _PROVIDER[failure.kind](
@@ -115,7 +288,3 @@ def _error(failure: Failure) -> Refusal | UpstreamError:
         code=failure.code,
         dialect=failure.dialect,
     )
-
-
-def _seconds(seconds: float) -> str:
-    return str(int(seconds)) if seconds.is_integer() else str(seconds)

@@ -20,11 +20,15 @@ tests that do.
 
 from typing import TYPE_CHECKING
 
-from .._recording.cassettes.cassette import Cassette, RecordMode
-from .._recording.cassettes.forwarding import forward_to
-from .._recording.cassettes.hooks import normalize
-from .._recording.cassettes.opening import CassetteOptions, open_cassette, use_cassette
-from .._recording.cassettes.view import RecordedCall
+from .._recording.cassettes.cassette import (
+    Cassette,
+    CassetteOptions,
+    RecordedCall,
+    RecordMode,
+    open_cassette,
+    use_cassette,
+)
+from .._recording.cassettes.hooks import forward_to, normalize
 from ._assert_messages import ExpectedMessage
 from ._endpoint import SyncEndpoint, serve
 from ._exchange import AnyHandler, SyncExchange

@@ -12,7 +12,7 @@ from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Te
 from ..._canonical.response import Response, ResponsePart, StopReason, Usage
 from ..._trace.increments import Increments
 from ..._util.documents import Node
-from ..answer import Answer, Failure, FailureKind
+from ..play import Answer, Failure, FailureKind
 
 _USAGE = Usage.__struct_fields__
 _MEMBERS = (

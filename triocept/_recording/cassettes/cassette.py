@@ -1,47 +1,90 @@
-"""A cassette: calls of a real model and their outcomes, in a file, and answered from there.
+"""Cassettes: calls of a real model and their outcomes, in a file, and answered from there.
 
 Rules:
 
-1. Matching is by content: a call gets the answer of the recorded call with an equal form (`normal`), in any dialect.
-   Equal recorded calls are used in order; between different calls no order is kept.
+1. Matching is by content: a call gets the answer of the recorded call with an equal form (`request_form`), in any
+   dialect. Equal recorded calls are used in order; between different calls no order is kept.
 2. Nothing is made up: a call that is not recorded is an error, unless this run records.
 3. Only `write` writes, all at once. A run that fails leaves the file unchanged, and so does a run with an outcome that
-   no cassette keeps (`unrecordable`).
+   no cassette keeps (`recorder.unrecordable`).
 """
 
 from __future__ import annotations
 
 import os
 from bisect import insort
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Literal, TypeAlias, final
+from reprlib import repr as short
+from typing import Literal, TypeAlias, TypedDict, Unpack, final
 
 import msgspec
 import trio
 
 from ..._canonical.content import Json
 from ..._canonical.request import Request
+from ..._canonical.response import Response
 from ..._rollout.exchange import Exchange, core_of
 from ..._rollout.handler import Handler, awaiting, check_handler
 from ..._trace.redaction import Redaction, Redactor
 from ..._util.checks import check_bool, check_choice
 from ..._util.secrets import environment_keys
 from ...errors import DialectError, ReplayMiss
-from ..miss import no_answer
+from ..miss import Closest, lines_of, no_answer, not_recorded
 from ..play import StillThere, Timing, give, pace_of
-from .document import Read, Recorded, document_of
-from .files import alone, check_place, read_file, text_of, write_file
-from .forwarding import ForwardTo
-from .hooks import Normalise, NormaliseText, by_request, by_text, check_hook
-from .merge import added, merged
-from .miss import miss, place, used_up
-from .normal import key_of, normal_form
-from .restored import restored_form
-from .unrecordable import unrecordable
-from .view import RecordedCall, seen
-from .watching import answer_given, outcome_given
+from .document import (
+    Recorded,
+    added,
+    alone,
+    check_place,
+    document_of,
+    merged,
+    read_file,
+    text_of,
+    write_file,
+)
+from .hooks import ForwardTo, Normalise, NormaliseText, by_request, by_text, check_hook
+from .recorder import answer_given, outcome_given, unrecordable
+from .request_form import key_of, normal_form, restored_form
+
+
+class RecordedCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call in a cassette."""
+
+    number: int
+    """Number in the file; 0: it was recorded in this run, and gets a number when it is written."""
+    file: str
+    line: int | None
+    """Place in the file; None: it was recorded in this run."""
+    request: Request
+    """The request, dialect-neutral, as it is compared: ids are numbers, images are hashes."""
+    response: Response | None
+    """The answer; if it broke, the part that was sent; None: nothing was sent."""
+    error: str | None
+    """Reason why the call was not answered, or not completely; None: it was answered."""
+
+    def __str__(self) -> str:
+        last = self.request.last
+        said = f": {last.role} {short(last.text)}" if last is not None and last.text else ""
+        place = f"{self.file}:{self.line}" if self.line is not None else "recorded in this run"
+        return f"call {self.number} ({place}){said}"
+
+
+def seen(call: Recorded, path: Path) -> RecordedCall:
+    """Return a recorded call in the form for programs."""
+    failure = call.answer.failure
+    error = f"{failure.status}: {failure.message}" if failure is not None else None
+    return RecordedCall(
+        number=call.number,
+        file=str(path),
+        line=call.line,
+        request=restored_form(call.form),
+        response=call.answer.response,
+        error="the application hung up" if call.answer.hung_up else error,
+    )
+
 
 RecordMode: TypeAlias = Literal["none", "once", "new", "rewrite"]
 """Calls to record: none; all, if there is no file; calls that the file lacks; all, from scratch."""
@@ -147,24 +190,40 @@ class Cassette:
             await give(exchange, call.answer, self._pace)
         except trio.Cancelled:
             if not call.answer.hung_up:  # the application has no answer, and will send the call again
-                insort(self._waiting[key], call, key=self._place)
+                order = {id(each): place for place, each in enumerate(self._old)}
+                insort(self._waiting[key], call, key=lambda each: order[id(each)])
             raise
         except StillThere:
-            raise no_answer(
-                _asker(exchange), place(call, str(self.path)), self._advice(), str(call.number)
-            ) from None
+            raise no_answer(_words(exchange), self._place(call), self._advice(), str(call.number)) from None
 
-    def _place(self, call: Recorded) -> int:
-        return next(place for place, each in enumerate(self._old) if each is call)
+    def _place(self, call: Recorded) -> str:
+        return f"call {call.number} ({self.path}:{call.line})"
 
     def _miss(self, exchange: Exchange, form: dict[str, Json], key: bytes) -> ReplayMiss:
-        asker, advice, file = _asker(exchange), self._advice(), str(self.path)
+        words, advice = _words(exchange), self._advice()
         if same := [call for call in self._old if self._key(call) == key]:
-            return used_up(asker, same, file, advice)
+            times = {1: "once", 2: "twice"}.get(len(same), f"{len(same)} times")
+            return ReplayMiss(
+                f"{words} was sent more often than it is recorded: {self.path} has it {times}, the last time as "
+                f"{self._place(same[-1])}. To repeat the last answer: repeats=True\n{advice}",
+                closest=str(same[-1].number),
+            )
         if not self._was_there and not self._old:
-            return ReplayMiss(f"{asker} is not recorded: there is no file {file}.\n{advice}")
-        shown = [msgspec.structs.replace(call, form=self._counted(call.form)) for call in self._old]
-        return miss(asker, self._counted(form), shown, file, advice)
+            return ReplayMiss(f"{words} is not recorded: there is no file {self.path}.\n{advice}")
+        form, forms = self._counted(form), [self._counted(call.form) for call in self._old]
+        lines = Counter(lines_of(form))
+
+        def share(number: int) -> float:
+            """Return the share of equal lines of two calls, from 0 to 1; the order is ignored for speed."""
+            other = Counter(lines_of(forms[number]))
+            return 2 * (lines & other).total() / (lines.total() + other.total())
+
+        closest = None
+        if forms:
+            number = max(range(len(forms)), key=share)
+            call = self._old[number]
+            closest = Closest(str(call.number), self._place(call), forms[number])
+        return not_recorded(words, str(self.path), advice, form=form, count=len(forms), closest=closest)
 
     # Recording
 
@@ -183,7 +242,11 @@ class Cassette:
     async def _record(self, exchange: Exchange, form: dict[str, Json]) -> None:
         core, place = core_of(exchange), len(self._new)
         self._new.append(None)
-        self._check_steady(form)
+        if (self._normalise or self._normalise_text) and self._form(restored_form(form)) != form:
+            raise ValueError(
+                "normalise and normalise_text must return their own results unchanged: the results are written, and "
+                "passed to them again when the file is read"
+            )
         core.keep_increments()
         exchange.annotate(cassette={"file": str(self.path), "recorded": True})
         assert self._upstream is not None
@@ -199,20 +262,12 @@ class Cassette:
     ) -> None:
         core = core_of(exchange)
         outcome, keeps = outcome_given(core, error), self._keeps_auth_errors
-        if failure := unrecordable(outcome, _asker(exchange), self._redactor, auth_errors=keeps):
+        if failure := unrecordable(outcome, _words(exchange), self._redactor, auth_errors=keeps):
             self._failed = True
             if error is None or isinstance(error, Exception):
                 raise failure from error
         elif answer := answer_given(core, outcome, self._redactor):
             self._new[place] = Recorded(number=0, form=form, answer=answer)
-
-    def _check_steady(self, form: dict[str, Json]) -> None:
-        """Raise if the program's functions change a form again: they are applied again when the file is read."""
-        if (self._normalise or self._normalise_text) and self._form(restored_form(form)) != form:
-            raise ValueError(
-                "normalise and normalise_text must leave alone what they have given: it is written, and they get it "
-                "again when it is read"
-            )
 
     def write(self, *, keep: bool = False) -> bool:
         """Write the file and return True, or return False if there is nothing to write.
@@ -247,25 +302,17 @@ class Cassette:
     def _final(self, *, keep: bool) -> list[Recorded]:
         """Return the new content of the file; other processes may have written it meanwhile."""
         if self.mode == "rewrite" and not keep:
-            return merged(self._before(), self._recorded, self._key)
+            old: Sequence[Recorded] = ()
+            with suppress(DialectError):  # a file that cannot be read is recorded anew, too
+                old = self._read_file() if self._file.exists() else ()
+            return merged(old, self._recorded, self._key)
         there = self._read_file() if self._file.exists() else self._old
         return added(there, self._old, self._recorded, self._key)
-
-    def _before(self) -> Sequence[Recorded]:
-        """Return the previous content of a file that is recorded anew, if it can be read."""
-        try:
-            return self._read_file() if self._file.exists() else ()
-        except DialectError:
-            return ()
 
     # What is compared
 
     def _read_file(self) -> tuple[Recorded, ...]:
-        return tuple(map(self._as_compared, read_file(self._file, str(self.path))))
-
-    def _as_compared(self, call: Read) -> Recorded:
-        form = self._form(call.request)
-        return Recorded(number=call.number, form=form, answer=call.answer, line=call.line)
+        return tuple(read_file(self._file, str(self.path), self._form))
 
     def _form(self, request: Request) -> dict[str, Json]:
         form: dict[str, Json] = self._redactor.json(normal_form(request, sampling=self._compare_sampling))
@@ -295,10 +342,10 @@ class Cassette:
 
 
 _CHANGED = (
-    "If what it asks has changed, record it: with --triocept-record=new what is there stays, and what is new "
-    "is recorded; with --triocept-record=rewrite all is recorded anew (without the pytest plugin: `record=` of "
-    "the cassette, and its `upstream=`). What differs from run to run, such as dates, ids and temporary "
-    "directories, is taken out by `normalise_text=normalize(tmp_path)` or a function of your own."
+    "If the application has changed, record the call: --triocept-record=new keeps the recorded calls and adds new "
+    "ones; --triocept-record=rewrite records all calls anew (without the pytest plugin: `record=` of the cassette, and "
+    "its `upstream=`). Parts that differ from run to run, such as dates, ids and temporary directories, are removed by "
+    "`normalise_text=normalize(tmp_path)` or a function of your own."
 )
 _NOT_RECORDED = (
     "Record it, with --triocept-record=once (without the pytest plugin: record='once' of the cassette, and its "
@@ -306,5 +353,68 @@ _NOT_RECORDED = (
 )
 
 
-def _asker(exchange: Exchange) -> str:
+def _words(exchange: Exchange) -> str:
     return f"a call of rollout {exchange.rollout.id} ({exchange.dialect}, model {exchange.request.model!r})"
+
+
+class CassetteOptions(TypedDict, total=False):
+    """Options of `open_cassette` and `use_cassette`."""
+
+    record: RecordMode
+    upstream: Handler | None
+    normalise: Normalise | None
+    normalise_text: NormaliseText | None
+    timing: Timing
+    compare_model: bool
+    compare_sampling: bool
+    repeats: bool
+    record_auth_errors: bool
+
+
+@asynccontextmanager
+async def open_cassette(
+    path: str | os.PathLike[str], **options: Unpack[CassetteOptions]
+) -> AsyncIterator[Cassette]:
+    """Open a handler that answers as a real model did: `async with open_cassette("run.yaml") as cassette`.
+
+    Args:
+        path: the cassette's file, in readable YAML.
+        record: `none` (default): answer from the file; a call that it lacks is an error. `once`: record if there is no
+            file, else as `none`. `new`: answer from the file, and record calls that it lacks. `rewrite`: record all
+            calls anew.
+        upstream: the handler for calls to record: an open real model, `forward_to(…)`, or any handler.
+        normalise: a function that returns a `Request` without its parts that differ from run to run. It gets the
+            dialect-neutral requests that are compared, of this run and of the file.
+        normalise_text: a function that changes each text in these requests; `normalize(tmp_path)` returns one.
+        timing: `none`: answer at once; `recorded`: take the recorded time; a number: multiply the recorded time by it.
+        compare_model: True: the model's name counts (the date of its version never does).
+        compare_sampling: True: temperature, token limits, effort and similar settings count.
+        repeats: True: the last of several equal calls answers any number of times.
+        record_auth_errors: True: a refusal of the key (401, 403, Google's 400) is recorded as any other error. False:
+            it is taken as a mistake in the setup, and nothing is written.
+
+    Closing: a block that ends normally writes the recorded calls, all at once. A block that an exception or a
+    cancellation ends leaves the file unchanged.
+
+    Raises:
+        ReplayMiss: from an exchange whose call is not recorded. The agent gets a 500.
+        RecordingFailed: from an exchange with an outcome that no cassette keeps: a refusal of the key, raw bytes.
+        DialectError: the file is not a cassette; the text names the line.
+        OSError: the file cannot be read, or written.
+        TypeError, ValueError: an argument is invalid.
+    """
+    await trio.lowlevel.checkpoint()
+    with use_cassette(path, **options) as cassette:
+        yield cassette
+
+
+@contextmanager
+def use_cassette(path: str | os.PathLike[str], **options: Unpack[CassetteOptions]) -> Iterator[Cassette]:
+    """Open a cassette in a program that does not run in trio: `with use_cassette("run.yaml") as cassette`.
+
+    Use `fake_model(handler=cassette)` within the block. Options are those of `open_cassette`. An upstream is open only
+    in trio: `upstream=forward_to("https://…", dialect=…)` opens one for each call.
+    """
+    cassette = Cassette(path, **options)
+    yield cassette
+    cassette.write()

@@ -1,25 +1,42 @@
-"""The complete content of a cassette as one document, and back.
+"""The content of a cassette as one document, its merge with a new recording, and its file.
 
 Rules:
 
 1. A tool that many calls offer is written once, under its name. A call that continues a conversation holds the new
    messages and the number of the call that it continues.
-2. The numbers of calls are names, not positions: after a change, all other calls keep their numbers.
-3. Errors in an edited cassette name the problem and the line.
+2. The numbers of calls are names, not positions: after a change, all other calls keep their numbers. A call that was
+   recorded before keeps its number, and such calls keep their order: the order of concurrent calls is random.
+3. An answer with equal content is replaced by the previous answer: only its times and pieces would differ.
+4. Adding to a file that other writers add to loses none of their calls, and adds only missing calls: each writer
+   sends its calls from the beginning.
+5. The content is written to a second file, forced to the disk, and renamed: a reader always sees one complete version.
+   A writer that reads the file first holds a lock meanwhile.
+6. The last line marks the end: a truncated file differs from a short file.
+7. Errors in an edited cassette name the problem and the line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+import os
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from secrets import token_hex
 
 import msgspec
 
 from ..._canonical.content import Json
 from ..._canonical.request import Request
-from ..._util.documents import Node
-from ..answer import Answer
+from ..._util.documents import Node, decoded, read_yaml
+from ..._util.unicode import mended
+from ..play import Answer, says_the_same
+from ..yaml_writer import write_yaml
 from .answer_form import answer_form, read_answer
-from .restored import restored
+from .request_form import normal_form, restored
 
 VERSION = 1
 _REQUEST = ("model", "continues", "messages", "tools", "tool_choice", "output", "sampling")
@@ -38,22 +55,13 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """Place in its file; None: the call is new."""
 
 
-class Read(msgspec.Struct, frozen=True, kw_only=True):
-    """A call as it was read."""
-
-    number: int
-    request: Request
-    answer: Answer
-    line: int
-
-
 def document_of(calls: Sequence[Recorded]) -> dict[str, Json]:
     """Return the document that holds these calls, in this order."""
     names = _ToolNames()
     entries: list[Json] = []
     for place, call in enumerate(calls):
         names.add(call.form.get("tools", ()))
-        request = _request(call.form, calls[:place], names)
+        request = _request_entry(call.form, calls[:place], names)
         entries.append({"call": call.number, "request": request, "answer": answer_form(call.answer)})
     document: dict[str, Json] = {"cassette": VERSION}
     if names.table:
@@ -61,10 +69,10 @@ def document_of(calls: Sequence[Recorded]) -> dict[str, Json]:
     return {**document, "calls": entries}
 
 
-def _request(form: dict[str, Json], before: Sequence[Recorded], names: _ToolNames) -> dict[str, Json]:
+def _request_entry(form: dict[str, Json], before: Sequence[Recorded], names: _ToolNames) -> dict[str, Json]:
     shown: dict[str, Json] = {"model": form["model"]}
     messages = form["messages"]
-    if (head := _head(messages, before)) is not None:
+    if (head := _continued_call(messages, before)) is not None:
         shown["continues"] = head.number
         messages = messages[len(head.form["messages"]) :]
     shown["messages"] = messages
@@ -73,7 +81,7 @@ def _request(form: dict[str, Json], before: Sequence[Recorded], names: _ToolName
     return shown | {name: value for name, value in form.items() if name not in shown}
 
 
-def _head(messages: Json, before: Sequence[Recorded]) -> Recorded | None:
+def _continued_call(messages: Json, before: Sequence[Recorded]) -> Recorded | None:
     """Return the previous call whose messages are the longest beginning of these messages."""
     found: Recorded | None = None
     for call in before:
@@ -113,8 +121,14 @@ class _ToolNames:
         return self._names[_encode(tool)]
 
 
-def read_document(document: Node) -> list[Read]:
+def read_document(
+    document: Node, form_of: Callable[[Request], dict[str, Json]] = normal_form
+) -> list[Recorded]:
     """Return the calls in a document.
+
+    Args:
+        document: the document.
+        form_of: returns the form of a request.
 
     Raises:
         DialectError: this version cannot read the document; the text names the place.
@@ -130,17 +144,20 @@ def read_document(document: Node) -> list[Read]:
     if "calls" not in members:
         raise document.error("there are no `calls`: is the rest of the file missing?")
     tools = members["tools"].mapping() if "tools" in members else {}
-    found: dict[int, Read] = {}
+    found: dict[int, Recorded] = {}
     messages: dict[int, list[Node]] = {}
     for node in members["calls"].items():
-        call = _read_call(node, tools, messages)
-        if call.number in found:
-            raise node.error(f"call {call.number} stands here twice: first on line {found[call.number].line}")
-        found[call.number] = call
+        number, request, answer = _read_call(node, tools, messages)
+        if number in found:
+            raise node.error(f"call {number} stands here twice: first on line {found[number].line}")
+        found[number] = Recorded(number=number, form=form_of(request), answer=answer, line=node.line)
     return list(found.values())
 
 
-def _read_call(node: Node, tools: dict[str, Node], before: dict[int, list[Node]]) -> Read:
+def _read_call(
+    node: Node, tools: dict[str, Node], before: dict[int, list[Node]]
+) -> tuple[int, Request, Answer]:
+    """Return number, request and answer of a call; `before` holds the messages of the calls before it."""
     members = node.mapping("call", "request", "answer")
     for name in ("call", "request", "answer"):
         if name not in members:
@@ -149,35 +166,206 @@ def _read_call(node: Node, tools: dict[str, Node], before: dict[int, list[Node]]
     request = members["request"].mapping(*_REQUEST)
     if "messages" not in request:
         raise members["request"].error("a request has messages, and this one has none")
-    messages = [*_continued(request.get("continues"), before), *request["messages"].items()]
+    messages = list(request["messages"].items())
+    if (continues := request.get("continues")) is not None:
+        if continues.count(1) not in before:
+            raise continues.error(
+                f"there is no call {continues.value} before this one that it could continue"
+            )
+        messages = [*before[continues.value], *messages]
     offered = [_offered(name, tools) for name in request["tools"].items()] if "tools" in request else []
     before.setdefault(number, messages)
-    return Read(
-        number=number,
-        request=restored(members["request"], messages, offered),
-        answer=read_answer(members["answer"]),
-        line=node.line,
-    )
-
-
-def _continued(node: Node | None, before: dict[int, list[Node]]) -> list[Node]:
-    if node is None:
-        return []
-    if node.count(1) not in before:
-        raise node.error(f"there is no call {node.value} before this one that it could continue")
-    return before[node.value]
+    return number, restored(members["request"], messages, offered), read_answer(members["answer"])
 
 
 def _offered(name: Node, tools: dict[str, Node]) -> Node:
     tool = tools.get(name.text())
     if tool is None:
         raise name.error(f"there is no tool {name.value!r} among the `tools` at the head of the file")
-    members = tool.mapping()
-    if "name" in members:
-        return tool
-    return Node(
-        tool.file,
-        tool.line,
-        tool.path,
-        {**members, "name": Node(tool.file, tool.line, tool.path, name.value)},
-    )
+    place = tool.file, tool.line, tool.path
+    return Node(*place, {"name": Node(*place, name.value), **tool.mapping()})
+
+
+def merged(
+    old: Sequence[Recorded], new: Sequence[Recorded], key: Callable[[Recorded], bytes]
+) -> list[Recorded]:
+    """Return the calls of a new recording, in their order.
+
+    Args:
+        old: calls of the previous recording.
+        new: calls of the new recording; their numbers are ignored.
+        key: function whose results are equal for equal calls.
+    """
+    waiting: defaultdict[bytes, deque[int]] = defaultdict(deque)
+    for number, call in enumerate(old):
+        waiting[key(call)].append(number)
+    places = [waiting[key(call)].popleft() if waiting[key(call)] else None for call in new]
+    again = iter(sorted((place, number) for number, place in enumerate(places) if place is not None))
+    kept: list[Recorded] = []
+    for call, place in zip(new, places, strict=True):
+        if place is None:
+            kept.append(msgspec.structs.replace(call, number=0))
+        else:
+            number, now = next(again)
+            before, call = old[number], new[now]
+            answer = before.answer if says_the_same(before.answer, call.answer) else call.answer
+            kept.append(msgspec.structs.replace(call, number=before.number, answer=answer))
+    return numbered(kept)
+
+
+def added(
+    there: Sequence[Recorded],
+    old: Sequence[Recorded],
+    new: Sequence[Recorded],
+    key: Callable[[Recorded], bytes],
+) -> list[Recorded]:
+    """Return all calls of a file, with the calls of a recording that it lacks.
+
+    Args:
+        there: current content of the file.
+        old: content of the file when the recording began.
+        new: the recording.
+        key: as in `merged`.
+    """
+    spare = Counter(map(key, there))
+    spare.subtract(map(key, old))
+    lacking = []
+    for call in new:
+        if spare[key(call)] > 0:
+            spare[key(call)] -= 1
+        else:
+            lacking.append(msgspec.structs.replace(call, number=0))
+    return numbered([*there, *lacking])
+
+
+def numbered(calls: Sequence[Recorded]) -> list[Recorded]:
+    """Return the calls; each call with number 0 gets the first free number."""
+    taken = {call.number for call in calls}
+    free = (number for number in count(1) if number not in taken)
+    return [call if call.number else msgspec.structs.replace(call, number=next(free)) for call in calls]
+
+
+_HEAD = """\
+# Calls of a model, recorded by triocept, and answered from here since. A call that asks the same gets its answer.
+"""
+_END = "..."
+"""YAML's own marker for the end of a document."""
+_PATIENCE = 5.0
+"""Maximum seconds to wait for the lock of a folder. It is held for milliseconds; a longer holder is stuck."""
+
+
+def text_of(document: Json) -> str:
+    """Return the complete text of a cassette's file."""
+    return f"{_HEAD}{write_yaml(mended(document))}{_END}\n"
+
+
+def read_file(
+    path: Path, name: str, form_of: Callable[[Request], dict[str, Json]] = normal_form
+) -> list[Recorded]:
+    """Return the calls in a file.
+
+    Args:
+        path: path of the file.
+        name: name of the file in errors.
+        form_of: returns the form of a request.
+
+    Raises:
+        OSError: the file cannot be read.
+        DialectError: the file is not a cassette; the text names the line.
+    """
+    text = decoded(path.read_bytes(), name)
+    document = read_yaml(text, name)
+    if not text.rstrip().endswith(f"\n{_END}"):
+        raise Node(name, text.rstrip().count("\n") + 1, "", None).error(
+            f"the file does not end with a line `{_END}`: is the rest of it missing?"
+        )
+    return read_document(document, form_of)
+
+
+def name_of_at_most(name: str, size: int) -> str:
+    """Return a name, cut to at most `size` bytes."""
+    return name.encode()[:size].decode(errors="ignore")
+
+
+def check_place(path: Path) -> None:
+    """Raise if a file cannot be written here, before any work on its content.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    folder = Path(os.path.realpath(path)).parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold an exclusive lock on this folder for the block, if the system has locks. The folder is made.
+
+    Raises:
+        OSError: the folder cannot be made, or read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # Windows: the last writer wins
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() < deadline:
+                    time.sleep(0.01)
+                    continue
+            except OSError:  # a file system without locks
+                pass
+            break
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_file(path: Path, text: str) -> None:
+    """Replace a file's content with a text; missing folders are made.
+
+    Raises:
+        OSError: the file cannot be written; the error names it. The previous content is then unchanged.
+    """
+    target = Path(os.path.realpath(path))  # a link stays a link
+    beside = target.with_name(f".{name_of_at_most(target.name, 100)}.{token_hex(8)}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(target)
+    except BaseException as exc:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        if isinstance(exc, OSError) and exc.errno is not None:
+            raise OSError(exc.errno, exc.strerror, str(path)) from exc
+        raise
+    _force_name(target.parent)
+
+
+def _force_name(folder: Path) -> None:
+    """Force the folder's new entry to the disk, if the system supports it."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:  # some file systems do not support it
+        pass
+    finally:
+        os.close(descriptor)

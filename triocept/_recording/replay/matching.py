@@ -1,4 +1,4 @@
-"""The recorded turn for a live call, strict or nearest.
+"""The recorded turn for a live call, strict or nearest; and the turn at which a run forks.
 
 Rules:
 
@@ -15,11 +15,12 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
-from ..._trace.conversation import Conversation
-from .moves import Key, Move, Moves
-from .record import Record, Recorded, Thread, thread_of
+from ..._canonical.memory import common_head
+from ..._trace.conversation import Conversation, names_of
+from .record import Key, Move, Moves, Record, Recorded, Thread, thread_of
 
 
 class Matching:
@@ -54,8 +55,10 @@ class Matching:
         live = thread_of(conversation)
         had = self._had.get(live, {})
         for number, before in reversed(had.items()):
-            if before == key:
-                return self._again(live, key, self._record.turns[number])
+            if before == key:  # the next turn if the record repeats the call
+                latest = self._record.turns[number]
+                asked = [each for each in self._record.asking(latest.key) if each.thread == latest.thread]
+                return self._take(live, key, self._next(live, asked))
         found = [
             each for each in self._record.turns if each.kind == conversation.kind and each.number not in had
         ]
@@ -65,11 +68,6 @@ class Matching:
         chosen = own or free or found
         near = closest(key.moves, [each for each in chosen if each.turn.outcome != "abandoned"] or chosen)
         return None if near is None else self._take(live, key, near)
-
-    def _again(self, live: Thread, key: Key, latest: Recorded) -> Recorded:
-        """Return the turn for a call that got `latest` before: the next one if the record repeats the call."""
-        asked = [each for each in self._record.asking(latest.key) if each.thread == latest.thread]
-        return self._take(live, key, self._next(live, asked))
 
     def give_back(self, conversation: Conversation, turn: Recorded) -> None:
         """Note that the conversation has not had this turn after all: its agent disconnected."""
@@ -98,16 +96,81 @@ class Matching:
 def closest(moves: Moves, turns: Iterable[Recorded]) -> Recorded | None:
     """Return the turn with the longest beginning in common, of equals the first; None: there is no turn."""
     mine = _spoken(moves)
-    return max(turns, key=lambda each: common(mine, _spoken(each.key.moves)), default=None)
-
-
-def common(one: Sequence[Move], other: Sequence[Move]) -> int:
-    """Return the number of equal moves at the beginning."""
-    for number, (mine, its) in enumerate(zip(one, other, strict=False)):
-        if mine != its:
-            return number
-    return min(len(one), len(other))
+    return max(turns, key=lambda each: common_head(mine, _spoken(each.key.moves)), default=None)
 
 
 def _spoken(moves: Moves) -> list[Move]:
     return [move for move in moves if move.role != "system"]
+
+
+_TOLD = 10
+"""Maximum ids in an error."""
+
+TurnName: TypeAlias = str | int | tuple[str, int]
+"""Name of a turn:
+
+* its id;
+* its number within the main conversation, from 0 (below 0: from the end);
+* a conversation and the number there, or the conversation alone for its first turn.
+
+A conversation is named by its id, or by its name in `triocept show`: `sub-agent 1`."""
+
+
+def find_turn(record: Record, name: TurnName) -> Recorded:
+    """Return the turn of this name.
+
+    Raises:
+        LookupError: there is no such turn; the text lists the turns.
+    """
+    names = {called: id_ for (id_, _), called in names_of(each.conversation for each in record.turns).items()}
+    if isinstance(name, str):
+        for each in record.turns:
+            if each.turn.id == name:
+                return each
+        if name in names:
+            return find_turn(record, (name, 0))
+        raise LookupError(
+            f"the trace of rollout {record.trace.rollout} has no turn {name!r}; there are "
+            f"{', '.join(each.turn.id for each in record.turns[:_TOLD]) or 'none'}"
+            f"{', …' if len(record.turns) > _TOLD else ''}"
+        )
+    conversation, number = (None, name) if isinstance(name, int) else name
+    turns = [
+        each
+        for thread, each_thread in record.threads.items()
+        if not thread[1]
+        for each in each_thread
+        if (
+            each.kind == "main"
+            if conversation is None
+            else thread[0] in (conversation, names.get(conversation))
+        )
+    ]
+    called = "main conversation" if conversation is None else f"conversation {conversation!r}"
+    if not turns and conversation is not None:
+        there = ", ".join(names) or "none"
+        raise LookupError(f"rollout {record.trace.rollout} has no {called}; there are {there}")
+    if not -len(turns) <= number < len(turns):
+        there = f"0 to {len(turns) - 1}" if len(turns) > 1 else "0" if turns else "none"
+        raise LookupError(
+            f"the {called} of rollout {record.trace.rollout} has no turn {number}; it has {there}"
+        )
+    return turns[number]
+
+
+def following(record: Record, launches: Mapping[Thread, Recorded], turn: Recorded) -> frozenset[int]:
+    """Return the numbers of a turn and of all turns that follow from it.
+
+    These are the later turns of its conversation, and the sub-agents begun there.
+
+    Args:
+        record: the record.
+        launches: the turn that began each sub-agent (`Order.launches`).
+        turn: the turn.
+    """
+    turns = record.threads[turn.thread]
+    found = {each.number for each in turns[turns.index(turn) :]}
+    for thread, launch in launches.items():  # in the order in which they began
+        if launch.number in found:
+            found |= {each.number for each in record.threads[thread]}
+    return frozenset(found)

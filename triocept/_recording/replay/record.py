@@ -1,22 +1,156 @@
-"""A trace, prepared for comparisons.
+"""A trace, prepared for comparisons: its turns in the form in which two runs are compared, and their answers.
 
-Rules:
+Two calls of two runs of one agent, in one dialect or two, have equal moves if only the environment differs. The rule
+`REPLAY` of `_canonical.form` compares parts. Beyond it (a real agent needed each rule):
 
-1. Turns are in the order in which they settled; a turn's number is its position. If the clock was set during the run,
+1. The results of tools have the role `tool`, wherever the dialect packs them. Neighbours of one role are one.
+2. Directories of the run are masked everywhere. Other parts that differ from run to run are masked in texts of the
+   agent and its user. The model's texts are compared exactly.
+3. Results of tools do not count by default: they contain dates, process numbers and durations.
+4. Turns are in the order in which they settled; a turn's number is its position. If the clock was set during the run,
    this order corrects their times.
-2. A call from which the agent disconnected has no answer: it is kept for the order, and is chosen last.
+5. A call from which the agent disconnected has no answer: it is kept for the order, and is chosen last.
+6. An answer is given again with the live directories. Calls keep their recorded ids. Raw bytes are sent again
+   unchanged, if the record has them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
+import msgspec
+import trio
+
+from ..._canonical.content import Json, Message, Reasoning, RefusalText, Text, ToolCall, ToolResult
+from ..._canonical.form import REPLAY, arguments_value, join_texts, placed_forms
+from ..._canonical.request import Request
+from ..._canonical.response import ResponsePart
+from ..._rollout.exchange import Exchange, core_of
+from ..._rollout.outcome import Raw
 from ..._trace.conversation import CallKind, Conversation
 from ..._trace.trace import Trace
-from ..._trace.turn import Turn
-from ..roots import mask_of
-from .moves import Key, Normal, key_of
+from ..._trace.turn import Turn, TurnError
+from ..play import Answer, Failure, FailureKind, give
+from ..volatile import in_json, mask_of, without_volatile
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Move(NamedTuple):
+    """A message or an action."""
+
+    role: str
+    kind: str
+    """Kind of the part: text, call, result, refusal, media, opaque."""
+    value: str
+    """Its text, or its JSON value as text."""
+
+    @property
+    def shown(self) -> Json:
+        """The value as it was before it was encoded, if a mask left it valid."""
+        try:
+            return (
+                self.value if self.kind in ("text", "result", "refusal") else msgspec.json.decode(self.value)
+            )
+        except msgspec.DecodeError:
+            return self.value
+
+
+Moves: TypeAlias = tuple[Move, ...]
+
+
+class Key(NamedTuple):
+    """The content of a request: equal for calls that get the same answer."""
+
+    moves: Moves
+    tools: tuple[str, ...]
+    """The names of the offered tools, sorted."""
+
+
+class Normal:
+    """Makes moves of requests. A message object is converted once.
+
+    Args:
+        mask: removes the run's directories from a text.
+        results: True: results of tools count.
+    """
+
+    def __init__(self, mask: Callable[[str], str], *, results: bool = False) -> None:
+        self._mask = mask
+        self._words = cache(lambda text: mask(text).strip())
+        self._results = results
+        self._known: dict[int, tuple[Message, tuple[tuple[str, list[Json]], ...]]] = {}
+        """Roles and forms by a message's `id`; holding the message keeps the `id` unique."""
+
+    def moves(self, request: Request) -> Moves:
+        """Return all moves up to this call."""
+        placed = (each for message in request.messages for each in self._of(message))
+        return tuple(
+            self._move(role, form)
+            for role, group in groupby(self._answers(placed), key=itemgetter(0))
+            for form in join_texts((form for _, form in group), "\n")
+        )
+
+    def result(self, result: ToolResult) -> str:
+        """Return a tool's result and its error mark, without parts that differ from run to run."""
+        return ("failed: " if result.is_error else "") + without_volatile(self._mask(result.text))
+
+    def _of(self, message: Message) -> tuple[tuple[str, list[Json]], ...]:
+        known = self._known.get(id(message))
+        if known is None or known[0] is not message:
+            forms: list[tuple[str, list[Json]]] = []
+            for role, part, form in placed_forms(message, REPLAY):
+                if isinstance(part, ToolResult):
+                    form = ["result", self.result(part) if self._results else ""]
+                elif form[0] == "text" and role != "assistant":
+                    form = ["text", without_volatile(self._mask(form[1])).strip()]
+                if form != ["text", ""]:
+                    forms.append((role, form))
+            known = self._known[id(message)] = (message, tuple(forms))
+        return known[1]
+
+    def _answers(self, placed: Iterable[tuple[str, list[Json]]]) -> Iterator[tuple[str, list[Json]]]:
+        """Join texts of the model. They are masked here, since a piece may end within a directory's name."""
+        for role, group in groupby(placed, key=itemgetter(0)):
+            if role != "assistant":
+                yield from group
+                continue
+            for form in join_texts(form for _, form in group):
+                if form[0] != "text":
+                    yield role, form
+                elif words := self._words(form[1]):
+                    yield role, ["text", words]
+
+    def _move(self, role: str, form: list[Json]) -> Move:
+        kind, *value = form
+        match kind:
+            case "refusal":
+                return Move(role, kind, self._mask(value[0]))
+            case "text" | "result":
+                return Move(role, kind, value[0])
+            case "opaque":
+                raw = _encode(in_json(value[1], self._mask)).decode()
+                return Move(role, kind, without_volatile(raw))
+            case _:
+                return Move(role, kind, _encode(in_json(value, self._mask)).decode())
+
+
+def key_of(request: Request, normal: Normal) -> Key:
+    """Return the content of a request."""
+    return Key(normal.moves(request), tuple(sorted({tool.name for tool in request.tools})))
+
+
+def shown_form(key: Key) -> Json:
+    """Return the content of a request as a JSON value, to show it."""
+    messages = [
+        {move.role if move.kind == "text" else f"{move.role} {move.kind}": move.shown} for move in key.moves
+    ]
+    return {"tools": list(key.tools), "messages": messages}
+
 
 _TOGETHER = 1.0
 """Seconds by which a turn may be recorded after a turn that settled later."""
@@ -58,25 +192,13 @@ class Record:
         results: True: results of tools count.
     """
 
-    def __init__(
-        self,
-        trace: Trace,
-        roots: Iterable[dict[str, str]] = (),
-        *,
-        results: bool = False,
-    ) -> None:
+    def __init__(self, trace: Trace, roots: Iterable[dict[str, str]] = (), *, results: bool = False) -> None:
         self.trace = trace
         normal = Normal(mask_of(roots), results=results)
         self.normal: Normal = normal
         conversations = trace.conversations
         self.turns: tuple[Recorded, ...] = tuple(
-            Recorded(
-                number,
-                turn,
-                key_of(turn.request, normal),
-                conversations[turn.id],
-                arrived,
-            )
+            Recorded(number, turn, key_of(turn.request, normal), conversations[turn.id], arrived)
             for number, (turn, arrived) in enumerate(zip(trace, _arrivals(trace, conversations), strict=True))
         )
         self.threads: dict[Thread, list[Recorded]] = {}
@@ -119,3 +241,89 @@ def _arrivals(turns: Iterable[Turn], conversations: Mapping[str, Conversation]) 
 def thread_of(conversation: Conversation) -> Thread:
     """Return the conversation's id, and True if the call is a side call."""
     return conversation.id, conversation.kind == "side"
+
+
+_PROVIDER: dict[str, FailureKind] = {
+    "UpstreamError": "upstream",
+    "UpstreamTruncated": "truncated",
+    "ContextLengthError": "context_length",
+}
+
+
+async def give_again(exchange: Exchange, turn: Turn, translate: Callable[[str], str], pace: float) -> None:
+    """Give an exchange the outcome of a recorded turn.
+
+    Args:
+        exchange: the exchange.
+        turn: the recorded turn.
+        translate: replaces recorded directories in a text by the live directories.
+        pace: factor for its times.
+
+    Raises:
+        Refusal, UpstreamError: the recorded outcome.
+        StillThere: the recorded agent disconnected, and this agent does not.
+    """
+    if turn.raw is not None and turn.raw.size == sum(len(data) for _, data in turn.raw.pieces):
+        began = turn.duration if turn.first_event is None else turn.first_event
+        await trio.sleep(began * pace)
+        # Unchanged, with their pauses at another pace: directories are not translated in raw bytes.
+        body = tuple([item if isinstance(item, bytes) else item * pace for item in turn.raw.body])
+        sent = msgspec.structs.replace(turn.raw, body=body)
+        await core_of(exchange).respond_raw(Raw(sent, turn.response, complete=turn.outcome == "answered"))
+    else:
+        await give(exchange, _answer(exchange, turn, translate), pace)
+
+
+def _answer(exchange: Exchange, turn: Turn, translate: Callable[[str], str]) -> Answer:
+    response, hung_up = turn.response, turn.outcome == "abandoned"
+    breaks = turn.outcome != "answered"
+    if breaks and response is not None and not (response.content or response.id):
+        response = None
+    if response is not None:
+        content = tuple([_moved_part(part, translate) for part in response.content])
+        # In another dialect than the recorded one it gets a new id.
+        same_id = response.id if turn.dialect == exchange.dialect else ""
+        response = msgspec.structs.replace(response, content=content, id=same_id)
+    return Answer(
+        response=response,
+        failure=_failure(turn.error or TurnError(type="", message="")) if breaks and not hung_up else None,
+        hung_up=hung_up,
+        increments=turn.increments,
+        first_event=turn.first_event,
+        duration=turn.duration,
+    )
+
+
+def _failure(error: TurnError) -> Failure:
+    if (kind := _PROVIDER.get(error.type)) is not None:
+        return Failure(kind=kind, status=error.status or 502, message=error.message)
+    is_last = error.type == "LimitReached" or error.status == 503
+    status = error.status if error.status and error.status >= 400 else 500  # raw bytes may have any status
+    return Failure(
+        kind="refusal", status=status, message=error.message, should_retry=False if is_last else None
+    )
+
+
+def _moved_part(part: ResponsePart, translate: Callable[[str], str]) -> ResponsePart:
+    match part:
+        case Text(text=text) | RefusalText(text=text):
+            return _with(part, "text", translate(text))
+        case Reasoning(text=text) if not part.blobs:  # else its provider has signed it
+            return _with(part, "text", translate(text))
+        case ToolCall(arguments=arguments):
+            return _with(part, "arguments", _moved_arguments(arguments, translate))
+        case _:
+            return part
+
+
+def _with(part: ResponsePart, name: str, text: str) -> ResponsePart:
+    return part if getattr(part, name) == text else msgspec.structs.replace(part, **{name: text})
+
+
+def _moved_arguments(arguments: str, translate: Callable[[str], str]) -> str:
+    """Return the recorded text with replaced directories, escaped if the text is JSON."""
+    before = arguments_value(arguments)
+    after, replaced = in_json(before, translate), translate(arguments)
+    if before == arguments or arguments_value(replaced) == after:
+        return replaced
+    return msgspec.json.encode(after).decode()

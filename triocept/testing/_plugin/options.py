@@ -12,7 +12,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from ..._recording.cassettes.opening import CassetteOptions
+from ..._recording.cassettes.cassette import CassetteOptions
 from ..._rollout.options import RolloutOptions
 from ..._util.checks import check_bool, check_keywords, check_type
 

@@ -23,10 +23,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ..._recording.cassettes.cassette import Cassette, RecordMode
-from ..._recording.cassettes.files import alone, name_of_at_most
-from ..._recording.cassettes.forwarding import forward_to
-from ..._recording.cassettes.opening import CassetteOptions
+from ..._recording.cassettes.cassette import Cassette, CassetteOptions, RecordMode
+from ..._recording.cassettes.document import alone, name_of_at_most
+from ..._recording.cassettes.hooks import forward_to
 from ..._rollout.handler import Handler
 from ..._upstream.address import is_near
 from ..._util.checks import check_choice, check_keywords, check_str

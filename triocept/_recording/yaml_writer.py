@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator
 from textwrap import wrap
 
-from ..._canonical.content import Json
+from .._canonical.content import Json
 
 _WIDTH = 100
 """Maximum characters of a line with several values; a text is never cut."""

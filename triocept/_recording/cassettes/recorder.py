@@ -1,0 +1,252 @@
+"""The outcome that an agent got from a handler, as a recordable value without keys; and the outcomes that are not kept.
+
+Rules:
+
+1. A refusal of the key is not an answer. Recorded, it would be the answer of every later run, and the test of an
+   application that swallows it would always pass. A program can request that such refusals are recorded.
+2. A failed connection is not an answer. To test how an application handles it, use a fault, or a handler that raises an
+   `UpstreamError`.
+3. Raw bytes belong to one dialect, and have a head: a cassette stores neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+
+from ..._canonical.content import ToolCall
+from ..._canonical.response import Response, ResponsePart
+from ..._rollout.exchange_state import ExchangeState
+from ..._rollout.outcome import Abandoned, Answered, Outcome, Raw, Refused, outcome_of
+from ..._trace.increments import Increments
+from ..._trace.redaction import Redactor
+from ..._upstream.patience import seconds_until
+from ..._util.secrets import MARK
+from ...errors import ContextLengthError, RecordingFailed, UpstreamError, UpstreamTruncated
+from ..play import Answer, Failure, FailureKind, text_of
+
+_OF_A_KEY = frozenset({401, 403})
+"""Not authenticated; authenticated, and not allowed (RFC 9110, 15.5.2 and 15.5.4)."""
+_GOOGLES = '"API_KEY_INVALID"'
+"""Google answers 400 to an unknown key, with this reason in the details (ErrorInfo.reason)."""
+
+
+def unrecordable(
+    outcome: Outcome | None, asker: str, redactor: Redactor, *, auth_errors: bool
+) -> RecordingFailed | None:
+    """Return the error why an outcome is not recorded, or None if it can be recorded.
+
+    Args:
+        outcome: the outcome.
+        asker: the call, in words.
+        redactor: removes keys from texts that the error repeats.
+        auth_errors: True: the refusal of a key is to be recorded.
+    """
+    match outcome:
+        case Refused() if not auth_errors and _is_of_a_key(outcome):
+            return RecordingFailed(
+                f"{_who(outcome)} ({_status(outcome)}: {redactor.text(outcome.refusal.message)}); nothing was "
+                f"recorded. It was {asker}. Is the key set, and is it the right one? Where this very answer is to be "
+                "recorded: record_auth_errors=True"
+            )
+        case Refused(cause=UpstreamError() as cause) if _was_not_reached(cause):
+            return RecordingFailed(
+                f"the provider was not reached ({redactor.text(outcome.refusal.message)}); nothing was recorded. It "
+                f"was {asker}. Is the base URL right, and is there a network?"
+            )
+        case Raw():
+            return RecordingFailed(
+                f"{asker} was answered with raw bytes, by a Fault or respond_raw: no cassette keeps such, and nothing "
+                "was recorded. What goes wrong on the wire is put around a cassette: chaos(cassette, …), or a handler "
+                "that gives some calls to a Fault and all others to the cassette"
+            )
+        case _:
+            return None
+
+
+def _was_not_reached(error: UpstreamError) -> bool:
+    """Return True if an upstream's error has no connection as its cause."""
+    if error.__cause__ is None:
+        return False
+    import httpcore2  # imports are slow, and a program with such an error has loaded httpcore2
+    import httpx2
+
+    kinds = (
+        *(httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.InvalidURL),
+        *(httpcore2.ConnectError, httpcore2.ConnectTimeout, httpcore2.ProxyError),
+    )
+    return isinstance(error.__cause__, kinds)
+
+
+def _is_of_a_key(outcome: Refused) -> bool:
+    body = outcome.cause.body if outcome.cause is not None else ""
+    return _status(outcome) in _OF_A_KEY or (_status(outcome) == 400 and _GOOGLES in body)
+
+
+def _status(outcome: Refused) -> int:
+    return outcome.cause.status if outcome.cause is not None else outcome.refusal.status
+
+
+def _who(outcome: Refused) -> str:
+    return "the provider refused the key" if outcome.cause is not None else "whoever answers refused the key"
+
+
+def outcome_given(core: ExchangeState, error: BaseException | None) -> Outcome | None:
+    """Return the outcome of an exchange whose handler has returned, or raised `error`; None: no outcome yet."""
+    if core.outcome is None and error is not None:
+        return outcome_of(error, core.dialect)
+    return core.outcome
+
+
+def answer_given(core: ExchangeState, outcome: Outcome | None, redactor: Redactor) -> Answer | None:
+    """Return the answer of an exchange as a value, or None if it could not be given again.
+
+    Args:
+        core: the exchange, with the pieces of its answer.
+        outcome: the outcome of the exchange.
+        redactor: removes keys.
+    """
+    if not isinstance(outcome, Answered | Refused | Abandoned) or (
+        core.from_outside and not isinstance(outcome, Abandoned)
+    ):
+        return None
+    response = _response(core, outcome)
+    clean = response and redactor.response(response)
+    increments = core.kept_increments
+    if increments is not None and response is not None and clean is not None and clean != response:
+        increments = recounted(increments, response.content, clean.content)
+    return Answer(
+        response=clean,
+        failure=_failure(outcome, redactor) if isinstance(outcome, Refused) else None,
+        hung_up=isinstance(outcome, Abandoned),
+        holds_calls=core.hold_calls,
+        increments=increments,
+        first_event=core.first_event,
+        duration=core.elapsed,
+    )
+
+
+def _response(core: ExchangeState, outcome: Outcome) -> Response | None:
+    """Return the response, without the ids that each answer gets anew."""
+    if isinstance(outcome, Answered):
+        response = outcome.response
+    elif core.fold is not None and (response := core.fold.response()).content:
+        pass
+    else:
+        return None
+    usage = response.usage
+    return msgspec.structs.replace(
+        response,
+        content=tuple([_without_id(part) for part in response.content]),
+        id="",
+        model="" if response.model == core.request.model else response.model,
+        usage=None if usage is not None and usage.estimated else usage,
+    )
+
+
+def _without_id(part: ResponsePart) -> ResponsePart:
+    return msgspec.structs.replace(part, id="") if isinstance(part, ToolCall) else part
+
+
+def _failure(outcome: Refused, redactor: Redactor) -> Failure:
+    refusal, cause = outcome.refusal, outcome.cause
+    if cause is None:
+        return Failure(
+            kind="refusal",
+            status=refusal.status,
+            message=redactor.text(refusal.message),
+            retry_after=refusal.retry_after,
+            should_retry=refusal.should_retry,
+            code=refusal.code and redactor.text(refusal.code),
+        )
+    told = refusal.retry_after
+    if told is None and (left := seconds_until(cause.headers.get("retry-after", ""))) is not None:
+        told = float(round(left))
+    return Failure(
+        kind=_kind(cause),
+        status=cause.status if 400 <= cause.status <= 599 else 502,
+        message=redactor.text(cause.message),
+        retry_after=told,
+        should_retry={"true": True, "false": False}.get(cause.headers.get("x-should-retry", "")),
+        code=cause.code and redactor.text(cause.code),
+        dialect=cause.dialect,
+        body=redactor.json_text(cause.body),
+    )
+
+
+def _kind(error: UpstreamError) -> FailureKind:
+    if isinstance(error, UpstreamTruncated):
+        return "truncated"
+    return "context_length" if isinstance(error, ContextLengthError) else "upstream"
+
+
+def recounted(
+    increments: Increments, before: Sequence[ResponsePart], now: Sequence[ResponsePart]
+) -> Increments:
+    """Return the pieces of an answer without its keys; a key that spanned pieces comes with its last piece.
+
+    Args:
+        increments: the original pieces.
+        before: the original parts.
+        now: the parts without keys.
+    """
+    moves = [_move(text_of(one), text_of(other)) for one, other in zip(before, now, strict=True)]
+    found = list(_pieces(increments, moves))
+    runs: list[list[int]] = []
+    for part, _, _ in found:
+        if runs and runs[-1][0] == part:
+            runs[-1][1] += 1
+        else:
+            runs.append([part, 1])
+    return Increments(
+        runs=tuple([(part, count) for part, count in runs]),
+        lengths=tuple([length for _, length, _ in found]),
+        waits=tuple([wait for _, _, wait in found]),
+    )
+
+
+_Move = Callable[[int], int]
+"""A function that maps a position in a text to the position in the text without keys."""
+
+
+def _pieces(increments: Increments, moves: Sequence[_Move]) -> Iterator[tuple[int, int, int]]:
+    """Yield part, length and wait of each piece. The wait of an empty piece is added to the next piece."""
+    at = [0] * len(moves)
+    waited = 0
+    numbers = [part for part, count in increments.runs for _ in range(count)]
+    for part, length, wait in zip(numbers, increments.lengths, increments.waits, strict=True):
+        waited += wait
+        until = at[part] + length
+        left = moves[part](until) - moves[part](at[part])
+        at[part] = until
+        if left:
+            yield part, left, waited
+            waited = 0
+
+
+def _move(before: str, now: str) -> _Move:
+    if before == now:
+        return lambda place: place
+    keys = list(_keys(before, now))
+
+    def moved(place: int) -> int:
+        shift = 0
+        for begin, end in keys:
+            if place < end:
+                return shift + min(place, begin)
+            shift += len(MARK) - (end - begin)
+        return place + shift
+
+    return moved
+
+
+def _keys(before: str, now: str) -> Iterator[tuple[int, int]]:
+    """Yield the position of each key: text between the marks also stands in the original text, in order."""
+    first, *rest = now.split(MARK)
+    at = len(first)
+    for number, between in enumerate(rest, 1):
+        found = len(before) - len(between) if number == len(rest) else before.find(between, at)
+        found = max(found, at)
+        yield at, found
+        at = found + len(between)

@@ -1,0 +1,332 @@
+"""The dialect-neutral form of a request, in which a cassette's calls are compared and written; and its reader.
+
+The form is a JSON value, and it is exactly the content of the file: only what can be read there is compared.
+
+Rules:
+
+1. Calls with equal content have equal forms, in any dialect and any run. `developer` is `system`; neighbours of one
+   role are one message; results of tools have the role `tool`; calls have no ids; JSON is a value, not a text; media
+   are represented by their hash.
+2. Additions of an SDK or a provider are left out: headers, `stream`, metadata, cache marks, ids, reasoning and its
+   signatures, Claude Code's billing line. Sampling settings are included only if the program compares them.
+3. It is a fixed point: `restored` makes a request from a form, and the form of that request is equal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import msgspec
+
+from ..._canonical.content import (
+    Json,
+    Media,
+    Message,
+    Opaque,
+    Part,
+    RefusalText,
+    Role,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from ..._canonical.form import CASSETTE, join_texts, placed_forms, timeless
+from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
+from ..._util.documents import Node, node_of
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_DATE = re.compile(r"(?:[-@]20\d\d-?[01]\d-?[0-3]\d|-latest)$")
+"""Date at the end of a model's name: `-2024-08-06`, `-20250514`, `@20250514`."""
+_EMPTY = frozenset({"type", "properties", "required", "additionalProperties", "$schema", "title"})
+"""Schema fields without arguments: some dialects require a schema for a tool without arguments."""
+_ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
+_MEDIA = ("image", "audio", "file")
+
+
+class _Calls:
+    """Numbers of calls in their order, and of results by their calls.
+
+    A result is written without its number if that number is `due`."""
+
+    def __init__(self) -> None:
+        self.last = 0
+        """Highest number so far."""
+        self._waiting: list[int] = []
+        """Calls that have no result yet."""
+
+    @property
+    def due(self) -> int:
+        """Number of the call that has waited longest; if no call waits, the number of a new call."""
+        return self._waiting[0] if self._waiting else self.last + 1
+
+    def call(self) -> int:
+        """Return the number of the next call."""
+        self.last += 1
+        self._waiting.append(self.last)
+        return self.last
+
+    def answer(self, number: int) -> None:
+        """Note that this call has a result."""
+        self.last = max(self.last, number)
+        if number in self._waiting:
+            self._waiting.remove(number)
+
+
+# From a request to its form
+
+
+def normal_form(request: Request, *, sampling: bool = False) -> dict[str, Json]:
+    """Return the form of a request.
+
+    Args:
+        request: the request.
+        sampling: True: sampling and reasoning settings are part of the form.
+    """
+    form: dict[str, Json] = {"model": without_date(request.model)}
+    form["messages"] = _messages(request.messages)
+    if tools := sorted((_tool(tool) for tool in request.tools), key=_encode):
+        form["tools"] = tools
+    if (choice := request.tool_choice) is not None and choice.mode != "auto":
+        form["tool_choice"] = {"tool": choice.name or ""} if choice.mode == "tool" else choice.mode
+    if (output := request.output_format) is not None:
+        form["output"] = "json" if output.schema is None else {"schema": output.schema}
+    if sampling:
+        settings: dict[str, Json] = msgspec.to_builtins(request.sampling)
+        if request.reasoning is not None:
+            settings["reasoning"] = msgspec.to_builtins(request.reasoning)
+        if settings:
+            form["sampling"] = settings
+    return form
+
+
+def key_of(form: dict[str, Json], *, model: bool = True) -> bytes:
+    """Return 16 bytes that are equal for equal forms.
+
+    Args:
+        form: the form of a request.
+        model: True: the model's name counts.
+    """
+    counting = form if model else {name: value for name, value in form.items() if name != "model"}
+    return sha256(_encode(counting)).digest()[:16]
+
+
+def without_date(model: str) -> str:
+    """Return the name of a model, without the date of its version."""
+    return _DATE.sub("", model) or model
+
+
+def _messages(messages: Iterable[Message]) -> list[Json]:
+    placed = [
+        # LangChain sends an agent's own name
+        (role, None if role in ("assistant", "tool") else message.name, part, form)
+        for message in messages
+        for role, part, form in placed_forms(message, CASSETTE)
+    ]
+    calls, numbers = _Calls(), dict[str, int]()
+    found: list[Json] = []
+    for (role, name), group in groupby(placed, key=itemgetter(0, 1)):
+        parts = [(part, form) for _, _, part, form in group]
+        if role == "tool":
+            stored = _stored_results(parts, calls, numbers)
+        else:
+            numbers |= {part.id: calls.call() for part, _ in parts if isinstance(part, ToolCall)}
+            forms = [form for _, form in parts]
+            stored = list(map(_stored, join_texts(forms) if role == "assistant" else forms))
+        is_text = len(stored) == 1 and stored[0].keys() == {"text"}
+        found.append({role: stored[0]["text"] if is_text else stored, **({"name": name} if name else {})})
+    return found
+
+
+def _stored_results(
+    parts: Iterable[tuple[Part, list[Json]]], calls: _Calls, numbers: dict[str, int]
+) -> list[dict[str, Json]]:
+    """Return adjacent results in the order of their calls: tools may end in any order."""
+    numbered: list[tuple[int, list[Json]]] = []
+    new = calls.last
+    for part, form in parts:
+        if isinstance(part, ToolResult):
+            if part.id not in numbers:
+                numbers[part.id] = new = new + 1
+            numbered.append((numbers[part.id], form))
+    found = []
+    for number, form in sorted(numbered, key=itemgetter(0)):
+        found.append(_stored(form) | ({"of": number} if number != calls.due else {}))
+        calls.answer(number)
+    return found
+
+
+def _stored(form: list[Json]) -> dict[str, Json]:
+    """Return a form as it stands in the file."""
+    match form:
+        case ["call", name, arguments]:
+            return {"call": name, "arguments": arguments}
+        case ["input", name, text]:
+            return {"call": name, "input": text}
+        case ["media", kind, reference]:
+            return {kind: reference}
+        case ["opaque", _, raw]:
+            return {"opaque": raw}
+        case ["result", failed, content]:
+            match [_stored(inner) for inner in content]:
+                case [{"text": text}]:
+                    stored = {"result": text}
+                case [{"json": value}]:
+                    stored = {"json": value}
+                case parts:
+                    stored = {"result": parts or ""}
+            return {**stored, "failed": True} if failed else stored
+        case _:
+            kind, value = form
+            return {kind: value}
+
+
+def _tool(tool: Tool) -> dict[str, Json]:
+    if tool.kind == "server" or (tool.kind == "custom" and not tool.name):
+        return {"name": tool.name, "opaque": timeless(tool.extra or {})}
+    form: dict[str, Json] = {"name": tool.name}
+    if tool.description:
+        form["description"] = tool.description
+    if tool.kind == "custom":
+        form["kind"] = "custom"
+    elif (parameters := tool.parameters) and (parameters.get("properties") or parameters.keys() - _EMPTY):
+        form["parameters"] = parameters
+    return form
+
+
+# From a form to its request
+
+
+def restored(form: Node, messages: list[Node], tools: list[Node]) -> Request:
+    """Return the request that has this form.
+
+    Args:
+        form: the request as it stands in a file.
+        messages: all of its messages; in the file, the first messages stand with another call.
+        tools: all of its tools; in the file, they stand in a list of their own.
+
+    Raises:
+        DialectError: it is not the form of a request; the text names the place.
+    """
+    members = form.value
+    sampling, reasoning = Sampling(), None
+    if (node := members.get("sampling")) is not None:
+        settings = node.mapping(*Sampling.__struct_fields__, "reasoning")
+        reasoning = settings["reasoning"].converted(ReasoningAsk) if "reasoning" in settings else None
+        asked = {name: inner.json for name, inner in settings.items() if name != "reasoning"}
+        sampling = node.converted(Sampling, asked)
+    return Request(
+        dialect="",
+        model=members["model"].text() if "model" in members else "",
+        messages=tuple(_read_messages(messages)),
+        tools=tuple(_read_tool(tool) for tool in tools),
+        tool_choice=_read_choice(members["tool_choice"]) if "tool_choice" in members else None,
+        output_format=_read_output(members["output"]) if "output" in members else None,
+        sampling=sampling,
+        reasoning=reasoning,
+    )
+
+
+def restored_form(form: dict[str, Json]) -> Request:
+    """Return the request that has this form, which does not come from a file."""
+    node = node_of(form)
+    tools = node.value.get("tools")
+    return restored(node, node.value["messages"].items(), tools.items() if tools is not None else [])
+
+
+def _read_messages(nodes: list[Node]) -> Iterator[Message]:
+    calls = _Calls()
+    for node in nodes:
+        members = node.mapping(*_ROLES, "name")
+        roles = [role for role in _ROLES if role in members]
+        if len(roles) != 1:
+            raise node.error(f"a message has exactly one role before its content: {', '.join(_ROLES)}")
+        content = members[roles[0]].text_or_items()
+        name = members["name"].text() if "name" in members else None
+        if isinstance(content, str):
+            yield Message(roles[0], (Text(content),), name)
+        else:
+            yield Message(roles[0], tuple(_read_part(part, calls) for part in content), name)
+
+
+def _read_part(node: Node, calls: _Calls) -> Part:
+    members = node.mapping(
+        "text", "refusal", "call", "arguments", "input", "result", "json", "failed", "of", *_MEDIA, "opaque"
+    )
+    kinds: list[Any] = [name for name in ("call", "result", "json") if name in members] or list(members)
+    match kinds:
+        case ["call"]:
+            node.mapping("call", "arguments", "input")
+            name, identity = members["call"].text(), f"call_{calls.call()}"
+            if "input" in members:
+                return ToolCall(name, members["input"].text(), identity, "text")
+            given = members.get("arguments") or node_of("{}")
+            return ToolCall(name, given.value if isinstance(given.value, str) else _json(given), identity)
+        case ["result" | "json"]:
+            return _read_result(node, calls)
+        case ["text"]:
+            return Text(members["text"].text())
+        case ["refusal"]:
+            return RefusalText(members["refusal"].text())
+        case ["opaque"]:
+            return Opaque("", members["opaque"].json)
+        case ["image" | "audio" | "file" as kind]:
+            return Media(kind=kind, url=members[kind].text())
+    raise node.error("a part is one of text, refusal, call, result, json, image, audio, file, opaque")
+
+
+def _json(node: Node) -> str:
+    return _encode(node.json).decode()
+
+
+def _read_result(node: Node, calls: _Calls) -> ToolResult:
+    members = node.mapping("result", "json", "failed", "of")
+    number = members["of"].count(1) if "of" in members else calls.due
+    calls.answer(number)
+    content: list[Any]
+    if "json" in members:
+        content = [Text(_json(members["json"]))]
+    elif isinstance(result := members["result"].text_or_items(), str):
+        content = [Text(result)]
+    else:
+        for part in result:
+            part.mapping("text", *_MEDIA, "opaque")
+        content = [_read_part(part, calls) for part in result]
+    failed = "failed" in members and members["failed"].flag()
+    return ToolResult(id=f"call_{number}", content=tuple(content), is_error=failed)
+
+
+def _read_tool(node: Node) -> Tool:
+    members = node.mapping("name", "description", "kind", "parameters", "opaque")
+    name = members["name"].text() if "name" in members else ""
+    if "opaque" in members:
+        return Tool(name=name, kind="server", extra=members["opaque"].mapping() and members["opaque"].json)
+    kind: Any = members["kind"].text("custom", "function") if "kind" in members else "function"
+    parameters = members.get("parameters")
+    return Tool(
+        name=name,
+        description=members["description"].text() if "description" in members else None,
+        kind=kind,
+        parameters=parameters and parameters.mapping() and parameters.json,
+    )
+
+
+def _read_choice(node: Node) -> ToolChoice | None:
+    if isinstance(node.value, dict):
+        members = node.mapping("tool")
+        return ToolChoice(mode="tool", name=members["tool"].text()) if members else None
+    word: Any = node.text("auto", "none", "required")
+    return ToolChoice(mode=word)
+
+
+def _read_output(node: Node) -> OutputFormat:
+    if isinstance(node.value, dict):
+        if (schema := node.mapping("schema").get("schema")) is None:
+            raise node.error("an output that is a mapping has a `schema`, and this one has none")
+        return OutputFormat(kind="json_schema", schema=schema.mapping() and schema.json)
+    node.text("json")
+    return OutputFormat(kind="json_object")
