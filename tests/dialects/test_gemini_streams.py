@@ -25,7 +25,7 @@ from triocept._canonical.events import (
 from triocept._canonical.request import Request
 from triocept._canonical.response import Response, Usage
 from triocept.dialects import DIALECTS, Failure
-from triocept.dialects._packed import pack
+from triocept.dialects._portable import pack
 from triocept.errors import DialectError, UpstreamError, UpstreamTruncated
 
 from . import strategies as some

@@ -29,10 +29,16 @@ from triocept._canonical.request import OutputFormat, ReasoningAsk, Request, Sam
 from triocept._canonical.response import Response, Usage
 from triocept.dialects import DIALECTS, Failure
 from triocept.dialects.kit import OVERFLOW
-from triocept.dialects.openai_responses.error import render_ws_error
-from triocept.dialects.openai_responses.names import asks_as_codex
-from triocept.dialects.openai_responses.side import render_input_items, render_stored, render_stored_events
-from triocept.dialects.openai_responses.threads import continued, is_stored, is_warm_up
+from triocept.dialects.openai_responses.response import render_ws_error
+from triocept.dialects.openai_responses.side import (
+    continued,
+    is_stored,
+    is_warm_up,
+    render_input_items,
+    render_stored,
+    render_stored_events,
+)
+from triocept.dialects.openai_responses.tools import asks_as_codex
 from triocept.errors import ContextLengthError, DialectError, UpstreamError
 
 NAME, CHAT, ANTHROPIC = "openai_responses", "openai_chat", "anthropic_messages"

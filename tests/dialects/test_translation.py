@@ -25,7 +25,7 @@ from triocept._canonical.events import assemble, events_of
 from triocept._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
 from triocept._canonical.response import Response, Usage
 from triocept.dialects import DIALECTS
-from triocept.dialects._packed import pack, unpack
+from triocept.dialects._portable import pack, unpack
 from triocept.dialects._tool_names import ToolNames
 
 from . import strategies as some

@@ -28,9 +28,9 @@ from triocept._canonical.request import Request, Sampling, Tool
 from triocept._canonical.response import Response, Usage
 from triocept.dialects import DIALECTS, Failure
 from triocept.dialects.kit import decode_json
-from triocept.dialects.openai_responses.error import render_ws_error
+from triocept.dialects.openai_responses.response import render_ws_error
+from triocept.dialects.openai_responses.side import continued, is_warm_up
 from triocept.dialects.openai_responses.stream_renderer import Documents
-from triocept.dialects.openai_responses.threads import continued, is_warm_up
 from triocept.errors import DialectError, UpstreamError
 
 from . import strategies as some

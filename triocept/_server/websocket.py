@@ -50,9 +50,9 @@ from .._util.sse import SSEDecoder
 from ..dialects import Failure, Target
 from ..dialects import dialect as dialect_named
 from ..dialects.kit import decode_json
-from ..dialects.openai_responses.error import render_steer_failed, render_ws_error
+from ..dialects.openai_responses.response import render_steer_failed, render_ws_error
+from ..dialects.openai_responses.side import is_warm_up
 from ..dialects.openai_responses.stream_renderer import Documents
-from ..dialects.openai_responses.threads import is_warm_up
 from ..errors import DialectError, Refusal
 from . import delivery
 from .admission import Admission, Share, no_room

@@ -24,9 +24,18 @@ from .._canonical.response import settled_stop
 from .._canonical.verdict import Verdict
 from .._moved import hints_of
 from .._util.sse import SSE, SSE_FRAMES, FrameEnd, SSEDecoder, encode_sse, events_pattern
-from ._arguments import SCHEMA as CUSTOM_SCHEMA
-from ._arguments import FittedCall, custom_names, fitted_call, object_of, text_of
-from ._beside import Embeddings, Moderations
+from ._calls import SCHEMA as CUSTOM_SCHEMA
+from ._calls import (
+    FittedCall,
+    Pairing,
+    custom_names,
+    fitted_call,
+    fresh_id,
+    legal_id,
+    object_of,
+    short_id,
+    text_of,
+)
 from ._documents import (
     Fields,
     as_content,
@@ -42,7 +51,6 @@ from ._documents import (
     parse_content,
     split_data_url,
 )
-from ._efforts import budget_for, effort_for
 from ._failures import (
     OVERFLOW,
     error_of,
@@ -50,15 +58,13 @@ from ._failures import (
     is_overflow,
     status_of,
 )
-from ._ids import fresh_id, legal_id, short_id
-from ._lines import LINE_FRAMES, LineDecoder, encode_line
-from ._packed import pack, unpack
-from ._pairing import Pairing
-from ._portable import portable, refuse_token_ids
+from ._portable import budget_for, effort_for, pack, portable, refuse_token_ids, unpack
 from .base import HERE, SDK, ParseRequest, bearer
 from .side import (
     CountCalls,
     Earlier,
+    Embeddings,
+    Moderations,
     ProviderCall,
     SideBody,
     SideCall,
@@ -66,7 +72,7 @@ from .side import (
     counted_by,
     render_models,
 )
-from .streams import EventBuilder, PartEvent, PartSequence
+from .streams import LINE_FRAMES, EventBuilder, LineDecoder, PartEvent, PartSequence, encode_line
 
 if not TYPE_CHECKING:
     __getattr__ = hints_of(__name__)

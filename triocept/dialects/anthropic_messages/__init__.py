@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from ..base import SDK, Dialect
-from .error import parse_error, render_error
-from .names import NAME
-from .reasoning import as_it_came
-from .request import parse_request, render_request
-from .response import parse_response, render_response
+from .parts import NAME, as_it_came, with_whole_arguments
+from .request import continued, parse_request, render_request
+from .response import parse_error, parse_response, render_error, render_response
 from .side import (
     NOT_SERVED,
     REQUIRED,
@@ -20,8 +18,6 @@ from .side import (
 )
 from .stream_parser import Parser
 from .stream_renderer import Renderer
-from .threads import continued
-from .tools import with_whole_arguments
 
 ANTHROPIC_MESSAGES = Dialect(
     name=NAME,

@@ -1,6 +1,22 @@
-"""Content blocks.
+"""Content blocks, thinking, and tools with their calls.
 
-Rules:
+Tools, tool choice and tool calls:
+
+1. A tool without `input_schema` is a provider's own tool, and is kept whole.
+2. A schema describes an object, without alternatives at its top: Anthropic refuses others.
+3. The input of a call is an object (see `_calls`).
+4. Ids that Anthropic refuses are replaced, each always by the same id.
+
+Thinking: signed, or redacted:
+
+1. Thinking in an answer always has a signature that is not empty: without one, agents drop the block, or show it as
+   text. The signature of thinking that no provider signed is `UNSIGNED`; reading it gives no blob.
+2. An agent sends its blocks back unchanged. So other providers' signatures travel to the agent packed into the
+   signature (without text: into a redacted block), and come back as blobs.
+3. A provider that signs thinking refuses thinking that it did not sign: a request contains only thinking with this
+   dialect's signature.
+
+Content blocks:
 
 1. An unknown block is kept whole.
 2. A string equals a list of one plain text block, and such a list is written as the string.
@@ -9,16 +25,259 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
-from ..._canonical.content import Json, Media, Opaque, Part, RefusalText, Text, ToolResult
+import msgspec
+
+from ..._canonical.content import (
+    Blob,
+    Json,
+    Media,
+    Opaque,
+    Part,
+    Reasoning,
+    RefusalText,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from ..._canonical.request import Request, Tool, ToolChoice
+from ..._canonical.response import Response
 from ..._canonical.text_file import text_as_data, text_in_file
-from .._documents import Fields, as_content, in_result, media_type_of, merged
+from ...errors import DialectError
+from .._calls import SCHEMA, fresh_id, is_object, legal_id, object_of, text_of, wrapped
+from .._documents import Fields, as_content, encode_json, in_result, media_type_of, merged
 from .._documents import parse_content as content_of
-from .._ids import legal_id
-from .names import NAME
-from .reasoning import parse_redacted, parse_thinking
-from .tools import parse_call
+from .._portable import pack, unpack
+
+NAME = "anthropic_messages"
+
+
+def parse_tool(value: Json, path: str) -> Tool:
+    """Return a tool that the agent offers."""
+    fields = Fields(value, path)
+    if fields.peek("input_schema") is None:
+        name = fields.text("name") or ""
+        if not name and fields.peek("type") is None:
+            raise DialectError("is missing", path=fields.at("name"))
+        return Tool(name=name, kind="server", extra=value)
+    return Tool(
+        name=fields.need_text("name"),
+        description=fields.text("description"),
+        parameters=fields.mapping("input_schema"),
+        strict=fields.flag("strict"),
+        extra=fields.rest(),
+    )
+
+
+def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
+    """Return the tool's wire form; None for another provider's own tool."""
+    if tool.kind == "server":
+        return tool.extra if same_dialect else None
+    schema = SCHEMA if tool.kind == "custom" else tool.parameters or {}
+    if not same_dialect:
+        schema = _object_schema(schema)
+    document: dict[str, Json] = {"name": tool.name}
+    if tool.description is not None:
+        document["description"] = tool.description
+    document["input_schema"] = schema
+    if tool.strict is not None and same_dialect:
+        document["strict"] = tool.strict
+    return merged(document, tool.extra) if same_dialect and tool.extra else document
+
+
+def parse_choice(value: Json, path: str) -> tuple[ToolChoice | None, bool | None]:
+    """Return the tool choice, and the permission of parallel calls (None if missing)."""
+    if value is None:
+        return None, None
+    fields = Fields(value, path)
+    kind = fields.need_text("type")
+    off = fields.flag("disable_parallel_tool_use")
+    parallel = None if off is None else not off
+    if kind == "tool":
+        return ToolChoice(mode="tool", name=fields.need_text("name"), extra=fields.rest()), parallel
+    if kind == "any":
+        return ToolChoice(mode="required", extra=fields.rest()), parallel
+    if kind == "none":
+        return ToolChoice(mode="none", extra=fields.rest()), parallel
+    rest = fields.rest()
+    return ToolChoice(extra=rest if kind == "auto" else {**(rest or {}), "type": kind}), parallel
+
+
+def render_choice(choice: ToolChoice | None, parallel: bool | None, *, same_dialect: bool) -> Json | None:
+    """Return the wire form of the tool choice; None if no field is needed."""
+    if choice is None and parallel is not False:
+        return None
+    choice = choice or ToolChoice()
+    kinds = {"auto": "auto", "required": "any", "none": "none", "tool": "tool"}
+    document: dict[str, Json] = {"type": kinds[choice.mode]}
+    if choice.mode == "tool":
+        document["name"] = choice.name or ""
+    if parallel is not None and choice.mode != "none":
+        document["disable_parallel_tool_use"] = not parallel
+    return merged(document, choice.extra) if same_dialect and choice.extra else document
+
+
+def parse_call(fields: Fields) -> ToolCall:
+    """Return the call of a `tool_use` block, whose type was taken."""
+    identity, name = fields.text("id") or "", fields.need_text("name")
+    arguments = text_of(fields.mapping("input") or {})
+    return ToolCall(name, arguments, identity, extra=fields.rest())
+
+
+def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
+    """Return a `tool_use` block."""
+    if call.kind == "text":
+        call = wrapped(call)
+    document: dict[str, Json] = {
+        "type": "tool_use",
+        "id": legal_id(call.id, "toolu_") if call.id else fresh_id("toolu_"),
+        "name": call.name,
+        "input": object_of(call.arguments),
+    }
+    return merged(document, call.extra) if same_dialect and call.extra else document
+
+
+def with_whole_arguments(response: Response) -> Response:
+    """Return the response with arguments that are objects, as `render_call` writes them.
+
+    Without this step, a stream would contain the arguments as the model wrote them.
+    """
+    if all(call.kind == "text" or is_object(call.arguments) for call in response.tool_calls):
+        return response
+    content = tuple(_with_object(part) if isinstance(part, ToolCall) else part for part in response.content)
+    return msgspec.structs.replace(response, content=content)
+
+
+def _with_object(call: ToolCall) -> ToolCall:
+    if call.kind == "text" or is_object(call.arguments):
+        return call
+    return msgspec.structs.replace(call, arguments=encode_json(object_of(call.arguments)).decode())
+
+
+_ONE_OF, _ALL_OF = ("anyOf", "oneOf"), "allOf"
+
+
+def _object_schema(schema: dict[str, Json]) -> dict[str, Json]:
+    """Return the schema as one object.
+
+    Anthropic refuses `anyOf`, `oneOf` and `allOf` at the top. Their properties become those of the object. A
+    property stays required if the schema itself, an item of `allOf`, or every alternative requires it.
+    The result allows more than the source, and forbids nothing that the source allows.
+    """
+    alternatives = [_objects(schema.get(name)) for name in _ONE_OF]
+    parts = _objects(schema.get(_ALL_OF))
+    several = [*parts, *(each for found in alternatives for each in found)]
+    if not several:
+        return schema if "type" in schema else {"type": "object", **schema}
+    rest = {name: value for name, value in schema.items() if name not in (*_ONE_OF, _ALL_OF, "required")}
+    properties: dict[str, Json] = {}
+    for each in (*several, schema):
+        properties |= _properties(each)
+    required = _required(schema, parts, [found for found in alternatives if found])
+    return {
+        "type": "object",
+        **rest,
+        "properties": properties,
+        **({"required": required} if required else {}),
+    }
+
+
+def _objects(value: Json) -> list[dict[str, Json]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _required(
+    schema: dict[str, Json], parts: Sequence[dict[str, Json]], alternatives: Sequence[list[dict[str, Json]]]
+) -> list[str]:
+    """Return the properties that are required in any case, in the order of their first mention."""
+    found = [name for each in (schema, *parts) for name in _named(each)]
+    for several in alternatives:
+        first, *others = [_named(each) for each in several]
+        found += [name for name in first if all(name in other for other in others)]
+    return list(dict.fromkeys(found))
+
+
+def _properties(schema: dict[str, Json]) -> dict[str, Json]:
+    found = schema.get("properties")
+    return found if isinstance(found, dict) else {}
+
+
+def _named(schema: dict[str, Json]) -> list[str]:
+    found = schema.get("required")
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+
+
+UNSIGNED = "triocept-unsigned"
+SIGNATURE, REDACTED = "signature", "redacted"
+
+
+def parse_thinking(fields: Fields) -> Reasoning:
+    """Return the reasoning of a `thinking` block, whose type was taken."""
+    text, signature = fields.text("thinking") or "", fields.text("signature")
+    return Reasoning(text, signature_blobs(signature), fields.rest())
+
+
+def parse_redacted(fields: Fields) -> Reasoning:
+    """Return the reasoning of a `redacted_thinking` block, whose type was taken."""
+    data = fields.need_text("data")
+    return Reasoning("", unpack(data) or (Blob(NAME, REDACTED, data),), fields.rest())
+
+
+def render_reasoning(part: Reasoning, *, same_dialect: bool, signed_only: bool) -> list[Json]:
+    """Return the blocks of this reasoning: perhaps none, perhaps both kinds.
+
+    Args:
+        part: the reasoning to write.
+        same_dialect: True if the part's `extra` uses this dialect's field names.
+        signed_only: True to leave out unsigned thinking.
+    """
+    blocks: list[dict[str, Json]] = []
+    redacted = redacted_of(part.blobs)
+    if signature_of(part.blobs) or (part.text and not signed_only):
+        signature = told_signature(part.blobs)
+        blocks.append({"type": "thinking", "thinking": part.text, "signature": signature})
+    elif not signed_only and (packed := pack(part.blobs, NAME)):
+        redacted.append(packed)
+    blocks += [{"type": "redacted_thinking", "data": data} for data in redacted]
+    if same_dialect and part.extra and blocks:
+        blocks[0] = merged(blocks[0], part.extra)
+    return list(blocks)
+
+
+def signature_blobs(signature: str | None) -> tuple[Blob, ...]:
+    """Return the blobs in a signature; no blobs if it is empty or `UNSIGNED`."""
+    if not signature or signature == UNSIGNED:
+        return ()
+    return unpack(signature) or (Blob(NAME, SIGNATURE, signature),)
+
+
+def signature_of(blobs: tuple[Blob, ...]) -> str | None:
+    """Return the last signature of this dialect, or None."""
+    return next((b.data for b in reversed(blobs) if b.dialect == NAME and b.kind == SIGNATURE), None)
+
+
+def told_signature(blobs: tuple[Blob, ...]) -> str:
+    """Return the signature for an agent: never empty."""
+    return signature_of(blobs) or pack(blobs, NAME) or UNSIGNED
+
+
+def redacted_of(blobs: tuple[Blob, ...]) -> list[str]:
+    """Return the redacted thinking of this dialect."""
+    return [blob.data for blob in blobs if blob.dialect == NAME and blob.kind == REDACTED]
+
+
+def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
+    """Return True if a provider accepts the document unchanged.
+
+    A provider refuses unsigned thinking, which an agent sends back with triocept's own signature.
+    """
+    return bool(document.get("stream")) == request.stream and not any(
+        isinstance(part, Reasoning) and not part.blobs
+        for message in request.messages
+        for part in message.content
+    )
+
 
 _TEXT = "text/plain"
 

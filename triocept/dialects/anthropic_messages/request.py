@@ -1,4 +1,4 @@
-"""Requests of Messages.
+"""Requests of Messages, and their messages.
 
 Rules:
 
@@ -7,25 +7,59 @@ Rules:
 3. From another dialect: temperature is clamped to 0..1. A request for JSON without a schema becomes an instruction in
    words. An effort becomes a thinking budget only if the wire allows thinking: without a forced tool, without sampling
    parameters, and not after tool calls whose thinking is missing.
+
+Threads are conversations that the server holds, so that a call sends only its new messages. Anthropic's SDKs use
+threads from anthropic 2 (Python) and @anthropic-ai/sdk 1 (npm) on: by default in `beta.messages.tool_runner`, and on
+request in `beta.messages.thread`. They send `thread: {"type": "create"}` first, then `{"type": "continue",
+"previous_message_id": …}`, without `system` and `tools`, which the thread keeps.
+
+One canonical `ReasoningAsk` holds `thinking` (a budget, adaptive or disabled) and the effort in `output_config`, which
+also has a format; other fields stay in `extra["thinking"]`.
+
+Messages and the system prompt:
+
+1. The system and developer messages at the head become the top-level `system`. A later one keeps its position and the
+   role "system", which only the newest models accept. From another dialect, it becomes a reminder in the user's turn,
+   in the words that Claude Code uses for reminders.
+2. All results of a turn are in one user message, before its other parts.
+3. An empty turn of the assistant is left out, and an empty turn of the user is "(no content)": the wire has no empty
+   content.
+4. From another dialect: the first turn is the user's, results come in the turn right after their calls, and ids of
+   calls are distinct.
+5. Reasoning that Anthropic did not sign is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import groupby, takewhile
+from reprlib import repr as short
 
-from ..._canonical.content import Json, Message, Text
+import msgspec
+
+from ..._canonical.content import Json, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
 from ..._canonical.memory import Memory
-from ..._canonical.request import OutputFormat, Request, Sampling
+from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling
+from ..._canonical.response import Response
 from ...errors import DialectError
-from .._documents import Fields, known_of, merged
-from .._portable import refuse_token_ids
+from .._calls import distinct_calls, legal_id
+from .._documents import Fields, as_content, known_of, merged, plain_message
+from .._portable import budget_for, portable, refuse_token_ids
 from ..base import HERE, Target
-from .messages import parse_message, parse_system, render_messages
-from .names import NAME
-from .thinking import parse_ask, render_ask
-from .threads import parse_thread
-from .tools import parse_choice, parse_tool, render_choice, render_tool
+from .parts import (
+    NAME,
+    parse_choice,
+    parse_content,
+    parse_tool,
+    render_block,
+    render_call,
+    render_choice,
+    render_reasoning,
+    render_result,
+    render_tool,
+    signature_of,
+)
 
 _MAX_TOKENS = 64_000
 _JSON_ONLY = "Answer with one JSON object and nothing else."
@@ -150,3 +184,219 @@ def _render_sampling(sampling: Sampling, *, same_dialect: bool) -> dict[str, Jso
 def _render_format(output: OutputFormat, *, same_dialect: bool) -> Json:
     document = {"type": "json_schema", "schema": output.schema}
     return merged(document, output.extra) if same_dialect and output.extra else document
+
+
+def parse_thread(fields: Fields) -> str | None:
+    """Return the id of the answer that the call continues, or None.
+
+    The start of a thread needs no record: a call can continue every answer of a rollout.
+    """
+    thread = fields.object("thread")
+    if thread is None or thread.text("type") != "continue":
+        return None
+    previous = thread.text("previous_message_id")
+    if previous is None:
+        raise DialectError("is missing", path="thread.previous_message_id")
+    return previous
+
+
+def continued(request: Request, earlier: Request, answer: Response) -> Request:
+    """Return the request with the conversation that it continues: the messages of `earlier`, and its `answer`.
+
+    The system prompt and the tools are those of the thread, unless the request has tools of its own.
+    """
+    said = [Message("assistant", answer.content)] if answer.content else []
+    return msgspec.structs.replace(
+        request,
+        messages=(*earlier.messages, *said, *request.messages),
+        tools=request.tools or earlier.tools,
+        previous_response=None,
+        continued_from=request.previous_response,
+    )
+
+
+_MODES = {"adaptive": "adaptive", "disabled": "none"}
+_TYPES = {effort: kind for kind, effort in _MODES.items()}
+_MIN_BUDGET = 1024  # Anthropic's minimum; the budget must be below max_tokens, too
+
+
+def parse_ask(fields: Fields) -> tuple[ReasoningAsk | None, OutputFormat | None]:
+    """Return the requested reasoning, and the requested format of the answer."""
+    effort, output_format = _parse_output_config(fields)
+    thinking = fields.object("thinking")
+    budget = None
+    if thinking is not None:
+        kind, budget = thinking.text("type"), thinking.integer("budget_tokens")
+        mode = _MODES.get(kind or "")
+        rest = thinking.rest() or {}
+        if (kind == "enabled" and budget is not None) or (mode and effort is None):
+            effort = mode or effort
+        elif kind is not None:
+            rest = {"type": kind, **rest}
+        fields.keep("thinking", rest)
+    asked = effort is not None or budget is not None
+    return (ReasoningAsk(effort=effort, budget_tokens=budget) if asked else None), output_format
+
+
+def render_ask(request: Request, document: dict[str, Json], *, same_dialect: bool) -> dict[str, Json]:
+    """Return the fields with the requested reasoning; `document` is the request rendered so far."""
+    ask = request.reasoning
+    if ask is None:
+        return {}
+    fields: dict[str, Json] = {}
+    if not same_dialect:
+        budget = _allowed_budget(request, document)
+        return {"thinking": {"type": "enabled", "budget_tokens": budget}} if budget else {}
+    if ask.budget_tokens is not None:
+        fields["thinking"] = {"type": "enabled", "budget_tokens": ask.budget_tokens}
+    elif ask.effort in _TYPES:
+        fields["thinking"] = {"type": _TYPES[ask.effort]}
+    if ask.effort is not None and ask.effort not in _TYPES:
+        fields["output_config"] = {"effort": ask.effort}
+    return fields
+
+
+def _parse_output_config(fields: Fields) -> tuple[str | None, OutputFormat | None]:
+    config = fields.object("output_config")
+    if config is None:
+        return None, None
+    effort = config.text("effort")
+    output_format = None
+    form = config.peek("format")
+    if isinstance(form, dict) and form.get("type") == "json_schema" and isinstance(form.get("schema"), dict):
+        config.take("format")
+        extra = {name: value for name, value in form.items() if name not in ("type", "schema")}
+        output_format = OutputFormat(kind="json_schema", schema=form["schema"], extra=extra or None)
+    fields.keep("output_config", config.rest())
+    return effort, output_format
+
+
+def _allowed_budget(request: Request, document: dict[str, Json]) -> int | None:
+    budget = budget_for(request.reasoning)
+    if budget is None or _is_forced(document) or {"temperature", "top_p", "top_k"} & document.keys():
+        return None
+    if any(_lacks_thinking(message.content) for message in request.messages):
+        return None
+    budget = min(budget, int(document["max_tokens"]) - 1)
+    return budget if budget >= _MIN_BUDGET else None
+
+
+def _is_forced(document: dict[str, Json]) -> bool:
+    return document.get("tool_choice", {}).get("type") in ("any", "tool")
+
+
+def _lacks_thinking(content: tuple[object, ...]) -> bool:
+    calls = any(isinstance(part, ToolCall) for part in content)
+    return calls and not any(isinstance(part, Reasoning) and signature_of(part.blobs) for part in content)
+
+
+_ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system"}
+_NOTHING = "(no content)"
+_INSTRUCTING = ("system", "developer")
+_SILENT = Message("user")
+
+
+def parse_message(value: Json, path: str) -> Message:
+    """Return the canonical message of a wire message."""
+    if (plain := plain_message(value, _ROLES)) is not None:
+        return plain
+    fields = Fields(value, path)
+    role = fields.need_text("role")
+    if role not in _ROLES:
+        raise DialectError(f"there is no role {short(role)}", path=fields.at("role"))
+    content = parse_content(fields.take("content"), fields.at("content"))
+    return Message(_ROLES[role], content, extra=fields.rest())
+
+
+def parse_system(value: Json) -> tuple[Message, ...]:
+    """Return the top-level `system` as messages; no message if it is empty."""
+    content = parse_content(value, "system")
+    return (Message("system", content),) if content else ()
+
+
+def render_messages(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Json | None, list[Json]]:
+    """Return the top-level `system` (or None) and the messages.
+
+    Args:
+        messages: the conversation.
+        same_dialect: True if the conversation came in this dialect.
+    """
+    system: list[Json] = []
+    documents: list[Json] = []
+    for role, parts, extra in _turns(
+        messages if same_dialect else _adapted(distinct_calls(portable(messages)))
+    ):
+        blocks = _render_parts(parts, same_dialect=same_dialect)
+        if role == "system" and not documents:
+            system += blocks
+        elif blocks or role == "user":
+            document = {"role": role, "content": as_content(blocks) or _NOTHING}
+            documents.append(merged(document, extra) if same_dialect and extra else document)
+    if not documents or (not same_dialect and documents[0]["role"] == "assistant"):
+        documents.insert(0, {"role": "user", "content": _NOTHING})
+    return (as_content(system) if system else None), documents
+
+
+def _adapted(messages: Sequence[Message]) -> list[Message]:
+    """Return the conversation of another dialect in the order that the wire requires."""
+    head = list(takewhile(lambda message: message.role in _INSTRUCTING, messages))
+    rest = [_as_user(message) for message in messages[len(head) :]]
+    turns = head
+    for speaks, several in groupby(rest, key=lambda message: message.role == "assistant"):
+        said = [message for message in several if message is not _SILENT]
+        if not speaks and any(message.tool_results for message in said):
+            said = [Message("user", tuple(part for message in said for part in message.content))]
+        turns += said
+    return turns
+
+
+def _as_user(message: Message) -> Message:
+    """Return instructions that come after the head as a user's text; return any other message unchanged."""
+    if message.role not in _INSTRUCTING:
+        return message
+    if not message.text.strip():
+        return _SILENT
+    return Message("user", (Text(f"<system-reminder>\n{message.text}\n</system-reminder>"),))
+
+
+def _turns(messages: Iterable[Message]) -> Iterable[tuple[str, list[Part], dict[str, Json] | None]]:
+    """Yield role, parts and extra of each wire message; messages of tools are joined with the next message of the
+    user."""
+    joined: list[Part] | None = None
+    for message in messages:
+        role = "system" if message.role == "developer" else message.role
+        if joined is not None and role in ("tool", "user"):
+            joined += message.content
+        elif role == "tool":
+            joined = list(message.content)
+        if role != "tool":
+            if joined is None:
+                yield role, list(message.content), message.extra
+                continue
+            yield "user", joined, message.extra if role == "user" else None
+            joined = None
+            if role != "user":
+                yield role, list(message.content), message.extra
+    if joined is not None:
+        yield "user", joined, None
+
+
+def _render_parts(parts: Sequence[Part], *, same_dialect: bool) -> list[Json]:
+    blocks: list[Json] = [
+        render_result(part, same_dialect=same_dialect) for part in parts if isinstance(part, ToolResult)
+    ]
+    for part in parts:
+        match part:
+            case ToolResult():
+                continue
+            case ToolCall():
+                # A call without an id and its result get the same generated id.
+                named = part if part.id else msgspec.structs.replace(part, id=legal_id("", "toolu_"))
+                blocks.append(render_call(named, same_dialect=same_dialect))
+            case Reasoning():
+                blocks += render_reasoning(part, same_dialect=same_dialect, signed_only=True)
+            case _:
+                block = render_block(part, same_dialect=same_dialect)
+                if block is not None:
+                    blocks.append(block)
+    return blocks

@@ -1,27 +1,38 @@
-"""Whole answers of Messages.
+"""Whole answers of Messages, their ends, and errors.
 
 Rules:
 
 1. `extra` mirrors the document (`container`, `stop_details`, `context_management`, …).
 2. The wire requires numbers: unknown usage is estimated.
 3. A refusal in words is a text with the stop reason `refusal`: the wire has no other place for it.
+
+An upstream's unknown or missing reason is a failure: triocept never invents a reason. The wire's `input_tokens`
+exclude cached tokens; the canonical number includes them. Further numbers of servers (`server_tool_use`,
+`service_tier`, …) are kept under their own names.
+
+Errors of Messages: `{"type": "error", "error": {type, message}, "request_id"}`, also as events of a stream.
 """
 
 from __future__ import annotations
 
 from ..._canonical.content import Json, Opaque, Reasoning, RefusalText, ToolCall
 from ..._canonical.request import Request
-from ..._canonical.response import Response, ResponsePart
+from ..._canonical.response import Response, ResponsePart, StopReason, Usage, settled_stop
 from ..._canonical.tokens import estimate_usage
+from ...errors import UpstreamError
+from .._calls import fresh_id
 from .._documents import Fields, is_same_dialect, known_of, merged
-from .._failures import error_of
-from .._ids import fresh_id
-from .ending import parse_finish, parse_usage, render_finish, render_usage
-from .error import find_error, parse_error
-from .names import NAME
-from .parts import parse_content, render_block
-from .reasoning import render_reasoning
-from .tools import render_call
+from .._failures import (
+    OVERFLOW,
+    Failure,
+    error_of,
+    error_text,
+    is_overflow,
+    overflow_words,
+    says_overflow,
+    status_of,
+)
+from .parts import NAME, parse_content, render_block, render_call, render_reasoning
 
 
 def parse_response(document: Json) -> Response:
@@ -84,3 +95,145 @@ def render_response(response: Response, request: Request) -> Json:
         "usage": render_usage(usage, same_dialect=same_dialect),
     }
     return merged(document, response.extra) if same_dialect and response.extra else document
+
+
+_PARSED: dict[str, StopReason] = {
+    "end_turn": "end",
+    "stop_sequence": "stop_sequence",
+    "tool_use": "tool_use",
+    "max_tokens": "max_tokens",
+    "model_context_window_exceeded": "context_full",
+    "refusal": "refused",
+    "pause_turn": "paused",
+    "compaction": "paused",  # a beta's; the word itself is kept in `extra`
+}
+_RENDERED: dict[StopReason, str] = {stop: word for word, stop in _PARSED.items() if word != "compaction"}
+
+
+def parse_finish(reason: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
+    """Return the stop reason, and the wire's word as a field to keep if the reason alone does not identify it.
+
+    Raises:
+        UpstreamError: the reason is unknown or missing.
+    """
+    stop = _PARSED.get(reason) if isinstance(reason, str) else None
+    if stop is None:
+        raise UpstreamError(f"the provider ended its answer for no reason known to Messages: {reason!r}")
+    kept = {"stop_reason": reason} if _RENDERED[stop] != reason else {}
+    return settled_stop(stop, calls=calls), kept
+
+
+def render_finish(stop: StopReason | None, *, calls: bool, refusal: bool) -> str:
+    """Return the `stop_reason`; a refusal in words is a refusal, as in other dialects."""
+    settled = settled_stop(stop, calls=calls)
+    return _RENDERED["refused" if settled == "end" and refusal else settled]
+
+
+_READ, _WRITTEN = "cache_read_input_tokens", "cache_creation_input_tokens"
+_DETAILS = "output_tokens_details"
+
+
+def parse_usage(value: Json, path: str) -> Usage | None:
+    """Return the usage; None if it is missing, or contains no number."""
+    if not value:
+        return None
+    fields = Fields(value, path)
+    fresh, output = fields.count("input_tokens"), fields.count("output_tokens")
+    read, written = fields.count(_READ), fields.count(_WRITTEN)
+    if fresh is None and output is None:
+        return None
+    details = fields.object(_DETAILS) or Fields({})
+    thinking = details.count("thinking_tokens")
+    fields.keep(_DETAILS, details.rest())
+    return Usage(
+        input_tokens=(fresh or 0) + (read or 0) + (written or 0),
+        output_tokens=output or 0,
+        cached_tokens=read,
+        cache_write_tokens=written,
+        reasoning_tokens=thinking,
+        extra=known_of(fields.rest()) or None,
+    )
+
+
+def render_usage(usage: Usage, *, same_dialect: bool) -> dict[str, Json]:
+    """Return the wire form of the usage."""
+    cached = (usage.cached_tokens or 0) + (usage.cache_write_tokens or 0)
+    document: dict[str, Json] = {"input_tokens": max(0, usage.input_tokens - cached)}
+    if usage.cache_write_tokens is not None:
+        document[_WRITTEN] = usage.cache_write_tokens
+    if usage.cached_tokens is not None:
+        document[_READ] = usage.cached_tokens
+    document["output_tokens"] = usage.output_tokens
+    if usage.reasoning_tokens is not None:
+        document[_DETAILS] = {"thinking_tokens": usage.reasoning_tokens}
+    if same_dialect and usage.extra:
+        both: dict[str, Json] = merged(document, usage.extra)
+        return both
+    return document
+
+
+_BY_STATUS = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+_LOST = "previous_response_not_found"
+_ERROR_DETAILS = {
+    _LOST: {"error_code": "thread_not_found"}
+}  # on this error the SDKs send the whole conversation again
+_BY_TYPE = {kind: status for status, kind in _BY_STATUS.items() if status != 503}
+
+
+def render_error(failure: Failure) -> Json:
+    """Return the error document for `failure`."""
+    message = failure.message
+    otherwise = "api_error" if failure.status >= 500 else "invalid_request_error"
+    details = _ERROR_DETAILS.get(failure.code or "")
+    kind = (None if details else failure.code) or _BY_STATUS.get(failure.status, otherwise)
+    if says_overflow(failure):
+        kind = "invalid_request_error"
+        # On these words Claude Code compacts its history; it reads the numbers.
+        words = "prompt is too long"
+        message = overflow_words(
+            message, known=words, counted=f"{words}: {{tokens}} tokens > {{most}} maximum", uncounted=words
+        )
+    error: dict[str, Json] = {"type": kind, "message": message}
+    if details:
+        error["details"] = details
+    return {
+        "type": "error",
+        "error": error,
+        "request_id": failure.headers.get("request-id") or fresh_id("req_"),
+    }
+
+
+def parse_error(status: int, document: Json) -> Failure:
+    """Return the failure in a provider's error document, whatever the document.
+
+    A status below 400 (an error inside a stream) is replaced by the status of the error's type.
+    """
+    error = find_error(document) or document
+    kind = error.get("type") if isinstance(error, dict) else None
+    kind = kind if isinstance(kind, str) and kind != "error" else None
+    message = error_text(error, document, status)
+    if is_overflow(message, kind):
+        return Failure(status=400, message=message, code=OVERFLOW)
+    return Failure(status=status_of(status, _BY_TYPE.get(kind or "", 502)), message=message, code=kind)
+
+
+def find_error(document: Json) -> Json:
+    """Return the error in a document that came in place of an answer; None if the document has no error."""
+    if not isinstance(document, dict):
+        return None
+    if document.get("error"):
+        return document["error"]
+    return document if document.get("type") == "error" else None

@@ -23,16 +23,13 @@ from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart, Usage
 from ..._canonical.tokens import CHARACTERS_PER_TOKEN, estimate_input_tokens
 from ..._util.sse import encode_sse
+from .._calls import fresh_id
 from .._documents import decode_json, encode_json, encode_text, is_same_dialect, merged
 from .._failures import Failure
-from .._ids import fresh_id
 from ..streams import PartEvent, PartSequence, StreamRenderer
-from .blocks import CITATIONS
-from .ending import render_finish, render_usage
-from .error import render_error
-from .names import NAME
-from .reasoning import REDACTED, render_reasoning, signature_of, told_signature
-from .tools import render_call
+from .parts import NAME, REDACTED, render_call, render_reasoning, signature_of, told_signature
+from .response import render_error, render_finish, render_usage
+from .stream_parser import CITATIONS
 
 _STOP = encode_sse(b'{"type":"message_stop"}', "message_stop")
 _PING = encode_sse(b'{"type":"ping"}', "ping")
@@ -260,7 +257,7 @@ class _ThinkingWriter(_BlockWriter):
 class _CallWriter(_BlockWriter):
     """A writer of a call, which holds arguments back that do not begin as an object.
 
-    The wire has no other input than an object (see `tools`).
+    The wire has no other input than an object (see `render_call`).
     """
 
     delta: ClassVar = (b"input_json_delta", b"partial_json")

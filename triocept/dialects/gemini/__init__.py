@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 from ..base import Dialect
-from .error import parse_error, render_error
-from .names import NAME
-from .paths import STREAM_TYPES, answer_type, as_it_came, match, render_path
-from .request import parse_request, render_request
-from .response import parse_response, render_response
+from .fields import NAME
+from .request import STREAM_TYPES, answer_type, as_it_came, match, parse_request, render_path, render_request
+from .response import parse_error, parse_response, render_error, render_response
 from .side import NOT_SERVED, SIDE_ROUTES, count_tokens, environment, is_client, key_headers, render_models
 from .stream_parser import Parser
 from .stream_renderer import Renderer

@@ -17,7 +17,9 @@ from ..._canonical.content import Json
 from ..._canonical.memory import Memory
 from ...errors import DialectError
 from .._documents import Fields
-from .names import NAME
+
+NAME = "gemini"
+
 
 T = TypeVar("T")
 

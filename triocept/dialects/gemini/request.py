@@ -1,4 +1,4 @@
-"""Requests of generateContent.
+"""Requests of generateContent: paths, contents and config.
 
 Rules:
 
@@ -7,28 +7,64 @@ Rules:
 2. `extra` mirrors the document: unknown fields of `generationConfig` and `toolConfig` are under these names.
 3. Only one candidate is supported: `candidateCount` above 1 is refused.
 4. From another dialect: a tool choice is written only with functions, for Gemini refuses it without them.
+
+Contents and the system instruction:
+
+1. The system and developer messages at the head are the `systemInstruction`; a later one becomes the user's text.
+2. Results may come in a turn of the user, of `function`, or of the model (from Antigravity). A turn of the model with
+   results is split, for no request may end with the model.
+3. From another dialect: adjacent turns of one role are joined, with results first and their media after them, and the
+   first turn is the user's. Thoughts that Gemini did not sign, and empty texts, are left out. A call's own signature
+   is kept, for a forwarding program may have restored it.
+
+`generationConfig`: sampling, thinking, the format of the answer:
+
+1. A budget of 0 disables thinking, a budget of -1 leaves it to the model. Further fields of `thinkingConfig` stay in
+   `extra`.
+2. `responseSchema` is read as JSON Schema; the original object is kept, and written again as long as both are
+   equivalent.
+3. From another dialect, an effort becomes a budget of at most 24,576 tokens, which the smallest models allow (or -1),
+   and thoughts are requested. An effort of none is left out, for most models refuse it; so are penalties of 0.
+
+Paths: they contain the model, the choice of a stream, and the stream's framing:
+
+1. The version at the start (`v1beta`, `v1`, `v1alpha`) is optional, and so is Vertex AI's
+   `projects/…/locations/…/publishers/google`.
+2. A model is named without `models/`; a tuned one with `tunedModels/`. Names may be percent-encoded, slashes too.
+3. Only `alt=sse` makes a stream one of server-sent events: without it, the stream is one JSON array.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from reprlib import repr as short
+from urllib.parse import parse_qs, quote, unquote
 
 import msgspec
 
-from ..._canonical.content import Json, Message
+from ..._canonical.content import Json, Media, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
 from ..._canonical.memory import Memory
-from ..._canonical.request import Request, ToolChoice
+from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, ToolChoice
 from ...errors import DialectError
-from .._documents import merged
-from .._pairing import Pairing
-from .._portable import portable, refuse_token_ids
+from .._calls import Pairing
+from .._documents import known_of, merged, read_text
+from .._portable import budget_for, portable, refuse_token_ids
 from ..base import HERE, Target
-from .config import CONFIG, parse_config, render_config
-from .fields import ProtoFields
-from .messages import parse_content, parse_system, parted, render_messages
-from .names import NAME
-from .paths import bare_model, full_model
-from .tools import parse_choice, parse_tool, render_choice, render_tools
+from .fields import NAME, ProtoFields
+from .parts import (
+    UNSIGNED,
+    json_schema_of,
+    parse_choice,
+    parse_part,
+    parse_tool,
+    render_call,
+    render_choice,
+    render_part,
+    render_reasoning,
+    render_result,
+    render_tools,
+)
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
@@ -123,3 +159,296 @@ def render_request(request: Request) -> Json:
 
 def _render_choice(choice: ToolChoice, *, same_dialect: bool) -> Json:
     return {"functionCallingConfig": render_choice(choice, same_dialect=same_dialect)}
+
+
+_ROLES: dict[str, Role] = {"user": "user", "model": "assistant", "function": "tool", "system": "system"}
+_NOTHING: Json = {"text": "(no content)"}
+
+
+def parse_content(value: Json, path: str) -> Message:
+    """Return one of the contents as a message; its calls and results may still lack ids."""
+    fields = ProtoFields(value, path)
+    role = fields.text("role") or "user"
+    if role not in _ROLES:
+        raise DialectError(f"there is no role {short(role)}", path=fields.at("role"))
+    parts = tuple([parse_part(item, where) for where, item in fields.each("parts")])
+    return Message(_ROLES[role], parts, extra=fields.rest())
+
+
+def parted(message: Message) -> tuple[Message, ...]:
+    """Return the message; as two messages if it is a turn of the model with results."""
+    results = message.tool_results if message.role == "assistant" else ()
+    if not results:
+        return (message,)
+    said = tuple(part for part in message.content if not isinstance(part, ToolResult))
+    answered = Message("tool", results, extra=message.extra)
+    return (Message("assistant", said, extra=message.extra), answered) if said else (answered,)
+
+
+def parse_system(value: Json, path: str) -> tuple[Message, ...]:
+    """Return the `systemInstruction` (a content, a part or a string) as messages; no message if it is empty."""
+    if value is None or value == "":
+        return ()
+    if not isinstance(value, dict):
+        return (Message("system", (Text(read_text(value, path)),)),)
+    fields = ProtoFields(value, path)
+    if fields.peek("parts") is None and fields.peek("text") is not None:
+        return (Message("system", (parse_part(value, path),)),)
+    parts = tuple(parse_part(item, where) for where, item in fields.each("parts"))
+    return (Message("system", parts, extra=fields.rest()),) if parts else ()
+
+
+def render_messages(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Json | None, list[Json]]:
+    """Return the `systemInstruction` (or None) and the contents.
+
+    Args:
+        messages: the conversation.
+        same_dialect: True if the conversation came in this dialect.
+    """
+    system: list[Json] = []
+    beside: dict[str, Json] = {}
+    contents: list[dict[str, Json]] = []
+    names = {call.id: call.name for message in messages for call in message.tool_calls}
+    for message in messages:
+        parts = _own_parts(message, names) if same_dialect else _foreign_parts(message, names)
+        extra = message.extra if same_dialect and message.extra else {}
+        if message.role in ("system", "developer") and not contents:
+            if parts:
+                system += parts
+                beside |= extra
+            continue
+        role = "model" if message.role == "assistant" else "user"
+        if same_dialect:
+            contents.append(merged({"role": role, "parts": parts}, extra))
+        elif parts or role == "user":
+            _append(contents, role, parts or [_NOTHING])
+    if not same_dialect:
+        for content in contents:
+            content["parts"].sort(key=_is_no_result)
+    if not contents or (not same_dialect and contents[0]["role"] == "model"):
+        contents.insert(0, {"role": "user", "parts": [_NOTHING]})
+    return merged({"parts": system}, beside) if system else None, list(contents)
+
+
+def _own_parts(message: Message, names: dict[str, str]) -> list[Json]:
+    parts: list[Json] = []
+    for part in message.content:
+        match part:
+            case Reasoning():
+                parts += render_reasoning(part, same_dialect=True, answer=False)
+            case ToolCall():
+                parts.append(render_call(part, same_dialect=True))
+            case ToolResult():
+                parts.append(
+                    render_result(part, names.get(part.id), _writer(same_dialect=True), same_dialect=True)
+                )
+            case _:
+                document = render_part(part, same_dialect=True)
+                parts += [] if document is None else [document]
+    return parts
+
+
+def _foreign_parts(message: Message, names: dict[str, str]) -> list[Json]:
+    results = message.tool_results
+    parts: list[Json] = [
+        render_result(each, names.get(each.id), _writer(same_dialect=False), same_dialect=False)
+        for each in results
+    ]
+    media = [part for each in results for part in each.content if isinstance(part, Media)]
+    signed = False
+    for part in (*media, *message.content):
+        match part:
+            case ToolResult():
+                continue
+            case Reasoning():
+                parts += render_reasoning(part, same_dialect=False, answer=False) if _is_signed(part) else []
+            case ToolCall():
+                document = render_call(part, same_dialect=False)
+                signature = (part.extra or {}).get("thoughtSignature", None if signed else UNSIGNED)
+                parts.append(document if signature is None else {**document, "thoughtSignature": signature})
+                signed = True  # only the first of parallel calls has a signature
+            case Text(text=""):
+                continue
+            case _:
+                wire = render_part(part, same_dialect=False)
+                parts += [] if wire is None else [wire]
+    return parts
+
+
+def _is_signed(part: Reasoning) -> bool:
+    return any(
+        "thoughtSignature" in document
+        for document in render_reasoning(part, same_dialect=False, answer=False)
+    )
+
+
+def _writer(*, same_dialect: bool) -> Callable[[Part], Json | None]:
+    return lambda part: render_part(part, same_dialect=same_dialect)
+
+
+def _append(contents: list[dict[str, Json]], role: str, parts: list[Json]) -> None:
+    """Append parts as a new turn, or to the last turn if it has the same role."""
+    if not contents or contents[-1]["role"] != role:
+        contents.append({"role": role, "parts": parts})
+    else:
+        contents[-1]["parts"] += parts
+
+
+def _is_no_result(part: Json) -> bool:
+    return "functionResponse" not in part
+
+
+CONFIG = "generationConfig"
+_THINKING, _BUDGET, _LEVEL = "thinkingConfig", "thinkingBudget", "thinkingLevel"
+_MIME, _OPENAPI, _JSON_SCHEMA = "responseMimeType", "responseSchema", "responseJsonSchema"
+_JSON = "application/json"
+_BUDGETS = {0: "none", -1: "adaptive"}
+_EFFORTS = {effort: budget for budget, effort in _BUDGETS.items()}
+_MAX_BUDGET = 24_576
+
+
+def parse_config(fields: ProtoFields) -> tuple[Sampling, ReasoningAsk | None, OutputFormat | None]:
+    """Return sampling, reasoning and format from the config; its other fields stay among the unknown fields."""
+    config = fields.object(CONFIG)
+    if config is None:
+        return Sampling(), None, None
+    if (config.integer("candidateCount") or 1) > 1:
+        raise DialectError("only one candidate can be given", path=config.at("candidateCount"))
+    sampling = Sampling(
+        max_output_tokens=config.integer("maxOutputTokens"),
+        temperature=config.number("temperature"),
+        top_p=config.number("topP"),
+        top_k=config.integer("topK"),
+        stop=config.texts("stopSequences"),
+        seed=config.integer("seed"),
+        presence_penalty=config.number("presencePenalty"),
+        frequency_penalty=config.number("frequencyPenalty"),
+    )
+    ask, shape = _parse_thinking(config), _parse_format(config)
+    fields.keep(CONFIG, config.rest())
+    return sampling, ask, shape
+
+
+def render_config(request: Request, *, same_dialect: bool) -> dict[str, Json]:
+    """Return the config without its unknown fields."""
+    sampling = request.sampling
+    document: dict[str, Json] = {
+        "maxOutputTokens": sampling.max_output_tokens,
+        "temperature": sampling.temperature,
+        "topP": sampling.top_p,
+        "topK": sampling.top_k,
+        "stopSequences": list(sampling.stop) or None,
+        "seed": sampling.seed,
+        "presencePenalty": sampling.presence_penalty if same_dialect else sampling.presence_penalty or None,
+        "frequencyPenalty": sampling.frequency_penalty
+        if same_dialect
+        else sampling.frequency_penalty or None,
+        _THINKING: _render_thinking(request.reasoning, same_dialect=same_dialect),
+    }
+    if request.output_format is not None:
+        document |= _render_format(request.output_format, same_dialect=same_dialect)
+    return known_of(document)
+
+
+def _parse_thinking(config: ProtoFields) -> ReasoningAsk | None:
+    thinking = config.object(_THINKING)
+    if thinking is None:
+        return None
+    budget, level = thinking.integer(_BUDGET), thinking.text(_LEVEL)
+    config.keep(_THINKING, thinking.rest())
+    effort = level.lower() if level else None
+    if budget in _BUDGETS:
+        return ReasoningAsk(effort=effort or _BUDGETS[budget])
+    return None if budget is None and effort is None else ReasoningAsk(effort=effort, budget_tokens=budget)
+
+
+def _render_thinking(ask: ReasoningAsk | None, *, same_dialect: bool) -> Json | None:
+    if ask is None:
+        return None
+    if not same_dialect:
+        budget = budget_for(ask)
+        if budget is None:
+            adaptive = {_BUDGET: _EFFORTS["adaptive"], "includeThoughts": True}
+            return adaptive if ask.effort == "adaptive" else None
+        return {_BUDGET: min(budget, _MAX_BUDGET), "includeThoughts": True}
+    document: dict[str, Json] = {}
+    budget = ask.budget_tokens if ask.budget_tokens is not None else _EFFORTS.get(ask.effort or "")
+    if budget is not None:
+        document[_BUDGET] = budget
+    if ask.effort is not None and ask.effort not in _EFFORTS:
+        document[_LEVEL] = ask.effort.upper()
+    return document
+
+
+def _parse_format(config: ProtoFields) -> OutputFormat | None:
+    media_type = config.text(_MIME)
+    if media_type not in (None, _JSON):
+        config.keep(_MIME, media_type)  # text/plain, text/x.enum
+        return None
+    schema, raw = config.mapping(_JSON_SCHEMA), config.mapping(_OPENAPI)
+    if schema is None and raw is None:
+        return OutputFormat(kind="json_object") if media_type else None
+    if schema is not None:
+        return OutputFormat(kind="json_schema", schema=schema, extra={_OPENAPI: raw} if raw else None)
+    return OutputFormat(kind="json_schema", schema=json_schema_of(raw), extra={_OPENAPI: raw})
+
+
+def _render_format(output: OutputFormat, *, same_dialect: bool) -> dict[str, Json]:
+    raw = (output.extra or {}).get(_OPENAPI) if same_dialect else None
+    if raw is not None and json_schema_of(raw) == output.schema:
+        return {_MIME: _JSON, _OPENAPI: raw}
+    return {_MIME: _JSON, _JSON_SCHEMA: output.schema}
+
+
+STREAM_TYPES = ("text/event-stream", "application/json")
+_MODELS, _TUNED = "models/", "tunedModels/"
+_PATH = re.compile(
+    r"(?:/v1(?:alpha|beta)?\d*)?(?:/projects/[^/]+/locations/[^/]+)?(?:/publishers/[^/]+)?"
+    r"/(?P<model>(?:models|tunedModels|endpoints)/.+):(?P<verb>\w+)"
+)
+
+
+def match(path: str, query: str) -> Target | None:
+    """Return the facts in the path and the query of a call; None if the call is no model call."""
+    model = model_at(path, "generateContent")
+    if model is not None:
+        return Target(model=model)
+    model = model_at(path, "streamGenerateContent")
+    if model is None:
+        return None
+    asked = parse_qs(query)
+    return Target(model=model, stream=True, array="sse" not in asked.get("alt", asked.get("$alt", ())))
+
+
+def model_at(path: str, verb: str) -> str | None:
+    """Return the model in a path with this verb; None for another path."""
+    found = _PATH.fullmatch(unquote(path))
+    return bare_model(found["model"]) if found and found["verb"] == verb else None
+
+
+def bare_model(name: str) -> str:
+    """Return the name without `models/`."""
+    while name.startswith(_MODELS):
+        name = name.removeprefix(_MODELS)
+    return name
+
+
+def full_model(name: str) -> str:
+    """Return the name with its collection."""
+    return name if name.startswith((_MODELS, _TUNED, "endpoints/")) else _MODELS + name
+
+
+def render_path(request: Request) -> str:
+    """Return the path and the query that send `request` to a provider; a stream is always one of server-sent events."""
+    verb = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
+    return f"/v1beta/{quote(full_model(request.model))}:{verb}"
+
+
+def answer_type(request: Request) -> str:
+    """Return the content type of a streamed answer."""
+    return STREAM_TYPES[request.framing == "json_array"]
+
+
+def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
+    """Return True: the path requests the stream, so every document fits."""
+    return True

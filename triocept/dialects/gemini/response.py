@@ -1,4 +1,4 @@
-"""Whole answers of generateContent.
+"""Answers of generateContent, their ends, and errors.
 
 Rules:
 
@@ -8,24 +8,54 @@ Rules:
 3. gemini-cli relies on the usage: unknown usage is estimated.
 4. A refusal in words is a text with the finish reason `SAFETY`: the wire has no other place for it.
 5. The answer to a blocked prompt has no candidate.
-"""
+
+The responses that make up one answer (a single one without a stream), as events:
+
+1. Plain text joins the text before it, across chunks, and a thought joins the thought before it. Any other part with
+   further fields (a signature, …) stands alone.
+2. A signature ends its thought.
+3. A call comes whole in one part. Empty text without further fields is skipped.
+4. Candidates, content and parts may be missing. A blocked prompt is a refusal.
+5. The finish reason completes the content: of later chunks, only the usage and unknown fields count.
+
+A tool turn has no reason of its own: its reason is `STOP`. A malformed call, and every other reason that does not mean
+an answer, is the provider's failure, never an end.
+
+`promptTokenCount` includes the cached tokens, `candidatesTokenCount` excludes thoughts. So the canonical output is
+candidates and thoughts, and the input is the prompt and the tokens that a provider's own tools added. Further counts
+(by modality, …) are kept under their own names. The wire has no count of tokens written to a cache.
+
+Errors of Google: `{"error": {code, message, status, details}}`, in a stream perhaps in a list of one. `code` is the
+HTTP status, `status` the name of gRPC's. `details` contains a retry delay as `RetryInfo`, which gemini-cli reads in
+place of the header. """
 
 from __future__ import annotations
 
-from ..._canonical.content import Json, Reasoning, RefusalText, ToolCall
-from ..._canonical.events import Event, assemble
+import re
+
+import msgspec
+
+from ..._canonical.content import Json, Opaque, Reasoning, RefusalText, Text, ToolCall
+from ..._canonical.events import Event, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart, assemble
 from ..._canonical.request import Request
-from ..._canonical.response import Response
+from ..._canonical.response import Response, ResponsePart, StopReason, Usage, settled_stop
 from ..._canonical.tokens import estimate_usage
-from .._documents import is_same_dialect, merged
-from .._failures import error_of
-from .._ids import fresh_id
-from .chunks import Chunks
-from .ending import render_finish, render_usage
-from .error import find_error, parse_error
-from .names import NAME
-from .parts import render_part, render_reasoning
-from .tools import render_call, with_id
+from ...errors import UpstreamError, UpstreamTruncated
+from .._calls import fresh_id
+from .._documents import gather, is_same_dialect, known_of, merged
+from .._failures import (
+    OVERFLOW,
+    Failure,
+    error_of,
+    error_text,
+    is_overflow,
+    overflow_words,
+    says_overflow,
+    status_of,
+)
+from ..streams import EventBuilder
+from .fields import NAME, ProtoFields
+from .parts import parse_part, render_call, render_part, render_reasoning, with_id
 
 
 def parse_response(document: Json) -> Response:
@@ -82,3 +112,294 @@ def is_blocked(extra: dict[str, Json], parts: object) -> bool:
     feedback = extra.get("promptFeedback")
     blocked = isinstance(feedback, dict) and feedback.get("blockReason")
     return bool(blocked) and not parts and "candidates" not in extra
+
+
+_LOGPROBS = "logprobsResult"  # of each chunk's own tokens; other fields are repeated in every chunk
+
+
+class Chunks:
+    """A builder of events: it takes the responses of one answer, and appends events."""
+
+    def __init__(self) -> None:
+        self._started = False
+        self._parts = EventBuilder()
+        self._calls = False
+        self._finish: Json = None
+        self._words: Json = None
+        self._blocked = False
+        self._usage: Usage | None = None
+        self._extra: dict[str, Json] = {}
+        self._beside: dict[str, Json] = {}  # further fields of the candidate
+
+    def take(self, document: Json, events: list[Event]) -> None:
+        """Take one response."""
+        fields = ProtoFields(document)
+        candidates = fields.each("candidates")
+        self._start(fields, bool(candidates), events)
+        self._usage = parse_usage(fields.take("usageMetadata"), "usageMetadata") or self._usage
+        for path, item in candidates:
+            self._candidate(ProtoFields(item, path), events)
+        feedback = fields.peek("promptFeedback")
+        reason = ProtoFields(feedback).peek("blockReason") if isinstance(feedback, dict) else None
+        self._blocked = self._blocked or bool(reason)
+        self._extra |= known_of(fields.rest())
+
+    @property
+    def ending(self) -> bool:
+        """True if the reason for the end of the answer has come."""
+        return self._finish is not None or self._blocked
+
+    def end(self, events: list[Event]) -> None:
+        """Append the last events after the last response.
+
+        Raises:
+            UpstreamTruncated: the finish reason never came.
+            UpstreamError: the finish reason means a failure.
+        """
+        if self._finish is None and not self._blocked:
+            raise UpstreamTruncated("the provider's answer ended without a finish reason")
+        self._parts.close(events)
+        reason = "SAFETY" if self._finish is None else self._finish
+        stop, kept = parse_finish(reason, self._words, calls=self._calls)
+        beside = {**self._beside, **kept}
+        extra = {**self._extra, "candidates": [beside]} if beside else self._extra
+        events.append(ResponseEnd(stop_reason=stop, usage=self._usage, extra=extra or None))
+
+    def _start(self, fields: ProtoFields, candidates: bool, events: list[Event]) -> None:
+        identity, model = fields.text("responseId"), fields.text("modelVersion")
+        if not self._started and (identity or model or candidates or fields.peek("promptFeedback")):
+            self._started = True
+            events.append(ResponseStart(id=identity or "", model=model or "", dialect=NAME))
+
+    def _candidate(self, candidate: ProtoFields, events: list[Event]) -> None:
+        if candidate.integer("index") or self._finish is not None:
+            return
+        content = candidate.object("content")
+        for path, item in content.each("parts") if content is not None else ():
+            self._part(parse_part(item, path), item, events)
+        self._finish = candidate.take("finishReason") or None
+        self._words = candidate.peek("finishMessage")
+        if self._finish is not None:
+            self._parts.close(events)
+        for name, value in (candidate.rest() or {}).items():
+            if name == _LOGPROBS:
+                gather(self._beside, {name: value})
+            elif value is not None:
+                self._beside[name] = value
+
+    def _part(self, part: object, raw: Json, events: list[Event]) -> None:
+        match part:
+            case Text(text=text, extra=None):
+                self._parts.text(Text(""), text, events)
+            case Reasoning(extra=None) if self._goes_on(part):
+                self._thought(part, events)
+            case Text() | Reasoning() | ToolCall():
+                self._alone(part, events)
+            case _:
+                self._alone(Opaque(NAME, raw), events)
+
+    def _goes_on(self, part: Reasoning) -> bool:
+        return not part.blobs or isinstance(self._parts.open, Reasoning)
+
+    def _thought(self, part: Reasoning, events: list[Event]) -> None:
+        self._parts.text(Reasoning(), part.text, events)
+        if part.blobs:
+            for blob in part.blobs:
+                self._parts.blob(Reasoning(), blob, events)
+            self._parts.close(events)
+
+    def _alone(self, part: ResponsePart, events: list[Event]) -> None:
+        self._calls = self._calls or isinstance(part, ToolCall)
+        if isinstance(part, Reasoning):  # the signature came with this part, and belongs to it
+            self._parts.close(events)
+            index = self._parts.new_index()
+            start = PartStart(index, msgspec.structs.replace(part, text=""))
+            events += [start, *([PartDelta(index, part.text)] if part.text else ()), PartEnd(index)]
+        else:
+            self._parts.whole(part, events)
+
+
+_PARSED: dict[str, StopReason] = {
+    "STOP": "end",
+    "FUNCTION_CALL": "tool_use",  # aimock
+    "MAX_TOKENS": "max_tokens",
+    "SAFETY": "refused",
+    "RECITATION": "refused",
+    "LANGUAGE": "refused",
+    "BLOCKLIST": "refused",
+    "PROHIBITED_CONTENT": "refused",
+    "SPII": "refused",
+    "IMAGE_SAFETY": "refused",
+    "IMAGE_PROHIBITED_CONTENT": "refused",
+    "IMAGE_RECITATION": "refused",
+    "ESCALATION": "refused",
+    "MODEL_ARMOR": "refused",
+    "PUP_LIMITED_DISABLED": "refused",
+    "CONTINUATION": "paused",
+}
+_RENDERED: dict[StopReason, str] = {
+    "end": "STOP",
+    "stop_sequence": "STOP",
+    "tool_use": "STOP",
+    "max_tokens": "MAX_TOKENS",
+    "context_full": "MAX_TOKENS",
+    "refused": "SAFETY",
+    "paused": "CONTINUATION",
+}
+
+
+def parse_finish(reason: Json, words: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
+    """Return the stop reason, and the wire's word as a field to keep if the reason alone does not identify it.
+
+    Args:
+        reason: the wire's `finishReason`.
+        words: the wire's `finishMessage`.
+        calls: True if tools are called.
+
+    Raises:
+        UpstreamError: the reason is unknown or missing, or means a failure (`MALFORMED_FUNCTION_CALL`, …).
+    """
+    stop = _PARSED.get(reason) if isinstance(reason, str) else None
+    if stop is None:
+        more = f": {words}" if isinstance(words, str) and words else ""
+        raise UpstreamError(f"the provider ended its answer for {reason!r}, which is no answer{more}")
+    return settled_stop(stop, calls=calls), {} if _RENDERED[stop] == reason else {"finishReason": reason}
+
+
+def render_finish(stop: StopReason | None, *, calls: bool, refusal: bool) -> str:
+    """Return the `finishReason`; a refusal in words is a refusal, as in other dialects."""
+    settled = settled_stop(stop, calls=calls)
+    return _RENDERED["refused" if settled == "end" and refusal else settled]
+
+
+_TOOLS = "toolUsePromptTokenCount"
+
+
+def parse_usage(value: Json, path: str) -> Usage | None:
+    """Return the usage; None if it is missing, or contains no number."""
+    if not value:
+        return None
+    fields = ProtoFields(value, path)
+    prompt, candidates = fields.count("promptTokenCount"), fields.count("candidatesTokenCount")
+    thoughts, tools = fields.count("thoughtsTokenCount"), fields.count(_TOOLS)
+    cached, total = fields.count("cachedContentTokenCount"), fields.count("totalTokenCount")
+    if prompt is None and candidates is None and total is None:
+        return None
+    output = (candidates or 0) + (thoughts or 0)
+    if prompt is None:
+        prompt = max(0, (total or 0) - output - (tools or 0))
+    elif candidates is None and total is not None:
+        output = max(thoughts or 0, total - prompt - (tools or 0))
+    if tools is not None:
+        fields.keep(_TOOLS, tools)
+    return Usage(
+        input_tokens=prompt + (tools or 0),
+        output_tokens=output,
+        cached_tokens=cached,
+        reasoning_tokens=thoughts,
+        extra=fields.rest(),
+    )
+
+
+def render_usage(usage: Usage, *, same_dialect: bool) -> dict[str, Json]:
+    """Return the wire form of the usage."""
+    extra = (usage.extra or {}) if same_dialect else {}
+    tools = extra.get(_TOOLS)
+    added = tools if isinstance(tools, int) else 0
+    document: dict[str, Json] = {
+        "promptTokenCount": max(0, usage.input_tokens - added),
+        "candidatesTokenCount": max(0, usage.output_tokens - (usage.reasoning_tokens or 0)),
+    }
+    if usage.cached_tokens is not None:
+        document["cachedContentTokenCount"] = usage.cached_tokens
+    if usage.reasoning_tokens is not None:
+        document["thoughtsTokenCount"] = usage.reasoning_tokens
+    document["totalTokenCount"] = usage.input_tokens + usage.output_tokens
+    both: dict[str, Json] = merged(document, extra)
+    return both
+
+
+_BY_STATUS = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+    529: "UNAVAILABLE",
+}
+_BY_NAME = {name: status for status, name in reversed(_BY_STATUS.items())} | {"FAILED_PRECONDITION": 400}
+_NAME = re.compile(r"[A-Z]+(_[A-Z]+)*")
+_TYPES = "type.googleapis.com/google.rpc."
+_SECONDS = re.compile(r"(\d+(?:\.\d+)?)s")
+_TOO_MANY = "exceeds the maximum number of tokens allowed"
+_NEVER = re.compile(r"\blimit: 0\b")  # a quota of zero: this account cannot use the model
+
+
+def render_error(failure: Failure) -> Json:
+    """Return the error document for `failure`."""
+    message, code = failure.message, failure.code or ""
+    if says_overflow(failure):  # Google's own words, which pi, Claude Code and litellm recognise, too
+        message = overflow_words(
+            message,
+            known=_TOO_MANY,
+            counted=f"The input token count ({{tokens}}) {_TOO_MANY} ({{most}}).",
+            uncounted=f"The input token count {_TOO_MANY}",
+        )
+    otherwise = "INTERNAL" if failure.status >= 500 else "INVALID_ARGUMENT"
+    name = code if _NAME.fullmatch(code) else _BY_STATUS.get(failure.status, otherwise)
+    error = {"code": failure.status, "message": message, "status": name, "details": _details(failure)}
+    return {"error": error}
+
+
+def parse_error(status: int, document: Json) -> Failure:
+    """Return the failure in a provider's error document, whatever the document.
+
+    A status below 400 (an error in place of an answer) is replaced by the error's own.
+    """
+    error = find_error(document) or document
+    message = error_text(error, document, status)
+    if is_overflow(message):
+        return Failure(status=400, message=message, code=OVERFLOW)
+    fields = error if isinstance(error, dict) else {}
+    code = fields.get("status")
+    code = code if isinstance(code, str) else None
+    told = status_of(fields.get("code"), _BY_NAME.get(code or "", 502))
+    return Failure(
+        status=status_of(status, told),
+        message=message,
+        code=code,
+        retry_after=_retry_after(fields.get("details")),
+        should_retry=False if _NEVER.search(message) else None,
+    )
+
+
+def find_error(document: Json) -> Json:
+    """Return the error in a document that came in place of an answer; None if the document has no error."""
+    if isinstance(document, list) and len(document) == 1:
+        document = document[0]
+    return document.get("error") or None if isinstance(document, dict) else None
+
+
+def _details(failure: Failure) -> list[Json]:
+    details: list[Json] = []
+    if failure.retry_after is not None:
+        details.append({"@type": f"{_TYPES}RetryInfo", "retryDelay": f"{failure.retry_after:g}s"})
+    if failure.param is not None:
+        violation = {"field": failure.param, "description": failure.message}
+        details.append({"@type": f"{_TYPES}BadRequest", "fieldViolations": [violation]})
+    return details
+
+
+def _retry_after(details: Json) -> float | None:
+    for detail in details if isinstance(details, list) else ():
+        delay = detail.get("retryDelay") if isinstance(detail, dict) else None
+        found = _SECONDS.fullmatch(delay) if isinstance(delay, str) else None
+        if found:
+            return float(found[1])
+    return None

@@ -1,21 +1,22 @@
 """Calls other than model calls: `GET /v1beta/models`, token counts, embeddings; recognition of Google's clients.
 
-Tokens are counted with `POST /v1beta/models/{model}:countTokens`.
+Their paths are `/v1beta/models/{model}:countTokens`, `:embedContent`, and `:batchEmbedContents`, which the SDK calls
+even for one text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote
 
 from ..._canonical.content import Json
 from ..._canonical.request import Request
+from ..._canonical.vectors import Vector
+from ...errors import DialectError
 from ..base import Target
-from ..side import CountCalls, SideCall, SideRoute, TokenCount, counted_by, only
-from .embeddings import batch_embeddings, embeddings
+from ..side import CountCalls, Embeddings, SideCall, SideRoute, TokenCount, counted_by, only, read_dimensions
 from .fields import ProtoFields
-from .paths import full_model, model_at
-from .request import read_request
+from .request import bare_model, full_model, model_at, read_request
 
 # google-genai 3 uses v1 by default, gemini-cli v1beta.
 _VERSION = "/<any(v1, v1beta, v1alpha):version>"
@@ -86,6 +87,66 @@ def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
 def _count(call: SideCall) -> TokenCount:
     request = parse_count_request(call.document, Target(model=call.names["model"]))
     return TokenCount(request=request, render=render_token_count)
+
+
+_MOST_INPUTS = 100
+"""Maximum texts of one call, from Google's error."""
+
+
+def embeddings(call: SideCall) -> Embeddings:
+    """Return the parsed embeddings call for one text; raise `DialectError` with the path in the document."""
+    fields = ProtoFields(call.document)
+
+    def render(vectors: Sequence[Vector], tokens: int) -> Json:
+        return {"embedding": {"values": list(vectors[0])}, "usageMetadata": _usage(tokens)}
+
+    return Embeddings(
+        model=bare_model(call.names["model"]),
+        inputs=(_text(fields),),
+        dimensions=read_dimensions(fields, "outputDimensionality"),
+        render=render,
+    )
+
+
+def batch_embeddings(call: SideCall) -> Embeddings:
+    """Return the parsed embeddings call for several texts; raise `DialectError` with the path in the document."""
+    items = ProtoFields(call.document).items("requests")
+    if not items:
+        raise DialectError("must not be empty", path="requests")
+    if len(items) > _MOST_INPUTS:
+        raise DialectError(f"has {len(items)} items, and {_MOST_INPUTS} are the most", path="requests")
+    asked = [ProtoFields(value, path) for path, value in items]
+    sizes = [(read_dimensions(fields, "outputDimensionality"), fields.path) for fields in asked]
+    for size, path in sizes:
+        if size != sizes[0][0]:
+            raise DialectError("must be that of the first", path=f"{path}.outputDimensionality")
+
+    def render(vectors: Sequence[Vector], tokens: int) -> Json:
+        values: list[Json] = [{"values": list(vector)} for vector in vectors]
+        return {"embeddings": values, "usageMetadata": _usage(tokens)}
+
+    return Embeddings(
+        model=bare_model(call.names["model"]),
+        inputs=tuple(_text(fields) for fields in asked),
+        dimensions=sizes[0][0],
+        render=render,
+    )
+
+
+def _usage(tokens: int) -> dict[str, Json]:
+    return {"promptTokenCount": tokens}
+
+
+def _text(fields: ProtoFields) -> str:
+    content = fields.need_object("content")
+    parts = [(path, ProtoFields(value, path)) for path, value in content.items("parts")]
+    texts = [part.text("text") for _, part in parts]
+    for (path, _), text in zip(parts, texts, strict=True):
+        if text is None:
+            raise DialectError("is no text, and only text is embedded here", path=path)
+    if not (said := "\n".join(text for text in texts if text)):
+        raise DialectError("must not be empty", path=content.at("parts"))
+    return said
 
 
 _MODEL = f"{_VERSION}/models/<path:model>"

@@ -6,7 +6,7 @@ Grammar::
 
 Rules:
 
-1. `chunks` parses the responses. The first byte other than a space determines their framing: `[` begins an array,
+1. `Chunks` parses the responses. The first byte other than a space determines their framing: `[` begins an array,
    which comes piece by piece.
 2. The finish reason is the only terminal fact: an end without it is a truncation. Usage may follow it, so
    `ResponseEnd` waits for the end of the bytes.
@@ -25,8 +25,7 @@ from ...errors import DialectError
 from .._documents import decode_json, hides_letters
 from .._failures import error_of
 from ..streams import StreamParser
-from .chunks import Chunks
-from .error import find_error, parse_error
+from .response import Chunks, find_error, parse_error
 
 _CHUNKS = events_pattern(rb"\{")
 # Protobuf reads both spellings.

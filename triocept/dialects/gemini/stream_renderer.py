@@ -22,16 +22,13 @@ from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart,
 from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart, Usage
 from ..._canonical.tokens import estimate_streamed
+from .._calls import fresh_id
 from .._documents import encode_json, encode_text, is_same_dialect, merged
 from .._failures import Failure
-from .._ids import fresh_id
 from ..streams import PartEvent, PartSequence, StreamRenderer
-from .ending import render_finish, render_usage
-from .error import render_error
-from .names import NAME
-from .parts import render_part, render_reasoning
-from .response import is_blocked
-from .tools import render_call, with_id
+from .fields import NAME
+from .parts import render_call, render_part, render_reasoning, with_id
+from .response import is_blocked, render_error, render_finish, render_usage
 
 _HEAD = b'{"candidates":[{"content":{"parts":['
 _EMPTY = b'{"candidates": []}'

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from ..base import Dialect
-from .error import parse_error, render_error
-from .names import NAME
+from .messages import NAME
 from .request import as_it_came, parse_request, render_request
-from .response import parse_response, render_response
+from .response import parse_error, parse_response, render_error, render_response
 from .side import NOT_SERVED, SIDE_ROUTES, environment, is_client, render_models
-from .stream_parser import Parser
-from .stream_renderer import Renderer
+from .streams import Parser, Renderer
 
 _ROUTE = "/api/chat"
 

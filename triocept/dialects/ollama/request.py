@@ -21,12 +21,9 @@ from ..._canonical.memory import Memory
 from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool
 from ...errors import DialectError
 from .._documents import Fields, kind_of, known_of, merged
-from .._efforts import effort_for
-from .._portable import portable, refuse_token_ids
+from .._portable import effort_for, portable, refuse_token_ids
 from ..base import HERE, Target
-from .messages import paired, parse_message, render_messages
-from .names import NAME
-from .tools import parse_tool, render_tool
+from .messages import NAME, paired, parse_message, parse_tool, render_messages, render_tool
 
 _CAP = "num_predict"
 _FLAGS = {True: "adaptive", False: "none"}

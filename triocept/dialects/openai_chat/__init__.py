@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from ..base import SDK, Dialect
-from .error import parse_error, render_error
-from .names import NAME
+from .parts import NAME
 from .request import parse_request, render_request
-from .response import parse_response, render_response
+from .response import parse_error, parse_response, render_error, render_response
 from .side import NOT_SERVED, SIDE_ROUTES, count_tokens, environment
 from .stream_parser import Parser
 from .stream_renderer import Renderer

@@ -1,25 +1,262 @@
-"""Content parts: a string, or a list of text, image_url, input_audio, file and refusal parts.
+"""Messages: their parts, reasoning, tools and calls.
 
-A list of one plain text equals the string, and is written as the string.
+Tools, tool choice and tool calls:
+
+1. A tool that is no function is kept whole: `custom` takes free text, any other type is a provider's own tool.
+2. In a dialect without custom tools, a custom tool becomes a function with one string, `input`; its calls are
+   converted back.
+3. Arguments are a string on the wire; xAI and others send an object, which is read as its JSON.
+
+Reasoning is an extension with three field names. vLLM and Ollama write `reasoning`; DeepSeek, SGLang and llama.cpp
+write `reasoning_content`; OpenRouter adds `reasoning_details` (with signatures, to be replayed as received). OpenAI
+itself writes no reasoning.
+
+1. The fields are read in this order. The first one with text is the text, and its name is kept in `extra["field"]`. A
+   second field with another text stays among the message's unknown fields.
+2. Each detail is one opaque blob.
+3. Reasoning is written under the name that it came in, otherwise as `reasoning_content`.
+
+Content is a string, or a list of text, image_url, input_audio, file and refusal parts. A list of one plain text equals
+the string, and is written as the string.
+
+Messages (system, developer, user, assistant, tool, and the legacy function):
+
+1. One wire message is one canonical message, with reasoning, text, refusal and tool calls in this order: the wire has
+   fields for them, not a list.
+2. Results of tools come right after the calls, one message each; the other parts of their turn come after all results.
+3. Most servers refuse an image in a result: unless the agent itself put it there, it goes into a user message after
+   the results.
+4. A legacy `function` message is the result of the call with its name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from reprlib import repr as short
+from typing import Literal, get_args
 
-from ..._canonical.content import Json, Media, Opaque, Part, RefusalText, Text, ToolResult
+from ..._canonical.content import (
+    Blob,
+    Json,
+    Media,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    RefusalText,
+    Role,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from ..._canonical.request import Tool, ToolChoice
+from ...errors import DialectError
+from .._calls import legal_id, results_first
 from .._documents import (
     Fields,
     as_content,
     data_url,
+    decode_json,
+    encode_json,
     in_result,
+    kind_of,
     known_of,
     media_type_of,
     merged,
+    plain_message,
+    read_text,
     split_data_url,
 )
 from .._documents import parse_content as content_of
-from .names import NAME
+
+NAME = "openai_chat"
+
+
+def parse_tool(value: Json, path: str) -> Tool:
+    """Return a tool that the agent offers."""
+    fields = Fields(value, path)
+    kind = fields.text("type")
+    if kind is None and fields.peek("function") is None:
+        raise DialectError("is missing", path=fields.at("type"))
+    if kind in ("function", None):
+        return _parse_function(fields, "function")
+    inner = fields.peek(kind) if kind == "custom" else value
+    named = inner if isinstance(inner, dict) else {}
+    name, description = named.get("name"), named.get("description")
+    return Tool(
+        name=name if isinstance(name, str) else "",
+        description=description if isinstance(description, str) else None,
+        kind="custom" if kind == "custom" else "server",
+        extra=value,
+    )
+
+
+def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
+    """Return the tool's wire form; None for another provider's own tool."""
+    if tool.kind != "function" and same_dialect and tool.extra:
+        return tool.extra
+    if tool.kind == "server":
+        return None
+    inner: dict[str, Json] = {"name": tool.name}
+    if tool.description is not None:
+        inner["description"] = tool.description
+    if tool.kind == "custom":
+        return {"type": "custom", "custom": inner}
+    if tool.parameters is not None:
+        inner["parameters"] = tool.parameters
+    if tool.strict is not None:
+        inner["strict"] = tool.strict
+    document = {"type": "function", "function": inner}
+    return merged(document, tool.extra) if same_dialect and tool.extra else document
+
+
+def parse_choice(value: Json, path: str) -> ToolChoice | None:
+    """Return the tool choice: on the wire a word, or an object that names the tool."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        modes: dict[str, Literal["auto", "none", "required"]] = {
+            "auto": "auto",
+            "none": "none",
+            "required": "required",
+            "any": "required",  # Mistral's word
+        }
+        return ToolChoice(mode=modes[value]) if value in modes else ToolChoice(extra={"tool_choice": value})
+    fields = Fields(value, path)
+    kind = fields.text("type") or "function"
+    inner = fields.peek(kind)
+    name = inner.get("name") if isinstance(inner, dict) else None
+    if isinstance(name, str):
+        return ToolChoice(mode="tool", name=name, extra=None if kind == "function" else value)
+    if kind == "function":
+        raise DialectError("is missing", path=f"{path}.function.name")
+    required = isinstance(inner, dict) and inner.get("mode") == "required"
+    return ToolChoice(mode="required" if required else "auto", extra=value)
+
+
+def render_choice(choice: ToolChoice, *, same_dialect: bool) -> Json:
+    """Return the wire form of a tool choice."""
+    if same_dialect and choice.extra:
+        return choice.extra.get("tool_choice", choice.extra)
+    if choice.mode == "tool":
+        return {"type": "function", "function": {"name": choice.name or ""}}
+    return choice.mode
+
+
+def parse_call(value: Json, path: str) -> ToolCall:
+    """Return a tool call of an assistant message."""
+    fields = Fields(value, path)
+    identity, kind = fields.text("id") or "", fields.text("type")
+    fields.take("index")  # a field of stream fragments, which some servers leave in whole answers
+    if kind == "custom":
+        inner = fields.need_object("custom")
+        name, arguments = inner.need_text("name"), inner.text("input") or ""
+        fields.keep("custom", inner.rest())
+        return ToolCall(name, arguments, identity, "text", fields.rest())
+    inner = fields.need_object("function")
+    name, arguments = inner.need_text("name"), _arguments(inner)
+    fields.keep("function", inner.rest())
+    return ToolCall(name, arguments, identity, extra=fields.rest())
+
+
+def parse_function_call(fields: Fields) -> tuple[ToolCall, ...]:
+    """Return the legacy `function_call` of an assistant message as a call whose id is derived from the name."""
+    inner = fields.object("function_call")
+    if inner is None:
+        return ()
+    name = inner.need_text("name")
+    return (ToolCall(name, _arguments(inner), f"call_{name}"),)
+
+
+def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
+    """Return the wire form of a tool call."""
+    document: dict[str, Json]
+    identity = call.id or legal_id("", "call_")
+    if call.kind == "text":
+        custom = {"name": call.name, "input": call.arguments}
+        document = {"id": identity, "type": "custom", "custom": custom}
+    else:
+        function = {"name": call.name, "arguments": call.arguments or "{}"}
+        document = {"id": identity, "type": "function", "function": function}
+    return merged(document, call.extra) if same_dialect and call.extra else document
+
+
+def arguments_text(value: Json, path: str) -> str:
+    """Return arguments as text; an object becomes its JSON."""
+    if isinstance(value, dict):
+        return encode_json(value).decode()
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise DialectError(f"must be a string, not {kind_of(value)}", path=path)
+    return read_text(value, path)
+
+
+def _arguments(inner: Fields) -> str:
+    return arguments_text(inner.take("arguments"), inner.at("arguments")) or "{}"
+
+
+def _parse_function(fields: Fields, key: str) -> Tool:
+    inner = fields.need_object(key)
+    name, description = inner.need_text("name"), inner.text("description")
+    parameters, strict = inner.mapping("parameters"), inner.flag("strict")
+    fields.keep(key, inner.rest())
+    return Tool(name=name, description=description, parameters=parameters, strict=strict, extra=fields.rest())
+
+
+DETAILS = "reasoning_details"
+_DEFAULT = "reasoning_content"
+_NAMES = ("reasoning", _DEFAULT)
+
+
+def take_reasoning(fields: Fields) -> Reasoning | None:
+    """Return the reasoning in a message or a delta, or None."""
+    name, text = DETAILS, ""
+    for candidate in _NAMES:
+        value = fields.peek(candidate)
+        if value is None or value == "":
+            fields.take(candidate)
+        elif isinstance(value, str) and not text:
+            name, text = candidate, fields.need_text(candidate)
+    details = [item for _, item in fields.items(DETAILS)]
+    if not text:
+        text = "".join(_detail_text(item) for item in details)
+    if not text and not details:
+        return None
+    blobs = tuple(Blob(NAME, DETAILS, encode_json(item).decode()) for item in details)
+    return Reasoning(text, blobs, None if name == _DEFAULT else {"field": name})
+
+
+def render_reasoning(parts: Iterable[Reasoning], *, same_dialect: bool) -> dict[str, Json]:
+    """Return the fields with this reasoning."""
+    document: dict[str, Json] = {}
+    for part in parts:
+        name = field_of(part, same_dialect=same_dialect)
+        if part.text and name != DETAILS:
+            document[name] = document.get(name, "") + part.text
+        details = [detail for blob in part.blobs if (detail := render_detail(blob)) is not None]
+        if details:
+            document[DETAILS] = [*document.get(DETAILS, ()), *details]
+    return document
+
+
+def field_of(part: Reasoning, *, same_dialect: bool) -> str:
+    """Return the field name for the text of this reasoning."""
+    name = (part.extra or {}).get("field") if same_dialect else None
+    return name if name in (*_NAMES, DETAILS) else _DEFAULT
+
+
+def render_detail(blob: Blob) -> Json:
+    """Return the detail in this blob; None if it is of another dialect or kind."""
+    return decode_json(blob.data) if blob.dialect == NAME and blob.kind == DETAILS else None
+
+
+def _detail_text(detail: Json) -> str:
+    if not isinstance(detail, dict):
+        return ""
+    text = detail.get("text") or detail.get("summary")
+    return text if isinstance(text, str) else ""
+
 
 _FORMATS = {"audio/mpeg": "mp3", "audio/mp3": "mp3", "audio/x-wav": "wav", "audio/wave": "wav"}
 
@@ -134,3 +371,115 @@ _READERS: dict[str, Callable[[Fields], Part]] = {
     "file": _parse_file,
     "refusal": _parse_refusal,
 }
+
+
+_ROLES: dict[str, Role] = {role: role for role in get_args(Role) if role != "tool"}
+
+
+def parse_message(value: Json, path: str) -> Message:
+    """Return the canonical message of a wire message."""
+    if (plain := plain_message(value, _ROLES)) is not None:
+        return plain
+    fields = Fields(value, path)
+    role = fields.need_text("role")
+    if role in ("tool", "function"):
+        return _parse_result(fields, role)
+    if role not in _ROLES:
+        raise DialectError(f"there is no role {short(role)}", path=fields.at("role"))
+    parts = assistant_parts(fields) if role == "assistant" else _content(fields)
+    return Message(_ROLES[role], parts, fields.text("name"), fields.rest())
+
+
+def assistant_parts(fields: Fields) -> tuple[Part, ...]:
+    """Return the model's parts from the fields of its message."""
+    parts: list[Part] = []
+    reasoning = take_reasoning(fields)
+    if reasoning:
+        parts.append(reasoning)
+    parts += _content(fields)
+    refusal = fields.text("refusal")
+    if refusal:
+        parts.append(RefusalText(refusal))
+    parts += [parse_call(item, path) for path, item in fields.items("tool_calls")]
+    parts += parse_function_call(fields)
+    return tuple(parts)
+
+
+def render_messages(messages: Iterable[Message], *, same_dialect: bool) -> list[Json]:
+    """Return the messages of a request.
+
+    Args:
+        messages: the conversation.
+        same_dialect: True if the conversation came in this dialect.
+    """
+    return [
+        _render_result(said, same_dialect=same_dialect)
+        if isinstance(said, ToolResult)
+        else _render_message(message, said, same_dialect=same_dialect)
+        for message, said in results_first(messages, None if same_dialect else _media_of)
+    ]
+
+
+def _content(fields: Fields) -> tuple[Part, ...]:
+    return parse_content(fields.take("content"), fields.at("content"))
+
+
+def _parse_result(fields: Fields, role: str) -> Message:
+    content = parse_result_content(fields.take("content"), fields.at("content"))
+    name = fields.text("name")
+    identity = f"call_{name}" if role == "function" else fields.text("tool_call_id") or ""
+    return Message("tool", (ToolResult(id=identity, content=content, name=name, extra=fields.rest()),))
+
+
+def _render_message(message: Message, parts: Sequence[Part], *, same_dialect: bool) -> Json:
+    role = "user" if message.role == "tool" else message.role
+    document: dict[str, Json] = {"role": role}
+    if role == "assistant":
+        document |= _render_assistant(parts, same_dialect=same_dialect)
+    else:
+        document["content"] = render_content(parts, same_dialect=same_dialect)
+    if message.name is not None:
+        document["name"] = message.name
+    return merged(document, message.extra) if same_dialect and message.extra else document
+
+
+def _render_assistant(parts: Sequence[Part], *, same_dialect: bool) -> dict[str, Json]:
+    calls = [render_call(part, same_dialect=same_dialect) for part in parts if isinstance(part, ToolCall)]
+    content = render_content(parts, same_dialect=same_dialect)
+    # Strict servers refuse null without calls; others refuse an empty text with calls.
+    document: dict[str, Json] = {"content": content if content or not calls else None}
+    document |= render_reasoning(_replayable(parts), same_dialect=same_dialect)
+    refusal = "".join(part.text for part in parts if isinstance(part, RefusalText))
+    if refusal:
+        document["refusal"] = refusal
+    if calls:
+        document["tool_calls"] = calls
+    return document
+
+
+def _replayable(parts: Sequence[Part]) -> list[Reasoning]:
+    """Return the reasoning without parts that another provider signed: they are useless at this one."""
+    found = (part for part in parts if isinstance(part, Reasoning))
+    return [part for part in found if all(blob.dialect == NAME for blob in part.blobs)]
+
+
+def _render_result(result: ToolResult, *, same_dialect: bool) -> Json:
+    parts = [part for part in result.content if same_dialect or not isinstance(part, Media)]
+    content = render_content(parts, same_dialect=same_dialect)
+    if not content and result.content and not same_dialect:
+        content = "(see below)"
+    if result.is_error:
+        content = (
+            f"Error: {content}"
+            if isinstance(content, str)
+            else [{"type": "text", "text": "Error:"}, *content]
+        )
+    document = {"role": "tool", "tool_call_id": result.id or legal_id("", "call_"), "content": content}
+    if result.name is not None:
+        document["name"] = result.name
+    return merged(document, result.extra) if same_dialect and result.extra else document
+
+
+def _media_of(result: ToolResult) -> list[Part]:
+    media = [part for part in result.content if isinstance(part, Media)]
+    return [Text(f"Result of tool call {result.id}:"), *media] if media else []

@@ -1,4 +1,4 @@
-"""Requests of chat completions.
+"""Requests of chat completions; format, sampling, stream options and user are those of OpenAI's other dialects, too.
 
 Rules:
 
@@ -13,20 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from reprlib import repr as short
 
 from ..._canonical.content import Json, Message
 from ..._canonical.memory import Memory
-from ..._canonical.request import ReasoningAsk, Request, Tool, ToolChoice
+from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
 from ...errors import DialectError
-from .._documents import Fields, merged
-from .._efforts import effort_for
-from .._portable import portable, refuse_token_ids
+from .._documents import Fields, known_of, merged
+from .._portable import effort_for, portable, refuse_token_ids
 from ..base import HERE, Target
-from .formats import parse_format, render_format
-from .messages import parse_message, render_messages
-from .names import NAME
-from .sampling import parse_include_usage, parse_sampling, render_sampling, render_stream, render_user
-from .tools import parse_choice, parse_tool, render_choice, render_tool
+from .parts import NAME, parse_choice, parse_message, parse_tool, render_choice, render_messages, render_tool
 
 _MAX, _OLD_MAX = "max_completion_tokens", "max_tokens"
 
@@ -150,3 +146,114 @@ def _render_asks(request: Request, *, same_dialect: bool) -> dict[str, Json]:
     if request.output_format:
         document["response_format"] = render_format(request.output_format, same_dialect=same_dialect)
     return document | render_user(request, same_dialect=same_dialect)
+
+
+_KINDS = ("text", "json_object", "json_schema", "structural_tag", "grammar", "regex", "ebnf")
+"""The three types of OpenAI, and those of servers: vLLM and SGLang `structural_tag`, others `grammar`, `regex`,
+`ebnf`."""
+
+
+def parse_format(fields: Fields) -> OutputFormat | None:
+    """Return the requested format."""
+    return read_format(fields, "response_format", "json_schema")
+
+
+def read_format(fields: Fields, name: str, inside: str | None) -> OutputFormat | None:
+    """Return the format that a field requests; servers' own types stay among the unknown fields.
+
+    Args:
+        fields: the fields of the request, or of the object that contains the field.
+        name: the field's name.
+        inside: the name of the inner field with the schema and its options; None: the field itself holds them.
+
+    Raises:
+        DialectError: the type is unknown.
+    """
+    form = fields.object(name)
+    if form is None:
+        return None
+    kind = form.need_text("type")
+    if kind == "json_object":
+        return OutputFormat(kind="json_object", extra=form.rest())
+    if kind not in _KINDS:
+        raise DialectError(
+            f"there is no format {short(kind)}: there are {', '.join(_KINDS)}", path=form.at("type")
+        )
+    if kind != "json_schema":
+        rest = {"type": kind, **(form.rest() or {})}
+        fields.keep(name, None if rest == {"type": "text"} else rest)
+        return None
+    inner = form if inside is None else form.need_object(inside)
+    title, schema, strict = inner.text("name"), inner.mapping("schema"), inner.flag("strict")
+    if inside is not None:
+        form.keep(inside, inner.rest())
+    return OutputFormat(kind="json_schema", name=title, schema=schema, strict=strict, extra=form.rest())
+
+
+def render_format(output: OutputFormat, *, same_dialect: bool) -> Json:
+    """Return the wire form of a format; its required name is generated if the source has none."""
+    document: dict[str, Json] = {"type": output.kind}
+    if output.kind == "json_schema":
+        inner = {"name": output.name or "answer", "schema": output.schema, "strict": output.strict}
+        document["json_schema"] = known_of(inner)
+    return merged(document, output.extra) if same_dialect and output.extra else document
+
+
+_MAX_USER = 64  # characters: OpenAI refuses a longer `user`
+
+
+def parse_sampling(fields: Fields, cap: int | None) -> Sampling:
+    """Return the sampling; `cap` is the output limit, whose field name differs between the dialects."""
+    return Sampling(
+        max_output_tokens=cap,
+        temperature=fields.number("temperature"),
+        top_p=fields.number("top_p"),
+        top_k=fields.integer("top_k"),
+        stop=_parse_stop(fields),
+        seed=fields.integer("seed"),
+        presence_penalty=fields.number("presence_penalty"),
+        frequency_penalty=fields.number("frequency_penalty"),
+    )
+
+
+def render_sampling(sampling: Sampling, *, same_dialect: bool) -> dict[str, Json]:
+    """Return the sampling fields without the output limit."""
+    document: dict[str, Json] = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k if same_dialect else None,  # OpenAI refuses it, vLLM accepts it
+        "stop": list(sampling.stop) or None,
+        "seed": sampling.seed,
+        "presence_penalty": sampling.presence_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
+    }
+    return known_of(document)
+
+
+def parse_include_usage(fields: Fields) -> bool:
+    """Return True if a stream must end with the usage; other options stay among the unknown fields."""
+    options = fields.object("stream_options")
+    if options is None:
+        return False
+    asked = options.flag("include_usage")
+    fields.keep("stream_options", options.rest())
+    return asked or False
+
+
+def render_stream(request: Request) -> dict[str, Json]:
+    """Return the fields that request a stream, and the usage in it."""
+    if not request.stream:
+        return {}
+    return {"stream": True, **({"stream_options": {"include_usage": True}} if request.include_usage else {})}
+
+
+def render_user(request: Request, *, same_dialect: bool) -> dict[str, Json]:
+    """Return the field `user`, or no field if OpenAI would refuse the value."""
+    fits = request.user is not None and (same_dialect or len(request.user) <= _MAX_USER)
+    return {"user": request.user} if fits else {}
+
+
+def _parse_stop(fields: Fields) -> tuple[str, ...]:
+    if isinstance(fields.peek("stop"), str):
+        return (fields.need_text("stop"),)
+    return fields.texts("stop")

@@ -1,4 +1,4 @@
-"""Whole answers of chat completions.
+"""Whole answers of chat completions, their ends, and errors.
 
 Rules:
 
@@ -7,27 +7,32 @@ Rules:
 2. `created` is always the time of triocept's answer.
 3. A refusal text makes the answer a refusal.
 4. Several texts, or several pieces of reasoning, become one: the wire cannot hold their order.
-"""
+
+Agents fail on an unknown reason (opencode retries for ever), so no new reason is ever written. An upstream's unknown
+reason (`abort`, `error`, `network_error`, …) is a failure, and only four reasons are written.
+
+`prompt_tokens` includes the cached tokens, `completion_tokens` the reasoning, as the canonical numbers do. Further
+numbers of servers (`cost`, `audio_tokens`, …) are kept under their own names.
+
+Errors of chat completions: `{"error": {message, type, param, code}}`, and the other forms of servers. `code` is a
+string at OpenAI and an int at vLLM; `error` is a string at transformers and missing at SGLang; FastAPI servers send
+`{"detail": ...}`. """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import msgspec
 
 from ..._canonical.content import Json, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.request import Request
-from ..._canonical.response import Response, ResponsePart, StopReason
-from ...errors import DialectError
-from .._arguments import custom_names, fitted_call
+from ..._canonical.response import Response, ResponsePart, StopReason, Usage, settled_stop
+from ...errors import DialectError, UpstreamError
+from .._calls import custom_names, fitted_call, fresh_id
 from .._clock import answer_time
-from .._documents import Fields, is_same_dialect, merged
-from .._failures import error_of
-from .._ids import fresh_id
-from .ending import parse_finish, parse_usage, render_finish, render_usage
-from .error import find_error, parse_error
-from .messages import assistant_parts
-from .names import NAME
-from .reasoning import render_reasoning
-from .tools import render_call
+from .._documents import Fields, encode_json, is_same_dialect, known_of, merged
+from .._failures import OVERFLOW, Failure, error_of, is_overflow, overflow_words, says_overflow, status_of
+from .parts import NAME, assistant_parts, render_call, render_reasoning
 
 MATCHED = ("stop_reason", "matched_stop")
 
@@ -178,3 +183,198 @@ def _render_call(call: ToolCall, request: Request, *, same_dialect: bool) -> dic
 
 def _with_id(call: ToolCall) -> ToolCall:
     return call if call.id else msgspec.structs.replace(call, id=fresh_id("call_"))
+
+
+_PARSED: dict[str, StopReason] = {
+    "stop": "end",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "content_filter": "refused",
+    "function_call": "tool_use",
+    "eos_token": "end",  # text-generation-inference
+    "stop_sequence": "stop_sequence",  # text-generation-inference
+    "model_length": "context_full",  # Mistral
+}
+_RENDERED: dict[StopReason, str] = {
+    "end": "stop",
+    "stop_sequence": "stop",
+    "tool_use": "tool_calls",
+    "max_tokens": "length",
+    "context_full": "length",
+    "refused": "content_filter",
+    "paused": "stop",
+}
+
+
+def parse_finish(reason: Json, matched: Json, *, calls: bool, refusal: bool) -> tuple[StopReason, str | None]:
+    """Return stop reason and stop sequence.
+
+    Args:
+        reason: the wire's `finish_reason`.
+        matched: the matched stop string: vLLM's `stop_reason`, SGLang's `matched_stop` (an int is a token id).
+        calls: True if tools are called.
+        refusal: True if the answer contains a refusal in words.
+
+    Raises:
+        UpstreamError: the reason is unknown or missing.
+    """
+    stop = _PARSED.get(reason) if isinstance(reason, str) else None
+    if stop is None:
+        raise UpstreamError(
+            f"the provider ended its answer for no reason known to chat completions: {reason!r}"
+        )
+    if stop == "end" and isinstance(matched, str):
+        return "stop_sequence", matched
+    if stop == "end" and refusal:
+        return "refused", None
+    return settled_stop(stop, calls=calls), None
+
+
+def render_finish(stop: StopReason | None, *, calls: bool, refusal: bool) -> str:
+    """Return the `finish_reason`; a refusal in words is "stop", for some agents crash on `content_filter`."""
+    settled = settled_stop(stop, calls=calls)
+    return "stop" if settled == "refused" and refusal else _RENDERED[settled]
+
+
+@dataclass(frozen=True)
+class UsageNames:
+    """The names of the token counts on a wire."""
+
+    inputs: str
+    outputs: str
+    cached: str = ""
+    """A second name of the cached tokens, which one server uses."""
+    reasoning: str = ""
+    """A second name of the reasoning tokens, which one server uses."""
+
+    @property
+    def details(self) -> tuple[str, str]:
+        """The names of the objects with the details of input and output tokens."""
+        return f"{self.inputs}_details", f"{self.outputs}_details"
+
+
+_CHAT = UsageNames(
+    "prompt_tokens",
+    "completion_tokens",
+    cached="prompt_cache_hit_tokens",  # DeepSeek
+    reasoning="reasoning_tokens",  # SGLang
+)
+
+
+def parse_usage(value: Json, path: str, names: UsageNames = _CHAT) -> Usage | None:
+    """Return the usage; None if it is missing, or contains no number."""
+    if not value:
+        return None
+    fields = Fields(value, path)
+    inputs, outputs, total = (fields.count(name) for name in (names.inputs, names.outputs, "total_tokens"))
+    if inputs is None and outputs is None:
+        return None
+    read, wrote = (fields.object(name) or Fields({}) for name in names.details)
+    cached, written = read.count("cached_tokens"), read.count("cache_write_tokens")
+    reasoning = wrote.count("reasoning_tokens")
+    if cached is None and names.cached:
+        cached = fields.count(names.cached)
+    if reasoning is None and names.reasoning:
+        reasoning = fields.count(names.reasoning)
+    for name, left in zip(names.details, (read, wrote), strict=True):
+        fields.keep(name, left.rest())
+    return Usage(
+        input_tokens=max(0, (total or 0) - (outputs or 0)) if inputs is None else inputs,
+        output_tokens=max(0, (total or 0) - (inputs or 0)) if outputs is None else outputs,
+        cached_tokens=cached,
+        cache_write_tokens=written,
+        reasoning_tokens=reasoning,
+        extra=fields.rest(),
+    )
+
+
+def render_usage(usage: Usage, *, same_dialect: bool) -> Json:
+    """Return the wire form of the usage."""
+    document: dict[str, Json] = {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }
+    if usage.cached_tokens is not None or usage.cache_write_tokens is not None:
+        details = {"cached_tokens": usage.cached_tokens, "cache_write_tokens": usage.cache_write_tokens}
+        document["prompt_tokens_details"] = known_of(details)
+    if usage.reasoning_tokens is not None:
+        document["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    return merged(document, usage.extra) if same_dialect and usage.extra else document
+
+
+# Status -> (type, code), as OpenAI answers.
+_BY_STATUS: dict[int, tuple[str, str | None]] = {
+    400: ("invalid_request_error", None),
+    401: ("invalid_request_error", "invalid_api_key"),
+    403: ("permission_error", None),
+    404: ("invalid_request_error", "model_not_found"),
+    429: ("rate_limit_error", "rate_limit_exceeded"),
+    503: ("server_error", "server_is_overloaded"),
+}
+# These words count as an overflow for opencode, pi, qwen-code, Claude Code and litellm.
+_TOO_LONG = "maximum context length is"
+_COUNTED = (
+    f"This model's {_TOO_LONG} {{most}} tokens. However, your messages resulted in {{tokens}} tokens. "
+    "Please reduce the length of the messages."
+)
+_UNCOUNTED = "The prompt exceeds the maximum context length of this model"
+_TYPES = {"insufficient_quota": "insufficient_quota"}
+
+
+def render_error(failure: Failure) -> Json:
+    """Return the error document for `failure`."""
+    message = failure.message
+    server = ("server_error", None) if failure.status >= 500 else ("invalid_request_error", None)
+    kind, code = _BY_STATUS.get(failure.status, server)
+    if says_overflow(failure):
+        message = overflow_words(message, known=_TOO_LONG, counted=_COUNTED, uncounted=_UNCOUNTED)
+        return _error(message, "invalid_request_error", failure.param or "messages", OVERFLOW)
+    code = failure.code or code
+    return _error(message, _TYPES.get(code or "", kind), failure.param, code)
+
+
+def parse_error(status: int, document: Json) -> Failure:
+    """Return the failure in a provider's error document, whatever the document.
+
+    A status below 400 (an error in place of an answer) is replaced by the error's `code`, if that is an HTTP status.
+    """
+    error = find_error(document) or document
+    if not isinstance(error, dict):
+        message = error if isinstance(error, str) else _as_text(error)
+        error = {}
+    else:
+        message = _message(error)
+    code = error.get("code") if isinstance(error.get("code"), str) else None
+    kind = error.get("type") if isinstance(error.get("type"), str) else None
+    param = error.get("param") if isinstance(error.get("param"), str) else None
+    message = message or f"the provider answered {status}"
+    if is_overflow(message, code) or is_overflow("", kind):
+        return Failure(status=400, message=message, code=OVERFLOW, param=param)
+    status = status_of(status, status_of(error.get("code")))
+    return Failure(status=status, message=message, code=code, param=param)
+
+
+def find_error(document: Json) -> Json:
+    """Return the error in a document that came in place of an answer; None if the document has no error."""
+    if not isinstance(document, dict):
+        return None
+    if document.get("error"):
+        return document["error"]
+    return document if document.get("object") == "error" else None  # SGLang, without a wrapper
+
+
+def _message(error: dict[str, Json]) -> str:
+    for name in ("message", "detail", "error", "msg"):
+        value = error.get(name)
+        if value:
+            return value if isinstance(value, str) else _as_text(value)
+    return _as_text(error) if error else ""
+
+
+def _error(message: str, kind: str, param: str | None, code: str | None) -> Json:
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def _as_text(value: Json) -> str:
+    return encode_json(value).decode("utf-8", "replace") if value is not None else ""

@@ -2,14 +2,34 @@
 
 The wire has no call for the token count. vLLM has `/tokenize` beside it, which takes messages. llama.cpp has
 `/apply-template`, which returns the prompt, and `/tokenize`, which takes it.
+
+`POST /v1/embeddings` returns a vector for each text, or for each list of token ids. `POST /v1/moderations` takes one
+text, several texts, or texts and images as one input.
 """
 
 from __future__ import annotations
 
+import base64
+import struct
+from collections.abc import Sequence
+
 from ..._canonical.content import Json
-from ..side import CountCalls, ProviderCall, SideRoute, counted, only
-from .embeddings import embeddings
-from .moderations import moderations
+from ..._canonical.vectors import Embedded, Vector
+from ..._canonical.verdict import CATEGORIES, FLAGGED, Verdict
+from ...errors import DialectError
+from .._calls import fresh_id
+from .._documents import Fields, kind_of
+from ..side import (
+    CountCalls,
+    Embeddings,
+    Moderations,
+    ProviderCall,
+    SideCall,
+    SideRoute,
+    counted,
+    only,
+    read_dimensions,
+)
 
 
 def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
@@ -51,6 +71,134 @@ def count_tokens(model: str, document: Json) -> CountCalls:
 
 def _beside(path: str, document: Json) -> ProviderCall:
     return ProviderCall(path=path, document=document, at_root=True)
+
+
+_FORMATS = ("float", "base64")
+_MOST_INPUTS = 2048
+"""Maximum inputs of one call, from OpenAI's reference."""
+
+
+def embeddings(call: SideCall) -> Embeddings:
+    """Return the parsed embeddings call; raise `DialectError` with the path in the document."""
+    fields = Fields(call.document)
+    model = fields.need_text("model")
+    encoding = fields.text("encoding_format") or "float"
+    if encoding not in _FORMATS:
+        raise DialectError(f"must be {' or '.join(_FORMATS)}, not {encoding!r}", path="encoding_format")
+
+    def render(vectors: Sequence[Vector], tokens: int) -> Json:
+        data = [
+            {
+                "object": "embedding",
+                "index": index,
+                "embedding": _packed(vector) if encoding == "base64" else list(vector),
+            }
+            for index, vector in enumerate(vectors)
+        ]
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return {"object": "list", "data": data, "model": model, "usage": usage}
+
+    return Embeddings(
+        model=model,
+        inputs=_inputs(fields.take("input")),
+        dimensions=read_dimensions(fields, "dimensions"),
+        render=render,
+    )
+
+
+def _packed(vector: Vector) -> str:
+    """Return little-endian floats of four bytes in base64, the encoding that OpenAI's SDKs request by default."""
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+
+
+def _inputs(value: Json) -> tuple[Embedded, ...]:
+    """Return the inputs; one list of numbers is one input."""
+    if value is None:
+        raise DialectError("is missing", path="input")
+    if not isinstance(value, list) or (value and all(_is_token(item) for item in value)):
+        return (_input(value, "input"),)
+    if not value:
+        raise DialectError("must not be empty", path="input")
+    if len(value) > _MOST_INPUTS:
+        raise DialectError(f"has {len(value):,} items, and {_MOST_INPUTS:,} are the most", path="input")
+    return tuple(_input(item, f"input[{index}]") for index, item in enumerate(value))
+
+
+def _input(value: Json, path: str) -> Embedded:
+    if not isinstance(value, str | list):
+        raise DialectError(f"must be a string or a list of tokens, not {kind_of(value)}", path=path)
+    if not value:
+        raise DialectError("must not be empty", path=path)
+    if isinstance(value, str):
+        return value
+    for index, token in enumerate(value):
+        if not _is_token(token):
+            raise DialectError(
+                f"must be a token, a whole number, not {kind_of(token)}", path=f"{path}[{index}]"
+            )
+    return tuple(value)
+
+
+def _is_token(value: Json) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_MODEL = "omni-moderation-latest"
+"""The default model."""
+
+
+def moderations(call: SideCall) -> Moderations:
+    """Return the parsed moderations call; raise `DialectError` with the path in the document."""
+    fields = Fields(call.document)
+    model = fields.text("model") or _MODEL
+    texts, kinds = _texts(fields.take("input"))
+
+    def render(verdicts: Sequence[Verdict]) -> Json:
+        results: list[Json] = [_result(verdict, kinds) for verdict in verdicts]
+        return {"id": fresh_id("modr-"), "model": model, "results": results}
+
+    return Moderations(model=model, texts=texts, render=render)
+
+
+def _result(verdict: Verdict, kinds: Sequence[str]) -> dict[str, Json]:
+    scores = {name: float(verdict.scores.get(name, 0.0)) for name in CATEGORIES}
+    return {
+        "flagged": verdict.flagged,
+        "categories": {name: score >= FLAGGED for name, score in scores.items()},
+        "category_scores": scores,
+        "category_applied_input_types": {name: list(kinds) for name in CATEGORIES},
+    }
+
+
+def _texts(value: Json) -> tuple[tuple[str, ...], Sequence[str]]:
+    """Return the texts, and the kinds of an input. Objects are parts of one input, whose texts are joined."""
+    if value is None:
+        raise DialectError("is missing", path="input")
+    if isinstance(value, str):
+        return (value,), ("text",)
+    if not isinstance(value, list):
+        raise DialectError(f"must be a string or a list, not {kind_of(value)}", path="input")
+    if not value:
+        raise DialectError("must not be empty", path="input")
+    if isinstance(value[0], dict):
+        parts = [_part(item, f"input[{index}]") for index, item in enumerate(value)]
+        text = "\n".join(text for kind, text in parts if kind == "text")
+        return (text,), sorted({kind.removesuffix("_url") for kind, _ in parts}, reverse=True)
+    for index, item in enumerate(value):
+        if not isinstance(item, str):
+            raise DialectError(f"must be a string, not {kind_of(item)}", path=f"input[{index}]")
+    return tuple(value), ("text",)
+
+
+def _part(value: Json, path: str) -> tuple[str, str]:
+    """Return the part's type, and its text or the URL of its image."""
+    fields = Fields(value, path)
+    kind = fields.need_text("type")
+    if kind == "text":
+        return kind, fields.need_text("text")
+    if kind == "image_url":
+        return kind, fields.need_object("image_url").need_text("url")
+    raise DialectError(f"must be text or image_url, not {kind!r}", path=fields.at("type"))
 
 
 SIDE_ROUTES = (

@@ -1,6 +1,18 @@
-"""Parser of streamed answers of chat completions.
+"""Parsers of streamed answers of chat completions, and of chunks as completions have them, too.
 
-Rules, beside those of `chunks`:
+Grammar (of the streams that servers send, which differ from the reference)::
+
+    stream := chunk* finish-chunk chunk* ("[DONE]" | end of bytes)
+
+Rules:
+
+1. A chunk may have no choice, at the start (Azure) or at the end (usage; SGLang's extensions), and a choice may have
+   no content.
+2. Usage may come in any chunk; the last one counts. So `ResponseEnd` waits for `[DONE]` or the end of the bytes.
+3. Unknown fields of chunks are gathered into the `extra` of `ResponseEnd`, in the form that a whole answer has.
+4. An error object in place of a chunk is the provider's failure; an end without a finish reason is a truncation.
+
+Rules for chat completions:
 
 1. A choice may have no delta.
 2. A change of field ends the open text or reasoning. Tool calls stay open until the finish: they may interleave.
@@ -12,21 +24,134 @@ Rules, beside those of `chunks`:
 
 from __future__ import annotations
 
+import re
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Literal
 
 from ..._canonical.content import Json, Reasoning, RefusalText, Text, ToolCall
-from ..._canonical.events import Event, PartDelta, PartEnd, PartStart
-from ..._canonical.response import ResponsePart, StopReason
-from ...errors import DialectError
-from .._documents import Fields
-from ..streams import EventBuilder
-from .chunks import ChunkParser
-from .ending import parse_finish
-from .names import NAME
-from .parts import parse_content
-from .reasoning import take_reasoning
-from .tools import arguments_text
+from ..._canonical.events import Event, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
+from ..._canonical.response import ResponsePart, StopReason, Usage
+from ..._util.sse import SSE, SSEDecoder, events_pattern
+from ...errors import DialectError, UpstreamTruncated
+from .._documents import Fields, decode_json, gather, hides_letters, known_of
+from .._failures import error_of
+from ..streams import EventBuilder, StreamParser
+from .parts import NAME, arguments_text, parse_content, take_reasoning
+from .response import MATCHED, find_error, parse_error, parse_finish, parse_usage
+
+DONE = b"data: [DONE]\n\n"
+
+_CHUNKS = events_pattern(rb"\{")
+_DOUBT = re.compile(
+    rb'"(?:error"|(?:finish_reason|tool_calls|function_call)"\s*+:\s*+(?!null|\[\s*+\]))'
+)  # SGLang writes null if there is no call
+
+
+class ChunkParser(StreamParser):
+    """A parser of one streamed answer; subclasses parse the content.
+
+    Args:
+        name: the dialect's name.
+    """
+
+    left_out = DONE
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._sse = SSEDecoder()
+        self._started = False
+        self._done = False
+        self._finish: str | None = None
+        self._matched: str | None = None
+        self._usage: Usage | None = None
+        self._extra: dict[str, Json] = {}
+
+    def feed(self, data: bytes) -> list[Event]:
+        events: list[Event] = []
+        for sse in self._sse.feed(data):
+            if not self._done:
+                self._take(sse, events)
+        return events
+
+    def is_plain_content(self, data: bytes) -> bool:
+        whole = _CHUNKS.fullmatch(data) is not None
+        return whole and _DOUBT.search(data) is None and not hides_letters(data)
+
+    @property
+    def ending(self) -> bool:
+        """True if the finish reason has come."""
+        return self._finish is not None
+
+    def close(self) -> list[Event]:
+        if self._done:
+            return []
+        if self._finish is None:
+            raise UpstreamTruncated("the provider's stream ended without a finish reason")
+        self._done = True
+        events: list[Event] = []
+        self._close_parts(events)
+        stop, sequence = self._ending(self._finish, self._matched)
+        if self._matched is not None and sequence is None:
+            self._beside({MATCHED[0]: self._matched})
+        extra = self._extra or None
+        events.append(ResponseEnd(stop_reason=stop, stop_sequence=sequence, usage=self._usage, extra=extra))
+        return events
+
+    @abstractmethod
+    def _content(self, choice: Fields, events: list[Event]) -> None:
+        """Append the events of a choice's content."""
+
+    @abstractmethod
+    def _close_parts(self, events: list[Event]) -> None:
+        """Append the ends of the parts: the answer is complete."""
+
+    @abstractmethod
+    def _ending(self, finish: str, matched: str | None) -> tuple[StopReason, str | None]:
+        """Return stop reason and stop sequence."""
+
+    def _take(self, sse: SSE, events: list[Event]) -> None:
+        if sse.event.startswith("sglext"):  # a second copy of a chunk, for clients of the extension
+            return
+        if sse.data.strip() == b"[DONE]":
+            events += self.close()
+            return
+        chunk = decode_json(sse.data)
+        if find_error(chunk) is not None:
+            raise error_of(parse_error(0, chunk), body=sse.data.decode("utf-8", "replace"))
+        fields = Fields(chunk)
+        self._start(fields, events)
+        self._usage = parse_usage(fields.take("usage"), "usage") or self._usage
+        for path, item in fields.items("choices"):
+            self._choice(Fields(item, path), events)
+        gather(self._extra, fields.rest() or {})
+
+    def _start(self, fields: Fields, events: list[Event]) -> None:
+        identity, model = fields.text("id"), fields.text("model")
+        fields.take("object")
+        fields.take("created")
+        # Azure's first chunk, about the prompt, has neither id nor model: the next chunk has both.
+        if not self._started and (identity or model or fields.peek("choices")):
+            self._started = True
+            events.append(ResponseStart(id=identity or "", model=model or "", dialect=self._name))
+
+    def _choice(self, choice: Fields, events: list[Event]) -> None:
+        if choice.integer("index"):
+            return  # only one choice was requested
+        self._content(choice, events)
+        reason = choice.take("finish_reason")
+        for name in MATCHED:
+            if isinstance(choice.peek(name), str):
+                self._matched = choice.need_text(name)
+        if reason:  # old Ollama writes "" for null
+            self._finish = str(reason)
+            self._close_parts(events)
+        left = known_of(choice.rest())
+        if left:
+            self._beside(left)
+
+    def _beside(self, fields: dict[str, Json]) -> None:
+        gather(self._extra.setdefault("choices", [{}])[0], fields)
 
 
 class Parser(ChunkParser):

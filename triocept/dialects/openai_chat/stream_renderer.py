@@ -1,31 +1,90 @@
-"""Renderer of streamed answers of chat completions.
+"""Renderers of streamed answers of chat completions, and of chunks as completions have them, too.
 
 Rules:
 
 1. A stream is a role chunk, deltas, exactly one finish chunk, the usage chunk on request, and `[DONE]`.
 2. Tool calls are numbered from 0, apart from all other parts.
-3. Parts that the wire cannot hold are left out.
-4. A call that must change its kind (see `tools`) is held back until it is whole.
+3. All chunks have the same id, `created` and model.
+4. Parts that the wire cannot hold are left out.
+5. A call that must change its kind (see `FittedCall`) is held back until it is whole.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import msgspec
 
 from ..._canonical.content import Blob, Json, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from ..._canonical.request import Request
-from ..._canonical.response import ResponsePart
-from .._arguments import FittedCall, custom_names
-from .._documents import decode_json, encode_text, merged
-from .._ids import fresh_id
-from .chunks import ChunkRenderer
-from .ending import render_finish
-from .error import render_error
-from .names import NAME
-from .reasoning import DETAILS, field_of, render_detail
-from .response import MATCHED
-from .tools import render_call
+from ..._canonical.response import ResponsePart, Usage
+from ..._canonical.tokens import estimate_streamed
+from .._calls import FittedCall, custom_names, fresh_id
+from .._clock import answer_time
+from .._documents import decode_json, encode_json, encode_text, is_same_dialect, merged
+from .._failures import Failure
+from ..streams import StreamRenderer
+from .parts import DETAILS, NAME, field_of, render_call, render_detail
+from .response import MATCHED, render_error, render_finish, render_usage
+from .stream_parser import DONE
+
+
+class ChunkRenderer(StreamRenderer):
+    """A renderer of one streamed answer to `request`; subclasses render the content.
+
+    Args:
+        request: the request to answer.
+        name: the dialect's name.
+        kind: the `object` of a chunk.
+        prefix: the prefix of a generated id.
+        render_error: returns the document of a failure.
+    """
+
+    def __init__(
+        self, request: Request, name: str, kind: str, prefix: str, render_error: Callable[[Failure], Json]
+    ) -> None:
+        self._request = request
+        self._name = name
+        self._render_error = render_error
+        self._kind = kind
+        self._prefix = prefix
+        self._own = True
+        self._head = b""
+        self._start_usage: Usage | None = None
+        self._characters = 0
+
+    def fail(self, failure: Failure) -> bytes:
+        return b"data: " + encode_json(self._render_error(failure)) + b"\n\n"
+
+    def _begin(self, event: ResponseStart) -> None:
+        """Store the start of the answer, and open the head."""
+        self._own = is_same_dialect(event.dialect, self._name)
+        self._start_usage = event.usage
+        self._open_head(event.id, event.model)
+
+    def _open_head(self, identity: str, model: str) -> None:
+        """Build the fields that all chunks share; if a keepalive came first, its id stays."""
+        if self._head:
+            return
+        fields = {
+            "id": identity or fresh_id(self._prefix),
+            "object": self._kind,
+            "created": int(answer_time()),
+            "model": model or self._request.model,
+        }
+        self._head = b"data: " + encode_json(fields)[:-1] + b","
+
+    def _line(self, fields: dict[str, Json]) -> bytes:
+        return self._head + encode_json(fields)[1:] + b"\n\n"
+
+    def _tail(self, counted: Usage | None) -> bytes:
+        """Return the usage chunk, if it was requested, and the end of the stream."""
+        if not self._request.include_usage:
+            return DONE
+        usage = counted or self._start_usage or estimate_streamed(self._request, self._characters)
+        return self._line({"choices": [], "usage": render_usage(usage, same_dialect=self._own)}) + DONE
+
 
 _NO_FINISH = b',"logprobs":null,"finish_reason":null}]}\n\n'
 

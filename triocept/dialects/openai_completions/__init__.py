@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from ..base import Dialect
 from ..openai_chat import OPENAI
-from ..openai_chat.error import parse_error
-from .error import render_error
-from .names import NAME
-from .request import parse_request, render_request
-from .response import parse_response, render_response
-from .stream_parser import Parser
-from .stream_renderer import Renderer
+from ..openai_chat.response import parse_error
+from .request import NAME, parse_request, render_request
+from .response import Parser, Renderer, parse_response, render_error, render_response
 
 OPENAI_COMPLETIONS = Dialect(
     name=NAME,

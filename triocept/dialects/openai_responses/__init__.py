@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from ..base import Dialect
 from ..openai_chat import OPENAI
-from .error import parse_error, render_error
-from .names import NAME
 from .request import NOT_POSTED, as_it_came, parse_request, render_request
-from .response import parse_response, render_response
-from .side import SIDE_ROUTES, count_tokens
+from .response import parse_error, parse_response, render_error, render_response
+from .side import SIDE_ROUTES, continued, count_tokens, referenced
 from .stream_parser import Parser
 from .stream_renderer import Renderer
-from .threads import continued, referenced
+from .tools import NAME
 
 OPENAI_RESPONSES = Dialect(
     name=NAME,

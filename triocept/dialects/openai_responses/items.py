@@ -1,6 +1,22 @@
-"""Items that a model writes: messages, reasoning and calls; all others are kept whole.
+"""Items: messages, reasoning, and calls (`function_call` and `custom_tool_call`).
 
-Rules:
+Reasoning items: `summary`, `content`, `encrypted_content`:
+
+1. Each text of the summary and of the content is one part. The item's own fields are in `extra["item"]` of the first
+   part. A later text of the summary has `summary_index`; a text of the content has `content_index`.
+2. The encrypted content is a blob of the last part, passed on verbatim.
+3. An agent sends the item back unchanged. So other providers' signatures travel to the agent packed into
+   `encrypted_content`, and come back as blobs.
+4. A provider refuses content that it did not encrypt: a request has only reasoning of this dialect, without foreign
+   blobs.
+
+Content (a string, or a list of input_text, input_image, input_file, input_audio, output_text and refusal):
+
+1. A list of one plain text equals the string, and is written as the string.
+2. Text of the model is `output_text`, text for the model `input_text`; a part that came under another type keeps it.
+3. An unknown part is kept whole.
+
+Items that a model writes (others are kept whole):
 
 1. Each text of a message is one part. The item's own fields (`id`, `phase`, …) are in `extra["item"]` of the first
    part. A later part has `content_index`, and continues the item of the part before it.
@@ -13,19 +29,275 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Literal
 
 import msgspec
 
-from ..._canonical.content import Json, Media, Opaque, Part, Reasoning, RefusalText, Text, ToolCall
+from ..._canonical.content import (
+    Blob,
+    Json,
+    Media,
+    Opaque,
+    Part,
+    Reasoning,
+    RefusalText,
+    Text,
+    ToolCall,
+    ToolResult,
+)
 from ..._canonical.response import ResponsePart
-from .._documents import Fields
-from .._ids import short_id
-from .calls import parse_call, render_call
-from .names import NAME
-from .namespaces import Names
-from .parts import output_text, parse_output_text
-from .reasoning import ENCRYPTED, encrypted_of, is_replayable, parse_reasoning, reasoning_text, text_field
+from .._calls import fresh_id, short_id
+from .._documents import Fields, data_url, encode_json, in_result, known_of, merged, read_text, split_data_url
+from .._documents import parse_content as content_of
+from .._portable import pack, unpack
+from ..openai_chat.parts import image_at, parse_audio, render_audio
+from .tools import NAME, Names
+
+
+def parse_call(fields: Fields, kind: Literal["json", "text"], names: Names) -> ToolCall:
+    """Return the call of a `function_call` or `custom_tool_call` item, whose type was taken."""
+    identity, name = fields.text("call_id") or "", fields.need_text("name")
+    if kind == "json":
+        arguments = _arguments(fields) or "{}"
+    else:
+        arguments = fields.text("input") or ""
+    known = names.known(name, fields.peek("namespace"))
+    if known != name:
+        fields.keep("name", name)
+    return ToolCall(known, arguments, identity, kind, fields.rest())
+
+
+def render_call(call: ToolCall, names: Names, *, same_dialect: bool, fresh: bool) -> dict[str, Json]:
+    """Return the item of a call.
+
+    Args:
+        call: the call to write.
+        names: the names of the tools that the agent offers.
+        same_dialect: True if the call's `extra` uses this dialect's field names.
+        fresh: True to generate a new id for a missing one; False to derive one that is equal for the call and its
+            result.
+    """
+    identity = call.id or (fresh_id("call_") if fresh else "")
+    if not same_dialect or not call.id:
+        identity = short_id(identity, "call_")
+    document: dict[str, Json] = {"type": "function_call", "call_id": identity, "name": call.name}
+    if call.kind == "text":
+        document |= {"type": "custom_tool_call", "input": call.arguments}
+    else:
+        document["arguments"] = call.arguments or "{}"
+    if not (same_dialect and "namespace" in (call.extra or {})):
+        document |= names.wire(call.name)
+    return {**document, **call.extra} if same_dialect and call.extra else document
+
+
+def _arguments(fields: Fields) -> str:
+    """Return arguments as text; an object becomes its JSON."""
+    value = fields.take("arguments")
+    if isinstance(value, dict):
+        return encode_json(value).decode()
+    return "" if value is None else read_text(value, fields.at("arguments"))
+
+
+ENCRYPTED = "encrypted_content"
+_TYPES = {"summary": "summary_text", "content": "reasoning_text"}
+
+
+def parse_reasoning(fields: Fields, *, answer: bool) -> tuple[Reasoning, ...]:
+    """Return the parts of a reasoning item; at least one."""
+    blobs = blobs_of(fields.text(ENCRYPTED))
+    found = [part for field in ("summary", "content") for part in _parse_texts(fields, field)] or [
+        Reasoning()
+    ]
+    if answer:
+        fields.take("status")
+    item = fields.rest()
+    first = found[0]
+    if item or first.extra:
+        found[0] = msgspec.structs.replace(first, extra={"item": item or {}, **(first.extra or {})})
+    found[-1] = msgspec.structs.replace(found[-1], blobs=blobs)
+    return tuple(found)
+
+
+def reasoning_text(part: Reasoning, text: str, *, same_dialect: bool) -> dict[str, Json]:
+    """Return the wire form of a text of the summary or of the content."""
+    places = ("item", "content_index", "summary_index")
+    extra = (
+        {name: value for name, value in (part.extra or {}).items() if name not in places}
+        if same_dialect
+        else {}
+    )
+    return {"type": _TYPES[text_field(part, same_dialect=same_dialect)], "text": text, **extra}
+
+
+def text_field(part: Reasoning, *, same_dialect: bool) -> Literal["summary", "content"]:
+    """Return the name of the list with the text of this part; agents display the summary."""
+    return "content" if same_dialect and part.extra and "content_index" in part.extra else "summary"
+
+
+def is_replayable(part: Reasoning, *, same_dialect: bool) -> bool:
+    """Return True if a provider of this dialect accepts the reasoning in a request."""
+    ours = [blob.dialect == NAME for blob in part.blobs]
+    return all(ours) if same_dialect else any(ours)
+
+
+def blobs_of(encrypted: str | None) -> tuple[Blob, ...]:
+    """Return the blobs in an item's encrypted content."""
+    if not encrypted:  # llama.cpp writes ""
+        return ()
+    return unpack(encrypted) or (Blob(NAME, ENCRYPTED, encrypted),)
+
+
+def encrypted_of(blobs: tuple[Blob, ...], *, packed: bool) -> str | None:
+    """Return the encrypted content with these blobs; `packed`: also blobs of other dialects."""
+    same_dialect = [blob.data for blob in blobs if blob.dialect == NAME and blob.kind == ENCRYPTED]
+    if same_dialect:
+        return same_dialect[-1]
+    return pack(blobs, NAME) if packed else None
+
+
+def _parse_texts(fields: Fields, field: Literal["summary", "content"]) -> list[Reasoning]:
+    found = []
+    for number, (path, value) in enumerate(fields.items(field)):
+        inner = Fields(value, path)
+        kind, text = inner.text("type"), inner.text("text") or ""
+        extra = dict(inner.rest() or {})
+        if kind not in (_TYPES[field], None):
+            extra["type"] = kind
+        if field == "content" or number:
+            extra[f"{field}_index"] = number
+        if text:
+            found.append(Reasoning(text, extra=extra or None))
+    return found
+
+
+_LISTS = ("annotations", "logprobs")
+
+
+def parse_content(value: Json, path: str) -> tuple[Part, ...]:
+    """Return the parts of an input message's `content`, which may be missing, a string or a list."""
+    return content_of(value, path, _parse_part)
+
+
+def result_content(value: Json, path: str) -> tuple[Text | Media | Opaque, ...]:
+    """Return the output of a tool; a part that a result cannot hold becomes `Opaque`."""
+    return in_result(parse_content(value, path), value, NAME)
+
+
+def parse_output_text(fields: Fields, usual: str = "output_text") -> Text | RefusalText:
+    """Return a part of a message that the model wrote; `type` may have been taken."""
+    kind = fields.text("type") or usual
+    if kind == "refusal":
+        return RefusalText(fields.text("refusal") or "", fields.rest())
+    text = fields.text("text") or ""
+    for name in _LISTS:
+        if not fields.peek(name):
+            fields.take(name)
+    if kind != usual:
+        fields.keep("type", kind)
+    return Text(text, fields.rest())
+
+
+def render_parts(parts: Iterable[Part], *, same_dialect: bool) -> list[dict[str, Json]]:
+    """Return the parts of an input message or of a tool's output.
+
+    Args:
+        parts: the parts to write.
+        same_dialect: True if the parts' `extra` uses this dialect's field names.
+    """
+    return [
+        document for part in parts if (document := _render_part(part, same_dialect=same_dialect)) is not None
+    ]
+
+
+def output_text(part: Text | RefusalText, *, same_dialect: bool, answer: bool) -> dict[str, Json]:
+    """Return a part of a message that the model wrote; in an answer, it has all its lists."""
+    document: dict[str, Json]
+    if isinstance(part, RefusalText):
+        document = {"type": "refusal", "refusal": part.text}
+    else:
+        document = {"type": "output_text", "text": part.text, "annotations": []}
+        if answer:
+            document["logprobs"] = []
+    extra = (
+        {name: value for name, value in (part.extra or {}).items() if name not in _PLACES}
+        if same_dialect
+        else {}
+    )
+    return {**document, **extra}
+
+
+_PLACES = ("item", "content_index", "summary_index")
+
+
+def _parse_part(value: Json, path: str) -> Part:
+    fields = Fields(value, path)
+    reader = _READERS.get(fields.need_text("type"))
+    return reader(fields, value) if reader else Opaque(NAME, value)
+
+
+def _parse_text(fields: Fields, value: Json) -> Part:
+    fields.keep("type", value["type"])
+    return parse_output_text(fields, "input_text")
+
+
+def _parse_image(fields: Fields, value: Json) -> Part:
+    if isinstance(fields.peek("image_url"), dict):  # the form of chat completions, which some clients send
+        image = fields.need_object("image_url")
+        url: str | None = image.need_text("url")
+        fields.keep("image_url", image.rest())
+    else:
+        url = fields.text("image_url")
+    return image_at(url, fields)
+
+
+def _parse_file(fields: Fields, value: Json) -> Part:
+    content, url, name = fields.text("file_data"), fields.text("file_url"), fields.text("filename")
+    inline = split_data_url(content) if content is not None else (None, None)
+    media_type, data = inline or (None, content)  # some clients send bare base64
+    return Media(kind="file", url=url, media_type=media_type, data=data, name=name, extra=fields.rest())
+
+
+def _render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
+    document: dict[str, Json]
+    match part:
+        case Text(text=text) | RefusalText(text=text):
+            document = {"type": "input_text", "text": text}
+        case Media():
+            document = _render_media(part, same_dialect=same_dialect)
+        case Opaque(dialect=dialect, raw=raw):
+            return raw if dialect == NAME and isinstance(raw, dict) else None
+        case _:
+            return None
+    if not same_dialect or isinstance(part, ToolResult) or not part.extra:
+        return document
+    both: dict[str, Json] = merged(document, part.extra)
+    return both
+
+
+def _render_media(media: Media, *, same_dialect: bool) -> dict[str, Json]:
+    url = data_url(media)
+    if url is None and not (same_dialect and media.extra):  # the part may have the id of a file
+        return {"type": "input_text", "text": f"[{media.name or media.kind}: not shown]"}
+    if media.kind == "image":
+        image = {"type": "input_image", "image_url": url, "detail": None if same_dialect else "auto"}
+        return known_of(image)
+    if media.kind == "audio" and media.data is not None:
+        return render_audio(media)
+    file = {"file_url": media.url, "file_data": url if media.url is None else None, "filename": media.name}
+    return {"type": "input_file", **known_of(file)}
+
+
+_READERS: dict[str, Callable[[Fields, Json], Part]] = {
+    "input_text": _parse_text,
+    "output_text": _parse_text,
+    "text": _parse_text,
+    "refusal": _parse_text,
+    "input_image": _parse_image,
+    "input_file": _parse_file,
+    "input_audio": lambda fields, _: parse_audio(fields),
+}
+
 
 _CONTENT = ("output_text", "text", "input_text", "refusal")
 _PREFIXES = {"message": "msg_", "function_call": "fc_", "custom_tool_call": "ctc_", "reasoning": "rs_"}

@@ -1,4 +1,4 @@
-"""Requests of Responses.
+"""Requests of Responses, and their input.
 
 Rules:
 
@@ -10,27 +10,38 @@ Rules:
    are written again; those of other dialects are left out.
 5. From another dialect, ids of calls are distinct.
 6. OpenAI stores answers by default; for another dialect's request, `store` is off.
+
+The input: a string, or a list of items:
+
+1. `instructions` is a system message at the head, marked by `extra["field"]`; system messages at the head of another
+   dialect's conversation become the `instructions`.
+2. An input message is one message. Consecutive items of the model are one assistant message: it equals the answer that
+   the agent got.
+3. The result of a tool is one message. The result of a free-text call has the corresponding type.
+4. An unknown item is kept whole in a message of the role that it belongs to, marked by `extra["item"]`. A message
+   between agents has a text beside its item, for a provider of another dialect.
+5. Codex sends items without ids, so no ids are generated for a provider; existing ids are sent on.
+
+`text` holds the required format of the answer's text; its other fields (`verbosity`) are kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from reprlib import repr as short
+from typing import TypeAlias
 
-from ..._canonical.content import Json, Message
+from ..._canonical.content import Json, Media, Message, Opaque, Part, Role, Text, ToolCall, ToolResult
 from ..._canonical.memory import Memory
-from ..._canonical.request import ReasoningAsk, Request, Sampling
+from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling
 from ...errors import DialectError
-from .._documents import Fields, merged
-from .._efforts import effort_for
-from .._ids import distinct_calls
-from .._portable import refuse_token_ids
+from .._calls import distinct_calls, short_id
+from .._documents import Fields, as_content, kind_of, known_of, merged, plain_message
+from .._portable import effort_for, refuse_token_ids
 from ..base import HERE, Target
-from ..openai_chat.sampling import parse_sampling, render_sampling, render_user
-from .formats import parse_format, render_format
-from .messages import parse_input, parse_instructions, render_input
-from .names import NAME
-from .namespaces import NO_NAMES, Names
-from .tools import DECLARING, parse_choice, parse_tools, render_choice, render_tools
+from ..openai_chat.request import parse_sampling, read_format, render_sampling, render_user
+from .items import parse_content, parse_item, render_history, render_parts, result_content
+from .tools import DECLARING, NAME, NO_NAMES, Names, parse_choice, parse_tools, render_choice, render_tools
 
 NOT_POSTED = frozenset({"type", "generate", "stream_id"})
 """Fields of a websocket's frames."""
@@ -175,3 +186,220 @@ def _render_asks(request: Request, *, same_dialect: bool) -> dict[str, Json]:
     if request.output_format:
         document["text"] = {"format": render_format(request.output_format, same_dialect=same_dialect)}
     return document | render_user(request, same_dialect=same_dialect)
+
+
+INSTRUCTIONS: dict[str, Json] = {"field": "instructions"}
+"""The mark of the message that holds the `instructions`."""
+_ROLES: dict[str, Role] = {"system": "system", "developer": "developer", "user": "user"}
+_RESULTS = ("function_call_output", "custom_tool_call_output")
+_PLACES: dict[str, Role] = {
+    "additional_tools": "developer",
+    "configuration_update": "developer",
+    "compaction_trigger": "user",
+    "agent_message": "user",
+}
+_MARK = "item"
+_AGENT = "agent_message"
+_Run: TypeAlias = tuple[int, list[Json], bool]
+"""The index of the first item, the items, and True if the model wrote them."""
+
+
+def parse_instructions(text: str | None, memory: Memory) -> tuple[Message, ...]:
+    """Return the `instructions` as messages; no message if they are empty."""
+    return memory.read(NAME, "instructions", [text] if text else [], _parse_instructions)
+
+
+def parse_input(value: Json, names: Names, memory: Memory) -> tuple[Message, ...]:
+    """Return the messages of the `input`."""
+    if isinstance(value, str):
+        return (Message("user", (Text(value),) if value else ()),)
+    if not isinstance(value, list):
+        raise DialectError(f"must be a string or a list, not {kind_of(value)}", path="input")
+    if not names.are_plain:  # then the meaning of an item depends on the tools
+        memory = Memory()
+    read = memory.read(NAME, "input", _runs(value), lambda run, _: _parse_run(run, names))
+    return tuple([message for message in read if message is not None])
+
+
+def render_input(
+    messages: Sequence[Message], names: Names, *, same_dialect: bool, replay: bool = True
+) -> tuple[str | None, list[Json]]:
+    """Return the `instructions` (or None) and the items of the `input`.
+
+    Args:
+        messages: the conversation.
+        names: the names of the tools that the agent offers.
+        same_dialect: True if the conversation came in this dialect.
+        replay: True if the items go to a provider.
+    """
+    _, rest = _head(messages, same_dialect=same_dialect)
+    customs = {call.id for message in rest for call in message.tool_calls if call.kind == "text"}
+    items: list[Json] = []
+    for message in rest:
+        if message.role == "assistant":
+            items += render_history(message.content, names, same_dialect=same_dialect, replay=replay)
+            continue
+        items += [
+            _render_result(part, customs, same_dialect=same_dialect)
+            for part in message.content
+            if isinstance(part, ToolResult)
+        ]
+        items += _render_message(message, same_dialect=same_dialect)
+    return render_instructions(messages, same_dialect=same_dialect), items
+
+
+def render_instructions(messages: Sequence[Message], *, same_dialect: bool) -> str | None:
+    """Return the `instructions`; None if there are no instructions."""
+    head, _ = _head(messages, same_dialect=same_dialect)
+    return "\n\n".join([message.text for message in head if message.text]) or None
+
+
+def _parse_instructions(text: str, path: str) -> Message:
+    return Message("system", (Text(text),), extra=dict(INSTRUCTIONS))
+
+
+def _runs(items: list[Json]) -> list[_Run]:
+    """Return the items in runs, one for each message: consecutive items of the model form one run."""
+    runs: list[_Run] = []
+    run: list[Json] | None = None  # the open run of the model
+    for number, item in enumerate(items):
+        writes = _is_written(item)
+        if writes and run is not None:
+            run.append(item)
+        else:
+            runs.append((number, one := [item], writes))
+            run = one if writes else None
+    return runs
+
+
+def _is_written(item: Json) -> bool:
+    """Return True if the model wrote this item."""
+    if not isinstance(item, dict):
+        return False
+    kind = item.get("type") or "message"
+    if kind == "message":
+        return item.get("role") == "assistant"
+    return isinstance(kind, str) and kind not in _PLACES and not kind.endswith("_output")
+
+
+def _parse_run(run: _Run, names: Names) -> Message | None:
+    """Return the message of a run of items; None if the model's items are empty."""
+    start, items, written = run
+    if not written:
+        return _parse_item(items[0], f"input[{start}]")
+    parts = [
+        part
+        for number, item in enumerate(items, start)
+        for part in parse_item(item, f"input[{number}]", names, answer=False)
+    ]
+    return Message("assistant", tuple(parts)) if parts else None
+
+
+def _parse_item(value: Json, path: str) -> Message:
+    """Return the message of an item that the model did not write."""
+    if (plain := plain_message(value, _ROLES)) is not None:
+        return plain
+    fields = Fields(value, path)
+    role = fields.text("role")
+    kind = fields.text("type") or ("message" if role else None)
+    if kind is None:
+        raise DialectError("is missing", path=fields.at("type"))
+    if kind in _RESULTS:
+        return _parse_result(fields, kind)
+    if kind == "message":
+        return _parse_message(fields, role)
+    said = _said_by_agent(fields) if kind == _AGENT else ()
+    return Message(_PLACES.get(kind, "tool"), (Opaque(NAME, value), *said), extra={_MARK: kind})
+
+
+def _said_by_agent(fields: Fields) -> tuple[Part, ...]:
+    """Return the text of a message between two of Codex's agents, for providers that do not support the item."""
+    author = fields.peek("author")
+    name = author if isinstance(author, str) else "another agent"
+    content = fields.peek("content")
+    try:
+        parts = parse_content(content, fields.at("content")) if content is not None else ()
+    except DialectError:
+        parts = ()
+    said = tuple(part for part in parts if isinstance(part, Text | Media))
+    if not said:
+        return (Text(f"[a message from {name} that only its own provider can read]"),)
+    return (Text(f"[from {name}]"), *said)
+
+
+def _parse_message(fields: Fields, role: str | None) -> Message:
+    if role is None:
+        raise DialectError("is missing", path=fields.at("role"))
+    if role not in _ROLES:
+        raise DialectError(f"there is no role {short(role)}", path=fields.at("role"))
+    content = parse_content(fields.take("content"), fields.at("content"))
+    return Message(_ROLES[role], content, extra=fields.rest())
+
+
+def _parse_result(fields: Fields, kind: str) -> Message:
+    content = result_content(fields.take("output"), fields.at("output"))
+    identity = fields.text("call_id") or ""
+    if kind != _RESULTS[0]:
+        fields.keep("type", kind)
+    return Message("tool", (ToolResult(id=identity, content=content, extra=fields.rest()),))
+
+
+def _head(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Sequence[Message], Sequence[Message]]:
+    """Return the messages that are the instructions, and the others."""
+    count = 0
+    for message in messages:
+        if message.role != "system" or (same_dialect and message.extra != INSTRUCTIONS):
+            break
+        count += 1
+    return messages[:count], messages[count:]
+
+
+def _render_message(message: Message, *, same_dialect: bool) -> Iterable[Json]:
+    """Return the items of a message that the model did not write: no items if it only has results."""
+    parts = [part for part in message.content if not isinstance(part, ToolResult | ToolCall)]
+    extra = message.extra or {}
+    if message.role == "tool" or (same_dialect and _MARK in extra and len(extra) == 1):
+        return [part.raw for part in parts if isinstance(part, Opaque) and part.dialect == NAME]
+    if not parts and message.content:
+        return []
+    role = "system" if same_dialect and message.extra == INSTRUCTIONS else message.role
+    content = as_content(render_parts(parts, same_dialect=same_dialect), "input_text")
+    document = {"type": "message", "role": role, "content": content}
+    return [{**document, **extra} if same_dialect and message.extra != INSTRUCTIONS else document]
+
+
+def _render_result(result: ToolResult, customs: set[str], *, same_dialect: bool) -> Json:
+    output = as_content(render_parts(result.content, same_dialect=same_dialect), "input_text")
+    if result.is_error:
+        output = (
+            f"Error: {output}"
+            if isinstance(output, str)
+            else [{"type": "input_text", "text": "Error:"}, *output]
+        )
+    identity = result.id if same_dialect and result.id else short_id(result.id, "call_")
+    kind = _RESULTS[1] if result.id in customs else _RESULTS[0]
+    document = {"type": kind, "call_id": identity, "output": output}
+    return {**document, **result.extra} if same_dialect and result.extra else document
+
+
+def parse_format(fields: Fields) -> OutputFormat | None:
+    """Return the requested format; servers' own types stay among the unknown fields.
+
+    Raises:
+        DialectError: the type is unknown.
+    """
+    text = fields.object("text")
+    if text is None:
+        return None
+    output = read_format(text, "format", None)
+    fields.keep("text", text.rest())
+    return output
+
+
+def render_format(output: OutputFormat, *, same_dialect: bool) -> Json:
+    """Return the wire form of a format; its required name is generated if the source has none."""
+    document: dict[str, Json] = {"type": output.kind}
+    if output.kind == "json_schema":
+        inner = {"name": output.name or "answer", "schema": output.schema or {}, "strict": output.strict}
+        document |= known_of(inner)
+    return merged(document, output.extra) if same_dialect and output.extra else document

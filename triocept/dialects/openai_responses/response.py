@@ -1,4 +1,4 @@
-"""Whole answers of Responses.
+"""Whole answers of Responses, their ends, and errors.
 
 Rules:
 
@@ -9,31 +9,42 @@ Rules:
 3. Usage has all numbers: unknown ones are estimated, for some clients refuse an answer without them.
 4. A last call that a token limit may have cut is marked `incomplete`.
 5. Codex gets the status `completed`, whatever the stop reason.
-"""
+
+An `incomplete` answer reached a token limit or a filter. Codex treats that status as fatal, so it always gets
+`completed`. An upstream's unknown or missing status is a failure: triocept never invents a status.
+
+`input_tokens` includes the cached tokens, `output_tokens` the reasoning, as the canonical numbers do. The wire
+requires all numbers (Codex treats a turn without `total_tokens` as a broken stream), so an unknown number is written
+as 0. Further numbers of servers are kept under their own names.
+
+Errors of Responses: those of chat completions, and the forms of a stream and of a websocket. A stream has
+`response.failed` with `response.error`, and the event `error`: flat at OpenAI, nested at other servers. Codex
+understands the nested form alone, other clients read the flat one, so triocept writes both in one event. """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+
+import msgspec
 
 from ..._canonical.content import Json, RefusalText, ToolCall
 from ..._canonical.request import Request
-from ..._canonical.response import Response, ResponsePart, StopReason
+from ..._canonical.response import Response, ResponsePart, StopReason, Usage, settled_stop
 from ..._canonical.tokens import estimate_usage
-from ...errors import DialectError
-from .._arguments import custom_names, fitted_call
+from ...errors import DialectError, UpstreamError
+from .._calls import custom_names, fitted_call, fresh_id
 from .._clock import answer_time
 from .._documents import Fields, decode_json, is_same_dialect, known_of, merged
-from .._efforts import effort_for
-from .._failures import error_of
-from .._ids import fresh_id
-from .ending import is_cut, parse_finish, parse_usage, render_finish, render_usage
-from .error import find_error, parse_error
-from .formats import render_format
+from .._failures import Failure, error_of
+from .._portable import effort_for
+from ..openai_chat.response import UsageNames
+from ..openai_chat.response import parse_error as parse_chat_error
+from ..openai_chat.response import parse_usage as parse_openai_usage
+from ..openai_chat.response import render_error as render_chat_error
 from .items import parse_item, render_answer
-from .messages import render_instructions
-from .names import NAME, asks_as_codex
-from .namespaces import NO_NAMES, Names
-from .tools import render_choice, render_tools
+from .request import render_format, render_instructions
+from .tools import NAME, NO_NAMES, Names, asks_as_codex, render_choice, render_tools
 
 _ECHOED = (
     "object",
@@ -221,3 +232,183 @@ def is_whole(call: ToolCall) -> bool:
     except DialectError:
         return False
     return True
+
+
+_PARSED: dict[str, StopReason] = {
+    "max_output_tokens": "max_tokens",
+    "content_filter": "refused",
+    "max_messages": "paused",
+    "steered": "paused",
+}
+_RENDERED: dict[StopReason, str] = {
+    "max_tokens": "max_output_tokens",
+    "context_full": "max_output_tokens",
+    "refused": "content_filter",
+}
+
+
+def parse_finish(
+    status: Json, details: Fields | None, *, calls: bool, refusal: bool
+) -> tuple[StopReason, dict[str, Json]]:
+    """Return the stop reason, and the wire's fields to keep if the reason alone does not identify them.
+
+    Raises:
+        UpstreamError: the answer is not finished, or is incomplete for an unknown reason.
+    """
+    if status == "completed":
+        return settled_stop("refused" if refusal and not calls else "end", calls=calls), {}
+    reason = details.text("reason") if details else None
+    stop = _PARSED.get(reason or "") if status == "incomplete" else None
+    if stop is None:
+        raise UpstreamError(
+            f"the provider ended its answer for no reason known to Responses: {status!r}, {reason!r}"
+        )
+    told = render_finish(stop, calls=calls, refusal=refusal, codex=False)
+    kept = {"status": status, "incomplete_details": {"reason": reason}}
+    return stop, {} if told == (status, reason) else kept
+
+
+def render_finish(
+    stop: StopReason | None, *, calls: bool, refusal: bool, codex: bool
+) -> tuple[str, str | None]:
+    """Return the status, and the reason of an incomplete answer; a refusal in words is completed."""
+    settled = settled_stop(stop, calls=calls)
+    reason = _RENDERED.get(settled)
+    if codex or reason is None or (settled == "refused" and refusal):
+        return "completed", None
+    return "incomplete", reason
+
+
+def is_cut(stop: StopReason | None) -> bool:
+    """Return True if the end of the answer may be cut off."""
+    return stop in ("max_tokens", "context_full")
+
+
+_INPUTS, _OUTPUTS = "input_tokens_details", "output_tokens_details"
+
+
+def parse_usage(value: Json, path: str) -> Usage | None:
+    """Return the usage; None if it is missing, or contains no number. A null counts as missing."""
+    if isinstance(value, dict):
+        value = known_of(
+            {name: known_of(inner) if isinstance(inner, dict) else inner for name, inner in value.items()}
+        )
+    return parse_openai_usage(value, path, UsageNames("input_tokens", "output_tokens"))
+
+
+def render_usage(usage: Usage, *, same_dialect: bool) -> dict[str, Json]:
+    """Return the wire form of the usage, with every number that the wire requires."""
+    document: dict[str, Json] = {
+        "input_tokens": usage.input_tokens,
+        _INPUTS: {
+            "cached_tokens": usage.cached_tokens or 0,
+            "cache_write_tokens": usage.cache_write_tokens or 0,
+        },
+        "output_tokens": usage.output_tokens,
+        _OUTPUTS: {"reasoning_tokens": usage.reasoning_tokens or 0},
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }
+    if same_dialect and usage.extra:
+        both: dict[str, Json] = merged(document, usage.extra)
+        return both
+    return document
+
+
+# The codes of `response.failed`, with the equivalent HTTP status.
+_STATUSES = {
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "usage_not_included": 429,
+    "server_is_overloaded": 503,
+    "slow_down": 503,
+    "server_error": 500,
+    "invalid_prompt": 400,
+    "cyber_policy": 400,
+    "bio_policy": 400,
+    "invalid_image": 400,
+    "previous_response_not_found": 400,
+}
+_STOP = "invalid_prompt"  # the only code that Codex treats as final, with its message displayed
+
+
+def render_error(failure: Failure) -> Json:
+    """Return the error document for `failure`."""
+    document = render_chat_error(failure)
+    error = document["error"]
+    if failure.param is None and error["param"] == "messages":  # the field name of chat completions
+        error["param"] = "input"
+    return document
+
+
+def render_event_error(failure: Failure, number: int) -> dict[str, Json]:
+    """Return the `error` event that ends a stream.
+
+    Codex stops at some codes, and retries at all others; the code is chosen to match `should_retry`. Codex stops on
+    "server_is_overloaded" in a stream, but not as an HTTP status, so a stream gets "server_error" in its place.
+    """
+    error = render_error(failure)["error"]
+    if failure.code is None and failure.should_retry is False and error["code"] != "context_length_exceeded":
+        error["code"] = _STOP
+    elif failure.code is None and error["code"] == "server_is_overloaded":
+        error["code"] = "server_error"
+    flat = {name: error[name] for name in ("code", "message", "param")}
+    return {"type": "error", **flat, "sequence_number": number, "error": error}
+
+
+def render_ws_error(failure: Failure) -> dict[str, Json]:
+    """Return the websocket frame for `failure`.
+
+    Without its `status`, Codex ignores the frame and waits for 300 s. Codex stops on "server_is_overloaded" here, as
+    in a stream, whatever the status (0.169).
+    """
+    headers = dict(failure.headers)
+    if failure.retry_after is not None:
+        headers["retry-after"] = str(math.ceil(failure.retry_after))
+    error = render_error(failure)["error"]
+    if failure.code is None and error["code"] == "server_is_overloaded":
+        error["code"] = "server_error"
+    return {"type": "error", "status": failure.status, "error": error, "headers": headers}
+
+
+def render_steer_failed(document: Json) -> dict[str, Json]:
+    """Return the event that answers a `response.steer`: triocept cannot steer an answer that is under way."""
+    steer = document if isinstance(document, dict) else {}
+    what = "no answer of this endpoint can be steered: send the input with the next `response.create`"
+    return {
+        "type": "response.steer.failed",
+        "sequence_number": 0,
+        "error": {"type": "invalid_request_error", "code": "steering_not_supported", "message": what},
+        "steer": {
+            "previous_response_id": steer.get("previous_response_id") or "",
+            "input": steer.get("input") or [],
+        },
+    }
+
+
+def parse_error(status: int, document: Json) -> Failure:
+    """Return the failure in a provider's error document, whatever the document.
+
+    A status below 400 (an error inside a stream) is replaced by the status of the error's code.
+    """
+    failure = parse_chat_error(status, find_error(document) or document)
+    known = _STATUSES.get(failure.code or "")
+    if not 400 <= status <= 599 and known is not None:
+        return msgspec.structs.replace(failure, status=known)
+    return failure
+
+
+def find_error(document: Json) -> Json:
+    """Return the error in a document that came in place of an answer; None if the document has no error."""
+    if not isinstance(document, dict):
+        return None
+    if document.get("error"):
+        return {"error": document["error"]}
+    if document.get("object") == "error":  # SGLang, without a wrapper
+        return document
+    if document.get("type") == "error":
+        return {"error": {name: document.get(name) for name in ("code", "message", "param")}}
+    response = document.get("response")
+    if document.get("type") == "response.failed" or (isinstance(response, dict) and response.get("error")):
+        found = response.get("error") if isinstance(response, dict) else None
+        return {"error": found or {"message": "the provider's response failed"}}
+    return None

@@ -4,29 +4,42 @@ Rules:
 
 1. The `type` in an event's data determines its kind; without it, the event's name does. Unknown events are skipped,
    and so are sequence numbers, which some servers leave out.
-2. Items may overlap, their indexes may be missing, and an item may come whole in one event (see `stream_parts`).
+2. Items may overlap, their indexes may be missing, and an item may come whole in one event (see `Parts`).
 3. `completed` and `incomplete` are the end. `failed` and `error` are the provider's failure. An end of the bytes
    before any of them is a truncation.
 4. Further fields of the response are taken from the terminal event.
+
+An event belongs to the item with its `output_index`; without it (llama.cpp), to the item with its `item_id`; without
+both, to the newest item. Closing events supply what the deltas left out: `done` has the whole text, and
+`output_item.done` the whole item, which may never have been added.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..._canonical.content import Json, Reasoning, RefusalText, Text
-from ..._canonical.events import Event, ResponseEnd, ResponseStart
+import msgspec
+
+from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
+from ..._canonical.events import (
+    Event,
+    PartBlob,
+    PartDelta,
+    PartEnd,
+    PartStart,
+    ResponseEnd,
+    ResponseStart,
+    part_events,
+)
 from ..._canonical.response import ResponsePart
 from ..._util.sse import SSE, SSEDecoder, events_pattern
 from ...errors import UpstreamTruncated
-from .._documents import Fields, decode_json, hides_letters, types_come_first
+from .._documents import Fields, decode_json, encode_json, hides_letters, types_come_first
 from .._failures import error_of
 from ..streams import StreamParser
-from .ending import parse_finish, parse_usage
-from .error import find_error, parse_error
-from .names import NAME
-from .response import answer_extra
-from .stream_parts import Parts
+from .items import ENCRYPTED, parse_item, parse_output_text
+from .response import answer_extra, find_error, parse_error, parse_finish, parse_usage
+from .tools import NAME, NO_NAMES
 
 _PREFIX = "response."
 # The kind of text -> the part as it begins, and the name of its position in the item.
@@ -128,3 +141,251 @@ class Parser(StreamParser):
         extra: dict[str, Json] = {**answer_extra(response), **kept}
         self._done = True
         events.append(ResponseEnd(stop_reason=stop, usage=usage, extra=extra or None))
+
+
+class _Item:
+    """An item that is being written."""
+
+    __slots__ = (
+        *("head", "id", "index", "kind", "lists", "number", "open", "part", "parts", "path", "place", "raw"),
+        "written",
+    )
+
+    def __init__(self, raw: dict[str, Json], path: str, number: int) -> None:
+        self.raw = raw
+        self.path = path
+        self.number = number
+        self.open = True
+        self.kind = raw.get("type") or "message"
+        self.id: Json = raw.get("id")
+        self.head: dict[str, Json] = _head_of(raw, self.kind)
+        self.parts = 0
+        """Number of parts that have begun."""
+        self.index: int | None = None  # the index of the open part
+        self.part: ResponsePart | None = None
+        self.place: tuple[str, int] = ("", 0)
+        self.written = 0
+        self.lists = False
+
+
+class Parts:
+    """A builder of parts: it takes the events of items, and appends the events of parts."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, _Item] = {}
+        self._by_id: dict[str, _Item] = {}
+        self._newest: list[_Item] = []  # the open items, the newest last; may contain closed ones
+        self._next_item = 0
+        self._next_part = 0
+        self.calls: bool = False
+        """True if a tool of the agent is called."""
+        self.refusal: bool = False
+        """True if the answer contains a refusal in words."""
+        self.any: bool = False
+        """True if the answer contains an item."""
+
+    def added(self, fields: Fields, events: list[Event]) -> None:
+        """Take `output_item.added`."""
+        number, raw = fields.integer("output_index"), fields.mapping("item")
+        if raw is None:  # some providers leave the item out
+            return
+        self._add(number, raw, fields.at("item"), events)
+
+    def part_added(self, fields: Fields, events: list[Event]) -> None:
+        """Take `content_part.added` of a message."""
+        item = self._find(fields)
+        part = fields.object("part")
+        if item is None or item.kind != "message" or part is None:
+            return
+        if (part.peek("type") or "output_text") not in ("output_text", "text", "refusal"):
+            return
+        start = parse_output_text(part)
+        text = start.text
+        place = ("content_index", fields.integer("content_index") or 0)
+        self._continue(item, msgspec.structs.replace(start, text=""), place, events)
+        self._write(item, text, events)
+
+    def delta(self, fields: Fields, empty: ResponsePart, place: str, events: list[Event]) -> None:
+        """Take a delta of a text; it begins its part if no earlier event did."""
+        item = self._find(fields)
+        if item is None:
+            return
+        self._continue(item, empty, (place, fields.integer(place) or 0), events)
+        self._write(item, fields.text("delta") or "", events)
+        self._logprobs(item, fields, events)
+
+    def call_delta(self, fields: Fields, events: list[Event]) -> None:
+        """Take a delta of a call's arguments."""
+        item = self._find(fields)
+        if item is not None and item.index is not None:
+            self._write(item, fields.text("delta") or "", events)
+
+    def text_done(self, fields: Fields, empty: ResponsePart, place: str, events: list[Event]) -> None:
+        """Take the whole text of a part."""
+        item = self._find(fields)
+        if item is None:
+            return
+        text = fields.text("refusal" if isinstance(empty, RefusalText) else "text") or ""
+        at = (place, fields.integer(place) or 0)
+        if text or item.place == at:
+            self._continue(item, empty, at, events)
+            self._write(item, text[item.written :], events)
+            if not item.lists:
+                self._logprobs(item, fields, events)
+
+    def annotated(self, fields: Fields, events: list[Event]) -> None:
+        """Take an annotation of a text."""
+        item, value = self._find(fields), fields.take("annotation")
+        if item is not None and item.index is not None and value is not None:
+            events.append(PartBlob(item.index, _blob("annotations", value)))
+
+    def done(self, fields: Fields, events: list[Event]) -> None:
+        """Take `output_item.done`: append the missing content, and end the item."""
+        raw = fields.mapping("item")
+        if raw is None:
+            return
+        item = self._find(fields, identity=raw.get("id"))
+        if item is None or item.kind != (raw.get("type") or "message"):
+            item = self._add(None, raw, fields.at("item"), events)
+        self.whole(item, raw, fields.at("item"), events)
+        self._close(item)
+
+    def whole(self, item: _Item, raw: dict[str, Json], path: str, events: list[Event]) -> None:
+        """Take the whole item: append the parts without earlier events, and the rest of the open part."""
+        parts = parse_item(raw, path, NO_NAMES, answer=True)
+        for number, part in enumerate(parts):
+            if number >= item.parts:
+                self._end_part(item, events)
+                self._give(item, part, events)
+            elif number == item.parts - 1 and item.part is not None:
+                self._rest(item, part, events)
+        self._end_part(item, events)
+
+    def output(self, fields: Fields, events: list[Event]) -> None:
+        """Take the whole output, if the stream contained no items."""
+        for path, value in fields.items("output"):
+            raw = Fields(value, path).rest() or {}
+            self.whole(self._add(None, raw, path, events), raw, path, events)
+        self._close_all()
+
+    def close(self, events: list[Event]) -> None:
+        """End all items: the answer is complete."""
+        for item in self._open.values():
+            if not item.parts and item.kind != "message":
+                self.whole(item, item.raw, item.path, events)
+            self._end_part(item, events)
+        self._close_all()
+
+    def _add(self, number: int | None, raw: dict[str, Json], path: str, events: list[Event]) -> _Item:
+        number = self._next_item if number is None else number
+        item = _Item(raw, path, number)
+        self._next_item = max(self._next_item, number) + 1
+        self._open[number] = item
+        self._newest.append(item)
+        if isinstance(item.id, str):
+            self._by_id.setdefault(item.id, item)
+        self.any = True
+        if item.kind in ("function_call", "custom_tool_call"):
+            (call,) = parse_item(raw, path, NO_NAMES, answer=True)
+            if isinstance(call, ToolCall):
+                text = call.arguments if raw.get("arguments") or raw.get("input") else ""
+                self._begin(item, msgspec.structs.replace(call, arguments=""), ("", 0), events)
+                self._write(item, text, events)
+        return item
+
+    def _find(self, fields: Fields, identity: Json = None) -> _Item | None:
+        number, named = fields.integer("output_index"), fields.text("item_id") or identity
+        if number is not None:
+            return self._open.get(number)
+        if named is not None:
+            return self._by_id.get(named) if isinstance(named, str) else None
+        while self._newest and not self._newest[-1].open:
+            self._newest.pop()
+        return self._newest[-1] if self._newest else None
+
+    def _close(self, item: _Item) -> None:
+        item.open = False
+        if self._open.get(item.number) is item:
+            del self._open[item.number]
+        if isinstance(item.id, str) and self._by_id.get(item.id) is item:
+            del self._by_id[item.id]
+
+    def _close_all(self) -> None:
+        for item in list(self._open.values()):
+            self._close(item)
+
+    def _continue(
+        self, item: _Item, empty: ResponsePart, place: tuple[str, int], events: list[Event]
+    ) -> None:
+        """Open the part at this position; end the open part if it is another one."""
+        if item.part is None or item.place != place:
+            self._end_part(item, events)
+            self._begin(item, _placed(item, empty, place), place, events)
+
+    def _begin(self, item: _Item, part: ResponsePart, place: tuple[str, int], events: list[Event]) -> None:
+        item.index, item.part, item.place = self._next_part, part, place
+        item.written, item.lists = 0, False
+        item.parts += 1
+        self._next_part += 1
+        self.calls = self.calls or isinstance(part, ToolCall)
+        self.refusal = self.refusal or isinstance(part, RefusalText)
+        events.append(PartStart(item.index, part))
+
+    def _write(self, item: _Item, text: str, events: list[Event]) -> None:
+        if text and item.index is not None:
+            item.written += len(text)
+            events.append(PartDelta(item.index, text))
+
+    def _logprobs(self, item: _Item, fields: Fields, events: list[Event]) -> None:
+        index = item.index
+        values = [value for _, value in fields.items("logprobs")]
+        if values and index is not None and isinstance(item.part, Text):
+            item.lists = True
+            events += [PartBlob(index, _blob("logprobs", value)) for value in values]
+
+    def _give(self, item: _Item, part: ResponsePart, events: list[Event]) -> None:
+        """Append a part without earlier events."""
+        item.parts += 1
+        self.calls = self.calls or isinstance(part, ToolCall)
+        self.refusal = self.refusal or isinstance(part, RefusalText)
+        events += part_events(self._next_part, part)
+        self._next_part += 1
+
+    def _rest(self, item: _Item, part: ResponsePart, events: list[Event]) -> None:
+        """Append the end of the part, after the text that was already written."""
+        if item.index is None or isinstance(part, Opaque):
+            return
+        text = part.arguments if isinstance(part, ToolCall) else part.text
+        self._write(item, text[item.written :], events)
+        if isinstance(part, Reasoning):
+            events += [PartBlob(item.index, blob) for blob in part.blobs]
+
+    def _end_part(self, item: _Item, events: list[Event]) -> None:
+        if item.index is not None:
+            if isinstance(item.part, ToolCall) and item.part.kind == "json" and not item.written:
+                self._write(item, "{}", events)
+            events.append(PartEnd(item.index))
+        item.index = item.part = None
+
+
+def _head_of(raw: dict[str, Json], kind: str) -> dict[str, Json]:
+    """Return the item's own fields, without its content."""
+    content = ("summary", "content", ENCRYPTED) if kind == "reasoning" else ("role", "content")
+    return {name: value for name, value in raw.items() if name not in ("type", "status", *content)}
+
+
+def _placed(item: _Item, part: ResponsePart, place: tuple[str, int]) -> ResponsePart:
+    """Return the part with the marks of its position in the item, as a whole item's parts have them."""
+    name, number = place
+    extra: dict[str, Json] = {name: number} if number else {}
+    if isinstance(part, Reasoning) and name == "content_index":
+        extra = {name: number}
+    if not item.parts and (item.head or extra):
+        extra = {"item": item.head, **extra}
+    if isinstance(part, Opaque) or not extra:
+        return part
+    return msgspec.structs.replace(part, extra={**extra, **(part.extra or {})})
+
+
+def _blob(kind: str, value: Json) -> Blob:
+    return Blob(NAME, kind, encode_json(value).decode())

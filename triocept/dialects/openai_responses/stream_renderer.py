@@ -24,11 +24,9 @@ from .._clock import answer_time
 from .._documents import is_same_dialect, merged
 from .._failures import Failure
 from ..streams import StreamRenderer
-from .ending import is_cut, render_usage
-from .error import render_event_error
 from .items import goes_on
-from .names import NAME
-from .response import ending, envelope
+from .response import ending, envelope, is_cut, render_event_error, render_usage
+from .tools import NAME
 from .writers import Counter, Item, ItemWriter, WireEvent, document_of, writer_of
 
 __all__ = ["Documents", "Renderer", "WireEvent"]

@@ -17,15 +17,21 @@ import msgspec
 from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart
-from .._arguments import FittedCall, custom_names
+from .._calls import FittedCall, custom_names
 from .._documents import decode_json, encode_json, encode_text
-from .calls import render_call
-from .items import complete, item_of, place
-from .names import NAME
-from .namespaces import Names
-from .parts import output_text
-from .reasoning import ENCRYPTED, encrypted_of, reasoning_text, text_field
+from .items import (
+    ENCRYPTED,
+    complete,
+    encrypted_of,
+    item_of,
+    output_text,
+    place,
+    reasoning_text,
+    render_call,
+    text_field,
+)
 from .response import is_whole
+from .tools import NAME, Names
 
 ANNOTATIONS, LOGPROBS = "annotations", "logprobs"
 

@@ -1,6 +1,11 @@
-"""Renderer of streamed answers of `/api/chat`, one document per line.
+"""Parser and renderer of streamed answers of `/api/chat`, one document per line.
 
-Rules:
+Parser (see `Chunks`):
+
+1. A document with `error` is the provider's failure; an end before `done` is a truncation.
+2. The last line may have no line end.
+
+Renderer:
 
 1. There are no empty lines: the official Python client crashes on one.
 2. Parts come strictly one after the other. Text is written at once; a call is written when it is whole, for the wire
@@ -11,6 +16,9 @@ Rules:
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
+
 import msgspec
 
 from ..._canonical.content import Json, Reasoning, RefusalText, Text, ToolCall
@@ -18,15 +26,67 @@ from ..._canonical.events import Event, PartDelta, PartEnd, PartStart, ResponseE
 from ..._canonical.request import Request
 from ..._canonical.response import Usage
 from ..._canonical.tokens import estimate_streamed
-from .._documents import encode_json, encode_text, is_same_dialect, merged
-from .._failures import Failure
-from .._lines import encode_line
-from ..streams import PartEvent, PartSequence, StreamRenderer
-from .ending import render_finish, render_usage
-from .error import render_error
-from .messages import render_parts
-from .names import NAME
-from .response import now
+from ...errors import DialectError
+from .._documents import decode_json, encode_json, encode_text, hides_letters, is_same_dialect, merged
+from .._failures import Failure, error_of
+from ..streams import (
+    LINE_FRAMES,
+    LineDecoder,
+    PartEvent,
+    PartSequence,
+    StreamParser,
+    StreamRenderer,
+    encode_line,
+)
+from .messages import NAME, render_parts
+from .response import Chunks, find_error, now, parse_error, render_error, render_finish, render_usage
+
+_LINES = re.compile(
+    rb'(?:\{"model":[^\r\n]*+(?<=\})(?:\r\n|\n))++'
+)  # Ollama begins each document in this form
+_DOUBT = re.compile(rb'"(?:error"|tool_calls"|done"\s*+:\s*+(?!false))')
+
+
+class Parser(StreamParser):
+    """A parser of one streamed answer."""
+
+    frame_end = LINE_FRAMES
+
+    def __init__(self) -> None:
+        self._lines = LineDecoder()
+        self._chunks = Chunks()
+
+    def feed(self, data: bytes) -> list[Event]:
+        events: list[Event] = []
+        for line in self._lines.feed(data):
+            self._take(line, events)
+        return events
+
+    def is_plain_content(self, data: bytes) -> bool:
+        whole = _LINES.fullmatch(data) is not None
+        return whole and _DOUBT.search(data) is None and not hides_letters(data)
+
+    @property
+    def ending(self) -> bool:
+        return self._chunks.done
+
+    def close(self) -> list[Event]:
+        events: list[Event] = []
+        if not self._chunks.done:
+            for line in self._lines.close():
+                with suppress(DialectError):  # an incomplete document is skipped
+                    self._take(line, events)
+            self._chunks.close()
+        return events
+
+    def _take(self, line: bytes, events: list[Event]) -> None:
+        if self._chunks.done:
+            return
+        document = decode_json(line)
+        if find_error(document) is not None:
+            raise error_of(parse_error(0, document), body=line.decode("utf-8", "replace"))
+        self._chunks.take(document, events)
+
 
 _TEXT = b'{"role":"assistant","content":'
 _THINKING = b'{"role":"assistant","content":"","thinking":'

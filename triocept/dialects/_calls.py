@@ -1,0 +1,332 @@
+"""Calls of tools and their results: arguments, ids, pairing.
+
+Arguments that are not an object (invalid JSON, cut JSON, free text) become `{"_raw": "the text"}`, which is read back
+as that text. Arguments of a tool that takes free text become `{"input": "the text"}` in dialects with JSON arguments.
+
+Some servers number the calls of each answer from 0, so that ids repeat in one conversation. Anthropic and OpenAI's
+Responses refuse such a conversation.
+
+Pairing of calls and results on a wire with optional ids, and the position of results among messages:
+
+1. A call without an id gets one that is stable across requests of one conversation; it begins with `MADE`, and is
+   never written to a provider of the same dialect.
+2. A result belongs to the call with its id; else to the oldest unanswered call of its tool name. A result counts as
+   the answer in either case.
+3. If each result is a message of its own, it comes right after its call; other parts of its turn, and its media, come
+   after all results.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import is_
+from uuid import uuid4
+
+import msgspec
+
+from .._canonical.content import Json, Message, Part, ToolCall, ToolResult
+from .._canonical.request import Request
+from ..errors import DialectError
+from ._documents import decode_json, encode_json, merged
+
+_RAW = "_raw"
+
+
+def object_of(arguments: str) -> dict[str, Json]:
+    """Return the arguments as an object."""
+    if not arguments.strip():
+        return {}
+    try:
+        found = decode_json(arguments)
+    except DialectError:
+        found = None
+    return found if isinstance(found, dict) else {_RAW: arguments}
+
+
+def is_object(arguments: str) -> bool:
+    """Return True if the arguments are an object, or empty, which counts as an empty object."""
+    if not arguments.strip() or arguments == "{}":
+        return True
+    try:
+        return isinstance(decode_json(arguments), dict)
+    except DialectError:
+        return False
+
+
+def text_of(value: dict[str, Json]) -> str:
+    """Return the text of an object: its JSON, or the text that `object_of` wrapped."""
+    raw = value.get(_RAW) if len(value) == 1 else None
+    if isinstance(raw, str) and object_of(raw) == value:
+        return raw
+    return encode_json(value).decode()
+
+
+_INPUT = "input"
+SCHEMA: dict[str, Json] = {
+    "type": "object",
+    "properties": {_INPUT: {"type": "string"}},
+    "required": [_INPUT],
+    "additionalProperties": False,
+}
+"""The JSON Schema of a free-text tool that is declared as a function."""
+
+
+def wrapped(call: ToolCall) -> ToolCall:
+    """Return a call with free text as a call with JSON."""
+    arguments = encode_json({_INPUT: call.arguments}).decode()
+    return msgspec.structs.replace(call, arguments=arguments, kind="json", extra=None)
+
+
+def unwrapped(call: ToolCall) -> ToolCall:
+    """Return a call with JSON as a call with free text; arguments of another shape stay as they are."""
+    text = call.arguments
+    try:
+        found = decode_json(text)
+    except DialectError:
+        found = None
+    if isinstance(found, dict) and isinstance(found.get(_INPUT), str):
+        text = found[_INPUT]
+    return msgspec.structs.replace(call, arguments=text, kind="text", extra=None)
+
+
+def custom_names(request: Request) -> frozenset[str]:
+    """Return the names of the tools that take free text."""
+    return frozenset([tool.name for tool in request.tools if tool.kind == "custom"])
+
+
+def fitted_call(call: ToolCall, customs: Iterable[str]) -> ToolCall:
+    """Return the call in the kind (JSON or free text) that the agent declared for the tool."""
+    if call.kind == "json" and call.name in customs:
+        return unwrapped(call)
+    if call.kind == "text" and call.name not in customs:
+        return wrapped(call)
+    return call
+
+
+class FittedCall:
+    """A call of a stream, converted to the kind (JSON or free text) that the agent declared for the tool.
+
+    A call of another kind is held back until it is whole.
+
+    Args:
+        call: the call as it begins.
+        customs: the names of the tools that take free text.
+    """
+
+    def __init__(self, call: ToolCall, customs: Iterable[str]) -> None:
+        self.call: ToolCall = call
+        self._customs = customs
+        self._held = [call.arguments] if (call.kind == "text") != (call.name in customs) else None
+
+    def hold(self, text: str) -> bool:
+        """Take more of the arguments; return True if they are held back, False if they can be written."""
+        if self._held is not None:
+            self._held.append(text)
+        return self._held is not None
+
+    @property
+    def held(self) -> bool:
+        return self._held is not None
+
+    def release(self) -> ToolCall:
+        """Return the whole call, converted to the declared kind."""
+        whole = msgspec.structs.replace(self.call, arguments="".join(self._held or ()))
+        self.call, self._held = fitted_call(whole, self._customs), None
+        return self.call
+
+
+_LEGAL = re.compile(r"[a-zA-Z0-9_-]+").fullmatch  # Anthropic's rule for tool ids
+
+
+def fresh_id(prefix: str) -> str:
+    """Return a new id, e.g. `fresh_id("call_")`."""
+    return prefix + uuid4().hex[:24]
+
+
+def legal_id(given: str, prefix: str) -> str:
+    """Return `given` if it is legal everywhere, else a legal id derived from it: equal for a call and its result."""
+    if _LEGAL(given):
+        return given
+    return prefix + hashlib.sha256(given.encode("utf-8", "replace")).hexdigest()[:24]
+
+
+def short_id(given: str, prefix: str, limit: int = 64) -> str:
+    """Return `given` if it has 1 to `limit` characters, else an id derived from it: equal for a call and its result."""
+    return given if 0 < len(given) <= limit else legal_id(f" {given}" if given else "", prefix)
+
+
+def distinct_calls(messages: Sequence[Message]) -> Sequence[Message]:
+    """Return the conversation with new ids for calls that repeat an earlier id, and for their results.
+
+    The first call keeps its id, and one conversation always gets the same ids.
+    """
+    ids = [call.id for message in messages for call in message.tool_calls]
+    if len(ids) == len(set(ids)):
+        return messages
+    found = _Ids(set(ids))
+    return [
+        msgspec.structs.replace(message, content=tuple(found.renamed(part) for part in message.content))
+        for message in messages
+    ]
+
+
+class _Ids:
+    """The ids so far, and the queue of calls that wait for a result, by id."""
+
+    def __init__(self, taken: set[str]) -> None:
+        self._taken = taken
+        self._seen: set[str] = set()
+        self._numbers: dict[str, int] = {}
+        """By original id: the number of its latest replacement."""
+        self._waiting: dict[str, deque[str]] = {}
+
+    def renamed(self, part: Part) -> Part:
+        match part:
+            case ToolCall(id=given):
+                fresh = self._fresh(given)
+                self._waiting.setdefault(given, deque()).append(fresh)
+                return msgspec.structs.replace(part, id=fresh)
+            case ToolResult(id=given) if self._waiting.get(given):
+                return msgspec.structs.replace(part, id=self._waiting[given].popleft())
+            case _:
+                return part
+
+    def _fresh(self, given: str) -> str:
+        if given not in self._seen:
+            self._seen.add(given)
+            return given
+        number = self._numbers.get(given, 2)
+        while f"{given}_{number}" in self._taken:
+            number += 1
+        self._numbers[given] = number
+        self._taken.add(f"{given}_{number}")
+        return f"{given}_{number}"
+
+
+MADE = "triocept_call_"
+_IN_PAIRS = frozenset({ToolCall, ToolResult})
+
+
+def in_pairs(message: Message) -> bool:
+    """Return True if the message has calls or results. Most messages have neither."""
+    return not _IN_PAIRS.isdisjoint(map(type, message.content))
+
+
+class Pairing:
+    """A pass over one conversation that adds ids to calls and results, in their order.
+
+    Args:
+        kept: function that returns the `extra` of a result whose id differs from that of its call, to be written
+            again.
+    """
+
+    def __init__(self, kept: Callable[[str], dict[str, Json]]) -> None:
+        self._kept = kept
+        self._made = 0
+        self._known: dict[str, str] = {}
+        """The name of the tool, by the id of a call."""
+        self._waiting: dict[str, _Waiting] = {}
+        """The unanswered calls, by the name of their tool."""
+
+    def pair(self, message: Message) -> Message:
+        """Return the message with ids for its calls and results; the same object if all of them had ids."""
+        if not in_pairs(message):
+            return message
+        paired: list[Part] = []
+        for part in message.content:
+            match part:
+                case ToolCall():
+                    paired.append(self.call(part))
+                case ToolResult():
+                    paired.append(self.result(part))
+                case _:
+                    paired.append(part)
+        if all(map(is_, paired, message.content)):
+            return message
+        return msgspec.structs.replace(message, content=tuple(paired))
+
+    def call(self, call: ToolCall) -> ToolCall:
+        """Return the call with an id."""
+        identity = call.id or self._new_id()
+        self._known[identity] = call.name
+        self._waiting.setdefault(call.name, _Waiting()).add(identity)
+        return call if call.id else msgspec.structs.replace(call, id=identity)
+
+    def result(self, result: ToolResult) -> ToolResult:
+        """Return the result with the id of its call."""
+        waiting = self._waiting.get(result.name or "")
+        if result.id in self._known:  # the tool name of such a result may be missing or wrong
+            if waiting is None or not waiting.discard(result.id):
+                self._waiting[self._known[result.id]].discard(result.id)
+            return result
+        oldest = waiting.oldest if waiting is not None else None
+        if waiting is not None and oldest is not None and (not result.id or oldest.startswith(MADE)):
+            waiting.discard(oldest)
+            extra = result.extra
+            if result.id:  # an id that only the result has is written again
+                extra = merged(extra or {}, self._kept(result.id))
+            return msgspec.structs.replace(result, id=oldest, extra=extra)
+        return result if result.id else msgspec.structs.replace(result, id=self._new_id())
+
+    def _new_id(self) -> str:
+        self._made += 1
+        return f"{MADE}{self._made}"
+
+
+class _Waiting:
+    """The ids of calls without a result, in their order; each operation takes constant time."""
+
+    def __init__(self) -> None:
+        self._ids: deque[str] = deque()
+        self._gone: Counter[str] = Counter()
+        """The number of answered calls per id that are still in the queue."""
+        self._left: Counter[str] = Counter()
+
+    def add(self, identity: str) -> None:
+        self._ids.append(identity)
+        self._left[identity] += 1
+
+    def discard(self, identity: str) -> bool:
+        """Mark the oldest call with this id as answered; return False if no such call waits."""
+        if not self._left[identity]:
+            return False
+        self._left[identity] -= 1
+        self._gone[identity] += 1
+        return True
+
+    @property
+    def oldest(self) -> str | None:
+        """The id of the call that has waited longest; None if no call waits."""
+        while self._ids and self._gone[self._ids[0]]:
+            self._gone[self._ids.popleft()] -= 1
+        return self._ids[0] if self._ids else None
+
+
+def results_first(
+    messages: Iterable[Message], shown: Callable[[ToolResult], Iterable[Part]] | None
+) -> Iterator[tuple[Message, ToolResult | list[Part]]]:
+    """Yield each wire message of a conversation: its canonical message, and its content (a result, or other parts).
+
+    Args:
+        messages: the conversation.
+        shown: function that returns the parts of a result that the wire cannot hold in a result. They follow in a user
+            message. None: no parts.
+    """
+    waiting: list[Part] = []
+    for message in messages:
+        for result in message.tool_results:
+            yield message, result
+            waiting += shown(result) if shown is not None else ()
+        rest = [part for part in message.content if not isinstance(part, ToolResult)]
+        if message.tool_results and not rest:
+            continue
+        if waiting and message.role not in ("user", "tool"):
+            yield Message("user"), waiting
+            waiting = []
+        yield message, [*waiting, *rest]
+        waiting = []
+    if waiting:
+        yield Message("user"), waiting
