@@ -146,6 +146,11 @@ def fresh_id(prefix: str) -> str:
     return prefix + uuid4().hex[:24]
 
 
+def with_id(call: ToolCall) -> ToolCall:
+    """Return the call with an id: clients invent one for a call without an id, or fail."""
+    return call if call.id else msgspec.structs.replace(call, id=fresh_id("call_"))
+
+
 def legal_id(given: str, prefix: str) -> str:
     """Return `given` if it is legal everywhere, else a legal id derived from it: equal for a call and its result."""
     if _LEGAL(given):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import overload
 
 import msgspec
 
@@ -231,6 +232,10 @@ class Fields:
         return self._left or None
 
 
+@overload
+def merged(document: dict[str, Json], extra: dict[str, Json]) -> dict[str, Json]: ...
+@overload
+def merged(document: Json, extra: Json) -> Json: ...
 def merged(document: Json, extra: Json) -> Json:
     """Return `document` with the fields of `extra`, merged object by object and item by item; `extra` wins."""
     if isinstance(document, dict) and isinstance(extra, dict):
@@ -265,6 +270,30 @@ def gather(into: dict[str, Json], more: dict[str, Json]) -> None:
             gather(known, value)
         elif value is not None or known is None:
             into[name] = value
+
+
+def text_in(fields: Fields, name: str, inner: str) -> str | None:
+    """Return the string `inner` in the object `name`; the object's other fields stay among the unknown fields."""
+    found = fields.object(name)
+    if found is None:
+        return None
+    text = found.text(inner)
+    fields.keep(name, found.rest())
+    return text
+
+
+def need_items(fields: Fields, name: str) -> list[Json]:
+    """Return a list as it is.
+
+    Raises:
+        DialectError: the list is missing, or empty.
+    """
+    if fields.peek(name) is None:
+        raise DialectError("is missing", path=fields.at(name))
+    items = fields.array(name)
+    if not items:
+        raise DialectError("must not be empty", path=fields.at(name))
+    return items
 
 
 def plain_message(value: Json, roles: Mapping[str, Role]) -> Message | None:
@@ -302,6 +331,11 @@ def as_content(documents: Sequence[dict[str, Json]], kind: str = "text") -> Json
     if len(documents) == 1 and documents[0].keys() == {"type", "text"} and documents[0]["type"] == kind:
         return documents[0]["text"]
     return documents
+
+
+def as_error(content: Json, kind: str = "text") -> Json:
+    """Return the `content` of a failed tool's result, for a wire without a field for the failure."""
+    return f"Error: {content}" if isinstance(content, str) else [{"type": kind, "text": "Error:"}, *content]
 
 
 _DATA_URL = re.compile(r"data:([^,]*?);base64,", re.IGNORECASE)

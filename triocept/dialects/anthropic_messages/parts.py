@@ -42,7 +42,7 @@ from ..._canonical.content import (
     ToolResult,
 )
 from ..._canonical.request import Request, Tool, ToolChoice
-from ..._canonical.response import Response
+from ..._canonical.response import Response, ResponsePart
 from ..._canonical.text_file import text_as_data, text_in_file
 from ...errors import DialectError
 from .._calls import SCHEMA, fresh_id, is_object, legal_id, object_of, text_of, wrapped
@@ -143,16 +143,16 @@ def with_whole_arguments(response: Response) -> Response:
 
     Without this step, a stream would contain the arguments as the model wrote them.
     """
-    if all(call.kind == "text" or is_object(call.arguments) for call in response.tool_calls):
+    broken = [call for call in response.tool_calls if call.kind != "text" and not is_object(call.arguments)]
+    if not broken:
         return response
-    content = tuple(_with_object(part) if isinstance(part, ToolCall) else part for part in response.content)
-    return msgspec.structs.replace(response, content=content)
-
-
-def _with_object(call: ToolCall) -> ToolCall:
-    if call.kind == "text" or is_object(call.arguments):
-        return call
-    return msgspec.structs.replace(call, arguments=encode_json(object_of(call.arguments)).decode())
+    content: list[ResponsePart] = []
+    for part in response.content:
+        if isinstance(part, ToolCall) and part in broken:
+            arguments = encode_json(object_of(part.arguments)).decode()
+            part = msgspec.structs.replace(part, arguments=arguments)
+        content.append(part)
+    return msgspec.structs.replace(response, content=tuple(content))
 
 
 _ONE_OF, _ALL_OF = ("anyOf", "oneOf"), "allOf"
@@ -167,14 +167,15 @@ def _object_schema(schema: dict[str, Json]) -> dict[str, Json]:
     """
     alternatives = [_objects(schema.get(name)) for name in _ONE_OF]
     parts = _objects(schema.get(_ALL_OF))
-    several = [*parts, *(each for found in alternatives for each in found)]
+    several = [*parts, *(each for one_of in alternatives for each in one_of)]
     if not several:
         return schema if "type" in schema else {"type": "object", **schema}
     rest = {name: value for name, value in schema.items() if name not in (*_ONE_OF, _ALL_OF, "required")}
     properties: dict[str, Json] = {}
     for each in (*several, schema):
-        properties |= _properties(each)
-    required = _required(schema, parts, [found for found in alternatives if found])
+        found = each.get("properties")
+        properties |= found if isinstance(found, dict) else {}
+    required = _required(schema, parts, [one_of for one_of in alternatives if one_of])
     return {
         "type": "object",
         **rest,
@@ -196,11 +197,6 @@ def _required(
         first, *others = [_named(each) for each in several]
         found += [name for name in first if all(name in other for other in others)]
     return list(dict.fromkeys(found))
-
-
-def _properties(schema: dict[str, Json]) -> dict[str, Json]:
-    found = schema.get("properties")
-    return found if isinstance(found, dict) else {}
 
 
 def _named(schema: dict[str, Json]) -> list[str]:
@@ -330,18 +326,6 @@ def render_result(result: ToolResult, *, same_dialect: bool) -> Json:
     return merged(block, result.extra) if same_dialect and result.extra else block
 
 
-def _parse_text(fields: Fields) -> Part:
-    return Text(fields.need_text("text"), fields.rest())
-
-
-def _parse_image(fields: Fields) -> Part | None:
-    return _parse_source(fields, "image")
-
-
-def _parse_document(fields: Fields) -> Part | None:
-    return _parse_source(fields, "file")
-
-
 def _parse_source(fields: Fields, kind: str) -> Part | None:
     """Return media of a known source; None for another source, whose block is kept whole."""
     source = fields.need_object("source")
@@ -398,9 +382,9 @@ def _source(media: Media) -> dict[str, Json]:
 
 
 _READERS: dict[str, Callable[[Fields], Part | None]] = {
-    "text": _parse_text,
-    "image": _parse_image,
-    "document": _parse_document,
+    "text": lambda fields: Text(fields.need_text("text"), fields.rest()),
+    "image": lambda fields: _parse_source(fields, "image"),
+    "document": lambda fields: _parse_source(fields, "file"),
     "thinking": parse_thinking,
     "redacted_thinking": parse_redacted,
     "tool_use": parse_call,

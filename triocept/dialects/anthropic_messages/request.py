@@ -44,7 +44,7 @@ from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling
 from ..._canonical.response import Response
 from ...errors import DialectError
 from .._calls import distinct_calls, legal_id
-from .._documents import Fields, as_content, known_of, merged, plain_message
+from .._documents import Fields, as_content, known_of, merged, plain_message, text_in
 from .._portable import budget_for, portable, refuse_token_ids
 from ..base import HERE, Target
 from .parts import (
@@ -109,7 +109,7 @@ def _parse(
         reasoning=ask,
         output_format=output_format,
         previous_response=previous,
-        user=_parse_user(fields),
+        user=text_in(fields, "metadata", "user_id"),
         extra=fields.rest(),
     )
     return request, len(system)
@@ -123,7 +123,10 @@ def render_request(request: Request) -> Json:
     """
     refuse_token_ids(request.messages)
     same_dialect = request.dialect == NAME
-    system, messages = render_messages(_with_format_words(request), same_dialect=same_dialect)
+    wish, conversation = request.output_format, request.messages
+    if wish is not None and wish.schema is None:
+        conversation = (Message("system", (Text(_JSON_ONLY),)), *conversation)
+    system, messages = render_messages(conversation, same_dialect=same_dialect)
     document: dict[str, Json] = {"model": request.model, "messages": messages}
     if system is not None:
         document["system"] = system
@@ -140,31 +143,15 @@ def render_request(request: Request) -> Json:
         document["stream"] = True
     document |= _render_sampling(request.sampling, same_dialect=same_dialect)
     document |= render_ask(request, document, same_dialect=same_dialect)
-    if request.output_format and request.output_format.schema is not None:
-        form = _render_format(request.output_format, same_dialect=same_dialect)
+    if wish is not None and wish.schema is not None:
+        form: Json = {"type": "json_schema", "schema": wish.schema}
+        form = merged(form, wish.extra) if same_dialect and wish.extra else form
         document["output_config"] = {**document.get("output_config", {}), "format": form}
     if request.previous_response is not None:
         document["thread"] = {"type": "continue", "previous_message_id": request.previous_response}
     if request.user is not None:
         document["metadata"] = {"user_id": request.user}
     return merged(document, request.extra) if same_dialect and request.extra else document
-
-
-def _parse_user(fields: Fields) -> str | None:
-    metadata = fields.object("metadata")
-    if metadata is None:
-        return None
-    user = metadata.text("user_id")
-    fields.keep("metadata", metadata.rest())
-    return user
-
-
-def _with_format_words(request: Request) -> tuple[Message, ...]:
-    """Return the messages, with an instruction before them if the request is for JSON without a schema."""
-    wish = request.output_format
-    if wish is None or wish.schema is not None:
-        return request.messages
-    return (Message("system", (Text(_JSON_ONLY),)), *request.messages)
 
 
 def _render_sampling(sampling: Sampling, *, same_dialect: bool) -> dict[str, Json]:
@@ -179,11 +166,6 @@ def _render_sampling(sampling: Sampling, *, same_dialect: bool) -> dict[str, Jso
         or None,  # blank stop strings are refused
     }
     return known_of(document)
-
-
-def _render_format(output: OutputFormat, *, same_dialect: bool) -> Json:
-    document = {"type": "json_schema", "schema": output.schema}
-    return merged(document, output.extra) if same_dialect and output.extra else document
 
 
 def parse_thread(fields: Fields) -> str | None:
@@ -273,21 +255,15 @@ def _parse_output_config(fields: Fields) -> tuple[str | None, OutputFormat | Non
 
 def _allowed_budget(request: Request, document: dict[str, Json]) -> int | None:
     budget = budget_for(request.reasoning)
-    if budget is None or _is_forced(document) or {"temperature", "top_p", "top_k"} & document.keys():
+    forced = document.get("tool_choice", {}).get("type") in ("any", "tool")
+    if budget is None or forced or {"temperature", "top_p", "top_k"} & document.keys():
         return None
-    if any(_lacks_thinking(message.content) for message in request.messages):
-        return None
+    for message in request.messages:
+        thoughts = (part for part in message.content if isinstance(part, Reasoning))
+        if message.tool_calls and not any(signature_of(thought.blobs) for thought in thoughts):
+            return None
     budget = min(budget, int(document["max_tokens"]) - 1)
     return budget if budget >= _MIN_BUDGET else None
-
-
-def _is_forced(document: dict[str, Json]) -> bool:
-    return document.get("tool_choice", {}).get("type") in ("any", "tool")
-
-
-def _lacks_thinking(content: tuple[object, ...]) -> bool:
-    calls = any(isinstance(part, ToolCall) for part in content)
-    return calls and not any(isinstance(part, Reasoning) and signature_of(part.blobs) for part in content)
 
 
 _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system"}

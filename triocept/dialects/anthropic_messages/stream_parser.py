@@ -174,7 +174,10 @@ class Blocks:
                 events += [PartBlob(block.index, blob) for blob in blobs]
 
     def delta(self, fields: Fields, events: list[Event]) -> None:
-        block = self._at(fields)
+        number = fields.need_integer("index")
+        block = self._open.get(number)
+        if block is None:
+            raise DialectError(f"block {number} is not open", path="index")
         delta = fields.need_object("delta")
         kind = delta.need_text("type")
         if isinstance(block.start, Opaque):
@@ -198,13 +201,6 @@ class Blocks:
         for block in self._open.values():
             self._finish(block, events)
         self._open.clear()
-
-    def _at(self, fields: Fields) -> _Block:
-        number = fields.need_integer("index")
-        try:
-            return self._open[number]
-        except KeyError:
-            raise DialectError(f"block {number} is not open", path="index") from None
 
     def _write(self, block: _Block, text: str, events: list[Event]) -> None:
         if text:

@@ -125,16 +125,17 @@ class Renderer(StreamRenderer):
         for name in ("stop_reason", "stop_details", "container"):
             if name in extra:
                 delta[name] = extra.pop(name)
-        usage = render_usage(event.usage or self._final_usage(), same_dialect=self._own)
-        document = {"type": "message_delta", "delta": delta, "usage": usage}
+        usage = event.usage or self._usage
+        if event.usage is None and usage.estimated:
+            output = max(1, self._characters // CHARACTERS_PER_TOKEN)
+            usage = Usage(input_tokens=usage.input_tokens, output_tokens=output, estimated=True)
+        document = {
+            "type": "message_delta",
+            "delta": delta,
+            "usage": render_usage(usage, same_dialect=self._own),
+        }
         data = encode_json(merged(document, extra) if extra else document)
         return b"event: message_delta\ndata: " + data + b"\n\n" + _STOP
-
-    def _final_usage(self) -> Usage:
-        if not self._usage.estimated:
-            return self._usage
-        output = max(1, self._characters // CHARACTERS_PER_TOKEN)
-        return Usage(input_tokens=self._usage.input_tokens, output_tokens=output, estimated=True)
 
 
 class _BlockWriter(msgspec.Struct):

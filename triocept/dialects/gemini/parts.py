@@ -36,8 +36,6 @@ import mimetypes
 from collections.abc import Callable, Iterable
 from typing import Literal
 
-import msgspec
-
 from ..._canonical.content import (
     Blob,
     Json,
@@ -52,8 +50,8 @@ from ..._canonical.content import (
 )
 from ..._canonical.request import Tool, ToolChoice
 from ...errors import DialectError
-from .._calls import MADE, SCHEMA, fresh_id, object_of, text_of, wrapped
-from .._documents import Fields, decode_json, encode_json, known_of, media_type_of, merged, split_data_url
+from .._calls import MADE, SCHEMA, object_of, text_of, wrapped
+from .._documents import decode_json, encode_json, known_of, media_type_of, merged, split_data_url
 from .._portable import pack, unpack
 from .fields import NAME, ProtoFields
 
@@ -89,12 +87,21 @@ def parse_choice(fields: ProtoFields) -> ToolChoice | None:
     if config is None:
         return None
     inner = config.object(_CONFIG)
-    choice = None
-    if inner is not None:
-        inner.take("streamFunctionCallArguments")
-        choice = _parse_config(inner)
     fields.keep("toolConfig", config.rest())
-    return choice
+    if inner is None:
+        return None
+    inner.take("streamFunctionCallArguments")
+    mode, names = inner.text("mode") or "AUTO", list(inner.texts(_NAMES))
+    rest = dict(inner.rest() or {})
+    if mode == "ANY" and len(names) == 1:
+        return ToolChoice(mode="tool", name=names[0], extra=rest or None)
+    if names:
+        rest[_NAMES] = names
+    if mode == "ANY":
+        return ToolChoice(mode="required", extra=rest or None)
+    if mode == "NONE":
+        return ToolChoice(mode="none", extra=rest or None)
+    return ToolChoice(extra=(rest if mode == "AUTO" else {**rest, "mode": mode}) or None)
 
 
 def render_choice(choice: ToolChoice, *, same_dialect: bool) -> Json:
@@ -127,11 +134,6 @@ def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
     return merged(document, call.extra) if same_dialect and call.extra else document
 
 
-def with_id(call: ToolCall) -> ToolCall:
-    """Return the call with an id: clients invent one for a call without an id."""
-    return call if call.id else msgspec.structs.replace(call, id=fresh_id("call_"))
-
-
 def _parse_function(value: Json, path: str) -> Tool:
     fields = ProtoFields(value, path)
     name, description = fields.need_text("name"), fields.text("description")
@@ -154,20 +156,6 @@ def _render_function(tool: Tool, *, same_dialect: bool) -> Json:
     elif schema is not None:
         document[_SCHEMA] = schema if same_dialect or "type" in schema else {"type": "object", **schema}
     return merged(document, extra) if extra else document
-
-
-def _parse_config(inner: Fields) -> ToolChoice:
-    mode, names = inner.text("mode") or "AUTO", list(inner.texts(_NAMES))
-    rest = dict(inner.rest() or {})
-    if mode == "ANY" and len(names) == 1:
-        return ToolChoice(mode="tool", name=names[0], extra=rest or None)
-    if names:
-        rest[_NAMES] = names
-    if mode == "ANY":
-        return ToolChoice(mode="required", extra=rest or None)
-    if mode == "NONE":
-        return ToolChoice(mode="none", extra=rest or None)
-    return ToolChoice(extra=(rest if mode == "AUTO" else {**rest, "mode": mode}) or None)
 
 
 _SCHEMAS = ("items", "additionalProperties", "additional_properties")
@@ -195,7 +183,10 @@ def json_schema_of(schema: Json) -> Json:
     found: dict[str, Json] = {}
     for name, value in schema.items():
         if name == "type":
-            found |= _type(value)
+            if not isinstance(value, str):
+                found["type"] = value
+            elif value != "TYPE_UNSPECIFIED":
+                found["type"] = value.lower()
         elif name in _SCHEMAS:
             found["items" if name == "items" else "additionalProperties"] = json_schema_of(value)
         elif name in _LISTS and isinstance(value, list):
@@ -211,12 +202,6 @@ def json_schema_of(schema: Json) -> Json:
         elif name not in _ORDER:
             found[name] = value
     return _nullable(found) if schema.get("nullable") is True else found
-
-
-def _type(value: Json) -> dict[str, Json]:
-    if not isinstance(value, str):
-        return {"type": value}
-    return {} if value == "TYPE_UNSPECIFIED" else {"type": value.lower()}
 
 
 def _nullable(schema: dict[str, Json]) -> dict[str, Json]:
@@ -235,7 +220,7 @@ _FIELD, _RESPONSE = "functionResponse", "response"
 _UNNAMED = "unknown_function"  # the wire requires a name
 
 
-def parse_result(fields: ProtoFields, parse_part: Callable[[Json, str], Part]) -> ToolResult:
+def parse_result(fields: ProtoFields) -> ToolResult:
     """Return the result of a `functionResponse` part."""
     inner = fields.need_object(_FIELD)
     identity, name = inner.text("id") or "", inner.text("name")
@@ -253,29 +238,19 @@ def parse_result(fields: ProtoFields, parse_part: Callable[[Json, str], Part]) -
     return ToolResult(id=identity, content=tuple(content), is_error=is_error, name=name, extra=fields.rest())
 
 
-def render_result(
-    result: ToolResult, name: str | None, render: Callable[[Part], Json | None], *, same_dialect: bool
-) -> dict[str, Json]:
-    """Return a `functionResponse` part.
-
-    Args:
-        result: the result to write.
-        name: the name of the called tool.
-        render: returns the wire form of a part of the result.
-        same_dialect: True if the result's `extra` uses this dialect's field names.
-    """
-    extra = dict(result.extra or {}) if same_dialect else {}
-    kept = dict(extra.pop(_FIELD, None) or {}) if isinstance(extra.get(_FIELD), dict) else {}
+def render_result(result: ToolResult, name: str | None, *, same_dialect: bool) -> dict[str, Json]:
+    """Return a `functionResponse` part; `name` is the name of the called tool."""
+    extra: dict[str, Json] = dict(result.extra or {}) if same_dialect else {}
+    kept: dict[str, Json] = dict(extra.pop(_FIELD, None) or {}) if isinstance(extra.get(_FIELD), dict) else {}
     mark = kept.pop(_RESPONSE, _PLAIN)
     inner: dict[str, Json] = {} if not result.id or result.id.startswith(MADE) else {"id": result.id}
     inner["name"] = result.name or name or _UNNAMED
     inner[_RESPONSE] = _render_response(result, mark)
     if same_dialect:
-        parts = [wire for part in result.content if not isinstance(part, Text) and (wire := render(part))]
-        if parts:
+        others = (part for part in result.content if not isinstance(part, Text))
+        if parts := [wire for part in others if (wire := render_part(part, same_dialect=True))]:
             inner["parts"] = parts
-    both: dict[str, Json] = merged({_FIELD: merged(inner, kept)}, extra)
-    return both
+    return merged({_FIELD: merged(inner, kept)}, extra)
 
 
 _PLAIN = object()  # no mark: the text has Google's own key
@@ -357,7 +332,9 @@ def render_reasoning(part: Reasoning, *, same_dialect: bool, answer: bool) -> li
         same_dialect: True if the part's `extra` uses this dialect's field names.
         answer: True if it goes to an agent, False if it goes to a provider, which refuses foreign signatures.
     """
-    signatures: list[str | None] = list(_signatures_of(part.blobs))
+    signatures: list[str | None] = [
+        blob.data for blob in part.blobs if blob.dialect == NAME and blob.kind == SIGNATURE
+    ]
     packed = pack(part.blobs, NAME) if answer and not signatures else None
     signatures += [packed] if packed else []
     if part.text and not signatures:
@@ -371,11 +348,6 @@ def render_reasoning(part: Reasoning, *, same_dialect: bool, answer: bool) -> li
     if same_dialect and part.extra and parts:
         parts[0] = merged(parts[0], part.extra)
     return parts
-
-
-def _signatures_of(blobs: tuple[Blob, ...]) -> list[str]:
-    """Return the signatures of this dialect."""
-    return [blob.data for blob in blobs if blob.dialect == NAME and blob.kind == SIGNATURE]
 
 
 def render_media(media: Media, *, same_dialect: bool) -> dict[str, Json]:
@@ -427,7 +399,7 @@ def _kind(media_type: str | None) -> Literal["image", "audio", "file"]:
 
 _READERS: dict[str, Callable[[ProtoFields], Part]] = {
     "functionCall": parse_call,
-    "functionResponse": lambda fields: parse_result(fields, parse_part),
+    "functionResponse": parse_result,
     "inlineData": _parse_inline,
     "fileData": _parse_file,
     "text": _parse_text,

@@ -37,15 +37,15 @@ Paths: they contain the model, the choice of a stream, and the stream's framing:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from reprlib import repr as short
 from urllib.parse import parse_qs, quote, unquote
 
 import msgspec
 
-from ..._canonical.content import Json, Media, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
+from ..._canonical.content import Json, Media, Message, Reasoning, Role, Text, ToolCall, ToolResult
 from ..._canonical.memory import Memory
-from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, ToolChoice
+from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling
 from ...errors import DialectError
 from .._calls import Pairing
 from .._documents import known_of, merged, read_text
@@ -150,15 +150,12 @@ def render_request(request: Request) -> Json:
     if tools:
         document["tools"] = tools
     if request.tool_choice is not None and (tools or same_dialect):
-        document["toolConfig"] = _render_choice(request.tool_choice, same_dialect=same_dialect)
+        choice = render_choice(request.tool_choice, same_dialect=same_dialect)
+        document["toolConfig"] = {"functionCallingConfig": choice}
     config = render_config(request, same_dialect=same_dialect)
     if config:
         document[CONFIG] = config
     return merged(document, request.extra) if same_dialect and request.extra else document
-
-
-def _render_choice(choice: ToolChoice, *, same_dialect: bool) -> Json:
-    return {"functionCallingConfig": render_choice(choice, same_dialect=same_dialect)}
 
 
 _ROLES: dict[str, Role] = {"user": "user", "model": "assistant", "function": "tool", "system": "system"}
@@ -221,10 +218,12 @@ def render_messages(messages: Sequence[Message], *, same_dialect: bool) -> tuple
         if same_dialect:
             contents.append(merged({"role": role, "parts": parts}, extra))
         elif parts or role == "user":
-            _append(contents, role, parts or [_NOTHING])
+            if not contents or contents[-1]["role"] != role:
+                contents.append({"role": role, "parts": []})
+            contents[-1]["parts"] += parts or [_NOTHING]
     if not same_dialect:
         for content in contents:
-            content["parts"].sort(key=_is_no_result)
+            content["parts"].sort(key=lambda part: "functionResponse" not in part)
     if not contents or (not same_dialect and contents[0]["role"] == "model"):
         contents.insert(0, {"role": "user", "parts": [_NOTHING]})
     return merged({"parts": system}, beside) if system else None, list(contents)
@@ -239,9 +238,7 @@ def _own_parts(message: Message, names: dict[str, str]) -> list[Json]:
             case ToolCall():
                 parts.append(render_call(part, same_dialect=True))
             case ToolResult():
-                parts.append(
-                    render_result(part, names.get(part.id), _writer(same_dialect=True), same_dialect=True)
-                )
+                parts.append(render_result(part, names.get(part.id), same_dialect=True))
             case _:
                 document = render_part(part, same_dialect=True)
                 parts += [] if document is None else [document]
@@ -250,10 +247,7 @@ def _own_parts(message: Message, names: dict[str, str]) -> list[Json]:
 
 def _foreign_parts(message: Message, names: dict[str, str]) -> list[Json]:
     results = message.tool_results
-    parts: list[Json] = [
-        render_result(each, names.get(each.id), _writer(same_dialect=False), same_dialect=False)
-        for each in results
-    ]
+    parts: list[Json] = [render_result(each, names.get(each.id), same_dialect=False) for each in results]
     media = [part for each in results for part in each.content if isinstance(part, Media)]
     signed = False
     for part in (*media, *message.content):
@@ -261,7 +255,8 @@ def _foreign_parts(message: Message, names: dict[str, str]) -> list[Json]:
             case ToolResult():
                 continue
             case Reasoning():
-                parts += render_reasoning(part, same_dialect=False, answer=False) if _is_signed(part) else []
+                thoughts = render_reasoning(part, same_dialect=False, answer=False)
+                parts += thoughts if any("thoughtSignature" in thought for thought in thoughts) else []
             case ToolCall():
                 document = render_call(part, same_dialect=False)
                 signature = (part.extra or {}).get("thoughtSignature", None if signed else UNSIGNED)
@@ -273,29 +268,6 @@ def _foreign_parts(message: Message, names: dict[str, str]) -> list[Json]:
                 wire = render_part(part, same_dialect=False)
                 parts += [] if wire is None else [wire]
     return parts
-
-
-def _is_signed(part: Reasoning) -> bool:
-    return any(
-        "thoughtSignature" in document
-        for document in render_reasoning(part, same_dialect=False, answer=False)
-    )
-
-
-def _writer(*, same_dialect: bool) -> Callable[[Part], Json | None]:
-    return lambda part: render_part(part, same_dialect=same_dialect)
-
-
-def _append(contents: list[dict[str, Json]], role: str, parts: list[Json]) -> None:
-    """Append parts as a new turn, or to the last turn if it has the same role."""
-    if not contents or contents[-1]["role"] != role:
-        contents.append({"role": role, "parts": parts})
-    else:
-        contents[-1]["parts"] += parts
-
-
-def _is_no_result(part: Json) -> bool:
-    return "functionResponse" not in part
 
 
 CONFIG = "generationConfig"
@@ -346,7 +318,10 @@ def render_config(request: Request, *, same_dialect: bool) -> dict[str, Json]:
         _THINKING: _render_thinking(request.reasoning, same_dialect=same_dialect),
     }
     if request.output_format is not None:
-        document |= _render_format(request.output_format, same_dialect=same_dialect)
+        output = request.output_format
+        raw = (output.extra or {}).get(_OPENAPI) if same_dialect else None
+        fits = raw is not None and json_schema_of(raw) == output.schema
+        document |= {_MIME: _JSON, **({_OPENAPI: raw} if fits else {_JSON_SCHEMA: output.schema})}
     return known_of(document)
 
 
@@ -391,13 +366,6 @@ def _parse_format(config: ProtoFields) -> OutputFormat | None:
     if schema is not None:
         return OutputFormat(kind="json_schema", schema=schema, extra={_OPENAPI: raw} if raw else None)
     return OutputFormat(kind="json_schema", schema=json_schema_of(raw), extra={_OPENAPI: raw})
-
-
-def _render_format(output: OutputFormat, *, same_dialect: bool) -> dict[str, Json]:
-    raw = (output.extra or {}).get(_OPENAPI) if same_dialect else None
-    if raw is not None and json_schema_of(raw) == output.schema:
-        return {_MIME: _JSON, _OPENAPI: raw}
-    return {_MIME: _JSON, _JSON_SCHEMA: output.schema}
 
 
 STREAM_TYPES = ("text/event-stream", "application/json")

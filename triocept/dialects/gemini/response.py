@@ -27,7 +27,8 @@ candidates and thoughts, and the input is the prompt and the tokens that a provi
 
 Errors of Google: `{"error": {code, message, status, details}}`, in a stream perhaps in a list of one. `code` is the
 HTTP status, `status` the name of gRPC's. `details` contains a retry delay as `RetryInfo`, which gemini-cli reads in
-place of the header. """
+place of the header.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ from ..._canonical.request import Request
 from ..._canonical.response import Response, ResponsePart, StopReason, Usage, settled_stop
 from ..._canonical.tokens import estimate_usage
 from ...errors import UpstreamError, UpstreamTruncated
-from .._calls import fresh_id
+from .._calls import fresh_id, with_id
 from .._documents import gather, is_same_dialect, known_of, merged
 from .._failures import (
     OVERFLOW,
@@ -55,7 +56,7 @@ from .._failures import (
 )
 from ..streams import EventBuilder
 from .fields import NAME, ProtoFields
-from .parts import parse_part, render_call, render_part, render_reasoning, with_id
+from .parts import parse_part, render_call, render_part, render_reasoning
 
 
 def parse_response(document: Json) -> Response:
@@ -191,22 +192,16 @@ class Chunks:
         match part:
             case Text(text=text, extra=None):
                 self._parts.text(Text(""), text, events)
-            case Reasoning(extra=None) if self._goes_on(part):
-                self._thought(part, events)
+            case Reasoning(extra=None) if not part.blobs or isinstance(self._parts.open, Reasoning):
+                self._parts.text(Reasoning(), part.text, events)
+                for blob in part.blobs:
+                    self._parts.blob(Reasoning(), blob, events)
+                if part.blobs:
+                    self._parts.close(events)
             case Text() | Reasoning() | ToolCall():
                 self._alone(part, events)
             case _:
                 self._alone(Opaque(NAME, raw), events)
-
-    def _goes_on(self, part: Reasoning) -> bool:
-        return not part.blobs or isinstance(self._parts.open, Reasoning)
-
-    def _thought(self, part: Reasoning, events: list[Event]) -> None:
-        self._parts.text(Reasoning(), part.text, events)
-        if part.blobs:
-            for blob in part.blobs:
-                self._parts.blob(Reasoning(), blob, events)
-            self._parts.close(events)
 
     def _alone(self, part: ResponsePart, events: list[Event]) -> None:
         self._calls = self._calls or isinstance(part, ToolCall)
@@ -315,8 +310,7 @@ def render_usage(usage: Usage, *, same_dialect: bool) -> dict[str, Json]:
     if usage.reasoning_tokens is not None:
         document["thoughtsTokenCount"] = usage.reasoning_tokens
     document["totalTokenCount"] = usage.input_tokens + usage.output_tokens
-    both: dict[str, Json] = merged(document, extra)
-    return both
+    return merged(document, extra)
 
 
 _BY_STATUS = {

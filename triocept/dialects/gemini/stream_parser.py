@@ -138,7 +138,10 @@ class _Objects:
                 found.append(b"".join([*self._pieces, data[start:at]]))
                 self._pieces, self._size = [], 0
         if self._depth:
-            self._keep(data[start:])
+            self._pieces.append(data[start:])
+            self._size += len(data) - start
+            if self._size > self._max_size:
+                raise DialectError(f"one response of the array is larger than {self._max_size} bytes")
         return found
 
     def _ends(self, mark: bytes) -> bool:
@@ -153,12 +156,6 @@ class _Objects:
             self._depth -= 1
             return not self._depth
         return False
-
-    def _keep(self, piece: bytes) -> None:
-        self._pieces.append(piece)
-        self._size += len(piece)
-        if self._size > self._max_size:
-            raise DialectError(f"one response of the array is larger than {self._max_size} bytes")
 
 
 class _Events(SSEDecoder):

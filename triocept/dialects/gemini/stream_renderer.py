@@ -22,12 +22,12 @@ from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart,
 from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart, Usage
 from ..._canonical.tokens import estimate_streamed
-from .._calls import fresh_id
+from .._calls import fresh_id, with_id
 from .._documents import encode_json, encode_text, is_same_dialect, merged
 from .._failures import Failure
 from ..streams import PartEvent, PartSequence, StreamRenderer
 from .fields import NAME
-from .parts import render_call, render_part, render_reasoning, with_id
+from .parts import render_call, render_part, render_reasoning
 from .response import is_blocked, render_error, render_finish, render_usage
 
 _HEAD = b'{"candidates":[{"content":{"parts":['
@@ -212,9 +212,7 @@ class _CallWriter(_PartWriter):
 
 class _OpaqueWriter(_PartWriter):
     def start(self) -> bytes:
-        document: Json = (
-            render_part(self._part, same_dialect=self._own) if isinstance(self._part, Opaque) else None
-        )
+        document = render_part(self._part, same_dialect=self._own)
         return b"" if document is None else encode_json(document)
 
 

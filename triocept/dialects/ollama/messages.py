@@ -41,6 +41,7 @@ from ..._canonical.request import Tool
 from ...errors import DialectError
 from .._calls import MADE, SCHEMA, Pairing, in_pairs, object_of, results_first, text_of, wrapped
 from .._documents import Fields, merged, plain_message, read_text, split_data_url
+from ..openai_chat.parts import parse_function
 
 NAME = "ollama"
 
@@ -51,11 +52,7 @@ def parse_tool(value: Json, path: str) -> Tool:
     kind = fields.text("type") or "function"
     if kind != "function":
         raise DialectError("must be 'function'", path=fields.at("type"))
-    inner = fields.need_object("function")
-    name, description = inner.need_text("name"), inner.text("description")
-    parameters, strict = inner.mapping("parameters"), inner.flag("strict")
-    fields.keep("function", inner.rest())
-    return Tool(name=name, description=description, parameters=parameters, strict=strict, extra=fields.rest())
+    return parse_function(fields)
 
 
 def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
@@ -97,7 +94,7 @@ def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
 
 
 _ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
-_RENDERED = {"developer": "system"}
+_RENDERED = {"developer": "system", "tool": "user"}
 
 
 def parse_message(value: Json, path: str) -> Message:
@@ -122,8 +119,9 @@ def message_parts(fields: Fields) -> tuple[Part, ...]:
         parts.append(Reasoning(thinking))
     if text := fields.text("content"):
         parts.append(Text(text))
-    for path, item in fields.items("images"):
-        parts.append(_parse_image(read_text(item, path)))
+    for path, item in fields.items("images"):  # base64, or a `data:` URL, which clients of other wires send
+        media_type, data = split_data_url(read_text(item, path)) or (None, item)
+        parts.append(Media(kind="image", media_type=media_type, data=data))
     parts += [parse_call(item, path) for path, item in fields.items("tool_calls")]
     return tuple(parts)
 
@@ -167,13 +165,18 @@ def render_messages(messages: Iterable[Message], *, same_dialect: bool) -> list[
     """
     documents: list[Json] = []
     names: dict[str, str] = {}
-    for message, said in results_first(messages, None if same_dialect else _media_of):
+    for message, content in results_first(
+        messages,
+        None if same_dialect else lambda result: [part for part in result.content if isinstance(part, Media)],
+    ):
         names |= {call.id: call.name for call in message.tool_calls}
-        documents.append(
-            _render_result(said, names, same_dialect=same_dialect)
-            if isinstance(said, ToolResult)
-            else _render_message(message, said, same_dialect=same_dialect)
-        )
+        if isinstance(content, ToolResult):
+            documents.append(_render_result(content, names, same_dialect=same_dialect))
+            continue
+        role = _RENDERED.get(message.role, message.role)
+        unsigned = [part for part in content if not (isinstance(part, Reasoning) and part.blobs)]
+        document: Json = {"role": role, **render_parts(unsigned, same_dialect=same_dialect)}
+        documents.append(merged(document, message.extra) if same_dialect and message.extra else document)
     return documents
 
 
@@ -192,13 +195,6 @@ def render_parts(parts: Sequence[Part], *, same_dialect: bool) -> dict[str, Json
     return document
 
 
-def _render_message(message: Message, parts: Sequence[Part], *, same_dialect: bool) -> Json:
-    role = "user" if message.role == "tool" else message.role
-    unsigned = [part for part in parts if not (isinstance(part, Reasoning) and part.blobs)]
-    document: Json = {"role": _RENDERED.get(role, role), **render_parts(unsigned, same_dialect=same_dialect)}
-    return merged(document, message.extra) if same_dialect and message.extra else document
-
-
 def _render_result(result: ToolResult, names: dict[str, str], *, same_dialect: bool) -> Json:
     shown = [part for part in result.content if same_dialect or not isinstance(part, Media)]
     said = render_parts(shown, same_dialect=same_dialect)
@@ -212,20 +208,6 @@ def _render_result(result: ToolResult, names: dict[str, str], *, same_dialect: b
     if result.id and not result.id.startswith(MADE):
         document["tool_call_id"] = result.id
     return merged(document, result.extra) if same_dialect and result.extra else document
-
-
-def _media_of(result: ToolResult) -> list[Part]:
-    return [part for part in result.content if isinstance(part, Media)]
-
-
-def _parse_image(text: str) -> Media:
-    """Return an image from base64, the wire's form, or from a `data:` URL, which clients of other wires send."""
-    inline = split_data_url(text)
-    return (
-        Media(kind="image", media_type=inline[0], data=inline[1])
-        if inline
-        else Media(kind="image", data=text)
-    )
 
 
 def _image_of(media: Media) -> str | None:

@@ -14,15 +14,16 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from ..._canonical.content import Json, Message
 from ..._canonical.memory import Memory
-from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool
+from ..._canonical.request import OutputFormat, ReasoningAsk, Request
 from ...errors import DialectError
-from .._documents import Fields, kind_of, known_of, merged
+from .._documents import Fields, kind_of, known_of, merged, need_items
 from .._portable import effort_for, portable, refuse_token_ids
 from ..base import HERE, Target
+from ..openai_chat.request import parse_sampling, render_sampling
 from .messages import NAME, paired, parse_message, parse_tool, render_messages, render_tool
 
 _CAP = "num_predict"
@@ -64,36 +65,44 @@ def render_request(request: Request) -> Json:
         "messages": render_messages(messages, same_dialect=same_dialect),
         "stream": request.stream,
     }
-    offered = request.tools if same_dialect else _offered(request)
+    choice, offered = request.tool_choice, request.tools
+    if not same_dialect and choice is not None and choice.mode not in ("auto", "required"):
+        offered = tuple(tool for tool in offered if choice.mode == "tool" and tool.name == choice.name)
     tools = [wire for tool in offered if (wire := render_tool(tool, same_dialect=same_dialect)) is not None]
     if tools:
         document["tools"] = tools
-    if options := _render_options(request.sampling):
+    sampling = request.sampling
+    cap = known_of({_CAP: sampling.max_output_tokens})
+    if options := {**cap, **render_sampling(sampling, same_dialect=True)}:
         document["options"] = options
     if request.output_format is not None:
         shape = request.output_format
         document["format"] = shape.schema or {} if shape.kind == "json_schema" else "json"
-    think = _render_think(request.reasoning)
-    if think is not None:
-        document["think"] = think
+    ask = request.reasoning
+    effort = ask.effort if ask is not None and ask.effort in _THOUGHTS else effort_for(ask)
+    if effort is not None:
+        document["think"] = _THOUGHTS.get(effort, _EFFORTS.get(effort, effort))
     return merged(document, request.extra) if same_dialect and request.extra else document
 
 
 def _parse(document: Json, memory: Memory) -> Request:
     fields = Fields(document)
     model = fields.need_text("model")
-    if fields.peek("messages") is None:
-        raise DialectError("is missing", path="messages")
-    messages = paired(memory.read(NAME, "messages", fields.array("messages"), parse_message))
-    if not messages:
-        raise DialectError("must not be empty", path="messages")
+    messages = paired(memory.read(NAME, "messages", need_items(fields, "messages"), parse_message))
+    tools = memory.read(NAME, "tools", fields.array("tools"), parse_tool)
+    stream, options = _streams(fields.flag("stream")), fields.object("options") or Fields({})
+    cap = options.integer(_CAP)
+    sampling = parse_sampling(options, cap if cap is None or cap >= 0 else None)
+    if cap is not None and cap < 0:
+        options.keep(_CAP, cap)
+    fields.keep("options", options.rest())
     return Request(
         dialect=NAME,
         model=model,
         messages=messages,
-        tools=memory.read(NAME, "tools", fields.array("tools"), parse_tool),
-        stream=_streams(fields.flag("stream")),
-        sampling=_parse_options(fields),
+        tools=tools,
+        stream=stream,
+        sampling=sampling,
         reasoning=_parse_think(fields),
         output_format=_parse_format(fields),
         extra=fields.rest(),
@@ -102,43 +111,6 @@ def _parse(document: Json, memory: Memory) -> Request:
 
 def _streams(said: Json) -> bool:
     return said is not False
-
-
-def _parse_options(fields: Fields) -> Sampling:
-    options = fields.object("options")
-    if options is None:
-        return Sampling()
-    cap = options.integer(_CAP)
-    stop = (options.need_text("stop"),) if isinstance(options.peek("stop"), str) else options.texts("stop")
-    sampling = Sampling(
-        max_output_tokens=cap if cap is None or cap >= 0 else None,
-        temperature=options.number("temperature"),
-        top_p=options.number("top_p"),
-        top_k=options.integer("top_k"),
-        stop=stop,
-        seed=options.integer("seed"),
-        presence_penalty=options.number("presence_penalty"),
-        frequency_penalty=options.number("frequency_penalty"),
-    )
-    if cap is not None and cap < 0:
-        options.keep(_CAP, cap)
-    fields.keep("options", options.rest())
-    return sampling
-
-
-def _render_options(sampling: Sampling) -> dict[str, Json]:
-    return known_of(
-        {
-            _CAP: sampling.max_output_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": sampling.top_k,
-            "stop": list(sampling.stop) or None,
-            "seed": sampling.seed,
-            "presence_penalty": sampling.presence_penalty,
-            "frequency_penalty": sampling.frequency_penalty,
-        }
-    )
 
 
 def _parse_think(fields: Fields) -> ReasoningAsk | None:
@@ -150,11 +122,6 @@ def _parse_think(fields: Fields) -> ReasoningAsk | None:
     return ReasoningAsk(effort=think) if think else None
 
 
-def _render_think(ask: ReasoningAsk | None) -> Json:
-    effort = ask.effort if ask is not None and ask.effort in _THOUGHTS else effort_for(ask)
-    return _THOUGHTS.get(effort or "", _EFFORTS.get(effort or "", effort))
-
-
 def _parse_format(fields: Fields) -> OutputFormat | None:
     shape = fields.take("format")
     if shape is None or shape == "":
@@ -164,10 +131,3 @@ def _parse_format(fields: Fields) -> OutputFormat | None:
     if not isinstance(shape, dict):
         raise DialectError("must be 'json' or a JSON Schema", path="format")
     return OutputFormat(kind="json_schema", schema=shape)
-
-
-def _offered(request: Request) -> Sequence[Tool]:
-    choice = request.tool_choice
-    if choice is None or choice.mode in ("auto", "required"):
-        return request.tools
-    return [tool for tool in request.tools if choice.mode == "tool" and tool.name == choice.name]

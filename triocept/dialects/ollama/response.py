@@ -144,7 +144,10 @@ def parse_error(status: int, document: Json) -> Failure:
     message = error_text(inner or error, document, status)
     kind = inner.get("type")
     if is_overflow(message, kind if isinstance(kind, str) else None):
-        return Failure(status=400, message=_counted(message, inner), code=OVERFLOW)
+        tokens, most = inner.get("n_prompt_tokens"), inner.get("n_ctx")
+        if overflow_counts(message) is None and isinstance(tokens, int) and isinstance(most, int):
+            message = f"{message} ({tokens} tokens, and {most} fit)"
+        return Failure(status=400, message=message, code=OVERFLOW)
     return Failure(status=status_of(status), message=message)
 
 
@@ -165,14 +168,6 @@ def _engine_error(error: Json) -> dict[str, Json]:
     if isinstance(inner, str):
         return {"message": inner}
     return inner if isinstance(inner, dict) and isinstance(inner.get("message"), str) else {}
-
-
-def _counted(message: str, error: dict[str, Json]) -> str:
-    """Return the message of an overflow, with the counts in the error's other fields."""
-    tokens, most = error.get("n_prompt_tokens"), error.get("n_ctx")
-    if overflow_counts(message) is not None or not isinstance(tokens, int) or not isinstance(most, int):
-        return message
-    return f"{message} ({tokens} tokens, and {most} fit)"
 
 
 class Chunks:
@@ -200,7 +195,7 @@ class Chunks:
             events.append(ResponseStart(model=model, dialect=NAME))
         if message is not None:
             message.take("role")
-            self._say(message, events)
+            self._add_parts(message, events)
             fields.keep("message", known_of(message.rest()))
         gather(self._extra, known_of(fields.rest()))
         if done:
@@ -218,7 +213,7 @@ class Chunks:
         if not self.done:
             raise UpstreamTruncated("the provider's answer ended before it was done")
 
-    def _say(self, message: Fields, events: list[Event]) -> None:
+    def _add_parts(self, message: Fields, events: list[Event]) -> None:
         for part in message_parts(message):
             match part:
                 case Text(text=text):

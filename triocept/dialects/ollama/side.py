@@ -97,14 +97,6 @@ def _model(name: str) -> dict[str, Json]:
     }
 
 
-def _tags(call: SideCall) -> Json:
-    return render_models([call.model])
-
-
-def _running(call: SideCall) -> Json:
-    return {"models": [{**_model(call.model), "expires_at": _EPOCH, "size_vram": 0}]}
-
-
 def _show(call: SideCall) -> Json:
     fields = Fields(call.document)
     fields.text("model")  # agents may send any model
@@ -119,15 +111,14 @@ def _show(call: SideCall) -> Json:
     }
 
 
-def _version(call: SideCall) -> Json:
-    return {"version": _VERSION}
-
-
 SIDE_ROUTES = (
-    SideRoute(paths=("/api/tags",), answer=_tags),
-    SideRoute(paths=("/api/ps",), answer=_running),
+    SideRoute(paths=("/api/tags",), answer=lambda call: render_models([call.model])),
+    SideRoute(
+        paths=("/api/ps",),
+        answer=lambda call: {"models": [{**_model(call.model), "expires_at": _EPOCH, "size_vram": 0}]},
+    ),
     SideRoute(paths=("/api/show",), method="POST", answer=_show),
-    SideRoute(paths=("/api/version",), answer=_version),
+    SideRoute(paths=("/api/version",), answer=lambda _: {"version": _VERSION}),
     SideRoute(paths=("/api/embed",), method="POST", answer=embeddings),
     SideRoute(paths=("/api/embeddings",), method="POST", answer=old_embeddings),
 )

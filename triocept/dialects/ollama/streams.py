@@ -154,7 +154,11 @@ class Renderer(StreamRenderer):
                 self._call, self._held = call, [call.arguments]
                 self._characters += len(call.name) + len(call.arguments)
             case PartEnd():
-                return self._close()
+                ended, self._call, self._before = self._call, None, None
+                if ended is not None:
+                    whole = msgspec.structs.replace(ended, arguments="".join(self._held))
+                    message = {"role": "assistant", **render_parts([whole], same_dialect=self._own)}
+                    return self._head + encode_json(message)[:-1] + _BEHIND
         return b""
 
     def _text(self, text: str) -> bytes:
@@ -164,14 +168,6 @@ class Renderer(StreamRenderer):
         if self._before is None or not text:
             return b""
         return self._before + encode_text(text) + _BEHIND
-
-    def _close(self) -> bytes:
-        call, self._call, self._before = self._call, None, None
-        if call is None:
-            return b""
-        whole = msgspec.structs.replace(call, arguments="".join(self._held))
-        message = {"role": "assistant", **render_parts([whole], same_dialect=self._own)}
-        return self._head + encode_json(message)[:-1] + _BEHIND
 
     def _end(self, event: ResponseEnd) -> bytes:
         usage = event.usage or self._usage or estimate_streamed(self._request, self._characters)

@@ -55,6 +55,7 @@ from .._calls import legal_id, results_first
 from .._documents import (
     Fields,
     as_content,
+    as_error,
     data_url,
     decode_json,
     encode_json,
@@ -79,7 +80,7 @@ def parse_tool(value: Json, path: str) -> Tool:
     if kind is None and fields.peek("function") is None:
         raise DialectError("is missing", path=fields.at("type"))
     if kind in ("function", None):
-        return _parse_function(fields, "function")
+        return parse_function(fields)
     inner = fields.peek(kind) if kind == "custom" else value
     named = inner if isinstance(inner, dict) else {}
     name, description = named.get("name"), named.get("description")
@@ -196,11 +197,12 @@ def _arguments(inner: Fields) -> str:
     return arguments_text(inner.take("arguments"), inner.at("arguments")) or "{}"
 
 
-def _parse_function(fields: Fields, key: str) -> Tool:
-    inner = fields.need_object(key)
+def parse_function(fields: Fields) -> Tool:
+    """Return the tool in the object `function`."""
+    inner = fields.need_object("function")
     name, description = inner.need_text("name"), inner.text("description")
     parameters, strict = inner.mapping("parameters"), inner.flag("strict")
-    fields.keep(key, inner.rest())
+    fields.keep("function", inner.rest())
     return Tool(name=name, description=description, parameters=parameters, strict=strict, extra=fields.rest())
 
 
@@ -303,14 +305,6 @@ def _parse_part(value: Json, path: str) -> Part:
     return reader(fields) if reader else Opaque(NAME, value)
 
 
-def _parse_text(fields: Fields) -> Part:
-    return Text(fields.need_text("text"), fields.rest())
-
-
-def _parse_refusal(fields: Fields) -> Part:
-    return RefusalText(fields.need_text("refusal"), fields.rest())
-
-
 def _parse_image(fields: Fields) -> Part:
     if isinstance(fields.peek("image_url"), str):  # some clients leave the object out
         url = fields.need_text("image_url")
@@ -365,11 +359,11 @@ def render_audio(media: Media) -> dict[str, Json]:
 
 
 _READERS: dict[str, Callable[[Fields], Part]] = {
-    "text": _parse_text,
+    "text": lambda fields: Text(fields.need_text("text"), fields.rest()),
     "image_url": _parse_image,
     "input_audio": parse_audio,
     "file": _parse_file,
-    "refusal": _parse_refusal,
+    "refusal": lambda fields: RefusalText(fields.need_text("refusal"), fields.rest()),
 }
 
 
@@ -448,7 +442,10 @@ def _render_assistant(parts: Sequence[Part], *, same_dialect: bool) -> dict[str,
     content = render_content(parts, same_dialect=same_dialect)
     # Strict servers refuse null without calls; others refuse an empty text with calls.
     document: dict[str, Json] = {"content": content if content or not calls else None}
-    document |= render_reasoning(_replayable(parts), same_dialect=same_dialect)
+    # Reasoning that another provider signed is useless at this one.
+    thoughts = [part for part in parts if isinstance(part, Reasoning)]
+    thoughts = [part for part in thoughts if all(blob.dialect == NAME for blob in part.blobs)]
+    document |= render_reasoning(thoughts, same_dialect=same_dialect)
     refusal = "".join(part.text for part in parts if isinstance(part, RefusalText))
     if refusal:
         document["refusal"] = refusal
@@ -457,23 +454,13 @@ def _render_assistant(parts: Sequence[Part], *, same_dialect: bool) -> dict[str,
     return document
 
 
-def _replayable(parts: Sequence[Part]) -> list[Reasoning]:
-    """Return the reasoning without parts that another provider signed: they are useless at this one."""
-    found = (part for part in parts if isinstance(part, Reasoning))
-    return [part for part in found if all(blob.dialect == NAME for blob in part.blobs)]
-
-
 def _render_result(result: ToolResult, *, same_dialect: bool) -> Json:
     parts = [part for part in result.content if same_dialect or not isinstance(part, Media)]
     content = render_content(parts, same_dialect=same_dialect)
     if not content and result.content and not same_dialect:
         content = "(see below)"
     if result.is_error:
-        content = (
-            f"Error: {content}"
-            if isinstance(content, str)
-            else [{"type": "text", "text": "Error:"}, *content]
-        )
+        content = as_error(content)
     document = {"role": "tool", "tool_call_id": result.id or legal_id("", "call_"), "content": content}
     if result.name is not None:
         document["name"] = result.name

@@ -19,7 +19,7 @@ from ..._canonical.content import Json, Message
 from ..._canonical.memory import Memory
 from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
 from ...errors import DialectError
-from .._documents import Fields, known_of, merged
+from .._documents import Fields, known_of, merged, need_items
 from .._portable import effort_for, portable, refuse_token_ids
 from ..base import HERE, Target
 from .parts import NAME, parse_choice, parse_message, parse_tool, render_choice, render_messages, render_tool
@@ -43,21 +43,24 @@ def _parse(
 ) -> tuple[Request, int]:
     fields = Fields(document)
     model = fields.need_text("model")
-    messages = read(_need_messages(fields))
+    messages = read(need_items(fields, "messages"))
     if (fields.integer("n") or 1) > 1:
         raise DialectError("only one choice can be given", path="n")
     stream = fields.flag("stream") or False
+    tools, tool_choice = _parse_tools(fields, memory), _parse_choice(fields)
+    parallel, include_usage = fields.flag("parallel_tool_calls"), parse_include_usage(fields)
+    sampling, effort = parse_sampling(fields, _parse_cap(fields)), fields.text("reasoning_effort")
     request = Request(
         dialect=NAME,
         model=model,
         messages=messages,
-        tools=_parse_tools(fields, memory),
-        tool_choice=_parse_choice(fields),
-        parallel_tool_calls=fields.flag("parallel_tool_calls"),
+        tools=tools,
+        tool_choice=tool_choice,
+        parallel_tool_calls=parallel,
         stream=stream,
-        include_usage=parse_include_usage(fields),
-        sampling=parse_sampling(fields, _parse_cap(fields)),
-        reasoning=_parse_reasoning(fields),
+        include_usage=include_usage,
+        sampling=sampling,
+        reasoning=ReasoningAsk(effort=effort) if effort else None,
         output_format=parse_format(fields),
         user=fields.text("user"),
         extra=fields.rest(),
@@ -94,17 +97,13 @@ def render_request(request: Request) -> Json:
         document[_OLD_MAX if _OLD_MAX in extra else _MAX] = request.sampling.max_output_tokens
     document |= render_sampling(request.sampling, same_dialect=same_dialect)
     extra.pop(_OLD_MAX, None)
-    document |= _render_asks(request, same_dialect=same_dialect)
+    document |= render_stream(request)
+    if effort := effort_for(request.reasoning):
+        document["reasoning_effort"] = effort
+    if request.output_format:
+        document["response_format"] = render_format(request.output_format, same_dialect=same_dialect)
+    document |= render_user(request, same_dialect=same_dialect)
     return merged(document, extra) if extra else document
-
-
-def _need_messages(fields: Fields) -> list[Json]:
-    if fields.peek("messages") is None:
-        raise DialectError("is missing", path="messages")
-    messages = fields.array("messages")
-    if not messages:
-        raise DialectError("must not be empty", path="messages")
-    return messages
 
 
 def _parse_tools(fields: Fields, memory: Memory) -> tuple[Tool, ...]:
@@ -131,21 +130,6 @@ def _parse_cap(fields: Fields) -> int | None:
         fields.mark(_OLD_MAX)
         return old_cap
     return cap
-
-
-def _parse_reasoning(fields: Fields) -> ReasoningAsk | None:
-    effort = fields.text("reasoning_effort")
-    return ReasoningAsk(effort=effort) if effort else None
-
-
-def _render_asks(request: Request, *, same_dialect: bool) -> dict[str, Json]:
-    document = render_stream(request)
-    effort = effort_for(request.reasoning)
-    if effort:
-        document["reasoning_effort"] = effort
-    if request.output_format:
-        document["response_format"] = render_format(request.output_format, same_dialect=same_dialect)
-    return document | render_user(request, same_dialect=same_dialect)
 
 
 _KINDS = ("text", "json_object", "json_schema", "structural_tag", "grammar", "regex", "ebnf")
@@ -209,7 +193,7 @@ def parse_sampling(fields: Fields, cap: int | None) -> Sampling:
         temperature=fields.number("temperature"),
         top_p=fields.number("top_p"),
         top_k=fields.integer("top_k"),
-        stop=_parse_stop(fields),
+        stop=(fields.need_text("stop"),) if isinstance(fields.peek("stop"), str) else fields.texts("stop"),
         seed=fields.integer("seed"),
         presence_penalty=fields.number("presence_penalty"),
         frequency_penalty=fields.number("frequency_penalty"),
@@ -232,12 +216,10 @@ def render_sampling(sampling: Sampling, *, same_dialect: bool) -> dict[str, Json
 
 def parse_include_usage(fields: Fields) -> bool:
     """Return True if a stream must end with the usage; other options stay among the unknown fields."""
-    options = fields.object("stream_options")
-    if options is None:
-        return False
-    asked = options.flag("include_usage")
+    options = fields.object("stream_options") or Fields({})
+    include_usage = options.flag("include_usage")
     fields.keep("stream_options", options.rest())
-    return asked or False
+    return include_usage or False
 
 
 def render_stream(request: Request) -> dict[str, Json]:
@@ -251,9 +233,3 @@ def render_user(request: Request, *, same_dialect: bool) -> dict[str, Json]:
     """Return the field `user`, or no field if OpenAI would refuse the value."""
     fits = request.user is not None and (same_dialect or len(request.user) <= _MAX_USER)
     return {"user": request.user} if fits else {}
-
-
-def _parse_stop(fields: Fields) -> tuple[str, ...]:
-    if isinstance(fields.peek("stop"), str):
-        return (fields.need_text("stop"),)
-    return fields.texts("stop")

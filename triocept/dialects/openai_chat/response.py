@@ -16,19 +16,18 @@ numbers of servers (`cost`, `audio_tokens`, …) are kept under their own names.
 
 Errors of chat completions: `{"error": {message, type, param, code}}`, and the other forms of servers. `code` is a
 string at OpenAI and an int at vLLM; `error` is a string at transformers and missing at SGLang; FastAPI servers send
-`{"detail": ...}`. """
+`{"detail": ...}`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import msgspec
-
 from ..._canonical.content import Json, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.request import Request
 from ..._canonical.response import Response, ResponsePart, StopReason, Usage, settled_stop
 from ...errors import DialectError, UpstreamError
-from .._calls import custom_names, fitted_call, fresh_id
+from .._calls import custom_names, fitted_call, fresh_id, with_id
 from .._clock import answer_time
 from .._documents import Fields, encode_json, is_same_dialect, known_of, merged
 from .._failures import OVERFLOW, Failure, error_of, is_overflow, overflow_words, says_overflow, status_of
@@ -76,7 +75,8 @@ def render_response(response: Response, request: Request) -> Json:
             case RefusalText(text=text):
                 refusals.append(text)
             case ToolCall():
-                calls.append(_render_call(part, request, same_dialect=same_dialect))
+                call = with_id(fitted_call(part, custom_names(request)))
+                calls.append(render_call(call, same_dialect=same_dialect))
     message: dict[str, Json] = {
         "role": "assistant",
         "content": "".join([part.text for part in texts]) if texts or not calls else None,
@@ -98,7 +98,11 @@ def open_answer(document: Json) -> tuple[Fields, Fields]:
     if find_error(document) is not None:
         raise error_of(parse_error(0, document))
     fields = Fields(document)
-    return fields, _first_choice(fields)
+    choices = [Fields(item, path) for path, item in fields.items("choices")]
+    if not choices:
+        raise DialectError("there is no choice", path="choices")
+    # Only one choice was requested: that of index 0, or of the nearest index.
+    return fields, min(choices, key=lambda choice: choice.integer("index") or 0)
 
 
 def take_stop(choice: Fields, *, calls: bool, refusal: bool) -> tuple[StopReason, str | None]:
@@ -167,22 +171,6 @@ def render_answer(
     if response.usage is not None:
         document["usage"] = render_usage(response.usage, same_dialect=same_dialect)
     return merged(document, response.extra) if same_dialect and response.extra else document
-
-
-def _first_choice(fields: Fields) -> Fields:
-    """Return the choice of index 0, or the nearest index: only one choice was requested."""
-    choices = [Fields(item, path) for path, item in fields.items("choices")]
-    if not choices:
-        raise DialectError("there is no choice", path="choices")
-    return min(choices, key=lambda choice: choice.integer("index") or 0)
-
-
-def _render_call(call: ToolCall, request: Request, *, same_dialect: bool) -> dict[str, Json]:
-    return render_call(_with_id(fitted_call(call, custom_names(request))), same_dialect=same_dialect)
-
-
-def _with_id(call: ToolCall) -> ToolCall:
-    return call if call.id else msgspec.structs.replace(call, id=fresh_id("call_"))
 
 
 _PARSED: dict[str, StopReason] = {

@@ -86,12 +86,18 @@ def embeddings(call: SideCall) -> Embeddings:
     if encoding not in _FORMATS:
         raise DialectError(f"must be {' or '.join(_FORMATS)}, not {encoding!r}", path="encoding_format")
 
+    def pack(vector: Vector) -> Json:
+        if encoding == "float":
+            return list(vector)
+        # Little-endian floats of four bytes in base64, the encoding that OpenAI's SDKs request by default.
+        return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+
     def render(vectors: Sequence[Vector], tokens: int) -> Json:
         data = [
             {
                 "object": "embedding",
                 "index": index,
-                "embedding": _packed(vector) if encoding == "base64" else list(vector),
+                "embedding": pack(vector),
             }
             for index, vector in enumerate(vectors)
         ]
@@ -104,11 +110,6 @@ def embeddings(call: SideCall) -> Embeddings:
         dimensions=read_dimensions(fields, "dimensions"),
         render=render,
     )
-
-
-def _packed(vector: Vector) -> str:
-    """Return little-endian floats of four bytes in base64, the encoding that OpenAI's SDKs request by default."""
-    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
 def _inputs(value: Json) -> tuple[Embedded, ...]:

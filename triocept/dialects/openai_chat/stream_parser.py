@@ -163,11 +163,6 @@ class Parser(ChunkParser):
         self._calls = _Calls(self._parts.new_index)
         self._refusal = False
 
-    def _content(self, choice: Fields, events: list[Event]) -> None:
-        delta = choice.object("delta") or Fields({})
-        self._delta(delta, events)
-        choice.keep("message", delta.rest())
-
     def _close_parts(self, events: list[Event]) -> None:
         self._parts.close(events)
         self._calls.close(events)
@@ -175,11 +170,15 @@ class Parser(ChunkParser):
     def _ending(self, finish: str, matched: str | None) -> tuple[StopReason, str | None]:
         return parse_finish(finish, matched, calls=self._calls.any, refusal=self._refusal)
 
-    def _delta(self, delta: Fields, events: list[Event]) -> None:
+    def _content(self, choice: Fields, events: list[Event]) -> None:
+        delta = choice.object("delta") or Fields({})
         delta.take("role")
         reasoning = take_reasoning(delta)
         if reasoning is not None:
-            self._reasoning(reasoning, events)
+            empty = Reasoning(extra=reasoning.extra)
+            self._parts.text(empty, reasoning.text, events)
+            for blob in reasoning.blobs:
+                self._parts.blob(empty, blob, events)
         content = delta.take("content")
         if isinstance(content, str):
             self._parts.text(Text(""), content, events)
@@ -198,12 +197,7 @@ class Parser(ChunkParser):
             self._parts.close(events)
         for path, fragment in fragments:
             self._calls.add(Fields(fragment, path), events)
-
-    def _reasoning(self, part: Reasoning, events: list[Event]) -> None:
-        empty = Reasoning(extra=part.extra)
-        self._parts.text(empty, part.text, events)
-        for blob in part.blobs:
-            self._parts.blob(empty, blob, events)
+        choice.keep("message", delta.rest())
 
     def _part(self, part: object, events: list[Event]) -> None:
         if isinstance(part, Text):

@@ -13,14 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
 from ..._canonical.content import Blob, Json, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart, Usage
 from ..._canonical.tokens import estimate_streamed
-from .._calls import FittedCall, custom_names, fresh_id
+from .._calls import FittedCall, custom_names, fresh_id, with_id
 from .._clock import answer_time
 from .._documents import decode_json, encode_json, encode_text, is_same_dialect, merged
 from .._failures import Failure
@@ -119,18 +117,14 @@ class Renderer(ChunkRenderer):
             case PartBlob(blob=blob):
                 return self._blob(blob)
             case ResponseStart():
-                return self._start(event)
+                self._begin(event)
+                return self._chunk({"role": "assistant", "content": ""}, event.extra if self._own else None)
             case ResponseEnd():
                 return self._end(event)
 
     def keepalive(self, response_id: str = "") -> bytes:
         self._open_head(response_id, "")
         return self._chunk({})
-
-    def _start(self, event: ResponseStart) -> bytes:
-        self._begin(event)
-        extra = (event.extra or {}) if self._own else {}
-        return self._chunk({"role": "assistant", "content": ""}, extra)
 
     def _part(self, index: int, part: ResponsePart) -> bytes:
         match part:
@@ -163,8 +157,7 @@ class Renderer(ChunkRenderer):
     def _call_head(self, opened: _OpenCall, call: ToolCall, index: int) -> bytes:
         inner = b'"custom":{"input":' if call.kind == "text" else b'"function":{"arguments":'
         self._frame(index, b'"tool_calls":[{"index":%d,' % opened.number + inner, b"}}]")
-        empty = msgspec.structs.replace(call, id=call.id or fresh_id("call_"))
-        document = render_call(empty, same_dialect=self._own)
+        document = render_call(with_id(call), same_dialect=self._own)
         field = "input" if call.kind == "text" else "arguments"
         document["custom" if call.kind == "text" else "function"][field] = ""
         return self._chunk({"tool_calls": [{"index": opened.number, **document}]})
@@ -227,5 +220,4 @@ def _with_choice_extra(choice: dict[str, Json], extras: Json) -> dict[str, Json]
     """
     extra = extras[0] if isinstance(extras, list) and extras and isinstance(extras[0], dict) else {}
     extra = {"delta" if name == "message" else name: value for name, value in extra.items()}
-    both: dict[str, Json] = merged(choice, extra)
-    return both
+    return merged(choice, extra)

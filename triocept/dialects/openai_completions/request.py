@@ -73,8 +73,8 @@ def parse_prompt(value: Json, path: str) -> Message:
         return Message("user", (Opaque(NAME, first),))
     if isinstance(first, str) and len(items) == 1:
         return _message(first)
-    is_right = _is_text if isinstance(first, str) else _is_id
-    wrong = next((number for number, item in enumerate(items) if not is_right(item)), 0)
+    rights = (isinstance(item, str) if isinstance(first, str) else _is_id(item) for item in items)
+    wrong = next((number for number, right in enumerate(rights) if not right), 0)
     where = f"{path}[{wrong}]"
     if isinstance(items[wrong], list):
         raise DialectError("must be a list of token ids, and not empty", path=where)
@@ -97,7 +97,16 @@ def render_prompt(messages: Sequence[Message]) -> Json:
 
 def text_of(messages: Sequence[Message]) -> str:
     """Return the text of the prompt; empty if it is token ids."""
-    turns = [(message.role, _text(message, f"messages[{number}]")) for number, message in enumerate(messages)]
+    turns = [
+        (
+            message.role,
+            "".join(
+                _part(part, f"messages[{number}].content[{place}]")
+                for place, part in enumerate(message.content)
+            ),
+        )
+        for number, message in enumerate(messages)
+    ]
     turns = [(role, text) for role, text in turns if text]
     if all(role != "assistant" for role, _ in turns):
         return "\n\n".join(text for _, text in turns)
@@ -113,16 +122,8 @@ def _are_ids(items: list[Json]) -> bool:
     return all(_is_id(item) for item in items)
 
 
-def _is_text(item: Json) -> bool:
-    return isinstance(item, str)
-
-
 def _is_id(item: Json) -> bool:
     return isinstance(item, int) and not isinstance(item, bool)
-
-
-def _text(message: Message, path: str) -> str:
-    return "".join(_part(part, f"{path}.content[{number}]") for number, part in enumerate(message.content))
 
 
 def _part(part: Part, path: str) -> str:

@@ -138,7 +138,11 @@ class Renderer(ChunkRenderer):
             case PartDelta(index=index, text=text):
                 return self._text(text) if index in self._texts else b""
             case PartStart(index=index, part=part):
-                return self._part(index, part)
+                text = render_part(part)
+                if not isinstance(part, Text | RefusalText):
+                    return b""
+                self._texts.add(index)
+                return self._text(text)
             case PartEnd(index=index):
                 self._texts.discard(index)
                 return b""
@@ -160,13 +164,6 @@ class Renderer(ChunkRenderer):
         if self._own and event.extra:
             data += self._line({**event.extra, "choices": []})
         return data
-
-    def _part(self, index: int, part: ResponsePart) -> bytes:
-        text = render_part(part)
-        if not isinstance(part, Text | RefusalText):
-            return b""
-        self._texts.add(index)
-        return self._text(text)
 
     def _text(self, text: str) -> bytes:
         self._characters += len(text)

@@ -36,7 +36,7 @@ from ..._canonical.memory import Memory
 from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling
 from ...errors import DialectError
 from .._calls import distinct_calls, short_id
-from .._documents import Fields, as_content, kind_of, known_of, merged, plain_message
+from .._documents import Fields, as_content, as_error, kind_of, known_of, merged, plain_message
 from .._portable import effort_for, refuse_token_ids
 from ..base import HERE, Target
 from ..openai_chat.request import parse_sampling, read_format, render_sampling, render_user
@@ -371,11 +371,7 @@ def _render_message(message: Message, *, same_dialect: bool) -> Iterable[Json]:
 def _render_result(result: ToolResult, customs: set[str], *, same_dialect: bool) -> Json:
     output = as_content(render_parts(result.content, same_dialect=same_dialect), "input_text")
     if result.is_error:
-        output = (
-            f"Error: {output}"
-            if isinstance(output, str)
-            else [{"type": "input_text", "text": "Error:"}, *output]
-        )
+        output = as_error(output, "input_text")
     identity = result.id if same_dialect and result.id else short_id(result.id, "call_")
     kind = _RESULTS[1] if result.id in customs else _RESULTS[0]
     document = {"type": kind, "call_id": identity, "output": output}

@@ -19,7 +19,8 @@ as 0. Further numbers of servers are kept under their own names.
 
 Errors of Responses: those of chat completions, and the forms of a stream and of a websocket. A stream has
 `response.failed` with `response.error`, and the event `error`: flat at OpenAI, nested at other servers. Codex
-understands the nested form alone, other clients read the flat one, so triocept writes both in one event. """
+understands the nested form alone, other clients read the flat one, so triocept writes both in one event.
+"""
 
 from __future__ import annotations
 
