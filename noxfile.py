@@ -2,6 +2,10 @@
 Python there are, agents elsewhere, llama.cpp, and (where npm is) the SDKs of other languages and libraries, and three
 real agents.
 
+`nox -s check` is what a person waits for: lint, types, and the tests of the newest Python without those marked `once`
+or `slow`. It takes at most ten minutes of processor time; plain nox takes at most thirty, and fifty where `CI` is set.
+Both print what they took.
+
 The Pythons between those two are tested where `CI` is set, and by `nox -s tests`, which takes them all. Tests that are
 marked `once` take seconds and say the same on every Python: they run on the newest alone. What was not run, of all
 this, is said at the end.
@@ -40,6 +44,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from email import message_from_bytes
@@ -54,6 +59,8 @@ from packaging.requirements import Requirement
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_venv = "yes"
+
+STARTED = time.monotonic()
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 TESTED = ("3.11", "3.12", "3.13", "3.14")
@@ -99,7 +106,7 @@ nox.options.sessions = [
     "reach",
     "pythons",
 ]
-PINNED = ("lint", "types", "docs", "tests", "sdks", "agents_ci", "upstreams_ci", "reach", "coverage")
+PINNED = ("check", "lint", "types", "docs", "tests", "sdks", "agents_ci", "upstreams_ci", "reach", "coverage")
 """The sessions that install by constraints: plain nox, and coverage. The others take the newest packages."""
 UNPINNED = bool(os.environ.get("TRIOCEPT_NEWEST"))
 """True in the sessions that `nox -s newest` runs."""
@@ -193,6 +200,28 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
+def check(session: nox.Session) -> None:
+    """What a person waits for: lint, types, and the tests that are marked neither `once` nor `slow`.
+
+    Arguments go to pytest: `nox -s check -- tests/server`.
+    """
+    lint(session)
+    types(session)
+    install(session, "test")
+    run_pytest(session, *SIDE_BY_SIDE, "-m", "not once and not slow", *session.posargs)
+    log_processor_time(session)
+
+
+def log_processor_time(session: nox.Session) -> None:
+    """Print the processor time of all programs that nox has run so far, and the time since nox started."""
+    times = os.times()
+    used = times.children_user + times.children_system
+    session.log(
+        f"processor time: {used / 60:.1f} min; wall time: {(time.monotonic() - STARTED) / 60:.1f} min"
+    )
+
+
+@nox.session(python=NEWEST)
 def docs(session: nox.Session) -> None:
     """The documentation; a warning is an error."""
     install(session, "docs")
@@ -207,6 +236,7 @@ def pythons(session: nox.Session) -> None:
         session.warn(
             f"left out: Python {', '.join(LEFT_OUT)}; `nox -s tests` takes all, and so does nox where CI is set"
         )
+    log_processor_time(session)
     if SKIPPED:
         session.warn(f"skipped, because this machine has none: Python {', '.join(SKIPPED)}")
 
