@@ -6,7 +6,7 @@ import json
 import socket
 import ssl
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from triocept import Rollout, serve_endpoint
 from triocept._server import admission
 from triocept._server.front import HTTPCycle
 from triocept._server.http11 import HTTP11
+from triocept._server.listen import accept_waiting, open_listener
 
 pytestmark = pytest.mark.usefixtures("every_way")
 
@@ -178,3 +179,78 @@ async def test_handshakes_of_tls_take_turns(monkeypatch: pytest.MonkeyPatch) -> 
             strangers.ask()
             await trio.testing.wait_all_tasks_blocked(0.05)
     assert 0 < most <= admission.AT_ONCE
+
+
+class Passes(trio.abc.Instrument):
+    """A count of the turns of the event loop."""
+
+    count = 0
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.count += 1
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(("leaves", "most"), [(True, 100), (False, 400)])
+async def test_a_new_agent_waits_few_turns_of_the_event_loop_behind_many_new_strangers(
+    leaves: bool, most: int
+) -> None:
+    """All of them are in the kernel's queue before it: each has sent one byte, and has left or stays."""
+    passes, strangers = Passes(), 600
+    with trio.fail_after(60), ExitStack() as stack:
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+            async with connected(endpoint.port) as first:
+                await call(first, rollout)
+            address = ("127.0.0.1", endpoint.port)
+            for _ in range(strangers):
+                stranger = stack.enter_context(socket.create_connection(address))
+                stranger.sendall(b"G")
+                if leaves:
+                    stranger.close()
+            trio.lowlevel.add_instrument(passes)
+            async with connected(endpoint.port) as new:
+                await call(new, rollout)
+            trio.lowlevel.remove_instrument(passes)
+    assert passes.count < most
+
+
+async def test_a_whole_request_whose_client_has_closed_its_sending_side_is_answered() -> None:
+    """`nc` does so at once. Other clients that leave before they are accepted are closed, but for the first."""
+    sent = (ASKED["health"], b"G", ASKED["health"][:-2], b"", ASKED["health"])
+    answers: list[bytes] = []
+    with trio.fail_after(20), ExitStack() as stack:
+        async with serve_endpoint() as endpoint:
+            address = ("127.0.0.1", endpoint.port)
+            clients = [stack.enter_context(socket.create_connection(address)) for _ in sent]
+            for client, data in zip(clients, sent, strict=True):
+                client.sendall(data)
+                client.shutdown(socket.SHUT_WR)
+            for client in clients:
+                await trio.lowlevel.wait_readable(client)
+                answers.append(b"")
+                with suppress(ConnectionResetError):
+                    answers[-1] = client.recv(4096)
+    assert [bool(answer) for answer in answers] == [True, False, False, False, True]
+    assert answers[4].startswith(b"HTTP/1.1 200")
+
+
+async def test_an_accepted_connection_that_no_task_gets_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(sock: object) -> trio.SocketStream:
+        raise MemoryError
+
+    with trio.fail_after(20), ExitStack() as stack:
+        async with await open_listener("127.0.0.1", 0) as listener:
+            address = listener.socket.getsockname()
+            clients = [stack.enter_context(socket.create_connection(address)) for _ in range(3)]
+            monkeypatch.setattr(trio, "SocketStream", fail)
+            with pytest.raises(MemoryError):
+                next(accept_waiting(listener, 9))
+            monkeypatch.undo()
+            clients[1].sendall(b"G")
+            clients[1].close()
+            for accepted in accept_waiting(listener, 9):
+                await accepted.aclose()
+            assert not list(accept_waiting(listener, 9))
+            for client in (clients[0], clients[2]):
+                await trio.lowlevel.wait_readable(client)
+                assert client.recv(9) == b""

@@ -6,11 +6,11 @@ Rules:
    model call or an answer without Quart. Any other request goes to hypercorn byte for byte, with the rest of its
    connection: another route with a key, an upgrade, chunks, a fold, a second Host. hypercorn then answers as if
    this module did not exist.
-2. A connection has three tasks for as long as it lives, and no task for a request: a reader, a writer of answers,
-   and a task that waits for the end of both. The reader notices a hang-up, whatever the other tasks do. It is also
-   the connection's timer: it waits for a deadline anyway, and a scope for each wait would cost a call three times
-   as much. The writer is woken through the frames of its own calls, and not through the frames that opened the
-   connection.
+2. A connection has three tasks from its first bytes on, and no task for a request: a reader, a writer of answers,
+   and a task that waits for the end of both. A client that leaves before its head is whole costs one task. The
+   reader notices a hang-up, whatever the other tasks do. It is also the connection's timer: it waits for a
+   deadline anyway, and a scope for each wait would cost a call three times as much. The writer is woken through
+   the frames of its own calls, and not through the frames that opened the connection.
 3. The key is checked, and the declared size, before the body is read.
 4. A response and its head are sent together.
 5. A request that is answered before its body was read is answered whole. Its body is then discarded for a while,
@@ -32,8 +32,9 @@ import trio
 from .._rollout.answer import ClientGone, Condition
 from .._trace.raw import RawResponse
 from .admission import Share
-from .base_connection import BaseConnection, http_date
+from .base_connection import STRANGERS_PIECE, BaseConnection, http_date
 from .intake import LINGER, Route
+from .listen import BLANK_LINE
 from .raw import end_raw, send_raw
 from .transport import BodyTooLarge, Head, Reply
 
@@ -49,7 +50,6 @@ _HYPERCORNS = frozenset({"transfer-encoding", "expect", "upgrade", "te", "traile
 _STARTS = (b"GET /", b"POST /", b"PUT /", b"PATCH /", b"DELETE /")
 _WITHOUT_BODY = ("GET", "DELETE")
 """Methods that need no Content-Length."""
-_BLANK_LINE = re.compile(rb"\n\r?\n")
 _MAX_HEAD = 64 * 1024
 """Maximum bytes of a head; hypercorn reads a longer head, with its own limit."""
 _CONTROLS = 0x20
@@ -100,6 +100,8 @@ class HTTP11:
         Return True if the bytes in the connection's `ahead` are hypercorn's, and False if the connection has
         ended.
         """
+        if not await self._inbox.begin():
+            return False
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._inbox.read)
             nursery.start_soon(self._serve, nursery.cancel_scope)
@@ -346,6 +348,19 @@ class Inbox:
         self._arrival = Condition()
         self._room = Condition()
 
+    async def begin(self) -> bool:
+        """Read the first bytes; return False if the client has left within its head. Cancellation: nothing is lost."""
+        try:
+            self.data += await self._connection.receive(0)
+            bare = self._connection.wire.socket
+            if bare is not None and len(self.data) < STRANGERS_PIECE and not BLANK_LINE.search(self.data):
+                piece = bare.take(STRANGERS_PIECE)  # often its end: the head was not whole
+                self.gone = piece == b""
+                self.data += piece or b""
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.gone = True
+        return bool(self.data) and not self.gone
+
     @trio.lowlevel.enable_ki_protection
     async def read(self) -> None:
         """Read until the client hangs up. Cancellation: nothing is lost."""
@@ -395,7 +410,7 @@ class Inbox:
             seen = max(0, size - 3)
             end = data.find(b"\r\n\r\n", seen)
             ours = _begins_ours(data) and (end if end >= 0 else len(data)) <= self._max_head
-            blank = _BLANK_LINE.search(data, max(0, seen - 2), end + 3 if end >= 0 else len(data))
+            blank = BLANK_LINE.search(data, max(0, seen - 2), end + 3 if end >= 0 else len(data))
             if blank is not None and blank.start() != end + 1:
                 return 0
             if not ours or end < 0:

@@ -12,6 +12,9 @@ Rules:
 from __future__ import annotations
 
 import os
+import re
+import select
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,11 +23,17 @@ from typing import Any
 
 import trio
 
+from .base_connection import STRANGERS_PIECE
+
 BACKLOG = 2048
 """Maximum connections that wait to be accepted; hypercorn's default of 100 drops bursts.
 
 The kernel cuts it to its own limit (net.core.somaxconn).
 """
+BLANK_LINE = re.compile(rb"\n\r?\n")
+"""The end of a request's head."""
+_HUNG_UP = getattr(select, "POLLRDHUP", 0)
+"""The event of a connection whose client has hung up; 0 where the system has none."""
 
 
 async def open_listener(host: str, port: int) -> trio.SocketListener:
@@ -53,6 +62,50 @@ async def open_listener(host: str, port: int) -> trio.SocketListener:
     except BaseException:
         sock.close()
         raise
+
+
+def accept_waiting(listener: trio.SocketListener, most: int) -> Iterator[trio.SocketStream]:
+    """Accept the connections that already wait, at most so many, without a schedule point.
+
+    Clients that have hung up within their head are closed here, which costs a tenth. An error ends the iteration:
+    `listener.accept` raises it, if it lasts.
+    """
+    its = listener.socket
+    bare = socket.socket(its.family, its.type, its.proto, its.fileno())
+    try:
+        bare.setblocking(False)
+        for _ in range(most):
+            try:
+                accepted = bare.accept()[0]
+            except OSError:  # no connection waits, in most cases
+                return
+            try:
+                if not _has_left(accepted):
+                    stream = trio.SocketStream(trio.socket.from_stdlib_socket(accepted))
+                else:
+                    accepted.close()
+                    continue
+            except BaseException:
+                accepted.close()
+                raise
+            yield stream
+    finally:
+        bare.detach()  # the listener alone closes the socket
+
+
+def _has_left(accepted: socket.socket) -> bool:
+    """Return True if the client has hung up within its head: no answer is made for it."""
+    if not _HUNG_UP:
+        return False
+    poll = select.poll()
+    poll.register(accepted, _HUNG_UP)
+    if not poll.poll(0):
+        return False
+    try:
+        begun = accepted.recv(STRANGERS_PIECE, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except OSError:  # the client has reset the connection
+        return True
+    return len(begun) < STRANGERS_PIECE and BLANK_LINE.search(begun) is None
 
 
 @contextmanager

@@ -40,7 +40,7 @@ from .front import Front, fatal_of
 from .http11 import HTTP11
 from .intake import Routes
 from .lifespan import run_lifespan
-from .listen import shutting_down
+from .listen import accept_waiting, shutting_down
 from .replies import Replies
 
 log = logging.getLogger("triocept.endpoint")
@@ -49,6 +49,8 @@ _AT_CAPACITY = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 """Errors of accept(2) when the process or the system has no resources left."""
 OWN_HTTP1: ContextVar[bool] = ContextVar("own_http1", default=True)
 """False: a new server sends model calls through hypercorn and ASGI, as all other requests. Only tests set it."""
+_ACCEPTED_AT_ONCE = 32
+"""Maximum connections that are accepted in one turn of the event loop, beside the first: some 5 ms of work."""
 _BREATH = 0.1
 """Seconds to wait for a free descriptor, or for the client of a refused connection."""
 _MOST_TURNED_AWAY = 32
@@ -315,7 +317,12 @@ class Server:
 
     @trio.lowlevel.enable_ki_protection
     async def _accept(self, connections: trio.Nursery, *, task_status: trio.TaskStatus[None]) -> None:
-        """Accept connections, until cancelled."""
+        """Accept connections, until cancelled.
+
+        Several in one turn of the event loop: otherwise a new agent would wait one turn for each client before it in
+        the kernel's queue. If accepted connections already wait to be read, that queue keeps the others, because
+        clients that leave it cost least.
+        """
         async with self._listener:
             with shutting_down(self._listener):
                 task_status.started()
@@ -326,6 +333,10 @@ class Server:
                         await self._find_descriptor(exc)
                     else:
                         self._let_in(stream, connections)
+                        for stream in accept_waiting(self._listener, _ACCEPTED_AT_ONCE):
+                            self._let_in(stream, connections)
+                            if self._admission.reading.crowded:
+                                break
 
     async def _find_descriptor(self, exc: OSError) -> None:
         """Free a descriptor for a waiting connection, or wait for a free descriptor.

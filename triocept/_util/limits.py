@@ -28,7 +28,7 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     When exceeded: the oldest unauthenticated connection is closed; if all have authenticated, the new one gets 503.
     Unauthenticated connections have limits of their own: 8,192 connections, and 8 MiB of unfinished heads and bodies.
     They are read a few at a time, new ones first, and served one at a time, so they do not delay a request that has
-    arrived. A flood of some 1,500 new connections a second still delays the acceptance of others.
+    arrived. New connections are accepted many at a time, so a flood of them delays the acceptance of others little.
     """
     head_bytes: int = 256 * KIB
     """Maximum bytes of a request's head. When exceeded: 431. Some agents send long headers: hypercorn's own limit is
