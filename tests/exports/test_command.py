@@ -16,7 +16,7 @@ from tests.cli.cli_forks import triocept
 from tests.exports.sample import child, sample, trace_of, turn
 from triocept import JSONLRecorder, Response, Trace, read_traces
 from triocept.exports import FORMATS, write_export
-from triocept.exports._files import new_file, new_folder
+from triocept.exports._formats import new_file, new_folder
 from triocept.traces import Score
 
 pytestmark = pytest.mark.once  # a program each

@@ -715,7 +715,7 @@ def test_an_entry_of_a_call_that_was_kept_is_as_it_went() -> None:
 def test_a_call_that_nobody_waited_for_has_no_status() -> None:
     (entry,) = har_log([trace_of(turn(0, (TASK,), None, status=None))])["log"]["entries"]
     assert entry["response"]["status"] == 0
-    assert entry["response"]["comment"] == "nobody was there to get an answer"
+    assert entry["response"]["comment"] == "no client was connected to receive the answer"
 
 
 def test_a_dialect_that_is_not_known_here_is_said() -> None:

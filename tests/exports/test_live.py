@@ -25,8 +25,8 @@ from tests.asking import ask
 from tests.exports.sample import sample
 from triocept import Exchange, Refusal, serve_endpoint
 from triocept.exports import OTelRecorder, live
-from triocept.exports._losses import Losses
-from triocept.exports._spans import turn_span
+from triocept.exports._shared import Losses
+from triocept.exports.otlp import turn_span
 from triocept.traces import Opening
 
 

@@ -1,6 +1,6 @@
 """Traces in other formats: `write_export(read_traces(path), "inspect", "log.json")`.
 
-* `flat`: a row for each turn. `parquet`: the rows of `flat`, with a schema.
+* `flat`: a row for each turn, as JSONL and as Parquet.
 * `fine_tuning`: OpenAI's fine-tuning lines, and a checker of such lines.
 * `verifiers`, `inspect_log`, `atif`: rollouts as episodes, samples and trajectories.
 * `har`: an HTTP archive.
@@ -8,26 +8,23 @@
 
 Shared modules:
 
-* `_formats`: the formats by name. `_files`: files that are written whole or not at all. `_lines`: documents on lines.
-  `_losses`: a count of content that a format cannot express.
-* `_chat`: messages in the form of chat completions. `_segments`: a trace, cut into linear segments. `_times`.
-* `_optional`: packages of triocept's extras.
-* `_steps` (ATIF's), `_inspect_messages`, `_inspect_events` and `_inspect_spans` (Inspect's), `_spans` (of
-  OpenTelemetry): the inner parts of those formats.
+* `_formats`: the formats by name, and files that are written whole or not at all.
+* `_shared`: a count of content that a format cannot express; lines, times, packages of triocept's extras.
+* `_chat`: messages in the form of chat completions. `_segments`: a trace, cut into linear segments.
+* `_inspect_parts`: messages and spans of Inspect.
 
 Only Parquet and the live spans import their format's package, and only when used.
 """
 
 from ._formats import FORMATS, Format, write_export
-from ._losses import Loss, Losses
+from ._shared import Loss, Losses
 from .atif import atif_documents
 from .fine_tuning import check_fine_tuning, fine_tuning_lines
-from .flat import flat_rows
+from .flat import flat_rows, parquet_schema
 from .har import har_log
 from .inspect_log import inspect_log
 from .live import OTelRecorder
 from .otlp import otlp_document
-from .parquet import parquet_schema
 from .verifiers import verifiers_episode
 
 __all__ = [

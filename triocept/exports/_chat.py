@@ -32,8 +32,7 @@ from .._canonical.request import Tool
 from .._canonical.response import Response
 from ..dialects.kit import CUSTOM_SCHEMA, data_url, decode_json, encode_json
 from ..errors import DialectError
-from . import _losses as lost
-from ._losses import Losses
+from ._shared import Losses, Lost
 
 
 def answer_of(response: Response) -> Message:
@@ -77,14 +76,12 @@ class Chat:
         if message.role == "assistant":
             return [*documents, self._assistant(rest)]
         if rest or not documents:
-            role = (
-                "system"
-                if message.role == "developer"
-                else "user"
-                if message.role == "tool"
-                else message.role
-            )
-            documents.append({"role": role, "content": self._content(rest)})
+            self._count(rest)
+            content: Json = input_text(rest)
+            if self.media and any(isinstance(part, Media) for part in rest):
+                content = [found for part in rest if (found := _content_part(part)) is not None]
+            role = {"developer": "system", "tool": "user"}.get(message.role, message.role)
+            documents.append({"role": role, "content": content})
         return documents
 
     def _assistant(self, parts: Sequence[Part]) -> dict[str, Json]:
@@ -100,48 +97,38 @@ class Chat:
         return document
 
     def _call(self, call: ToolCall) -> dict[str, Json]:
-        function = {"name": call.name, "arguments": self._arguments(call)}
-        return {"id": call.id, "type": "function", "function": function}
-
-    def _arguments(self, call: ToolCall) -> str:
-        if call.kind == "json":
-            return call.arguments or "{}"
-        return encode_json(object_arguments(call, self.losses)).decode()
+        arguments = call.arguments or "{}"
+        if call.kind != "json":
+            arguments = encode_json(object_arguments(call, self.losses)).decode()
+        return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
     def _result(self, result: ToolResult) -> dict[str, Json]:
-        document: dict[str, Json] = {"role": "tool", "tool_call_id": result.id}
-        document["content"] = told_text(result.content)
+        content = input_text(result.content)
+        document: dict[str, Json] = {"role": "tool", "tool_call_id": result.id, "content": content}
         if result.name is not None:
             document["name"] = result.name
         if result.is_error and self.errors:
             document["is_error"] = True
         elif result.is_error:
-            self.losses.add(lost.MARKS_OF_ERRORS)
-        self.losses.add(lost.MEDIA, sum(isinstance(part, Media) for part in result.content))
-        self.losses.add(lost.OPAQUE, sum(isinstance(part, Opaque) for part in result.content))
+            self.losses.add(Lost.MARKS_OF_ERRORS)
+        self.losses.add(Lost.MEDIA, sum(isinstance(part, Media) for part in result.content))
+        self.losses.add(Lost.OPAQUE, sum(isinstance(part, Opaque) for part in result.content))
         return document
-
-    def _content(self, parts: Sequence[Part]) -> Json:
-        self._count(parts)
-        if not self.media or not any(isinstance(part, Media) for part in parts):
-            return told_text(parts)
-        return [document for part in parts if (document := _content_part(part)) is not None]
 
     def _count(self, parts: Sequence[Part]) -> None:
         """Count the parts that are not written."""
         thoughts = [part for part in parts if isinstance(part, Reasoning)]
         if not self.reasoning:
-            self.losses.add(lost.REASONING, sum(bool(part.text) for part in thoughts))
-        self.losses.add(lost.BLOBS, sum(len(part.blobs) for part in thoughts))
-        self.losses.add(lost.OPAQUE, sum(isinstance(part, Opaque) for part in parts))
-        self.losses.add(lost.REFUSALS, sum(isinstance(part, RefusalText) for part in parts))
-        unseen = [
-            part for part in parts if isinstance(part, Media) and not (self.media and _content_part(part))
-        ]
-        self.losses.add(lost.MEDIA, len(unseen))
+            self.losses.add(Lost.REASONING, sum(bool(part.text) for part in thoughts))
+        self.losses.add(Lost.BLOBS, sum(len(part.blobs) for part in thoughts))
+        self.losses.add(Lost.OPAQUE, sum(isinstance(part, Opaque) for part in parts))
+        self.losses.add(Lost.REFUSALS, sum(isinstance(part, RefusalText) for part in parts))
+        for part in parts:
+            if isinstance(part, Media) and not (self.media and _content_part(part)):
+                self.losses.add(Lost.MEDIA)
 
 
-def told_text(parts: Iterable[Part]) -> str:
+def input_text(parts: Iterable[Part]) -> str:
     """Return the text of the model's input parts."""
     return "\n\n".join(part.text for part in parts if isinstance(part, Text | RefusalText) and part.text)
 
@@ -162,12 +149,12 @@ def chat_tools(tools: Iterable[Tool], losses: Losses) -> list[dict[str, Json]]:
     documents = []
     for tool in tools:
         if tool.kind == "server":
-            losses.add(lost.SERVER_TOOLS)
+            losses.add(Lost.SERVER_TOOLS)
             continue
         function: dict[str, Json] = {"name": tool.name, "description": tool.description or ""}
         function["parameters"] = tool.parameters or {"type": "object", "properties": {}}
         if tool.kind == "custom":
-            losses.add(lost.CUSTOM_TOOLS)
+            losses.add(Lost.CUSTOM_TOOLS)
             function["parameters"] = CUSTOM_SCHEMA
         if tool.strict is not None:
             function["strict"] = tool.strict
@@ -178,12 +165,12 @@ def chat_tools(tools: Iterable[Tool], losses: Losses) -> list[dict[str, Json]]:
 def object_arguments(call: ToolCall, losses: Losses) -> dict[str, Json]:
     """Return a call's arguments as an object: free text as `{"input": …}`, any other non-object as `{"_raw": …}`."""
     if call.kind == "text":
-        losses.add(lost.CUSTOM_CALLS)
+        losses.add(Lost.CUSTOM_CALLS)
         return {"input": call.arguments}
     value = _decoded(call.arguments or "{}")
     if isinstance(value, dict):
         return value
-    losses.add(lost.FREE_ARGUMENTS)
+    losses.add(Lost.FREE_ARGUMENTS)
     return {"_raw": call.arguments}
 
 

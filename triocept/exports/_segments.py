@@ -6,7 +6,7 @@ segment and begins the next. `trace.relations` gives the origin of a sub-agent, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from operator import is_not
@@ -15,7 +15,6 @@ from .._canonical.content import Message, ToolCall
 from .._canonical.form import join_messages, message_key
 from .._canonical.memory import common_head
 from .._trace.conversation import Conversation
-from .._trace.relation import Relation
 from .._trace.trace import Trace
 from .._trace.turn import Turn
 from ._chat import answer_of
@@ -45,41 +44,34 @@ def segments_of(trace: Trace) -> list[Segment]:
     """Return all segments of a trace, in the order in which they began."""
     conversations, relations = trace.conversations, trace.relations
     by_id = {turn.id: turn for turn in trace}
-    members: dict[tuple[str, str], list[Turn]] = {}
+    runs: list[list[Turn]] = []
+    latest: dict[tuple[str, str], list[Turn]] = {}
     for turn in trace:
-        told = conversations[turn.id]
-        members.setdefault((told.id, told.kind), []).append(turn)
+        key = (conversations[turn.id].id, conversations[turn.id].kind)
+        if key not in latest or relations[turn.id].kind == "compaction":
+            latest[key] = []
+            runs.append(latest[key])
+        latest[key].append(turn)
     segments: list[Segment] = []
-    for turns in members.values():
-        for some in _cut(turns, relations):
-            first = relations[some[0].id]
-            other = by_id[first.turn] if first.turn is not None else None
-            segments.append(
-                Segment(
-                    conversation=conversations[some[0].id],
-                    turns=tuple(some),
-                    summarised_by=other if first.kind == "compaction" else None,
-                    launch=_launch(first, other),
-                )
+    for turns in runs:
+        relation, launch = relations[turns[0].id], None
+        origin = by_id[relation.turn] if relation.turn is not None else None
+        if (
+            relation.kind == "sub_agent"
+            and relation.call is not None
+            and origin is not None
+            and origin.response
+        ):
+            launch = Launch(origin, origin.response.tool_calls[relation.call])
+        segments.append(
+            Segment(
+                conversation=conversations[turns[0].id],
+                turns=tuple(turns),
+                summarised_by=origin if relation.kind == "compaction" else None,
+                launch=launch,
             )
+        )
     return sorted(segments, key=lambda segment: segment.turns[0].number)
-
-
-def _cut(turns: Sequence[Turn], relations: dict[str, Relation]) -> Iterator[list[Turn]]:
-    """Yield the turns of a conversation, cut at its compactions."""
-    some: list[Turn] = []
-    for turn in turns:
-        if some and relations[turn.id].kind == "compaction":
-            yield some
-            some = []
-        some.append(turn)
-    yield some
-
-
-def _launch(relation: Relation, other: Turn | None) -> Launch | None:
-    if relation.kind != "sub_agent" or relation.call is None or other is None or other.response is None:
-        return None
-    return Launch(other, other.response.tool_calls[relation.call])
 
 
 def new_messages(before: Turn | None, turn: Turn) -> tuple[Message, ...]:

@@ -19,14 +19,26 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from .._canonical.content import Json
+from .._canonical.content import (
+    Json,
+    Media,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    RefusalText,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from .._canonical.response import Usage
+from .._trace.tokens import Tokens
 from .._trace.trace import Trace
-from ..dialects.kit import encode_json
-from . import _losses as lost
-from ._chat import Chat
-from ._losses import Losses
-from ._segments import Segment, segments_of
-from ._steps import Steps
+from .._trace.turn import Turn
+from ..dialects.kit import data_url, encode_json, media_type_of
+from ._chat import Chat, input_text, object_arguments
+from ._segments import Segment, new_messages, segments_of
+from ._shared import Losses, Lost, count_lost, ended_at, iso_time, without_none
 
 VERSION = "ATIF-v1.8"
 
@@ -42,21 +54,31 @@ def atif_documents(
         name: prefix of the file names; empty: the rollout's id.
     """
     losses = losses if losses is not None else Losses()
-    kinds = lost.SERVICE_CALLS, lost.FAILED_CALLS, lost.INCREMENTS, lost.WIRE
-    lost.count_lost(losses, trace, *kinds, settings=("reasoning",))
+    kinds = Lost.SERVICE_CALLS, Lost.FAILED_CALLS, Lost.INCREMENTS, Lost.WIRE
+    count_lost(losses, trace, *kinds, settings=("reasoning",))
     name = name or file_name(trace.rollout)
     segments = [each for each in segments_of(trace) if any(turn.outcome == "answered" for turn in each.turns)]
     chat = Chat(losses)
     documents = [_Document(trace, each, f"{name}-{n}", chat) for n, each in enumerate(segments)]
     files: dict[str, _Document] = {}
-    for number, chain in enumerate(_chains(documents)):
+    chains: dict[tuple[str, ...], list[_Document]] = {}
+    for document in documents:
+        conversation = document.segment.conversation
+        chains.setdefault((conversation.id, conversation.kind), []).append(document)
+    main_first = sorted(chains.values(), key=lambda chain: chain[0].segment.conversation.kind != "main")
+    for number, chain in enumerate(main_first):
         first = f"{name}.sub-{number}" if number else name
         names = [f"{first}.json", *(f"{first}.cont-{n}.json" for n in range(1, len(chain)))]
         for document, following in zip(chain, names[1:], strict=False):
             document.continued = following
         files.update(zip(names, chain, strict=True))
         if number:
-            _embed(files.pop(names[0]), documents, files[f"{name}.json"])
+            # in the trajectory of the call that began it, or in the first trajectory
+            embedded, around = files.pop(names[0]), files[f"{name}.json"]
+            if (launch := embedded.segment.launch) is not None:
+                around = next((each for each in documents if launch.turn in each.segment.turns), around)
+                around.steps.refer(launch.call, embedded.identity)
+            around.embedded.append(embedded)
     return {file: document.rendered() for file, document in files.items()}
 
 
@@ -93,23 +115,33 @@ class _Document:
 
     def rendered(self) -> dict[str, Json]:
         """Return the trajectory with its embedded trajectories."""
+        metrics = [step["metrics"] for step in self.steps.documents if "metrics" in step]
+        sums: dict[str, Json] = {"total_steps": len(self.steps.documents)}
+        for name in ("prompt_tokens", "completion_tokens", "cached_tokens"):
+            if known := [each[name] for each in metrics if name in each]:
+                sums[f"total_{name}"] = sum(known)
         document = {
             "schema_version": VERSION,
             "session_id": self._trace.run or self._trace.rollout,
             "trajectory_id": self.identity,
             "agent": self._agent(),
             "steps": self.steps.documents,
-            "final_metrics": self._sums(),
+            "final_metrics": sums,
             "continued_trajectory_ref": self.continued,
             "extra": self._extra(),
             "subagent_trajectories": [each.rendered() for each in self.embedded] or None,
         }
-        return {name: value for name, value in document.items() if value is not None}
+        return without_none(document)
 
     def _agent(self) -> dict[str, Json]:
         last = self.segment.turns[-1]
-        name, version = _name_and_version(last.agent or "")
-        agent: dict[str, Json] = {"name": name, "version": version, "model_name": last.request.model}
+        # from a User-Agent like `claude-cli/2.1.197 (external, cli)`: the format requires name and version
+        name, _, rest = (last.agent or "").partition("/")
+        agent: dict[str, Json] = {
+            "name": name.strip() or "unknown",
+            "version": rest.partition(" ")[0] or "unknown",
+        }
+        agent["model_name"] = last.request.model
         if tools := self._chat.tools(last.request.tools):
             agent["tool_definitions"] = tools
         if last.agent is not None:
@@ -128,37 +160,165 @@ class _Document:
             "kind": conversation.kind,
             "summarised_by": summary.id if summary is not None else None,
         }
-        return {name: value for name, value in extra.items() if value is not None}
-
-    def _sums(self) -> dict[str, Json]:
-        metrics = [step["metrics"] for step in self.steps.documents if "metrics" in step]
-        sums: dict[str, Json] = {"total_steps": len(self.steps.documents)}
-        for name in ("prompt_tokens", "completion_tokens", "cached_tokens"):
-            if known := [each[name] for each in metrics if name in each]:
-                sums[f"total_{name}"] = sum(known)
-        return sums
+        return without_none(extra)
 
 
-def _name_and_version(agent: str) -> tuple[str, str]:
-    """Split an agent's User-Agent (`claude-cli/2.1.197 (external, cli)`): the format requires name and version."""
-    name, _, rest = agent.partition("/")
-    version = rest.partition(" ")[0]
-    return name.strip() or "unknown", version or "unknown"
+_IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 
 
-def _chains(documents: Sequence[_Document]) -> list[list[_Document]]:
-    """Return the documents of each conversation, cut at compactions, the main conversation first."""
-    found: dict[tuple[str, ...], list[_Document]] = {}
-    for document in documents:
-        told = document.segment.conversation
-        found.setdefault((told.id, told.kind), []).append(document)
-    return sorted(found.values(), key=lambda chain: chain[0].segment.conversation.kind != "main")
+class Steps:
+    """The calls of a conversation as a sequence of steps.
+
+    A tool's result comes with a later call, and is the observation of the step that called the tool. A result is
+    matched by its id, or by order if the agent makes new ids.
+
+    Args:
+        losses: counts content without a place in the steps.
+    """
+
+    def __init__(self, losses: Losses) -> None:
+        self.documents: list[dict[str, Json]] = []
+        self._losses = losses
+        self._open: dict[str, dict[str, Json]] = {}
+        """The calling step, by the id of a call without a result so far."""
+        self._answered: set[str] = set()
+        """Ids of calls that have a result."""
+
+    def add_turns(self, turns: Iterable[Turn]) -> None:
+        """Add the calls of a conversation."""
+        before: Turn | None = None
+        for turn in turns:
+            for message in new_messages(before, turn):
+                self._add_message(message, turn)
+            if turn.outcome == "answered":
+                self._add_answer(turn)
+            before = turn
+
+    def refer(self, call: ToolCall, trajectory: str) -> None:
+        """Refer to another trajectory, which this call began, in the call's result."""
+        for step in self.documents:
+            if any(each["tool_call_id"] == call.id for each in step.get("tool_calls", ())):
+                results = step.setdefault("observation", {"results": []})["results"]
+                mine = next((each for each in results if each.get("source_call_id") == call.id), None)
+                if mine is None:
+                    mine = {"source_call_id": call.id}
+                    results.append(mine)
+                mine.setdefault("subagent_trajectory_ref", []).append({"trajectory_id": trajectory})
+
+    def _content(self, parts: Sequence[Part], text: str) -> Json:
+        """Return the text of these parts; a list of texts and images if there are images."""
+        documents: list[Json] = []
+        for part in parts:
+            image = data_url(part) if isinstance(part, Media) and part.kind == "image" else None
+            if isinstance(part, Text | RefusalText):
+                documents.append({"type": "text", "text": part.text})
+            elif isinstance(part, Media) and image is not None and media_type_of(part) in _IMAGES:
+                source = {"media_type": media_type_of(part), "path": image}
+                documents.append({"type": "image", "source": source})
+            else:
+                self._losses.add(Lost.MEDIA if isinstance(part, Media) else Lost.OPAQUE)
+        return documents if any(document["type"] == "image" for document in documents) else text
+
+    def _add(self, source: str, at: float, message: Json) -> dict[str, Json]:
+        step = {
+            "step_id": len(self.documents) + 1,
+            "timestamp": iso_time(at),
+            "source": source,
+            "message": message,
+        }
+        self.documents.append(step)
+        return step
+
+    def _add_message(self, message: Message, turn: Turn) -> None:
+        for result in message.tool_results:
+            self._add_result(result, turn)
+        rest = [part for part in message.content if not isinstance(part, ToolResult)]
+        if message.role == "assistant":
+            step = self._add("agent", turn.started_at, _text_of(rest))
+            step["is_copied_context"] = True
+            self._add_parts(step, rest)
+        elif rest or not message.content:
+            source = "system" if message.role in ("system", "developer") else "user"
+            self._add(source, turn.started_at, self._content(rest, input_text(rest)))
+
+    def _add_result(self, result: ToolResult, turn: Turn) -> None:
+        if result.id in self._answered:  # a repeated result
+            return
+        content = self._content(result.content, result.text)
+        identity = result.id if result.id in self._open else next(iter(self._open), None)
+        if identity is None:
+            self._losses.add(Lost.LATE_RESULTS)
+            self._add("user", turn.started_at, content)
+            return
+        step = self._open.pop(identity)
+        self._answered |= {identity, result.id}
+        document: dict[str, Json] = {"source_call_id": identity, "content": content}
+        if result.is_error:
+            document["extra"] = {"is_error": True}
+        step.setdefault("observation", {"results": []})["results"].append(document)
+
+    def _add_answer(self, turn: Turn) -> None:
+        response = turn.response
+        assert response is not None
+        step = self._add("agent", ended_at(turn), _text_of(response.content))
+        step["model_name"] = response.model or turn.request.model
+        if turn.request.reasoning is not None and turn.request.reasoning.effort is not None:
+            step["reasoning_effort"] = turn.request.reasoning.effort
+        self._open.clear()  # calls without a result by now never get a result
+        self._add_parts(step, response.content)
+        step["metrics"] = _metrics(response.usage, turn.tokens)
+        step["llm_call_count"] = 1
+        step["extra"] = {
+            "turn": turn.id,
+            "dialect": turn.dialect,
+            "response": response.id or None,
+            "stop_reason": response.stopped,
+            "duration": turn.duration,
+            "first_event": turn.first_event,
+            **({"notes": turn.notes} if turn.notes else {}),
+        }
+
+    def _add_parts(self, step: dict[str, Json], parts: Iterable[object]) -> None:
+        parts = list(parts)
+        thoughts = [part for part in parts if isinstance(part, Reasoning)]
+        if text := "".join(part.text for part in thoughts):
+            step["reasoning_content"] = text
+        calls = [part for part in parts if isinstance(part, ToolCall)]
+        if calls:
+            step["tool_calls"] = [
+                {
+                    "tool_call_id": call.id,
+                    "function_name": call.name,
+                    "arguments": object_arguments(call, self._losses),
+                }
+                for call in calls
+            ]
+            self._open |= {call.id: step for call in calls}
+        self._losses.add(Lost.BLOBS, sum(len(part.blobs) for part in thoughts))
+        self._losses.add(Lost.MEDIA, sum(isinstance(part, Media) for part in parts))
+        self._losses.add(Lost.OPAQUE, sum(isinstance(part, Opaque) for part in parts))
+        self._losses.add(Lost.REFUSALS, sum(isinstance(part, RefusalText) for part in parts))
 
 
-def _embed(document: _Document, documents: Sequence[_Document], root: _Document) -> None:
-    """Embed a trajectory in the trajectory of the call that began it, or in the first trajectory."""
-    launch, around = document.segment.launch, root
-    if launch is not None:
-        around = next((each for each in documents if launch.turn in each.segment.turns), root)
-        around.steps.refer(launch.call, document.identity)
-    around.embedded.append(document)
+def _text_of(parts: Iterable[object]) -> str:
+    return "".join(part.text for part in parts if isinstance(part, Text | RefusalText))
+
+
+def _metrics(usage: Usage | None, tokens: Tokens | None) -> dict[str, Json]:
+    document: dict[str, Json] = {}
+    if usage is not None:
+        document = {
+            "prompt_tokens": usage.input_tokens,
+            "completion_tokens": usage.output_tokens,
+            "cached_tokens": usage.cached_tokens,
+            "extra": {
+                "cache_write_tokens": usage.cache_write_tokens,
+                "reasoning_tokens": usage.reasoning_tokens,
+                "estimated": usage.estimated,
+            },
+        }
+    if tokens is not None:
+        document["prompt_token_ids"] = list(tokens.prompt_ids) or None
+        document["completion_token_ids"] = list(tokens.completion_ids) or None
+        document["logprobs"] = list(tokens.logprobs) or None
+    return without_none(document)

@@ -22,14 +22,12 @@ from .._trace.trace import Trace
 from .._trace.turn import Turn
 from ..dialects.kit import decode_json
 from ..errors import DialectError
-from . import _losses as lost
 from ._chat import Chat, answer_of, is_object
-from ._lines import json_line
-from ._losses import Losses
+from ._shared import Losses, Lost, count_lost, json_line
 
 _LOST = (
-    *(lost.SERVICE_CALLS, lost.FAILED_CALLS, lost.RECORDS, lost.CONVERSATIONS, lost.TOKENS, lost.USAGE),
-    *(lost.SCORES, lost.METADATA, lost.NOTES, lost.INCREMENTS, lost.WIRE),
+    *(Lost.SERVICE_CALLS, Lost.FAILED_CALLS, Lost.RECORDS, Lost.CONVERSATIONS, Lost.TOKENS, Lost.USAGE),
+    *(Lost.SCORES, Lost.METADATA, Lost.NOTES, Lost.INCREMENTS, Lost.WIRE),
 )
 
 
@@ -41,25 +39,21 @@ def fine_tuning_lines(trace: Trace, losses: Losses | None = None) -> Iterator[di
         losses: counts content without a place in a line; None: no count.
     """
     losses = losses if losses is not None else Losses()
-    lost.count_lost(losses, trace, *_LOST, settings=("parallel_tool_calls",))
+    count_lost(losses, trace, *_LOST, settings=("parallel_tool_calls",))
     chat = Chat(losses, media=True, reasoning=False, errors=False)
     trained: set[str] = set()
-    for answered in _answered_threads(trace):
-        line = _line(answered, trained, chat)
-        trained.update(turn.id for turn in answered)
-        if any(map(_is_trained, line["messages"])):
-            yield line
-
-
-def _answered_threads(trace: Trace) -> list[tuple[Turn, ...]]:
-    """Return the threads, each up to its last answer, without threads that are the beginning of another thread."""
+    # each thread up to its last answer, without threads that are the beginning of another thread
     threads = [
         tuple(turn for turn in thread if turn.outcome == "answered" and turn.response is not None)
         for thread in trace.threads
     ]
     inner = {turn.id for thread in threads for turn in thread[:-1]}
     last = {thread[-1].id: thread for thread in threads if thread}
-    return [thread for id_, thread in last.items() if id_ not in inner]
+    for answered in (thread for id_, thread in last.items() if id_ not in inner):
+        line = _line(answered, trained, chat)
+        trained.update(turn.id for turn in answered)
+        if any(map(_is_trained, line["messages"])):
+            yield line
 
 
 def write_fine_tuning(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
@@ -72,15 +66,18 @@ def write_fine_tuning(traces: Iterable[Trace], file: IO[bytes], losses: Losses) 
 def _line(answered: Sequence[Turn], trained: set[str], chat: Chat) -> dict[str, Json]:
     last = answered[-1]
     assert last.response is not None
-    new = {_place_of_answer(turn) for turn in answered if turn.id not in trained}
+    new = set()  # runs of model messages that an answer begins or continues
+    for messages in (turn.request.messages for turn in answered if turn.id not in trained):
+        run = max((place for _, place in _with_places(messages)), default=-1)
+        new.add(run if messages and messages[-1].role == "assistant" else run + 1)
     documents: list[dict[str, Json]] = []
     for message, place in _with_places((*last.request.messages, answer_of(last.response))):
         for document in chat.message(message):
             if document["role"] == "assistant":
-                told = place in new and not _is_empty(document)
-                if told and not _calls_objects(document):
-                    chat.losses.add(lost.NO_OBJECTS)
-                if not told or not _calls_objects(document):
+                is_new = place in new and bool(document["content"] or document.get("tool_calls"))
+                if is_new and not _calls_objects(document):
+                    chat.losses.add(Lost.NO_OBJECTS)
+                if not is_new or not _calls_objects(document):
                     document["weight"] = 0
             documents.append(document)
     line: dict[str, Json] = {"messages": _with_calls(documents, chat.losses)}
@@ -101,17 +98,6 @@ def _with_places(messages: Iterable[Message]) -> Iterator[tuple[Message, int]]:
         yield message, run
 
 
-def _place_of_answer(turn: Turn) -> int:
-    """Return the run of model messages that the answer begins or continues."""
-    messages = turn.request.messages
-    run = max((place for _, place in _with_places(messages)), default=-1)
-    return run if messages and messages[-1].role == "assistant" else run + 1
-
-
-def _is_empty(document: Mapping[str, Json]) -> bool:
-    return not document["content"] and not document.get("tool_calls")
-
-
 def _calls_objects(document: Mapping[str, Json]) -> bool:
     """Return True if the arguments of all calls in this message are JSON objects."""
     return all(is_object(call["function"]["arguments"]) for call in document.get("tool_calls", ()))
@@ -124,7 +110,7 @@ def _with_calls(documents: Iterable[dict[str, Json]], losses: Losses) -> list[di
     for document in documents:
         called.update(call["id"] for call in document.get("tool_calls", ()))
         if document["role"] == "tool" and document["tool_call_id"] not in called:
-            losses.add(lost.LATE_RESULTS)
+            losses.add(Lost.LATE_RESULTS)
             document = {"role": "user", "content": document["content"]}
         found.append({name: value for name, value in document.items() if name != "name"})
     return found
@@ -171,7 +157,9 @@ def _problems(line: Json) -> Iterator[str]:
     elif not any(_is_trained(message) for message in messages):
         yield "messages: none of the model's has a weight"
     for number, tool in enumerate(line.get("tools") or ()):
-        yield from (f"tools[{number}]{problem}" for problem in _of_tool(tool))
+        function = tool.get("function") if isinstance(tool, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            yield f"tools[{number}].function.name: must be a text"
 
 
 def _of_message(message: Mapping[str, Json], called: set[Json]) -> Iterator[str]:
@@ -206,9 +194,3 @@ def _of_answer(message: Mapping[str, Json], called: set[Json]) -> Iterator[str]:
 
 def _is_trained(message: Mapping[str, Json]) -> bool:
     return message.get("role") == "assistant" and message.get("weight", 1) != 0
-
-
-def _of_tool(tool: Json) -> Iterator[str]:
-    function = tool.get("function") if isinstance(tool, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        yield ".function.name: must be a text"

@@ -1,23 +1,29 @@
-"""Flat JSONL: a line for each turn, with complete messages, for jq, pandas and `datasets`.
+"""Flat rows, one for each turn, as JSONL (for jq, pandas and `datasets`) and as Parquet.
 
 The reference describes each column. Numbers and words are separate columns. Messages have the form of chat completions
 (see `_chat`), with `reasoning_content` and, for a result, `is_error`.
+
+Rules of Parquet, which needs `pip install 'triocept[parquet]'`:
+
+1. The schema is given, never inferred: a schema inferred from rows gives every tool's JSON Schema the keys of all other
+   tools.
+2. Values without a fixed shape are JSON texts: `tools`, `notes`, `scores`, `metadata`.
+3. A message has all its fields in every row, with empty values where it has none: a reader drops null fields.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import IO
+from itertools import islice
+from typing import IO, Any
 
 from .._canonical.content import Json
-from .._canonical.response import Usage
 from .._trace.conversation import Conversation
 from .._trace.trace import Trace
 from .._trace.turn import Turn
-from . import _losses as lost
+from ..dialects.kit import encode_json
 from ._chat import Chat, answer_of
-from ._lines import json_line
-from ._losses import Losses
+from ._shared import Losses, Lost, count_lost, json_line, optional
 
 _SETTINGS = ("max_output_tokens", "temperature", "top_p", "top_k", "seed")
 
@@ -30,20 +36,30 @@ def flat_rows(trace: Trace, losses: Losses | None = None) -> Iterator[dict[str, 
         losses: counts content without a column; None: no count.
     """
     losses = losses if losses is not None else Losses()
-    lost.count_lost(losses, trace, lost.SERVICE_CALLS, lost.INCREMENTS, lost.WIRE, settings=_SETTINGS)
+    count_lost(losses, trace, Lost.SERVICE_CALLS, Lost.INCREMENTS, Lost.WIRE, settings=_SETTINGS)
     chat = Chat(losses)
     parents, conversations = trace.parents, trace.conversations
     for turn in trace:
+        tokens = turn.tokens
         yield {
-            **_of_rollout(trace),
-            **_of_place(turn, parents[turn.id], conversations[turn.id]),
-            **_of_outcome(turn),
-            **_of_usage(turn.response.usage if turn.response is not None else None),
-            **_of_sampling(turn),
+            **_fields(trace, "rollout", "run"),
+            "parent_rollout": trace.branch.rollout if trace.branch is not None else None,
+            **_fields(trace, "sealed", "stopped"),
+            "scores": dict(trace.scores) or None,
+            "metadata": dict(trace.metadata) or None,
+            "turn": turn.id,
+            "number": turn.number,
+            "parent": parents[turn.id],
+            **_of_call(turn, conversations[turn.id]),
             "messages": chat.messages(turn.request.messages),
             "tools": chat.tools(turn.request.tools),
             "answer": chat.message(answer_of(turn.response))[0] if turn.response is not None else None,
-            **_of_tokens(turn),
+            "prompt_ids": list(tokens.prompt_ids) if tokens is not None else None,
+            "completion_ids": list(tokens.completion_ids) if tokens is not None else None,
+            "logprobs": list(tokens.logprobs) if tokens is not None else None,
+            "engine": tokens.engine or None if tokens is not None else None,
+            **_fields(tokens, "policy_version", "stop_included"),
+            "token_gaps": list(tokens.gaps) if tokens is not None else None,
             "notes": turn.notes or None,
         }
 
@@ -55,41 +71,20 @@ def write_flat(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None
             file.write(json_line(row))
 
 
-def _of_rollout(trace: Trace) -> dict[str, Json]:
-    return {
-        "rollout": trace.rollout,
-        "run": trace.run,
-        "parent_rollout": trace.branch.rollout if trace.branch is not None else None,
-        "sealed": trace.sealed,
-        "stopped": trace.stopped,
-        "scores": dict(trace.scores) or None,
-        "metadata": dict(trace.metadata) or None,
-    }
+def _fields(source: object, *names: str) -> dict[str, Json]:
+    """Return the values of these attributes; None for each if `source` is None."""
+    return {name: getattr(source, name, None) for name in names}
 
 
-def _of_place(turn: Turn, parent: str | None, conversation: Conversation) -> dict[str, Json]:
+def _of_call(turn: Turn, conversation: Conversation) -> dict[str, Json]:
+    response, error = turn.response, turn.error
+    usage = response.usage if response is not None else None
     return {
-        "turn": turn.id,
-        "number": turn.number,
-        "parent": parent,
         "conversation": conversation.id,
         "parent_conversation": conversation.parent,
         "kind": conversation.kind,
-        "dialect": turn.dialect,
-        "agent": turn.agent,
-        "attempt": turn.attempt,
-        "attended": turn.attended,
-        "rewritten": turn.rewritten,
-        "started_at": turn.started_at,
-        "first_event": turn.first_event,
-        "duration": turn.duration,
-    }
-
-
-def _of_outcome(turn: Turn) -> dict[str, Json]:
-    response, error = turn.response, turn.error
-    return {
-        "outcome": turn.outcome,
+        **_fields(turn, "dialect", "agent", "attempt", "attended", "rewritten"),
+        **_fields(turn, "started_at", "first_event", "duration", "outcome"),
         "error": error.type if error is not None else None,
         "error_message": error.message if error is not None else None,
         "status": error.status if error is not None else None,
@@ -97,41 +92,83 @@ def _of_outcome(turn: Turn) -> dict[str, Json]:
         "answered_by": response.model or None if response is not None else None,
         "response": response.id or None if response is not None else None,
         "stop_reason": response.stopped if response is not None and turn.outcome == "answered" else None,
-    }
-
-
-def _of_usage(usage: Usage | None) -> dict[str, Json]:
-    return {
-        "input_tokens": usage.input_tokens if usage is not None else None,
-        "output_tokens": usage.output_tokens if usage is not None else None,
-        "cached_tokens": usage.cached_tokens if usage is not None else None,
-        "cache_write_tokens": usage.cache_write_tokens if usage is not None else None,
-        "reasoning_tokens": usage.reasoning_tokens if usage is not None else None,
-        "estimated": usage.estimated if usage is not None else None,
-    }
-
-
-def _of_sampling(turn: Turn) -> dict[str, Json]:
-    sampling = turn.request.sampling
-    return {
-        "max_output_tokens": sampling.max_output_tokens,
-        "temperature": sampling.temperature,
+        **_fields(usage, "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens"),
+        **_fields(usage, "reasoning_tokens", "estimated"),
+        **_fields(turn.request.sampling, "max_output_tokens", "temperature"),
         "sampled_temperature": turn.temperature,
-        "top_p": sampling.top_p,
-        "top_k": sampling.top_k,
-        "seed": sampling.seed,
+        **_fields(turn.request.sampling, "top_p", "top_k", "seed"),
         "stream": turn.request.stream,
     }
 
 
-def _of_tokens(turn: Turn) -> dict[str, Json]:
-    tokens = turn.tokens
-    return {
-        "prompt_ids": list(tokens.prompt_ids) if tokens is not None else None,
-        "completion_ids": list(tokens.completion_ids) if tokens is not None else None,
-        "logprobs": list(tokens.logprobs) if tokens is not None else None,
-        "engine": tokens.engine or None if tokens is not None else None,
-        "policy_version": tokens.policy_version if tokens is not None else None,
-        "stop_included": tokens.stop_included if tokens is not None else None,
-        "token_gaps": list(tokens.gaps) if tokens is not None else None,
+GROUP = 256
+"""Maximum rows in memory: each holds a complete conversation."""
+_TEXTS = (
+    *("rollout", "run", "parent_rollout", "stopped", "turn", "parent", "conversation", "parent_conversation"),
+    *(
+        "kind",
+        "dialect",
+        "outcome",
+        "error",
+        "error_message",
+        "model",
+        "answered_by",
+        "response",
+        "stop_reason",
+    ),
+    *("tools", "notes", "scores", "metadata", "agent", "engine", "policy_version"),
+)
+_NUMBERS = (
+    *("number", "attempt", "status", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens"),
+    *("reasoning_tokens", "max_output_tokens", "top_k", "seed"),
+)
+_FLOATS = ("started_at", "first_event", "duration", "temperature", "sampled_temperature", "top_p")
+_FLAGS = ("sealed", "attended", "rewritten", "estimated", "stream", "stop_included")
+_JSON = ("tools", "notes", "scores", "metadata")
+
+
+def write_parquet(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
+    """Write a row for each turn of these traces.
+
+    Raises:
+        ModuleNotFoundError: pyarrow is not installed; the message names the extra to install.
+    """
+    pyarrow, schema = _imported("pyarrow"), parquet_schema()
+    rows = (row for trace in traces for row in flat_rows(trace, losses))
+    with _imported("pyarrow.parquet").ParquetWriter(file, schema, compression="zstd") as writer:
+        while group := list(islice(rows, GROUP)):
+            for row in group:
+                row |= {name: encode_json(row[name]).decode() for name in _JSON if row[name] is not None}
+            writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))
+
+
+def parquet_schema() -> Any:
+    """Return the columns and their types, a `pyarrow.Schema`.
+
+    Raises:
+        ModuleNotFoundError: pyarrow is not installed; the message names the extra to install.
+    """
+    pa = _imported("pyarrow")
+    text = pa.string()
+    function = pa.struct([("name", text), ("arguments", text)])
+    call = pa.struct([("id", text), ("type", text), ("function", function)])
+    texts = [(name, text) for name in ("role", "content", "reasoning_content")]
+    result = [("tool_call_id", text), ("name", text), ("is_error", pa.bool_())]
+    message = pa.struct([*texts, ("tool_calls", pa.list_(call)), *result])
+    columns = {
+        **dict.fromkeys(_TEXTS, text),
+        **dict.fromkeys(_NUMBERS, pa.int64()),
+        **dict.fromkeys(_FLOATS, pa.float64()),
+        **dict.fromkeys(_FLAGS, pa.bool_()),
+        "messages": pa.list_(message),
+        "answer": message,
+        "prompt_ids": pa.list_(pa.int32()),
+        "completion_ids": pa.list_(pa.int32()),
+        "logprobs": pa.list_(pa.float32()),
+        "token_gaps": pa.list_(text),
     }
+    return pa.schema([*columns.items()])
+
+
+def _imported(module: str) -> Any:
+    return optional(module, "Parquet files", "parquet")

@@ -25,22 +25,20 @@ from ..dialects import Dialect, Failure, dialect
 from ..dialects._clock import answered_at
 from ..dialects.kit import encode_json
 from ..errors import DialectError
-from . import _losses as lost
-from ._losses import Loss, Losses
-from ._times import ended_at, iso_time
+from ._shared import Loss, Losses, Lost, count_lost, ended_at, iso_time
 
 RENDERED = (
     "written anew by the dialect from the recorded turn: no header, URL or byte is as it went over the wire"
 )
 AS_IT_WENT = "as it went over the wire, but for its keys"
-NOBODY = "nobody was there to get an answer"
+NOT_RECEIVED = "no client was connected to receive the answer"
 CUT = "not whole: cut after 8 MiB, or left out by the recorder"
 UNSAID = "the dialect cannot write this from the recorded turn"
 NOWHERE = "http://triocept.invalid"
 """URL of a call whose URL was not kept: RFC 6761 reserves this name so that it never resolves."""
 _LOST = (
-    *(lost.SERVICE_CALLS, lost.CONVERSATIONS, lost.TOKENS, lost.SCORES, lost.METADATA, lost.NOTES),
-    lost.INCREMENTS,
+    *(Lost.SERVICE_CALLS, Lost.CONVERSATIONS, Lost.TOKENS, Lost.SCORES, Lost.METADATA, Lost.NOTES),
+    Lost.INCREMENTS,
 )
 _UPGRADED = 101
 """Status of an upgrade: the call went over a websocket."""
@@ -57,9 +55,17 @@ def har_log(traces: Iterable[Trace], losses: Losses | None = None) -> dict[str, 
     losses = losses if losses is not None else Losses()
     pages, entries = [], []
     for number, trace in enumerate(traces):
-        lost.count_lost(losses, trace, *_LOST)
+        count_lost(losses, trace, *_LOST)
         page = f"{trace.rollout}-{trace.run or number}"
-        pages.append(_page(trace, page))
+        pages.append(
+            {
+                "startedDateTime": iso_time(min((turn.started_at for turn in trace), default=0.0)),
+                "id": page,
+                "title": f"rollout {trace.rollout}",
+                "pageTimings": {},
+                "comment": "sealed" if trace.sealed else "not sealed: turns may be missing",
+            }
+        )
         entries += [{**_entry(turn, losses), "pageref": page} for turn in trace]
     entries.sort(key=lambda entry: entry["startedDateTime"])
     creator = {"name": "triocept", "version": version("triocept")}
@@ -71,17 +77,6 @@ def write_har(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
     file.write(encode_json(har_log(traces, losses)) + b"\n")
 
 
-def _page(trace: Trace, page: str) -> dict[str, Json]:
-    started = min((turn.started_at for turn in trace), default=0.0)
-    return {
-        "startedDateTime": iso_time(started),
-        "id": page,
-        "title": f"rollout {trace.rollout}",
-        "pageTimings": {},
-        "comment": "sealed" if trace.sealed else "not sealed: turns may be missing",
-    }
-
-
 def _entry(turn: Turn, losses: Losses) -> dict[str, Json]:
     try:
         spoken: Dialect | None = dialect(turn.dialect)
@@ -89,11 +84,13 @@ def _entry(turn: Turn, losses: Losses) -> dict[str, Json]:
         spoken = None
     first = turn.first_event if turn.first_event is not None else turn.duration
     how = AS_IT_WENT if turn.wire is not None else RENDERED
+    wire = _as_wire(turn.raw) if turn.wire is None and turn.raw is not None else turn.wire
+    response = _response(turn, spoken, losses) if wire is None else _got(wire)
     return {
         "startedDateTime": iso_time(turn.started_at),
         "time": turn.duration * 1000,
         "request": _sent(turn.wire) if turn.wire is not None else _request(turn, spoken, losses),
-        "response": _answered(turn, spoken, losses),
+        "response": response,
         "cache": {},
         "timings": {"send": 0, "wait": first * 1000, "receive": (turn.duration - first) * 1000},
         "comment": f"turn {turn.number} ({turn.id}), {turn.outcome}; {how}",
@@ -112,49 +109,53 @@ def _frames(turn: Turn, wire: WireView) -> dict[str, Json]:
 
 
 def _request(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, Json]:
+    """Return the request as its dialect writes it."""
     path = spoken.base_path + spoken.path(turn.request) if spoken is not None else f"/{turn.dialect}"
-    data = {"mimeType": "application/json", **_body(turn, spoken, losses)}
+    text, comment = "", f"{UNSAID}: {turn.dialect} is not known here"
+    try:
+        if spoken is not None:
+            text, comment = encode_json(spoken.render_request(turn.request)).decode(), ""
+    except DialectError as exc:
+        comment = f"{UNSAID}: {exc}"
+    if comment:
+        losses.add(BODIES)
+    kind = "application/json"
+    data = {"mimeType": kind, "text": text, **({"comment": comment} if comment else {})}
     url = f"{NOWHERE}/rollout/{turn.rollout}{path}"
-    return {
-        "method": "POST",
-        "url": url,
-        "httpVersion": "HTTP/1.1",
-        "cookies": [],
-        "headers": [{"name": "content-type", "value": "application/json"}],
-        "queryString": _query(url),
-        "postData": data,
-        "headersSize": -1,
-        "bodySize": len(data["text"].encode()),
-    }
+    return _request_document("POST", url, {"content-type": kind}, data, len(text.encode()))
 
 
 def _sent(wire: WireView) -> dict[str, Json]:
     """Return the request, as it was sent."""
     host = wire.headers.get("host")
-    url = f"http://{host}{wire.url}" if host else f"{NOWHERE}{wire.url}"
     text, is_text = _as_text(wire.body)
     comments = [] if is_text else ["the text is base64"]
     comments += [CUT] if wire.body_size > len(wire.body) else []
+    kind = wire.headers.get("content-type", "application/json")
+    data = {"mimeType": kind, "text": text, "comment": "; ".join(comments)}
+    url = f"http://{host}{wire.url}" if host else f"{NOWHERE}{wire.url}"
+    return _request_document(wire.method, url, wire.headers, data, wire.body_size)
+
+
+def _request_document(
+    method: str, url: str, headers: Mapping[str, str], data: dict[str, Json], size: int
+) -> dict[str, Json]:
+    pairs = (pair.partition("=") for pair in url.partition("?")[2].split("&") if pair)
     return {
-        "method": wire.method,
+        "method": method,
         "url": url,
         "httpVersion": "HTTP/1.1",
         "cookies": [],
-        "headers": _headers(wire.headers),
-        "queryString": _query(url),
-        "postData": {
-            "mimeType": wire.headers.get("content-type", "application/json"),
-            "text": text,
-            "comment": "; ".join(comments),
-        },
+        "headers": [{"name": name, "value": value} for name, value in headers.items()],
+        "queryString": [{"name": name, "value": value} for name, _, value in pairs],
+        "postData": data,
         "headersSize": -1,
-        "bodySize": wire.body_size,
+        "bodySize": size,
     }
 
 
 def _got(wire: WireView) -> dict[str, Json]:
     """Return the answer, as it was sent."""
-    status = wire.status or 0
     text, is_text = _as_text(wire.answer)
     kind = wire.answer_headers.get("content-type", "x-unknown")
     content = {"size": wire.answer_size, "mimeType": kind, "text": text}
@@ -162,17 +163,23 @@ def _got(wire: WireView) -> dict[str, Json]:
         content["encoding"] = "base64"
     if wire.answer_size > len(wire.answer):
         content["comment"] = CUT
+    return _response_document(wire.status or 0, wire.answer_headers, content, wire.answer_size)
+
+
+def _response_document(
+    status: int, headers: Mapping[str, str], content: dict[str, Json], size: int
+) -> dict[str, Json]:
     return {
         "status": status,
-        "statusText": _phrase(status),
+        "statusText": HTTPStatus(status).phrase if status in list(HTTPStatus) else "",
         "httpVersion": "HTTP/1.1",
         "cookies": [],
-        "headers": _headers(wire.answer_headers),
+        "headers": [{"name": name, "value": value} for name, value in headers.items()],
         "content": content,
         "redirectURL": "",
         "headersSize": -1,
-        "bodySize": wire.answer_size,
-        "comment": "" if status else NOBODY,
+        "bodySize": size,
+        "comment": "" if status else NOT_RECEIVED,
     }
 
 
@@ -182,37 +189,6 @@ def _as_text(data: bytes) -> tuple[str, bool]:
         return data.decode(), True
     except UnicodeDecodeError:
         return b64encode(data).decode(), False
-
-
-def _headers(headers: Mapping[str, str]) -> list[Json]:
-    return [{"name": name, "value": value} for name, value in headers.items()]
-
-
-def _phrase(status: int) -> str:
-    return HTTPStatus(status).phrase if status in list(HTTPStatus) else ""
-
-
-def _query(url: str) -> list[Json]:
-    pairs = (pair.partition("=") for pair in url.partition("?")[2].split("&") if pair)
-    return [{"name": name, "value": value} for name, _, value in pairs]
-
-
-def _body(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, Json]:
-    try:
-        if spoken is not None:
-            return {"text": encode_json(spoken.render_request(turn.request)).decode()}
-    except DialectError as exc:
-        losses.add(BODIES)
-        return {"text": "", "comment": f"{UNSAID}: {exc}"}
-    losses.add(BODIES)
-    return {"text": "", "comment": f"{UNSAID}: {turn.dialect} is not known here"}
-
-
-def _answered(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, Json]:
-    """Return the answer; as it was sent if its bytes were kept (raw bytes always are)."""
-    if turn.wire is not None:
-        return _got(turn.wire)
-    return _response(turn, spoken, losses) if turn.raw is None else _got(_as_wire(turn.raw))
 
 
 def _as_wire(raw: RawResponse) -> WireView:
@@ -235,23 +211,9 @@ def _response(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, J
         kind, text, comment = _answer(turn, spoken, status)
     if comment:
         losses.add(BODIES)
-    return {
-        "status": status,
-        "statusText": _phrase(status),
-        "httpVersion": "HTTP/1.1",
-        "cookies": [],
-        "headers": [{"name": "content-type", "value": kind}] if kind else [],
-        "content": {
-            "size": len(text.encode()),
-            "mimeType": kind or "x-unknown",
-            "text": text,
-            "comment": comment,
-        },
-        "redirectURL": "",
-        "headersSize": -1,
-        "bodySize": len(text.encode()),
-        "comment": "" if status else NOBODY,
-    }
+    size = len(text.encode())
+    content = {"size": size, "mimeType": kind or "x-unknown", "text": text, "comment": comment}
+    return _response_document(status, {"content-type": kind} if kind else {}, content, size)
 
 
 def _answer(turn: Turn, spoken: Dialect | None, status: int) -> tuple[str, str, str]:
@@ -278,11 +240,11 @@ def _streamed(turn: Turn, response: Response, spoken: Dialect) -> str:
     events = list(events_of(spoken.streamed(response)))
     if turn.outcome == "answered":
         return b"".join(map(renderer.render, events)).decode()
-    told = b"".join(map(renderer.render, events[:-1]))
+    sent = b"".join(map(renderer.render, events[:-1]))
     error = turn.error
     if error is not None:
-        told += renderer.fail(_failure(turn, error, error.status or 500))
-    return told.decode()
+        sent += renderer.fail(_failure(turn, error, error.status or 500))
+    return sent.decode()
 
 
 def _failure(turn: Turn, error: TurnError, status: int) -> Failure:

@@ -19,16 +19,16 @@ from hashlib import blake2b
 from importlib.metadata import version
 from typing import IO
 
-from .._canonical.content import Json
-from .._canonical.request import Sampling
+from .._canonical.content import Json, Message, ToolCall
+from .._canonical.request import Sampling, Tool
 from .._trace.cost import usage_of as used_by
 from .._trace.trace import Trace
+from .._trace.turn import Turn
 from ..dialects.kit import encode_json
-from . import _losses as lost
-from ._inspect_events import SampleEvents
-from ._inspect_messages import usage_of
-from ._losses import Losses
-from ._times import ended_at, iso_time
+from ._chat import answer_of, object_arguments
+from ._inspect_parts import SpanTree, config_of, messages_of, no_output, output_of, tool_of, usage_of
+from ._segments import Segment, segments_of
+from ._shared import Losses, Lost, count_lost, ended_at, iso_time, without_none
 
 _SETTINGS = (*Sampling.__struct_fields__, "parallel_tool_calls", "tool_choice")
 
@@ -89,8 +89,8 @@ def write_inspect(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> N
 
 
 def _sample(trace: Trace, epoch: int, losses: Losses) -> dict[str, Json]:
-    lost.count_lost(losses, trace, lost.TOKENS, lost.INCREMENTS, lost.WIRE, settings=_SETTINGS)
-    told = SampleEvents(trace, losses)
+    count_lost(losses, trace, Lost.TOKENS, Lost.INCREMENTS, Lost.WIRE, settings=_SETTINGS)
+    events = SampleEvents(trace, losses)
     turns = list(trace)
     started = min((turn.started_at for turn in turns), default=0.0)
     ended = max(map(ended_at, turns), default=0.0)
@@ -98,15 +98,15 @@ def _sample(trace: Trace, epoch: int, losses: Losses) -> dict[str, Json]:
         "id": trace.rollout,
         "epoch": epoch,
         "uuid": _identity([trace]),
-        "input": told.question,
+        "input": events.question,
         "target": "",
-        "messages": told.conversation,
-        "output": told.output,
+        "messages": events.conversation,
+        "output": events.output,
         "scores": {name: {"value": value} for name, value in trace.scores.items()},
         "metadata": _metadata(trace),
-        "events": told.events,
-        "events_data": {"messages": told.pool, "calls": []},
-        "attachments": told.attachments,
+        "events": events.events,
+        "events_data": {"messages": events.pool, "calls": []},
+        "attachments": events.attachments,
         "model_usage": _used([trace]),
         "started_at": iso_time(started),
         "completed_at": iso_time(ended),
@@ -116,7 +116,6 @@ def _sample(trace: Trace, epoch: int, losses: Losses) -> dict[str, Json]:
 
 
 def _metadata(trace: Trace) -> dict[str, Json]:
-    outcomes = Counter(turn.outcome for turn in trace)
     metadata: dict[str, Json] = {
         "run": trace.run,
         "sealed": trace.sealed,
@@ -126,10 +125,10 @@ def _metadata(trace: Trace) -> dict[str, Json]:
         "agents": [each.name for each in trace.agents] or None,
         "given": dict(trace.metadata) or None,
         "turns": len(trace),
-        "outcomes": dict(outcomes),
+        "outcomes": dict(Counter(turn.outcome for turn in trace)),
         "parent_rollout": trace.branch.rollout if trace.branch is not None else None,
     }
-    return {name: value for name, value in metadata.items() if value is not None}
+    return without_none(metadata)
 
 
 def _used(traces: Sequence[Trace]) -> dict[str, Json]:
@@ -138,8 +137,7 @@ def _used(traces: Sequence[Trace]) -> dict[str, Json]:
     for trace in traces:
         for turn in trace:
             if (usage := used_by(turn)) is not None:
-                counts = {name: count for name, count in usage_of(usage).items() if count is not None}
-                sums.setdefault(turn.request.model, Counter()).update(counts)
+                sums.setdefault(turn.request.model, Counter()).update(without_none(usage_of(usage)))
     return {model: dict(counts) for model, counts in sums.items()}
 
 
@@ -163,3 +161,184 @@ def _means(samples: Sequence[dict[str, Json]]) -> list[Json]:
 def _identity(traces: Sequence[Trace]) -> str:
     text = "\0".join(f"{trace.rollout}\0{trace.run}" for trace in traces)
     return blake2b(text.encode(), digest_size=11).hexdigest()
+
+
+LONG = 100
+"""Maximum characters of a text in an event. When exceeded: the text is an attachment, as in Inspect's own logs."""
+
+
+class SampleEvents:
+    """The events of a trace, with the messages and attachments that they refer to.
+
+    Args:
+        trace: the trace.
+        losses: counts content without a place in the events.
+    """
+
+    def __init__(self, trace: Trace, losses: Losses) -> None:
+        self.pool: list[dict[str, Json]] = []
+        """The messages, each once."""
+        self.attachments: dict[str, str] = {}
+        """Long texts, by their digests."""
+        self._losses = losses
+        self._begun = min((turn.started_at for turn in trace), default=0.0)
+        self._places: dict[bytes, int] = {}
+        self._known: dict[int, tuple[Message, list[int]]] = {}
+        """A message and its positions in the pool, by the message's `id`; holding the message keeps the `id` unique."""
+        self._tools: dict[bytes, list[Json]] = {}
+        """Documents of the tools, by a request's tools."""
+        self._calls: dict[str, tuple[ToolCall, Turn]] = {}
+        """Calls without a result so far, by their ids."""
+        segments = segments_of(trace)
+        tree = SpanTree(trace, segments)
+        events = self._of_segments(segments, tree)
+        names = ("name", "arguments", "outcome", "result", "duration")
+        for call in trace.services:
+            data = {"service": call.kind, **{name: getattr(call, name) for name in names}}
+            event = self._event("info", call.started_at, tree.main, source="triocept", data=data)
+            events.append((call.started_at, 6, event))
+        self.events: list[Json] = [event for _, _, event in sorted(events, key=lambda each: each[:2])]
+        main = [turn for each in segments if each.conversation.kind == "main" for turn in each.turns]
+        turns = main or list(trace)
+        users = [each.text for turn in turns[:1] for each in turn.request.messages if each.role == "user"]
+        self.question: str = next(filter(None, reversed(users)), "")
+        self.conversation: list[Json] = []
+        self.output: dict[str, Json] = {}
+        last = next((turn for turn in reversed(turns) if turn.outcome == "answered"), None)
+        if last is not None and last.response is not None:
+            messages = (*last.request.messages, answer_of(last.response))
+            self.conversation = [self.pool[place] for each in messages for place in self._places_of(each)]
+            self.output = output_of(last.response, Losses())
+
+    def _of_segments(self, segments: Iterable[Segment], tree: SpanTree) -> list[tuple[float, int, Json]]:
+        """Return events with their times, and a rank that orders events of one time."""
+        events: list[tuple[float, int, Json]] = []
+        for span in tree.spans.values():
+            facts = {"id": span.id, "name": span.name, "type": span.type, "parent_id": span.parent}
+            begin = self._event("span_begin", span.start, span.id, **facts, metadata=span.metadata or None)
+            events.append((span.start, span.depth - 20, begin))
+            events.append((span.end, 20 - span.depth, self._event("span_end", span.end, span.id, id=span.id)))
+        turns: list[Turn] = []
+        for segment in segments:
+            turns += segment.turns
+            if segment.summarised_by is not None:
+                first, summary = segment.turns[0], segment.summarised_by
+                counts = {"tokens_before": _input_tokens(summary), "tokens_after": _input_tokens(first)}
+                span_id = tree.of_turn[first.id]
+                event = self._event(
+                    "compaction", first.started_at, span_id, type="summary", source="agent", **counts
+                )
+                event["metadata"] = {"summarised_by": summary.id}
+                events.append((first.started_at, 2, event))
+        for turn in sorted(turns, key=lambda turn: turn.started_at):
+            events += self._results(turn, tree.of_turn)
+            events.append((turn.started_at, 3, self._of_turn(turn, tree.of_turn[turn.id])))
+        return events
+
+    def _event(self, kind: str, at: float, span: str, **fields: Json) -> dict[str, Json]:
+        return {
+            "event": kind,
+            "uuid": blake2b(f"{kind} {at} {span} {fields.get('id')}".encode(), digest_size=11).hexdigest(),
+            "span_id": span,
+            "timestamp": iso_time(at),
+            "working_start": at - self._begun,
+            **without_none(fields),
+        }
+
+    def _of_turn(self, turn: Turn, span: str) -> dict[str, Json]:
+        request, response, choice = turn.request, turn.response, turn.request.tool_choice
+        tool_choice: Json = "auto" if choice is None else "any" if choice.mode == "required" else choice.mode
+        if choice is not None and choice.mode == "tool":
+            tool_choice = {"name": choice.name or ""}
+        places = [place for message in request.messages for place in self._places_of(message)]
+        error = f"{turn.error.type}: {turn.error.message}" if turn.error is not None else None
+        output = no_output(request.model, error) if response is None else output_of(response, self._losses)
+        event = self._event(
+            "model",
+            turn.started_at,
+            span,
+            model=request.model,
+            input=[],
+            input_refs=_ranges(places),
+            tools=self._of_tools(request.tools),
+            tool_choice=tool_choice,
+            config=config_of(request),
+            output={**output, "time": turn.duration},
+            error=error,
+            completed=iso_time(ended_at(turn)),
+            working_time=turn.duration,
+        )
+        event["uuid"] = turn.id
+        event["metadata"] = {
+            "turn": turn.id,
+            "number": turn.number,
+            "outcome": turn.outcome,
+            "dialect": turn.dialect,
+            **({"notes": turn.notes} if turn.notes else {}),
+        }
+        if response is not None and turn.outcome == "answered":
+            self._calls |= {call.id: (call, turn) for call in response.tool_calls}
+        return event
+
+    def _results(self, turn: Turn, of_turn: dict[str, str]) -> Iterable[tuple[float, int, Json]]:
+        """Yield the events of the agent's tools whose results are new in this turn. A tool ran between its call and the
+        request with its result."""
+        for message in turn.request.messages:
+            for result in message.tool_results if id(message) not in self._known else ():
+                if (found := self._calls.pop(result.id, None)) is None:
+                    continue
+                call, caller = found
+                start = ended_at(caller)
+                event = self._event(
+                    "tool",
+                    start,
+                    of_turn[caller.id],
+                    type="function",
+                    id=call.id,
+                    function=call.name,
+                    arguments=object_arguments(call, Losses()),
+                    result=result.text,
+                    error={"type": "unknown", "message": result.text} if result.is_error else None,
+                    completed=iso_time(turn.started_at),
+                    working_time=max(0.0, turn.started_at - start),
+                )
+                yield start, 5, event
+
+    def _of_tools(self, tools: tuple[Tool, ...]) -> list[Json]:
+        key = encode_json(tools)
+        if key not in self._tools:
+            known = [document for tool in tools if (document := tool_of(tool, self._losses)) is not None]
+            for document in known:
+                if len(text := document["description"]) > LONG:
+                    digest = blake2b(text.encode(), digest_size=16).hexdigest()
+                    self.attachments[digest] = text
+                    document["description"] = f"attachment://{digest}"
+            self._tools[key] = [*known]
+        return self._tools[key]
+
+    def _places_of(self, message: Message) -> list[int]:
+        """Return a message's positions in the pool."""
+        known = self._known.get(id(message))
+        if known is None or known[0] is not message:
+            known = self._known[id(message)] = (message, [])
+            for document in messages_of(message, self._losses):
+                place = self._places.setdefault(encode_json(document), len(self.pool))
+                if place == len(self.pool):
+                    self.pool.append({"id": f"m{place}", **document})
+                known[1].append(place)
+        return known[1]
+
+
+def _input_tokens(turn: Turn) -> int | None:
+    return getattr(turn.response and turn.response.usage, "input_tokens", None)
+
+
+def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Return the numbers as half-open ranges."""
+    found: list[tuple[int, int]] = []
+    for number in numbers:
+        if found and found[-1][1] == number:
+            found[-1] = (found[-1][0], number + 1)
+        else:
+            found.append((number, number + 1))
+    return found

@@ -26,9 +26,8 @@ from .._trace.trace import Trace
 from .._trace.turn import Turn
 from .._util.checks import described
 from .._util.contexts import protected_methods
-from ._losses import Losses
-from ._optional import optional
-from ._spans import ROOT, SpanData, agent_span, conversation_key, service_span, turn_span
+from ._shared import Losses, optional
+from .otlp import ROOT, SpanData, agent_span, conversation_key, service_span, turn_span
 
 log: logging.Logger = logging.getLogger("triocept.exports")
 
@@ -116,7 +115,9 @@ class OTelRecorder:
             resource = _imported("opentelemetry.sdk.resources").Resource.create({"service.name": "triocept"})
             sdk, export = _imported("opentelemetry.sdk.trace"), _imported("opentelemetry.sdk.trace.export")
             provider = sdk.TracerProvider(resource=resource, shutdown_on_exit=False)
-            provider.add_span_processor(export.BatchSpanProcessor(self._exporter or _over_http()))
+            http = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+            exporter = self._exporter or _imported(http).OTLPSpanExporter()
+            provider.add_span_processor(export.BatchSpanProcessor(exporter))
             self._provider = provider
         return self._provider.get_tracer("triocept")
 
@@ -156,10 +157,6 @@ class OTelRecorder:
             api = _imported("opentelemetry.trace")
             begun.set_status(api.Status(api.StatusCode.ERROR, span.error))
         begun.end(_nanoseconds(span.end))
-
-
-def _over_http() -> Any:
-    return _imported("opentelemetry.exporter.otlp.proto.http.trace_exporter").OTLPSpanExporter()
 
 
 def _imported(module: str) -> Any:

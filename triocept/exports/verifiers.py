@@ -13,7 +13,6 @@ Rules:
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -22,22 +21,19 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from .._canonical.content import Json, Message
-from .._canonical.response import StopReason, Usage
+from .._canonical.response import StopReason
 from .._trace.tokens import Tokens
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
 from .._trace.views.step import steps
 from ..dialects.kit import decode_json, encode_json
-from . import _losses as lost
 from ._chat import Chat, answer_of
-from ._lines import json_line
-from ._losses import Losses
 from ._segments import new_messages, segments_of
-from ._times import ended_at
+from ._shared import Losses, Lost, count_lost, ended_at, json_line
 
 _LOST = (
-    *(lost.SERVICE_CALLS, lost.CONVERSATIONS, lost.RESPONSE_IDS, lost.CACHE_WRITES, lost.NOTES),
-    *(lost.INCREMENTS, lost.WIRE),
+    *(Lost.SERVICE_CALLS, Lost.CONVERSATIONS, Lost.RESPONSE_IDS, Lost.CACHE_WRITES, Lost.NOTES),
+    *(Lost.INCREMENTS, Lost.WIRE),
 )
 VERSION = "0.4.0"
 """Version of verifiers whose records these are."""
@@ -86,24 +82,17 @@ def write_verifiers(
             lines.write(json_line(_episode(trace, losses, reward)))
         if reward is None:
             lines.seek(0)
-            _copy(lines, file, next(iter(names)) if len(names) == 1 else None)
+            for line in lines:
+                if len(names) == 1:
+                    episode = decode_json(line)
+                    episode["traces"][0] |= _scored(episode["traces"][0]["metrics"], *names)
+                    line = json_line(episode)
+                file.write(line)
     if reward is None and len(names) > 1:
         _warn(names, names.total(), losses, stacklevel=4)
     if reward is not None and reward not in names:
         there = f"there are {', '.join(sorted(names))}" if names else "there is no score at all"
         raise ValueError(f"no rollout has the score {reward!r} that is to be the reward; {there}")
-
-
-def _copy(lines: IO[bytes], file: IO[bytes], reward: str | None) -> None:
-    """Copy episodes without a reward, and make this score their reward."""
-    if reward is None:
-        shutil.copyfileobj(lines, file)
-        return
-    for line in lines:
-        episode = decode_json(line)
-        (trace,) = episode["traces"]
-        trace |= _scored(trace["metrics"], reward)
-        file.write(json_line(episode))
 
 
 def _scored(scores: Mapping[str, float], reward: str | None) -> dict[str, Json]:
@@ -116,13 +105,13 @@ def _scored(scores: Mapping[str, float], reward: str | None) -> dict[str, Json]:
 
 
 def _warn(names: Iterable[str], count: int, losses: Losses, stacklevel: int) -> None:
-    losses.add(lost.METRICS, count)
+    losses.add(Lost.METRICS, count)
     text = f"the scores {', '.join(sorted(names))} are metrics, and none is the reward: name it (reward=)"
     warnings.warn(text, stacklevel=stacklevel)
 
 
 def _episode(trace: Trace, losses: Losses, reward: str | None) -> dict[str, Json]:
-    lost.count_lost(losses, trace, *_LOST, settings=("temperature", "top_p", "max_output_tokens"))
+    count_lost(losses, trace, *_LOST, settings=("temperature", "top_p", "max_output_tokens"))
     graph = _Graph(trace, losses)
     task = {"type": "triocept", "data": {"name": trace.rollout, "id": trace.rollout}}
     ok = trace.sealed and trace.stopped is None and bool(len(trace))
@@ -217,7 +206,7 @@ class _Graph:
         self.calls.append(call)
 
     def _add_message(self, message: Message, turn: Turn, before: int | None) -> int | None:
-        tools = [_tool(tool) for tool in self._chat.tools(turn.request.tools)] if before is None else []
+        tools = [tool["function"] for tool in self._chat.tools(turn.request.tools)] if before is None else []
         documents = self._chat.message(message)
         key = (before, encode_json([documents, tools]))
         if key not in self._shared and documents:
@@ -232,7 +221,10 @@ class _Graph:
     def _put(
         self, document: dict[str, Json], at: float, before: int | None, *, sampled: bool, **more: Json
     ) -> int:
-        node = {"parent": before, "message": _message(document), "sampled": sampled, "timestamp": at, **more}
+        message = dict(document)
+        if "tool_calls" in message:  # verifiers' calls are flat
+            message["tool_calls"] = [{"id": call["id"], **call["function"]} for call in message["tool_calls"]]
+        node = {"parent": before, "message": message, "sampled": sampled, "timestamp": at, **more}
         self.nodes.append(node)
         return len(self.nodes) - 1
 
@@ -240,18 +232,6 @@ class _Graph:
         if turn in self._sampled and to in self._sampled:
             node = self.nodes[self._sampled[turn]]
             node.setdefault("semantic_parents", []).append({"node": self._sampled[to], "type": kind})
-
-
-def _message(document: dict[str, Json]) -> dict[str, Json]:
-    """Return a message; verifiers' calls are flat."""
-    message = dict(document)
-    if "tool_calls" in message:
-        message["tool_calls"] = [{"id": call["id"], **call["function"]} for call in message["tool_calls"]]
-    return message
-
-
-def _tool(tool: dict[str, Json]) -> dict[str, Json]:
-    return dict(tool["function"])
 
 
 def _tokens(tokens: Tokens | None, before: Tokens | None, *, trained: bool) -> dict[str, Json]:
@@ -275,8 +255,8 @@ def _tokens(tokens: Tokens | None, before: Tokens | None, *, trained: bool) -> d
 
 def _call(turn: Turn) -> dict[str, Json]:
     response, sampling = turn.response, turn.request.sampling
-    answered = response is not None and turn.outcome == "answered"
-    call: dict[str, Json] = {
+    usage = response.usage if response is not None else None
+    return {
         "node": None,
         "model": turn.request.model,
         "sampling": {
@@ -284,19 +264,16 @@ def _call(turn: Turn) -> dict[str, Json]:
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_output_tokens,
         },
-        "finish_reason": _FINISHED[response.stopped] if response is not None and answered else None,
-        "usage": _usage(response.usage) if response is not None and response.usage is not None else None,
+        "finish_reason": _FINISHED[response.stopped] if response and turn.outcome == "answered" else None,
+        "usage": {
+            # verifiers' prompt excludes tokens of a cache, and triocept's includes them
+            "prompt_tokens": max(0, usage.input_tokens - (usage.cached_tokens or 0)),
+            "completion_tokens": usage.output_tokens,
+            "cached_input_tokens": usage.cached_tokens,
+            "reasoning_tokens": usage.reasoning_tokens,
+        }
+        if usage is not None
+        else None,
         "time": {"start": turn.started_at, "end": ended_at(turn)},
         "error": _error(turn.error) if turn.error is not None else None,
-    }
-    return call
-
-
-def _usage(usage: Usage) -> dict[str, Json]:
-    """Return the token counts. Verifiers' prompt excludes tokens of a cache; triocept's includes them."""
-    return {
-        "prompt_tokens": max(0, usage.input_tokens - (usage.cached_tokens or 0)),
-        "completion_tokens": usage.output_tokens,
-        "cached_input_tokens": usage.cached_tokens,
-        "reasoning_tokens": usage.reasoning_tokens,
     }

@@ -1,8 +1,14 @@
-"""Messages, tools and answers in Inspect's form."""
+"""The parts of an Inspect sample: messages, tools and answers, and the spans around its events.
+
+The viewer has a row for each agent. It needs a span `solvers` around all others, and treats the single agent in it as
+the main agent. A sub-agent is placed in the span of the tool that began it: otherwise the viewer hides a sub-agent of
+one call as a minor helper.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 from .._canonical.content import (
     Json,
@@ -18,10 +24,11 @@ from .._canonical.content import (
 )
 from .._canonical.request import Request, Tool
 from .._canonical.response import Response, StopReason, Usage
+from .._trace.turn import Turn
 from ..dialects.kit import CUSTOM_SCHEMA, data_url
-from . import _losses as lost
 from ._chat import answer_of, is_object, object_arguments
-from ._losses import Loss, Losses
+from ._segments import Segment
+from ._shared import Loss, Losses, Lost, ended_at, without_none
 
 SCHEMAS = Loss(
     "word of a JSON Schema that Inspect does not know", "words of JSON Schemas that Inspect does not know"
@@ -41,10 +48,18 @@ _STOPPED: dict[StopReason, str] = {
 def messages_of(message: Message, losses: Losses) -> Iterator[dict[str, Json]]:
     """Yield the messages that a message becomes: results of tools are separate messages."""
     for result in message.tool_results:
-        yield _result(result, losses)
+        document = {"role": "tool", "content": _content(result.content, losses), "tool_call_id": result.id}
+        if result.name is not None:
+            document["function"] = result.name
+        if result.is_error:
+            document["error"] = {"type": "unknown", "message": result.text}
+        yield document
     rest = [part for part in message.content if not isinstance(part, ToolResult)]
     if message.role == "assistant":
-        yield _answer(rest, losses)
+        document = {"role": "assistant", "content": _content(rest, losses)}
+        if calls := [_call(part, losses) for part in rest if isinstance(part, ToolCall)]:
+            document["tool_calls"] = calls
+        yield document
     elif rest or not message.content:
         role = "system" if message.role in ("system", "developer") else "user"
         yield {"role": role, "content": _content(rest, losses)}
@@ -100,16 +115,16 @@ def config_of(request: Request) -> dict[str, Json]:
         "frequency_penalty": sampling.frequency_penalty,
         "parallel_tool_calls": request.parallel_tool_calls,
     }
-    return {name: value for name, value in config.items() if value is not None}
+    return without_none(config)
 
 
 def tool_of(tool: Tool, losses: Losses) -> dict[str, Json] | None:
     """Return a tool; None for a tool that its provider runs."""
     if tool.kind == "server":
-        losses.add(lost.SERVER_TOOLS)
+        losses.add(Lost.SERVER_TOOLS)
         return None
     if tool.kind == "custom":
-        losses.add(lost.CUSTOM_TOOLS)
+        losses.add(Lost.CUSTOM_TOOLS)
     schema = CUSTOM_SCHEMA if tool.kind == "custom" else tool.parameters or {}
     known = _schema(schema, losses)
     parameters = {
@@ -121,16 +136,6 @@ def tool_of(tool: Tool, losses: Losses) -> dict[str, Json] | None:
     return {"name": tool.name, "description": tool.description or "", "parameters": parameters}
 
 
-def _answer(parts: Iterable[Part], losses: Losses) -> dict[str, Json]:
-    parts = list(parts)
-    calls = [part for part in parts if isinstance(part, ToolCall)]
-    rest = [part for part in parts if not isinstance(part, ToolCall)]
-    document: dict[str, Json] = {"role": "assistant", "content": _content(rest, losses)}
-    if calls:
-        document["tool_calls"] = [_call(call, losses) for call in calls]
-    return document
-
-
 def _call(call: ToolCall, losses: Losses) -> dict[str, Json]:
     kind = "custom" if call.kind == "text" else "function"
     arguments: Json = {"input": call.arguments} if call.kind == "text" else object_arguments(call, losses)
@@ -140,17 +145,8 @@ def _call(call: ToolCall, losses: Losses) -> dict[str, Json]:
     return document
 
 
-def _result(result: ToolResult, losses: Losses) -> dict[str, Json]:
-    document = {"role": "tool", "content": _content(result.content, losses), "tool_call_id": result.id}
-    if result.name is not None:
-        document["function"] = result.name
-    if result.is_error:
-        document["error"] = {"type": "unknown", "message": result.text}
-    return document
-
-
 def _content(parts: Iterable[Part], losses: Losses) -> Json:
-    """Return a text if the parts are one text, else a list."""
+    """Return a text if the parts are one text, else a list. Calls of tools are not part of the content."""
     documents = [document for part in parts if (document := _part(part, losses)) is not None]
     if not documents:
         return ""
@@ -166,25 +162,20 @@ def _part(part: Part, losses: Losses) -> dict[str, Json] | None:
         case RefusalText(text=text):
             return {"type": "text", "text": text, "refusal": True}
         case Reasoning():
-            losses.add(lost.BLOBS, len(part.blobs[1:]))
-            return _reasoning(part)
+            losses.add(Lost.BLOBS, len(part.blobs[1:]))
+            blob = part.blobs[0].data if part.blobs else None
+            if part.text or blob is None:
+                return {"type": "reasoning", "reasoning": part.text, "signature": blob}
+            return {"type": "reasoning", "reasoning": blob, "redacted": True}
         case Media(kind="image"):
             return {"type": "image", "image": data_url(part) or ""}
         case Media(kind="file") if (where := data_url(part)) is not None:
             return {"type": "document", "document": where, "filename": part.name or "file"}
         case Media():
-            losses.add(lost.MEDIA)
+            losses.add(Lost.MEDIA)
         case Opaque():
-            losses.add(lost.OPAQUE)
+            losses.add(Lost.OPAQUE)
     return None
-
-
-def _reasoning(part: Reasoning) -> dict[str, Json]:
-    """Return the reasoning; a blob becomes its signature, or stands in its place."""
-    blob = part.blobs[0].data if part.blobs else None
-    if part.text or blob is None:
-        return {"type": "reasoning", "reasoning": part.text, "signature": blob}
-    return {"type": "reasoning", "reasoning": blob, "redacted": True}
 
 
 _CHECKS: dict[str, type | tuple[type, ...]] = {
@@ -209,43 +200,122 @@ def _schema(schema: Json, losses: Losses) -> dict[str, Json]:
     for word, value in schema.items():
         if word == "default" or (word in _CHECKS and isinstance(value, _CHECKS[word])):
             found[word] = value
-        elif word in _READERS and (read := _READERS[word](value, losses)) is not None:
+        elif (read := _word(word, value, losses)) is not None:
             found[word] = read
         elif word not in ("$schema", "title"):
             losses.add(SCHEMAS)
     return found
 
 
-def _types(value: Json, losses: Losses) -> Json:
-    names = value if isinstance(value, list) else [value]
-    return value if all(name in _TYPES for name in names) else None
+def _word(word: str, value: Json, losses: Losses) -> Json:
+    """Return the value of a word of a JSON Schema; None if Inspect does not support it."""
+    match word, value:
+        case "type", _ if all(name in _TYPES for name in (value if isinstance(value, list) else [value])):
+            return value
+        case "required", list() if all(isinstance(name, str) for name in value):
+            return value
+        case "properties", dict():
+            return {name: _schema(each, losses) for name, each in value.items()}
+        case "anyOf", list():
+            return [_schema(each, losses) for each in value]
+        case "additionalProperties", bool():
+            return value
+        case ("additionalProperties", _) | ("items", dict()):
+            return _schema(value, losses)
+        case _:
+            return None
 
 
-def _names(value: Json, losses: Losses) -> Json:
-    return value if isinstance(value, list) and all(isinstance(name, str) for name in value) else None
+ROOT = "solvers"
 
 
-def _each_named(value: Json, losses: Losses) -> Json:
-    return {name: _schema(each, losses) for name, each in value.items()} if isinstance(value, dict) else None
+@dataclass
+class Span:
+    """A span of an Inspect sample."""
+
+    id: str
+    name: str
+    type: str | None
+    parent: str | None
+    depth: int
+    start: float
+    """Seconds since the epoch, as in `end`."""
+    end: float
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
-def _each(value: Json, losses: Losses) -> Json:
-    return [_schema(each, losses) for each in value] if isinstance(value, list) else None
+class SpanTree:
+    """The spans of a trace, parents first.
 
+    Args:
+        turns: all turns of the trace.
+        segments: all segments of the trace.
+    """
 
-def _further(value: Json, losses: Losses) -> Json:
-    return value if isinstance(value, bool) else _schema(value, losses)
+    def __init__(self, turns: Iterable[Turn], segments: Iterable[Segment]) -> None:
+        turns = list(turns)
+        self._start = min((turn.started_at for turn in turns), default=0.0)
+        self._end = max(map(ended_at, turns), default=0.0)
+        self.spans: dict[str, Span] = {}
+        self.of_turn: dict[str, str] = {}
+        """The id of a turn's span, by the turn's id."""
+        self._known: dict[tuple[str, str], str] = {}
+        """The id of a conversation's span, by the conversation and its kind."""
+        self._add(ROOT, ROOT, ROOT, None, turns)
+        for segment in sorted(segments, key=lambda each: each.conversation.kind != "main"):
+            span = self._span_of(segment)
+            self.of_turn |= dict.fromkeys((turn.id for turn in segment.turns), span)
+            if segment.conversation.kind != "main":
+                self._widen(span, segment.turns)
 
+    @property
+    def main(self) -> str:
+        """Id of the main conversation's span; without a main conversation, of the outermost span."""
+        return next((span for (_, kind), span in self._known.items() if kind == "main"), ROOT)
 
-def _items(value: Json, losses: Losses) -> Json:
-    return _schema(value, losses) if isinstance(value, dict) else None
+    def _span_of(self, segment: Segment) -> str:
+        """Return the id of a conversation's span, which its first segment begins."""
+        conversation, turns = segment.conversation, segment.turns
+        key = (conversation.id, conversation.kind)
+        if key in self._known:
+            return self._known[key]
+        mine, main = f"conversation-{len(self._known)}", self.main
+        if conversation.kind == "main":
+            self._add(mine, "main", "agent", ROOT, ())
+        elif conversation.kind != "sub_agent":
+            self._add(mine, "side call" if conversation.kind == "side" else "tool", None, main, turns)
+        else:
+            if (launch := segment.launch) is not None:
+                call, around = launch.call, self.of_turn[launch.turn.id]
+                main = self._add(f"tool-{call.id}", call.name, "tool", around, turns)
+            number = 1 + sum(known == "sub_agent" for _, known in self._known)
+            self._add(mine, f"sub-agent {number}", "agent", main, turns)
+        self._known[key] = mine
+        self.spans[mine].metadata["conversation"] = conversation.id
+        return mine
 
+    def _add(
+        self, identity: str, name: str, kind: str | None, parent: str | None, turns: Iterable[Turn]
+    ) -> str:
+        turns = list(turns)
+        self.spans[identity] = Span(
+            id=identity,
+            name=name,
+            type=kind,
+            parent=parent,
+            depth=self.spans[parent].depth + 1 if parent is not None else 0,
+            start=turns[0].started_at if parent is not None and turns else self._start,
+            end=self._end,
+        )
+        if parent is not None and turns:
+            self.spans[identity].end = self.spans[identity].start
+            self._widen(identity, turns)
+        return identity
 
-_READERS = {
-    "type": _types,
-    "required": _names,
-    "properties": _each_named,
-    "anyOf": _each,
-    "additionalProperties": _further,
-    "items": _items,
-}
+    def _widen(self, identity: str | None, turns: Iterable[Turn]) -> None:
+        """Extend a span, and the spans around it, to the end of these turns."""
+        end = max(map(ended_at, turns), default=0.0)
+        while identity is not None:
+            span = self.spans[identity]
+            span.end = max(span.end, end)
+            identity = span.parent

@@ -1,0 +1,209 @@
+"""What several formats need: counts of lost content, documents on lines, times, and packages of triocept's extras."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib import import_module
+from typing import Any, NamedTuple, final
+
+import msgspec
+
+from .._canonical.content import Json
+from .._canonical.request import Request
+from .._trace.trace import Trace
+from .._trace.turn import Turn
+from ..dialects.kit import encode_json
+
+
+class Loss(NamedTuple):
+    """A kind of content that a format cannot express."""
+
+    one: str
+    many: str
+    fate: str = "left out"
+    """The effect on the content."""
+
+
+@final
+class Losses:
+    """Content that exports left out. `str(losses)` is the command's last line: `left out: 1 custom tool call`."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[Loss] = Counter()
+
+    def add(self, loss: Loss, times: int = 1) -> None:
+        """Add `times` occurrences of this kind."""
+        if times:
+            self._counts[loss] += times
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of each kind, by its plural: `{"custom tool calls": 1}`."""
+        return {loss.many: count for loss, count in self._counts.items()}
+
+    def __bool__(self) -> bool:
+        """True if anything was lost."""
+        return bool(self._counts)
+
+    def __str__(self) -> str:
+        fates: dict[str, list[str]] = {}
+        for loss, count in self._counts.items():
+            fates.setdefault(loss.fate, []).append(f"{count} {loss.one if count == 1 else loss.many}")
+        return "; ".join(f"{fate}: {', '.join(words)}" for fate, words in fates.items())
+
+    def __repr__(self) -> str:
+        return f"<Losses {self or 'none'}>"
+
+
+@final
+class Lost:
+    """Kinds of content that some formats cannot express."""
+
+    BLOBS = Loss("opaque blob of reasoning", "opaque blobs of reasoning")
+    CACHE_WRITES = Loss("count of tokens written to a cache", "counts of tokens written to a cache")
+    CHILDREN = Loss("child rollout's place in its parent", "child rollouts' places in their parents")
+    CONTENT = Loss("call's messages, answer and tools", "calls' messages, answers and tools")
+    CONVERSATIONS = Loss("conversation's name", "conversations' names")
+    CUSTOM_CALLS = Loss("call of a custom tool", "calls of custom tools", "as a call of a function")
+    CUSTOM_TOOLS = Loss("custom tool", "custom tools", "as a function of one text")
+    FAILED_CALLS = Loss("call that was not answered", "calls that were not answered")
+    FREE_ARGUMENTS = Loss(
+        "call's arguments that are no object", "calls' arguments that are no object", "wrapped in one"
+    )
+    INCREMENTS = Loss("answer's pieces and their times", "answers' pieces and their times")
+    LATE_RESULTS = Loss("result without its call", "results without their calls", "as a message")
+    MARKS_OF_ERRORS = Loss("mark of a tool's error", "marks of tools' errors")
+    MEDIA = Loss("image, sound or file", "images, sounds and files")
+    METADATA = Loss("rollout's metadata", "rollouts' metadata")
+    METRICS = Loss("score beside others", "scores beside others", "as metrics, for no reward is named")
+    NO_OBJECTS = Loss(
+        "answer whose call's arguments are no object",
+        "answers whose calls' arguments are no objects",
+        "with weight 0",
+    )
+    NOTES = Loss("turn's notes", "turns' notes")
+    OPAQUE = Loss("part that only its own dialect can read", "parts that only their own dialect can read")
+    REASONING = Loss("piece of reasoning", "pieces of reasoning")
+    REFUSALS = Loss("refusal in the model's words", "refusals in the model's words", "as text")
+    RESPONSE_IDS = Loss("answer's id", "answers' ids")
+    RECORDS = Loss("turn's times, ids, model and outcome", "turns' times, ids, models and outcomes")
+    SCORES = Loss("score", "scores")
+    SERVER_TOOLS = Loss("tool that its provider runs", "tools that their provider runs")
+    SERVICE_CALLS = Loss("service call", "service calls")
+    SERVICE_VALUES = Loss("service call's arguments and result", "service calls' arguments and results")
+    SETTINGS = Loss("call's further settings", "calls' further settings")
+    TOKENS = Loss("call's token ids and log probabilities", "calls' token ids and log probabilities")
+    USAGE = Loss("call's token counts", "calls' token counts")
+    WIRE = Loss("call as it went over the wire", "calls as they went over the wire")
+
+
+_COUNTS: Mapping[Loss, Callable[[Trace], int]] = {
+    Lost.CACHE_WRITES: lambda trace: sum(
+        turn.response is not None
+        and turn.response.usage is not None
+        and turn.response.usage.cache_write_tokens is not None
+        for turn in trace
+    ),
+    Lost.CONTENT: len,
+    Lost.CONVERSATIONS: lambda trace: len({each.id for each in trace.conversations.values()}),
+    Lost.FAILED_CALLS: lambda trace: sum(turn.outcome != "answered" for turn in trace),
+    Lost.INCREMENTS: lambda trace: sum(turn.increments is not None for turn in trace),
+    Lost.METADATA: lambda trace: bool(trace.metadata),
+    Lost.NOTES: lambda trace: sum(bool(turn.notes) for turn in trace),
+    Lost.RECORDS: len,
+    Lost.RESPONSE_IDS: lambda trace: sum(bool(turn.response and turn.response.id) for turn in trace),
+    Lost.SCORES: lambda trace: len(trace.scores),
+    Lost.SERVICE_CALLS: lambda trace: len(trace.services),
+    Lost.SERVICE_VALUES: lambda trace: len(trace.services),
+    Lost.TOKENS: lambda trace: sum(turn.tokens is not None for turn in trace),
+    Lost.USAGE: lambda trace: sum(
+        turn.response is not None and turn.response.usage is not None for turn in trace
+    ),
+    Lost.WIRE: lambda trace: sum(turn.wire is not None or turn.raw is not None for turn in trace),
+}
+"""Functions that count each kind in a trace."""
+_NO_SETTINGS = {
+    *("dialect", "model", "messages", "tools", "stream", "include_usage", "sampling", "framing"),
+    *("previous_response", "continued_from"),
+}
+"""Fields of a request that other columns hold, or that concern only its delivery."""
+
+
+def count_lost(losses: Losses, trace: Trace, *kinds: Loss, settings: tuple[str, ...] | None = None) -> None:
+    """Count the content of these kinds in a trace.
+
+    Args:
+        losses: the count.
+        trace: the trace.
+        kinds: kinds without a place in the format.
+        settings: fields of requests and of their sampling that the format supports; None: all fields.
+    """
+    for kind in kinds:
+        losses.add(kind, _COUNTS[kind](trace))
+    if settings is not None:
+        losses.add(Lost.SETTINGS, sum(bool(_settings(turn.request).difference(settings)) for turn in trace))
+
+
+def _settings(request: Request) -> set[str]:
+    """Return the names of the settings that this request has."""
+    plain = Request(dialect="", model="", messages=())
+    extra = request.extra or {}
+    if all(value is None for value in extra.values()):  # marks which name the wire used for a setting
+        request = msgspec.structs.replace(request, extra=None)
+    return {
+        *(name for name in Request.__struct_fields__ if getattr(request, name) != getattr(plain, name)),
+        *(
+            name
+            for name, value in msgspec.structs.asdict(request.sampling).items()
+            if value not in (None, ())
+        ),
+    } - _NO_SETTINGS
+
+
+_LINE_ENDS = {mark.encode(): f"\\u{ord(mark):04x}".encode() for mark in "\x85\u2028\u2029"}
+"""JSON allows these characters unescaped in a text, and `str.splitlines` treats them as line breaks."""
+
+
+def json_line(document: Json) -> bytes:
+    """Return the bytes of a document with a final newline, and no other line break."""
+    data = encode_json(document)
+    for mark, escape in _LINE_ENDS.items():
+        if mark in data:
+            data = data.replace(mark, escape)
+    return data + b"\n"
+
+
+def without_none(document: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the fields that have a value."""
+    return {name: value for name, value in document.items() if value is not None}
+
+
+def iso_time(seconds: float) -> str:
+    """Return seconds since the epoch as ISO 8601 in UTC, to the microsecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def ended_at(turn: Turn) -> float:
+    """Return the time at which a turn settled, in seconds since the epoch."""
+    return turn.started_at + turn.duration
+
+
+def optional(module: str, what: str, extra: str) -> Any:
+    """Return a module of an optional package.
+
+    Args:
+        module: name of the module.
+        what: the feature that needs it, in the plural.
+        extra: the extra of triocept that installs it.
+
+    Raises:
+        ModuleNotFoundError: the package is not installed; the message names the extra to install.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as exc:
+        package = module.partition(".")[0]
+        text = f"{what} need the package {package}: pip install 'triocept[{extra}]'"
+        raise ModuleNotFoundError(text, name=exc.name) from exc
