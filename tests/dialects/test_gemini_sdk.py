@@ -16,7 +16,7 @@ from triocept._canonical.response import Response, Usage
 from triocept._canonical.tokens import estimate_input_tokens
 from triocept.dialects import DIALECTS, Failure
 from triocept.dialects.base import Target
-from triocept.dialects.gemini.side import match_count, parse_count_request, render_models, render_token_count
+from triocept.dialects.gemini.side import parse_count_request, render_models, render_token_count
 
 CODEC = DIALECTS["gemini"]
 USAGE = Usage(input_tokens=10, output_tokens=5, cached_tokens=4, reasoning_tokens=2)
@@ -44,8 +44,8 @@ def client(answer: Response | Failure, *, broken: bool = False) -> Any:
         if http.method == "GET":
             return httpx2.Response(200, json=render_models(["a", "b"]))
         document = msgspec.json.decode(http.content)
-        model = match_count(http.url.path)
-        if model is not None:
+        model, _, verb = http.url.path.rpartition("/")[2].partition(":")
+        if verb == "countTokens":
             return httpx2.Response(
                 200,
                 json=render_token_count(

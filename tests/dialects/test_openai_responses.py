@@ -32,13 +32,12 @@ from triocept.dialects.kit import OVERFLOW
 from triocept.dialects.openai_responses.response import render_ws_error
 from triocept.dialects.openai_responses.side import (
     continued,
-    is_stored,
     is_warm_up,
     render_input_items,
     render_stored,
     render_stored_events,
 )
-from triocept.dialects.openai_responses.tools import asks_as_codex
+from triocept.dialects.openai_responses.tools import is_from_codex
 from triocept.errors import ContextLengthError, DialectError, UpstreamError
 
 NAME, CHAT, ANTHROPIC = "openai_responses", "openai_chat", "anthropic_messages"
@@ -482,9 +481,8 @@ def test_nothing_new_may_be_said_to_an_earlier_response() -> None:
 def test_a_frame_of_the_websocket_is_a_request() -> None:
     request = parsed(type="response.create", generate=False, store=False, stream=True)
     assert is_warm_up(request)
-    assert not is_stored(request)
+    assert request.extra == {"generate": False, "store": False}
     assert not is_warm_up(parsed())
-    assert is_stored(parsed())
 
 
 FUNCTION = {
@@ -603,8 +601,8 @@ CODEX: Json = {
 def test_a_request_of_codex_is_read_and_known_as_such() -> None:
     request = RESPONSES.parse_request(CODEX)
     assert [message.role for message in request.messages] == ["developer", "user", "assistant", "tool"]
-    assert asks_as_codex(request)
-    assert not asks_as_codex(parsed())
+    assert is_from_codex(request)
+    assert not is_from_codex(parsed())
     document = RESPONSES.render_request(request)
     same = CODEX.keys() - {"instructions", "input"}
     assert {name: document[name] for name in same} == {name: CODEX[name] for name in same}

@@ -45,10 +45,11 @@ def decode_json(data: bytes | str) -> Json:
     try:
         return _decode(data)
     except (msgspec.DecodeError, UnicodeError) as exc:
-        mended = _without_lone_surrogates(data)
+        raw = data.encode("utf-8", "replace") if isinstance(data, str) else bytes(data)
+        repaired = _ESCAPE.sub(lambda found: rb"\ufffd" if found[1] else found[0], raw)
         try:
-            if mended is not None:
-                return _decode(mended)
+            if repaired != raw:
+                return _decode(repaired)
         except (msgspec.DecodeError, UnicodeError):
             pass
         raise DialectError(f"not valid JSON: {exc}") from exc
@@ -66,12 +67,6 @@ def encode_json(document: Json) -> bytes:
 
 encode_text = encode_json
 """Alias for a single string: the hot path of every streamed delta."""
-
-
-def _without_lone_surrogates(data: bytes | str) -> bytes | None:
-    raw = data.encode("utf-8", "replace") if isinstance(data, str) else bytes(data)
-    mended = _ESCAPE.sub(lambda found: rb"\ufffd" if found[1] else found[0], raw)
-    return mended if mended != raw else None
 
 
 def hides_letters(data: bytes) -> bool:
@@ -242,7 +237,7 @@ def merged(document: Json, extra: Json) -> Json:
         both = {name: merged(document[name], extra[name]) for name in document.keys() & extra.keys()}
         return {**document, **extra, **both}
     if isinstance(document, list) and isinstance(extra, list):
-        pairs = [merged(ours, theirs) for ours, theirs in zip(document, extra, strict=False)]
+        pairs = [merged(known, more) for known, more in zip(document, extra, strict=False)]
         return pairs + document[len(extra) :]
     return extra
 

@@ -87,7 +87,7 @@ def overflow_counts(message: str) -> tuple[int, int] | None:
     return (max(numbers), min(numbers)) if len(numbers) == 2 else None
 
 
-def says_overflow(failure: Failure) -> bool:
+def is_overflow_failure(failure: Failure) -> bool:
     """Return True if a failure is an overflow, whatever its source."""
     return failure.code == OVERFLOW or (failure.status == 400 and is_overflow(failure.message, failure.code))
 

@@ -30,12 +30,13 @@ def portable(messages: Iterable[Message]) -> list[Message]:
     An example is Codex's `additional_tools`, whose tools are the request's own, too. An empty message in its place
     would change the conversation.
     """
-    return [message for message in messages if not _is_bare_item(message)]
-
-
-def _is_bare_item(message: Message) -> bool:
-    marked = message.extra is not None and "item" in message.extra
-    return marked and bool(message.content) and all(type(part) is Opaque for part in message.content)
+    return [
+        message
+        for message in messages
+        if "item" not in (message.extra or ())
+        or not message.content
+        or any(type(part) is not Opaque for part in message.content)
+    ]
 
 
 _COMPLETIONS = "openai_completions"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Set
 from typing import Any, NamedTuple
 
 from .._util.checks import described, takes
-from .side import OURS, SideRoute, is_ours, path_problem
+from .side import ENDPOINT_PATHS, SideRoute, is_endpoint_path, path_problem
 from .streams import StreamParser, StreamRenderer
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
@@ -40,12 +40,6 @@ def _are_texts(values: object) -> bool:
     return isinstance(values, tuple) and all(isinstance(value, str) for value in values)
 
 
-def _are_headers(value: object) -> bool:
-    return isinstance(value, Mapping) and all(
-        isinstance(name, str) and isinstance(text, str) for name, text in value.items()
-    )
-
-
 def _can_be_sent(headers: Mapping[str, str]) -> bool:
     names = {name.lower() for name in headers}
     return (
@@ -65,7 +59,11 @@ def _is_pattern(text: str) -> bool:
 
 _A_TEXT = _Rule("a str", _is_text)
 _SOME_TEXT = _Rule("a str that is not empty", _is_text, bool)
-_HEADERS = _Rule("a mapping of header names to their values", _are_headers, _can_be_sent)
+_HEADERS = _Rule(
+    "a mapping of header names to their values",
+    lambda value: isinstance(value, Mapping) and all(map(_is_text, (*value.keys(), *value.values()))),
+    _can_be_sent,
+)
 
 _FACTS: Mapping[str, _Rule] = {
     "name": _Rule("a name of letters, digits, `_`, `-` and `.`", _is_text, _NAME.fullmatch),
@@ -154,7 +152,10 @@ def check_record(record: Any) -> None:
     for name, rule in _FACTS.items():
         _check(record, name, getattr(record, name), rule)
     if record.read_path is None:
-        _check_paths(record)
+        for name, bases in (("route", ("", "/v1")), ("base_path", (record.base_path,))):
+            if any(is_endpoint_path(f"{base}{record.route}") for base in bases):
+                problem = f"makes no path of the endpoint's own ({', '.join(ENDPOINT_PATHS)}, /rollout/…, …)"
+                raise _wrong(ValueError, record, name, problem, getattr(record, name))
     for functions in (_FUNCTIONS, _PERHAPS):
         for name, arguments in functions.items():
             function = getattr(record, name)
@@ -162,14 +163,6 @@ def check_record(record: Any) -> None:
                 continue
             if (what := _not_taken(name, function, arguments)) is not None:
                 raise _wrong(TypeError, record, name, f"is {what}", function)
-
-
-def _check_paths(record: Any) -> None:
-    """Raise an error if a path of the dialect is the endpoint's own."""
-    for name, bases in (("route", ("", "/v1")), ("base_path", (record.base_path,))):
-        if any(is_ours(f"{base}{record.route}") for base in bases):
-            what = f"makes no path of the endpoint's own ({', '.join(OURS)}, /rollout/…, …)"
-            raise _wrong(ValueError, record, name, what, getattr(record, name))
 
 
 def _not_taken(name: str, function: object, arguments: tuple[str, ...]) -> str | None:

@@ -24,7 +24,7 @@ from .._canonical.request import Request, Tool
 from .._canonical.response import Response
 from .base import Dialect
 
-T = TypeVar("T", Tool, ToolCall, ToolResult)
+T = TypeVar("T", bound=Tool | ToolCall | ToolResult)
 
 _LENGTH, _HASH = 64, 8
 _OTHERS = re.compile(r"[^a-zA-Z0-9_-]")
@@ -75,16 +75,11 @@ class ToolNames:
     def _message(self, message: Message) -> Message:
         if not any(_name_of(part) in self._there for part in message.content):
             return message
-        return msgspec.structs.replace(message, content=tuple(map(self._part, message.content)))
-
-    def _part(self, part: Part) -> Part:
-        match part:
-            case ToolCall():
-                return _renamed(part, self._there)
-            case ToolResult(name=str()):
-                return _renamed(part, self._there)
-            case _:
-                return part
+        content = tuple(
+            _renamed(part, self._there) if isinstance(part, ToolCall | ToolResult) and part.name else part
+            for part in message.content
+        )
+        return msgspec.structs.replace(message, content=content)
 
 
 def _names_of(request: Request) -> Iterator[str]:

@@ -73,16 +73,8 @@ def bearer(api_key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {api_key}"}
 
 
-def _says_its_stream(document: Mapping[str, Json], request: Request) -> bool:
-    return bool(document.get("stream")) == request.stream
-
-
 def _no_earlier(request: Request, earlier: Request, answer: Response) -> Request:
     raise DialectError("a request cannot go on from an earlier response here")
-
-
-def _as_given(response: Response) -> Response:
-    return response
 
 
 @final
@@ -111,7 +103,8 @@ class Dialect:
     dialect cannot express, and that must not be left out."""
     parse_response: Callable[[Json], Response]
     """Function of `(document)` that returns the whole response of a provider. It raises `DialectError` with the path
-    in the document, and `UpstreamError` if the document is an error."""
+    in the document, and `UpstreamError` if the document is an error, whatever its HTTP status, or if the end of the
+    answer means a failure or is unknown."""
     stream_parser: Callable[[], StreamParser]
     """Function of `()` that returns a parser for one streamed response; a parser class fits."""
     parse_error: Callable[[int, Json], Failure]
@@ -145,7 +138,7 @@ class Dialect:
     answer_type: Callable[[Request], str] | None = None
     """Function of `(request)` that returns the content type of its streamed answer. Default: the first of
     `stream_types`."""
-    streamed: Callable[[Response], Response] = _as_given
+    streamed: Callable[[Response], Response] = lambda response: response
     """Function of `(response)` that returns the response to stream in place of one that was given whole, so that the
     stream has the content that `render_response` would write. Default: the response itself."""
 
@@ -175,7 +168,9 @@ class Dialect:
     """The prefix of the id of a tool call that was given without one."""
     not_posted: frozenset[str] = frozenset()
     """Fields of an agent's document that no provider accepts by POST. Empty: all fields are sent to the provider."""
-    as_it_came: Callable[[Mapping[str, Json], Request], bool] = _says_its_stream
+    as_it_came: Callable[[Mapping[str, Json], Request], bool] = lambda document, request: (
+        bool(document.get("stream")) == request.stream
+    )
     """Function of `(document, request)`, an agent's document and the request parsed from it. It returns True if the
     document can go unchanged to a provider of this dialect. If not, `render_request` writes a new document, and fields
     that it does not write are lost. Default: True if the document's field `stream` equals `request.stream`. A dialect

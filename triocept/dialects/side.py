@@ -23,14 +23,14 @@ from ._documents import Fields
 
 _METHODS = ("GET", "POST", "DELETE")
 _NAME = re.compile(r"<(?:[^<>]+:)?([A-Za-z_]\w*)>")
-OURS = ("/health", "/mcp", "/model", "/models", "/reset", "/state", "/stop", "/tools", "/user")
+ENDPOINT_PATHS = ("/health", "/mcp", "/model", "/models", "/reset", "/state", "/stop", "/tools", "/user")
 """The paths of every endpoint: a dialect there would replace the route, or never be called."""
-_UNDER_OURS = ("/rollout/", "/tools/")
+_ENDPOINT_PREFIXES = ("/rollout/", "/tools/")
 
 
-def is_ours(path: str) -> bool:
+def is_endpoint_path(path: str) -> bool:
     """Return True if the path belongs to the endpoint itself."""
-    return path in ("/", "/api/hello", "/v1/models", *OURS) or path.startswith(_UNDER_OURS)
+    return path in ("/", "/api/hello", "/v1/models", *ENDPOINT_PATHS) or path.startswith(_ENDPOINT_PREFIXES)
 
 
 @final
@@ -114,7 +114,7 @@ def path_problem(path: str) -> str | None:
     names = _NAME.findall(path)
     if re.search(r"[<>\s]", _NAME.sub("", path)) or len(set(names)) < len(names):
         return "is no path of steps and of `<name>`s, each another"
-    return "is the endpoint's own" if is_ours(path) else None
+    return "is the endpoint's own" if is_endpoint_path(path) else None
 
 
 @final

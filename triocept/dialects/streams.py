@@ -159,22 +159,16 @@ class PartSequence:
         if self.current is None and isinstance(event, PartStart):
             self.current = event.index
         if event.index != self.current:
-            self._hold(event)
+            if isinstance(event, PartStart):
+                self._held[event.index] = [event]
+                self._order.append(event.index)
+            elif event.index in self._held:
+                self._held[event.index].append(event)
             return []
         if not isinstance(event, PartEnd):
             return [event]
         self.current = None
-        return [event, *self._released()] if self._order else [event]
-
-    def _hold(self, event: PartEvent) -> None:
-        if isinstance(event, PartStart):
-            self._held[event.index] = [event]
-            self._order.append(event.index)
-        elif event.index in self._held:
-            self._held[event.index].append(event)
-
-    def _released(self) -> list[PartEvent]:
-        ready: list[PartEvent] = []
+        ready: list[PartEvent] = [event]
         while self._order and self.current is None:
             index = self._order.popleft()
             events = self._held.pop(index)

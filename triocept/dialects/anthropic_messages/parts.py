@@ -231,7 +231,7 @@ def render_reasoning(part: Reasoning, *, same_dialect: bool, signed_only: bool) 
     blocks: list[dict[str, Json]] = []
     redacted = redacted_of(part.blobs)
     if signature_of(part.blobs) or (part.text and not signed_only):
-        signature = told_signature(part.blobs)
+        signature = agent_signature(part.blobs)
         blocks.append({"type": "thinking", "thinking": part.text, "signature": signature})
     elif not signed_only and (packed := pack(part.blobs, NAME)):
         redacted.append(packed)
@@ -253,7 +253,7 @@ def signature_of(blobs: tuple[Blob, ...]) -> str | None:
     return next((b.data for b in reversed(blobs) if b.dialect == NAME and b.kind == SIGNATURE), None)
 
 
-def told_signature(blobs: tuple[Blob, ...]) -> str:
+def agent_signature(blobs: tuple[Blob, ...]) -> str:
     """Return the signature for an agent: never empty."""
     return signature_of(blobs) or pack(blobs, NAME) or UNSIGNED
 

@@ -89,7 +89,7 @@ def _parse(
         raise DialectError("must not be empty", path="messages")
     cap = fields.need_integer("max_tokens")
     choice, parallel = parse_choice(fields.take("tool_choice"), "tool_choice")
-    ask, output_format = parse_ask(fields)
+    ask, output_format = parse_reasoning_options(fields)
     system = parse_system(fields.take("system"))
     request = Request(
         dialect=NAME,
@@ -142,7 +142,7 @@ def render_request(request: Request) -> Json:
     if request.stream:
         document["stream"] = True
     document |= _render_sampling(request.sampling, same_dialect=same_dialect)
-    document |= render_ask(request, document, same_dialect=same_dialect)
+    document |= render_reasoning_options(request, document, same_dialect=same_dialect)
     if wish is not None and wish.schema is not None:
         form: Json = {"type": "json_schema", "schema": wish.schema}
         form = merged(form, wish.extra) if same_dialect and wish.extra else form
@@ -202,7 +202,7 @@ _TYPES = {effort: kind for kind, effort in _MODES.items()}
 _MIN_BUDGET = 1024  # Anthropic's minimum; the budget must be below max_tokens, too
 
 
-def parse_ask(fields: Fields) -> tuple[ReasoningAsk | None, OutputFormat | None]:
+def parse_reasoning_options(fields: Fields) -> tuple[ReasoningAsk | None, OutputFormat | None]:
     """Return the requested reasoning, and the requested format of the answer."""
     effort, output_format = _parse_output_config(fields)
     thinking = fields.object("thinking")
@@ -220,7 +220,9 @@ def parse_ask(fields: Fields) -> tuple[ReasoningAsk | None, OutputFormat | None]
     return (ReasoningAsk(effort=effort, budget_tokens=budget) if asked else None), output_format
 
 
-def render_ask(request: Request, document: dict[str, Json], *, same_dialect: bool) -> dict[str, Json]:
+def render_reasoning_options(
+    request: Request, document: dict[str, Json], *, same_dialect: bool
+) -> dict[str, Json]:
     """Return the fields with the requested reasoning; `document` is the request rendered so far."""
     ask = request.reasoning
     if ask is None:

@@ -28,8 +28,8 @@ from .._failures import (
     error_of,
     error_text,
     is_overflow,
+    is_overflow_failure,
     overflow_words,
-    says_overflow,
     status_of,
 )
 from .parts import NAME, parse_content, render_block, render_call, render_reasoning
@@ -166,10 +166,7 @@ def render_usage(usage: Usage, *, same_dialect: bool) -> dict[str, Json]:
     document["output_tokens"] = usage.output_tokens
     if usage.reasoning_tokens is not None:
         document[_DETAILS] = {"thinking_tokens": usage.reasoning_tokens}
-    if same_dialect and usage.extra:
-        both: dict[str, Json] = merged(document, usage.extra)
-        return both
-    return document
+    return merged(document, usage.extra) if same_dialect and usage.extra else document
 
 
 _BY_STATUS = {
@@ -199,7 +196,7 @@ def render_error(failure: Failure) -> Json:
     otherwise = "api_error" if failure.status >= 500 else "invalid_request_error"
     details = _ERROR_DETAILS.get(failure.code or "")
     kind = (None if details else failure.code) or _BY_STATUS.get(failure.status, otherwise)
-    if says_overflow(failure):
+    if is_overflow_failure(failure):
         kind = "invalid_request_error"
         # On these words Claude Code compacts its history; it reads the numbers.
         words = "prompt is too long"

@@ -27,7 +27,7 @@ from .._calls import fresh_id
 from .._documents import decode_json, encode_json, encode_text, is_same_dialect, merged
 from .._failures import Failure
 from ..streams import PartEvent, PartSequence, StreamRenderer
-from .parts import NAME, REDACTED, render_call, render_reasoning, signature_of, told_signature
+from .parts import NAME, REDACTED, agent_signature, render_call, render_reasoning, signature_of
 from .response import render_error, render_finish, render_usage
 from .stream_parser import CITATIONS
 
@@ -247,7 +247,7 @@ class _ThinkingWriter(_BlockWriter):
             data = self._open(self.block)
         if self.frame:
             self.extra = {}
-            data += self._delta({"type": "signature_delta", "signature": told_signature(blobs)})
+            data += self._delta({"type": "signature_delta", "signature": agent_signature(blobs)})
             data += super().end()
             blobs = tuple(blob for blob in blobs if blob.dialect == NAME and blob.kind == REDACTED)
         for block in render_reasoning(Reasoning("", blobs, self.extra), same_dialect=True, signed_only=False):

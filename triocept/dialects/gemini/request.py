@@ -378,20 +378,14 @@ _PATH = re.compile(
 
 def match(path: str, query: str) -> Target | None:
     """Return the facts in the path and the query of a call; None if the call is no model call."""
-    model = model_at(path, "generateContent")
-    if model is not None:
-        return Target(model=model)
-    model = model_at(path, "streamGenerateContent")
-    if model is None:
+    found = _PATH.fullmatch(unquote(path))
+    if found is None or found["verb"] not in ("generateContent", "streamGenerateContent"):
         return None
+    model = bare_model(found["model"])
+    if found["verb"] == "generateContent":
+        return Target(model=model)
     asked = parse_qs(query)
     return Target(model=model, stream=True, array="sse" not in asked.get("alt", asked.get("$alt", ())))
-
-
-def model_at(path: str, verb: str) -> str | None:
-    """Return the model in a path with this verb; None for another path."""
-    found = _PATH.fullmatch(unquote(path))
-    return bare_model(found["model"]) if found and found["verb"] == verb else None
 
 
 def bare_model(name: str) -> str:

@@ -50,8 +50,8 @@ from .._failures import (
     error_of,
     error_text,
     is_overflow,
+    is_overflow_failure,
     overflow_words,
-    says_overflow,
     status_of,
 )
 from ..streams import EventBuilder
@@ -338,7 +338,7 @@ _NEVER = re.compile(r"\blimit: 0\b")  # a quota of zero: this account cannot use
 def render_error(failure: Failure) -> Json:
     """Return the error document for `failure`."""
     message, code = failure.message, failure.code or ""
-    if says_overflow(failure):  # Google's own words, which pi, Claude Code and litellm recognise, too
+    if is_overflow_failure(failure):  # Google's own words, which pi, Claude Code and litellm recognise, too
         message = overflow_words(
             message,
             known=_TOO_MANY,

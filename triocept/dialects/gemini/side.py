@@ -16,7 +16,7 @@ from ...errors import DialectError
 from ..base import Target
 from ..side import CountCalls, Embeddings, SideCall, SideRoute, TokenCount, counted_by, only, read_dimensions
 from .fields import ProtoFields
-from .request import bare_model, full_model, model_at, read_request
+from .request import bare_model, full_model, read_request
 
 # google-genai 3 uses v1 by default, gemini-cli v1beta.
 _VERSION = "/<any(v1, v1beta, v1alpha):version>"
@@ -45,11 +45,6 @@ def render_models(names: Iterable[str]) -> Json:
 def render_token_count(count: int) -> Json:
     """Return the document with the token count of a prompt."""
     return {"totalTokens": count}
-
-
-def match_count(path: str) -> str | None:
-    """Return the model in the path of a token count; None for another path."""
-    return model_at(path, "countTokens")
 
 
 def parse_count_request(document: Json, target: Target) -> Request:

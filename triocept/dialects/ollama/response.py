@@ -40,9 +40,9 @@ from .._failures import (
     error_of,
     error_text,
     is_overflow,
+    is_overflow_failure,
     overflow_counts,
     overflow_words,
-    says_overflow,
     status_of,
 )
 from ..streams import EventBuilder
@@ -127,7 +127,7 @@ _TOO_LONG = "maximum context length"
 def render_error(failure: Failure) -> Json:
     """Return the error document for `failure`."""
     message = failure.message
-    if says_overflow(failure):
+    if is_overflow_failure(failure):
         message = overflow_words(
             message,
             known=_TOO_LONG,

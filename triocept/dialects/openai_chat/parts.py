@@ -60,7 +60,6 @@ from .._documents import (
     decode_json,
     encode_json,
     in_result,
-    kind_of,
     known_of,
     media_type_of,
     merged,
@@ -82,12 +81,16 @@ def parse_tool(value: Json, path: str) -> Tool:
     if kind in ("function", None):
         return parse_function(fields)
     inner = fields.peek(kind) if kind == "custom" else value
-    named = inner if isinstance(inner, dict) else {}
+    return kept_tool(value, inner if isinstance(inner, dict) else {}, custom=kind == "custom")
+
+
+def kept_tool(value: Json, named: dict[str, Json], *, custom: bool) -> Tool:
+    """Return a tool that is kept whole; `named` has its name and its description."""
     name, description = named.get("name"), named.get("description")
     return Tool(
         name=name if isinstance(name, str) else "",
         description=description if isinstance(description, str) else None,
-        kind="custom" if kind == "custom" else "server",
+        kind="custom" if custom else "server",
         extra=value,
     )
 
@@ -186,11 +189,7 @@ def arguments_text(value: Json, path: str) -> str:
     """Return arguments as text; an object becomes its JSON."""
     if isinstance(value, dict):
         return encode_json(value).decode()
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise DialectError(f"must be a string, not {kind_of(value)}", path=path)
-    return read_text(value, path)
+    return "" if value is None else read_text(value, path)
 
 
 def _arguments(inner: Fields) -> str:

@@ -30,7 +30,15 @@ from ...errors import DialectError, UpstreamError
 from .._calls import custom_names, fitted_call, fresh_id, with_id
 from .._clock import answer_time
 from .._documents import Fields, encode_json, is_same_dialect, known_of, merged
-from .._failures import OVERFLOW, Failure, error_of, is_overflow, overflow_words, says_overflow, status_of
+from .._failures import (
+    OVERFLOW,
+    Failure,
+    error_of,
+    is_overflow,
+    is_overflow_failure,
+    overflow_words,
+    status_of,
+)
 from .parts import NAME, assistant_parts, render_call, render_reasoning
 
 MATCHED = ("stop_reason", "matched_stop")
@@ -315,7 +323,7 @@ def render_error(failure: Failure) -> Json:
     message = failure.message
     server = ("server_error", None) if failure.status >= 500 else ("invalid_request_error", None)
     kind, code = _BY_STATUS.get(failure.status, server)
-    if says_overflow(failure):
+    if is_overflow_failure(failure):
         message = overflow_words(message, known=_TOO_LONG, counted=_COUNTED, uncounted=_UNCOUNTED)
         return _error(message, "invalid_request_error", failure.param or "messages", OVERFLOW)
     code = failure.code or code

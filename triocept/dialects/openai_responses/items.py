@@ -48,10 +48,10 @@ from ..._canonical.content import (
 )
 from ..._canonical.response import ResponsePart
 from .._calls import fresh_id, short_id
-from .._documents import Fields, data_url, encode_json, in_result, known_of, merged, read_text, split_data_url
+from .._documents import Fields, data_url, in_result, known_of, merged, split_data_url
 from .._documents import parse_content as content_of
 from .._portable import pack, unpack
-from ..openai_chat.parts import image_at, parse_audio, render_audio
+from ..openai_chat.parts import arguments_text, image_at, parse_audio, render_audio
 from .tools import NAME, Names
 
 
@@ -59,7 +59,7 @@ def parse_call(fields: Fields, kind: Literal["json", "text"], names: Names) -> T
     """Return the call of a `function_call` or `custom_tool_call` item, whose type was taken."""
     identity, name = fields.text("call_id") or "", fields.need_text("name")
     if kind == "json":
-        arguments = _arguments(fields) or "{}"
+        arguments = arguments_text(fields.take("arguments"), fields.at("arguments")) or "{}"
     else:
         arguments = fields.text("input") or ""
     known = names.known(name, fields.peek("namespace"))
@@ -91,14 +91,6 @@ def render_call(call: ToolCall, names: Names, *, same_dialect: bool, fresh: bool
     return {**document, **call.extra} if same_dialect and call.extra else document
 
 
-def _arguments(fields: Fields) -> str:
-    """Return arguments as text; an object becomes its JSON."""
-    value = fields.take("arguments")
-    if isinstance(value, dict):
-        return encode_json(value).decode()
-    return "" if value is None else read_text(value, fields.at("arguments"))
-
-
 ENCRYPTED = "encrypted_content"
 _TYPES = {"summary": "summary_text", "content": "reasoning_text"}
 
@@ -121,13 +113,17 @@ def parse_reasoning(fields: Fields, *, answer: bool) -> tuple[Reasoning, ...]:
 
 def reasoning_text(part: Reasoning, text: str, *, same_dialect: bool) -> dict[str, Json]:
     """Return the wire form of a text of the summary or of the content."""
-    places = ("item", "content_index", "summary_index")
-    extra = (
-        {name: value for name, value in (part.extra or {}).items() if name not in places}
-        if same_dialect
-        else {}
-    )
-    return {"type": _TYPES[text_field(part, same_dialect=same_dialect)], "text": text, **extra}
+    kind = _TYPES[text_field(part, same_dialect=same_dialect)]
+    return {"type": kind, "text": text, **_unplaced_extra(part, same_dialect=same_dialect)}
+
+
+def _unplaced_extra(part: Text | RefusalText | Reasoning, *, same_dialect: bool) -> dict[str, Json]:
+    """Return the unknown fields of a text, without the marks of its position."""
+    extra = part.extra if same_dialect and part.extra else {}
+    return {name: value for name, value in extra.items() if name not in _PLACES}
+
+
+_PLACES = ("item", "content_index", "summary_index")
 
 
 def text_field(part: Reasoning, *, same_dialect: bool) -> Literal["summary", "content"]:
@@ -219,15 +215,7 @@ def output_text(part: Text | RefusalText, *, same_dialect: bool, answer: bool) -
         document = {"type": "output_text", "text": part.text, "annotations": []}
         if answer:
             document["logprobs"] = []
-    extra = (
-        {name: value for name, value in (part.extra or {}).items() if name not in _PLACES}
-        if same_dialect
-        else {}
-    )
-    return {**document, **extra}
-
-
-_PLACES = ("item", "content_index", "summary_index")
+    return {**document, **_unplaced_extra(part, same_dialect=same_dialect)}
 
 
 def _parse_part(value: Json, path: str) -> Part:
@@ -271,8 +259,7 @@ def _render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
             return None
     if not same_dialect or isinstance(part, ToolResult) or not part.extra:
         return document
-    both: dict[str, Json] = merged(document, part.extra)
-    return both
+    return merged(document, part.extra)
 
 
 def _render_media(media: Media, *, same_dialect: bool) -> dict[str, Json]:
@@ -300,7 +287,7 @@ _READERS: dict[str, Callable[[Fields, Json], Part]] = {
 
 
 _CONTENT = ("output_text", "text", "input_text", "refusal")
-_PREFIXES = {"message": "msg_", "function_call": "fc_", "custom_tool_call": "ctc_", "reasoning": "rs_"}
+PREFIXES = {"message": "msg_", "function_call": "fc_", "custom_tool_call": "ctc_", "reasoning": "rs_"}
 
 
 def parse_item(value: Json, path: str, names: Names, *, answer: bool) -> tuple[ResponsePart, ...]:
@@ -316,7 +303,7 @@ def parse_item(value: Json, path: str, names: Names, *, answer: bool) -> tuple[R
     kind = fields.text("type") or "message"
     if kind == "reasoning":
         return parse_reasoning(fields, answer=answer)
-    if kind not in _PREFIXES:
+    if kind not in PREFIXES:
         return (Opaque(NAME, value),)
     if answer:
         fields.take("status")
@@ -361,7 +348,7 @@ def place(identity: str, number: int) -> str:
 def complete(item: dict[str, Json], made_of: str, status: str = "completed") -> dict[str, Json]:
     """Return the item for an agent: with an id (a missing one is made of `made_of`) and a status."""
     kind = item.get("type")
-    prefix = _PREFIXES.get(kind) if isinstance(kind, str) else None
+    prefix = PREFIXES.get(kind) if isinstance(kind, str) else None
     if prefix is None:
         return item
     identity = {} if isinstance(item.get("id"), str) else {"id": f"{prefix}{made_of}"}
@@ -399,20 +386,22 @@ def _render(
     items: list[dict[str, Json]] = []
     last = ""  # the kind of the item that a part may continue
     for part in parts:
-        match part:
-            case Text() | RefusalText():
-                if last != "message" or not goes_on(part, same_dialect=same_dialect):
-                    items.append(item_of(part, same_dialect=same_dialect))
-                items[-1]["content"].append(output_text(part, same_dialect=same_dialect, answer=fresh))
-                last = "message"
-            case Reasoning():
-                if last != "reasoning" or not goes_on(part, same_dialect=same_dialect):
-                    items.append(item_of(part, same_dialect=same_dialect))
-                _add_reasoning(items[-1], part, same_dialect=same_dialect, packed=packed)
-                last = "reasoning"
-            case _:
-                items += _render_other(part, names, same_dialect=same_dialect, fresh=fresh)
-                last = ""
+        if not isinstance(part, Text | RefusalText | Reasoning):
+            items += _render_other(part, names, same_dialect=same_dialect, fresh=fresh)
+            last = ""
+            continue
+        kind = "reasoning" if isinstance(part, Reasoning) else "message"
+        if last != kind or not goes_on(part, same_dialect=same_dialect):
+            items.append(item_of(part, same_dialect=same_dialect))
+        last, item = kind, items[-1]
+        if not isinstance(part, Reasoning):
+            item["content"].append(output_text(part, same_dialect=same_dialect, answer=fresh))
+            continue
+        if part.text:
+            field = text_field(part, same_dialect=same_dialect)
+            item.setdefault(field, []).append(reasoning_text(part, part.text, same_dialect=same_dialect))
+        if (encrypted := encrypted_of(part.blobs, packed=packed)) is not None:
+            item[ENCRYPTED] = encrypted
     return items
 
 
@@ -434,15 +423,6 @@ def _render_other(part: Part, names: Names, *, same_dialect: bool, fresh: bool) 
             return []
 
 
-def _add_reasoning(item: dict[str, Json], part: Reasoning, *, same_dialect: bool, packed: bool) -> None:
-    if part.text:
-        field = text_field(part, same_dialect=same_dialect)
-        item.setdefault(field, []).append(reasoning_text(part, part.text, same_dialect=same_dialect))
-    encrypted = encrypted_of(part.blobs, packed=packed)
-    if encrypted is not None:
-        item[ENCRYPTED] = encrypted
-
-
 def _parse_message(fields: Fields) -> tuple[Text | RefusalText, ...] | None:
     """Return the texts of a message; None if it contains other parts."""
     content = fields.take("content")
@@ -453,14 +433,10 @@ def _parse_message(fields: Fields) -> tuple[Text | RefusalText, ...] | None:
     entries = [Fields(value, path) for path, value in fields.items("content")]
     if any((entry.peek("type") or "output_text") not in _CONTENT for entry in entries):
         return None
-    found = [_placed(parse_output_text(entry), number) for number, entry in enumerate(entries)]
+    found = [parse_output_text(entry) for entry in entries]
+    for number, part in enumerate(found[1:], 1):
+        found[number] = msgspec.structs.replace(part, extra={"content_index": number, **(part.extra or {})})
     item = fields.rest()
     if found and item:
         found[0] = msgspec.structs.replace(found[0], extra={"item": item, **(found[0].extra or {})})
     return tuple(found)
-
-
-def _placed(part: Text | RefusalText, number: int) -> Text | RefusalText:
-    if not number:
-        return part
-    return msgspec.structs.replace(part, extra={"content_index": number, **(part.extra or {})})

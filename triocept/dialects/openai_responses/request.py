@@ -33,13 +33,14 @@ from typing import TypeAlias
 
 from ..._canonical.content import Json, Media, Message, Opaque, Part, Role, Text, ToolCall, ToolResult
 from ..._canonical.memory import Memory
-from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling
+from ..._canonical.request import OutputFormat, ReasoningAsk, Request
 from ...errors import DialectError
 from .._calls import distinct_calls, short_id
-from .._documents import Fields, as_content, as_error, kind_of, known_of, merged, plain_message
+from .._documents import Fields, as_content, as_error, kind_of, known_of, merged, plain_message, text_in
 from .._portable import effort_for, refuse_token_ids
 from ..base import HERE, Target
 from ..openai_chat.request import parse_sampling, read_format, render_sampling, render_user
+from ..side import only
 from .items import parse_content, parse_item, render_history, render_parts, result_content
 from .tools import DECLARING, NAME, NO_NAMES, Names, parse_choice, parse_tools, render_choice, render_tools
 
@@ -94,20 +95,30 @@ def _parse(document: Json, memory: Memory) -> tuple[Request, int]:
         fields.take("type")
     model = fields.need_text("model")
     previous = fields.text("previous_response_id")
-    value = _need_input(fields, goes_on=previous is not None)
+    value = fields.take("input")
+    if value is None or value == []:
+        if previous is None and all(fields.peek(name) is None for name in _SOURCES):
+            raise DialectError("is missing" if value is None else "must not be empty", path="input")
+        value = []
     tools = parse_tools(fields, value, memory)
     messages = parse_input(value, Names(tools), memory)
     instructions = parse_instructions(fields.text("instructions"), memory)
+    choice, parallel = (
+        parse_choice(fields.take("tool_choice"), "tool_choice"),
+        fields.flag("parallel_tool_calls"),
+    )
+    stream, sampling = fields.flag("stream"), parse_sampling(fields, fields.integer("max_output_tokens"))
+    effort = text_in(fields, "reasoning", "effort")
     request = Request(
         dialect=NAME,
         model=model,
         messages=(*instructions, *messages),
         tools=tools,
-        tool_choice=parse_choice(fields.take("tool_choice"), "tool_choice"),
-        parallel_tool_calls=fields.flag("parallel_tool_calls"),
-        stream=fields.flag("stream") or False,
-        sampling=parse_sampling(fields, fields.integer("max_output_tokens")),
-        reasoning=_parse_reasoning(fields),
+        tool_choice=choice,
+        parallel_tool_calls=parallel,
+        stream=stream or False,
+        sampling=sampling,
+        reasoning=ReasoningAsk(effort=effort) if effort else None,
         output_format=parse_format(fields),
         previous_response=previous,
         user=fields.text("user"),
@@ -143,45 +154,21 @@ def render_request(request: Request) -> Json:
             document["parallel_tool_calls"] = request.parallel_tool_calls
     if request.previous_response is not None:
         document["previous_response_id"] = request.previous_response
-    document |= _render_sampling(request.sampling, same_dialect=same_dialect)
-    document |= _render_asks(request, same_dialect=same_dialect)
+    document |= _render_options(request, same_dialect=same_dialect)
     if not same_dialect:
         document["store"] = False
     return merged(document, request.extra) if same_dialect and request.extra else document
 
 
-def _need_input(fields: Fields, *, goes_on: bool) -> Json:
-    goes_on = goes_on or any(fields.peek(name) is not None for name in _SOURCES)
-    value = fields.take("input")
-    if value is None and not goes_on:
-        raise DialectError("is missing", path="input")
-    if value == [] and not goes_on:
-        raise DialectError("must not be empty", path="input")
-    return [] if value is None else value
-
-
-def _parse_reasoning(fields: Fields) -> ReasoningAsk | None:
-    reasoning = fields.object("reasoning")
-    if reasoning is None:
-        return None
-    effort = reasoning.text("effort")
-    fields.keep("reasoning", reasoning.rest())
-    return ReasoningAsk(effort=effort) if effort else None
-
-
-def _render_sampling(sampling: Sampling, *, same_dialect: bool) -> dict[str, Json]:
-    document = render_sampling(sampling, same_dialect=same_dialect)
+def _render_options(request: Request, *, same_dialect: bool) -> dict[str, Json]:
+    document = render_sampling(request.sampling, same_dialect=same_dialect)
     if not same_dialect:
-        document = {name: value for name, value in document.items() if name in _SAMPLING}
-    if sampling.max_output_tokens is not None:
-        document["max_output_tokens"] = sampling.max_output_tokens
-    return document
-
-
-def _render_asks(request: Request, *, same_dialect: bool) -> dict[str, Json]:
-    document: dict[str, Json] = {"stream": True} if request.stream else {}
-    effort = effort_for(request.reasoning)
-    if effort:
+        document = only(document, _SAMPLING)
+    if request.sampling.max_output_tokens is not None:
+        document["max_output_tokens"] = request.sampling.max_output_tokens
+    if request.stream:
+        document["stream"] = True
+    if effort := effort_for(request.reasoning):
         document["reasoning"] = {"effort": effort}
     if request.output_format:
         document["text"] = {"format": render_format(request.output_format, same_dialect=same_dialect)}
@@ -206,7 +193,12 @@ _Run: TypeAlias = tuple[int, list[Json], bool]
 
 def parse_instructions(text: str | None, memory: Memory) -> tuple[Message, ...]:
     """Return the `instructions` as messages; no message if they are empty."""
-    return memory.read(NAME, "instructions", [text] if text else [], _parse_instructions)
+    return memory.read(
+        NAME,
+        "instructions",
+        [text] if text else [],
+        lambda text, _: Message("system", (Text(text),), extra=dict(INSTRUCTIONS)),
+    )
 
 
 def parse_input(value: Json, names: Names, memory: Memory) -> tuple[Message, ...]:
@@ -252,10 +244,6 @@ def render_instructions(messages: Sequence[Message], *, same_dialect: bool) -> s
     """Return the `instructions`; None if there are no instructions."""
     head, _ = _head(messages, same_dialect=same_dialect)
     return "\n\n".join([message.text for message in head if message.text]) or None
-
-
-def _parse_instructions(text: str, path: str) -> Message:
-    return Message("system", (Text(text),), extra=dict(INSTRUCTIONS))
 
 
 def _runs(items: list[Json]) -> list[_Run]:
@@ -305,14 +293,21 @@ def _parse_item(value: Json, path: str) -> Message:
     if kind is None:
         raise DialectError("is missing", path=fields.at("type"))
     if kind in _RESULTS:
-        return _parse_result(fields, kind)
-    if kind == "message":
-        return _parse_message(fields, role)
-    said = _said_by_agent(fields) if kind == _AGENT else ()
-    return Message(_PLACES.get(kind, "tool"), (Opaque(NAME, value), *said), extra={_MARK: kind})
+        output, identity = result_content(fields.take("output"), fields.at("output")), fields.text("call_id")
+        if kind != _RESULTS[0]:
+            fields.keep("type", kind)
+        return Message("tool", (ToolResult(id=identity or "", content=output, extra=fields.rest()),))
+    if kind != "message":
+        texts = _agent_texts(fields) if kind == _AGENT else ()
+        return Message(_PLACES.get(kind, "tool"), (Opaque(NAME, value), *texts), extra={_MARK: kind})
+    if role is None or role not in _ROLES:
+        what = "is missing" if role is None else f"there is no role {short(role)}"
+        raise DialectError(what, path=fields.at("role"))
+    content = parse_content(fields.take("content"), fields.at("content"))
+    return Message(_ROLES[role], content, extra=fields.rest())
 
 
-def _said_by_agent(fields: Fields) -> tuple[Part, ...]:
+def _agent_texts(fields: Fields) -> tuple[Part, ...]:
     """Return the text of a message between two of Codex's agents, for providers that do not support the item."""
     author = fields.peek("author")
     name = author if isinstance(author, str) else "another agent"
@@ -325,23 +320,6 @@ def _said_by_agent(fields: Fields) -> tuple[Part, ...]:
     if not said:
         return (Text(f"[a message from {name} that only its own provider can read]"),)
     return (Text(f"[from {name}]"), *said)
-
-
-def _parse_message(fields: Fields, role: str | None) -> Message:
-    if role is None:
-        raise DialectError("is missing", path=fields.at("role"))
-    if role not in _ROLES:
-        raise DialectError(f"there is no role {short(role)}", path=fields.at("role"))
-    content = parse_content(fields.take("content"), fields.at("content"))
-    return Message(_ROLES[role], content, extra=fields.rest())
-
-
-def _parse_result(fields: Fields, kind: str) -> Message:
-    content = result_content(fields.take("output"), fields.at("output"))
-    identity = fields.text("call_id") or ""
-    if kind != _RESULTS[0]:
-        fields.keep("type", kind)
-    return Message("tool", (ToolResult(id=identity, content=content, extra=fields.rest()),))
 
 
 def _head(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Sequence[Message], Sequence[Message]]:

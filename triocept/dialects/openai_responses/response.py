@@ -45,7 +45,7 @@ from ..openai_chat.response import parse_usage as parse_openai_usage
 from ..openai_chat.response import render_error as render_chat_error
 from .items import parse_item, render_answer
 from .request import render_format, render_instructions
-from .tools import NAME, NO_NAMES, Names, asks_as_codex, render_choice, render_tools
+from .tools import NAME, NO_NAMES, Names, is_from_codex, render_choice, render_tools
 
 _ECHOED = (
     "object",
@@ -181,7 +181,10 @@ def envelope(request: Request, identity: str, model: str, created: int) -> dict[
         "temperature": 1.0 if sampling.temperature is None else sampling.temperature,
         "text": merged(text, extra.get("text") or {}),
         "tool_choice": render_choice(choice, request.tools, same_dialect=same_dialect) if choice else "auto",
-        "tools": [_repeated(tool) for tool in render_tools(request.tools, same_dialect=same_dialect)],
+        "tools": [
+            {**tool, **_FUNCTION, **tool} if tool.get("type") == "function" else tool
+            for tool in render_tools(request.tools, same_dialect=same_dialect)
+        ],
         "top_logprobs": extra.get("top_logprobs") or 0,
         "top_p": 1.0 if sampling.top_p is None else sampling.top_p,
         "truncation": extra.get("truncation") or "disabled",
@@ -197,10 +200,6 @@ _FUNCTION: dict[str, Json] = {"description": None, "parameters": None, "strict":
 """The fields that a function in an answer always has."""
 
 
-def _repeated(tool: Json) -> Json:
-    return {**tool, **_FUNCTION, **tool} if tool.get("type") == "function" else tool
-
-
 def ending(
     document: dict[str, Json],
     request: Request,
@@ -211,17 +210,17 @@ def ending(
     extra: dict[str, Json] | None,
 ) -> dict[str, Json]:
     """Return the final document: with its status, and the fields of `extra`."""
-    codex = asks_as_codex(request)
+    codex = is_from_codex(request)
     status, reason = render_finish(stop, calls=calls, refusal=refusal, codex=codex)
     document |= {"status": status, "incomplete_details": reason and {"reason": reason}}
     known = dict(extra or {})
     if codex:
         known.pop("status", None)
         known.pop("incomplete_details", None)
-    both: dict[str, Json] = merged(document, known)
-    if both["status"] == "completed":
-        both["completed_at"] = int(answer_time())
-    return both
+    document = merged(document, known)
+    if document["status"] == "completed":
+        document["completed_at"] = int(answer_time())
+    return document
 
 
 def is_whole(call: ToolCall) -> bool:
@@ -309,10 +308,7 @@ def render_usage(usage: Usage, *, same_dialect: bool) -> dict[str, Json]:
         _OUTPUTS: {"reasoning_tokens": usage.reasoning_tokens or 0},
         "total_tokens": usage.input_tokens + usage.output_tokens,
     }
-    if same_dialect and usage.extra:
-        both: dict[str, Json] = merged(document, usage.extra)
-        return both
-    return document
+    return merged(document, usage.extra) if same_dialect and usage.extra else document
 
 
 # The codes of `response.failed`, with the equivalent HTTP status.

@@ -21,13 +21,12 @@ from ...errors import Refusal
 from .._calls import legal_id
 from .._documents import encode_json
 from ..side import CountCalls, SideBody, SideCall, SideRoute, counted_by, only
-from .items import complete, parse_item
+from .items import PREFIXES, complete, parse_item
 from .request import INSTRUCTIONS, parse_request, render_input
 from .response import render_response
 from .stream_renderer import Documents
 from .tools import NAME, Names
 
-_PREFIXES = {"message": "msg_", "function_call": "fc_", "custom_tool_call": "ctc_", "reasoning": "rs_"}
 _COUNTED = frozenset(
     {"model", "input", "instructions", "tools", "tool_choice", "reasoning", "text", "parallel_tool_calls"}
 )
@@ -77,7 +76,7 @@ def render_token_count(request: Request) -> Json:
 
 def _listed(item: dict[str, Json], number: int) -> dict[str, Json]:
     """Return the item with a stable id, and with its content as a list."""
-    prefix = _PREFIXES.get(item["type"], "item_")
+    prefix = PREFIXES.get(item["type"], "item_")
     made = legal_id(f"{number} {encode_json(item).decode()}", prefix)
     listed = complete({**item, "id": item.get("id") or made}, "", item.get("status") or "completed")
     if item["type"] == "message" and isinstance(item["content"], str):
@@ -88,20 +87,13 @@ def _listed(item: dict[str, Json], number: int) -> dict[str, Json]:
 def _stored(call: SideCall) -> Json | SideBody:
     earlier = call.earlier(call.names["response_id"])
     if call.query.get("stream") == "true":
-        after = _whole_number(call.query.get("starting_after"), -1)
+        try:
+            after = int(call.query.get("starting_after", -1))
+        except ValueError:
+            after = -1
         body = render_stored_events(earlier.response, earlier.request, after=after)
         return SideBody(body=body, content_type="text/event-stream")
     return render_stored(earlier.response, earlier.request, created=int(earlier.started_at))
-
-
-def _input_items(call: SideCall) -> Json:
-    earlier = call.earlier(call.names["response_id"])
-    order: Literal["asc", "desc"] = "asc" if call.query.get("order") == "asc" else "desc"
-    return render_input_items(earlier.request, order=order)
-
-
-def _input_tokens(call: SideCall) -> Json:
-    return render_token_count(parse_request(call.document))
 
 
 def _compact(call: SideCall) -> Json:
@@ -114,28 +106,26 @@ def _compact(call: SideCall) -> Json:
     )
 
 
-def _whole_number(text: str | None, otherwise: int) -> int:
-    try:
-        return otherwise if text is None else int(text)
-    except ValueError:
-        return otherwise
-
-
 def _both(path: str) -> tuple[str, str]:
     return f"/v1{path}", path
 
 
 SIDE_ROUTES = (
     SideRoute(paths=("/v1/responses/<response_id>",), answer=_stored),
-    SideRoute(paths=("/v1/responses/<response_id>/input_items",), answer=_input_items),
-    SideRoute(paths=_both("/responses/input_tokens"), method="POST", answer=_input_tokens),
+    SideRoute(
+        paths=("/v1/responses/<response_id>/input_items",),
+        answer=lambda call: render_input_items(
+            call.earlier(call.names["response_id"]).request,
+            order="asc" if call.query.get("order") == "asc" else "desc",
+        ),
+    ),
+    SideRoute(
+        paths=_both("/responses/input_tokens"),
+        method="POST",
+        answer=lambda call: render_token_count(parse_request(call.document)),
+    ),
     SideRoute(paths=_both("/responses/compact"), method="POST", answer=_compact),
 )
-
-
-def is_stored(request: Request) -> bool:
-    """Return True if the agent wants the answer stored: `store`, which is on by default."""
-    return (request.extra or {}).get("store") is not False
 
 
 def is_warm_up(request: Request) -> bool:

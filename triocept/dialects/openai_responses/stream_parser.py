@@ -158,7 +158,11 @@ class _Item:
         self.open = True
         self.kind = raw.get("type") or "message"
         self.id: Json = raw.get("id")
-        self.head: dict[str, Json] = _head_of(raw, self.kind)
+        content = ("summary", "content", ENCRYPTED) if self.kind == "reasoning" else ("role", "content")
+        self.head: dict[str, Json] = {
+            name: value for name, value in raw.items() if name not in ("type", "status", *content)
+        }
+        """The item's own fields, without its content."""
         self.parts = 0
         """Number of parts that have begun."""
         self.index: int | None = None  # the index of the open part
@@ -256,9 +260,12 @@ class Parts:
         for number, part in enumerate(parts):
             if number >= item.parts:
                 self._end_part(item, events)
-                self._give(item, part, events)
-            elif number == item.parts - 1 and item.part is not None:
-                self._rest(item, part, events)
+                events += part_events(self._new_index(item, part), part)
+            elif number == item.parts - 1 and item.index is not None and not isinstance(part, Opaque):
+                text = part.arguments if isinstance(part, ToolCall) else part.text
+                self._write(item, text[item.written :], events)
+                if isinstance(part, Reasoning):
+                    events += [PartBlob(item.index, blob) for blob in part.blobs]
         self._end_part(item, events)
 
     def output(self, fields: Fields, events: list[Event]) -> None:
@@ -323,13 +330,17 @@ class Parts:
             self._begin(item, _placed(item, empty, place), place, events)
 
     def _begin(self, item: _Item, part: ResponsePart, place: tuple[str, int], events: list[Event]) -> None:
-        item.index, item.part, item.place = self._next_part, part, place
+        item.index, item.part, item.place = self._new_index(item, part), part, place
         item.written, item.lists = 0, False
+        events.append(PartStart(item.index, part))
+
+    def _new_index(self, item: _Item, part: ResponsePart) -> int:
+        """Return the index of a part of `item` that begins."""
         item.parts += 1
-        self._next_part += 1
         self.calls = self.calls or isinstance(part, ToolCall)
         self.refusal = self.refusal or isinstance(part, RefusalText)
-        events.append(PartStart(item.index, part))
+        self._next_part += 1
+        return self._next_part - 1
 
     def _write(self, item: _Item, text: str, events: list[Event]) -> None:
         if text and item.index is not None:
@@ -343,35 +354,12 @@ class Parts:
             item.lists = True
             events += [PartBlob(index, _blob("logprobs", value)) for value in values]
 
-    def _give(self, item: _Item, part: ResponsePart, events: list[Event]) -> None:
-        """Append a part without earlier events."""
-        item.parts += 1
-        self.calls = self.calls or isinstance(part, ToolCall)
-        self.refusal = self.refusal or isinstance(part, RefusalText)
-        events += part_events(self._next_part, part)
-        self._next_part += 1
-
-    def _rest(self, item: _Item, part: ResponsePart, events: list[Event]) -> None:
-        """Append the end of the part, after the text that was already written."""
-        if item.index is None or isinstance(part, Opaque):
-            return
-        text = part.arguments if isinstance(part, ToolCall) else part.text
-        self._write(item, text[item.written :], events)
-        if isinstance(part, Reasoning):
-            events += [PartBlob(item.index, blob) for blob in part.blobs]
-
     def _end_part(self, item: _Item, events: list[Event]) -> None:
         if item.index is not None:
             if isinstance(item.part, ToolCall) and item.part.kind == "json" and not item.written:
                 self._write(item, "{}", events)
             events.append(PartEnd(item.index))
         item.index = item.part = None
-
-
-def _head_of(raw: dict[str, Json], kind: str) -> dict[str, Json]:
-    """Return the item's own fields, without its content."""
-    content = ("summary", "content", ENCRYPTED) if kind == "reasoning" else ("role", "content")
-    return {name: value for name, value in raw.items() if name not in ("type", "status", *content)}
 
 
 def _placed(item: _Item, part: ResponsePart, place: tuple[str, int]) -> ResponsePart:

@@ -31,11 +31,12 @@ from ..._canonical.request import Request, Tool, ToolChoice
 from ...errors import DialectError
 from .._calls import short_id
 from .._documents import Fields, merged
+from ..openai_chat.parts import kept_tool
 
 NAME = "openai_responses"
 
 
-def asks_as_codex(request: Request) -> bool:
+def is_from_codex(request: Request) -> bool:
     """Return True if Codex sent the request.
 
     `response.incomplete` is fatal for Codex: it exits with 1, and its work is lost. `client_metadata` identifies
@@ -159,30 +160,17 @@ def _parse(value: Json, path: str) -> list[Tool]:
     """Return the tools of one entry of `tools`: several for a namespace."""
     fields = Fields(value, path)
     kind = fields.text("type")
-    if kind is None:
-        if fields.peek("name") is None:
-            raise DialectError("is missing", path=fields.at("type"))
-        return [_parse_function(fields)]
-    if kind == "function":
-        return [_parse_function(fields)]
+    if kind is None and fields.peek("name") is None:
+        raise DialectError("is missing", path=fields.at("type"))
+    if kind in ("function", None):
+        name, description = fields.need_text("name"), fields.text("description")
+        parameters, strict = fields.mapping("parameters"), fields.flag("strict")
+        extra = fields.rest()
+        return [Tool(name=name, description=description, parameters=parameters, strict=strict, extra=extra)]
     if kind == "namespace" and fields.peek("tools"):
         inner = [tool for at, item in fields.items("tools") for tool in _parse(item, at)]
         return [_with_extra(tool, namespace=fields.rest() or {}) for tool in inner]
-    name, description = value.get("name"), value.get("description")
-    return [
-        Tool(
-            name=name if isinstance(name, str) else "",
-            description=description if isinstance(description, str) else None,
-            kind="custom" if kind == "custom" else "server",
-            extra=value,
-        )
-    ]
-
-
-def _parse_function(fields: Fields) -> Tool:
-    name, description = fields.need_text("name"), fields.text("description")
-    parameters, strict = fields.mapping("parameters"), fields.flag("strict")
-    return Tool(name=name, description=description, parameters=parameters, strict=strict, extra=fields.rest())
+    return [kept_tool(value, value, custom=kind == "custom")]
 
 
 def _render(tool: Tool, *, same_dialect: bool) -> Json | None:
@@ -206,17 +194,14 @@ def _render(tool: Tool, *, same_dialect: bool) -> Json | None:
 def _distinct(tools: Sequence[Tool]) -> tuple[Tool, ...]:
     """Return the tools, with tools of equal names renamed by their namespaces."""
     counts = Counter(tool.name for tool in tools if tool.kind != "server")
-    return tuple(
-        _qualified(tool) if counts[tool.name] > 1 and is_namespaced(tool) and tool.kind != "server" else tool
-        for tool in tools
-    )
-
-
-def _qualified(tool: Tool) -> Tool:
-    name = short_id(
-        f"{namespace_name(tool)}__{tool.name}", "tool_"
-    )  # names have at most 64 characters, as ids do
-    return _with_extra(msgspec.structs.replace(tool, name=name), name=tool.name)
+    distinct: list[Tool] = []
+    for tool in tools:
+        if counts[tool.name] > 1 and is_namespaced(tool) and tool.kind != "server":
+            # Names have at most 64 characters, as ids do.
+            name = short_id(f"{namespace_name(tool)}__{tool.name}", "tool_")
+            tool = _with_extra(msgspec.structs.replace(tool, name=name), name=tool.name)
+        distinct.append(tool)
+    return tuple(distinct)
 
 
 def _with_extra(tool: Tool, **more: Json) -> Tool:
