@@ -367,7 +367,7 @@ BAD = {
     "pieces that do not fit": (
         GOOD.replace("seconds: 0.1", "characters: [2, 3]\n      waits: [1]"),
         13,
-        "do not say the same number",
+        "must hold the same number of pieces",
     ),
     "an anchor": (GOOD.replace("user: hi", "user: &a hi"), 9, "anchors and aliases are not meant here"),
     "a tag": (GOOD.replace("user: hi", "user: !!python/name:os.system hi"), 9, "a tag .* is not meant here"),

@@ -56,7 +56,12 @@ def _lines(value: Json, indent: int) -> Iterator[str]:
             yield from _behind(head, inner, indent)
     elif isinstance(value, list) and value:
         for inner in value:
-            yield from _item(inner, indent)
+            if isinstance(inner, dict) and inner and _flow(inner) is None:
+                first, *rest = _lines(inner, indent + 2)
+                yield f"{pad}- {first.lstrip()}"
+                yield from rest
+            else:
+                yield from _behind(f"{pad}-", inner, indent)
     else:
         first, *rest = _scalar(value, indent)
         yield pad + first
@@ -67,7 +72,14 @@ def _behind(head: str, value: Json, indent: int) -> Iterator[str]:
     """Yield the lines of a value after a colon or a dash."""
     if isinstance(value, dict | list) and value:
         if (flow := _flow(value)) is not None:
-            yield from _wrapped(f"{head} {flow}", head)
+            line = f"{head} {flow}"
+            if len(line) <= _WIDTH or len(head) > _WIDTH // 2 or '"' in line:
+                yield line
+                return
+            pad = " " * (len(head) - len(head.lstrip()) + 2)
+            yield from wrap(
+                line, _WIDTH, subsequent_indent=pad, break_long_words=False, break_on_hyphens=False
+            )
         else:
             yield head
             yield from _lines(value, indent + 2)
@@ -77,31 +89,16 @@ def _behind(head: str, value: Json, indent: int) -> Iterator[str]:
     yield from rest
 
 
-def _item(value: Json, indent: int) -> Iterator[str]:
-    dash = " " * indent + "-"
-    if isinstance(value, dict) and value and _flow(value) is None:
-        first, *rest = _lines(value, indent + 2)
-        yield f"{dash} {first.lstrip()}"
-        yield from rest
-    else:
-        yield from _behind(dash, value, indent)
-
-
-def _scalar(value: Json, indent: int) -> list[str]:
-    is_block = (
-        isinstance(value, str) and "\n" in value and value.strip(" \t\n") and not _UNPRINTABLE.search(value)
-    )
-    return _block(value, " " * (indent + 2)) if is_block else [_word(value)]
-
-
-def _block(text: str, pad: str) -> list[str]:
-    """Return a text as a literal block, its header first."""
-    body = text.rstrip("\n")
+def _scalar(text: Json, indent: int) -> list[str]:
+    """Return a scalar; a text of several lines is a literal block, its header first."""
+    is_text = isinstance(text, str) and "\n" in text and text.strip(" \t\n")
+    if not is_text or _UNPRINTABLE.search(text):
+        return [_word(text)]
+    body, pad = text.rstrip("\n"), " " * (indent + 2)
     ends = len(text) - len(body)
-    begins_oddly = (
-        text[0] in " \t\n"
-    )  # a reader takes the indentation from the first line, unless it is given
-    head = f"|{'2' if begins_oddly else ''}{('-', '')[ends] if ends < 2 else '+'}"
+    # A reader takes the indentation from the first line, unless it is given.
+    indentation = "2" if text[0] in " \t\n" else ""
+    head = f"|{indentation}{('-', '')[ends] if ends < 2 else '+'}"
     return [head, *(pad + line if line else "" for line in body.split("\n")), *[""] * (ends - 1)]
 
 
@@ -112,24 +109,14 @@ def _flow(value: Json) -> str | None:
         return f"{{{flow}}}" if all(map(_is_number, value.values())) and len(flow) <= _WIDTH else None
     if all(map(_is_number, value)):
         return f"[{', '.join(map(_word, value))}]"
-    if (
-        all(isinstance(inner, str) and "\n" not in inner for inner in value)
-        and sum(map(len, value)) <= _WIDTH // 2
-    ):
+    are_words = all(isinstance(inner, str) and "\n" not in inner for inner in value)
+    if are_words and sum(map(len, value)) <= _WIDTH // 2:
         return f"[{', '.join(_text(inner, flow=True) for inner in value)}]"
     return None
 
 
 def _is_number(value: Json) -> bool:
     return isinstance(value, int | float)
-
-
-def _wrapped(line: str, head: str) -> list[str]:
-    """Return a long list of numbers, on several lines."""
-    if len(line) <= _WIDTH or len(head) > _WIDTH // 2 or '"' in line:
-        return [line]
-    pad = " " * (len(head) - len(head.lstrip()) + 2)
-    return wrap(line, _WIDTH, subsequent_indent=pad, break_long_words=False, break_on_hyphens=False)
 
 
 def _word(value: Json) -> str:
@@ -154,8 +141,5 @@ def _text(text: str, *, flow: bool = False) -> str:
     is_plain = _PLAIN.fullmatch(text) and not _NOT_PLAIN.search(text) and not _UNPRINTABLE.search(text)
     if is_plain and not _WORDS.fullmatch(text) and not (flow and _NOT_PLAIN_IN_FLOW.search(text)):
         return text
-    return _UNPRINTABLE.sub(_escaped, json.dumps(text, ensure_ascii=False))
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"  # all these characters are in the basic multilingual plane
+    # All unprintable characters are in the basic multilingual plane.
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any, get_args
 
 import msgspec
@@ -11,7 +10,7 @@ import msgspec
 from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.response import Response, ResponsePart, StopReason, Usage
 from ..._trace.increments import Increments
-from ..._util.documents import Node
+from ..._util.documents import Node, node_of
 from ..play import Answer, Failure, FailureKind
 
 _USAGE = Usage.__struct_fields__
@@ -37,8 +36,10 @@ def answer_form(answer: Answer) -> dict[str, Json]:
     form["seconds"] = round(answer.duration, 3)
     if answer.first_event is not None:
         form["first"] = round(answer.first_event, 3)
-    if answer.increments is not None:
-        form |= _increments(answer.increments)
+    if (increments := answer.increments) is not None:
+        if [part for part, _ in increments.runs] != [0]:
+            form["parts"] = [number for run in increments.runs for number in run]
+        form |= {"characters": list(increments.lengths), "waits": list(increments.waits)}
     return form
 
 
@@ -51,21 +52,20 @@ def _response(response: Response) -> dict[str, Json]:
         form["stop_reason"] = response.stop_reason
     if response.stop_sequence is not None:
         form["stop_sequence"] = response.stop_sequence
-    if response.usage is not None:
-        form["usage"] = msgspec.to_builtins(response.usage)
+    if (usage := response.usage) is not None:
+        form["usage"] = msgspec.to_builtins(usage)
     if response.model:
         form["model"] = response.model
     if response.extra:
         form["extra"] = response.extra
-    if response.dialect and _has_words_of_its_own(response):
+    extras = [
+        response.extra,
+        usage and usage.extra,
+        *(getattr(part, "extra", None) for part in response.content),
+    ]
+    if response.dialect and any(extras):
         form["dialect"] = response.dialect
     return form
-
-
-def _has_words_of_its_own(response: Response) -> bool:
-    usage = response.usage
-    beside = response.extra or (usage is not None and usage.extra)
-    return bool(beside or any(getattr(part, "extra", None) for part in response.content))
 
 
 def _part(part: ResponsePart) -> dict[str, Json]:
@@ -109,26 +109,15 @@ def _written(value: Json, *, spaced: bool) -> str:
 
 
 def _failure(failure: Failure) -> dict[str, Json]:
+    """Return a failure's form; a body that is an object is kept as one, without its original white space."""
     form = {name: getattr(failure, name) for name in _FAILURE}
-    if failure.body:
-        form["body"] = _document(failure.body)
-    return {name: value for name, value in form.items() if value not in (None, "")}
-
-
-def _document(body: str) -> Json:
-    """Return a body as an object if it is one; the original white space is not kept."""
     try:
-        value = json.loads(body, parse_constant=_no_constant)
+        body = json.loads(failure.body, parse_constant=_no_constant)
+        if isinstance(body, dict) and body:
+            form["body"] = body
     except (ValueError, RecursionError):
-        return body
-    return value if isinstance(value, dict) and value else body
-
-
-def _increments(increments: Increments) -> dict[str, Json]:
-    form: dict[str, Json] = {}
-    if [part for part, _ in increments.runs] != [0]:
-        form["parts"] = [number for run in increments.runs for number in run]
-    return {**form, "characters": list(increments.lengths), "waits": list(increments.waits)}
+        pass
+    return {name: value for name, value in form.items() if value not in (None, "")}
 
 
 def read_answer(node: Node) -> Answer:
@@ -139,7 +128,7 @@ def read_answer(node: Node) -> Answer:
     """
     members = node.mapping(*_MEMBERS)
     if not members.keys() & {"content", "failure", "hung_up"}:
-        raise node.error("an answer has a content, a failure, or says that the agent hung up")
+        raise node.error("an answer has a content, a failure, or `hung_up: true`")
     get = members.get
     first, holds = get("first"), get("holds_calls")
     return Answer(
@@ -155,12 +144,14 @@ def read_answer(node: Node) -> Answer:
 
 def _read_response(members: dict[str, Node]) -> Response:
     content = members["content"].text_or_items()
+    if (usage := members.get("usage")) is not None:
+        usage.mapping(*_USAGE)
     stop: Any = _text(members, "stop_reason", *get_args(StopReason)) or None
     return Response(
         (Text(content),) if isinstance(content, str) else tuple(_read_part(part) for part in content),
         stop_reason=stop,
         stop_sequence=_text(members, "stop_sequence") or None,
-        usage=_read_usage(members["usage"]) if "usage" in members else None,
+        usage=usage and usage.converted(Usage),
         model=_text(members, "model"),
         extra=_extra(members),
         dialect=_text(members, "dialect"),
@@ -177,35 +168,23 @@ def _read_part(node: Node) -> ResponsePart:
             return RefusalText(node.mapping("refusal", "extra")["refusal"].text(), extra)
         case ["reasoning"]:
             node.mapping("reasoning", "blobs", "extra")
-            return Reasoning(members["reasoning"].text(), tuple(_blobs(members)), extra)
+            blobs = members["blobs"].items() if "blobs" in members else []
+            for blob in blobs:
+                blob.mapping("dialect", "kind", "data")
+            text = members["reasoning"].text()
+            return Reasoning(text, tuple([blob.converted(Blob) for blob in blobs]), extra)
         case ["call"]:
-            return _read_call(node, extra)
+            node.mapping("call", "arguments", "input", "spaced", "extra")
+            name, given = members["call"].text(), members.get("arguments") or node_of("{}")
+            if "input" in members:
+                return ToolCall(name, members["input"].text(), kind="text", extra=extra)
+            if isinstance(given.value, str):
+                return ToolCall(name, given.value, extra=extra)
+            spaced = "spaced" in members and members["spaced"].flag()
+            return ToolCall(name, _written(given.json, spaced=spaced), extra=extra)
         case ["opaque"]:
             return Opaque(_text(node.mapping("opaque", "dialect"), "dialect"), members["opaque"].json)
     raise node.error(f"a part of an answer is one of {', '.join(_PART_KINDS)}")
-
-
-def _read_call(node: Node, extra: dict[str, Json] | None) -> ToolCall:
-    members = node.mapping("call", "arguments", "input", "spaced", "extra")
-    name = members["call"].text()
-    if "input" in members:
-        return ToolCall(name, members["input"].text(), kind="text", extra=extra)
-    given = members.get("arguments")
-    if given is None or isinstance(given.value, str):
-        return ToolCall(name, given.value if given is not None else "{}", extra=extra)
-    spaced = "spaced" in members and members["spaced"].flag()
-    return ToolCall(name, _written(given.json, spaced=spaced), extra=extra)
-
-
-def _blobs(members: dict[str, Node]) -> Iterator[Blob]:
-    for node in members["blobs"].items() if "blobs" in members else ():
-        node.mapping("dialect", "kind", "data")
-        yield node.converted(Blob)
-
-
-def _read_usage(node: Node) -> Usage:
-    node.mapping(*_USAGE)
-    return node.converted(Usage)
 
 
 def _read_failure(node: Node) -> Failure:
@@ -228,14 +207,14 @@ def _read_increments(members: dict[str, Node]) -> Increments | None:
     if "characters" not in members:
         for name in ("parts", "waits"):
             if name in members:
-                raise members[name].error("of a stream that has pieces, `characters` says how long each is")
+                raise members[name].error("`parts` and `waits` need `characters`, the length of each piece")
         return None
     characters, waits = members["characters"], members.get("waits")
     lengths = [item.count() for item in characters.items()]
     pauses = [item.count() for item in waits.items()] if waits is not None else [0] * len(lengths)
     flat = [item.count() for item in members["parts"].items()] if "parts" in members else [0, len(lengths)]
     if len(pauses) != len(lengths) or len(flat) % 2 or sum(flat[1::2]) != len(lengths) or not lengths:
-        raise characters.error("of the pieces, `parts`, `characters` and `waits` do not say the same number")
+        raise characters.error("`parts`, `characters` and `waits` must hold the same number of pieces")
     return Increments(
         runs=tuple(zip(flat[::2], flat[1::2], strict=True)), lengths=tuple(lengths), waits=tuple(pauses)
     )

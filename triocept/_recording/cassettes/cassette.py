@@ -15,7 +15,7 @@ import os
 from bisect import insort
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from reprlib import repr as short
 from typing import Literal, TypeAlias, TypedDict, Unpack, final
@@ -290,7 +290,20 @@ class Cassette:
         if self._failed or not self._may_record or not is_news:
             return False
         with alone(Path(os.path.realpath(self._file)).parent):
-            text = text_of(document_of(self._final(keep=keep)))
+            # Other processes may have written the file meanwhile.
+            is_new = self.mode == "rewrite" and not keep
+            there: Sequence[Recorded] = () if is_new else self._old
+            try:
+                there = self._read_file() if self._file.exists() else there
+            except DialectError:  # a file that cannot be read is recorded anew, too
+                if not is_new:
+                    raise
+            calls = (
+                merged(there, self._recorded, self._key)
+                if is_new
+                else added(there, self._old, self._recorded, self._key)
+            )
+            text = text_of(document_of(calls))
             try:
                 if self._file.read_bytes() == text.encode():
                     return False
@@ -298,16 +311,6 @@ class Cassette:
                 pass
             write_file(self._file, text)
         return True
-
-    def _final(self, *, keep: bool) -> list[Recorded]:
-        """Return the new content of the file; other processes may have written it meanwhile."""
-        if self.mode == "rewrite" and not keep:
-            old: Sequence[Recorded] = ()
-            with suppress(DialectError):  # a file that cannot be read is recorded anew, too
-                old = self._read_file() if self._file.exists() else ()
-            return merged(old, self._recorded, self._key)
-        there = self._read_file() if self._file.exists() else self._old
-        return added(there, self._old, self._recorded, self._key)
 
     # What is compared
 

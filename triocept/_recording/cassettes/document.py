@@ -61,24 +61,20 @@ def document_of(calls: Sequence[Recorded]) -> dict[str, Json]:
     entries: list[Json] = []
     for place, call in enumerate(calls):
         names.add(call.form.get("tools", ()))
-        request = _request_entry(call.form, calls[:place], names)
+        request: dict[str, Json] = {"model": call.form["model"]}
+        messages = call.form["messages"]
+        if (head := _continued_call(messages, calls[:place])) is not None:
+            request["continues"] = head.number
+            messages = messages[len(head.form["messages"]) :]
+        request["messages"] = messages
+        if "tools" in call.form:
+            request["tools"] = [names.of(tool) for tool in call.form["tools"]]
+        request |= {name: value for name, value in call.form.items() if name not in request}
         entries.append({"call": call.number, "request": request, "answer": answer_form(call.answer)})
     document: dict[str, Json] = {"cassette": VERSION}
     if names.table:
         document["tools"] = dict(sorted(names.table.items()))
     return {**document, "calls": entries}
-
-
-def _request_entry(form: dict[str, Json], before: Sequence[Recorded], names: _ToolNames) -> dict[str, Json]:
-    shown: dict[str, Json] = {"model": form["model"]}
-    messages = form["messages"]
-    if (head := _continued_call(messages, before)) is not None:
-        shown["continues"] = head.number
-        messages = messages[len(head.form["messages"]) :]
-    shown["messages"] = messages
-    if "tools" in form:
-        shown["tools"] = [names.of(tool) for tool in form["tools"]]
-    return shown | {name: value for name, value in form.items() if name not in shown}
 
 
 def _continued_call(messages: Json, before: Sequence[Recorded]) -> Recorded | None:

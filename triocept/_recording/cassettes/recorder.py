@@ -11,7 +11,9 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 import msgspec
 
@@ -33,36 +35,39 @@ _GOOGLES = '"API_KEY_INVALID"'
 
 
 def unrecordable(
-    outcome: Outcome | None, asker: str, redactor: Redactor, *, auth_errors: bool
+    outcome: Outcome | None, call: str, redactor: Redactor, *, auth_errors: bool
 ) -> RecordingFailed | None:
     """Return the error why an outcome is not recorded, or None if it can be recorded.
 
     Args:
         outcome: the outcome.
-        asker: the call, in words.
+        call: the call, in words.
         redactor: removes keys from texts that the error repeats.
         auth_errors: True: the refusal of a key is to be recorded.
     """
-    match outcome:
-        case Refused() if not auth_errors and _is_of_a_key(outcome):
-            return RecordingFailed(
-                f"{_who(outcome)} ({_status(outcome)}: {redactor.text(outcome.refusal.message)}); nothing was "
-                f"recorded. It was {asker}. Is the key set, and is it the right one? Where this very answer is to be "
-                "recorded: record_auth_errors=True"
-            )
-        case Refused(cause=UpstreamError() as cause) if _was_not_reached(cause):
-            return RecordingFailed(
-                f"the provider was not reached ({redactor.text(outcome.refusal.message)}); nothing was recorded. It "
-                f"was {asker}. Is the base URL right, and is there a network?"
-            )
-        case Raw():
-            return RecordingFailed(
-                f"{asker} was answered with raw bytes, by a Fault or respond_raw: no cassette keeps such, and nothing "
-                "was recorded. What goes wrong on the wire is put around a cassette: chaos(cassette, …), or a handler "
-                "that gives some calls to a Fault and all others to the cassette"
-            )
-        case _:
-            return None
+    if isinstance(outcome, Raw):
+        return RecordingFailed(
+            f"{call} was answered with raw bytes, by a Fault or respond_raw: a cassette cannot keep them, and nothing "
+            "was recorded. Put faults of the wire around the cassette: chaos(cassette, …), or a handler that gives "
+            "some calls to a Fault and all others to the cassette"
+        )
+    if not isinstance(outcome, Refused):
+        return None
+    cause, message = outcome.cause, redactor.text(outcome.refusal.message)
+    status = outcome.refusal.status if cause is None else cause.status
+    is_of_a_key = status in _OF_A_KEY or (status == 400 and cause is not None and _GOOGLES in cause.body)
+    if is_of_a_key and not auth_errors:
+        return RecordingFailed(
+            f"the {'handler' if cause is None else 'provider'} refused the key ({status}: {message}); nothing was "
+            f"recorded. It was {call}. Check that the key is set and is the right one; to record this answer: "
+            "record_auth_errors=True"
+        )
+    if cause is not None and _was_not_reached(cause):
+        return RecordingFailed(
+            f"the provider was not reached ({message}); nothing was recorded. It was {call}. Check the base URL and "
+            "the network"
+        )
+    return None
 
 
 def _was_not_reached(error: UpstreamError) -> bool:
@@ -77,19 +82,6 @@ def _was_not_reached(error: UpstreamError) -> bool:
         *(httpcore2.ConnectError, httpcore2.ConnectTimeout, httpcore2.ProxyError),
     )
     return isinstance(error.__cause__, kinds)
-
-
-def _is_of_a_key(outcome: Refused) -> bool:
-    body = outcome.cause.body if outcome.cause is not None else ""
-    return _status(outcome) in _OF_A_KEY or (_status(outcome) == 400 and _GOOGLES in body)
-
-
-def _status(outcome: Refused) -> int:
-    return outcome.cause.status if outcome.cause is not None else outcome.refusal.status
-
-
-def _who(outcome: Refused) -> str:
-    return "the provider refused the key" if outcome.cause is not None else "whoever answers refused the key"
 
 
 def outcome_given(core: ExchangeState, error: BaseException | None) -> Outcome | None:
@@ -138,15 +130,16 @@ def _response(core: ExchangeState, outcome: Outcome) -> Response | None:
     usage = response.usage
     return msgspec.structs.replace(
         response,
-        content=tuple([_without_id(part) for part in response.content]),
+        content=tuple(
+            [
+                msgspec.structs.replace(part, id="") if isinstance(part, ToolCall) else part
+                for part in response.content
+            ]
+        ),
         id="",
         model="" if response.model == core.request.model else response.model,
         usage=None if usage is not None and usage.estimated else usage,
     )
-
-
-def _without_id(part: ResponsePart) -> ResponsePart:
-    return msgspec.structs.replace(part, id="") if isinstance(part, ToolCall) else part
 
 
 def _failure(outcome: Refused, redactor: Redactor) -> Failure:
@@ -160,25 +153,20 @@ def _failure(outcome: Refused, redactor: Redactor) -> Failure:
             should_retry=refusal.should_retry,
             code=refusal.code and redactor.text(refusal.code),
         )
-    told = refusal.retry_after
-    if told is None and (left := seconds_until(cause.headers.get("retry-after", ""))) is not None:
-        told = float(round(left))
+    retry_after = refusal.retry_after
+    if retry_after is None and (left := seconds_until(cause.headers.get("retry-after", ""))) is not None:
+        retry_after = float(round(left))
+    kinds: dict[type, FailureKind] = {UpstreamTruncated: "truncated", ContextLengthError: "context_length"}
     return Failure(
-        kind=_kind(cause),
+        kind=next((kind for error, kind in kinds.items() if isinstance(cause, error)), "upstream"),
         status=cause.status if 400 <= cause.status <= 599 else 502,
         message=redactor.text(cause.message),
-        retry_after=told,
+        retry_after=retry_after,
         should_retry={"true": True, "false": False}.get(cause.headers.get("x-should-retry", "")),
         code=cause.code and redactor.text(cause.code),
         dialect=cause.dialect,
         body=redactor.json_text(cause.body),
     )
-
-
-def _kind(error: UpstreamError) -> FailureKind:
-    if isinstance(error, UpstreamTruncated):
-        return "truncated"
-    return "context_length" if isinstance(error, ContextLengthError) else "upstream"
 
 
 def recounted(
@@ -192,28 +180,10 @@ def recounted(
         now: the parts without keys.
     """
     moves = [_move(text_of(one), text_of(other)) for one, other in zip(before, now, strict=True)]
-    found = list(_pieces(increments, moves))
-    runs: list[list[int]] = []
-    for part, _, _ in found:
-        if runs and runs[-1][0] == part:
-            runs[-1][1] += 1
-        else:
-            runs.append([part, 1])
-    return Increments(
-        runs=tuple([(part, count) for part, count in runs]),
-        lengths=tuple([length for _, length, _ in found]),
-        waits=tuple([wait for _, _, wait in found]),
-    )
-
-
-_Move = Callable[[int], int]
-"""A function that maps a position in a text to the position in the text without keys."""
-
-
-def _pieces(increments: Increments, moves: Sequence[_Move]) -> Iterator[tuple[int, int, int]]:
-    """Yield part, length and wait of each piece. The wait of an empty piece is added to the next piece."""
     at = [0] * len(moves)
     waited = 0
+    found: list[tuple[int, int, int]] = []
+    """Part, length and wait of each piece. The wait of an empty piece is added to the next piece."""
     numbers = [part for part, count in increments.runs for _ in range(count)]
     for part, length, wait in zip(numbers, increments.lengths, increments.waits, strict=True):
         waited += wait
@@ -221,14 +191,25 @@ def _pieces(increments: Increments, moves: Sequence[_Move]) -> Iterator[tuple[in
         left = moves[part](until) - moves[part](at[part])
         at[part] = until
         if left:
-            yield part, left, waited
+            found.append((part, left, waited))
             waited = 0
+    runs = [(part, len(list(group))) for part, group in groupby(found, key=itemgetter(0))]
+    _, lengths, waits = zip(*found, strict=True) if found else ((), (), ())
+    return Increments(runs=tuple(runs), lengths=lengths, waits=waits)
 
 
-def _move(before: str, now: str) -> _Move:
+def _move(before: str, now: str) -> Callable[[int], int]:
+    """Return a function that maps a position in a text to the position in the text without keys."""
     if before == now:
         return lambda place: place
-    keys = list(_keys(before, now))
+    first, *rest = now.split(MARK)
+    keys: list[tuple[int, int]] = []
+    """Position of each key: text between the marks also stands in the original text, in order."""
+    at = len(first)
+    for number, between in enumerate(rest, 1):
+        end = len(before) - len(between) if number == len(rest) else before.find(between, at)
+        keys.append((at, max(end, at)))
+        at = max(end, at) + len(between)
 
     def moved(place: int) -> int:
         shift = 0
@@ -239,14 +220,3 @@ def _move(before: str, now: str) -> _Move:
         return place + shift
 
     return moved
-
-
-def _keys(before: str, now: str) -> Iterator[tuple[int, int]]:
-    """Yield the position of each key: text between the marks also stands in the original text, in order."""
-    first, *rest = now.split(MARK)
-    at = len(first)
-    for number, between in enumerate(rest, 1):
-        found = len(before) - len(between) if number == len(rest) else before.find(between, at)
-        found = max(found, at)
-        yield at, found
-        at = found + len(between)

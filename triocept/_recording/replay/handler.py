@@ -83,19 +83,18 @@ class Gate:
         Cancellation: immediate.
         """
         before = self._order.before(turn.number)
-        while (
-            missing := [each for each in before if each not in self._times and each.number not in self._gone]
-        ) and (left := self._patience(turn, missing)) > 0:
-            with trio.move_on_after(left):
+        while missing := [
+            each for each in before if each not in self._times and each.number not in self._gone
+        ]:
+            took = max(self._turns[each.number].settled - turn.arrived for each in missing)
+            until = self._latest + PATIENCE + 2 * max(0.0, took)
+            if until <= trio.current_time():
+                break
+            with trio.move_on_at(until):
                 await self._news.wait()
         ready = max((self._times.get(each, 0.0) for each in before if each.settled), default=0.0) + MOMENT
         await trio.sleep_until(ready)
         return [self._turns[each.number].turn.id for each in missing]
-
-    def _patience(self, turn: Recorded, missing: Iterable[Happening]) -> float:
-        """Return the seconds that are left to wait."""
-        took = max(self._turns[each.number].settled - turn.arrived for each in missing)
-        return self._latest + PATIENCE + 2 * max(0.0, took) - trio.current_time()
 
 
 class Plan(NamedTuple):

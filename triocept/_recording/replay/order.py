@@ -52,7 +52,7 @@ _HEAD = 40
 """Characters of a final text that a tool repeats unchanged."""
 
 
-class Telling(NamedTuple):
+class Report(NamedTuple):
     """Position at which a conversation first reports a sub-agent's end; earlier positions compare as less."""
 
     place: int
@@ -80,12 +80,15 @@ def launch_of(first: Recorded, turns: Sequence[Recorded]) -> Recorded | None:
     ]
     asked = "\n".join(message.text for message in first.turn.request.messages if message.role == "user")
     for each in reversed(before):
-        if any(text in asked for text in _arguments(each) if len(text) >= _LEAST):
-            return each
+        assert each.turn.response is not None
+        for call in each.turn.response.tool_calls:
+            texts = (text.strip() for text in texts_in(arguments_value(call.arguments)))
+            if any(text in asked for text in texts if len(text) >= _LEAST):
+                return each
     return next((each for each in reversed(before) if each.kind == "main"), None)
 
 
-def told_in(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> Telling | None:
+def report_of(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> Report | None:
     """Return where a conversation first reports a sub-agent's end, by its name, else by its final text.
 
     None: it is not reported, or the final text is too short to be found.
@@ -96,16 +99,21 @@ def told_in(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> Tell
     """
     last, said, notice = ended[-1], _said_at_end(ended), f"{_NOTICE}{_name(ended)}<"
     is_named = last.conversation.parent is not None
-    found: Telling | None = None
+    found: Report | None = None
     before: tuple[Message, ...] = ()
     for place, each in enumerate(conversation):
         messages = each.turn.request.messages
         if each.arrived >= last.settled:
-            for number, text in enumerate(_told(messages, before)):
+            # The texts of the agent and its user that the previous call did not contain.
+            new = [
+                one for one in messages[common_head(messages, before, is_not) :] if one.role != "assistant"
+            ]
+            texts = (part.text for one in new for part in one.content if isinstance(part, Text))
+            for number, text in enumerate(texts):
                 if (at := text.find(notice)) >= 0:
-                    return Telling(place, number, at)
+                    return Report(place, number, at)
                 if found is None and len(said) >= _LEAST and not (is_named and _NOTICE in text):
-                    found = Telling(place, number, at) if (at := text.find(said)) >= 0 else None
+                    found = Report(place, number, at) if (at := text.find(said)) >= 0 else None
         before = messages
     return found
 
@@ -144,19 +152,6 @@ def _said_at_end(ended: Sequence[Recorded]) -> str:
     return response.text.strip() if response is not None else ""
 
 
-def _told(messages: Sequence[Message], before: Sequence[Message]) -> Iterator[str]:
-    """Yield the texts of the agent and its user in a call that the previous call did not contain."""
-    for message in messages[common_head(messages, before, is_not) :]:
-        if message.role != "assistant":
-            yield from (part.text for part in message.content if isinstance(part, Text))
-
-
-def _arguments(launch: Recorded) -> Iterator[str]:
-    assert launch.turn.response is not None
-    for call in launch.turn.response.tool_calls:
-        yield from (text.strip() for text in texts_in(arguments_value(call.arguments)))
-
-
 _RIGHT_BEHIND = 0.1
 """Maximum seconds in which an agent reports one conversation's end to another; see `Gate`."""
 
@@ -181,7 +176,7 @@ class _SubAgent(NamedTuple):
     """Id of the turn that each turn continues, by id."""
     relations: Mapping[str, Relation]
     """Relation of each turn to earlier turns, by id."""
-    told: Telling | None
+    report: Report | None
     """Position at which that conversation reports its end."""
 
     @property
@@ -189,44 +184,40 @@ class _SubAgent(NamedTuple):
         return self.turns[-1]
 
     @property
-    def heard_by(self) -> Recorded | None:
+    def informed(self) -> Recorded | None:
         """The call of that conversation after which the end was pushed."""
-        place = self._heard_at()
-        return self.family[place] if place >= 0 else None
-
-    def _heard_at(self) -> int:
         seen = sum(each.arrived < self.last.settled for each in self.family) - 1
-        told = self.told.place if self.told is not None else None
+        report = self.report.place if self.report is not None else None
         for place, behind in enumerate(self.family[1:]):
-            if (told is None or told > place + 1) and self._compacts(place):
+            if (report is None or report > place + 1) and self._compacts(place):
                 match over_in(self.turns, behind):
                     case True:
-                        return place
+                        return self.family[place]
                     case False:
                         seen = max(seen, place + 1)
-        if told is None and self._is_untold(seen):
+        if report is None and self._is_unreported(seen):
             seen += 1
-        place = seen if told is None or told == 0 else self._place_of(told, seen)
+        place = seen if report is None or report == 0 else self._place_of(report, seen)
         if self._compacts(place) and self.family[place].settled < self.last.settled:
             place += 1  # the following call contains the earlier events
-        return place
+        return self.family[place] if place >= 0 else None
 
     def summary_behind(self, turn: Recorded) -> Recorded | None:
         """Return the compaction's call if it is the next call of that conversation."""
         place = next(place for place, each in enumerate(self.family) if each is turn) + 1
         return self.family[place] if self._compacts(place) else None
 
-    def _place_of(self, told: int, seen: int) -> int:
+    def _place_of(self, report: int, seen: int) -> int:
         """Return the index of the last call before the push.
 
-        `told` is the index of the call that reports the end, `seen` the index by the clock."""
-        if self._goes_on(told - 1) and self._goes_on(told):
-            return told - 1
-        if self._compacts(told - 1):
-            return told - 2
-        return told - 1 if self._compacts(told - 2) else seen
+        `report` is the index of the call that reports the end, `seen` the index by the clock."""
+        if self._goes_on(report - 1) and self._goes_on(report):
+            return report - 1
+        if self._compacts(report - 1):
+            return report - 2
+        return report - 1 if self._compacts(report - 2) else seen
 
-    def _is_untold(self, seen: int) -> bool:
+    def _is_unreported(self, seen: int) -> bool:
         """Return True if the next call is the last, came directly after the end, and does not report it."""
         if seen + 2 != len(self.family) or self.family[seen] is self.launch:
             return False  # an agent that waits for its end makes no call meanwhile
@@ -280,8 +271,8 @@ class Order:
             sub_agents: list[_SubAgent] = []
             for thread, launch in self.launches.items():
                 turns, family = threads[thread], families[launch.thread]
-                told = told_in(turns, family)
-                sub_agents.append(_SubAgent(launch, turns, family, parents, relations, told))
+                report = report_of(turns, family)
+                sub_agents.append(_SubAgent(launch, turns, family, parents, relations, report))
             self._find_waits(sub_agents)
 
     def before(self, number: int) -> tuple[Happening, ...]:
@@ -332,11 +323,11 @@ class Order:
     def _find_waits(self, sub_agents: list[_SubAgent]) -> None:
         ended = _in_order(sub_agents)
         for sub in ended:
-            if (heard := sub.heard_by) is not None:
+            if (informed := sub.informed) is not None:
                 end = Happening(sub.last.number, settled=True)
-                if not self._wait(heard, end) and (summary := sub.summary_behind(heard)) is not None:
+                if not self._wait(informed, end) and (summary := sub.summary_behind(informed)) is not None:
                     self._wait(summary, end)
-                self._wait(sub.last, Happening(heard.number, settled=False))
+                self._wait(sub.last, Happening(informed.number, settled=False))
         for first, second in pairwise(ended):
             self._wait(second.last, Happening(first.last.number, settled=True))
         for sub in ended:
@@ -372,25 +363,21 @@ class Order:
 def _in_order(sub_agents: Iterable[_SubAgent]) -> list[_SubAgent]:
     """Return the sub-agents in the order in which they ended.
 
-    The clock decides, unless two ends are so near that their agent may have processed the later end first: then its
-    reports decide."""
-    ordered: list[tuple[_SubAgent, Telling | None]] = []
+    The clock decides, unless two ends are so near that their agent may have processed the later end first, and one call
+    reports both: then its reports decide."""
+    ordered: list[_SubAgent] = []
     for sub in sorted(sub_agents, key=lambda sub: sub.last.settled):
-        told, place = sub.told, len(ordered)
-        while place and _is_told_before(sub, told, *ordered[place - 1]):
+        place = len(ordered)
+        while place and (report := sub.report) is not None:
+            other = ordered[place - 1]
+            is_near = sub.last.settled - other.last.settled < _RIGHT_BEHIND
+            if other.report is None or sub.family is not other.family or not is_near:
+                break
+            if report.place != other.report.place or report >= other.report:
+                break
             place -= 1
-        ordered.insert(place, (sub, told))
-    return [sub for sub, _ in ordered]
-
-
-def _is_told_before(
-    sub: _SubAgent, told: Telling | None, other: _SubAgent, other_told: Telling | None
-) -> bool:
-    """Return True if one call reports both ends, this end first, and they are near."""
-    if told is None or other_told is None or sub.family is not other.family:
-        return False
-    is_near = sub.last.settled - other.last.settled < _RIGHT_BEHIND
-    return is_near and told.place == other_told.place and told < other_told
+        ordered.insert(place, sub)
+    return ordered
 
 
 def _paces(sub: _SubAgent) -> Iterator[tuple[Recorded, Recorded]]:

@@ -311,19 +311,14 @@ def _moved_part(part: ResponsePart, translate: Callable[[str], str]) -> Response
         case Reasoning(text=text) if not part.blobs:  # else its provider has signed it
             return _with(part, "text", translate(text))
         case ToolCall(arguments=arguments):
-            return _with(part, "arguments", _moved_arguments(arguments, translate))
+            before = arguments_value(arguments)
+            after, moved = in_json(before, translate), translate(arguments)
+            if before != arguments and arguments_value(moved) != after:
+                moved = msgspec.json.encode(after).decode()  # the directories need escapes in JSON
+            return _with(part, "arguments", moved)
         case _:
             return part
 
 
 def _with(part: ResponsePart, name: str, text: str) -> ResponsePart:
     return part if getattr(part, name) == text else msgspec.structs.replace(part, **{name: text})
-
-
-def _moved_arguments(arguments: str, translate: Callable[[str], str]) -> str:
-    """Return the recorded text with replaced directories, escaped if the text is JSON."""
-    before = arguments_value(arguments)
-    after, replaced = in_json(before, translate), translate(arguments)
-    if before == arguments or arguments_value(replaced) == after:
-        return replaced
-    return msgspec.json.encode(after).decode()
