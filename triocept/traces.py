@@ -4,11 +4,10 @@ from typing import TYPE_CHECKING
 
 from ._moved import hints_of
 from ._rollout.recorder_group import RecorderGroup
-from ._trace.branch import Branch
 from ._trace.check import Report, check
 from ._trace.conversation import Conversation
-from ._trace.difference import Edit, MessageDiff, ToolsDiff, TurnDiff
-from ._trace.directory_recorder import DirectoryRecorder
+from ._trace.diff import Edit, MessageDiff, ToolsDiff, TurnDiff
+from ._trace.directory import DirectoryRecorder
 from ._trace.entries import AgentStart, Entry, Gap, Intent, Opening, Score
 from ._trace.increments import Increments
 from ._trace.jsonl import JSONLRecorder
@@ -16,13 +15,11 @@ from ._trace.raw import RawResponse
 from ._trace.reader import read_traces
 from ._trace.recorder import EntryRecorder, OpenedRecorder, Recorder, ServiceRecorder
 from ._trace.redaction import Redaction
-from ._trace.relation import Relation, RelationKind, TurnBranch
-from ._trace.service import ServiceCall
+from ._trace.relations import Relation, RelationKind, TurnBranch
 from ._trace.tokens import Tokens
 from ._trace.trace import Trace
-from ._trace.turn import Turn, TurnError
-from ._trace.views.drift import Drift, DriftName, DriftReport, drift
-from ._trace.views.message_change import MessageChange
+from ._trace.turn import Branch, ServiceCall, Turn, TurnError
+from ._trace.views.drift import Drift, DriftName, DriftReport, MessageChange, drift
 from ._trace.views.step import Step, steps
 from ._trace.views.token_branch import Span, TokenBranch, branches
 from ._trace.wire import WireView

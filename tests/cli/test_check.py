@@ -35,7 +35,7 @@ def test_each_gap_is_a_line_with_its_place_and_the_status_is_1(file: Path) -> No
     done = triocept("check", file)
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
-        f"{file}:4: no_seal of rollout r: no seal stands behind it",
+        f"{file}:4: no_seal of rollout r: no seal follows it",
         f"{file}:5: unreadable_line: it was cut off",
         f"{file}: 2 gaps; what can be read: 1 rollout, 0 turns, 4 lines",
     ]

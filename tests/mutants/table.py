@@ -114,7 +114,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "triocept/_trace/jsonl.py": (*_FILE, *_TRACE),
     **{
         f"triocept/_trace/{name}.py": _FILE
-        for name in ("linefile", "runlines", "numbering", "chain", "found_lines", "proof", "check")
+        for name in ("linefile", "runlines", "numbering", "chain", "proof", "check")
     },
     "triocept/_trace/raw.py": ("tests/server/test_raw.py", "tests/handlers/test_faults_on_the_wire.py"),
     "triocept/_trace/redaction.py": ("tests/trace/test_redaction.py", "tests/trace/test_known_keys.py"),

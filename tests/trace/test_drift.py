@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.trace.tokenized import Given, said, tokens, trace_of
 from triocept import Message, Response, Text, Tool, ToolCall
 from triocept._trace.tokens import packed_ids
-from triocept._trace.views.ids import answer_kept, common_ids
+from triocept._trace.views.drift import answer_kept, common_ids
 from triocept.traces import Conversation, Drift, DriftReport, Tokens, branches, drift, steps
 
 PROMPT, COMPLETION = [1, 2, 3, 4], [10, 11, 12, 13, 5]

@@ -12,7 +12,7 @@ import trio
 from tests.trace.test_proof import played, write
 from triocept import DialectError, Trace
 from triocept._trace import reader
-from triocept._trace.found_lines import lines_in
+from triocept._trace.lines import lines_in
 from triocept._tracefiles.follow import INTERVAL
 from triocept.traces import iter_traces
 

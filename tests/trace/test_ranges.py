@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triocept._trace.lines import Ranges
-from triocept._trace.ranges import RangedConversation, RecentRanges
+from triocept._trace.proof import RangedConversation, RecentRanges
 
 NUMBERS = st.integers(-1, 12)
 RANGES = st.lists(st.tuples(NUMBERS, NUMBERS), max_size=5)

@@ -10,7 +10,7 @@ import pytest
 from tests.trace.telling import TOOLS, said, tell
 from triocept import Message, Response, Text, Tool, ToolCall, ToolResult, Trace, Usage
 from triocept._trace import graph
-from triocept._trace.recent import Recent
+from triocept._trace.graph import Recent
 from triocept._trace.trace import TraceWriter
 from triocept.traces import Relation
 

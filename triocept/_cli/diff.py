@@ -8,8 +8,7 @@ from itertools import groupby
 import msgspec
 
 from .._canonical.content import Json, Message
-from .._trace.diff import common_head
-from .._trace.difference import Edit, MessageDiff, ToolsDiff, TurnDiff
+from .._trace.diff import Edit, MessageDiff, ToolsDiff, TurnDiff, common_head
 from .._trace.texts import text_of
 from .._trace.turn import Turn
 from .page import Page, Piece

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from .._canonical.content import Json
 from .._trace.conversation import Conversation, names_of
 from .._trace.cost import usage_of_all
-from .._trace.relation import Relation
+from .._trace.relations import Relation
 from .._trace.trace import Trace
 from .._trace.turn import Turn
 from .page import Page, Piece, width_of

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .._canonical.response import Usage
 from .._trace.entries import AgentStart
-from .._trace.relation import Relation
+from .._trace.relations import Relation
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
 from .._util.figures import clock, counted, short

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .._trace.branch import Branch
+from .._trace.turn import Branch
 from .._util.contexts import protected_context
 from .._util.failures import raise_all, run_each
 from ..errors import LimitReached, RolloutClosed

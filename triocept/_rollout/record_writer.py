@@ -21,14 +21,13 @@ from typing import TypeVar, cast
 import msgspec
 import trio
 
-from .._trace.directory_recorder import DirectoryRecorder
+from .._trace.directory import DirectoryRecorder
 from .._trace.entries import Entry, Opening
 from .._trace.jsonl import JSONLRecorder
 from .._trace.recorder import EntryRecorder, OpenedRecorder, Recorder, ServiceRecorder, check_recorder
 from .._trace.redaction import Redaction, Redactor
-from .._trace.service import ServiceCall
 from .._trace.trace import Trace, TraceWriter
-from .._trace.turn import Turn, TurnError
+from .._trace.turn import ServiceCall, Turn, TurnError
 from .._util.contexts import protected_methods, theirs
 
 T = TypeVar("T")

@@ -7,9 +7,8 @@ from functools import partial
 
 from .._trace.entries import Entry
 from .._trace.recorder import EntryRecorder, OpenedRecorder, Recorder, ServiceRecorder, check_recorder
-from .._trace.service import ServiceCall
 from .._trace.trace import Trace
-from .._trace.turn import Turn
+from .._trace.turn import ServiceCall, Turn
 from .._util.checks import described
 from .._util.contexts import protected_methods, theirs
 from .._util.failures import run_each

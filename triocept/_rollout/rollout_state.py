@@ -21,13 +21,12 @@ from .._canonical.price import Price
 from .._canonical.request import Request
 from .._canonical.tokens import Estimator, estimate_input_tokens
 from .._process.watcher import Watcher
-from .._trace.branch import Branch
 from .._trace.conversation import CallKind
 from .._trace.entries import Intent, Opening
 from .._trace.recorder import Recorder, check_recorder
 from .._trace.redaction import Redaction
 from .._trace.trace import Trace
-from .._trace.turn import Turn
+from .._trace.turn import Branch, Turn
 from .._trace.wire import WireLog
 from .._util.checks import check_bool, check_choice, check_str, check_type
 from .._util.failures import raise_all, run_each

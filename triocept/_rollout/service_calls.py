@@ -24,9 +24,8 @@ import trio
 
 from .._canonical.content import Json
 from .._canonical.given import read_back
-from .._trace.service import ServiceCall, ServiceKind
 from .._trace.trace import Trace
-from .._trace.turn import OutcomeKind, TurnError
+from .._trace.turn import OutcomeKind, ServiceCall, ServiceKind, TurnError
 from .._util.contexts import theirs
 from .._util.failures import split_cancelled
 from .._util.unicode import mended_text

@@ -13,8 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from .entries import Gap
-from .found_lines import Found, Piece, Unreadable, found_lines, other_version
-from .lines import VERSION, OtherLine, SealLine
+from .lines import VERSION, Found, OtherLine, Piece, SealLine, Unreadable, found_lines, other_version
 from .proof import Proof
 
 MOST_GAPS = 10_000
@@ -81,17 +80,17 @@ class _Check:
         match piece:
             case Unreadable(version=version) if version:
                 if version > VERSION:
-                    self._tell("newer_version", number, other_version(version))
+                    self._add_gap("newer_version", number, other_version(version))
                 elif not self._is_old:
                     self._is_old = True
-                    self._tell("old_format", number, other_version(version))
+                    self._add_gap("old_format", number, other_version(version))
             case Unreadable(cut=cut, why=why):
-                self._tell("unreadable_line", number, "it was cut off" if cut else why)
+                self._add_gap("unreadable_line", number, "it was cut off" if cut else why)
             case Found(line=line, data=data):
                 self._lines += not isinstance(line, OtherLine)
                 key = (line.rollout, line.run)
                 if (proof := self._proofs.get(key)) is None:
-                    proof = self._proofs[key] = Proof(*key, self._path, self._take)
+                    proof = self._proofs[key] = Proof(*key, self._path, self._take_gap)
                 proof.take(line, data, number)
                 if isinstance(line, SealLine):
                     proof.rest()
@@ -101,7 +100,7 @@ class _Check:
         for proof in self._proofs.values():
             proof.end()
         if not self._lines and not self._gaps:
-            self._tell("empty", None, "no line stands in it")
+            self._add_gap("empty", None, "it holds no line")
         self._gaps.sort(key=lambda gap: gap.line or 0)
         return Report(
             path=self._path,
@@ -117,10 +116,10 @@ class _Check:
             },
         )
 
-    def _tell(self, name: str, number: int | None, message: str) -> None:
-        self._take(Gap(name=name, message=message, path=self._path, line=number))
+    def _add_gap(self, name: str, number: int | None, message: str) -> None:
+        self._take_gap(Gap(name=name, message=message, path=self._path, line=number))
 
-    def _take(self, gap: Gap) -> None:
+    def _take_gap(self, gap: Gap) -> None:
         if not self._concerned(gap):
             return
         if len(self._gaps) < MOST_GAPS:

@@ -31,11 +31,10 @@ from typing import TYPE_CHECKING, TypeAlias
 from .._canonical.content import Json, Text
 from .._canonical.request import Request
 from .._canonical.response import Response
-from .compaction import Summaries, asks_for_summary, gives_summary
 from .conversation import CallKind, Conversation, is_router, is_side_call
 from .graph import Graph
-from .handoffs import is_handed_over
 from .relations import Place
+from .restarts import Summaries, asks_for_summary, gives_summary, is_handed_over
 
 if TYPE_CHECKING:
     from .turn import Turn

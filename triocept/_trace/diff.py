@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Literal
@@ -19,11 +20,86 @@ import msgspec
 from .._canonical.content import Json, Message
 from .._canonical.form import message_key
 from .._canonical.request import Request, Tool
-from .difference import Edit, MessageDiff, ToolsDiff, TurnDiff
 from .texts import text_of
 
 if TYPE_CHECKING:
     from .turn import Turn
+
+
+class Edit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A change to a message, as one replacement in its text (the texts of its parts, line by line)."""
+
+    at: Literal["start", "end", "middle", "elsewhere"]
+    """Place of the replacement in the old text: text that grew at its end is `end`. `elsewhere`: the text is equal, and
+    another field differs (a result's error flag, a name)."""
+    place: int
+    """Number of equal characters before the replacement."""
+    removed: str = ""
+    added: str = ""
+
+    @property
+    def growth(self) -> int:
+        """Characters by which the message is longer; negative: shorter."""
+        return len(self.added) - len(self.removed)
+
+
+class MessageDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A message of one call or of both."""
+
+    kind: Literal["same", "added", "dropped", "edited"]
+    """`same` as in the trace: insignificant changes by agents (cache marks, ids of calls) are no edit."""
+    before: int | None = None
+    """Index in the first call; None: not in that call."""
+    after: int | None = None
+    """Index in the second call; None: not in that call."""
+    old: Message | None = None
+    new: Message | None = None
+    edit: Edit | None = None
+    """The edit; None for other kinds than `edited`."""
+
+
+class ToolsDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Differences between the offered tools, by name."""
+
+    added: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    edited: tuple[str, ...] = ()
+    """Tools with another description or other parameters."""
+    reordered: bool = False
+    """True if the common tools are in another order: equal to a model, and another prompt to a cache."""
+    count: int = 0
+    """Number of tools in the second call."""
+
+    def __bool__(self) -> bool:
+        """Return True if anything differs."""
+        return bool(self.added or self.dropped or self.edited or self.reordered)
+
+
+class TurnDiff(msgspec.Struct, frozen=True, kw_only=True):
+    """Differences between the calls of two turns. Their answers are not compared."""
+
+    before: str
+    """Id of the first turn."""
+    after: str
+    """Id of the second turn."""
+    messages: tuple[MessageDiff, ...]
+    """All messages of both calls, in order, equal messages included."""
+    tools: ToolsDiff
+    settings: dict[str, tuple[Json, Json]]
+    """Other differences, before and after, by the path in the request: `model`, `sampling.temperature`,
+    `extra.metadata`; None for a missing value."""
+
+    def __repr__(self) -> str:
+        """Return a short text without the messages."""
+        counts = Counter(each.kind for each in self.messages)
+        messages = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+        return f"<TurnDiff {self.before} to {self.after}: messages {messages or 'none'}; settings {[*self.settings]}>"
+
+    @property
+    def changes(self) -> tuple[MessageDiff, ...]:
+        """The messages that differ."""
+        return tuple(each for each in self.messages if each.kind != "same")
+
 
 _NESTED = ("sampling", "reasoning", "extra")
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -31,12 +107,14 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 def diff_of(before: Turn, after: Turn) -> TurnDiff:
     """Return the differences between the calls of `before` and `after`."""
+    olds, news = _flat(before.request), _flat(after.request)
+    pairs = {path: (olds.get(path), news.get(path)) for path in (olds | news)}
     return TurnDiff(
         before=before.id,
         after=after.id,
         messages=tuple(_messages(before.request.messages, after.request.messages)),
         tools=_tools(before.request.tools, after.request.tools),
-        settings=_settings(before.request, after.request),
+        settings={path: pair for path, pair in pairs.items() if _encode(pair[0]) != _encode(pair[1])},
     )
 
 
@@ -132,12 +210,6 @@ def _tools(old: Sequence[Tool], new: Sequence[Tool]) -> ToolsDiff:
 def tool_name(tool: Tool) -> str:
     """Return the name of a tool; for a provider's own tool without a name, its kind."""
     return tool.name or str((tool.extra or {}).get("type", tool.kind))
-
-
-def _settings(old: Request, new: Request) -> dict[str, tuple[Json, Json]]:
-    olds, news = _flat(old), _flat(new)
-    pairs = {path: (olds.get(path), news.get(path)) for path in (olds | news)}
-    return {path: pair for path, pair in pairs.items() if _encode(pair[0]) != _encode(pair[1])}
 
 
 def _flat(request: Request) -> dict[str, Json]:

@@ -12,7 +12,7 @@ import msgspec
 
 from .._canonical.content import Json
 from .._canonical.request import Request
-from .branch import Branch
+from .turn import Branch
 
 Ending: TypeAlias = Literal["body", "cancelled", "raised"]
 """Manner in which a rollout's body ended: by itself, by a cancellation from outside, or with an error."""

@@ -16,9 +16,8 @@ from .._util.checks import check_bool
 from .entries import AgentStart, Entry, Intent, Opening, Score
 from .linefile import LineFile
 from .runlines import RunLines
-from .service import ServiceCall
 from .trace import Trace, TraceWriter
-from .turn import Turn
+from .turn import ServiceCall, Turn
 
 _Key = tuple[str, str]
 

@@ -7,60 +7,142 @@ Rules:
 2. If its number is lower, the line is a repetition, and is not accepted; or it was missing and came too late: then it
    is accepted.
 3. A gap is not reported again for its consequences: the chain continues from the `prev` of the line.
+
+An intent names its messages as half-open ranges of numbers, and most intents continue a recent conversation. So the
+latest conversations are kept with the values made of their messages: each call costs only its new messages.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from .._canonical.content import Message
+from .._canonical.memory import common_head
 from .._canonical.request import Request, Tool
 from . import chain
 from .entries import Gap
-from .found_lines import BROKEN
 from .lines import (
+    BROKEN,
     BlobLine,
     IntentLine,
     Line,
     OpenLine,
     OtherLine,
+    Ranges,
     SealLine,
     ServiceLine,
     TurnLine,
 )
-from .ranges import RecentRanges
+
+T = TypeVar("T")
+
+_CONVERSATIONS = 16
+"""Maximum conversations kept: more than any agent runs at once."""
+_CHANGED = 4
+"""Messages at the end that an agent may rewrite while it continues a conversation."""
+
+
+class RangedConversation(Generic[T]):
+    """The messages of a call, and of the calls that continue it. It may grow, and does not change otherwise."""
+
+    def __init__(self, ranges: Ranges, ends: list[int], values: list[T]) -> None:
+        self.ranges = ranges
+        self.ends = ends
+        """Number of messages up to the end of each range."""
+        self.values = values
+        """Value made of each message."""
+        self._whole: tuple[T, ...] = ()
+
+    def head(self, count: int) -> tuple[T, ...]:
+        """Return the first values. No intermediate list is made: it would double the memory of each call."""
+        if len(self._whole) < count:
+            self._whole = tuple(self.values)
+        return self._whole[:count]
+
+
+class RecentRanges(Generic[T]):
+    """The latest conversations, and the values made of their messages.
+
+    Args:
+        make: makes the value of one more message, given the values before it and its number. It raises KeyError where
+            there is no message of this number.
+    """
+
+    def __init__(self, make: Callable[[list[T], int], T]) -> None:
+        self._make = make
+        self._kept: list[RangedConversation[T]] = []
+        """Conversations, the latest first."""
+
+    def go_on(self, ranges: Ranges) -> RangedConversation[T]:
+        """Return the conversation of these messages.
+
+        Raises:
+            KeyError: a message of these numbers is missing. The messages before it are kept: a damaged range may be of
+                any length.
+        """
+        known, same, head = self._best(ranges)
+        if head >= len(known.values) - _CHANGED:  # else it leaves a conversation that may continue
+            self._kept = [each for each in self._kept if each is not known]
+        if head < len(known.values):
+            known = RangedConversation(known.ranges[:same], known.ends[:same], known.values[:head])
+        else:
+            del known.ranges[same:], known.ends[same:]
+        self._kept = [known, *self._kept[: _CONVERSATIONS - 1]]
+        for start, stop in ranges[same:]:
+            before = known.ends[-1] if known.ends else 0
+            try:
+                for number in range(start + len(known.values) - before, stop):
+                    known.values.append(self._make(known.values, number))
+            finally:
+                known.ends.append(len(known.values))
+                known.ranges.append((start, start + len(known.values) - before))
+        return known
+
+    def _best(self, ranges: Ranges) -> tuple[RangedConversation[T], int, int]:
+        """Return the conversation with the longest common beginning, and the numbers of equal ranges and messages."""
+        best, same, most = RangedConversation[T]([], [], []), 0, 0
+        for known in self._kept:
+            whole = common_head(ranges, known.ranges)
+            head = known.ends[whole - 1] if whole else 0
+            if whole < min(len(ranges), len(known.ranges)):
+                (start, stop), (other, end) = ranges[whole], known.ranges[whole]
+                head += max(0, min(stop, end) - start) if start == other else 0
+            if head > most:
+                best, same, most = known, whole, head
+        return best, same, most
+
 
 _decode_message = msgspec.json.Decoder(Message).decode
 _decode_tools = msgspec.json.Decoder(tuple[Tool, ...]).decode
 _decode_request = msgspec.json.Decoder(Request).decode
 
 NAMES = {
-    "empty": "no line stands in the file",
-    "unreadable_line": "what stands there is no line: it was cut off, or damaged",
-    "newer_version": "a later triocept wrote the line, and this one cannot read it",
+    "empty": "the file holds no line",
+    "unreadable_line": "these bytes are no line: cut off, or damaged",
+    "newer_version": "a later triocept wrote the line; this version cannot read it",
     "old_format": "a line of format 1, which triocept 0.2.0 wrote; only that version reads it",
     "no_open": "the rollout's first line is missing",
     "begun_elsewhere": "the first lines are in another file, which was moved away, or cut, in mid-run",
-    "lines_missing": "lines between two others are not there",
-    "line_moved": "a line does not stand in its place",
-    "line_again": "a line stands there twice",
+    "lines_missing": "lines between two others are missing",
+    "line_moved": "a line is not in its place",
+    "line_again": "a line is in the file twice",
     "line_changed": "a line is not as it was written",
     "seal_changed": "the seal is not as it was written",
-    "value_changed": "a message, or a list of tools, is not what its digest says",
-    "request_changed": "the request is not what its digest says",
-    "value_missing": "a message, or a list of tools, that a call holds is not there, or cannot be read",
+    "value_changed": "a message, or a list of tools, does not match its digest",
+    "request_changed": "a request does not match its digest",
+    "value_missing": "a message, or a list of tools, of a call is missing, or cannot be read",
     "value_unreadable": "this version of triocept cannot read a message, or a list of tools",
     "request_unreadable": "this version of triocept cannot read the request of a call",
     "record_unreadable": "this version of triocept cannot read a whole line, such as a turn of a newer version",
-    "count_wrong": "the seal counts more than is there",
-    "no_seal": "the rollout's end is not there: its program was killed, or is at work",
-    "no_turn": "a call was handed over, and nothing tells what became of it",
-    "no_intent": "nothing tells of a call before its turn",
-    "no_rollout": "a store's result names a rollout, and nothing of it stands in its file",
-    "token_gap": "what a turn says of its tokens has a gap of its own (see `Tokens.gaps`)",
+    "count_wrong": "the seal counts more records than there are",
+    "no_seal": "the rollout's end is missing: its program was killed, or still runs",
+    "no_turn": "a call was passed to its handler, and its outcome is missing",
+    "no_intent": "a turn has no call before it",
+    "no_rollout": "a store's result names a rollout that is not in its file",
+    "token_gap": "the tokens of a turn have a gap of their own (see `Tokens.gaps`)",
 }
 """Every name of a gap, and its meaning."""
 
@@ -74,13 +156,13 @@ class Proof:
 
     Args:
         rollout, run: id and run of the rollout.
-        tell: called with each gap.
+        take_gap: called with each gap.
         path: the file.
     """
 
-    def __init__(self, rollout: str, run: str, path: str, tell: Callable[[Gap], None]) -> None:
+    def __init__(self, rollout: str, run: str, path: str, take_gap: Callable[[Gap], None]) -> None:
         self.rollout, self.run = rollout, run
-        self._path, self._tell = path, tell
+        self._path, self._take_gap = path, take_gap
         self._chain = chain.start(rollout, run)
         self._seq = 0
         self._last = 0
@@ -109,7 +191,9 @@ class Proof:
     def take(self, line: Line | OtherLine, data: memoryview, number: int) -> bool:
         """Verify a line; return True if it is accepted."""
         if isinstance(line, OpenLine) and line.elsewhere is not None and self._seq:
-            self._begin_again()
+            # The rollout continues in another file, and the two files were joined.
+            self._chain, self._seq, self._missed = chain.start(self.rollout, self.run), 0, []
+            self.rest()
         late = line.seq < self._seq and line.prev != self._chain.hex()
         if late and not self._was_missed(line, number):
             return False
@@ -141,19 +225,15 @@ class Proof:
     def end(self) -> None:
         """Report the gaps at the end of the file."""
         if self.digest is None:
-            self._gap("no_seal", self._last, "no seal stands behind it")
+            self._gap("no_seal", self._last, "no seal follows it")
         for call, number in self.waiting.items():
             self._gap(
-                "no_turn", number, "it was at work when its program ended, or its turn is missing", call
+                "no_turn", number, "it was running when its program ended, or its turn is missing", call
             )
-
-    def tell(self, name: str, number: int | None, message: str, call: str | None = None) -> None:
-        """Report a gap that other code has found."""
-        self._gap(name, number, message, call)
 
     def _gap(self, name: str, number: int | None, message: str, call: str | None = None) -> None:
         self.whole = False
-        self._tell(
+        self._take_gap(
             Gap(
                 name=name,
                 message=message,
@@ -168,26 +248,25 @@ class Proof:
     def _follow(self, line: Line | OtherLine, data: memoryview, number: int) -> None:
         """Continue the chain, from the `prev` of the line."""
         if line.prev != self._chain.hex():
-            self._tell_break(line, number)
-            self._seq = line.seq
-            self._chain = _bytes(line.prev)
+            missing = line.seq - self._seq
+            if missing:
+                self._missed.append((self._seq, line.seq))
+            if missing and self._seq == 0:
+                self._gap("no_open", number, "the lines before it are missing")
+            elif missing:
+                what = "a line is" if missing == 1 else f"{missing} lines are"
+                self._gap("lines_missing", number, f"{what} missing before it")
+            else:
+                self._gap("line_changed", self._last or number, "it is not as it was written")
+            try:
+                self._seq, self._chain = line.seq, bytes.fromhex(line.prev)
+            except ValueError:  # damaged digits
+                self._seq, self._chain = line.seq, b""
         is_seal = isinstance(line, SealLine) or (isinstance(line, OtherLine) and line.kind == "seal")
         body = chain.unsealed_line(bytes(data)) if is_seal else data
         self._chain = chain.link(self._chain, body)
         self._seq, self._last = self._seq + 1, number
         self.digest = None
-
-    def _tell_break(self, line: Line | OtherLine, number: int) -> None:
-        missing = line.seq - self._seq
-        if missing:
-            self._missed.append((self._seq, line.seq))
-        if missing and self._seq == 0:
-            self._gap("no_open", number, "the lines before it are missing")
-        elif missing:
-            what = "a line is" if missing == 1 else f"{missing} lines are"
-            self._gap("lines_missing", number, f"{what} missing before it")
-        else:
-            self._gap("line_changed", self._last or number, "it is not as it was written")
 
     def _was_missed(self, line: Line | OtherLine, number: int) -> bool:
         """Return True if a late line was missing before; else it is a repetition."""
@@ -195,26 +274,21 @@ class Proof:
             if start <= line.seq < stop:
                 self._missed[at : at + 1] = [(start, line.seq), (line.seq + 1, stop)]
                 self._gap(
-                    "line_moved", number, f"line {line.seq} of the rollout stands behind line {self._seq - 1}"
+                    "line_moved", number, f"line {line.seq} of the rollout is behind line {self._seq - 1}"
                 )
                 return True
-        self._gap("line_again", number, f"line {line.seq} of the rollout stands there already")
+        self._gap("line_again", number, f"the file has line {line.seq} of the rollout already")
         return False
-
-    def _begin_again(self) -> None:
-        """Restart the chain: the rollout continues in another file, and the two files were joined."""
-        self._chain, self._seq, self._missed = chain.start(self.rollout, self.run), 0, []
-        self.rest()
 
     def _open(self, line: OpenLine, number: int) -> None:
         seen, self._opened = self._opened, True
         if (before := line.elsewhere) is None:
             return
-        told = msgspec.structs.asdict(before)
-        if not seen or any(self._counts[what] < count for what, count in told.items()):
-            self._counts = {what: max(count, self._counts[what]) for what, count in told.items()}
+        counts = msgspec.structs.asdict(before)
+        if not seen or any(self._counts[what] < count for what, count in counts.items()):
+            self._counts = {what: max(count, self._counts[what]) for what, count in counts.items()}
             what = f"{before.intents} calls, {before.turns} turns and {before.services} service calls"
-            self._gap("begun_elsewhere", number, f"{what} of it stand in another file")
+            self._gap("begun_elsewhere", number, f"{what} of it are in another file")
 
     def _blob(self, line: BlobLine, number: int) -> None:
         values = self._messages if line.kind == "message" else self._tools
@@ -226,7 +300,7 @@ class Proof:
             self._gap("value_missing", number, f"the value of {line.kind} {line.number} is not in the file")
             return
         if digest != line.digest:  # the writer made a wrong line, or a new chain
-            self._gap("value_changed", number, f"{line.kind} {line.number} is not what its digest says")
+            self._gap("value_changed", number, f"{line.kind} {line.number} does not match its digest")
         self.value = None
         if isinstance(line.value, msgspec.Raw):
             decode: Callable[..., Any] = _decode_message if line.kind == "message" else _decode_tools
@@ -254,12 +328,10 @@ class Proof:
             tools = self._tools[line.tools] if line.tools is not None else b""
         except KeyError:
             self._unreadable.add(line.call)
-            self._gap(
-                "value_missing", number, "a part of its request is not in the file, or unreadable", line.call
-            )
+            self._gap("value_missing", number, "a part of its request is missing, or unreadable", line.call)
             return
         if chain.digest_of(b"".join([*messages, tools, bytes(line.request)])).hex() != line.digest:
-            self._gap("request_changed", number, "its request is not what its digest says", line.call)
+            self._gap("request_changed", number, "its request does not match its digest", line.call)
 
     def _link(self, before: list[bytes], number: int) -> bytes:
         """Return the digest of a conversation up to this message, given the digests of its beginnings."""
@@ -268,7 +340,7 @@ class Proof:
     def _turn(self, line: TurnLine, number: int) -> None:
         self._counts["turns"] += 1
         if self.waiting.pop(line.call, None) is None:
-            self._gap("no_intent", number, "no intent of it stands before it", line.call)
+            self._gap("no_intent", number, "no intent precedes it", line.call)
         elif line.call not in self._unreadable:
             self.turns += 1
         self._unreadable.discard(line.call)
@@ -279,11 +351,11 @@ class Proof:
     def _seal(self, line: SealLine, number: int) -> None:
         self.digest = line.digest if isinstance(line.digest, str) else ""
         if self.digest != self._chain.hex():
-            self._gap("seal_changed", number, "its digest is not that of what is there")
-        told: dict[str, Any] = {"intents": line.intents, "turns": line.turns, "services": line.services}
-        for what, count in told.items():
+            self._gap("seal_changed", number, "its digest does not match the lines before it")
+        counts = {"intents": line.intents, "turns": line.turns, "services": line.services}
+        for what, count in counts.items():
             if count > self._counts[what]:
-                self._gap("count_wrong", number, f"{count} {what}, and {self._counts[what]} are there")
+                self._gap("count_wrong", number, f"{count} {what}, and the file has {self._counts[what]}")
 
     def _other(self, line: OtherLine, number: int) -> None:
         call = line.call if isinstance(line.call, str) else None
@@ -297,11 +369,3 @@ class Proof:
             self._unreadable.add(call)
         elif call is not None and line.kind == "turn":
             self.waiting.pop(call, None)
-
-
-def _bytes(digits: str) -> bytes:
-    """Return the bytes of hex digits; empty if they are damaged."""
-    try:
-        return bytes.fromhex(digits)
-    except ValueError:
-        return b""

@@ -12,36 +12,39 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from functools import partial
 from math import inf
-from typing import Any, BinaryIO, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
 from .._canonical.content import Message
 from .._canonical.request import Request, Tool
 from ..errors import DialectError
-from .branch import Branch
 from .entries import AgentStart, Intent, Opening, Score
-from .found_lines import Found, Piece, Unreadable, found_lines, lines_in, other_version
 from .lines import (
     VERSION,
     AgentLine,
     BlobLine,
+    Found,
     IntentLine,
     Line,
     OpenLine,
     OtherLine,
+    Piece,
     ScoreLine,
     SealLine,
     ServiceLine,
     TurnLine,
+    Unreadable,
+    found_lines,
+    lines_in,
+    other_version,
 )
-from .proof import Proof, Unfit
-from .ranges import RangedConversation, RecentRanges
+from .proof import Proof, RangedConversation, RecentRanges, Unfit
 from .trace import Trace, TraceWriter
-from .turn import Turn, TurnRecord
+from .turn import Branch, Turn, TurnRecord
 
 OnDamage: TypeAlias = Callable[[DialectError], object]
 Key: TypeAlias = tuple[str, str]
@@ -71,8 +74,8 @@ def read_traces(path: str | os.PathLike[str], *, on_damage: OnDamage | None = No
     for number, piece in found_lines(path):
         reader.add(piece, number)
     traces = reader.end()
-    damages.check_ours(len(traces))
-    for damage in damages.told:
+    damages.raise_if_all(len(traces))
+    for damage in damages.errors:
         if on_damage is None:
             warnings.warn(str(damage), stacklevel=2)
         else:
@@ -90,23 +93,23 @@ class Damages:
     """
 
     def __init__(self, most: float | None = None) -> None:
-        self.told: list[DialectError] = []
+        self.errors: list[DialectError] = []
         self.more = 0
         self._most = MOST_WARNINGS if most is None else most
 
     def take(self, damage: DialectError) -> bool:
         """Add an error; return True if it is kept."""
-        kept = len(self.told) < self._most
+        kept = len(self.errors) < self._most
         if kept:
-            self.told.append(damage)
+            self.errors.append(damage)
         else:
             self.more += 1
         return kept
 
-    def check_ours(self, traces: int) -> None:
+    def raise_if_all(self, traces: int) -> None:
         """Raise the first error if no trace was read from the file."""
-        if self.told and not traces:
-            raise self.told[0]
+        if self.errors and not traces:
+            raise self.errors[0]
 
 
 def iter_file(
@@ -121,37 +124,31 @@ def iter_file(
     """
     damages, count = Damages(), 0
 
-    def tell(damage: DialectError) -> None:
+    def take(damage: DialectError) -> None:
         kept = damages.take(damage)
         if on_damage is not None:
             on_damage(damage)
         elif kept:
             warn(str(damage))
 
-    reader = TraceReader(path, tell)
+    reader = TraceReader(path, take)
     with open(path, "rb") as file:
-        for trace in _ended(file, reader):
-            count += 1
-            yield trace
+        size = os.fstat(file.fileno()).st_size
+        left = Counter(key_of(piece.line) for _, piece in lines_in(file, size) if isinstance(piece, Found))
+        file.seek(0)
+        for number, piece in lines_in(file, size):
+            reader.add(piece, number)
+            if isinstance(piece, Found):
+                left[key := key_of(piece.line)] -= 1
+                if not left[key] and (trace := reader.give(key)) is not None:
+                    count += 1
+                    yield trace
     rest = reader.end()
     if on_damage is None:
-        damages.check_ours(count + len(rest))
+        damages.raise_if_all(count + len(rest))
     if damages.more and on_damage is None:
         warn(f"{path}: and {damages.more:,} lines more that cannot be read")
     yield from rest
-
-
-def _ended(file: BinaryIO, reader: TraceReader) -> Iterator[Trace]:
-    """Yield each trace when the file has no more of it."""
-    size = os.fstat(file.fileno()).st_size
-    left = Counter(key_of(piece.line) for _, piece in lines_in(file, size) if isinstance(piece, Found))
-    file.seek(0)
-    for number, piece in lines_in(file, size):
-        reader.add(piece, number)
-        if isinstance(piece, Found):
-            left[key := key_of(piece.line)] -= 1
-            if not left[key] and (trace := reader.give(key)) is not None:
-                yield trace
 
 
 def key_of(line: Line | OtherLine) -> Key:
@@ -239,7 +236,7 @@ class _Run:
             Unfit: the line is a repetition, or a value that it needs is missing.
         """
         if not self.proof.take(line, data, number):
-            raise Unfit(f"line {line.seq} of rollout {line.rollout} stands there already")
+            raise Unfit(f"the file has line {line.seq} of rollout {line.rollout} already")
         match line:
             case OpenLine():
                 self._messages, self._tools = {}, {}
@@ -252,7 +249,11 @@ class _Run:
             case IntentLine():
                 self._add_intent(line)
             case TurnLine():
-                self._add_turn(line)
+                intent = self._intents.pop(line.call, None)
+                if intent is None:
+                    what = f"the request of turn {line.turn.number} of rollout {line.rollout}"
+                    raise Unfit(f"{what} is not in the file")
+                self.writer.add_later(partial(_turn, line, intent, self.trace.branch))
             case ServiceLine():
                 self.writer.add(line.call)
             case ScoreLine():
@@ -300,14 +301,6 @@ class _Run:
             what = f"message or list of tools {exc} of call {line.call} of rollout {line.rollout}"
             raise Unfit(f"{what} is not in the file") from None
         self._intents[line.call] = partial(_intent, line, bare, conversation, len(conversation.values), tools)
-
-    def _add_turn(self, line: TurnLine) -> None:
-        intent = self._intents.pop(line.call, None)
-        if intent is None:
-            raise Unfit(
-                f"the request of turn {line.turn.number} of rollout {line.rollout} is not in the file"
-            )
-        self.writer.add_later(partial(_turn, line, intent, self.trace.branch))
 
 
 def _intent(

@@ -7,9 +7,8 @@ from typing import Protocol, runtime_checkable
 
 from .._util.checks import described, is_not_async
 from .entries import Entry
-from .service import ServiceCall
 from .trace import Trace
-from .turn import Turn
+from .turn import ServiceCall, Turn
 
 
 class Recorder(Protocol):

@@ -53,9 +53,8 @@ from .._util.secrets import LIVE_KEYS, MARK, cleaned_json, may_hold_a_key, witho
 from .._util.unicode import mended_text
 from .entries import AgentStart, Entry, Intent, Opening, Score
 from .raw import RawResponse
-from .service import ServiceCall
 from .tokens import Tokens
-from .turn import Turn
+from .turn import ServiceCall, Turn
 from .wire import WireView
 
 T = TypeVar("T", bound=msgspec.Struct)

@@ -1,4 +1,4 @@
-"""The relation of each turn to earlier turns (see `relation` for the names).
+"""The relation of each turn to earlier turns.
 
 Rules, the first that fits:
 
@@ -6,27 +6,135 @@ Rules, the first that fits:
    it. Else it is a repeat of an answered call.
 2. A call that continues a turn of its own conversation continues that turn (see `graph`).
 3. The first call of a side call, or of the program's tools, belongs to the conversation that was running.
-4. The first call of a sub-agent was started by a tool call (see `launches`), else it left the turn that it continues.
+4. The first call of a sub-agent was started by a tool call, else it left the turn that it continues.
 5. Any other first call of a conversation continues a turn of another conversation, or begins.
-6. A later call that continues no turn continues from a summary (see `compaction`), or rewrites the conversation.
+6. A later call that continues no turn continues from a summary (see `restarts`), or rewrites the conversation.
 
 The cost of a turn depends on its new messages. The kind of a conversation may change later, so it is computed on
 demand.
+
+The tool call that started a sub-agent has the sub-agent's task as an argument (`prompt` of Claude Code's Agent and of
+opencode's task, `message` of Codex's spawn_agent). The task is in a message of the user in the sub-agent's first call,
+alone or among others. Of several such calls the call with the longest task is chosen; of equally long tasks the
+earliest call that has started no sub-agent yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import Hashable, Mapping
+from functools import cached_property
+from typing import Literal, TypeAlias
 
 import msgspec
 
+from .._canonical.content import Text, ToolCall
+from .._canonical.request import Request
+from ..errors import DialectError
 from .conversation import Conversation, is_side_call
-from .launches import Launch, Launches
-from .relation import Relation
+from .texts import texts_in
+from .turn import Turn
 
-if TYPE_CHECKING:
-    from .turn import Turn
+RelationKind: TypeAlias = Literal[
+    "begins",  # a conversation of its own, for an unknown reason
+    "continues",  # sends the messages of `turn`, its answer, and more
+    "retry",  # of `turn`, which was not answered, or whose answer the agent did not get
+    "repeat",  # the same question as `turn`, which was answered
+    "compaction",  # continues from the summary in the answer of `turn`: the agent has dropped the rest
+    "rewrite",  # sends the conversation of `turn` in other words from its beginning
+    "sub_agent",  # begins a sub-agent; the answer of `turn` called the tool that started it
+    "side",  # a title, a router, a warm-up, made when the conversation was at `turn`
+    "tool",  # a tool of the program made it, when the conversation was at `turn`
+]
+
+
+class Relation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Relation of a turn to earlier turns."""
+
+    kind: RelationKind
+    turn: str | None = None
+    """Id of the related turn; None if the turn begins something and its origin is unknown."""
+    call: int | None = None
+    """Index of the tool call in that answer that started the sub-agent, from 0; None: unknown."""
+
+
+class TurnBranch(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of turns, each of which continues the turn before it. Each turn of a trace is in exactly one branch.
+
+    Where several turns continue the same turn, the first of them stays in its branch, and each other turn begins a
+    branch.
+    """
+
+    turns: tuple[Turn, ...]
+    leaves: str | None = None
+    """Id of the turn in another branch that the first turn continues; None: it begins a thread."""
+    conversation: Conversation
+    """Conversation of the branch's first turn."""
+
+
+_LAUNCHES = 64
+"""Maximum calls searched: sub-agents begin soon after the call that starts them."""
+_LONG = 16
+"""Minimum characters of a text that is unlikely to match by chance: a shorter text must equal a whole part."""
+
+
+class Launch:
+    """A tool call that may have started a sub-agent."""
+
+    def __init__(self, turn: str, number: int, call: ToolCall) -> None:
+        self.turn = turn
+        """Id of the turn whose answer called the tool."""
+        self.number = number
+        """Index of the call in that answer."""
+        self.used = False
+        self._call = call
+
+    @cached_property
+    def tasks(self) -> list[str]:
+        """The texts among the call's arguments, the longest first."""
+        try:
+            found = texts_in(self._call.parsed())
+        except DialectError:
+            found = iter((self._call.arguments,))
+        return sorted({text.strip() for text in found} - {""}, key=len, reverse=True)
+
+
+class Launches:
+    """The latest tool calls."""
+
+    def __init__(self) -> None:
+        self._kept: deque[Launch] = deque(maxlen=_LAUNCHES)
+
+    def add(self, turn: Turn) -> None:
+        """Add the tool calls of a turn."""
+        if turn.response is not None:
+            calls = enumerate(turn.response.tool_calls)
+            self._kept.extend(Launch(turn.id, number, call) for number, call in calls)
+
+    def of(self, request: Request) -> Launch | None:
+        """Return the tool call that started the conversation of this first request, and mark it as used."""
+        if not self._kept:
+            return None
+        parts = [
+            part.text
+            for each in request.messages
+            if each.role == "user"
+            for part in each.content
+            if isinstance(part, Text)
+        ]
+
+        def holds(task: str) -> bool:
+            return any(task in part if len(task) >= _LONG else task == part.strip() for part in parts)
+
+        found: Launch | None = None
+        longest = (0, False)
+        for launch in self._kept:
+            length = next((len(task) for task in launch.tasks if holds(task)), 0)
+            if length and (length, not launch.used) > longest:
+                found, longest = launch, (length, not launch.used)
+        if found is not None:
+            found.used = True
+        return found
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,14 +176,19 @@ class Relations:
     def add(self, turn: Turn, place: Place) -> None:
         """Add a turn."""
         whose, parent = place.conversation, place.parent
-        earlier = self._asked.get((place.node, whose))
+        again: Relation | None = None
+        if (earlier := self._asked.get((place.node, whose))) is not None:
+            is_retry = earlier.outcome != "answered" or turn.attempt > 1
+            again = Relation(kind="retry" if is_retry else "repeat", turn=earlier.id)
+        # A title contains the task, too, and no call started it.
+        begins = whose not in self._latest and not is_side_call(turn.request)
         self._facts.append(
             _Fact(
                 turn=turn.id,
                 place=place,
-                again=_again(turn, earlier) if earlier is not None else None,
+                again=again,
                 before=self._latest.get(whose),
-                launch=self._launch_of(turn) if whose not in self._latest else None,
+                launch=self._launches.of(turn.request) if begins else None,
                 leaves=parent is not None and self._conversation_of[parent] != whose,
             )
         )
@@ -84,30 +197,19 @@ class Relations:
         self._latest[whose] = turn.id
         self._conversation_of[turn.id] = whose
 
-    def _launch_of(self, turn: Turn) -> Launch | None:
-        """Return the call that started the conversation of this turn; None for a title, which contains the task,
-        too."""
-        return None if is_side_call(turn.request) else self._launches.of(turn.request)
-
     def all(self, conversations: Mapping[str, Conversation]) -> dict[str, Relation]:
         """Return the relation of each turn, by the turn's id, for the current conversations."""
-        return dict(self._named(conversations))
-
-    def _named(self, conversations: Mapping[str, Conversation]) -> Iterator[tuple[str, Relation]]:
+        found: dict[str, Relation] = {}
         at: dict[str, str] = {}
         """Latest turn so far, by a conversation's id."""
         for fact in self._facts:
             mine = conversations[fact.turn]
             aside = at.get(mine.id) or at.get(mine.parent or "") or next(reversed(at.values()), None)
-            yield fact.turn, _relation(fact, mine, aside)
+            found[fact.turn] = _relation(fact, mine, aside)
             if mine.kind in ("main", "sub_agent"):
                 at.pop(mine.id, None)
                 at[mine.id] = fact.turn
-
-
-def _again(turn: Turn, earlier: Turn) -> Relation:
-    is_retry = earlier.outcome != "answered" or turn.attempt > 1
-    return Relation(kind="retry" if is_retry else "repeat", turn=earlier.id)
+        return found
 
 
 def _relation(fact: _Fact, mine: Conversation, aside: str | None) -> Relation:
@@ -119,19 +221,17 @@ def _relation(fact: _Fact, mine: Conversation, aside: str | None) -> Relation:
         return Relation(kind="continues", turn=parent)
     if mine.kind in ("side", "tool"):
         return Relation(kind=mine.kind, turn=parent or aside)
-    if fact.before is None:
-        return _beginning(fact, mine)
+    if fact.before is None and mine.kind == "sub_agent":
+        launch = fact.launch
+        return Relation(
+            kind="sub_agent",
+            turn=launch.turn if launch is not None else parent,
+            call=launch.number if launch is not None else None,
+        )
     if parent is not None:
         return Relation(kind="continues", turn=parent)
+    if fact.before is None:
+        return Relation(kind="begins")
     if fact.place.summary is not None:
         return Relation(kind="compaction", turn=fact.place.summary)
     return Relation(kind="rewrite", turn=fact.before)
-
-
-def _beginning(fact: _Fact, mine: Conversation) -> Relation:
-    launch, parent = fact.launch, fact.place.parent
-    if mine.kind == "sub_agent" and launch is not None:
-        return Relation(kind="sub_agent", turn=launch.turn, call=launch.number)
-    if mine.kind == "sub_agent":
-        return Relation(kind="sub_agent", turn=parent)
-    return Relation(kind="begins") if parent is None else Relation(kind="continues", turn=parent)

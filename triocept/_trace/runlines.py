@@ -37,9 +37,8 @@ from .lines import (
     line_bytes,
 )
 from .numbering import Numbering
-from .service import ServiceCall
 from .trace import Trace
-from .turn import Turn
+from .turn import ServiceCall, Turn
 
 AT_INTENT: dict[str, Any] = dict.fromkeys(
     ("id", "rollout", "run", "branch", "dialect", "request", "agent"), msgspec.UNSET

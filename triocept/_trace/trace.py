@@ -4,27 +4,53 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from types import MappingProxyType
-from typing import Any, final
+from typing import Any, final, overload
 
 from .._canonical.content import Json
 from .._canonical.price import Price
 from .._canonical.response import Usage
 from .._util.checks import check_choice
-from .branch import Branch
 from .conversation import CallKind, Conversation
 from .cost import cost_of, usage_of, usage_of_all
-from .derived import Derived
-from .diff import diff_of
-from .difference import TurnDiff
+from .derived import Derived, Wanted
+from .diff import TurnDiff, diff_of
 from .entries import AgentStart, Ending, Entry, Gap, Intent, Opening, Score
-from .relation import Relation, TurnBranch
-from .search import Wanted
-from .service import ServiceCall
-from .turn import OutcomeKind, Turn
-from .turns import Turns
+from .relations import Relation, TurnBranch
+from .turn import Branch, OutcomeKind, ServiceCall, Turn
+
+
+class Turns(Sequence[Turn]):
+    """Sequence of the turns of a trace, in order.
+
+    A turn that was read from a file is made on first use: each holds its whole conversation, so all of a long one take
+    time and memory with the square of its length.
+    """
+
+    def __init__(self) -> None:
+        self._turns: list[Turn | Callable[[], Turn]] = []
+
+    def append(self, turn: Turn | Callable[[], Turn]) -> None:
+        """Add a turn, or a function that makes it."""
+        self._turns.append(turn)
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    @overload
+    def __getitem__(self, at: int) -> Turn: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Turn]: ...
+
+    def __getitem__(self, at: int | slice) -> Turn | list[Turn]:
+        if isinstance(at, slice):
+            return [self[number] for number in range(*at.indices(len(self)))]
+        turn = self._turns[at]
+        if not isinstance(turn, Turn):
+            turn = self._turns[at] = turn()
+        return turn
 
 
 @final
@@ -267,7 +293,9 @@ class Trace:
     __hash__: None = None  # type: ignore[assignment]  # it grows
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (*self._content(), self._state())
+        # The other attributes, in which two equal traces may differ.
+        names = ("_sealed", "_stopped", "_ended", "_pending", "_digest", "_gaps", "_prices")
+        return _restored, (*self._content(), {name: getattr(self, name) for name in names})
 
     def __repr__(self) -> str:
         outcomes: dict[str, int] = {}
@@ -283,11 +311,6 @@ class Trace:
             *(self.rollout, self.run, self.branch, self.turns, self._services, self._children),
             *(self._opening, self._agents, self._scores),
         )
-
-    def _state(self) -> dict[str, Any]:
-        """Return the other attributes, in which two equal traces may differ."""
-        names = ("_sealed", "_stopped", "_ended", "_pending", "_digest", "_gaps", "_prices")
-        return {name: getattr(self, name) for name in names}
 
     def _turn(self, which: Turn | int | str) -> Turn:
         if isinstance(which, Turn):

@@ -1,4 +1,4 @@
-"""The frozen record of one settled exchange."""
+"""The frozen records of settled exchanges, and of calls of host services."""
 
 from __future__ import annotations
 
@@ -10,12 +10,25 @@ import msgspec
 from .._canonical.content import Json
 from .._canonical.request import Request
 from .._canonical.response import Response
-from .branch import Branch
 from .conversation import Conversation
 from .increments import Increments
 from .raw import RawResponse
 from .tokens import Tokens
 from .wire import WireView
+
+
+class Branch(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """The point where a child rollout leaves the trace of its parent."""
+
+    rollout: str
+    """The parent's id."""
+    run: str = ""
+    """Run of the parent's id, as in `Trace.run`."""
+    turns: int = 0
+    """Number of turns in the parent's trace at that point."""
+    service: str | None = None
+    """Id of the parent's service call that opened the child; None: the program opened it."""
+
 
 UPSTREAM = "upstream"
 """The note in which an upstream records its name and its settings: `temperature`, and `model` where it differs from the
@@ -112,3 +125,39 @@ class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):
         text = [short(response.text)] if response is not None and response.text else []
         what = f": {', '.join([*text, *said])}" if text or said else ""
         return f"<Turn {self.number} of rollout {self.rollout}, {self.outcome}{what}>"
+
+
+ServiceKind: TypeAlias = Literal["tool", "user", "stop", "state", "embeddings", "moderations"]
+
+
+class ServiceCall(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """A call of a host service, and its outcome."""
+
+    id: str
+    rollout: str
+    """Id of the call's rollout."""
+    run: str = ""
+    """Run of the rollout's id, as in `Trace.run`."""
+    number: int
+    """Place in the order in which the rollout's service calls ended, from 0."""
+    kind: ServiceKind
+    name: str
+    """Name of the tool, or of the model that should embed or moderate; for other kinds, the operation: `user`, `stop`,
+    `get`, `put`."""
+    arguments: Json = None
+    """Arguments as received."""
+    outcome: OutcomeKind
+    """`answered`; `refused`: the arguments do not fit, or the service refused; `failed`: the service raised;
+    `abandoned`: the caller disconnected, or the rollout ended."""
+    result: Json = None
+    """Result of the service; for embeddings, the number of vectors and their length."""
+    error: TurnError | None = None
+    """None exactly if the outcome is `answered`."""
+    turns: int = 0
+    """Number of turns in the trace when the call began: the model calls before it."""
+    started_at: float
+    """Start of the call: seconds since the epoch."""
+    duration: float
+    """Seconds from `started_at` to the end of the call."""
+    branch: Branch | None = None
+    """The point where a child rollout leaves its parent; None for a root rollout."""

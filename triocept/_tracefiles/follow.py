@@ -13,8 +13,7 @@ from typing import final
 
 import trio
 
-from .._trace.found_lines import Found, lines_between
-from .._trace.lines import Line, OtherLine, ScoreLine, SealLine
+from .._trace.lines import Found, Line, OtherLine, ScoreLine, SealLine, lines_between
 from .._trace.reader import TraceReader, iter_file, key_of, score_of
 from .._trace.trace import Trace, TraceWriter
 from .._util.checks import check_bool

@@ -18,12 +18,10 @@ from typing import Any, final
 
 import trio
 
-from .._trace.branch import Branch
 from .._trace.conversation import Conversation
 from .._trace.entries import Entry, Opening
-from .._trace.service import ServiceCall
 from .._trace.trace import Trace
-from .._trace.turn import Turn
+from .._trace.turn import Branch, ServiceCall, Turn
 from .._util.checks import described
 from .._util.contexts import protected_methods
 from ._shared import Losses, optional

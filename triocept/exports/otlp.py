@@ -34,9 +34,8 @@ from .._canonical.content import (
 )
 from .._canonical.response import StopReason
 from .._trace.conversation import Conversation
-from .._trace.service import ServiceCall
 from .._trace.trace import Trace
-from .._trace.turn import Turn, TurnError
+from .._trace.turn import ServiceCall, Turn, TurnError
 from ..dialects.kit import encode_json
 from ._chat import answer_of, chat_tools
 from ._shared import Losses, Lost, count_lost, ended_at, json_line

@@ -40,7 +40,7 @@ from typing import NamedTuple
 from ..._canonical.content import Message, Text
 from ..._canonical.form import arguments_value
 from ..._canonical.memory import common_head
-from ..._trace.relation import Relation
+from ..._trace.relations import Relation
 from ..._trace.texts import texts_in
 from .record import Record, Recorded, Thread
 

@@ -24,19 +24,100 @@ Rules:
    well. So a drift has both boundaries, of the prompt and of the answer, and the second name.
 2. A template with the same drift in each turn is one alarm, not one for each turn.
 3. A turn that cannot be compared is listed with its gap.
+
+The agent's changes to the messages of a turn explain differences of the tokens:
+
+1. `same`: a turn begins with the other's messages, to the letter, then its answer (by `message_key`: agents repeat it
+   without the reasoning, and rewrite arguments), and has the same tools.
+2. `edited`: a part is equal. The agent has changed its history, its tools, or a line of the system prompt (Claude Code
+   has a line that is new in each call).
+3. `none`: only system prompts are equal, which many conversations share.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
+from itertools import takewhile
 from typing import Literal, TypeAlias
 
 import msgspec
 
+from ..._canonical.content import Message, Opaque, Part, ToolResult
+from ..._canonical.form import join_messages, message_key
 from ..trace import Trace
-from .ids import answer_kept, common_ids
-from .message_change import MessageChange, change_of
+from ..turn import Turn
 from .step import Step, steps
+
+_BYTES = 4
+"""Bytes of a token id."""
+
+
+def common_ids(ids: bytes, others: bytes) -> int:
+    """Return the number of ids with which both begin."""
+    low, high = 0, min(len(ids), len(others)) // _BYTES
+    while low < high:  # halved each time, and compared at the speed of memory
+        middle = (low + high + 1) // 2
+        if ids[low * _BYTES : middle * _BYTES] == others[low * _BYTES : middle * _BYTES]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def answer_kept(prompt: bytes, kept: int, completion: bytes) -> int:
+    """Return the number of ids of a completion, from the first on, that the next turn's prompt contains in a row.
+
+    Args:
+        prompt: the prompt of the next turn.
+        kept: number of its ids that equal the ids of the previous prompt: the answer follows these ids. If not all
+            ids came back, the position of the answer is unknown, and the answer is searched for.
+        completion: the completion of the answer.
+    """
+    first, most = completion[:_BYTES], 0
+    at = prompt.find(first, kept * _BYTES)
+    while first and at >= 0:
+        if at % _BYTES == 0:
+            most = max(most, common_ids(prompt[at : at + len(completion)], completion))
+        at = prompt.find(first, at + 1)
+    return most
+
+
+MessageChange: TypeAlias = Literal["same", "edited", "none"]
+_SYSTEM = ("system", "developer")
+
+
+def change_of(turn: Turn, earlier: Turn) -> MessageChange:
+    """Return the change from the messages and the answer of `earlier` to the messages of `turn`."""
+    messages, before = turn.request.messages, earlier.request.messages
+    pairs = zip(messages, before, strict=False)
+    same = takewhile(lambda pair: pair[0] is pair[1] or _bare(pair[0]) == _bare(pair[1]), pairs)
+    common = sum(1 for _ in same)
+    if common == len(before) and _has_answer(turn, earlier) and turn.request.tools == earlier.request.tools:
+        return "same"
+    return "edited" if any(message.role not in _SYSTEM for message in messages[:common]) else "none"
+
+
+def _bare(message: Message) -> Message:
+    """Return a message without the fields that the model does not read, such as cache marks."""
+    return msgspec.structs.replace(message, content=tuple(map(_bare_part, message.content)), extra=None)
+
+
+def _bare_part(part: Part) -> Part:
+    if isinstance(part, ToolResult):
+        part = msgspec.structs.replace(part, content=tuple(map(_bare_part, part.content)))
+    return part if isinstance(part, Opaque) else msgspec.structs.replace(part, extra=None)
+
+
+def _has_answer(turn: Turn, earlier: Turn) -> bool:
+    """Return True if the model's messages behind the messages of `earlier` are its answer."""
+    if earlier.response is None:
+        return False
+    behind = turn.request.messages[len(earlier.request.messages) :]
+    told = list(takewhile(lambda message: message.role == "assistant", behind))
+    answer = Message("assistant", tuple(earlier.response.content))
+    return bool(told) and message_key(join_messages(told)) == message_key(answer)
+
 
 DriftName: TypeAlias = Literal[
     "extends", "close_trim", "resampled_text", "template_drift", "history_rewrite", "new_root"
@@ -112,11 +193,16 @@ def drift(trace: Trace) -> DriftReport:
             uncompared[step.turn.id] = gap
         else:
             pairs.append(_compared(step, before))
+    # The first drift of each kind: a template changes equally many ids at the end of each prompt.
+    alarms: dict[int, Drift] = {}
+    for pair in pairs:
+        if pair.name == "template_drift":
+            alarms.setdefault(pair.prompt_length - pair.prompt_kept, pair)
     sampled = {step.turn.id: len(step.tokens.completion) // 4 for step in told}
     return DriftReport(
         pairs=tuple(pairs),
-        counts=_counted(pairs),
-        alarms=_alarms(pairs),
+        counts=dict(Counter(pair.name for pair in pairs)),
+        alarms=tuple(alarms.values()),
         sampled=sum(sampled.values()),
         drifted=sum(_drifted(pairs).values()),
         delivered=sum(sampled[step.turn.id] for step in told if step.delivered),
@@ -162,7 +248,10 @@ def _compared(step: Step, before: Step | None) -> Drift:
         if whole
         else answer_kept(step.tokens.prompt, kept, completion)
     )
-    of_answer = _name_of_answer(answer, len(completion) // 4)
+    lost = len(completion) // 4 - answer
+    of_answer: DriftName = "extends" if not lost else "resampled_text"
+    if lost and answer and lost <= TRIM:
+        of_answer = "close_trim"
     if whole and of_answer == "extends":
         name: DriftName = "extends"
     elif change != "same":
@@ -180,28 +269,6 @@ def _compared(step: Step, before: Step | None) -> Drift:
         answer_length=len(completion) // 4,
         answer_kept=answer,
     )
-
-
-def _name_of_answer(kept: int, length: int) -> Literal["extends", "close_trim", "resampled_text"]:
-    if kept == length:
-        return "extends"
-    return "close_trim" if kept and length - kept <= TRIM else "resampled_text"
-
-
-def _counted(pairs: Iterable[Drift]) -> dict[DriftName, int]:
-    counts: dict[DriftName, int] = {}
-    for pair in pairs:
-        counts[pair.name] = counts.get(pair.name, 0) + 1
-    return counts
-
-
-def _alarms(pairs: Iterable[Drift]) -> tuple[Drift, ...]:
-    """Return the first drift of each kind: a template changes equally many ids at the end of each prompt."""
-    first: dict[int, Drift] = {}
-    for pair in pairs:
-        if pair.name == "template_drift":
-            first.setdefault(pair.prompt_length - pair.prompt_kept, pair)
-    return tuple(first.values())
 
 
 def _drifted(pairs: Iterable[Drift]) -> dict[str, int]:

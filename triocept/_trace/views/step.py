@@ -1,18 +1,152 @@
-"""A model call, as a trainer needs it."""
+"""A model call, as a trainer needs it.
+
+Delivery:
+
+1. An answer from which the agent continues was delivered, whatever else is known.
+2. Of the other answers, those given while the agent waited (`Turn.attended`) were delivered. A turn is recorded before
+   its last byte leaves, so no more can be known of a run's last answer.
+3. An undelivered answer is superseded by the next answer to the same question. If both were delivered, the agent sent
+   two calls: it samples, and does not retry (a retry gets the first answer once more).
+
+Gaps:
+
+1. Missing data has a name, and its turn is not trained on; nothing is repaired or invented.
+2. Gaps found when the tokens arrived (`Tokens.gaps`) keep their names.
+3. An unknown value (a temperature, a version of the weights) is no fault of the tokens: it is listed separately.
+
+The tree of tokens:
+
+1. A turn holds its prompt and its completion. It extends the turn that holds the longest beginning of its prompt.
+   Messages are not compared, so the result does not depend on the order of the turns.
+2. Of turns that hold the same tokens, the turn that the messages continue is chosen, else the first; and the choice is
+   marked as ambiguous.
+3. A turn is found by its length and its last few ids before it is compared in full: the cost grows with the tokens, not
+   with the pairs of turns.
+"""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection
+from bisect import bisect_right, insort
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
+from ..._canonical.form import message_key
+from ..._util.checks import described
 from ..tokens import Tokens
 from ..trace import Trace
 from ..turn import Turn
-from .delivery import Delivery, deliveries
-from .gaps import check_accepted, gaps_of, unknown_of
-from .token_tree import Node, token_tree
+
+ACCEPTABLE = (
+    "client_disconnected_before_end",
+    "not_answered",
+    "rewritten_response",
+    "superseded",
+    "upstream_truncated",
+)
+"""Gaps that a trainer may accept: the tokens themselves are correct."""
+
+
+def _check_accepted(names: Collection[str]) -> None:
+    if isinstance(names, str) or not isinstance(names, Collection):
+        raise TypeError(f"accept is a list of names of gaps, not {described(names)}")
+    for name in names:
+        if name not in ACCEPTABLE:
+            raise ValueError(f"accept takes {', '.join(ACCEPTABLE)}, and not {name!r}")
+
+
+def _gaps(turn: Turn, *, delivered: bool, superseded: bool) -> Iterator[str]:
+    if turn.tokens is None:
+        yield "no_tokens"
+    else:
+        yield from turn.tokens.gaps
+    if turn.outcome in ("failed", "refused"):
+        yield "not_answered"
+    elif superseded:
+        yield "superseded"
+    elif not delivered:
+        yield "client_disconnected_before_end"
+    if turn.rewritten:
+        yield "rewritten_response"
+
+
+_TAIL = 32
+"""Bytes of eight ids."""
+
+
+@dataclass(eq=False, frozen=True, slots=True)
+class Node:
+    """A turn in the tree."""
+
+    turn: Turn
+    tokens: Tokens
+    """Tokens of the turn; neither prompt nor completion is empty."""
+    parent: Node | None
+    """The node that this node extends."""
+    ambiguous: bool
+    """True if several nodes hold the parent's tokens, and the messages do not select one."""
+
+    @property
+    def end(self) -> int:
+        """Number of bytes that the node holds."""
+        return len(self.tokens.prompt) + len(self.tokens.completion)
+
+    @property
+    def new(self) -> bytes:
+        """The bytes that the node holds behind those of its parent."""
+        return self.tokens.prompt[self.parent.end if self.parent else 0 :] + self.tokens.completion
+
+    def begins(self, prompt: bytes) -> bool:
+        """Return True if `prompt` begins with all bytes of the node."""
+        own = self.tokens
+        return prompt.startswith(own.prompt) and prompt.startswith(own.completion, len(own.prompt))
+
+
+class _Index:
+    """Nodes by their length and last ids."""
+
+    def __init__(self) -> None:
+        self._ends: list[int] = []
+        self._nodes: dict[int, dict[bytes, list[Node]]] = {}
+
+    def add(self, node: Node) -> None:
+        if node.end not in self._nodes:
+            insort(self._ends, node.end)
+        tail = (node.tokens.prompt[-_TAIL:] + node.tokens.completion)[-_TAIL:]
+        self._nodes.setdefault(node.end, {}).setdefault(tail, []).append(node)
+
+    def longest(self, prompt: bytes) -> list[Node]:
+        """Return the nodes that hold the longest beginning of `prompt`."""
+        for end in reversed(self._ends[: bisect_right(self._ends, len(prompt))]):
+            alike = self._nodes[end].get(prompt[max(0, end - _TAIL) : end], ())
+            if found := [node for node in alike if node.begins(prompt)]:
+                return found
+        return []
+
+
+def token_tree(turns: Iterable[Turn], parents: Mapping[str, str | None]) -> dict[str, Node]:
+    """Return the nodes of all turns that have the ids of prompt and completion, by turn.
+
+    Args:
+        turns: in any order.
+        parents: for each turn, the turn that it continues by the messages.
+    """
+    index, nodes = _Index(), {}
+    held = [(turn, turn.tokens) for turn in turns if turn.tokens is not None]
+    held.sort(
+        key=lambda each: (len(each[1].prompt) + len(each[1].completion), each[0].started_at, each[0].id)
+    )
+    for turn, tokens in held:
+        if tokens.prompt and tokens.completion:
+            longest = index.longest(tokens.prompt)
+            told = next((node for node in longest if node.turn.id == parents.get(turn.id)), None)
+            parent = told or next(iter(longest), None)
+            node = nodes[turn.id] = Node(turn, tokens, parent, told is None and len(longest) > 1)
+            index.add(node)
+    return nodes
+
 
 _NONE = Tokens()
 
@@ -108,21 +242,43 @@ def steps(trace: Trace, *, accept: Collection[str] = ()) -> tuple[Step, ...]:
 
 def rooted_steps(trace: Trace, accept: Collection[str]) -> list[tuple[Step, Node | None]]:
     """Return the steps, each with its node in the tree of tokens, if it has one."""
-    check_accepted(accept)
-    told, nodes = deliveries(trace), token_tree(trace, trace.parents)
-    return [
-        (_step(turn, nodes.get(turn.id), told[turn.id], accept), nodes.get(turn.id)) for turn in trace.turns
-    ]
+    _check_accepted(accept)
+    nodes, continued = token_tree(trace, trace.parents), set(trace.parents.values())
+    found: list[tuple[Step, Node | None]] = []
+    for at, turn in enumerate(turns := trace.turns):
+        delivered = turn.id in continued or (turn.outcome == "answered" and turn.attended)
+        superseded_by = None if delivered else _answered_after(turn, turns[at + 1 :])
+        gaps = dict.fromkeys(_gaps(turn, delivered=delivered, superseded=superseded_by is not None))
+        node = nodes.get(turn.id)
+        step = Step(
+            turn=turn,
+            parent=node.parent.turn.id if node is not None and node.parent is not None else None,
+            gaps=tuple([gap for gap in gaps if gap not in accept]),
+            unknown=tuple(_unknown(turn.tokens, node)),
+            delivered=delivered,
+            superseded_by=superseded_by,
+        )
+        found.append((step, node))
+    return found
 
 
-def _step(turn: Turn, node: Node | None, told: Delivery, accept: Collection[str]) -> Step:
-    gaps = gaps_of(turn, delivered=told.delivered, superseded=told.superseded_by is not None)
-    ambiguous = ("ambiguous_parent",) if node is not None and node.ambiguous else ()
-    return Step(
-        turn=turn,
-        parent=node.parent.turn.id if node is not None and node.parent is not None else None,
-        gaps=tuple([gap for gap in gaps if gap not in accept]),
-        unknown=(*unknown_of(turn), *ambiguous),
-        delivered=told.delivered,
-        superseded_by=told.superseded_by,
-    )
+def _answered_after(turn: Turn, later: Sequence[Turn]) -> str | None:
+    """Return the id of the next turn that was answered to the same question."""
+    asked, tools = turn.request.messages, turn.request.tools
+    for each in later:
+        messages = each.request.messages
+        if each.outcome != "answered" or len(messages) != len(asked) or each.request.tools != tools:
+            continue
+        if all(a is b or message_key(a) == message_key(b) for a, b in zip(messages, asked, strict=True)):
+            return each.id
+    return None
+
+
+def _unknown(tokens: Tokens | None, node: Node | None) -> Iterator[str]:
+    """Yield the names of the unknown values of a turn's tokens."""
+    if tokens is not None:
+        values = (tokens.policy_version, tokens.temperature, tokens.stop_included)
+        names = ("policy_version_unknown", "temperature_unknown", "stop_unknown")
+        yield from [name for name, value in zip(names, values, strict=True) if value is None]
+    if node is not None and node.ambiguous:
+        yield "ambiguous_parent"

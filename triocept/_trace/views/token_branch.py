@@ -18,8 +18,7 @@ import msgspec
 
 from ..tokens import unpacked_floats, unpacked_ids
 from ..trace import Trace
-from .step import Step, rooted_steps
-from .token_tree import Node
+from .step import Node, Step, rooted_steps
 
 _BYTES = 4
 """Bytes of an id, and of a log probability."""
@@ -110,7 +109,8 @@ def _leaves(by_node: dict[Node, Step]) -> list[Node]:
     """Return the trained nodes that lead to no other trained node, in the order in which they began."""
     trained = [node for node, step in by_node.items() if step.trained]
     inner = {above for node in trained for above in _above(node)}
-    return sorted([node for node in trained if node not in inner], key=_age)
+    leaves = [node for node in trained if node not in inner]
+    return sorted(leaves, key=lambda node: (node.turn.started_at, node.turn.id))
 
 
 def _above(node: Node) -> Iterator[Node]:
@@ -118,10 +118,6 @@ def _above(node: Node) -> Iterator[Node]:
     while at is not None:
         yield at
         at = at.parent
-
-
-def _age(node: Node) -> tuple[float, str]:
-    return node.turn.started_at, node.turn.id
 
 
 def _branch(leaf: Node, by_node: dict[Node, Step], taken: set[Node]) -> TokenBranch:

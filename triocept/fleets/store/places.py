@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, final, overload
 
-from ..._trace.found_lines import lines_between
+from ..._trace.lines import lines_between
 from ..._trace.reader import TraceReader
 from ..._trace.trace import Trace
 from ...errors import DialectError

@@ -19,9 +19,8 @@ import trio
 from ..._canonical.content import Json
 from ..._trace.entries import Entry
 from ..._trace.jsonl import JSONLRecorder, place_of
-from ..._trace.service import ServiceCall
 from ..._trace.trace import Trace
-from ..._trace.turn import Turn
+from ..._trace.turn import ServiceCall, Turn
 from ..._util.contexts import protected_methods
 from ...errors import StoreError
 from .layout import TRACES, read_run, sync_directory
