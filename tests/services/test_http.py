@@ -691,9 +691,9 @@ async def test_a_child_has_a_key_of_its_own_and_a_branch_of_its_parents_trace(tm
         (call,) = trace.services
         child, idle_trace = trace.children
         assert child.branch is not None
-        assert idle_trace.turn is not None
+        assert idle_trace.branch is not None
         assert (child.branch.rollout, child.branch.turns, child.branch.service) == ("r", 1, call.id)
-        assert (idle_trace.turn.rollout, idle_trace.turn.service) == ("r", None)
+        assert (idle_trace.branch.rollout, idle_trace.branch.service) == ("r", None)
         assert child.sealed
         assert [turn.branch for turn in child] == [child.branch]
         assert [turn.rollout for turn in trace] == ["r"]
