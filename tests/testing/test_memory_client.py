@@ -88,14 +88,18 @@ async def test_leaving_a_stream_hangs_up(autojump_clock: MockClock) -> None:
         assert [turn.outcome for turn in agent.rollout.trace] == ["abandoned"]
 
 
-async def test_what_is_no_model_call_is_not_there(autojump_clock: MockClock) -> None:
-    async with open_memory_agent(after_5_minutes) as agent, agent.client(max_retries=0) as client:
-        with pytest.raises(openai.NotFoundError, match="model calls alone are answered here"):
-            await client.embeddings.create(model="m", input="hi")
+async def test_the_other_routes_of_an_endpoint_answer_too(autojump_clock: MockClock) -> None:
+    async with open_memory_agent(after_5_minutes) as agent, agent.client(max_retries=0, timeout=9) as client:
+        long = ["text " * 1_000 for _ in range(200)]  # an endpoint makes so many vectors in a thread
+        made = await client.embeddings.create(model="m", input=long, dimensions=2)
+        assert len(made.data) == len(long)
+        assert [model.id async for model in client.models.list()] == ["triocept"]
     async with open_memory_agent(after_5_minutes, dialect="anthropic_messages") as agent:
         async with agent.client(max_retries=0) as client:
+            assert (await client.messages.count_tokens(**ASKED)).input_tokens > 0
             with pytest.raises(anthropic.NotFoundError):
-                await client.models.list()
+                await client.get("/nowhere", cast_to=dict[str, object])
+    assert trio.current_time() == 0
 
 
 async def test_of_a_dialect_without_a_client_there_is_none() -> None:

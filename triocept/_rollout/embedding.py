@@ -11,6 +11,7 @@ import trio
 
 from .._canonical.vectors import DIMENSIONS, Embedded, Vector, vector_of
 from .._util.checks import described
+from .._util.threads import run_in_thread
 from .functions import awaited, check_function
 
 Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[Iterable[Iterable[float]]] | Iterable[Iterable[float]]]
@@ -49,7 +50,7 @@ async def embed(
     if sum(map(len, inputs)) < _LONG:
         await trio.lowlevel.checkpoint()
         return _made(inputs, dimensions or DIMENSIONS)
-    return await trio.to_thread.run_sync(_made, inputs, dimensions or DIMENSIONS, abandon_on_cancel=True)
+    return await run_in_thread(_made, inputs, dimensions or DIMENSIONS, abandon_on_cancel=True)
 
 
 def _made(inputs: Sequence[Embedded], dimensions: int) -> Sequence[Vector]:

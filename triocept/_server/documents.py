@@ -27,6 +27,7 @@ from .._canonical.content import Json
 from .._canonical.memory import Memory
 from .._canonical.request import Request
 from .._rollout.rollout_state import RolloutState
+from .._util.threads import run_in_thread
 from ..dialects import Dialect, Target
 from ..dialects.kit import decode_json
 from ..errors import DialectError, Refusal
@@ -153,7 +154,7 @@ async def read_large(dialect: Dialect, document: Json, target: Target, rollout: 
         return dialect.parse_request(document, target, rollout.memory)
     memory, rollout.memory = rollout.memory, Memory()
     try:
-        request = await trio.to_thread.run_sync(dialect.parse_request, document, target, memory)
+        request = await run_in_thread(dialect.parse_request, document, target, memory)
     finally:
         rollout.memory = memory
     await _count(request, rollout)

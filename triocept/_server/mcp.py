@@ -21,10 +21,10 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
-import trio
 
 from .._canonical.content import Json
 from .._rollout.rollout_state import RolloutState
+from .._util.threads import run_in_thread
 from ..errors import Refusal
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ async def serve_mcp(
     if scope["method"] != "POST":
         raise Refusal(405, f"MCP takes POST here, not {scope['method']}", should_retry=False)
     try:
-        manager = await trio.to_thread.run_sync(_make_manager, rollout, max_body)
+        manager = await run_in_thread(_make_manager, rollout, max_body)
     except ModuleNotFoundError as exc:
         raise Refusal(
             501, "MCP needs the package 'mcp': pip install 'triocept[mcp]'", should_retry=False

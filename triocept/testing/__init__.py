@@ -40,10 +40,9 @@ from ._wildcards import containing
 
 if TYPE_CHECKING:
     from ._memory.agent import MemoryAgent, open_memory_agent
-    from ._memory.call import MemoryCall
+    from ._memory.call import MemoryCall, Piece
     from ._memory.exchange import open_exchange
     from ._memory.rollout import open_rollout
-    from ._memory.transport import Piece
 else:
     from ._lazy import __getattr__ as __getattr__
 

@@ -10,7 +10,7 @@ from .._moved import hints_of
 _MODULES = {
     "MemoryAgent": "agent",
     "MemoryCall": "call",
-    "Piece": "transport",
+    "Piece": "call",
     "open_exchange": "exchange",
     "open_memory_agent": "agent",
     "open_rollout": "rollout",

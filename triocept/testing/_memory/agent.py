@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeAlias, Unpack, final
 
+import h11
 import trio
 
 from ..._canonical.content import Json, Message
@@ -19,21 +20,20 @@ from ..._rollout.handler import Handler
 from ..._rollout.options import RolloutOptions
 from ..._rollout.rollout import Rollout, core_of_rollout
 from ..._rollout.rollout_state import RolloutState
-from ..._server.admission import Admission
-from ..._server.delivery import write_failure
-from ..._server.intake import Routes, intake
-from ..._server.transport import GONE, Head
+from ..._server.lifespan import run_lifespan
+from ..._server.serve import Body, Connections
 from ..._upstream.patience import FIRST_PAUSE, retry_pause, wait_of
 from ..._util.checks import check_count, check_number, check_type, described
 from ..._util.contexts import protected_context
 from ..._util.failures import keeping, keeping_each, raise_all
-from ...dialects import Dialect, Failure
+from ..._util.limits import EndpointLimits
+from ...dialects import Dialect
 from ...dialects.kit import encode_json
 from ...errors import UpstreamError
 from .._rollout import SyncRollout
 from .call import MemoryCall
 from .rollout import open_rollout
-from .transport import MemoryTransport
+from .stream import memory_stream_pair
 from .wire import events_in, head_of, response_in, written
 
 Asked: TypeAlias = str | Iterable[Message] | Request | Mapping[str, Json]
@@ -41,6 +41,13 @@ Asked: TypeAlias = str | Iterable[Message] | Request | Mapping[str, Json]
 
 _MAX_BODY = 256 * 1024 * 1024
 """Maximum bytes of a body, as for an endpoint."""
+_FOR_EVER = 1e9
+"""Seconds of the server's time limits: a mock clock that jumps must not reach them."""
+_GRACE = 1.0
+"""Seconds that connections have to end after the agent has disconnected."""
+_LIMITS = EndpointLimits(
+    head_seconds=_FOR_EVER, keyless_seconds=_FOR_EVER, body_seconds=_FOR_EVER, reader_seconds=_FOR_EVER
+)
 
 
 @final
@@ -50,9 +57,9 @@ class MemoryAgent:
     def __init__(
         self,
         rollout: Rollout,
-        core: RolloutState,
         dialect: Dialect,
         nursery: trio.Nursery,
+        connections: Connections,
         *,
         retries: int,
         timeout: float,
@@ -63,13 +70,11 @@ class MemoryAgent:
         """The dialect of the agent."""
         self.calls: list[MemoryCall] = []
         """Calls so far, oldest first; each try is one call."""
-        self._core = core
         self._nursery = nursery
+        self._connections = connections
         self._retries = retries
         self._timeout = timeout
         self._closed = False
-        self._routes = Routes(_dialects_of(core).values())
-        self._admission = Admission(core.addresses.limits)
 
     def __repr__(self) -> str:
         return f"<MemoryAgent of {self.rollout!r}: {self.dialect.name}, {len(self.calls)} calls>"
@@ -150,7 +155,7 @@ class MemoryAgent:
     def client(self, **options: Any) -> Any:
         """Return the official SDK's async client for the dialect, without a socket, for a program on trio.
 
-        Retries and the read timeout of the client use trio's clock. The client can send model calls only.
+        Retries and the read timeout of the client use trio's clock.
 
         Args:
             options: options of the client's constructor (`max_retries`, `timeout`, …).
@@ -203,38 +208,26 @@ class MemoryAgent:
         rollout = self.rollout
         request, document = written(asked, self.dialect, rollout.model, stream=stream)
         count = {"x-stainless-retry-count": str(attempt - 1)} if attempt > 1 else {}
-        head = head_of(request, self.dialect, rollout.id, rollout.api_key, {**count, **(headers or {})})
-        return self._begin(head, encode_json(document), self._timeout if timeout is None else timeout)
+        body = encode_json(document)
+        head = head_of(request, self.dialect, rollout, len(body), {**count, **(headers or {})})
+        return self._begin(head, body, self._timeout if timeout is None else timeout)
 
     def close(self) -> None:
         """Disconnect, and refuse further calls."""
         self._closed = True
         self.hang_up()
 
-    def _begin(self, head: Head, body: bytes, timeout: float) -> MemoryCall:
+    def _begin(self, head: h11.Request, body: bytes, timeout: float) -> MemoryCall:
         if self._closed:
             raise RuntimeError("this agent has ended, with the block of its `open_memory_agent`")
-        transport = MemoryTransport(body)
-        call = MemoryCall(transport, timeout)
+        own, end = memory_stream_pair()
+        peer: Any = end  # it has all that the server uses of a `SocketStream`
+        call = MemoryCall(own, head, body, timeout)
         self.calls.append(call)
-        self._nursery.start_soon(self._serve, head, transport)
+        self._nursery.start_soon(self._connections.serve, self._connections.enter(peer))
+        self._nursery.start_soon(call.send)
+        self._nursery.start_soon(call.run)
         return call
-
-    @trio.lowlevel.enable_ki_protection
-    async def _serve(self, head: Head, transport: MemoryTransport) -> None:
-        """Run the server's side of a call."""
-        route = self._routes.match(head.path, head.query)
-        try:
-            if route is None:
-                message = f"there is no {head.path} in memory: model calls alone are answered here"
-                missing = Failure(status=404, message=message, code=self.dialect.no_route, should_retry=False)
-                await write_failure(missing, self.dialect, transport)
-            else:
-                await intake(route, head, transport, self._core.registry, _MAX_BODY, self._admission)
-        except GONE:
-            pass
-        finally:
-            transport.end()
 
 
 @protected_context
@@ -248,9 +241,9 @@ async def open_memory_agent(
 ) -> AsyncIterator[MemoryAgent]:
     """Open an agent without a socket for the duration of the block: `answer = await agent.ask("hello")`.
 
-    Requests and answers pass through the wire format of the dialect and the server's own code, with keep-alives,
-    retries and errors. Only the connection is in memory. Trio's mock clock may therefore run: 300 seconds of silence
-    take no time.
+    Requests and answers pass through HTTP/1.1, the wire format of the dialect and the server's own code, with
+    keep-alives, retries and errors. Only the connection is in memory. Trio's mock clock may therefore run: 300 seconds
+    of silence take no time, and no time limit of the server ends a connection.
 
     Args:
         handler: target of the calls: a handler, for which a rollout is opened; or a `Rollout`, of an endpoint or of
@@ -291,14 +284,48 @@ async def _open(
 ) -> AsyncIterator[MemoryAgent]:
     core = core_of_rollout(rollout)
     spoken = _spoken(core, dialect)
+    body = Body()
+    connections = Connections(
+        registry=core.registry,
+        dialects=_dialects_of(core),
+        endpoint_id="memory",
+        ssl_context=None,
+        limits=_LIMITS,
+        max_body=_MAX_BODY,
+        websocket=True,
+        keep_alive=True,
+        on_fatal=body.on_fatal,
+    )
     errors: list[BaseException] = []
     with keeping_each(errors):
         async with trio.open_nursery() as nursery:
-            agent = MemoryAgent(rollout, core, spoken, nursery, retries=retries, timeout=timeout)
-            with keeping(errors):
+            ending = trio.Event()
+            server = await nursery.start(_serve, connections, ending)
+            agent = MemoryAgent(rollout, spoken, server, connections, retries=retries, timeout=timeout)
+            with keeping(errors), body.scope:
                 yield agent
             agent.close()
+            ending.set()
+    if body.fatal is not None:
+        errors.insert(0, body.fatal)
     raise_all(errors)
+
+
+async def _serve(
+    connections: Connections, ending: trio.Event, *, task_status: trio.TaskStatus[trio.Nursery]
+) -> None:
+    """Run a nursery for connections until `ending`. As a server, it outlives the cancellation of the body."""
+    ended = trio.Event()
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as lifespan:
+            await lifespan.start(run_lifespan, connections.quart, ended)
+            async with trio.open_nursery() as nursery:
+                scope.shield = True
+                task_status.started(nursery)
+                await ending.wait()
+                await connections.end(_GRACE)
+                nursery.cancel_scope.cancel()
+            ended.set()
 
 
 def _dialects_of(core: RolloutState) -> Mapping[str, Dialect]:

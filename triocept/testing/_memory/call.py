@@ -1,29 +1,51 @@
-"""Call of an agent in memory, from the agent's side."""
+"""Call of an agent in memory: it sends a request over HTTP/1.1, and receives the answer as it arrives."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import final
+from typing import Literal, final
 
+import h11
+import msgspec
 import trio
 
 from ..._canonical.content import Json
 from ...dialects.kit import decode_json
 from ...errors import DialectError, ExchangeAbandoned, UpstreamTruncated
-from .transport import MemoryTransport, Piece
+from .stream import MemoryStream
+
+_MAX_HEAD = 100 * 1024
+"""Maximum bytes of an answer's head; the SDKs' HTTP client has the same limit (httpcore2)."""
+_MAX_RECEIVE = 64 * 1024
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """Bytes of an answer's body that arrived together."""
+
+    at: float
+    """Seconds after the start of the call, by trio's clock."""
+    data: bytes
 
 
 @final
 class MemoryCall:
     """A call and its answer so far. Made by a `MemoryAgent` only; `agent.calls` holds all calls."""
 
-    def __init__(self, transport: MemoryTransport, timeout: float) -> None:
-        self._transport = transport
+    def __init__(self, stream: MemoryStream, head: h11.Request, body: bytes, timeout: float) -> None:
+        self._stream = stream
+        self._body = body
         self._timeout = timeout
+        self._http = h11.Connection(h11.CLIENT, _MAX_HEAD)
+        sent = [self._http.send(event) for event in (head, h11.Data(body), h11.EndOfMessage())]
+        self._request = b"".join(filter(None, sent))
+        self._head: h11.Response | None = None
+        self._pieces: list[Piece] = []
         self._taken = 0
+        self._news = trio.lowlevel.ParkingLot()
         self._begun = trio.current_time()
         self._ended: float | None = None
+        self._end: Literal["open", "whole", "broken", "hung up"] = "open"
 
     def __repr__(self) -> str:
         return f"<MemoryCall {self.status}: {len(self.body)} bytes in {len(self.pieces)} pieces, {self.end}>"
@@ -32,42 +54,74 @@ class MemoryCall:
     def document(self) -> Json:
         """Decoded request body; None if it was not JSON."""
         try:
-            return decode_json(self._transport.body)
+            return decode_json(self._body)
         except DialectError:
             return None
 
     @property
     def status(self) -> int | None:
         """HTTP status; None if no head has arrived."""
-        return self._transport.status
+        return None if self._head is None else self._head.status_code
 
     @property
     def headers(self) -> Mapping[str, str]:
         """Headers of the answer, names in lower case."""
-        return self._transport.headers
+        received = () if self._head is None else self._head.headers
+        return {name.decode(): value.decode("latin-1") for name, value in received}
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
         """Pieces of the body as they arrived, including keep-alives."""
-        return tuple(self._transport.pieces)
+        return tuple(self._pieces)
 
     @property
     def body(self) -> bytes:
         """Whole body so far."""
-        return b"".join(piece.data for piece in self._transport.pieces)
+        return b"".join(piece.data for piece in self._pieces)
 
     @property
     def end(self) -> str:
         """State of the answer: `whole`, `broken` (by the server), `hung up` (by the agent), or `open`."""
-        ends = {"whole": self._transport.whole, "broken": self.broken, "hung up": self._transport.gone}
-        return next((end for end, is_so in ends.items() if is_so), "open")
+        return self._end
 
     @property
     def longest_silence(self) -> float:
         """Longest time without a byte, in seconds: read timeouts of real clients limit this time."""
         ended = self._ended if self._ended is not None else trio.current_time() - self._begun
-        times = [0.0, *(piece.at for piece in self._transport.pieces), ended]
+        times = [0.0, *(piece.at for piece in self._pieces), ended]
         return max(later - earlier for earlier, later in pairwise(times))
+
+    # For the agent
+
+    @trio.lowlevel.enable_ki_protection
+    async def send(self) -> None:
+        """Send the request. The server may answer before it has received the whole request."""
+        try:
+            await self._stream.send_all(self._request)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+
+    @trio.lowlevel.enable_ki_protection
+    async def run(self) -> None:
+        """Receive the answer to its end."""
+        try:
+            while self._end == "open":
+                event = self._http.next_event()
+                if event is h11.NEED_DATA:
+                    self._http.receive_data(bytes(await self._stream.receive_some(_MAX_RECEIVE)))
+                elif isinstance(event, h11.Response):
+                    self._head = event
+                elif isinstance(event, h11.Data):
+                    self._pieces.append(Piece(self._now(), bytes(event.data)))
+                elif isinstance(event, h11.EndOfMessage):
+                    self._finish("whole")
+                self._news.unpark_all()
+        except (h11.RemoteProtocolError, trio.BrokenResourceError):
+            self._finish("broken")
+        except trio.ClosedResourceError:
+            pass  # `hang_up` has closed the connection
+        finally:
+            self.hang_up()  # without effect on an answer that has ended
 
     # For the reader of the answer
 
@@ -78,7 +132,7 @@ class MemoryCall:
 
     @property
     def broken(self) -> bool:
-        return self._transport.broken
+        return self._end == "broken"
 
     async def wait_head(self) -> None:
         """Wait for the head of the answer.
@@ -87,11 +141,10 @@ class MemoryCall:
             UpstreamTruncated: the connection ended without a head.
             ExchangeAbandoned, TimeoutError: see `receive`.
         """
-        transport = self._transport
-        while transport.status is None and not transport.ended:
+        while self._head is None and self._end == "open":
             await self._wait()
         self._check()
-        if transport.status is None:
+        if self._head is None:
             raise UpstreamTruncated("the connection was broken off before an answer")
 
     async def receive(self) -> bytes | None:
@@ -101,16 +154,15 @@ class MemoryCall:
             ExchangeAbandoned: the agent has disconnected.
             TimeoutError: no byte arrived in time; the agent has disconnected.
         """
-        transport = self._transport
-        if len(transport.pieces) > self._taken:
+        if len(self._pieces) > self._taken:
             await trio.lowlevel.checkpoint()
-        while len(transport.pieces) == self._taken and not transport.ended:
+        while len(self._pieces) == self._taken and self._end == "open":
             await self._wait()
         self._check()
-        if len(transport.pieces) == self._taken:
+        if len(self._pieces) == self._taken:
             return None
         self._taken += 1
-        return transport.pieces[self._taken - 1].data
+        return self._pieces[self._taken - 1].data
 
     async def read(self) -> bytes:
         """Return the whole body.
@@ -121,27 +173,30 @@ class MemoryCall:
         """
         while await self.receive() is not None:
             pass
-        if self._transport.broken:
+        if self.broken:
             raise UpstreamTruncated("the answer was broken off")
         return self.body
 
     def hang_up(self) -> None:
         """Disconnect, if the call has not ended."""
-        self._transport.hang_up()
-        self.note_end()
+        self._finish("hung up")
+        self._stream.close()
 
-    def note_end(self) -> None:
-        """Record the end of the call for the agent."""
-        if self._ended is None:
-            self._ended = trio.current_time() - self._begun
+    def _finish(self, end: Literal["whole", "broken", "hung up"]) -> None:
+        if self._end == "open":
+            self._end, self._ended = end, self._now()
+            self._news.unpark_all()
+
+    def _now(self) -> float:
+        return trio.current_time() - self._begun
 
     def _check(self) -> None:
-        if self._transport.gone:
+        if self._end == "hung up":
             raise ExchangeAbandoned("the agent has hung up")
 
     async def _wait(self) -> None:
         with trio.move_on_after(self._timeout) as scope:
-            await self._transport.news.wait()
+            await self._news.park()
         if scope.cancelled_caught:
             self.hang_up()
             raise TimeoutError(f"nothing came for {self._timeout:g} seconds: the agent has hung up")

@@ -4,7 +4,7 @@ Rules:
 
 1. A client's read timeout holds, by trio's clock. The other timeouts have no effect.
 2. Errors are translated to the exceptions of httpx2.
-3. Model calls alone are answered; all other requests get a 404.
+3. Each request has its own connection.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from importlib import import_module
 from typing import Any, TypeVar, final
-from urllib.parse import unquote
 
+import h11
 import httpx2
 
-from ..._server.transport import Head
 from ...errors import ExchangeAbandoned, UpstreamTruncated
 from .call import MemoryCall
 
@@ -60,18 +59,14 @@ class MemoryHTTPTransport(httpx2.AsyncBaseTransport):
         begin: starts a call with its head, its body, and the maximum seconds without a byte.
     """
 
-    def __init__(self, begin: Callable[[Head, bytes, float], MemoryCall]) -> None:
+    def __init__(self, begin: Callable[[h11.Request, bytes, float], MemoryCall]) -> None:
         self._begin = begin
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        url = request.url
-        head = Head(
-            method=request.method,
-            path=unquote(url.path),
-            query=url.query.decode("latin-1"),
-            headers={name.lower(): value for name, value in request.headers.items()},
-        )
         body = await request.aread()
+        head = h11.Request(
+            method=request.method.encode(), target=request.url.raw_path, headers=request.headers.raw
+        )
         silence = request.extensions.get("timeout", {}).get("read")
         call = self._begin(head, body, math.inf if silence is None else silence)
         try:

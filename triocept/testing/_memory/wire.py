@@ -13,8 +13,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
-from urllib.parse import unquote
 
+import h11
 import msgspec
 
 from ..._canonical.content import Json
@@ -22,7 +22,7 @@ from ..._canonical.events import Event, assemble
 from ..._canonical.request import Request
 from ..._canonical.response import Response
 from ..._rollout.asking import request_of
-from ..._server.transport import Head
+from ..._rollout.rollout import Rollout
 from ..._upstream.failures import Reader
 from ...dialects import Dialect
 from ...errors import DialectError, UpstreamError, UpstreamTruncated
@@ -66,25 +66,33 @@ def written(
 
 
 def head_of(
-    request: Request, dialect: Dialect, rollout_id: str, api_key: str, headers: Mapping[str, str]
-) -> Head:
+    request: Request, dialect: Dialect, rollout: Rollout, length: int, headers: Mapping[str, str]
+) -> h11.Request:
     """Return the head of a call.
 
     Args:
         request: request that determines the path.
         dialect: dialect of the agent.
-        rollout_id, api_key: id and key of the called rollout.
+        rollout: the called rollout.
+        length: bytes of the body.
         headers: headers of the agent, which win over the default ones.
+
+    Raises:
+        ValueError: a header cannot be sent.
     """
-    path, _, query = dialect.path(request).partition("?")
-    usual = {"content-type": "application/json", **dialect.default_headers, **dialect.key_headers(api_key)}
-    own = {name.lower(): value for name, value in headers.items()}
-    return Head(
-        method="POST",
-        path=f"/rollout/{rollout_id}{dialect.base_path}{unquote(path)}",
-        query=query,
-        headers={name.lower(): value for name, value in usual.items()} | own,
-    )
+    usual = {
+        "host": "memory",
+        "content-type": "application/json",
+        "content-length": str(length),
+        **dialect.default_headers,
+        **dialect.key_headers(rollout.api_key),
+    }
+    lower = {name.lower().encode(): value.encode() for name, value in [*usual.items(), *headers.items()]}
+    target = f"/rollout/{rollout.id}{dialect.base_path}{dialect.path(request)}"
+    try:
+        return h11.Request(method="POST", target=target, headers=list(lower.items()))
+    except h11.LocalProtocolError as exc:
+        raise ValueError(f"the head of the call cannot be sent: {exc}") from exc
 
 
 async def response_in(call: MemoryCall, dialect: Dialect) -> Response:

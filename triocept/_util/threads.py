@@ -1,0 +1,25 @@
+"""Work of the package in threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import TypeVar, TypeVarTuple, Unpack
+
+import trio
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+async def run_in_thread(
+    function: Callable[[Unpack[Ts]], T], *arguments: *Ts, abandon_on_cancel: bool = False
+) -> T:
+    """Run a function in a thread; or here, if a mock clock would jump meanwhile, because all tasks wait.
+
+    Cancellation: waits for the thread, or abandons it, as `trio.to_thread.run_sync` does.
+    """
+    if getattr(trio.lowlevel.current_clock(), "autojump_threshold", inf) < inf:
+        await trio.lowlevel.checkpoint()
+        return function(*arguments)
+    return await trio.to_thread.run_sync(function, *arguments, abandon_on_cancel=abandon_on_cancel)

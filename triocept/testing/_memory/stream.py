@@ -1,0 +1,71 @@
+"""Connection in memory. It has no buffer: `send_all` waits until the peer has received the bytes."""
+
+from __future__ import annotations
+
+from socket import AF_UNSPEC
+from typing import Any, final
+
+import trio
+from trio.testing import lockstep_stream_pair
+
+
+@final
+class MemoryStream(trio.abc.HalfCloseableStream):
+    """One end of a connection in memory.
+
+    It has the methods of a socket that the server uses, and is its own `socket`.
+
+    Args:
+        stream: this end of the byte streams.
+        reset: set once an end resets the connection.
+    """
+
+    family = AF_UNSPEC
+
+    def __init__(self, stream: trio.StapledStream[Any, Any], reset: trio.Event) -> None:
+        self._stream = stream
+        self._reset = reset
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        data: bytes | bytearray = await self._stream.receive_some(max_bytes)
+        if not data and self._reset.is_set():
+            raise trio.BrokenResourceError("the peer has reset the connection")
+        return data
+
+    async def aclose(self) -> None:
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        """Close both directions: the peer receives the end, and cannot send any more."""
+        self._stream.send_stream.close()
+        self._stream.receive_stream.close()
+
+    @property
+    def socket(self) -> MemoryStream:
+        return self
+
+    def setsockopt(self, *option: object) -> None:
+        """Reset the connection when it is closed: `SO_LINGER` is the only option that is set."""
+        self._reset.set()
+
+    def getpeername(self) -> None:
+        """Return None: an end in memory has no address."""
+
+    getsockname = getpeername
+
+
+def memory_stream_pair() -> tuple[MemoryStream, MemoryStream]:
+    """Return the two ends of a new connection."""
+    reset = trio.Event()
+    one, other = lockstep_stream_pair()
+    return MemoryStream(one, reset), MemoryStream(other, reset)
