@@ -161,10 +161,11 @@ def run_pytest(
 
 @nox.session(python=NEWEST)
 def lint(session: nox.Session) -> None:
-    """ruff, the floors of the house (import-linter), and the names of changelog fragments (towncrier)."""
+    """ruff, codespell, the layers (import-linter), and the names of changelog fragments (towncrier)."""
     install(session, "lint")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("codespell")
     session.run("lint-imports")
     session.run("towncrier", "build", "--draft", silent=True)
 

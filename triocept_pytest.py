@@ -105,8 +105,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Load triocept before the time limit of any test starts: loading takes half a second, some tests have less than
-    one."""
+    """Load triocept before the time limit of any test starts.
+
+    Loading takes half a second, and some tests have less than one.
+    """
     used = [item for item in session.items if _uses(item)]
     if used and not session.config.option.collectonly:
         try:
@@ -125,8 +127,10 @@ def _uses(item: pytest.Item) -> bool:
 
 
 def _is_mistaken(item: pytest.Item) -> bool:
-    """Return True if a mark of the test holds a mistake, which the fixture reports. Without the report, a misspelt
-    `cassette` would go unnoticed, and the test would call the real model."""
+    """Return True if a mark of the test holds a mistake, which the fixture reports.
+
+    Without the report, a misspelt `cassette` would go unnoticed, and the test would call the real model.
+    """
     try:
         from triocept.testing._plugin.options import options_of
 

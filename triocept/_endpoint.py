@@ -1,5 +1,7 @@
-"""The endpoint: the object that joins the server, the rollouts and the tunnel. The second file to read, after
-`__init__`."""
+"""The endpoint: the object that joins the server, the rollouts and the tunnel.
+
+The second file to read, after `__init__`.
+"""
 
 from __future__ import annotations
 
@@ -149,13 +151,17 @@ class Endpoint:
         return self.public_url
 
     def root_url(self, rollout_id: str, reach: Reach = "local") -> str:
-        """Return the URL of a rollout without a dialect's path. Raise TunnelError under the conditions of
-        `public_url`."""
+        """Return the URL of a rollout without a dialect's path.
+
+        Raise TunnelError under the conditions of `public_url`.
+        """
         return f"{self.url if reach == 'local' else self.public_url}/rollout/{rollout_id}"
 
     def base_url(self, rollout_id: str, dialect: str, reach: Reach = "local") -> str:
-        """Return the URL of a rollout as an SDK of the named dialect takes it. Raise ValueError if the dialect is
-        unknown."""
+        """Return the URL of a rollout as an SDK of the named dialect takes it.
+
+        Raise ValueError if the dialect is unknown.
+        """
         _check_name(dialect)
         if dialect not in self.dialects:
             raise ValueError(f"no dialect {dialect!r}: there are {', '.join(self.dialects)}")

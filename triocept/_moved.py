@@ -83,7 +83,6 @@ def __dir__() -> list[str]:
 
 def hints_of(module: str) -> Callable[[str], NoReturn]:
     """Return the `__getattr__` of a public module: its error names the new place of a renamed name."""
-
     return lambda name: _raise_missing(module, name, RENAMED.get(f"{module}.{name}"))
 
 
@@ -105,7 +104,10 @@ def _raise_missing(module: str, name: str, place: str | None) -> NoReturn:
 
 
 def _is_from_import() -> bool:
-    """True if a `from … import` asks for the name: importlib does so for a package, the statement for a module."""
+    """Return True if a `from … import` statement looks the name up.
+
+    importlib looks it up for a package, the statement itself for a module.
+    """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and (
         frame.f_code.co_name == "__getattr__" or frame.f_globals.get("__name__") == __name__

@@ -216,8 +216,10 @@ class Pool:
 
     @trio.lowlevel.enable_ki_protection
     async def _run_first(self, opener: OpenEndpoint, *, task_status: trio.TaskStatus[None]) -> None:
-        """Run an endpoint that must open, or else the pool fails. In a fixed set, reopen the endpoint after it has
-        died."""
+        """Run an endpoint that must open, or else the pool fails.
+
+        In a fixed set, reopen the endpoint after it has died.
+        """
         opened = False
         with self._scope() as scope:
 

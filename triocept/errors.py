@@ -1,4 +1,6 @@
-"""Every error that triocept raises, by situation::
+"""Every error that triocept raises.
+
+By situation::
 
     TrioceptError
     ├── DialectError             a wire document that its dialect cannot read
@@ -169,8 +171,7 @@ def _mended_code(code: str | None) -> str | None:
 
 
 class LimitReached(Refusal):
-    """A refusal because a budget or a stop condition was reached: `rollout.stop` refuses with it, and so can a
-    handler.
+    """A refusal because a budget or a stop condition was reached: `rollout.stop` refuses with it, and so can a handler.
 
     Default status: 404, which every known agent treats as final (Claude Code retries once, without a stream).
     """
@@ -271,8 +272,11 @@ class ReplayMiss(TrioceptError):
 
 
 class RecordingFailed(TrioceptError):
-    """A response that a cassette must not record: a provider's refusal of the key, an unreachable provider, or raw
-    bytes. The cassette is not written for this run."""
+    """A response that a cassette must not record.
+
+    It is a provider's refusal of the key, an unreachable provider, or raw bytes. The cassette is not written for
+    this run.
+    """
 
 
 class RolloutClosed(TrioceptError):

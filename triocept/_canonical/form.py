@@ -167,8 +167,7 @@ def unmarked(block: Json, levels: int = _LEVELS) -> Json:
 
 
 def timeless(raw: Json) -> Json:
-    """Return a block for a cassette: without cache marks and run-specific members at any depth, with long words
-    hashed."""
+    """Return a block for a cassette: no cache marks, no run-specific members at any depth, long words hashed."""
     match raw:
         case str() if len(raw) > _LONGEST and not any(letter.isspace() for letter in raw):
             return _hash(raw.encode())

@@ -152,7 +152,7 @@ def serve(script: Path | None, forward: Forward | None, watch: bool, **options: 
 @main.command()
 @_record_option
 def demo(record: Path | None) -> None:
-    """A small agent in a process of its own, and a scripted model that answers it: no key, no network."""
+    """Run a small agent in its own process, with a scripted model that answers it: no key, no network."""
     end_with(partial(run_demo, record), notice=_NOTICE)
 
 
@@ -210,8 +210,7 @@ def export(
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each file.")
 @click.option("--quiet", is_flag=True, help="Say it by the exit status alone.")
 def check(files: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
-    """See whether trace files are whole: nothing flipped, dropped, doubled, moved or cut off, and each call with its
-    turn.
+    """Check that trace files are whole: nothing flipped, dropped, doubled, moved or cut, each call with its turn.
 
     Each gap is a line of its own, with its name, file and line, rollout and call. Ends with 1 if there is one, with 2
     if a file cannot be read. A fleet's store is a file, too: each of its results has to have its rollouts.

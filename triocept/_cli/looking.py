@@ -119,8 +119,9 @@ def diff(file: Path, before: str, after: str, rollout: str | None) -> None:
 @_rollout_option
 @click.option("--json", "as_json", is_flag=True, help="As one JSON document, with all figures.")
 def stats(files: tuple[Path, ...], by: tuple[str, ...], rollout: str | None, as_json: bool) -> None:
-    """Count the calls in all FILES, their tokens, their seconds and those that failed. A fleet's store is a file; what
-    its attempts without a result did is left out.
+    """Count the calls in all FILES, their tokens, their seconds and those that failed.
+
+    A fleet's store is a file; what its attempts without a result did is left out.
 
     \b
         triocept stats traces.jsonl

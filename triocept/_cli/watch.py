@@ -99,7 +99,8 @@ class WatchedScript:
     def _is_news(self, stamp: _Stamp | None) -> bool:
         """Return True if the file differs from the version that was read.
 
-        For an unreadable file, a change of its permissions alone counts."""
+        For an unreadable file, a change of its permissions alone counts.
+        """
         if stamp is None or self._stamp is None or not self._is_good:
             return stamp != self._stamp
         return msgspec.structs.replace(stamp, changed=0) != msgspec.structs.replace(self._stamp, changed=0)

@@ -1,5 +1,4 @@
-"""Environment of an agent: the parent's, without keys and endpoints of model providers, plus the agent's own
-provider.
+"""Environment of an agent: the parent's, without keys and endpoints of model providers, plus the agent's own provider.
 
 Variables that are removed, in upper or lower case:
 
@@ -62,8 +61,7 @@ def keep_from_agents(names: Iterable[str]) -> None:
 def agent_environment(
     parent: Mapping[str, str], provider: Mapping[str, str], extra: Mapping[str, str | None] | None = None
 ) -> dict[str, str]:
-    """Return an agent's environment: `parent` without its providers, then `provider`, then `extra`, which has
-    priority.
+    """Return an agent's environment: `parent` without its providers, then `provider`, then `extra`, which has priority.
 
     The hosts of the provider's URLs are added to `NO_PROXY`, so that a proxy of the parent does not take the agent's
     calls.

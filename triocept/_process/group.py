@@ -103,8 +103,10 @@ def birth(pid: int) -> int | None:
 
 
 def open_handle(pid: int) -> int | None:
-    """Return a handle of the process, which stays valid after its id is reused; None if the kernel or a sandbox has
-    no pidfd."""
+    """Return a handle of the process that outlives the reuse of its id; None if the system has no pidfd.
+
+    Old kernels and some sandboxes have none.
+    """
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError, OSError):
             return os.pidfd_open(pid)
@@ -158,8 +160,10 @@ class Ending:
         return [process for process in found.values() if process.alive]
 
     def _groups(self, processes: dict[int, ProcessInfo]) -> set[int]:
-        """Return the agents' groups. A leader with another time of birth does not belong to the agent: its id was
-        reused."""
+        """Return the agents' groups.
+
+        A leader with another time of birth does not belong to the agent: its id was reused.
+        """
         return {
             agent.pid
             for agent in self._agents
@@ -274,13 +278,17 @@ class _Listener:
 
     @property
     def is_orphan(self) -> bool:
-        """True if the program is dead. A living program that closes the pipe has waited until its agents were
-        started."""
+        """True if the program is dead.
+
+        A living program that closes the pipe has waited until its agents were started.
+        """
         return os.getppid() != self._program
 
     def _open_program(self) -> int | None:
-        """Return a handle of the program. Its own forked children may hold the pipe open after its death, so the
-        process is polled as well."""
+        """Return a handle of the program.
+
+        Its own forked children may hold the pipe open after its death, so the process is polled as well.
+        """
         handle = open_handle(self._program)
         if handle is not None:
             self._poll.register(handle, select.POLLIN)

@@ -380,8 +380,10 @@ class AgentProcess:
             time.sleep(0.01)
 
     def _leave(self) -> None:
-        """Unregister the agent if no process of it lives; otherwise let the watcher, a separate process, end the
-        rest."""
+        """Unregister the agent if no process of it lives; otherwise let the watcher end the rest.
+
+        The watcher is a separate process.
+        """
         if self._blind:
             log.warning(
                 "no descriptor is left to look for what agent %r has started: its watcher does", self.argv[0]

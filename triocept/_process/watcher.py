@@ -111,8 +111,10 @@ class Watcher:
             self._tell(b"- %s\n" % token.encode())
 
     def hand_over_nowait(self, token: str) -> None:
-        """Let the process end the agent: SIGTERM, and SIGKILL a second later. For a program that cannot do it
-        itself."""
+        """Let the process end the agent: SIGTERM, and SIGKILL a second later.
+
+        For a program that cannot do it itself.
+        """
         if self._agents.pop(token, None) is not None:
             self._tell(b"! %s\n" % token.encode())
             self._handed_over = True

@@ -1,6 +1,7 @@
 """The error of a call that a recording cannot answer: the closest recorded call, and what differs, line by line.
 
-Replays and cassettes share it: both compare calls as JSON values, which are shown as YAML."""
+Replays and cassettes share it: both compare calls as JSON values, which are shown as YAML.
+"""
 
 from __future__ import annotations
 

@@ -69,7 +69,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 def says_the_same(one: Answer, other: Answer) -> bool:
     """Return True if two answers have equal content.
 
-    Times, pieces, ids, and the number of cached prompt tokens may differ."""
+    Times, pieces, ids, and the number of cached prompt tokens may differ.
+    """
     return _said(one) == _said(other)
 
 

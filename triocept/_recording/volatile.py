@@ -69,7 +69,8 @@ def in_json(value: Json, change: Callable[[str], str]) -> Json:
 def mask_of(roots: Iterable[Mapping[str, str]]) -> Callable[[str], str]:
     """Return a function that masks these directories in a text.
 
-    All have one mask, since two may be one directory in one run and not in the other."""
+    All have one mask, since two may be one directory in one run and not in the other.
+    """
     return _replacing({path: MASK for each in roots for path in each.values()}, {})
 
 

@@ -79,6 +79,8 @@ def response_id(dialect: DialectFacts | None) -> str:
 
 
 def call_id(dialect: DialectFacts | None) -> str:
-    """Return an id for a tool call: made of letters that every dialect allows, and recognisable when it is sent
-    back."""
+    """Return an id for a tool call, made of letters that every dialect allows.
+
+    It is recognised when it is sent back.
+    """
     return (dialect.call_prefix if dialect is not None else "call_") + urandom(12).hex()

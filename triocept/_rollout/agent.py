@@ -99,8 +99,10 @@ class Agent:
         return self
 
     async def __anext__(self) -> Exchange:
-        """Return the next call. Raise RuntimeError if a handler takes the rollout's calls. Cancellation: no call is
-        lost."""
+        """Return the next call.
+
+        Raise RuntimeError if a handler takes the rollout's calls. Cancellation: no call is lost.
+        """
         self._core.check_untaken()
         if not self._ended:
             with trio.CancelScope() as scope:
@@ -126,8 +128,10 @@ class Agent:
 
 
 def check_agent_options(function: str, options: AgentOptions) -> AgentOptions:
-    """Return the options of an agent that `function` was given. Raise TypeError or ValueError if an option is
-    invalid."""
+    """Return the options of an agent that `function` was given.
+
+    Raise TypeError or ValueError if an option is invalid.
+    """
     check_keywords(function, options, AgentOptions.__annotations__)
     env = options.get("env")
     if env is not None:
@@ -186,6 +190,8 @@ def _start_of(
 
 
 def _place(cwd: str | os.PathLike[str] | None) -> dict[str, str]:
-    """Return the variable PWD for the agent's directory, as a shell sets it: opencode trusts PWD, not its real
-    directory."""
+    """Return the variable PWD for the agent's directory, as a shell sets it.
+
+    opencode trusts PWD, not its real directory.
+    """
     return {"PWD": os.path.abspath(cwd if cwd is not None else os.curdir)}

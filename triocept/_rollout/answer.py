@@ -112,8 +112,9 @@ class Delivery(Protocol):
         """Send the bytes of an increment that is not parsed yet. Return True if this connection can take them."""
 
     def prepare(self, entries: Sequence[Entry], outcome: Outcome) -> None:
-        """Render the last increments and the outcome before any of their bytes may be sent. Only a connection whose
-        bytes are recorded renders them here.
+        """Render the last increments and the outcome before any of their bytes may be sent.
+
+        Only a connection whose bytes are recorded renders them here.
 
         Raises:
             DialectError: the connection's dialect cannot express an increment.
@@ -127,8 +128,10 @@ class Delivery(Protocol):
         """
 
     def end(self, outcome: Outcome) -> bool:
-        """Render the outcome, with everything of the answer that is not rendered yet. Return True if all bytes are
-        sent."""
+        """Render the outcome, with everything of the answer that is not rendered yet.
+
+        Return True if all bytes are sent.
+        """
 
     def break_silence(self, announce: Callable[[], str]) -> bool:
         """Send a no-op. Return True if all bytes are sent.
@@ -138,8 +141,7 @@ class Delivery(Protocol):
         """
 
     def fail(self, error: Exception) -> bool:
-        """Render an error for the client, and report it to the program, because the dialect cannot express this
-        answer.
+        """Render an error for the client, and report it to the program, because the dialect cannot express this answer.
 
         Return True if all bytes are sent.
         """
@@ -258,8 +260,10 @@ class Answer:
 
 @final
 class Subscription:
-    """The position of one connection in the answer, starting at the beginning. The connection's task runs `follow`,
-    and the producer calls `advance`."""
+    """The position of one connection in the answer, starting at the beginning.
+
+    The connection's task runs `follow`, and the producer calls `advance`.
+    """
 
     at: int = 0
     """Number of increments written."""
@@ -323,8 +327,10 @@ class Subscription:
         self.delivered = True
 
     def advance(self) -> bool:
-        """Write the available increments while the connection takes more, then the outcome. Return True if all
-        increments are taken."""
+        """Write the available increments while the connection takes more, then the outcome.
+
+        Return True if all increments are taken.
+        """
         delivery, answer = self._delivery, self.answer
         if delivery is None or self._full or self._gone or self._failed or self._error is not None:
             return False

@@ -32,8 +32,9 @@ from ..errors import LimitReached, MissingPrice
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
-    """Maximum spending of a rollout, or of a handler: `open_rollout(handler, limits=Limits(turns=50, cost=2.0,
-    prices=…))`.
+    """Maximum spending of a rollout, or of a handler.
+
+    For example: `open_rollout(handler, limits=Limits(turns=50, cost=2.0, prices=…))`.
 
     None is no limit. The how-to and `triocept/_rollout/budget.py` define what is counted, and when.
 

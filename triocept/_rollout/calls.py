@@ -88,8 +88,9 @@ def attempt_of(headers: Mapping[str, str]) -> int:
 
 
 def claimed_conversation(headers: Mapping[str, str], request: Request, raw: Json) -> Conversation | None:
-    """Return the conversation that the agent's headers name. None: they name no conversation; an empty id: they name
-    only the kind of the call.
+    """Return the conversation that the agent's headers name.
+
+    None: they name no conversation; an empty id: they name only the kind of the call.
 
     No key is stored as a name: a key in a header is replaced by `[redacted]`.
 
@@ -120,8 +121,10 @@ def _codex_parent(request: Request) -> str | None:
 
 
 def retry_key(request: Request, claimed: Conversation | None) -> Hashable:
-    """Return a value that is equal for calls of which one may repeat the other. It is cheap, and differs for most
-    other calls."""
+    """Return a value that is equal for calls of which one may repeat the other.
+
+    It is cheap, and differs for most other calls.
+    """
     messages = request.messages
     said: list[str] = []
     for part in messages[-1].content if messages else ():
@@ -216,8 +219,10 @@ class Calls:
             self._latest.add(_Ended(key, request, self._as_given, exchange.answer if answered else None))
 
     def leave(self, subscription: Subscription, exchange: ExchangeState | None) -> None:
-        """Remove a connection that no longer waits. `exchange` is the exchange that it waited for, if that had not
-        ended."""
+        """Remove a connection that no longer waits.
+
+        `exchange` is the exchange that it waited for, if that had not ended.
+        """
         self.subscriptions.discard(subscription)
         if exchange is not None and exchange in self._open.get(exchange.retry_key, ()):
             self._alike_of(exchange.retry_key).lose(exchange)
@@ -342,8 +347,11 @@ class Arrivals:
 
     @property
     def _is_over(self) -> bool:
-        """True if no exchange comes any more. An exchange that is being recorded still comes, even if a limit is
-        reached meanwhile: a consumer waits for it, because no other task may take it."""
+        """True if no exchange comes any more.
+
+        An exchange that is being recorded still comes, even if a limit is reached meanwhile: a consumer waits for
+        it, because no other task may take it.
+        """
         return self._closed or (self._last and not self.coming)
 
     def enter(self, service: Service) -> None:
@@ -352,8 +360,10 @@ class Arrivals:
         self._take_again()
 
     def leave(self, service: Service, fault: BaseException | None = None) -> tuple[ExchangeState, ...]:
-        """Remove a service, perhaps after a fault. Return the waiting exchanges that a fault leaves without a
-        consumer."""
+        """Remove a service, perhaps after a fault.
+
+        Return the waiting exchanges that a fault leaves without a consumer.
+        """
         self._services.discard(service)
         if self._service is service:
             self._service = self._take = None
@@ -484,8 +494,10 @@ class _Latest:
             self._discard(self._first_to_go(ended))
 
     def lost(self, request: Request, retry_key: Hashable, *, attended: bool) -> Answer | None:
-        """Return the oldest undelivered answer to an equal call. `attended`: True for answers that a connection is
-        reading, False for answers without a connection."""
+        """Return the oldest undelivered answer to an equal call.
+
+        `attended`: True for answers that a connection is reading, False for answers without a connection.
+        """
         same = [
             one
             for one in self._undelivered

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 
 class Children:
-    """The children of one rollout: the open children, and those whose opening waits for a recorder. A child ends with
-    its parent at the latest."""
+    """The children of one rollout: the open children, and those whose opening waits for a recorder.
+
+    A child ends with its parent at the latest.
+    """
 
     def __init__(self, rollout: RolloutState) -> None:
         self._rollout = rollout

@@ -61,8 +61,10 @@ def open_client(
 
 
 def _direct(sdk: Any, base_url: str, *, sync: bool, options: Mapping[str, Any]) -> Any:
-    """Return an HTTP client of the SDK that uses no proxy for this machine. A proxy would see the key, and could not
-    reach this machine."""
+    """Return an HTTP client of the SDK that uses no proxy for this machine.
+
+    A proxy would see the key, and could not reach this machine.
+    """
     there = urlsplit(base_url)
     # openai 3 has the first class; its second class may belong to the older httpx.
     names = ("DefaultHttpx2Client", "DefaultHttpxClient")
@@ -74,9 +76,10 @@ def _direct(sdk: Any, base_url: str, *, sync: bool, options: Mapping[str, Any]) 
 
 
 def _elsewhere(kind: type) -> type:
-    """Return a subclass of a blocking client that raises an error in the thread of its own endpoint, where it would
-    deadlock."""
+    """Return a subclass of a blocking client that raises an error where it would deadlock.
 
+    That is the thread of its own endpoint.
+    """
     here = _trio_run()
 
     def request(self: Any, *args: Any, **kwargs: Any) -> Any:

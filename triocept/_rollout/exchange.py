@@ -76,8 +76,10 @@ class Exchange:
 
     @property
     def raw(self) -> Json:
-        """The agent's document as received, decoded. It is a copy: your changes to it reach no record and no other
-        call."""
+        """The agent's document as received, decoded.
+
+        It is a copy: your changes to it reach no record and no other call.
+        """
         if self._raw is None:
             self._raw = read_back(self._core.raw)
         return self._raw

@@ -192,8 +192,10 @@ class ExchangeState:
         return self.outcome is not None
 
     def keep_increments(self) -> None:
-        """Keep the increments of the answer from now on, for the code that answers. The turn contains them only if
-        its rollout records increments."""
+        """Keep the increments of the answer from now on, for the code that answers.
+
+        The turn contains them only if its rollout records increments.
+        """
         if self._increments is None:
             self._increments = IncrementLog()
 
@@ -272,8 +274,10 @@ class ExchangeState:
         await self.answer.wait_delivered()
 
     async def leave_stream(self, exc: BaseException) -> bool:
-        """Settle an exchange whose stream was left by an exception, also one of its own end. Return True if the
-        exception ends here."""
+        """Settle an exchange whose stream was left by an exception, also one of its own end.
+
+        Return True if the exception ends here.
+        """
         if isinstance(exc, RolloutClosed):
             return self._is_over
         if isinstance(exc, trio.Cancelled):  # the code that cancelled decides the outcome
@@ -322,8 +326,10 @@ class ExchangeState:
         return self.from_outside and not isinstance(self.outcome, Abandoned)
 
     async def _begin_outcome(self, *, whole: bool = True) -> bool:
-        """Pass the checkpoint before an outcome; `whole`: True if no stream may have begun. Return True if the
-        outcome is to be dropped."""
+        """Pass the checkpoint before an outcome; `whole`: True if no stream may have begun.
+
+        Return True if the outcome is to be dropped.
+        """
         await trio.lowlevel.checkpoint_if_cancelled()
         self.rollout.records.check_free()
         if self.outcome is not None:
@@ -336,8 +342,10 @@ class ExchangeState:
         return False
 
     def check_unbegun(self) -> None:
-        """Raise an error if a stream may not begin. It may begin after the end of its rollout, and its increments are
-        dropped."""
+        """Raise an error if a stream may not begin.
+
+        It may begin after the end of its rollout, and its increments are dropped.
+        """
         if self.outcome is not None and not self._is_over:
             self.check_open()
         if self.fold is not None or self._raw_stream is not None:
@@ -357,8 +365,10 @@ class ExchangeState:
         await self.settle(self.fix_from_outside(Abandoned()))
 
     def fix_from_outside(self, outcome: Outcome) -> Outcome:
-        """Set the outcome while other code may be answering, and stop that code. Return the outcome, which must be
-        recorded."""
+        """Set the outcome while other code may be answering, and stop that code.
+
+        Return the outcome, which must be recorded.
+        """
         self.outcome, self.from_outside = outcome, True
         for scope in self._work_scopes:
             scope.cancel()
@@ -368,8 +378,9 @@ class ExchangeState:
 
     @contextmanager
     def work(self) -> Iterator[None]:
-        """Run work on the answer that is cancelled when the exchange is settled from outside: by the agent's
-        disconnect, or the end of its rollout.
+        """Run work on the answer; cancel it when the exchange is settled from outside.
+
+        The agent's disconnect settles it from outside, and so does the end of its rollout.
 
         Raises:
             AlreadySettled: the exchange was settled by its own handler before.
@@ -425,8 +436,10 @@ class ExchangeState:
         await self.answer.put(event)
 
     async def _pass_on(self, piece: Relayed, fold: Fold) -> None:
-        """Send one piece of a provider's stream. Its bytes are passed on unchanged, unless an agent was given another
-        id before."""
+        """Send one piece of a provider's stream.
+
+        Its bytes are passed on unchanged, unless an agent was given another id before.
+        """
         data = None if self.answer.announced else piece.data
         events = tuple(self._complete_event(event) for event in piece.events)
         for event in events[:-1] if piece.last else events:
@@ -444,8 +457,10 @@ class ExchangeState:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
     def write_early(self, data: bytes) -> bool:
-        """Give the agent a provider's bytes now, if possible. They must be the whole data of the next piece, which
-        contains their events."""
+        """Give the agent a provider's bytes now, if possible.
+
+        They must be the whole data of the next piece, which contains their events.
+        """
         may_pass = self.outcome is None and not self._held and not self.answer.announced
         return may_pass and self.answer.write_early(data)
 
@@ -562,8 +577,10 @@ class ExchangeState:
         )
 
     def _raw_of(self, outcome: Outcome) -> RawResponse | None:
-        """Return the raw bytes that the agent was sent. For a stream without its end: the bytes so far, and how the
-        connection ends."""
+        """Return the raw bytes that the agent was sent.
+
+        For a stream without its end: the bytes so far, and how the connection ends.
+        """
         if isinstance(outcome, Raw):
             return outcome.sent
         if self._raw_stream is None:

@@ -39,15 +39,19 @@ def check_handler(handler: object, *, plain: bool = False) -> None:
 
 
 def told_model(handler: object) -> str | None:
-    """Return the model that a handler is configured to request, whatever the agent requests. It is the model of an
-    upstream, or of an upstream within another handler. None: unknown."""
+    """Return the model that a handler is configured to request, whatever the agent requests.
+
+    It is the model of an upstream, or of an upstream within another handler. None: unknown.
+    """
     model = getattr(handler, "_told_model", None)
     return model if isinstance(model, str) else None
 
 
 def awaiting(handler: Handler) -> Handler:
-    """Return `handler`. For a function that is not `async`, return a wrapper that raises TypeError if its result is
-    not awaitable."""
+    """Return `handler`.
+
+    For a function that is not `async`, return a wrapper that raises TypeError if its result is not awaitable.
+    """
     if not inspect.isroutine(handler) or inspect.iscoroutinefunction(handler):
         return handler
 
@@ -65,8 +69,10 @@ def awaiting(handler: Handler) -> Handler:
 
 
 def is_unentered(handler: object) -> bool:
-    """Return True if the handler is a context that was not entered. Contexts of contextlib are callable, as
-    decorators."""
+    """Return True if the handler is a context that was not entered.
+
+    Contexts of contextlib are callable, as decorators.
+    """
     decorates = (
         isinstance(handler, AsyncContextDecorator)
         and type(handler).__call__ is AsyncContextDecorator.__call__

@@ -121,8 +121,7 @@ def words_of_fault(error: BaseException) -> str:
 
 
 def refused_after(fault: BaseException) -> Refused:
-    """Return the refusal of calls that are not answered because of a fault: the status of the failed call, without a
-    retry.
+    """Return the refusal of calls that a fault leaves unanswered: the failed call's status, without a retry.
 
     It is a new object for each call, because a traceback grows with every raise.
     """
@@ -157,8 +156,10 @@ class Judged(Protocol):
 
 
 def judge(error: BaseException, exchange: Judged) -> tuple[BaseException | None, BaseException | None]:
-    """Return the answer in a handler's exception, and the fault in it, by the table above; both may be None. Not for
-    cancellations."""
+    """Return the answer in a handler's exception, and the fault in it, by the table above; both may be None.
+
+    Not for cancellations.
+    """
     if exchange.from_outside:
         return None, _split(error, lambda exc: isinstance(exc, _TOO_LATE))[1]
     if not exchange.settled:

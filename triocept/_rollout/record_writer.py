@@ -66,8 +66,10 @@ class RecordWriter:
         """Errors that the recorder has raised so far, each once."""
 
     def as_given(self, turn: Turn) -> Turn:
-        """Return a turn of the trace with the original messages and answer, before redaction. For everything that is
-        sent to the agent, or to a model."""
+        """Return a turn of the trace with the original messages and answer, before redaction.
+
+        For everything that is sent to the agent, or to a model.
+        """
         return self.redactor.as_given(turn)
 
     def stop(self, reason: str) -> None:
@@ -123,8 +125,11 @@ class RecordWriter:
         return turn
 
     async def _begin(self) -> None:
-        """Wait for the recordings in progress. There is no checkpoint if there are none: a cycle of the event loop
-        for each call costs more than strict order is worth."""
+        """Wait for the recordings in progress.
+
+        There is no checkpoint if there are none: a cycle of the event loop for each call costs more than strict
+        order is worth.
+        """
         if not self._lock.locked():
             self._lock.acquire_nowait()
             return
@@ -146,8 +151,9 @@ class RecordWriter:
 
     @trio.lowlevel.enable_ki_protection
     async def record_entry(self, entry: Entry) -> None:
-        """Record an entry that is not a turn and not a service call. Shielded; no checkpoint if no recorder takes
-        entries.
+        """Record an entry that is not a turn and not a service call.
+
+        Shielded; no checkpoint if no recorder takes entries.
 
         Raises:
             Exception: the error of the recorder; the trace does not have the entry.

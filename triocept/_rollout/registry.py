@@ -100,7 +100,8 @@ class Registry(Generic[R]):
         """Count a refused request, with or without a valid key, and keep its reason.
 
         The request belongs to the rollout that its path names. Without one in the path, it belongs to the only open
-        rollout."""
+        rollout.
+        """
         only = next(iter(self._by_id.values())) if rollout_id is None and len(self._by_id) == 1 else None
         rollout = only if rollout_id is None else self._by_id.get(rollout_id)
         if rollout is not None:

@@ -96,8 +96,10 @@ class Alike:
         self._meanings.pop(exchange, None)
 
     def find(self, request: Request, *, proven: bool) -> ExchangeState | None:
-        """Return an exchange that this call repeats. Unless the retry is proven, return only an exchange that no
-        connection waits for."""
+        """Return an exchange that this call repeats.
+
+        Unless the retry is proven, return only an exchange that no connection waits for.
+        """
         if not (proven or self._lost):
             return None
         self._read(self._unread_lost)
@@ -107,8 +109,10 @@ class Alike:
         return same.find(proven=proven) if same is not None else None
 
     def _same(self, exchange: ExchangeState) -> _Same | None:
-        """Return the group of equal exchanges that contains this one. None: its meaning is not computed, or the group
-        is gone."""
+        """Return the group of equal exchanges that contains this one.
+
+        None: its meaning is not computed, or the group is gone.
+        """
         read = self._meanings.get(exchange)
         return self._saying.get(read) if read is not None else None
 

@@ -87,8 +87,9 @@ class Rollout(Given):
 
     @property
     def stopped(self) -> str | None:
-        """Reason for which the rollout was stopped: the limit that was reached, or the argument of `stop`. None: not
-        stopped.
+        """Reason for which the rollout was stopped: the limit that was reached, or the argument of `stop`.
+
+        None: not stopped.
 
         A child that is stopped with its parent has its parent's reason.
         """
@@ -211,8 +212,10 @@ class Rollout(Given):
 
     @property
     def state_key(self) -> str | None:
-        """The key that opens `…/state`, and nothing else; None if there is no state. The agent's key does not open
-        it."""
+        """The key that opens `…/state`, and nothing else; None if there is no state.
+
+        The agent's key does not open it.
+        """
         return self._core.state_key
 
     def service_url(self, name: str, *, reach: Reach = "local") -> str:
@@ -226,8 +229,9 @@ class Rollout(Given):
         return f"{self._core.addresses.root_url(self.id, reach)}/{name}"
 
     async def ask(self, request: Request | str | Sequence[Message]) -> Response:
-        """Send one model call of the program's own, for one of its tools; it is answered and recorded like the
-        agent's calls.
+        """Send one model call of the program's own, for one of its tools.
+
+        It is answered and recorded like the agent's calls.
 
         `exchange.conversation.kind` of the call is `tool`. The call goes to the rollout's handler, and counts for its
         `concurrency`: a handler that calls `ask` on its own rollout needs capacity for both calls. For a model call
@@ -383,7 +387,9 @@ class Rollout(Given):
         argv: Sequence[str | os.PathLike[str]],
         **options: Unpack[AgentOptions],
     ) -> AbstractAsyncContextManager[Agent]:
-        """Run an agent, and take its calls in a loop that ends with it::
+        """Run an agent, and take its calls in a loop that ends with it.
+
+        For example::
 
             async with rollout.open_agent(["claude", "-p", "fix the bug"]) as agent:
                 async for exchange in agent:
@@ -403,8 +409,7 @@ class Rollout(Given):
 
     @trio.lowlevel.enable_ki_protection
     async def stop(self, reason: str) -> None:
-        """End the run: waiting and later calls are refused with 404, the status that every known agent treats as
-        final.
+        """End the run: waiting and later calls are refused with 404, the status that every known agent treats as final.
 
         Iteration and `serve` end. A second call changes nothing.
 
@@ -454,8 +459,10 @@ def give_back(rollout: Rollout, exchange: Exchange) -> None:
 
 
 def unanswered(rollout: Rollout) -> list[Request]:
-    """Return the calls without an answer in a rollout without a handler: waiting calls, and calls whose agent has
-    disconnected."""
+    """Return the unanswered calls of a rollout without a handler.
+
+    They are waiting calls, and calls whose agent has disconnected.
+    """
     if rollout._core.handler is not None:
         return []
     gone = [turn.request for turn in rollout.trace if turn.outcome == "abandoned"]
@@ -478,8 +485,10 @@ def rested(rollout: Rollout) -> bool:
 
 
 async def wait_rested(rollout: Rollout, seconds: float) -> int:
-    """Wait for handlers that have answered and may still fail. Return the number of those still running after
-    `seconds`."""
+    """Wait for handlers that have answered and may still fail.
+
+    Return the number of those still running after `seconds`.
+    """
     core = rollout._core
     with trio.move_on_after(seconds):
         while not rested(rollout):

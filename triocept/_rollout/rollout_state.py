@@ -237,8 +237,10 @@ class RolloutState:
             self.arrivals.discard(exchange)
 
     def outlives(self, error: BaseException) -> bool:
-        """Return True if the rollout stays open after this error. An error that ends programs, such as
-        KeyboardInterrupt, always ends it."""
+        """Return True if the rollout stays open after this error.
+
+        An error that ends programs, such as KeyboardInterrupt, always ends it.
+        """
         return self.on_fault == "stay" and isinstance(error, Exception)
 
     def fault_within(self) -> BaseException | None:
@@ -297,8 +299,9 @@ class RolloutState:
         kind: CallKind | None = None,
         wire: WireLog | None = None,
     ) -> None:
-        """Answer one connection's call, with a new exchange or with one that it repeats. A rollout that has ended
-        refuses, and records nothing.
+        """Answer one connection's call, with a new exchange or with one that it repeats.
+
+        A rollout that has ended refuses, and records nothing.
 
         Args:
             request: the call.
@@ -356,8 +359,10 @@ class RolloutState:
                 self.calls.leave(subscription, exchange)
 
     async def _admit(self, exchange: ExchangeState, budget: Budget) -> bool:
-        """Return True if a call is within the limits; otherwise settle it. If it is within them there is no
-        checkpoint."""
+        """Return True if a call is within the limits; otherwise settle it.
+
+        If it is within them there is no checkpoint.
+        """
         try:
             refusal = budget.admit(exchange, told_model(self.handler))
         except MissingPrice as exc:
@@ -375,8 +380,10 @@ class RolloutState:
         return refusal is None
 
     async def _begin(self, exchange: ExchangeState) -> None:
-        """Record a new call, and hand it over, if it is within the limits and not settled yet. There is no checkpoint
-        if it is not recorded."""
+        """Record a new call, and hand it over, if it is within the limits and not settled yet.
+
+        There is no checkpoint if it is not recorded.
+        """
         if (fault := self.arrivals.fault) is not None:  # it counts for no limit, and is handed to no handler
             await self._refuse_untaken(exchange, fault)
             return
@@ -422,19 +429,25 @@ class RolloutState:
             self.arrivals.put_back(exchange)
 
     async def let_go(self, exchange: ExchangeState) -> None:
-        """Release an exchange whose handler was cancelled. If a fault may be the reason, refuse it; otherwise the
-        program may still answer it."""
+        """Release an exchange whose handler was cancelled.
+
+        If a fault may be the reason, refuse it; otherwise the program may still answer it.
+        """
         if exchange.outcome is None and self.fail is not None and (fault := self.fault_within()) is not None:
             await self._told(partial(exchange.settle, exchange.fix_from_outside(refused_after(fault))))
 
     async def _refuse_untaken(self, exchange: ExchangeState, fault: BaseException) -> None:
-        """Refuse an exchange at once if its consumer has failed: the body may wait for this agent, and end only
-        afterwards."""
+        """Refuse an exchange at once if its consumer has failed.
+
+        The body may wait for this agent, and end only afterwards.
+        """
         await self._told(partial(exchange.settle, refused_after(fault)))
 
     def take_fault(self, fault: Exception) -> None:
-        """Report an error of the program, or of triocept, in a call. The agent gets a 500, and the owner the
-        exception."""
+        """Report an error of the program, or of triocept, in a call.
+
+        The agent gets a 500, and the owner the exception.
+        """
         if self.report is not None:
             self.report(fault)
         else:
@@ -448,8 +461,10 @@ class RolloutState:
             self.fail(error)
 
     def depart(self) -> None:
-        """Detach the rollout from an endpoint that ends, until another one takes it. Its children, and new children,
-        are detached too."""
+        """Detach the rollout from an endpoint that ends, until another one takes it.
+
+        Its children, and new children, are detached too.
+        """
         self.rebind(self.addresses, Registry(), self.watcher)
 
     def rebind(self, addresses: Addresses, registry: Registry[RolloutState], watcher: Watcher) -> None:
@@ -491,8 +506,10 @@ class RolloutState:
             raise_all(await run_each(*self.refuse_open(refusal)))
 
     def refuse_open(self, refusal: Refusal) -> list[Step]:
-        """Settle the open exchanges of this rollout and its children with a refusal. Return the steps that record
-        them."""
+        """Settle the open exchanges of this rollout and its children with a refusal.
+
+        Return the steps that record them.
+        """
         outcome = Refused(self._begin_end(refusal))
         self._finishes = False
         self.ended.set()
@@ -508,8 +525,9 @@ class RolloutState:
         return [*steps, *(step for child in self.children for step in child.refuse_open(refusal))]
 
     def fail_open(self, fault: BaseException, besides: ExchangeState | None = None) -> list[Step]:
-        """Refuse the open exchanges after a fault of the answering code, except `besides`, which gets its own
-        outcome. Return the steps that record them.
+        """Refuse the open exchanges after a fault of the answering code, except `besides`, which gets its own outcome.
+
+        Return the steps that record them.
 
         The body is cancelled, but it may wait for its agent all the same; no call is answered any more.
         """
@@ -519,16 +537,19 @@ class RolloutState:
     def fail_taken(
         self, fault: BaseException, taken: Iterable[ExchangeState], service: Service
     ) -> list[Step]:
-        """Refuse the exchanges that a failed service had taken; the error is raised to its caller. Return the steps
-        that record them.
+        """Refuse the exchanges that a failed service had taken; the error is raised to its caller.
+
+        Return the steps that record them.
 
         Later calls are refused too, unless another service takes them, until a task takes calls again.
         """
         return _refuse_because(fault, [*taken, *self.arrivals.leave(service, fault)])
 
     def leave(self, service: Service) -> list[Step]:
-        """Remove a service that has not failed. If another has failed and no task takes calls, refuse the waiting
-        calls. Return the steps that record them."""
+        """Remove a service that has not failed.
+
+        If another has failed and no task takes calls, refuse the waiting calls. Return the steps that record them.
+        """
         waiting, fault = self.arrivals.leave(service), self.arrivals.fault
         return [] if fault is None else _refuse_because(fault, waiting)
 

@@ -205,8 +205,10 @@ class ServiceCalls:
 
 
 def _over(rollout: Host) -> Refusal:
-    """Return the refusal of a call that comes too late. It is a new object each time, because a traceback grows with
-    every raise."""
+    """Return the refusal of a call that comes too late.
+
+    It is a new object each time, because a traceback grows with every raise.
+    """
     if rollout.ending is None:
         return Refusal(503, f"rollout {rollout.id} is closed", should_retry=False)
     return Refusal(rollout.ending.status, rollout.ending.message, should_retry=False)

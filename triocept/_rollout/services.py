@@ -101,8 +101,10 @@ class Services:
         return await self.calls.run(rollout, "tool", name, arguments, run)
 
     async def ask_user(self, rollout: Host, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-        """Return the simulated user's next messages. Raise Refusal 404 if there is no user. Otherwise as
-        `call_tool`."""
+        """Return the simulated user's next messages.
+
+        Raise Refusal 404 if there is no user. Otherwise as `call_tool`.
+        """
         user = self.user
         if user is None:
             raise Refusal(404, f"rollout {rollout.id} has no user", should_retry=False)
@@ -136,8 +138,10 @@ class Services:
         return await self.calls.run(rollout, "state", "get", None, run)
 
     async def put_state(self, rollout: Host, document: Json) -> Json:
-        """Replace the whole state. Raise Refusal 400 if the value does not fit its type; the state is unchanged
-        then."""
+        """Replace the whole state.
+
+        Raise Refusal 400 if the value does not fit its type; the state is unchanged then.
+        """
 
         async def run() -> Json:
             try:
@@ -151,8 +155,10 @@ class Services:
     async def embed(
         self, rollout: Host, model: str, document: Json, inputs: tuple[Embedded, ...], dimensions: int | None
     ) -> tuple[Sequence[Vector], int]:
-        """Return a vector for each input, and their number of tokens. The function's exceptions are reported to the
-        owner, like those of a handler; otherwise as `call_tool`."""
+        """Return a vector for each input, and their number of tokens.
+
+        The function's exceptions are reported to the owner, like those of a handler; otherwise as `call_tool`.
+        """
         vectors: Sequence[Vector] = ()
         tokens = sum(map(token_count, inputs))
 

@@ -141,8 +141,9 @@ ToolLike: TypeAlias = HostTool | Callable[..., Any]
 
 
 def json_of(value: Any, what: str) -> Json:
-    """Return `value` as decoded JSON: everything that msgspec can write (Structs, dataclasses, dates, …), as it would
-    be read back.
+    """Return `value` as decoded JSON, as it would be read back.
+
+    It may be anything that msgspec can write: Structs, dataclasses, dates, …
 
     Raises:
         Refusal: 500, it is not JSON.
@@ -179,8 +180,10 @@ def _parameter_types(function: Callable[..., Any], name: str) -> dict[str, Any]:
 
 
 def _struct_of(name: str, types: Mapping[str, Any], defaults: Mapping[str, Any]) -> type[msgspec.Struct]:
-    """Return the class that the arguments are decoded into. A missing argument stays unset: the function has its own
-    default."""
+    """Return the class that the arguments are decoded into.
+
+    A missing argument stays unset: the function has its own default.
+    """
     fields: list[Any] = [
         (p, kind) if defaults[p] is inspect.Parameter.empty else (p, kind | msgspec.UnsetType, msgspec.UNSET)
         for p, kind in types.items()
@@ -189,8 +192,10 @@ def _struct_of(name: str, types: Mapping[str, Any], defaults: Mapping[str, Any])
 
 
 def _schema_of(arguments: type[msgspec.Struct], defaults: Mapping[str, Any], name: str) -> dict[str, Json]:
-    """Return the JSON Schema of the arguments: an object at its top, as every dialect requires, with references in
-    `$defs`."""
+    """Return the JSON Schema of the arguments: an object at its top, with references in `$defs`.
+
+    Every dialect requires an object.
+    """
     try:
         (reference,), components = msgspec.json.schema_components([arguments], ref_template="#/$defs/{name}")
     except TypeError as exc:

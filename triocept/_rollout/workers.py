@@ -52,8 +52,9 @@ async def run_workers(
     on_error: Callable[[BaseException], None],
     outlives: Callable[[BaseException], bool] | None = None,
 ) -> None:
-    """Pass every exchange of `rollout` to `handler`, until the rollout ends, or the handler has failed with an error
-    that the service does not outlive.
+    """Pass every exchange of `rollout` to `handler`, until the rollout ends.
+
+    The service also ends if the handler fails with an error that the service does not outlive.
 
     A handler's exceptions are not raised here: `on_error` gets each when it is raised, before its agent can see it.
     So an agent in the same program that fails in turn is not mistaken for the cause. Nor can a cancellation because

@@ -1,9 +1,9 @@
-"""The hash chain over the lines of a rollout.
+r"""The hash chain over the lines of a rollout.
 
 Rules:
 
 1. The chain is 16 bytes: the first half of a SHA-256. The chain of a rollout begins with the rollout's id and run:
-   `sha256(rollout + "\\n" + run)`.
+   `sha256(rollout + "\n" + run)`.
 2. Each line contains the number of earlier lines of its rollout (`seq`) and the chain so far (`prev`, 32 hex digits).
    Then the chain continues: `sha256(chain + line)`, the line without its newline.
 3. A seal contains the chain behind it (`digest`, the last member of its line). That chain covers the line without this

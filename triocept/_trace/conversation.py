@@ -74,7 +74,9 @@ def is_side_call(request: Request, raw: Json = None) -> bool:
 
 
 def is_router(request: Request) -> bool:
-    """Return True if a call is gemini-cli's router, which selects the model: it comes first, and resembles other
-    calls."""
+    """Return True if a call is gemini-cli's router, which selects the model.
+
+    It comes first, and resembles other calls.
+    """
     schema = request.output_format and request.output_format.schema
     return _ROUTER in ((schema or {}).get("properties") or {})

@@ -112,8 +112,7 @@ class _Unnamed:
         return is_known or any(self._is_about(whose, question) for whose, question in questions.items())
 
     def _is_about(self, whose: Hashable, question: Iterable[str]) -> bool:
-        """Return True if the first call contains the question of another conversation, or is a part of that
-        question."""
+        """Return True if the first call contains the question of another conversation, or a part of it."""
         if whose in self._others:
             return False
         mine = "\n".join(message.text for message in self.first.messages)
@@ -228,8 +227,7 @@ class Conversations:
     def _name(
         self, unnamed: Iterable[_Unnamed], asking: tuple[_Unnamed, bool] | None
     ) -> dict[str, Conversation]:
-        """Return the conversations by id, as if the conversation in `asking` had one more call, with tools or
-        without."""
+        """Return the conversations by id, as if the one in `asking` had one more call, with tools or without."""
         who, has_tools = asking or (None, False)
         others_have, has_main = self._has_tools or has_tools, self._has_main
         questions: _Questions = self._questions
@@ -296,8 +294,10 @@ class Conversations:
         return None
 
     def _summed_up(self, turn: Turn) -> _Unnamed | None:
-        """Return the conversation that continues from a summary. For a summary requested in a side call: the ongoing
-        conversation."""
+        """Return the conversation that continues from a summary.
+
+        For a summary requested in a side call: the ongoing conversation.
+        """
         for summary in self._summaries.told_in(turn.request):
             found: _Found | None = self._of[summary]
             if isinstance(found, _Unnamed) and turn.request.tools and not found.has_tools:

@@ -213,8 +213,10 @@ def tool_name(tool: Tool) -> str:
 
 
 def _flat(request: Request) -> dict[str, Json]:
-    """Return the fields of a request by path, without those compared separately and without ids that change in each
-    call."""
+    """Return the fields of a request by path.
+
+    Fields that are compared separately are left out, and ids that change in each call.
+    """
     rest = msgspec.structs.replace(
         request, messages=(), tools=(), previous_response=None, continued_from=None
     )

@@ -264,8 +264,10 @@ class _File:
 
     @contextmanager
     def _under_its_first_name(self) -> Iterator[None]:
-        """Link the file under the name that its recorder uses. It also keeps the new name: else a program killed here
-        would lose the file."""
+        """Link the file under the name that its recorder uses.
+
+        It also keeps the new name: else a program killed here would lose the file.
+        """
         try:
             os.link(self._sealed, self._open)
         except OSError:  # a file system without links

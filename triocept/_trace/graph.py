@@ -64,8 +64,10 @@ class Recent(Generic[T]):
         self._head = partial(common_head, differ=is_not)
 
     def go_on(self, messages: tuple[Message, ...]) -> Told[T]:
-        """Return the conversation with these messages; its data cover the prefix that it shares with a recent
-        conversation."""
+        """Return the conversation with these messages.
+
+        Its data cover the prefix that it shares with a recent conversation.
+        """
         told, head = self._best(messages)
         if (
             told is None or head < len(told.messages) - _CHANGED

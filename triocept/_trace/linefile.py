@@ -157,8 +157,10 @@ class LineFile:
             os.close(fd)
 
     def _write(self, fd: int, lines: bytes) -> int:
-        """Write lines, and return the number of bytes that are whole lines in the file. A line that lacks only its
-        newline is whole: the next writer begins with a newline."""
+        """Write lines, and return the number of bytes that are whole lines in the file.
+
+        A line that lacks only its newline is whole: the next writer begins with a newline.
+        """
         end, self._size = self._size, None
         if end is None:
             end = os.lseek(fd, 0, os.SEEK_END)

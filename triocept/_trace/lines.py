@@ -230,8 +230,10 @@ def found_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, Piece]]:
 
 
 def lines_in(file: BinaryIO, size: int | None = None) -> Iterator[tuple[int, Piece]]:
-    """Yield the content of an open file from its beginning; with `size`, of the first `size` bytes only, as it may
-    grow."""
+    """Yield the content of an open file from its beginning.
+
+    With `size`: only the first `size` bytes, because the file may grow.
+    """
     left = size
     for number, data in enumerate(file, 1):
         if left is not None:

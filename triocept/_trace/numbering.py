@@ -76,8 +76,7 @@ class Recent:
             self._kept.remove(conversation)
 
     def take(self, told: list[Any]) -> Conversation:
-        """Return the conversation that these messages continue; else the common head of the most similar
-        conversation."""
+        """Return the conversation that these messages continue; else the common head of the most similar one."""
         most, best = 0, None
         for known in reversed(self._kept):
             theirs = known.told

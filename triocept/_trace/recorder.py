@@ -40,8 +40,10 @@ class ServiceRecorder(Protocol):
 
 @runtime_checkable
 class EntryRecorder(Protocol):
-    """A recorder of rollout starts, agents, calls before they are passed to handlers, and scores. A recorder without
-    this method gets turns alone."""
+    """A recorder of rollout starts, agents, calls before they are passed to handlers, and scores.
+
+    A recorder without this method gets turns alone.
+    """
 
     async def record_entry(self, entry: Entry) -> None:
         """Record `entry`, as `Recorder.record` records a turn, and shielded.
@@ -57,8 +59,9 @@ class OpenedRecorder(Protocol):
     """A recorder that has to be opened, so that failures to open are found before an agent runs."""
 
     async def aopen(self) -> None:
-        """Open the recorder when an endpoint or a rollout starts: its body begins after this method returns. Exceptions
-        from this method are raised to the code that opens the endpoint or rollout.
+        """Open the recorder when an endpoint or a rollout starts: its body begins after this method returns.
+
+        Exceptions from this method are raised to the code that opens the endpoint or rollout.
 
         Called once for each of them, and so again for an open recorder. The caller may cancel this method.
         """

@@ -272,8 +272,10 @@ class Redactor:
         return entry
 
     def _wire(self, wire: WireView) -> WireView:
-        """Return the wire view as recorded. With a redaction without bodies: escapes in a body would hide texts from
-        patterns."""
+        """Return the wire view as recorded.
+
+        With a redaction without bodies: escapes in a body would hide texts from patterns.
+        """
         body, answer = wire.body, wire.answer
         if self._redaction is not None or self._failed:
             body = answer = b""
@@ -325,8 +327,10 @@ class Redactor:
         return noun if clean is plain else msgspec.convert(clean, type(noun))
 
     def _cleaned(self, value: Any, *, given: bool = False) -> Any:
-        """Return JSON without the texts to remove. No recursion: a document of an agent may be nested thousands
-        deep."""
+        """Return JSON without the texts to remove.
+
+        No recursion: a document of an agent may be nested thousands deep.
+        """
         same, whole = True, [value]
         todo: list[tuple[Any, Any, str, bool]] = [(whole, 0, "", given)]
         """Container, index in it, member name, and True if everything in it is text."""

@@ -124,8 +124,10 @@ class Trace:
 
     @property
     def ended(self) -> Ending | None:
-        """Manner in which the rollout's body ended: by itself (`body`), `cancelled` from outside, or it `raised`. None:
-        still running, or not recorded."""
+        """Manner in which the rollout's body ended: by itself (`body`), `cancelled` from outside, or it `raised`.
+
+        None: still running, or not recorded.
+        """
         return self._ended
 
     @property
@@ -172,8 +174,10 @@ class Trace:
 
     @property
     def cost(self) -> float | None:
-        """Cost of the run, its children included, at the prices of its `Limits`; None: there are no prices, or the
-        price of a model is missing."""
+        """Cost of the run, its children included, at the prices of its `Limits`.
+
+        None: there are no prices, or the price of a model is missing.
+        """
         return self.cost_of(self._prices) if self._prices else None
 
     def cost_of(self, prices: Mapping[str, Price]) -> float | None:
@@ -213,8 +217,10 @@ class Trace:
 
     @property
     def conversations(self) -> dict[str, Conversation]:
-        """Conversation of each turn, by the turn's id: as the agent names it, else by the messages (see
-        `conversations`)."""
+        """Conversation of each turn, by the turn's id.
+
+        The agent names it; else the messages decide (see `conversations`).
+        """
         return self._derived.conversations()
 
     @property

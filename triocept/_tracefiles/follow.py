@@ -139,8 +139,11 @@ def _warn(words: list[str]) -> None:
 
 @final
 class _Tail:
-    """A growing file and the part read so far. The file stays open, so that a file that is moved away is read to its
-    end. It is unbuffered: bytes read before a truncation must not come again."""
+    """A growing file and the part read so far.
+
+    The file stays open, so that a file that is moved away is read to its end. It is unbuffered: bytes read before
+    a truncation must not come again.
+    """
 
     def __init__(self, path: str | os.PathLike[str], on_damage: Callable[[DialectError], object]) -> None:
         self._path = path

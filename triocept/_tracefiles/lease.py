@@ -68,8 +68,9 @@ class TraceLease:
 
     @trio.lowlevel.enable_ki_protection
     async def __anext__(self) -> Trace:
-        """Return the next trace that no other lease holds. Without such a trace: wait, or end the iteration
-        (`wait=False`).
+        """Return the next trace that no other lease holds.
+
+        Without such a trace: wait, or end the iteration (`wait=False`).
 
         Raises:
             OSError: the directory, or a file in it, cannot be read.
@@ -154,7 +155,9 @@ class TraceLease:
 
 @protected_context
 async def lease_traces(directory: str | os.PathLike[str], *, wait: bool = True) -> AsyncIterator[TraceLease]:
-    """Lease the sealed traces that a `DirectoryRecorder` writes, each exactly once::
+    """Lease the sealed traces that a `DirectoryRecorder` writes, each exactly once.
+
+    For example::
 
         async with lease_traces("runs") as lease:
             async for trace in lease:

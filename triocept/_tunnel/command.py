@@ -20,12 +20,12 @@ TIMEOUT = 30.0
 
 @final
 class CommandTunnel(Tunnel):
-    """A tunnel by any program that prints its URL: cloudflared, ngrok, bore.
+    r"""A tunnel by any program that prints its URL: cloudflared, ngrok, bore.
 
     For example::
 
         CommandTunnel(
-            ["cloudflared", "tunnel", "--url", "{url}"], pattern=r"https://[-a-z0-9]+\\.trycloudflare\\.com"
+            ["cloudflared", "tunnel", "--url", "{url}"], pattern=r"https://[-a-z0-9]+\\.trycloudflare\.com"
         )
 
     Args:

@@ -528,7 +528,9 @@ async def open_upstream(
     hold_calls: bool = True,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Upstream]:
-    """Open a real model provider, to which exchanges can be forwarded::
+    """Open a real model provider, to which exchanges can be forwarded.
+
+    For example::
 
         async with open_upstream("https://api.openai.com/v1", dialect="openai_chat", api_key=key) as upstream:
             async with endpoint.open_rollout(upstream) as rollout:

@@ -41,8 +41,9 @@ def protected_context(
 def shown_context(
     function: Callable[P, AsyncIterator[T]],
 ) -> Callable[P, AbstractAsyncContextManager[T, bool | None]]:
-    """Return `contextlib.asynccontextmanager` of a public function, with its result in `help()` and hints for
-    misspelt keywords.
+    """Return `contextlib.asynccontextmanager` of a public function.
+
+    `help()` shows its result, and misspelt keywords get a hint.
 
     Unprotected: an `Upstream` is a handler, and so the user's code.
     """
@@ -59,8 +60,10 @@ def shown(
 def _opening(
     function: Callable[P, AsyncIterator[T]], kind: type[_Context[T]]
 ) -> Callable[P, AbstractAsyncContextManager[T, bool | None]]:
-    """Return a function that opens a context of this kind, with the function's keywords and signature. contextlib
-    would keep the generator's signature."""
+    """Return a function that opens a context of this kind, with its keywords and signature.
+
+    contextlib would keep the generator's signature.
+    """
     make = asynccontextmanager(function)
 
     @wraps(function)

@@ -17,8 +17,10 @@ import trio
 
 
 def split_cancelled(exc: BaseException) -> tuple[BaseException | None, BaseException | None]:
-    """Return the part of `exc` that is cancellation, and the rest; either may be None. A group is split, not
-    unpacked."""
+    """Return the part of `exc` that is cancellation, and the rest; either may be None.
+
+    A group is split, not unpacked.
+    """
     if isinstance(exc, BaseExceptionGroup):
         return exc.split(trio.Cancelled)
     return (exc, None) if isinstance(exc, trio.Cancelled) else (None, exc)
@@ -81,8 +83,11 @@ def raise_all(errors: list[BaseException]) -> None:
 
 
 def _raise_as_it_is(error: BaseException) -> NoReturn:
-    """Raise an exception with its original context. If a body was cancelled because of it, that cancellation is being
-    handled, and Python would print all of it before the actual error."""
+    """Raise an exception with its original context.
+
+    If a body was cancelled because of it, that cancellation is being handled, and Python would print all of it
+    before the actual error.
+    """
     context = error.__context__
     try:
         raise error

@@ -1,11 +1,11 @@
-"""The finder of keys, and the mark that replaces a key.
+r"""The finder of keys, and the mark that replaces a key.
 
 Rules:
 
 1. A provider's key is in use while its upstream is open, also if it is sent in a header of its own. During that time
    it is removed from everything that any rollout records.
 2. A key is found as written, and behind JSON's escapes of any depth: each of its letters may be written as its number
-   (`\\u0073k-…`), a slash or a quote after backslashes.
+   (`\u0073k-…`), a slash or a quote after backslashes.
 3. Only a text that can be a secret counts. Local servers are given "x", "test" or "EMPTY": such a key is a part of
    ordinary words and numbers.
 4. Keys in use are always searched for. Known forms of keys (see `key_forms`) and values of the environment are

@@ -8,8 +8,7 @@ from ._mcp import gemini_servers
 
 
 def gemini_cli(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "gemini") -> Launch:
-    """Prepare `gemini -p`, allowed to run its tools without confirmation; `-m` prevents a router call before each
-    turn.
+    """Prepare `gemini -p`, allowed to run its tools without confirmation; `-m` prevents a router call before each turn.
 
     Writes `.gemini/settings.json` into `directory`, which is its HOME.
     """

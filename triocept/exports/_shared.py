@@ -44,7 +44,7 @@ class Losses:
         return {loss.many: count for loss, count in self._counts.items()}
 
     def __bool__(self) -> bool:
-        """True if anything was lost."""
+        """Return True if anything was lost."""
         return bool(self._counts)
 
     def __str__(self) -> str:

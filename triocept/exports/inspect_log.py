@@ -281,8 +281,10 @@ class SampleEvents:
         return event
 
     def _results(self, turn: Turn, of_turn: dict[str, str]) -> Iterable[tuple[float, int, Json]]:
-        """Yield the events of the agent's tools whose results are new in this turn. A tool ran between its call and the
-        request with its result."""
+        """Yield the events of the agent's tools whose results are new in this turn.
+
+        A tool ran between its call and the request with its result.
+        """
         for message in turn.request.messages:
             for result in message.tool_results if id(message) not in self._known else ():
                 if (found := self._calls.pop(result.id, None)) is None:

@@ -80,8 +80,10 @@ class Engine(ABC):
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        """Open the resources that all workers need: entered before the first worker, left after the last. Default:
-        nothing."""
+        """Open the resources that all workers need: entered before the first worker, left after the last.
+
+        Default: nothing.
+        """
         yield
 
     @abstractmethod

@@ -170,8 +170,9 @@ class Fleet:
         return tuple(worker.name for worker in self._slots.workers)
 
     def events(self, buffer: int = 10_000) -> AbstractContextManager[EventStream]:
-        """Open a stream of the fleet's events from now on: `with fleet.events() as events: async for event in events:
-        …`.
+        """Open a stream of the fleet's events from now on.
+
+        Use it as `with fleet.events() as events: async for event in events: …`.
 
         Args:
             buffer: maximum unread events. When exceeded: further events are dropped, and one `EventsMissed` with their
@@ -281,8 +282,9 @@ class Fleet:
         return shown(self._mapped(mapping), "fleet.map", "results")
 
     async def resize(self, workers: int) -> None:
-        """Change the number of workers. New workers are ready when this returns; surplus workers end after their last
-        call.
+        """Change the number of workers.
+
+        New workers are ready when this returns; surplus workers end after their last call.
 
         Raises: as `open_fleet`, for a worker that cannot be started.
         """
@@ -357,8 +359,10 @@ class _Place:
             self._observers.tell(WorkerLeft(worker=self._worker.name))
 
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
-        """Run a worker, and replace it when it dies. After the start, a cancellation of the caller cancels calls, not
-        the worker."""
+        """Run a worker, and replace it when it dies.
+
+        After the start, a cancellation of the caller cancels calls, not the worker.
+        """
         try:
             with self._scope:
                 await self._keep(task_status)
@@ -469,8 +473,10 @@ def _takes_sample(function: object) -> bool:
 
 
 def _makes_no_awaitable(function: object) -> bool:
-    """Return True for a generator function, and for a plain function without calls, whose result is no new
-    awaitable."""
+    """Return True for a generator function, and for a plain function without calls.
+
+    The result of such a function is no new awaitable.
+    """
     while isinstance(function, partial):
         function = function.func
     code = getattr(function, "__code__", None)

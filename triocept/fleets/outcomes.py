@@ -45,8 +45,10 @@ class Outcome:
         They were run again apart from this one. Empty: this task was alone there, too."""
 
     class Stopped(msgspec.Struct, frozen=True):
-        """The group of the sample was stopped first: the sample was cancelled, or never began (`result.attempt` is
-        0)."""
+        """The group of the sample was stopped first.
+
+        The sample was cancelled, or never began (`result.attempt` is 0).
+        """
 
 
 AnyOutcome: TypeAlias = Outcome.Value[T] | Outcome.Error | Outcome.Lost | Outcome.Stopped

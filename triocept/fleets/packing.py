@@ -116,8 +116,10 @@ class Pickled:
 
 @cache
 def _pickler() -> Callable[..., pickle.Pickler]:
-    """Return cloudpickle's pickler, changed so that code keeps its file name, which cloudpickle omits from 3.1.3 on. A
-    traceback of a worker then shows the lines of a function of `__main__`."""
+    """Return cloudpickle's pickler, changed so that code keeps its file name, which cloudpickle omits from 3.1.3 on.
+
+    A traceback of a worker then shows the lines of a function of `__main__`.
+    """
     import cloudpickle  # type: ignore[import-untyped]  # here: with the first fleet that needs it
 
     def with_file(code: CodeType) -> tuple[Any, ...]:

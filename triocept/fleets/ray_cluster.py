@@ -1,4 +1,4 @@
-"""This program's connection to a Ray cluster: found or started, and closed.
+"""The connection of a program to a Ray cluster: found or started, and closed.
 
 Rules:
 

@@ -92,8 +92,10 @@ class _Actor(FleetWorker):
         return Waited(getattr(self._actor, method).remote(*args).future())
 
     async def start(self, setup: bytes, packing: Packing) -> None:
-        """Wait until the actor is placed, compare its versions with this program's, and open the context of its
-        calls."""
+        """Wait until the actor is placed, compare its versions, and open the context of its calls.
+
+        Its versions must equal this program's.
+        """
         failure = b""
         with trio.move_on_after(START_TIMEOUT) as limit:
             try:

@@ -1,5 +1,6 @@
-"""The model for tests and scripts that do not run trio (sync code, asyncio, any test runner), and agents in memory for
-tests that do.
+"""The model for tests and scripts that do not run trio, and agents in memory for tests that do.
+
+Sync code, asyncio and any test runner can use the former.
 
     with triocept.testing.fake_model("hello") as model:
         assert my_application.greet() == "hello"

@@ -131,8 +131,10 @@ def _same_call(expected: ToolCall, call: ToolCall) -> bool:
 
 
 def _diff(expected: Sequence[ExpectedMessage], messages: Sequence[Message]) -> Iterator[str]:
-    """Yield the difference line by line: `-` for expected, `+` for received. A match is shown as received on both
-    sides."""
+    """Yield the difference line by line: `-` for expected, `+` for received.
+
+    A match is shown as received on both sides.
+    """
     came = [_line(message) for message in messages]
     pairs = dict(_pairs(expected, messages))
     wanted = [

@@ -85,8 +85,10 @@ class Life:
         return faults
 
     def news(self) -> list[BaseException]:
-        """Return the problems so far that were not returned before, after `AT_WORK` seconds at most for handlers to
-        end."""
+        """Return the problems so far that were not returned before.
+
+        Handlers have `AT_WORK` seconds at most to end.
+        """
         if not self._closed:
             if not self._loop.ask(self._looked):
                 self._loop.call(self._look, AT_WORK)
@@ -205,8 +207,10 @@ def _close(life: Life, loop: Loop, held: Held[Rollout], body: BaseException | No
 
 
 def _taken_apart(errors: Iterable[BaseException], faults: Sequence[BaseException]) -> Iterator[BaseException]:
-    """Yield the errors without the group that the end of a rollout adds, and without the errors of a handler's own
-    group: a nursery raises these in a new group."""
+    """Yield the errors without the group that the end of a rollout adds.
+
+    The errors of a handler's own group are left out too: a nursery raises these in a new group.
+    """
     for error in errors:
         others = list(error.exceptions) if isinstance(error, BaseExceptionGroup) else [error]
         for fault in faults:

@@ -60,8 +60,10 @@ class SyncExchange:
 
     @property
     def raw(self) -> Json:
-        """Decoded document of the agent, as received. It is a private copy: changes appear in no record and in no other
-        call."""
+        """Decoded document of the agent, as received.
+
+        It is a private copy: changes appear in no record and in no other call.
+        """
         return self._exchange.raw
 
     @property
@@ -165,8 +167,10 @@ class SyncExchange:
             yield SyncStream(stream, self._loop)
 
     def forward(self, handler: AnyHandler) -> None:
-        """Let a handler answer: an async handler (an upstream, a script, a cassette) in the endpoint's loop, a plain
-        function in the calling thread."""
+        """Let a handler answer: async handlers in the endpoint's loop, plain functions in the calling thread.
+
+        Upstreams, scripts and cassettes are async handlers.
+        """
         if is_async(handler):
             self._loop.call(self._exchange.forward, handler)
         else:

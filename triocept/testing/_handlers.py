@@ -1,5 +1,6 @@
-"""Handlers, `embed` and `moderate` functions of programs outside the loop: async functions run in the loop, plain
-functions in their own threads.
+"""Handlers, `embed` and `moderate` functions of programs outside the loop.
+
+Async functions run in the loop, plain functions in their own threads.
 
 Rules:
 

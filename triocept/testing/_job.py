@@ -1,5 +1,6 @@
-"""Call from another thread into the loop. The caller waits as a thread, or as a task of another event loop (asyncio, or
-the program's own trio).
+"""Call from another thread into the loop.
+
+The caller waits as a thread, or as a task of another event loop (asyncio, or the program's own trio).
 
 Rules:
 
@@ -69,8 +70,10 @@ class Job(Generic[T]):
         _call_each(callbacks)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the end of the job, in a thread other than the loop's; return True if it has ended. A Ctrl-C ends
-        the wait."""
+        """Wait for the end of the job, in a thread other than the loop's; return True if it has ended.
+
+        A Ctrl-C ends the wait.
+        """
         return self._done.wait(timeout)
 
     def when_done(self, callback: Callable[[], None]) -> None:

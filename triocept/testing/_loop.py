@@ -286,8 +286,10 @@ class Loop:
                 raise self._blocked()
 
     def _ask_for_life(self, job: Job[Any]) -> Job[None]:
-        """Return a job that ends soon unless the loop is blocked. A loop that has ended fails the jobs that are
-        left."""
+        """Return a job that ends soon unless the loop is blocked.
+
+        A loop that has ended fails the jobs that are left.
+        """
         answer = Job[None]()
         try:
             self.soon(partial(answer.succeed, None))
@@ -298,8 +300,10 @@ class Loop:
         return answer
 
     def _blocked(self) -> TimeoutError:
-        """Return the error for a caller that waits in vain; all callers get the same error, and only the first waits
-        long."""
+        """Return the error for a caller that waits in vain.
+
+        All callers get the same error, and only the first waits long.
+        """
         assert self._thread is not None
         self._patience = BREATH
         if self._watch is not None:

@@ -25,7 +25,9 @@ def fake_model(
     must_be_used: bool = True,
     **options: Unpack[RolloutOptions],
 ) -> Iterator[SyncRollout]:
-    """Answer all model calls of this program, and of programs that it starts, while the block runs::
+    """Answer all model calls of this program, and of programs that it starts, while the block runs.
+
+    For example::
 
         with fake_model("hello") as model:
             assert my_application.greet() == "hello"

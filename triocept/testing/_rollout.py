@@ -118,8 +118,10 @@ class SyncRollout:
         return self._where(partial(self._rollout.config, dialect, reach=reach), reach)
 
     def environ(self, *, reach: Reach = "local") -> dict[str, str]:
-        """Return the environment variables that point agents of every dialect at this rollout. Errors: see
-        `base_url`."""
+        """Return the environment variables that point agents of every dialect at this rollout.
+
+        Errors: see `base_url`.
+        """
         return self._where(partial(self._rollout.environ, reach=reach), reach)
 
     @overload
@@ -150,8 +152,10 @@ class SyncRollout:
     @overload
     def async_client(self, dialect: str, **options: Any) -> Any: ...
     def async_client(self, dialect: str, **options: Any) -> Any:
-        """Return the official SDK's async client, for asyncio or trio; `async with` closes it. Otherwise see
-        `client`."""
+        """Return the official SDK's async client, for asyncio or trio; `async with` closes it.
+
+        Otherwise see `client`.
+        """
         _import_sdk(dialect)
         return self._loop.ask(partial(self._rollout.client, dialect, **options))
 
@@ -229,8 +233,9 @@ class SyncRollout:
     # Assertions of a test
 
     def assert_called_with_tool(self, name: str, /, **arguments: Any) -> ToolResult:
-        """Check that the application has carried out a call of this tool: a later request holds the call and its
-        result.
+        """Check that the application has carried out a call of this tool.
+
+        A later request must hold the call and its result.
 
         A call that the application did not carry out does not count, nor does a result that it sends as plain text (as
         smolagents does). To check plain text, use `assert_messages`.
@@ -250,7 +255,9 @@ class SyncRollout:
         return carried_out(calls, self.trace.turns, name, arguments)
 
     def assert_messages(self, *expected: ExpectedMessage, call: int = -1) -> None:
-        """Check all messages of a call, in order::
+        """Check all messages of a call, in order.
+
+        For example::
 
             model.assert_messages(("system", containing("terse")), ..., ("user", "hi"))
 
@@ -331,8 +338,10 @@ def target_of(rollout: SyncRollout) -> Target:
 
 
 def _import_sdk(dialect: str) -> None:
-    """Import the SDK of a dialect in this thread: an import takes seconds on a busy machine and would block the
-    loop."""
+    """Import the SDK of a dialect in this thread.
+
+    An import takes seconds on a busy machine and would block the loop.
+    """
     facts = known_dialects().get(dialect)
     if facts is not None and facts.sdk is not None and find_spec(facts.sdk.package) is not None:
         import_module(facts.sdk.package)

@@ -95,8 +95,10 @@ class Watch(trio.abc.Instrument):
     # Methods in the watch's thread
 
     def _look(self) -> None:
-        """Record the location that blocks the loop, once enough checks have found the loop blocked. A process that was
-        suspended for a while, on a loaded machine, has had too few checks."""
+        """Record the location that blocks the loop, once enough checks have found the loop blocked.
+
+        A process that was suspended for a while, on a loaded machine, has had too few checks.
+        """
         looks, before = 0, None
         while not self._ended.wait(EVERY) and self._thread.is_alive():
             since = self._busy_since

@@ -1,5 +1,8 @@
-"""What a program gives a cassette: functions that change requests and texts before calls are compared, and a real model
-for recording in programs that do not run in trio, opened for each call, in the call's own task."""
+"""Functions that a program gives a cassette.
+
+They change requests and texts before calls are compared, or open a real model for recording in programs that do
+not run in trio: for each call, in the call's own task.
+"""
 
 from __future__ import annotations
 

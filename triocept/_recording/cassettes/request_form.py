@@ -51,7 +51,8 @@ _MEDIA = ("image", "audio", "file")
 class _Calls:
     """Numbers of calls in their order, and of results by their calls.
 
-    A result is written without its number if that number is `due`."""
+    A result is written without its number if that number is `due`.
+    """
 
     def __init__(self) -> None:
         self.last = 0

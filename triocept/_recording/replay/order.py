@@ -135,7 +135,8 @@ def over_in(ended: Sequence[Recorded], call: Recorded) -> bool | None:
 def is_silent(ended: Sequence[Recorded], call: Recorded) -> bool:
     """Return True if a call contains no part of a sub-agent's final text, neither as text nor in a tool's result.
 
-    Some agents wait for a sub-agent with a tool (Codex), which returns the text in JSON."""
+    Some agents wait for a sub-agent with a tool (Codex), which returns the text in JSON.
+    """
     said = _said_at_end(ended)
     head = said.partition("\n")[0][:_HEAD]
     given = (result.text for message in call.turn.request.messages for result in message.tool_results)
@@ -210,7 +211,8 @@ class _SubAgent(NamedTuple):
     def _place_of(self, report: int, seen: int) -> int:
         """Return the index of the last call before the push.
 
-        `report` is the index of the call that reports the end, `seen` the index by the clock."""
+        `report` is the index of the call that reports the end, `seen` the index by the clock.
+        """
         if self._goes_on(report - 1) and self._goes_on(report):
             return report - 1
         if self._compacts(report - 1):
@@ -232,7 +234,8 @@ class _SubAgent(NamedTuple):
         """Return True if a call is a compaction's.
 
         It continues an earlier call, and the following call continues none; or the following call continues its
-        summary."""
+        summary.
+        """
         if not 0 < place < len(self.family) - 1 or self._goes_on(place + 1):
             return False
         asked = self.family[place].turn.id
@@ -364,7 +367,8 @@ def _in_order(sub_agents: Iterable[_SubAgent]) -> list[_SubAgent]:
     """Return the sub-agents in the order in which they ended.
 
     The clock decides, unless two ends are so near that their agent may have processed the later end first, and one call
-    reports both: then its reports decide."""
+    reports both: then its reports decide.
+    """
     ordered: list[_SubAgent] = []
     for sub in sorted(sub_agents, key=lambda sub: sub.last.settled):
         place = len(ordered)

@@ -66,8 +66,10 @@ class Node:
         return node
 
     def converted(self, kind: type[T], value: Any = UNSET) -> T:
-        """Return the node, or a part of it, converted by msgspec to a type. Raise DialectError with the exact place
-        if it does not fit."""
+        """Return the node, or a part of it, converted by msgspec to a type.
+
+        Raise DialectError with the exact place if it does not fit.
+        """
         try:
             return msgspec.convert(self.json if value is UNSET else value, kind)
         except msgspec.ValidationError as exc:

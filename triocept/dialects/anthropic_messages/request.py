@@ -338,8 +338,10 @@ def _as_user(message: Message) -> Message:
 
 
 def _turns(messages: Iterable[Message]) -> Iterable[tuple[str, list[Part], dict[str, Json] | None]]:
-    """Yield role, parts and extra of each wire message; messages of tools are joined with the next message of the
-    user."""
+    """Yield role, parts and extra of each wire message.
+
+    Messages of tools are joined with the next message of the user.
+    """
     joined: list[Part] | None = None
     for message in messages:
         role = "system" if message.role == "developer" else message.role

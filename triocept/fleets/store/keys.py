@@ -33,8 +33,9 @@ class Key(msgspec.Struct, frozen=True):
 
 
 def key_of(task: object, place: str, own: TaskKey | None = None) -> Key:
-    """Return the key of a task: the result of `own`, else the task's `id` (member of a mapping, else attribute), else a
-    digest of it.
+    """Return the key of a task: the result of `own`, else the task's `id`, else a digest of the task.
+
+    The `id` is a member of a mapping, else an attribute.
 
     Args:
         place: name of the task in messages.

@@ -115,8 +115,10 @@ class Store:
         return MappingProxyType(self._core.run.settings)
 
     def results(self) -> Iterator[Result[Json, Json]]:
-        """Return the finished results, also of earlier drivers, in the order in which they were finished; as
-        `read_results`."""
+        """Return the finished results, also of earlier drivers, in the order in which they were finished.
+
+        See `read_results`.
+        """
         return results_in(self.directory)
 
 

@@ -152,7 +152,8 @@ class Quirks(BaseFault):
         """Return a correct stream of server-sent events, with a comment before each event.
 
         A stream of another kind (a JSON document on each line) has no comments and stays unchanged. A call without
-        streaming gets the plain answer."""
+        streaming gets the plain answer.
+        """
 
         def comment(telling: Telling) -> list[bytes]:
             takes = telling.dialect.stream_parser().frame_end is SSE_FRAMES
@@ -175,7 +176,8 @@ class Quirks(BaseFault):
     def other_form(cls, answer: Answerable = DEFAULT) -> Self:
         """Return a correct answer in the form that was not requested.
 
-        A streaming call gets a JSON document, any other call gets a stream."""
+        A streaming call gets a JSON document, any other call gets a stream.
+        """
         given = response_of(answer)
 
         async def confuse(exchange: Exchange) -> None:

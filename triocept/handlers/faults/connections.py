@@ -42,14 +42,16 @@ class BrokenConnections(BaseFault):
         """Close the connection in the middle of the answer.
 
         A stream breaks off in its chunked coding; a document is shorter than its head declares. Arguments and errors as
-        in `reset`."""
+        in `reset`.
+        """
         return cls("cut", {"after": after, "answer": answer}, _ending("close", after, response_of(answer)))
 
     @classmethod
     def stall(cls, after: int | None = None, answer: Answerable = DEFAULT) -> Self:
         """Send nothing more and keep the connection open, until the agent disconnects or the endpoint ends.
 
-        Arguments and errors as in `reset`."""
+        Arguments and errors as in `reset`.
+        """
         return cls("stall", {"after": after, "answer": answer}, _ending("stall", after, response_of(answer)))
 
     @classmethod

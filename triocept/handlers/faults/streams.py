@@ -62,7 +62,8 @@ class BrokenStreams(BaseFault):
     def no_finish(cls, answer: Answerable = DEFAULT) -> Self:
         """Return an answer whose finish (or stop) reason is null.
 
-        In Responses, which has no such reason, the status is `in_progress`."""
+        In Responses, which has no such reason, the status is `in_progress`.
+        """
         given = response_of(answer)
 
         async def leave_out(exchange: Exchange) -> None:
@@ -76,7 +77,8 @@ class BrokenStreams(BaseFault):
         """Return a stream without its last frame.
 
         The frame is `[DONE]`, `message_stop`, `response.completed`, or the frame with the finish reason. A call without
-        streaming gets the plain answer."""
+        streaming gets the plain answer.
+        """
         return cls("no_done", {"answer": answer}, _streaming(answer, lambda frames: frames[:-1]))
 
     @classmethod
@@ -84,7 +86,8 @@ class BrokenStreams(BaseFault):
         """Return a stream whose parts continue but never began.
 
         It lacks the frames that begin an item or a block, or, in a dialect without such frames, its first frame. A call
-        without streaming gets the plain answer."""
+        without streaming gets the plain answer.
+        """
 
         def leave_out(frames: list[bytes]) -> list[bytes]:
             left = [frame for frame in frames if not _STARTS.search(frame)]
@@ -96,7 +99,8 @@ class BrokenStreams(BaseFault):
     def garbage(cls, after: int = 2, answer: Answerable = DEFAULT) -> Self:
         """Return a stream with one frame that is not JSON, after this many pieces; then the stream continues.
 
-        A call without streaming gets a body that is not JSON. Errors as in `cut`."""
+        A call without streaming gets a body that is not JSON. Errors as in `cut`.
+        """
         given = response_of(answer)
         check_after(after, given)
 

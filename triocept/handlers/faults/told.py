@@ -155,7 +155,8 @@ class Telling:
     ) -> None:
         """Send raw bytes with 200 and the headers that the agent expects, plus `more`.
 
-        `said` is the response that the bytes hold in full if `complete`, else the beginning of it."""
+        `said` is the response that the bytes hold in full if `complete`, else the beginning of it.
+        """
         sent = given_raw(200, {**self.headers, **(more or {})}, body, end)
         await core_of(self._exchange).respond_raw(Raw(sent, said, complete=complete))
 

@@ -60,7 +60,7 @@ class Conditions:
         _check_predicate(self.predicate)
 
     def __bool__(self) -> bool:
-        """True if there is a condition."""
+        """Return True if there is a condition."""
         return any(True for _ in self.said())
 
     def __str__(self) -> str:

@@ -77,7 +77,8 @@ class ScriptedModel:
     def unused(self) -> tuple[str, ...]:
         """Descriptions of the replies left, with their places.
 
-        Repeated replies are not included, even if they were never given."""
+        Repeated replies are not included, even if they were never given.
+        """
         return tuple([what for source in self._sources for what in source.unused()])
 
     async def __call__(self, exchange: Exchange) -> None:

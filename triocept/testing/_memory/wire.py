@@ -1,5 +1,7 @@
-"""Wire format of an agent in memory: it writes requests in its dialect, and reads answers with the dialect's parsers,
-as a client of a real provider does.
+"""Wire format of an agent in memory.
+
+The agent writes requests in its dialect, and reads answers with the dialect's parsers, as a client of a real
+provider does.
 
 Rules:
 
@@ -141,8 +143,10 @@ async def events_in(call: MemoryCall, dialect: Dialect) -> AsyncIterator[Event]:
 
 
 def _unpacked(call: MemoryCall) -> Callable[[bytes], bytes]:
-    """Return a function that decodes a body piece by piece; it raises UpstreamError for an invalid or unknown
-    coding."""
+    """Return a function that decodes a body piece by piece.
+
+    It raises UpstreamError for an invalid or unknown coding.
+    """
     coding = call.headers.get("content-encoding", "identity").lower()
     if coding == "identity":
         return lambda data: data

@@ -55,8 +55,10 @@ def _as_one(faults: Sequence[BaseException]) -> BaseException | None:
 
 
 def _complaint(found: Sequence[BaseException]) -> BaseException | None:
-    """Return the failure if no handler raised: an error bare (a blocked loop, a warning as an error), or all complaints
-    in one `AssertionError`."""
+    """Return the failure if no handler raised: a bare error, or all complaints in one `AssertionError`.
+
+    A blocked loop and a warning that is an error are bare errors.
+    """
     errors = [each for each in found if type(each) is not AssertionError]
     if errors:
         return _as_one(errors)
