@@ -29,9 +29,9 @@ EVENTS = (
     "the agent hangs up",
     "the agent hangs up, while that is recorded",
 )
-"""What settles the exchange."""
+"""Events outside the handler that settle the exchange."""
 FORMS = ("handler", "serve", "loop", "handler of a child")
-"""Whoever answers: the handler of `open_rollout`, of `rollout.serve`, an `async for`, the handler of `open_child`."""
+"""Code that answers: the handler of `open_rollout`, of `rollout.serve`, an `async for`, the handler of `open_child`."""
 PLACES = ("body", "sibling task", "thread", "process")
 """Where the agent is."""
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "outcomes.md"
@@ -78,12 +78,12 @@ def table() -> str:
 
 
 def _lines() -> Iterator[str]:
-    yield "| whoever answers | does next | " + " | ".join(EVENTS) + " |"
+    yield "| answered in | next action | " + " | ".join(EVENTS) + " |"
     yield "|---" * (2 + len(EVENTS)) + "|"
     for form, action in product(FORMS, ACTIONS):
         found = [told(action, event, form) for event in EVENTS]
         yield f"| {form} | {action} | " + " | ".join(_words(name, form) for name in found) + " |"
-    yield "| | **the turn says** | " + " | ".join(f"`{turn_of(event)}`" for event in EVENTS) + " |"
+    yield "| | **outcome in the turn** | " + " | ".join(f"`{turn_of(event)}`" for event in EVENTS) + " |"
 
 
 def _words(name: str | None, form: str) -> str:
