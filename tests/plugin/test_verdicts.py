@@ -168,10 +168,58 @@ def test_it(triocept_model):
     assert greet() == "one"
 """)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(
-        [f"E *what came was refused before it became a call, the last one so: {words}"]
-    )
+    result.stdout.fnmatch_lines([f"E *no call was accepted; the endpoint refused 1 request: {words}"])
     result.stdout.no_fnmatch_line("*was the client built before*")
+
+
+@pytest.mark.parametrize(
+    ("test", "words"),
+    [
+        (
+            "triocept_model('one'); triocept_model('two'); os.environ['OPENAI_API_KEY'] = 'wrong'; "
+            "os.environ['OPENAI_BASE_URL'] = triocept_model.endpoint.url + '/v1'",
+            "POST /v1/chat/completions: 401 this API key does not open any rollout here*",
+        ),
+        (
+            "triocept_model('one'); os.environ.update(EARLIER)",
+            "POST /rollout/*/v1/chat/completions: 401 this API key does not open rollout *",
+        ),
+    ],
+    ids=["no rollout in the path", "the model of an earlier test"],
+)
+def test_calls_with_the_key_of_no_model_are_named_with_the_reason(run: Run, test: str, words: str) -> None:
+    result = run(f"""
+EARLIER = {{}}
+
+def test_earlier(triocept_model):
+    triocept_model("one")
+    EARLIER.update((name, os.environ[name]) for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY"))
+    greet()
+
+def test_it(triocept_model):
+    {test}
+    greet()
+    greet()
+""")
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "E *no call came with the key of this model: was the client built before the model, *With the key of no "
+            f"open model, the endpoint refused 2 requests: {words} (2 times)):"
+        ]
+    )
+
+
+def test_more_refused_calls_than_are_kept_are_counted(run: Run) -> None:
+    result = run("""
+def test_it(triocept_model):
+    model = triocept_model("one")
+    os.environ["OPENAI_API_KEY"] = "wrong"
+    for _ in range(7):
+        greet()
+""")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["E *the endpoint refused 7 requests, the newest 5: POST * (5 times)):*"])
 
 
 def test_a_blocker_of_the_network_is_the_reason_that_no_call_came(run: Run) -> None:

@@ -226,7 +226,9 @@ def test_a_loop_ends_when_the_rollout_is_stopped() -> None:
 
 def test_a_wait_that_is_over_loses_no_call() -> None:
     with fake_model() as model:
-        with pytest.raises(TimeoutError, match=r"^for 0.01 s no call came. Indeed no call came at all"):
+        with pytest.raises(
+            TimeoutError, match=r"^for 0.01 s no call came. The reason may be: no call came at all"
+        ):
             model.next(timeout=0.01)
         with ThreadPoolExecutor() as pool:
             answer = pool.submit(asked, "late")

@@ -312,7 +312,7 @@ def test_of_two_models_the_one_that_the_environment_led_away_from_is_told_where_
             assert asked("hi") == "b"
     assert str(failed.value).startswith(
         "1 reply is left of rollout first's, after 0 calls (no call came at all: the environment led to rollout "
-        "second, which was opened after rollout first; `model.client(dialect)` makes one that leads here):"
+        "second, which was opened after rollout first; `model.client(dialect)` returns a client of this model):"
     )
 
 
@@ -336,7 +336,7 @@ def test_one_model_after_the_other_is_not_two() -> None:
 
 def test_one_without_the_environment_is_told_that() -> None:
     with pytest.raises(
-        AssertionError, match=r"the environment leads here where `model.environ\(\)` is put there"
+        AssertionError, match=r"does the application run with the variables of `model.environ\(\)`\?"
     ):
         with fake_model("a", environ=False):
             pass

@@ -22,7 +22,7 @@ from rich.text import Text as RichText
 
 from .._endpoint import Endpoint
 from .._process.output import AgentResult
-from .._rollout.rollout import Rollout, last_refusal, refusals
+from .._rollout.rollout import Rollout, refusals
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
 from .._util.terminal import Screen, visible
@@ -176,9 +176,10 @@ def _missing_tools(turn: Turn) -> str:
 
 def _without_calls(rollout: Rollout, agent: str | None) -> str:
     """Return advice on an agent whose rollout has no call."""
-    if count := refusals(rollout):
+    refused = refusals(rollout)
+    if count := refused.count:
         many = "1 request was refused" if count == 1 else f"{count:,} requests were refused"
-        return f"no model call was accepted: {many}, the last: {last_refusal(rollout)}"
+        return f"no model call was accepted: {many}, the last: {refused.newest()[-1]}"
     what = "no model call came here: the agent made none, or it ignores"
     if agent is not None:
         return f"{what} the configuration that triocept writes for {agent}; its own output may say more"

@@ -19,6 +19,24 @@ from typing import Generic, Protocol, TypeVar
 import trio
 
 
+class Refusals:
+    """Requests that were refused before they became calls. Any thread may read them."""
+
+    def __init__(self) -> None:
+        self.count: int = 0
+        self._newest: tuple[str, ...] = ()
+
+    def add(self, text: str) -> None:
+        """Count a request; `text` names the request and the reason."""
+        self.count += 1
+        self._newest = (*self._newest, text)[-5:]
+
+    def newest(self, since: int = 0) -> tuple[str, ...]:
+        """Return the newest requests, oldest first: at most five, and not the first `since`."""
+        newest = self._newest
+        return newest[max(0, len(newest) - (self.count - since)) :]
+
+
 class Registered(Protocol):
     """A rollout, as the registry uses it."""
 
@@ -29,8 +47,8 @@ class Registered(Protocol):
     @property
     def state_key(self) -> str | None: ...
 
-    last_refusal: str | None
-    refusals: int
+    @property
+    def refusals(self) -> Refusals: ...
 
     async def endpoint_stops(self) -> None:
         """End the rollout with its endpoint."""
@@ -48,6 +66,8 @@ class Registry(Generic[R]):
         self._by_state_digest: dict[bytes, R] = {}
         self.closing: bool = False
         """True if the endpoint stops, or has ended."""
+        self.refusals: Refusals = Refusals()
+        """Refused requests that belong to no open rollout."""
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -100,13 +120,11 @@ class Registry(Generic[R]):
         """Count a refused request, with or without a valid key, and keep its reason.
 
         The request belongs to the rollout that its path names. Without one in the path, it belongs to the only open
-        rollout.
+        rollout. A request of no open rollout is kept in `refusals`.
         """
         only = next(iter(self._by_id.values())) if rollout_id is None and len(self._by_id) == 1 else None
         rollout = only if rollout_id is None else self._by_id.get(rollout_id)
-        if rollout is not None:
-            rollout.refusals += 1
-            rollout.last_refusal = text
+        (self if rollout is None else rollout).refusals.add(text)
 
     async def close(self) -> None:
         """End every open rollout, because the endpoint stops; waiting calls are refused."""

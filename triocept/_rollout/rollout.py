@@ -31,6 +31,7 @@ from .exchange import Exchange, core_of
 from .handler import Handler, awaiting, check_handler
 from .life import open_rollout
 from .options import AgentOptions, OnHangup, RolloutOptions
+from .registry import Refusals
 from .rollout_state import RolloutState
 from .tools import Given, HostTool
 from .workers import run_workers
@@ -469,14 +470,14 @@ def unanswered(rollout: Rollout) -> list[Request]:
     return gone + [call.recorded_request() for call in rollout._core.calls.open if not call.settled]
 
 
-def last_refusal(rollout: Rollout) -> str | None:
-    """Return the latest request to this rollout that was refused before it became a call, and the reason."""
-    return rollout._core.last_refusal
-
-
-def refusals(rollout: Rollout) -> int:
-    """Return the number of requests to this rollout that were refused before they became calls."""
+def refusals(rollout: Rollout) -> Refusals:
+    """Return the requests to this rollout that were refused before they became calls."""
     return rollout._core.refusals
+
+
+def stray_refusals(rollout: Rollout) -> Refusals:
+    """Return the refused requests to the rollout's endpoint that belong to no open rollout."""
+    return rollout._core.registry.refusals
 
 
 def rested(rollout: Rollout) -> bool:

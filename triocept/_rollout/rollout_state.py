@@ -46,7 +46,7 @@ from .moderation import Moderate
 from .options import OnFault, OnHangup, RolloutOptions
 from .outcome import Failed, Outcome, Refused, refused_after
 from .record_writer import RecordWriter
-from .registry import Registry
+from .registry import Refusals, Registry
 from .services import Services
 
 if TYPE_CHECKING:
@@ -146,10 +146,8 @@ class RolloutState:
         self.on_hangup: OnHangup = on_hangup
         self.on_fault: OnFault = on_fault
         self.parent: RolloutState | None = parent
-        self.last_refusal: str | None = None
-        """The latest request to it that was refused before it became a call, and the reason."""
-        self.refusals: int = 0
-        """Number of requests to it that were refused before they became calls."""
+        self.refusals: Refusals = Refusals()
+        """Requests to this rollout that were refused before they became calls."""
         self.faults: list[BaseException] = []
         """Errors so far, each once."""
         self.record_increments: bool = keeps

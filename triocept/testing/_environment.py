@@ -13,13 +13,15 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import final
 from urllib.parse import urlsplit
 
 from .._process.environment import agent_environment
-from .._rollout.rollout import Rollout, last_refusal
+from .._rollout.registry import Refusals
+from .._rollout.rollout import Rollout, refusals, stray_refusals
 
 _lock = threading.Lock()
 _layers: list[dict[str, str | None]] = []
@@ -44,6 +46,7 @@ class Target:
         """True if another model was open at the same time."""
         self._led = False
         self._left_for: Target | None = None
+        self._stray_before = stray_refusals(rollout).count
 
     def open(self) -> None:
         """Register the model as open."""
@@ -69,21 +72,23 @@ class Target:
 
     def why_no_call(self) -> str:
         """Return the probable reason why no call arrived."""
-        if refused := last_refusal(self._rollout):
-            return f"what came was refused before it became a call, the last one so: {refused}"
+        if refused := _listed(refusals(self._rollout), 0):
+            return f"no call was accepted; {refused}"
         if blocked := self._blocked():
             return (
                 f"no call came at all: something blocks connections to the endpoint ({blocked}). Allow this machine: "
                 "--allowed-hosts=127.0.0.1 of pytest-recording, --allow-hosts=127.0.0.1 of pytest-socket"
             )
+        stray = _listed(stray_refusals(self._rollout), self._stray_before)
         if not self._led:
-            why = "the environment leads here where `model.environ()` is put there"
+            why = "does the application run with the variables of `model.environ()`?"
         elif self._left_for is not None:
-            why = f"the environment led to {self._left_for.name}, which was opened after {self.name}"
+            why = f"the environment led to {self._left_for.name}, which was opened after {self.name};"
         else:
-            why = "was the client built before the model, or with a base_url of its own? It reads the "
-            why += "environment when it is made"
-        return f"no call came at all: {why}; `model.client(dialect)` makes one that leads here"
+            why = "was the client built before the model, or with its own base_url? It reads the environment once;"
+        what = "no call came with the key of this model" if stray else "no call came at all"
+        rest = f". With the key of no open model, {stray}" if stray else ""
+        return f"{what}: {why} `model.client(dialect)` returns a client of this model{rest}"
 
     def _blocked(self) -> str:
         """Return what a network blocker raises for a connection to the endpoint; nothing if none does."""
@@ -98,6 +103,18 @@ class Target:
         except Exception as exc:  # noqa: BLE001  # blockers raise errors of their own
             return f"{type(exc).__name__}: {exc}"
         return ""
+
+
+def _listed(refused: Refusals, before: int) -> str:
+    """Return the requests refused since there were `before`, with the reasons; nothing if there are none."""
+    count, newest = refused.count - before, Counter(refused.newest(before))
+    if not count:
+        return ""
+    what = "the endpoint refused 1 request" if count == 1 else f"the endpoint refused {count} requests"
+    if count > newest.total():
+        what += f", the newest {newest.total()}"
+    texts = (text if times == 1 else f"{text} ({times} times)" for text, times in newest.items())
+    return f"{what}: {'; '.join(texts)}"
 
 
 def environment(rollout: Mapping[str, str]) -> dict[str, str | None]:

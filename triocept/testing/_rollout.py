@@ -313,7 +313,7 @@ class SyncRollout:
         if blocks_asyncio:
             text += "; asyncio runs in this thread, and stood still meanwhile: `await model.anext()`"
         elif not self._rollout.calls:
-            text += f". Indeed {self._life.target.why_no_call()}"
+            text += f". The reason may be: {self._life.target.why_no_call()}"
         return text
 
     def _give_back(self, exchange: Exchange) -> None:
