@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode, encodebytes
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from triocept.types import Media, OutputFormat, Reasoning, ReasoningAsk, Samplin
 
 TALKING = ("openai_chat", "openai_responses", "anthropic_messages", "gemini", "ollama")
 PNG = "iVBORw0KGgo="
+WRAPPED_AND_URL_SAFE = encodebytes(bytes(range(256))).decode().translate(str.maketrans("+/", "-_", "="))
 SCHEMA = {"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]}
 
 words = st.text("abc é😀", min_size=1, max_size=8).filter(str.strip)
@@ -189,6 +191,10 @@ SAME = {
     "JSON written otherwise": (
         (Message("assistant", (ToolCall("a", '{"x":1,"y":"é"}', "1"),)),),
         (Message("assistant", (ToolCall("a", '{ "y": "\\u00e9", "x": 1.0 }', "1"),)),),
+    ),
+    "a file in base64 of another spelling": (
+        (Message("user", (Media(kind="image", data=b64encode(bytes(range(256))).decode()),)),),
+        (Message("user", (Media(kind="image", data=WRAPPED_AND_URL_SAFE),)),),
     ),
     "a result that is JSON, written otherwise": (
         (CALLS, result("1", '{"x":1,"y":2}')),

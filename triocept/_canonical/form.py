@@ -23,8 +23,6 @@ The rules:
 
 from __future__ import annotations
 
-from base64 import b64decode
-from binascii import Error as NotBase64
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b, sha256
 from itertools import groupby
@@ -34,6 +32,7 @@ from typing import NamedTuple
 import msgspec
 
 from .content import Json, Media, Message, Opaque, Part, RefusalText, Text, ToolCall, ToolResult
+from .text_file import inline_data
 
 NONCE = "x-anthropic-billing-header:"
 """First words of a text that does not count."""
@@ -199,11 +198,8 @@ def media_reference(media: Media) -> str:
     """Return the reference that identifies a medium: the hash of its data, or its URL."""
     if media.data is None:
         return media.url or ""
-    try:
-        data = b64decode(media.data, validate=True)
-    except (NotBase64, ValueError):
-        data = media.data.encode()
-    return _hash(data)
+    data = inline_data(media.data)
+    return _hash(media.data.encode() if data is None else data)
 
 
 def _hash(data: bytes) -> str:

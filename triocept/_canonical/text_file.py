@@ -1,12 +1,23 @@
-"""The text of a text file that is sent inline, and its encoding in base64."""
+"""The data of a file that is sent inline, its text, and the encoding of a text in base64."""
 
 from __future__ import annotations
 
-import binascii
 from base64 import b64decode, b64encode
+from contextlib import suppress
 
 _STANDARD = str.maketrans("-_", "+/")
 """From the URL-safe alphabet of base64 to the standard one (RFC 4648, section 5)."""
+
+
+def inline_data(data: str) -> bytes | None:
+    """Return the decoded data of a `Media`; None if it is not base64."""
+    with suppress(ValueError):
+        return b64decode(data, validate=True)
+    # Clients also wrap lines, leave the padding out, or use the URL-safe alphabet (Gemini's SDK).
+    plain = "".join(data.split()).rstrip("=").translate(_STANDARD)
+    with suppress(ValueError):
+        return b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    return None
 
 
 def text_in_file(kind: object, media_type: object, data: object) -> str | None:
@@ -19,11 +30,10 @@ def text_in_file(kind: object, media_type: object, data: object) -> str | None:
         return None
     if not isinstance(data, str):
         return None
-    # Clients also wrap lines, leave the padding out, or use the URL-safe alphabet (Gemini's SDK).
-    plain = "".join(data.split()).rstrip("=").translate(_STANDARD)
+    found = inline_data(data)
     try:
-        return b64decode(plain + "=" * (-len(plain) % 4), validate=True).decode()
-    except (binascii.Error, ValueError):
+        return None if found is None else found.decode()
+    except UnicodeDecodeError:
         return None
 
 
