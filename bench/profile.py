@@ -46,7 +46,7 @@ LAYERS: dict[str, list[tuple[Any, str]]] = {
     "the key": [(intake, "authenticate"), (intake, "redacted")],
     "JSON: decode": [(intake, "_decode"), (documents, "decode_json")],
     "the dialect: read the request": [(OPENAI_CHAT, "parse_request"), (intake, "whole_request")],
-    "whose call, and is it a retry": [
+    "conversation, retry check": [
         (rollout_state, "claimed_conversation"),
         (rollout_state, "retry_key"),
         (calls.Calls, "find"),

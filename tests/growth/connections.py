@@ -1,4 +1,4 @@
-"""What comes over a connection, in all sizes: heads, frames, and bodies that are compressed."""
+"""Input parsers of a connection, in all sizes: heads, frames, and bodies that are compressed."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ CONNECTIONS: dict[str, Make] = {
     "members of gzip": lambda n: unpacked(gzip.compress(b"x", 1) * n),
     "frames of zstd": lambda n: unpacked(frames_of(b"x", n), encoding="zstd"),
     "empty frames of zstd": lambda n: unpacked(frames_of(b"", n), encoding="zstd"),
-    "what is skipped of zstd": lambda n: unpacked(
+    "skippable frames of zstd": lambda n: unpacked(
         (b"\x50\x2a\x4d\x18" + bytes(4)) * n + frames_of(b"x", 1), encoding="zstd"
     ),
     "a bomb of gzip": lambda n: unpacked(gzip.compress(bytes(100 * n), 1), cap=1 << 18),

@@ -1,4 +1,4 @@
-"""What an agent sends and gets, in all shapes: read, written in its own dialect and in every other, and walked."""
+"""Requests and answers of an agent, in all shapes: read, written in its own dialect and in every other, and walked."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ DOCUMENTS: dict[str, Make] = {
         for name, part in (("texts", lambda k: Text(f"{k}")), ("thoughts", thought), ("calls", call))
     },
     **{f"tools, {dialect}": partial(offered, dialect) for dialect in SPOKEN},
-    **{f"what is known already, {dialect}": partial(remembered, dialect) for dialect in SPOKEN},
+    **{f"known content parsed again, {dialect}": partial(remembered, dialect) for dialect in SPOKEN},
     "prompts of completions": lambda n: parsed(COMPLETIONS, {"prompt": "x " * n * 100}),
     "token ids of completions": lambda n: parsed(COMPLETIONS, {"prompt": [list(range(n))]}),
     "unknown fields": lambda n: parsed(

@@ -1,4 +1,4 @@
-"""What is kept of a run, in all sizes: tables, graphs, files, logs, and what looks things up in them."""
+"""Records of a run, in all sizes: tables, graphs, files, logs, and what looks things up in them."""
 
 from __future__ import annotations
 
@@ -358,7 +358,7 @@ RECORDS: dict[str, Make] = {
     "a key in a document": lambda n: partial(
         Redaction(KEY).document, "[" + ",".join([f'"a\\n {KEY}"'] * n) + "]"
     ),
-    "quotes in a text that is no document": lambda n: partial(Redaction(KEY).document, '"\\"' * n),
+    "quotes in a text that is not a document": lambda n: partial(Redaction(KEY).document, '"\\"' * n),
     "a text on the screen": lambda n: partial(visible, "a\x1b[31m" * n),
 }
 

@@ -10,15 +10,15 @@ from tests.growth.served import SERVED, STEADY_SERVED
 from tests.growth.streams import STEADY_STREAMS, STREAMS
 from tests.growth.tables import STEADY_TABLES, TABLES
 
-ROOMS: dict[str, dict[str, Make]] = {
-    "What a provider sends": STREAMS,
-    "What an agent sends and gets": DOCUMENTS,
-    "What is kept of a run": RECORDS,
-    "What comes over a connection": CONNECTIONS,
-    "What comes over a whole connection": SERVED,
-    "What waits in an endpoint": TABLES,
+SECTIONS: dict[str, dict[str, Make]] = {
+    "Streams of a provider": STREAMS,
+    "Requests and answers of an agent": DOCUMENTS,
+    "Records of a run": RECORDS,
+    "Input parsers of a connection": CONNECTIONS,
+    "Requests over a whole connection": SERVED,
+    "Tables of an endpoint": TABLES,
 }
-ROWS: dict[str, Make] = {name: make for rows in ROOMS.values() for name, make in rows.items()}
+ROWS: dict[str, Make] = {name: make for rows in SECTIONS.values() for name, make in rows.items()}
 STEADY: dict[str, Make] = {
     **STEADY_STREAMS,
     **STEADY_RECORDS,

@@ -1,4 +1,4 @@
-"""What comes over a whole connection, in all sizes: HTTP/1.1 from the socket's bytes to the application."""
+"""Requests over a whole connection, in all sizes: HTTP/1.1 from the socket's bytes to the application."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def over_http1(name: str, start: bytes) -> dict[str, Make]:
         f"a head of {name} in single bytes": lambda n: served(
             bytes_of(with_body(start + b"a: " + b"b" * n + b"\r\n")), 1
         ),
-        f"the same without a key, {name}": lambda n: served(
+        f"a head of {name} in single bytes, without a key": lambda n: served(
             bytes_of(with_body(start + b"a: " + b"b" * n + b"\r\n")), 1, key=False
         ),
         f"a head of {name} in pieces, without a key": lambda n: served(

@@ -1,4 +1,4 @@
-"""What a provider sends, in all sizes: its streams, and what is read and written of them."""
+"""Streams of a provider, in all sizes: its streams, and what is read and written of them."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ WIRES: dict[str, tuple[str, Callable[[int], list[bytes]]]] = {
         RESPONSES,
         lambda n: [item(k) for k in range(n)] + [item(k, "done", item_id=f"fc_{k}") for k in range(n)],
     ),
-    "items of a response that nothing names": (
+    "items of a response with deltas that name none": (
         RESPONSES,
         lambda n: (
             [item(k) for k in range(n)]

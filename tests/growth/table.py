@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.growth.measured import Make, cpu_growth, memory_growth
-from tests.growth.rows import ROOMS
+from tests.growth.rows import SECTIONS
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "growth.md"
 BEGIN, END = "<!-- the tables: python -m tests.growth.table -->\n", "<!-- the end of the tables -->\n"
@@ -17,8 +17,8 @@ SIZE = 400
 
 def table() -> Iterator[str]:
     """The lines of the tables."""
-    for room, rows in ROOMS.items():
-        yield f"\n## {room}\n\n"
+    for section, rows in SECTIONS.items():
+        yield f"\n## {section}\n\n"
         yield "| | n | CPU, ms | of 2n | ratio | memory, ratio |\n|---|---|---|---|---|---|\n"
         for name, make in rows.items():
             yield row(name, make)

@@ -1,4 +1,4 @@
-"""What waits in an endpoint, in all sizes: connections, calls, and whoever waits for a turn."""
+"""Tables of an endpoint, in all sizes: connections, calls, and whoever waits for a turn."""
 
 from __future__ import annotations
 
@@ -246,11 +246,11 @@ TABLES: dict[str, Make] = {
     "connections that come at once, without a key": partial(left_waiting, apart=0),
     "connections that come one by one, without a key": partial(left_waiting, apart=0.001),
     "connections that take each other's places": crowded,
-    "turns of strangers": taking_turns,
+    "turns of connections without a key": taking_turns,
     "rollouts and their keys": registered,
     "exchanges that wait to be taken": arrived,
     "calls that differ": lambda n: alike(n, MARKED, text=str),
-    "calls that differ in what nobody looks at first": lambda n: alike(n, MARKED),
+    "calls that differ outside the last message": lambda n: alike(n, MARKED),
     "calls whose clients have left": lambda n: alike(n, FIRST, left=True, text=str),
     "calls alike whose clients have left": lambda n: alike(n, FIRST, left=True),
     "calls alike that come and go": come_and_go,
@@ -258,7 +258,7 @@ TABLES: dict[str, Make] = {
     "calls within a budget": spent,
     "calls that wait for a slot": partial(limited, leave=False),
     "calls that wait for a slot and are cancelled": partial(limited, leave=True),
-    "what a client sent, for the log": lambda n: partial(shown, "\n" * n, 1 << 40),
+    "input of a client, escaped for the log": lambda n: partial(shown, "\n" * n, 1 << 40),
 }
 
 STEADY_TABLES: dict[str, Make] = {

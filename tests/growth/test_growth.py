@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tests.growth.measured import MOST, Work, cpu_growth, memory_growth
-from tests.growth.rows import ROOMS, ROWS, STEADY
+from tests.growth.rows import ROWS, SECTIONS, STEADY
 from tests.growth.table import PAGE
 
 pytestmark = pytest.mark.once
@@ -31,7 +31,7 @@ def test_what_is_through_is_not_kept(name: str) -> None:
 
 
 def test_no_two_rows_have_one_name() -> None:
-    assert len(ROWS) == sum(map(len, ROOMS.values()))
+    assert len(ROWS) == sum(map(len, SECTIONS.values()))
 
 
 def test_the_page_has_every_row() -> None:

@@ -56,13 +56,15 @@ def test_a_letter_is_sorted_by_a_schema(model):
     assert asked["json_schema"]["name"] == "Ticket"
 
 
-@pytest.mark.xfail(reason="a fixture's vector is that of all texts of a request: none is nearer", strict=True)
+@pytest.mark.xfail(
+    reason="a fixture gives all texts of a request the same vector, so no text is nearer", strict=True
+)
 def test_the_nearest_article_is_found(model):
     model.on_embedding("money", {"embedding": [1, 0]})
     assert application.find_article("Where is my money?", ["Opening", "Your money back"]) == "Your money back"
 
 
-def test_a_wrong_key_is_told(model):
+def test_a_wrong_key_is_reported(model):
     wrong = {"message": "Incorrect API key", "type": "invalid_request_error"}
     model.next_error(401, wrong)
     assert application.answer("When do you open?") == "The desk is closed: its key is wrong."

@@ -73,7 +73,7 @@ def test_the_nearest_article_is_found(httpserver):
     assert application.find_article("Where is my money?", ["Opening", "Your money back"]) == "Your money back"
 
 
-def test_a_wrong_key_is_told(httpserver):
+def test_a_wrong_key_is_reported(httpserver):
     wrong = wire.error("Incorrect API key", "invalid_request_error")
     httpserver.expect_oneshot_request(CHAT).respond_with_json(wrong, status=401)
     assert application.answer("When do you open?") == "The desk is closed: its key is wrong."

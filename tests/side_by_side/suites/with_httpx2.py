@@ -79,7 +79,7 @@ def test_the_nearest_article_is_found(httpx2_mock):
     assert application.find_article("Where is my money?", ["Opening", "Your money back"]) == "Your money back"
 
 
-def test_a_wrong_key_is_told(httpx2_mock):
+def test_a_wrong_key_is_reported(httpx2_mock):
     httpx2_mock.post(CHAT).respond(401, json=wire.error("Incorrect API key", "invalid_request_error"))
     assert application.answer("When do you open?") == "The desk is closed: its key is wrong."
 

@@ -45,7 +45,7 @@ def test_a_busy_model_is_asked_again():
 
 
 @pytest.mark.skip(
-    reason="a cassette holds whole bodies: a broken connection is neither recorded nor replayed"
+    reason="a cassette holds whole bodies, so a broken connection is neither recorded nor replayed"
 )
 def test_a_stream_that_is_cut_keeps_what_came():
     assert "".join(application.stream_answer("When?")) == "We open at  [the line broke]"
@@ -60,7 +60,7 @@ def test_the_nearest_article_is_found():
     assert application.find_article("Where is my money?", ["Opening", "Your money back"]) == "Your money back"
 
 
-def test_a_wrong_key_is_told(monkeypatch):
+def test_a_wrong_key_is_reported(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong")
     assert application.answer("Who are you?") == "The desk is closed: its key is wrong."
 

@@ -44,7 +44,7 @@ def test_the_nearest_article_is_found(triocept_model):
     assert application.find_article("Where is my money?", ["Opening", "Your money back"]) == "Your money back"
 
 
-def test_a_wrong_key_is_told(triocept_model):
+def test_a_wrong_key_is_reported(triocept_model):
     triocept_model(Fault.status(401))
     assert application.answer("When do you open?") == "The desk is closed: its key is wrong."
 
