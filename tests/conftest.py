@@ -1,22 +1,29 @@
 """What all tests share.
 
-Rules of this suite: a test's name is a sentence that must hold. No sleep as a means of waiting, port 0 always,
-`fail_after` around everything with a socket, trio's mock clock where there is none.
+Rules of this suite: a test's name is a sentence that must hold. No sleep as a means of waiting, port 0 always, trio's
+mock clock where there is no socket. Every async test has a deadline (`DEADLINE`): it needs a `trio.fail_after` of its
+own only where the time is what it shows.
 """
 
 from __future__ import annotations
 
 import functools
 import gc
+import inspect
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpcore2
 import hypothesis
 import pytest
+import trio
 
 from tests.ways import WAYS, way
+
+DEADLINE = 60
+"""Seconds of an async test that is not marked `timeout`. Most take less than one."""
 
 
 def pytest_configure() -> None:
@@ -51,6 +58,26 @@ def _time_no_example() -> None:
     """Hypothesis allows an example 200 ms of real time, which is not much beside other programs."""
     hypothesis.settings.register_profile("untimed", hypothesis.settings.default, deadline=None)
     hypothesis.settings.load_profile("untimed")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give each async test its deadline. Those of hypothesis, of a mock clock, and of slow suites have none."""
+    if not isinstance(item, pytest.Function) or not inspect.iscoroutinefunction(item.obj):
+        return
+    is_slow = any(part == "reach" or part.startswith("real_") for part in item.path.parts)
+    if is_slow or hasattr(item.obj, "hypothesis") or any("clock" in name for name in item.fixturenames):
+        return
+    marker = item.get_closest_marker("timeout")
+    item.obj = _ends_after(0.9 * marker.args[0] if marker else DEADLINE, item.obj)
+
+
+def _ends_after(seconds: float, test: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(test)
+    async def with_deadline(*args: Any, **kwargs: Any) -> None:
+        with trio.fail_after(seconds):
+            await test(*args, **kwargs)
+
+    return with_deadline
 
 
 @pytest.fixture(autouse=True)

@@ -28,28 +28,26 @@ pytestmark = pytest.mark.usefixtures("every_way")
 
 
 async def test_invariant_1_no_caller_can_see_an_unstarted_endpoint() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            assert endpoint.port != 0
-            async with connected(endpoint.port):
-                pass
-        async with trio.open_nursery() as nursery:
-            started = await nursery.start(run_endpoint)
-            assert started.port != 0
-            async with connected(started.port):
-                pass
-            nursery.cancel_scope.cancel()
+    async with serve_endpoint() as endpoint:
+        assert endpoint.port != 0
+        async with connected(endpoint.port):
+            pass
+    async with trio.open_nursery() as nursery:
+        started = await nursery.start(run_endpoint)
+        assert started.port != 0
+        async with connected(started.port):
+            pass
+        nursery.cancel_scope.cancel()
 
 
 async def test_invariant_2_the_port_is_bound_once_and_held() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            port = endpoint.port
-            with pytest.raises(OSError, match=rf"127\.0\.0\.1:{port}"):
-                async with serve_endpoint(port=port):
-                    raise AssertionError("two endpoints on one port")
-        async with serve_endpoint() as again:
-            assert again.port != 0
+    async with serve_endpoint() as endpoint:
+        port = endpoint.port
+        with pytest.raises(OSError, match=rf"127\.0\.0\.1:{port}"):
+            async with serve_endpoint(port=port):
+                raise AssertionError("two endpoints on one port")
+    async with serve_endpoint() as again:
+        assert again.port != 0
 
 
 async def test_invariant_3_one_exchange_has_one_outcome() -> None:
@@ -69,19 +67,18 @@ async def test_invariant_3_one_exchange_has_one_outcome() -> None:
     async def collect(rollout: triocept.Rollout) -> None:
         replies.append(await ask(rollout))
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            async with endpoint.open_rollout(twice) as rollout:
-                assert (await ask(rollout)).json()["choices"][0]["message"]["content"] == "once"
-            assert [turn.outcome for turn in rollout.trace] == ["answered"]
-            replies: list[httpx2.Response] = []
-            async with trio.open_nursery() as nursery:
-                with pytest.raises(triocept.errors.Unanswered):
-                    async with endpoint.open_rollout(never) as rollout:
-                        nursery.start_soon(collect, rollout)
-                        await trio.sleep_forever()
-            assert [reply.status_code for reply in replies] == [500]
-            assert [turn.outcome for turn in rollout.trace] == ["failed"]
+    async with serve_endpoint() as endpoint:
+        async with endpoint.open_rollout(twice) as rollout:
+            assert (await ask(rollout)).json()["choices"][0]["message"]["content"] == "once"
+        assert [turn.outcome for turn in rollout.trace] == ["answered"]
+        replies: list[httpx2.Response] = []
+        async with trio.open_nursery() as nursery:
+            with pytest.raises(triocept.errors.Unanswered):
+                async with endpoint.open_rollout(never) as rollout:
+                    nursery.start_soon(collect, rollout)
+                    await trio.sleep_forever()
+        assert [reply.status_code for reply in replies] == [500]
+        assert [turn.outcome for turn in rollout.trace] == ["failed"]
 
 
 class WatchingRecorder:
@@ -116,12 +113,11 @@ async def test_invariant_4_recorded_before_released() -> None:
             if b"[DONE]" in recorder.received:
                 return
 
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=recorder) as endpoint:
-            async with endpoint.open_rollout(in_pieces) as rollout, connected(endpoint.port) as stream:
-                body = b'{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}'
-                await stream.send_all(raw_request(rollout, body))
-                await read(stream)
+    async with serve_endpoint(recorder=recorder) as endpoint:
+        async with endpoint.open_rollout(in_pieces) as rollout, connected(endpoint.port) as stream:
+            body = b'{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}'
+            await stream.send_all(raw_request(rollout, body))
+            await read(stream)
     (at_record,) = recorder.seen
     assert b"two" in at_record
     assert b'finish_reason":"stop' not in at_record
@@ -142,15 +138,13 @@ async def test_invariant_5_no_task_outlives_its_async_with() -> None:
 
     before = len(trio.lowlevel.current_task().parent_nursery.child_tasks)  # type: ignore[union-attr]
     tasks_before = trio.lowlevel.current_statistics().tasks_living
-    with trio.fail_after(10):
-        async with trio.open_nursery() as nursery:
-            async with serve_endpoint() as endpoint:
-                async with endpoint.open_rollout(wait) as rollout:
-                    for _ in range(5):
-                        nursery.start_soon(ask, rollout)
-                    while running < 5:
-                        await trio.sleep(0.01)
-                assert running == 0
+    async with trio.open_nursery() as nursery, serve_endpoint() as endpoint:
+        async with endpoint.open_rollout(wait) as rollout:
+            for _ in range(5):
+                nursery.start_soon(ask, rollout)
+            while running < 5:
+                await trio.sleep(0.01)
+        assert running == 0
     assert trio.lowlevel.current_statistics().tasks_living == tasks_before
     assert len(trio.lowlevel.current_task().parent_nursery.child_tasks) == before  # type: ignore[union-attr]
 
@@ -166,17 +160,16 @@ async def test_invariant_6_an_agent_that_hangs_up_cancels_its_exchange() -> None
         finally:
             cancelled.set()
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(wait) as rollout:
-            async with connected(endpoint.port) as stream:
-                await stream.send_all(
-                    raw_request(rollout, b'{"model":"m","messages":[{"role":"user","content":"x"}]}')
-                )
-                await begun.wait()
-            await cancelled.wait()
-            while not len(rollout.trace):
-                await trio.sleep(0.01)
-            assert rollout.trace[0].outcome == "abandoned"
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(wait) as rollout:
+        async with connected(endpoint.port) as stream:
+            await stream.send_all(
+                raw_request(rollout, b'{"model":"m","messages":[{"role":"user","content":"x"}]}')
+            )
+            await begun.wait()
+        await cancelled.wait()
+        while not len(rollout.trace):
+            await trio.sleep(0.01)
+        assert rollout.trace[0].outcome == "abandoned"
 
 
 async def test_invariant_6_with_policy_finish_the_answer_is_kept_for_the_agents_retry() -> None:
@@ -189,24 +182,23 @@ async def test_invariant_6_with_policy_finish_the_answer_is_kept_for_the_agents_
         await go.wait()
         await exchange.respond("worth waiting for")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(slow, on_hangup="finish") as rollout:
-            async with connected(endpoint.port) as stream:
-                await stream.send_all(
-                    raw_request(rollout, b'{"model":"m","messages":[{"role":"user","content":"x"}]}')
-                )
-                await begun.wait()
-            await trio.testing.wait_all_tasks_blocked(0.05)
-            go.set()
-            while not len(rollout.trace):
-                await trio.sleep(0.01)
-            assert rollout.trace[0].outcome == "answered"
-            async with httpx2.AsyncClient() as client:
-                body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
-                again = await client.post(url_of(rollout), json=body, headers=bearer(rollout))
-            assert again.json()["choices"][0]["message"]["content"] == "worth waiting for"
-            assert calls == 1
-            assert len(rollout.trace) == 1
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(slow, on_hangup="finish") as rollout:
+        async with connected(endpoint.port) as stream:
+            await stream.send_all(
+                raw_request(rollout, b'{"model":"m","messages":[{"role":"user","content":"x"}]}')
+            )
+            await begun.wait()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        go.set()
+        while not len(rollout.trace):
+            await trio.sleep(0.01)
+        assert rollout.trace[0].outcome == "answered"
+        async with httpx2.AsyncClient() as client:
+            body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+            again = await client.post(url_of(rollout), json=body, headers=bearer(rollout))
+        assert again.json()["choices"][0]["message"]["content"] == "worth waiting for"
+        assert calls == 1
+        assert len(rollout.trace) == 1
 
 
 async def test_invariant_7_leaving_a_rollout_revokes_refuses_and_seals() -> None:
@@ -215,23 +207,22 @@ async def test_invariant_7_leaving_a_rollout_revokes_refuses_and_seals() -> None
     async def collect(rollout: triocept.Rollout) -> None:
         replies.append(await ask(rollout, dialect="anthropic_messages"))
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            async with trio.open_nursery() as nursery:
-                async with endpoint.open_rollout() as rollout:
-                    nursery.start_soon(collect, rollout)
-                    exchange = await anext(aiter(rollout))
-                assert rollout.trace.sealed
-            (pending,) = replies
-            assert pending.status_code == 503
-            assert pending.headers["x-should-retry"] == "false"
-            assert pending.json()["type"] == "error"
-            late = await ask(rollout)
-            assert late.status_code == 401
-            await exchange.respond("too late")  # no fault of whoever does, and nothing is done
-            assert [turn.outcome for turn in rollout.trace] == ["refused"]
-            with pytest.raises(RuntimeError, match="sealed"):
-                TraceWriter(rollout.trace).add(rollout.trace[0])
+    async with serve_endpoint() as endpoint:
+        async with trio.open_nursery() as nursery:
+            async with endpoint.open_rollout() as rollout:
+                nursery.start_soon(collect, rollout)
+                exchange = await anext(aiter(rollout))
+            assert rollout.trace.sealed
+        (pending,) = replies
+        assert pending.status_code == 503
+        assert pending.headers["x-should-retry"] == "false"
+        assert pending.json()["type"] == "error"
+        late = await ask(rollout)
+        assert late.status_code == 401
+        await exchange.respond("too late")  # no fault of whoever does, and nothing is done
+        assert [turn.outcome for turn in rollout.trace] == ["refused"]
+        with pytest.raises(RuntimeError, match="sealed"):
+            TraceWriter(rollout.trace).add(rollout.trace[0])
 
 
 def ask_in_a_thread(rollout: triocept.Rollout) -> httpx2.Response:
@@ -308,11 +299,10 @@ async def test_invariant_8_nothing_raised_in_a_handler_vanishes(
 
     opened: list[triocept.Rollout] = []
     raised: list[ValueError] = []
-    with trio.fail_after(15):
-        async with serve_endpoint() as endpoint, trio.open_nursery() as elsewhere:
-            with pytest.raises(ValueError, match="boom") as caught:
-                await hold(endpoint, elsewhere)
-            assert caught.value is boom
+    async with serve_endpoint() as endpoint, trio.open_nursery() as elsewhere:
+        with pytest.raises(ValueError, match="boom") as caught:
+            await hold(endpoint, elsewhere)
+        assert caught.value is boom
     for reply in replies:
         assert reply.status_code == 500
         assert "ValueError" in reply.json()["error"]["message"]
@@ -327,16 +317,15 @@ async def test_invariant_8_no_agent_waits_for_an_answer_that_will_not_come(place
         raise ValueError("boom")
 
     replies = []
-    with trio.fail_after(15):
-        async with serve_endpoint() as endpoint:
-            with pytest.raises(ValueError, match="boom"):
-                async with endpoint.open_rollout(fail) as rollout:
-                    with trio.CancelScope(shield=True):  # it ends when its agent has, and not before
-                        for _ in range(2):
-                            if place == "task":
-                                replies.append(await ask(rollout))
-                            else:
-                                replies.append(await trio.to_thread.run_sync(ask_in_a_thread, rollout))
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(ValueError, match="boom"):
+            async with endpoint.open_rollout(fail) as rollout:
+                with trio.CancelScope(shield=True):  # it ends when its agent has, and not before
+                    for _ in range(2):
+                        if place == "task":
+                            replies.append(await ask(rollout))
+                        else:
+                            replies.append(await trio.to_thread.run_sync(ask_in_a_thread, rollout))
     assert [(reply.status_code, reply.headers["x-should-retry"]) for reply in replies] == [(500, "false")] * 2
     assert [turn.outcome for turn in rollout.trace] == ["failed", "refused"]
 
@@ -352,13 +341,12 @@ async def test_invariant_8_a_refusal_or_an_upstream_error_is_an_answer() -> None
             raise answers.pop(0)
         await exchange.respond("fine")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(refuse) as rollout:
-            first = await ask(rollout)
-            assert (first.status_code, first.headers["retry-after"]) == (429, "2")
-            second = await ask(rollout)
-            assert (second.status_code, second.headers["retry-after"]) == (503, "7")
-            assert (await ask(rollout)).status_code == 200
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(refuse) as rollout:
+        first = await ask(rollout)
+        assert (first.status_code, first.headers["retry-after"]) == (429, "2")
+        second = await ask(rollout)
+        assert (second.status_code, second.headers["retry-after"]) == (503, "7")
+        assert (await ask(rollout)).status_code == 200
 
 
 async def test_invariant_8_an_agent_that_fails_because_its_handler_failed_is_not_taken_for_the_cause() -> (
@@ -367,11 +355,10 @@ async def test_invariant_8_an_agent_that_fails_because_its_handler_failed_is_not
     async def fail(exchange: Exchange) -> None:
         raise ValueError("the cause")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            with pytest.raises(ValueError, match="the cause"):
-                async with endpoint.open_rollout(fail) as rollout:
-                    (await ask(rollout)).raise_for_status()
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(ValueError, match="the cause"):
+            async with endpoint.open_rollout(fail) as rollout:
+                (await ask(rollout)).raise_for_status()
 
 
 @pytest.mark.parametrize("dialect", ["openai_chat", "anthropic_messages"])
@@ -381,25 +368,22 @@ async def test_invariant_9_a_stream_without_its_terminal_event_is_never_a_succes
             await stream.send("half of the ")
             raise triocept.Refusal(529, "overloaded")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(half) as rollout:
-            with pytest.raises(httpx2.RemoteProtocolError):
-                await ask(rollout, dialect=dialect, stream=True)
-            async with connected(endpoint.port) as stream:
-                body = (
-                    b'{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"x"}]}'
-                )
-                path = url_of(rollout, dialect).removeprefix(endpoint.url)
-                await stream.send_all(raw_request(rollout, body, path=path))
-                data = await read_to_end(stream)
-            assert b"half of the " in data
-            assert b"overloaded" in data  # the dialect's in-band error
-            assert b"[DONE]" not in data
-            assert b"message_stop" not in data
-            assert not data.endswith(b"0\r\n\r\n")
-            assert {turn.outcome for turn in rollout.trace} == {"refused"}
-            assert rollout.trace[0].response is not None
-            assert rollout.trace[0].response.text == "half of the "
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(half) as rollout:
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await ask(rollout, dialect=dialect, stream=True)
+        async with connected(endpoint.port) as stream:
+            body = b'{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"x"}]}'
+            path = url_of(rollout, dialect).removeprefix(endpoint.url)
+            await stream.send_all(raw_request(rollout, body, path=path))
+            data = await read_to_end(stream)
+        assert b"half of the " in data
+        assert b"overloaded" in data  # the dialect's in-band error
+        assert b"[DONE]" not in data
+        assert b"message_stop" not in data
+        assert not data.endswith(b"0\r\n\r\n")
+        assert {turn.outcome for turn in rollout.trace} == {"refused"}
+        assert rollout.trace[0].response is not None
+        assert rollout.trace[0].response.text == "half of the "
 
 
 async def test_invariant_10_what_a_dialect_does_not_understand_it_keeps() -> None:
@@ -408,9 +392,8 @@ async def test_invariant_10_what_a_dialect_does_not_understand_it_keeps() -> Non
         await exchange.respond("ok")
 
     caught: list[Exchange] = []
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(keep) as rollout:
-            await ask(rollout, from_the_future={"a": [1]}, dialect="anthropic_messages")
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(keep) as rollout:
+        await ask(rollout, from_the_future={"a": [1]}, dialect="anthropic_messages")
     (exchange,) = caught
     assert exchange.raw["from_the_future"] == {"a": [1]}
     assert exchange.request.extra is not None
@@ -429,25 +412,20 @@ async def test_invariant_11_keys_never_appear(tmp_path: Path, caplog: pytest.Log
         await exchange.respond("ok")
 
     file = tmp_path / "trace.jsonl"
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint:
-            async with endpoint.open_rollout(look) as rollout:
-                await ask(rollout)
-                async with httpx2.AsyncClient() as client:
-                    wrong = await client.post(
-                        url_of(rollout), json=ask_body(), headers={"x-api-key": rollout.api_key + "x"}
-                    )
-                    bad = await client.post(
-                        url_of(rollout), content=b"{", headers={"x-api-key": rollout.api_key}
-                    )
-                    for model, named in (("m", rollout.api_key), (rollout.api_key, "r")):
-                        body = {"model": model, "input": "a", "previous_response_id": named}
-                        await client.post(
-                            url_of(rollout, "openai_responses"), json=body, headers=bearer(rollout)
-                        )
-                    await client.post(f"{endpoint.url}/{rollout.api_key}", json={})
-                seen += [repr(rollout.config("openai_chat")), repr(endpoint), wrong.text, bad.text]
-                seen += [str(rollout.trace), repr(rollout.trace.turns)]
+    async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint:
+        async with endpoint.open_rollout(look) as rollout:
+            await ask(rollout)
+            async with httpx2.AsyncClient() as client:
+                wrong = await client.post(
+                    url_of(rollout), json=ask_body(), headers={"x-api-key": rollout.api_key + "x"}
+                )
+                bad = await client.post(url_of(rollout), content=b"{", headers={"x-api-key": rollout.api_key})
+                for model, named in (("m", rollout.api_key), (rollout.api_key, "r")):
+                    body = {"model": model, "input": "a", "previous_response_id": named}
+                    await client.post(url_of(rollout, "openai_responses"), json=body, headers=bearer(rollout))
+                await client.post(f"{endpoint.url}/{rollout.api_key}", json={})
+            seen += [repr(rollout.config("openai_chat")), repr(endpoint), wrong.text, bad.text]
+            seen += [str(rollout.trace), repr(rollout.trace.turns)]
     everything = "\n".join(seen) + caplog.text + file.read_text()
     assert rollout.api_key not in everything
     assert "401" in caplog.text
@@ -455,14 +433,13 @@ async def test_invariant_11_keys_never_appear(tmp_path: Path, caplog: pytest.Log
 
 
 async def test_invariant_12_memory_is_bounded_nothing_is_kept_of_a_finished_exchange_but_its_turn() -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint(max_body=1000) as endpoint, endpoint.open_rollout(echo) as rollout:
-            for _ in range(20):
-                assert (await ask(rollout)).status_code == 200
-            await trio.testing.wait_all_tasks_blocked(0.02)
-            assert not rollout._core.calls.open
-            assert not rollout._core.calls.connections
-            assert (await ask(rollout, "x" * 1000)).status_code == 413
+    async with serve_endpoint(max_body=1000) as endpoint, endpoint.open_rollout(echo) as rollout:
+        for _ in range(20):
+            assert (await ask(rollout)).status_code == 200
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        assert not rollout._core.calls.open
+        assert not rollout._core.calls.connections
+        assert (await ask(rollout, "x" * 1000)).status_code == 413
 
 
 def test_invariant_13_every_public_async_function_is_a_checkpoint() -> None:

@@ -46,21 +46,19 @@ async def test_an_agent_that_ignores_sigterm_is_killed_after_its_grace() -> None
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_an_agent_may_say_its_last_words_and_hears_sigterm_once(cancelled: bool) -> None:
     script = "trap 'echo bye' TERM; echo up; while :; do sleep 0.01; done"
-    with trio.fail_after(5):
-        with trio.CancelScope() as scope:
-            async with open_agent("sh", "-c", script, terminate_grace=0.3) as agent:
-                await until(lambda: agent._stdout.buffer.content() == b"up\n")
-                if cancelled:
-                    scope.cancel()
-                    await trio.sleep_forever()
+    with trio.CancelScope() as scope:
+        async with open_agent("sh", "-c", script, terminate_grace=0.3) as agent:
+            await until(lambda: agent._stdout.buffer.content() == b"up\n")
+            if cancelled:
+                scope.cancel()
+                await trio.sleep_forever()
     assert agent.result.stdout == b"up\nbye\n"
 
 
 async def test_a_stopped_agent_hears_sigterm_too() -> None:
     tag = unique_seconds()
-    with trio.fail_after(5):
-        async with open_agent("sleep", tag, terminate_grace=4) as agent:
-            os.kill(agent.pid, signal.SIGSTOP)
+    async with open_agent("sleep", tag, terminate_grace=4) as agent:
+        os.kill(agent.pid, signal.SIGSTOP)
     assert agent.result.returncode == -signal.SIGTERM
 
 
@@ -77,10 +75,9 @@ async def test_a_stopped_agent_hears_sigterm_too() -> None:
 )
 async def test_descendants_end_with_the_agent_wherever_they_went(script: str) -> None:
     tag = unique_seconds()
-    with trio.fail_after(5):
-        async with open_agent("sh", "-c", script.format(tag=tag), terminate_grace=0.3):
-            await until_sleeping(tag, 2)
-        assert running(tag) == []
+    async with open_agent("sh", "-c", script.format(tag=tag), terminate_grace=0.3):
+        await until_sleeping(tag, 2)
+    assert running(tag) == []
 
 
 @pytest.mark.parametrize(
@@ -97,9 +94,8 @@ async def test_what_a_finished_agent_leaves_behind_ends_and_does_not_hold_us(scr
 
 
 async def test_what_a_finished_agent_leaves_behind_may_end_by_itself() -> None:
-    with trio.fail_after(5):
-        async with open_agent("sh", "-c", "(sleep 0.05; echo last) &") as agent:
-            await agent.wait()
+    async with open_agent("sh", "-c", "(sleep 0.05; echo last) &") as agent:
+        await agent.wait()
     assert agent.result.stdout == b"last\n"
 
 
@@ -116,21 +112,19 @@ DAEMONS = [
 @pytest.mark.parametrize("script", DAEMONS)
 async def test_a_daemon_without_environment_session_and_parent_ends_too(script: str, ended: str) -> None:
     tag = unique_seconds()
-    with trio.fail_after(10):
-        rest = "" if ended == "by itself" else f"\nsleep {tag}"
-        async with open_agent("sh", "-c", script.format(tag=tag).replace("exit 0", "") + rest) as agent:
-            if ended == "by itself":
-                await agent.wait()
-            await until_sleeping(tag, 1 if ended == "by itself" else 2)
+    rest = "" if ended == "by itself" else f"\nsleep {tag}"
+    async with open_agent("sh", "-c", script.format(tag=tag).replace("exit 0", "") + rest) as agent:
+        if ended == "by itself":
+            await agent.wait()
+        await until_sleeping(tag, 1 if ended == "by itself" else 2)
     assert running(tag) == []
 
 
 @pytest.mark.skipif(shutil.which("prlimit") is None, reason="there is no prlimit(1)")
 async def test_a_daemon_that_has_set_its_limit_itself_is_found_by_its_environment() -> None:
     tag = unique_seconds()
-    with trio.fail_after(10):
-        async with open_agent("sh", "-c", f"(prlimit --locks=5:5 setsid sleep {tag} &); sleep {tag}"):
-            await until_sleeping(tag, 2)
+    async with open_agent("sh", "-c", f"(prlimit --locks=5:5 setsid sleep {tag} &); sleep {tag}"):
+        await until_sleeping(tag, 2)
     assert running(tag) == []
 
 
@@ -170,10 +164,9 @@ def test_the_mark_of_a_process_whose_limits_may_not_be_asked_for_is_read_where_a
 @no_mark
 async def test_the_mark_is_there_from_the_first_moment() -> None:
     tag = unique_seconds()
-    with trio.fail_after(30):
-        for _ in range(30):
-            async with open_agent("sh", "-c", f"(env -i setsid sleep {tag} &)") as agent:
-                await agent.wait()
+    for _ in range(30):
+        async with open_agent("sh", "-c", f"(env -i setsid sleep {tag} &)") as agent:
+            await agent.wait()
     assert running(tag) == []
 
 
@@ -192,11 +185,10 @@ async def test_a_pipe_that_is_held_by_what_nobody_can_find_does_not_hold_us() ->
 
 async def test_another_process_of_ours_is_left_alone() -> None:
     tag, other = unique_seconds(), unique_seconds()
-    with trio.fail_after(5):
-        async with open_watcher() as watcher, open_process(["sleep", other], env=ENV, watcher=watcher):
-            async with open_process(["sleep", tag], env=ENV, watcher=watcher):
-                await until_sleeping(other, 1)
-            assert len(running(other)) == 1
+    async with open_watcher() as watcher, open_process(["sleep", other], env=ENV, watcher=watcher):
+        async with open_process(["sleep", tag], env=ENV, watcher=watcher):
+            await until_sleeping(other, 1)
+        assert len(running(other)) == 1
 
 
 async def test_many_agents_end_at_once() -> None:
@@ -206,15 +198,14 @@ async def test_many_agents_end_at_once() -> None:
         async with open_process(["sleep", tag], env=ENV, watcher=watcher):
             await trio.sleep_forever()
 
-    with trio.fail_after(10):
-        async with open_watcher() as watcher:
-            async with trio.open_nursery() as nursery:
-                for _ in range(40):
-                    nursery.start_soon(run)
-                await until_sleeping(tag, 40)
-                start = trio.current_time()
-                nursery.cancel_scope.cancel()
-            assert trio.current_time() - start < 3
+    async with open_watcher() as watcher:
+        async with trio.open_nursery() as nursery:
+            for _ in range(40):
+                nursery.start_soon(run)
+            await until_sleeping(tag, 40)
+            start = trio.current_time()
+            nursery.cancel_scope.cancel()
+        assert trio.current_time() - start < 3
     assert running(tag) == []
 
 
@@ -239,16 +230,15 @@ except KeyboardInterrupt:
 
 async def test_a_second_ctrl_c_kills_at_once_and_leaves_bare() -> None:
     tag = unique_seconds()
-    with trio.fail_after(10):
-        async with open_program(CTRL_C, tag) as program:
-            assert await program.line() == "up"
-            await until_sleeping(tag, 1)  # a shell between fork and exec loses a signal
-            program.process.send_signal(signal.SIGINT)
-            assert await program.line() == "term"
-            program.process.send_signal(signal.SIGINT)
-            assert await program.line() == "bare"
-            assert await program.process.wait() == 0
-        assert running(tag) == []
+    async with open_program(CTRL_C, tag) as program:
+        assert await program.line() == "up"
+        await until_sleeping(tag, 1)  # a shell between fork and exec loses a signal
+        program.process.send_signal(signal.SIGINT)
+        assert await program.line() == "term"
+        program.process.send_signal(signal.SIGINT)
+        assert await program.line() == "bare"
+        assert await program.process.wait() == 0
+    assert running(tag) == []
 
 
 AN_AGENT_THAT_RUNS_AGENTS = """
@@ -268,12 +258,11 @@ trio.run(main)
 async def test_the_agents_of_an_agent_end_with_it() -> None:
     tag = unique_seconds()
     script = f"trap '' TERM; setsid sleep {tag} & sleep {tag}; true"
-    with trio.fail_after(10):
-        async with open_agent(
-            sys.executable, "-c", AN_AGENT_THAT_RUNS_AGENTS, script, env=dict(os.environ), terminate_grace=0.3
-        ):
-            await until_sleeping(tag, 2)
-        assert running(tag) == []
+    async with open_agent(
+        sys.executable, "-c", AN_AGENT_THAT_RUNS_AGENTS, script, env=dict(os.environ), terminate_grace=0.3
+    ):
+        await until_sleeping(tag, 2)
+    assert running(tag) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only a /proc shows what has left its group")
@@ -327,10 +316,9 @@ async def test_what_is_forked_while_a_look_is_under_way_ends_though_its_parent_h
                 time.sleep(0.001)
         return look_at(pid)
 
-    with trio.fail_after(20):
-        async with open_agent("sh", "-c", f"(read word < {forks}; sleep {tag} &) & exit 0") as agent:
-            await agent.wait()
-            monkeypatch.setattr(group, "_look_at", fork_behind_the_list)
+    async with open_agent("sh", "-c", f"(read word < {forks}; sleep {tag} &) & exit 0") as agent:
+        await agent.wait()
+        monkeypatch.setattr(group, "_look_at", fork_behind_the_list)
     assert forked
     assert running(tag) == []
 
@@ -369,8 +357,7 @@ async def test_a_ctrl_c_while_an_agent_is_being_started_leaves_no_process(
     leaves: str, tmp_path: Path
 ) -> None:
     tag = unique_seconds()
-    with trio.fail_after(20):
-        async with open_program(AN_INTERRUPT_AT_A_START, leaves, str(tmp_path / "up"), tag) as program:
-            assert await program.line() == "bare"
-            assert await program.process.wait() == 0
-        await until(lambda: not running(tag))
+    async with open_program(AN_INTERRUPT_AT_A_START, leaves, str(tmp_path / "up"), tag) as program:
+        assert await program.line() == "bare"
+        assert await program.process.wait() == 0
+    await until(lambda: not running(tag))

@@ -22,10 +22,9 @@ from triocept.errors import AgentFailed
 
 
 async def test_an_agent_returns_its_code_its_output_and_its_duration() -> None:
-    with trio.fail_after(5):
-        async with open_agent("sh", "-c", "echo out; echo err >&2; exit 3") as agent:
-            assert await agent.wait() == 3
-        result = agent.result
+    async with open_agent("sh", "-c", "echo out; echo err >&2; exit 3") as agent:
+        assert await agent.wait() == 3
+    result = agent.result
     assert (result.returncode, result.stdout, result.stderr) == (3, b"out\n", b"err\n")
     assert result.stdout_text == "out\n"
     assert result.argv == ("sh", "-c", "echo out; echo err >&2; exit 3")
@@ -35,60 +34,50 @@ async def test_an_agent_returns_its_code_its_output_and_its_duration() -> None:
 
 
 async def test_a_signal_that_ended_an_agent_is_its_negative_return_code() -> None:
-    with trio.fail_after(5):
-        async with open_agent("sh", "-c", "kill -9 $$") as agent:
-            assert await agent.wait() == -9
+    async with open_agent("sh", "-c", "kill -9 $$") as agent:
+        assert await agent.wait() == -9
 
 
 async def test_an_agent_has_no_result_while_it_runs() -> None:
-    with trio.fail_after(5):
-        async with open_agent("cat", input="x") as agent:
-            with pytest.raises(RuntimeError, match="before its context is left"):
-                agent.result  # noqa: B018
+    async with open_agent("cat", input="x") as agent:
+        with pytest.raises(RuntimeError, match="before its context is left"):
+            agent.result  # noqa: B018
 
 
 @pytest.mark.parametrize("data", ["grüß", "grüß".encode(), b"x" * 1_000_000])
 async def test_input_is_what_the_agent_reads(data: str | bytes) -> None:
-    with trio.fail_after(5):
-        async with open_agent("cat", input=data) as agent:
-            await agent.wait()
+    async with open_agent("cat", input=data) as agent:
+        await agent.wait()
     assert agent.result.stdout == (data.encode() if isinstance(data, str) else data)
 
 
 async def test_without_input_stdin_is_empty() -> None:
-    with trio.fail_after(5):
-        async with open_agent("cat") as agent:
-            assert await agent.wait() == 0
+    async with open_agent("cat") as agent:
+        assert await agent.wait() == 0
 
 
 async def test_an_agent_that_does_not_read_its_input_is_no_error() -> None:
-    with trio.fail_after(5):
-        async with open_agent("true", input=b"x" * 1_000_000) as agent:
-            assert await agent.wait() == 0
+    async with open_agent("true", input=b"x" * 1_000_000) as agent:
+        assert await agent.wait() == 0
 
 
 async def test_an_agent_leads_its_own_session_and_has_no_terminal() -> None:
-    with trio.fail_after(5):
-        async with open_agent(
-            "sh", "-c", "ps -o pid=,pgid=,sid=,tty= -p $$ 2>/dev/null || cat /proc/$$/stat"
-        ) as agent:
-            await agent.wait()
+    async with open_agent(
+        "sh", "-c", "ps -o pid=,pgid=,sid=,tty= -p $$ 2>/dev/null || cat /proc/$$/stat"
+    ) as agent:
+        await agent.wait()
     assert agent.result.stdout_text.split().count(str(agent.pid)) >= 3
 
 
 async def test_the_working_directory_is_the_one_given(tmp_path: Path) -> None:
-    with trio.fail_after(5):
-        async with open_agent("pwd", cwd=tmp_path) as agent:
-            await agent.wait()
+    async with open_agent("pwd", cwd=tmp_path) as agent:
+        await agent.wait()
     assert agent.result.stdout_text.strip() == str(tmp_path)
 
 
 async def test_an_agent_of_an_agent_bears_the_marks_of_both() -> None:
-    with trio.fail_after(5):
-        async with open_agent(
-            "sh", "-c", "echo $TRIOCEPT_AGENT", env=ENV | {"TRIOCEPT_AGENT": "outer"}
-        ) as agent:
-            await agent.wait()
+    async with open_agent("sh", "-c", "echo $TRIOCEPT_AGENT", env=ENV | {"TRIOCEPT_AGENT": "outer"}) as agent:
+        await agent.wait()
     outer, inner = agent.result.stdout_text.strip().split(":")
     assert outer == "outer"
     assert len(inner) == 32
@@ -155,15 +144,14 @@ async def test_each_way_not_to_start_says_what_to_do(tmp_path: Path) -> None:
 async def test_one_hundred_megabytes_are_bounded_in_memory_and_complete_in_the_file(tmp_path: Path) -> None:
     file = tmp_path / "stdout"
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with trio.fail_after(20):
-        async with open_agent(
-            "sh",
-            "-c",
-            "printf start; head -c 100000000 /dev/zero; printf end",
-            stdout_file=file,
-            output_limit=100_000,
-        ) as agent:
-            await agent.wait()
+    async with open_agent(
+        "sh",
+        "-c",
+        "printf start; head -c 100000000 /dev/zero; printf end",
+        stdout_file=file,
+        output_limit=100_000,
+    ) as agent:
+        await agent.wait()
     result = agent.result
     assert file.stat().st_size == 100_000_008
     assert result.stdout_dropped == 100_000_008 - 100_000
@@ -175,34 +163,28 @@ async def test_one_hundred_megabytes_are_bounded_in_memory_and_complete_in_the_f
 
 async def test_one_file_takes_both_streams(tmp_path: Path) -> None:
     path = tmp_path / "both"
-    with trio.fail_after(5):
-        async with open_agent(
-            "sh", "-c", "echo 1; echo 2 >&2", stdout_file=path, stderr_file=str(path)
-        ) as agent:
-            await agent.wait()
+    async with open_agent("sh", "-c", "echo 1; echo 2 >&2", stdout_file=path, stderr_file=str(path)) as agent:
+        await agent.wait()
     assert sorted(path.read_text().split()) == ["1", "2"]
 
 
 async def test_a_file_object_gets_the_output_and_stays_open() -> None:
     file = io.BytesIO()
-    with trio.fail_after(5):
-        async with open_agent("echo", "hello", stdout_file=file) as agent:
-            await agent.wait()
+    async with open_agent("echo", "hello", stdout_file=file) as agent:
+        await agent.wait()
     assert file.getvalue() == b"hello\n"
 
 
 async def test_echo_passes_the_output_on_and_keeps_it(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    with trio.fail_after(5):
-        async with open_agent("sh", "-c", "echo 1; echo 2 >&2", output="echo") as agent:
-            await agent.wait()
+    async with open_agent("sh", "-c", "echo 1; echo 2 >&2", output="echo") as agent:
+        await agent.wait()
     assert capfdbinary.readouterr() == (b"1\n", b"2\n")
     assert (agent.result.stdout, agent.result.stderr) == (b"1\n", b"2\n")
 
 
 async def test_inherit_leaves_the_output_to_the_agent(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    with trio.fail_after(5):
-        async with open_agent("sh", "-c", "echo 1; echo 2 >&2", output="inherit") as agent:
-            await agent.wait()
+    async with open_agent("sh", "-c", "echo 1; echo 2 >&2", output="inherit") as agent:
+        await agent.wait()
     assert capfdbinary.readouterr() == (b"1\n", b"2\n")
     assert (agent.result.stdout, agent.result.stderr) == (b"", b"")
     with pytest.raises(ValueError, match="inherit"):
@@ -212,7 +194,7 @@ async def test_inherit_leaves_the_output_to_the_agent(capfdbinary: pytest.Captur
 
 async def test_a_file_that_cannot_be_written_ends_the_agent_and_is_an_error() -> None:
     tag = unique_seconds()
-    with trio.fail_after(5), pytest.raises(AgentFailed, match=r"stdout .* cannot be written") as caught:
+    with pytest.raises(AgentFailed, match=r"stdout .* cannot be written") as caught:
         async with open_agent("sh", "-c", f"echo 1; sleep {tag}", stdout_file="/dev/full") as agent:
             await agent.wait()
     assert isinstance(caught.value.__cause__, OSError)
@@ -224,11 +206,7 @@ async def test_last_words_that_a_file_cannot_take_are_an_error_though_a_deadline
 ) -> None:
     up = tmp_path / "up"
     script = f"trap 'echo bye; exit' TERM; : > {up}; while :; do sleep 0.01; done"
-    with (
-        trio.fail_after(10),
-        pytest.raises(AgentFailed, match=r"stdout .* cannot be written"),
-        trio.CancelScope() as scope,
-    ):
+    with pytest.raises(AgentFailed, match=r"stdout .* cannot be written"), trio.CancelScope() as scope:
         async with open_agent("sh", "-c", script, stdout_file="/dev/full") as agent:
             await until(up.exists)
             scope.deadline = trio.current_time()
@@ -236,24 +214,19 @@ async def test_last_words_that_a_file_cannot_take_are_an_error_though_a_deadline
 
 
 async def test_the_end_of_stderr_in_an_error_has_no_keys() -> None:
-    with trio.fail_after(5):
-        async with open_agent(
-            "sh",
-            "-c",
-            "echo bad key $OPENAI_API_KEY >&2; exit 1",
-            env=ENV | {"OPENAI_API_KEY": "sk-0123456789"},
-        ) as agent:
-            await agent.wait()
+    async with open_agent(
+        "sh", "-c", "echo bad key $OPENAI_API_KEY >&2; exit 1", env=ENV | {"OPENAI_API_KEY": "sk-0123456789"}
+    ) as agent:
+        await agent.wait()
     with pytest.raises(AgentFailed, match=r"bad key \*\*\*"):
         agent.result.check()
 
 
 async def test_the_bodys_exception_leaves_bare_and_the_agent_ends() -> None:
     tag, error = unique_seconds(), ValueError("mine")
-    with trio.fail_after(5):
-        with pytest.raises(ValueError, match="mine") as caught:
-            async with open_agent("sleep", tag):
-                raise error
+    with pytest.raises(ValueError, match="mine") as caught:
+        async with open_agent("sleep", tag):
+            raise error
     assert caught.value is error
     assert running(tag) == []
 
@@ -261,22 +234,21 @@ async def test_the_bodys_exception_leaves_bare_and_the_agent_ends() -> None:
 async def test_cancellation_at_any_step_leaves_no_process() -> None:
     """From the start of the watcher to the end of both: the scope is cancelled at the first step, the second, …"""
     steps, finished = 0, False
-    with trio.fail_after(30):
-        while not finished:
-            steps += 1
-            tag = unique_seconds()
-            with trio.CancelScope() as scope:
-                instrument = CancelAt(steps, scope)
-                trio.lowlevel.add_instrument(instrument)
-                try:
-                    async with open_agent("sh", "-c", f"setsid sleep {tag} & sleep {tag}") as agent:
-                        await until_sleeping(tag, 2)
-                        await trio.lowlevel.checkpoint()
-                        agent_ran = agent
-                finally:
-                    trio.lowlevel.remove_instrument(instrument)
-                finished = not scope.cancel_called
-            assert running(tag) == [], f"cancelled at step {steps}"
+    while not finished:
+        steps += 1
+        tag = unique_seconds()
+        with trio.CancelScope() as scope:
+            instrument = CancelAt(steps, scope)
+            trio.lowlevel.add_instrument(instrument)
+            try:
+                async with open_agent("sh", "-c", f"setsid sleep {tag} & sleep {tag}") as agent:
+                    await until_sleeping(tag, 2)
+                    await trio.lowlevel.checkpoint()
+                    agent_ran = agent
+            finally:
+                trio.lowlevel.remove_instrument(instrument)
+            finished = not scope.cancel_called
+        assert running(tag) == [], f"cancelled at step {steps}"
     assert steps > 15
     assert agent_ran.returncode is not None
 
@@ -293,15 +265,14 @@ async def test_fifty_runs_leave_no_descriptor_open(tmp_path: Path) -> None:
             async with open_agent("sleep", "1000", watcher=watcher):
                 await trio.sleep_forever()
 
-    with trio.fail_after(20):
-        outside = count()
-        async with open_watcher() as watcher:
+    outside = count()
+    async with open_watcher() as watcher:
+        await run()
+        before = count()
+        for _ in range(50):
             await run()
-            before = count()
-            for _ in range(50):
-                await run()
-            assert count() == before
-        assert count() == outside
+        assert count() == before
+    assert count() == outside
 
 
 SEEN = """
@@ -323,10 +294,9 @@ async def test_an_agent_sees_nothing_of_what_marks_it(tmp_path: Path) -> None:
     program.write_text(SEEN)
     argv = [sys.executable, "-I", str(program), "", "\udcff", "ä b", "--"]
     env = {"PATH": ENV["PATH"], "LANG": "C", "EMPTY": "", "ODD": "a=b\nc"}
-    with trio.fail_after(10):
-        async with open_agent(*argv, env=env) as agent:
-            await agent.wait()
-        plain = await trio.run_process(argv, capture_stdout=True, env=env, start_new_session=True)
+    async with open_agent(*argv, env=env) as agent:
+        await agent.wait()
+    plain = await trio.run_process(argv, capture_stdout=True, env=env, start_new_session=True)
     seen, expected = json.loads(agent.result.stdout), json.loads(plain.stdout)
     assert [text for text in seen.pop("environment") if "TRIOCEPT" not in text] == expected.pop("environment")
     assert seen == expected
@@ -335,10 +305,9 @@ async def test_an_agent_sees_nothing_of_what_marks_it(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="what marks an agent is Linux's")
 async def test_an_agent_ignores_no_signal_that_its_program_did_not_ignore() -> None:
     """The interpreter that marks it ignores SIGPIPE, and `yes | head` would not end."""
-    with trio.fail_after(10):
-        async with open_agent("grep", "SigIgn", "/proc/self/status") as agent:
-            await agent.wait()
-        plain = await trio.run_process(["grep", "SigIgn", "/proc/self/status"], capture_stdout=True)
+    async with open_agent("grep", "SigIgn", "/proc/self/status") as agent:
+        await agent.wait()
+    plain = await trio.run_process(["grep", "SigIgn", "/proc/self/status"], capture_stdout=True)
     assert agent.result.stdout == plain.stdout
 
 
@@ -363,8 +332,7 @@ trio.run(main)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 async def test_an_agent_can_be_interrupted_also_where_its_program_cannot() -> None:
     """What Ray starts has SIGINT blocked, and that is inherited."""
-    with trio.fail_after(20):
-        done = await trio.run_process([sys.executable, "-c", BLOCKS], capture_stdout=True)
+    done = await trio.run_process([sys.executable, "-c", BLOCKS], capture_stdout=True)
     assert int(done.stdout.split()[1], 16) == 1 << (signal.SIGUSR1 - 1)
 
 
@@ -374,7 +342,7 @@ async def test_an_agent_starts_where_its_environment_breaks_the_interpreter_that
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\nexit 3\n")
     broken.chmod(0o755)
-    with pytest.MonkeyPatch.context() as patch, trio.fail_after(10):
+    with pytest.MonkeyPatch.context() as patch:
         async with open_watcher() as watcher:
             await watcher.register("first")
             patch.setattr("sys.executable", str(broken))
@@ -387,7 +355,7 @@ async def test_an_agent_starts_where_its_environment_breaks_the_interpreter_that
 @pytest.mark.parametrize("data", [{"task": "x"}, ["a"], 5, io.BytesIO(b"x")])
 async def test_input_that_is_neither_bytes_nor_str_is_said_before_the_agent_starts(data: Any) -> None:
     async with open_watcher() as watcher:
-        with trio.fail_after(5), pytest.raises(TypeError, match="input is bytes or str"):
+        with pytest.raises(TypeError, match="input is bytes or str"):
             async with open_process(["cat"], env=ENV, watcher=watcher, input=data):
                 pass
         assert watcher.pid is None
@@ -401,7 +369,7 @@ async def test_input_that_is_neither_bytes_nor_str_is_said_before_the_agent_star
 async def test_an_option_that_is_none_is_said_before_the_agent_starts(options: dict[str, Any]) -> None:
     name = next(iter(options))
     async with open_watcher() as watcher:
-        with trio.fail_after(5), pytest.raises(ValueError, match=name):
+        with pytest.raises(ValueError, match=name):
             async with open_process(["cat"], env=ENV, watcher=watcher, **options):
                 pass
         assert watcher.pid is None
@@ -418,7 +386,7 @@ async def test_a_stream_that_fails_ends_the_agent_in_order_and_is_raised_bare(
 
     monkeypatch.setattr(*where, fail)
     seconds = unique_seconds()
-    with trio.fail_after(10), pytest.raises(ZeroDivisionError, match="no such stream"):
+    with pytest.raises(ZeroDivisionError, match="no such stream"):
         async with open_agent("sleep", seconds, input=b"x"):
             await trio.sleep_forever()
     assert running(seconds) == []

@@ -51,14 +51,13 @@ trio.run(main)
 )
 async def test_a_killed_program_takes_its_agents_with_it_within_two_seconds(script: str) -> None:
     tag = unique_seconds()
-    with trio.fail_after(15):
-        async with open_program(RUN, script.format(tag=tag)) as program:
-            watcher = int(await program.line())
-            await until_sleeping(tag, 2)
-            program.kill()
-            itself = {program.process.pid}
-            assert await comes_true(lambda: set(running(tag)) <= itself, within=6)
-        assert await comes_true(lambda: not _is_alive(watcher), within=10)
+    async with open_program(RUN, script.format(tag=tag)) as program:
+        watcher = int(await program.line())
+        await until_sleeping(tag, 2)
+        program.kill()
+        itself = {program.process.pid}
+        assert await comes_true(lambda: set(running(tag)) <= itself, within=6)
+    assert await comes_true(lambda: not _is_alive(watcher), within=10)
 
 
 BEFORE_EXEC = """
@@ -85,10 +84,9 @@ trio.run(main)
 @pytest.mark.parametrize("late", [0, 1.2], ids=["at once", "a busy machine lets it wait"])
 async def test_an_agent_between_its_fork_and_its_exec_ends_too(late: float) -> None:
     tag = unique_seconds()
-    with trio.fail_after(20):
-        async with open_program(BEFORE_EXEC, tag, str(late)) as program:
-            assert await program.process.wait() == -signal.SIGKILL
-            assert await comes_true(lambda: not running(tag), within=6)
+    async with open_program(BEFORE_EXEC, tag, str(late)) as program:
+        assert await program.process.wait() == -signal.SIGKILL
+        assert await comes_true(lambda: not running(tag), within=6)
 
 
 WITH_A_FORK = """
@@ -111,16 +109,15 @@ trio.run(main)
 
 async def test_a_forked_child_that_holds_the_pipe_open_does_not_keep_the_agents_alive() -> None:
     tag = unique_seconds()
-    with trio.fail_after(20):
-        async with open_program(WITH_A_FORK, tag) as program:
-            child = int(await program.line())
-            await until_sleeping(tag, 1)
-            program.kill()
-            try:
-                only = {child, program.process.pid}
-                assert await comes_true(lambda: set(running(tag)) <= only, within=6)
-            finally:
-                os.kill(child, signal.SIGKILL)
+    async with open_program(WITH_A_FORK, tag) as program:
+        child = int(await program.line())
+        await until_sleeping(tag, 1)
+        program.kill()
+        try:
+            only = {child, program.process.pid}
+            assert await comes_true(lambda: set(running(tag)) <= only, within=6)
+        finally:
+            os.kill(child, signal.SIGKILL)
 
 
 async def test_a_watcher_that_was_never_needed_never_was() -> None:
@@ -137,63 +134,59 @@ async def test_an_agent_that_comes_too_late_for_its_watcher_leaves_none_behind(w
             await watcher.register("token")
 
     over = trio.Event()
-    with trio.fail_after(10):
-        async with trio.open_nursery() as nursery:
-            async with open_watcher() as watcher:
-                nursery.start_soon(register)
-                await trio.lowlevel.checkpoint()
-                await trio.lowlevel.checkpoint()
-            over.set()
+    async with trio.open_nursery() as nursery:
+        async with open_watcher() as watcher:
+            nursery.start_soon(register)
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
+        over.set()
     assert watcher.pid is None
 
 
 async def test_a_watcher_ends_with_its_context_and_kills_nothing() -> None:
     tag = unique_seconds()
-    with trio.fail_after(5):
-        async with open_agent("sleep", tag):
-            async with open_watcher() as watcher:
-                await watcher.register("a-token")
-                watcher.unregister_nowait("a-token")
-                pid = watcher.pid
-                assert pid is not None
-            assert not _is_alive(pid)
-            assert len(running(tag)) == 1
+    async with open_agent("sleep", tag):
+        async with open_watcher() as watcher:
+            await watcher.register("a-token")
+            watcher.unregister_nowait("a-token")
+            pid = watcher.pid
+            assert pid is not None
+        assert not _is_alive(pid)
+        assert len(running(tag)) == 1
 
 
 async def test_a_watcher_does_not_hear_the_signals_of_the_terminal_or_of_a_service_manager() -> None:
-    with trio.fail_after(5):
-        async with open_watcher() as watcher:
-            await watcher.register("a-token")
-            pid = watcher.pid
-            assert pid is not None
-            for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                os.kill(pid, signum)
-            await watcher.register("another-token")
-            assert watcher.pid == pid
-            assert os.getsid(pid) == pid
-            watcher.unregister_nowait("a-token")
-            watcher.unregister_nowait("another-token")
+    async with open_watcher() as watcher:
+        await watcher.register("a-token")
+        pid = watcher.pid
+        assert pid is not None
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(pid, signum)
+        await watcher.register("another-token")
+        assert watcher.pid == pid
+        assert os.getsid(pid) == pid
+        watcher.unregister_nowait("a-token")
+        watcher.unregister_nowait("another-token")
 
 
 async def test_one_watcher_serves_all_agents() -> None:
-    with trio.fail_after(5):
-        async with open_watcher() as watcher:
-            pids = set()
-            async with trio.open_nursery() as nursery:
+    async with open_watcher() as watcher:
+        pids = set()
+        async with trio.open_nursery() as nursery:
 
-                async def run() -> None:
-                    async with open_process(["true"], env=ENV, watcher=watcher) as agent:
-                        await agent.wait()
-                        pids.add(watcher.pid)
+            async def run() -> None:
+                async with open_process(["true"], env=ENV, watcher=watcher) as agent:
+                    await agent.wait()
+                    pids.add(watcher.pid)
 
-                for _ in range(5):
-                    nursery.start_soon(run)
-            assert len(pids) == 1
+            for _ in range(5):
+                nursery.start_soon(run)
+        assert len(pids) == 1
 
 
 async def test_a_watcher_that_dies_is_said_and_replaced(caplog: pytest.LogCaptureFixture) -> None:
     tag = unique_seconds()
-    with trio.fail_after(5), caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING):
         async with open_watcher() as watcher, open_process(["sleep", tag], env=ENV, watcher=watcher):
             first = watcher.pid
             assert first is not None
@@ -211,9 +204,8 @@ async def test_an_agent_runs_without_a_watcher_where_none_can_start(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.executable", "/no/such/python")
-    with trio.fail_after(5):
-        async with open_agent("true") as agent:
-            assert await agent.wait() == 0
+    async with open_agent("true") as agent:
+        assert await agent.wait() == 0
     assert "no watcher" in caplog.text
 
 
@@ -251,9 +243,8 @@ except KeyboardInterrupt:
 
 
 async def test_a_ctrl_c_while_the_watcher_ends_leaves_no_process() -> None:
-    with trio.fail_after(20):
-        async with open_program(AN_INTERRUPT_AT_THE_END) as program:
-            assert await program.line() == "bare"
-            assert await program.process.wait() == 0
-            assert program._rest == b""
-            assert await program.process.stdout.receive_some() == b""
+    async with open_program(AN_INTERRUPT_AT_THE_END) as program:
+        assert await program.line() == "bare"
+        assert await program.process.wait() == 0
+        assert program._rest == b""
+        assert await program.process.stdout.receive_some() == b""

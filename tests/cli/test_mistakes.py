@@ -158,10 +158,7 @@ def test_what_is_no_reply_is_said_with_its_place(text: str, said: str, tmp_path:
     [
         ('["a", {"refuse": 200}]', "s.json:1: [1]: a refusal has a status from 400 to 599, not 200"),
         ('[{"refuse": 429, "retry": 1}]', "s.json:1: [0].retry: there is no 'retry' here: retry_after?"),
-        (
-            '[{"tool": "bash", "args": {}}]',
-            "s.json:1: [0].args: there is no 'args' here",
-        ),
+        ('[{"tool": "bash", "args": {}}]', "s.json:1: [0].args: there is no 'args' here"),
         ('[["a", {"tool": "b", "x": 1}]]', "s.json:1: [0][1].x: there is no 'x' here"),
     ],
 )

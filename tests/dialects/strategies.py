@@ -25,14 +25,7 @@ from triocept._canonical.content import (
     ToolResult,
 )
 from triocept._canonical.events import Event, ResponseEnd, ResponseStart, events_of
-from triocept._canonical.request import (
-    OutputFormat,
-    ReasoningAsk,
-    Request,
-    Sampling,
-    Tool,
-    ToolChoice,
-)
+from triocept._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
 from triocept._canonical.response import Response, Usage
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=12)

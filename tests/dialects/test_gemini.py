@@ -73,11 +73,7 @@ def told(response: Response) -> Json:
         ("/v1beta/models/org/x:generateContent", "", Target(model="org/x")),
         ("/v1beta/models/org%2Fx%3A2:generateContent", "", Target(model="org/x:2")),
         ("/v1beta/models/x%3AgenerateContent", "", Target(model="x")),
-        (
-            "/v1/projects/p/locations/l/publishers/google/models/x:generateContent",
-            "",
-            Target(model="x"),
-        ),
+        ("/v1/projects/p/locations/l/publishers/google/models/x:generateContent", "", Target(model="x")),
         ("/v1beta/models/x:streamGenerateContent", "alt=sse", Target(model="x", stream=True)),
         ("/v1beta/models/x:streamGenerateContent", "key=k&alt=sse", Target(model="x", stream=True)),
         ("/v1beta/models/x:streamGenerateContent", "", Target(model="x", stream=True, array=True)),

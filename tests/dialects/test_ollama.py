@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx2
 import pytest
-import trio
 
 from triocept import (
     Exchange,
@@ -269,19 +268,14 @@ async def chat(rollout: Rollout, **fields: Any) -> httpx2.Response:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("provider", DIALECTS)
 async def test_its_agents_are_answered_by_providers_of_every_dialect(provider: str, stream: bool) -> None:
-    with trio.fail_after(60):
-        async with (
-            serve_endpoint() as there,
-            there.open_rollout(think_aloud) as model,
-            open_upstream(
-                model.base_url(provider),
-                dialect=provider,
-                api_key=model.api_key,
-            ) as upstream,
-            serve_endpoint() as here,
-            here.open_rollout(upstream) as rollout,
-        ):
-            answer = await chat(rollout, stream=stream)
+    async with (
+        serve_endpoint() as there,
+        there.open_rollout(think_aloud) as model,
+        open_upstream(model.base_url(provider), dialect=provider, api_key=model.api_key) as upstream,
+        serve_endpoint() as here,
+        here.open_rollout(upstream) as rollout,
+    ):
+        answer = await chat(rollout, stream=stream)
     assert answer.status_code == 200
     documents = [json.loads(line) for line in answer.text.splitlines()]
     assert len(documents) > 1 if stream else len(documents) == 1
@@ -294,18 +288,17 @@ async def test_its_agents_are_answered_by_providers_of_every_dialect(provider: s
 async def test_it_answers_agents_of_every_dialect_as_a_provider(agent: str) -> None:
     codec = DIALECTS[agent]
     request = Request(dialect=agent, model="m", messages=(Message("user", (Text("hi"),)),))
-    with trio.fail_after(60):
-        async with (
-            serve_endpoint() as there,
-            there.open_rollout(think_aloud) as model,
-            open_upstream(model.base_url("ollama"), dialect="ollama", api_key=model.api_key) as upstream,
-            serve_endpoint() as here,
-            here.open_rollout(upstream) as rollout,
-        ):
-            url = f"{rollout.base_url(agent)}{codec.path(request)}"
-            headers = {**codec.key_headers(rollout.api_key), **codec.default_headers}
-            async with httpx2.AsyncClient(headers=headers) as client:
-                answer = await client.post(url, json=codec.render_request(request))
+    async with (
+        serve_endpoint() as there,
+        there.open_rollout(think_aloud) as model,
+        open_upstream(model.base_url("ollama"), dialect="ollama", api_key=model.api_key) as upstream,
+        serve_endpoint() as here,
+        here.open_rollout(upstream) as rollout,
+    ):
+        url = f"{rollout.base_url(agent)}{codec.path(request)}"
+        headers = {**codec.key_headers(rollout.api_key), **codec.default_headers}
+        async with httpx2.AsyncClient(headers=headers) as client:
+            answer = await client.post(url, json=codec.render_request(request))
     assert (answer.status_code, codec.parse_response(answer.json()).text) == (200, "hello")
     (turn,) = model.trace
     assert turn.dialect == "ollama"
@@ -315,10 +308,9 @@ async def test_a_refusal_has_its_status_and_its_words() -> None:
     async def refuse(exchange: Exchange) -> None:
         await exchange.refuse(429, "slow down", retry_after=3)
 
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(refuse) as rollout:
-            answer = await chat(rollout)
-            wrong = await chat(rollout, messages=[{"role": "nobody"}])
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(refuse) as rollout:
+        answer = await chat(rollout)
+        wrong = await chat(rollout, messages=[{"role": "nobody"}])
     assert (answer.status_code, answer.json()) == (429, {"error": "slow down"})
     assert answer.headers["retry-after"] == "3"
     assert wrong.status_code == 400
@@ -326,16 +318,14 @@ async def test_a_refusal_has_its_status_and_its_words() -> None:
 
 
 async def test_what_its_clients_ask_beside_is_answered() -> None:
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint:
-            async with endpoint.open_rollout(think_aloud, model="mine") as rollout:
-                headers = {"authorization": f"Bearer {rollout.api_key}"}
-                async with httpx2.AsyncClient(base_url=rollout.base_url("ollama"), headers=headers) as client:
-                    tags, version = await client.get("/api/tags"), await client.get("/api/version")
-                    shown = await client.post("/api/show", json={"model": "any"})
-                    elsewhere = await client.get("/api/blobs")
-                    missing = await client.get("/api/nothing")
-                    environment = rollout.environ()
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(think_aloud, model="mine") as rollout:
+        headers = {"authorization": f"Bearer {rollout.api_key}"}
+        async with httpx2.AsyncClient(base_url=rollout.base_url("ollama"), headers=headers) as client:
+            tags, version = await client.get("/api/tags"), await client.get("/api/version")
+            shown = await client.post("/api/show", json={"model": "any"})
+            elsewhere = await client.get("/api/blobs")
+            missing = await client.get("/api/nothing")
+            environment = rollout.environ()
     assert [model["name"] for model in tags.json()["models"]] == ["mine"]
     assert version.json()["version"]
     assert "tools" in shown.json()["capabilities"]

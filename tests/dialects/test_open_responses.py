@@ -13,7 +13,6 @@ from typing import Any
 import httpx2
 import openresponses_types.types as types
 import pytest
-import trio
 from pydantic import BaseModel
 
 from triocept import Exchange, Refusal, Response, Rollout, Text, ToolCall, serve_endpoint
@@ -115,9 +114,8 @@ def check_events(events: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("case", ASKED)
 async def test_a_case_of_the_compliance_test_passes(case: str) -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(model) as rollout:
-            final, events = await asked(rollout, **ASKED[case])
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(model) as rollout:
+        final, events = await asked(rollout, **ASKED[case])
     check_resource(final)
     assert final["output"]
     assert final["status"] == "completed"
@@ -148,11 +146,10 @@ async def test_what_its_cases_do_not_ask_fits_its_schema_too(answer: Response, s
     async def handler(exchange: Exchange) -> None:
         await exchange.respond(answer)
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
-            final, events = await asked(
-                rollout, input="hi", stream=stream, tools=[{"type": "function", "name": "get_weather"}]
-            )
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        final, events = await asked(
+            rollout, input="hi", stream=stream, tools=[{"type": "function", "name": "get_weather"}]
+        )
     check_resource(final)
     assert (final["completed_at"] is None) == (final["status"] == "incomplete")
     if stream:
@@ -169,11 +166,10 @@ async def test_an_answer_repeats_all_that_was_asked() -> None:
         "safety_identifier": "somebody",
         "temperature": 0.25,
     }
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(model) as rollout:
-            final, _ = await asked(rollout, input="hi", **wishes)
-            plain, _ = await asked(rollout, input="hi", service_tier="auto")
-            first = (await asked(rollout, input="hi", stream=True))[1][0]["response"]
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(model) as rollout:
+        final, _ = await asked(rollout, input="hi", **wishes)
+        plain, _ = await asked(rollout, input="hi", service_tier="auto")
+        first = (await asked(rollout, input="hi", stream=True))[1][0]["response"]
     assert {name: final[name] for name in wishes} == wishes
     for document in (plain, first):
         check_resource(document)
@@ -195,21 +191,20 @@ async def test_a_failure_in_the_stream_fits_its_schema() -> None:
             await stream.send("hel")
             raise Refusal(500, "no more")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
-            async with httpx2.AsyncClient(timeout=None) as client:
-                body = b""
-                try:
-                    async with client.stream(
-                        "POST",
-                        f"{rollout.base_url('openai_responses')}/responses",
-                        json={"model": "m", "input": "hi", "stream": True},
-                        headers={"Authorization": f"Bearer {rollout.api_key}"},
-                    ) as answer:
-                        async for piece in answer.aiter_bytes():
-                            body += piece
-                except httpx2.HTTPError:
-                    pass  # the connection is broken off
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        async with httpx2.AsyncClient(timeout=None) as client:
+            body = b""
+            try:
+                async with client.stream(
+                    "POST",
+                    f"{rollout.base_url('openai_responses')}/responses",
+                    json={"model": "m", "input": "hi", "stream": True},
+                    headers={"Authorization": f"Bearer {rollout.api_key}"},
+                ) as answer:
+                    async for piece in answer.aiter_bytes():
+                        body += piece
+            except httpx2.HTTPError:
+                pass  # the connection is broken off
     events = [json.loads(line[6:]) for line in body.decode().splitlines() if line.startswith("data: {")]
     assert events[-1]["type"] == "error"
     check_events(events)

@@ -185,8 +185,7 @@ ITEMS: list[tuple[list[Json], tuple[Message, ...]]] = [
                     ),
                     ToolCall("patch", "***", "c2", "text"),
                     Opaque(
-                        NAME,
-                        {"type": "local_shell_call", "call_id": "c3", "action": {"command": ["ls"]}},
+                        NAME, {"type": "local_shell_call", "call_id": "c3", "action": {"command": ["ls"]}}
                     ),
                 ),
             ),
@@ -195,9 +194,7 @@ ITEMS: list[tuple[list[Json], tuple[Message, ...]]] = [
                 "tool",
                 (
                     ToolResult(
-                        id="c2",
-                        content=(Text("done"),),
-                        extra={"type": "custom_tool_call_output", "id": "x"},
+                        id="c2", content=(Text("done"),), extra={"type": "custom_tool_call_output", "id": "x"}
                     ),
                 ),
             ),
@@ -392,10 +389,7 @@ FIELDS: list[tuple[dict[str, Json], dict[str, Any]]] = [
     ),
     ({"tool_choice": "required"}, {"tool_choice": ToolChoice(mode="required")}),
     ({"tool_choice": "later"}, {"tool_choice": ToolChoice(extra={"tool_choice": "later"})}),
-    (
-        {"tool_choice": {"type": "function", "name": "f"}},
-        {"tool_choice": ToolChoice(mode="tool", name="f")},
-    ),
+    ({"tool_choice": {"type": "function", "name": "f"}}, {"tool_choice": ToolChoice(mode="tool", name="f")}),
     (
         {"tool_choice": {"type": "custom", "name": "f"}},
         {"tool_choice": ToolChoice(mode="tool", name="f", extra={"type": "custom", "name": "f"})},

@@ -217,10 +217,7 @@ def test_a_call_without_arguments_has_an_empty_object() -> None:
 
 def test_a_call_of_the_wrong_kind_is_held_until_it_is_whole() -> None:
     documents = Documents(asked(tools=(PATCH,)))
-    begin = [
-        *documents.render(ResponseStart()),
-        *documents.render(PartStart(0, ToolCall("patch", "", "c1"))),
-    ]
+    begin = [*documents.render(ResponseStart()), *documents.render(PartStart(0, ToolCall("patch", "", "c1")))]
     assert len(begin) == 2
     assert documents.render(PartDelta(0, '{"input": ')) == []
     assert documents.render(PartDelta(0, '"***"}')) == []
@@ -586,6 +583,5 @@ def test_openai_raises_what_fails() -> None:
     with client(Failure(status=400, message="the reason")) as ours:
         with pytest.raises(openai.BadRequestError, match="the reason"):
             ours.responses.create(**ASK)
-    with client(Response.of("half"), broken=True) as ours:
-        with pytest.raises(openai.APIError, match="boom"):
-            list(ours.responses.create(**ASK, stream=True))
+    with client(Response.of("half"), broken=True) as ours, pytest.raises(openai.APIError, match="boom"):
+        list(ours.responses.create(**ASK, stream=True))

@@ -62,11 +62,10 @@ def lines(answer: httpx2.Response) -> list[Any]:
 
 
 async def test_an_agent_is_answered_in_it_whole_and_streamed_and_with_its_own_errors() -> None:
-    with trio.fail_after(30):
-        async with serve_endpoint(dialects=[TOY]) as endpoint, endpoint.open_rollout(shout) as rollout:
-            whole, streamed = await talk(rollout), await talk(rollout, piecewise=True)
-            wrong = await talk(rollout, lines=[{"by": "user"}])
-            environment = rollout.environ()
+    async with serve_endpoint(dialects=[TOY]) as endpoint, endpoint.open_rollout(shout) as rollout:
+        whole, streamed = await talk(rollout), await talk(rollout, piecewise=True)
+        wrong = await talk(rollout, lines=[{"by": "user"}])
+        environment = rollout.environ()
     assert (whole.status_code, whole.json()) == (200, {"text": "HI!", "over": True})
     assert streamed.headers["content-type"] == "application/x-ndjson"
     assert lines(streamed) == [{"more": "HI"}, {"more": "!"}, {"over": True}]
@@ -85,10 +84,9 @@ async def test_a_program_never_sees_the_key_that_stands_where_the_dialect_has_it
         seen.append(exchange.headers["x-toy-key"])
         await exchange.respond("a")
 
-    with trio.fail_after(30):
-        async with serve_endpoint(dialects=[TOY]) as endpoint, endpoint.open_rollout(look) as rollout:
-            assert (await talk(rollout)).status_code == 200
-            rollout_key = rollout.api_key
+    async with serve_endpoint(dialects=[TOY]) as endpoint, endpoint.open_rollout(look) as rollout:
+        assert (await talk(rollout)).status_code == 200
+        rollout_key = rollout.api_key
     assert seen == ["[redacted]"]
     assert rollout_key not in repr(rollout.trace)
 
@@ -97,36 +95,33 @@ async def test_a_program_never_sees_the_key_that_stands_where_the_dialect_has_it
 @pytest.mark.parametrize("agent", ["toy", "openai_chat"])
 async def test_a_provider_that_speaks_it_answers_agents_of_every_dialect(agent: str, piecewise: bool) -> None:
     """The provider is a rollout, too: in its own dialect the bytes come through as they are."""
-    with trio.fail_after(30):
-        async with (
-            serve_endpoint(dialects=[TOY]) as there,
-            there.open_rollout(shout) as provider,
-            open_upstream(provider.base_url("toy"), dialect=TOY, api_key=provider.api_key) as upstream,
-            serve_endpoint(dialects=[TOY]) as here,
-            here.open_rollout(upstream) as rollout,
-        ):
-            if agent == "toy":
-                answer = await talk(rollout, piecewise=piecewise)
-                text = "".join(line.get("more", line.get("text", "")) for line in lines(answer))
-            else:
-                text = await completed(rollout, stream=piecewise)
+    async with (
+        serve_endpoint(dialects=[TOY]) as there,
+        there.open_rollout(shout) as provider,
+        open_upstream(provider.base_url("toy"), dialect=TOY, api_key=provider.api_key) as upstream,
+        serve_endpoint(dialects=[TOY]) as here,
+        here.open_rollout(upstream) as rollout,
+    ):
+        if agent == "toy":
+            answer = await talk(rollout, piecewise=piecewise)
+            text = "".join(line.get("more", line.get("text", "")) for line in lines(answer))
+        else:
+            text = await completed(rollout, stream=piecewise)
     assert text == "HI!"
     (turn,) = provider.trace
     assert turn.dialect == "toy"
 
 
 async def test_a_pool_speaks_it_too() -> None:
-    with trio.fail_after(30):
-        async with serve_pool(partial(serve_endpoint, dialects=[TOY])) as pool:
-            async with pool.open_rollout(shout) as rollout:
-                assert (await talk(rollout)).json()["text"] == "HI!"
+    async with serve_pool(partial(serve_endpoint, dialects=[TOY])) as pool:
+        async with pool.open_rollout(shout) as rollout:
+            assert (await talk(rollout)).json()["text"] == "HI!"
 
 
 async def test_an_endpoint_that_was_not_given_it_does_not_speak_it() -> None:
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(shout) as rollout:
-            with pytest.raises(ValueError, match="no dialect 'toy'"):
-                rollout.base_url("toy")
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(shout) as rollout:
+        with pytest.raises(ValueError, match="no dialect 'toy'"):
+            rollout.base_url("toy")
 
 
 async def test_two_of_one_name_and_what_is_none_are_refused_before_anything_is_bound() -> None:
@@ -153,13 +148,10 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
 async def test_an_installed_one_is_known_by_its_name_without_being_given() -> None:
     assert dialect("toy") is TOY
     assert set(known_dialects()) == {*DIALECTS, "toy"}
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(shout) as rollout:
-            async with open_upstream(
-                rollout.base_url("toy"), dialect="toy", api_key=rollout.api_key
-            ) as upstream:
-                asked = TOY.parse_request(SAID)
-                assert (await upstream.fetch(asked)).text == "HI!"
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(shout) as rollout:
+        async with open_upstream(rollout.base_url("toy"), dialect="toy", api_key=rollout.api_key) as upstream:
+            asked = TOY.parse_request(SAID)
+            assert (await upstream.fetch(asked)).text == "HI!"
 
 
 def test_a_name_that_nobody_brings_is_an_error_that_names_those_there_are() -> None:
@@ -207,9 +199,8 @@ async def test_an_installed_package_that_brings_none_is_named_in_the_log_and_in_
     monkeypatch.setattr(_registry, "entry_points", lambda group: [Loads(load)])
     _registry._installed.cache_clear()
     try:
-        with trio.fail_after(30):
-            async with serve_endpoint() as endpoint, endpoint.open_rollout(shout) as rollout:
-                assert await completed(rollout, stream=False) == "HI!"
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(shout) as rollout:
+            assert await completed(rollout, stream=False) == "HI!"
         assert set(known_dialects()) == set(DIALECTS)
         with pytest.raises(ValueError, match="no dialect 'toy': the entry point `toy = toys:TOY`"):
             dialect("toy")
@@ -231,15 +222,14 @@ async def test_a_key_is_found_and_hidden_in_whatever_case_its_header_is_given() 
         seen.append(exchange.headers["x-toy-key"])
         await exchange.respond("a")
 
-    with trio.fail_after(30):
-        async with serve_endpoint(dialects=[SHOUTED]) as endpoint, endpoint.open_rollout(look) as rollout:
-            url, key = f"{rollout.base_url('toy')}/talk", rollout.api_key
-            async with httpx2.AsyncClient() as client:
-                alone = await client.post(url, json=SAID, headers={"X-Toy-Key": key})
-                beside = await client.post(
-                    url, json=SAID, headers={"X-TOY-KEY": key, "Authorization": f"Bearer {key}"}
-                )
-                none = await client.post(url, json=SAID)
+    async with serve_endpoint(dialects=[SHOUTED]) as endpoint, endpoint.open_rollout(look) as rollout:
+        url, key = f"{rollout.base_url('toy')}/talk", rollout.api_key
+        async with httpx2.AsyncClient() as client:
+            alone = await client.post(url, json=SAID, headers={"X-Toy-Key": key})
+            beside = await client.post(
+                url, json=SAID, headers={"X-TOY-KEY": key, "Authorization": f"Bearer {key}"}
+            )
+            none = await client.post(url, json=SAID)
     assert (alone.status_code, beside.status_code, none.status_code) == (200, 200, 401)
     assert seen == ["[redacted]", "[redacted]"]
     assert key not in repr(rollout.trace)
@@ -264,26 +254,24 @@ async def test_a_key_is_found_and_hidden_within_whatever_its_header_says(name: s
         await exchange.respond("a")
 
     wordy = dataclasses.replace(TOY, key_headers=lambda key: {name: text.format(key)})
-    with trio.fail_after(30):
-        async with serve_endpoint(dialects=[wordy]) as endpoint, endpoint.open_rollout(look) as rollout:
-            url, key = f"{rollout.base_url('toy')}/talk", rollout.api_key
-            async with httpx2.AsyncClient() as client:
-                right, bare, wrong = [
-                    (await client.post(url, json=SAID, headers={name: shown})).status_code
-                    for shown in (text.format(key), key, text.format("sk-none"))
-                ]
+    async with serve_endpoint(dialects=[wordy]) as endpoint, endpoint.open_rollout(look) as rollout:
+        url, key = f"{rollout.base_url('toy')}/talk", rollout.api_key
+        async with httpx2.AsyncClient() as client:
+            right, bare, wrong = [
+                (await client.post(url, json=SAID, headers={name: shown})).status_code
+                for shown in (text.format(key), key, text.format("sk-none"))
+            ]
     assert (right, bare, wrong) == (200, 200, 401)
     assert seen == ["[redacted]", "[redacted]"]
 
 
 async def test_a_key_in_a_header_of_its_own_is_one_for_whatever_asks_whether_there_is_one() -> None:
-    with trio.fail_after(30):
-        async with serve_endpoint(dialects=[SHOUTED]) as endpoint, endpoint.open_rollout(shout) as rollout:
-            for key, shown in ((rollout.api_key, True), ("another", False)):
-                head = Head("POST", "/talk", "", {"x-toy-key": key})
-                found = rollout_of_key(head, endpoint._registry, endpoint.dialects.values())
-                assert (found is not None) is shown
-                assert rollout_of_key(head, endpoint._registry, DIALECTS.values()) is None
+    async with serve_endpoint(dialects=[SHOUTED]) as endpoint, endpoint.open_rollout(shout) as rollout:
+        for key, shown in ((rollout.api_key, True), ("another", False)):
+            head = Head("POST", "/talk", "", {"x-toy-key": key})
+            found = rollout_of_key(head, endpoint._registry, endpoint.dialects.values())
+            assert (found is not None) is shown
+            assert rollout_of_key(head, endpoint._registry, DIALECTS.values()) is None
 
 
 @asynccontextmanager
@@ -309,28 +297,26 @@ async def forwarding(there: Any, **options: Any) -> AsyncIterator[tuple[Rollout,
 @pytest.mark.parametrize("name", ["x-toy-version", "X-Toy-Version"])
 async def test_a_default_header_is_said_only_where_the_agent_does_not(name: str) -> None:
     there = dataclasses.replace(TOY, default_headers={name: "3"})
-    with trio.fail_after(30):
-        async with forwarding(there) as (rollout, heads):
-            async with httpx2.AsyncClient(headers={"x-toy-key": rollout.api_key}) as client:
-                for said in ({"X-Toy-Version": "4"}, {"x-toy-version": ""}, {"x-other": "5"}):
-                    answer = await client.post(f"{rollout.base_url('toy')}/talk", json=SAID, headers=said)
-                    assert answer.status_code == 200
+    async with forwarding(there) as (rollout, heads):
+        async with httpx2.AsyncClient(headers={"x-toy-key": rollout.api_key}) as client:
+            for said in ({"X-Toy-Version": "4"}, {"x-toy-version": ""}, {"x-other": "5"}):
+                answer = await client.post(f"{rollout.base_url('toy')}/talk", json=SAID, headers=said)
+                assert answer.status_code == 200
     assert [head["x-toy-version"] for head in heads] == ["4", "", "3"]
     assert "x-other" not in heads[-1]
 
 
 async def test_a_default_header_that_may_hold_a_key_is_not_the_agents() -> None:
     there = dataclasses.replace(TOY, default_headers={"x-api-key": "none", "x-toy-key": "none"})
-    with trio.fail_after(30):
-        async with serve_provider(says(whole(b'{"text": "a", "over": true}'))) as provider:
-            async with (
-                open_upstream(provider.url, dialect=there) as upstream,
-                serve_endpoint(dialects=[there]) as endpoint,
-                endpoint.open_rollout(upstream) as rollout,
-            ):
-                key = rollout.api_key
-                async with httpx2.AsyncClient(headers={"x-toy-key": key, "x-api-key": key}) as client:
-                    await client.post(f"{rollout.base_url('toy')}/talk", json=SAID)
+    async with serve_provider(says(whole(b'{"text": "a", "over": true}'))) as provider:
+        async with (
+            open_upstream(provider.url, dialect=there) as upstream,
+            serve_endpoint(dialects=[there]) as endpoint,
+            endpoint.open_rollout(upstream) as rollout,
+        ):
+            key = rollout.api_key
+            async with httpx2.AsyncClient(headers={"x-toy-key": key, "x-api-key": key}) as client:
+                await client.post(f"{rollout.base_url('toy')}/talk", json=SAID)
     (asked,) = provider.asked
     assert [asked.headers[name] for name in ("x-api-key", "x-toy-key")] == ["none", "none"]
 
@@ -339,13 +325,12 @@ async def test_a_default_header_that_may_hold_a_key_is_not_the_agents() -> None:
 async def test_a_base_path_is_one_for_its_agents_and_at_its_providers(base: str) -> None:
     side = SideRoute(paths=("/said",), answer=lambda call: {"said": call.model})
     there = dataclasses.replace(TOY, base_path=base, side_routes=(side,))
-    with trio.fail_after(30):
-        async with forwarding(there) as (rollout, heads):
-            url = rollout.base_url("toy")
-            assert url.endswith(f"/rollout/{rollout.id}{base}")
-            assert (await talk(rollout)).json()["text"] == "a"
-            async with httpx2.AsyncClient(headers={"x-toy-key": rollout.api_key}) as client:
-                said, models = await client.get(f"{url}/said"), await client.get(f"{url}/models")
+    async with forwarding(there) as (rollout, heads):
+        url = rollout.base_url("toy")
+        assert url.endswith(f"/rollout/{rollout.id}{base}")
+        assert (await talk(rollout)).json()["text"] == "a"
+        async with httpx2.AsyncClient(headers={"x-toy-key": rollout.api_key}) as client:
+            said, models = await client.get(f"{url}/said"), await client.get(f"{url}/models")
     assert len(heads) == 1
     assert base == "/v1" or said.json() == {"said": "triocept"}
     assert models.json()["data"][0]["id"] == "triocept"
@@ -404,12 +389,11 @@ async def test_the_owner_is_told_of_an_error_that_the_dialect_cannot_say_and_the
         async with httpx2.AsyncClient(headers=headers) as client:
             answers.append(await client.post(f"{rollout.base_url('toy')}/talk", json=document))
 
-    with trio.fail_after(30):
-        async with serve_endpoint(dialects=[there]) as endpoint, trio.open_nursery() as nursery:
-            with pytest.raises((Unsayable, TypeError)):
-                async with endpoint.open_rollout(handler) as rollout:
-                    nursery.start_soon(ask, rollout)
-                    await trio.sleep_forever()
+    async with serve_endpoint(dialects=[there]) as endpoint, trio.open_nursery() as nursery:
+        with pytest.raises((Unsayable, TypeError)):
+            async with endpoint.open_rollout(handler) as rollout:
+                nursery.start_soon(ask, rollout)
+                await trio.sleep_forever()
     (answer,) = answers
     assert answer.status_code == status
     assert answer.json()["error"]["message"]
@@ -430,10 +414,9 @@ async def test_the_owner_is_told_of_an_error_that_cannot_be_said_in_a_stream() -
             broken.append(exc)
 
     there = dataclasses.replace(TOY, stream_renderer=FailsToFail)
-    with trio.fail_after(30):
-        async with serve_endpoint(dialects=[there]) as endpoint, trio.open_nursery() as nursery:
-            with pytest.raises(Unsayable):
-                async with endpoint.open_rollout(begin) as rollout:
-                    nursery.start_soon(ask, rollout)
-                    await trio.sleep_forever()
+    async with serve_endpoint(dialects=[there]) as endpoint, trio.open_nursery() as nursery:
+        with pytest.raises(Unsayable):
+            async with endpoint.open_rollout(begin) as rollout:
+                nursery.start_soon(ask, rollout)
+                await trio.sleep_forever()
     assert len(broken) == 1

@@ -43,11 +43,7 @@ MESSAGES: list[tuple[str, Json, Message]] = [
     (CHAT, {"role": "user", "content": ""}, Message("user")),
     (CHAT, {"role": "developer", "content": "be terse"}, Message("developer", (Text("be terse"),))),
     (CHAT, {"role": "user", "content": "hi", "name": "Ann"}, Message("user", (Text("hi"),), name="Ann")),
-    (
-        CHAT,
-        {"role": "user", "content": "hi", "x": 1},
-        Message("user", (Text("hi"),), extra={"x": 1}),
-    ),
+    (CHAT, {"role": "user", "content": "hi", "x": 1}, Message("user", (Text("hi"),), extra={"x": 1})),
     (
         CHAT,
         {"role": "user", "content": [{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}]},
@@ -171,11 +167,7 @@ MESSAGES: list[tuple[str, Json, Message]] = [
             ),
         ),
     ),
-    (
-        CHAT,
-        {"role": "assistant", "content": "", "refusal": "no"},
-        Message("assistant", (RefusalText("no"),)),
-    ),
+    (CHAT, {"role": "assistant", "content": "", "refusal": "no"}, Message("assistant", (RefusalText("no"),))),
     (
         CHAT,
         {"role": "tool", "tool_call_id": "c1", "content": "out"},

@@ -9,16 +9,7 @@ import pytest
 from anthropic.types import Message as AnthropicMessage
 from openai.types.chat import ChatCompletion
 
-from triocept._canonical.content import (
-    Blob,
-    Json,
-    Message,
-    Opaque,
-    Reasoning,
-    RefusalText,
-    Text,
-    ToolCall,
-)
+from triocept._canonical.content import Blob, Json, Message, Opaque, Reasoning, RefusalText, Text, ToolCall
 from triocept._canonical.request import Request, Tool
 from triocept._canonical.response import Response, StopReason, Usage
 from triocept.dialects import DIALECTS
@@ -60,11 +51,7 @@ CASES: list[tuple[str, Json, dict[str, Any]]] = [
         chat({"content": "hello", "reasoning_content": "hm"}, "length"),
         {"content": (Reasoning("hm"), Text("hello")), "stop_reason": "max_tokens"},
     ),
-    (
-        CHAT,
-        chat({"refusal": "no"}),
-        {"content": (RefusalText("no"),), "stop_reason": "refused"},
-    ),
+    (CHAT, chat({"refusal": "no"}), {"content": (RefusalText("no"),), "stop_reason": "refused"}),
     (CHAT, chat({"content": "a"}, "content_filter"), {"stop_reason": "refused"}),
     (
         CHAT,

@@ -34,9 +34,7 @@ NOT_PROGRAMS = {
     "test_handler.py",  # likewise
     "agent_over_ssh.py",  # run by tests/reach, with a real sshd
 }
-ARGUMENTS = {
-    "quickstart.py": ["claude", "-p", "fix the bug"],
-}
+ARGUMENTS = {"quickstart.py": ["claude", "-p", "fix the bug"]}
 NEEDS = {
     "triocept[openai]": r"\bclient\(\s*\"openai_|^import openai|^from openai",
     "triocept[anthropic]": r"\bclient\(\s*\"anthropic_",
@@ -122,14 +120,7 @@ def test_the_application_example_passes_under_pytest(name: str, passed: int, tmp
     )
     options = ["-q", *mode, "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    argv = [
-        "-m",
-        "pytest",
-        "-c",
-        str(tmp_path / "pytest.ini"),
-        *options,
-        str(EXAMPLES / name),
-    ]
+    argv = ["-m", "pytest", "-c", str(tmp_path / "pytest.ini"), *options, str(EXAMPLES / name)]
     assert f"{passed} passed" in run(argv, cwd=tmp_path)
 
 

@@ -236,13 +236,7 @@ def test_images_are_parts_of_atifs_steps_and_of_its_results() -> None:
     seen = Media(kind="image", data="aGk=", media_type="image/webp")
     results = Message("user", (ToolResult(id="call_1", content=(Text("A screen."), seen)),))
     called = Response.of(ToolCall("look", "{}", "call_1"))
-    odd = Message(
-        "user",
-        (
-            Text("And these."),
-            Media(kind="image", data="x", media_type="image/x"),
-        ),
-    )
+    odd = Message("user", (Text("And these."), Media(kind="image", data="x", media_type="image/x")))
     losses = Losses()
     turns = turn(0, (TASK,), called), turn(1, (TASK, said(called), results, odd), Response.of("ok"))
     (document,) = atif_documents(trace_of(*turns), losses).values()

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 import pytest
-import trio
 
 pytest.importorskip("opentelemetry.sdk")
 
@@ -110,11 +109,10 @@ async def test_an_endpoint_closes_though_the_collector_does_not_answer(
         await exchange.respond("ok")
 
     try:
-        with trio.fail_after(20):
-            async with serve_endpoint(recorder=OTelRecorder(exporter)) as endpoint:
-                async with endpoint.open_rollout(answer) as rollout:
-                    for number in range(3):
-                        await ask(rollout, str(number))
+        async with serve_endpoint(recorder=OTelRecorder(exporter)) as endpoint:
+            async with endpoint.open_rollout(answer) as rollout:
+                for number in range(3):
+                    await ask(rollout, str(number))
         assert len(rollout.trace) == 3
         assert threading.get_ident() not in exporter.threads
         assert "spans were not sent" in caplog.text
@@ -139,13 +137,12 @@ async def test_what_an_endpoint_closes_goes_on_for_another_one_that_is_at_work()
     async def answer(exchange: Exchange) -> None:
         await exchange.respond("ok")
 
-    with trio.fail_after(20):
-        async with serve_endpoint(recorder=recorder) as other, other.open_rollout(answer, id="long") as long:
-            async with serve_endpoint(recorder=recorder) as endpoint:
-                async with endpoint.open_rollout(answer, id="short") as rollout:
-                    await rollout.ask("a")
-            assert len(exporter.get_finished_spans()) == 2, "they were sent when it closed"
-            await long.ask("b")
+    async with serve_endpoint(recorder=recorder) as other, other.open_rollout(answer, id="long") as long:
+        async with serve_endpoint(recorder=recorder) as endpoint:
+            async with endpoint.open_rollout(answer, id="short") as rollout:
+                await rollout.ask("a")
+        assert len(exporter.get_finished_spans()) == 2, "they were sent when it closed"
+        await long.ask("b")
     spans = exporter.get_finished_spans()
     (root,) = named(spans, "invoke_agent long")
     assert [span.parent for span in spans if span.attributes["triocept.rollout"] == "long"] == [
@@ -176,10 +173,9 @@ async def test_the_span_of_a_rollout_is_around_all_that_it_has() -> None:
 
 async def test_a_rollout_without_a_call_is_a_span() -> None:
     exporter = InMemorySpanExporter()
-    with trio.fail_after(20):
-        async with serve_endpoint(recorder=OTelRecorder(exporter)) as endpoint:
-            async with endpoint.open_rollout(lambda exchange: exchange.respond("ok")) as rollout:
-                pass
+    async with serve_endpoint(recorder=OTelRecorder(exporter)) as endpoint:
+        async with endpoint.open_rollout(lambda exchange: exchange.respond("ok")) as rollout:
+            pass
     (root,) = exporter.get_finished_spans()
     assert root.name == f"invoke_agent {rollout.id}"
     assert root.start_time == root.end_time == pytest.approx(time.time_ns(), abs=60 * 10**9)
@@ -210,10 +206,9 @@ async def test_a_refusal_is_a_span_too() -> None:
     async def refuse(exchange: Exchange) -> None:
         raise Refusal(429, "later")
 
-    with trio.fail_after(20):
-        async with serve_endpoint(recorder=OTelRecorder(exporter)) as endpoint:
-            async with endpoint.open_rollout(refuse) as rollout:
-                assert (await ask(rollout, "a")).status_code == 429
+    async with serve_endpoint(recorder=OTelRecorder(exporter)) as endpoint:
+        async with endpoint.open_rollout(refuse) as rollout:
+            assert (await ask(rollout, "a")).status_code == 429
     (call,) = named(exporter.get_finished_spans(), "chat m")
     assert call.status.status_code is StatusCode.ERROR
 

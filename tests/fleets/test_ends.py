@@ -57,6 +57,7 @@ def lives(pid: int) -> bool:
         return False
 
 
+@pytest.mark.timeout(90)
 @pytest.mark.once
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at /proc")
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL], ids=lambda end: end.name)
@@ -65,22 +66,21 @@ async def test_a_driver_that_ends_takes_its_workers_and_their_agents_along(
     engine: Callable[[], str], end: signal.Signals, tmp_path: Path
 ) -> None:
     program = DRIVER.replace("{engine}", engine())
-    with trio.fail_after(90):
-        driver = await trio.lowlevel.open_process(
-            [sys.executable, "-c", program, str(tmp_path)], stderr=subprocess.PIPE, start_new_session=True
-        )
-        assert driver.stderr is not None
-        pids: list[int] = []
-        while len(pids) < 8:
-            await trio.sleep(0.05)
-            assert driver.returncode is None
-            pids = [int(path.read_text()) for path in tmp_path.iterdir() if path.stat().st_size]
-        driver.send_signal(end)
-        said = b"".join([part async for part in driver.stderr]) if end is signal.SIGINT else b""
-        await driver.wait()
-        while any(map(lives, pids)):
-            await trio.sleep(0.05)
-        await driver.stderr.aclose()
+    driver = await trio.lowlevel.open_process(
+        [sys.executable, "-c", program, str(tmp_path)], stderr=subprocess.PIPE, start_new_session=True
+    )
+    assert driver.stderr is not None
+    pids: list[int] = []
+    while len(pids) < 8:
+        await trio.sleep(0.05)
+        assert driver.returncode is None
+        pids = [int(path.read_text()) for path in tmp_path.iterdir() if path.stat().st_size]
+    driver.send_signal(end)
+    said = b"".join([part async for part in driver.stderr]) if end is signal.SIGINT else b""
+    await driver.wait()
+    while any(map(lives, pids)):
+        await trio.sleep(0.05)
+    await driver.stderr.aclose()
     if end is signal.SIGINT:
         assert said.decode().rstrip().endswith("KeyboardInterrupt")
         assert "Cancelled" not in said.decode()

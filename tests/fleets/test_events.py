@@ -208,13 +208,12 @@ async def test_a_slow_reader_holds_nobody_up_and_is_told_how_much_it_missed_and_
                 seen.append(event)
                 await trio.sleep(4)
 
-    async with trio.open_nursery() as nursery:
-        async with open_fleet(InProcess(1)) as fleet:
-            nursery.start_soon(read)
-            await trio.testing.wait_all_tasks_blocked()
-            since = trio.current_time()
-            await run(fleet, wait_a_second, range(20))
-            assert trio.current_time() - since == pytest.approx(20, abs=2)
+    async with trio.open_nursery() as nursery, open_fleet(InProcess(1)) as fleet:
+        nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked()
+        since = trio.current_time()
+        await run(fleet, wait_a_second, range(20))
+        assert trio.current_time() - since == pytest.approx(20, abs=2)
     missed = [event for event in seen if isinstance(event, EventsMissed)]
     assert len(seen) - len(missed) + sum(event.count for event in missed) == 43
     assert missed
@@ -225,17 +224,16 @@ async def test_a_slow_reader_holds_nobody_up_and_is_told_how_much_it_missed_and_
 
 async def test_a_stream_ends_with_the_fleet_and_not_before_its_last_event() -> None:
     seen: Counter[str] = Counter()
-    async with trio.open_nursery() as nursery:
-        async with open_fleet(InProcess(1)) as fleet:
+    async with trio.open_nursery() as nursery, open_fleet(InProcess(1)) as fleet:
 
-            async def read(task_status: trio.TaskStatus[None]) -> None:
-                with fleet.events() as events:
-                    task_status.started()
-                    async for event in events:
-                        seen[type(event).__name__] += 1
+        async def read(task_status: trio.TaskStatus[None]) -> None:
+            with fleet.events() as events:
+                task_status.started()
+                async for event in events:
+                    seen[type(event).__name__] += 1
 
-            await nursery.start(read)
-            await run(fleet, wait_a_second, range(3))
+        await nursery.start(read)
+        await run(fleet, wait_a_second, range(3))
     assert seen == {"MapStarted": 1, "TaskStarted": 3, "TaskEnded": 3, "MapEnded": 1, "WorkerLeft": 1}
     with fleet.events() as events, pytest.raises(StopAsyncIteration):
         await anext(events)

@@ -356,9 +356,7 @@ async def test_who_reads_slowly_slows_the_tasks_down(make: Make) -> None:
 
 
 @every_engine
-async def test_an_error_of_the_tasks_comes_after_the_outcomes_of_those_before(
-    make: Make,
-) -> None:
+async def test_an_error_of_the_tasks_comes_after_the_outcomes_of_those_before(make: Make) -> None:
     def tasks() -> Any:
         yield 1
         yield 2
@@ -464,11 +462,10 @@ async def test_a_task_that_ends_its_worker_takes_no_other_task_along(make: Make)
 @with_processes
 async def test_a_driver_that_is_busy_kills_no_worker(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     """The loop of the driver is blocked for longer than `hung_after`, again and again, and the workers answer."""
-    async with open_fleet(make(2, 4, hung_after=0.5)) as fleet:
-        async with fleet.map(work.double, range(12)) as results:
-            async for result in results:
-                assert result.attempt == 1
-                time.sleep(0.6)  # a trainer's step
+    async with open_fleet(make(2, 4, hung_after=0.5)) as fleet, fleet.map(work.double, range(12)) as results:
+        async for result in results:
+            assert result.attempt == 1
+            time.sleep(0.6)  # a trainer's step
     assert "did not answer" not in caplog.text
 
 

@@ -89,9 +89,7 @@ async def test_in_order_groups_come_as_their_tasks_were_given(autojump_clock: ob
     assert [group.task for group in groups] == list("abcdef")
 
 
-async def test_a_group_that_is_stopped_has_an_outcome_for_each_sample(
-    autojump_clock: object,
-) -> None:
+async def test_a_group_that_is_stopped_has_an_outcome_for_each_sample(autojump_clock: object) -> None:
     asked: list[list[int]] = []
 
     def two_are_enough(results: tuple[Result[Any, Any], ...]) -> bool:
@@ -182,10 +180,7 @@ async def test_a_task_is_pulled_when_the_samples_of_the_one_before_have_begun(au
             pulled.append(number)
             yield number
 
-    async with (
-        open_fleet(InProcess(4)) as fleet,
-        fleet.map(end_in_turn, tasks(), group_size=3) as results,
-    ):
+    async with open_fleet(InProcess(4)) as fleet, fleet.map(end_in_turn, tasks(), group_size=3) as results:
         await trio.sleep(0.5)
         assert pulled == [0, 1], "three of the first, and one of the second"
         await anext(results.groups())

@@ -81,11 +81,7 @@ def damages() -> Iterator[tuple[str, Callable[[Path], object], set[str]]]:
         lambda store: without(store, lambda lines: [line for line in lines if b'"type":"turn"' not in line]),
         {"lines_missing", "no_turn", "count_wrong"},
     )
-    yield (
-        "its end",
-        lambda store: without(store, lambda lines: lines[:-1]),
-        {"no_seal"},
-    )
+    yield ("its end", lambda store: without(store, lambda lines: lines[:-1]), {"no_seal"})
     yield (
         "another seal",
         lambda store: (store / "done.jsonl").write_text(

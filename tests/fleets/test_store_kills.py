@@ -77,6 +77,7 @@ async def _run_driver(program: str, store: Path, note: Path, kill_after: int | N
     return said.decode().rpartition("\n")[0].splitlines()
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.once
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at /proc")
 @engine_of_a_program
@@ -86,14 +87,13 @@ async def test_a_driver_that_is_killed_five_times_has_each_result_once(
     program = DRIVER.replace("ENGINE", engine())
     store, note = tmp_path / "s", tmp_path / "agents"
     said: list[str] = []
-    with trio.fail_after(240):
-        for _ in range(KILLS):
-            said += await _run_driver(program, store, note, kill_after=7)
-            assert check_store(store).complete
-        said += await _run_driver(program, store, note, None)
-        agents = [line.split() for line in note.read_text().splitlines()]
-        while any(lives(int(pid)) for pid, _ in agents):
-            await trio.sleep(0.05)
+    for _ in range(KILLS):
+        said += await _run_driver(program, store, note, kill_after=7)
+        assert check_store(store).complete
+    said += await _run_driver(program, store, note, None)
+    agents = [line.split() for line in note.read_text().splitlines()]
+    while any(lives(int(pid)) for pid, _ in agents):
+        await trio.sleep(0.05)
     results = list(read_results(store))
     keys = [f"t{number}" for number in range(TASKS)]
     assert sorted(result.key or "" for result in results) == sorted(keys), "once each, and none is missing"

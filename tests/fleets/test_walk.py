@@ -162,6 +162,7 @@ async def test_each_healthy_task_has_its_value(
         await check_walk(engine, walk, do_here, tmp_path, kill)
 
 
+@pytest.mark.timeout(280)
 @pytest.mark.once
 @pytest.mark.parametrize("seed", range(WALKS // 20) or (3,))
 @with_processes
@@ -174,5 +175,4 @@ async def test_each_healthy_task_has_its_value_in_processes(make: Make, seed: in
             os.kill(pid, signal.SIGKILL)
 
     engine = make(min(walk.workers, 2), walk.slots, hung_after=HUNG_AFTER)
-    with trio.fail_after(280):
-        await check_walk(engine, walk, do, tmp_path, kill)
+    await check_walk(engine, walk, do, tmp_path, kill)

@@ -28,11 +28,7 @@ def generate_race(random: Random) -> Input:
         actions = ["go", *(["turn"] * random.randrange(7)), *at_once]
     else:
         actions = [random.choice(ACTIONS) for _ in range(random.randint(2, 7))]
-    return {
-        "race": actions,
-        "held": call(random, held),
-        "next": call(random),
-    }
+    return {"race": actions, "held": call(random, held), "next": call(random)}
 
 
 async def check_race(value: Input, stages: list[Stage]) -> None:

@@ -233,10 +233,7 @@ def over_http1(name: str, start: bytes) -> dict[str, Make]:
     }
 
 
-SERVED: dict[str, Make] = {
-    **over_http1("a model call", CALL),
-    **over_http1("another request", OTHER),
-}
+SERVED: dict[str, Make] = {**over_http1("a model call", CALL), **over_http1("another request", OTHER)}
 
 STEADY_SERVED: dict[str, Make] = {
     "model calls, one after the other": SERVED["a model call, one after the other"]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 
 from tests.asking import ask
 from triocept import Response, ToolCall, serve_endpoint
@@ -18,9 +17,8 @@ from triocept.handlers.faults import MAKERS
 
 async def test_a_status_is_an_error_of_the_dialect_with_what_it_was_given() -> None:
     fault = Fault.status(429, retry_after=2, should_retry=True, headers={"x-ratelimit-reset": "1"})
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(fault) as rollout:
-            answered = await ask(rollout)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(fault) as rollout:
+        answered = await ask(rollout)
     assert answered.status_code == 429
     assert answered.headers["retry-after"] == "2"
     assert answered.headers["x-should-retry"] == "true"
@@ -36,29 +34,26 @@ async def test_a_status_is_an_error_of_the_dialect_with_what_it_was_given() -> N
 async def test_a_date_to_try_again_is_a_date_on_the_wire(kind: type) -> None:
     hour = timedelta(hours=1)
     when = datetime.now(UTC) + hour if kind is datetime else hour
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            async with endpoint.open_rollout(Fault.status(503, retry_after=when)) as rollout:
-                answered = await ask(rollout)
+    async with serve_endpoint() as endpoint:
+        async with endpoint.open_rollout(Fault.status(503, retry_after=when)) as rollout:
+            answered = await ask(rollout)
     said = parsedate_to_datetime(answered.headers["retry-after"])
     assert timedelta(minutes=59) < said - datetime.now(UTC) <= timedelta(hours=1)
 
 
 async def test_an_answer_that_was_too_long_or_filtered_says_so() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            async with endpoint.open_rollout(Fault.finish("length", "half an")) as rollout:
-                choice = (await ask(rollout)).json()["choices"][0]
-                assert choice["finish_reason"] == "length"
-                assert choice["message"]["content"] == "half an"
-            async with endpoint.open_rollout(Fault.finish("content_filter")) as rollout:
-                assert (await ask(rollout)).json()["choices"][0]["finish_reason"] == "content_filter"
+    async with serve_endpoint() as endpoint:
+        async with endpoint.open_rollout(Fault.finish("length", "half an")) as rollout:
+            choice = (await ask(rollout)).json()["choices"][0]
+            assert choice["finish_reason"] == "length"
+            assert choice["message"]["content"] == "half an"
+        async with endpoint.open_rollout(Fault.finish("content_filter")) as rollout:
+            assert (await ask(rollout)).json()["choices"][0]["finish_reason"] == "content_filter"
 
 
 async def test_a_prompt_that_is_too_long_is_told_in_the_words_that_agents_know() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(Fault.context_length()) as rollout:
-            answered = await ask(rollout)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(Fault.context_length()) as rollout:
+        answered = await ask(rollout)
     assert answered.status_code == 400
     assert answered.json()["error"]["code"] == "context_length_exceeded"
     assert "200001" in answered.json()["error"]["message"]

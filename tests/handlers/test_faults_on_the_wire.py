@@ -85,16 +85,15 @@ async def got(rollout: Rollout, name: str, *, stream: bool, port: int) -> Respon
 @EVERY
 @BOTH
 async def test_what_is_right_is_read_in_every_dialect(name: str, stream: bool) -> None:
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint:
-            for fault in RIGHT:
-                async with endpoint.open_rollout(fault) as rollout:
-                    answer = await got(rollout, name, stream=stream, port=endpoint.port)
-                turn = rollout.trace[0]
-                assert isinstance(answer, Response), (fault, answer)
-                assert turn.response is not None
-                assert answer.text == turn.response.text, fault
-                assert turn.outcome == "answered", fault
+    async with serve_endpoint() as endpoint:
+        for fault in RIGHT:
+            async with endpoint.open_rollout(fault) as rollout:
+                answer = await got(rollout, name, stream=stream, port=endpoint.port)
+            turn = rollout.trace[0]
+            assert isinstance(answer, Response), (fault, answer)
+            assert turn.response is not None
+            assert answer.text == turn.response.text, fault
+            assert turn.outcome == "answered", fault
 
 
 @pytest.mark.filterwarnings(  # httpx2 2.16 leaves its generator behind where it cannot decompress a body
@@ -103,15 +102,14 @@ async def test_what_is_right_is_read_in_every_dialect(name: str, stream: bool) -
 @EVERY
 @BOTH
 async def test_of_what_is_broken_no_answer_is_made_in_any_dialect(name: str, stream: bool) -> None:
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint:
-            for fault in BROKEN:
-                async with endpoint.open_rollout(fault) as rollout:
-                    answer = await got(rollout, name, stream=stream, port=endpoint.port)
-                turn = rollout.trace[0]
-                assert isinstance(answer, str), (fault, answer)
-                assert turn.outcome == "refused", fault
-                assert (turn.raw is None) == (fault.name in ("status", "context_length", "too_large")), fault
+    async with serve_endpoint() as endpoint:
+        for fault in BROKEN:
+            async with endpoint.open_rollout(fault) as rollout:
+                answer = await got(rollout, name, stream=stream, port=endpoint.port)
+            turn = rollout.trace[0]
+            assert isinstance(answer, str), (fault, answer)
+            assert turn.outcome == "refused", fault
+            assert (turn.raw is None) == (fault.name in ("status", "context_length", "too_large")), fault
 
 
 @EVERY
@@ -126,9 +124,8 @@ async def test_a_cut_stream_is_the_beginning_of_the_real_one(name: str, after: i
         assert raw is not None
         return b"".join(data for _, data in raw.pieces)
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            cut, whole = await sent(Fault.cut(after)), await sent(Fault.drip(0))
+    async with serve_endpoint() as endpoint:
+        cut, whole = await sent(Fault.cut(after)), await sent(Fault.drip(0))
     said = b"The quick brown fox".split(b" ")
     assert len(cut) < len(whole)
     assert cut.count(b'"delta":{"content":"') or name != "openai_chat" or not after
@@ -139,9 +136,8 @@ async def test_a_cut_stream_is_the_beginning_of_the_real_one(name: str, after: i
 @EVERY
 async def test_all_of_the_pieces_are_not_the_end(name: str) -> None:
     fault = Fault.unended(after=2, answer="one two")
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(fault) as rollout:
-            assert isinstance(await got(rollout, name, stream=True, port=endpoint.port), str)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(fault) as rollout:
+        assert isinstance(await got(rollout, name, stream=True, port=endpoint.port), str)
     turn = rollout.trace[0]
     assert turn.response is not None
     assert turn.response.text == "one two"
@@ -149,9 +145,8 @@ async def test_all_of_the_pieces_are_not_the_end(name: str) -> None:
 
 @EVERY
 async def test_what_came_of_a_cut_stream_stands_in_the_turn(name: str) -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(Fault.cut(after=2)) as rollout:
-            await got(rollout, name, stream=True, port=endpoint.port)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(Fault.cut(after=2)) as rollout:
+        await got(rollout, name, stream=True, port=endpoint.port)
     (turn,) = rollout.trace
     assert turn.response is not None
     assert turn.response.text == "The quick"
@@ -165,9 +160,8 @@ async def test_what_came_of_a_cut_stream_stands_in_the_turn(name: str) -> None:
 @BOTH
 async def test_a_tool_call_can_be_cut_as_a_text_can(name: str, stream: bool) -> None:
     fault = Fault.cut(after=1, answer=ToolCall.of("search", query="the quick brown fox"))
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(fault) as rollout:
-            answer = await got(rollout, name, stream=stream, port=endpoint.port)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(fault) as rollout:
+        answer = await got(rollout, name, stream=stream, port=endpoint.port)
     assert answer == "RemoteProtocolError"
 
 
@@ -183,9 +177,8 @@ async def test_an_answer_without_its_last_frame_is_one_of_whatever_ends_this_dia
         "gemini": b"finishReason",
         "ollama": b'"done":true',
     }[name]
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(Fault.no_done()) as rollout:
-            await got(rollout, name, stream=True, port=endpoint.port)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(Fault.no_done()) as rollout:
+        await got(rollout, name, stream=True, port=endpoint.port)
     raw = rollout.trace[0].raw
     assert raw is not None
     body = b"".join(data for _, data in raw.pieces)
@@ -196,9 +189,8 @@ async def test_an_answer_without_its_last_frame_is_one_of_whatever_ends_this_dia
 @EVERY
 @BOTH
 async def test_an_answer_without_a_reason_says_null(name: str, stream: bool) -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(Fault.no_finish()) as rollout:
-            await got(rollout, name, stream=stream, port=endpoint.port)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(Fault.no_finish()) as rollout:
+        await got(rollout, name, stream=stream, port=endpoint.port)
     raw = rollout.trace[0].raw
     assert raw is not None
     body = b"".join(data for _, data in raw.pieces)
@@ -211,9 +203,8 @@ async def test_an_answer_without_a_reason_says_null(name: str, stream: bool) -> 
 
 @pytest.mark.parametrize("name", ["anthropic_messages", "openai_responses"])
 async def test_parts_that_never_began_go_on(name: str) -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(Fault.no_start()) as rollout:
-            await got(rollout, name, stream=True, port=endpoint.port)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(Fault.no_start()) as rollout:
+        await got(rollout, name, stream=True, port=endpoint.port)
     raw = rollout.trace[0].raw
     assert raw is not None
     body = b"".join(data for _, data in raw.pieces)
@@ -224,10 +215,9 @@ async def test_parts_that_never_began_go_on(name: str) -> None:
 
 @EVERY
 async def test_the_other_form_is_a_document_for_a_stream_and_a_stream_for_a_document(name: str) -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(Fault.other_form()) as rollout:
-            for stream in (True, False):
-                await got(rollout, name, stream=stream, port=endpoint.port)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(Fault.other_form()) as rollout:
+        for stream in (True, False):
+            await got(rollout, name, stream=stream, port=endpoint.port)
     document, streamed = (turn.raw for turn in rollout.trace)
     assert document is not None
     assert streamed is not None
@@ -246,10 +236,9 @@ async def test_what_stalls_says_nothing_more(fault: Fault, stream: bool) -> None
                 url, json=document("openai_chat", stream=stream), headers=bearer(rollout)
             )
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(fault) as rollout:
-            with pytest.raises(httpx2.ReadTimeout):
-                await wait(rollout)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(fault) as rollout:
+        with pytest.raises(httpx2.ReadTimeout):
+            await wait(rollout)
     raw = rollout.trace[0].raw
     assert raw is not None
     assert raw.end == "stall"
@@ -266,14 +255,13 @@ async def test_over_a_websocket_a_fault_is_said_in_frames_or_refused_with_a_word
             said[fault.name] = str(exc)
             await exchange.respond("ok")
 
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint:
-            for fault in (*RIGHT, *BROKEN, Fault.no_done(), Fault.no_start()):
-                async with endpoint.open_rollout(handler) as rollout, dialled(rollout) as agent:
-                    await agent.send(create())
-                    with trio.move_on_after(0.3), suppress(ConnectionClosed, ValueError, KeyError):
-                        frames = await agent.until("response.completed", "error")
-                        right = fault in RIGHT or fault.name in (*said, "no_start")
-                        assert frames[-1]["type"] == "error" or right, fault
-                assert len(rollout.trace) == 1, fault
+    async with serve_endpoint() as endpoint:
+        for fault in (*RIGHT, *BROKEN, Fault.no_done(), Fault.no_start()):
+            async with endpoint.open_rollout(handler) as rollout, dialled(rollout) as agent:
+                await agent.send(create())
+                with trio.move_on_after(0.3), suppress(ConnectionClosed, ValueError, KeyError):
+                    frames = await agent.until("response.completed", "error")
+                    right = fault in RIGHT or fault.name in (*said, "no_start")
+                    assert frames[-1]["type"] == "error" or right, fault
+            assert len(rollout.trace) == 1, fault
     assert set(said) == {"noise", "html", "redirect", "wrong_length", "not_gzip"}

@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx2
 import pytest
-import trio
 
 from tests.asking import ask, bearer
 from triocept import (
@@ -197,14 +196,13 @@ def test_the_pace_of_a_fixture_is_that_of_its_answer(
 async def test_an_error_has_the_words_of_each_dialect(tmp_path: Path) -> None:
     error = {"message": "slow", "type": "rate_limit_error", "code": "rate_limit_exceeded", "param": None}
     fixtures = read(tmp_path, fixture({"error": error, "status": 429}))
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(ScriptedModel([fixtures])) as rollout:
-            async with httpx2.AsyncClient() as http:
-                body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "go"}]}
-                url = rollout.base_url("openai_chat") + "/chat/completions"
-                one = await http.post(url, headers=bearer(rollout), json=body)
-                url = rollout.base_url("anthropic_messages") + "/v1/messages"
-                other = await http.post(url, headers=bearer(rollout), json={**body, "max_tokens": 9})
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(ScriptedModel([fixtures])) as rollout:
+        async with httpx2.AsyncClient() as http:
+            body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "go"}]}
+            url = rollout.base_url("openai_chat") + "/chat/completions"
+            one = await http.post(url, headers=bearer(rollout), json=body)
+            url = rollout.base_url("anthropic_messages") + "/v1/messages"
+            other = await http.post(url, headers=bearer(rollout), json={**body, "max_tokens": 9})
     assert one.headers["retry-after"] == "1"
     assert one.json()["error"]["code"] == "rate_limit_exceeded"
     assert (other.status_code, other.json()["error"]["type"]) == (429, "rate_limit_error")
@@ -212,7 +210,7 @@ async def test_an_error_has_the_words_of_each_dialect(tmp_path: Path) -> None:
 
 async def test_a_request_that_no_fixture_is_for_is_told_why(tmp_path: Path) -> None:
     fixtures = read(tmp_path, fixture("a", userMessage="joke", model="o"), fixture("b", userMessage="time"))
-    with trio.fail_after(20), pytest.raises(ScriptExhausted) as caught:
+    with pytest.raises(ScriptExhausted) as caught:
         async with serve_endpoint() as endpoint, endpoint.open_rollout(ScriptedModel([fixtures])) as rollout:
             await ask(rollout, "weather")
     _, first, second, *_ = str(caught.value).splitlines()
@@ -223,10 +221,9 @@ async def test_a_request_that_no_fixture_is_for_is_told_why(tmp_path: Path) -> N
 async def test_fixtures_may_stand_in_a_script_beside_other_things(tmp_path: Path) -> None:
     fixtures = read(tmp_path, fixture("a", userMessage="joke"))
     script = ScriptedModel([fixtures, "first", "second"])
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
-            for text in ("x", "joke", "joke", "x"):
-                await ask(rollout, text)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
+        for text in ("x", "joke", "joke", "x"):
+            await ask(rollout, text)
     assert [turn.response.text for turn in rollout.trace if turn.response] == ["first", "a", "a", "second"]
     assert (script.remaining, script.unused) == (0, ())
 

@@ -38,13 +38,12 @@ async def test_ten_calls_at_once_at_a_limit_of_three_turns_are_three_answers_and
     async def call(number: int) -> None:
         found.append(await outcome(rollout, f"call {number}"))
 
-    async with opened(limits(held, turns=3)) as rollout:
-        async with trio.open_nursery() as nursery:
-            for number in range(10):
-                nursery.start_soon(call, number)
-            await trio.testing.wait_all_tasks_blocked()
-            assert found == ["404"] * 7
-            go.set()
+    async with opened(limits(held, turns=3)) as rollout, trio.open_nursery() as nursery:
+        for number in range(10):
+            nursery.start_soon(call, number)
+        await trio.testing.wait_all_tasks_blocked()
+        assert found == ["404"] * 7
+        go.set()
     assert found == ["404"] * 7 + ["answered"] * 3
     assert [turn.outcome for turn in rollout.trace] == ["refused"] * 7 + ["answered"] * 3
 

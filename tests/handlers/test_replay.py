@@ -116,14 +116,13 @@ async def test_results_count_where_they_are_to_be_compared() -> None:
 async def test_one_replay_answers_several_rollouts_at_once_and_again() -> None:
     trace = await recorded()
     replay = Replay(trace)
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint:
-            for _ in range(2):
-                async with endpoint.open_rollout(replay) as one, endpoint.open_rollout(replay) as other:
-                    async with trio.open_nursery() as nursery:
-                        nursery.start_soon(Agent(one).run)
-                        nursery.start_soon(Agent(other).run)
-                assert told(one.trace) == told(other.trace) == told(trace)
+    async with serve_endpoint() as endpoint:
+        for _ in range(2):
+            async with endpoint.open_rollout(replay) as one, endpoint.open_rollout(replay) as other:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(Agent(one).run)
+                    nursery.start_soon(Agent(other).run)
+            assert told(one.trace) == told(other.trace) == told(trace)
 
 
 async def test_the_same_call_again_gets_the_same_answer() -> None:
@@ -432,9 +431,8 @@ async def test_what_is_redacted_in_the_record_is_redacted_before_it_is_compared(
     await play(Replay(trace, redact=redact), lambda rollout: ask(rollout, "my key is hunter2"))
     with pytest.raises(ReplayMiss):
         await play(Replay(trace), lambda rollout: ask(rollout, "my key is hunter2"))
-    with trio.fail_after(30):
-        async with serve_endpoint(redact=redact) as endpoint, endpoint.open_rollout(Replay(trace)) as rollout:
-            await ask(rollout, "my key is hunter2")
+    async with serve_endpoint(redact=redact) as endpoint, endpoint.open_rollout(Replay(trace)) as rollout:
+        await ask(rollout, "my key is hunter2")
     assert rollout.trace[0].notes["replay"]["turn"] == trace[0].id
 
 

@@ -170,13 +170,12 @@ async def test_a_rule_that_has_said_all_is_told_to_have_said_it() -> None:
 
 async def test_a_hang_up_during_the_pause_of_a_rule_gives_the_reply_back() -> None:
     script = ScriptedModel([when(text="hello").cycle(30, "worth it")])
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
-            for _ in range(2):
-                with trio.move_on_after(0.2):
-                    await ask(rollout, "hello")
-            while len(rollout.trace) < 2:
-                await trio.sleep(0.005)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
+        for _ in range(2):
+            with trio.move_on_after(0.2):
+                await ask(rollout, "hello")
+        while len(rollout.trace) < 2:
+            await trio.sleep(0.005)
     source = script._sources[0]
     taken = source.take(request(Message("user", (Text("hello"),))))
     assert taken is not None
@@ -286,14 +285,13 @@ async def test_anthropics_tool_results_are_results_too() -> None:
             when(text="go", result_of="search", tool_result="42").reply(Template("{tool_result}")),
         ]
     )
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
-            messages: list[Any] = [{"role": "user", "content": "go"}]
-            answer = await post(rollout, messages)
-            (use,) = answer["content"]
-            result = {"type": "tool_result", "tool_use_id": use["id"], "content": "42"}
-            messages += [{"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
-            answer = await post(rollout, messages)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
+        messages: list[Any] = [{"role": "user", "content": "go"}]
+        answer = await post(rollout, messages)
+        (use,) = answer["content"]
+        result = {"type": "tool_result", "tool_use_id": use["id"], "content": "42"}
+        messages += [{"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
+        answer = await post(rollout, messages)
     assert answer["content"][0]["text"] == "42"
     assert script.remaining == 0
 

@@ -33,10 +33,9 @@ async def test_each_kind_of_reply_is_given_in_order() -> None:
         ]
     )
     assert script.remaining == 6
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
-            for number in range(6):
-                await ask(rollout, str(number))
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
+        for number in range(6):
+            await ask(rollout, str(number))
     answers = [turn.response for turn in rollout.trace if turn.response]
     assert [answer.text for answer in answers] == ["text", "", "both", "whole", "1 messages"]
     assert [[call.name for call in answer.tool_calls] for answer in answers] == [
@@ -52,23 +51,21 @@ async def test_each_kind_of_reply_is_given_in_order() -> None:
 
 
 async def test_a_script_that_runs_out_shows_the_request() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            with pytest.raises(ScriptExhausted, match=r"no reply left after 1.*\n.*user: what now"):
-                async with endpoint.open_rollout(ScriptedModel(["one"])) as rollout:
-                    await ask(rollout, "first")
-                    await ask(rollout, "what now")
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(ScriptExhausted, match=r"no reply left after 1.*\n.*user: what now"):
+            async with endpoint.open_rollout(ScriptedModel(["one"])) as rollout:
+                await ask(rollout, "first")
+                await ask(rollout, "what now")
 
 
 async def test_a_hang_up_during_a_pause_gives_the_reply_back() -> None:
     script = ScriptedModel([30, "worth it"])
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
-            with trio.move_on_after(0.2):
-                await ask(rollout)
-            while not len(rollout.trace):
-                await trio.sleep(0.005)
-            assert script.remaining == 1
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
+        with trio.move_on_after(0.2):
+            await ask(rollout)
+        while not len(rollout.trace):
+            await trio.sleep(0.005)
+        assert script.remaining == 1
 
 
 @pytest.mark.parametrize("reply", [None, {"text": "x"}, [], [3], b"bytes", True])
@@ -116,34 +113,28 @@ def test_a_python_script_must_define_replies(tmp_path: Path) -> None:
 
 
 async def test_a_script_that_has_run_out_shows_each_message_in_a_line_and_counts_no_pauses() -> None:
-    with trio.fail_after(10):
-        with pytest.raises(ScriptExhausted) as caught:
-            async with serve_endpoint() as endpoint:
-                async with endpoint.open_rollout(ScriptedModel(["a", 0, 0])) as rollout:
-                    async with httpx2.AsyncClient() as http:
-                        for _ in range(2):
-                            messages = [
-                                {"role": "system", "content": "one\ntwo"},
-                                {"role": "user", "content": "go"},
-                            ]
-                            await http.post(
-                                rollout.base_url("openai_chat") + "/chat/completions",
-                                headers=bearer(rollout),
-                                json={"model": "m", "messages": messages},
-                            )
+    with pytest.raises(ScriptExhausted) as caught:
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(ScriptedModel(["a", 0, 0])) as rollout:
+            async with httpx2.AsyncClient() as http:
+                for _ in range(2):
+                    messages = [{"role": "system", "content": "one\ntwo"}, {"role": "user", "content": "go"}]
+                    await http.post(
+                        rollout.base_url("openai_chat") + "/chat/completions",
+                        headers=bearer(rollout),
+                        json={"model": "m", "messages": messages},
+                    )
     assert "no reply left after 1;" in str(caught.value)
     assert str(caught.value).splitlines()[1:] == ["  system: one two", "  user: go"]
 
 
 async def test_a_list_in_a_list_is_one_response_and_who_runs_out_is_told_so() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            with pytest.raises(
-                ScriptExhausted, match=r"a list, which is one response of 2 parts; .* brackets, 2 replies"
-            ):
-                async with endpoint.open_rollout(ScriptedModel([["one", "two"]])) as rollout:
-                    await ask(rollout)
-                    await ask(rollout)
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(
+            ScriptExhausted, match=r"a list, which is one response of 2 parts; .* brackets, 2 replies"
+        ):
+            async with endpoint.open_rollout(ScriptedModel([["one", "two"]])) as rollout:
+                await ask(rollout)
+                await ask(rollout)
 
 
 async def test_a_handler_among_the_replies_is_told_what_it_is_given() -> None:
@@ -156,11 +147,10 @@ async def test_a_handler_among_the_replies_is_told_what_it_is_given() -> None:
     def mistaken(request: Any) -> str:
         return str(request.masseges)
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            for function, told in ((answer, True), (look, True), (mistaken, False)):
-                with pytest.raises(AttributeError) as raised:
-                    async with endpoint.open_rollout(ScriptedModel([function])) as rollout:
-                        await ask(rollout)
-                notes = "".join(raised.value.__notes__)
-                assert told == ("replies[0] is a function: it is given the request" in notes)
+    async with serve_endpoint() as endpoint:
+        for function, told in ((answer, True), (look, True), (mistaken, False)):
+            with pytest.raises(AttributeError) as raised:
+                async with endpoint.open_rollout(ScriptedModel([function])) as rollout:
+                    await ask(rollout)
+            notes = "".join(raised.value.__notes__)
+            assert told == ("replies[0] is a function: it is given the request" in notes)

@@ -67,13 +67,12 @@ async def services(scene: Scene) -> None:
         await rollout.serve(scene.answer, concurrency=1)
 
     async with serve_endpoint(recorder=JSONLRecorder(scene.file)) as endpoint:
-        async with scene.opened(endpoint.open_rollout()) as rollout:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(serve)
-                async with trio.open_nursery() as calls:
-                    calls.start_soon(scene.call, rollout, "a")
-                    calls.start_soon(scene.call, rollout, "b stream", "anthropic_messages")
-                nursery.cancel_scope.cancel()
+        async with scene.opened(endpoint.open_rollout()) as rollout, trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            async with trio.open_nursery() as calls:
+                calls.start_soon(scene.call, rollout, "a")
+                calls.start_soon(scene.call, rollout, "b stream", "anthropic_messages")
+            nursery.cancel_scope.cancel()
 
 
 async def children(scene: Scene) -> None:

@@ -47,9 +47,7 @@ def pytest_unconfigure():
     result.stdout.fnmatch_lines(["*::test_it", "not loaded"])
 
 
-def test_the_asserts_of_triocept_are_not_rewritten_and_a_projects_own_are(
-    pytester: pytest.Pytester,
-) -> None:
+def test_the_asserts_of_triocept_are_not_rewritten_and_a_projects_own_are(pytester: pytest.Pytester) -> None:
     """As pytest would do it where the wheel is installed, and not this checkout."""
     pytester.makeconftest("import pytest; pytest.register_assert_rewrite('triocept')")
     pytester.makepyfile("""

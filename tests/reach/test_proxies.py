@@ -254,17 +254,16 @@ async def test_a_hang_up_before_the_proxy_cancels_the_handler_behind_it(name: st
             cancelled.set()
 
     with trio.fail_after(60):
-        async with behind(name, tmp_path) as (endpoint, _):
-            async with endpoint.open_rollout(answer) as rollout:
-                async with trio.open_nursery() as nursery, httpx2.AsyncClient(timeout=30) as client:
+        async with behind(name, tmp_path) as (endpoint, _), endpoint.open_rollout(answer) as rollout:
+            async with trio.open_nursery() as nursery, httpx2.AsyncClient(timeout=30) as client:
 
-                    async def post() -> None:
-                        await client.post(url_of(rollout), json=ask_body(), headers=bearer(rollout))
+                async def post() -> None:
+                    await client.post(url_of(rollout), json=ask_body(), headers=bearer(rollout))
 
-                    nursery.start_soon(post)
-                    await begun.wait()
-                    nursery.cancel_scope.cancel()
-                await cancelled.wait()
+                nursery.start_soon(post)
+                await begun.wait()
+                nursery.cancel_scope.cancel()
+            await cancelled.wait()
     assert [turn.outcome for turn in rollout.trace] == ["abandoned"]
 
 

@@ -294,22 +294,17 @@ async def test_a_start_that_is_cancelled_at_any_step_leaves_no_ssh(sshd: SSHD, s
 @pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0])
 async def test_a_start_that_is_cancelled_at_any_time_leaves_no_ssh(sshd: SSHD, delay: float) -> None:
     tag = f"delay-{delay}-{sshd.port}"
-    with trio.fail_after(30):
-        with trio.move_on_after(delay):
-            async with serve_endpoint(tunnel=tunnel_to(sshd, *tagged(tag))):
-                assert len(ssh_processes(tag)) == 1
-                await trio.sleep_forever()
+    with trio.fail_after(30), trio.move_on_after(delay):
+        async with serve_endpoint(tunnel=tunnel_to(sshd, *tagged(tag))):
+            assert len(ssh_processes(tag)) == 1
+            await trio.sleep_forever()
     assert ssh_processes(tag) == []
 
 
 @pytest.mark.parametrize("how", ["ctrl-c", "killed"])
 async def test_no_ssh_outlives_the_program(sshd: SSHD, how: str) -> None:
     tag = f"{how}-{sshd.port}"
-    options = {
-        "port": sshd.port,
-        "identity": str(sshd.identity),
-        "options": [*tagged(tag), *sshd.options],
-    }
+    options = {"port": sshd.port, "identity": str(sshd.identity), "options": [*tagged(tag), *sshd.options]}
     source = serving("tunnels.SSHTunnel(sys.argv[1], **json.loads(sys.argv[2]))")
     with trio.fail_after(30):
         async with open_program(source, sshd.destination, json.dumps(options)) as program:

@@ -86,9 +86,7 @@ SOURCES = {
     "mistral_vibe": Source("pip", "mistral-vibe", "vibe", "3.0.2"),
 }
 
-LIBRARIES = {
-    "claude_agent_sdk": Source("pip", "claude-agent-sdk", "python", "0.2.189"),
-}
+LIBRARIES = {"claude_agent_sdk": Source("pip", "claude-agent-sdk", "python", "0.2.189")}
 """What makes agents, and is none itself: its `command` is the interpreter that has it."""
 
 NEWER = {

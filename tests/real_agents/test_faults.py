@@ -215,11 +215,7 @@ ANY = Patience("no setting: the silence is one that it would bear anyhow", 10)
 
 @cases()
 async def test_a_silence_longer_than_its_patience_is_filled_so_that_it_waits(
-    case: Case,
-    tmp_path: Path,
-    executable_of: Executables,
-    calls: Calls,
-    monkeypatch: pytest.MonkeyPatch,
+    case: Case, tmp_path: Path, executable_of: Executables, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patience = PATIENCE.get(case.name, ANY)
     print(f"{case.name}: {patience.what}, cut to {patience.limit} s")
@@ -234,11 +230,7 @@ async def test_a_silence_longer_than_its_patience_is_filled_so_that_it_waits(
     "case", [case for case in CASES if case.name in PATIENCE], ids=lambda case: case.name
 )
 async def test_without_what_fills_it_the_same_silence_is_given_up(
-    case: Case,
-    tmp_path: Path,
-    executable_of: Executables,
-    calls: Calls,
-    monkeypatch: pytest.MonkeyPatch,
+    case: Case, tmp_path: Path, executable_of: Executables, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patience = PATIENCE[case.name]
     monkeypatch.setattr(delivery, "HEAD_AFTER", inf if patience.for_head else 1.0)
@@ -307,11 +299,7 @@ async def test_a_stop_ends_it_with_no_further_call(
 
 @cases()
 async def test_a_stop_in_a_silence_that_was_being_filled_ends_it_too(
-    case: Case,
-    tmp_path: Path,
-    executable_of: Executables,
-    calls: Calls,
-    monkeypatch: pytest.MonkeyPatch,
+    case: Case, tmp_path: Path, executable_of: Executables, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The head of the answer is out, and with it the status 404: some ask once more, and are told then."""
     monkeypatch.setattr(delivery, "HEAD_AFTER", 0.5)

@@ -15,16 +15,7 @@ from triocept.dialects import DIALECTS
 from triocept.traces import steps
 from triocept.types import PartDelta, Reasoning, Sampling
 
-from .forwarding import (
-    CALLED,
-    CHAT,
-    COMPLETIONS,
-    TALKING,
-    TOOLS,
-    answered,
-    ask,
-    forwarding,
-)
+from .forwarding import CALLED, CHAT, COMPLETIONS, TALKING, TOOLS, answered, ask, forwarding
 
 OF_AIMOCK = TALKING
 HELLO = "Hello from aimock, in a few words \u00e9."

@@ -152,12 +152,7 @@ async def asked_directly(url: str, document: dict[str, Any]) -> tuple[array[int]
             return (await client.post(path, json={"model": "scripted", **body})).raise_for_status().json()
 
         prompt = await post("/tokenize", messages=document["messages"], tools=document["tools"])
-        said = await post(
-            "/v1/completions",
-            prompt=prompt["tokens"],
-            max_tokens=100,
-            return_token_ids=True,
-        )
+        said = await post("/v1/completions", prompt=prompt["tokens"], max_tokens=100, return_token_ids=True)
     return array("i", prompt["tokens"]), array("i", said["choices"][0]["token_ids"])
 
 

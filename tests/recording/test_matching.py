@@ -165,12 +165,7 @@ def test_a_turn_that_is_not_there_is_told_with_what_is(name: TurnName, problem: 
 
 @pytest.mark.parametrize(
     ("name", "id"),
-    [
-        ("sub-agent 1", "x3.5"),
-        (("sub-agent 2", -1), "x1.2"),
-        (("main", 1), "x2"),
-        (("b", 0), "x3.5"),
-    ],
+    [("sub-agent 1", "x3.5"), (("sub-agent 2", -1), "x1.2"), (("main", 1), "x2"), (("b", 0), "x3.5")],
 )
 def test_a_conversation_goes_by_its_name_in_show_too(name: TurnName, id: str) -> None:  # noqa: A002
     """`b` is the first sub-agent whose turn was recorded."""

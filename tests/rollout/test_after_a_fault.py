@@ -177,11 +177,10 @@ async def test_an_agent_that_is_waited_for_in_a_shield_gets_to_its_end(
     form: str, place: str, body: str
 ) -> None:
     seen.clear()
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint:
-            with pytest.raises(BaseException) as caught:  # noqa: PT011 - what is in it stands below
-                async with answered_by(endpoint, form) as rollout:
-                    seen.extend(await BODIES[body](rollout, AGENTS[place]))
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(BaseException) as caught:  # noqa: PT011 - what is in it stands below
+            async with answered_by(endpoint, form) as rollout:
+                seen.extend(await BODIES[body](rollout, AGENTS[place]))
     assert seen == [REFUSED] * 3
     own = ["RuntimeError"] if body == "raises" else []
     assert sorted(type(error).__name__ for error in leaves(caught.value)) == ["KeyError", *own]
@@ -204,12 +203,11 @@ async def test_an_agent_elsewhere_is_answered_whenever_the_body_ends() -> None:
     async def agent(rollout: Rollout) -> None:
         statuses.extend([(await ask(rollout, text)).status_code for text in ASKED])
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, trio.open_nursery() as elsewhere:
-            with pytest.raises(KeyError, match="boom"):
-                async with endpoint.open_rollout(fails) as rollout:
-                    elsewhere.start_soon(agent, rollout)
-                    await trio.sleep_forever()
+    async with serve_endpoint() as endpoint, trio.open_nursery() as elsewhere:
+        with pytest.raises(KeyError, match="boom"):
+            async with endpoint.open_rollout(fails) as rollout:
+                elsewhere.start_soon(agent, rollout)
+                await trio.sleep_forever()
     assert statuses[0] == 500
     assert {*statuses[1:]} <= {500, 401}
 
@@ -225,12 +223,11 @@ async def test_a_later_call_hears_what_the_first_did_in_its_own_dialect(dialect:
             found.append((reply.status_code, reply.headers.get("x-should-retry"), said))
         return found
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            with pytest.raises(KeyError, match="boom"):
-                async with endpoint.open_rollout(fails) as rollout:
-                    url = endpoint.url + f"/rollout/{rollout.id}" + PATHS[dialect]
-                    first, later = await trio.to_thread.run_sync(post, url, bearer(rollout))
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(KeyError, match="boom"):
+            async with endpoint.open_rollout(fails) as rollout:
+                url = endpoint.url + f"/rollout/{rollout.id}" + PATHS[dialect]
+                first, later = await trio.to_thread.run_sync(post, url, bearer(rollout))
     assert first == later
     assert later[:2] == (500, "false")
 
@@ -256,11 +253,10 @@ async def test_the_sdks_do_not_try_again(dialect: str) -> None:
                     ends.append(f"{exc.status_code} {type(exc).__name__}")
         return ends
 
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint:
-            with pytest.raises(KeyError, match="boom"):
-                async with endpoint.open_rollout(fails) as rollout:
-                    ends = await trio.to_thread.run_sync(run)
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(KeyError, match="boom"):
+            async with endpoint.open_rollout(fails) as rollout:
+                ends = await trio.to_thread.run_sync(run)
     assert ends == ["500 InternalServerError"] * 2
     assert [(turn.outcome, turn.attempt) for turn in rollout.trace] == [("failed", 1), ("refused", 1)]
 
@@ -280,19 +276,18 @@ async def test_what_waits_for_its_turn_is_refused_at_once() -> None:
     async def call(text: str) -> None:
         said.append(reply_of(await ask(rollout, text)))
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            with pytest.raises(KeyError, match="boom"):
-                async with endpoint.open_rollout(one, concurrency=1) as rollout:
-                    with SHIELD():
-                        async with trio.open_nursery() as nursery:
-                            nursery.start_soon(call, "first")
-                            await begun.wait()
-                            nursery.start_soon(call, "second")
-                            nursery.start_soon(call, "third")
-                            while len(rollout.calls) < 3:
-                                await trio.lowlevel.checkpoint()
-                            go.set()
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(KeyError, match="boom"):
+            async with endpoint.open_rollout(one, concurrency=1) as rollout:
+                with SHIELD():
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(call, "first")
+                        await begun.wait()
+                        nursery.start_soon(call, "second")
+                        nursery.start_soon(call, "third")
+                        while len(rollout.calls) < 3:
+                            await trio.lowlevel.checkpoint()
+                        go.set()
     assert said == [REFUSED] * 3
     assert asked == ["first"]
     assert [turn.outcome for turn in rollout.trace] == ["failed", "refused", "refused"]
@@ -348,21 +343,20 @@ async def test_what_another_handler_is_at_work_on_is_refused_at_once_and_what_it
 ) -> None:
     handler, said = Working(then), []
     with pytest.raises(BaseException) as caught:  # noqa: PT011 - what is in it stands below
-        async with opened(handler if form == "handler" else None) as rollout:
-            async with trio.open_nursery() as services:
-                if form == "serve":
-                    services.start_soon(rollout.serve, handler)
-                with SHIELD():
-                    async with trio.open_nursery() as nursery:
+        async with opened(handler if form == "handler" else None) as rollout, trio.open_nursery() as services:
+            if form == "serve":
+                services.start_soon(rollout.serve, handler)
+            with SHIELD():
+                async with trio.open_nursery() as nursery:
 
-                        async def call() -> None:
-                            said.append(await outcome(rollout, "work"))
+                    async def call() -> None:
+                        said.append(await outcome(rollout, "work"))
 
-                        nursery.start_soon(call)
-                        await handler.begun.wait()
-                        assert await outcome(rollout, "fail") == "500"
-                    assert said == ["500"], "its agent did not wait for the handler"
-                    handler.go.set()
+                    nursery.start_soon(call)
+                    await handler.begun.wait()
+                    assert await outcome(rollout, "fail") == "500"
+                assert said == ["500"], "its agent did not wait for the handler"
+                handler.go.set()
     own = ["RuntimeError"] if then is raise_another else []
     assert sorted(type(error).__name__ for error in leaves(caught.value)) == ["KeyError", *own]
     assert [turn.outcome for turn in rollout.trace] == ["failed", "refused"]
@@ -381,17 +375,16 @@ async def test_a_stream_of_another_handler_breaks_with_its_dialects_error(dialec
             await trio.sleep_forever()
 
     begun = trio.Event()
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, connected(endpoint.port) as stream:
-            with pytest.raises(KeyError, match="boom"):
-                async with endpoint.open_rollout(handle) as rollout:
-                    with SHIELD():
-                        body = json.dumps(document(dialect, "work", stream=True)).encode()
-                        path = f"/rollout/{rollout.id}{PATHS[dialect]}"
-                        await stream.send_all(raw_request(rollout, body, path=path))
-                        await begun.wait()
-                        assert (await ask(rollout, "fail")).status_code == 500
-                        data = await read_to_end(stream)
+    async with serve_endpoint() as endpoint, connected(endpoint.port) as stream:
+        with pytest.raises(KeyError, match="boom"):
+            async with endpoint.open_rollout(handle) as rollout:
+                with SHIELD():
+                    body = json.dumps(document(dialect, "work", stream=True)).encode()
+                    path = f"/rollout/{rollout.id}{PATHS[dialect]}"
+                    await stream.send_all(raw_request(rollout, body, path=path))
+                    await begun.wait()
+                    assert (await ask(rollout, "fail")).status_code == 500
+                    data = await read_to_end(stream)
     assert b"half" in data
     assert b"the program that answers failed (KeyError)" in data
     assert not any(end in data for end in (b"[DONE]", b"message_stop", b"response.completed"))
@@ -657,18 +650,17 @@ async def test_a_loop_ends_with_its_rollouts_fault_and_leaves_nobody_waiting(
     async def call(rollout: Rollout) -> None:
         replies.append(reply_of(await ask(rollout, "taken")))
 
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint:
-            with pytest.raises(KeyError, match="boom"):
-                async with endpoint.open_rollout(embed=embed) as rollout, trio.open_nursery() as nursery:
-                    nursery.start_soon(loop, rollout)
-                    with SHIELD():
-                        async with trio.open_nursery() as calls:
-                            calls.start_soon(call, rollout)
-                            await taken.wait()
-                            calls.start_soon(call, rollout)
-                            assert await ask_embedding(rollout) == 500
-                        replies.append(reply_of(await ask(rollout, "later")))
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(KeyError, match="boom"):
+            async with endpoint.open_rollout(embed=embed) as rollout, trio.open_nursery() as nursery:
+                nursery.start_soon(loop, rollout)
+                with SHIELD():
+                    async with trio.open_nursery() as calls:
+                        calls.start_soon(call, rollout)
+                        await taken.wait()
+                        calls.start_soon(call, rollout)
+                        assert await ask_embedding(rollout) == 500
+                    replies.append(reply_of(await ask(rollout, "later")))
     assert replies == [REFUSED] * 3
     assert [turn.outcome for turn in rollout.trace] == ["refused"] * 3
 
@@ -700,13 +692,12 @@ async def test_a_service_ends_with_its_rollouts_fault_and_leaves_nobody_waiting(
 
 
 async def test_a_handler_answers_on_after_a_fault_that_is_not_its_own() -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint:
-            with pytest.raises(KeyError, match="boom"):
-                async with endpoint.open_rollout(fails, embed=embed) as rollout:
-                    with SHIELD():
-                        assert await ask_embedding(rollout) == 500
-                        assert (await ask(rollout, "later")).status_code == 200
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(KeyError, match="boom"):
+            async with endpoint.open_rollout(fails, embed=embed) as rollout:
+                with SHIELD():
+                    assert await ask_embedding(rollout) == 500
+                    assert (await ask(rollout, "later")).status_code == 200
 
 
 # What is beside the calls
@@ -724,19 +715,18 @@ async def test_children_and_services_go_on_until_the_body_has_ended() -> None:
             url = rollout.service_url(f"tools/{name}")
             return await client.post(url, json={"arguments": arguments}, headers=bearer(rollout))
 
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint:
-            with pytest.raises(KeyError, match="boom"):
-                async with endpoint.open_rollout(fails, tools=[add, think]) as rollout:
-                    with SHIELD():
-                        async with rollout.open_child(fails) as child:
-                            assert (await ask(rollout, "fail")).status_code == 500
-                            assert (await ask(child, "of a child")).status_code == 200
-                            assert (await call("add", a=1, b=2)).status_code == 200
-                            assert (await call("think")).status_code == 500, "a tool that asks the model"
-                        async with rollout.open_child(fails) as late:
-                            assert (await ask(late, "of a late child")).status_code == 200
-                        assert rollout.stopped is None
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(KeyError, match="boom"):
+            async with endpoint.open_rollout(fails, tools=[add, think]) as rollout:
+                with SHIELD():
+                    async with rollout.open_child(fails) as child:
+                        assert (await ask(rollout, "fail")).status_code == 500
+                        assert (await ask(child, "of a child")).status_code == 200
+                        assert (await call("add", a=1, b=2)).status_code == 200
+                        assert (await call("think")).status_code == 500, "a tool that asks the model"
+                    async with rollout.open_child(fails) as late:
+                        assert (await ask(late, "of a late child")).status_code == 200
+                    assert rollout.stopped is None
 
 
 async def test_a_childs_fault_is_its_own() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 
 from tests.asking import echo
 from triocept import RolloutClosed, agents, serve_endpoint
@@ -29,39 +28,35 @@ for text in sys.argv[1:]:
 
 
 async def test_an_agents_calls_come_as_a_loop_that_ends_with_it() -> None:
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
-            async with rollout.open_agent([sys.executable, "-c", ASK, "a", "b"]) as agent:
-                async for exchange in agent:
-                    await exchange.respond(f"heard {exchange.request.messages[-1].text}")
-                assert agent.returncode == 0
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        async with rollout.open_agent([sys.executable, "-c", ASK, "a", "b"]) as agent:
+            async for exchange in agent:
+                await exchange.respond(f"heard {exchange.request.messages[-1].text}")
+            assert agent.returncode == 0
     assert agent.result.stdout_text == "heard a\nheard b\n"
     assert len(rollout.trace) == 2
 
 
 async def test_an_agent_works_in_the_directory_that_it_is_told() -> None:
     """Opencode believes PWD, not where it is."""
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            here = await rollout.run_agent(["sh", "-c", "echo $PWD; pwd -P"], cwd="/")
-            there = await rollout.run_agent([sys.executable, "-c", "import os; print(os.environ['PWD'])"])
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        here = await rollout.run_agent(["sh", "-c", "echo $PWD; pwd -P"], cwd="/")
+        there = await rollout.run_agent([sys.executable, "-c", "import os; print(os.environ['PWD'])"])
     assert here.stdout_text == "/\n/\n"
     assert there.stdout_text.strip() == os.getcwd()
 
 
 async def test_no_agent_can_be_run_in_a_rollout_that_has_ended() -> None:
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            await rollout.stop("enough")
-            with pytest.raises(RolloutClosed):
-                await rollout.run_agent(["true"])
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        await rollout.stop("enough")
+        with pytest.raises(RolloutClosed):
+            await rollout.run_agent(["true"])
 
 
 @pytest.mark.parametrize("name", agents.AGENTS)
 async def test_each_known_agent_is_made_ready_for_its_rollout(name: str, tmp_path: Path) -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo, model="my-model") as rollout:
-            launch = agents.agent(name.replace("_", "-"))(rollout, tmp_path, "fix it", executable="/x/agent")
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo, model="my-model") as rollout:
+        launch = agents.agent(name.replace("_", "-"))(rollout, tmp_path, "fix it", executable="/x/agent")
     assert launch.argv[0] == "/x/agent"
     assert "fix it" in launch.argv
     assert rollout.api_key not in " ".join(launch.argv), (
@@ -79,9 +74,8 @@ async def test_a_known_agents_directory_is_made_and_found_from_anywhere(
 ) -> None:
     """qwen-code fails where its HOME is not there; and an agent works in another directory than the program."""
     monkeypatch.chdir(tmp_path)
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            launch = agents.agent(name)(rollout, Path("not/there"), "fix it")
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        launch = agents.agent(name)(rollout, Path("not/there"), "fix it")
     assert (tmp_path / "not" / "there").is_dir()
     places = [value for value in [*launch.argv, *launch.env.values()] if value and "there" in value]
     assert places
@@ -90,32 +84,29 @@ async def test_a_known_agents_directory_is_made_and_found_from_anywhere(
 
 @pytest.mark.parametrize("dialect", ["openai_chat", "openai_responses", "anthropic_messages"])
 async def test_pi_speaks_the_dialect_that_it_is_told(dialect: Any, tmp_path: Path) -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            agents.pi(rollout, tmp_path, "x", dialect=dialect)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        agents.pi(rollout, tmp_path, "x", dialect=dialect)
     provider = json.loads((tmp_path / ".pi/agent/models.json").read_text())["providers"]["triocept"]
     assert provider["baseUrl"] == rollout.base_url(dialect)
     assert provider["api"].replace("completions", "chat").replace("-", "_") == dialect
 
 
 async def test_llm_has_a_shell_or_the_functions_it_is_given_or_none(tmp_path: Path) -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            functions = tmp_path / "llm" / "functions.py"
-            assert str(functions) in agents.llm(rollout, tmp_path, "x").argv
-            scope: dict[str, Any] = {}
-            exec(functions.read_text(), scope)
-            assert scope["shell"]("echo out; echo err >&2; exit 3") == "out\nerr\n\n(exit code 3)"
-            agents.llm(rollout, tmp_path, "x", functions="def f(): ...")
-            assert functions.read_text() == "def f(): ..."
-            assert "--functions" not in agents.llm(rollout, tmp_path, "x", functions="").argv
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        functions = tmp_path / "llm" / "functions.py"
+        assert str(functions) in agents.llm(rollout, tmp_path, "x").argv
+        scope: dict[str, Any] = {}
+        exec(functions.read_text(), scope)
+        assert scope["shell"]("echo out; echo err >&2; exit 3") == "out\nerr\n\n(exit code 3)"
+        agents.llm(rollout, tmp_path, "x", functions="def f(): ...")
+        assert functions.read_text() == "def f(): ..."
+        assert "--functions" not in agents.llm(rollout, tmp_path, "x", functions="").argv
 
 
 async def test_codex_and_opencode_get_configurations_that_can_be_read(tmp_path: Path) -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo, model='a "model"') as rollout:
-            agents.codex(rollout, tmp_path, "x")
-            agents.opencode(rollout, tmp_path, "x", dialect="anthropic_messages")
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo, model='a "model"') as rollout:
+        agents.codex(rollout, tmp_path, "x")
+        agents.opencode(rollout, tmp_path, "x", dialect="anthropic_messages")
     config = tomllib.loads((tmp_path / "codex" / "config.toml").read_text())
     assert config["model"] == 'a "model"'
     assert config["model_providers"]["triocept"]["base_url"] == rollout.base_url("openai_responses")

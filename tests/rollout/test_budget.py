@@ -98,17 +98,16 @@ async def test_ten_calls_at_once_at_a_limit_of_three_turns_are_three_answers_and
     async def call(number: int) -> None:
         answers.append(await ask(rollout, f"call {number}"))
 
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint:
-            opening = endpoint.open_rollout(held if how == "handler" else None, limits=Limits(turns=3))
-            async with opening as rollout, answering(rollout, how, held), trio.open_nursery() as nursery:
-                for number in range(10):
-                    nursery.start_soon(call, number)
-                await held.wait_for(3)
-                while len(answers) < 7:
-                    await trio.testing.wait_all_tasks_blocked(0.01)
-                assert [answer.status_code for answer in answers] == [404] * 7
-                held.go.set()
+    async with serve_endpoint() as endpoint:
+        opening = endpoint.open_rollout(held if how == "handler" else None, limits=Limits(turns=3))
+        async with opening as rollout, answering(rollout, how, held), trio.open_nursery() as nursery:
+            for number in range(10):
+                nursery.start_soon(call, number)
+            await held.wait_for(3)
+            while len(answers) < 7:
+                await trio.testing.wait_all_tasks_blocked(0.01)
+            assert [answer.status_code for answer in answers] == [404] * 7
+            held.go.set()
     assert [answer.status_code for answer in answers] == [404] * 7 + [200] * 3
     assert {answer.headers["x-should-retry"] for answer in answers[:7]} == {"false"}
     assert "limit of 3 turns" in answers[0].json()["error"]["message"]
@@ -196,10 +195,9 @@ async def test_an_agent_that_hangs_up_gives_its_turn_back() -> None:
 
 
 async def test_the_programs_own_calls_count() -> None:
-    async with serve_endpoint() as endpoint:
-        async with endpoint.open_rollout(echo, limits=Limits(turns=1)) as rollout:
-            await rollout.ask("mine")
-            assert (await ask(rollout, "the agent's")).status_code == 404
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo, limits=Limits(turns=1)) as rollout:
+        await rollout.ask("mine")
+        assert (await ask(rollout, "the agent's")).status_code == 404
 
 
 @pytest.mark.usefixtures("every_way")
@@ -214,21 +212,19 @@ async def test_a_retry_that_shares_an_answer_costs_nothing_even_when_the_limit_i
             )
         statuses.append(response.status_code)
 
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint:
-            async with endpoint.open_rollout(held, limits=Limits(turns=1)) as rollout:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(call, "one", {})
-                    await held.wait_for(1)
-                    await call("another", {})
-                    assert statuses == [404]
-                    nursery.start_soon(call, "one", retry)
-                    while rollout._core.calls.connections < 2:
-                        await trio.testing.wait_all_tasks_blocked(0.01)
-                    held.go.set()
-                assert statuses == [404, 200, 200]
-                await call("one", retry)
-                assert statuses == [404, 200, 200, 200]  # the same answer again
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(held, limits=Limits(turns=1)) as rollout:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call, "one", {})
+            await held.wait_for(1)
+            await call("another", {})
+            assert statuses == [404]
+            nursery.start_soon(call, "one", retry)
+            while rollout._core.calls.connections < 2:
+                await trio.testing.wait_all_tasks_blocked(0.01)
+            held.go.set()
+        assert statuses == [404, 200, 200]
+        await call("one", retry)
+        assert statuses == [404, 200, 200, 200]  # the same answer again
     assert [turn.outcome for turn in rollout.trace] == ["refused", "answered"]
 
 
@@ -238,15 +234,14 @@ async def test_stop_cuts_what_a_limit_lets_finish() -> None:
     async def call() -> None:
         statuses.extend(await outcomes(rollout, 1))
 
-    with trio.fail_after(5):
-        async with opened(held, Limits(turns=1)) as rollout:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(call)
-                await held.wait_for(1)
-                assert await outcomes(rollout, 1) == ["404"]
-                await rollout.stop("that is all")
-            assert statuses == ["404"]
-            held.go.set()
+    async with opened(held, Limits(turns=1)) as rollout:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call)
+            await held.wait_for(1)
+            assert await outcomes(rollout, 1) == ["404"]
+            await rollout.stop("that is all")
+        assert statuses == ["404"]
+        held.go.set()
     assert rollout.stopped == "the limit of 1 turn is reached (1 is being answered)"
 
 
@@ -356,14 +351,13 @@ async def test_a_model_without_a_price_fails_the_rollout_before_it_is_answered()
         asked.append(exchange)
 
     status = 0
-    with trio.fail_after(10):
-        with pytest.raises(MissingPrice, match="'m' has no price: there are prices for dear"):
-            async with serve_endpoint() as endpoint:
-                limits = Limits(cost=1, prices={"dear": PRICES["dear"]})
-                async with endpoint.open_rollout(handler, limits=limits) as rollout:
-                    with trio.CancelScope(shield=True):
-                        status = (await ask(rollout)).status_code
-                        await ask(rollout, "again")  # it fails once only
+    with pytest.raises(MissingPrice, match="'m' has no price: there are prices for dear"):
+        async with serve_endpoint() as endpoint:
+            limits = Limits(cost=1, prices={"dear": PRICES["dear"]})
+            async with endpoint.open_rollout(handler, limits=limits) as rollout:
+                with trio.CancelScope(shield=True):
+                    status = (await ask(rollout)).status_code
+                    await ask(rollout, "again")  # it fails once only
     assert status == 500
     assert asked == []
 
@@ -424,7 +418,7 @@ async def test_a_missing_price_names_the_model_of_the_upstream_and_that_of_the_a
     bounds = Limits(cost=1, prices={"dear": PRICES["dear"]})
     text = "the model 'told', which the upstream is told to ask for, has no price, nor has 'm', which the agent asks"
     async with open_upstream("http://127.0.0.1:9/v1", dialect="openai_chat", model="told") as upstream:
-        with trio.fail_after(20), pytest.raises(MissingPrice, match=text):
+        with pytest.raises(MissingPrice, match=text):
             async with (
                 serve_endpoint() as endpoint,
                 endpoint.open_rollout(upstream, limits=bounds) as rollout,
@@ -574,18 +568,17 @@ async def test_a_stream_breaks_in_its_dialect_when_the_time_is_over(dialect: str
             await trio.sleep_forever()
 
     text = b""
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint:
-            async with endpoint.open_rollout(endless, limits=Limits(seconds=0.3)) as rollout:
-                url = url_of(rollout).removesuffix("/v1/chat/completions") + STREAM_PATHS[dialect]
-                async with httpx2.AsyncClient(timeout=None) as client:
-                    asked = client.stream(
-                        "POST", url, json=document(dialect, stream=True), headers=bearer(rollout)
-                    )
-                    async with asked as response:
-                        with pytest.raises(httpx2.RemoteProtocolError):
-                            async for data in response.aiter_raw():
-                                text += data
+    async with serve_endpoint() as endpoint:
+        async with endpoint.open_rollout(endless, limits=Limits(seconds=0.3)) as rollout:
+            url = url_of(rollout).removesuffix("/v1/chat/completions") + STREAM_PATHS[dialect]
+            async with httpx2.AsyncClient(timeout=None) as client:
+                asked = client.stream(
+                    "POST", url, json=document(dialect, stream=True), headers=bearer(rollout)
+                )
+                async with asked as response:
+                    with pytest.raises(httpx2.RemoteProtocolError):
+                        async for data in response.aiter_raw():
+                            text += data
     assert b"once" in text
     assert b"the limit of 0.3 seconds is reached" in text
     assert [turn.outcome for turn in rollout.trace] == ["refused"]

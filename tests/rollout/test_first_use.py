@@ -74,19 +74,18 @@ async def test_an_agent_whose_calls_nobody_takes_is_told_of_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("triocept._rollout.calls.FORGOTTEN", 0.1)
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
-            async with trio.open_nursery() as nursery:
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        async with trio.open_nursery() as nursery:
 
-                async def run() -> None:
-                    await rollout.run_agent([sys.executable, "-c", ASK])
+            async def run() -> None:
+                await rollout.run_agent([sys.executable, "-c", ASK])
 
-                nursery.start_soon(run)
-                nursery.start_soon(run)
-                while not caplog.records:
-                    await trio.sleep(0.01)
-                await trio.sleep(0.3)  # a second word would be here now
-                nursery.cancel_scope.cancel()
+            nursery.start_soon(run)
+            nursery.start_soon(run)
+            while not caplog.records:
+                await trio.sleep(0.01)
+            await trio.sleep(0.3)  # a second word would be here now
+            nursery.cancel_scope.cancel()
     (record,) = [record for record in caplog.records if record.name == "triocept.rollout"]
     assert record.levelno == logging.WARNING
     assert "give open_rollout a handler" in record.getMessage()
@@ -97,10 +96,9 @@ async def test_a_loop_that_takes_its_time_is_not_told_of(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("triocept._rollout.calls.FORGOTTEN", 0.05)
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
-            async with rollout.open_agent([sys.executable, "-c", ASK]) as agent:
-                async for exchange in agent:
-                    await trio.sleep(0.3)
-                    await exchange.respond("late")
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        async with rollout.open_agent([sys.executable, "-c", ASK]) as agent:
+            async for exchange in agent:
+                await trio.sleep(0.3)
+                await exchange.respond("late")
     assert caplog.records == []

@@ -130,9 +130,8 @@ async def test_what_is_no_answer_is_said_at_respond_and_the_exchange_can_still_b
             assert not exchange.settled
             await exchange.respond("after all")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
-            got = (await ask(rollout)).json()
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        got = (await ask(rollout)).json()
     assert got["choices"][0]["message"]["content"] == "after all"
     assert [turn.outcome for turn in rollout.trace] == ["answered"]
     assert words in str(said[0])
@@ -182,9 +181,8 @@ async def test_what_is_no_increment_is_said_at_send_and_nothing_of_it_is_sent(it
                 said.append(exc)
             await stream.send("hello")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
-            got = (await ask(rollout)).json()
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        got = (await ask(rollout)).json()
     assert got["choices"][0]["message"]["content"] == "hello"
     assert rollout.trace[0].response is not None
     assert rollout.trace[0].response.content == (Text("hello"),)
@@ -281,9 +279,8 @@ HANDLERS: dict[str, Callable[[Exchange], Awaitable[None]]] = {
 async def test_whatever_gives_something_to_await_is_a_handler(
     handler: Callable[[Exchange], Awaitable[None]],
 ) -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
-            got = (await ask(rollout, "hello")).json()
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        got = (await ask(rollout, "hello")).json()
     assert got["choices"][0]["message"]["content"] == "hello"
 
 
@@ -295,11 +292,10 @@ async def test_a_handler_that_returns_its_answer_is_told_how_to_give_it(returned
     async def handler(exchange: Exchange) -> Any:
         return returned
 
-    with trio.fail_after(10):
-        with pytest.raises(Unanswered) as caught:
-            async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
-                await ask(rollout)
-                await trio.sleep_forever()
+    with pytest.raises(Unanswered) as caught:
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+            await ask(rollout)
+            await trio.sleep_forever()
     assert words in str(caught.value)
     assert "await exchange.respond(…)" in str(caught.value)
 
@@ -357,9 +353,8 @@ async def test_a_surrogate_in_an_answer_is_mended_in_the_turn_on_the_wire_and_in
         await exchange.respond(left.pop(0))  # type: ignore[arg-type]
 
     recorder = JSONLRecorder(tmp_path / "t.jsonl")
-    with trio.fail_after(20):
-        async with serve_endpoint(recorder=recorder) as endpoint, endpoint.open_rollout(handler) as rollout:
-            read = [await calls_of(rollout, dialect, stream=stream) for _ in answers]
+    async with serve_endpoint(recorder=recorder) as endpoint, endpoint.open_rollout(handler) as rollout:
+        read = [await calls_of(rollout, dialect, stream=stream) for _ in answers]
     assert not any("\\ud8" in text or "\\udc" in text for text in read)
     assert all(turn.outcome == "answered" and turn.notes == {"note": f"n{LOST}"} for turn in rollout.trace)
     first = rollout.trace[0].response
@@ -383,9 +378,8 @@ async def test_an_emoji_that_is_cut_between_two_sends_is_joined(tmp_path: Path, 
             await out.send(f"\udcffc{CUT}")
 
     recorder = JSONLRecorder(tmp_path / "t.jsonl")
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=recorder) as endpoint, endpoint.open_rollout(handler) as rollout:
-            got = await ask(rollout, stream=stream)
+    async with serve_endpoint(recorder=recorder) as endpoint, endpoint.open_rollout(handler) as rollout:
+        got = await ask(rollout, stream=stream)
     response = rollout.trace[0].response
     assert response is not None
     texts = [part.text for part in response.content if isinstance(part, Text)]
@@ -415,9 +409,8 @@ async def test_parts_of_one_stream_are_joined_each_for_itself() -> None:
             await out.send(PartDelta(0, CUT))
             await out.send(ResponseEnd())
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
-            await ask(rollout, stream=True)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        await ask(rollout, stream=True)
     response = rollout.trace[0].response
     assert response is not None
     assert response.text == EMOJI + LOST
@@ -434,9 +427,8 @@ async def test_a_surrogate_in_what_stands_around_the_parts_of_a_stream_is_mended
             await out.send(ResponseEnd("stop_sequence", f"s{CUT}"))
 
     recorder = JSONLRecorder(tmp_path / "t.jsonl")
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=recorder) as endpoint, endpoint.open_rollout(handler) as rollout:
-            got = await ask(rollout, stream=True)
+    async with serve_endpoint(recorder=recorder) as endpoint, endpoint.open_rollout(handler) as rollout:
+        got = await ask(rollout, stream=True)
     assert got.text.endswith("data: [DONE]\n\n")
     response = rollout.trace[0].response
     assert response is not None
@@ -460,13 +452,11 @@ async def test_a_surrogate_in_what_is_said_of_a_failure_is_mended(tmp_path: Path
                 await rollout.stop(f"no{CUT}")
 
     recorder = JSONLRecorder(tmp_path / "t.jsonl")
-    with trio.fail_after(10):
-        try:
-            async with serve_endpoint(recorder=recorder) as endpoint:
-                async with endpoint.open_rollout(handler) as rollout:
-                    await ask(rollout)
-        except FileNotFoundError:
-            assert how == "an error"
+    try:
+        async with serve_endpoint(recorder=recorder) as endpoint, endpoint.open_rollout(handler) as rollout:
+            await ask(rollout)
+    except FileNotFoundError:
+        assert how == "an error"
     error = rollout.trace[0].error
     assert error is not None
     assert error.message == f"no{LOST}"
@@ -476,15 +466,14 @@ async def test_a_surrogate_in_what_is_said_of_a_failure_is_mended(tmp_path: Path
 
 async def test_a_surrogate_in_what_the_program_asks_itself_is_mended(tmp_path: Path) -> None:
     recorder = JSONLRecorder(tmp_path / "t.jsonl")
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=recorder) as endpoint, endpoint.open_rollout(echo) as rollout:
-            answers = [
-                await rollout.ask(f"a{CUT}"),
-                await rollout.ask([Message("user", (Text(f"b{CUT}"),))]),
-                await rollout.ask(
-                    Request(dialect="openai_chat", model="m", messages=(Message("user", (Text(CUT),)),))
-                ),
-            ]
+    async with serve_endpoint(recorder=recorder) as endpoint, endpoint.open_rollout(echo) as rollout:
+        answers = [
+            await rollout.ask(f"a{CUT}"),
+            await rollout.ask([Message("user", (Text(f"b{CUT}"),))]),
+            await rollout.ask(
+                Request(dialect="openai_chat", model="m", messages=(Message("user", (Text(CUT),)),))
+            ),
+        ]
     assert [answer.text for answer in answers] == [f"a{LOST}", f"b{LOST}", LOST]
     (written,) = read_traces(tmp_path / "t.jsonl")
     assert [turn.request for turn in written] == [turn.request for turn in rollout.trace]
@@ -510,16 +499,15 @@ async def test_a_surrogate_in_the_code_of_a_refusal_is_mended_and_the_rollout_go
                 await exchange.respond("hello")
 
     path = (STREAM_PATHS if stream else PATHS)[dialect]
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
-            url = rollout.base_url("openai_chat").removesuffix("/v1") + path
-            async with httpx2.AsyncClient(timeout=None) as client:
-                for number in range(4):
-                    body = document(dialect, f"{number}", stream=stream)
-                    answer = await client.post(url, json=body, headers=bearer(rollout))
-                    assert answer.status_code == (200 if number == 3 else 429)
-                    if number < 3 and dialect.startswith("openai"):
-                        assert answer.json()["error"]["code"] == f"c{LOST}"
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        url = rollout.base_url("openai_chat").removesuffix("/v1") + path
+        async with httpx2.AsyncClient(timeout=None) as client:
+            for number in range(4):
+                body = document(dialect, f"{number}", stream=stream)
+                answer = await client.post(url, json=body, headers=bearer(rollout))
+                assert answer.status_code == (200 if number == 3 else 429)
+                if number < 3 and dialect.startswith("openai"):
+                    assert answer.json()["error"]["code"] == f"c{LOST}"
     assert [turn.outcome for turn in rollout.trace] == ["refused"] * 3 + ["answered"]
 
 
@@ -551,9 +539,8 @@ async def test_a_note_is_what_its_line_says_whatever_becomes_of_it_later(tmp_pat
         await exchange.respond("hello")
         steps.append(("b", 0.0))
 
-    with trio.fail_after(10):
-        async with testing.open_rollout(answer, recorder=JSONLRecorder(tmp_path / "t.jsonl")) as rollout:
-            await rollout.ask(Request(dialect="openai_chat", model="m", messages=(Message("user", "hi"),)))
+    async with testing.open_rollout(answer, recorder=JSONLRecorder(tmp_path / "t.jsonl")) as rollout:
+        await rollout.ask(Request(dialect="openai_chat", model="m", messages=(Message("user", "hi"),)))
     assert rollout.trace[0].notes == {"steps": [["a", None]]}
     assert read_traces(tmp_path / "t.jsonl") == [rollout.trace]
 
@@ -571,12 +558,11 @@ async def test_what_a_program_changes_in_the_document_changes_no_record_and_no_l
         await exchange.respond("hello")
 
     body = document(dialect, "hi") | TOOLS.get(dialect, {}) | {"from_the_future": {"a": [1]}}
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=JSONLRecorder(tmp_path / "t.jsonl")) as endpoint:
-            async with endpoint.open_rollout(answer) as rollout, httpx2.AsyncClient() as client:
-                for _ in range(2):
-                    url = f"{endpoint.url}{PATHS[dialect]}"
-                    assert (await client.post(url, json=body, headers=bearer(rollout))).status_code == 200
+    async with serve_endpoint(recorder=JSONLRecorder(tmp_path / "t.jsonl")) as endpoint:
+        async with endpoint.open_rollout(answer) as rollout, httpx2.AsyncClient() as client:
+            for _ in range(2):
+                url = f"{endpoint.url}{PATHS[dialect]}"
+                assert (await client.post(url, json=body, headers=bearer(rollout))).status_code == 200
     assert "SPOILED" not in "".join(seen)
     assert "SPOILED" not in (tmp_path / "t.jsonl").read_text() + repr([*rollout.trace])
     assert read_traces(tmp_path / "t.jsonl") == [rollout.trace]

@@ -324,8 +324,7 @@ class Play:
 @pytest.mark.parametrize("cell", CELLS, ids="-".join)
 async def test_who_is_told(cell: Cell, process: subprocess.Popen[str]) -> None:
     play = Play(cell, AGENTS[cell.place](process))
-    with trio.fail_after(15):
-        reply = await play.run()
+    reply = await play.run()
     wanted = told(cell.action, cell.event, cell.form)
     assert [type(exc).__name__ for exc in play.told] == ([] if wanted is None else [wanted])
     assert play.trace is not None
@@ -369,20 +368,19 @@ async def test_a_handler_that_stops_its_rollout_goes_on_and_kills_no_other(actio
         except httpx2.RemoteProtocolError:  # its stream broke
             assert (action, text) == ("send", "work")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, trio.open_nursery() as nursery:
-            try:
-                async with endpoint.open_rollout(handle) as rollout:
-                    nursery.start_soon(call, rollout, "work")
-                    await play.taken.wait()
-                    nursery.start_soon(call, rollout, "stop")
-                    await until(lambda: went_on and len(rollout.trace) == 2)
-                    await play.acted.wait()
-                    await trio.testing.wait_all_tasks_blocked()
-            except ValueError:
-                assert action == "raise another"
-            else:
-                assert action != "raise another"
+    async with serve_endpoint() as endpoint, trio.open_nursery() as nursery:
+        try:
+            async with endpoint.open_rollout(handle) as rollout:
+                nursery.start_soon(call, rollout, "work")
+                await play.taken.wait()
+                nursery.start_soon(call, rollout, "stop")
+                await until(lambda: went_on and len(rollout.trace) == 2)
+                await play.acted.wait()
+                await trio.testing.wait_all_tasks_blocked()
+        except ValueError:
+            assert action == "raise another"
+        else:
+            assert action != "raise another"
     assert [turn.outcome for turn in rollout.trace] == ["refused", "refused"]
     if action == "raise another":
         return  # which cancels every other handler
@@ -402,9 +400,8 @@ async def test_a_note_that_comes_behind_the_end_of_its_rollout_is_not_in_the_tur
         await exchange.rollout.stop("enough")
         exchange.annotate(late=True)
 
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=Keeping()) as endpoint, endpoint.open_rollout(handle) as rollout:
-            assert (await ask(rollout)).status_code == 404
+    async with serve_endpoint(recorder=Keeping()) as endpoint, endpoint.open_rollout(handle) as rollout:
+        assert (await ask(rollout)).status_code == 404
     (turn,) = rollout.trace
     assert turn.notes == {"early": True}
     assert Keeping.turns == [msgspec.json.encode(turn)], "what is recorded stays as it is"
@@ -423,13 +420,12 @@ async def test_a_recorder_that_fails_at_the_end_is_told_and_keeps_nobody_from_be
     async def wait(exchange: Exchange) -> None:
         await trio.sleep_forever()
 
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=Full()) as endpoint, trio.open_nursery() as nursery:
-            with pytest.raises(OSError, match="no space"):
-                async with endpoint.open_rollout(wait) as rollout:
-                    for number in range(3):
-                        nursery.start_soon(call, rollout, str(number))
-                    await until(lambda: len(rollout._core.calls.open) == 3)
+    async with serve_endpoint(recorder=Full()) as endpoint, trio.open_nursery() as nursery:
+        with pytest.raises(OSError, match="no space"):
+            async with endpoint.open_rollout(wait) as rollout:
+                for number in range(3):
+                    nursery.start_soon(call, rollout, str(number))
+                await until(lambda: len(rollout._core.calls.open) == 3)
     assert statuses == [500] * 3
     assert rollout.trace.sealed
 
@@ -445,14 +441,13 @@ async def test_a_turn_that_could_not_be_recorded_after_a_hang_up_is_the_owners_t
 
     taken = trio.Event()
     agent = Agent.__new__(Agent)
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=Full()) as endpoint:
-            with pytest.raises(OSError, match="no space"):
-                async with endpoint.open_rollout(wait) as rollout:
-                    await agent.send(endpoint.port, raw_request(rollout, json.dumps(ask_body()).encode()))
-                    await taken.wait()
-                    await agent.hang_up()
-                    await trio.sleep_forever()
+    async with serve_endpoint(recorder=Full()) as endpoint:
+        with pytest.raises(OSError, match="no space"):
+            async with endpoint.open_rollout(wait) as rollout:
+                await agent.send(endpoint.port, raw_request(rollout, json.dumps(ask_body()).encode()))
+                await taken.wait()
+                await agent.hang_up()
+                await trio.sleep_forever()
 
 
 @pytest.mark.parametrize(
@@ -471,18 +466,17 @@ async def test_a_fault_in_a_stream_that_could_not_be_recorded_is_told_beside_tha
             await stream.send("hel")
             raise fault
 
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=Full()) as endpoint, trio.open_nursery() as agents:
-            with pytest.raises(Exception, match=r"no space|could not be recorded") as caught:
-                async with endpoint.open_rollout(fail if form == "handler" else None) as rollout:
-                    agents.start_soon(ask, rollout)
-                    if form == "serve":
-                        await rollout.serve(fail)
-                    elif form == "loop":
-                        async for exchange in rollout:
-                            await fail(exchange)
-                    await trio.sleep_forever()
-            agents.cancel_scope.cancel()
+    async with serve_endpoint(recorder=Full()) as endpoint, trio.open_nursery() as agents:
+        with pytest.raises(Exception, match=r"no space|could not be recorded") as caught:
+            async with endpoint.open_rollout(fail if form == "handler" else None) as rollout:
+                agents.start_soon(ask, rollout)
+                if form == "serve":
+                    await rollout.serve(fail)
+                elif form == "loop":
+                    async for exchange in rollout:
+                        await fail(exchange)
+                await trio.sleep_forever()
+        agents.cancel_scope.cancel()
     told = caught.value.exceptions if isinstance(caught.value, ExceptionGroup) else [caught.value]
     expected = [OSError] if isinstance(fault, Refusal) else [ValueError, OSError]
     assert [type(each) for each in told] == expected
@@ -504,12 +498,11 @@ async def test_what_nurseries_in_a_handler_make_of_an_answer_is_an_answer() -> N
         async with exchange.open_stream(), trio.open_nursery() as nursery:
             nursery.start_soon(fail, exchange)
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            for handler in (nested, stream):
-                async with endpoint.open_rollout(handler) as rollout:
-                    assert (await ask(rollout)).status_code == 429
-                assert [turn.outcome for turn in rollout.trace] == ["refused"]
+    async with serve_endpoint() as endpoint:
+        for handler in (nested, stream):
+            async with endpoint.open_rollout(handler) as rollout:
+                assert (await ask(rollout)).status_code == 429
+            assert [turn.outcome for turn in rollout.trace] == ["refused"]
 
 
 async def test_a_fault_beside_what_is_none_is_the_owners() -> None:
@@ -520,49 +513,46 @@ async def test_a_fault_beside_what_is_none_is_the_owners() -> None:
             raise BaseExceptionGroup("both", [Refusal(429, "too late"), ValueError("a fault")])
 
     taken = trio.Event()
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, trio.open_nursery() as nursery:
-            with pytest.raises(ExceptionGroup) as caught:
-                async with endpoint.open_rollout(both) as rollout:
-                    nursery.start_soon(ask, rollout)
-                    await taken.wait()
-                    await rollout.stop("enough")
-                    await trio.sleep_forever()
+    async with serve_endpoint() as endpoint, trio.open_nursery() as nursery:
+        with pytest.raises(ExceptionGroup) as caught:
+            async with endpoint.open_rollout(both) as rollout:
+                nursery.start_soon(ask, rollout)
+                await taken.wait()
+                await rollout.stop("enough")
+                await trio.sleep_forever()
     assert [str(exc) for exc in caught.value.exceptions] == ["a fault"]
 
 
 async def test_a_loop_is_told_of_a_hang_up_at_its_next_word() -> None:
     agent = Agent.__new__(Agent)
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
-            await agent.send(endpoint.port, raw_request(rollout, json.dumps(ask_body()).encode()))
-            async for exchange in rollout:
-                await agent.hang_up()
-                await until(lambda: len(rollout.trace) == 1)
-                exchange.annotate(seen=True)  # too late, and no fault
-                with pytest.raises(ExchangeAbandoned):
-                    await exchange.respond("hello")
-                break
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        await agent.send(endpoint.port, raw_request(rollout, json.dumps(ask_body()).encode()))
+        async for exchange in rollout:
+            await agent.hang_up()
+            await until(lambda: len(rollout.trace) == 1)
+            exchange.annotate(seen=True)  # too late, and no fault
+            with pytest.raises(ExchangeAbandoned):
+                await exchange.respond("hello")
+            break
 
 
 async def test_a_cancellation_that_crosses_a_handlers_error_does_not_hide_it() -> None:
     async def fail(exchange: Exchange) -> None:
         raise ValueError("a fault")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, trio.open_nursery() as nursery:
-            with pytest.raises(ValueError, match="a fault"), trio.CancelScope() as scope:
-                async with endpoint.open_rollout(fail) as rollout:
+    async with serve_endpoint() as endpoint, trio.open_nursery() as nursery:
+        with pytest.raises(ValueError, match="a fault"), trio.CancelScope() as scope:
+            async with endpoint.open_rollout(fail) as rollout:
 
-                    async def call() -> None:
-                        await ask(rollout)
+                async def call() -> None:
+                    await ask(rollout)
 
-                    nursery.start_soon(call)
-                    try:
-                        await trio.sleep_forever()
-                    finally:
-                        scope.cancel()
-                        await trio.lowlevel.checkpoint()
+                nursery.start_soon(call)
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    scope.cancel()
+                    await trio.lowlevel.checkpoint()
 
 
 async def test_a_refusal_within_a_stream_ends_it() -> None:
@@ -570,9 +560,8 @@ async def test_a_refusal_within_a_stream_ends_it() -> None:
         async with exchange.open_stream():
             await exchange.refuse(429, "later")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(refuse) as rollout:
-            assert (await ask(rollout, stream=True)).status_code == 429
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(refuse) as rollout:
+        assert (await ask(rollout, stream=True)).status_code == 429
     assert [turn.outcome for turn in rollout.trace] == ["refused"]
 
 
@@ -586,12 +575,11 @@ async def test_a_handlers_error_is_told_without_the_cancellation_that_it_caused(
         except KeyError:
             raise ValueError("a fault")  # noqa: B904 - whose context is to stay
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            with pytest.raises(ValueError, match="a fault") as caught:
-                async with endpoint.open_rollout(fail) as rollout, trio.open_nursery() as nursery:
-                    for number in range(5):
-                        nursery.start_soon(ask, rollout, str(number))
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(ValueError, match="a fault") as caught:
+            async with endpoint.open_rollout(fail) as rollout, trio.open_nursery() as nursery:
+                for number in range(5):
+                    nursery.start_soon(ask, rollout, str(number))
     told = "".join(traceback.format_exception(caught.value))
     assert "Cancelled" not in told
     assert "KeyError: 'first'" in told, "what the handler itself said of it stays"
@@ -657,21 +645,20 @@ async def test_a_cancellation_around_a_rollout_hides_no_fault_in_it(form: str, f
         pytest.skip("there is none")
     recorder = FullAtTheEnd()
     recorder.go.set()
-    with trio.fail_after(15):
-        async with serve_endpoint(recorder=recorder) as endpoint, trio.open_nursery() as nursery:
-            with pytest.raises(ValueError, match="a fault"), trio.CancelScope() as scope:
-                nursery.start_soon(cancel)
-                async with endpoint.open_rollout(**options) as rollout:
-                    nursery.start_soon(ask, rollout)
-                    if form == "an agent":
-                        async with rollout.open_agent([sys.executable, "-c", "input()"]):
-                            await body(rollout)
-                    await body(rollout)
+    async with serve_endpoint(recorder=recorder) as endpoint, trio.open_nursery() as nursery:
+        with pytest.raises(ValueError, match="a fault"), trio.CancelScope() as scope:
+            nursery.start_soon(cancel)
+            async with endpoint.open_rollout(**options) as rollout:
+                nursery.start_soon(ask, rollout)
+                if form == "an agent":
+                    async with rollout.open_agent([sys.executable, "-c", "input()"]):
+                        await body(rollout)
+                await body(rollout)
 
 
 async def test_a_cancellation_around_an_endpoint_or_a_pool_hides_no_fault_of_the_body() -> None:
     for serve in (serve_endpoint, serve_pool):
-        with trio.fail_after(15), pytest.raises(ValueError, match="a fault"), trio.CancelScope() as scope:
+        with pytest.raises(ValueError, match="a fault"), trio.CancelScope() as scope:
             async with serve():
                 scope.cancel()
                 try:
@@ -717,28 +704,27 @@ async def test_a_rollout_that_is_left_while_others_settle_its_exchanges_waits_un
             await end.wait()
 
     recorder, leave, end = Slow(), trio.Event(), trio.Event()
-    with trio.fail_after(20):
-        async with trio.open_nursery() as nursery:
-            endpoint = await nursery.start(serve)
-            parent, child = await nursery.start(hold, endpoint)
-            agents = [Agent.__new__(Agent) for _ in range(20)]
-            for number, agent in enumerate(agents):
-                body = json.dumps(ask_body(str(number))).encode()
-                await agent.send(endpoint.port, raw_request(child, body))
-            await until(lambda: len(child._core.calls.open) == 20)
-            match how:
-                case "stop":
-                    nursery.start_soon(child.stop, "enough")
-                case "parent's stop":
-                    nursery.start_soon(parent.stop, "enough")
-                case _:
-                    end.set()
-            await until(lambda: len(recorder.recorded) == 1)
-            for agent in agents:
-                await agent.hang_up()
-            leave.set()
-            await until(lambda: child.trace.sealed)
-            end.set()
+    async with trio.open_nursery() as nursery:
+        endpoint = await nursery.start(serve)
+        parent, child = await nursery.start(hold, endpoint)
+        agents = [Agent.__new__(Agent) for _ in range(20)]
+        for number, agent in enumerate(agents):
+            body = json.dumps(ask_body(str(number))).encode()
+            await agent.send(endpoint.port, raw_request(child, body))
+        await until(lambda: len(child._core.calls.open) == 20)
+        match how:
+            case "stop":
+                nursery.start_soon(child.stop, "enough")
+            case "parent's stop":
+                nursery.start_soon(parent.stop, "enough")
+            case _:
+                end.set()
+        await until(lambda: len(recorder.recorded) == 1)
+        for agent in agents:
+            await agent.hang_up()
+        leave.set()
+        await until(lambda: child.trace.sealed)
+        end.set()
     assert len(child.trace) == len(recorder.recorded) == 20
     assert [turn.number for turn in child.trace] == list(range(20))
     assert recorder.sealed == [20, 20], "child, then parent"
@@ -746,14 +732,13 @@ async def test_a_rollout_that_is_left_while_others_settle_its_exchanges_waits_un
 
 @pytest.mark.parametrize("error", [AlreadySettled("x"), RolloutClosed("x"), UpstreamError("x")], ids=repr)
 async def test_what_work_fails_of_that_was_stopped_from_outside_is_no_fault(error: Exception) -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(ask, rollout)
-                exchange = await anext(rollout)
-                with pytest.raises(type(error)), core_of(exchange).work():
-                    raise error
-                with core_of(exchange).work():
-                    await rollout.stop("enough")
-                    raise error
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, rollout)
+            exchange = await anext(rollout)
+            with pytest.raises(type(error)), core_of(exchange).work():
+                raise error
+            with core_of(exchange).work():
+                await rollout.stop("enough")
+                raise error
     assert [turn.outcome for turn in rollout.trace] == ["refused"]

@@ -80,35 +80,32 @@ async def ask_at_once(rollout: Rollout, count: int) -> None:
 @pytest.mark.parametrize("calls", [1, 5])
 async def test_a_full_disk_is_told_once_and_bare_however_many_calls_there_are(calls: int) -> None:
     recorder = FullDisk()
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=recorder) as endpoint:
-            with pytest.raises(OSError, match=r"No space left on device: 't\.jsonl'"):
-                async with endpoint.open_rollout(say_ok) as rollout:
-                    await ask_at_once(rollout, calls)
+    async with serve_endpoint(recorder=recorder) as endpoint:
+        with pytest.raises(OSError, match=r"No space left on device: 't\.jsonl'"):
+            async with endpoint.open_rollout(say_ok) as rollout:
+                await ask_at_once(rollout, calls)
     assert recorder.raised > 1
     assert {turn.outcome for turn in rollout.trace} == {"failed"}
 
 
 async def test_a_full_disk_that_ends_a_child_is_told_once_by_its_parent() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=FullDisk(after=1)) as endpoint:
-            with pytest.raises(OSError, match=r"No space left"):
-                async with endpoint.open_rollout(say_ok) as rollout:
-                    await ask(rollout, "a")
-                    async with rollout.open_child(say_ok) as child:
-                        await ask(child, "b")
+    async with serve_endpoint(recorder=FullDisk(after=1)) as endpoint:
+        with pytest.raises(OSError, match=r"No space left"):
+            async with endpoint.open_rollout(say_ok) as rollout:
+                await ask(rollout, "a")
+                async with rollout.open_child(say_ok) as child:
+                    await ask(child, "b")
 
 
 async def test_a_full_disk_at_a_service_call_is_told_once() -> None:
     def now() -> str:
         return "late"
 
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=FullDisk()) as endpoint:
-            with pytest.raises(OSError, match=r"No space left"):
-                async with endpoint.open_rollout(say_ok, tools=[HostTool.of(now)]) as rollout:
-                    async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
-                        await client.post(rollout.service_url("tools/now"))
+    async with serve_endpoint(recorder=FullDisk()) as endpoint:
+        with pytest.raises(OSError, match=r"No space left"):
+            async with endpoint.open_rollout(say_ok, tools=[HostTool.of(now)]) as rollout:
+                async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
+                    await client.post(rollout.service_url("tools/now"))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +117,7 @@ async def test_a_recorder_is_opened_for_its_server_and_each_rollout_and_closed_t
     served: Any,
 ) -> None:
     diary = Diary()
-    with trio.fail_after(10), trio.CancelScope() as scope:
+    with trio.CancelScope() as scope:
         async with served(diary) as server:
             async with server.open_rollout(say_ok) as rollout:
                 await ask(rollout, "a")
@@ -130,11 +127,10 @@ async def test_a_recorder_is_opened_for_its_server_and_each_rollout_and_closed_t
 
 async def test_a_recorder_that_fails_keeps_no_other_one_from_the_seal_and_the_end() -> None:
     diary = Diary()
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=RecorderGroup([FullDisk(after=1), diary])) as endpoint:
-            with pytest.raises(OSError, match=r"No space left"):
-                async with endpoint.open_rollout(say_ok) as rollout:
-                    await ask(rollout, "a")
+    async with serve_endpoint(recorder=RecorderGroup([FullDisk(after=1), diary])) as endpoint:
+        with pytest.raises(OSError, match=r"No space left"):
+            async with endpoint.open_rollout(say_ok) as rollout:
+                await ask(rollout, "a")
     assert diary.asked == ["open", "open", "record", "seal", "close"]
 
 
@@ -165,7 +161,7 @@ def texts_of(error: BaseException) -> list[str]:
 
 async def test_all_recorders_of_a_group_that_fail_at_the_end_are_told() -> None:
     group = RecorderGroup([FailsAtTheEnd("a"), Diary(), FailsAtTheEnd("b")])
-    with trio.fail_after(10), pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(ExceptionGroup) as caught:
         async with serve_endpoint(recorder=group) as endpoint, endpoint.open_rollout(say_ok):
             pass
     assert texts_of(caught.value) == ["a: not sealed", "b: not sealed", "a: not closed", "b: not closed"]
@@ -173,18 +169,17 @@ async def test_all_recorders_of_a_group_that_fail_at_the_end_are_told() -> None:
 
 async def test_what_a_recorder_of_a_group_has_raised_before_is_not_told_again_at_the_seal() -> None:
     group = RecorderGroup([FailsAtTheEnd("a", from_the_start=True), FailsAtTheEnd("b")])
-    with trio.fail_after(10):
-        with pytest.raises(ExceptionGroup) as caught:
-            async with serve_endpoint(recorder=group) as endpoint:
-                with pytest.raises(ExceptionGroup) as of_rollout:
-                    async with endpoint.open_rollout(say_ok) as rollout:
-                        await ask(rollout, "a")
+    with pytest.raises(ExceptionGroup) as caught:
+        async with serve_endpoint(recorder=group) as endpoint:
+            with pytest.raises(ExceptionGroup) as of_rollout:
+                async with endpoint.open_rollout(say_ok) as rollout:
+                    await ask(rollout, "a")
     assert sorted(texts_of(of_rollout.value)) == ["a: full", "b: not sealed"]
     assert texts_of(caught.value) == ["a: not closed", "b: not closed"]
 
 
 async def test_one_error_of_a_group_leaves_bare() -> None:
-    with trio.fail_after(10), pytest.raises(OSError, match="a: not closed"):
+    with pytest.raises(OSError, match="a: not closed"):
         await RecorderGroup([Diary(), FailsAtTheEnd("a")]).aclose()
 
 
@@ -217,33 +212,31 @@ async def test_a_recorder_that_would_wait_for_itself_is_told_what_to_do_instead(
             case "ask":
                 await child.ask("what do you think?")
 
-    with trio.fail_after(10):
-        async with (
-            serve_endpoint() as endpoint,
-            endpoint.open_rollout() as parent,
-            trio.open_nursery() as nursery,
-        ):
-            with pytest.raises(RuntimeError, match=r"cannot settle .* let another task") as caught:
-                async with parent.open_child(recorder=Meddler(meddle)) as child:
-                    nursery.start_soon(ask, child, "a")
-                    waiting = await anext(child)
-                    nursery.start_soon(ask, child, "b")
-                    await (await anext(child)).respond("ok")
-            assert "Lock" not in str(caught.value)
-            assert len(child.trace) == 2, "the other exchange could still be settled"
-            if what in ("stop", "parent's stop"):
-                assert parent.stopped is None
-                assert child.stopped is None
+    async with (
+        serve_endpoint() as endpoint,
+        endpoint.open_rollout() as parent,
+        trio.open_nursery() as nursery,
+    ):
+        with pytest.raises(RuntimeError, match=r"cannot settle .* let another task") as caught:
+            async with parent.open_child(recorder=Meddler(meddle)) as child:
+                nursery.start_soon(ask, child, "a")
+                waiting = await anext(child)
+                nursery.start_soon(ask, child, "b")
+                await (await anext(child)).respond("ok")
+        assert "Lock" not in str(caught.value)
+        assert len(child.trace) == 2, "the other exchange could still be settled"
+        if what in ("stop", "parent's stop"):
+            assert parent.stopped is None
+            assert child.stopped is None
 
 
 async def test_a_recorder_can_have_another_task_stop_the_rollout() -> None:
     async def meddle() -> None:
         nursery.start_soon(rollout.stop, "enough")
 
-    with trio.fail_after(10):
-        async with trio.open_nursery() as nursery, serve_endpoint(recorder=Meddler(meddle)) as endpoint:
-            async with endpoint.open_rollout(say_ok) as rollout:
-                await ask(rollout, "a")
+    async with trio.open_nursery() as nursery, serve_endpoint(recorder=Meddler(meddle)) as endpoint:
+        async with endpoint.open_rollout(say_ok) as rollout:
+            await ask(rollout, "a")
     assert rollout.stopped == "enough"
     assert [turn.outcome for turn in rollout.trace] == ["answered"]
 
@@ -260,11 +253,10 @@ async def test_the_time_that_an_answer_has_to_arrive_begins_when_it_is_recorded(
 
     monkeypatch.setattr("triocept._rollout.rollout_state.DELIVERY_GRACE", 0.05)
     begun, statuses = trio.Event(), list[int]()
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=Meddler(take_long)) as endpoint, trio.open_nursery() as nursery:
-            async with endpoint.open_rollout(say_ok) as rollout:
-                nursery.start_soon(call)
-                await begun.wait()
+    async with serve_endpoint(recorder=Meddler(take_long)) as endpoint, trio.open_nursery() as nursery:
+        async with endpoint.open_rollout(say_ok) as rollout:
+            nursery.start_soon(call)
+            await begun.wait()
     assert statuses == [200]
 
 
@@ -273,14 +265,13 @@ async def test_the_time_that_an_answer_has_to_arrive_begins_when_it_is_recorded(
 async def test_a_rollout_closes_though_an_interrupt_kept_an_outcome_from_being_recorded(
     recorder: Diary | None,
 ) -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint(recorder=recorder) as endpoint, trio.open_nursery() as nursery:
-            with pytest.raises(KeyboardInterrupt):
-                async with endpoint.open_rollout() as rollout:
-                    nursery.start_soon(ask, rollout, "a")
-                    exchange = await anext(rollout)
-                    core_of(exchange).fix_from_outside(Refused(Refusal(404, "enough")))
-                    raise KeyboardInterrupt
+    async with serve_endpoint(recorder=recorder) as endpoint, trio.open_nursery() as nursery:
+        with pytest.raises(KeyboardInterrupt):
+            async with endpoint.open_rollout() as rollout:
+                nursery.start_soon(ask, rollout, "a")
+                exchange = await anext(rollout)
+                core_of(exchange).fix_from_outside(Refused(Refusal(404, "enough")))
+                raise KeyboardInterrupt
     assert [(turn.outcome, turn.error and turn.error.message) for turn in rollout.trace] == [
         ("refused", "enough")
     ]
@@ -291,15 +282,14 @@ async def test_a_handlers_fault_is_told_beside_the_recorder_that_could_not_write
     async def fail(exchange: Exchange) -> None:
         raise ArithmeticError("the handler's")
 
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=FullDisk()) as endpoint:
-            with pytest.RaisesGroup(
-                pytest.RaisesExc(ArithmeticError, match="the handler's"),
-                pytest.RaisesExc(OSError, match="No space left"),
-            ):
-                async with endpoint.open_rollout(fail) as rollout:
-                    assert (await ask(rollout)).status_code == 500
-                    await trio.sleep_forever()
+    async with serve_endpoint(recorder=FullDisk()) as endpoint:
+        with pytest.RaisesGroup(
+            pytest.RaisesExc(ArithmeticError, match="the handler's"),
+            pytest.RaisesExc(OSError, match="No space left"),
+        ):
+            async with endpoint.open_rollout(fail) as rollout:
+                assert (await ask(rollout)).status_code == 500
+                await trio.sleep_forever()
     assert [turn.outcome for turn in rollout.trace] == ["failed"]
 
 
@@ -316,9 +306,8 @@ async def test_what_comes_while_a_recorder_is_at_work_is_recorded_behind_it_one_
             self.at_work -= 1
 
     recorder = Slow()
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=recorder) as endpoint, endpoint.open_rollout(say_ok) as rollout:
-            await ask_at_once(rollout, 8)
+    async with serve_endpoint(recorder=recorder) as endpoint, endpoint.open_rollout(say_ok) as rollout:
+        await ask_at_once(rollout, 8)
     assert [asked for asked in recorder.asked if asked.startswith("x_")] == [
         turn.id for turn in rollout.trace
     ]

@@ -101,23 +101,19 @@ async def settled(rollout: Rollout, count: int) -> None:
 
 async def test_claude_codes_replay_of_a_broken_stream_without_stream_gets_the_same_answer() -> None:
     handler = Counted(stream=True)
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            async with endpoint.open_rollout(handler, on_hangup="finish") as rollout:
-                assert await cut_off(rollout, CLAUDE_BODY, CLAUDE, "anthropic_messages")
-                replay = {name: value for name, value in CLAUDE_BODY.items() if name != "stream"}
-                replay["messages"] = [
-                    {"role": "user", "content": "fix it"}
-                ]  # its marks of the cache hop about
-                texts: list[str] = []
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler, on_hangup="finish") as rollout:
+        assert await cut_off(rollout, CLAUDE_BODY, CLAUDE, "anthropic_messages")
+        replay = {name: value for name, value in CLAUDE_BODY.items() if name != "stream"}
+        replay["messages"] = [{"role": "user", "content": "fix it"}]  # its marks of the cache hop about
+        texts: list[str] = []
 
-                async def ask_again() -> None:
-                    texts.append(await whole(rollout, replay, CLAUDE, "anthropic_messages"))
+        async def ask_again() -> None:
+            texts.append(await whole(rollout, replay, CLAUDE, "anthropic_messages"))
 
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(ask_again)
-                    await trio.testing.wait_all_tasks_blocked(0.02)
-                    handler.go.set()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask_again)
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            handler.go.set()
     document = json.loads(texts[0])
     assert [block["type"] for block in document["content"]] == ["text", "tool_use"]
     assert document["content"][0]["text"] == "answer 1"
@@ -137,12 +133,11 @@ async def test_claude_codes_replay_of_a_stream_that_the_program_broke_is_asked_a
             await stream.send("half")
             raise Refusal(529, "overloaded")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(break_the_first) as rollout:
-            with pytest.raises(httpx2.RemoteProtocolError):
-                await whole(rollout, CLAUDE_BODY, CLAUDE, "anthropic_messages")
-            replay = {name: value for name, value in CLAUDE_BODY.items() if name != "stream"}
-            assert "better" in await whole(rollout, replay, CLAUDE, "anthropic_messages")
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(break_the_first) as rollout:
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await whole(rollout, CLAUDE_BODY, CLAUDE, "anthropic_messages")
+        replay = {name: value for name, value in CLAUDE_BODY.items() if name != "stream"}
+        assert "better" in await whole(rollout, replay, CLAUDE, "anthropic_messages")
     assert [turn.outcome for turn in rollout.trace] == ["refused", "answered"]
 
 
@@ -152,19 +147,18 @@ async def test_codexs_retry_with_other_keys_and_order_joins_the_call_that_runs()
     body = {"model": "m", "input": [item], "stream": True, "prompt_cache_key": "t1"}
     first = body | {"client_metadata": {"a": "1", "b": "2"}}
     again = {"client_metadata": {"b": "2", "a": "1"}} | dict(reversed(body.items()))
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
 
-            async def send(document: dict[str, Any]) -> None:
-                texts.append(await whole(rollout, document, CODEX, "openai_responses"))
+        async def send(document: dict[str, Any]) -> None:
+            texts.append(await whole(rollout, document, CODEX, "openai_responses"))
 
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(send, first)
-                await handler.caught.wait()
-                nursery.start_soon(send, again)  # the first connection is still there: a proxy holds it
-                while rollout._core.calls.connections < 2:
-                    await trio.testing.wait_all_tasks_blocked(0.005)
-                handler.go.set()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send, first)
+            await handler.caught.wait()
+            nursery.start_soon(send, again)  # the first connection is still there: a proxy holds it
+            while rollout._core.calls.connections < 2:
+                await trio.testing.wait_all_tasks_blocked(0.005)
+            handler.go.set()
     assert handler.calls == len(rollout.trace) == 1
     assert all("answer 1" in text and "response.completed" in text for text in texts), "each from the start"
 
@@ -173,15 +167,14 @@ async def test_codexs_retry_with_other_keys_and_order_joins_the_call_that_runs()
 async def test_opencodes_second_try_after_a_reset_runs_no_tool_twice(policy: str) -> None:
     handler = Counted(stream=True)
     body = CHAT | {"stream": True, "stream_options": {"include_usage": True}}
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            async with endpoint.open_rollout(handler, on_hangup=policy) as rollout:  # type: ignore[arg-type]
-                begun = await cut_off(rollout, body, OPENCODE)
-                assert b"bash" not in begun, "a call is not seen before it is whole"
-                if policy == "cancel":
-                    await settled(rollout, 1)
-                handler.go.set()
-                text = await whole(rollout, body, OPENCODE)
+    async with serve_endpoint() as endpoint:
+        async with endpoint.open_rollout(handler, on_hangup=policy) as rollout:  # type: ignore[arg-type]
+            begun = await cut_off(rollout, body, OPENCODE)
+            assert b"bash" not in begun, "a call is not seen before it is whole"
+            if policy == "cancel":
+                await settled(rollout, 1)
+            handler.go.set()
+            text = await whole(rollout, body, OPENCODE)
     assert text.count('"name":"bash"') == 1
     outcomes = [turn.outcome for turn in rollout.trace]
     assert outcomes == (["answered"] if policy == "finish" else ["abandoned", "answered"])
@@ -192,19 +185,17 @@ async def answer_at_once(exchange: Exchange) -> None:
 
 
 async def test_an_answer_that_an_sdk_says_it_did_not_get_is_given_again() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer_at_once) as rollout:
-            first, again = [json.loads(await whole(rollout, CHAT, headers)) for headers in (SDK, SDK_AGAIN)]
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(answer_at_once) as rollout:
+        first, again = [json.loads(await whole(rollout, CHAT, headers)) for headers in (SDK, SDK_AGAIN)]
     assert (first["id"], first["choices"]) == (again["id"], again["choices"])
     assert len(rollout.trace) == 1
 
 
 @pytest.mark.parametrize("headers", [SDK, CODEX, OPENCODE, CLAUDE, NOBODY])
 async def test_who_has_its_answer_and_asks_the_same_again_gets_another(headers: dict[str, str]) -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer_at_once) as rollout:
-            for _ in range(3):
-                await whole(rollout, CHAT, headers)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(answer_at_once) as rollout:
+        for _ in range(3):
+            await whole(rollout, CHAT, headers)
     assert [turn.response and turn.response.text for turn in rollout.trace] == [
         "answer 0",
         "answer 1",
@@ -221,11 +212,10 @@ async def test_a_retry_of_a_call_that_was_refused_is_asked_anew_whatever_was_ans
             raise answer
         await exchange.respond(answer)
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(play) as rollout:
-            assert "first" in await whole(rollout, CHAT, SDK)
-            assert "slow down" in await whole(rollout, CHAT, SDK)
-            assert "second" in await whole(rollout, CHAT, SDK_AGAIN)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(play) as rollout:
+        assert "first" in await whole(rollout, CHAT, SDK)
+        assert "slow down" in await whole(rollout, CHAT, SDK)
+        assert "second" in await whole(rollout, CHAT, SDK_AGAIN)
     assert [turn.attempt for turn in rollout.trace] == [1, 1, 2]
 
 
@@ -244,15 +234,14 @@ async def test_the_same_call_twice_at_once_is_joined_on_proof_only(
     one: dict[str, str], other: dict[str, str], calls: int
 ) -> None:
     handler = Counted()
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(whole, rollout, CHAT, one)
-                await handler.caught.wait()
-                nursery.start_soon(whole, rollout, CHAT, other)
-                while rollout._core.calls.connections < 2 or handler.calls < calls:
-                    await trio.testing.wait_all_tasks_blocked(0.005)
-                handler.go.set()
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(whole, rollout, CHAT, one)
+            await handler.caught.wait()
+            nursery.start_soon(whole, rollout, CHAT, other)
+            while rollout._core.calls.connections < 2 or handler.calls < calls:
+                await trio.testing.wait_all_tasks_blocked(0.005)
+            handler.go.set()
     assert handler.calls == len(rollout.trace) == calls
 
 
@@ -266,43 +255,41 @@ async def test_an_answer_on_its_way_to_one_that_waits_is_not_given_to_another_th
             big_sent.set()
             await exchange.respond(big)
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
-            async with connected(endpoint.port) as slow:
-                path = f"/rollout/{rollout.id}/v1/chat/completions"
-                await slow.send_all(raw_request(rollout, json.dumps(CHAT).encode(), path=path))
-                await big_sent.wait()
-                await trio.testing.wait_all_tasks_blocked(0.02)
-                assert rollout._core.calls.connections == 1, "its answer is on its way"
-                assert "small" in await whole(rollout, CHAT, NOBODY)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
+        async with connected(endpoint.port) as slow:
+            path = f"/rollout/{rollout.id}/v1/chat/completions"
+            await slow.send_all(raw_request(rollout, json.dumps(CHAT).encode(), path=path))
+            await big_sent.wait()
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            assert rollout._core.calls.connections == 1, "its answer is on its way"
+            assert "small" in await whole(rollout, CHAT, NOBODY)
     assert len(rollout.trace) == 2
 
 
 async def test_one_of_two_that_wait_for_the_same_answer_may_leave() -> None:
     handler = Counted()
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
-            async with trio.open_nursery() as nursery:
-                leaving = trio.CancelScope()
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        async with trio.open_nursery() as nursery:
+            leaving = trio.CancelScope()
 
-                @nursery.start_soon
-                async def leave() -> None:
-                    with leaving:
-                        await whole(rollout, CHAT, CODEX)
+            @nursery.start_soon
+            async def leave() -> None:
+                with leaving:
+                    await whole(rollout, CHAT, CODEX)
 
-                await handler.caught.wait()
-                texts: list[str] = []
+            await handler.caught.wait()
+            texts: list[str] = []
 
-                @nursery.start_soon
-                async def stay() -> None:
-                    texts.append(await whole(rollout, CHAT, CODEX))
+            @nursery.start_soon
+            async def stay() -> None:
+                texts.append(await whole(rollout, CHAT, CODEX))
 
-                while rollout._core.calls.connections < 2:
-                    await trio.testing.wait_all_tasks_blocked(0.002)
-                leaving.cancel()
-                while rollout._core.calls.connections > 1:
-                    await trio.testing.wait_all_tasks_blocked(0.002)
-                handler.go.set()
+            while rollout._core.calls.connections < 2:
+                await trio.testing.wait_all_tasks_blocked(0.002)
+            leaving.cancel()
+            while rollout._core.calls.connections > 1:
+                await trio.testing.wait_all_tasks_blocked(0.002)
+            handler.go.set()
     assert "answer 1" in texts[0]
     assert [turn.outcome for turn in rollout.trace] == ["answered"]
 
@@ -326,11 +313,9 @@ async def test_an_answer_that_could_not_be_recorded_is_not_given_again() -> None
         except OSError:
             pass
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            async with endpoint.open_rollout(stubborn, recorder=Full()) as rollout:
-                assert "failed" in await whole(rollout, CHAT, SDK)
-                assert '"x"' in await whole(rollout, CHAT, SDK_AGAIN)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(stubborn, recorder=Full()) as rollout:
+        assert "failed" in await whole(rollout, CHAT, SDK)
+        assert '"x"' in await whole(rollout, CHAT, SDK_AGAIN)
     assert [turn.outcome for turn in rollout.trace] == ["failed", "answered"]
 
 
@@ -340,14 +325,13 @@ async def test_of_a_stream_that_was_delivered_nothing_is_kept_for_a_retry_but_th
             for _ in range(3):
                 await stream.send("word ")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
-            assert (await whole(rollout, CHAT | {"stream": True}, SDK)).count("word ") == 3
-            await trio.testing.wait_all_tasks_blocked(0.01)
-            (ended,) = rollout._core.calls._latest
-            assert ended.answer is not None
-            assert ended.answer.entries == []
-            assert "word word word " in await whole(rollout, CHAT, SDK_AGAIN)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        assert (await whole(rollout, CHAT | {"stream": True}, SDK)).count("word ") == 3
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        (ended,) = rollout._core.calls._latest
+        assert ended.answer is not None
+        assert ended.answer.entries == []
+        assert "word word word " in await whole(rollout, CHAT, SDK_AGAIN)
     assert len(rollout.trace) == 1
 
 
@@ -368,43 +352,38 @@ async def test_an_answer_that_nobody_got_is_kept_whatever_comes_in_between(other
         said = [{"role": "system", "content": system}, {"role": "user", "content": text}]
         return {"model": "m", "messages": said}
 
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer, on_hangup="finish") as rollout:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(whole, rollout, asked("lost", "fix it"), SDK)
-                await begun.wait()
-                nursery.cancel_scope.cancel()
-            await trio.testing.wait_all_tasks_blocked(0.01)
-            go.set()
-            match others:
-                case "of another system prompt":
-                    assert "answer to other" in await whole(rollout, asked("other", "fix it"), SDK)
-                case "delivered":
-                    for number in range(KEPT_ANSWERS + 2):
-                        await whole(rollout, asked("other", f"{number}"), SDK)
-                case _:
-                    for number in range(KEPT_ANSWERS + 2):
-                        await whole(rollout, asked("other", f"refuse {number}"), SDK)
-            assert "answer to lost" in await whole(rollout, asked("lost", "fix it"), SDK_AGAIN)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(answer, on_hangup="finish") as rollout:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(whole, rollout, asked("lost", "fix it"), SDK)
+            await begun.wait()
+            nursery.cancel_scope.cancel()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        go.set()
+        match others:
+            case "of another system prompt":
+                assert "answer to other" in await whole(rollout, asked("other", "fix it"), SDK)
+            case "delivered":
+                for number in range(KEPT_ANSWERS + 2):
+                    await whole(rollout, asked("other", f"{number}"), SDK)
+            case _:
+                for number in range(KEPT_ANSWERS + 2):
+                    await whole(rollout, asked("other", f"refuse {number}"), SDK)
+        assert "answer to lost" in await whole(rollout, asked("lost", "fix it"), SDK_AGAIN)
     assert [turn.request.system for turn in rollout.trace].count("lost") == 1
 
 
 async def test_of_two_samples_of_one_prompt_the_retry_gets_the_one_that_nobody_got() -> None:
     handler = Counted()
-    with trio.fail_after(10):
-        async with (
-            serve_endpoint() as endpoint,
-            endpoint.open_rollout(handler, on_hangup="finish") as rollout,
-        ):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(whole, rollout, CHAT, SDK)
-                await handler.caught.wait()
-                nursery.cancel_scope.cancel()
-            await trio.testing.wait_all_tasks_blocked(0.01)
-            handler.go.set()
-            await trio.testing.wait_all_tasks_blocked(0.01)
-            assert "answer 2" in await whole(rollout, CHAT | {"temperature": 1}, SDK)
-            assert "answer 1" in await whole(rollout, CHAT, SDK_AGAIN)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler, on_hangup="finish") as rollout:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(whole, rollout, CHAT, SDK)
+            await handler.caught.wait()
+            nursery.cancel_scope.cancel()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        handler.go.set()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert "answer 2" in await whole(rollout, CHAT | {"temperature": 1}, SDK)
+        assert "answer 1" in await whole(rollout, CHAT, SDK_AGAIN)
     assert len(rollout.trace) == 2
 
 
@@ -419,20 +398,19 @@ async def test_a_retry_of_a_call_that_could_not_be_recorded_is_asked_anew() -> N
         async def aclose(self) -> None: ...
 
     answers = iter(["one", "two", "three"])
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=FailsOnce()) as endpoint, endpoint.open_rollout() as rollout:
+    async with serve_endpoint(recorder=FailsOnce()) as endpoint, endpoint.open_rollout() as rollout:
 
-            async def answer() -> None:
-                async for exchange in rollout:
-                    with suppress(OSError):
-                        await exchange.respond(next(answers))
+        async def answer() -> None:
+            async for exchange in rollout:
+                with suppress(OSError):
+                    await exchange.respond(next(answers))
 
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(answer)
-                assert "one" in await whole(rollout, CHAT, SDK)
-                assert "failed" in await whole(rollout, CHAT, SDK)
-                assert "three" in await whole(rollout, CHAT, SDK_AGAIN)
-                nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer)
+            assert "one" in await whole(rollout, CHAT, SDK)
+            assert "failed" in await whole(rollout, CHAT, SDK)
+            assert "three" in await whole(rollout, CHAT, SDK_AGAIN)
+            nursery.cancel_scope.cancel()
 
 
 async def hung_up(rollout: Rollout, body: dict[str, Any], begun: trio.Event) -> None:
@@ -453,28 +431,27 @@ async def test_a_lost_answer_that_is_there_is_given_before_one_that_somebody_wai
         await go[number].wait()
         await exchange.respond(f"answer {number}")
 
-    with trio.fail_after(10):
-        async with (
-            serve_endpoint() as endpoint,
-            endpoint.open_rollout(answer, on_hangup="finish") as rollout,
-            trio.open_nursery() as nursery,
-        ):
-            leaves = trio.CancelScope()
+    async with (
+        serve_endpoint() as endpoint,
+        endpoint.open_rollout(answer, on_hangup="finish") as rollout,
+        trio.open_nursery() as nursery,
+    ):
+        leaves = trio.CancelScope()
 
-            async def leave() -> None:
-                with leaves:
-                    await whole(rollout, CHAT, SDK)
+        async def leave() -> None:
+            with leaves:
+                await whole(rollout, CHAT, SDK)
 
-            nursery.start_soon(leave)
-            await begun[0].wait()
-            nursery.start_soon(whole, rollout, CHAT, SDK)
-            await begun[1].wait()
-            leaves.cancel()
-            await trio.testing.wait_all_tasks_blocked(0.01)
-            go[0].set()
-            await trio.testing.wait_all_tasks_blocked(0.01)
-            assert "answer 0" in await whole(rollout, CHAT, SDK_AGAIN)
-            go[1].set()
+        nursery.start_soon(leave)
+        await begun[0].wait()
+        nursery.start_soon(whole, rollout, CHAT, SDK)
+        await begun[1].wait()
+        leaves.cancel()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        go[0].set()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert "answer 0" in await whole(rollout, CHAT, SDK_AGAIN)
+        go[1].set()
     assert len(rollout.trace) == 2
 
 
@@ -489,16 +466,15 @@ async def test_retries_are_known_though_all_that_is_kept_was_lost() -> None:
 
     waits: list[Exchange] = []
     go = trio.Event()
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer, on_hangup="finish") as rollout:
-            for number in range(KEPT_ANSWERS):
-                come = trio.Event()
-                body = {"model": "m", "messages": [{"role": "user", "content": f"{number}"}]}
-                await hung_up(rollout, body, come)
-            go.set()
-            await trio.testing.wait_all_tasks_blocked(0.01)
-            now = {"model": "m", "messages": [{"role": "user", "content": "now"}]}
-            answers = [json.loads(await whole(rollout, now, headers)) for headers in (SDK, SDK_AGAIN)]
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(answer, on_hangup="finish") as rollout:
+        for number in range(KEPT_ANSWERS):
+            come = trio.Event()
+            body = {"model": "m", "messages": [{"role": "user", "content": f"{number}"}]}
+            await hung_up(rollout, body, come)
+        go.set()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        now = {"model": "m", "messages": [{"role": "user", "content": "now"}]}
+        answers = [json.loads(await whole(rollout, now, headers)) for headers in (SDK, SDK_AGAIN)]
     for answered in answers:
         del answered["created"]  # when triocept has answered: the clock may tick between two
     assert answers[0] == answers[1]
@@ -506,11 +482,9 @@ async def test_retries_are_known_though_all_that_is_kept_was_lost() -> None:
 
 
 async def test_a_rollout_can_be_told_that_every_call_is_its_own() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            async with endpoint.open_rollout(answer_at_once, on_retry="new") as rollout:
-                await whole(rollout, CHAT, SDK)
-                await whole(rollout, CHAT, SDK_AGAIN)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(answer_at_once, on_retry="new") as rollout:
+        await whole(rollout, CHAT, SDK)
+        await whole(rollout, CHAT, SDK_AGAIN)
     assert len(rollout.trace) == 2
 
 
@@ -520,9 +494,8 @@ async def test_a_refusals_headers_reach_the_agent_and_none_that_would_break_its_
     async def refuse(exchange: Exchange) -> None:
         await exchange.refuse(429, "slow down", retry_after=3, headers=limits)
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(refuse) as rollout:
-            reply = await reply_to(rollout, CHAT, SDK)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(refuse) as rollout:
+        reply = await reply_to(rollout, CHAT, SDK)
     assert reply.headers["x-ratelimit-remaining-tokens"] == "0"
     assert reply.headers["anthropic-ratelimit-unified-status"] == "rejected"
     assert reply.headers["retry-after"] == "3"

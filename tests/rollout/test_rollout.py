@@ -38,21 +38,18 @@ STREAMED = json.dumps(ask_body("x", stream=True)).encode()
 
 
 async def test_the_calls_of_a_rollout_come_as_a_loop() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
-            async with trio.open_nursery() as nursery:
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        async with trio.open_nursery() as nursery:
 
-                async def agent() -> None:
-                    for text in ("a", "b", "c"):
-                        assert (await ask(rollout, text)).json()["choices"][0]["message"][
-                            "content"
-                        ] == text * 2
-                    await rollout.stop("enough")
+            async def agent() -> None:
+                for text in ("a", "b", "c"):
+                    assert (await ask(rollout, text)).json()["choices"][0]["message"]["content"] == text * 2
+                await rollout.stop("enough")
 
-                nursery.start_soon(agent)
-                async for exchange in rollout:
-                    assert exchange.request.last is not None
-                    await exchange.respond(exchange.request.last.text * 2)
+            nursery.start_soon(agent)
+            async for exchange in rollout:
+                assert exchange.request.last is not None
+                await exchange.respond(exchange.request.last.text * 2)
     assert [turn.number for turn in rollout.trace] == [0, 1, 2]
 
 
@@ -60,12 +57,10 @@ async def test_an_agent_is_answered_by_its_own_rollout_only() -> None:
     async def say(what: str, exchange: Exchange) -> None:
         await exchange.respond(what)
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            async with endpoint.open_rollout(partial(say, "one")) as one:
-                async with endpoint.open_rollout(partial(say, "two")) as two:
-                    for rollout, what in ((one, "one"), (two, "two")):
-                        assert (await ask(rollout)).json()["choices"][0]["message"]["content"] == what
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(partial(say, "one")) as one:
+        async with endpoint.open_rollout(partial(say, "two")) as two:
+            for rollout, what in ((one, "one"), (two, "two")):
+                assert (await ask(rollout)).json()["choices"][0]["message"]["content"] == what
     assert [len(one.trace), len(two.trace)] == [1, 1]
 
 
@@ -77,16 +72,15 @@ async def test_an_exchange_shows_the_request_as_a_value() -> None:
         exchange.annotate(reward=1.5, tags=["a"])
         await exchange.respond("ok")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(look) as rollout:
-            async with httpx2.AsyncClient() as client:
-                await client.post(
-                    url_of(rollout, "anthropic_messages"),
-                    json=ask_body(
-                        "hi", system="be brief", tools=[{"name": "t", "input_schema": {"type": "object"}}]
-                    ),
-                    headers=bearer(rollout) | {"x-stainless-retry-count": "2", "x-mine": "yes"},
-                )
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(look) as rollout:
+        async with httpx2.AsyncClient() as client:
+            await client.post(
+                url_of(rollout, "anthropic_messages"),
+                json=ask_body(
+                    "hi", system="be brief", tools=[{"name": "t", "input_schema": {"type": "object"}}]
+                ),
+                headers=bearer(rollout) | {"x-stainless-retry-count": "2", "x-mine": "yes"},
+            )
     (exchange,) = seen
     assert exchange.dialect == "anthropic_messages"
     assert exchange.request.system == "be brief"
@@ -108,10 +102,9 @@ async def test_a_turn_says_what_the_agent_was_given_to_the_last_id() -> None:
     async def call(exchange: Exchange) -> None:
         await exchange.respond(Response.of("look", ToolCall.of("bash", command="ls")))
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(call) as rollout:
-            document = (await ask(rollout)).json()
-            await ask(rollout, "again", stream=True)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(call) as rollout:
+        document = (await ask(rollout)).json()
+        await ask(rollout, "again", stream=True)
     turn = rollout.trace[0]
     assert turn.response is not None
     assert document["id"] == turn.response.id
@@ -139,9 +132,8 @@ async def test_a_stream_of_parts_and_events_reaches_the_agent_whole(dialect: str
             await out.send(PartEnd(3))
             await out.end(usage=Usage(input_tokens=7, output_tokens=9))
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(in_pieces) as rollout:
-            reply = await ask(rollout, dialect=dialect, stream=stream)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(in_pieces) as rollout:
+        reply = await ask(rollout, dialect=dialect, stream=stream)
     assert reply.status_code == 200
     for word in ("let me see", "lo.", '"a"', '"b"', "9"):
         assert word in reply.text.replace('\\"', '"')
@@ -164,12 +156,11 @@ async def test_the_increments_of_a_stream_go_out_as_they_are_sent() -> None:
                 await trio.sleep(0.005)
             await out.send("second")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(two) as rollout:
-            async with connected(endpoint.port) as stream:
-                await stream.send_all(raw_request(rollout, STREAMED))
-                while b"[DONE]" not in seen:
-                    seen += await stream.receive_some()
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(two) as rollout:
+        async with connected(endpoint.port) as stream:
+            await stream.send_all(raw_request(rollout, STREAMED))
+            while b"[DONE]" not in seen:
+                seen += await stream.receive_some()
     assert b"x-accel-buffering: no" in seen.lower()
 
 
@@ -180,9 +171,8 @@ async def test_a_stream_that_breaks_the_grammar_is_refused_where_it_is_sent() ->
                 await out.send(PartDelta(4, "x"))
             await out.send("fine")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(wrong) as rollout:
-            assert (await ask(rollout, stream=True)).status_code == 200
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(wrong) as rollout:
+        assert (await ask(rollout, stream=True)).status_code == 200
 
 
 async def test_a_stream_whose_block_is_cancelled_leaves_the_exchange_to_whoever_cancelled_it() -> None:
@@ -192,9 +182,8 @@ async def test_a_stream_whose_block_is_cancelled_leaves_the_exchange_to_whoever_
                 await trio.sleep_forever()
         await exchange.refuse(503, "too slow")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(too_slow) as rollout:
-            assert (await ask(rollout, stream=True)).status_code == 503
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(too_slow) as rollout:
+        assert (await ask(rollout, stream=True)).status_code == 503
     assert [turn.outcome for turn in rollout.trace] == ["refused"]
 
 
@@ -207,9 +196,8 @@ async def test_a_stream_that_has_not_ended_when_its_rollout_does_ends_with_its_b
             await exchange.rollout.stop("enough")
         went_on = True
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(stop) as rollout:
-            assert (await ask(rollout, stream=True)).status_code == 404
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(stop) as rollout:
+        assert (await ask(rollout, stream=True)).status_code == 404
     assert went_on
     assert rollout.faults == ()
 
@@ -222,9 +210,8 @@ async def test_a_stream_says_whether_its_end_was_sent() -> None:
             await out.end()
             assert out.ended
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(twice) as rollout:
-            assert (await ask(rollout, stream=True)).status_code == 200
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(twice) as rollout:
+        assert (await ask(rollout, stream=True)).status_code == 200
 
 
 async def test_a_refusal_before_the_first_increment_has_its_http_status() -> None:
@@ -232,9 +219,8 @@ async def test_a_refusal_before_the_first_increment_has_its_http_status() -> Non
         async with exchange.open_stream():
             raise Refusal(529, "full", retry_after=1.5, should_retry=True)
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(refuse) as rollout:
-            reply = await ask(rollout, stream=True, dialect="anthropic_messages")
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(refuse) as rollout:
+        reply = await ask(rollout, stream=True, dialect="anthropic_messages")
     assert (reply.status_code, reply.headers["retry-after"], reply.headers["x-should-retry"]) == (
         529,
         "1.5",
@@ -249,55 +235,52 @@ async def test_a_stopped_rollout_ends_the_agent_with_404_and_its_iteration() -> 
     async def agent(rollout: Rollout) -> None:
         replies.append(await ask(rollout))
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(agent, rollout)
-                async for _ in rollout:
-                    await rollout.stop("budget spent")
-            late = await ask(rollout)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(agent, rollout)
+            async for _ in rollout:
+                await rollout.stop("budget spent")
+        late = await ask(rollout)
     assert [reply.status_code for reply in (*replies, late)] == [404, 404]
     assert "budget spent" in late.text
     assert [turn.error.type for turn in rollout.trace if turn.error] == ["LimitReached"]
 
 
 async def test_who_answers_an_agent_that_has_hung_up_is_told() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
-            async with connected(endpoint.port) as stream:
-                await stream.send_all(raw_request(rollout, STREAMED))
-                exchange = await anext(aiter(rollout))
-                out = exchange.open_stream()
-                writer = await out.__aenter__()
-                await writer.send("half")
-            while not exchange.settled:
-                await trio.sleep(0.005)
-            with pytest.raises(ExchangeAbandoned):
-                await writer.send("more")
-            with pytest.raises(ExchangeAbandoned):
-                await out.__aexit__(None, None, None)
-            with pytest.raises(ExchangeAbandoned):
-                await exchange.respond("x")
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        async with connected(endpoint.port) as stream:
+            await stream.send_all(raw_request(rollout, STREAMED))
+            exchange = await anext(aiter(rollout))
+            out = exchange.open_stream()
+            writer = await out.__aenter__()
+            await writer.send("half")
+        while not exchange.settled:
+            await trio.sleep(0.005)
+        with pytest.raises(ExchangeAbandoned):
+            await writer.send("more")
+        with pytest.raises(ExchangeAbandoned):
+            await out.__aexit__(None, None, None)
+        with pytest.raises(ExchangeAbandoned):
+            await exchange.respond("x")
     assert rollout.trace[0].outcome == "abandoned"
     assert rollout.trace[0].response is not None
     assert rollout.trace[0].response.text == "half"
 
 
 async def test_an_agent_that_hangs_up_while_it_waits_to_be_taken_is_not_handed_over() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
-            async with connected(endpoint.port) as stream:
-                await stream.send_all(raw_request(rollout, BODY))
-                while not rollout._core.calls.open:
-                    await trio.sleep(0.005)
-            while not len(rollout.trace):
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        async with connected(endpoint.port) as stream:
+            await stream.send_all(raw_request(rollout, BODY))
+            while not rollout._core.calls.open:
                 await trio.sleep(0.005)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(ask, rollout, "second")
-                exchange = await anext(aiter(rollout))
-                assert exchange.request.last is not None
-                assert exchange.request.last.text == "second"
-                await exchange.respond("ok")
+        while not len(rollout.trace):
+            await trio.sleep(0.005)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, rollout, "second")
+            exchange = await anext(aiter(rollout))
+            assert exchange.request.last is not None
+            assert exchange.request.last.text == "second"
+            await exchange.respond("ok")
     assert [turn.outcome for turn in rollout.trace] == ["abandoned", "answered"]
 
 
@@ -315,16 +298,15 @@ async def test_handlers_run_side_by_side_as_many_as_asked_for() -> None:
         running -= 1
         await exchange.respond("ok")
 
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint:
-            for concurrency in (1, 3):
-                running, most, full = 0, 0, trio.Event()
-                async with endpoint.open_rollout(count, concurrency=concurrency) as rollout:
-                    async with trio.open_nursery() as nursery:
-                        for number in range(9):
-                            nursery.start_soon(ask, rollout, str(number))
-                assert most == concurrency
-                assert len(rollout.trace) == 9
+    async with serve_endpoint() as endpoint:
+        for concurrency in (1, 3):
+            running, most, full = 0, 0, trio.Event()
+            async with endpoint.open_rollout(count, concurrency=concurrency) as rollout:
+                async with trio.open_nursery() as nursery:
+                    for number in range(9):
+                        nursery.start_soon(ask, rollout, str(number))
+            assert most == concurrency
+            assert len(rollout.trace) == 9
 
 
 async def test_a_handler_runs_in_the_context_of_whoever_opened_the_rollout_and_leaves_nothing_in_it() -> None:
@@ -337,15 +319,14 @@ async def test_a_handler_runs_in_the_context_of_whoever_opened_the_rollout_and_l
         assert WHO.get() == "the handler before"
         await exchange.respond("ok")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            WHO.set("who opened it")
-            async with endpoint.open_rollout(look) as rollout:
-                WHO.set("its body")
-                async with trio.open_nursery() as nursery:
-                    for _ in range(5):
-                        nursery.start_soon(ask, rollout)
-                await ask(rollout)
+    async with serve_endpoint() as endpoint:
+        WHO.set("who opened it")
+        async with endpoint.open_rollout(look) as rollout:
+            WHO.set("its body")
+            async with trio.open_nursery() as nursery:
+                for _ in range(5):
+                    nursery.start_soon(ask, rollout)
+            await ask(rollout)
     assert seen == ["who opened it"] * 6
 
 
@@ -362,15 +343,14 @@ async def test_the_next_exchange_is_not_cancelled_by_the_hang_up_of_the_one_befo
             await trio.lowlevel.checkpoint()
         await exchange.respond("ok")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(swallow) as rollout:
-            for number in range(5):
-                taken = trio.Event()
-                async with connected(endpoint.port) as stream:
-                    body = json.dumps(ask_body(f"hangs up, {number}")).encode()
-                    await stream.send_all(raw_request(rollout, body))
-                    await taken.wait()
-                assert (await ask(rollout, f"{number}")).status_code == 200
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(swallow) as rollout:
+        for number in range(5):
+            taken = trio.Event()
+            async with connected(endpoint.port) as stream:
+                body = json.dumps(ask_body(f"hangs up, {number}")).encode()
+                await stream.send_all(raw_request(rollout, body))
+                await taken.wait()
+            assert (await ask(rollout, f"{number}")).status_code == 200
     assert sorted(turn.outcome for turn in rollout.trace) == ["abandoned"] * 5 + ["answered"] * 5
 
 
@@ -398,19 +378,18 @@ async def test_a_call_is_let_go_of_the_moment_it_has_ended(stream: bool) -> None
                 await trio.sleep(0.005)
         assert exchanges[-1]() is None, f"what answered {text!r} is still there"
 
-    with trio.fail_after(60):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
-            async with connected(endpoint.port) as connection:
-                await call(connection, "first")
-                gc.collect()
-                gc.disable()
-                try:
-                    for text in ["a", "no"] * 10:
-                        await call(connection, text)
-                        await let_go(text)
-                    garbage = gc.collect()
-                finally:
-                    gc.enable()
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
+        async with connected(endpoint.port) as connection:
+            await call(connection, "first")
+            gc.collect()
+            gc.disable()
+            try:
+                for text in ["a", "no"] * 10:
+                    await call(connection, text)
+                    await let_go(text)
+                garbage = gc.collect()
+            finally:
+                gc.enable()
     assert len(exchanges) == 21
     assert garbage < 20, "less than one thing a call"
 
@@ -418,27 +397,25 @@ async def test_a_call_is_let_go_of_the_moment_it_has_ended(stream: bool) -> None
 async def test_the_bodys_own_exception_leaves_bare() -> None:
     error = KeyError("mine")
     group = ExceptionGroup("mine too", [ValueError(1)])
-    with trio.fail_after(10):
-        for exc in (error, group):
-            with pytest.raises(type(exc)) as caught:
-                async with serve_endpoint() as endpoint, endpoint.open_rollout(echo):
-                    raise exc
-            assert caught.value is exc
+    for exc in (error, group):
+        with pytest.raises(type(exc)) as caught:
+            async with serve_endpoint() as endpoint, endpoint.open_rollout(echo):
+                raise exc
+        assert caught.value is exc
 
 
 async def test_what_fails_in_body_and_handler_both_is_kept() -> None:
     async def fail(exchange: Exchange) -> None:
         raise ValueError("handler")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            with pytest.raises(ExceptionGroup) as caught:
-                async with endpoint.open_rollout(fail) as rollout:
-                    try:
-                        await ask(rollout)
-                        await trio.sleep_forever()
-                    finally:
-                        raise KeyError("body")
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(ExceptionGroup) as caught:
+            async with endpoint.open_rollout(fail) as rollout:
+                try:
+                    await ask(rollout)
+                    await trio.sleep_forever()
+                finally:
+                    raise KeyError("body")
     assert {type(exc) for exc in caught.value.exceptions} == {ValueError, KeyError}
 
 
@@ -454,32 +431,29 @@ async def test_a_recorder_that_fails_fails_the_exchange_and_tells_who_answers() 
             pass
 
     replies = []
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=Full()) as endpoint:
-            with pytest.raises(OSError, match="no space"):
-                async with endpoint.open_rollout(echo) as rollout:
-                    with trio.CancelScope(shield=True):
-                        replies.append(await ask(rollout))
+    async with serve_endpoint(recorder=Full()) as endpoint:
+        with pytest.raises(OSError, match="no space"):
+            async with endpoint.open_rollout(echo) as rollout:
+                with trio.CancelScope(shield=True):
+                    replies.append(await ask(rollout))
     assert replies[0].status_code == 500
     assert rollout.trace[0].outcome == "failed"
 
 
 @pytest.mark.parametrize("name", ["a/b", "", "ä", "x" * 200, " "])
 async def test_an_id_that_cannot_stand_in_a_url_is_a_valueerror(name: str) -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            with pytest.raises(ValueError, match="id"):
-                endpoint.open_rollout(id=name)
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(ValueError, match="id"):
+            endpoint.open_rollout(id=name)
 
 
 async def test_two_open_rollouts_cannot_have_one_id() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(id="mine") as rollout:
-            assert rollout.id == "mine"
-            with pytest.raises(ValueError, match="open already"):
-                async with endpoint.open_rollout(id="mine"):
-                    raise AssertionError
-            assert endpoint._registry.authenticate(rollout.api_key, "mine") is rollout._core
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(id="mine") as rollout:
+        assert rollout.id == "mine"
+        with pytest.raises(ValueError, match="open already"):
+            async with endpoint.open_rollout(id="mine"):
+                raise AssertionError
+        assert endpoint._registry.authenticate(rollout.api_key, "mine") is rollout._core
 
 
 async def test_an_endpoint_that_stops_ends_rollouts_that_others_hold_open() -> None:
@@ -489,22 +463,21 @@ async def test_an_endpoint_that_stops_ends_rollouts_that_others_hold_open() -> N
     async def agent(rollout: Rollout) -> None:
         replies.append(await ask(rollout))
 
-    with trio.fail_after(10):
-        async with trio.open_nursery() as nursery:
+    async with trio.open_nursery() as nursery:
 
-            async def hold(endpoint: object, task_status: trio.TaskStatus[Rollout]) -> None:
-                async with endpoint.open_rollout() as rollout:  # type: ignore[attr-defined]
-                    task_status.started(rollout)
-                    async for _ in rollout:
-                        pass
-                    ended.set()
+        async def hold(endpoint: object, task_status: trio.TaskStatus[Rollout]) -> None:
+            async with endpoint.open_rollout() as rollout:  # type: ignore[attr-defined]
+                task_status.started(rollout)
+                async for _ in rollout:
+                    pass
+                ended.set()
 
-            async with serve_endpoint() as endpoint:
-                rollout = await nursery.start(hold, endpoint)
-                nursery.start_soon(agent, rollout)
-                while not rollout._core.calls.open:
-                    await trio.sleep(0.005)
-            await ended.wait()
+        async with serve_endpoint() as endpoint:
+            rollout = await nursery.start(hold, endpoint)
+            nursery.start_soon(agent, rollout)
+            while not rollout._core.calls.open:
+                await trio.sleep(0.005)
+        await ended.wait()
     assert replies[0].status_code == 503
     assert "shutting down" in replies[0].text
 
@@ -518,20 +491,20 @@ async def test_an_exchange_is_there_as_long_as_it_is_open_though_its_program_hol
             waiting[exchange.id] = exchange
             del exchange
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(take, rollout)
-                nursery.start_soon(ask, rollout)
-                await trio.testing.wait_all_tasks_blocked(0.05)
-                gc.collect()
-                (exchange,) = waiting.values()
-                await exchange.respond("yes")
-                del exchange
-                await rollout.stop("enough")
-            assert not waiting, "and no longer, without a look for cycles"
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take, rollout)
+            nursery.start_soon(ask, rollout)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            gc.collect()
+            (exchange,) = waiting.values()
+            await exchange.respond("yes")
+            del exchange
+            await rollout.stop("enough")
+        assert not waiting, "and no longer, without a look for cycles"
 
 
+@pytest.mark.timeout(240)
 async def test_a_thousand_calls_wait_at_once_and_each_gets_its_own_answer() -> None:
     waiting: list[Exchange] = []
     wrong: list[str] = []
@@ -545,15 +518,14 @@ async def test_a_thousand_calls_wait_at_once_and_each_gets_its_own_answer() -> N
         if f'"call {number}."'.encode() not in answer:
             wrong.append(answer.decode())
 
-    with trio.fail_after(240):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
-            async with trio.open_nursery() as nursery:
-                for number in range(1000):
-                    nursery.start_soon(agent, rollout, endpoint.port, number)
-                while len(waiting) < 1000:
-                    waiting.append(await anext(aiter(rollout)))
-                for exchange in waiting:
-                    nursery.start_soon(echo, exchange)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        async with trio.open_nursery() as nursery:
+            for number in range(1000):
+                nursery.start_soon(agent, rollout, endpoint.port, number)
+            while len(waiting) < 1000:
+                waiting.append(await anext(aiter(rollout)))
+            for exchange in waiting:
+                nursery.start_soon(echo, exchange)
     assert wrong == []
     assert len(rollout.trace) == 1000
 
@@ -564,9 +536,8 @@ async def test_an_answer_of_every_kind_can_be_given() -> None:
     async def next_one(exchange: Exchange) -> None:
         await exchange.respond(answers[len(rollout.trace)])
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(next_one) as rollout:
-            reasons = [(await ask(rollout, str(n))).json()["choices"][0]["finish_reason"] for n in range(4)]
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(next_one) as rollout:
+        reasons = [(await ask(rollout, str(n))).json()["choices"][0]["finish_reason"] for n in range(4)]
     assert reasons == ["stop", "stop", "tool_calls", "length"]
 
 
@@ -581,14 +552,12 @@ async def test_an_exchange_that_is_being_streamed_takes_no_other_answer_and_no_s
                     pytest.fail("a second stream was opened")
             await stream.send("first")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
-            said = (await ask(rollout)).json()["choices"][0]["message"]["content"]
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
+        said = (await ask(rollout)).json()["choices"][0]["message"]["content"]
     assert said == "the first"
 
 
 async def test_there_are_two_ways_to_reach_a_rollout_and_another_is_a_valueerror() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
-            with pytest.raises(ValueError, match="reach is 'local' or 'public', not 'far'"):
-                rollout.base_url("openai_chat", reach=cast(Any, "far"))
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        with pytest.raises(ValueError, match="reach is 'local' or 'public', not 'far'"):
+            rollout.base_url("openai_chat", reach=cast(Any, "far"))

@@ -115,15 +115,14 @@ OF_ROLLOUT: list[tuple[dict[str, Any], type[Exception], str]] = [
 async def test_what_a_rollout_is_given_is_looked_at_when_it_is_opened(
     options: dict[str, Any], kind: type[Exception], text: str
 ) -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint:
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(kind, match=f"^{text}"):
+            async with endpoint.open_rollout(echo, **options):
+                pytest.fail("it began")
+        async with endpoint.open_rollout(echo) as rollout:
             with pytest.raises(kind, match=f"^{text}"):
-                async with endpoint.open_rollout(echo, **options):
+                async with rollout.open_child(echo, **options):
                     pytest.fail("it began")
-            async with endpoint.open_rollout(echo) as rollout:
-                with pytest.raises(kind, match=f"^{text}"):
-                    async with rollout.open_child(echo, **options):
-                        pytest.fail("it began")
 
 
 OF_ENDPOINT: list[tuple[dict[str, Any], type[Exception], str]] = [
@@ -157,10 +156,7 @@ OF_ENDPOINT: list[tuple[dict[str, Any], type[Exception], str]] = [
 async def test_what_an_endpoint_is_given_is_looked_at_before_it_begins(
     options: dict[str, Any], kind: type[Exception], text: str
 ) -> None:
-    with (
-        trio.fail_after(20),
-        pytest.raises(kind, match=f"(?s)^{text}" if kind is not FileNotFoundError else text),
-    ):
+    with pytest.raises(kind, match=f"(?s)^{text}" if kind is not FileNotFoundError else text):
         async with serve_endpoint(**options):
             pytest.fail("it began")
 
@@ -191,7 +187,7 @@ OF_POOL: list[tuple[dict[str, Any], type[Exception], str]] = [
 async def test_what_a_pool_is_given_is_looked_at_before_it_begins(
     options: dict[str, Any], kind: type[Exception], text: str
 ) -> None:
-    with trio.fail_after(20), pytest.raises(kind, match=f"^{text}"):
+    with pytest.raises(kind, match=f"^{text}"):
         async with serve_pool(**options):
             pytest.fail("it began")
 
@@ -483,16 +479,8 @@ IN_ROLLOUT: list[tuple[Callable[[Rollout], Any], type[Exception], str]] = [
         TypeError,
         "env is a mapping of names to values, not list: ",
     ),
-    (
-        lambda r: r.run_agent(["true"], env={ANY or 3: "x"}),
-        TypeError,
-        "env: a name is a str, not int: 3",
-    ),
-    (
-        lambda r: r.run_agent(["true"], env={ANY or 3: None}),
-        TypeError,
-        "env: a name is a str, not int: 3",
-    ),
+    (lambda r: r.run_agent(["true"], env={ANY or 3: "x"}), TypeError, "env: a name is a str, not int: 3"),
+    (lambda r: r.run_agent(["true"], env={ANY or 3: None}), TypeError, "env: a name is a str, not int: 3"),
     (
         lambda r: r.run_agent(["/no/such/agent"], stdout_file=ANY or object()),
         TypeError,
@@ -515,16 +503,8 @@ IN_ROLLOUT: list[tuple[Callable[[Rollout], Any], type[Exception], str]] = [
         r"ask takes .*, not Message: .*; a list of one, ask\(\[message\]\)",
     ),
     (lambda r: r.stop(ANY), TypeError, "the reason is a str, not None"),
-    (
-        lambda r: r.service_url("mpc"),
-        ValueError,
-        "there is no service 'mpc': there are mcp, tools, user,",
-    ),
-    (
-        lambda r: r.ask([ANY or {"role": "user"}]),
-        TypeError,
-        r"ask: messages\[0\] is a Message, not dict: ",
-    ),
+    (lambda r: r.service_url("mpc"), ValueError, "there is no service 'mpc': there are mcp, tools, user,"),
+    (lambda r: r.ask([ANY or {"role": "user"}]), TypeError, r"ask: messages\[0\] is a Message, not dict: "),
     (lambda r: r.ask(ANY or 5), TypeError, "ask takes a text, a Request or Messages, not int: 5"),
     (lambda r: r.serve(echo, concurrency=0), ValueError, "concurrency is 1 or more, not 0"),
 ]
@@ -534,20 +514,18 @@ IN_ROLLOUT: list[tuple[Callable[[Rollout], Any], type[Exception], str]] = [
 async def test_what_is_asked_of_a_rollout_is_looked_at(
     call: Callable[[Rollout], Any], kind: type[Exception], text: str
 ) -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            with pytest.raises(kind, match=f"^{text}"):
-                await call(rollout)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        with pytest.raises(kind, match=f"^{text}"):
+            await call(rollout)
 
 
 async def test_no_tools_are_none() -> None:
-    with trio.fail_after(20):
-        async with serve_pool() as pool, pool.open_rollout(echo, tools=None) as rollout:
-            assert rollout.tools == ()
-            async with rollout.open_child(tools=None) as child:
-                assert child.tools == ()
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(tools=None) as rollout:
-            assert rollout.tools == ()
+    async with serve_pool() as pool, pool.open_rollout(echo, tools=None) as rollout:
+        assert rollout.tools == ()
+        async with rollout.open_child(tools=None) as child:
+            assert child.tools == ()
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(tools=None) as rollout:
+        assert rollout.tools == ()
 
 
 async def test_an_answer_that_is_an_error_is_to_be_raised() -> None:
@@ -556,9 +534,8 @@ async def test_an_answer_that_is_an_error_is_to_be_raised() -> None:
             await exchange.respond(ANY or Refusal(429, "later"))
         await exchange.refuse(429, "later")
 
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
-            assert (await ask(rollout)).status_code == 429
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
+        assert (await ask(rollout)).status_code == 429
 
 
 async def test_a_context_that_is_entered_wrongly_says_what_it_is() -> None:
@@ -620,10 +597,9 @@ async def test_what_an_upstream_is_asked_is_a_request() -> None:
 
 @pytest.mark.parametrize("handler", [constant, joined])
 async def test_a_handler_that_is_not_async_is_told_so_when_it_is_given(handler: Any) -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint:
-            with pytest.raises(TypeError, match=rf"`{handler.__name__}` is not async"):
-                endpoint.open_rollout(handler)
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(TypeError, match=rf"`{handler.__name__}` is not async"):
+            endpoint.open_rollout(handler)
 
 
 async def test_a_handler_that_gives_nothing_to_await_is_told_so_at_its_first_call() -> None:
@@ -638,22 +614,18 @@ async def test_a_handler_that_gives_nothing_to_await_is_told_so_at_its_first_cal
         "last": lambda: fallback([answer]),
         "limited": lambda: limits(answer, turns=3),
     }
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint:
-            for make in made.values():
-                with pytest.raises(
-                    TypeError, match=r"`.*answer` is not async: it returned a Response"
-                ) as caught:
-                    async with endpoint.open_rollout(make()) as rollout:
-                        await ask(rollout)
-                assert "can't be used in 'await'" not in "".join(traceback.format_exception(caught.value))
+    async with serve_endpoint() as endpoint:
+        for make in made.values():
+            with pytest.raises(TypeError, match=r"`.*answer` is not async: it returned a Response") as caught:
+                async with endpoint.open_rollout(make()) as rollout:
+                    await ask(rollout)
+            assert "can't be used in 'await'" not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_a_function_that_hands_on_what_another_gives_is_a_handler() -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint:
-            async with endpoint.open_rollout(lambda exchange: echo(exchange)) as rollout:
-                assert (await ask(rollout)).status_code == 200
+    async with serve_endpoint() as endpoint:
+        async with endpoint.open_rollout(lambda exchange: echo(exchange)) as rollout:
+            assert (await ask(rollout)).status_code == 200
 
 
 async def test_a_context_that_was_not_entered_is_no_handler() -> None:
@@ -669,9 +641,8 @@ async def test_notes_say_which_of_them_is_not_json() -> None:
             exchange.annotate(fine=1, cut="\ud83d", x=ANY or object())
         await exchange.respond("ok")
 
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(noting) as rollout:
-            await ask(rollout)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(noting) as rollout:
+        await ask(rollout)
     assert rollout.trace[0].notes == {}
 
 
@@ -687,7 +658,7 @@ async def test_an_endpoint_that_has_ended_opens_no_rollout() -> None:
 async def test_a_pool_that_has_ended_opens_no_rollout() -> None:
     async with serve_pool() as pool:
         pass
-    with trio.fail_after(5), pytest.raises(trio.ClosedResourceError, match="this pool has ended"):
+    with pytest.raises(trio.ClosedResourceError, match="this pool has ended"):
         async with pool.open_rollout(echo):
             pytest.fail("it began")
 
@@ -701,11 +672,10 @@ async def test_who_waits_for_a_place_in_a_pool_hears_of_its_end() -> None:
                 pytest.fail("it began")
         heard.append(str(caught.value))
 
-    with trio.fail_after(20):
-        async with trio.open_nursery() as nursery:
-            async with serve_pool([serve_endpoint], per_endpoint=1) as pool, pool.open_rollout(echo):
-                nursery.start_soon(wait)
-                await trio.testing.wait_all_tasks_blocked()
+    async with trio.open_nursery() as nursery:
+        async with serve_pool([serve_endpoint], per_endpoint=1) as pool, pool.open_rollout(echo):
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
     assert re.match("this pool has ended", heard[0])
 
 
@@ -717,43 +687,37 @@ async def test_an_upstream_that_has_ended_says_so() -> None:
         await upstream.fetch(request)
     with pytest.raises(trio.ClosedResourceError, match="is closed"):
         await upstream.count_input_tokens(request)
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint:
-            with pytest.raises(trio.ClosedResourceError, match="is closed") as caught:
-                async with endpoint.open_rollout(upstream) as rollout:
-                    await ask(rollout)
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(trio.ClosedResourceError, match="is closed") as caught:
+            async with endpoint.open_rollout(upstream) as rollout:
+                await ask(rollout)
     assert "httpx2" not in "".join(traceback.format_tb(caught.value.__traceback__))
     assert caught.value.__cause__ is None
 
 
 async def test_a_loop_over_a_rollout_that_has_a_handler_is_told_that_it_gets_nothing() -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint:
-            async with endpoint.open_rollout(echo, id="r") as rollout:
-                with pytest.raises(
-                    RuntimeError, match=r"^rollout r has a handler, which gets every exchange"
-                ):
-                    async for _ in rollout:
-                        pytest.fail("it got one")
-                async with rollout.open_agent(["true"]) as agent:
-                    with pytest.raises(RuntimeError, match=r"^rollout r has a handler"):
-                        async for _ in agent:
-                            pytest.fail("it got one")
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo, id="r") as rollout:
+        with pytest.raises(RuntimeError, match=r"^rollout r has a handler, which gets every exchange"):
+            async for _ in rollout:
+                pytest.fail("it got one")
+        async with rollout.open_agent(["true"]) as agent:
+            with pytest.raises(RuntimeError, match=r"^rollout r has a handler"):
+                async for _ in agent:
+                    pytest.fail("it got one")
 
 
 async def test_a_loop_may_follow_upon_a_service_that_was_ended() -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(rollout.serve, echo)
-                await ask(rollout)
-                nursery.cancel_scope.cancel()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(ask, rollout)
-                async for exchange in rollout:
-                    await exchange.respond("by hand")
-                    break
-            assert len(rollout.trace) == 2
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(rollout.serve, echo)
+            await ask(rollout)
+            nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, rollout)
+            async for exchange in rollout:
+                await exchange.respond("by hand")
+                break
+        assert len(rollout.trace) == 2
 
 
 class Unknown:
@@ -874,10 +838,9 @@ async def test_a_wrong_argument_of_an_agent_is_told_in_the_callers_line(
 
 
 async def test_an_agent_that_is_not_there_is_told_in_a_few_lines() -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            with pytest.raises(AgentFailed, match="there is no such command") as caught:
-                await rollout.run_agent(["claud"])
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        with pytest.raises(AgentFailed, match="there is no such command") as caught:
+            await rollout.run_agent(["claud"])
     assert isinstance(caught.value.__cause__, FileNotFoundError)
     text = "".join(traceback.format_exception(caught.value))
     assert not any(f"_rollout/{name}.py" in text for name in ("agent", "command", "process"))
@@ -887,7 +850,7 @@ async def test_a_handler_that_returns_a_refusal_is_told_to_raise_it() -> None:
     async def returning(exchange: Exchange) -> Any:
         return Refusal(404, "no")
 
-    with trio.fail_after(20), pytest.raises(Unanswered, match="`raise` it, `return` gives no answer"):
+    with pytest.raises(Unanswered, match="`raise` it, `return` gives no answer"):
         async with serve_endpoint() as endpoint, endpoint.open_rollout(returning) as rollout:
             await ask(rollout)
 
@@ -900,7 +863,7 @@ async def test_a_handlers_fault_says_whose_it_is_once() -> None:
 
     async with serve_endpoint() as endpoint:
         for name in ("r1", "r2"):
-            with trio.fail_after(20), pytest.raises(KeyError, match="boom"):
+            with pytest.raises(KeyError, match="boom"):
                 async with endpoint.open_rollout(failing, id=name) as rollout:
                     await ask(rollout)
     (note,) = shared.__notes__
@@ -913,7 +876,7 @@ async def test_a_rollout_that_is_opened_in_asyncio_says_that_it_needs_trio() -> 
             pytest.fail("it began")
 
     async with serve_endpoint() as endpoint:
-        with trio.fail_after(20), pytest.raises(RuntimeError, match=r"^open_rollout needs trio"):
+        with pytest.raises(RuntimeError, match=r"^open_rollout needs trio"):
             await trio.to_thread.run_sync(asyncio.run, opens(endpoint))
 
 

@@ -110,9 +110,8 @@ async def test_content_whole_and_streamed_with_thoughts_and_an_image(kind: str) 
             assert (usage.candidates_token_count, usage.thoughts_token_count) == (3, 2)
             assert usage.total_token_count == 15
 
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
-            await play(rollout, kind, scenario)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
+        await play(rollout, kind, scenario)
     for turn in rollout.trace:
         request = turn.request
         assert (request.model, request.system, request.reasoning.budget_tokens) == ("m", "be brief", 512)
@@ -142,15 +141,14 @@ async def test_a_chat_keeps_its_history_whole_and_streamed(kind: str) -> None:
         assert "".join([chunk.text or "" async for chunk in stream]) == "two"
         assert (await chat.send_message("3")).text == "three"
 
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
-            await play(rollout, kind, scenario)
-        texts = [message.text for message in rollout.trace[-1].request.messages if message.text]
-        assert texts == ["1", "one", "2", "tw", "o", "3"]
-        assert len(rollout.trace.threads) == 1
-        replay = Replay(rollout.trace)  # which gives "two" whole
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(replay) as again:
-            await play(again, kind, scenario)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
+        await play(rollout, kind, scenario)
+    texts = [message.text for message in rollout.trace[-1].request.messages if message.text]
+    assert texts == ["1", "one", "2", "tw", "o", "3"]
+    assert len(rollout.trace.threads) == 1
+    replay = Replay(rollout.trace)  # which gives "two" whole
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(replay) as again:
+        await play(again, kind, scenario)
     assert [turn.response.text for turn in again.trace] == ["one", "two", "three"]
 
 
@@ -193,9 +191,8 @@ async def test_a_tool_loop_of_parallel_calls_by_hand(kind: str, streamed: bool) 
         end = await parts_of([asked, types.ModelContent(said), types.UserContent(results)])
         assert "".join(part.text or "" for part in end) == "sun in Oslo and sun in Rome"
 
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
-            await play(rollout, kind, scenario)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
+        await play(rollout, kind, scenario)
     choice = rollout.trace[0].request.tool_choice
     assert (choice.mode, choice.name) == ("tool", "weather")
     assert len(rollout.trace.threads) == 1
@@ -217,9 +214,8 @@ async def test_functions_are_called_by_the_sdk_itself(kind: str) -> None:
         stream = await client.models.generate_content_stream(model="m", contents="again?", config=config)
         assert "sun in Rome" in "".join([chunk.text or "" async for chunk in stream])
 
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
-            await play(rollout, kind, scenario)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
+        await play(rollout, kind, scenario)
     assert rollout.trace[0].request.tools[0].description == "The weather."
     assert len(rollout.trace.threads) == 2
 
@@ -237,10 +233,9 @@ async def test_json_by_a_schema_is_parsed(kind: str) -> None:
             wanted: Any = {"city": "Oslo", "people": 700000}
             assert answer.parsed == (Town(**wanted) if "response_schema" in schema else wanted)
 
-    with trio.fail_after(20):
-        script = ScriptedModel(['{"city":"Oslo","people":700000}'] * 2)
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
-            await play(rollout, kind, scenario)
+    script = ScriptedModel(['{"city":"Oslo","people":700000}'] * 2)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
+        await play(rollout, kind, scenario)
     for turn in rollout.trace:
         wanted = turn.request.output_format
         assert wanted.kind == "json_schema"
@@ -256,9 +251,8 @@ async def test_tokens_are_counted_and_models_listed(kind: str) -> None:
             await client.models.count_tokens(model="m", contents=types.Content(role="klingon"))
         assert (caught.value.code, caught.value.status) == (400, "INVALID_ARGUMENT")
 
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(model="my-gemini") as rollout:
-            await play(rollout, kind, scenario)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(model="my-gemini") as rollout:
+        await play(rollout, kind, scenario)
     assert len(rollout.trace) == 0
 
 
@@ -279,9 +273,8 @@ async def test_each_status_is_an_api_error_with_its_code(kind: str) -> None:
     script = ScriptedModel(
         [*(Refusal(status, f"status {status}") for status in STATUSES), Refusal(404, "status 404")]
     )
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
-            await play(rollout, kind, scenario)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
+        await play(rollout, kind, scenario)
     assert script.remaining == 0
 
 
@@ -291,9 +284,8 @@ async def test_a_429_is_retried_into_a_success_where_the_client_retries(kind: st
 
     script = ScriptedModel([*[Refusal(429, "wait", retry_after=0.01)] * 2, "in the end"])
     retries = types.HttpRetryOptions(attempts=3, initial_delay=0.01, max_delay=0.02)
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
-            await play(rollout, kind, scenario, retry_options=retries)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
+        await play(rollout, kind, scenario, retry_options=retries)
     assert [turn.outcome for turn in rollout.trace] == ["refused", "refused", "answered"]
 
 
@@ -309,9 +301,8 @@ async def test_a_stream_that_fails_in_the_middle_raises(kind: str) -> None:
                 pass
         assert caught.value.code == 503
 
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(half) as rollout:
-            await play(rollout, kind, scenario)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(half) as rollout:
+        await play(rollout, kind, scenario)
     assert [turn.outcome for turn in rollout.trace] == ["refused"]
 
 
@@ -326,7 +317,6 @@ async def test_embeddings_of_one_text_and_of_several(kind: str) -> None:
         assert [len(each.values) for each in one.embeddings] == [1536]
         assert [len(each.values) for each in several.embeddings] == [16, 16]
 
-    with trio.fail_after(60):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
-            await play(rollout, kind, scenario)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        await play(rollout, kind, scenario)
     assert [call.name for call in rollout.trace.services] == ["gemini-embedding-001"] * 2

@@ -29,7 +29,7 @@ async def test_no_proxy_of_the_environment_stands_between_a_client_and_its_rollo
     dialect: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would have the key, and could not come back to here."""
-    with refusing_port() as nobody, trio.fail_after(30):
+    with refusing_port() as nobody:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{nobody}")
             monkeypatch.setenv(name.lower(), f"http://127.0.0.1:{nobody}")
@@ -46,22 +46,21 @@ async def test_no_proxy_of_the_environment_stands_between_a_client_and_its_rollo
 
 @pytest.mark.parametrize("dialect", ASK)
 async def test_a_blocking_client_in_trios_own_thread_says_so_and_does_not_wait_for_ever(dialect: str) -> None:
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            with rollout.client(dialect, sync=True) as client:
-                with pytest.raises(
-                    RuntimeError, match="a blocking client in trio's own thread would wait for ever"
-                ):
-                    ASK[dialect](client)
-                with pytest.raises(RuntimeError, match="a blocking client"):
-                    ASK[dialect](client.with_options(max_retries=0))
-                await trio.to_thread.run_sync(ASK[dialect], client)
-            assert len(rollout.trace) == 1
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        with rollout.client(dialect, sync=True) as client:
+            with pytest.raises(
+                RuntimeError, match="a blocking client in trio's own thread would wait for ever"
+            ):
+                ASK[dialect](client)
+            with pytest.raises(RuntimeError, match="a blocking client"):
+                ASK[dialect](client.with_options(max_retries=0))
+            await trio.to_thread.run_sync(ASK[dialect], client)
+        assert len(rollout.trace) == 1
 
 
 async def test_a_blocking_client_may_be_asked_in_another_run_of_trio() -> None:
     async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-        with trio.fail_after(30), rollout.client("openai_chat", sync=True) as client:
+        with rollout.client("openai_chat", sync=True) as client:
 
             async def elsewhere() -> None:
                 ASK["openai_chat"](client)
@@ -86,7 +85,6 @@ async def test_a_client_whose_sdk_is_not_installed_says_what_to_install(
     dialect: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            with pytest.raises(ModuleNotFoundError, match=rf"pip install 'triocept\[{package}\]'"):
-                rollout.client(dialect)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        with pytest.raises(ModuleNotFoundError, match=rf"pip install 'triocept\[{package}\]'"):
+            rollout.client(dialect)

@@ -36,36 +36,33 @@ async def test_openai_create_stream_and_tool_loop_under_trio() -> None:
             lambda request: " and ".join(result.text for result in request.tool_results),
         ]
     )
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
-            async with rollout.client("openai_chat") as client:
-                create = partial(client.chat.completions.create, model="m")
-                whole = await create(messages=[{"role": "user", "content": "hi"}])
-                assert whole.choices[0].message.content == "hello"
-                pieces = await create(
-                    messages=[{"role": "user", "content": "hi!"}],
-                    stream=True,
-                    stream_options={"include_usage": True},
-                )
-                chunks = [chunk async for chunk in pieces]
-                assert (
-                    "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "hello stream"
-                )
-                assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "stop"
-                assert chunks[-1].usage is not None
-                messages: Any = [{"role": "user", "content": "weather?"}]
-                async with client.chat.completions.stream(
-                    model="m", messages=messages, tools=OPENAI_TOOLS
-                ) as stream:
-                    done = await stream.get_final_completion()
-                calls = done.choices[0].message.tool_calls
-                assert [json.loads(call.function.arguments)["city"] for call in calls] == ["Oslo", "Rome"]
-                messages.append(done.choices[0].message)
-                messages += [
-                    {"role": "tool", "tool_call_id": c.id, "content": f"sun {n}"} for n, c in enumerate(calls)
-                ]
-                end = await create(messages=messages, tools=OPENAI_TOOLS)
-                assert end.choices[0].message.content == "sun 0 and sun 1"
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
+        async with rollout.client("openai_chat") as client:
+            create = partial(client.chat.completions.create, model="m")
+            whole = await create(messages=[{"role": "user", "content": "hi"}])
+            assert whole.choices[0].message.content == "hello"
+            pieces = await create(
+                messages=[{"role": "user", "content": "hi!"}],
+                stream=True,
+                stream_options={"include_usage": True},
+            )
+            chunks = [chunk async for chunk in pieces]
+            assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "hello stream"
+            assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "stop"
+            assert chunks[-1].usage is not None
+            messages: Any = [{"role": "user", "content": "weather?"}]
+            async with client.chat.completions.stream(
+                model="m", messages=messages, tools=OPENAI_TOOLS
+            ) as stream:
+                done = await stream.get_final_completion()
+            calls = done.choices[0].message.tool_calls
+            assert [json.loads(call.function.arguments)["city"] for call in calls] == ["Oslo", "Rome"]
+            messages.append(done.choices[0].message)
+            messages += [
+                {"role": "tool", "tool_call_id": c.id, "content": f"sun {n}"} for n, c in enumerate(calls)
+            ]
+            end = await create(messages=messages, tools=OPENAI_TOOLS)
+            assert end.choices[0].message.content == "sun 0 and sun 1"
     assert [turn.outcome for turn in rollout.trace] == ["answered"] * 4
     assert len(rollout.trace.threads) == 3
 
@@ -79,43 +76,37 @@ async def test_anthropic_create_stream_and_tool_loop_under_trio() -> None:
             lambda request: " and ".join(result.text for result in request.tool_results),
         ]
     )
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
-            async with rollout.client("anthropic_messages") as client:
-                create = partial(client.messages.create, model="m", max_tokens=100)
-                whole = await create(messages=[{"role": "user", "content": "hi"}])
-                assert whole.content[0].text == "hello"
-                assert whole.stop_reason == "end_turn"
-                async with client.messages.stream(
-                    model="m", max_tokens=100, messages=[{"role": "user", "content": "hi!"}]
-                ) as stream:
-                    assert [text async for text in stream.text_stream] == ["hello stream"]
-                    assert [block.type for block in (await stream.get_final_message()).content] == [
-                        "thinking",
-                        "text",
-                    ]
-                messages: Any = [{"role": "user", "content": "weather?"}]
-                async with client.messages.stream(
-                    model="m", max_tokens=100, messages=messages, tools=ANTHROPIC_TOOLS
-                ) as stream:
-                    done = await stream.get_final_message()
-                calls = [block for block in done.content if block.type == "tool_use"]
-                assert [call.input["city"] for call in calls] == ["Oslo", "Rome"]
-                assert done.stop_reason == "tool_use"
-                results = [
-                    {"type": "tool_result", "tool_use_id": c.id, "content": f"sun {n}"}
-                    for n, c in enumerate(calls)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
+        async with rollout.client("anthropic_messages") as client:
+            create = partial(client.messages.create, model="m", max_tokens=100)
+            whole = await create(messages=[{"role": "user", "content": "hi"}])
+            assert whole.content[0].text == "hello"
+            assert whole.stop_reason == "end_turn"
+            async with client.messages.stream(
+                model="m", max_tokens=100, messages=[{"role": "user", "content": "hi!"}]
+            ) as stream:
+                assert [text async for text in stream.text_stream] == ["hello stream"]
+                assert [block.type for block in (await stream.get_final_message()).content] == [
+                    "thinking",
+                    "text",
                 ]
-                messages += [
-                    {"role": "assistant", "content": done.content},
-                    {"role": "user", "content": results},
-                ]
-                end = await create(messages=messages, tools=ANTHROPIC_TOOLS)
-                assert end.content[0].text == "sun 0 and sun 1"
-                counted = await client.messages.count_tokens(
-                    model="m", messages=messages, tools=ANTHROPIC_TOOLS
-                )
-                assert counted.input_tokens > 10
+            messages: Any = [{"role": "user", "content": "weather?"}]
+            async with client.messages.stream(
+                model="m", max_tokens=100, messages=messages, tools=ANTHROPIC_TOOLS
+            ) as stream:
+                done = await stream.get_final_message()
+            calls = [block for block in done.content if block.type == "tool_use"]
+            assert [call.input["city"] for call in calls] == ["Oslo", "Rome"]
+            assert done.stop_reason == "tool_use"
+            results = [
+                {"type": "tool_result", "tool_use_id": c.id, "content": f"sun {n}"}
+                for n, c in enumerate(calls)
+            ]
+            messages += [{"role": "assistant", "content": done.content}, {"role": "user", "content": results}]
+            end = await create(messages=messages, tools=ANTHROPIC_TOOLS)
+            assert end.content[0].text == "sun 0 and sun 1"
+            counted = await client.messages.count_tokens(model="m", messages=messages, tools=ANTHROPIC_TOOLS)
+            assert counted.input_tokens > 10
     assert [turn.outcome for turn in rollout.trace] == ["answered"] * 4
     assert len(rollout.trace.threads) == 3
 
@@ -157,11 +148,10 @@ async def test_each_status_makes_an_sdk_do_what_it_does(
     status: int, requests: int, dialect: str, should_retry: bool | None
 ) -> None:
     error = openai.APIStatusError if dialect == "openai_chat" else anthropic.APIStatusError
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint:
-            async with endpoint.open_rollout(partial(refusing, status, should_retry)) as rollout:
-                with pytest.raises(error) as caught:
-                    await call_sdk(rollout, dialect)
+    async with serve_endpoint() as endpoint:
+        async with endpoint.open_rollout(partial(refusing, status, should_retry)) as rollout:
+            with pytest.raises(error) as caught:
+                await call_sdk(rollout, dialect)
     assert caught.value.status_code == status
     assert f"status {status}" in str(caught.value)
     assert len(rollout.trace) == (1 if should_retry is False else requests)
@@ -177,21 +167,16 @@ async def test_an_sdk_sees_a_stream_that_fails_fail(dialect: str) -> None:
 
     messages: Any = [{"role": "user", "content": "x"}]
     error = (openai.OpenAIError, anthropic.AnthropicError)
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(half) as rollout:
-            async with rollout.client(dialect) as client:
-                with pytest.raises(error, match="overloaded"):
-                    if dialect == "openai_chat":
-                        chunks = await client.chat.completions.create(
-                            model="m", messages=messages, stream=True
-                        )
-                        async for _ in chunks:
-                            pass
-                    else:
-                        async with client.messages.stream(
-                            model="m", max_tokens=9, messages=messages
-                        ) as stream:
-                            await stream.get_final_message()
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(half) as rollout:
+        async with rollout.client(dialect) as client:
+            with pytest.raises(error, match="overloaded"):
+                if dialect == "openai_chat":
+                    chunks = await client.chat.completions.create(model="m", messages=messages, stream=True)
+                    async for _ in chunks:
+                        pass
+                else:
+                    async with client.messages.stream(model="m", max_tokens=9, messages=messages) as stream:
+                        await stream.get_final_message()
 
 
 SYNC = """
@@ -254,9 +239,8 @@ async def test_a_sync_client_in_a_process_of_its_own_is_an_agent_like_any_other(
         ["whole", "in pieces", heard, lambda r: f"sun in {r.tool_results[0].text}", *refusals]
     )
     argv = [sys.executable, "-c", textwrap.dedent(SYNC), dialect, str(len(STATUSES))]
-    with trio.fail_after(60):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
-            result = await rollout.run_agent(argv)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
+        result = await rollout.run_agent(argv)
     assert result.returncode == 0, result.stderr_text
     expected = ["whole", "in pieces", "sun in Oslo", *(str(status) for status, _ in STATUSES)]
     assert result.stdout_text.split() == " ".join(expected).split()

@@ -44,36 +44,34 @@ async def many(port: int, count: int) -> AsyncIterator[list[trio.SocketStream]]:
 
 
 async def test_where_there_is_no_room_the_connection_goes_that_has_idled_longest_without_a_key() -> None:
-    with trio.fail_after(20):
-        async with (
-            serve_endpoint(limits=EndpointLimits(connections=3)) as endpoint,
-            endpoint.open_rollout(echo) as rollout,
-            connected(endpoint.port) as keyed,
-        ):
-            assert b" 200 " in await answer_on(keyed, rollout)
-            async with many(endpoint.port, 12) as strangers:
-                assert await strangers[0].receive_some() == b""
-                async with connected(endpoint.port) as late:
-                    assert b" 200 " in await answer_on(late, rollout)
-                    assert b" 200 " in await answer_on(keyed, rollout)
+    async with (
+        serve_endpoint(limits=EndpointLimits(connections=3)) as endpoint,
+        endpoint.open_rollout(echo) as rollout,
+        connected(endpoint.port) as keyed,
+    ):
+        assert b" 200 " in await answer_on(keyed, rollout)
+        async with many(endpoint.port, 12) as strangers:
+            assert await strangers[0].receive_some() == b""
+            async with connected(endpoint.port) as late:
+                assert b" 200 " in await answer_on(late, rollout)
+                assert b" 200 " in await answer_on(keyed, rollout)
 
 
 async def test_where_all_have_a_key_a_new_connection_is_told_503() -> None:
-    with trio.fail_after(20):
-        async with (
-            serve_endpoint(limits=EndpointLimits(connections=2)) as endpoint,
-            endpoint.open_rollout(echo) as rollout,
-            many(endpoint.port, 2) as keyed,
-        ):
-            for stream in keyed:
-                await answer_on(stream, rollout)
-            async with connected(endpoint.port) as new:
-                await new.send_all(request_of(rollout))
-                told = await read_to_end(new)
-            assert told.startswith(b"HTTP/1.1 503")
-            assert b"retry-after" in told
-            for stream in keyed:
-                assert b" 200 " in await answer_on(stream, rollout)
+    async with (
+        serve_endpoint(limits=EndpointLimits(connections=2)) as endpoint,
+        endpoint.open_rollout(echo) as rollout,
+        many(endpoint.port, 2) as keyed,
+    ):
+        for stream in keyed:
+            await answer_on(stream, rollout)
+        async with connected(endpoint.port) as new:
+            await new.send_all(request_of(rollout))
+            told = await read_to_end(new)
+        assert told.startswith(b"HTTP/1.1 503")
+        assert b"retry-after" in told
+        for stream in keyed:
+            assert b" 200 " in await answer_on(stream, rollout)
 
 
 @pytest.mark.parametrize("bound", ["_descriptors", "MOST_KEYLESS"])
@@ -82,54 +80,50 @@ async def test_so_many_connections_without_a_key_are_open_at_once_where_nobody_s
 ) -> None:
     """Three quarters of the descriptors; of those without a key no more than a number that is not to be set."""
     monkeypatch.setattr(admission, bound, (lambda: 4) if bound == "_descriptors" else 3)
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, connected(endpoint.port) as first:
-            async with many(endpoint.port, 2), connected(endpoint.port):
-                assert await first.receive_some() == b""
+    async with serve_endpoint() as endpoint, connected(endpoint.port) as first:
+        async with many(endpoint.port, 2), connected(endpoint.port):
+            assert await first.receive_some() == b""
 
 
 @pytest.mark.parametrize("start", [b"P", b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nX: ", b"GET /he"])
 async def test_a_head_that_takes_too_long_is_told_408(start: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint(limits=EndpointLimits(head_seconds=0.2)) as endpoint:
-            async with connected(endpoint.port) as stream:
-                await stream.send_all(start)
-                assert (await read_to_end(stream)).startswith(b"HTTP/1.1 408")
+    async with serve_endpoint(limits=EndpointLimits(head_seconds=0.2)) as endpoint:
+        async with connected(endpoint.port) as stream:
+            await stream.send_all(start)
+            assert (await read_to_end(stream)).startswith(b"HTTP/1.1 408")
     assert len(caplog.records) == 1
     assert not caplog.records[0].exc_info
 
 
 @pytest.mark.parametrize("first", [1, 3, 4, 40])
 async def test_a_head_that_came_in_two_is_late_no_more_once_it_is_whole(first: int) -> None:
-    with trio.fail_after(20):
-        async with (
-            serve_endpoint(limits=EndpointLimits(head_seconds=0.2)) as endpoint,
-            endpoint.open_rollout(echo) as rollout,
-            connected(endpoint.port) as stream,
-        ):
-            request = request_of(rollout)
-            for piece in (request[:first], request[first:-1]):
-                await stream.send_all(piece)
-                await trio.testing.wait_all_tasks_blocked(0.01)
-            async with connected(endpoint.port) as late:
-                await late.send_all(b"P")
-                assert (await read_to_end(late)).startswith(b"HTTP/1.1 408")
-            await stream.send_all(request[-1:])
-            assert b" 200 " in await stream.receive_some()
+    async with (
+        serve_endpoint(limits=EndpointLimits(head_seconds=0.2)) as endpoint,
+        endpoint.open_rollout(echo) as rollout,
+        connected(endpoint.port) as stream,
+    ):
+        request = request_of(rollout)
+        for piece in (request[:first], request[first:-1]):
+            await stream.send_all(piece)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        async with connected(endpoint.port) as late:
+            await late.send_all(b"P")
+            assert (await read_to_end(late)).startswith(b"HTTP/1.1 408")
+        await stream.send_all(request[-1:])
+        assert b" 200 " in await stream.receive_some()
 
 
 async def test_without_a_key_a_connection_lives_for_a_while_and_with_one_it_may_idle() -> None:
-    with trio.fail_after(20):
-        async with (
-            serve_endpoint(limits=EndpointLimits(keyless_seconds=0.3)) as endpoint,
-            endpoint.open_rollout(echo) as rollout,
-            connected(endpoint.port) as keyed,
-        ):
-            await answer_on(keyed, rollout)
-            for _ in range(3):
-                async with connected(endpoint.port) as stranger:
-                    assert await read_to_end(stranger) == b""
-            assert b" 200 " in await answer_on(keyed, rollout)
+    async with (
+        serve_endpoint(limits=EndpointLimits(keyless_seconds=0.3)) as endpoint,
+        endpoint.open_rollout(echo) as rollout,
+        connected(endpoint.port) as keyed,
+    ):
+        await answer_on(keyed, rollout)
+        for _ in range(3):
+            async with connected(endpoint.port) as stranger:
+                assert await read_to_end(stranger) == b""
+        assert b" 200 " in await answer_on(keyed, rollout)
 
 
 @pytest.mark.parametrize(
@@ -139,66 +133,62 @@ async def test_without_a_key_a_connection_lives_for_a_while_and_with_one_it_may_
 async def test_who_has_shown_a_key_may_idle_whatever_it_asked_for_and_however_that_was_answered(
     asked: str,
 ) -> None:
-    with trio.fail_after(20):
-        async with (
-            serve_endpoint(limits=EndpointLimits(keyless_seconds=0.3)) as endpoint,
-            endpoint.open_rollout(echo) as rollout,
-            connected(endpoint.port) as keyed,
-            connected(endpoint.port) as stranger,
-        ):
-            head = f"{asked} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer "
-            for client, key in ((keyed, rollout.api_key), (stranger, "wrong")):
-                await client.send_all(f"{head}{key}\r\n\r\n".encode())
-                assert (await client.receive_some()).startswith(b"HTTP/1.1 ")
-            assert not (await read_to_end(stranger)).startswith(b"HTTP")
-            await trio.sleep(0.3)
-            assert b" 200 " in await answer_on(keyed, rollout)
+    async with (
+        serve_endpoint(limits=EndpointLimits(keyless_seconds=0.3)) as endpoint,
+        endpoint.open_rollout(echo) as rollout,
+        connected(endpoint.port) as keyed,
+        connected(endpoint.port) as stranger,
+    ):
+        head = f"{asked} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer "
+        for client, key in ((keyed, rollout.api_key), (stranger, "wrong")):
+            await client.send_all(f"{head}{key}\r\n\r\n".encode())
+            assert (await client.receive_some()).startswith(b"HTTP/1.1 ")
+        assert not (await read_to_end(stranger)).startswith(b"HTTP")
+        await trio.sleep(0.3)
+        assert b" 200 " in await answer_on(keyed, rollout)
 
 
 async def test_a_head_that_is_too_long_is_told_431() -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint(limits=EndpointLimits(head_bytes=100_000)) as endpoint:
-            async with connected(endpoint.port) as stream:
-                await stream.send_all(b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 150_000)
-                assert (await stream.receive_some()).startswith(b"HTTP/1.1 431")
+    async with serve_endpoint(limits=EndpointLimits(head_bytes=100_000)) as endpoint:
+        async with connected(endpoint.port) as stream:
+            await stream.send_all(b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 150_000)
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 431")
 
 
 async def test_bodies_that_wait_are_weighed_over_all_connections() -> None:
     body = json.dumps(ask_body("x" * 400_000)).encode()
-    with trio.fail_after(20):
-        async with (
-            serve_endpoint(
-                limits=EndpointLimits(waiting_bytes=1_000_000)
-            ) as endpoint,  # half of it for one rollout
-            endpoint.open_rollout(echo) as rollout,
-            connected(endpoint.port) as slow,
-            connected(endpoint.port) as other,
-        ):
-            data = raw_request(rollout, body)
-            await slow.send_all(data[:-1])
-            await trio.testing.wait_all_tasks_blocked(0.05)
-            await other.send_all(data[:-1])
-            assert (await other.receive_some()).startswith(b"HTTP/1.1 503")
-            assert (await ask(rollout)).status_code == 200
-            await slow.send_all(data[-1:])
-            assert (await slow.receive_some()).startswith(b"HTTP/1.1 200")
+    async with (
+        serve_endpoint(
+            limits=EndpointLimits(waiting_bytes=1_000_000)
+        ) as endpoint,  # half of it for one rollout
+        endpoint.open_rollout(echo) as rollout,
+        connected(endpoint.port) as slow,
+        connected(endpoint.port) as other,
+    ):
+        data = raw_request(rollout, body)
+        await slow.send_all(data[:-1])
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        await other.send_all(data[:-1])
+        assert (await other.receive_some()).startswith(b"HTTP/1.1 503")
+        assert (await ask(rollout)).status_code == 200
+        await slow.send_all(data[-1:])
+        assert (await slow.receive_some()).startswith(b"HTTP/1.1 200")
 
 
 async def test_a_body_that_was_parsed_or_cut_weighs_nothing_any_more() -> None:
-    with trio.fail_after(20):
-        async with (
-            serve_endpoint(limits=EndpointLimits(waiting_bytes=1_000_000)) as endpoint,
-            endpoint.open_rollout(echo) as rollout,
-        ):
-            data = request_of(rollout, "x" * 900_000)
-            for whole in (True, True, False, False, True):
-                async with connected(endpoint.port) as stream:
-                    await stream.send_all(data[:-1])
-                    await trio.testing.wait_all_tasks_blocked(0.05)
-                    if whole:
-                        await stream.send_all(data[-1:])
-                        assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+    async with (
+        serve_endpoint(limits=EndpointLimits(waiting_bytes=1_000_000)) as endpoint,
+        endpoint.open_rollout(echo) as rollout,
+    ):
+        data = request_of(rollout, "x" * 900_000)
+        for whole in (True, True, False, False, True):
+            async with connected(endpoint.port) as stream:
+                await stream.send_all(data[:-1])
                 await trio.testing.wait_all_tasks_blocked(0.05)
+                if whole:
+                    await stream.send_all(data[-1:])
+                    assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+            await trio.testing.wait_all_tasks_blocked(0.05)
 
 
 async def test_a_client_that_reads_nothing_is_broken_off_and_its_exchange_abandoned() -> None:
@@ -207,13 +197,12 @@ async def test_a_client_that_reads_nothing_is_broken_off_and_its_exchange_abando
             while True:
                 await stream.send("x" * 100_000)
 
-    with trio.fail_after(20):
-        async with serve_endpoint(limits=EndpointLimits(reader_seconds=0.3)) as endpoint:
-            async with endpoint.open_rollout(flood) as rollout, connected(endpoint.port) as stream:
-                body = json.dumps(ask_body("hi", stream=True)).encode()
-                await stream.send_all(raw_request(rollout, body))
-                while not rollout.trace:
-                    await trio.sleep(0.02)
+    async with serve_endpoint(limits=EndpointLimits(reader_seconds=0.3)) as endpoint:
+        async with endpoint.open_rollout(flood) as rollout, connected(endpoint.port) as stream:
+            body = json.dumps(ask_body("hi", stream=True)).encode()
+            await stream.send_all(raw_request(rollout, body))
+            while not rollout.trace:
+                await trio.sleep(0.02)
     assert rollout.trace[0].outcome == "abandoned"
 
 
@@ -239,31 +228,30 @@ trio.run(main)
 async def test_four_hundred_idle_connections_at_two_hundred_descriptors_starve_no_agent(
     connections: int, every_way: str
 ) -> None:
-    with trio.fail_after(60):
-        async with trio.open_nursery() as nursery:
-            process = await nursery.start(
-                partial(
-                    trio.run_process,
-                    [sys.executable, "-c", PROGRAM, str(connections), every_way],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                )
+    async with trio.open_nursery() as nursery:
+        process = await nursery.start(
+            partial(
+                trio.run_process,
+                [sys.executable, "-c", PROGRAM, str(connections), every_way],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
             )
-            line = b""
-            while not line.endswith(b"\n"):
-                line += await process.stdout.receive_some()
-            port, key, rollout_id = line.decode().split()
-            async with many(int(port), 400):
-                with trio.fail_after(5):
-                    async with connected(int(port)) as stream:
-                        body = json.dumps(ask_body()).encode()
-                        await stream.send_all(
-                            f"POST /rollout/{rollout_id}/v1/chat/completions HTTP/1.1\r\nHost: a\r\n"
-                            f"Authorization: Bearer {key}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-                            + body
-                        )
-                        assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
-            await process.stdin.aclose()
+        )
+        line = b""
+        while not line.endswith(b"\n"):
+            line += await process.stdout.receive_some()
+        port, key, rollout_id = line.decode().split()
+        async with many(int(port), 400):
+            with trio.fail_after(5):
+                async with connected(int(port)) as stream:
+                    body = json.dumps(ask_body()).encode()
+                    await stream.send_all(
+                        f"POST /rollout/{rollout_id}/v1/chat/completions HTTP/1.1\r\nHost: a\r\n"
+                        f"Authorization: Bearer {key}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+                        + body
+                    )
+                    assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+        await process.stdin.aclose()
 
 
 async def test_an_answer_that_never_ends_fails_alone() -> None:
@@ -276,18 +264,17 @@ async def test_an_answer_that_never_ends_fails_alone() -> None:
             while True:
                 await stream.send("ab")
 
-    with trio.fail_after(20):
-        async with (
-            serve_endpoint(limits=EndpointLimits(answer_bytes=100_000)) as endpoint,
-            endpoint.open_rollout(never_ends) as rollout,
-            connected(endpoint.port) as stream,
-        ):
-            body = json.dumps(ask_body("for ever", stream=True)).encode()
-            await stream.send_all(raw_request(rollout, body))
-            answer = await read_to_end(stream)
-            assert b"the answer is over 100000 bytes" in answer
-            assert not answer.endswith(b"0\r\n\r\n")
-            assert (await ask(rollout)).status_code == 200
+    async with (
+        serve_endpoint(limits=EndpointLimits(answer_bytes=100_000)) as endpoint,
+        endpoint.open_rollout(never_ends) as rollout,
+        connected(endpoint.port) as stream,
+    ):
+        body = json.dumps(ask_body("for ever", stream=True)).encode()
+        await stream.send_all(raw_request(rollout, body))
+        answer = await read_to_end(stream)
+        assert b"the answer is over 100000 bytes" in answer
+        assert not answer.endswith(b"0\r\n\r\n")
+        assert (await ask(rollout)).status_code == 200
     assert [turn.outcome for turn in rollout.trace] == ["refused", "answered"]
 
 
@@ -307,11 +294,10 @@ async def test_whatever_an_answer_is_made_of_is_weighed(part: ResponsePart) -> N
         async with exchange.open_stream() as stream:
             await stream.send(part)
 
-    with trio.fail_after(20):
-        async with (
-            serve_endpoint(limits=EndpointLimits(answer_bytes=100_000)) as endpoint,
-            endpoint.open_rollout(large) as rollout,
-        ):
-            refused = await ask(rollout)
+    async with (
+        serve_endpoint(limits=EndpointLimits(answer_bytes=100_000)) as endpoint,
+        endpoint.open_rollout(large) as rollout,
+    ):
+        refused = await ask(rollout)
     assert refused.status_code == 502
     assert "the answer is over 100000 bytes" in refused.text

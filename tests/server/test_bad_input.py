@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx2
 import pytest
-import trio
 
 from tests.asking import ask_body, bearer, document, echo, url_of
 from triocept import Rollout, serve_endpoint
@@ -151,46 +150,44 @@ async def test_a_bad_body_is_a_400_that_names_the_place(
     dialect: str, body: Any, place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "triocept")
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            reply = await post(rollout, dialect, body)
-            assert reply.status_code == 400
-            assert place in assert_shape(dialect, reply.json())
-            assert reply.headers["x-should-retry"] == "false"
-            assert (await post(rollout, dialect, document(dialect))).status_code == 200
-        assert len(rollout.trace) == 1
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        reply = await post(rollout, dialect, body)
+        assert reply.status_code == 400
+        assert place in assert_shape(dialect, reply.json())
+        assert reply.headers["x-should-retry"] == "false"
+        assert (await post(rollout, dialect, document(dialect))).status_code == 200
+    assert len(rollout.trace) == 1
     assert len([record for record in caplog.records if record.name.startswith("triocept")]) == 1
     assert rollout.api_key not in caplog.text
 
 
 @every_dialect
 async def test_each_other_fault_has_its_status_in_the_dialects_shape(dialect: str) -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint(max_body=2000) as endpoint:
-            async with endpoint.open_rollout(echo) as rollout, endpoint.open_rollout(echo) as other:
-                async with httpx2.AsyncClient(timeout=None) as client:
-                    url, body = url_of(rollout, dialect), document(dialect)
-                    too_large = await post(rollout, dialect, document(dialect, "x" * 3000))
-                    wrong_method = await client.get(url, headers=bearer(rollout))
-                    wrong_key = await client.post(url, json=body, headers={"x-api-key": "sk-none"})
-                    no_key = await client.post(url, json=body)
-                    others_key = await client.post(url, json=body, headers=bearer(other))
-                    unknown = await client.post(
-                        url.replace("/api" if dialect == "ollama" else "/v1", "/none", 1),
-                        json=body,
-                        headers=bearer(rollout) | {"anthropic-version": "1"},
-                    )
-                    unknown_rollout = await client.post(
-                        url.replace(rollout.id, "r_none"), json=body, headers=bearer(rollout)
-                    )
-                replies = (too_large, wrong_method, wrong_key, no_key, others_key, unknown_rollout)
-                for reply in replies:
-                    assert_shape(dialect, reply.json())
-                assert [reply.status_code for reply in replies] == [413, 405, 401, 401, 401, 401]
-                assert wrong_method.headers["allow"] == "POST"
-                assert unknown.status_code == 404
-                assert_shape("anthropic_messages", unknown.json())
-                assert (await post(rollout, dialect, body)).status_code == 200
+    async with serve_endpoint(max_body=2000) as endpoint:
+        async with endpoint.open_rollout(echo) as rollout, endpoint.open_rollout(echo) as other:
+            async with httpx2.AsyncClient(timeout=None) as client:
+                url, body = url_of(rollout, dialect), document(dialect)
+                too_large = await post(rollout, dialect, document(dialect, "x" * 3000))
+                wrong_method = await client.get(url, headers=bearer(rollout))
+                wrong_key = await client.post(url, json=body, headers={"x-api-key": "sk-none"})
+                no_key = await client.post(url, json=body)
+                others_key = await client.post(url, json=body, headers=bearer(other))
+                unknown = await client.post(
+                    url.replace("/api" if dialect == "ollama" else "/v1", "/none", 1),
+                    json=body,
+                    headers=bearer(rollout) | {"anthropic-version": "1"},
+                )
+                unknown_rollout = await client.post(
+                    url.replace(rollout.id, "r_none"), json=body, headers=bearer(rollout)
+                )
+            replies = (too_large, wrong_method, wrong_key, no_key, others_key, unknown_rollout)
+            for reply in replies:
+                assert_shape(dialect, reply.json())
+            assert [reply.status_code for reply in replies] == [413, 405, 401, 401, 401, 401]
+            assert wrong_method.headers["allow"] == "POST"
+            assert unknown.status_code == 404
+            assert_shape("anthropic_messages", unknown.json())
+            assert (await post(rollout, dialect, body)).status_code == 200
 
 
 @pytest.mark.parametrize("header", ["authorization", "x-api-key", "x-goog-api-key"])
@@ -199,46 +196,44 @@ async def test_each_other_fault_has_its_status_in_the_dialects_shape(dialect: st
 async def test_the_key_is_read_from_every_header_on_every_route(
     header: str, dialect: str, prefix: bool
 ) -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            url = url_of(rollout, dialect)
-            if not prefix:
-                url = url.replace(f"/rollout/{rollout.id}", "")
-            value = f"Bearer {rollout.api_key}" if header == "authorization" else rollout.api_key
-            async with httpx2.AsyncClient() as client:
-                reply = await client.post(f"{url}?beta=true", json=document(dialect), headers={header: value})
-                without_v1 = await client.post(
-                    url.replace("/v1/", "/"), json=document(dialect), headers={header: value}
-                )
-            assert (reply.status_code, without_v1.status_code) == (200, 200)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        url = url_of(rollout, dialect)
+        if not prefix:
+            url = url.replace(f"/rollout/{rollout.id}", "")
+        value = f"Bearer {rollout.api_key}" if header == "authorization" else rollout.api_key
+        async with httpx2.AsyncClient() as client:
+            reply = await client.post(f"{url}?beta=true", json=document(dialect), headers={header: value})
+            without_v1 = await client.post(
+                url.replace("/v1/", "/"), json=document(dialect), headers={header: value}
+            )
+        assert (reply.status_code, without_v1.status_code) == (200, 200)
 
 
 async def test_what_clients_ask_beside_the_model_is_answered() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo, model="my-model") as rollout:
-            base = f"{endpoint.url}/rollout/{rollout.id}"
-            async with httpx2.AsyncClient() as client:
-                health = await client.get(f"{endpoint.url}/health")
-                head = await client.head(f"{base}/", headers={"x-api-key": "x"})
-                bare_head = await client.head(base)
-                hello = await client.head(f"{base}/api/hello")
-                models = await client.get(f"{base}/v1/models", headers=bearer(rollout))
-                theirs = await client.get(
-                    f"{base}/v1/models", headers=bearer(rollout) | {"anthropic-version": "2023-06-01"}
-                )
-                no_key = await client.get(f"{base}/v1/models")
-                tokens = await client.post(
-                    f"{base}/v1/messages/count_tokens?beta=true",
-                    json={"model": "m", "messages": [USER]},
-                    headers=bearer(rollout),
-                )
-                bad_tokens = await client.post(
-                    f"{base}/v1/messages/count_tokens",
-                    json={"model": "m", "messages": 1},
-                    headers=bearer(rollout),
-                )
-                post = await client.post(f"{endpoint.url}/health")
-                nowhere = await client.get(f"{endpoint.url}/nowhere")
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo, model="my-model") as rollout:
+        base = f"{endpoint.url}/rollout/{rollout.id}"
+        async with httpx2.AsyncClient() as client:
+            health = await client.get(f"{endpoint.url}/health")
+            head = await client.head(f"{base}/", headers={"x-api-key": "x"})
+            bare_head = await client.head(base)
+            hello = await client.head(f"{base}/api/hello")
+            models = await client.get(f"{base}/v1/models", headers=bearer(rollout))
+            theirs = await client.get(
+                f"{base}/v1/models", headers=bearer(rollout) | {"anthropic-version": "2023-06-01"}
+            )
+            no_key = await client.get(f"{base}/v1/models")
+            tokens = await client.post(
+                f"{base}/v1/messages/count_tokens?beta=true",
+                json={"model": "m", "messages": [USER]},
+                headers=bearer(rollout),
+            )
+            bad_tokens = await client.post(
+                f"{base}/v1/messages/count_tokens",
+                json={"model": "m", "messages": 1},
+                headers=bearer(rollout),
+            )
+            post = await client.post(f"{endpoint.url}/health")
+            nowhere = await client.get(f"{endpoint.url}/nowhere")
     assert [health.status_code, head.status_code, bare_head.status_code, hello.status_code] == [200] * 4
     assert health.json() == {"status": "ok", "rollouts": 1, "endpoint": endpoint.id}
     assert models.json()["data"][0]["id"] == "my-model"

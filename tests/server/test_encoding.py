@@ -36,14 +36,13 @@ ENCODERS: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("encoding", ENCODERS)
 async def test_a_compressed_body_is_read_and_one_that_grows_over_the_cap_is_refused(encoding: str) -> None:
     headers = {"content-encoding": encoding}
-    with trio.fail_after(20):
-        async with serve_endpoint(max_body=100_000) as endpoint, endpoint.open_rollout(echo) as rollout:
-            async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
-                encode = ENCODERS[encoding]
-                small = encode(json.dumps(ask_body("hi")).encode())
-                bomb = encode(json.dumps(ask_body("x" * 10_000_000)).encode())
-                fine = await client.post(url_of(rollout), content=small, headers=headers)
-                over = await client.post(url_of(rollout), content=bomb, headers=headers)
+    async with serve_endpoint(max_body=100_000) as endpoint, endpoint.open_rollout(echo) as rollout:
+        async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
+            encode = ENCODERS[encoding]
+            small = encode(json.dumps(ask_body("hi")).encode())
+            bomb = encode(json.dumps(ask_body("x" * 10_000_000)).encode())
+            fine = await client.post(url_of(rollout), content=small, headers=headers)
+            over = await client.post(url_of(rollout), content=bomb, headers=headers)
     assert fine.json()["choices"][0]["message"]["content"] == "hi"
     assert over.status_code == 413
 
@@ -65,12 +64,9 @@ async def test_a_compressed_body_is_read_and_one_that_grows_over_the_cap_is_refu
 async def test_a_body_that_is_not_what_its_encoding_says_is_refused(
     encoding: str, body: bytes, status: int
 ) -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
-                reply = await client.post(
-                    url_of(rollout), content=body, headers={"content-encoding": encoding}
-                )
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
+            reply = await client.post(url_of(rollout), content=body, headers={"content-encoding": encoding})
     assert reply.status_code == status
     assert "ncoding" in reply.json()["error"]["message"]
 
@@ -79,12 +75,9 @@ async def test_a_body_that_is_not_what_its_encoding_says_is_refused(
 async def test_a_body_of_several_members_or_frames_is_one_body(encoding: str) -> None:
     text = json.dumps(ask_body("hi" * 5000)).encode()
     body = b"".join(ENCODERS[encoding](piece) for piece in (text[:10], b"", text[10:5000], text[5000:]))
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
-                reply = await client.post(
-                    url_of(rollout), content=body, headers={"content-encoding": encoding}
-                )
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
+            reply = await client.post(url_of(rollout), content=body, headers={"content-encoding": encoding})
     assert reply.json()["choices"][0]["message"]["content"] == "hi" * 5000
 
 
@@ -107,14 +100,13 @@ async def test_fifty_kilobytes_of_gzip_cost_little_memory_and_stop_nobody(bomb: 
     body = packed(bomb)
     assert len(body) < 55_000
     headers = {"content-encoding": "gzip"}
-    with trio.fail_after(60):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            async with httpx2.AsyncClient(headers=bearer(rollout), timeout=60) as client:
-                with watched() as seen:
-                    async with trio.open_nursery() as nursery:
-                        nursery.start_soon(seen.run)
-                        reply = await client.post(url_of(rollout), content=body, headers=headers)
-                        nursery.cancel_scope.cancel()
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        async with httpx2.AsyncClient(headers=bearer(rollout), timeout=60) as client:
+            with watched() as seen:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(seen.run)
+                    reply = await client.post(url_of(rollout), content=body, headers=headers)
+                    nursery.cancel_scope.cancel()
     assert reply.status_code == (200 if "read" in bomb else 413)
     assert seen.grown < 200 * 1024 * 1024
     assert seen.stall < 0.3
@@ -177,29 +169,25 @@ async def test_what_an_endpoint_says_of_documents_holds_for_every_route(path: st
     limits, said = BOUNDS[bound]
     document = ask_body("hi", filler=[[]] * 10_000)
     headers = {"content-encoding": "gzip"}
-    with trio.fail_after(20):
-        async with serve_endpoint(limits=limits) as endpoint, endpoint.open_rollout(echo) as rollout:
-            async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
-                url = endpoint.url + path
-                fine = await client.post(
-                    url, content=GZIP(json.dumps(ask_body("hi")).encode()), headers=headers
-                )
-                over = await client.post(url, content=GZIP(json.dumps(document).encode()), headers=headers)
+    async with serve_endpoint(limits=limits) as endpoint, endpoint.open_rollout(echo) as rollout:
+        async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
+            url = endpoint.url + path
+            fine = await client.post(url, content=GZIP(json.dumps(ask_body("hi")).encode()), headers=headers)
+            over = await client.post(url, content=GZIP(json.dumps(document).encode()), headers=headers)
     assert (fine.status_code, over.status_code) == (200, 413)
     assert said in over.json()["error"]["message"]
 
 
 async def test_a_body_counts_among_those_that_wait_by_what_it_becomes() -> None:
     limits = EndpointLimits(waiting_bytes=100_000)
-    with trio.fail_after(20):
-        async with (
-            serve_endpoint(limits=limits) as endpoint,
-            endpoint.open_rollout(echo) as rollout,
-            connected(endpoint.port) as first,
-        ):
-            await first.send_all(raw_request(rollout, b"{}")[:-1])
-            await trio.testing.wait_all_tasks_blocked(0.01)
-            async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
-                body = GZIP(json.dumps(ask_body("x" * 200_000)).encode())
-                reply = await client.post(url_of(rollout), content=body, headers={"content-encoding": "gzip"})
+    async with (
+        serve_endpoint(limits=limits) as endpoint,
+        endpoint.open_rollout(echo) as rollout,
+        connected(endpoint.port) as first,
+    ):
+        await first.send_all(raw_request(rollout, b"{}")[:-1])
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
+            body = GZIP(json.dumps(ask_body("x" * 200_000)).encode())
+            reply = await client.post(url_of(rollout), content=body, headers={"content-encoding": "gzip"})
     assert reply.status_code == 503

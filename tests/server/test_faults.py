@@ -75,15 +75,14 @@ async def test_a_fault_in_one_call_is_a_500_for_its_agent_and_an_error_for_its_o
             asked = document(name, stream=stream)
             return await client.post(root + path, json=asked, headers=bearer(rollout))
 
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as other:
-            with monkeypatch.context() as patch:
-                PLACES[place](patch, name)
-                (reply,), heard = await both(endpoint, echo, agent)
-            error = reply.json()["error"]
-            assert (reply.status_code, error if name == "ollama" else error["message"]) == (500, SAID)
-            assert [str(error) for error in heard] == ["gears"]
-            assert (await ask(other)).status_code == 200
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as other:
+        with monkeypatch.context() as patch:
+            PLACES[place](patch, name)
+            (reply,), heard = await both(endpoint, echo, agent)
+        error = reply.json()["error"]
+        assert (reply.status_code, error if name == "ollama" else error["message"]) == (500, SAID)
+        assert [str(error) for error in heard] == ["gears"]
+        assert (await ask(other)).status_code == 200
 
 
 async def test_a_fault_in_the_middle_of_a_stream_breaks_it_and_reaches_the_owner(
@@ -111,9 +110,8 @@ async def test_a_fault_in_the_middle_of_a_stream_breaks_it_and_reaches_the_owner
         return got.decode()
 
     monkeypatch.setattr(_Streamed, "write", failing)
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint:
-            (got,), heard = await both(endpoint, in_pieces, agent)
+    async with serve_endpoint() as endpoint:
+        (got,), heard = await both(endpoint, in_pieces, agent)
     assert '"one"' in got
     assert SAID in got
     assert [str(error) for error in heard] == ["gears"]
@@ -129,8 +127,7 @@ async def test_a_fault_on_a_websocket_is_an_error_frame(place: str, monkeypatch:
         monkeypatch.setattr(websocket.Documents, "render", fail)
     else:
         PLACES[place](monkeypatch, "openai_responses")
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint:
-            (frame,), heard = await both(endpoint, echo, agent)
+    async with serve_endpoint() as endpoint:
+        (frame,), heard = await both(endpoint, echo, agent)
     assert (frame["status"], frame["error"]["message"]) == (500, SAID)
     assert [str(error) for error in heard] == ["gears"]

@@ -94,57 +94,54 @@ async def test_a_hostile_connection_harms_no_other(data: bytes) -> None:
     async def wait_for_it(rollout: object) -> None:
         replies.append(await ask(rollout))  # type: ignore[arg-type]
 
-    with trio.fail_after(20):
-        async with serve_endpoint(grace=0.2) as endpoint, endpoint.open_rollout(hold) as rollout:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(wait_for_it, rollout)
-                await caught.wait()
-                async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
-                    with contextlib.suppress(trio.BrokenResourceError):
-                        await stream.send_all(data)
-                    with trio.move_on_after(0.1), contextlib.suppress(trio.BrokenResourceError):
-                        await stream.send_eof()
-                        await read_to_end(stream)
-                go.set()
-            assert (await ask(rollout)).status_code == 200
+    async with serve_endpoint(grace=0.2) as endpoint, endpoint.open_rollout(hold) as rollout:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait_for_it, rollout)
+            await caught.wait()
+            async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
+                with contextlib.suppress(trio.BrokenResourceError):
+                    await stream.send_all(data)
+                with trio.move_on_after(0.1), contextlib.suppress(trio.BrokenResourceError):
+                    await stream.send_eof()
+                    await read_to_end(stream)
+            go.set()
+        assert (await ask(rollout)).status_code == 200
     assert replies[0].json()["choices"][0]["message"]["content"] == "still here"
 
 
 async def test_finding_2_a_connection_closes_when_asked_and_goes_idle_when_not() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint(grace=30) as endpoint:
-            async with connected(endpoint.port) as stream:
-                await stream.send_all(b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-                assert b"200" in await read_to_end(stream)  # ends: the server has closed it
-            async with connected(endpoint.port) as stream:
-                for _ in range(3):
-                    await stream.send_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
-                    answer = b""
-                    while not answer.endswith(b"}"):
-                        answer += await stream.receive_some()
-                    assert b" 200 " in answer
-                start = trio.current_time()
-                stopping = endpoint
-        assert stopping is endpoint
-        assert trio.current_time() - start < 5, "an idle connection held the shutdown up"
+    async with serve_endpoint(grace=30) as endpoint:
+        async with connected(endpoint.port) as stream:
+            await stream.send_all(b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert b"200" in await read_to_end(stream)  # ends: the server has closed it
+        async with connected(endpoint.port) as stream:
+            for _ in range(3):
+                await stream.send_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+                answer = b""
+                while not answer.endswith(b"}"):
+                    answer += await stream.receive_some()
+                assert b" 200 " in answer
+            start = trio.current_time()
+            stopping = endpoint
+    assert stopping is endpoint
+    assert trio.current_time() - start < 5, "an idle connection held the shutdown up"
 
 
 async def test_finding_2_an_early_413_is_read() -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint(max_body=1000) as endpoint, endpoint.open_rollout(echo) as rollout:
-            for path in (None, "/v1/messages/count_tokens"):
-                async with connected(endpoint.port) as stream:
-                    data = bytearray()
-                    async with trio.open_nursery() as nursery:
+    async with serve_endpoint(max_body=1000) as endpoint, endpoint.open_rollout(echo) as rollout:
+        for path in (None, "/v1/messages/count_tokens"):
+            async with connected(endpoint.port) as stream:
+                data = bytearray()
+                async with trio.open_nursery() as nursery:
 
-                        @nursery.start_soon
-                        async def send(stream: trio.SocketStream = stream, path: str | None = path) -> None:
-                            with contextlib.suppress(trio.BrokenResourceError):
-                                await stream.send_all(raw_request(rollout, b"x" * 3_000_000, path=path))
+                    @nursery.start_soon
+                    async def send(stream: trio.SocketStream = stream, path: str | None = path) -> None:
+                        with contextlib.suppress(trio.BrokenResourceError):
+                            await stream.send_all(raw_request(rollout, b"x" * 3_000_000, path=path))
 
-                        data += await read_answer(stream)
-                        nursery.cancel_scope.cancel()
-                    assert b" 413 " in data.splitlines()[0]
+                    data += await read_answer(stream)
+                    nursery.cancel_scope.cancel()
+                assert b" 413 " in data.splitlines()[0]
 
 
 async def stall(endpoint: Endpoint, rollout: Rollout, *, task_status: trio.TaskStatus[None]) -> None:
@@ -163,32 +160,30 @@ async def big(exchange: Exchange) -> None:
 
 
 async def test_finding_3_a_client_that_stops_reading_does_not_hold_the_end_up() -> None:
-    with trio.fail_after(20):
-        async with trio.open_nursery() as nursery:
-            async with serve_endpoint(grace=0.5) as endpoint:
-                async with endpoint.open_rollout() as rollout:
-                    await nursery.start(stall, endpoint, rollout)
-                    exchange = await anext(aiter(rollout))
-                    nursery.start_soon(big, exchange)
-                    await trio.testing.wait_all_tasks_blocked(0.1)
-                    start = trio.current_time()
-                assert trio.current_time() - start < 3
-            assert rollout.trace[0].outcome == "answered"
-            nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery:
+        async with serve_endpoint(grace=0.5) as endpoint:
+            async with endpoint.open_rollout() as rollout:
+                await nursery.start(stall, endpoint, rollout)
+                exchange = await anext(aiter(rollout))
+                nursery.start_soon(big, exchange)
+                await trio.testing.wait_all_tasks_blocked(0.1)
+                start = trio.current_time()
+            assert trio.current_time() - start < 3
+        assert rollout.trace[0].outcome == "answered"
+        nursery.cancel_scope.cancel()
 
 
 async def test_finding_3_nor_cancellation() -> None:
-    with trio.fail_after(20):
-        async with trio.open_nursery() as nursery:
-            with trio.move_on_after(30) as scope:
-                async with serve_endpoint(grace=0.5) as endpoint, endpoint.open_rollout(big) as rollout:
-                    await nursery.start(stall, endpoint, rollout)
-                    await trio.testing.wait_all_tasks_blocked(0.1)
-                    start = trio.current_time()
-                    scope.cancel()
-                    await trio.sleep_forever()
-            assert trio.current_time() - start < 4
-            nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery:
+        with trio.move_on_after(30) as scope:
+            async with serve_endpoint(grace=0.5) as endpoint, endpoint.open_rollout(big) as rollout:
+                await nursery.start(stall, endpoint, rollout)
+                await trio.testing.wait_all_tasks_blocked(0.1)
+                start = trio.current_time()
+                scope.cancel()
+                await trio.sleep_forever()
+        assert trio.current_time() - start < 4
+        nursery.cancel_scope.cancel()
 
 
 INTERRUPTED = """
@@ -268,7 +263,7 @@ async def test_finding_5_an_endpoint_whose_application_does_not_start_is_never_s
         return app
 
     monkeypatch.setattr("triocept._server.serve.make_app", make_failing)
-    with trio.fail_after(10), pytest.raises(EndpointCrashed, match="no database"):
+    with pytest.raises(EndpointCrashed, match="no database"):
         async with serve_endpoint():
             raise AssertionError("the body must not begin")
 
@@ -282,7 +277,7 @@ async def test_a_server_that_dies_by_itself_is_an_error(monkeypatch: pytest.Monk
         servers.append(self)
 
     monkeypatch.setattr(Server, "__init__", remember)
-    with trio.fail_after(10), pytest.raises(EndpointCrashed) as caught:
+    with pytest.raises(EndpointCrashed) as caught:
         async with serve_endpoint():
             servers[0]._listener.socket.close()
             await trio.sleep_forever()
@@ -331,7 +326,7 @@ async def test_a_server_that_dies_hides_nothing_else_that_went_wrong(monkeypatch
         servers.append(self)
 
     monkeypatch.setattr(Server, "__init__", remember)
-    with trio.fail_after(10), pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(ExceptionGroup) as caught:
         async with serve_endpoint(recorder=FailsToClose()):
             servers[0]._listener.socket.close()
             try:

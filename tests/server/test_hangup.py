@@ -115,31 +115,29 @@ async def check_end(held: Held, rollout: Rollout, policy: str, name: str, *, str
 @both_policies
 @ways
 async def test_before_its_call_is_whole_it_has_asked_nothing(name: str, policy: Any, hang_up: HangUp) -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            async with endpoint.open_rollout(Held(begin=False), on_hangup=policy) as rollout:
-                data = call(rollout, name)
-                for cut in (20, len(data) - 40, len(data) - 1):
-                    async with connected(endpoint.port) as stream:
-                        await stream.send_all(data[:cut])
-                        await trio.testing.wait_all_tasks_blocked(0.002)
-                        await hang_up(stream)
-                        await trio.testing.wait_all_tasks_blocked(0.002)
-                assert not rollout._core.calls.open
+    async with serve_endpoint() as endpoint:
+        async with endpoint.open_rollout(Held(begin=False), on_hangup=policy) as rollout:
+            data = call(rollout, name)
+            for cut in (20, len(data) - 40, len(data) - 1):
+                async with connected(endpoint.port) as stream:
+                    await stream.send_all(data[:cut])
+                    await trio.testing.wait_all_tasks_blocked(0.002)
+                    await hang_up(stream)
+                    await trio.testing.wait_all_tasks_blocked(0.002)
+            assert not rollout._core.calls.open
     assert len(rollout.trace) == 0
 
 
 @every_dialect
 @both_policies
 async def test_before_anybody_has_taken_its_call_it_is_abandoned(name: str, policy: Any) -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(on_hangup=policy) as rollout:
-            async with connected(endpoint.port) as stream:
-                await stream.send_all(call(rollout, name))
-                while not rollout._core.calls.open:
-                    await trio.testing.wait_all_tasks_blocked(0.002)
-            await turns(rollout, 1)
-            assert [turn.outcome for turn in rollout.trace] == ["abandoned"]
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(on_hangup=policy) as rollout:
+        async with connected(endpoint.port) as stream:
+            await stream.send_all(call(rollout, name))
+            while not rollout._core.calls.open:
+                await trio.testing.wait_all_tasks_blocked(0.002)
+        await turns(rollout, 1)
+        assert [turn.outcome for turn in rollout.trace] == ["abandoned"]
 
 
 @every_dialect
@@ -148,13 +146,12 @@ async def test_before_anybody_has_taken_its_call_it_is_abandoned(name: str, poli
 @ways
 async def test_while_it_waits(name: str, policy: Any, stream: bool, hang_up: HangUp) -> None:
     held = Held(begin=False)
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(held, on_hangup=policy) as rollout:
-            async with connected(endpoint.port) as agent:
-                await agent.send_all(call(rollout, name, stream=stream))
-                await held.caught.wait()
-                await hang_up(agent)
-                await check_end(held, rollout, policy, name, stream=stream)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(held, on_hangup=policy) as rollout:
+        async with connected(endpoint.port) as agent:
+            await agent.send_all(call(rollout, name, stream=stream))
+            await held.caught.wait()
+            await hang_up(agent)
+            await check_end(held, rollout, policy, name, stream=stream)
 
 
 @every_dialect
@@ -162,14 +159,13 @@ async def test_while_it_waits(name: str, policy: Any, stream: bool, hang_up: Han
 @ways
 async def test_in_mid_stream(name: str, policy: Any, hang_up: HangUp) -> None:
     held = Held(begin=True)
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(held, on_hangup=policy) as rollout:
-            async with connected(endpoint.port) as agent:
-                await agent.send_all(call(rollout, name))
-                await held.caught.wait()
-                await agent.receive_some()
-                await hang_up(agent)
-                await check_end(held, rollout, policy, name, stream=True)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(held, on_hangup=policy) as rollout:
+        async with connected(endpoint.port) as agent:
+            await agent.send_all(call(rollout, name))
+            await held.caught.wait()
+            await agent.receive_some()
+            await hang_up(agent)
+            await check_end(held, rollout, policy, name, stream=True)
     response = rollout.trace[0].response
     assert response is not None
     assert response.text == ("hel" if policy == "cancel" else "hello"), "as much as was sent is in the turn"
@@ -185,15 +181,14 @@ async def test_after_the_end_of_its_answer_it_has_been_answered(
     async def answer(exchange: Exchange) -> None:
         await exchange.respond("hello")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer, on_hangup=policy) as rollout:
-            for _ in range(2):
-                async with connected(endpoint.port) as agent:
-                    await agent.send_all(call(rollout, name, stream=stream))
-                    data = b""
-                    while b"hello" not in data:
-                        data += await agent.receive_some()
-                    await hang_up(agent)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(answer, on_hangup=policy) as rollout:
+        for _ in range(2):
+            async with connected(endpoint.port) as agent:
+                await agent.send_all(call(rollout, name, stream=stream))
+                data = b""
+                while b"hello" not in data:
+                    data += await agent.receive_some()
+                await hang_up(agent)
     assert [turn.outcome for turn in rollout.trace] == ["answered"] * 2, "the second is no retry"
     assert not caplog.records
 
@@ -205,16 +200,15 @@ async def test_with_another_request_behind_the_one_that_waits(
     name: str, policy: Any, hang_up: HangUp
 ) -> None:
     held = Held(begin=False)
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(held, on_hangup=policy) as rollout:
-            async with connected(endpoint.port) as agent:
-                await agent.send_all(
-                    call(rollout, name, stream=False) + call(rollout, name, "behind", stream=False)
-                )
-                await held.caught.wait()
-                await trio.testing.wait_all_tasks_blocked(0.005)
-                await hang_up(agent)
-                await check_end(held, rollout, policy, name, stream=False)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(held, on_hangup=policy) as rollout:
+        async with connected(endpoint.port) as agent:
+            await agent.send_all(
+                call(rollout, name, stream=False) + call(rollout, name, "behind", stream=False)
+            )
+            await held.caught.wait()
+            await trio.testing.wait_all_tasks_blocked(0.005)
+            await hang_up(agent)
+            await check_end(held, rollout, policy, name, stream=False)
     assert [turn.request.last.text for turn in rollout.trace if turn.request.last] == ["hi"]
 
 
@@ -225,23 +219,21 @@ async def test_a_pipelined_request_is_answered_after_the_one_before_it_however_i
         assert exchange.request.last is not None
         await exchange.respond(f"<{exchange.request.last.text}>")
 
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            data = b"".join(call(rollout, name, text, stream=False) for text in ("one", "two", "three"))
-            for step in (len(data), 700, 90):
-                async with connected(endpoint.port) as agent:
-                    async with trio.open_nursery() as nursery:
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        data = b"".join(call(rollout, name, text, stream=False) for text in ("one", "two", "three"))
+        for step in (len(data), 700, 90):
+            async with connected(endpoint.port) as agent, trio.open_nursery() as nursery:
 
-                        @nursery.start_soon
-                        async def send(agent: trio.SocketStream = agent, step: int = step) -> None:
-                            for start in range(0, len(data), step):
-                                await agent.send_all(data[start : start + step])
-                                await trio.lowlevel.checkpoint()
+                @nursery.start_soon
+                async def send(agent: trio.SocketStream = agent, step: int = step) -> None:
+                    for start in range(0, len(data), step):
+                        await agent.send_all(data[start : start + step])
+                        await trio.lowlevel.checkpoint()
 
-                        seen = b""
-                        while b"<three>" not in seen:
-                            seen += await agent.receive_some()
-                assert seen.index(b"<one>") < seen.index(b"<two>") < seen.index(b"<three>")
+                seen = b""
+                while b"<three>" not in seen:
+                    seen += await agent.receive_some()
+            assert seen.index(b"<one>") < seen.index(b"<two>") < seen.index(b"<three>")
     assert len(rollout.trace) == 9
 
 
@@ -249,10 +241,9 @@ async def test_what_is_kept_for_retries_is_bounded() -> None:
     async def answer(exchange: Exchange) -> None:
         await exchange.respond("x")
 
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
-            async with connected(endpoint.port) as agent:
-                for number in range(KEPT_ANSWERS + 20):
-                    await agent.send_all(call(rollout, "openai_chat", f"call {number}", stream=False))
-                    assert await agent.receive_some()
-            assert len(list(rollout._core.calls._latest)) == KEPT_ANSWERS
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
+        async with connected(endpoint.port) as agent:
+            for number in range(KEPT_ANSWERS + 20):
+                await agent.send_all(call(rollout, "openai_chat", f"call {number}", stream=False))
+                assert await agent.receive_some()
+        assert len(list(rollout._core.calls._latest)) == KEPT_ANSWERS

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 
 import pytest
-import trio
 
 from tests.asking import CHAT, ask_body, bearer, connected, echo, raw_request, read_to_end
 from triocept import Rollout, serve_endpoint
@@ -37,21 +36,19 @@ def list_models(rollout: Rollout) -> bytes:
 async def test_without_keep_alive_the_answer_names_the_end_of_its_connection(
     make: Callable[[Rollout], bytes],
 ) -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint(keep_alive=False) as endpoint, endpoint.open_rollout(echo) as rollout:
-            for _ in range(2):
-                async with connected(endpoint.port) as stream:
-                    await stream.send_all(make(rollout))
-                    head, _, body = (await read_to_end(stream)).partition(b"\r\n\r\n")
-                    assert head.startswith(b"HTTP/1.1 200")
-                    assert b"connection: close" in head.lower()
-                    assert body
+    async with serve_endpoint(keep_alive=False) as endpoint, endpoint.open_rollout(echo) as rollout:
+        for _ in range(2):
+            async with connected(endpoint.port) as stream:
+                await stream.send_all(make(rollout))
+                head, _, body = (await read_to_end(stream)).partition(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 200")
+                assert b"connection: close" in head.lower()
+                assert body
 
 
 async def test_a_call_behind_one_that_ends_the_connection_is_not_made() -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint(keep_alive=False) as endpoint, endpoint.open_rollout(echo) as rollout:
-            async with connected(endpoint.port) as stream:
-                await stream.send_all(call(rollout) * 2)
-                assert (await read_to_end(stream)).count(b"HTTP/1.1 ") == 1
+    async with serve_endpoint(keep_alive=False) as endpoint, endpoint.open_rollout(echo) as rollout:
+        async with connected(endpoint.port) as stream:
+            await stream.send_all(call(rollout) * 2)
+            assert (await read_to_end(stream)).count(b"HTTP/1.1 ") == 1
     assert len(rollout.trace) == 1

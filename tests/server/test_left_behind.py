@@ -51,21 +51,19 @@ def body(size: int) -> bytes:
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("how", ["left", "stopped"])
 async def test_half_a_body_ends_with_its_rollout(path: str, how: str, waiting: list[Waiting]) -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint:
-            async with connected(endpoint.port) as stream:
-                async with endpoint.open_rollout(echo, id="a") as rollout:
-                    await stream.send_all(raw_request(rollout, body(300 * KB), path=PATHS[path])[:-1])
-                    while not waiting[0].bytes:
-                        await trio.testing.wait_all_tasks_blocked(0.01)
-                    if how == "stopped":
-                        await rollout.stop("enough")
-                        answer = await read_answer(stream)
-                if how == "left":
-                    answer = await read_answer(stream)
-                assert answer.startswith(b"HTTP/1.1 404" if how == "stopped" else b"HTTP/1.1 503")
-                assert b"x-should-retry: false" in answer
-                assert waiting[0].bytes == 0
+    async with serve_endpoint() as endpoint, connected(endpoint.port) as stream:
+        async with endpoint.open_rollout(echo, id="a") as rollout:
+            await stream.send_all(raw_request(rollout, body(300 * KB), path=PATHS[path])[:-1])
+            while not waiting[0].bytes:
+                await trio.testing.wait_all_tasks_blocked(0.01)
+            if how == "stopped":
+                await rollout.stop("enough")
+                answer = await read_answer(stream)
+        if how == "left":
+            answer = await read_answer(stream)
+        assert answer.startswith(b"HTTP/1.1 404" if how == "stopped" else b"HTTP/1.1 503")
+        assert b"x-should-retry: false" in answer
+        assert waiting[0].bytes == 0
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -73,40 +71,38 @@ async def test_a_body_of_which_nothing_more_comes_is_refused_with_408(
     path: str, waiting: list[Waiting]
 ) -> None:
     limits = EndpointLimits(body_seconds=0.2)
-    with trio.fail_after(20):
-        async with serve_endpoint(limits=limits) as endpoint, endpoint.open_rollout(echo) as rollout:
-            async with connected(endpoint.port) as stream:
-                await stream.send_all(raw_request(rollout, body(KB), path=PATHS[path])[:-1])
-                assert (await read_answer(stream)).startswith(b"HTTP/1.1 408")
-            assert (await ask(rollout)).status_code == 200
+    async with serve_endpoint(limits=limits) as endpoint, endpoint.open_rollout(echo) as rollout:
+        async with connected(endpoint.port) as stream:
+            await stream.send_all(raw_request(rollout, body(KB), path=PATHS[path])[:-1])
+            assert (await read_answer(stream)).startswith(b"HTTP/1.1 408")
+        assert (await ask(rollout)).status_code == 200
     assert waiting[0].bytes == 0
 
 
 async def test_half_bodies_of_one_rollout_leave_room_for_another(waiting: list[Waiting]) -> None:
     limits = EndpointLimits(waiting_bytes=1000 * KB)
-    with trio.fail_after(30):
-        async with (
-            serve_endpoint(limits=limits) as endpoint,
-            endpoint.open_rollout(echo, id="a") as a,
-            endpoint.open_rollout(echo, id="b") as b,
-            trio.open_nursery() as nursery,
-        ):
+    async with (
+        serve_endpoint(limits=limits) as endpoint,
+        endpoint.open_rollout(echo, id="a") as a,
+        endpoint.open_rollout(echo, id="b") as b,
+        trio.open_nursery() as nursery,
+    ):
 
-            async def leave_half(task_status: trio.TaskStatus[None]) -> None:
-                async with connected(endpoint.port) as stream:
-                    await stream.send_all(raw_request(a, body(300 * KB))[:-1])
-                    await trio.testing.wait_all_tasks_blocked(0.02)
-                    task_status.started()
-                    await trio.sleep_forever()
+        async def leave_half(task_status: trio.TaskStatus[None]) -> None:
+            async with connected(endpoint.port) as stream:
+                await stream.send_all(raw_request(a, body(300 * KB))[:-1])
+                await trio.testing.wait_all_tasks_blocked(0.02)
+                task_status.started()
+                await trio.sleep_forever()
 
-            for _ in range(5):
-                await nursery.start(leave_half)
-            assert waiting[0].bytes <= 500 * KB
-            for size in (100 * KB, 400 * KB, 2000 * KB):  # the last is more than all; but it is the only one
-                async with connected(endpoint.port) as stream:
-                    await stream.send_all(raw_request(b, body(size)))
-                    assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
-            nursery.cancel_scope.cancel()
+        for _ in range(5):
+            await nursery.start(leave_half)
+        assert waiting[0].bytes <= 500 * KB
+        for size in (100 * KB, 400 * KB, 2000 * KB):  # the last is more than all; but it is the only one
+            async with connected(endpoint.port) as stream:
+                await stream.send_all(raw_request(b, body(size)))
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+        nursery.cancel_scope.cancel()
 
 
 async def test_the_first_body_of_a_rollout_has_room_though_a_second_one_comes() -> None:
@@ -125,23 +121,22 @@ async def test_the_first_body_of_a_rollout_has_room_though_a_second_one_comes() 
 
 async def test_messages_without_an_end_are_weighed(waiting: list[Waiting]) -> None:
     limits = EndpointLimits(waiting_bytes=1000 * KB)
-    with trio.fail_after(30):
-        async with serve_endpoint(limits=limits) as endpoint:
-            async with (
-                endpoint.open_rollout(echo) as rollout,
-                opened(endpoint, rollout) as first,
-                opened(endpoint, rollout) as second,
-            ):
-                for stream in (first, second):
-                    await stream.send_all(frame(b" " * 450 * KB, first=TEXT))
-                    await trio.testing.wait_all_tasks_blocked(0.05)
-                assert 450 * KB <= waiting[0].bytes <= 500 * KB
-                await second.send_all(frame(b" ", first=0x80))
-                await read_until(second, b'"status":503')
-                await second.send_all(call("hi"))  # it stays usable
-                await read_until(second, b'"type":"response.completed"')
-            while waiting[0].bytes:
-                await trio.testing.wait_all_tasks_blocked(0.01)
+    async with serve_endpoint(limits=limits) as endpoint:
+        async with (
+            endpoint.open_rollout(echo) as rollout,
+            opened(endpoint, rollout) as first,
+            opened(endpoint, rollout) as second,
+        ):
+            for stream in (first, second):
+                await stream.send_all(frame(b" " * 450 * KB, first=TEXT))
+                await trio.testing.wait_all_tasks_blocked(0.05)
+            assert 450 * KB <= waiting[0].bytes <= 500 * KB
+            await second.send_all(frame(b" ", first=0x80))
+            await read_until(second, b'"status":503')
+            await second.send_all(call("hi"))  # it stays usable
+            await read_until(second, b'"type":"response.completed"')
+        while waiting[0].bytes:
+            await trio.testing.wait_all_tasks_blocked(0.01)
 
 
 async def leave_idle(rollout: Rollout, port: int, count: int, nursery: trio.Nursery) -> None:
@@ -160,60 +155,55 @@ async def leave_idle(rollout: Rollout, port: int, count: int, nursery: trio.Nurs
 
 async def test_idle_connections_of_a_rollout_that_has_ended_give_way() -> None:
     limits = EndpointLimits(connections=10)
-    with trio.fail_after(30):
-        async with serve_endpoint(limits=limits) as endpoint, trio.open_nursery() as nursery:
-            async with endpoint.open_rollout(echo) as a:
-                await leave_idle(a, endpoint.port, 10, nursery)
-            async with endpoint.open_rollout(echo) as b:
-                assert (await ask(b)).status_code == 200
-            nursery.cancel_scope.cancel()
+    async with serve_endpoint(limits=limits) as endpoint, trio.open_nursery() as nursery:
+        async with endpoint.open_rollout(echo) as a:
+            await leave_idle(a, endpoint.port, 10, nursery)
+        async with endpoint.open_rollout(echo) as b:
+            assert (await ask(b)).status_code == 200
+        nursery.cancel_scope.cancel()
 
 
 async def test_idle_connections_of_a_rollout_that_has_ended_are_closed_after_keyless_seconds() -> None:
     limits = EndpointLimits(keyless_seconds=0.3)
-    with trio.fail_after(30):
-        async with serve_endpoint(limits=limits) as endpoint:
-            async with trio.open_nursery() as nursery, endpoint.open_rollout(echo) as b:
-                await leave_idle(b, endpoint.port, 1, nursery)
-                async with trio.open_nursery() as of_a, endpoint.open_rollout(echo) as a:
-                    await leave_idle(a, endpoint.port, 3, of_a)
-                # they were closed; and this one was not
-                assert (await ask(b)).status_code == 200
-                (task,) = nursery.child_tasks
-                assert "keep" in task.name
-                nursery.cancel_scope.cancel()
+    async with serve_endpoint(limits=limits) as endpoint:
+        async with trio.open_nursery() as nursery, endpoint.open_rollout(echo) as b:
+            await leave_idle(b, endpoint.port, 1, nursery)
+            async with trio.open_nursery() as of_a, endpoint.open_rollout(echo) as a:
+                await leave_idle(a, endpoint.port, 3, of_a)
+            # they were closed; and this one was not
+            assert (await ask(b)).status_code == 200
+            (task,) = nursery.child_tasks
+            assert "keep" in task.name
+            nursery.cancel_scope.cancel()
 
 
 async def test_a_connection_that_shows_another_key_stays_with_that() -> None:
     limits = EndpointLimits(keyless_seconds=0.3)
-    with trio.fail_after(30):
-        async with serve_endpoint(limits=limits) as endpoint, endpoint.open_rollout(echo) as b:
-            async with connected(endpoint.port) as stream:
-                async with endpoint.open_rollout(echo) as a:
-                    for rollout in (a, b):
-                        await stream.send_all(raw_request(rollout, body(1)))
-                        await read_answer(stream)
-                await trio.sleep(1)
-                await stream.send_all(raw_request(b, body(1)))
-                assert (await read_answer(stream)).startswith(b"HTTP/1.1 200")
+    async with serve_endpoint(limits=limits) as endpoint, endpoint.open_rollout(echo) as b:
+        async with connected(endpoint.port) as stream:
+            async with endpoint.open_rollout(echo) as a:
+                for rollout in (a, b):
+                    await stream.send_all(raw_request(rollout, body(1)))
+                    await read_answer(stream)
+            await trio.sleep(1)
+            await stream.send_all(raw_request(b, body(1)))
+            assert (await read_answer(stream)).startswith(b"HTTP/1.1 200")
 
 
 async def test_an_ended_connection_leaves_nothing_with_its_rollout() -> None:
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            for _ in range(3):
-                assert (await ask(rollout)).status_code == 200
-            while rollout._core.on_end:
-                await trio.testing.wait_all_tasks_blocked(0.01)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        for _ in range(3):
+            assert (await ask(rollout)).status_code == 200
+        while rollout._core.on_end:
+            await trio.testing.wait_all_tasks_blocked(0.01)
 
 
 async def test_what_is_accepted_is_kept_alive_by_tcp() -> None:
     """Else a client that vanished would have its connection for ever."""
-    with trio.fail_after(10):
-        async with await open_listener("127.0.0.1", 0) as listener:
-            async with await trio.open_tcp_stream(*listener.socket.getsockname()):
-                async with await listener.accept() as accepted:
-                    assert accepted.getsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE)
+    async with await open_listener("127.0.0.1", 0) as listener:
+        async with await trio.open_tcp_stream(*listener.socket.getsockname()):
+            async with await listener.accept() as accepted:
+                assert accepted.getsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE)
 
 
 async def test_tiny_pieces_of_a_body_weigh_what_they_are() -> None:

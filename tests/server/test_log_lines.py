@@ -42,18 +42,17 @@ async def test_half_a_head_leaves_no_traceback(
 async def leave(start: bytes, way: str) -> None:
     """Begin five connections, and leave them; or the endpoint leaves first."""
     with trio.fail_after(20):
-        async with AsyncExitStack() as streams:
-            async with serve_endpoint(grace=0.1) as endpoint:
-                for _ in range(5):
-                    stream = await trio.open_tcp_stream("127.0.0.1", endpoint.port)
-                    await streams.enter_async_context(stream)
-                    await stream.send_all(start)
-                    await trio.testing.wait_all_tasks_blocked(0.01)
-                    if way == "reset":
-                        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    if way != "the endpoint ends":
-                        await stream.aclose()
+        async with AsyncExitStack() as streams, serve_endpoint(grace=0.1) as endpoint:
+            for _ in range(5):
+                stream = await trio.open_tcp_stream("127.0.0.1", endpoint.port)
+                await streams.enter_async_context(stream)
+                await stream.send_all(start)
                 await trio.testing.wait_all_tasks_blocked(0.01)
+                if way == "reset":
+                    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                if way != "the endpoint ends":
+                    await stream.aclose()
+            await trio.testing.wait_all_tasks_blocked(0.01)
 
 
 async def test_of_lines_of_one_kind_one_a_minute_is_logged_and_the_others_are_counted(
@@ -80,12 +79,11 @@ async def test_errors_that_nobody_reads_leave_no_traceback(
     seconds: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     refused = b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
-    with trio.fail_after(20):
-        async with serve_endpoint(limits=EndpointLimits(reader_seconds=seconds)) as endpoint:
-            async with connected(endpoint.port) as stream:
-                with trio.move_on_after(2), suppress(trio.BrokenResourceError):
-                    while True:
-                        await stream.send_all(refused * 1000)
+    async with serve_endpoint(limits=EndpointLimits(reader_seconds=seconds)) as endpoint:
+        async with connected(endpoint.port) as stream:
+            with trio.move_on_after(2), suppress(trio.BrokenResourceError):
+                while True:
+                    await stream.send_all(refused * 1000)
     assert caplog.records
     assert not [record for record in caplog.records if record.exc_info]
 
@@ -107,19 +105,15 @@ async def test_what_ends_a_connection_is_told_unless_it_is_that_its_client_has_l
         raise error
 
     monkeypatch.setattr(Connection, "run", fail)
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, connected(endpoint.port) as stream:
-            assert await read_to_end(stream) == b""
+    async with serve_endpoint() as endpoint, connected(endpoint.port) as stream:
+        assert await read_to_end(stream) == b""
     assert bool(caplog.records) == told
 
 
 async def test_a_path_of_any_length_makes_a_line_that_can_be_read(caplog: pytest.LogCaptureFixture) -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, connected(endpoint.port) as stream:
-            await stream.send_all(
-                b"GET /%b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % (b"x" * 9_000)
-            )
-            await read_to_end(stream)
+    async with serve_endpoint() as endpoint, connected(endpoint.port) as stream:
+        await stream.send_all(b"GET /%b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % (b"x" * 9_000))
+        await read_to_end(stream)
     assert caplog.records
     assert all(len(record.getMessage()) < 1_000 for record in caplog.records)
 
@@ -138,16 +132,15 @@ SHORT = {
 async def test_a_client_that_goes_while_it_is_refused_leaves_no_traceback(
     request_line: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with trio.fail_after(60):
-        async with serve_endpoint(grace=0.1) as endpoint, endpoint.open_rollout(echo) as rollout:
-            head = SHORT[request_line].format(key=rollout.api_key) + "Host: a\r\n\r\n"
-            for turns in range(40):  # it answers in one of them
-                async with connected(endpoint.port) as stream:
-                    await stream.send_all(head.encode() + b"{}")
-                    for _ in range(turns):
-                        await trio.lowlevel.checkpoint()
-                    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            await trio.testing.wait_all_tasks_blocked(0.01)
+    async with serve_endpoint(grace=0.1) as endpoint, endpoint.open_rollout(echo) as rollout:
+        head = SHORT[request_line].format(key=rollout.api_key) + "Host: a\r\n\r\n"
+        for turns in range(40):  # it answers in one of them
+            async with connected(endpoint.port) as stream:
+                await stream.send_all(head.encode() + b"{}")
+                for _ in range(turns):
+                    await trio.lowlevel.checkpoint()
+                stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await trio.testing.wait_all_tasks_blocked(0.01)
     assert not [record for record in caplog.records if record.exc_info]
 
 
@@ -155,48 +148,44 @@ async def test_a_client_that_goes_while_it_is_refused_leaves_no_traceback(
 async def test_a_path_forges_no_line_and_steers_no_terminal(
     path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, connected(endpoint.port) as stream:
-            await stream.send_all(
-                f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
-            )
-            await read_answer(stream)
+    async with serve_endpoint() as endpoint, connected(endpoint.port) as stream:
+        await stream.send_all(
+            f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+        )
+        await read_answer(stream)
     assert caplog.records
     assert all(record.getMessage().isprintable() for record in caplog.records)
 
 
 async def test_a_hundred_refusals_are_a_line_and_not_a_hundred(caplog: pytest.LogCaptureFixture) -> None:
-    with trio.fail_after(60):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            data = raw_request(rollout, b"{}").replace(rollout.api_key.encode(), b"wrong")
-            for _ in range(100):
-                async with connected(endpoint.port) as stream:
-                    await stream.send_all(data)
-                    assert (await read_answer(stream)).startswith(b"HTTP/1.1 401")
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        data = raw_request(rollout, b"{}").replace(rollout.api_key.encode(), b"wrong")
+        for _ in range(100):
+            async with connected(endpoint.port) as stream:
+                await stream.send_all(data)
+                assert (await read_answer(stream)).startswith(b"HTTP/1.1 401")
     assert len(caplog.records) == 1
 
 
 async def test_tls_that_is_half_begun_leaves_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("localhost").configure_cert(context)
-    with trio.fail_after(20):
-        async with serve_endpoint(tls=context, grace=0.1) as endpoint:
-            streams = [await trio.open_tcp_stream("127.0.0.1", endpoint.port) for _ in range(3)]
-            await streams[0].send_all(b"\x16\x03\x01")
-            await streams[1].send_all(b"\x16\x03\x01\x02\x00\x01")
-            await trio.testing.wait_all_tasks_blocked(0.05)
-        for stream in streams:
-            await stream.aclose()
+    async with serve_endpoint(tls=context, grace=0.1) as endpoint:
+        streams = [await trio.open_tcp_stream("127.0.0.1", endpoint.port) for _ in range(3)]
+        await streams[0].send_all(b"\x16\x03\x01")
+        await streams[1].send_all(b"\x16\x03\x01\x02\x00\x01")
+        await trio.testing.wait_all_tasks_blocked(0.05)
+    for stream in streams:
+        await stream.aclose()
     assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_plain_http_on_a_tls_port_is_told_so() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("localhost").configure_cert(context)
-    with trio.fail_after(20):
-        async with serve_endpoint(tls=context) as endpoint, connected(endpoint.port) as stream:
-            await stream.send_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
-            answer = await read_to_end(stream)
+    async with serve_endpoint(tls=context) as endpoint, connected(endpoint.port) as stream:
+        await stream.send_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = await read_to_end(stream)
     assert answer.startswith(b"HTTP/1.1 400")
     assert b"https" in answer
 
@@ -224,17 +213,16 @@ def over_waiting(path: str | None) -> Callable[[Rollout], bytes]:
 async def test_what_is_wrong_with_the_calls_of_one_rollout_makes_ten_lines_a_minute(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with trio.fail_after(30):
-        async with (
-            serve_endpoint() as endpoint,
-            endpoint.open_rollout(echo) as a,
-            endpoint.open_rollout(echo) as b,
-        ):
-            for rollout in (a, b):
-                async with connected(endpoint.port) as stream:
-                    for number in range(15):
-                        await stream.send_all(raw_request(rollout, b"{}", path=f"/v1/messages?{number}"))
-                        assert (await read_answer(stream)).startswith(b"HTTP/1.1 400")
+    async with (
+        serve_endpoint() as endpoint,
+        endpoint.open_rollout(echo) as a,
+        endpoint.open_rollout(echo) as b,
+    ):
+        for rollout in (a, b):
+            async with connected(endpoint.port) as stream:
+                for number in range(15):
+                    await stream.send_all(raw_request(rollout, b"{}", path=f"/v1/messages?{number}"))
+                    assert (await read_answer(stream)).startswith(b"HTTP/1.1 400")
     assert len(caplog.records) == 20
 
 
@@ -267,17 +255,16 @@ async def test_what_is_over_a_limit_is_one_line_a_minute(what: str, caplog: pyte
     make, status = OVER_LIMITS[what]
     ends = status in (408, 431)
     limits = EndpointLimits(head_bytes=2_000, head_lines=50, head_seconds=0.3, waiting_bytes=1_000)
-    with trio.fail_after(30):
-        async with serve_endpoint(limits=limits, max_body=2_000) as endpoint:
-            async with endpoint.open_rollout(echo) as rollout, connected(endpoint.port) as first:
-                if status == 503:
-                    await first.send_all(raw_request(rollout, b"{}")[:-1])  # the first body always has room
-                    await trio.testing.wait_all_tasks_blocked(0.01)
-                for _ in range(3):
-                    async with connected(endpoint.port) as stream:
-                        await stream.send_all(make(rollout))
-                        said = await (read_to_end if ends else read_answer)(stream)
-                        assert said.startswith(b"HTTP/1.1 %d" % status)
+    async with serve_endpoint(limits=limits, max_body=2_000) as endpoint:
+        async with endpoint.open_rollout(echo) as rollout, connected(endpoint.port) as first:
+            if status == 503:
+                await first.send_all(raw_request(rollout, b"{}")[:-1])  # the first body always has room
+                await trio.testing.wait_all_tasks_blocked(0.01)
+            for _ in range(3):
+                async with connected(endpoint.port) as stream:
+                    await stream.send_all(make(rollout))
+                    said = await (read_to_end if ends else read_answer)(stream)
+                    assert said.startswith(b"HTTP/1.1 %d" % status)
     assert len(caplog.records) == 1
 
 
@@ -285,10 +272,9 @@ async def test_what_is_over_a_limit_is_one_line_a_minute(what: str, caplog: pyte
 async def test_a_target_that_is_no_path_is_answered_and_leaves_no_traceback(
     target: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, connected(endpoint.port) as stream:
-            await stream.send_all(b"GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % target)
-            answer = await read_to_end(stream)
+    async with serve_endpoint() as endpoint, connected(endpoint.port) as stream:
+        await stream.send_all(b"GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % target)
+        answer = await read_to_end(stream)
     status = int(answer.split()[1])
     assert status == (404 if target in (b"x", b"*") else 200)  # no path is the root, RFC 9110 section 4.2.3
     assert not [record for record in caplog.records if record.exc_info]

@@ -38,20 +38,18 @@ async def test_others_are_answered_while_a_request_of_many_items_is_read(
         return parse(wire, *args, **more)
 
     monkeypatch.setitem(vars(OPENAI_CHAT), "parse_request", slow)
-    with trio.fail_after(60):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(partial(ask, rollout, messages=MANY))
-                await ask(rollout, "short")
-                answered.set()
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(ask, rollout, messages=MANY))
+            await ask(rollout, "short")
+            answered.set()
     assert [len(turn.request.messages) for turn in rollout.trace] == [1, 50]
 
 
 async def test_what_it_says_is_the_same_and_what_is_known_is_not_read_again() -> None:
-    with trio.fail_after(60):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            for _ in range(2):
-                await ask(rollout, messages=MANY)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        for _ in range(2):
+            await ask(rollout, messages=MANY)
     plain = DIALECTS["openai_chat"].parse_request({**document("openai_chat"), "messages": MANY})
     first, second = (turn.request.messages for turn in rollout.trace)
     assert first == second == plain.messages
@@ -59,12 +57,11 @@ async def test_what_it_says_is_the_same_and_what_is_known_is_not_read_again() ->
 
 
 async def test_an_item_that_cannot_be_read_is_the_same_error_and_the_rollout_goes_on() -> None:
-    with trio.fail_after(60):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            answer = await ask(rollout, messages=[*MANY, {"role": "nobody", "content": "x"}])
-            assert answer.status_code == 400
-            assert "messages[50].role" in answer.text
-            assert (await ask(rollout, messages=MANY)).status_code == 200
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        answer = await ask(rollout, messages=[*MANY, {"role": "nobody", "content": "x"}])
+        assert answer.status_code == 400
+        assert "messages[50].role" in answer.text
+        assert (await ask(rollout, messages=MANY)).status_code == 200
 
 
 def test_a_look_at_the_lists_tells_whether_there_are_many() -> None:
@@ -85,13 +82,12 @@ async def test_who_reads_beside_the_loop_has_a_memory_for_himself(monkeypatch: p
         return parse(wire, target, memory)
 
     monkeypatch.setitem(vars(OPENAI_CHAT), "parse_request", spy)
-    with trio.fail_after(60):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            async with trio.open_nursery() as nursery:
-                for number in range(3):
-                    nursery.start_soon(
-                        partial(ask, rollout, messages=[*MANY, {"role": "user", "content": f"{number}"}])
-                    )
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        async with trio.open_nursery() as nursery:
+            for number in range(3):
+                nursery.start_soon(
+                    partial(ask, rollout, messages=[*MANY, {"role": "user", "content": f"{number}"}])
+                )
     threads, memories = zip(*seen, strict=True)
     assert threading.get_ident() not in threads
     assert len(set(map(id, memories))) == 3

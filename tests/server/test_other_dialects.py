@@ -20,39 +20,32 @@ pytestmark = [
 
 async def test_responses_go_on_from_an_earlier_one_and_are_told_again() -> None:
     script = ScriptedModel(["first", ToolCall.of("look", at="it"), "third"])
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
-            async with rollout.client("openai_responses") as client:
-                first = await client.responses.create(model="m", input="hi", instructions="be brief")
-                assert first.output_text == "first"
-                second = await client.responses.create(
-                    model="m", input="and now?", previous_response_id=first.id
-                )
-                assert second.output[0].type == "function_call"
-                stream = await client.responses.create(
-                    model="m",
-                    previous_response_id=second.id,
-                    input=[
-                        {
-                            "type": "function_call_output",
-                            "call_id": second.output[0].call_id,
-                            "output": "seen",
-                        }
-                    ],
-                    stream=True,
-                )
-                events = [event async for event in stream]
-                assert events[0].type == "response.created"
-                assert events[-1].type == "response.completed"
-                assert events[-1].response.output_text == "third"
-                again = await client.responses.retrieve(first.id)
-                assert again.output_text == "first"
-                items = await client.responses.input_items.list(first.id)
-                assert items.data
-                with pytest.raises(openai.BadRequestError, match="no response 'resp_none'"):
-                    await client.responses.create(model="m", input="x", previous_response_id="resp_none")
-                with pytest.raises(openai.NotFoundError):
-                    await client.responses.retrieve("resp_none")
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
+        async with rollout.client("openai_responses") as client:
+            first = await client.responses.create(model="m", input="hi", instructions="be brief")
+            assert first.output_text == "first"
+            second = await client.responses.create(model="m", input="and now?", previous_response_id=first.id)
+            assert second.output[0].type == "function_call"
+            stream = await client.responses.create(
+                model="m",
+                previous_response_id=second.id,
+                input=[
+                    {"type": "function_call_output", "call_id": second.output[0].call_id, "output": "seen"}
+                ],
+                stream=True,
+            )
+            events = [event async for event in stream]
+            assert events[0].type == "response.created"
+            assert events[-1].type == "response.completed"
+            assert events[-1].response.output_text == "third"
+            again = await client.responses.retrieve(first.id)
+            assert again.output_text == "first"
+            items = await client.responses.input_items.list(first.id)
+            assert items.data
+            with pytest.raises(openai.BadRequestError, match="no response 'resp_none'"):
+                await client.responses.create(model="m", input="x", previous_response_id="resp_none")
+            with pytest.raises(openai.NotFoundError):
+                await client.responses.retrieve("resp_none")
     texts = [[message.text for message in turn.request.messages] for turn in rollout.trace]
     assert texts[0] == ["be brief", "hi"]
     assert texts[1] == ["hi", "first", "and now?"]
@@ -71,32 +64,30 @@ async def test_an_answer_that_was_silent_at_first_can_be_gone_on_from(
         await noticed.wait()  # `created` has gone out, with the id, before anything was said
         await exchange.respond("hello")
 
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
-            async with rollout.client("openai_responses", max_retries=0) as client:
-                events = []
-                async for event in await client.responses.create(model="m", input="hi", stream=True):
-                    events.append(event)
-                    noticed.set()
-                assert events[0].type == "response.created"
-                first = events[-1].response
-                assert {events[0].response.id, first.id} == {rollout.trace[0].response.id}
-                second = await client.responses.create(model="m", input="x", previous_response_id=first.id)
-                assert second.output_text == "hello"
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
+        async with rollout.client("openai_responses", max_retries=0) as client:
+            events = []
+            async for event in await client.responses.create(model="m", input="hi", stream=True):
+                events.append(event)
+                noticed.set()
+            assert events[0].type == "response.created"
+            first = events[-1].response
+            assert {events[0].response.id, first.id} == {rollout.trace[0].response.id}
+            second = await client.responses.create(model="m", input="x", previous_response_id=first.id)
+            assert second.output_text == "hello"
     assert [message.text for message in rollout.trace[1].request.messages] == ["hi", "hello", "x"]
 
 
 async def test_completions_whole_and_streamed_and_what_they_cannot_say() -> None:
     script = ScriptedModel(["one", "two", ToolCall.of("t")])
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
-            async with rollout.client("openai_completions", max_retries=0) as client:
-                whole = await client.completions.create(model="m", prompt="say")
-                assert whole.choices[0].text == "one"
-                stream = await client.completions.create(model="m", prompt="say more", stream=True)
-                assert "".join([chunk.choices[0].text async for chunk in stream if chunk.choices]) == "two"
-                with pytest.raises(openai.InternalServerError, match="tool"):
-                    await client.completions.create(model="m", prompt="call")
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
+        async with rollout.client("openai_completions", max_retries=0) as client:
+            whole = await client.completions.create(model="m", prompt="say")
+            assert whole.choices[0].text == "one"
+            stream = await client.completions.create(model="m", prompt="say more", stream=True)
+            assert "".join([chunk.choices[0].text async for chunk in stream if chunk.choices]) == "two"
+            with pytest.raises(openai.InternalServerError, match="tool"):
+                await client.completions.create(model="m", prompt="call")
 
 
 @pytest.mark.parametrize("begun", [True, False])
@@ -109,28 +100,26 @@ async def test_a_streamed_call_that_completions_cannot_say_is_an_error_that_the_
                 await stream.send("let me ")
             await stream.send(ToolCall.of("t"))
 
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
-            async with rollout.client("openai_completions", max_retries=0) as client:
-                with pytest.raises(openai.APIError, match="no tool calls"):
-                    stream = await client.completions.create(model="m", prompt="say", stream=True)
-                    async for _ in stream:
-                        pass
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(answer) as rollout:
+        async with rollout.client("openai_completions", max_retries=0) as client:
+            with pytest.raises(openai.APIError, match="no tool calls"):
+                stream = await client.completions.create(model="m", prompt="say", stream=True)
+                async for _ in stream:
+                    pass
 
 
 async def test_gemini_whole_as_events_and_as_an_array_and_its_side_routes() -> None:
     script = ScriptedModel(["one", "two", "three"])
     body = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(script, model="my-gemini") as rollout:
-            base = f"{rollout.base_url('gemini')}/v1beta/models"
-            async with httpx2.AsyncClient(headers={"x-goog-api-key": rollout.api_key}) as client:
-                whole = await client.post(f"{base}/gemini-x:generateContent", json=body)
-                events = await client.post(f"{base}/gemini-x:streamGenerateContent?alt=sse", json=body)
-                array = await client.post(f"{base}/gemini-x:streamGenerateContent", json=body)
-                counted = await client.post(f"{base}/gemini-x:countTokens", json=body)
-                models = await client.get(base)
-                bad = await client.post(f"{base}/gemini-x:countTokens", content=b"{")
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(script, model="my-gemini") as rollout:
+        base = f"{rollout.base_url('gemini')}/v1beta/models"
+        async with httpx2.AsyncClient(headers={"x-goog-api-key": rollout.api_key}) as client:
+            whole = await client.post(f"{base}/gemini-x:generateContent", json=body)
+            events = await client.post(f"{base}/gemini-x:streamGenerateContent?alt=sse", json=body)
+            array = await client.post(f"{base}/gemini-x:streamGenerateContent", json=body)
+            counted = await client.post(f"{base}/gemini-x:countTokens", json=body)
+            models = await client.get(base)
+            bad = await client.post(f"{base}/gemini-x:countTokens", content=b"{")
     assert whole.json()["candidates"][0]["content"]["parts"][0]["text"] == "one"
     assert events.headers["content-type"].startswith("text/event-stream")
     assert events.text.startswith("data: {")
@@ -146,12 +135,11 @@ async def test_gemini_whole_as_events_and_as_an_array_and_its_side_routes() -> N
 @pytest.mark.parametrize("version", ["v1", "v1beta", "v1alpha"])
 async def test_the_side_routes_of_gemini_are_there_in_every_version_of_its_api(version: str) -> None:
     body = {"contents": [{"parts": [{"text": "x" * 40}]}]}
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(model="my-gemini") as rollout:
-            base = f"{rollout.base_url('gemini')}/{version}/models"
-            async with httpx2.AsyncClient(headers={"x-goog-api-key": rollout.api_key}) as client:
-                assert (await client.post(f"{base}/m:countTokens", json=body)).json() == {"totalTokens": 10}
-                assert [each["name"] for each in (await client.get(base)).json()["models"]] == [
-                    "models/my-gemini"
-                ]
-                assert (await client.get(f"{base}/m")).json()["name"] == "models/m"
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(model="my-gemini") as rollout:
+        base = f"{rollout.base_url('gemini')}/{version}/models"
+        async with httpx2.AsyncClient(headers={"x-goog-api-key": rollout.api_key}) as client:
+            assert (await client.post(f"{base}/m:countTokens", json=body)).json() == {"totalTokens": 10}
+            assert [each["name"] for each in (await client.get(base)).json()["models"]] == [
+                "models/my-gemini"
+            ]
+            assert (await client.get(f"{base}/m")).json()["name"] == "models/m"

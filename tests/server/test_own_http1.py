@@ -46,47 +46,41 @@ async def read_answers(stream: trio.SocketStream, count: int) -> list[str]:
 
 
 async def test_pipelined_calls_are_answered_in_their_order() -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            async with connected(endpoint.port) as stream:
-                texts = [f"call {number}" for number in range(20)]
-                await stream.send_all(b"".join(request_of(rollout, text) for text in texts))
-                assert await read_answers(stream, 20) == texts
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        async with connected(endpoint.port) as stream:
+            texts = [f"call {number}" for number in range(20)]
+            await stream.send_all(b"".join(request_of(rollout, text) for text in texts))
+            assert await read_answers(stream, 20) == texts
     assert len(rollout.trace) == 20
 
 
 async def test_a_call_that_comes_byte_by_byte_is_answered() -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            async with connected(endpoint.port) as stream:
-                for byte in request_of(rollout, "slow"):
-                    await stream.send_all(bytes([byte]))
-                    await trio.lowlevel.checkpoint()
-                assert await read_answers(stream, 1) == ["slow"]
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        async with connected(endpoint.port) as stream:
+            for byte in request_of(rollout, "slow"):
+                await stream.send_all(bytes([byte]))
+                await trio.lowlevel.checkpoint()
+            assert await read_answers(stream, 1) == ["slow"]
 
 
 @pytest.mark.once
 async def test_a_connection_is_used_again_at_once_a_thousand_times() -> None:
-    with trio.fail_after(60):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            async with connected(endpoint.port) as stream:
-                for number in range(1000):
-                    await stream.send_all(request_of(rollout, str(number)))
-                    assert await read_answers(stream, 1) == [str(number)]
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        async with connected(endpoint.port) as stream:
+            for number in range(1000):
+                await stream.send_all(request_of(rollout, str(number)))
+                assert await read_answers(stream, 1) == [str(number)]
     assert len(rollout.trace) == 1000
 
 
 async def test_a_client_that_expects_100_continue_gets_it_and_its_answer() -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            async with connected(endpoint.port) as stream:
-                head, _, body = request_of(rollout, "hi", more="Expect: 100-continue\r\n").partition(
-                    b"\r\n\r\n"
-                )
-                await stream.send_all(head + b"\r\n\r\n")
-                assert (await stream.receive_some()).startswith(b"HTTP/1.1 100")
-                await stream.send_all(body)
-                assert await read_answers(stream, 1) == ["hi"]
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        async with connected(endpoint.port) as stream:
+            head, _, body = request_of(rollout, "hi", more="Expect: 100-continue\r\n").partition(b"\r\n\r\n")
+            await stream.send_all(head + b"\r\n\r\n")
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 100")
+            await stream.send_all(body)
+            assert await read_answers(stream, 1) == ["hi"]
 
 
 async def test_a_chunked_body_is_read_and_one_over_the_cap_is_refused() -> None:
@@ -95,30 +89,28 @@ async def test_a_chunked_body_is_read_and_one_over_the_cap_is_refused() -> None:
         "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n"
         "Transfer-Encoding: chunked\r\n\r\n"
     )
-    with trio.fail_after(20):
-        async with serve_endpoint(max_body=1000) as endpoint, endpoint.open_rollout(echo) as rollout:
-            start = head.format(rollout.api_key).encode()
-            async with connected(endpoint.port) as stream:
-                chunks = b"".join(b"%x\r\n%s\r\n" % (1, bytes([byte])) for byte in body)
-                await stream.send_all(start + chunks + b"0\r\n\r\n")
-                assert await read_answers(stream, 1) == ["x" * 50]
-            async with connected(endpoint.port) as stream:
-                await stream.send_all(start + b"7d0\r\n" + b"x" * 2000 + b"\r\n")
-                assert b" 413 " in (await stream.receive_some()).splitlines()[0]
+    async with serve_endpoint(max_body=1000) as endpoint, endpoint.open_rollout(echo) as rollout:
+        start = head.format(rollout.api_key).encode()
+        async with connected(endpoint.port) as stream:
+            chunks = b"".join(b"%x\r\n%s\r\n" % (1, bytes([byte])) for byte in body)
+            await stream.send_all(start + chunks + b"0\r\n\r\n")
+            assert await read_answers(stream, 1) == ["x" * 50]
+        async with connected(endpoint.port) as stream:
+            await stream.send_all(start + b"7d0\r\n" + b"x" * 2000 + b"\r\n")
+            assert b" 413 " in (await stream.receive_some()).splitlines()[0]
 
 
 async def test_a_model_call_and_another_route_share_a_connection() -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            async with connected(endpoint.port) as stream:
-                for _ in range(3):
-                    await stream.send_all(request_of(rollout, "one"))
-                    assert await read_answers(stream, 1) == ["one"]
-                    await stream.send_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
-                    answer = b""
-                    while not answer.endswith(b"}"):
-                        answer += await stream.receive_some()
-                    assert b" 200 " in answer
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        async with connected(endpoint.port) as stream:
+            for _ in range(3):
+                await stream.send_all(request_of(rollout, "one"))
+                assert await read_answers(stream, 1) == ["one"]
+                await stream.send_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+                answer = b""
+                while not answer.endswith(b"}"):
+                    answer += await stream.receive_some()
+                assert b" 200 " in answer
 
 
 PIECES = [
@@ -264,16 +256,15 @@ async def test_a_stream_whose_agent_reads_slowly_waits_for_it_and_loses_nothing(
                 await stream.send(f"<{number}>" + "x" * 50_000)
                 sent += 1
 
-    with trio.fail_after(60):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(pour) as rollout:
-            async with connected(endpoint.port) as stream:
-                body = json.dumps(ask_body("go", stream=True)).encode()
-                await stream.send_all(raw_request(rollout, body, more="Connection: close\r\n"))
-                await trio.testing.wait_all_tasks_blocked(0.1)
-                assert 0 < sent < 350, "as much as the sockets hold, and no more"
-                data = bytearray()
-                async for piece in stream:
-                    data += piece
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(pour) as rollout:
+        async with connected(endpoint.port) as stream:
+            body = json.dumps(ask_body("go", stream=True)).encode()
+            await stream.send_all(raw_request(rollout, body, more="Connection: close\r\n"))
+            await trio.testing.wait_all_tasks_blocked(0.1)
+            assert 0 < sent < 350, "as much as the sockets hold, and no more"
+            data = bytearray()
+            async for piece in stream:
+                data += piece
     found = [int(number) for number in re.findall(rb"<(\d+)>", bytes(data))]
     assert found == list(range(400))
     assert data.endswith(b"0\r\n\r\n")
@@ -285,12 +276,11 @@ async def test_the_events_of_a_quick_stream_come_whole_and_in_order() -> None:
             for number in range(2000):
                 await stream.send(f"<{number}>")
 
-    with trio.fail_after(60):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(count) as rollout:
-            async with httpx2.AsyncClient(timeout=None) as client:
-                reply = await client.post(
-                    url_of(rollout), json=ask_body("go", stream=True), headers=bearer(rollout)
-                )
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(count) as rollout:
+        async with httpx2.AsyncClient(timeout=None) as client:
+            reply = await client.post(
+                url_of(rollout), json=ask_body("go", stream=True), headers=bearer(rollout)
+            )
     assert [int(n) for n in re.findall(r"<(\d+)>", reply.text)] == list(range(2000))
     (turn,) = rollout.trace
     assert turn.response is not None
@@ -304,11 +294,10 @@ async def test_a_client_that_hangs_up_within_its_head_costs_no_parser_of_hyperco
     monkeypatch.setattr(Connection, "_open_protocol", lambda *args: made.append(args))
     with way(OWN):
         async with serve_endpoint() as endpoint:
-            with trio.fail_after(20):
-                for head in (b"G", b"POST /v1/messages HTTP/1.1\r\nHost: a\r\n"):
-                    stream = await trio.open_tcp_stream("127.0.0.1", endpoint.port)
-                    await stream.send_all(head)
-                    await stream.send_eof()
-                    assert await stream.receive_some() == b""
-                    await stream.aclose()
+            for head in (b"G", b"POST /v1/messages HTTP/1.1\r\nHost: a\r\n"):
+                stream = await trio.open_tcp_stream("127.0.0.1", endpoint.port)
+                await stream.send_all(head)
+                await stream.send_eof()
+                assert await stream.receive_some() == b""
+                await stream.aclose()
     assert made == []

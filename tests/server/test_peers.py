@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx2
 import pytest
-import trio
 from openai.types.responses import InputTokenCountResponse, ResponseSteerFailedEvent
 
 from tests.asking import MESSAGES, PATHS, STREAM_PATHS, bearer, document, echo
@@ -64,10 +63,9 @@ async def test_an_answer_has_the_ids_that_its_peers_look_for_and_given_ones_stay
     async def handler(exchange: Exchange) -> None:
         await exchange.respond(answers.pop(0))
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
-            made = (await call(rollout, dialect, stream=stream)).text
-            given = (await call(rollout, dialect, stream=stream)).text
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        made = (await call(rollout, dialect, stream=stream)).text
+        given = (await call(rollout, dialect, stream=stream)).text
     assert re.search(IDS[dialect], made)
     assert '"of_mine"' in given
     response = rollout.trace[0].response
@@ -87,17 +85,16 @@ async def test_every_answer_and_refusal_has_the_id_of_its_call(dialect: str) -> 
         await exchange.respond("x")
 
     name = HEADERS[dialect]
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
-            answers = [
-                await call(rollout, dialect),
-                await call(rollout, dialect, stream=True),
-                await call(rollout, dialect),
-                await call(rollout, dialect, stream=True),
-            ]
-            no_key = await post(rollout, PATHS[dialect], document(dialect), authorization="Bearer wrong")
-            no_json = await post(rollout, PATHS[dialect], [])
-            no_path = await post(rollout, f"{PATHS[dialect]}/nothing")
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        answers = [
+            await call(rollout, dialect),
+            await call(rollout, dialect, stream=True),
+            await call(rollout, dialect),
+            await call(rollout, dialect, stream=True),
+        ]
+        no_key = await post(rollout, PATHS[dialect], document(dialect), authorization="Bearer wrong")
+        no_json = await post(rollout, PATHS[dialect], [])
+        no_path = await post(rollout, f"{PATHS[dialect]}/nothing")
     assert [answer.status_code for answer in answers] == [200, 200, 429, 429]
     said = [answer.headers[name] for answer in answers]
     assert said == [f"req_{turn.id[2:]}" for turn in rollout.trace]
@@ -117,15 +114,14 @@ async def test_an_answer_in_pieces_has_the_id_of_its_call_and_so_has_the_error_t
             raise Refusal(429, "wait")
 
     text = b""
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
-            url = rollout.base_url("openai_chat").removesuffix("/v1") + STREAM_PATHS[dialect]
-            async with httpx2.AsyncClient(headers=bearer(rollout), timeout=None) as client:
-                asked = document(dialect, stream=True)
-                async with client.stream("POST", url, json=asked) as answer:
-                    with pytest.raises(httpx2.RemoteProtocolError):
-                        async for piece in answer.aiter_raw():
-                            text += piece
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        url = rollout.base_url("openai_chat").removesuffix("/v1") + STREAM_PATHS[dialect]
+        async with httpx2.AsyncClient(headers=bearer(rollout), timeout=None) as client:
+            asked = document(dialect, stream=True)
+            async with client.stream("POST", url, json=asked) as answer:
+                with pytest.raises(httpx2.RemoteProtocolError):
+                    async for piece in answer.aiter_raw():
+                        text += piece
     identity = f"req_{rollout.trace[0].id[2:]}"
     assert answer.headers[HEADERS[dialect]] == identity
     if dialect == "anthropic_messages":
@@ -133,21 +129,19 @@ async def test_an_answer_in_pieces_has_the_id_of_its_call_and_so_has_the_error_t
 
 
 async def test_the_other_routes_have_the_id_of_the_call_too() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
-                openai = await client.get(f"{endpoint.url}/v1/models")
-                anthropic = await client.get(
-                    f"{endpoint.url}/v1/models", headers={"anthropic-version": "2023-06-01"}
-                )
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
+            openai = await client.get(f"{endpoint.url}/v1/models")
+            anthropic = await client.get(
+                f"{endpoint.url}/v1/models", headers={"anthropic-version": "2023-06-01"}
+            )
     assert openai.headers["x-request-id"].startswith("req_")
     assert anthropic.headers["request-id"].startswith("req_")
 
 
 async def test_chunks_of_chat_have_logprobs_that_are_null() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            text = (await call(rollout, "openai_chat", stream=True)).text
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        text = (await call(rollout, "openai_chat", stream=True)).text
     chunks = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
     assert chunks
     assert all(choice["logprobs"] is None for chunk in chunks for choice in chunk["choices"])
@@ -159,9 +153,8 @@ async def test_a_provider_s_own_call_that_is_given_whole_has_its_input_in_a_delt
     async def handler(exchange: Exchange) -> None:
         await exchange.respond(Response.of(Opaque("anthropic_messages", block), "found"))
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
-            text = (await call(rollout, "anthropic_messages", stream=True)).text
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        text = (await call(rollout, "anthropic_messages", stream=True)).text
     events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
     begun = next(event for event in events if event["type"] == "content_block_start")
     deltas = [event["delta"] for event in events if event.get("index") == 0 and "delta" in event]
@@ -174,10 +167,9 @@ async def test_arguments_that_are_no_object_are_the_same_whole_and_streamed(argu
     async def handler(exchange: Exchange) -> None:
         await exchange.respond(ToolCall("t", arguments))
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
-            whole = (await call(rollout, "anthropic_messages")).json()["content"][0]["input"]
-            text = (await call(rollout, "anthropic_messages", stream=True)).text
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        whole = (await call(rollout, "anthropic_messages")).json()["content"][0]["input"]
+        text = (await call(rollout, "anthropic_messages", stream=True)).text
     events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
     told = "".join(event["delta"].get("partial_json", "") for event in events if "delta" in event)
     assert json.loads(told) == whole
@@ -195,24 +187,22 @@ async def test_arguments_that_are_no_object_are_the_same_whole_and_streamed(argu
 async def test_a_format_that_no_server_has_is_refused_with_its_place(
     dialect: str, more: Any, place: str
 ) -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            answer = await post(rollout, PATHS[dialect], document(dialect) | more)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        answer = await post(rollout, PATHS[dialect], document(dialect) | more)
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == place
     assert "there is no format 'sound': there are text, json_object, json_schema" in answer.text
 
 
 async def test_input_tokens_are_counted_and_a_compaction_is_refused_for_good() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            body = {"model": "m", "input": "x" * 400, "instructions": "be terse"}
-            counted = await post(rollout, "/v1/responses/input_tokens", body)
-            compacted = await post(rollout, "/v1/responses/compact", body)
-            unknown = [
-                await post(rollout, f"/v1/responses/{path}", body, authorization="Bearer wrong")
-                for path in ("input_tokens", "compact")
-            ]
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        body = {"model": "m", "input": "x" * 400, "instructions": "be terse"}
+        counted = await post(rollout, "/v1/responses/input_tokens", body)
+        compacted = await post(rollout, "/v1/responses/compact", body)
+        unknown = [
+            await post(rollout, f"/v1/responses/{path}", body, authorization="Bearer wrong")
+            for path in ("input_tokens", "compact")
+        ]
     assert InputTokenCountResponse.model_validate(counted.json(), strict=True).input_tokens >= 100
     assert (compacted.status_code, compacted.headers["x-should-retry"]) == (404, "false")
     assert "summarised by a model call" in compacted.json()["error"]["message"]
@@ -221,14 +211,11 @@ async def test_input_tokens_are_counted_and_a_compaction_is_refused_for_good() -
 
 
 async def test_steering_is_told_that_it_failed_and_the_socket_goes_on() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            async with dialled(rollout) as agent:
-                await agent.send(
-                    {"type": "response.steer", "previous_response_id": "resp_1", "input": "go left"}
-                )
-                failed = ResponseSteerFailedEvent.model_validate(await agent.next())
-                frames = await agent.ask("hi")
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        async with dialled(rollout) as agent:
+            await agent.send({"type": "response.steer", "previous_response_id": "resp_1", "input": "go left"})
+            failed = ResponseSteerFailedEvent.model_validate(await agent.next())
+            frames = await agent.ask("hi")
     assert failed.error.code == "steering_not_supported"
     assert (failed.steer.previous_response_id, failed.steer.input) == ("resp_1", "go left")
     assert frames[-1]["type"] == "response.completed"
@@ -246,27 +233,25 @@ async def test_steering_is_told_that_it_failed_and_the_socket_goes_on() -> None:
     ],
 )
 async def test_a_path_that_is_not_here_says_why_where_that_is_known(path: str, words: str) -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            answer = await post(rollout, path)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        answer = await post(rollout, path)
     assert answer.status_code == 404
     assert words in answer.json()["error"]["message"]
     assert "model_not_found" not in answer.text
 
 
 async def test_a_key_is_found_wherever_clients_put_it() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            for headers in (
-                {"authorization": f"bearer {rollout.api_key}"},
-                {"authorization": rollout.api_key},
-                {"api-key": rollout.api_key},
-                {"x-api-key": rollout.api_key},
-                {"x-goog-api-key": rollout.api_key},
-                {"authorization": "Basic eDp5", "api-key": rollout.api_key},
-            ):
-                answer = await post(rollout, PATHS["openai_chat"], document("openai_chat"), **headers)
-                assert answer.status_code == 200, headers
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        for headers in (
+            {"authorization": f"bearer {rollout.api_key}"},
+            {"authorization": rollout.api_key},
+            {"api-key": rollout.api_key},
+            {"x-api-key": rollout.api_key},
+            {"x-goog-api-key": rollout.api_key},
+            {"authorization": "Basic eDp5", "api-key": rollout.api_key},
+        ):
+            answer = await post(rollout, PATHS["openai_chat"], document("openai_chat"), **headers)
+            assert answer.status_code == 200, headers
     assert len(rollout.trace) == 6
 
 
@@ -283,9 +268,8 @@ async def test_a_key_is_found_wherever_clients_put_it() -> None:
 async def test_what_stands_in_the_place_of_a_key_is_named_and_never_shown(
     headers: dict[str, str], words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            answer = await post(rollout, PATHS["openai_chat"], document("openai_chat"), **headers)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        answer = await post(rollout, PATHS["openai_chat"], document("openai_chat"), **headers)
     assert answer.status_code == 401
     assert words in answer.json()["error"]["message"]
     assert "secret" not in answer.text + caplog.text
@@ -310,10 +294,7 @@ async def test_an_exchange_does_not_show_a_header_that_may_hold_a_key(name: str)
         seen.append(exchange.headers[name])
         await exchange.respond("x")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
-            headers = bearer(rollout) | {
-                name: f"Bearer {rollout.api_key}" if "auth" in name else rollout.api_key
-            }
-            await post(rollout, PATHS["openai_chat"], document("openai_chat"), **headers)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        headers = bearer(rollout) | {name: f"Bearer {rollout.api_key}" if "auth" in name else rollout.api_key}
+        await post(rollout, PATHS["openai_chat"], document("openai_chat"), **headers)
     assert seen == ["[redacted]"]

@@ -74,6 +74,7 @@ async def first_connect(wrong: list[object]) -> None:
             wrong.append(listed)
 
 
+@pytest.mark.timeout(250)
 @pytest.mark.once
 async def test_two_thousand_endpoints_beside_a_port_grabber_all_answer_their_first_connect() -> None:
     wrong: list[object] = []
@@ -86,7 +87,7 @@ async def test_two_thousand_endpoints_beside_a_port_grabber_all_answer_their_fir
             started += 1
             await first_connect(wrong)
 
-    with grabber(), trio.fail_after(250):
+    with grabber():
         async with trio.open_nursery() as nursery:
             for _ in range(AT_A_TIME):
                 nursery.start_soon(start_many)
@@ -111,10 +112,11 @@ async def probe_then_bind(failures: list[OSError]) -> None:
         failures.append(exc)
 
 
+@pytest.mark.timeout(120)
 async def test_the_ancestors_probe_then_bind_fails_beside_the_same_grabber() -> None:
     failures: list[OSError] = []
     tries = 0
-    with grabber(), trio.fail_after(120):
+    with grabber():
         while not failures and tries < 100 * ENDPOINTS:
             async with trio.open_nursery() as nursery:
                 for _ in range(AT_A_TIME):
@@ -124,18 +126,17 @@ async def test_the_ancestors_probe_then_bind_fails_beside_the_same_grabber() -> 
 
 
 async def test_the_same_explicit_port_can_be_had_again_right_after_a_stop() -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint:
-            port = endpoint.port
+    async with serve_endpoint() as endpoint:
+        port = endpoint.port
+        async with connected(port) as stream:
+            await stream.send_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert b" 200 " in await stream.receive_some()
+    for _ in range(5):
+        async with serve_endpoint(port=port) as endpoint:
+            assert endpoint.port == port
             async with connected(port) as stream:
                 await stream.send_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
                 assert b" 200 " in await stream.receive_some()
-        for _ in range(5):
-            async with serve_endpoint(port=port) as endpoint:
-                assert endpoint.port == port
-                async with connected(port) as stream:
-                    await stream.send_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
-                    assert b" 200 " in await stream.receive_some()
 
 
 @pytest.mark.parametrize(
@@ -149,12 +150,11 @@ async def test_the_same_explicit_port_can_be_had_again_right_after_a_stop() -> N
     ],
 )
 async def test_every_host_has_a_url_that_can_be_dialled(host: str, dialled: str) -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint(host=host) as endpoint:
-            assert endpoint.url == f"{dialled}:{endpoint.port}"
-            async with connected(endpoint.port, dialled.removeprefix("http://").strip("[]")) as stream:
-                await stream.send_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
-                assert b" 200 " in await stream.receive_some()
+    async with serve_endpoint(host=host) as endpoint:
+        assert endpoint.url == f"{dialled}:{endpoint.port}"
+        async with connected(endpoint.port, dialled.removeprefix("http://").strip("[]")) as stream:
+            await stream.send_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert b" 200 " in await stream.receive_some()
 
 
 async def test_a_port_that_is_taken_is_a_bare_oserror_that_names_the_address() -> None:

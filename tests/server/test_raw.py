@@ -187,18 +187,17 @@ async def test_a_stall_delays_no_end() -> None:
             await stream.send_all(request)
             got.append(await asking.read_to_end(stream))
 
-    with trio.fail_after(10):
-        async with trio.open_nursery() as nursery:  # the client outlives the endpoint
-            async with (
-                serve_endpoint(grace=5) as endpoint,
-                endpoint.open_rollout(raw(None, {}, b"", end="stall")) as rollout,
-            ):
-                request = raw_request(rollout, msgspec.json.encode(ask_body()))
-                nursery.start_soon(client, endpoint.port, request)
-                while not len(rollout.trace):
-                    await trio.sleep(0.001)
-                began = trio.current_time()
-            assert trio.current_time() - began < 2
+    async with trio.open_nursery() as nursery:  # the client outlives the endpoint
+        async with (
+            serve_endpoint(grace=5) as endpoint,
+            endpoint.open_rollout(raw(None, {}, b"", end="stall")) as rollout,
+        ):
+            request = raw_request(rollout, msgspec.json.encode(ask_body()))
+            nursery.start_soon(client, endpoint.port, request)
+            while not len(rollout.trace):
+                await trio.sleep(0.001)
+            began = trio.current_time()
+        assert trio.current_time() - began < 2
     assert got == [b""]
 
 
@@ -271,14 +270,11 @@ async def test_more_bytes_than_an_answer_may_have_are_refused() -> None:
 
 
 async def test_with_a_redaction_no_raw_bytes_are_kept() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            async with endpoint.open_rollout(
-                raw(200, JSON, b"secret"), redact=Redaction(["secret"])
-            ) as rollout:
-                async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
-                    await post(stream, rollout)
-                    await stream.receive_some()
+    async with serve_endpoint() as endpoint:
+        async with endpoint.open_rollout(raw(200, JSON, b"secret"), redact=Redaction(["secret"])) as rollout:
+            async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
+                await post(stream, rollout)
+                await stream.receive_some()
     (turn,) = rollout.trace
     assert turn.raw is not None
     assert turn.raw.body == ()
@@ -286,12 +282,11 @@ async def test_with_a_redaction_no_raw_bytes_are_kept() -> None:
 
 
 async def test_with_record_wire_the_bytes_stand_there_too() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            async with endpoint.open_rollout(raw(502, JSON, [b"ab", b"c"]), record_wire=True) as rollout:
-                async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
-                    await post(stream, rollout)
-                    await stream.receive_some()
+    async with serve_endpoint() as endpoint:
+        async with endpoint.open_rollout(raw(502, JSON, [b"ab", b"c"]), record_wire=True) as rollout:
+            async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
+                await post(stream, rollout)
+                await stream.receive_some()
     (turn,) = rollout.trace
     assert turn.wire is not None
     assert (turn.wire.status, turn.wire.answer, turn.wire.answer_size) == (502, b"abc", 3)
@@ -394,29 +389,25 @@ async def test_of_a_call_whose_rollout_has_ended_nothing_is_sent_and_nobody_is_t
 
 
 async def test_a_rollout_that_is_left_breaks_off_what_drips() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
-                with trio.CancelScope() as scope:
-                    async with endpoint.open_rollout() as rollout:
-                        async with trio.open_nursery() as nursery:
-                            await post(stream, rollout)
-                            exchange = await rollout.__aiter__().__anext__()
-                            nursery.start_soon(partial(exchange.respond_raw, 200, {}, [b"a", 60.0, b"b"]))
-                            await stream.receive_some()
-                            scope.cancel()
-                assert (await read(stream))[1] in ("closed", "reset")
+    async with serve_endpoint() as endpoint, await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
+        with trio.CancelScope() as scope:
+            async with endpoint.open_rollout() as rollout, trio.open_nursery() as nursery:
+                await post(stream, rollout)
+                exchange = await rollout.__aiter__().__anext__()
+                nursery.start_soon(partial(exchange.respond_raw, 200, {}, [b"a", 60.0, b"b"]))
+                await stream.receive_some()
+                scope.cancel()
+        assert (await read(stream))[1] in ("closed", "reset")
     assert len(rollout.trace) == 1
 
 
 async def test_a_program_of_its_own_that_asks_gets_what_the_bytes_say_or_a_refusal() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            async with endpoint.open_rollout(raw(200, {}, b"{}", response="hello")) as rollout:
-                assert (await rollout.ask("hi")).text == "hello"
-            async with endpoint.open_rollout(raw(None, {}, b"", end="reset")) as rollout:
-                with pytest.raises(Refusal, match="the answer is no answer: raw bytes without a head"):
-                    await rollout.ask("hi")
+    async with serve_endpoint() as endpoint:
+        async with endpoint.open_rollout(raw(200, {}, b"{}", response="hello")) as rollout:
+            assert (await rollout.ask("hi")).text == "hello"
+        async with endpoint.open_rollout(raw(None, {}, b"", end="reset")) as rollout:
+            with pytest.raises(Refusal, match="the answer is no answer: raw bytes without a head"):
+                await rollout.ask("hi")
 
 
 @pytest.mark.parametrize("silence", [0.1])
@@ -473,41 +464,37 @@ def test_a_trace_with_raw_bytes_is_shown_and_goes_into_an_archive(tmp_path: Path
 async def test_over_a_websocket_each_event_of_an_sse_body_is_a_frame() -> None:
     body = [b'data: {"type":"a"}\n\ndata: {"ty', b'pe":"error"}\n\n']
     handler = raw(200, {"content-type": "text/event-stream"}, body)
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
-            async with dialled(rollout) as agent:
-                for _ in range(2):  # and the socket goes on
-                    await agent.send(create())
-                    assert [await agent.next(), await agent.next()] == [{"type": "a"}, {"type": "error"}]
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        async with dialled(rollout) as agent:
+            for _ in range(2):  # and the socket goes on
+                await agent.send(create())
+                assert [await agent.next(), await agent.next()] == [{"type": "a"}, {"type": "error"}]
 
 
 @pytest.mark.parametrize("end", ["close", "reset"])
 async def test_over_a_websocket_the_connection_ends_without_a_word(end: str) -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            async with endpoint.open_rollout(raw(None, {}, b"", end=end)) as rollout:
-                async with dialled(rollout) as agent:
-                    await agent.send(create())
-                    with pytest.raises(trio_websocket.ConnectionClosed) as caught:
-                        await agent.next()
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(raw(None, {}, b"", end=end)) as rollout:
+        async with dialled(rollout) as agent:
+            await agent.send(create())
+            with pytest.raises(trio_websocket.ConnectionClosed) as caught:
+                await agent.next()
     assert caught.value.reason.name == "ABNORMAL_CLOSURE"
     assert rollout.trace[0].raw is not None
 
 
 async def test_over_a_websocket_a_stall_ends_with_its_rollout() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            async with endpoint.open_rollout(raw(None, {}, b"", end="stall")) as rollout:
-                async with dialled(rollout) as agent:
-                    await agent.send(create())
-                    with trio.move_on_after(0.1) as waited:
-                        await agent.next()
-                    assert waited.cancelled_caught
-                    await agent.send(create())  # its lane is taken
-                    assert (await agent.next())["error"]["code"] == "response_in_progress"
-                    await rollout.stop("enough")
-                    with pytest.raises(trio_websocket.ConnectionClosed):
-                        await agent.next()
+    async with serve_endpoint() as endpoint:
+        async with endpoint.open_rollout(raw(None, {}, b"", end="stall")) as rollout:
+            async with dialled(rollout) as agent:
+                await agent.send(create())
+                with trio.move_on_after(0.1) as waited:
+                    await agent.next()
+                assert waited.cancelled_caught
+                await agent.send(create())  # its lane is taken
+                assert (await agent.next())["error"]["code"] == "response_in_progress"
+                await rollout.stop("enough")
+                with pytest.raises(trio_websocket.ConnectionClosed):
+                    await agent.next()
 
 
 async def test_over_a_websocket_a_status_is_refused_with_a_word() -> None:
@@ -518,7 +505,6 @@ async def test_over_a_websocket_a_status_is_refused_with_a_word() -> None:
             await exchange.respond_raw(None, {}, b"<html></html>")
         await exchange.respond("ok")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
-            async with dialled(rollout) as agent:
-                assert (await agent.ask())[-1]["type"] == "response.completed"
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        async with dialled(rollout) as agent:
+            assert (await agent.ask())[-1]["type"] == "response.completed"

@@ -17,14 +17,7 @@ from trio.testing import MockClock
 from tests.asking import ask_body, connected, raw_request
 from tests.server.test_raw import JSON, asked, post, raw, read
 from tests.server.test_websocket import create, dialled
-from triocept import (
-    EndpointLimits,
-    Exchange,
-    ExchangeAbandoned,
-    Refusal,
-    UpstreamError,
-    serve_endpoint,
-)
+from triocept import EndpointLimits, Exchange, ExchangeAbandoned, Refusal, UpstreamError, serve_endpoint
 from triocept._server import delivery
 from triocept.errors import AlreadySettled, UpstreamTruncated
 from triocept.exports.har import har_log
@@ -90,12 +83,7 @@ def endless() -> Iterator[bytes]:
     ],
 )
 async def test_a_piece_is_with_the_agent_before_the_next_is_asked_for(
-    status: int | None,
-    headers: dict[str, str],
-    end: str,
-    first: bytes,
-    rest: bytes,
-    ended: str | None,
+    status: int | None, headers: dict[str, str], end: str, first: bytes, rest: bytes, ended: str | None
 ) -> None:
     seen = trio.Event()
 
@@ -291,20 +279,19 @@ async def test_in_a_loop_a_hang_up_ends_the_wait_for_a_piece() -> None:
         finally:
             closed = True
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
-            stream = await trio.open_tcp_stream("127.0.0.1", endpoint.port)
-            await post(stream, rollout)
-            exchange = await anext(aiter(rollout))
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
+        stream = await trio.open_tcp_stream("127.0.0.1", endpoint.port)
+        await post(stream, rollout)
+        exchange = await anext(aiter(rollout))
 
-            async def hang_up() -> None:
-                await stream.receive_some()
-                await stream.aclose()
+        async def hang_up() -> None:
+            await stream.receive_some()
+            await stream.aclose()
 
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(hang_up)
-                with pytest.raises(ExchangeAbandoned):
-                    await exchange.respond_raw(200, {}, pieces())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hang_up)
+            with pytest.raises(ExchangeAbandoned):
+                await exchange.respond_raw(200, {}, pieces())
     assert closed
     assert rollout.trace[0].outcome == "abandoned"
 
@@ -350,17 +337,16 @@ async def test_what_is_kept_of_the_wire_is_what_was_sent(
     headers: dict[str, str], then: BaseException | None
 ) -> None:
     made = Maker(b"ab", b"cd", then=then)
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            with pytest.raises(KeyError) if then else nullcontext():
-                async with endpoint.open_rollout(raw(200, headers, made.sync()), record_wire=True) as rollout:
-                    async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
-                        await post(stream, rollout)
-                        data = b""
-                        while b"cd" not in data:
-                            data += await stream.receive_some()
-                        if then:
-                            await trio.sleep_forever()
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(KeyError) if then else nullcontext():
+            async with endpoint.open_rollout(raw(200, headers, made.sync()), record_wire=True) as rollout:
+                async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
+                    await post(stream, rollout)
+                    data = b""
+                    while b"cd" not in data:
+                        data += await stream.receive_some()
+                    if then:
+                        await trio.sleep_forever()
     (turn,) = rollout.trace
     assert turn.wire is not None
     assert (turn.wire.status, turn.wire.answer, turn.wire.answer_size) == (200, b"abcd", 4)
@@ -401,14 +387,13 @@ async def test_over_a_websocket_each_event_is_a_frame_as_it_is_made() -> None:
     async def handler(exchange: Exchange) -> None:
         await exchange.respond_raw(200, SSE, pieces())
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
-            async with dialled(rollout) as agent:
-                for _ in range(2):  # and the socket goes on
-                    await agent.send(create())
-                    assert await agent.next() == {"type": "a"}
-                    seen.set()
-                    assert await agent.next() == {"type": "error"}
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        async with dialled(rollout) as agent:
+            for _ in range(2):  # and the socket goes on
+                await agent.send(create())
+                assert await agent.next() == {"type": "a"}
+                seen.set()
+                assert await agent.next() == {"type": "error"}
 
 
 async def test_over_a_websocket_any_other_body_is_one_frame_and_a_failure_no_clean_end() -> None:
@@ -420,16 +405,15 @@ async def test_over_a_websocket_any_other_body_is_one_frame_and_a_failure_no_cle
         with pytest.raises(KeyError):
             await exchange.respond_raw(200, SSE, Maker(b'data: {"type":"a"}\n\n', then=KeyError()).sync())
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            async with endpoint.open_rollout(handler) as rollout, dialled(rollout) as agent:
-                await agent.send(create())
-                assert await agent.next() == {"type": "a"}
-            async with endpoint.open_rollout(failing) as rollout, dialled(rollout) as agent:
-                await agent.send(create())
-                assert await agent.next() == {"type": "a"}
-                with pytest.raises(trio_websocket.ConnectionClosed) as caught:
-                    await agent.next()
+    async with serve_endpoint() as endpoint:
+        async with endpoint.open_rollout(handler) as rollout, dialled(rollout) as agent:
+            await agent.send(create())
+            assert await agent.next() == {"type": "a"}
+        async with endpoint.open_rollout(failing) as rollout, dialled(rollout) as agent:
+            await agent.send(create())
+            assert await agent.next() == {"type": "a"}
+            with pytest.raises(trio_websocket.ConnectionClosed) as caught:
+                await agent.next()
     assert caught.value.reason.name == "ABNORMAL_CLOSURE"
 
 
@@ -459,13 +443,12 @@ async def test_in_memory_what_fails_is_broken_off(autojump_clock: MockClock) -> 
 
 async def test_a_program_of_its_own_that_asks_gets_what_they_say_or_a_refusal() -> None:
     async with serve_endpoint() as endpoint:
-        with trio.fail_after(10):
-            said = raw(200, {}, Maker(b"{", b"}").sync(), response="hello")
-            async with endpoint.open_rollout(said) as rollout:
-                assert (await rollout.ask("hi")).text == "hello"
-            async with endpoint.open_rollout(raw(200, {}, Maker(b"{").asynchronous())) as rollout:
-                with pytest.raises(Refusal, match="the answer is no answer: raw bytes: 1 of a body"):
-                    await rollout.ask("hi")
+        said = raw(200, {}, Maker(b"{", b"}").sync(), response="hello")
+        async with endpoint.open_rollout(said) as rollout:
+            assert (await rollout.ask("hi")).text == "hello"
+        async with endpoint.open_rollout(raw(200, {}, Maker(b"{").asynchronous())) as rollout:
+            with pytest.raises(Refusal, match="the answer is no answer: raw bytes: 1 of a body"):
+                await rollout.ask("hi")
 
 
 async def test_a_retry_that_joins_reads_them_from_the_start() -> None:
@@ -482,18 +465,17 @@ async def test_a_retry_that_joins_reads_them_from_the_start() -> None:
         calls += 1
         await exchange.respond_raw(200, {"content-length": "2"}, pieces(), end="close")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
-            body = msgspec.json.encode(ask_body())
-            async with connected(endpoint.port) as first, connected(endpoint.port) as again:
-                await first.send_all(raw_request(rollout, body, more="x-stainless-retry-count: 0\r\n"))
-                while not (await first.receive_some()).endswith(b"a"):
-                    pass
-                await again.send_all(raw_request(rollout, body, more="x-stainless-retry-count: 1\r\n"))
-                data = b""
-                while not data.endswith(b"a"):
-                    data += await again.receive_some()
-                seen.set()
-                assert (await read(again))[0] == b"b"
-                assert (await read(first))[0] == b"b"
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
+        body = msgspec.json.encode(ask_body())
+        async with connected(endpoint.port) as first, connected(endpoint.port) as again:
+            await first.send_all(raw_request(rollout, body, more="x-stainless-retry-count: 0\r\n"))
+            while not (await first.receive_some()).endswith(b"a"):
+                pass
+            await again.send_all(raw_request(rollout, body, more="x-stainless-retry-count: 1\r\n"))
+            data = b""
+            while not data.endswith(b"a"):
+                data += await again.receive_some()
+            seen.set()
+            assert (await read(again))[0] == b"b"
+            assert (await read(first))[0] == b"b"
     assert calls == len(rollout.trace) == 1

@@ -48,14 +48,13 @@ def post(path: str, *more: str) -> bytes:
 
 
 async def test_long_queries_leave_nothing_behind() -> None:
-    with trio.fail_after(60):
-        async with serve_endpoint() as endpoint:
-            with kept_under(2 * MIB):
-                for number in range(40):
-                    async with connected(endpoint.port) as stream:
-                        query = f"{number}{'q' * 50_000}"
-                        await stream.send_all(post(f"/v1/messages?{query}", "Connection: close"))
-                        assert (await read_answer(stream)).startswith(b"HTTP/1.1 401")
+    async with serve_endpoint() as endpoint:
+        with kept_under(2 * MIB):
+            for number in range(40):
+                async with connected(endpoint.port) as stream:
+                    query = f"{number}{'q' * 50_000}"
+                    await stream.send_all(post(f"/v1/messages?{query}", "Connection: close"))
+                    assert (await read_answer(stream)).startswith(b"HTTP/1.1 401")
 
 
 def test_no_query_that_may_hold_a_key_is_kept() -> None:
@@ -78,10 +77,9 @@ UPGRADE = (
 async def test_a_websocket_that_is_not_there_is_a_404_in_json(
     path: str, speaks: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint(websocket=speaks) as endpoint, connected(endpoint.port) as stream:
-            await stream.send_all(UPGRADE.format(path).encode())
-            answer = await read_to_end(stream)
+    async with serve_endpoint(websocket=speaks) as endpoint, connected(endpoint.port) as stream:
+        await stream.send_all(UPGRADE.format(path).encode())
+        answer = await read_to_end(stream)
     assert answer.startswith(b"HTTP/1.1 404")
     assert "no websocket" in json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["message"]
     assert not [record for record in caplog.records if record.exc_info]
@@ -102,6 +100,7 @@ FLOODS = {
 }
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.once
 @pytest.mark.parametrize("flood", FLOODS)
 async def test_a_flood_without_a_key_leaves_memory_where_it_was(
@@ -110,20 +109,20 @@ async def test_a_flood_without_a_key_leaves_memory_where_it_was(
     """Two hundred connections at once, twice: held down while they are there, and nothing when they are gone."""
     monkeypatch.setattr(admission, "MOST_HELD", 4 * MIB)
     limits = EndpointLimits(keyless_seconds=1.0, head_seconds=0.5, reader_seconds=0.5, connections=150)
-    with trio.fail_after(240):  # some seconds, where nothing else runs
-        async with serve_endpoint(limits=limits) as endpoint, endpoint.open_rollout(echo) as rollout:
-            await ask(rollout)
-            for _ in range(2):  # until the heap has settled
-                await flood_with(FLOODS[flood], endpoint.port)
-            before = resident()
-            for _ in range(2):
-                await flood_with(FLOODS[flood], endpoint.port)
-                assert (await ask(rollout)).status_code == 200
-            with trio.move_on_after(10):  # until the last of them is gone
-                while resident() - before > 25 * MIB:
-                    await trio.sleep(0.1)
-                    gc.collect()
-            grown = resident() - before
+    # some seconds, where nothing else runs
+    async with serve_endpoint(limits=limits) as endpoint, endpoint.open_rollout(echo) as rollout:
+        await ask(rollout)
+        for _ in range(2):  # until the heap has settled
+            await flood_with(FLOODS[flood], endpoint.port)
+        before = resident()
+        for _ in range(2):
+            await flood_with(FLOODS[flood], endpoint.port)
+            assert (await ask(rollout)).status_code == 200
+        with trio.move_on_after(10):  # until the last of them is gone
+            while resident() - before > 25 * MIB:
+                await trio.sleep(0.1)
+                gc.collect()
+        grown = resident() - before
     assert grown < 25 * MIB
 
 
@@ -144,15 +143,14 @@ async def test_what_is_held_for_strangers_is_weighed_and_the_first_of_them_goes(
 ) -> None:
     monkeypatch.setattr(admission, "MOST_HELD", 200_000)
     start = b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 50_000
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, AsyncExitStack() as stack:
-            streams = [await stack.enter_async_context(connected(endpoint.port)) for _ in range(6)]
-            for stream in streams:
-                await stream.send_all(start)
-                await trio.testing.wait_all_tasks_blocked(0.01)
-            assert (await read_to_end(streams[0])).startswith(b"HTTP/1.1 408")
-            await streams[5].send_all(b"\r\nContent-Length: 0\r\n\r\n")
-            assert (await streams[5].receive_some()).startswith(b"HTTP/1.1 401")
+    async with serve_endpoint() as endpoint, AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(connected(endpoint.port)) for _ in range(6)]
+        for stream in streams:
+            await stream.send_all(start)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        assert (await read_to_end(streams[0])).startswith(b"HTTP/1.1 408")
+        await streams[5].send_all(b"\r\nContent-Length: 0\r\n\r\n")
+        assert (await streams[5].receive_some()).startswith(b"HTTP/1.1 401")
 
 
 async def test_what_comes_while_an_answer_is_not_read_is_weighed_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,13 +165,12 @@ async def test_what_comes_while_an_answer_is_not_read_is_weighed_too(monkeypatch
                     await stream.send_all(refused)
         cut.append(number)
 
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint, trio.open_nursery() as nursery:
-            for number in range(4):
-                nursery.start_soon(send, endpoint.port, number)
-            while not cut:
-                await trio.testing.wait_all_tasks_blocked(0.02)
-            nursery.cancel_scope.cancel()
+    async with serve_endpoint() as endpoint, trio.open_nursery() as nursery:
+        for number in range(4):
+            nursery.start_soon(send, endpoint.port, number)
+        while not cut:
+            await trio.testing.wait_all_tasks_blocked(0.02)
+        nursery.cancel_scope.cancel()
     assert len(cut) < 4
 
 
@@ -191,62 +188,54 @@ TRAILERS = (
 @pytest.mark.parametrize("start", [b"POST /v1/messages", b"GET /health"])
 async def test_a_head_has_so_many_lines_and_no_more(start: bytes) -> None:
     limits = EndpointLimits(head_lines=100)
-    with trio.fail_after(20):
-        async with serve_endpoint(limits=limits) as endpoint:
-            for count, refused in ((100, False), (101, True), (5_000, True)):
-                async with connected(endpoint.port) as stream:
-                    await stream.send_all(lines(start, count))
-                    answer = await stream.receive_some()
-                    assert answer.startswith(b"HTTP/1.1 431") == refused, (count, answer)
+    async with serve_endpoint(limits=limits) as endpoint:
+        for count, refused in ((100, False), (101, True), (5_000, True)):
+            async with connected(endpoint.port) as stream:
+                await stream.send_all(lines(start, count))
+                answer = await stream.receive_some()
+                assert answer.startswith(b"HTTP/1.1 431") == refused, (count, answer)
 
 
 async def test_a_model_calls_head_has_no_more_lines_though_each_is_another_header() -> None:
     """What HTTP/1.1's own way would take."""
-    with trio.fail_after(20):
-        async with serve_endpoint(limits=EndpointLimits(head_lines=100)) as endpoint:
-            for count, status in ((100, b" 401"), (101, b" 431")):
-                more = [f"x-{number}: y" for number in range(count - 2)]  # with those of `post`
-                async with connected(endpoint.port) as stream:
-                    await stream.send_all(post("/v1/messages", *more))
-                    assert (await stream.receive_some()).startswith(b"HTTP/1.1" + status)
+    async with serve_endpoint(limits=EndpointLimits(head_lines=100)) as endpoint:
+        for count, status in ((100, b" 401"), (101, b" 431")):
+            more = [f"x-{number}: y" for number in range(count - 2)]  # with those of `post`
+            async with connected(endpoint.port) as stream:
+                await stream.send_all(post("/v1/messages", *more))
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1" + status)
 
 
 async def test_behind_a_head_that_was_refused_no_more_is_read_than_a_few_heads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(connection, "_REFUSED_SECONDS", 60)
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, connected(endpoint.port) as stream:
-            with pytest.raises(trio.BrokenResourceError):
-                while True:
-                    await stream.send_all(b"GET /health HTTP/1.1\r\n" + b"x" * 1_000_000)
+    async with serve_endpoint() as endpoint, connected(endpoint.port) as stream:
+        with pytest.raises(trio.BrokenResourceError):
+            while True:
+                await stream.send_all(b"GET /health HTTP/1.1\r\n" + b"x" * 1_000_000)
 
 
 async def test_lines_behind_a_body_are_counted_too_and_a_head_that_has_no_end_yet() -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint:
-            for data in (TRAILERS, lines(b"GET /health", 300)[:-2], lines(b"POST /v1/messages", 20_000)[:-2]):
-                async with connected(endpoint.port) as stream:
-                    await stream.send_all(data)
-                    assert b"HTTP/1.1 431" in await read_to_end(stream)
+    async with serve_endpoint() as endpoint:
+        for data in (TRAILERS, lines(b"GET /health", 300)[:-2], lines(b"POST /v1/messages", 20_000)[:-2]):
+            async with connected(endpoint.port) as stream:
+                await stream.send_all(data)
+                assert b"HTTP/1.1 431" in await read_to_end(stream)
 
 
 async def test_a_refused_head_is_gone_with_its_answer_and_no_garbage_collector_has_to_come() -> None:
-    with trio.fail_after(60):
-        async with serve_endpoint() as endpoint:
-            for data in (
-                lines(b"GET /health", 40_000),
-                FLOODS["a large head of another route"] + b"\r\n\r\n",
-            ):
-                await answered(data, endpoint.port)
-                gc.collect()
-                gc.disable()
-                try:
-                    with kept_under(3 * MIB):
-                        for _ in range(40):
-                            await answered(data, endpoint.port)
-                finally:
-                    gc.enable()
+    async with serve_endpoint() as endpoint:
+        for data in (lines(b"GET /health", 40_000), FLOODS["a large head of another route"] + b"\r\n\r\n"):
+            await answered(data, endpoint.port)
+            gc.collect()
+            gc.disable()
+            try:
+                with kept_under(3 * MIB):
+                    for _ in range(40):
+                        await answered(data, endpoint.port)
+            finally:
+                gc.enable()
 
 
 async def answered(data: bytes, port: int) -> None:
@@ -269,18 +258,17 @@ async def test_a_crowd_of_large_heads_holds_no_more_memory_than_is_promised_and_
     crowd: str,
 ) -> None:
     count, data, most = CROWDS[crowd]
-    with trio.fail_after(60):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            await ask(rollout)
-            gc.collect()
-            # a process of its own sends: what the clients hold, and the time they take, is not the endpoint's
-            command = [sys.executable, "-c", CROWD, str(endpoint.port), str(count)]
-            with watched() as watch:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(watch.run)
-                    await trio.run_process(command, stdin=data)
-                    nursery.cancel_scope.cancel()
-            assert (await ask(rollout)).status_code == 200
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        await ask(rollout)
+        gc.collect()
+        # a process of its own sends: what the clients hold, and the time they take, is not the endpoint's
+        command = [sys.executable, "-c", CROWD, str(endpoint.port), str(count)]
+        with watched() as watch:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(watch.run)
+                await trio.run_process(command, stdin=data)
+                nursery.cancel_scope.cancel()
+        assert (await ask(rollout)).status_code == 200
     assert watch.grown < most, f"{watch.grown / MIB:.0f} MiB"
     assert watch.stall < 0.1
 
@@ -330,7 +318,7 @@ async def test_of_three_hundred_strangers_that_send_at_once_a_few_are_read_at_a_
     reads = Reads()
     data = f"{start} HTTP/1.1\r\nHost: a\r\nX-A: ".encode() + b"b" * 60_000
     monkeypatch.setattr(BareSocket, "take", lambda socket, most: reads.take(socket, most))
-    with trio.fail_after(60), ExitStack() as stack:
+    with ExitStack() as stack:
         async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
             address = ("127.0.0.1", endpoint.port)
             streams = [stack.enter_context(socket.create_connection(address)) for _ in range(300)]
@@ -378,31 +366,28 @@ async def test_a_stranger_that_begins_has_its_turn_before_those_that_are_in_the_
     assert taken._free == admission.AT_ONCE
 
 
-async def test_a_body_that_waits_for_an_application_is_weighed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_body_that_waits_for_an_application_is_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
     async def take_nothing(self: Front, scope: object, cycle: HTTPCycle) -> None:
         await trio.sleep_forever()
 
     monkeypatch.setattr(Front, "_http", take_nothing)
     monkeypatch.setattr(admission, "MOST_HELD", 60_000)
     head = b"POST /user HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n"
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint:
-            for size, goes in ((30_000, False), (150_000, True)):
-                async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
-                    await stream.send_all(head + b"x" * size)
-                    with trio.move_on_after(9 if goes else 0.2):
-                        await read_to_end(stream)
-                        assert goes
-                        continue
-                    assert not goes, "it is still there"
+    async with serve_endpoint() as endpoint:
+        for size, goes in ((30_000, False), (150_000, True)):
+            async with await trio.open_tcp_stream("127.0.0.1", endpoint.port) as stream:
+                await stream.send_all(head + b"x" * size)
+                with trio.move_on_after(9 if goes else 0.2):
+                    await read_to_end(stream)
+                    assert goes
+                    continue
+                assert not goes, "it is still there"
 
 
 async def test_a_piece_that_was_read_in_a_strangers_turn_is_not_lost_when_its_reader_is_cancelled() -> None:
     """As where a connection goes from one protocol to another with its first head."""
     ours, theirs = socket.socketpair()
-    with ours, theirs, trio.fail_after(10):
+    with ours, theirs:
         theirs.send(b"the beginning of a body")
         ours.setblocking(False)
         wire, taken = Wire(trio.SocketStream(trio.socket.from_stdlib_socket(ours))), bytearray()

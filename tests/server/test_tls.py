@@ -35,23 +35,22 @@ async def test_an_endpoint_with_a_certificate_speaks_https(
 ) -> None:
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
-    with trio.fail_after(20):
-        async with serve_endpoint(tls=pair) as endpoint, endpoint.open_rollout(echo) as rollout:
-            assert endpoint.url == f"https://127.0.0.1:{endpoint.port}"
-            assert rollout.environ()["OPENAI_BASE_URL"].startswith("https://")
-            async with httpx2.AsyncClient(verify=trusting) as client:
-                reply = await client.post(url_of(rollout), json=ask_body("hi"), headers=bearer(rollout))
-                assert reply.json()["choices"][0]["message"]["content"] == "hi"
-                streamed = await client.post(
-                    url_of(rollout), json=ask_body("hi", stream=True), headers=bearer(rollout)
-                )
-                assert streamed.text.endswith("data: [DONE]\n\n")
-            async with connected(endpoint.port) as stream:  # plain HTTP on a TLS port
-                await stream.send_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
-                with contextlib.suppress(trio.BrokenResourceError):
-                    assert b"200" not in await stream.receive_some()
-            async with httpx2.AsyncClient(verify=trusting) as client:
-                assert (await client.get(f"{endpoint.url}/health")).status_code == 200
+    async with serve_endpoint(tls=pair) as endpoint, endpoint.open_rollout(echo) as rollout:
+        assert endpoint.url == f"https://127.0.0.1:{endpoint.port}"
+        assert rollout.environ()["OPENAI_BASE_URL"].startswith("https://")
+        async with httpx2.AsyncClient(verify=trusting) as client:
+            reply = await client.post(url_of(rollout), json=ask_body("hi"), headers=bearer(rollout))
+            assert reply.json()["choices"][0]["message"]["content"] == "hi"
+            streamed = await client.post(
+                url_of(rollout), json=ask_body("hi", stream=True), headers=bearer(rollout)
+            )
+            assert streamed.text.endswith("data: [DONE]\n\n")
+        async with connected(endpoint.port) as stream:  # plain HTTP on a TLS port
+            await stream.send_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+            with contextlib.suppress(trio.BrokenResourceError):
+                assert b"200" not in await stream.receive_some()
+        async with httpx2.AsyncClient(verify=trusting) as client:
+            assert (await client.get(f"{endpoint.url}/health")).status_code == 200
 
 
 async def test_a_context_of_ones_own_serves_as_well(authority: trustme.CA) -> None:
@@ -59,10 +58,9 @@ async def test_a_context_of_ones_own_serves_as_well(authority: trustme.CA) -> No
     authority.issue_cert("localhost").configure_cert(context)
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
-    with trio.fail_after(20):
-        async with serve_endpoint(host="localhost", tls=context) as endpoint:
-            async with httpx2.AsyncClient(verify=trusting) as client:
-                assert (await client.get(f"{endpoint.url}/health")).json()["status"] == "ok"
+    async with serve_endpoint(host="localhost", tls=context) as endpoint:
+        async with httpx2.AsyncClient(verify=trusting) as client:
+            assert (await client.get(f"{endpoint.url}/health")).json()["status"] == "ok"
 
 
 async def test_a_certificate_that_is_not_there_is_an_error_before_anything_is_bound(tmp_path: Path) -> None:
@@ -72,10 +70,9 @@ async def test_a_certificate_that_is_not_there_is_an_error_before_anything_is_bo
 
 
 async def test_a_handshake_that_does_not_come_is_waited_for_as_long_as_a_head(pair: tuple[str, str]) -> None:
-    with trio.fail_after(20):
-        async with serve_endpoint(tls=pair, limits=EndpointLimits(head_seconds=0.3)) as endpoint:
-            async with connected(endpoint.port) as stream:
-                assert await stream.receive_some() == b""
+    async with serve_endpoint(tls=pair, limits=EndpointLimits(head_seconds=0.3)) as endpoint:
+        async with connected(endpoint.port) as stream:
+            assert await stream.receive_some() == b""
 
 
 @pytest.mark.usefixtures("every_way")
@@ -85,14 +82,13 @@ async def test_a_head_that_takes_too_long_is_told_408_over_tls_too(
 ) -> None:
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
-    with trio.fail_after(20):
-        async with (
-            serve_endpoint(tls=pair, limits=EndpointLimits(head_seconds=0.3)) as endpoint,
-            await trio.open_ssl_over_tcp_stream(
-                "127.0.0.1", endpoint.port, ssl_context=trusting, https_compatible=True
-            ) as stream,
-        ):
-            await stream.send_all(start)
-            said = b"".join([piece async for piece in stream])
+    async with (
+        serve_endpoint(tls=pair, limits=EndpointLimits(head_seconds=0.3)) as endpoint,
+        await trio.open_ssl_over_tcp_stream(
+            "127.0.0.1", endpoint.port, ssl_context=trusting, https_compatible=True
+        ) as stream,
+    ):
+        await stream.send_all(start)
+        said = b"".join([piece async for piece in stream])
     assert said.startswith(b"HTTP/1.1 408")
     assert len(caplog.records) == 1

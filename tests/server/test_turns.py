@@ -73,12 +73,13 @@ async def call(stream: trio.SocketStream, rollout: Rollout) -> None:
     assert (await read_answer(stream)).startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.once
 @pytest.mark.parametrize("asked", ASKED)
 async def test_between_a_call_and_its_answer_few_requests_without_a_key_are_served(
     asked: str, served: list[int]
 ) -> None:
-    with trio.fail_after(120), ExitStack() as stack:
+    with ExitStack() as stack:
         async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
             async with connected(endpoint.port) as kept:
                 await call(kept, rollout)
@@ -96,6 +97,7 @@ async def test_between_a_call_and_its_answer_few_requests_without_a_key_are_serv
     assert len(served) >= 3 * STRANGERS
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.once
 async def test_a_crowd_without_a_key_costs_a_call_little_cpu() -> None:
     async def cost(strangers: Strangers | None) -> float:
@@ -111,7 +113,7 @@ async def test_a_crowd_without_a_key_costs_a_call_little_cpu() -> None:
                 await strangers.hear()
         return min(costs)
 
-    with trio.fail_after(120), ExitStack() as stack:
+    with ExitStack() as stack:
         async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
             alone = await cost(None)
             beside = await cost(Strangers(stack, endpoint.port, ASKED["health"]))
@@ -132,12 +134,11 @@ async def test_requests_without_a_key_are_served_though_connections_come_without
             rounds += 1
             await trio.lowlevel.checkpoint()
 
-    with trio.fail_after(10):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(come)
-            for _ in range(3):
-                await door.wait_to_serve(begins=True)
-            nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(come)
+        for _ in range(3):
+            await door.wait_to_serve(begins=True)
+        nursery.cancel_scope.cancel()
     assert rounds <= 3 * (2 * admission.MOST_ROUNDS + 2)
 
 
@@ -171,7 +172,7 @@ async def test_handshakes_of_tls_take_turns(monkeypatch: pytest.MonkeyPatch) -> 
 
     hello = bytes.fromhex("16030100050100000100")  # the beginning of a handshake
     monkeypatch.setattr(trio.SSLStream, "do_handshake", do_handshake)
-    with trio.fail_after(60), ExitStack() as stack:
+    with ExitStack() as stack:
         async with serve_endpoint(tls=tls) as endpoint:
             strangers = Strangers(stack, endpoint.port, hello)
             await trio.testing.wait_all_tasks_blocked(0.05)
@@ -197,7 +198,7 @@ async def test_a_new_agent_waits_few_turns_of_the_event_loop_behind_many_new_str
 ) -> None:
     """All of them are in the kernel's queue before it: each has sent one byte, and has left or stays."""
     passes, strangers = Passes(), 600
-    with trio.fail_after(60), ExitStack() as stack:
+    with ExitStack() as stack:
         async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
             async with connected(endpoint.port) as first:
                 await call(first, rollout)
@@ -218,7 +219,7 @@ async def test_a_whole_request_whose_client_has_closed_its_sending_side_is_answe
     """`nc` does so at once. Other clients that leave before they are accepted are closed, but for the first."""
     sent = (ASKED["health"], b"G", ASKED["health"][:-2], b"", ASKED["health"])
     answers: list[bytes] = []
-    with trio.fail_after(20), ExitStack() as stack:
+    with ExitStack() as stack:
         async with serve_endpoint() as endpoint:
             address = ("127.0.0.1", endpoint.port)
             clients = [stack.enter_context(socket.create_connection(address)) for _ in sent]
@@ -238,7 +239,7 @@ async def test_an_accepted_connection_that_no_task_gets_is_closed(monkeypatch: p
     def fail(sock: object) -> trio.SocketStream:
         raise MemoryError
 
-    with trio.fail_after(20), ExitStack() as stack:
+    with ExitStack() as stack:
         async with await open_listener("127.0.0.1", 0) as listener:
             address = listener.socket.getsockname()
             clients = [stack.enter_context(socket.create_connection(address)) for _ in range(3)]

@@ -18,9 +18,7 @@ from tests.asking import connected
 from triocept import Exchange, Refusal, Rollout, ToolCall, serve_endpoint
 from triocept._server import websocket as websocket_module
 
-pytestmark = [
-    pytest.mark.usefixtures("every_way"),
-]
+pytestmark = [pytest.mark.usefixtures("every_way")]
 
 Frame = dict[str, Any]
 
@@ -86,10 +84,9 @@ async def test_a_response_comes_as_the_events_of_its_stream_one_a_frame() -> Non
             await stream.send("lo")
             await stream.send(ToolCall.of("bash", command="ls"))
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(in_pieces) as rollout:
-            async with dialled(rollout) as agent:
-                frames = await agent.ask()
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(in_pieces) as rollout:
+        async with dialled(rollout) as agent:
+            frames = await agent.ask()
     kinds = [frame["type"] for frame in frames]
     assert kinds[:2] == ["response.created", "response.in_progress"]
     assert [frame["sequence_number"] for frame in frames] == list(range(len(frames)))
@@ -109,10 +106,9 @@ async def test_an_upgrade_that_was_tried_again_makes_no_call_a_retry(count: str)
         assert exchange.attempt == 1
         await exchange.respond(f"{len(exchange.rollout.trace)}")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(number) as rollout:
-            async with dialled(rollout, x_stainless_retry_count=count) as agent:
-                assert [said(await agent.ask()) for _ in range(3)] == ["0", "1", "2"]
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(number) as rollout:
+        async with dialled(rollout, x_stainless_retry_count=count) as agent:
+            assert [said(await agent.ask()) for _ in range(3)] == ["0", "1", "2"]
     assert len(rollout.trace) == 3
 
 
@@ -120,50 +116,47 @@ async def test_an_upgrade_that_was_tried_again_makes_no_call_a_retry(count: str)
 async def test_half_an_emoji_anywhere_in_a_frame_ends_no_websocket(
     where: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(parrot) as rollout:
-            async with dialled(rollout) as agent:
-                frame = {**create("hi"), where: {"a": "cut \ud83d"} if where == "metadata" else "cut \ud83d"}
-                await agent.send(json.dumps(frame))
-                if where == "type":  # nobody knows it: it is left unread
-                    assert said(await agent.ask("next")) == "next"
-                    return
-                frames = await agent.until("response.completed", "error")
-                assert said(frames) == ("cut \ufffd" if where == "input" else "hi")
-                if where == "stream_id":
-                    assert frames[-1]["stream_id"] == "cut \ufffd"
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(parrot) as rollout:
+        async with dialled(rollout) as agent:
+            frame = {**create("hi"), where: {"a": "cut \ud83d"} if where == "metadata" else "cut \ud83d"}
+            await agent.send(json.dumps(frame))
+            if where == "type":  # nobody knows it: it is left unread
+                assert said(await agent.ask("next")) == "next"
+                return
+            frames = await agent.until("response.completed", "error")
+            assert said(frames) == ("cut \ufffd" if where == "input" else "hi")
+            if where == "stream_id":
+                assert frames[-1]["stream_id"] == "cut \ufffd"
     assert not caplog.records
 
 
 async def test_a_warm_up_is_answered_without_a_turn_and_the_call_behind_it_has_its_prefix() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(parrot) as rollout:
-            async with dialled(rollout) as agent:
-                warm = await agent.ask("the long prefix", generate=False)
-                assert [frame["type"] for frame in warm][0::2] == ["response.created", "response.completed"]
-                assert warm[-1]["response"]["output"] == []
-                assert warm[-1]["response"]["usage"]["output_tokens"] == 0
-                assert len(rollout.trace) == 0
-                first = await agent.ask("one", previous_response_id=warm[-1]["response"]["id"])
-                assert said(first) == "the long prefix | one"
-                second = await agent.ask("two", previous_response_id=first[-1]["response"]["id"])
-                assert said(second) == "the long prefix | one | the long prefix | one | two"
-                third = await agent.ask(input=[], previous_response_id=second[-1]["response"]["id"])
-                assert said(third).endswith("two | " + said(second))
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(parrot) as rollout:
+        async with dialled(rollout) as agent:
+            warm = await agent.ask("the long prefix", generate=False)
+            assert [frame["type"] for frame in warm][0::2] == ["response.created", "response.completed"]
+            assert warm[-1]["response"]["output"] == []
+            assert warm[-1]["response"]["usage"]["output_tokens"] == 0
+            assert len(rollout.trace) == 0
+            first = await agent.ask("one", previous_response_id=warm[-1]["response"]["id"])
+            assert said(first) == "the long prefix | one"
+            second = await agent.ask("two", previous_response_id=first[-1]["response"]["id"])
+            assert said(second) == "the long prefix | one | the long prefix | one | two"
+            third = await agent.ask(input=[], previous_response_id=second[-1]["response"]["id"])
+            assert said(third).endswith("two | " + said(second))
     assert [len(turn.request.messages) for turn in rollout.trace] == [2, 4, 5]
     assert list(rollout.trace.parents.values()) == [None, *(turn.id for turn in rollout.trace)][:3]
 
 
 async def test_a_warm_up_is_forgotten_with_its_socket_but_a_turn_is_not() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(parrot) as rollout:
-            async with dialled(rollout) as agent:
-                warm = (await agent.ask("prefix", generate=False))[-1]["response"]["id"]
-                real = (await agent.ask("a"))[-1]["response"]["id"]
-            async with dialled(rollout) as agent:
-                (error,) = await agent.ask("b", previous_response_id=warm)
-                assert (error["status"], error["error"]["code"]) == (400, "previous_response_not_found")
-                assert said(await agent.ask("b", previous_response_id=real)) == "a | a | b"
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(parrot) as rollout:
+        async with dialled(rollout) as agent:
+            warm = (await agent.ask("prefix", generate=False))[-1]["response"]["id"]
+            real = (await agent.ask("a"))[-1]["response"]["id"]
+        async with dialled(rollout) as agent:
+            (error,) = await agent.ask("b", previous_response_id=warm)
+            assert (error["status"], error["error"]["code"]) == (400, "previous_response_not_found")
+            assert said(await agent.ask("b", previous_response_id=real)) == "a | a | b"
 
 
 BAD_FRAMES: dict[str, tuple[str | bytes, int, str]] = {
@@ -187,26 +180,22 @@ BAD_FRAMES: dict[str, tuple[str | bytes, int, str]] = {
 async def test_a_frame_that_cannot_be_read_is_an_error_and_the_socket_stays_usable(
     frame: str | bytes, status: int, words: str
 ) -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint(max_body=4000) as endpoint, endpoint.open_rollout(parrot) as rollout:
-            async with dialled(rollout) as agent:
-                await agent.send(frame)
-                error = await agent.next()
-                assert (error["type"], error["status"]) == ("error", status), (
-                    "Codex ignores one without status"
-                )
-                assert words in error["error"]["message"] + str(error["error"].get("param"))
-                assert said(await agent.ask("still here")) == "still here"
+    async with serve_endpoint(max_body=4000) as endpoint, endpoint.open_rollout(parrot) as rollout:
+        async with dialled(rollout) as agent:
+            await agent.send(frame)
+            error = await agent.next()
+            assert (error["type"], error["status"]) == ("error", status), "Codex ignores one without status"
+            assert words in error["error"]["message"] + str(error["error"].get("param"))
+            assert said(await agent.ask("still here")) == "still here"
     assert len(rollout.trace) == 1
 
 
 async def test_a_frame_of_an_unknown_type_is_left_unread() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(parrot) as rollout:
-            async with dialled(rollout) as agent:
-                await agent.send({"type": "response.processed", "response_id": "resp_1"})
-                await agent.send({"type": "response.steer"})
-                assert said(await agent.ask("hi")) == "hi"
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(parrot) as rollout:
+        async with dialled(rollout) as agent:
+            await agent.send({"type": "response.processed", "response_id": "resp_1"})
+            await agent.send({"type": "response.steer"})
+            assert said(await agent.ask("hi")) == "hi"
 
 
 async def test_a_second_call_while_one_runs_is_an_error_and_the_first_goes_on() -> None:
@@ -217,16 +206,15 @@ async def test_a_second_call_while_one_runs_is_an_error_and_the_first_goes_on() 
         await go.wait()
         await parrot(exchange)
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(slow) as rollout:
-            async with dialled(rollout) as agent:
-                await agent.send(create("first"))
-                await caught.wait()
-                (error,) = await agent.ask("second")
-                assert (error["status"], error["error"]["code"]) == (400, "response_in_progress")
-                go.set()
-                assert said(await agent.until("response.completed")) == "first"
-                assert said(await agent.ask("third")) == "third"
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(slow) as rollout:
+        async with dialled(rollout) as agent:
+            await agent.send(create("first"))
+            await caught.wait()
+            (error,) = await agent.ask("second")
+            assert (error["status"], error["error"]["code"]) == (400, "response_in_progress")
+            go.set()
+            assert said(await agent.until("response.completed")) == "first"
+            assert said(await agent.ask("third")) == "third"
     assert len(rollout.trace) == 2
 
 
@@ -240,46 +228,42 @@ async def test_lanes_run_side_by_side_and_the_calls_of_one_lane_in_their_order()
         await gates[name].wait()
         await exchange.respond(name)
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(gated) as rollout:
-            async with dialled(rollout) as agent:
-                for name in ("a1", "a2", "b1"):
-                    await agent.send(create(name, stream_id=name[0]))
-                while sorted(begun) != ["a1", "b1"]:
-                    await trio.testing.wait_all_tasks_blocked()
-                gates["b1"].set()
-                frames = await agent.until("response.completed")
-                assert {frame["stream_id"] for frame in frames} == {"b"}
-                gates["a2"].set()
-                gates["a1"].set()
-                assert said(await agent.until("response.completed")) == "a1"
-                assert said(await agent.until("response.completed")) == "a2"
-                (error,) = await agent.ask("x", stream_id="c", previous_response_id="resp_none")
-                assert error["stream_id"] == "c"
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(gated) as rollout:
+        async with dialled(rollout) as agent:
+            for name in ("a1", "a2", "b1"):
+                await agent.send(create(name, stream_id=name[0]))
+            while sorted(begun) != ["a1", "b1"]:
+                await trio.testing.wait_all_tasks_blocked()
+            gates["b1"].set()
+            frames = await agent.until("response.completed")
+            assert {frame["stream_id"] for frame in frames} == {"b"}
+            gates["a2"].set()
+            gates["a1"].set()
+            assert said(await agent.until("response.completed")) == "a1"
+            assert said(await agent.until("response.completed")) == "a2"
+            (error,) = await agent.ask("x", stream_id="c", previous_response_id="resp_none")
+            assert error["stream_id"] == "c"
     assert begun[-1] == "a2"
 
 
 async def test_what_waits_on_one_socket_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(websocket_module, "MAX_WAITING", 2)
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
-            async with dialled(rollout) as agent:
-                for _ in range(3):
-                    await agent.send(create(stream_id="a"))
-                error = await agent.next()
-                assert (error["status"], error["headers"]["retry-after"]) == (429, "1")
+    async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout, dialled(rollout) as agent:
+        for _ in range(3):
+            await agent.send(create(stream_id="a"))
+        error = await agent.next()
+        assert (error["status"], error["headers"]["retry-after"]) == (429, "1")
 
 
 async def test_a_refusal_is_an_error_frame_with_its_status_and_when_to_come_again() -> None:
     async def refuse(exchange: Exchange) -> None:
         raise Refusal(429, "not now", retry_after=2)
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(refuse) as rollout:
-            async with dialled(rollout) as agent:
-                (error,) = await agent.ask()
-                assert (error["status"], error["error"]["message"]) == (429, "not now")
-                assert error["headers"]["retry-after"] == "2"
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(refuse) as rollout:
+        async with dialled(rollout) as agent:
+            (error,) = await agent.ask()
+            assert (error["status"], error["error"]["message"]) == (429, "not now")
+            assert error["headers"]["retry-after"] == "2"
 
 
 async def test_a_stream_that_fails_in_the_middle_ends_with_an_error_frame_that_codex_reads() -> None:
@@ -288,10 +272,9 @@ async def test_a_stream_that_fails_in_the_middle_ends_with_an_error_frame_that_c
             await stream.send("hel")
             raise Refusal(503, "broken")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(fail) as rollout:
-            async with dialled(rollout) as agent:
-                frames = await agent.ask()
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(fail) as rollout:
+        async with dialled(rollout) as agent:
+            frames = await agent.ask()
     assert (frames[-1]["type"], frames[-1]["status"]) == ("error", 503)
     assert frames[-1]["error"]["code"] == "server_error", "server_is_overloaded would stop it"
     assert "response.output_item.done" not in [frame["type"] for frame in frames]
@@ -308,13 +291,12 @@ async def test_a_silence_is_filled_with_events_which_is_what_codex_counts(
         await enough.wait()
         await exchange.respond("at last")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(wait) as rollout:
-            async with dialled(rollout) as agent:
-                await agent.send(create())
-                first = [await agent.next() for _ in range(5)]
-                enough.set()
-                last = (await agent.until("response.completed"))[-1]
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(wait) as rollout:
+        async with dialled(rollout) as agent:
+            await agent.send(create())
+            first = [await agent.next() for _ in range(5)]
+            enough.set()
+            last = (await agent.until("response.completed"))[-1]
     assert [frame["type"] for frame in first] == [
         "response.created",
         "response.in_progress",
@@ -339,23 +321,22 @@ async def test_an_agent_that_hangs_up_abandons_all_that_runs_or_lets_it_finish(p
             raise
         await exchange.respond("done")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            async with endpoint.open_rollout(wait, on_hangup=policy) as rollout:  # type: ignore[arg-type]
+    async with serve_endpoint() as endpoint:
+        async with endpoint.open_rollout(wait, on_hangup=policy) as rollout:  # type: ignore[arg-type]
+            async with dialled(rollout) as agent:
+                await agent.send(create("a", stream_id="a"))
+                await agent.send(create("b", stream_id="b"))
+                while caught[0] < 2:
+                    await trio.testing.wait_all_tasks_blocked()
+                await trio.aclose_forcefully(agent.socket._stream)  # Codex: no close frame
+            if policy == "finish":
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                go.set()
+            while len(rollout.trace) < 2:
+                await trio.testing.wait_all_tasks_blocked(0.01)
+            if policy == "finish":
                 async with dialled(rollout) as agent:
-                    await agent.send(create("a", stream_id="a"))
-                    await agent.send(create("b", stream_id="b"))
-                    while caught[0] < 2:
-                        await trio.testing.wait_all_tasks_blocked()
-                    await trio.aclose_forcefully(agent.socket._stream)  # Codex: no close frame
-                if policy == "finish":
-                    await trio.testing.wait_all_tasks_blocked(0.05)
-                    go.set()
-                while len(rollout.trace) < 2:
-                    await trio.testing.wait_all_tasks_blocked(0.01)
-                if policy == "finish":
-                    async with dialled(rollout) as agent:
-                        assert said(await agent.ask("a")) == "done"
+                    assert said(await agent.ask("a")) == "done"
     assert cancelled[0] == (2 if policy == "cancel" else 0)
     assert [turn.outcome for turn in rollout.trace] == ["abandoned" if policy == "cancel" else "answered"] * 2
 
@@ -376,11 +357,10 @@ async def test_a_socket_ends_with_its_rollout_and_what_waits_is_refused_first() 
             assert closed.value.reason is not None
             assert closed.value.reason.code == 1001
 
-    with trio.fail_after(10):
-        async with serve_endpoint(grace=30) as endpoint, trio.open_nursery() as nursery:
-            async with endpoint.open_rollout(wait) as rollout:
-                nursery.start_soon(ask, rollout)
-                await caught.wait()
+    async with serve_endpoint(grace=30) as endpoint, trio.open_nursery() as nursery:
+        async with endpoint.open_rollout(wait) as rollout:
+            nursery.start_soon(ask, rollout)
+            await caught.wait()
 
 
 async def test_an_idle_socket_does_not_hold_the_end_of_the_endpoint_up() -> None:
@@ -393,27 +373,25 @@ async def test_an_idle_socket_does_not_hold_the_end_of_the_endpoint_up() -> None
             with pytest.raises(trio_websocket.ConnectionClosed):
                 await agent.next()
 
-    with trio.fail_after(10):
-        async with trio.open_nursery() as nursery:
-            async with serve_endpoint(grace=30) as endpoint:
-                async with endpoint.open_rollout(parrot) as rollout:
-                    nursery.start_soon(ask, rollout)
-                    await answered.wait()
-                start = trio.current_time()
-            assert trio.current_time() - start < 5
+    async with trio.open_nursery() as nursery:
+        async with serve_endpoint(grace=30) as endpoint:
+            async with endpoint.open_rollout(parrot) as rollout:
+                nursery.start_soon(ask, rollout)
+                await answered.wait()
+            start = trio.current_time()
+        assert trio.current_time() - start < 5
 
 
 async def test_a_stopped_rollout_closes_its_sockets_and_refuses_the_next_one_with_404() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(parrot) as rollout:
-            async with dialled(rollout) as agent:
-                await agent.ask()
-                await rollout.stop("enough")
-                with pytest.raises(trio_websocket.ConnectionClosed) as closed:
-                    await agent.next()
-            with pytest.RaisesGroup(trio_websocket.ConnectionRejected) as rejected:
-                async with dialled(rollout):
-                    raise AssertionError
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(parrot) as rollout:
+        async with dialled(rollout) as agent:
+            await agent.ask()
+            await rollout.stop("enough")
+            with pytest.raises(trio_websocket.ConnectionClosed) as closed:
+                await agent.next()
+        with pytest.RaisesGroup(trio_websocket.ConnectionRejected) as rejected:
+            async with dialled(rollout):
+                raise AssertionError
     assert closed.value.reason is not None
     assert closed.value.reason.code == 1001
     assert rejected.value.exceptions[0].status_code == 404, "which is final to Codex"
@@ -426,26 +404,24 @@ async def test_what_a_stopped_rollout_was_at_gets_its_error_before_its_socket_cl
         caught.set()
         await trio.sleep_forever()
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(wait) as rollout:
-            async with dialled(rollout) as agent:
-                for text in ("at work", "behind it"):
-                    await agent.send(create(text, stream_id="a"))
-                await caught.wait()
-                await rollout.stop("enough")
-                assert [(await agent.next())["status"] for _ in range(2)] == [404, 404]
-                with pytest.raises(trio_websocket.ConnectionClosed) as closed:
-                    await agent.next()
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(wait) as rollout:
+        async with dialled(rollout) as agent:
+            for text in ("at work", "behind it"):
+                await agent.send(create(text, stream_id="a"))
+            await caught.wait()
+            await rollout.stop("enough")
+            assert [(await agent.next())["status"] for _ in range(2)] == [404, 404]
+            with pytest.raises(trio_websocket.ConnectionClosed) as closed:
+                await agent.next()
     assert closed.value.reason is not None
     assert closed.value.reason.code == 1001
 
 
 async def test_who_has_no_key_gets_no_socket() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(parrot) as rollout:
-            with pytest.RaisesGroup(trio_websocket.ConnectionRejected) as rejected:
-                async with dialled(rollout, key="sk-other"):
-                    raise AssertionError
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(parrot) as rollout:
+        with pytest.RaisesGroup(trio_websocket.ConnectionRejected) as rejected:
+            async with dialled(rollout, key="sk-other"):
+                raise AssertionError
     (refusal,) = rejected.value.exceptions
     assert refusal.status_code == 401
     assert json.loads(refusal.body or "")["error"]["code"] == "invalid_api_key"
@@ -462,30 +438,28 @@ async def test_after_a_handlers_fault_every_further_call_of_the_socket_is_told_a
         errors.append((await agent.ask("wait"))[-1])
 
     errors, begun = list[Frame](), trio.Event()
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, trio.open_nursery() as agents:
-            with pytest.raises(KeyError, match="boom"):
-                async with endpoint.open_rollout(handle) as rollout:
-                    with trio.CancelScope(shield=True):
-                        async with dialled(rollout) as one, dialled(rollout) as other:
-                            agents.start_soon(wait, other)
-                            await begun.wait()
-                            errors.append((await one.ask("fail"))[-1])
-                            while len(errors) < 2:
-                                await trio.lowlevel.checkpoint()
-                            errors.append((await one.ask("later"))[-1])
-                            errors.append((await other.ask("and later"))[-1])
+    async with serve_endpoint() as endpoint, trio.open_nursery() as agents:
+        with pytest.raises(KeyError, match="boom"):
+            async with endpoint.open_rollout(handle) as rollout:
+                with trio.CancelScope(shield=True):
+                    async with dialled(rollout) as one, dialled(rollout) as other:
+                        agents.start_soon(wait, other)
+                        await begun.wait()
+                        errors.append((await one.ask("fail"))[-1])
+                        while len(errors) < 2:
+                            await trio.lowlevel.checkpoint()
+                        errors.append((await one.ask("later"))[-1])
+                        errors.append((await other.ask("and later"))[-1])
     told = [(frame["type"], frame["status"], frame["error"]["message"]) for frame in errors]
     assert told == [("error", 500, "the program that answers failed (KeyError)")] * 4
     assert [turn.outcome for turn in rollout.trace] == ["failed", *["refused"] * 3]
 
 
 async def test_an_endpoint_without_websockets_answers_426_which_sends_codex_to_post() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint(websocket=False) as endpoint, endpoint.open_rollout(parrot) as rollout:
-            with pytest.RaisesGroup(trio_websocket.ConnectionRejected) as rejected:
-                async with dialled(rollout):
-                    raise AssertionError
+    async with serve_endpoint(websocket=False) as endpoint, endpoint.open_rollout(parrot) as rollout:
+        with pytest.RaisesGroup(trio_websocket.ConnectionRejected) as rejected:
+            async with dialled(rollout):
+                raise AssertionError
     assert rejected.value.exceptions[0].status_code == 426
 
 
@@ -507,6 +481,5 @@ async def test_openais_own_sdk_speaks_it() -> None:
                         break
         return texts
 
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(parrot) as rollout:
-            assert await trio.to_thread.run_sync(agent, rollout) == ["a", "a | a | b"]
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(parrot) as rollout:
+        assert await trio.to_thread.run_sync(agent, rollout) == ["a", "a | a | b"]

@@ -35,31 +35,30 @@ async def test_a_closed_connection_reads_nothing_of_the_one_that_has_its_number_
     with theirs, successor(ours) as innocent:
         with pytest.raises(trio.ClosedResourceError):
             bare.take(100)
-        with trio.fail_after(5), pytest.raises(trio.ClosedResourceError):
+        with pytest.raises(trio.ClosedResourceError):
             await bare.receive(100)
         assert innocent.recv(100) == b"the words of somebody else"
 
 
 async def test_a_reader_that_was_woken_before_its_connection_was_closed_reads_nothing_of_the_next() -> None:
-    with trio.fail_after(20):
-        for _ in range(
-            ROUNDS
-        ):  # in half of them the reader's turn comes first, and it reads what was meant for it
-            ours, theirs = trio.socket.socketpair()
-            got: list[bytes] = []
+    for _ in range(
+        ROUNDS
+    ):  # in half of them the reader's turn comes first, and it reads what was meant for it
+        ours, theirs = trio.socket.socketpair()
+        got: list[bytes] = []
 
-            async def read(bare: BareSocket, got: list[bytes] = got) -> None:
-                try:
-                    got.append(await bare.receive(100))
-                except trio.ClosedResourceError:
-                    got.append(b"")
+        async def read(bare: BareSocket, got: list[bytes] = got) -> None:
+            try:
+                got.append(await bare.receive(100))
+            except trio.ClosedResourceError:
+                got.append(b"")
 
-            with theirs:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(read, BareSocket(ours))
+        with theirs:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(read, BareSocket(ours))
+                await trio.testing.wait_all_tasks_blocked()
+                await theirs.send(b"x")  # a schedule point: whose turn comes first behind it is by chance
+                with successor(ours) as innocent:
                     await trio.testing.wait_all_tasks_blocked()
-                    await theirs.send(b"x")  # a schedule point: whose turn comes first behind it is by chance
-                    with successor(ours) as innocent:
-                        await trio.testing.wait_all_tasks_blocked()
-                        assert innocent.recv(100) == b"the words of somebody else"
-            assert got in ([b"x"], [b""])
+                    assert innocent.recv(100) == b"the words of somebody else"
+        assert got in ([b"x"], [b""])

@@ -228,23 +228,22 @@ async def test_a_client_that_hangs_up_before_its_answer_leaves_no_error_in_the_l
 
 async def test_a_tool_is_cancelled_because_its_rollout_ended_and_its_caller_is_told() -> None:
     tools = Tools()
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint:
-            async with (
-                endpoint.open_rollout(id="r", tools=tools.all) as rollout,
-                connected(endpoint.port) as stream,
-            ):
-                await stream.send_all(raw_request(rollout, b"{}", path="/rollout/r/tools/hang"))
-                await tools.begun.wait()
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(rollout._core.close)
-                    answer = b""
-                    while b"is closed" not in answer:
-                        answer += await stream.receive_some()
-            assert tools.cancelled.is_set()
-            assert answer.startswith(b"HTTP/1.1 503")
-            assert b"rollout r is closed" in answer
-            assert [call.outcome for call in rollout.trace.services] == ["abandoned"]
+    async with serve_endpoint() as endpoint:
+        async with (
+            endpoint.open_rollout(id="r", tools=tools.all) as rollout,
+            connected(endpoint.port) as stream,
+        ):
+            await stream.send_all(raw_request(rollout, b"{}", path="/rollout/r/tools/hang"))
+            await tools.begun.wait()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(rollout._core.close)
+                answer = b""
+                while b"is closed" not in answer:
+                    answer += await stream.receive_some()
+        assert tools.cancelled.is_set()
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"rollout r is closed" in answer
+        assert [call.outcome for call in rollout.trace.services] == ["abandoned"]
 
 
 async def test_a_tool_whose_clean_up_takes_its_time_is_waited_for() -> None:
@@ -260,13 +259,12 @@ async def test_a_tool_whose_clean_up_takes_its_time_is_waited_for() -> None:
                 await trio.sleep(0.05)
             finished.set()
 
-    async with opened(tools=[slow_to_go]) as (rollout, client):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(client.post, "/tools/slow_to_go")
-            await begun.wait()
-            await rollout._core.close()
-            assert finished.is_set()
-            assert len(rollout.trace.services) == 1
+    async with opened(tools=[slow_to_go]) as (rollout, client), trio.open_nursery() as nursery:
+        nursery.start_soon(client.post, "/tools/slow_to_go")
+        await begun.wait()
+        await rollout._core.close()
+        assert finished.is_set()
+        assert len(rollout.trace.services) == 1
 
 
 async def test_a_stopped_rollout_refuses_new_calls_and_lets_the_one_that_stopped_it_end() -> None:
@@ -723,16 +721,15 @@ async def test_a_child_ends_with_its_parent_wherever_its_body_runs() -> None:
         except RolloutClosed as exc:
             ended.append(str(exc))
 
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint, trio.open_nursery() as nursery:
-            async with endpoint.open_rollout(id="parent") as parent:
-                child = await nursery.start(run, parent)
-            assert child.trace.sealed
-            async with httpx2.AsyncClient() as http:
-                response = await http.post(url_of(child), json=ask_body(), headers=bearer(child))
-                assert response.status_code == 401
-            with pytest.raises(RolloutClosed):
-                parent.open_child()
+    async with serve_endpoint() as endpoint, trio.open_nursery() as nursery:
+        async with endpoint.open_rollout(id="parent") as parent:
+            child = await nursery.start(run, parent)
+        assert child.trace.sealed
+        async with httpx2.AsyncClient() as http:
+            response = await http.post(url_of(child), json=ask_body(), headers=bearer(child))
+            assert response.status_code == 401
+        with pytest.raises(RolloutClosed):
+            parent.open_child()
     assert ended == ["rollout child has ended with its parent, parent"]
 
 
@@ -746,11 +743,10 @@ async def test_a_child_in_a_tool_is_cancelled_with_the_tool() -> None:
             begun.set()
             await trio.sleep_forever()
 
-    async with opened(tools=[delegate]) as (rollout, client):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(client.post, "/tools/delegate")
-            await begun.wait()
-            nursery.cancel_scope.cancel()
+    async with opened(tools=[delegate]) as (rollout, client), trio.open_nursery() as nursery:
+        nursery.start_soon(client.post, "/tools/delegate")
+        await begun.wait()
+        nursery.cancel_scope.cancel()
     assert children[0].trace.sealed
     assert [call.outcome for call in rollout.trace.services] == ["abandoned"]
 
@@ -758,28 +754,26 @@ async def test_a_child_in_a_tool_is_cancelled_with_the_tool() -> None:
 async def test_a_body_that_fails_leaves_bare_though_a_tool_is_at_work() -> None:
     tools = Tools()
     with pytest.raises(ValueError, match=r"^the body's own$"):
-        with trio.fail_after(30):
-            async with serve_endpoint() as endpoint, connected(endpoint.port) as stream:
-                async with endpoint.open_rollout(id="r", tools=tools.all) as rollout:
-                    await stream.send_all(raw_request(rollout, b"{}", path="/rollout/r/tools/hang"))
-                    await tools.begun.wait()
-                    raise ValueError("the body's own")
+        async with serve_endpoint() as endpoint, connected(endpoint.port) as stream:
+            async with endpoint.open_rollout(id="r", tools=tools.all) as rollout:
+                await stream.send_all(raw_request(rollout, b"{}", path="/rollout/r/tools/hang"))
+                await tools.begun.wait()
+                raise ValueError("the body's own")
     assert tools.cancelled.is_set()
 
 
 async def test_a_cancelled_program_cancels_its_tools_and_records_them() -> None:
     tools = Tools()
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint, connected(endpoint.port) as stream:
-            with trio.CancelScope() as scope:
-                async with endpoint.open_rollout(id="r", tools=tools.all) as rollout:
-                    await stream.send_all(raw_request(rollout, b"{}", path="/rollout/r/tools/hang"))
-                    await tools.begun.wait()
-                    scope.cancel()
-                    await trio.sleep_forever()
-            assert scope.cancelled_caught
-            assert tools.cancelled.is_set()
-            assert [call.outcome for call in rollout.trace.services] == ["abandoned"]
+    async with serve_endpoint() as endpoint, connected(endpoint.port) as stream:
+        with trio.CancelScope() as scope:
+            async with endpoint.open_rollout(id="r", tools=tools.all) as rollout:
+                await stream.send_all(raw_request(rollout, b"{}", path="/rollout/r/tools/hang"))
+                await tools.begun.wait()
+                scope.cancel()
+                await trio.sleep_forever()
+        assert scope.cancelled_caught
+        assert tools.cancelled.is_set()
+        assert [call.outcome for call in rollout.trace.services] == ["abandoned"]
 
 
 async def test_the_model_is_called_by_a_tool_while_the_agent_waits_for_it() -> None:
@@ -803,31 +797,23 @@ async def test_the_model_is_called_by_a_tool_while_the_agent_waits_for_it() -> N
 
 
 async def test_a_child_goes_where_its_parent_goes() -> None:
-    with trio.fail_after(30):
-        async with serve_endpoint() as first, serve_endpoint() as second:
-            async with (
-                first.open_rollout(echo_kind) as parent,
-                parent.open_child(echo_kind, id="child") as child,
-            ):
-                assert child.service_url("tools") == f"{first.url}/rollout/child/tools"
-                parent._core.rebind(second, second._registry, second._watcher)
-                assert child.service_url("tools") == f"{second.url}/rollout/child/tools"
-                async with httpx2.AsyncClient() as http:
-                    answer = await http.post(url_of(child), json=ask_body("hi"), headers=bearer(child))
-                assert answer.json()["choices"][0]["message"]["content"] == "child: hi"
+    async with serve_endpoint() as first, serve_endpoint() as second:
+        async with first.open_rollout(echo_kind) as parent, parent.open_child(echo_kind, id="child") as child:
+            assert child.service_url("tools") == f"{first.url}/rollout/child/tools"
+            parent._core.rebind(second, second._registry, second._watcher)
+            assert child.service_url("tools") == f"{second.url}/rollout/child/tools"
+            async with httpx2.AsyncClient() as http:
+                answer = await http.post(url_of(child), json=ask_body("hi"), headers=bearer(child))
+            assert answer.json()["choices"][0]["message"]["content"] == "child: hi"
 
 
 async def test_services_are_reached_from_elsewhere_by_the_public_url() -> None:
-    with trio.fail_after(30):
-        async with (
-            serve_endpoint(advertise="localhost") as endpoint,
-            endpoint.open_rollout(id="r") as rollout,
-        ):
-            elsewhere = f"http://localhost:{endpoint.port}/rollout/r"
-            assert rollout.service_url("mcp", reach="public") == f"{elsewhere}/mcp"
-            assert rollout.environ(reach="public")["TRIOCEPT_URL"] == elsewhere
-            assert rollout.environ()["TRIOCEPT_URL"] == f"{endpoint.url}/rollout/r"
-            assert rollout.environ()["TRIOCEPT_API_KEY"] == rollout.api_key
+    async with serve_endpoint(advertise="localhost") as endpoint, endpoint.open_rollout(id="r") as rollout:
+        elsewhere = f"http://localhost:{endpoint.port}/rollout/r"
+        assert rollout.service_url("mcp", reach="public") == f"{elsewhere}/mcp"
+        assert rollout.environ(reach="public")["TRIOCEPT_URL"] == elsewhere
+        assert rollout.environ()["TRIOCEPT_URL"] == f"{endpoint.url}/rollout/r"
+        assert rollout.environ()["TRIOCEPT_API_KEY"] == rollout.api_key
 
 
 async def test_a_surrogate_in_what_a_service_gives_is_mended_in_the_answer_and_in_the_file(
@@ -870,15 +856,14 @@ async def test_a_surrogate_in_what_a_service_gives_is_mended_in_the_answer_and_i
 
 async def test_what_a_service_is_sent_is_bounded_as_a_model_call_is_and_may_be_compressed() -> None:
     limits = EndpointLimits(document_items=1000, decoded_bytes=10_000)
-    with trio.fail_after(10):
-        async with (
-            serve_endpoint(limits=limits) as endpoint,
-            endpoint.open_rollout(tools=[Tools().add]) as rollout,
-        ):
-            url = rollout.service_url("tools/add")
-            headers = {"authorization": f"Bearer {rollout.api_key}", "content-encoding": "gzip"}
-            async with httpx2.AsyncClient(headers=headers) as client:
-                small = await client.post(url, content=gzip.compress(b'{"arguments":{"a":1,"b":2}}'))
-                assert (small.status_code, small.json()) == (200, {"result": 3})
-                for bomb in (b" " * 20_000, b"[" + b"[]," * 2000 + b"[]]"):
-                    assert (await client.post(url, content=gzip.compress(bomb))).status_code == 413
+    async with (
+        serve_endpoint(limits=limits) as endpoint,
+        endpoint.open_rollout(tools=[Tools().add]) as rollout,
+    ):
+        url = rollout.service_url("tools/add")
+        headers = {"authorization": f"Bearer {rollout.api_key}", "content-encoding": "gzip"}
+        async with httpx2.AsyncClient(headers=headers) as client:
+            small = await client.post(url, content=gzip.compress(b'{"arguments":{"a":1,"b":2}}'))
+            assert (small.status_code, small.json()) == (200, {"result": 3})
+            for bomb in (b" " * 20_000, b"[" + b"[]," * 2000 + b"[]]"):
+                assert (await client.post(url, content=gzip.compress(bomb))).status_code == 413

@@ -100,61 +100,57 @@ async def connected(rollout: Rollout, mode: str = "auto") -> AsyncIterator[Any]:
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_the_official_client_lists_and_calls_every_tool(mode: str) -> None:
     catalogue = Catalogue()
-    with trio.fail_after(30):
-        async with (
-            serve_endpoint() as endpoint,
-            endpoint.open_rollout(id="r", tools=catalogue.all) as rollout,
-        ):
-            async with connected(rollout, mode) as client:
-                tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-                assert list(tools) == [made.tool.name for made in rollout.tools]
-                assert tools["add"].description == "Add two numbers."
-                assert tools["add"].input_schema == {
-                    "type": "object",
-                    "properties": {
-                        "a": {"type": "integer"},
-                        "b": {"type": "integer", "minimum": 0, "description": "the other", "default": 1},
-                    },
-                    "required": ["a"],
-                    "additionalProperties": False,
-                }
-                assert await said(client, "add", a=1, b=2) == (False, "3")
-                assert await said(client, "add", a=1) == (False, "2")
-                assert await said(client, "greet", place={"name": "Rome", "people": 3}) == (
-                    False,
-                    "Rome has 3 people (r)",
-                )
-                assert await said(client, "look_up", names=["ab"]) == (False, '[{"name":"ab","people":2}]')
-                assert await said(client, "break_down") == (True, "ValueError: the disk is full")
-                assert await said(client, "list_files") == (False, '["a\ufffd","\U0001f600"]')
-                assert await said(client, "name_a_file") == (False, "a\ufffd")
-                is_error, text = await said(client, "return_what_is_not_json")
-                assert is_error
-                assert text.startswith("what the tool return_what_is_not_json returned is not JSON")
-                assert await said(client, "hang_a_moment") == (
-                    True,
-                    "the tool hang_a_moment took longer than 0.05 s",
-                )
-                is_error, text = await said(client, "add", a="1")
-                assert is_error
-                assert text == "the arguments do not fit add: Expected `int`, got `str` - at `$.a`"
-                with pytest.raises(mcp.MCPError, match="no tool 'other'"):
-                    await client.call_tool("other", {})
-        calls = rollout.trace.services
-        assert [(call.name, call.outcome) for call in calls] == [
-            ("add", "answered"),
-            ("add", "answered"),
-            ("greet", "answered"),
-            ("look_up", "answered"),
-            ("break_down", "failed"),
-            ("list_files", "answered"),
-            ("name_a_file", "answered"),
-            ("return_what_is_not_json", "failed"),
-            ("hang_a_moment", "failed"),
-            ("add", "refused"),
-        ]
-        assert calls[0].arguments == {"a": 1, "b": 2}
-        assert calls[0].result == 3
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(id="r", tools=catalogue.all) as rollout:
+        async with connected(rollout, mode) as client:
+            tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+            assert list(tools) == [made.tool.name for made in rollout.tools]
+            assert tools["add"].description == "Add two numbers."
+            assert tools["add"].input_schema == {
+                "type": "object",
+                "properties": {
+                    "a": {"type": "integer"},
+                    "b": {"type": "integer", "minimum": 0, "description": "the other", "default": 1},
+                },
+                "required": ["a"],
+                "additionalProperties": False,
+            }
+            assert await said(client, "add", a=1, b=2) == (False, "3")
+            assert await said(client, "add", a=1) == (False, "2")
+            assert await said(client, "greet", place={"name": "Rome", "people": 3}) == (
+                False,
+                "Rome has 3 people (r)",
+            )
+            assert await said(client, "look_up", names=["ab"]) == (False, '[{"name":"ab","people":2}]')
+            assert await said(client, "break_down") == (True, "ValueError: the disk is full")
+            assert await said(client, "list_files") == (False, '["a\ufffd","\U0001f600"]')
+            assert await said(client, "name_a_file") == (False, "a\ufffd")
+            is_error, text = await said(client, "return_what_is_not_json")
+            assert is_error
+            assert text.startswith("what the tool return_what_is_not_json returned is not JSON")
+            assert await said(client, "hang_a_moment") == (
+                True,
+                "the tool hang_a_moment took longer than 0.05 s",
+            )
+            is_error, text = await said(client, "add", a="1")
+            assert is_error
+            assert text == "the arguments do not fit add: Expected `int`, got `str` - at `$.a`"
+            with pytest.raises(mcp.MCPError, match="no tool 'other'"):
+                await client.call_tool("other", {})
+    calls = rollout.trace.services
+    assert [(call.name, call.outcome) for call in calls] == [
+        ("add", "answered"),
+        ("add", "answered"),
+        ("greet", "answered"),
+        ("look_up", "answered"),
+        ("break_down", "failed"),
+        ("list_files", "answered"),
+        ("name_a_file", "answered"),
+        ("return_what_is_not_json", "failed"),
+        ("hang_a_moment", "failed"),
+        ("add", "refused"),
+    ]
+    assert calls[0].arguments == {"a": 1, "b": 2}
+    assert calls[0].result == 3
 
 
 async def said(client: Any, tool: str, **arguments: Any) -> tuple[bool, str]:
@@ -167,54 +163,51 @@ async def said(client: Any, tool: str, **arguments: Any) -> tuple[bool, str]:
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_a_tool_is_cancelled_when_its_caller_hangs_up(mode: str) -> None:
     catalogue = Catalogue()
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(tools=catalogue.all) as rollout:
-            async with trio.open_nursery() as nursery:
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(tools=catalogue.all) as rollout:
+        async with trio.open_nursery() as nursery:
 
-                async def call() -> None:
-                    async with connected(rollout, mode) as client:
-                        await client.call_tool("hang", {})
+            async def call() -> None:
+                async with connected(rollout, mode) as client:
+                    await client.call_tool("hang", {})
 
-                nursery.start_soon(call)
-                await catalogue.begun.wait()
-                nursery.cancel_scope.cancel()
-            await catalogue.cancelled.wait()
-            async with connected(rollout, mode) as client:  # nothing else is disturbed
-                assert await said(client, "add", a=1) == (False, "2")
-        assert [call.outcome for call in rollout.trace.services] == ["abandoned", "answered"]
+            nursery.start_soon(call)
+            await catalogue.begun.wait()
+            nursery.cancel_scope.cancel()
+        await catalogue.cancelled.wait()
+        async with connected(rollout, mode) as client:  # nothing else is disturbed
+            assert await said(client, "add", a=1) == (False, "2")
+    assert [call.outcome for call in rollout.trace.services] == ["abandoned", "answered"]
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_a_tool_is_cancelled_because_its_rollout_ended(mode: str) -> None:
     catalogue = Catalogue()
     answers: list[tuple[bool, str]] = []
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint, trio.open_nursery() as nursery:
-            async with endpoint.open_rollout(id="r", tools=catalogue.all) as rollout:
+    async with serve_endpoint() as endpoint, trio.open_nursery() as nursery:
+        async with endpoint.open_rollout(id="r", tools=catalogue.all) as rollout:
 
-                async def call() -> None:
-                    async with connected(rollout, mode) as client:
-                        answers.append(await said(client, "hang"))
+            async def call() -> None:
+                async with connected(rollout, mode) as client:
+                    answers.append(await said(client, "hang"))
 
-                nursery.start_soon(call)
-                await catalogue.begun.wait()
-            assert catalogue.cancelled.is_set()
-            assert rollout.trace.sealed
-            assert [call.outcome for call in rollout.trace.services] == ["abandoned"]
+            nursery.start_soon(call)
+            await catalogue.begun.wait()
+        assert catalogue.cancelled.is_set()
+        assert rollout.trace.sealed
+        assert [call.outcome for call in rollout.trace.services] == ["abandoned"]
     assert answers == [(True, "rollout r is closed")]
 
 
 async def test_mcp_wants_the_rollouts_key() -> None:
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(tools=[Catalogue().add]) as rollout:
-            async with httpx2.AsyncClient() as http:
-                for headers in ({}, {"authorization": "Bearer wrong"}):
-                    response = await http.post(rollout.service_url("mcp"), json={}, headers=headers)
-                    assert response.status_code == 401
-                for method in ("GET", "DELETE"):
-                    response = await http.request(method, rollout.service_url("mcp"), headers=bearer(rollout))
-                    assert response.status_code == 405
-                    assert response.headers["allow"] == "POST"
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(tools=[Catalogue().add]) as rollout:
+        async with httpx2.AsyncClient() as http:
+            for headers in ({}, {"authorization": "Bearer wrong"}):
+                response = await http.post(rollout.service_url("mcp"), json={}, headers=headers)
+                assert response.status_code == 401
+            for method in ("GET", "DELETE"):
+                response = await http.request(method, rollout.service_url("mcp"), headers=bearer(rollout))
+                assert response.status_code == 405
+                assert response.headers["allow"] == "POST"
 
 
 async def test_many_programs_in_one_process_serve_mcp_one_after_the_other() -> None:
@@ -239,11 +232,10 @@ async def test_tools_that_cannot_be_served_are_told_in_the_log(
 ) -> None:
     """Agents get 501, go on without their tools, and say nothing."""
     monkeypatch.setitem(sys.modules, "mcp_types", None)
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(tools=[Catalogue().add]) as rollout:
-            async with httpx2.AsyncClient() as http:
-                for _ in range(2):
-                    response = await http.post(rollout.service_url("mcp"), json={}, headers=bearer(rollout))
-                    assert response.status_code == 501
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(tools=[Catalogue().add]) as rollout:
+        async with httpx2.AsyncClient() as http:
+            for _ in range(2):
+                response = await http.post(rollout.service_url("mcp"), json={}, headers=bearer(rollout))
+                assert response.status_code == 501
     (told,) = [record.getMessage() for record in caplog.records if "triocept[mcp]" in record.getMessage()]
     assert rollout.id in told

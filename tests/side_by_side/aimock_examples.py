@@ -67,10 +67,7 @@ def _try(path: Path, name: str, fixtures: list[Any]) -> Example:
         return Example(name=name, asked=0, refused=str(exc).replace(f"{path.parent}/", ""))
     embeds = any("embedding" in fixture["response"] for fixture in fixtures)
     options: RolloutOptions = {"embed": read_embeddings(path)} if embeds else {}
-    with (
-        _aimock(path) as theirs,
-        fake_model(*script, environ=False, must_be_used=False, **options) as model,
-    ):
+    with _aimock(path) as theirs, fake_model(*script, environ=False, must_be_used=False, **options) as model:
         for fixture in fixtures:
             where, body = _question(fixture["match"])
             expected = _said(f"{theirs}/v1/{where}", "sk-test", body)

@@ -31,14 +31,13 @@ async def all_of(lease: TraceLease) -> list[Trace]:
 
 async def test_what_is_acknowledged_is_given_to_nobody_any_more(tmp_path: Path) -> None:
     given = await fill(tmp_path, 3)
-    with trio.fail_after(10):
-        async with lease_traces(tmp_path, wait=False) as lease:
-            found = await all_of(lease)
-            assert [trace.run for trace in found] == given, "the oldest first"
-            assert all(trace.sealed for trace in found)
-            lease.acknowledge(*found)
-        async with lease_traces(tmp_path, wait=False) as lease:
-            assert await all_of(lease) == []
+    async with lease_traces(tmp_path, wait=False) as lease:
+        found = await all_of(lease)
+        assert [trace.run for trace in found] == given, "the oldest first"
+        assert all(trace.sealed for trace in found)
+        lease.acknowledge(*found)
+    async with lease_traces(tmp_path, wait=False) as lease:
+        assert await all_of(lease) == []
     assert names(tmp_path) == []
     assert names(tmp_path / "taken") == given
 
@@ -49,20 +48,18 @@ async def test_a_trace_that_this_version_cannot_read_is_put_aside_and_the_log_sa
     with monkeypatch.context() as patched:
         write_as_later(patched, b'"dialect":', b'"dialect":0,"later":')
         await fill(tmp_path, 1)
-    with trio.fail_after(10):
-        async with lease_traces(tmp_path, wait=False) as lease:
-            assert await all_of(lease) == []
+    async with lease_traces(tmp_path, wait=False) as lease:
+        assert await all_of(lease) == []
     assert names(tmp_path / "damaged") == ["t000"]
     assert "request_unreadable of rollout r" in caplog.text
 
 
 async def test_no_two_leases_have_a_trace_at_once(tmp_path: Path) -> None:
     given = await fill(tmp_path, 4)
-    with trio.fail_after(10):
-        async with lease_traces(tmp_path, wait=False) as one, lease_traces(tmp_path, wait=False) as other:
-            mine = [await anext(one), await anext(one)]
-            theirs = await all_of(other)
-            assert await all_of(one) == []
+    async with lease_traces(tmp_path, wait=False) as one, lease_traces(tmp_path, wait=False) as other:
+        mine = [await anext(one), await anext(one)]
+        theirs = await all_of(other)
+        assert await all_of(one) == []
     assert sorted(trace.run for trace in [*mine, *theirs]) == given
 
 
@@ -71,22 +68,21 @@ async def test_what_is_not_acknowledged_is_given_back_however_its_lease_ends(
     tmp_path: Path, how: str
 ) -> None:
     await fill(tmp_path, 3)
-    with trio.fail_after(10):
-        with trio.CancelScope() as scope:
-            try:
-                async with lease_traces(tmp_path, wait=False) as lease:
-                    first, *_ = await all_of(lease)
-                    lease.acknowledge(first)
-                    if how == "raises":
-                        raise OSError("the trainer is out of memory")
-                    if how == "is cancelled":
-                        scope.cancel()
-                        await trio.sleep_forever()
-            except OSError as exc:
-                assert how == "raises", exc
-        assert names(tmp_path) == ["t001", "t002"]
-        async with lease_traces(tmp_path, wait=False) as lease:
-            assert [trace.run for trace in await all_of(lease)] == ["t001", "t002"]
+    with trio.CancelScope() as scope:
+        try:
+            async with lease_traces(tmp_path, wait=False) as lease:
+                first, *_ = await all_of(lease)
+                lease.acknowledge(first)
+                if how == "raises":
+                    raise OSError("the trainer is out of memory")
+                if how == "is cancelled":
+                    scope.cancel()
+                    await trio.sleep_forever()
+        except OSError as exc:
+            assert how == "raises", exc
+    assert names(tmp_path) == ["t001", "t002"]
+    async with lease_traces(tmp_path, wait=False) as lease:
+        assert [trace.run for trace in await all_of(lease)] == ["t001", "t002"]
 
 
 async def test_a_lease_that_waits_gets_what_comes_and_what_others_give_back(tmp_path: Path) -> None:
@@ -101,40 +97,37 @@ async def test_a_lease_that_waits_gets_what_comes_and_what_others_give_back(tmp_
                 if len(got) == count:
                     return
 
-    with trio.fail_after(10):
-        async with lease_traces(tmp_path) as holder:
-            await anext(holder)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(take_forever, 2)
-                await trio.sleep(0.05)
-                assert got == []
-                await put(tmp_path, "late")
-                while not got:
-                    await trio.sleep(0.01)
-                assert got == ["late"]
-                holder._close()  # as its block does
+    async with lease_traces(tmp_path) as holder:
+        await anext(holder)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take_forever, 2)
+            await trio.sleep(0.05)
+            assert got == []
+            await put(tmp_path, "late")
+            while not got:
+                await trio.sleep(0.01)
+            assert got == ["late"]
+            holder._close()  # as its block does
     assert got == ["late", "early"]
 
 
 async def test_a_wait_is_cancelled_and_nothing_is_lost(tmp_path: Path) -> None:
-    with trio.fail_after(10):
-        async with lease_traces(tmp_path) as lease:
-            with trio.move_on_after(0.05):
-                await anext(lease)
-            await put(tmp_path, "late")
-            assert (await anext(lease)).run == "late"
+    async with lease_traces(tmp_path) as lease:
+        with trio.move_on_after(0.05):
+            await anext(lease)
+        await put(tmp_path, "late")
+        assert (await anext(lease)).run == "late"
 
 
 async def test_a_trace_whose_reading_is_cancelled_is_given_back(tmp_path: Path) -> None:
     await put(tmp_path, "one")
-    with trio.fail_after(10):
-        async with lease_traces(tmp_path) as lease:
-            with trio.CancelScope() as scope:
-                scope.cancel()
-                await anext(lease)
-            assert scope.cancelled_caught
-            async with lease_traces(tmp_path, wait=False) as other:
-                assert [trace.run for trace in await all_of(other)] == ["one"]
+    async with lease_traces(tmp_path) as lease:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await anext(lease)
+        assert scope.cancelled_caught
+        async with lease_traces(tmp_path, wait=False) as other:
+            assert [trace.run for trace in await all_of(other)] == ["one"]
 
 
 async def test_what_another_has_done_with_while_we_were_opening_it_is_not_ours(
@@ -236,13 +229,12 @@ async def test_what_comes_and_does_not_change_the_time_of_the_directory_is_seen_
     monkeypatch.setattr("triocept._tracefiles.lease.ALL", 0.5)
     old = 1_000_000_000_000_000_000
     os.utime(tmp_path, ns=(old, old))
-    with trio.fail_after(10):
-        async with lease_traces(tmp_path) as lease:
-            with trio.move_on_after(0.2):
-                await anext(lease)
-            await put(tmp_path, "one")
-            os.utime(tmp_path, ns=(old, old))
-            assert (await anext(lease)).run == "one"
+    async with lease_traces(tmp_path) as lease:
+        with trio.move_on_after(0.2):
+            await anext(lease)
+        await put(tmp_path, "one")
+        os.utime(tmp_path, ns=(old, old))
+        assert (await anext(lease)).run == "one"
 
 
 async def test_one_that_cannot_be_put_aside_is_given_back(tmp_path: Path) -> None:
@@ -288,17 +280,16 @@ async def test_all_is_given_back_whatever_becomes_of_the_time_of_the_directory(
 async def test_tasks_that_share_a_lease_get_different_traces(tmp_path: Path) -> None:
     given = await fill(tmp_path, 12)
     got: list[str] = []
-    with trio.fail_after(10):
-        async with lease_traces(tmp_path, wait=False) as lease:
+    async with lease_traces(tmp_path, wait=False) as lease:
 
-            async def work() -> None:
-                async for trace in lease:
-                    got.append(trace.run)
-                    lease.acknowledge(trace)
+        async def work() -> None:
+            async for trace in lease:
+                got.append(trace.run)
+                lease.acknowledge(trace)
 
-            async with trio.open_nursery() as nursery:
-                for _ in range(3):
-                    nursery.start_soon(work)
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(work)
     assert sorted(got) == given
     assert names(tmp_path) == []
 
@@ -312,13 +303,12 @@ async def test_a_lock_that_goes_without_a_word_is_noticed_though_the_directory_i
     assert claim is not None
     old = 1_000_000_000_000_000_000
     os.utime(tmp_path, ns=(old, old))
-    with trio.fail_after(10):
-        async with lease_traces(tmp_path) as lease:
-            with trio.move_on_after(0.3):
-                await anext(lease)
-            claim._close()
-            assert tmp_path.stat().st_mtime_ns == old
-            assert (await anext(lease)).run == "one"
+    async with lease_traces(tmp_path) as lease:
+        with trio.move_on_after(0.3):
+            await anext(lease)
+        claim._close()
+        assert tmp_path.stat().st_mtime_ns == old
+        assert (await anext(lease)).run == "one"
 
 
 WORKER = """
@@ -355,24 +345,23 @@ async def test_each_trace_is_acknowledged_once_by_several_processes_though_one_i
     directory.mkdir()
     given = await fill(directory, 30)
     workers: list[subprocess.Popen[str]] = []
-    with trio.fail_after(60):
-        try:
-            workers.append(killed := start(directory, log, "hold"))
-            assert killed.stdout is not None
-            line = await trio.to_thread.run_sync(killed.stdout.readline)
-            (held,) = line.removeprefix("holds ").split()
-            workers += [start(directory, log, "take") for _ in range(3)]
-            while len(names(directory)) > 1:
-                await trio.sleep(0.05)
-                given += [await one_more(directory, len(given))] if len(given) < 60 else []
-            assert names(directory) == [held], "nobody else gets what it has"
-            killed.send_signal(signal.SIGKILL)
-            while names(directory):
-                await trio.sleep(0.05)
-        finally:
-            for worker in workers:
-                worker.kill()
-                worker.communicate()
+    try:
+        workers.append(killed := start(directory, log, "hold"))
+        assert killed.stdout is not None
+        line = await trio.to_thread.run_sync(killed.stdout.readline)
+        (held,) = line.removeprefix("holds ").split()
+        workers += [start(directory, log, "take") for _ in range(3)]
+        while len(names(directory)) > 1:
+            await trio.sleep(0.05)
+            given += [await one_more(directory, len(given))] if len(given) < 60 else []
+        assert names(directory) == [held], "nobody else gets what it has"
+        killed.send_signal(signal.SIGKILL)
+        while names(directory):
+            await trio.sleep(0.05)
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.communicate()
     assert Counter(log.read_text().split()) == Counter(given)
     assert names(directory / "taken") == sorted(given)
 

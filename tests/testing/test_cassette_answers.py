@@ -159,10 +159,9 @@ async def test_a_recording_that_is_cancelled_behind_a_refusal_of_the_key_writes_
         await trio.sleep_forever()
 
     cassette = Cassette(tmp_path / "run.yaml", record="once", upstream=refuse)
-    with trio.fail_after(30):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(cassette) as rollout:
-            with pytest.raises(Refusal):
-                await rollout.ask("hi")
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(cassette) as rollout:
+        with pytest.raises(Refusal):
+            await rollout.ask("hi")
     assert not cassette.write()
 
 
@@ -186,11 +185,7 @@ async def test_a_date_after_which_it_may_be_asked_is_seconds_from_then(tmp_path:
 async def breaking(exchange: Exchange) -> None:
     """Says something, begins something else, and is gone."""
     async with exchange.open_stream() as stream:
-        for event in (
-            ResponseStart(),
-            *_text(0, "whole"),
-            *_text(1, "and ", "the", " re")[:-1],
-        ):
+        for event in (ResponseStart(), *_text(0, "whole"), *_text(1, "and ", "the", " re")[:-1]):
             await stream.send(event)
         raise UpstreamError("gone")
 
@@ -437,11 +432,10 @@ async def test_times_are_recorded_and_given_again_where_that_is_asked(
     text = path.read_text()
     assert "characters: [1, 1, 1]\n      waits: [30000, 20000, 20000]" in text
     assert "seconds: 90.0\n      first: 30.0" in text
-    async with open_cassette(path, timing=timing) as cassette:
-        async with open_memory_agent(cassette) as agent:
-            begun = trio.current_time()
-            assert (await agent.ask("hi", stream=True)).text == "abc"
-            assert trio.current_time() - begun == seconds
+    async with open_cassette(path, timing=timing) as cassette, open_memory_agent(cassette) as agent:
+        begun = trio.current_time()
+        assert (await agent.ask("hi", stream=True)).text == "abc"
+        assert trio.current_time() - begun == seconds
 
 
 async def test_an_application_that_gives_up_before_its_answer_gets_it_when_it_asks_again(
@@ -455,13 +449,12 @@ async def test_an_application_that_gives_up_before_its_answer_gets_it_when_it_as
     async with open_cassette(path, record="once", upstream=slow) as cassette:
         async with open_memory_agent(cassette) as agent:
             await agent.ask("hi")
-    async with open_cassette(path, timing="recorded") as cassette:
-        async with open_memory_agent(cassette) as agent:
-            with trio.move_on_after(10):
-                await agent.ask("hi")
-            await trio.testing.wait_all_tasks_blocked()
-            assert len(cassette.unused) == 1
-            assert (await agent.ask("hi")).text == "at last"
+    async with open_cassette(path, timing="recorded") as cassette, open_memory_agent(cassette) as agent:
+        with trio.move_on_after(10):
+            await agent.ask("hi")
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(cassette.unused) == 1
+        assert (await agent.ask("hi")).text == "at last"
 
 
 async def test_an_answer_that_was_hung_up_on_is_hung_up_on_before_the_next(
@@ -500,8 +493,7 @@ async def test_an_application_hangs_up_by_its_own_clock(
         "cassette: 1\ncalls:\n  - call: 1\n    request: {model: m, messages: [user: hi]}\n"
         "    answer: {content: begin, hung_up: true, seconds: 60}\n...\n"
     )
-    async with open_cassette(path, compare_model=False) as cassette:
-        async with open_memory_agent(cassette) as agent:
-            with trio.move_on_after(60) as scope:
-                await agent.ask("hi", stream=True)
+    async with open_cassette(path, compare_model=False) as cassette, open_memory_agent(cassette) as agent:
+        with trio.move_on_after(60) as scope:
+            await agent.ask("hi", stream=True)
     assert scope.cancelled_caught

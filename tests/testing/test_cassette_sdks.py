@@ -105,9 +105,7 @@ def with_genai(model: SyncRollout) -> str:
         name="weather", description="The weather.", parameters_json_schema=SCHEMA
     )
     config = types.GenerateContentConfig(
-        system_instruction=SYSTEM,
-        tools=[types.Tool(function_declarations=[declaration])],
-        temperature=0.1,
+        system_instruction=SYSTEM, tools=[types.Tool(function_declarations=[declaration])], temperature=0.1
     )
     client = genai.Client(
         api_key=model.api_key, http_options=types.HttpOptions(base_url=model.base_url("gemini"))

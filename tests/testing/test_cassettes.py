@@ -294,23 +294,22 @@ async def test_answers_that_were_given_back_are_given_in_their_order(
             async with open_memory_agent(cassette) as agent:
                 for _ in range(number):
                     await agent.ask("hi")
-    async with open_cassette(path, timing="recorded") as cassette:
-        async with open_memory_agent(cassette) as agent:
-            scopes = []
+    async with open_cassette(path, timing="recorded") as cassette, open_memory_agent(cassette) as agent:
+        scopes = []
 
-            async def hang_up_later() -> None:
-                with trio.CancelScope() as scope:
-                    scopes.append(scope)
-                    await agent.ask("hi")
+        async def hang_up_later() -> None:
+            with trio.CancelScope() as scope:
+                scopes.append(scope)
+                await agent.ask("hi")
 
-            async with trio.open_nursery() as nursery:
-                for _ in range(2):
-                    nursery.start_soon(hang_up_later)
-                    await trio.testing.wait_all_tasks_blocked()
-                for scope in scopes:
-                    scope.cancel()
-                    await trio.testing.wait_all_tasks_blocked()
-            assert [(await agent.ask("hi")).text for _ in range(2)] == ["1", "2"]
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(hang_up_later)
+                await trio.testing.wait_all_tasks_blocked()
+            for scope in scopes:
+                scope.cancel()
+                await trio.testing.wait_all_tasks_blocked()
+        assert [(await agent.ask("hi")).text for _ in range(2)] == ["1", "2"]
 
 
 async def test_nothing_asked_makes_no_file(tmp_path: Path) -> None:

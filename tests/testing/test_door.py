@@ -78,16 +78,11 @@ def test_a_plain_function_may_refuse_by_raising() -> None:
 
 @pytest.mark.parametrize(
     ("handler", "text"),
-    [
-        (5, "cannot be called"),
-        (lambda: None, "does not take one argument"),
-        (SyncExchange, "is a class"),
-    ],
+    [(5, "cannot be called"), (lambda: None, "does not take one argument"), (SyncExchange, "is a class")],
 )
 def test_what_is_no_handler_is_an_error_at_once(handler: Any, text: str) -> None:
-    with serve() as endpoint, pytest.raises(TypeError, match=text):
-        with endpoint.open_rollout(handler):
-            pytest.fail("it opened")
+    with serve() as endpoint, pytest.raises(TypeError, match=text), endpoint.open_rollout(handler):
+        pytest.fail("it opened")
 
 
 def test_a_plain_function_that_gives_something_to_await_is_told_to_be_async() -> None:
@@ -157,11 +152,10 @@ def test_what_ends_a_test_is_not_hidden_by_a_handler_that_failed() -> None:
     def handler(exchange: SyncExchange) -> None:
         raise KeyError("boom")
 
-    with pytest.raises(pytest.skip.Exception, match="not now") as skipped:
-        with fake_model(handler=handler):
-            with pytest.raises(openai.InternalServerError):
-                asked()
-            pytest.skip("not now")
+    with pytest.raises(pytest.skip.Exception, match="not now") as skipped, fake_model(handler=handler):
+        with pytest.raises(openai.InternalServerError):
+            asked()
+        pytest.skip("not now")
     assert skipped.value.__notes__ == ["triocept: beside that, KeyError('boom')"]
 
 
@@ -203,9 +197,8 @@ def test_a_keyword_with_a_slip_in_it_is_told_what_was_meant() -> None:
 
 
 def test_a_port_that_is_taken_is_the_error_it_always_is() -> None:
-    with serve() as endpoint, pytest.raises(OSError, match="cannot listen on"):
-        with serve(port=endpoint.port):
-            pytest.fail("it opened")
+    with serve() as endpoint, pytest.raises(OSError, match="cannot listen on"), serve(port=endpoint.port):
+        pytest.fail("it opened")
 
 
 # Calls in the body's own hands

@@ -42,13 +42,12 @@ def test_what_a_handler_raises_is_raised_at_the_end_and_its_agent_gets_the_same_
     def handler(exchange: SyncExchange) -> None:
         raise KeyError("boom")
 
-    with pytest.raises(KeyError, match="boom") as raised:
-        with fake_model(handler=handler) as model:
-            for _ in range(2):
-                with pytest.raises(openai.InternalServerError) as failed:
-                    asked()
-                said.append(str(failed.value))
-            asked()
+    with pytest.raises(KeyError, match="boom") as raised, fake_model(handler=handler) as model:
+        for _ in range(2):
+            with pytest.raises(openai.InternalServerError) as failed:
+                asked()
+            said.append(str(failed.value))
+        asked()
     assert len(set(said)) == 1
     assert "KeyError" in said[0]
     assert isinstance(raised.value.__context__, openai.InternalServerError)

@@ -52,13 +52,12 @@ def test_each_piece_is_out_before_a_blocking_generator_is_asked_for_the_next() -
         threads.add(threading.current_thread())
         exchange.respond_raw(200, {}, pieces(), end="close")
 
-    with serve() as endpoint, endpoint.open_rollout(handler) as rollout:
-        with call(rollout) as connection:
-            read_until(connection, b"\r\n\r\na")
-            assert rollout.calls  # the endpoint answers meanwhile
-            seen.set()
-            read_until(connection, b"b")
-            assert connection.recv(1) == b""
+    with serve() as endpoint, endpoint.open_rollout(handler) as rollout, call(rollout) as connection:
+        read_until(connection, b"\r\n\r\na")
+        assert rollout.calls  # the endpoint answers meanwhile
+        seen.set()
+        read_until(connection, b"b")
+        assert connection.recv(1) == b""
     (turn,) = rollout.trace
     assert turn.raw is not None
     assert turn.raw.body == (b"a", 0.01, b"b")

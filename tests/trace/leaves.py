@@ -171,7 +171,7 @@ RICH: dict[str, dict[str, Any]] = {
                                 "title": "n",
                             },
                         ],
-                    },
+                    }
                 ],
             },
         ],

@@ -51,10 +51,9 @@ async def test_an_agent_says_whose_call_it_is(
         seen.append(exchange.conversation)
         await exchange.respond("ok")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(look) as rollout:
-            async with httpx2.AsyncClient(headers=bearer(rollout) | headers) as client:
-                await client.post(url_of(rollout), json=ask_body("hi", **more))
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(look) as rollout:
+        async with httpx2.AsyncClient(headers=bearer(rollout) | headers) as client:
+            await client.post(url_of(rollout), json=ask_body("hi", **more))
     assert seen == [expected]
     assert rollout.trace[0].conversation == expected
     assert rollout.trace.conversations == {rollout.trace[0].id: expected}
@@ -80,11 +79,10 @@ async def test_who_says_nothing_is_told_apart_by_the_messages() -> None:
         {"messages": said("a task of its own"), "tools": TOOLS},
         {"messages": said("a task of its own", "ok", "more"), "tools": TOOLS},
     ]
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(look) as rollout:
-            async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
-                for body in bodies:
-                    await client.post(url_of(rollout), json={"model": "m", **body})
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(look) as rollout:
+        async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
+            for body in bodies:
+                await client.post(url_of(rollout), json={"model": "m", **body})
     assert kinds == ["main", "side", "main", "sub_agent", "sub_agent"]
     of = [rollout.trace.conversations[turn.id] for turn in rollout.trace]
     assert [conversation.kind for conversation in of] == kinds
@@ -103,11 +101,10 @@ async def test_what_is_said_again_after_a_refusal_is_the_same_conversation() -> 
             await exchange.respond("ok")
 
     task = {"model": "m", "messages": [{"role": "user", "content": "task"}], "tools": TOOLS}
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(refuse_once) as rollout:
-            async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
-                for _ in range(3):
-                    await client.post(url_of(rollout), json=task)
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(refuse_once) as rollout:
+        async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
+            for _ in range(3):
+                await client.post(url_of(rollout), json=task)
     assert kinds == ["main", "main", "sub_agent"], "the third says again what was answered: it begins anew"
     refused, again, anew = (rollout.trace.conversations[turn.id] for turn in rollout.trace)
     assert refused == again != anew
@@ -143,11 +140,7 @@ NAMED: dict[str, Any] = {
     "name": "boss",
     "content": "I look.",
     "tool_calls": [
-        {
-            "id": CALLED.id,
-            "type": "function",
-            "function": {"name": "weather", "arguments": CALLED.arguments},
-        }
+        {"id": CALLED.id, "type": "function", "function": {"name": "weather", "arguments": CALLED.arguments}}
     ],
 }
 SIGNATURE = {"thoughtSignature": "skip_thought_signature_validator"}
@@ -188,15 +181,14 @@ async def test_each_turn_continues_the_one_before_whatever_the_agent_makes_of_it
         live.append(exchange.conversation)
         await exchange.respond(Response.of("I look.", CALLED) if len(live) == 1 else "done")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(call_then_end) as rollout:
-            async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
-                for body in bodies:
-                    url = url_of(rollout)
-                    if dialect == "gemini":
-                        url = f"{rollout.base_url('gemini')}/v1beta/models/m:generateContent"
-                    answer = await client.post(url, json={"model": "m", **body})
-                    answer.raise_for_status()
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(call_then_end) as rollout:
+        async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
+            for body in bodies:
+                url = url_of(rollout)
+                if dialect == "gemini":
+                    url = f"{rollout.base_url('gemini')}/v1beta/models/m:generateContent"
+                answer = await client.post(url, json={"model": "m", **body})
+                answer.raise_for_status()
     trace = rollout.trace
     assert list(trace.parents.values()) == [None, trace[0].id, trace[1].id]
     assert [tuple(turn.id for turn in thread) for thread in trace.threads] == [tuple(t.id for t in trace)]
@@ -310,10 +302,9 @@ async def test_of_first_calls_for_an_object_only_the_router_of_gemini_cli_is_a_s
         live.append(exchange.conversation.kind)
         await exchange.respond("{}")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(look) as rollout:
-            url = f"{rollout.base_url('gemini')}/v1beta/models/m:generateContent"
-            async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
-                asks = {"contents": [{"role": "user", "parts": [{"text": "task"}]}], "generationConfig": how}
-                (await client.post(url, json=asks)).raise_for_status()
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(look) as rollout:
+        url = f"{rollout.base_url('gemini')}/v1beta/models/m:generateContent"
+        async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
+            asks = {"contents": [{"role": "user", "parts": [{"text": "task"}]}], "generationConfig": how}
+            (await client.post(url, json=asks)).raise_for_status()
     assert live == [kind]

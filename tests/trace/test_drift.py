@@ -135,11 +135,7 @@ def test_what_did_not_come_back_and_what_was_delivered_is_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "other", "gap"),
-    [
-        ({"tokens": None}, {}, "no_tokens"),
-        ({}, {"tokens": None}, "no_tokens"),
-    ],
+    ("first", "other", "gap"), [({"tokens": None}, {}, "no_tokens"), ({}, {"tokens": None}, "no_tokens")]
 )
 def test_a_turn_that_cannot_be_compared_says_why(
     first: dict[str, Any], other: dict[str, Any], gap: str

@@ -55,18 +55,17 @@ async def test_a_file_that_is_moved_away_is_read_to_its_end_first(tmp_path: Path
         with file.open("ab") as opened:
             opened.write(one.read_bytes())
 
-    with trio.fail_after(10):
-        async with trio.open_nursery() as nursery:
-            append(whole[0])
-            nursery.start_soon(follow)
-            while len(got) < 1:
-                await trio.sleep(INTERVAL / 10)
-            append(whole[1])  # and at once, before anybody has looked
-            os.replace(file, tmp_path / "t.jsonl.1")
-            append(whole[2])
-            while len(got) < 3:
-                await trio.sleep(INTERVAL / 10)
-            nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery:
+        append(whole[0])
+        nursery.start_soon(follow)
+        while len(got) < 1:
+            await trio.sleep(INTERVAL / 10)
+        append(whole[1])  # and at once, before anybody has looked
+        os.replace(file, tmp_path / "t.jsonl.1")
+        append(whole[2])
+        while len(got) < 3:
+            await trio.sleep(INTERVAL / 10)
+        nursery.cancel_scope.cancel()
     assert got == [("a", True), ("b", True), ("c", True)]
 
 

@@ -8,19 +8,9 @@ import pickle
 from pathlib import Path
 
 import pytest
-import trio
 
 from tests.asking import ask
-from triocept import (
-    Exchange,
-    JSONLRecorder,
-    Message,
-    Text,
-    ToolCall,
-    ToolResult,
-    read_traces,
-    serve_endpoint,
-)
+from triocept import Exchange, JSONLRecorder, Message, Text, ToolCall, ToolResult, read_traces, serve_endpoint
 from triocept._trace.redaction import Redactor
 from triocept._util.key_forms import key_forms
 from triocept._util.secrets import MARK
@@ -137,10 +127,9 @@ async def test_a_key_over_the_borders_of_increments_is_in_no_record(
             for at in range(0, len(text), size):
                 await stream.send(text[at : at + size])
 
-    with trio.fail_after(20):
-        async with serve_endpoint(recorder=JSONLRecorder(file), redact=REDACTION) as endpoint:
-            async with endpoint.open_rollout(answer, record_increments=True) as rollout:
-                reply = await ask(rollout, text, stream=True)
+    async with serve_endpoint(recorder=JSONLRecorder(file), redact=REDACTION) as endpoint:
+        async with endpoint.open_rollout(answer, record_increments=True) as rollout:
+            reply = await ask(rollout, text, stream=True)
     if size > len(text):
         assert json.dumps(key)[1:-1] in reply.text, "the agent has it"
     (turn,) = rollout.trace

@@ -481,12 +481,11 @@ async def test_a_call_stands_in_the_file_before_it_is_handed_over(tmp_path: Path
         assert found[-1] == (exchange.id,)
         await exchange.respond("ok")
 
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint:
-            async with endpoint.open_rollout(answer, metadata={"task": 7}) as rollout:
-                await ask(rollout, "a")
-                await ask(rollout, "b", stream=True)
-                assert rollout.trace.pending == ()
+    async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint:
+        async with endpoint.open_rollout(answer, metadata={"task": 7}) as rollout:
+            await ask(rollout, "a")
+            await ask(rollout, "b", stream=True)
+            assert rollout.trace.pending == ()
     assert len(found) == 2
     (trace,) = read_traces(file)
     assert trace == rollout.trace
@@ -503,19 +502,18 @@ async def test_the_seal_says_how_the_body_ended(tmp_path: Path, how: str) -> Non
     async def answer(exchange: Exchange) -> None:
         await exchange.respond("ok")
 
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint:
-            with trio.CancelScope() as scope:
-                try:
-                    async with endpoint.open_rollout(answer) as rollout:
-                        await ask(rollout, "a")
-                        if how == "raised":
-                            raise KeyError
-                        if how == "cancelled":
-                            scope.cancel()
-                            await trio.sleep_forever()
-                except KeyError:
-                    pass
+    async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint:
+        with trio.CancelScope() as scope:
+            try:
+                async with endpoint.open_rollout(answer) as rollout:
+                    await ask(rollout, "a")
+                    if how == "raised":
+                        raise KeyError
+                    if how == "cancelled":
+                        scope.cancel()
+                        await trio.sleep_forever()
+            except KeyError:
+                pass
     (trace,) = read_traces(file)
     assert trace.ended == rollout.trace.ended == how
     assert trace.sealed
@@ -523,11 +521,9 @@ async def test_the_seal_says_how_the_body_ended(tmp_path: Path, how: str) -> Non
 
 async def test_an_agent_that_is_run_is_in_the_trace(tmp_path: Path) -> None:
     file = tmp_path / "t.jsonl"
-    with trio.fail_after(20):
-        async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint:
-            async with endpoint.open_rollout() as rollout:
-                env = {"CODEX_HOME": "/cfg", "HOME": "/h"}
-                await rollout.run_agent(["true", "-x"], cwd=tmp_path, env=env)
+    async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint, endpoint.open_rollout() as rollout:
+        env = {"CODEX_HOME": "/cfg", "HOME": "/h"}
+        await rollout.run_agent(["true", "-x"], cwd=tmp_path, env=env)
     (trace,) = read_traces(file)
     (agent,) = trace.agents
     assert trace.agents == rollout.trace.agents
@@ -537,16 +533,15 @@ async def test_an_agent_that_is_run_is_in_the_trace(tmp_path: Path) -> None:
 
 async def test_a_score_may_come_after_the_rollout_and_after_its_endpoint(tmp_path: Path) -> None:
     file = tmp_path / "t.jsonl"
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint:
-            async with endpoint.open_rollout() as rollout:
-                await rollout.score("early", 1)
-            await rollout.score("reward", 0.25)
-            digest = rollout.trace.digest
-            async with endpoint.open_rollout() as other:
-                pass
-        await rollout.score("reward", True)
-        await other.score("loss", -3)
+    async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint:
+        async with endpoint.open_rollout() as rollout:
+            await rollout.score("early", 1)
+        await rollout.score("reward", 0.25)
+        digest = rollout.trace.digest
+        async with endpoint.open_rollout() as other:
+            pass
+    await rollout.score("reward", True)
+    await other.score("loss", -3)
     one, two = read_traces(file)
     assert one.scores == rollout.trace.scores == {"early": 1.0, "reward": 1.0}
     assert two.scores == {"loss": -3.0}
@@ -565,18 +560,17 @@ async def test_a_score_behind_the_seal_of_a_file_that_was_moved_away_is_sealed_i
 
     file, moved = tmp_path / "t.jsonl", [tmp_path / f"t.jsonl.{number}" for number in range(3)]
     recorder = JSONLRecorder(file)
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=recorder) as endpoint:
-            async with endpoint.open_rollout(answer) as rollout:
-                await ask(rollout)
-                file.rename(moved[0])
-                await ask(rollout)
-            for target in moved[1:]:
-                file.rename(target)
-                await rollout.score("reward", 1.0)
-                assert list(check(file).digests.values()) == [rollout.trace.digest]
-                assert names(check(file)) == ["begun_elsewhere"]
-                assert not open_files(file), "nothing is to come"
+    async with serve_endpoint(recorder=recorder) as endpoint:
+        async with endpoint.open_rollout(answer) as rollout:
+            await ask(rollout)
+            file.rename(moved[0])
+            await ask(rollout)
+        for target in moved[1:]:
+            file.rename(target)
+            await rollout.score("reward", 1.0)
+            assert list(check(file).digests.values()) == [rollout.trace.digest]
+            assert names(check(file)) == ["begun_elsewhere"]
+            assert not open_files(file), "nothing is to come"
     together = tmp_path / "all.jsonl"
     together.write_bytes(b"".join(each.read_bytes() for each in [*moved, file]))
     assert check(together).complete
@@ -597,9 +591,8 @@ async def test_files_that_are_written_side_by_side_have_one_digest(tmp_path: Pat
 
     files = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
     recorder = RecorderGroup([JSONLRecorder(file) for file in files])
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=recorder) as endpoint, endpoint.open_rollout(answer) as rollout:
-            await ask(rollout)
+    async with serve_endpoint(recorder=recorder) as endpoint, endpoint.open_rollout(answer) as rollout:
+        await ask(rollout)
     for _ in range(2):
         assert [list(check(file).digests.values()) for file in files] == [[rollout.trace.digest]] * 2
         await rollout.score("reward", 1.0)
@@ -620,12 +613,11 @@ async def test_a_call_that_cannot_be_recorded_is_not_handed_over(tmp_path: Path)
         asked.append(exchange)
         await exchange.respond("ok")
 
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=Full()) as endpoint:
-            with pytest.raises(OSError, match="no room"):
-                async with endpoint.open_rollout(answer) as rollout:
-                    assert (await ask(rollout, "a")).status_code == 500
-                    await trio.sleep_forever()
+    async with serve_endpoint(recorder=Full()) as endpoint:
+        with pytest.raises(OSError, match="no room"):
+            async with endpoint.open_rollout(answer) as rollout:
+                assert (await ask(rollout, "a")).status_code == 500
+                await trio.sleep_forever()
     assert asked == []
     assert [(turn.outcome, turn.error and turn.error.status) for turn in rollout.trace] == [("failed", 500)]
 
@@ -713,21 +705,20 @@ async def test_a_file_is_followed_while_it_is_written(tmp_path: Path) -> None:
         while len(found) < count:
             await trio.sleep(0.01)
 
-    with trio.fail_after(20):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(follow)
-            async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint:
-                for number in range(3):
-                    async with endpoint.open_rollout(id=f"r{number}") as rollout:
-                        assert len(found) == number
-                    await wait_for(number + 1)
-                await rollout.score("late", 1)
-                while not found[-1].scores:
-                    await trio.sleep(0.01)
-            file.rename(tmp_path / "old.jsonl")
-            await to_thread_write(file)
-            await wait_for(4)
-            nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(follow)
+        async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint:
+            for number in range(3):
+                async with endpoint.open_rollout(id=f"r{number}") as rollout:
+                    assert len(found) == number
+                await wait_for(number + 1)
+            await rollout.score("late", 1)
+            while not found[-1].scores:
+                await trio.sleep(0.01)
+        file.rename(tmp_path / "old.jsonl")
+        await to_thread_write(file)
+        await wait_for(4)
+        nursery.cancel_scope.cancel()
     assert [trace.rollout for trace in found] == ["r0", "r1", "r2", "r"]
     assert all(trace.sealed for trace in found)
 

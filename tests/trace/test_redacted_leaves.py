@@ -12,7 +12,6 @@ from typing import Any
 import httpx2
 import msgspec
 import pytest
-import trio
 
 from tests.asking import bearer, url_of
 from tests.trace.leaves import RICH, with_each_leaf
@@ -100,22 +99,21 @@ async def test_a_text_document_is_redacted_in_every_record_and_the_model_reads_i
         seen.append(exchange.request)
         await exchange.respond("read")
 
-    with trio.fail_after(10):
-        async with serve_endpoint(
-            recorder=JSONLRecorder(file), redact=Redaction([r"\d{16}"]), record_wire=True
-        ) as endpoint:
-            async with endpoint.open_rollout(answer) as rollout:
-                said = f"é {rollout.api_key} card {CARD}."
-                part = document_of(said)
-                if where == "result":
-                    part = {"type": "tool_result", "tool_use_id": "toolu_1", "content": [part]}
-                asked = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": [part]}]}
-                async with httpx2.AsyncClient() as client:
-                    for _ in range(2):
-                        reply = await client.post(
-                            url_of(rollout, "anthropic_messages"), json=asked, headers=bearer(rollout)
-                        )
-                        assert reply.status_code == 200
+    async with serve_endpoint(
+        recorder=JSONLRecorder(file), redact=Redaction([r"\d{16}"]), record_wire=True
+    ) as endpoint:
+        async with endpoint.open_rollout(answer) as rollout:
+            said = f"é {rollout.api_key} card {CARD}."
+            part = document_of(said)
+            if where == "result":
+                part = {"type": "tool_result", "tool_use_id": "toolu_1", "content": [part]}
+            asked = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": [part]}]}
+            async with httpx2.AsyncClient() as client:
+                for _ in range(2):
+                    reply = await client.post(
+                        url_of(rollout, "anthropic_messages"), json=asked, headers=bearer(rollout)
+                    )
+                    assert reply.status_code == 200
     sent = DIALECTS["anthropic_messages"].render_request(seen[0])
     assert said in [*strings(json.loads(encode(sent)))]
     (trace,) = read_traces(file)

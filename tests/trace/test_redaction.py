@@ -86,7 +86,7 @@ async def test_it_is_in_no_record_and_the_handler_and_the_agent_have_it(tmp_path
         exchange.annotate(note=secret)
         await exchange.respond(Response.of(secret, ToolCall.of("t", card=secret)))
 
-    with trio.fail_after(10), LIVE_KEYS.holding(KEY):
+    with LIVE_KEYS.holding(KEY):
         redact = Redaction([r"\b\d{16}\b"])
         async with serve_endpoint(recorder=JSONLRecorder(file), redact=redact) as endpoint:
             async with endpoint.open_rollout(answer, metadata={"deep": [secret]}) as rollout:
@@ -118,11 +118,10 @@ async def test_the_rollouts_own_key_in_an_agents_words_is_not_recorded(tmp_path:
     async def answer(exchange: Exchange) -> None:
         await exchange.respond(f"you asked with {holder[0].api_key}")
 
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint:
-            async with endpoint.open_rollout(answer) as rollout:
-                holder.append(rollout)
-                reply = await ask(rollout, f"my key is {rollout.api_key}")
+    async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint:
+        async with endpoint.open_rollout(answer) as rollout:
+            holder.append(rollout)
+            reply = await ask(rollout, f"my key is {rollout.api_key}")
     assert rollout.api_key in reply.text, "the agent has it"
     assert rollout.api_key.encode() not in file.read_bytes()
     assert file.read_bytes().count(MARK.encode()) == 2
@@ -136,23 +135,22 @@ async def test_a_key_is_no_name_of_a_session_a_score_or_a_directory(tmp_path: Pa
         conversations.append(exchange.conversation.id)
         await exchange.respond("hello")
 
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint:
-            async with endpoint.open_rollout(answer, state=1) as rollout:
-                key = rollout.state_key or ""
-                for named in (
-                    {"x-session-id": key, "x-parent-session-id": f"of {key}"},
-                    {"x-claude-code-session-id": "s", "x-claude-code-agent-id": key},
-                ):
-                    async with httpx2.AsyncClient() as client:
-                        reply = await client.post(
-                            url_of(rollout), json=ask_body(), headers=bearer(rollout) | named
-                        )
-                    assert reply.status_code == 200
-                directory = tmp_path / key
-                directory.mkdir()
-                await rollout.run_agent(["true"], cwd=directory, env={"HOME": f"/{key}"})
-                await rollout.score(key, 1)
+    async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint:
+        async with endpoint.open_rollout(answer, state=1) as rollout:
+            key = rollout.state_key or ""
+            for named in (
+                {"x-session-id": key, "x-parent-session-id": f"of {key}"},
+                {"x-claude-code-session-id": "s", "x-claude-code-agent-id": key},
+            ):
+                async with httpx2.AsyncClient() as client:
+                    reply = await client.post(
+                        url_of(rollout), json=ask_body(), headers=bearer(rollout) | named
+                    )
+                assert reply.status_code == 200
+            directory = tmp_path / key
+            directory.mkdir()
+            await rollout.run_agent(["true"], cwd=directory, env={"HOME": f"/{key}"})
+            await rollout.score(key, 1)
     assert conversations == [MARK, f"s/{MARK}"]
     assert key.encode() not in file.read_bytes()
     (trace,) = read_traces(file)
@@ -283,12 +281,11 @@ async def test_a_function_that_fails_records_nothing_and_its_call_is_not_answere
     async def answer(exchange: Exchange) -> None:
         await exchange.respond("ok")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint:
-            with pytest.raises(KeyError):
-                async with endpoint.open_rollout(answer, redact=Redaction(function=without)) as rollout:
-                    assert (await ask(rollout, "a")).status_code == 500
-                    await trio.sleep_forever()
+    async with serve_endpoint() as endpoint:
+        with pytest.raises(KeyError):
+            async with endpoint.open_rollout(answer, redact=Redaction(function=without)) as rollout:
+                assert (await ask(rollout, "a")).status_code == 500
+                await trio.sleep_forever()
     (turn,) = rollout.trace
     assert (turn.outcome, [each.text for each in turn.request.messages]) == ("failed", [MARK])
 
@@ -360,12 +357,11 @@ async def test_what_was_redacted_is_replayed_to_an_agent_that_says_it_again() ->
         return [said.text, again.text]
 
     redact = Redaction([CARD])
-    with trio.fail_after(10):
-        async with serve_endpoint(redact=redact) as endpoint:
-            async with endpoint.open_rollout(answer) as recorded:
-                wanted = await play(recorded)
-            async with endpoint.open_rollout(Replay(recorded.trace)) as rollout:
-                assert await play(rollout) == wanted
+    async with serve_endpoint(redact=redact) as endpoint:
+        async with endpoint.open_rollout(answer) as recorded:
+            wanted = await play(recorded)
+        async with endpoint.open_rollout(Replay(recorded.trace)) as rollout:
+            assert await play(rollout) == wanted
     assert CARD not in repr([*recorded.trace])
 
 
@@ -432,7 +428,7 @@ async def test_it_is_out_of_what_stands_beside_a_conversation(tmp_path: Path, se
         sampling=Sampling(stop=(secret,)),
         output_format=OutputFormat(kind="json_schema", schema={"description": secret}),
     )
-    with trio.fail_after(10), LIVE_KEYS.holding(KEY):
+    with LIVE_KEYS.holding(KEY):
         async with serve_endpoint(recorder=JSONLRecorder(file), redact=Redaction([CARD])) as endpoint:
             async with endpoint.open_rollout(answer, metadata={"id": secret, "type": secret}) as rollout:
                 await rollout.ask(asked)
@@ -497,20 +493,19 @@ async def test_a_retry_gets_the_answer_of_a_call_of_which_something_was_taken_ou
 
     tool = {"type": "function", "function": {"name": "pay", "description": f"with {CARD}"}}
     body = ask_body(CARD) if where == "messages" else ask_body("hi", tools=[tool])
-    with trio.fail_after(20):
-        async with (
-            serve_endpoint() as endpoint,
-            endpoint.open_rollout(answer, redact=Redaction([CARD])) as rollout,
-        ):
-            async with httpx2.AsyncClient() as client:
-                replies = [
-                    await client.post(
-                        url_of(rollout),
-                        json=body,
-                        headers={**bearer(rollout), "x-stainless-retry-count": str(tried)},
-                    )
-                    for tried in range(2)
-                ]
+    async with (
+        serve_endpoint() as endpoint,
+        endpoint.open_rollout(answer, redact=Redaction([CARD])) as rollout,
+    ):
+        async with httpx2.AsyncClient() as client:
+            replies = [
+                await client.post(
+                    url_of(rollout),
+                    json=body,
+                    headers={**bearer(rollout), "x-stainless-retry-count": str(tried)},
+                )
+                for tried in range(2)
+            ]
     assert [reply.json()["choices"][0]["message"]["content"] for reply in replies] == [f"1: {CARD}"] * 2
     assert len(rollout.trace) == 1
     assert CARD.encode() not in msgspec.json.encode(msgspec.to_builtins(rollout.trace[0].request))
@@ -743,11 +738,10 @@ async def test_what_a_handler_has_put_into_a_call_is_looked_at_in_the_next_one(t
         await exchange.respond("ok")
 
     file = tmp_path / "t.jsonl"
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint:
-            async with endpoint.open_rollout(answer) as rollout:
-                for _ in range(3):
-                    await ask(rollout, more=1)
+    async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint:
+        async with endpoint.open_rollout(answer) as rollout:
+            for _ in range(3):
+                await ask(rollout, more=1)
     assert len(rollout.trace) == 3
     assert rollout.api_key.encode() not in file.read_bytes()
 

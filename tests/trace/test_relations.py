@@ -28,10 +28,7 @@ def test_a_run_begins_and_continues() -> None:
     trace = Trace("r")
     tell(trace, TASK, "a")
     tell(trace, (*TASK, *said("assistant: a", "b")), "c")
-    assert trace.relations == {
-        "x0": Relation(kind="begins"),
-        "x1": Relation(kind="continues", turn="x0"),
-    }
+    assert trace.relations == {"x0": Relation(kind="begins"), "x1": Relation(kind="continues", turn="x0")}
 
 
 def test_what_is_asked_again_is_a_retry_where_it_got_no_answer_else_a_repeat() -> None:

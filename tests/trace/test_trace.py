@@ -152,11 +152,10 @@ async def test_an_endpoint_records_into_a_file_and_seals_it(tmp_path: Path) -> N
         await exchange.respond(Response.of("hm", ToolCall.of("t", a=[1, 2])))
 
     file = tmp_path / "t.jsonl"
-    with trio.fail_after(10):
-        async with serve_endpoint(recorder=RecorderGroup([JSONLRecorder(file)])) as endpoint:
-            async with endpoint.open_rollout(say) as rollout:
-                await ask(rollout, "a")
-                await ask(rollout, "b", stream=True)
+    async with serve_endpoint(recorder=RecorderGroup([JSONLRecorder(file)])) as endpoint:
+        async with endpoint.open_rollout(say) as rollout:
+            await ask(rollout, "a")
+            await ask(rollout, "b", stream=True)
     (trace,) = read_traces(file)
     assert list(trace) == list(rollout.trace)
     assert trace.sealed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import trio
 
 from tests.asking import CHAT, ask_body, bearer, echo
 from tests.tunnel.relay import Relay
@@ -12,62 +11,52 @@ from triocept.tunnels import FixedURL, SSHTunnel
 
 
 async def test_an_advertised_name_is_joined_with_the_live_port() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint(host="0.0.0.0", advertise="gpu1.example") as endpoint:
-            assert endpoint.public_url == f"http://gpu1.example:{endpoint.port}"
-            assert endpoint.url == f"http://127.0.0.1:{endpoint.port}"
-            async with endpoint.open_rollout() as rollout:
-                local, public = rollout.environ(), rollout.environ(reach="public")
-                assert rollout.environ(reach="local") == local
-                assert (
-                    public["OPENAI_BASE_URL"]
-                    == f"http://gpu1.example:{endpoint.port}/rollout/{rollout.id}/v1"
-                )
-                assert (
-                    public["ANTHROPIC_BASE_URL"]
-                    == f"http://gpu1.example:{endpoint.port}/rollout/{rollout.id}"
-                )
-                assert public["GOOGLE_GEMINI_BASE_URL"] == public["ANTHROPIC_BASE_URL"]
-                assert {name for name in local if local[name] != public[name]} == {
-                    "OPENAI_BASE_URL",
-                    "OPENAI_API_BASE",
-                    "ANTHROPIC_BASE_URL",
-                    "GOOGLE_GEMINI_BASE_URL",
-                    "COPILOT_PROVIDER_BASE_URL",
-                    "OLLAMA_HOST",
-                    "GROK_BASE_URL",
-                    "LLM_BASE_URL",
-                    "TRIOCEPT_URL",
-                }
-                assert (
-                    rollout.config("openai_chat", reach="public").base_url
-                    == f"http://gpu1.example:{endpoint.port}/rollout/{rollout.id}/v1"
-                )
+    async with serve_endpoint(host="0.0.0.0", advertise="gpu1.example") as endpoint:
+        assert endpoint.public_url == f"http://gpu1.example:{endpoint.port}"
+        assert endpoint.url == f"http://127.0.0.1:{endpoint.port}"
+        async with endpoint.open_rollout() as rollout:
+            local, public = rollout.environ(), rollout.environ(reach="public")
+            assert rollout.environ(reach="local") == local
+            assert public["OPENAI_BASE_URL"] == f"http://gpu1.example:{endpoint.port}/rollout/{rollout.id}/v1"
+            assert public["ANTHROPIC_BASE_URL"] == f"http://gpu1.example:{endpoint.port}/rollout/{rollout.id}"
+            assert public["GOOGLE_GEMINI_BASE_URL"] == public["ANTHROPIC_BASE_URL"]
+            assert {name for name in local if local[name] != public[name]} == {
+                "OPENAI_BASE_URL",
+                "OPENAI_API_BASE",
+                "ANTHROPIC_BASE_URL",
+                "GOOGLE_GEMINI_BASE_URL",
+                "COPILOT_PROVIDER_BASE_URL",
+                "OLLAMA_HOST",
+                "GROK_BASE_URL",
+                "LLM_BASE_URL",
+                "TRIOCEPT_URL",
+            }
+            assert (
+                rollout.config("openai_chat", reach="public").base_url
+                == f"http://gpu1.example:{endpoint.port}/rollout/{rollout.id}/v1"
+            )
 
 
 async def test_an_advertised_ipv6_address_stands_in_brackets() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint(host="::", advertise="2001:db8::1") as endpoint:
-            assert endpoint.public_url == f"http://[2001:db8::1]:{endpoint.port}"
+    async with serve_endpoint(host="::", advertise="2001:db8::1") as endpoint:
+        assert endpoint.public_url == f"http://[2001:db8::1]:{endpoint.port}"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::"])
 async def test_an_endpoint_that_nobody_elsewhere_can_name_says_what_to_do(host: str) -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint(host=host) as endpoint, endpoint.open_rollout() as rollout:
-            with pytest.raises(TunnelError, match=r"advertise= .* tunnel="):
-                _ = endpoint.public_url
-            with pytest.raises(TunnelError, match="advertise="):
-                rollout.environ(reach="public")
-            with pytest.raises(TunnelError, match="advertise="):
-                await endpoint.wait_reachable()
+    async with serve_endpoint(host=host) as endpoint, endpoint.open_rollout() as rollout:
+        with pytest.raises(TunnelError, match=r"advertise= .* tunnel="):
+            _ = endpoint.public_url
+        with pytest.raises(TunnelError, match="advertise="):
+            rollout.environ(reach="public")
+        with pytest.raises(TunnelError, match="advertise="):
+            await endpoint.wait_reachable()
 
 
 async def test_a_reach_that_is_none_is_a_valueerror() -> None:
-    with trio.fail_after(10):
-        async with serve_endpoint(advertise="a") as endpoint, endpoint.open_rollout() as rollout:
-            with pytest.raises(ValueError, match="'local' or 'public', not 'global'"):
-                rollout.environ(reach="global")  # type: ignore[arg-type]
+    async with serve_endpoint(advertise="a") as endpoint, endpoint.open_rollout() as rollout:
+        with pytest.raises(ValueError, match="'local' or 'public', not 'global'"):
+            rollout.environ(reach="global")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -125,11 +114,10 @@ async def test_an_agent_elsewhere_is_answered_through_the_tunnel() -> None:
     import httpx2
 
     relay = Relay()
-    with trio.fail_after(10):
-        async with serve_endpoint(tunnel=relay) as endpoint, endpoint.open_rollout(echo) as rollout:
-            assert endpoint.public_url == relay.opened[0] != endpoint.url
-            url = rollout.base_url("openai_chat", reach="public").removesuffix("/v1") + CHAT
-            async with httpx2.AsyncClient() as client:
-                answer = await client.post(url, json=ask_body("over there"), headers=bearer(rollout))
-            assert answer.json()["choices"][0]["message"]["content"] == "over there"
-        assert relay.open_now == 0
+    async with serve_endpoint(tunnel=relay) as endpoint, endpoint.open_rollout(echo) as rollout:
+        assert endpoint.public_url == relay.opened[0] != endpoint.url
+        url = rollout.base_url("openai_chat", reach="public").removesuffix("/v1") + CHAT
+        async with httpx2.AsyncClient() as client:
+            answer = await client.post(url, json=ask_body("over there"), headers=bearer(rollout))
+        assert answer.json()["choices"][0]["message"]["content"] == "over there"
+    assert relay.open_now == 0

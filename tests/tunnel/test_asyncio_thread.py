@@ -30,22 +30,21 @@ async def test_a_start_that_is_cancelled_before_the_loop_runs_ends(monkeypatch: 
         return loop
 
     monkeypatch.setattr(asyncio, "new_event_loop", make_late)
-    with trio.fail_after(10):
-        async with trio.open_nursery() as nursery:
+    async with trio.open_nursery() as nursery:
 
-            async def start() -> None:
-                async with open_asyncio():
-                    raise AssertionError("it was cancelled before")
+        async def start() -> None:
+            async with open_asyncio():
+                raise AssertionError("it was cancelled before")
 
-            nursery.start_soon(start)
-            await trio.to_thread.run_sync(begun.wait, 10)
-            nursery.cancel_scope.cancel()
-            go_on.set()
+        nursery.start_soon(start)
+        await trio.to_thread.run_sync(begun.wait, 10)
+        nursery.cancel_scope.cancel()
+        go_on.set()
     assert ended.is_set()
 
 
 async def test_a_start_in_a_cancelled_scope_ends() -> None:
-    with trio.fail_after(10), trio.CancelScope() as scope:
+    with trio.CancelScope() as scope:
         scope.cancel()
         async with open_asyncio():
             raise AssertionError("it was cancelled before")
@@ -57,7 +56,7 @@ async def test_a_loop_that_cannot_be_had_is_the_callers_to_hear(monkeypatch: pyt
         raise OSError("no descriptor is left")
 
     monkeypatch.setattr(asyncio, "new_event_loop", make)
-    with trio.fail_after(10), pytest.raises(OSError, match="no descriptor is left"):
+    with pytest.raises(OSError, match="no descriptor is left"):
         async with open_asyncio():
             raise AssertionError("there is none")
 
@@ -67,11 +66,10 @@ async def test_a_body_that_fails_ends_the_thread() -> None:
         await asyncio.sleep(0)
         return threading.current_thread().name
 
-    with trio.fail_after(10):
-        with pytest.raises(ZeroDivisionError):
-            async with open_asyncio() as thread:
-                assert await thread.call(call) != threading.current_thread().name
-                raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        async with open_asyncio() as thread:
+            assert await thread.call(call) != threading.current_thread().name
+            raise ZeroDivisionError
 
 
 async def test_a_look_up_that_nobody_answers_does_not_keep_the_thread_from_its_end(
@@ -91,7 +89,7 @@ async def test_a_look_up_that_nobody_answers_does_not_keep_the_thread_from_its_e
         await asyncio.get_running_loop().getaddrinfo("api.example", 443)
 
     try:
-        with trio.fail_after(10), trio.CancelScope() as scope:
+        with trio.CancelScope() as scope:
             async with open_asyncio() as thread, trio.open_nursery() as nursery:
                 nursery.start_soon(thread.call, call)
                 await trio.to_thread.run_sync(asked.wait, 10)
@@ -105,11 +103,10 @@ async def test_what_asyncio_does_in_threads_is_done() -> None:
     def fail() -> None:
         raise ZeroDivisionError
 
-    with trio.fail_after(10):
-        async with open_asyncio() as thread:
-            assert await thread.call(lambda: asyncio.to_thread(max, 1, 2)) == 2
-            with pytest.raises(ZeroDivisionError):
-                await thread.call(lambda: asyncio.to_thread(fail))
+    async with open_asyncio() as thread:
+        assert await thread.call(lambda: asyncio.to_thread(max, 1, 2)) == 2
+        with pytest.raises(ZeroDivisionError):
+            await thread.call(lambda: asyncio.to_thread(fail))
 
 
 async def test_a_function_that_fails_before_it_gives_a_coroutine_is_heard() -> None:
@@ -118,11 +115,10 @@ async def test_a_function_that_fails_before_it_gives_a_coroutine_is_heard() -> N
     def fail() -> object:
         raise ZeroDivisionError
 
-    with trio.fail_after(10):
-        async with open_asyncio() as thread:
-            with pytest.raises(ZeroDivisionError):
-                await thread.call(fail)  # type: ignore[arg-type]
-            await thread.call(call)
+    async with open_asyncio() as thread:
+        with pytest.raises(ZeroDivisionError):
+            await thread.call(fail)  # type: ignore[arg-type]
+        await thread.call(call)
 
 
 async def test_what_a_call_leaves_behind_ends_with_the_loop() -> None:
@@ -131,9 +127,8 @@ async def test_what_a_call_leaves_behind_ends_with_the_loop() -> None:
     async def call() -> None:
         left.append(asyncio.create_task(asyncio.Event().wait()))
 
-    with trio.fail_after(10):
-        async with open_asyncio() as thread:
-            await thread.call(call)
+    async with open_asyncio() as thread:
+        await thread.call(call)
     assert left[0].cancelled()
 
 

@@ -44,26 +44,23 @@ class Restarted:
 
 async def test_a_restart_that_is_cancelled_by_the_end_leaves_no_frpc() -> None:
     """It had started one when the end had already looked for those that there were."""
-    with trio.fail_after(30):
-        async with open_watcher() as watcher, open_asyncio() as loop, trio.open_nursery() as nursery:
-            client = _Client(loop, watcher, trio.CancelScope())
-            await client.start(Restarted)
-            nursery.start_soon(client.look)
-            tunnel = client._tunnel
-            await loop.call(tunnel.restarting.wait)
-            revived: list[bool] = []
+    async with open_watcher() as watcher, open_asyncio() as loop, trio.open_nursery() as nursery:
+        client = _Client(loop, watcher, trio.CancelScope())
+        await client.start(Restarted)
+        nursery.start_soon(client.look)
+        tunnel = client._tunnel
+        await loop.call(tunnel.restarting.wait)
+        revived: list[bool] = []
 
-            async def revive() -> None:
-                revived.append(await client.restart())
+        async def revive() -> None:
+            revived.append(await client.restart())
 
-            nursery.start_soon(
-                revive
-            )  # for somebody who has found the URL dead, and waits for the other restart
-            await trio.testing.wait_all_tasks_blocked()
-            await client.stop()
-            alive = tunnel.is_running
-            if alive:
-                tunnel._process.kill()
-            tunnel._process.wait()
+        nursery.start_soon(revive)  # for somebody who has found the URL dead, and waits for the other restart
+        await trio.testing.wait_all_tasks_blocked()
+        await client.stop()
+        alive = tunnel.is_running
+        if alive:
+            tunnel._process.kill()
+        tunnel._process.wait()
     assert not alive
     assert revived == [False]

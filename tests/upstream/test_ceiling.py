@@ -66,10 +66,9 @@ async def test_a_number_that_is_refused_is_asked_for_once(dialect: str) -> None:
     provider = refusing(
         dialect, "max_tokens={asked} cannot be greater than max_model_len=max_total_tokens=32768", most=WINDOW
     )
-    with trio.fail_after(5):
-        async with staged(provider, dialect) as stage:
-            for _ in range(2):
-                assert (await stage.ask(dialect, **ASKS[dialect])).status_code == 200
+    async with staged(provider, dialect) as stage:
+        for _ in range(2):
+            assert (await stage.ask(dialect, **ASKS[dialect])).status_code == 200
     numbers = [asked_output(asked.document, DIALECTS[dialect].caps) or 0 for asked in stage.provider.asked]
     assert numbers[0] == 64_000
     assert len(numbers) == 3
@@ -80,9 +79,8 @@ async def test_a_number_that_is_refused_is_asked_for_once(dialect: str) -> None:
 
 async def test_our_own_number_for_messages_is_lowered_too() -> None:
     provider = refusing(MESSAGES, "max_tokens: {asked} > 8192, which is the maximum allowed", most=8192)
-    with trio.fail_after(5):
-        async with staged(provider, MESSAGES) as stage:
-            assert (await stage.ask(CHAT, stream=True)).status_code == 200
+    async with staged(provider, MESSAGES) as stage:
+        assert (await stage.ask(CHAT, stream=True)).status_code == 200
     assert [asked.document["max_tokens"] for asked in stage.provider.asked] == [64_000, 8192]
 
 
@@ -136,9 +134,8 @@ async def test_a_window_that_the_prompt_fills_is_told_to_the_agent() -> None:
         "'max_tokens' is too large: {asked}. This model's maximum context length is 32768 tokens and your request"
         " has 32000 input tokens"
     )
-    with trio.fail_after(5):
-        async with staged(refusing(MESSAGES, words, most=768), MESSAGES) as stage:
-            told = await stage.ask(CHAT)
+    async with staged(refusing(MESSAGES, words, most=768), MESSAGES) as stage:
+        told = await stage.ask(CHAT)
     assert told.status_code == 400
     assert told.json()["error"]["code"] == "context_length_exceeded"
     assert len(stage.provider.asked) == 1
@@ -188,12 +185,11 @@ async def test_a_ceiling_is_a_number_of_tokens() -> None:
 )
 async def test_an_error_of_a_wrong_base_url_says_what_was_asked(body: bytes) -> None:
     request = Request(dialect="", model="m", messages=(Said("user", (Text("hi"),)),))
-    with trio.fail_after(5):
-        async with serve_provider(says(whole(body, 404))) as provider:
-            base = base_of(provider.url, CHAT) + "/v1?key=hidden"
-            async with open_upstream(base, dialect=CHAT) as upstream:
-                with pytest.raises(UpstreamError) as caught:
-                    await upstream.fetch(request)
+    async with serve_provider(says(whole(body, 404))) as provider:
+        base = base_of(provider.url, CHAT) + "/v1?key=hidden"
+        async with open_upstream(base, dialect=CHAT) as upstream:
+            with pytest.raises(UpstreamError) as caught:
+                await upstream.fetch(request)
     assert f"{provider.url}/v1/v1/chat/completions" in str(caught.value)
     assert "hidden" not in str(caught.value)
     assert not isinstance(caught.value, ContextLengthError)
@@ -216,9 +212,8 @@ async def test_a_failure_of_another_kind_teaches_nothing_whatever_it_says() -> N
     async def fail(asked: Asked, stream: trio.SocketStream) -> None:
         await stream.send_all(whole(b'{"error": {"message": "max_tokens is [1, 5]"}}', 503))
 
-    with trio.fail_after(5):
-        async with staged(fail, CHAT) as stage:
-            assert (await stage.ask(CHAT, **ASKS[CHAT])).status_code == 503
+    async with staged(fail, CHAT) as stage:
+        assert (await stage.ask(CHAT, **ASKS[CHAT])).status_code == 503
     assert len(stage.provider.asked) == 1
 
 

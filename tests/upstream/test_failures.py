@@ -136,7 +136,7 @@ async def test_a_page_is_shown_as_words() -> None:
 
 
 async def test_a_provider_that_is_not_there_is_a_502() -> None:
-    with refusing_port() as port, trio.fail_after(5):
+    with refusing_port() as port:
         async with open_upstream(base_of(f"http://127.0.0.1:{port}", CHAT), dialect=CHAT) as upstream:
             with pytest.raises(UpstreamError, match="no connection") as caught:
                 await upstream.fetch(DIALECTS[CHAT].parse_request(BODIES[CHAT]))
@@ -182,15 +182,14 @@ async def test_a_connection_that_is_cut_at_any_byte_is_never_a_success(dialect: 
         await stream.aclose()
 
     end = len(data.rstrip())
-    with trio.fail_after(60):
-        async with staged(answer, dialect) as stage:
-            for cut in (*range(0, end - 20, 29), *range(end - 20, end)):
-                answered, complete = await ask_roughly(stage, agent)
-                assert not complete or b"error" in answered.lower(), cut
-                turn = stage.rollout.trace[-1]
-                assert turn.outcome == "refused", cut
-                assert turn.error is not None
-                assert turn.error.type == "UpstreamTruncated", cut
+    async with staged(answer, dialect) as stage:
+        for cut in (*range(0, end - 20, 29), *range(end - 20, end)):
+            answered, complete = await ask_roughly(stage, agent)
+            assert not complete or b"error" in answered.lower(), cut
+            turn = stage.rollout.trace[-1]
+            assert turn.outcome == "refused", cut
+            assert turn.error is not None
+            assert turn.error.type == "UpstreamTruncated", cut
 
 
 @pytest.mark.parametrize("dialect", [CHAT, COMPLETIONS, RESPONSES, MESSAGES])
@@ -205,13 +204,12 @@ async def test_how_a_connection_ends_behind_a_whole_answer_is_nobodys_fault(
         await stream.send_all(head() + chunk(b"".join(wire_stream(dialect))) + rest)
         await stream.aclose()
 
-    with trio.fail_after(10):
-        async with staged(answer, dialect) as stage:
-            for number in range(2):
-                answered, complete = await ask_roughly(stage, agent)
-                assert complete
-                assert b"rld" in answered
-                assert stage.rollout.trace[number].outcome == "answered"
+    async with staged(answer, dialect) as stage:
+        for number in range(2):
+            answered, complete = await ask_roughly(stage, agent)
+            assert complete
+            assert b"rld" in answered
+            assert stage.rollout.trace[number].outcome == "answered"
 
 
 @pytest.mark.parametrize("dialect", ALL)
@@ -226,21 +224,19 @@ async def test_how_a_connection_ends_behind_a_whole_document_is_nobodys_fault(
         )
         await stream.aclose()
 
-    with trio.fail_after(10):
-        async with staged(answer, dialect) as stage:
-            for number in range(2):
-                answered = await stage.ask(CHAT)
-                assert b"Hello, world." in answered.content
-                assert stage.rollout.trace[number].outcome == "answered"
-            assert stage.provider.connections == 2  # none is used again
+    async with staged(answer, dialect) as stage:
+        for number in range(2):
+            answered = await stage.ask(CHAT)
+            assert b"Hello, world." in answered.content
+            assert stage.rollout.trace[number].outcome == "answered"
+        assert stage.provider.connections == 2  # none is used again
 
 
 @pytest.mark.parametrize("dialect", ALL)
 async def test_a_document_without_its_last_byte_is_no_answer(dialect: str) -> None:
     data = head(kind="application/json") + chunk(wire_whole(dialect)[:-1])
-    with trio.fail_after(10):
-        async with staged(says_and_closes(data), dialect) as stage:
-            assert (await stage.ask(CHAT)).status_code == 502
+    async with staged(says_and_closes(data), dialect) as stage:
+        assert (await stage.ask(CHAT)).status_code == 502
     assert stage.rollout.trace[0].error is not None
     assert stage.rollout.trace[0].error.type == "UpstreamTruncated"
 
@@ -254,16 +250,15 @@ async def test_a_stream_that_breaks_in_the_middle_breaks_visibly(dialect: str) -
         await stream.send_all(head() + chunk(b"".join(pieces[: hel + 1])) + END)
 
     keeping = Keeping()
-    with trio.fail_after(10):
-        async with staged(answer, dialect, handler=keeping) as stage:
-            keeping.upstream = stage.upstream
-            for agent in (CHAT, MESSAGES, RESPONSES, GEMINI):
-                data, complete = await ask_roughly(stage, agent)
-                assert b"Hel" in data
-                assert not complete
-                assert b"error" in data
-                assert b'"message_stop"' not in data
-                assert b"[DONE]" not in data
+    async with staged(answer, dialect, handler=keeping) as stage:
+        keeping.upstream = stage.upstream
+        for agent in (CHAT, MESSAGES, RESPONSES, GEMINI):
+            data, complete = await ask_roughly(stage, agent)
+            assert b"Hel" in data
+            assert not complete
+            assert b"error" in data
+            assert b'"message_stop"' not in data
+            assert b"[DONE]" not in data
     assert all(isinstance(exc, UpstreamTruncated) for exc in keeping.raised)
     assert len(keeping.raised) == 4
 
@@ -278,14 +273,13 @@ async def test_an_error_in_the_middle_of_a_stream_is_told_in_the_stream() -> Non
     async def answer(asked: Asked, stream: trio.SocketStream) -> None:
         await stream.send_all(head() + chunk(first + second + text) + chunk(error) + END)
 
-    with trio.fail_after(5):
-        async with staged(answer, MESSAGES) as stage:
-            data, complete = await ask_roughly(stage, MESSAGES)
-            assert b'"overloaded_error","message":"Overloaded"' in data
-            assert not complete
-            data, complete = await ask_roughly(stage, CHAT)
-            assert b"Overloaded" in data
-            assert not complete
+    async with staged(answer, MESSAGES) as stage:
+        data, complete = await ask_roughly(stage, MESSAGES)
+        assert b'"overloaded_error","message":"Overloaded"' in data
+        assert not complete
+        data, complete = await ask_roughly(stage, CHAT)
+        assert b"Overloaded" in data
+        assert not complete
 
 
 async def test_an_error_in_place_of_the_first_event_still_has_its_status() -> None:
@@ -296,10 +290,9 @@ async def test_an_error_in_place_of_the_first_event_still_has_its_status() -> No
     async def answer(asked: Asked, stream: trio.SocketStream) -> None:
         await stream.send_all(head() + chunk(b": wait\n\n") + chunk(error) + END)
 
-    with trio.fail_after(5):
-        async with staged(answer, MESSAGES) as stage:
-            answered = await stage.ask(MESSAGES, stream=True)
-            assert (answered.status_code, answered.json()["error"]["type"]) == (529, "overloaded_error")
+    async with staged(answer, MESSAGES) as stage:
+        answered = await stage.ask(MESSAGES, stream=True)
+        assert (answered.status_code, answered.json()["error"]["type"]) == (529, "overloaded_error")
 
 
 STATUSES = (400, 401, 403, 404, 413, 422, 429, 500, 503, 529)
@@ -312,15 +305,14 @@ async def test_the_providers_status_and_words_reach_the_agent_of_its_dialect_as_
     }
     body = json.dumps(document, indent=2).encode()
     more = "retry-after: 7\r\nx-ratelimit-remaining-requests: 0\r\nx-request-id: r1\r\n"
-    with trio.fail_after(5):
-        async with staged(says(whole(body, status, more=more)), RESPONSES) as stage:
-            for stream in (False, True):
-                answered = await stage.ask(RESPONSES, stream=stream)
-                assert answered.status_code == status
-                assert answered.content == body
-                assert answered.headers["retry-after"] == "7"
-                assert answered.headers["x-ratelimit-remaining-requests"] == "0"
-                assert answered.headers["x-request-id"] == "r1"
+    async with staged(says(whole(body, status, more=more)), RESPONSES) as stage:
+        for stream in (False, True):
+            answered = await stage.ask(RESPONSES, stream=stream)
+            assert answered.status_code == status
+            assert answered.content == body
+            assert answered.headers["retry-after"] == "7"
+            assert answered.headers["x-ratelimit-remaining-requests"] == "0"
+            assert answered.headers["x-request-id"] == "r1"
 
 
 @pytest.mark.parametrize("status", STATUSES)
@@ -331,9 +323,8 @@ async def test_the_providers_status_and_words_reach_agents_of_other_dialects_in_
     body = json.dumps(
         {"error": {"type": "x", "code": "rate_limit_exceeded", "message": "slow down"}}
     ).encode()
-    with trio.fail_after(5):
-        async with staged(says(whole(body, status, more="retry-after: 7\r\n")), CHAT) as stage:
-            answered = await stage.ask(agent, stream=True)
+    async with staged(says(whole(body, status, more="retry-after: 7\r\n")), CHAT) as stage:
+        answered = await stage.ask(agent, stream=True)
     assert (answered.status_code, answered.headers["retry-after"]) == (status, "7")
     error = answered.json()["error"]
     assert error["message"] == "slow down"
@@ -343,9 +334,8 @@ async def test_the_providers_status_and_words_reach_agents_of_other_dialects_in_
 
 @pytest.mark.parametrize(("status", "more"), [(404, ""), (405, ""), (301, "location: /v2\r\n")])
 async def test_what_a_wrong_base_url_is_answered_with_says_what_was_asked(status: int, more: str) -> None:
-    with trio.fail_after(5):
-        async with staged(says(whole(b"<h1>Nothing here</h1>", status, more=more)), CHAT) as stage:
-            told = (await stage.ask(CHAT)).json()["error"]["message"]
+    async with staged(says(whole(b"<h1>Nothing here</h1>", status, more=more)), CHAT) as stage:
+        told = (await stage.ask(CHAT)).json()["error"]["message"]
     assert f"(asked: POST {stage.provider.url}/v1/chat/completions)" in told
 
 
@@ -452,12 +442,9 @@ async def test_a_context_overflow_reaches_every_agent_in_the_words_that_make_it_
     keeping = Keeping()
     answer = says(whole(json.dumps(document).encode(), status))
     counted = server != "old llama.cpp"
-    with trio.fail_after(5):
-        async with staged(answer, dialect, handler=keeping) as stage:
-            keeping.upstream = stage.upstream
-            told = {
-                agent: await stage.ask(agent, stream=stream) for agent in (CHAT, RESPONSES, MESSAGES, GEMINI)
-            }
+    async with staged(answer, dialect, handler=keeping) as stage:
+        keeping.upstream = stage.upstream
+        told = {agent: await stage.ask(agent, stream=stream) for agent in (CHAT, RESPONSES, MESSAGES, GEMINI)}
     assert all(isinstance(exc, ContextLengthError) for exc in keeping.raised)
     assert {answered.status_code for answered in told.values()} == {400}
     assert not any("retry-after" in answered.headers for answered in told.values())
@@ -621,9 +608,8 @@ async def test_a_call_is_tried_again_before_its_first_byte_if_that_may_help(
         count.append(1)
         await (says_and_closes(failure) if len(count) < 3 else answers(CHAT))(asked, stream)
 
-    with trio.fail_after(5):
-        async with staged(answer, CHAT, retries=5) as stage:
-            answered = await stage.ask(CHAT, stream=True)
+    async with staged(answer, CHAT, retries=5) as stage:
+        answered = await stage.ask(CHAT, stream=True)
     assert len(count) == tries
     assert (answered.status_code == 200) == (tries == 3)
     assert len(stage.rollout.trace) == 1
@@ -634,21 +620,19 @@ async def test_a_stream_that_has_begun_is_not_tried_again() -> None:
         await stream.send_all(head() + chunk(b"".join(wire_stream(CHAT)[:3])))
         await stream.aclose()
 
-    with trio.fail_after(5):
-        async with staged(answer, CHAT, retries=5) as stage:
-            _, complete = await ask_roughly(stage, CHAT)
+    async with staged(answer, CHAT, retries=5) as stage:
+        _, complete = await ask_roughly(stage, CHAT)
     assert not complete
     assert len(stage.provider.asked) == 1
 
 
 async def test_what_the_providers_dialect_cannot_say_is_refused_and_the_rollout_lives_on() -> None:
     tools = [{"type": "function", "function": {"name": "ls", "parameters": {"type": "object"}}}]
-    with trio.fail_after(5):
-        async with staged(answers(COMPLETIONS), COMPLETIONS) as stage:
-            answered = await stage.ask(CHAT, tools=tools)
-            assert answered.status_code == 400
-            assert "openai_completions" in answered.json()["error"]["message"]
-            assert (await stage.ask(CHAT)).status_code == 200
+    async with staged(answers(COMPLETIONS), COMPLETIONS) as stage:
+        answered = await stage.ask(CHAT, tools=tools)
+        assert answered.status_code == 400
+        assert "openai_completions" in answered.json()["error"]["message"]
+        assert (await stage.ask(CHAT)).status_code == 200
     assert len(stage.provider.asked) == 1
 
 
@@ -678,9 +662,8 @@ async def test_a_response_without_a_status_is_an_answer() -> None:
     document = json.loads(wire_whole(RESPONSES))
     for words in ({}, {"incomplete_details": {"reason": "max_output_tokens"}}):
         body = json.dumps({**{k: v for k, v in document.items() if k != "status"}, **words}).encode()
-        with trio.fail_after(5):
-            async with staged(says(whole(body)), RESPONSES) as stage:
-                assert (await stage.ask(RESPONSES)).status_code == 200
+        async with staged(says(whole(body)), RESPONSES) as stage:
+            assert (await stage.ask(RESPONSES)).status_code == 200
         response = stage.rollout.trace[0].response
         assert response is not None
         assert response.text == "Hello, world."
@@ -695,9 +678,8 @@ async def test_a_stream_that_nobody_asked_for_is_the_answer_that_it_amounts_to(
     dialect: str, agent: str
 ) -> None:
     """transformers serve streams a response unless it is told not to."""
-    with trio.fail_after(5):
-        async with staged(streams(dialect), dialect) as stage:
-            answered = await stage.ask(agent)
+    async with staged(streams(dialect), dialect) as stage:
+        answered = await stage.ask(agent)
     assert answered.headers["content-type"] == "application/json"
     assert "Hello, world." in answered.text
     response = stage.rollout.trace[0].response
@@ -707,9 +689,8 @@ async def test_a_stream_that_nobody_asked_for_is_the_answer_that_it_amounts_to(
 
 async def test_a_stream_that_nobody_asked_for_and_that_breaks_off_is_a_failure() -> None:
     broken = head() + b"".join(map(chunk, wire_stream(CHAT)[:3])) + END
-    with trio.fail_after(5):
-        async with staged(says(broken), CHAT) as stage:
-            assert (await stage.ask(CHAT)).status_code == 502
+    async with staged(says(broken), CHAT) as stage:
+        assert (await stage.ask(CHAT)).status_code == 502
 
 
 async def test_the_first_failure_of_a_provider_is_said_in_the_log_and_no_other(

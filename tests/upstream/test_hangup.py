@@ -8,17 +8,7 @@ import trio
 from triocept import Exchange
 
 from .conftest import Stage, begin_to_read, staged
-from .provider import (
-    CHAT,
-    END,
-    MESSAGES,
-    Answer,
-    Asked,
-    answers,
-    chunk,
-    head,
-    wire_stream,
-)
+from .provider import CHAT, END, MESSAGES, Answer, Asked, answers, chunk, head, wire_stream
 
 QUICK = 0.1
 """Seconds that the provider's connection may live on."""
@@ -80,22 +70,21 @@ async def test_a_hang_up_closes_the_providers_connection_at_once(agent: str, beg
 
 async def test_it_does_so_too_where_a_program_forwards_in_a_loop_of_its_own() -> None:
     stuck = Stuck(0)
-    with trio.fail_after(5):
-        async with staged(answers(CHAT), CHAT) as plain, staged(stuck, CHAT) as stage:
-            async with plain.endpoint.open_rollout() as rollout, trio.open_nursery() as nursery:
-                mine = Stage(stage.provider, stage.upstream, plain.endpoint, rollout)
+    async with staged(answers(CHAT), CHAT) as plain, staged(stuck, CHAT) as stage:
+        async with plain.endpoint.open_rollout() as rollout, trio.open_nursery() as nursery:
+            mine = Stage(stage.provider, stage.upstream, plain.endpoint, rollout)
 
-                async def loop() -> None:
-                    async for exchange in rollout:
-                        try:
-                            await exchange.forward(stage.upstream)
-                        except Exception as exc:
-                            raised.append(exc)
+            async def loop() -> None:
+                async for exchange in rollout:
+                    try:
+                        await exchange.forward(stage.upstream)
+                    except Exception as exc:
+                        raised.append(exc)
 
-                raised: list[Exception] = []
-                nursery.start_soon(loop)
-                await hang_up(mine, stuck, CHAT)
-                nursery.cancel_scope.cancel()
+            raised: list[Exception] = []
+            nursery.start_soon(loop)
+            await hang_up(mine, stuck, CHAT)
+            nursery.cancel_scope.cancel()
     assert [type(exc).__name__ for exc in raised] == ["ExchangeAbandoned"]
 
 
@@ -108,13 +97,12 @@ async def test_with_the_policy_finish_the_answer_is_completed_and_kept_for_the_r
         await go_on.wait()
         await stream.send_all(chunk(b"".join(pieces[3:])) + END)
 
-    with trio.fail_after(5):
-        async with staged(answer, CHAT, rollout={"on_hangup": "finish"}) as stage:
-            await begin_to_read(stage, CHAT, until=b"Hel")
-            go_on.set()
-            while not len(stage.rollout.trace):
-                await trio.sleep(0.01)
-            again = await stage.ask(CHAT, stream=True)
+    async with staged(answer, CHAT, rollout={"on_hangup": "finish"}) as stage:
+        await begin_to_read(stage, CHAT, until=b"Hel")
+        go_on.set()
+        while not len(stage.rollout.trace):
+            await trio.sleep(0.01)
+        again = await stage.ask(CHAT, stream=True)
     assert again.content == b"".join(pieces)
     assert len(stage.provider.asked) == 1
     assert stage.rollout.trace[0].outcome == "answered"
@@ -122,13 +110,12 @@ async def test_with_the_policy_finish_the_answer_is_completed_and_kept_for_the_r
 
 async def test_stopping_the_rollout_ends_the_providers_work_and_the_handler_is_not_at_fault() -> None:
     stuck = Stuck(3)
-    with trio.fail_after(5):
-        async with staged(stuck, CHAT) as stage, trio.open_nursery() as nursery:
-            nursery.start_soon(ask_until_broken, stage)
-            await stuck.begun.wait()
-            await stage.rollout.stop("enough")
-            await stuck.gone.wait()
-            nursery.cancel_scope.cancel()
+    async with staged(stuck, CHAT) as stage, trio.open_nursery() as nursery:
+        nursery.start_soon(ask_until_broken, stage)
+        await stuck.begun.wait()
+        await stage.rollout.stop("enough")
+        await stuck.gone.wait()
+        nursery.cancel_scope.cancel()
     assert [turn.outcome for turn in stage.rollout.trace] == ["refused"]
 
 
@@ -141,14 +128,13 @@ async def ask_until_broken(stage: Stage) -> None:
 
 async def test_leaving_the_rollout_ends_the_providers_work() -> None:
     stuck = Stuck(3)
-    with trio.fail_after(5):
-        async with staged(stuck, CHAT) as stage, trio.open_nursery() as nursery:
-            async with stage.endpoint.open_rollout(stage.upstream) as rollout:
-                mine = Stage(stage.provider, stage.upstream, stage.endpoint, rollout)
-                nursery.start_soon(ask_until_broken, mine)
-                await stuck.begun.wait()
-            await stuck.gone.wait()
-            nursery.cancel_scope.cancel()
+    async with staged(stuck, CHAT) as stage, trio.open_nursery() as nursery:
+        async with stage.endpoint.open_rollout(stage.upstream) as rollout:
+            mine = Stage(stage.provider, stage.upstream, stage.endpoint, rollout)
+            nursery.start_soon(ask_until_broken, mine)
+            await stuck.begun.wait()
+        await stuck.gone.wait()
+        nursery.cancel_scope.cancel()
     assert [turn.outcome for turn in rollout.trace] == ["refused"]
 
 
@@ -163,22 +149,21 @@ async def test_many_calls_that_are_cancelled_leave_no_slot_taken_and_no_connecti
             await answers(CHAT)(asked, stream)
 
     upstream_answer: Answer = answer
-    with trio.fail_after(30):
-        async with staged(upstream_answer, CHAT, concurrency=20) as stage:
-            for _ in range(10):
-                async with trio.open_nursery() as nursery:
-                    for number in range(20):
-                        nursery.start_soon(begin_to_read_chat, stage, number)
-            stuck_for_now = False
+    async with staged(upstream_answer, CHAT, concurrency=20) as stage:
+        for _ in range(10):
             async with trio.open_nursery() as nursery:
-                for number in range(40):
-                    nursery.start_soon(ask_well, stage, number)
-            limiter = stage.upstream._limiter
-            while limiter.held or limiter.waiting:  # whoever has its answer may still wait for its last byte
-                await trio.sleep(0.01)
-            assert stage.provider.open <= 40
-        while stage.provider.open:
+                for number in range(20):
+                    nursery.start_soon(begin_to_read_chat, stage, number)
+        stuck_for_now = False
+        async with trio.open_nursery() as nursery:
+            for number in range(40):
+                nursery.start_soon(ask_well, stage, number)
+        limiter = stage.upstream._limiter
+        while limiter.held or limiter.waiting:  # whoever has its answer may still wait for its last byte
             await trio.sleep(0.01)
+        assert stage.provider.open <= 40
+    while stage.provider.open:
+        await trio.sleep(0.01)
     outcomes = [turn.outcome for turn in stage.rollout.trace]
     assert outcomes.count("abandoned") == 200
     assert outcomes.count("answered") == 40
@@ -200,18 +185,17 @@ async def test_a_cancelled_fetch_closes_the_connection() -> None:
         requests.append(exchange)
         await exchange.respond("kept")
 
-    with trio.fail_after(5):
-        async with staged(stuck, CHAT, handler=keep) as stage:
-            await stage.ask(CHAT)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(stage.upstream.fetch, requests[0].request)
-                await stuck.begun.wait()
-                assert stage.provider.open == 1
-                nursery.cancel_scope.cancel()
-            await stuck.gone.wait()
-            while stage.provider.open:
-                await trio.sleep(0.01)
-            assert len(stage.provider.asked) == 1
+    async with staged(stuck, CHAT, handler=keep) as stage:
+        await stage.ask(CHAT)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stage.upstream.fetch, requests[0].request)
+            await stuck.begun.wait()
+            assert stage.provider.open == 1
+            nursery.cancel_scope.cancel()
+        await stuck.gone.wait()
+        while stage.provider.open:
+            await trio.sleep(0.01)
+        assert len(stage.provider.asked) == 1
 
 
 async def test_a_program_reads_the_events_and_leaves_when_it_likes() -> None:
@@ -221,14 +205,13 @@ async def test_a_program_reads_the_events_and_leaves_when_it_likes() -> None:
         requests.append(exchange)
         await exchange.respond("kept")
 
-    with trio.fail_after(5):
-        async with staged(answers(CHAT), CHAT, handler=keep) as stage:
-            await stage.ask(MESSAGES)
-            request = requests[0].request
-            async with stage.upstream.open_response(request) as events:
-                kinds = [type(event).__name__ async for event in events]
-            assert (kinds[0], kinds[-1]) == ("ResponseStart", "ResponseEnd")
-            async with stage.upstream.open_response(request) as events:
-                assert type(await anext(aiter(events))).__name__ == "ResponseStart"
-            response = await stage.upstream.fetch(request)
-            assert (response.text, response.model, response.dialect) == ("Hello, world.", "m-1", CHAT)
+    async with staged(answers(CHAT), CHAT, handler=keep) as stage:
+        await stage.ask(MESSAGES)
+        request = requests[0].request
+        async with stage.upstream.open_response(request) as events:
+            kinds = [type(event).__name__ async for event in events]
+        assert (kinds[0], kinds[-1]) == ("ResponseStart", "ResponseEnd")
+        async with stage.upstream.open_response(request) as events:
+            assert type(await anext(aiter(events))).__name__ == "ResponseStart"
+        response = await stage.upstream.fetch(request)
+        assert (response.text, response.model, response.dialect) == ("Hello, world.", "m-1", CHAT)

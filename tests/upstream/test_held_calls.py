@@ -20,19 +20,7 @@ from triocept.dialects import DIALECTS
 from triocept.types import Event, PartDelta, events_of
 
 from .conftest import ask_roughly, staged
-from .provider import (
-    CHAT,
-    END,
-    GEMINI,
-    MESSAGES,
-    RESPONSES,
-    USAGE,
-    Asked,
-    chunk,
-    head,
-    split,
-    wire_stream,
-)
+from .provider import CHAT, END, GEMINI, MESSAGES, RESPONSES, USAGE, Asked, chunk, head, split, wire_stream
 
 CALLING = (CHAT, RESPONSES, MESSAGES, GEMINI)
 """The dialects that have tool calls."""
@@ -67,11 +55,9 @@ async def test_no_byte_of_a_call_comes_before_the_answer_is_whole(dialect: str) 
         whole.set()
         await stream.send_all(chunk(end) + END)
 
-    with trio.fail_after(10):
-        async with staged(answer, dialect) as stage:
-            async with stage.asking(dialect, stream=True) as answered:
-                async for data in answered.aiter_raw():
-                    seen += data
+    async with staged(answer, dialect) as stage, stage.asking(dialect, stream=True) as answered:
+        async for data in answered.aiter_raw():
+            seen += data
     assert whole.is_set()
     assert seen == b"".join(pieces)
     (turn,) = stage.rollout.trace
@@ -91,9 +77,8 @@ async def test_wherever_the_answer_is_cut_the_agent_has_seen_nothing_of_its_call
             await stream.send_all(head() + b"".join(map(chunk, [*before, *calling[:kept]])))
             await stream.aclose()
 
-        with trio.fail_after(10):
-            async with staged(answer, dialect) as stage:
-                data, complete = await ask_roughly(stage, agent)
+        async with staged(answer, dialect) as stage:
+            data, complete = await ask_roughly(stage, agent)
         assert NAME.encode() not in data
         assert not complete
         assert stage.rollout.trace[0].outcome == "refused"
@@ -106,9 +91,8 @@ async def test_the_turn_of_an_answer_that_broke_has_what_came_of_its_call() -> N
         await stream.send_all(head() + b"".join(map(chunk, [*before, *calling[:3]])))
         await stream.aclose()
 
-    with trio.fail_after(5):
-        async with staged(answer, MESSAGES) as stage:
-            await ask_roughly(stage, MESSAGES)
+    async with staged(answer, MESSAGES) as stage:
+        await ask_roughly(stage, MESSAGES)
     (turn,) = stage.rollout.trace
     assert turn.response is not None
     (call,) = turn.response.tool_calls
@@ -127,13 +111,12 @@ async def test_a_call_can_be_seen_while_it_is_written_where_that_is_wanted(agent
         await stream.send_all(chunk(end) + END)
 
     data = b""
-    with trio.fail_after(5):
-        async with staged(answer, MESSAGES, hold_calls=False) as stage:
-            async with stage.asking(agent, stream=True) as answered:
-                async for piece in answered.aiter_raw():
-                    data += piece
-                    if NAME.encode() in data:
-                        seen.set()
+    async with staged(answer, MESSAGES, hold_calls=False) as stage:
+        async with stage.asking(agent, stream=True) as answered:
+            async for piece in answered.aiter_raw():
+                data += piece
+                if NAME.encode() in data:
+                    seen.set()
     assert seen.is_set()
     if agent == MESSAGES:
         assert data == b"".join(pieces)
@@ -182,13 +165,12 @@ async def test_the_silence_of_a_call_that_is_held_is_filled(
                     await filled.wait()
 
     data = b""
-    with trio.fail_after(10):
-        async with staged(answer, agent, handler=None if relayed else handler) as stage:
-            async with stage.asking(agent, stream=True) as answered:
-                async for piece in answered.aiter_raw():
-                    data += piece
-                    if FILLING[agent] in data.partition(b"ok.")[2]:
-                        filled.set()
+    async with staged(answer, agent, handler=None if relayed else handler) as stage:
+        async with stage.asking(agent, stream=True) as answered:
+            async for piece in answered.aiter_raw():
+                data += piece
+                if FILLING[agent] in data.partition(b"ok.")[2]:
+                    filled.set()
     assert filled.is_set()
     assert NAME.encode() in data
 
@@ -211,13 +193,11 @@ async def test_a_call_is_held_too_where_a_filling_was_sent_before_the_answer_beg
         await trio.testing.wait_all_tasks_blocked(0.005)
         await stream.aclose()
 
-    with trio.fail_after(10):
-        async with staged(answer, MESSAGES) as stage:
-            async with stage.asking(MESSAGES, stream=True) as answered:
-                with pytest.raises(httpx2.RemoteProtocolError):
-                    async for piece in answered.aiter_raw():
-                        data += piece
-                        filled.set()
+    async with staged(answer, MESSAGES) as stage, stage.asking(MESSAGES, stream=True) as answered:
+        with pytest.raises(httpx2.RemoteProtocolError):
+            async for piece in answered.aiter_raw():
+                data += piece
+                filled.set()
     assert NAME.encode() not in data
 
 
@@ -247,9 +227,8 @@ async def test_what_waits_is_bounded() -> None:
         while True:
             await stream.send_all(chunk(delta * 100))
 
-    with trio.fail_after(10):
-        async with staged(answer, MESSAGES, limits=EndpointLimits(answer_bytes=100_000)) as stage:
-            data, complete = await ask_roughly(stage, MESSAGES)
+    async with staged(answer, MESSAGES, limits=EndpointLimits(answer_bytes=100_000)) as stage:
+        data, complete = await ask_roughly(stage, MESSAGES)
     assert NAME.encode() not in data
     assert not complete
     error = stage.rollout.trace[0].error
@@ -266,11 +245,10 @@ async def test_what_waits_is_bounded_though_its_provider_sends_few_and_large_pie
     async def answer(asked: Asked, stream: trio.SocketStream) -> None:
         await stream.send_all(head() + b"".join(map(chunk, pieces_of('{"a":"' + "x" * 300_000 + '"}'))) + END)
 
-    with trio.fail_after(20):
-        async with staged(answer, MESSAGES, limits=EndpointLimits(answer_bytes=100_000_000)) as stage:
-            assert (await ask_roughly(stage, MESSAGES))[1]
-        async with staged(answer, MESSAGES, limits=EndpointLimits(answer_bytes=100_000)) as stage:
-            assert not (await ask_roughly(stage, MESSAGES))[1]
+    async with staged(answer, MESSAGES, limits=EndpointLimits(answer_bytes=100_000_000)) as stage:
+        assert (await ask_roughly(stage, MESSAGES))[1]
+    async with staged(answer, MESSAGES, limits=EndpointLimits(answer_bytes=100_000)) as stage:
+        assert not (await ask_roughly(stage, MESSAGES))[1]
     error = stage.rollout.trace[0].error
     assert error is not None
     assert "waits for its end than 100000 bytes" in error.message

@@ -174,11 +174,7 @@ async def test_what_the_model_thought_passes(agent: str, provider: str, stream: 
 
 
 # What each wire can say of why an answer ended; what it cannot, it says so.
-REASONS: dict[StopReason, StopReason] = {
-    "end": "end",
-    "max_tokens": "max_tokens",
-    "refused": "refused",
-}
+REASONS: dict[StopReason, StopReason] = {"end": "end", "max_tokens": "max_tokens", "refused": "refused"}
 
 
 @pytest.mark.parametrize(("agent", "provider"), TALKING_PAIRS)
@@ -201,18 +197,15 @@ async def test_an_event_is_translated_before_the_next_one_comes(agent: str, prov
             await heard.wait()
             await stream.send("second")
 
-    with trio.fail_after(10):
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(model) as back:
-            base = back.base_url(provider)
-            async with open_upstream(base, dialect=provider, api_key=back.api_key) as upstream:
-                async with endpoint.open_rollout(upstream) as front:
-                    async with open_upstream(
-                        front.base_url(agent), dialect=agent, api_key=front.api_key
-                    ) as ear:
-                        async with ear.open_response(request_of(agent, stream=True)) as events:
-                            async for event in events:
-                                if isinstance(event, PartDelta) and event.text == "first":
-                                    heard.set()
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(model) as back:
+        base = back.base_url(provider)
+        async with open_upstream(base, dialect=provider, api_key=back.api_key) as upstream:
+            async with endpoint.open_rollout(upstream) as front:
+                async with open_upstream(front.base_url(agent), dialect=agent, api_key=front.api_key) as ear:
+                    async with ear.open_response(request_of(agent, stream=True)) as events:
+                        async for event in events:
+                            if isinstance(event, PartDelta) and event.text == "first":
+                                heard.set()
     assert heard.is_set()
 
 
@@ -237,9 +230,8 @@ async def test_an_end_for_no_known_reason_is_never_an_ordinary_end(agent: str, p
     async def answer(asked: Any, stream: trio.SocketStream) -> None:
         await stream.send_all(head() + chunk(data) + END)
 
-    with trio.fail_after(5):
-        async with staged(answer, provider) as stage:
-            told, _ = await ask_roughly(stage, agent)
+    async with staged(answer, provider) as stage:
+        told, _ = await ask_roughly(stage, agent)
     assert b'"error"' in told
     assert stage.rollout.trace[0].outcome == "refused"
 

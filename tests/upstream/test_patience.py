@@ -13,19 +13,7 @@ from triocept import EndpointLimits, Exchange, Response, Text, UpstreamError
 from triocept._upstream.patience import Patience
 
 from .conftest import ask_roughly, staged
-from .provider import (
-    CHAT,
-    END,
-    GEMINI,
-    MESSAGES,
-    RESPONSES,
-    USAGE,
-    Asked,
-    answers,
-    chunk,
-    head,
-    wire_stream,
-)
+from .provider import CHAT, END, GEMINI, MESSAGES, RESPONSES, USAGE, Asked, answers, chunk, head, wire_stream
 
 NOISE = {
     CHAT: b": still here\n\n",
@@ -75,9 +63,8 @@ async def test_an_upstreams_own_times_win_over_its_endpoints() -> None:
         await answers(CHAT)(asked, stream)
 
     limits = EndpointLimits(upstream_seconds=0.1, upstream_idle_seconds=0.1)
-    with trio.fail_after(10):
-        async with staged(answer, CHAT, limits=limits, read_timeout=5, total_timeout=5) as stage:
-            assert (await stage.ask(CHAT)).status_code == 200
+    async with staged(answer, CHAT, limits=limits, read_timeout=5, total_timeout=5) as stage:
+        assert (await stage.ask(CHAT)).status_code == 200
 
 
 async def test_a_provider_that_speaks_now_and_then_is_waited_for() -> None:
@@ -90,9 +77,8 @@ async def test_a_provider_that_speaks_now_and_then_is_waited_for() -> None:
             await trio.sleep(0.2)
         await stream.send_all(END)
 
-    with trio.fail_after(10):
-        async with staged(answer, CHAT, read_timeout=1) as stage:
-            answered = await stage.ask(CHAT, stream=True)
+    async with staged(answer, CHAT, read_timeout=1) as stage:
+        answered = await stage.ask(CHAT, stream=True)
     assert answered.content == b"".join(pieces)
 
 
@@ -110,13 +96,12 @@ async def test_an_agent_that_reads_slowly_is_no_fault_of_the_provider(dialect: s
             await stream.send_all(chunk(text))
         await stream.send_all(b"".join(map(chunk, renderer_pieces[-2:])) + END)
 
-    with trio.fail_after(60):
-        async with staged(answer, CHAT, read_timeout=1) as stage:
-            size = 0
-            async with stage.asking(dialect, stream=True) as answered:
-                await trio.sleep(2.5)
-                async for piece in answered.aiter_raw():
-                    size += len(piece)
+    async with staged(answer, CHAT, read_timeout=1) as stage:
+        size = 0
+        async with stage.asking(dialect, stream=True) as answered:
+            await trio.sleep(2.5)
+            async for piece in answered.aiter_raw():
+                size += len(piece)
     assert size > 18_000_000
     assert stage.rollout.trace[0].outcome == "answered"
 
@@ -155,9 +140,8 @@ async def test_a_try_without_a_head_is_tried_again() -> None:
             await trio.sleep_forever()
         await answers(CHAT)(asked, stream)
 
-    with trio.fail_after(10):
-        async with staged(answer, CHAT, read_timeout=0.5, retries=1) as stage:
-            assert (await stage.ask(CHAT)).status_code == 200
+    async with staged(answer, CHAT, read_timeout=0.5, retries=1) as stage:
+        assert (await stage.ask(CHAT)).status_code == 200
     assert len(stage.provider.asked) == 2
 
 
@@ -195,10 +179,9 @@ async def test_a_used_connection_that_breaks_before_the_answer_costs_no_error(
         await good(asked, stream)
 
     seen: list[trio.SocketStream] = []
-    with trio.fail_after(10):
-        async with staged(answer, CHAT) as stage:
-            for _ in range(3):
-                assert (await stage.ask(CHAT, stream=stream)).status_code == 200
+    async with staged(answer, CHAT) as stage:
+        for _ in range(3):
+            assert (await stage.ask(CHAT, stream=stream)).status_code == 200
     assert dropped >= 1
     assert [turn.outcome for turn in stage.rollout.trace] == ["answered"] * 3
 
@@ -212,22 +195,20 @@ async def test_a_connection_that_breaks_in_the_answer_or_at_once_is_an_error() -
             await stream.send_all(how)
         await stream.aclose()
 
-    with trio.fail_after(10):
-        async with staged(partial(answer, b"HTTP/1.1 200"), CHAT) as stage:  # begun
-            assert (await stage.ask(CHAT)).status_code == 200
-            assert (await stage.ask(CHAT)).status_code == 502
-            assert len(stage.provider.asked) == 2
-        async with staged(partial(answer, b""), CHAT) as stage:  # the fresh one, too
-            assert (await stage.ask(CHAT)).status_code == 200
-            assert (await stage.ask(CHAT)).status_code == 502
-            assert len(stage.provider.asked) == 3
+    async with staged(partial(answer, b"HTTP/1.1 200"), CHAT) as stage:  # begun
+        assert (await stage.ask(CHAT)).status_code == 200
+        assert (await stage.ask(CHAT)).status_code == 502
+        assert len(stage.provider.asked) == 2
+    async with staged(partial(answer, b""), CHAT) as stage:  # the fresh one, too
+        assert (await stage.ask(CHAT)).status_code == 200
+        assert (await stage.ask(CHAT)).status_code == 502
+        assert len(stage.provider.asked) == 3
 
 
 async def test_a_fresh_connection_that_breaks_at_once_is_not_tried_again() -> None:
     async def answer(asked: Asked, stream: trio.SocketStream) -> None:
         await stream.aclose()
 
-    with trio.fail_after(10):
-        async with staged(answer, CHAT) as stage:
-            assert (await stage.ask(CHAT)).status_code == 502
+    async with staged(answer, CHAT) as stage:
+        assert (await stage.ask(CHAT)).status_code == 502
     assert len(stage.provider.asked) == 1

@@ -74,20 +74,18 @@ async def test_wherever_the_bytes_are_cut_the_answer_is_whole_and_the_connection
         for piece in in_pieces(start + b"".join(map(chunk, in_pieces(STREAM, 7))) + END, size):
             await stream.send_all(piece)
 
-    with trio.fail_after(20):
-        async with staged(answer, CHAT) as stage:
-            for _ in range(2):
-                assert (await stage.ask(CHAT, stream=True)).content == STREAM
+    async with staged(answer, CHAT) as stage:
+        for _ in range(2):
+            assert (await stage.ask(CHAT, stream=True)).content == STREAM
     assert stage.provider.connections == 1
     assert b"".join(tapped) == STREAM * 2
 
 
 async def test_a_connection_with_something_behind_its_answer_is_not_used_again(tapped: list[bytes]) -> None:
     data = head() + chunk(STREAM) + END + b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
-    with trio.fail_after(5):
-        async with staged(says(data), CHAT) as stage:
-            for _ in range(2):
-                assert (await stage.ask(CHAT, stream=True)).content == STREAM
+    async with staged(says(data), CHAT) as stage:
+        for _ in range(2):
+            assert (await stage.ask(CHAT, stream=True)).content == STREAM
     assert tapped
     assert stage.provider.connections == 2
 
@@ -96,9 +94,8 @@ async def test_a_connection_with_something_behind_its_answer_is_not_used_again(t
     "body", [b"x\r\n", chunk(STREAM[:50]) + b"?\r\n", chunk(STREAM[:50])[:-2] + b"more\r\n"]
 )
 async def test_a_body_that_is_none_is_a_visible_break(body: bytes) -> None:
-    with trio.fail_after(5):
-        async with staged(says(head() + body + END), CHAT) as stage:
-            data, complete = await ask_roughly(stage, CHAT)
+    async with staged(says(head() + body + END), CHAT) as stage:
+        data, complete = await ask_roughly(stage, CHAT)
     assert not complete or b'"error"' in data
     assert stage.rollout.trace[0].error is not None
     assert "cut" in stage.rollout.trace[0].error.message
@@ -115,9 +112,8 @@ async def test_what_is_not_in_plain_chunks_is_left_to_the_parser(tapped: list[by
         await stream.send_all(start + STREAM)
         await stream.aclose()
 
-    with trio.fail_after(5):
-        async with staged(answer, CHAT) as stage:
-            answered = await stage.ask(CHAT, stream=True)
+    async with staged(answer, CHAT) as stage:
+        answered = await stage.ask(CHAT, stream=True)
     assert (answered.content == STREAM) == ("close" in more)
     assert tapped == []
 
@@ -142,13 +138,12 @@ async def test_a_reset_in_the_body_is_a_truncation(tapped: list[bytes]) -> None:
         stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         await trio.aclose_forcefully(stream)
 
-    with trio.fail_after(5):
-        async with serve_provider(answer) as provider:
-            async with open_upstream(base_of(provider.url, CHAT), dialect=CHAT) as upstream:
-                with pytest.raises(UpstreamTruncated, match="cut"):
-                    async with upstream.open_response(DIALECTS[CHAT].parse_request(BODIES[CHAT])) as events:
-                        async for _ in events:
-                            pass
+    async with serve_provider(answer) as provider:
+        async with open_upstream(base_of(provider.url, CHAT), dialect=CHAT) as upstream:
+            with pytest.raises(UpstreamTruncated, match="cut"):
+                async with upstream.open_response(DIALECTS[CHAT].parse_request(BODIES[CHAT])) as events:
+                    async for _ in events:
+                        pass
     assert tapped
 
 
@@ -172,20 +167,16 @@ async def test_over_tls_it_is_the_same(tapped: list[bytes]) -> None:
             await sink.send_all(data)
         scope.cancel()
 
-    with trio.fail_after(10):
-        async with (
-            serve_provider(says(head() + chunk(STREAM) + END)) as provider,
-            trio.open_nursery() as nursery,
-        ):
-            serve = partial(trio.serve_tcp, partial(encrypted, provider), 0, host="127.0.0.1")
-            (listener,) = await nursery.start(serve)
-            url = f"https://127.0.0.1:{listener.socket.getsockname()[1]}/v1"
-            async with open_upstream(url, dialect=CHAT, tls=client) as upstream:
-                for _ in range(2):
-                    async with upstream.open_response(DIALECTS[CHAT].parse_request(BODIES[CHAT])) as events:
-                        assert [event async for event in events]
-            assert provider.connections == 1
-            nursery.cancel_scope.cancel()
+    async with serve_provider(says(head() + chunk(STREAM) + END)) as provider, trio.open_nursery() as nursery:
+        serve = partial(trio.serve_tcp, partial(encrypted, provider), 0, host="127.0.0.1")
+        (listener,) = await nursery.start(serve)
+        url = f"https://127.0.0.1:{listener.socket.getsockname()[1]}/v1"
+        async with open_upstream(url, dialect=CHAT, tls=client) as upstream:
+            for _ in range(2):
+                async with upstream.open_response(DIALECTS[CHAT].parse_request(BODIES[CHAT])) as events:
+                    assert [event async for event in events]
+        assert provider.connections == 1
+        nursery.cancel_scope.cancel()
     assert b"".join(tapped) == STREAM * 2
 
 
@@ -201,16 +192,15 @@ async def test_a_proxy_of_the_environment_is_asked(
     monkeypatch: pytest.MonkeyPatch, tapped: list[bytes]
 ) -> None:
     url = "http://provider.invalid/v1"
-    with trio.fail_after(30):
-        async with serve_provider(answers(CHAT)) as proxy:
-            monkeypatch.setenv("http_proxy", proxy.url)
-            async with open_upstream(url, dialect=CHAT) as upstream:
-                async with upstream.open_response(DIALECTS[CHAT].parse_request(BODIES[CHAT])) as events:
-                    assert [event async for event in events]
-            monkeypatch.setenv("no_proxy", "provider.invalid")
-            async with open_upstream(url, dialect=CHAT) as upstream:
-                with pytest.raises(UpstreamError, match="no connection"):
-                    await upstream.fetch(DIALECTS[CHAT].parse_request(BODIES[CHAT]))
+    async with serve_provider(answers(CHAT)) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        async with open_upstream(url, dialect=CHAT) as upstream:
+            async with upstream.open_response(DIALECTS[CHAT].parse_request(BODIES[CHAT])) as events:
+                assert [event async for event in events]
+        monkeypatch.setenv("no_proxy", "provider.invalid")
+        async with open_upstream(url, dialect=CHAT) as upstream:
+            with pytest.raises(UpstreamError, match="no connection"):
+                await upstream.fetch(DIALECTS[CHAT].parse_request(BODIES[CHAT]))
     assert [asked.target for asked in proxy.asked] == [f"{url}/chat/completions"]
     assert tapped == []
 
@@ -221,7 +211,7 @@ async def test_no_proxy_is_asked_for_a_provider_on_this_machine(
     monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     """It would get the key, and could not reach it."""
-    with refusing_port() as nobody, trio.fail_after(30):
+    with refusing_port() as nobody:
         async with serve_provider(answers(CHAT)) as provider:
             for name in ("http_proxy", "https_proxy", "all_proxy"):
                 monkeypatch.setenv(name, f"http://127.0.0.1:{nobody}")
@@ -233,7 +223,7 @@ async def test_no_proxy_is_asked_for_a_provider_on_this_machine(
 @pytest.mark.usefixtures("no_proxies")
 async def test_a_proxy_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     request = DIALECTS[CHAT].parse_request(BODIES[CHAT])
-    with refusing_port() as nobody, trio.fail_after(30):
+    with refusing_port() as nobody:
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{nobody}")
         async with open_upstream("https://provider.invalid/v1", dialect=CHAT) as upstream:
             with pytest.raises(
@@ -280,14 +270,13 @@ async def test_each_connection_is_closed_though_closing_another_one_is_interrupt
         monkeypatch.undo()
         raise KeyboardInterrupt
 
-    with trio.fail_after(20):
-        async with serve_endpoint() as endpoint:
-            async with trio.open_nursery() as nursery:
-                for _ in range(3):
-                    nursery.start_soon(ask)
-            connections = pool._pool.connections
-            monkeypatch.setattr(connections[0], "aclose", interrupted)
-            with pytest.raises(KeyboardInterrupt):
-                await pool.aclose()
+    async with serve_endpoint() as endpoint:
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(ask)
+        connections = pool._pool.connections
+        monkeypatch.setattr(connections[0], "aclose", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            await pool.aclose()
     assert len(connections) == 3
     assert all(connection.is_closed() for connection in connections)

@@ -12,16 +12,7 @@ from typing import Any
 import pytest
 import trio
 
-from triocept import (
-    Exchange,
-    JSONLRecorder,
-    Response,
-    Turn,
-    UpstreamError,
-    Usage,
-    open_upstream,
-    read_traces,
-)
+from triocept import Exchange, JSONLRecorder, Response, Turn, UpstreamError, Usage, open_upstream, read_traces
 from triocept._upstream.tokens import Collector, profile_named
 from triocept._upstream.tokens.collector import Wanted
 from triocept.traces import Tokens, steps
@@ -191,10 +182,9 @@ ENGINES = ("vllm", "sglang", "llama_cpp")
 @pytest.mark.parametrize("agent", [CHAT, MESSAGES])
 @pytest.mark.parametrize("stream", [False, True])
 async def test_the_turn_has_the_tokens_and_the_agent_has_not(engine: Any, agent: str, stream: bool) -> None:
-    with trio.fail_after(5):
-        async with staged(Server(engine), CHAT, tokens=engine, model="m") as stage:
-            stage.upstream.policy_version = "step-12"
-            told = await stage.ask(agent, stream=stream)
+    async with staged(Server(engine), CHAT, tokens=engine, model="m") as stage:
+        stage.upstream.policy_version = "step-12"
+        told = await stage.ask(agent, stream=stream)
     (turn,) = stage.rollout.trace
     assert turn.tokens is not None
     assert turn.tokens.completion_ids == array("i", IDS)
@@ -214,16 +204,11 @@ async def test_the_turn_has_the_tokens_and_the_agent_has_not(engine: Any, agent:
 
 
 async def test_what_the_agent_asked_for_itself_it_gets() -> None:
-    with trio.fail_after(5):
-        async with staged(Server("vllm"), CHAT, tokens="vllm", model="m") as stage:
-            whole_ = await stage.ask(CHAT, logprobs=True, top_logprobs=2)
-            streamed = await stage.ask(
-                CHAT,
-                stream=True,
-                logprobs=True,
-                stream_options={"include_usage": True},
-                return_token_ids=True,
-            )
+    async with staged(Server("vllm"), CHAT, tokens="vllm", model="m") as stage:
+        whole_ = await stage.ask(CHAT, logprobs=True, top_logprobs=2)
+        streamed = await stage.ask(
+            CHAT, stream=True, logprobs=True, stream_options={"include_usage": True}, return_token_ids=True
+        )
     assert stage.provider.asked[1].document["top_logprobs"] == 2
     assert [each["logprob"] for each in whole_.json()["choices"][0]["logprobs"]["content"]] == LOGPROBS
     assert "token_ids" not in whole_.text
@@ -244,9 +229,8 @@ async def test_what_the_agent_asked_for_itself_it_gets() -> None:
 async def test_a_check_that_fails_is_a_gap_with_a_name(
     lose: str, gaps: tuple[str, ...], stream: bool
 ) -> None:
-    with trio.fail_after(5):
-        async with staged(Server("vllm", lose=lose), CHAT, tokens="vllm", model="m") as stage:
-            assert (await stage.ask(CHAT, stream=stream)).status_code == 200
+    async with staged(Server("vllm", lose=lose), CHAT, tokens="vllm", model="m") as stage:
+        assert (await stage.ask(CHAT, stream=stream)).status_code == 200
     tokens = stage.rollout.trace[0].tokens
     assert tokens is not None
     assert tokens.gaps == gaps
@@ -264,11 +248,10 @@ async def test_a_stream_that_is_cut_has_its_tokens_with_a_gap() -> None:
         ]
         await stream.send_all(head() + chunk(b"".join(frames)) + END)
 
-    with trio.fail_after(5):
-        async with staged(answer, CHAT, tokens="vllm", model="m") as stage:
-            async with stage.asking(MESSAGES, stream=True) as answered:
-                with pytest.raises(Exception, match="incomplete"):
-                    await answered.aread()
+    async with staged(answer, CHAT, tokens="vllm", model="m") as stage:
+        async with stage.asking(MESSAGES, stream=True) as answered:
+            with pytest.raises(Exception, match="incomplete"):
+                await answered.aread()
     (turn,) = stage.rollout.trace
     assert turn.tokens is not None
     assert "upstream_truncated" in turn.tokens.gaps
@@ -287,20 +270,18 @@ async def test_a_server_that_does_not_give_them_is_found_out_at_the_start(engine
             "usage": {"prompt_tokens": 4, "completion_tokens": 1, "total_tokens": 5},
         }
     )
-    with trio.fail_after(5):
-        async with serve_provider(says(whole(body.encode()))) as provider:
-            with pytest.raises(UpstreamError, match="ids_missing"):
-                async with open_upstream(base_of(provider.url, CHAT), dialect=CHAT, tokens=engine, model="m"):
-                    raise AssertionError("it was opened")
+    async with serve_provider(says(whole(body.encode()))) as provider:
+        with pytest.raises(UpstreamError, match="ids_missing"):
+            async with open_upstream(base_of(provider.url, CHAT), dialect=CHAT, tokens=engine, model="m"):
+                raise AssertionError("it was opened")
 
 
 async def test_a_server_that_refuses_the_question_is_found_out_at_the_start() -> None:
     body = b'{"error":{"message":"Unrecognized request argument: return_token_ids"}}'
-    with trio.fail_after(5):
-        async with serve_provider(says(whole(body, 400))) as provider:
-            with pytest.raises(UpstreamError, match="return_token_ids"):
-                async with open_upstream(base_of(provider.url, CHAT), dialect=CHAT, tokens="vllm", model="m"):
-                    raise AssertionError("it was opened")
+    async with serve_provider(says(whole(body, 400))) as provider:
+        with pytest.raises(UpstreamError, match="return_token_ids"):
+            async with open_upstream(base_of(provider.url, CHAT), dialect=CHAT, tokens="vllm", model="m"):
+                raise AssertionError("it was opened")
 
 
 def test_completions_of_vllm_have_their_ids_in_the_choice() -> None:
@@ -342,9 +323,8 @@ async def test_a_server_that_takes_no_tools_is_asked_without() -> None:
         else:
             await server(asked, stream)
 
-    with trio.fail_after(5):
-        async with staged(answer, CHAT, tokens="vllm", model="m") as stage:
-            assert (await stage.ask(CHAT, stream=True)).status_code == 200
+    async with staged(answer, CHAT, tokens="vllm", model="m") as stage:
+        assert (await stage.ask(CHAT, stream=True)).status_code == 200
     assert ["tools" in asked.document for asked in stage.provider.asked] == [True, False, False]
     assert all(is_stream(asked) for asked in stage.provider.asked)
 
@@ -355,9 +335,8 @@ async def test_a_prompt_that_cannot_be_rendered_again_or_not_to_the_same_is_what
 ) -> None:
     server = Server("llama_cpp")
     server.rendered, server.tokenized = rendered, "<hi.>"
-    with trio.fail_after(5):
-        async with staged(server, CHAT, tokens="llama_cpp", model="m") as stage:
-            assert (await stage.ask(CHAT, stream=True)).status_code == 200
+    async with staged(server, CHAT, tokens="llama_cpp", model="m") as stage:
+        assert (await stage.ask(CHAT, stream=True)).status_code == 200
     (turn,) = stage.rollout.trace
     assert turn.tokens is not None
     assert turn.tokens.prompt_ids.tolist() == PROMPT
@@ -372,10 +351,9 @@ async def test_a_prompt_whose_ids_cannot_be_had_is_a_gap() -> None:
         else:
             await server(asked, stream)
 
-    with trio.fail_after(5):
-        async with staged(answer, CHAT, tokens="llama_cpp", model="m") as stage:
-            asked_at_start.set()
-            assert (await stage.ask(CHAT, stream=True)).status_code == 200
+    async with staged(answer, CHAT, tokens="llama_cpp", model="m") as stage:
+        asked_at_start.set()
+        assert (await stage.ask(CHAT, stream=True)).status_code == 200
     (turn,) = stage.rollout.trace
     assert turn.tokens is not None
     assert turn.tokens.gaps == ("prompt_ids_missing",)
@@ -391,11 +369,10 @@ def test_a_second_choice_is_a_gap() -> None:
 
 async def test_tokens_survive_the_file_and_take_four_bytes_each(tmp_path: Path) -> None:
     path = tmp_path / "traces.jsonl"
-    with trio.fail_after(5):
-        async with staged(
-            Server("vllm"), CHAT, tokens="vllm", model="m", rollout={"recorder": JSONLRecorder(path)}
-        ) as stage:
-            await stage.ask(CHAT, stream=True)
+    async with staged(
+        Server("vllm"), CHAT, tokens="vllm", model="m", rollout={"recorder": JSONLRecorder(path)}
+    ) as stage:
+        await stage.ask(CHAT, stream=True)
     (trace,) = read_traces(path)
     read: Turn = trace[0]
     assert read.tokens == stage.rollout.trace[0].tokens
@@ -408,13 +385,12 @@ async def test_tokens_survive_the_file_and_take_four_bytes_each(tmp_path: Path) 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_the_turn_says_at_which_temperature_its_tokens_were_sampled(engine: Any, stream: bool) -> None:
     """The one that was asked for, in whoever's name; llama.cpp says itself which one it took."""
-    with trio.fail_after(5):
-        async with staged(Server(engine), CHAT, tokens=engine, model="m") as stage:
-            await stage.ask(CHAT, stream=stream, temperature=0.5)
-            await stage.ask(CHAT, stream=stream)
-        sampling = Sampling(temperature=0.75)
-        async with staged(Server(engine), CHAT, tokens=engine, model="m", sampling=sampling) as overridden:
-            await overridden.ask(MESSAGES, stream=stream, temperature=0.5)
+    async with staged(Server(engine), CHAT, tokens=engine, model="m") as stage:
+        await stage.ask(CHAT, stream=stream, temperature=0.5)
+        await stage.ask(CHAT, stream=stream)
+    sampling = Sampling(temperature=0.75)
+    async with staged(Server(engine), CHAT, tokens=engine, model="m", sampling=sampling) as overridden:
+        await overridden.ask(MESSAGES, stream=stream, temperature=0.5)
     turns = [*stage.rollout.trace, *overridden.rollout.trace]
     told = [turn.tokens.temperature if turn.tokens else None for turn in turns]
     assert told == [turn.temperature for turn in turns]
@@ -449,10 +425,9 @@ def test_whether_the_token_that_ends_a_turn_is_among_them_is_what_the_server_say
 
 
 async def test_the_experts_that_a_server_tells_of_are_kept_as_they_came() -> None:
-    with trio.fail_after(5):
-        async with staged(Server("vllm"), CHAT, tokens="vllm", model="m") as stage:
-            await stage.ask(CHAT)
-            await stage.ask(CHAT, stream=True)  # it has none in a stream
+    async with staged(Server("vllm"), CHAT, tokens="vllm", model="m") as stage:
+        await stage.ask(CHAT)
+        await stage.ask(CHAT, stream=True)  # it has none in a stream
     told = [turn.tokens.routed_experts if turn.tokens else None for turn in stage.rollout.trace]
     assert told == [EXPERTS, b""]
 
@@ -499,9 +474,8 @@ async def test_a_stream_that_the_program_ends_before_it_is_whole_has_its_tokens_
                     if isinstance(event, PartDelta):
                         break
 
-    with trio.fail_after(5):
-        async with staged(Server("vllm"), CHAT, tokens="vllm", model="m", handler=answer) as stage:
-            assert (await stage.ask(CHAT, stream=True)).status_code == 200
+    async with staged(Server("vllm"), CHAT, tokens="vllm", model="m", handler=answer) as stage:
+        assert (await stage.ask(CHAT, stream=True)).status_code == 200
     (turn,) = stage.rollout.trace
     assert turn.tokens is not None
     assert "upstream_truncated" in turn.tokens.gaps
@@ -512,9 +486,8 @@ async def test_an_answer_of_the_programs_own_is_not_rewritten() -> None:
         await stage.upstream.fetch(exchange.request)
         await exchange.respond("mine")
 
-    with trio.fail_after(5):
-        async with staged(Server("vllm"), CHAT, tokens="vllm", model="m", handler=answer) as stage:
-            await stage.ask(CHAT)
+    async with staged(Server("vllm"), CHAT, tokens="vllm", model="m", handler=answer) as stage:
+        await stage.ask(CHAT)
     (turn,) = stage.rollout.trace
     assert (turn.rewritten, turn.tokens) == (False, None)
 

@@ -66,10 +66,7 @@ class _Generator:
         while self.calls < self.exchanges:
             self.step()
         return History(
-            seed=self.seed,
-            exchanges=self.exchanges,
-            steps=tuple(self.steps),
-            abrupt=self.maybe(0.2),
+            seed=self.seed, exchanges=self.exchanges, steps=tuple(self.steps), abrupt=self.maybe(0.2)
         )
 
     def step(self) -> None:
@@ -144,9 +141,7 @@ class _Generator:
     def crash(self) -> None:
         self.steps.append(
             Crash(
-                endpoint=self.chance.choice(self.pools),
-                member=self.chance.randrange(2),
-                pause=self.pause(),
+                endpoint=self.chance.choice(self.pools), member=self.chance.randrange(2), pause=self.pause()
             )
         )
 
@@ -299,12 +294,7 @@ class _Generator:
                 stream=True,
                 leaves="at signal",
                 how=chance.choice(["close", "reset"]),
-                plan=Plan(
-                    does="stream",
-                    pieces=2,
-                    fails=chance.choice([broken, broken, ""]),
-                    at_signal=True,
-                ),
+                plan=Plan(does="stream", pieces=2, fails=chance.choice([broken, broken, ""]), at_signal=True),
                 pause=chance.choice([QUIET, 20, 40]),
             )
         )

@@ -10,18 +10,7 @@ import pytest
 from tests.seeds import first_seed
 from tests.walk.__main__ import EXCHANGES, report, walk
 from tests.walk.generate import history_of
-from tests.walk.history import (
-    QUIET,
-    Call,
-    History,
-    OpenEndpoint,
-    OpenRollout,
-    Plan,
-    Serve,
-    Step,
-    Stop,
-    Visit,
-)
+from tests.walk.history import QUIET, Call, History, OpenEndpoint, OpenRollout, Plan, Serve, Step, Stop, Visit
 from tests.walk.shrink import shrunk
 
 pytestmark = pytest.mark.once

@@ -100,13 +100,7 @@ def stopped(
     name: str, stop: Any, *parts: ResponsePart, word: Word = lambda seen: f"`{seen}`", **more: Any
 ) -> Answer:
     return answered(
-        name,
-        lambda r: r.stopped,
-        *(parts or (Text("a"),)),
-        word=word,
-        group=ENDS,
-        stop_reason=stop,
-        **more,
+        name, lambda r: r.stopped, *(parts or (Text("a"),)), word=word, group=ENDS, stop_reason=stop, **more
     )
 
 

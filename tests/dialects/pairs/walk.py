@@ -28,14 +28,7 @@ from .requests import HI, REQUESTS
 
 __all__ = ["FEATURES", "NAMES", "STREAM_ONLY", "UNSAID", "Feature", "walk"]
 
-NAMES = (
-    "openai_chat",
-    "openai_completions",
-    "openai_responses",
-    "anthropic_messages",
-    "gemini",
-    "ollama",
-)
+NAMES = ("openai_chat", "openai_completions", "openai_responses", "anthropic_messages", "gemini", "ollama")
 FEATURES: list[Feature] = [*HISTORY, *REQUESTS, *ANSWERS, *FAULTS]
 UNSAID = "-"
 STREAM_ONLY = f"whole: {UNSAID}; streamed: "
