@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import resource
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pstats import Stats
 
-from tests.real_projects.project_run import LIMIT, PROJECTS, own_environment
+from tests.real_projects.project_run import LIMIT, copy_project, own_environment
 
 RUNS = 12
 """Of each command, in turn. The least of them counts: what else the machine does only adds to it."""
@@ -17,8 +16,7 @@ RUNS = 12
 
 def cpu_of_runs(commands: Mapping[str, Sequence[str | Path]], project: str, place: Path) -> dict[str, float]:
     """CPU seconds of a run of pytest in the project, by each of these commands."""
-    folder = place / project
-    shutil.copytree(PROJECTS / project, folder)
+    folder = copy_project(project, place)
     times: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(RUNS):
         for name, command in commands.items():
@@ -31,8 +29,7 @@ def seconds_within(module: str, command: Sequence[str | Path], project: str, pla
 
     It slows all down, and what calls each other counts twice: the truth is less. But no other program is in it.
     """
-    folder, profile = place / project, place / "profile"
-    shutil.copytree(PROJECTS / project, folder)
+    folder, profile = copy_project(project, place), place / "profile"
     python, *arguments = command
     _cpu([python, "-m", "cProfile", "-o", profile, *arguments], folder)
     found = Stats(str(profile)).stats

@@ -15,6 +15,8 @@ from xml.etree import ElementTree
 from tests.real_projects.environments import Environment
 
 PROJECTS = Path(__file__).with_name("projects")
+APPLICATIONS = Path(__file__).with_name("applications")
+"""What the projects test: each has a copy of both."""
 LIMIT = 120
 """Seconds of one run; each takes some five."""
 TAKEN_OUT = ("PYTEST_", "PYTHONPATH", "COVERAGE_", "OPENAI_", "ANTHROPIC_", "TRIOCEPT_")
@@ -42,10 +44,15 @@ def own_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(TAKEN_OUT)}
 
 
+def copy_project(project: str, place: Path) -> Path:
+    """Copy a project, and the applications that it tests; return its folder."""
+    folder = shutil.copytree(PROJECTS / project, place / project)
+    return shutil.copytree(APPLICATIONS, folder, dirs_exist_ok=True)
+
+
 def run_project(environment: Environment, project: str, place: Path, *arguments: str) -> Done:
     """pytest in a copy of the project."""
-    folder, report = place / project, place / "report.xml"
-    shutil.copytree(PROJECTS / project, folder)
+    folder, report = copy_project(project, place), place / "report.xml"
     done = subprocess.run(
         [environment.python, "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={report}", *arguments],
         cwd=folder,

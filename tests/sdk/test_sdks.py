@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import textwrap
 from functools import partial
@@ -11,104 +10,14 @@ from typing import Any
 import anthropic
 import openai
 import pytest
-import trio
 
-from triocept import Exchange, Refusal, Response, Rollout, ToolCall, serve_endpoint
+from triocept import Exchange, Refusal, Rollout, ToolCall, serve_endpoint
 from triocept.handlers import ScriptedModel
-from triocept.types import Reasoning
 
 # The SDKs leave their async generators where a stream ends or fails; trio warns, and closes them.
 pytestmark = pytest.mark.filterwarnings(
     r"ignore:Async generator '(openai|anthropic|httpx2|httpcore2)\S*' was garbage collected:ResourceWarning"
 )
-
-WEATHER: dict[str, Any] = {"type": "object", "properties": {"city": {"type": "string"}}}
-OPENAI_TOOLS: Any = [{"type": "function", "function": {"name": "weather", "parameters": WEATHER}}]
-ANTHROPIC_TOOLS: Any = [{"name": "weather", "input_schema": WEATHER}]
-
-
-async def test_openai_create_stream_and_tool_loop_under_trio() -> None:
-    script = ScriptedModel(
-        [
-            "hello",
-            "hello stream",
-            Response.of("I look.", ToolCall.of("weather", city="Oslo"), ToolCall.of("weather", city="Rome")),
-            lambda request: " and ".join(result.text for result in request.tool_results),
-        ]
-    )
-    async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
-        async with rollout.client("openai_chat") as client:
-            create = partial(client.chat.completions.create, model="m")
-            whole = await create(messages=[{"role": "user", "content": "hi"}])
-            assert whole.choices[0].message.content == "hello"
-            pieces = await create(
-                messages=[{"role": "user", "content": "hi!"}],
-                stream=True,
-                stream_options={"include_usage": True},
-            )
-            chunks = [chunk async for chunk in pieces]
-            assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "hello stream"
-            assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "stop"
-            assert chunks[-1].usage is not None
-            messages: Any = [{"role": "user", "content": "weather?"}]
-            async with client.chat.completions.stream(
-                model="m", messages=messages, tools=OPENAI_TOOLS
-            ) as stream:
-                done = await stream.get_final_completion()
-            calls = done.choices[0].message.tool_calls
-            assert [json.loads(call.function.arguments)["city"] for call in calls] == ["Oslo", "Rome"]
-            messages.append(done.choices[0].message)
-            messages += [
-                {"role": "tool", "tool_call_id": c.id, "content": f"sun {n}"} for n, c in enumerate(calls)
-            ]
-            end = await create(messages=messages, tools=OPENAI_TOOLS)
-            assert end.choices[0].message.content == "sun 0 and sun 1"
-    assert [turn.outcome for turn in rollout.trace] == ["answered"] * 4
-    assert len(rollout.trace.threads) == 3
-
-
-async def test_anthropic_create_stream_and_tool_loop_under_trio() -> None:
-    script = ScriptedModel(
-        [
-            "hello",
-            Response.of(Reasoning("hmm"), "hello stream"),
-            Response.of("I look.", ToolCall.of("weather", city="Oslo"), ToolCall.of("weather", city="Rome")),
-            lambda request: " and ".join(result.text for result in request.tool_results),
-        ]
-    )
-    async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
-        async with rollout.client("anthropic_messages") as client:
-            create = partial(client.messages.create, model="m", max_tokens=100)
-            whole = await create(messages=[{"role": "user", "content": "hi"}])
-            assert whole.content[0].text == "hello"
-            assert whole.stop_reason == "end_turn"
-            async with client.messages.stream(
-                model="m", max_tokens=100, messages=[{"role": "user", "content": "hi!"}]
-            ) as stream:
-                assert [text async for text in stream.text_stream] == ["hello stream"]
-                assert [block.type for block in (await stream.get_final_message()).content] == [
-                    "thinking",
-                    "text",
-                ]
-            messages: Any = [{"role": "user", "content": "weather?"}]
-            async with client.messages.stream(
-                model="m", max_tokens=100, messages=messages, tools=ANTHROPIC_TOOLS
-            ) as stream:
-                done = await stream.get_final_message()
-            calls = [block for block in done.content if block.type == "tool_use"]
-            assert [call.input["city"] for call in calls] == ["Oslo", "Rome"]
-            assert done.stop_reason == "tool_use"
-            results = [
-                {"type": "tool_result", "tool_use_id": c.id, "content": f"sun {n}"}
-                for n, c in enumerate(calls)
-            ]
-            messages += [{"role": "assistant", "content": done.content}, {"role": "user", "content": results}]
-            end = await create(messages=messages, tools=ANTHROPIC_TOOLS)
-            assert end.content[0].text == "sun 0 and sun 1"
-            counted = await client.messages.count_tokens(model="m", messages=messages, tools=ANTHROPIC_TOOLS)
-            assert counted.input_tokens > 10
-    assert [turn.outcome for turn in rollout.trace] == ["answered"] * 4
-    assert len(rollout.trace.threads) == 3
 
 
 STATUSES = [
@@ -156,27 +65,6 @@ async def test_each_status_makes_an_sdk_do_what_it_does(
     assert f"status {status}" in str(caught.value)
     assert len(rollout.trace) == (1 if should_retry is False else requests)
     assert [turn.attempt for turn in rollout.trace] == list(range(1, len(rollout.trace) + 1))
-
-
-@pytest.mark.parametrize("dialect", ["openai_chat", "anthropic_messages"])
-async def test_an_sdk_sees_a_stream_that_fails_fail(dialect: str) -> None:
-    async def half(exchange: Exchange) -> None:
-        async with exchange.open_stream() as stream:
-            await stream.send("half")
-            raise Refusal(529, "overloaded")
-
-    messages: Any = [{"role": "user", "content": "x"}]
-    error = (openai.OpenAIError, anthropic.AnthropicError)
-    async with serve_endpoint() as endpoint, endpoint.open_rollout(half) as rollout:
-        async with rollout.client(dialect) as client:
-            with pytest.raises(error, match="overloaded"):
-                if dialect == "openai_chat":
-                    chunks = await client.chat.completions.create(model="m", messages=messages, stream=True)
-                    async for _ in chunks:
-                        pass
-                else:
-                    async with client.messages.stream(model="m", max_tokens=9, messages=messages) as stream:
-                        await stream.get_final_message()
 
 
 SYNC = """
@@ -245,20 +133,3 @@ async def test_a_sync_client_in_a_process_of_its_own_is_an_agent_like_any_other(
     expected = ["whole", "in pieces", "sun in Oslo", *(str(status) for status, _ in STATUSES)]
     assert result.stdout_text.split() == " ".join(expected).split()
     assert script.remaining == 0, "as many requests of each status as the SDK makes"
-
-
-def test_the_sync_clients_are_ready_made_too() -> None:
-    async def main() -> None:
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(ScriptedModel(["hi"])) as rollout:
-            client = rollout.client("openai_chat", sync=True)
-            assert isinstance(client, openai.OpenAI)
-            answer = await trio.to_thread.run_sync(
-                lambda: client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
-            )
-            assert answer.choices[0].message.content == "hi"
-            client.close()
-            assert isinstance(rollout.client("anthropic_messages", sync=True), anthropic.Anthropic)
-            with pytest.raises(ValueError, match="no dialect"):
-                rollout.client("klingon")
-
-    trio.run(main)
