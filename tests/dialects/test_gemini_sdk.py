@@ -10,8 +10,8 @@ import pytest
 from google import genai
 from google.genai import errors, types
 
+from tests.dialects.test_sdks import served
 from triocept._canonical.content import Blob, Reasoning, Text, ToolCall
-from triocept._canonical.events import events_of
 from triocept._canonical.response import Response, Usage
 from triocept._canonical.tokens import estimate_input_tokens
 from triocept.dialects import DIALECTS, Failure
@@ -37,42 +37,14 @@ ANSWERS = [
 ]
 
 
-def client(answer: Response | Failure, *, broken: bool = False) -> Any:
-    """The SDK's client, and a server of one answer."""
-
-    def respond(http: httpx2.Request) -> httpx2.Response:
-        if http.method == "GET":
-            return httpx2.Response(200, json=render_models(["a", "b"]))
-        document = msgspec.json.decode(http.content)
-        model, _, verb = http.url.path.rpartition("/")[2].partition(":")
-        if verb == "countTokens":
-            return httpx2.Response(
-                200,
-                json=render_token_count(
-                    estimate_input_tokens(parse_count_request(document, Target(model=model)))
-                ),
-            )
-        target = CODEC.match(http.url.path, http.url.query.decode())
-        assert target is not None
-        request = CODEC.parse_request(document, target)
-        assert request.model == "m"
-        if isinstance(answer, Failure):
-            return httpx2.Response(answer.status, json=CODEC.render_error(answer))
-        if not request.stream:
-            return httpx2.Response(200, json=CODEC.render_response(answer, request))
-        renderer = CODEC.stream_renderer(request)
-        events = list(events_of(answer))
-        pieces = [renderer.render(event) for event in (events[:-1] if broken else events)]
-        pieces[1:1] = [renderer.keepalive()]
-        if broken:
-            pieces.append(renderer.fail(Failure(status=503, message="boom")))
-        return httpx2.Response(
-            200, content=b"".join(pieces), headers={"content-type": CODEC.stream_type(request)}
-        )
-
-    http = httpx2.Client(transport=httpx2.MockTransport(respond))
+def client(http: httpx2.Client) -> Any:
     options = types.HttpOptions(base_url="http://e.org", httpx_client=http)
     return genai.Client(api_key="k", http_options=options)
+
+
+def of(answer: Response | Failure, *, broken: bool = False) -> Any:
+    """The SDK's client, of a server of one answer."""
+    return client(served("gemini", answer, broken=broken))
 
 
 def text_of(parts: list[Any]) -> str:
@@ -93,7 +65,7 @@ def check(answer: Response, parts: list[Any]) -> None:
 
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_google_genai_takes_a_whole_answer(answer: Response) -> None:
-    response = client(answer).models.generate_content(model="m", contents="hi")
+    response = of(answer).models.generate_content(model="m", contents="hi")
     check(answer, [part for each in response.candidates or () for part in each.content.parts])
     if answer.stop_reason == "refused":
         assert response.prompt_feedback.block_reason == "SAFETY"
@@ -108,7 +80,7 @@ def test_google_genai_takes_a_whole_answer(answer: Response) -> None:
 
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_google_genai_takes_a_streamed_answer(answer: Response) -> None:
-    chunks = list(client(answer).models.generate_content_stream(model="m", contents="hi"))
+    chunks = list(of(answer).models.generate_content_stream(model="m", contents="hi"))
     parts = [part for chunk in chunks for each in chunk.candidates or () for part in each.content.parts or ()]
     check(answer, parts)
     assert chunks[-1].usage_metadata.prompt_token_count == (10 if answer.usage else 1)
@@ -119,15 +91,13 @@ def test_google_genai_takes_a_streamed_answer(answer: Response) -> None:
 @pytest.mark.parametrize("status", [400, 401, 404, 413])
 def test_errors_are_those_of_the_client(status: int) -> None:
     with pytest.raises(errors.ClientError, match="the reason") as caught:
-        client(Failure(status=status, message="the reason")).models.generate_content(model="m", contents="hi")
+        of(Failure(status=status, message="the reason")).models.generate_content(model="m", contents="hi")
     assert caught.value.code == status
 
 
 def test_a_failure_inside_a_stream_is_raised_by_the_client() -> None:
     with pytest.raises(errors.APIError, match="boom"):
-        list(
-            client(Response.of("half"), broken=True).models.generate_content_stream(model="m", contents="hi")
-        )
+        list(of(Response.of("half"), broken=True).models.generate_content_stream(model="m", contents="hi"))
 
 
 def test_a_conversation_of_the_client_is_read_with_what_another_provider_signed() -> None:
@@ -148,9 +118,8 @@ def test_a_conversation_of_the_client_is_read_with_what_another_provider_signed(
         return a + b
 
     http = httpx2.Client(transport=httpx2.MockTransport(respond))
-    options = types.HttpOptions(base_url="http://e.org", httpx_client=http)
     config = types.GenerateContentConfig(tools=[add], system_instruction="be terse", temperature=0.5, seed=7)
-    with genai.Client(api_key="k", http_options=options) as sdk:
+    with client(http) as sdk:
         response = sdk.models.generate_content(model="m", contents="1+2?", config=config)
     assert response.text == "done"
     first, second = seen
@@ -163,6 +132,12 @@ def test_a_conversation_of_the_client_is_read_with_what_another_provider_signed(
 
 
 def test_the_side_routes_are_those_of_the_client() -> None:
-    sdk = client(Response.of("a"))
+    def respond(http: httpx2.Request) -> httpx2.Response:
+        if http.method == "GET":
+            return httpx2.Response(200, json=render_models(["a", "b"]))
+        counted = parse_count_request(msgspec.json.decode(http.content), Target(model="m"))
+        return httpx2.Response(200, json=render_token_count(estimate_input_tokens(counted)))
+
+    sdk = client(httpx2.Client(transport=httpx2.MockTransport(respond)))
     assert sdk.models.count_tokens(model="m", contents="x" * 40).total_tokens == 10
     assert [model.name for model in sdk.models.list()] == ["models/a", "models/b"]

@@ -6,9 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-import httpx2
 import msgspec
-import openai
 import pytest
 
 from triocept._canonical.content import (
@@ -419,62 +417,3 @@ def test_a_prompt_reaches_other_dialects_and_their_answers_come_back() -> None:
     )
     choice = CODEC.render_response(answer, request)["choices"][0]
     assert (choice["text"], choice["logprobs"]) == ("once upon a time", None)
-
-
-# The official client.
-
-
-def client(answer: Response | Failure, *, broken: bool = False) -> openai.OpenAI:
-    def respond(http: httpx2.Request) -> httpx2.Response:
-        assert CODEC.match(http.url.path, "") is not None
-        request = CODEC.parse_request(msgspec.json.decode(http.content))
-        if isinstance(answer, Failure):
-            return httpx2.Response(answer.status, json=CODEC.render_error(answer))
-        if not request.stream:
-            return httpx2.Response(200, json=CODEC.render_response(answer, request))
-        renderer = CODEC.stream_renderer(request)
-        events = list(events_of(answer))
-        pieces = [renderer.render(event) for event in (events[:-1] if broken else events)]
-        pieces[1:1] = [renderer.keepalive()]
-        if broken:
-            pieces.append(renderer.fail(Failure(status=500, message="boom")))
-        headers = {"content-type": CODEC.stream_type(request)}
-        return httpx2.Response(200, content=b"".join(pieces), headers=headers)
-
-    http = httpx2.Client(transport=httpx2.MockTransport(respond))
-    return openai.OpenAI(api_key="k", base_url="http://e.org/v1", http_client=http, max_retries=0)
-
-
-ANSWERS = [Response((Text("hello é😀"),), usage=USAGE), Response.of(Reasoning("hm"), "ok"), Response(())]
-
-
-@pytest.mark.parametrize("answer", ANSWERS)
-@pytest.mark.parametrize("prompt", ["hi", ["hi"], [1, 2]])
-def test_openai_takes_a_whole_answer(answer: Response, prompt: Any) -> None:
-    with client(answer) as sdk:
-        completion = sdk.completions.create(model="m", prompt=prompt)
-    (choice,) = completion.choices
-    assert (choice.text, choice.finish_reason, completion.model) == (answer.text, "stop", "m")
-    assert answer.usage is None or (completion.usage and completion.usage.total_tokens == 15)
-
-
-@pytest.mark.parametrize("answer", ANSWERS)
-def test_openai_takes_a_streamed_answer(answer: Response) -> None:
-    with client(answer) as sdk:
-        chunks = list(
-            sdk.completions.create(
-                model="m", prompt="hi", stream=True, stream_options={"include_usage": True}
-            )
-        )
-    assert "".join(choice.text for each in chunks for choice in each.choices) == answer.text
-    assert [choice.finish_reason for each in chunks for choice in each.choices][-1] == "stop"
-    assert chunks[-1].usage is not None
-    assert len({each.id for each in chunks}) == 1
-
-
-def test_errors_are_those_of_the_client() -> None:
-    failure = Failure(status=429, message="the reason")
-    with client(failure) as sdk, pytest.raises(openai.RateLimitError, match="the reason"):
-        sdk.completions.create(model="m", prompt="hi")
-    with client(Response.of("half"), broken=True) as sdk, pytest.raises(openai.APIError, match="boom"):
-        list(sdk.completions.create(model="m", prompt="hi", stream=True))

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import httpx2
 import msgspec
-import openai
 import pytest
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
@@ -514,74 +512,3 @@ def test_an_incomplete_stream_says_why() -> None:
     assert read(CREATED, {**end, "type": "response.incomplete"}).stop_reason == "max_tokens"
     with pytest.raises(UpstreamError, match="no reason known"):
         read(CREATED, completed(status="cancelled"))
-
-
-ANSWERS = [
-    Response((Text("hello é😀"),), usage=USAGE),
-    Response(
-        (Reasoning("hm"), Text("ok"), Text("more"), ToolCall.of("ls", path="/"), ToolCall.of("cat", n=1))
-    ),
-    Response((ToolCall("ls", ""), ToolCall("patch", "***", kind="text"))),
-    Response((Reasoning("", (Blob("gemini", "thought_signature", "S"),)), RefusalText("no"))),
-    Response(()),
-]
-
-
-def client(answer: Response | Failure, *, broken: bool = False) -> openai.OpenAI:
-    """The official client of a server of one answer."""
-
-    def respond(http: httpx2.Request) -> httpx2.Response:
-        request = RESPONSES.parse_request(msgspec.json.decode(http.content))
-        if isinstance(answer, Failure):
-            return httpx2.Response(answer.status, json=RESPONSES.render_error(answer))
-        if not request.stream:
-            return httpx2.Response(200, json=RESPONSES.render_response(answer, request))
-        renderer = RESPONSES.stream_renderer(request)
-        events = list(events_of(answer))
-        pieces = [b"" if broken else renderer.keepalive()]
-        pieces += [renderer.render(each) for each in (events[:-1] if broken else events)]
-        if broken:
-            pieces.append(renderer.fail(Failure(status=500, message="boom")))
-        return httpx2.Response(
-            200, content=b"".join(pieces), headers={"content-type": RESPONSES.stream_type(request)}
-        )
-
-    http = httpx2.Client(transport=httpx2.MockTransport(respond))
-    return openai.OpenAI(api_key="k", base_url="http://e.org/v1", http_client=http, max_retries=0)
-
-
-ASK: Any = {"model": "m", "input": "hi", "tools": [{"type": "custom", "name": "patch"}]}
-
-
-def story(response: Any) -> tuple[str, list[str]]:
-    return response.output_text, [item.name for item in response.output if item.type.endswith("_call")]
-
-
-@pytest.mark.parametrize("answer", ANSWERS)
-def test_openai_takes_a_whole_answer(answer: Response) -> None:
-    with client(answer) as ours:
-        response = ours.responses.create(**ASK)
-    assert story(response) == (answer.text, [call.name for call in answer.tool_calls])
-    assert (response.model, response.status) == ("m", "completed")
-    assert response.usage is not None
-
-
-@pytest.mark.parametrize("answer", ANSWERS)
-def test_openai_takes_a_streamed_answer(answer: Response) -> None:
-    with client(answer) as ours:
-        events = list(ours.responses.create(**ASK, stream=True))
-        with ours.responses.stream(**ASK) as stream:
-            final = stream.get_final_response()
-    assert events[-1].type == "response.completed"
-    assert story(events[-1].response) == story(final)
-    assert story(final) == (answer.text, [call.name for call in answer.tool_calls])
-    deltas = [each.delta for each in events if each.type == "response.output_text.delta"]
-    assert "".join(deltas) == answer.text
-
-
-def test_openai_raises_what_fails() -> None:
-    with client(Failure(status=400, message="the reason")) as ours:
-        with pytest.raises(openai.BadRequestError, match="the reason"):
-            ours.responses.create(**ASK)
-    with client(Response.of("half"), broken=True) as ours, pytest.raises(openai.APIError, match="boom"):
-        list(ours.responses.create(**ASK, stream=True))
