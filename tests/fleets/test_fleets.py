@@ -20,7 +20,7 @@ import triocept
 from tests.fleets import work
 from tests.fleets.engines import ENGINES, Make, every_engine, with_processes
 from triocept.errors import FleetLost, RemoteError
-from triocept.fleets import Fleet, InProcess, Outcome, Result, TaskEnded, open_fleet, open_store
+from triocept.fleets import Fleet, InProcess, Outcome, Result, TaskEnded, WorkerDied, open_fleet, open_store
 
 
 async def results_of(fleet: Fleet, function: Any, tasks: Any, **options: Any) -> list[Result[Any, Any]]:
@@ -519,6 +519,64 @@ async def test_a_call_that_exceeds_the_timeout_of_its_map_is_cancelled_and_an_er
     assert isinstance(result.outcome.error, trio.TooSlowError)
     assert "timeout of its map, 0.5 s" in str(result.outcome.error)
     assert sorted(one.value for one in fine) == [2, 4]
+
+
+@with_processes
+async def test_a_call_that_shields_itself_beyond_its_timeout_ends_with_its_worker(
+    make: Make, tmp_path: Path
+) -> None:
+    """It is an error, and stored as one; the other calls in the worker run again."""
+    store, notes = tmp_path / "store", tmp_path / "notes"
+    notes.mkdir()
+    tasks = [(str(notes), number) for number in range(6)]
+    async with open_fleet(make(1, 3), grace=0.5) as fleet, open_store(store) as kept:
+        with fleet.events() as events:
+            options: dict[str, Any] = {"timeout": 2, "store": kept, "key": lambda task: task[1]}
+            results = {r.number: r for r in await results_of(fleet, work.shield, tasks, **options)}
+            assert not await results_of(fleet, work.shield, tasks, **options), "the error is an outcome"
+        died = [event async for event in events if isinstance(event, WorkerDied)]
+    outcome = results[0].outcome
+    assert isinstance(outcome, Outcome.Error)
+    assert isinstance(outcome.error, trio.TooSlowError)
+    assert str(outcome.error) == (
+        "the call took longer than the timeout of its map, 2 s, and did not end within the grace of its fleet, "
+        "0.5 s: its worker was killed"
+    )
+    assert [event.reason for event in died] == ["task 0 did not end within 0.5 s of its timeout"]
+    assert [results[number].value for number in range(1, 6)] == list(range(1, 6))
+    (pid,) = [int(note.name.split("-")[2]) for note in notes.glob("0-*")]
+    assert not is_there(pid)
+
+
+@with_processes
+async def test_a_call_that_was_killed_after_its_timeout_is_retried_as_other_errors_are(
+    make: Make, tmp_path: Path
+) -> None:
+    async with open_fleet(make(1, 1), grace=0.2, retries=1) as fleet:
+        (result,) = await results_of(
+            fleet, work.shield, [(str(tmp_path), 0)], timeout=0.2, retry_if=lambda error: True
+        )
+    assert isinstance(result.outcome, Outcome.Error)
+    assert (result.attempt, len(list(tmp_path.iterdir()))) == (2, 2)
+
+
+async def test_in_process_a_call_that_shields_itself_beyond_its_timeout_is_waited_for(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def shield(worker: object, task: bool, *, attempt: int) -> str:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(20)
+        if task:
+            await trio.lowlevel.checkpoint()
+        return "done"
+
+    began = trio.current_time()
+    async with open_fleet(InProcess(1), grace=5) as fleet:
+        late, done = await results_of(fleet, shield, [True, False], timeout=1)
+    assert trio.current_time() - began == 40
+    assert isinstance(late.outcome, Outcome.Error)
+    assert str(late.outcome.error) == "the call took longer than the timeout of its map, 1 s"
+    assert done.value == "done", "a function that ends without a checkpoint was not cancelled"
 
 
 async def test_outcomes_are_fetched_ahead_of_a_reader_that_is_busy() -> None:

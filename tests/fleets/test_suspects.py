@@ -11,6 +11,7 @@ import trio
 
 from tests.fleets.mortal import Frail, Mortal, end_worker, open_nothing
 from triocept.fleets import Fleet, Outcome, Result, WorkerLost, open_fleet
+from triocept.fleets.slots import Slots
 
 SECONDS = 10.0
 
@@ -165,3 +166,26 @@ async def test_a_lost_answer_of_a_worker_that_lives_concerns_its_task_alone(
     assert lost(results) == set()
     assert sorted(result.attempt for result in results) == [1] * 18 + [2] * 2
     assert len(engine.started_at) == 2, "no worker died"
+
+
+async def test_calls_in_a_worker_that_is_killed_for_one_of_them_are_no_suspects(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """They run again beside fresh calls, and none of them counts as alone with the death."""
+    engine = Mortal(1, 3)
+    setup = engine.packing.pack(open_nothing, "worker", keep=True)
+    slots = Slots(3, 2)
+    async with engine.open_worker("a", setup, 1) as first, engine.open_worker("b", setup, 1) as second:
+        slots.add(first)
+        late, other = [await slots.take(0) for _ in range(2)]
+        slots.end_worker_of(late)
+        with trio.move_on_after(0.1) as limit:
+            await slots.take(0)
+        assert limit.cancelled_caught, "a worker that is killed takes no call"
+        slots.lost(other, worker_lives=False)
+        slots.give_back(late)
+        slots.remove(first)
+        slots.add(second)
+        await slots.retake(other)
+        assert other.lost_with == ()
+        assert {other.worker, (await slots.take(0)).worker} == {second}

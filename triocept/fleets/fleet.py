@@ -226,8 +226,9 @@ class Fleet:
                 samples of the group are cancelled, waiting samples never start, and the outcome of both is
                 `Outcome.Stopped`.
             timeout: maximum seconds of one call of the function. When exceeded: the call is cancelled, and its outcome
-                is an `Outcome.Error` with a `trio.TooSlowError`. A function that shields itself from cancellation, or
-                blocks the loop, is not ended by this: see `hung_after`. None: no limit.
+                is an `Outcome.Error` with a `trio.TooSlowError`. If the function shields itself from cancellation for
+                longer than the fleet's grace, its worker is killed; with `InProcess` the map waits for its end. A
+                function that blocks the loop is not ended by this: see `hung_after`. None: no limit.
             prefetch: number of unread outcomes that are allowed beside those of the slots. A program that is busy for
                 long between two reads (a trainer) then finds this many outcomes ready, and the workers continue
                 meanwhile.
@@ -275,6 +276,7 @@ class Fleet:
             stop_group=stop_group,
             tells_sample=tells_sample,
             timeout=timeout,
+            grace=self._grace,
             prefetch=prefetch,
             store=None if store is None else map_store(store, _name(function), key, tasks),
             telling=Telling(self._observers, next(self._maps), _name(function), total),

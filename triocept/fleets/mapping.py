@@ -172,6 +172,7 @@ class Mapping(Generic[Task, T]):
         stop_group: StopGroup | None,
         tells_sample: bool,
         timeout: float | None,
+        grace: float,
         prefetch: int,
         store: MapStore | None,
         telling: Telling,
@@ -189,6 +190,7 @@ class Mapping(Generic[Task, T]):
         self._stop_group = stop_group
         self._tells_sample = tells_sample
         self._timeout = timeout
+        self._grace = grace
         self._prefetch = prefetch
         self._store = store
         self._telling = telling
@@ -379,6 +381,12 @@ class Mapping(Generic[Task, T]):
                     return Outcome.Error(exc), Answer()
                 else:
                     answer = self._answer(packed)
+                    if answer.runs_on:
+                        self._slots.end_worker_of(seat)
+                        worker.reason = (
+                            f"task {call.number} did not end within {self._grace:g} s of its timeout"
+                        )
+                        await worker.kill()
                     outcome, again = self._outcome(answer)
                     if not again or retried == self._retries:
                         return outcome, answer
@@ -402,6 +410,7 @@ class Mapping(Generic[Task, T]):
             call.attempt,
             call.sample if self._tells_sample else None,
             self._timeout,
+            self._grace,
             record,
         )
         return self._packing.pack(job, f"task {call.group.number} ({type(call.task).__name__})")

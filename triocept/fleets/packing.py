@@ -41,6 +41,8 @@ class Job(msgspec.Struct, frozen=True):
     """Index of the sample for the function; None: the function takes no sample."""
     timeout: float | None = None
     """Maximum seconds of the call; None: no limit."""
+    grace: float = 0.0
+    """Seconds for the call's end after `timeout`."""
     record: RecordTo | None = None
     """Destination of the records of the call's rollouts; None: the map has no store."""
 
@@ -64,6 +66,8 @@ class Answer(msgspec.Struct, frozen=True):
     kept: Kept | None = None
     """Record in the store, if the map has a store."""
     spent: Spent = Spent()
+    runs_on: bool = False
+    """True if the function has not ended, although the timeout and the grace of its job have passed."""
 
 
 class Failure(msgspec.Struct, frozen=True):

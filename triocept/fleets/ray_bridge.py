@@ -112,11 +112,17 @@ class Bridge:
 
     async def _answer(self, number: int, job: bytes, answer: Future[bytes]) -> None:
         call, data = self._call(number), b""
+
+        def report(early: bytes) -> None:
+            if not call.scope.cancel_called:  # else the driver waits for the call's end
+                answer.set_result(early)
+
         with call.scope:
-            data = await self._site.call(job)
+            data = await self._site.call(job, report)
         del self._calls[number]
         call.over.set()
-        answer.set_result(data)
+        if not answer.done():
+            answer.set_result(data)
 
     async def _end_call(self, number: int, over: Future[None]) -> None:
         call = self._calls.get(number)

@@ -16,6 +16,7 @@ from .._rollout.collecting import Collector, collect_traces
 from .._trace.trace import Trace
 from .._util.checks import described, named
 from ..errors import StoreError
+from .looking_after import happens
 from .packing import Answer, ByReference, Failure, Job, Packing, Spent, failure_of
 from .store.keys import json_of
 from .store.recording import Kept, Recorders, RecordTo
@@ -43,19 +44,42 @@ class Site:
         self._recorders = Recorders()
         self._functions: dict[bytes, Callable[..., Awaitable[Any]]] = {}
 
-    async def call(self, data: bytes) -> bytes:
+    async def call(self, data: bytes, report: Callable[[bytes], None] | None = None) -> bytes:
         """Run a job, and return its packed answer.
 
         An exception of the function is an answer. Two are raised instead: a cancellation from outside, and a
         KeyboardInterrupt in the program's own process, which may be Ctrl-C.
+
+        Args:
+            data: the packed job.
+            report: called with an early answer if the function has not ended within the job's grace after its timeout:
+                the driver then kills this process. None: the process is the driver's own, so the function is waited
+                for.
         """
         try:
             job: Job = self._packing.unpack(data)
         except (Exception, SystemExit) as exc:
             return self._packed(Answer(failure=failure_of(exc, self._packing)))
-        return self._packed(
-            await self._answer(job) if job.record is None else await self._kept(job, job.record)
+        over = trio.Event()
+        if report is not None and job.timeout is not None:
+            trio.lowlevel.spawn_system_task(self._watch, job, over, report)
+        try:
+            answer = await self._answer(job) if job.record is None else await self._kept(job, job.record)
+        finally:
+            over.set()
+        return self._packed(answer)
+
+    async def _watch(self, job: Job, over: trio.Event, report: Callable[[bytes], None]) -> None:
+        """Report a call that shields itself from the end of its timeout."""
+        assert job.timeout is not None
+        if await happens(over, job.timeout) or await happens(over, job.grace):
+            return
+        error = trio.TooSlowError(
+            f"the call took longer than the timeout of its map, {job.timeout:g} s, and did not end within the grace of "
+            f"its fleet, {job.grace:g} s: its worker was killed"
         )
+        kept = None if job.record is None else Kept()
+        report(self._packed(Answer(failure=failure_of(error, self._packing), kept=kept, runs_on=True)))
 
     async def _answer(self, job: Job) -> Answer:
         with collect_traces() as traces:

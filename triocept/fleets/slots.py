@@ -167,6 +167,18 @@ class Slots:
         seat._desk, seat.lost_with = desk, (seat.call,)
         self._cases.append(_Case([seat]))
 
+    def end_worker_of(self, seat: Seat) -> None:
+        """Give the worker of a call no more calls, because it is killed for this call: the others are no suspects."""
+        desk = seat._desk
+        assert desk is not None
+        if desk.buried:
+            return
+        desk.buried = True
+        if desk.case is not None:
+            self._close(desk.case)
+        for other in desk.seats:
+            other.lost_with = ()
+
     def _bury(self, desk: _Desk) -> None:
         """Open a case for the calls in a dead worker, and free the other calls of their old case."""
         if desk.buried:

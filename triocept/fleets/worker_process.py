@@ -102,8 +102,12 @@ class _Calls:
             nursery.cancel_scope.cancel()
 
     async def _call(self, number: int, job: bytes, scope: trio.CancelScope) -> None:
+        def report(answer: bytes) -> None:
+            if not scope.cancel_called:  # else the driver waits for the call's end
+                self._stream.put(Kind.ANSWER, number, answer)
+
         answer = b""
         with scope:
-            answer = await self._site.call(job)
+            answer = await self._site.call(job, report)
         del self._scopes[number]
         self._stream.put(Kind.ANSWER, number, answer)
