@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import trio
 
+from tests.fleets import work
+from triocept import Endpoint
 from triocept.fleets import (
     InProcess,
     MapEnded,
@@ -113,6 +115,26 @@ def test_the_last_word_says_all_that_is_not_nothing() -> None:
     assert last_word(tally, 90.0) == (
         "solve: 10 in 60.00s: 4 done, 3 failed (2 ValueError, 1 OSError), 3 done before, 4.0k tokens, 67/s"
     )
+
+
+async def test_the_summary_reports_rollouts_that_received_no_model_call(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    async def forget_the_model(worker: Endpoint, task: bool, *, attempt: int) -> None:
+        async with worker.open_rollout(work.answer) as rollout:
+            if task:
+                await rollout.run_agent([sys.executable, "-S", "-c", work.AGENT, "hello"])
+
+    async with open_fleet(progress=True) as fleet:
+        for tasks in ([False, False], [False, True], []):
+            async with fleet.map(forget_the_model, tasks) as results:
+                async for _ in results:
+                    pass
+    without, one, none = capfd.readouterr().err.splitlines()
+    assert without.endswith(
+        ": 2 done; no rollout received a model call: check the base URL and the key that the agent uses"
+    )
+    assert "no rollout received" not in one + none
 
 
 def test_the_last_word_of_a_map_that_was_left_says_so() -> None:

@@ -128,8 +128,9 @@ class TaskEnded(_OfTask, frozen=True, kw_only=True, tag=True):
     """Class and text of an error, or the reason of a loss."""
     seconds: float = 0.0
     """Seconds since the task was first started."""
+    rollouts: int = 0
+    """Rollouts of the last attempt; the turns and token counts are theirs."""
     turns: int = 0
-    """Turns of the rollouts of the last attempt; the token counts are of the same attempt."""
     input_tokens: int = 0
     output_tokens: int = 0
 

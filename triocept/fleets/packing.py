@@ -48,8 +48,9 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Spent(msgspec.Struct, frozen=True):
-    """Turns and tokens of a job's rollouts."""
+    """Rollouts of a job, and their turns and tokens."""
 
+    rollouts: int = 0
     turns: int = 0
     input_tokens: int = 0
     output_tokens: int = 0

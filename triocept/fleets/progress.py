@@ -322,6 +322,8 @@ def last_word(tally: Tally, now: float) -> str:
         ends.append(f"{short(tally.tokens)} tokens, {short(round(tally.tokens / max(elapsed, 0.001)))}/s")
     if tally.unfinished:
         ends.append(f"{tally.unfinished:,} cut short")
+    if tally.rollouts and not tally.turns:
+        ends[-1] += "; no rollout received a model call: check the base URL and the key that the agent uses"
     whole = tally.total is None or tally.there == tally.total
     count = f"{tally.there:,}" if whole else f"{tally.there:,} of {tally.total:,}"
     return f"{tally.name}: {count} in {clock(elapsed)}: {', '.join(ends)}"

@@ -146,6 +146,7 @@ def spent_in(traces: list[Trace]) -> Spent:
     """Return the sums over all traces."""
     usages = [trace.usage for trace in traces]
     return Spent(
+        rollouts=len(traces),
         turns=sum(map(len, traces)),
         input_tokens=sum(usage.input_tokens or 0 for usage in usages),
         output_tokens=sum(usage.output_tokens or 0 for usage in usages),

@@ -70,6 +70,8 @@ class Tally:
         self.again: int = 0
         """Number of repeated attempts, for any reason."""
         self.tokens: int = 0
+        self.rollouts: int = 0
+        self.turns: int = 0
         self.skipped: int = 0
         """Number of outcomes from an earlier run."""
         self.unfinished: int | None = None
@@ -118,6 +120,8 @@ class Tally:
     def _end(self, event: TaskEnded, now: float) -> None:
         self.outcomes[event.outcome] += 1
         self.tokens += event.input_tokens + event.output_tokens
+        self.rollouts += event.rollouts
+        self.turns += event.turns
         self._ended_rate.add(1, now)
         self._token_rate.add(event.input_tokens + event.output_tokens, now)
         if event.outcome in ("error", "lost"):

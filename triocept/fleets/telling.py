@@ -83,6 +83,7 @@ class Telling:
             outcome=name,
             reason=reason,
             seconds=now - self._started_at.pop(call.number, now),
+            rollouts=spent.rollouts,
             turns=spent.turns,
             input_tokens=spent.input_tokens,
             output_tokens=spent.output_tokens,
