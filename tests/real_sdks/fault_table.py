@@ -175,7 +175,7 @@ def _cell(outcome: Mapping[str, Any], rollout: Rollout, fault: Fault) -> str:
 
 def _said(outcome: Mapping[str, Any], rollout: Rollout, fault: Fault) -> str:
     if outcome.get("waits"):
-        return "waits on"
+        return "hangs"
     if "raised" in outcome:
         return f"`{outcome['raised']}`{'' if outcome['own'] else ' †'}"
     if "type" in outcome:
@@ -240,24 +240,30 @@ def changed(table: Table, page: Table) -> list[str]:
 # The page
 
 _ABOVE = """\
-# What SDKs make of faults
+# Faults: how the official SDKs react
 
-<!-- Written by `python -m tests.real_sdks.fault_table`, which asks them; `nox -s sdks` sees whether it is still so, of
-those that it finds in these versions. -->
+<!-- Written by `python -m tests.real_sdks.fault_table`, which calls them. `nox -s sdks` checks that the page is still
+true, for the SDKs that it finds in these versions. -->
 
-What the official SDKs make of each {class}`~triocept.handlers.Fault` ([](../how-to/faults.md)), with their own
-settings but for a timeout, of 1.5 seconds where something stalls. Before the colon stands how many calls the
-SDK made of one call of its application; behind it, what it raised or returned. **Bold is what passes for
-success**: nothing was raised, and it is not the answer. A † is an error that is none of the SDK's own: `except
-openai.OpenAIError` does not catch it. What waits on has not ended after 12 seconds, or 100 where nothing stalls.
+This page shows the reaction of the official SDKs to each {class}`~triocept.handlers.Fault`; see
+[how to use faults](../how-to/faults.md). The SDKs have their default settings, except for a timeout of 1.5 seconds for
+faults that stall.
+
+In each cell, the number before the colon is how many HTTP calls the SDK made for one call of its application. After the
+colon is the exception or the result. The marks:
+
+- **Bold**: the fault passes as success. No exception was raised, but the result is not the answer.
+- †: the exception is not one of the SDK's own classes. `except openai.OpenAIError` does not catch it.
+- *hangs*: the call had not ended after 12 seconds, or after 100 seconds if nothing stalls.
 
 """
-_SHORT = "## What passes for success"
+_SHORT = "## Faults that pass as success"
 _FORMS = {"whole": "Whole calls", "streamed": "Streams"}
 _READ = {
-    "whole": "`chat.completions.create`, `messages.create`, `generate_content`.",
+    "whole": "The calls are `chat.completions.create`, `messages.create` and `generate_content`.",
     "streamed": (
-        "`chat.completions.create(stream=True)`, `messages.stream` and its final message, `generate_content_stream`."
+        "The calls are `chat.completions.create(stream=True)`, `messages.stream` with its final message, and "
+        "`generate_content_stream`."
     ),
 }
 _HEADS = {"openai": "openai", "anthropic": "anthropic", "google": "google-genai"}
@@ -273,7 +279,7 @@ def render(table: Table) -> str:
     """The page of a table."""
     versions = [f"{_head(column)} {version}" for column, version in table.versions.items()]
     runtimes = [table.runtimes[language] for language in LANGUAGES]
-    parts = [_ABOVE, f"Asked: {', '.join(versions)}.\n\nOn: {', '.join(runtimes)}.\n"]
+    parts = [_ABOVE, f"Tested versions: {', '.join(versions)}.\n\nRuntimes: {', '.join(runtimes)}.\n"]
     for form in FORMS:
         parts.append(f"\n## {_FORMS[form]}\n\n{_READ[form]}\n\n")
         parts.append(_row(["fault", *map(_head, COLUMNS)]))
@@ -287,7 +293,7 @@ def render(table: Table) -> str:
 
 
 def _passing(table: Table, column: Column) -> str:
-    """What passes for success with one SDK."""
+    """Return the line of the faults that pass as success with one SDK."""
     said = []
     for form in FORMS:
         names = [name_of(fault) for fault in FAULTS if "**" in table.cells[form, name_of(fault), column]]
@@ -301,8 +307,8 @@ def _row(cells: Iterable[str]) -> str:
 
 def parse(page: str) -> Table:
     """The table on a page."""
-    asked = re.search(r"^Asked: (.*)\.$", page, re.MULTILINE)
-    ran = re.search(r"^On: (.*)\.$", page, re.MULTILINE)
+    asked = re.search(r"^Tested versions: (.*)\.$", page, re.MULTILINE)
+    ran = re.search(r"^Runtimes: (.*)\.$", page, re.MULTILINE)
     assert asked is not None
     assert ran is not None
     by_head = {_head(column): column for column in COLUMNS}

@@ -117,24 +117,24 @@ def usage(name: str, field: str) -> Answer:
 
 
 _SLOT = (
-    "It is packed into what agents of the dialect send back as they got it. Chat completions has no such place: an "
-    "upstream finds it again in the trace."
+    "The data is packed into a field that agents of the dialect send back unchanged. Chat completions has no such "
+    "field; there, an upstream reads the data from the trace."
 )
-CONTENT, ENDS, NUMBERS = "Content", "Why it stopped", "Usage and names"
+CONTENT, ENDS, NUMBERS = "Content", "Stop reasons", "Usage and names"
 ANSWERS = [
     answered("text", lambda r: r.text or None, Text("so")),
     answered(
-        "text, a call, and text behind it, in order",
+        "text, a call, and text after it, in order",
         shape,
         Text("one"),
         ToolCall("ls", "{}", "call_1"),
         Text("two"),
         word=lambda _: "texts joined",
         fields=(("tools", (LS,)),),
-        note="A whole answer of chat completions has one text.",
+        note="A whole answer of chat completions has a single text.",
     ),
     answered(
-        "reasoning, and that it is no text",
+        "reasoning, separate from text",
         lambda r: (thought(r), r.text),
         Reasoning("hm"),
         Text("so"),
@@ -145,13 +145,13 @@ ANSWERS = [
         "signed reasoning: the signature, when the agent sends it back", blobs, signed, _SLOT, replayed=True
     ),
     _own(
-        "reasoning that only its provider can read, when it comes back",
+        "encrypted reasoning, when the agent sends it back",
         blobs,
         lambda d: signed(d, ""),
         _SLOT,
         replayed=True,
     ),
-    answered("words of refusal", refusal, RefusalText("never"), word=lambda _: "a text"),
+    answered("text of a refusal", refusal, RefusalText("never"), word=lambda _: "a text"),
     answered(
         "a call: name and arguments",
         calls,
@@ -179,7 +179,7 @@ ANSWERS = [
         word=lambda seen: f"JSON, `{seen[1]}`",
     ),
     answered(
-        "the same, from a provider that knows functions only",
+        "a call of such a tool, from a provider with functions only",
         free_text,
         ToolCall("patch", '{"input":"*** x"}', "call_1"),
         fields=(("tools", (Tool(name="patch", kind="custom"),)),),
@@ -191,33 +191,33 @@ ANSWERS = [
         fields=(("tools", (LS,)),),
     ),
     answered(
-        "fields and parts that only its own dialect knows",
+        "fields and parts that exist only in its own dialect",
         lambda r: (r.extra or {}).get("x_own"),
         Text("a"),
         extra={"x_own": True},
-        note="Clients check what they read.",
+        note="Clients validate the answers that they get.",
     ),
-    stopped("it was done", "end"),
-    stopped("tools are to be run", "tool_use", ToolCall("ls", "{}", "call_1"), fields=(("tools", (LS,)),)),
+    stopped("the model was done", "end"),
+    stopped("tool calls", "tool_use", ToolCall("ls", "{}", "call_1"), fields=(("tools", (LS,)),)),
     stopped("a stop string", "stop_sequence", stop_sequence="END"),
     answered(
-        "which stop string it was",
+        "the stop string that was written",
         lambda r: r.stop_sequence,
         Text("a"),
         group=ENDS,
         stop_reason="stop_sequence",
         stop_sequence="END",
     ),
-    stopped("the cap on the output", "max_tokens"),
+    stopped("the limit of output tokens", "max_tokens"),
     stopped("the context is full", "context_full"),
     stopped("refused, or filtered", "refused"),
-    stopped("refused, in words", "refused", RefusalText("never")),
-    stopped("a provider's own tools want to go on", "paused"),
-    usage("tokens of the input", "input_tokens"),
-    usage("tokens of the output", "output_tokens"),
-    usage("of the input, read from a cache", "cached_tokens"),
-    usage("of the input, written to a cache", "cache_write_tokens"),
-    usage("of the output, reasoning", "reasoning_tokens"),
+    stopped("refused, with a text", "refused", RefusalText("never")),
+    stopped("a provider's own tool loop must be resumed", "paused"),
+    usage("input tokens", "input_tokens"),
+    usage("output tokens", "output_tokens"),
+    usage("input tokens read from a cache", "cached_tokens"),
+    usage("input tokens written to a cache", "cache_write_tokens"),
+    usage("output tokens of reasoning", "reasoning_tokens"),
     answered("the answer's id", lambda r: r.id or None, Text("a"), group=NUMBERS, id="answer_1"),
     answered("the model's name", lambda r: r.model or None, Text("a"), group=NUMBERS, model="m-2"),
 ]
@@ -231,16 +231,16 @@ def fault(name: str, look: Look, note: str = "", **fields: Any) -> Fault:
 FAILURES = "Errors"
 FAULTS = [
     fault("the status", lambda f: f.status, status=503, message="no capacity"),
-    fault("the words", lambda f: f.message, status=503, message="no capacity"),
+    fault("the message", lambda f: f.message, status=503, message="no capacity"),
     fault(
-        "that the context is too small, in the agent's words",
+        "a prompt too long for the context, as the agent's own error",
         lambda f: f.code,
         status=400,
         message="prompt is too long: 9000 tokens > 8000 maximum",
         code=OVERFLOW,
     ),
     fault(
-        "how many tokens there were, and how many fit",
+        "the number of tokens in the prompt, and the maximum",
         lambda f: overflow_counts(f.message),
         status=400,
         message="prompt is too long: 9000 tokens > 8000 maximum",

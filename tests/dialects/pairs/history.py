@@ -82,7 +82,7 @@ def media_word(seen: Any) -> str:
     if isinstance(seen, str):
         return seen
     where, kind, *_ = seen
-    return "behind the results" if where == "message" and kind == "image" else f"as {kind}"
+    return "after the results" if where == "message" and kind == "image" else f"as {kind}"
 
 
 def calls(request: Request) -> object:
@@ -122,14 +122,14 @@ _SPACED = ToolCall("ls", "{}", "call_1", extra={"namespace": "files"})
 HISTORY = [
     told("system prompt", role_of("be terse"), Message("system", (Text("be terse"),)), *HI, word=as_text),
     told(
-        "developer message at the head",
+        "developer message at the beginning",
         role_of("be terse"),
         Message("developer", (Text("be terse"),)),
         *HI,
         word=as_text,
     ),
     told(
-        "system message further on",
+        "system message after the beginning",
         role_of("be terse"),
         *HI,
         wrote(Text("ok")),
@@ -141,22 +141,22 @@ HISTORY = [
     told("text of the assistant", role_of("so"), *HI, wrote(Text("so")), GO_ON, word=as_text),
     told("name of a speaker", lambda r: r.messages[0].name, Message("user", (Text("hi"),), name="anna")),
     told(
-        "reasoning that nobody signed",
+        "reasoning without a signature",
         lambda r: next((p.text for p in parts_of(r, Reasoning)), None),
         *HI,
         wrote(Reasoning("hm"), Text("so")),
         GO_ON,
-        note="Providers that sign refuse what they did not sign. DeepSeek and the like want theirs back.",
+        note="Providers with signatures refuse reasoning without one. DeepSeek and others require their own back.",
     ),
     Ask(
         CONVERSATION,
-        "reasoning that its provider signed",
+        "reasoning with its provider's signature",
         lambda r: [blob for p in parts_of(r, Reasoning) for blob in p.blobs] or None,
-        note="A signature is worth something at its own provider only.",
+        note="A signature is valid only at its own provider.",
         make=_signed,
     ),
     told(
-        "words of refusal",
+        "text of a refusal",
         lambda r: next(
             (
                 type(p).__name__
@@ -176,7 +176,7 @@ HISTORY = [
         lambda r: next((p.raw for p in parts_of(r, Opaque)), None),
         Message("user", (Opaque("openai_completions", [1, 2, 3]),)),
         only="openai_completions",
-        note="The ids mean something to one model only: 400.",
+        note="The ids are valid only for one model: 400.",
     ),
     told("a call: name and arguments", calls, *_ASKED, result(Text("out")), group=CALLS, tools=(LS,)),
     told(
@@ -228,7 +228,7 @@ HISTORY = [
         group=CALLS,
         tools=(Tool(name="ls", parameters={}, extra={"namespace": {"name": "files"}}),),
         only="openai_responses",
-        note="It is given to the answer's call again, out of the agent's own tools.",
+        note="The call in the answer gets the namespace again, from the agent's own tools.",
     ),
     told("a tool's result", results, *_ASKED, result(Text("out")), group=CALLS, tools=(LS,)),
     told(
@@ -263,19 +263,19 @@ HISTORY = [
         group=CALLS,
         tools=(LS,),
         word=media_word,
-        note="Most servers refuse it in the result; it goes into a message behind all results of the turn.",
+        note="Most servers refuse an image in a result, so it is put into a message after all results of the turn.",
     ),
     *(
         told(name, media, Message("user", (Text("look"), Media(**fields))), group=MEDIA, word=media_word)
         for name, fields in (
             ("an image, inline", {"kind": "image", "data": PNG, "media_type": "image/png"}),
-            ("an image, by its address", {"kind": "image", "url": "https://example.org/a.png"}),
+            ("an image, by URL", {"kind": "image", "url": "https://example.org/a.png"}),
             (
                 "a file, inline",
                 {"kind": "file", "data": PDF, "media_type": "application/pdf", "name": "a.pdf"},
             ),
-            ("a file, by its address", {"kind": "file", "url": "https://example.org/a.pdf"}),
-            ("a sound, inline", {"kind": "audio", "data": WAV, "media_type": "audio/wav"}),
+            ("a file, by URL", {"kind": "file", "url": "https://example.org/a.pdf"}),
+            ("audio, inline", {"kind": "audio", "data": WAV, "media_type": "audio/wav"}),
         )
     ),
     told(
@@ -285,6 +285,6 @@ HISTORY = [
             "user", (Text("look"), Media(kind="file", data=PDF, media_type="application/pdf", name="a.pdf"))
         ),
         group=MEDIA,
-        note="Only Vertex AI takes it.",
+        note="In Gemini, only Vertex AI accepts the name.",
     ),
 ]

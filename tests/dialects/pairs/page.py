@@ -1,4 +1,4 @@
-"""The table, as lines that a test compares, and the page of the documentation that is made of it."""
+"""The table, as lines that a test compares, and the documentation page that is generated from it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .walk import FEATURES, NAMES, STREAM_ONLY, UNSAID, walk
 TABLE = Path(__file__).with_name("table.tsv")
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "translation.md"
 Table: TypeAlias = dict[tuple[str, str, str], dict[str, str]]
-"""Group, feature and the dialect that says it -> the dialect that it is said to -> what becomes of it."""
+"""Group, feature and sending dialect -> receiving dialect -> the form that the feature gets there."""
 
 _NO_WORD = re.compile(r"[^a-z0-9]+")
 _SHORT = {
@@ -28,32 +28,34 @@ _SHORT = {
 _HEAD = """\
 <!-- Made by `python -m tests.dialects.pairs`, and compared by the tests. Do not edit. -->
 
-# Translation
+# Translation between dialects
 
-An agent speaks one dialect and the provider behind it may speak another. Then each request goes from the agent's
-dialect into the provider's, and each answer comes back the other way. What is said below is what the test suite saw:
-it sends every feature through every pair of dialects and back, as bytes, and fails where a cell is no longer true.
-Where both sides speak one dialect, everything is kept.
+This page lists the features that are kept, changed or lost when an agent and its provider use different dialects. Each
+request is translated from the agent's dialect to the provider's, and each answer back. If both sides use one dialect,
+everything is kept.
 
-- *kept*: said on the other side, with the same meaning.
-- *lost*: left out, for the other side has no words for it, or would refuse them.
+The test suite generates this page. It sends every feature through every pair of dialects and back, as bytes, and fails
+if a cell is no longer true.
+
+- *kept*: sent to the other side, with the same meaning.
+- *lost*: left out, because the other dialect cannot express it, or its servers would refuse it.
 - *refused*: an error (a 400 to the agent), because without it the request or the answer would mean something else.
-- Any other word: what becomes of it there.
+- Any other text: the form that it gets in the other dialect.
 
 The dialects: *chat* is `openai_chat`, *completions* `openai_completions`, *Responses* `openai_responses`, *Messages*
-`anthropic_messages`, *Gemini* `gemini`, *Ollama* `ollama`. In none of them can an agent have more
-than one answer to a request: `n` above 1 is refused.
+`anthropic_messages`, *Gemini* `gemini`, *Ollama* `ollama`. In all of them, an agent gets only one answer to a request:
+`n` above 1 is refused.
 """
 _REQUESTS = """
 ## From an agent to a provider
 
-The columns are the provider's dialect; "said by" are the dialects whose agents can say it at all.
+The columns are the provider's dialect. "Sent by" lists the dialects whose agents can send the feature.
 """
 _ANSWERS = """
 ## From a provider to an agent
 
-The columns are the agent's dialect; "said by" are the dialects whose providers can say it at all. It holds of whole
-answers and of streamed ones, except where both are named.
+The columns are the agent's dialect. "Sent by" lists the dialects whose providers can send the feature. Each row applies
+to whole and to streamed answers, except where both are named.
 """
 
 
@@ -68,7 +70,7 @@ def compute() -> Table:
 
 def table_of(table: Table) -> str:
     """The table as lines, tab-separated."""
-    lines = [["group", "feature", "said by", *NAMES]]
+    lines = [["group", "feature", "sent by", *NAMES]]
     lines += [[*key, *(cells[name] for name in NAMES)] for key, cells in table.items()]
     return "".join("\t".join(line) + "\n" for line in lines)
 
@@ -87,7 +89,7 @@ def write(table: Table) -> None:
 
 
 def page_of(table: Table) -> str:
-    """The page that says what the table does, as far as the way there goes."""
+    """Return the page, made of the outward part of the table."""
     notes: list[str] = []
     text = _HEAD + _REQUESTS
     text += _section(table, [each for each in FEATURES if isinstance(each, Ask)], notes)
@@ -107,12 +109,12 @@ def _section(table: Table, features: list[Feature], notes: list[str]) -> str:
 
 
 def _rows(table: Table, features: list[Feature], notes: list[str]) -> Iterator[str]:
-    yield f"| | said by | {' | '.join(_SHORT.values())} |"
+    yield f"| feature | sent by | {' | '.join(_SHORT.values())} |"
     yield "|---" * (len(NAMES) + 2) + "|"
     for feature in features:
         rows = {start: table[feature.group, feature.name, start] for start in NAMES}
-        said_by = [start for start in NAMES if set(rows[start].values()) != {UNSAID}]
-        cells = {end: _cells(rows, said_by, end) for end in NAMES}
+        sent_by = [start for start in NAMES if set(rows[start].values()) != {UNSAID}]
+        cells = {end: _cells(rows, sent_by, end) for end in NAMES}
         usual = {end: _usual(found) for end, found in cells.items()}
         exceptions = [
             f"From {_SHORT[start]} to {_SHORT[end]}: {found}."
@@ -126,13 +128,13 @@ def _rows(table: Table, features: list[Feature], notes: list[str]) -> Iterator[s
             label = _NO_WORD.sub("-", f"{feature.group} {feature.name}".lower()).strip("-")
             notes.append(f"[^{label}]: {note}")
             name += f" [^{label}]"
-        by = "all" if len(said_by) == len(NAMES) else ", ".join(_SHORT[start] for start in said_by)
+        by = "all" if len(sent_by) == len(NAMES) else ", ".join(_SHORT[start] for start in sent_by)
         yield f"| {name} | {by} | {' | '.join(usual.values())} |"
 
 
-def _cells(rows: dict[str, dict[str, str]], said_by: list[str], end: str) -> dict[str, str]:
-    """What becomes of it on the way to `end`, for each dialect that says it; its own only if no other does."""
-    found = {start: rows[start][end].partition(" | ")[0].removeprefix(STREAM_ONLY) for start in said_by}
+def _cells(rows: dict[str, dict[str, str]], sent_by: list[str], end: str) -> dict[str, str]:
+    """Return its form in `end`, for each dialect that sends it; `end` itself only if no other dialect does."""
+    found = {start: rows[start][end].partition(" | ")[0].removeprefix(STREAM_ONLY) for start in sent_by}
     others = {start: verdict for start, verdict in found.items() if start != end and verdict != UNSAID}
     return others or found
 

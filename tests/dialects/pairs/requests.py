@@ -98,11 +98,11 @@ def _effort(seen: tuple[str | None, int | None]) -> str:
 def _shape(request: Request) -> object:
     wish = request.output_format
     if wish is None:
-        return "in words" if "JSON" in request.system else None
+        return "as text in the prompt" if "JSON" in request.system else None
     return (wish.kind, wish.schema)
 
 
-TOOLS, SAMPLING, WISHES = "Tools", "Sampling", "Other wishes"
+TOOLS, SAMPLING, WISHES = "Tools", "Sampling", "Other options"
 REQUESTS = [
     ask(
         TOOLS,
@@ -136,14 +136,14 @@ REQUESTS = [
         _tool(lambda tool: tool.parameters),
         lambda _: "one object of all of them",
         tools=(Tool(name="ls", parameters={"type": "object", "anyOf": [SHAPE, {**SHAPE, "required": []}]}),),
-        note="Messages refuses them.",
+        note="Messages refuses such schemas.",
     ),
     ask(
         TOOLS,
         "a strict schema",
         _tool(lambda t: t.strict or None),
         tools=(Tool(name="ls", parameters=SHAPE, strict=True),),
-        note="Messages bounds the number and the forms of strict schemas more narrowly, and answers 400 beyond.",
+        note="Messages has lower limits on the number and the forms of strict schemas, and answers 400 above them.",
     ),
     ask(
         TOOLS,
@@ -160,10 +160,10 @@ REQUESTS = [
     ),
     Ask(
         TOOLS,
-        "a tool of the provider's own (web search)",
+        "a tool that the provider runs itself (web search)",
         _own_tool,
         make=_searching,
-        note="It runs there, and has another form everywhere.",
+        note="Such a tool runs at its provider, and has a different form in each dialect.",
     ),
     *(
         ask(
@@ -187,14 +187,14 @@ REQUESTS = [
         lambda r: r.parallel_tool_calls,
         tools=(LS,),
         parallel_tool_calls=False,
-        note="Gemini has no words for it.",
+        note="Gemini cannot express it.",
     ),
-    _sampled("cap on the output", "max_output_tokens", 7),
+    _sampled("limit of output tokens", "max_output_tokens", 7),
     ask(
         SAMPLING,
-        "no cap on the output",
+        "no limit of output tokens",
         lambda r: r.sampling.max_output_tokens or "none",
-        lambda seen: f"a cap of {seen:,}",
+        lambda seen: f"a limit of {seen:,}",
     ),
     _sampled("temperature 0.5", "temperature", 0.5),
     _sampled("temperature 1.5", "temperature", 1.5, lambda seen: f"{seen}"),
@@ -205,7 +205,7 @@ REQUESTS = [
         "stop",
         ("END", "\n\n"),
         lambda seen: "without blank ones",
-        "Messages refuses blank stop strings; Responses has none at all.",
+        "Messages refuses blank stop strings; Responses has no stop strings.",
     ),
     _sampled("seed", "seed", 1),
     _sampled("presence penalty", "presence_penalty", 0.5),
@@ -217,15 +217,15 @@ REQUESTS = [
         _asked,
         _effort,
         reasoning=ReasoningAsk(effort="none"),
-        note="Messages does not reason unless it is asked to; most models of Gemini refuse the wish.",
+        note="Messages reasons only on request; most models of Gemini refuse this option.",
     ),
     ask(
         WISHES,
-        "reasoning: as much as the model likes",
+        "reasoning: the model decides how much",
         _asked,
         _effort,
         reasoning=ReasoningAsk(effort="adaptive"),
-        note="It is the default of the others; only the newest models of Messages take the word.",
+        note="It is the default of the others; only the newest models of Messages accept the option.",
     ),
     ask(
         WISHES, "reasoning budget: 4,096 tokens", _asked, _effort, reasoning=ReasoningAsk(budget_tokens=4096)
@@ -239,17 +239,17 @@ REQUESTS = [
     ),
     ask(
         WISHES,
-        "name of that schema",
+        "name of the JSON schema",
         lambda r: r.output_format and r.output_format.name,
         lambda seen: f'"{seen}"',
         output_format=OutputFormat(kind="json_schema", name="a", schema=SHAPE),
     ),
     ask(
         WISHES,
-        "that schema is strict",
+        "the JSON schema is strict",
         lambda r: r.output_format and r.output_format.strict,
         output_format=OutputFormat(kind="json_schema", name="a", schema=SHAPE, strict=True),
-        note="Messages and Gemini always keep to the schema.",
+        note="Messages and Gemini always follow the schema.",
     ),
     ask(WISHES, "a streamed answer", lambda r: r.stream or None, stream=True),
     ask(WISHES, "usage at the end of a stream", lambda r: r.include_usage or None, stream=True),
@@ -259,13 +259,13 @@ REQUESTS = [
         "the user, in more than 64 characters",
         lambda r: r.user,
         user="u" * 65,
-        note="OpenAI refuses it.",
+        note="OpenAI refuses such names.",
     ),
     ask(
         WISHES,
-        "fields that only its own dialect knows",
+        "fields that exist only in its own dialect",
         lambda r: (r.extra or {}).get("x_own"),
         extra={"x_own": True},
-        note="A provider refuses fields that it does not know.",
+        note="A provider refuses unknown fields.",
     ),
 ]
