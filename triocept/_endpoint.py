@@ -46,6 +46,7 @@ from ._util.checks import (
 from ._util.contexts import protected_context
 from ._util.failures import keeping, keeping_each, raise_all, split_cancelled, without
 from ._util.limits import EndpointLimits
+from ._util.loop_watch import logged_blocks
 from .dialects import Dialect, known_dialects
 from .errors import EndpointCrashed, TunnelError
 
@@ -355,6 +356,7 @@ async def serve_endpoint(
             if recorder is not None:
                 await stack.enter_async_context(recording(recorder))
             watcher = await stack.enter_async_context(open_watcher())
+            stack.enter_context(logged_blocks())
             endpoint = Endpoint(
                 listener,
                 host,

@@ -34,8 +34,8 @@ def test_next(triocept_model):
 def test_a_handler_that_blocked_the_endpoint_for_long_is_a_warning_of_its_test(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triocept.testing._watch.LONG", 0.1)
-    monkeypatch.setattr("triocept.testing._watch.EVERY", 0.02)
+    monkeypatch.setattr("triocept._util.loop_watch.LONG", 0.1)
+    monkeypatch.setattr("triocept._util.loop_watch.EVERY", 0.02)
     test = """
 import time
 

@@ -217,8 +217,8 @@ async def blocking(exchange: Exchange) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("triocept.testing._watch.LONG", 0.1)
-    monkeypatch.setattr("triocept.testing._watch.EVERY", 0.02)
+    monkeypatch.setattr("triocept._util.loop_watch.LONG", 0.1)
+    monkeypatch.setattr("triocept._util.loop_watch.EVERY", 0.02)
 
 
 @DOORS
@@ -257,7 +257,7 @@ def test_nobody_is_named_where_the_whole_process_stood_still(
         return clock.now > 2
 
     watch = Watch(threading.current_thread())
-    monkeypatch.setattr("triocept.testing._watch.time", clock)
+    monkeypatch.setattr("triocept._util.loop_watch.time", clock)
     monkeypatch.setattr(watch, "_ended", SimpleNamespace(wait=look_later))
     watch.after_io_wait(0)
     watch._look()

@@ -147,3 +147,13 @@ class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
         """The results of the tools that ran since the model's last message."""
         behind = takewhile(lambda message: message.role != "assistant", reversed(self.messages))
         return tuple([result for message in reversed(list(behind)) for result in message.tool_results])
+
+
+def offered_names(request: Request) -> list[str]:
+    """Return the names of the offered tools, including those in a namespace of Responses."""
+    names = []
+    for tool in request.tools:
+        inner = (tool.extra or {}).get("tools")
+        within = inner if isinstance(inner, list) else []
+        names += [tool.name, *(each.get("name") for each in within if isinstance(each, dict))]
+    return [name for name in names if isinstance(name, str)]

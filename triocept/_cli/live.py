@@ -20,14 +20,14 @@ import msgspec
 from rich.console import Console
 from rich.text import Text as RichText
 
+from .._canonical.request import offered_names
 from .._endpoint import Endpoint
 from .._process.output import AgentResult
-from .._rollout.rollout import Rollout, refusals
+from .._rollout.rollout import Rollout, core_of_rollout, refusals
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
 from .._util.terminal import Screen, visible
 from ..handlers import ScriptedModel
-from ..handlers.script.words import offered_names
 from .words import STYLES, counted, reason
 
 FILE_WIDTH = 200
@@ -58,7 +58,7 @@ class Live:
             self._console.width = FILE_WIDTH
 
     def begin(self, endpoint: Endpoint, rollout: Rollout, command: Sequence[str]) -> None:
-        self.opened()
+        self.opened(rollout)
         self._print("▸", "cyan", f"endpoint {endpoint.url}, rollout {rollout.id}")
         self._print("▸", "cyan", f"agent    {shlex.join(command)}")
         if _is_fed():
@@ -72,9 +72,11 @@ class Live:
         """Print a note."""
         self._print("▸", "cyan", what)
 
-    def opened(self) -> None:
+    def opened(self, rollout: Rollout) -> None:
         """Note that there will be a summary at the end."""
         self._begun = True
+        core = core_of_rollout(rollout)
+        core.logs_unknown_tools = core.logs_unused_replies = False  # they are printed here
 
     async def record(self, turn: Turn) -> None:
         self._outcomes[turn.outcome] += 1

@@ -65,8 +65,9 @@ class Serve:
             serving = serve_endpoint(host=self.host, port=self.port, recorder=recorder, redact=self.redact)
             endpoint = await stack.enter_async_context(serving)
             opening = endpoint.open_rollout(answers.model, limits=self.limits, embed=answers.embeddings)
-            _print(described(endpoint, await stack.enter_async_context(opening)))
-            live.opened()
+            rollout = await stack.enter_async_context(opening)
+            _print(described(endpoint, rollout))
+            live.opened(rollout)
             await trio.sleep_forever()
         raise AssertionError
 

@@ -15,6 +15,7 @@
 * `calls`: exchanges that wait, run or have ended; the waiting connections; an agent's headers for conversations and
   retries.
 * `retries`: compares a call with the running calls.
+* `mistakes`: log lines on mistakes of a script that no error shows.
 * `event_loop`: checks that trio runs. `collecting`: collects the rollouts that a piece of a program opens.
 * `clients`: the official SDKs' clients, pointed at a rollout.
 * `services`, `service_calls`, `tools`: the services of a rollout for its agent beside the model. `embedding`,

@@ -18,6 +18,7 @@ from ..errors import Unanswered
 from .calls import GIVEN_UP
 from .event_loop import check_loop
 from .exchange import Exchange
+from .mistakes import warn_of_unused_replies
 from .workers import Handler, run_workers
 
 if TYPE_CHECKING:
@@ -128,6 +129,8 @@ async def open_rollout(
             errors += await run_each(rollout.services.calls.close)
             service.cancel()
             errors += await run_each(rollout.close)
+    if not errors and rollout.trace.stopped is None and rollout.logs_unused_replies:
+        warn_of_unused_replies(rollout)
     rollout.report = None
     raise_all(errors)
 

@@ -42,6 +42,7 @@ from .embedding import Embed
 from .exchange import Exchange
 from .exchange_state import ExchangeState
 from .handler import Handler, told_model
+from .mistakes import warn_of_unknown_tools
 from .moderation import Moderate
 from .options import OnFault, OnHangup, RolloutOptions
 from .outcome import Failed, Outcome, Refused, refused_after
@@ -186,6 +187,10 @@ class RolloutState:
         self._announced = 0
         """Number of calls that were recorded before they were handed over."""
         self._lacks_price = False
+        self.unknown_tools: set[str] = set()
+        """Tools that were logged because a request did not offer them."""
+        self.logs_unknown_tools = self.logs_unused_replies = True
+        """False: the command line or a test reports them itself."""
         self.upstream_failed = False
         """True if a provider's failure was logged."""
         self.ending: Refusal | None = None
@@ -233,6 +238,8 @@ class RolloutState:
             budget.end(exchange, turn)
         if not exchange.handed_over:
             self.arrivals.discard(exchange)
+        if turn is not None and self.logs_unknown_tools:
+            warn_of_unknown_tools(self, turn)
 
     def outlives(self, error: BaseException) -> bool:
         """Return True if the rollout stays open after this error.

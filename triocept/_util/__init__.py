@@ -5,5 +5,6 @@
 * `limits`: resource limits of an endpoint. `secrets`: the finder of keys. `key_forms`: their known forms.
 * `unicode`: text that every wire can hold. `figures`: short numbers. `terminal`: output that never blocks.
 * `sse`: bytes of server-sent events. `bare_socket`: bytes of a trio socket. `threads`: work in threads.
+* `loop_watch`: finds functions that block the event loop.
 * `documents`: JSON and YAML files that people write, with line numbers.
 """

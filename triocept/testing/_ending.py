@@ -16,7 +16,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from typing import Protocol, final
 
 from .._canonical.request import Request
-from .._rollout.rollout import Rollout, rested, unanswered, wait_rested
+from .._rollout.rollout import Rollout, core_of_rollout, rested, unanswered, wait_rested
 from .._trace.trace import Trace, snapshot
 from .._util.failures import keeping, without
 from ..handlers.script.source import described_request
@@ -110,6 +110,9 @@ class Life:
         """Open the rollout in the loop; check for problems before it closes."""
         async with context as rollout:
             self.rollout = rollout
+            core_of_rollout(
+                rollout
+            ).logs_unused_replies = False  # they are errors here, unless they may be left
             try:
                 yield rollout
             except BaseException as exc:

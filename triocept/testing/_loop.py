@@ -21,9 +21,10 @@ from typing import Any, TypeVar, final
 import trio
 
 from .._util.failures import keeping, split_cancelled
+from .._util.loop_watch import place_of
 from ._job import Job, ended
 from ._leaving import leave
-from ._watch import Watch, place_of
+from ._watch import Watch
 
 T = TypeVar("T")
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass, fields
 from inspect import iscoroutinefunction
 from typing import Literal, TypeAlias
 
-from ..._canonical.request import Request
+from ..._canonical.request import Request, offered_names
 from ..._util.checks import check_callable, check_choice, check_str, check_type, named, takes
-from .words import called_names, offered_names, shown, system_text
+from .words import called_names, shown, system_text
 
 Wording: TypeAlias = str | re.Pattern[str]
 """Part of a text, or a compiled pattern."""

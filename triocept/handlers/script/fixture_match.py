@@ -9,9 +9,9 @@ from typing import Any
 from msgspec import UNSET
 
 from ..._canonical.content import ToolResult
-from ..._canonical.request import Request
+from ..._canonical.request import Request, offered_names
 from .fixture_forms import MatchForm
-from .words import offered_names, shown, system_text
+from .words import shown, system_text
 
 
 def failures(match: MatchForm, request: Request) -> Iterator[str]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from reprlib import Repr
 
-from ..._canonical.request import Request, Tool
+from ..._canonical.request import Request
 
 _repr = Repr()
 _repr.maxstring = _repr.maxother = 100
@@ -19,19 +18,6 @@ def shown(value: object) -> str:
 def system_text(request: Request) -> str:
     """Return all system and developer messages, at any position, joined by line breaks."""
     return "\n".join([each.text for each in request.messages if each.role in ("system", "developer")])
-
-
-def offered_names(request: Request) -> list[str]:
-    """Return the names of the offered tools, including those in a namespace of Responses."""
-    return [name for tool in request.tools for name in _names(tool)]
-
-
-def _names(tool: Tool) -> Iterator[str]:
-    yield tool.name
-    inner = (tool.extra or {}).get("tools")
-    for each in inner if isinstance(inner, list) else ():
-        if isinstance(each, dict) and isinstance(name := each.get("name"), str):
-            yield name
 
 
 def called_names(request: Request) -> list[str]:

@@ -1,0 +1,60 @@
+"""Log lines on mistakes of a script or a handler that no error shows: its agent ends well all the same."""
+
+from __future__ import annotations
+
+import logging
+from reprlib import Repr
+from typing import TYPE_CHECKING, Any
+
+from .._canonical.request import offered_names
+from .._trace.turn import Turn
+from .._util.secrets import without_keys
+
+if TYPE_CHECKING:
+    from .rollout_state import RolloutState
+
+MOST = 10
+"""Maximum names, or replies, in a line."""
+log = logging.getLogger("triocept.rollout")
+_repr = Repr()
+_repr.maxstring = 100
+
+
+def warn_of_unknown_tools(rollout: RolloutState, turn: Turn) -> None:
+    """Log each tool, once in a rollout, that an answer calls and its request does not offer.
+
+    Most agents ignore such a call.
+    """
+    if turn.response is None or not (calls := turn.response.tool_calls):
+        return
+    offered = offered_names(turn.request)
+    unknown = {call.name for call in calls} - set(offered) - rollout.unknown_tools
+    if unknown:
+        rollout.unknown_tools |= unknown
+        log.warning(
+            "rollout %s: turn %d calls %s, which its request does not offer; it offers %s",
+            rollout.id,
+            turn.number,
+            _listed(sorted(unknown)),
+            _listed(offered) if offered else "no tools",
+        )
+
+
+def warn_of_unused_replies(rollout: RolloutState) -> None:
+    """Log the replies of a script that no call took, unless another open rollout has the same script."""
+    script: Any = rollout.handler
+    while (inner := getattr(script, "_handler_within", None)) is not None:
+        script = inner
+    unused = getattr(script, "unused", None)
+    if not isinstance(unused, tuple) or any(other.handler is rollout.handler for other in rollout.registry):
+        return
+    left = [reply for reply in unused if isinstance(reply, str)]  # a cassette has unused calls
+    if left:
+        count = f"{len(left)} {'reply' if len(left) == 1 else 'replies'}"
+        shown = without_keys("; ".join(left[:MOST])) + (" …" if len(left) > MOST else "")
+        log.warning("rollout %s has ended, and no call took %s of its script: %s", rollout.id, count, shown)
+
+
+def _listed(names: list[str]) -> str:
+    shown = [_repr.repr(without_keys(name)) for name in names[:MOST]]
+    return ", ".join(shown) + (f", and {len(names) - MOST} more" if len(names) > MOST else "")
