@@ -168,7 +168,7 @@ DEFAULT = re.compile(r"<function \w+>|<factory>|\bEllipsis\b")
 
 
 def is_field(name: str) -> bool:
-    """Whether it is a field of one of our dataclasses: a function in one is no method."""
+    """Return True for a field of a dataclass of triocept: its default may be a function, and is no method."""
     module, _, rest = name.rpartition(".")
     package, _, kind = module.rpartition(".")
     owner = getattr(sys.modules.get(package), kind, None)
@@ -187,8 +187,8 @@ def name_aliases(
     """Make signatures readable.
 
     * Sphinx 9 shows `Handler | None` by a class of its own.
-    * It takes the default of a field for a method, and its first argument for `self`.
-    * What is put in for a default that cannot be written is `…`.
+    * Sphinx takes the default of a field for a method, and its first argument for `self`.
+    * A default that cannot be written is replaced by `...`.
     """
     if what == "method" and is_field(name) and inspect.isfunction(obj):
         # the types of the default itself: those of the field say no names
@@ -196,7 +196,10 @@ def name_aliases(
         signature = stringify_signature(
             shown, show_return_annotation=False, unqualified_typehints=True
         )
-        returns = str(shown.return_annotation)
+        gives = shown.return_annotation
+        returns = (
+            None if gives is inspect.Signature.empty else str(gives)
+        )  # a lambda has none
     if signature is not None:
         signature = DEFAULT.sub("...", signature)
     signature, returns = (
