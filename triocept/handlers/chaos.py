@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from itertools import accumulate
@@ -84,22 +85,18 @@ def chaos(
         "empty": (Fault.empty(), empty),
         "garbage": (Fault.garbage(), garbage),
         "error_event": (Fault.error_event(after=2), error_event),
-        **_further(faults),
     }
+    check_mapping("faults", faults or {})
+    for fault, rate in (faults or {}).items():
+        if not isinstance(fault, Fault):
+            raise TypeError(f"faults is a mapping of faults to rates: {fault!r} is no Fault")
+        rates[f"faults[{fault!r}]"] = fault, rate
     for name, (_, rate) in rates.items():
         check_number(name, rate)
     if (total := sum(rate for _, rate in rates.values())) > 1 + 1e-9:
         raise ValueError(f"the rates are no more than 1 together, not {total:g}")
     drawn = [each for each in rates.values() if each[1]]
     return Chaos(cast(Handler, handler), seed, drawn)
-
-
-def _further(faults: Mapping[Fault, float] | None) -> dict[str, tuple[Fault, float]]:
-    check_mapping("faults", faults or {})
-    for fault in faults or {}:
-        if not isinstance(fault, Fault):
-            raise TypeError(f"faults is a mapping of faults to rates: {fault!r} is no Fault")
-    return {f"faults[{fault!r}]": (fault, rate) for fault, rate in (faults or {}).items()}
 
 
 class Chaos:
@@ -130,8 +127,11 @@ class Chaos:
         number = self._counts.get(exchange.rollout, 0)
         self._counts[exchange.rollout] = number + 1
         depth = _DEPTH.get()
-        fault = self._draw(number, depth)
-        if fault is not None:
+        # `Random` derives the same state from a text in every Python version, on every machine.
+        place = f"{self._seed} {number}" if not depth else f"{self._seed} {number} {depth}"
+        drawn = Random(place).random()
+        if (drawn_number := bisect_right(self._bounds, drawn)) < len(self._faults):
+            fault = self._faults[drawn_number]
             exchange.annotate(chaos=repr(fault))
             await fault(exchange)
             return
@@ -140,12 +140,3 @@ class Chaos:
             await self._handler(exchange)
         finally:
             _DEPTH.reset(token)
-
-    def _draw(self, number: int, depth: int) -> Fault | None:
-        """Return the fault for the call of this number, or None if the call gets its answer."""
-        # `Random` derives the same state from a text in every Python version, on every machine.
-        place = f"{self._seed} {number}" if not depth else f"{self._seed} {number} {depth}"
-        drawn = Random(place).random()
-        return next(
-            (fault for bound, fault in zip(self._bounds, self._faults, strict=True) if drawn < bound), None
-        )

@@ -36,16 +36,30 @@ def route(choice: Choice) -> Handler:
         ValueError: `choice` is empty.
         Refusal: from an exchange: 404, no handler matches its model.
     """
-    if not callable(choice):
-        what = 'handlers by model, {"*": handler}, or a function'
+    if callable(choice):
+        choose = choice
+    else:
         named: object = choice
         if not isinstance(named, Mapping):
-            raise TypeError(f"route takes {what}, not {described(named)}")
+            raise TypeError(
+                f'route takes handlers by model, {{"*": handler}}, or a function, not {described(named)}'
+            )
         if not choice:
             raise ValueError("route needs at least one handler")
         for handler in choice.values():
             check_handler(handler)
-    choose = choice if callable(choice) else _by_model({name: awaiting(one) for name, one in choice.items()})
+        handlers = {name: awaiting(one) for name, one in choice.items()}
+
+        def choose(exchange: Exchange) -> Handler:
+            model = exchange.request.model
+            if model in handlers:
+                return handlers[model]
+            for pattern, handler in handlers.items():
+                if fnmatchcase(model, pattern):
+                    return handler
+            raise Refusal(
+                404, f"there is no model {model!r} here; there are {', '.join(handlers)}", should_retry=False
+            )
 
     async def routed(exchange: Exchange) -> None:
         await awaiting(choose(exchange))(exchange)
@@ -93,18 +107,3 @@ def fallback(handlers: Iterable[Handler]) -> Handler:
         await each[-1](exchange)
 
     return tried
-
-
-def _by_model(handlers: Mapping[str, Handler]) -> Callable[[Exchange], Handler]:
-    def choose(exchange: Exchange) -> Handler:
-        model = exchange.request.model
-        if model in handlers:
-            return handlers[model]
-        for pattern, handler in handlers.items():
-            if fnmatchcase(model, pattern):
-                return handler
-        raise Refusal(
-            404, f"there is no model {model!r} here; there are {', '.join(handlers)}", should_retry=False
-        )
-
-    return choose

@@ -1,10 +1,10 @@
 """Faults as replies: errors of a provider, or of the network path to it, as values that stand in for an answer.
 
 * `fault`: the `Fault` class, and its rules. `base`: a value that is also a handler.
-* `refusals`: errors of a provider, by status.
-* `connections`: connections that break. `bodies`: bodies that are not answers. `streams`: broken streams.
+* `bodies`: errors of a provider, by status; bodies that are not answers.
+* `streams`: connections that break; broken streams.
 * `answers`: answers that are correct on the wire but that applications do not expect, or that arrive oddly.
-* `told`: the bytes of an answer, as one agent would receive them.
+* `rendering`: the bytes of an answer, as one agent would receive them.
 """
 
 from .fault import MAKERS, Fault

@@ -19,7 +19,7 @@ from ..._rollout.exchange import Answerable, Exchange
 from ..._util.checks import check_choice, check_count, check_number, check_type
 from ..._util.sse import SSE_FRAMES
 from .base import Act, BaseFault
-from .told import DEFAULT, Telling, check_not_answer, response_of
+from .rendering import DEFAULT, Rendering, check_not_answer, response_of
 
 DEFAULT_CALL = ToolCall("search", '{"query":"the quick brown fox","limit":10}')
 _REASONS: dict[str, StopReason] = {"length": "max_tokens", "content_filter": "refused"}
@@ -63,26 +63,21 @@ class OddAnswers(BaseFault):
         Raises:
             TypeError, ValueError: an argument is invalid, or these arguments have no such middle.
         """
-        kept = _middle(call, after)
+        check_type("call", call, ToolCall, "a ToolCall")
+        length = len(call.arguments)
+        if length < 2:
+            raise ValueError(f"call has arguments that can be cut, not {call.arguments!r}")
+        if after is not None:
+            check_count("after", after, least=1)
+            if after >= length:
+                raise ValueError(f"after is less than the {length} characters that there are, not {after}")
         if reason is not None and reason != "length":
             raise ValueError(f"reason is 'length' or None, not {reason!r}")
-        cut = msgspec.structs.replace(call, arguments=call.arguments[:kept])
+        cut = msgspec.structs.replace(
+            call, arguments=call.arguments[: length // 2 if after is None else after]
+        )
         given = given_response(Response((cut,), stop_reason="max_tokens" if reason else "tool_use"))
         return cls("cut_arguments", {"call": call, "after": after, "reason": reason}, _responding(given))
-
-
-def _middle(call: object, after: object) -> int:
-    check_type("call", call, ToolCall, "a ToolCall")
-    assert isinstance(call, ToolCall)
-    length = len(call.arguments)
-    if length < 2:
-        raise ValueError(f"call has arguments that can be cut, not {call.arguments!r}")
-    if after is None:
-        return length // 2
-    check_count("after", after, least=1)
-    if not isinstance(after, int) or after >= length:
-        raise ValueError(f"after is less than the {length} characters that there are, not {after}")
-    return after
 
 
 def _responding(given: Response) -> Act:
@@ -114,8 +109,8 @@ class Quirks(BaseFault):
         check_count("size", size, least=1)
         given = response_of(answer)
 
-        def trickle(telling: Telling) -> list[bytes | float]:
-            data = b"".join(telling.body())
+        def trickle(rendering: Rendering) -> list[bytes | float]:
+            data = b"".join(rendering.body())
             return _apart([data[at : at + size] for at in range(0, len(data), size)], every)
 
         return cls("drip", {"every": every, "size": size, "answer": answer}, _giving(given, trickle))
@@ -131,8 +126,8 @@ class Quirks(BaseFault):
         if str(given.content).isascii():
             raise ValueError("answer has a letter that is longer than a byte: all of these are ASCII")
 
-        def split(telling: Telling) -> list[bytes | float]:
-            data = b"".join(telling.body())
+        def split(rendering: Rendering) -> list[bytes | float]:
+            data = b"".join(rendering.body())
             places = [0, *(found.start() for found in _LATER.finditer(data)), len(data)]
             return _apart([data[at:end] for at, end in pairwise(places)], MOMENT)
 
@@ -142,8 +137,8 @@ class Quirks(BaseFault):
     def crlf(cls, answer: Answerable = DEFAULT) -> Self:
         """Return a correct stream whose lines end with CR LF. A call without streaming gets the plain answer."""
 
-        def end_lines(telling: Telling) -> list[bytes]:
-            return [frame.replace(b"\n", b"\r\n") for frame in telling.body()]
+        def end_lines(rendering: Rendering) -> list[bytes]:
+            return [frame.replace(b"\n", b"\r\n") for frame in rendering.body()]
 
         return cls("crlf", {"answer": answer}, _giving(response_of(answer), end_lines))
 
@@ -155,10 +150,10 @@ class Quirks(BaseFault):
         streaming gets the plain answer.
         """
 
-        def comment(telling: Telling) -> list[bytes]:
-            takes = telling.dialect.stream_parser().frame_end is SSE_FRAMES
-            takes = takes and telling.streamed and telling.request.framing != "json_array"
-            return [b": a comment\n\n" + frame if takes else frame for frame in telling.body()]
+        def comment(rendering: Rendering) -> list[bytes]:
+            takes = rendering.dialect.stream_parser().frame_end is SSE_FRAMES
+            takes = takes and rendering.streamed and rendering.request.framing != "json_array"
+            return [b": a comment\n\n" + frame if takes else frame for frame in rendering.body()]
 
         return cls("comments", {"answer": answer}, _giving(response_of(answer), comment))
 
@@ -166,9 +161,9 @@ class Quirks(BaseFault):
     def double_end(cls, answer: Answerable = DEFAULT) -> Self:
         """Return a correct stream that repeats its last frame. A call without streaming gets the plain answer."""
 
-        def repeat(telling: Telling) -> list[bytes]:
-            frames = telling.body()
-            return [*frames, frames[-1]] if telling.streamed else frames
+        def repeat(rendering: Rendering) -> list[bytes]:
+            frames = rendering.body()
+            return [*frames, frames[-1]] if rendering.streamed else frames
 
         return cls("double_end", {"answer": answer}, _giving(response_of(answer), repeat))
 
@@ -181,9 +176,9 @@ class Quirks(BaseFault):
         given = response_of(answer)
 
         async def confuse(exchange: Exchange) -> None:
-            telling = Telling(exchange, given)
-            telling.request = msgspec.structs.replace(telling.request, stream=not telling.streamed)
-            await telling.send(telling.body(), said=telling.response)
+            rendering = Rendering(exchange, given)
+            rendering.request = msgspec.structs.replace(rendering.request, stream=not rendering.streamed)
+            await rendering.send(rendering.body(), response=rendering.response)
 
         return cls("other_form", {"answer": answer}, confuse)
 
@@ -193,11 +188,11 @@ def _apart(pieces: list[bytes], seconds: float) -> list[bytes | float]:
     return [item for piece in pieces for item in (piece, seconds)][:-1]
 
 
-def _giving(given: Response, form: Callable[[Telling], Sequence[bytes | float]]) -> Act:
+def _giving(given: Response, form: Callable[[Rendering], Sequence[bytes | float]]) -> Act:
     """Return an act that sends the complete and correct answer in this form."""
 
     async def give(exchange: Exchange) -> None:
-        telling = Telling(exchange, given)
-        await telling.send(form(telling), said=telling.response, complete=True)
+        rendering = Rendering(exchange, given)
+        await rendering.send(form(rendering), response=rendering.response, complete=True)
 
     return give

@@ -1,18 +1,119 @@
-"""Bodies that are not answers: they hold other content, or less or more bytes, than their heads declare."""
+"""Errors of a provider, by their status; and bodies that are not answers: other content, or a wrong length."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from http import HTTPStatus
+from typing import Any, Self, TypeAlias
 
-from ..._rollout.exchange import Answerable, Exchange
+from ..._rollout.exchange import Answerable, Exchange, core_of
 from ..._trace.raw import given_raw
-from ..._util.checks import check_count, check_number, check_str
+from ..._util.checks import check_count, check_number, check_str, described
 from ...dialects import Failure
-from ...dialects.kit import encode_json
-from .base import BaseFault
-from .refusals import RetryAfter, retry_header, words_of
-from .told import DEFAULT, Telling, check_after, check_not_answer, response_of
+from ...dialects.kit import OVERFLOW, encode_json
+from ...errors import Refusal
+from .base import Act, BaseFault
+from .rendering import DEFAULT, Rendering, check_after, check_not_answer, response_of
+
+RetryAfter: TypeAlias = float | datetime | timedelta | None
+
+_WORDS = {529: "Overloaded"}  # Anthropic's own
+
+
+class Refusals(BaseFault):
+    """Errors of a provider."""
+
+    __slots__ = ()
+
+    @classmethod
+    def status(
+        cls,
+        status: int,
+        message: str | None = None,
+        *,
+        retry_after: RetryAfter = None,
+        should_retry: bool | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Return an error of this status in the agent's dialect: `Fault.status(429, retry_after=1)`.
+
+        Args:
+            status: 400 to 599.
+            message: the error text for the agent; None: the name of the status.
+            retry_after: seconds; or a date (an aware `datetime`), or its distance from now (a `timedelta`). With a
+                date, the header holds a date, which HTTP allows, too.
+            should_retry, code, headers: as in `exchange.refuse`.
+
+        Raises:
+            TypeError, ValueError: an argument is invalid.
+        """
+        more = {"should_retry": should_retry, "code": code, "headers": headers}
+        given = {"status": status, "message": message, "retry_after": retry_after, **more}
+        return cls("status", given, _refusing(status, message, retry_after, **more))
+
+    @classmethod
+    def context_length(cls, tokens: int = 200_001, most: int = 200_000) -> Self:
+        """Return 400: the prompt has `tokens` tokens, more than the maximum `most`; agents recognise the wording."""
+        check_count("most", most, least=1)
+        check_count("tokens", tokens)
+        if tokens <= most:
+            raise ValueError(f"tokens is more than most, {most}, not {tokens}: it would fit")
+        words = f"prompt is too long: {tokens} tokens > {most} maximum"
+        act = _refusing(400, words, None, code=OVERFLOW, should_retry=False)
+        return cls("context_length", {"tokens": tokens, "most": most}, act)
+
+    @classmethod
+    def too_large(cls) -> Self:
+        """Return 413: the request is too large."""
+        return cls("too_large", {}, _refusing(413, None, None))
+
+
+def _refusing(status: int, message: str | None, retry_after: RetryAfter, **more: Any) -> Act:
+    words = words_of(status) if message is None else message
+
+    def refusal() -> Refusal:  # made anew for each call: the date may be relative to now
+        headers = {**(more.get("headers") or {}), **retry_header(retry_after, seconds=False)}
+        seconds = None if isinstance(retry_after, datetime | timedelta) else retry_after
+        return Refusal(status, words, retry_after=seconds, **{**more, "headers": headers})
+
+    async def refuse(exchange: Exchange) -> None:
+        await core_of(exchange).refuse(refusal())
+
+    refusal()
+    return refuse
+
+
+def words_of(status: int) -> str:
+    """Return the name of a status."""
+    try:
+        return _WORDS.get(status) or HTTPStatus(status).phrase
+    except ValueError:
+        return f"status {status}"
+
+
+def retry_header(when: RetryAfter, *, seconds: bool = True) -> dict[str, str]:
+    """Return the `Retry-After` header (RFC 9110, 10.2.3): a date, or a number where one is required here.
+
+    Raises:
+        ValueError: the date has no time zone, or is in the past.
+    """
+    match when:
+        case None:
+            return {}
+        case timedelta():
+            if when < timedelta(0):
+                raise ValueError(f"retry_after is no time in the past, not {described(when)}")
+            when = datetime.now(UTC) + when
+        case datetime():
+            if when.tzinfo is None:
+                raise ValueError(f"retry_after is a date with a time zone, not {described(when)}")
+        case _:
+            return {"retry-after": f"{when:g}"} if seconds else {}
+    return {"retry-after": format_datetime(when.astimezone(UTC), usegmt=True)}
+
 
 _PAGE = (
     "<html>\r\n<head><title>{said}</title></head>\r\n<body>\r\n<center><h1>{said}</h1></center>\r\n"
@@ -84,7 +185,7 @@ class BrokenBodies(BaseFault):
         """Return 200 with the head of an answer, and no body."""
 
         async def say_nothing(exchange: Exchange) -> None:
-            await Telling(exchange, response_of("")).send(b"")
+            await Rendering(exchange, response_of("")).send(b"")
 
         return cls("empty", {}, say_nothing)
 
@@ -100,9 +201,9 @@ class BrokenBodies(BaseFault):
         check_failure(status, message)
 
         async def say_error(exchange: Exchange) -> None:
-            telling = Telling(exchange, response_of(""))
-            document = telling.dialect.render_error(Failure(status=status, message=message))
-            await exchange.respond_raw(200, telling.document_headers, encode_json(document))
+            rendering = Rendering(exchange, response_of(""))
+            document = rendering.dialect.render_error(Failure(status=status, message=message))
+            await exchange.respond_raw(200, rendering.document_headers, encode_json(document))
 
         return cls("error_body", {"message": message, "status": status}, say_error)
 
@@ -117,13 +218,13 @@ class BrokenBodies(BaseFault):
         check_after(after + 1, given)
 
         async def cut(exchange: Exchange) -> None:
-            telling = Telling(exchange, given)
-            if not telling.streamed:
-                await telling.send(telling.half())
+            rendering = Rendering(exchange, given)
+            if not rendering.streamed:
+                await rendering.send(rendering.half())
                 return
-            begun, more = telling.begin(after), telling.begin(after + 1)
+            begun, more = rendering.begin(after), rendering.begin(after + 1)
             rest = b"".join(more.body)[len(b"".join(begun.body)) :]
-            await telling.send([*begun.body, rest[: len(rest) // 2]], said=begun.said)
+            await rendering.send([*begun.body, rest[: len(rest) // 2]], response=begun.response)
 
         return cls("cut_json", {"after": after, "answer": answer}, cut)
 
@@ -146,10 +247,10 @@ class BrokenBodies(BaseFault):
         given = response_of(answer)
 
         async def lie(exchange: Exchange) -> None:
-            telling = Telling(exchange, given)
-            body = b"".join(telling.body())
+            rendering = Rendering(exchange, given)
+            body = b"".join(rendering.body())
             length = {"content-length": str(max(0, len(body) + by))}
-            await telling.send(body, length, end="close", said=telling.response)
+            await rendering.send(body, length, end="close", response=rendering.response)
 
         return cls("wrong_length", {"by": by, "answer": answer}, lie)
 
@@ -163,9 +264,9 @@ class BrokenBodies(BaseFault):
         given = response_of(answer)
 
         async def claim(exchange: Exchange) -> None:
-            telling = Telling(exchange, given)
-            body = b"".join(telling.body())
-            await telling.send(body, {"content-encoding": "gzip"}, said=telling.response)
+            rendering = Rendering(exchange, given)
+            body = b"".join(rendering.body())
+            await rendering.send(body, {"content-encoding": "gzip"}, response=rendering.response)
 
         return cls("not_gzip", {"answer": answer}, claim)
 

@@ -15,10 +15,8 @@ from typing import final
 
 from .answers import OddAnswers, Quirks
 from .base import Act
-from .bodies import BrokenBodies
-from .connections import BrokenConnections
-from .refusals import Refusals
-from .streams import BrokenStreams
+from .bodies import BrokenBodies, Refusals
+from .streams import BrokenConnections, BrokenStreams
 
 __all__ = ["MAKERS", "Act", "Fault"]
 

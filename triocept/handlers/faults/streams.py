@@ -1,24 +1,111 @@
-"""Streams that end, or continue, in a way that their dialect forbids."""
+"""Connections that break before or in the middle of an answer, and streams that their dialect forbids."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from random import Random
 from typing import Literal, Self
 
+from ..._canonical.response import Response
 from ..._rollout.exchange import Answerable, Exchange
-from ..._util.checks import check_choice
+from ..._trace.raw import RawEnd
+from ..._util.checks import check_choice, check_count
 from ...dialects import Failure
 from ...dialects.kit import encode_json
 from .base import Act, BaseFault
 from .bodies import check_failure
-from .told import DEFAULT, Telling, check_after, response_of
+from .rendering import DEFAULT, Rendering, check_after, response_of
 
 _REASON = re.compile(rb'"(finish_reason|finishReason|stop_reason|done_reason)":"[^"]*"')
 _STARTS = re.compile(
     rb'"type":"(?:content_block_start|response\.output_item\.added|response\.content_part\.added)"'
 )
 GARBAGE = b'{"garbage'
+
+
+class BrokenConnections(BaseFault):
+    """Connections that break."""
+
+    __slots__ = ()
+
+    @classmethod
+    def close(cls) -> Self:
+        """Close the connection before the head."""
+        return cls("close", {}, _ending("close", None, response_of(DEFAULT)))
+
+    @classmethod
+    def reset(cls, after: int | None = None, answer: Answerable = DEFAULT) -> Self:
+        """Reset the connection (RST).
+
+        Args:
+            after: None: before the head. Else in the middle of the answer: after this many pieces of a stream (a piece
+                is a word of its text), or after half of a document.
+            answer: the answer that is cut.
+
+        Raises:
+            TypeError, ValueError: an argument is invalid, or the answer has fewer pieces.
+        """
+        return cls("reset", {"after": after, "answer": answer}, _ending("reset", after, response_of(answer)))
+
+    @classmethod
+    def cut(cls, after: int = 2, answer: Answerable = DEFAULT) -> Self:
+        """Close the connection in the middle of the answer.
+
+        A stream breaks off in its chunked coding; a document is shorter than its head declares. Arguments and errors as
+        in `reset`.
+        """
+        return cls("cut", {"after": after, "answer": answer}, _ending("close", after, response_of(answer)))
+
+    @classmethod
+    def stall(cls, after: int | None = None, answer: Answerable = DEFAULT) -> Self:
+        """Send nothing more and keep the connection open, until the agent disconnects or the endpoint ends.
+
+        Arguments and errors as in `reset`.
+        """
+        return cls("stall", {"after": after, "answer": answer}, _ending("stall", after, response_of(answer)))
+
+    @classmethod
+    def stalled_head(cls) -> Self:
+        """Send half of a head, and nothing more."""
+
+        async def stall(exchange: Exchange) -> None:
+            await exchange.respond_raw(None, {}, b"HTTP/1.1 200 OK\r\ncontent-ty", end="stall")
+
+        return cls("stalled_head", {}, stall)
+
+    @classmethod
+    def noise(cls, size: int = 64, *, seed: int = 0) -> Self:
+        """Send `size` bytes that are not HTTP, then close the connection; a seed always gives the same bytes."""
+        check_count("size", size, least=1)
+        check_count("seed", seed)
+        data = Random(seed).randbytes(size)
+
+        async def make_noise(exchange: Exchange) -> None:
+            await exchange.respond_raw(None, {}, data, end="close")
+
+        return cls("noise", {"size": size, "seed": seed}, make_noise)
+
+
+def _ending(end: RawEnd, after: int | None, answer: Response) -> Act:
+    if after is not None:
+        check_after(after, answer)
+
+    async def break_off(exchange: Exchange) -> None:
+        if after is None:
+            await exchange.respond_raw(None, {}, b"", end=end)
+            return
+        rendering = Rendering(exchange, answer)
+        if rendering.streamed:
+            begun = rendering.begin(after)
+            await rendering.send(
+                begun.body, {"transfer-encoding": "chunked"}, end=end, response=begun.response
+            )
+        else:
+            length = str(len(rendering.document()))
+            await rendering.send(rendering.half(), {"content-length": length}, end=end)
+
+    return break_off
 
 
 class BrokenStreams(BaseFault):
@@ -48,13 +135,13 @@ class BrokenStreams(BaseFault):
         check_after(after, given)
 
         async def stop(exchange: Exchange) -> None:
-            telling = Telling(exchange, given)
+            rendering = Rendering(exchange, given)
             end: Literal["close", "whole"] = "close" if framing == "close" else "whole"
-            if telling.streamed:
-                begun = telling.begin(after)
-                await telling.send(begun.body, end=end, said=begun.said)
+            if rendering.streamed:
+                begun = rendering.begin(after)
+                await rendering.send(begun.body, end=end, response=begun.response)
             else:
-                await telling.send(telling.half(), end=end)
+                await rendering.send(rendering.half(), end=end)
 
         return cls("unended", {"after": after, "framing": framing, "answer": answer}, stop)
 
@@ -67,8 +154,14 @@ class BrokenStreams(BaseFault):
         given = response_of(answer)
 
         async def leave_out(exchange: Exchange) -> None:
-            telling = Telling(exchange, given)
-            await telling.send(list(map(_without_reason, telling.body())), said=telling.response)
+            rendering = Rendering(exchange, given)
+            body = []
+            for data in rendering.body():
+                found = _REASON.sub(rb'"\1":null', data)
+                if found == data:  # Responses
+                    found = data.replace(b'"status":"completed"', b'"status":"in_progress"')
+                body.append(found)
+            await rendering.send(body, response=rendering.response)
 
         return cls("no_finish", {"answer": answer}, leave_out)
 
@@ -105,14 +198,18 @@ class BrokenStreams(BaseFault):
         check_after(after, given)
 
         async def spoil(exchange: Exchange) -> None:
-            telling = Telling(exchange, given)
-            if not telling.streamed:
-                await telling.send(GARBAGE)
+            rendering = Rendering(exchange, given)
+            if not rendering.streamed:
+                await rendering.send(GARBAGE)
                 return
-            begun = telling.begin(after)
-            rest = b"".join(telling.whole_stream())[len(b"".join(begun.body)) :]
-            body = [*begun.body, _spoilt(telling, next(telling.frames(rest))), rest]
-            await telling.send(body, said=begun.said)
+            begun = rendering.begin(after)
+            rest = b"".join(rendering.whole_stream())[len(b"".join(begun.body)) :]
+            name, found, _ = next(rendering.frames(rest)).partition(b"data: ")
+            if found:
+                frame = name + found + GARBAGE + b"\n\n"
+            else:
+                frame = GARBAGE + (b"\n" if rendering.request.framing != "json_array" else b"")
+            await rendering.send([*begun.body, frame, rest], response=begun.response)
 
         return cls("garbage", {"after": after, "answer": answer}, spoil)
 
@@ -144,14 +241,14 @@ class BrokenStreams(BaseFault):
         failure = Failure(status=status, message=message)
 
         async def fail(exchange: Exchange) -> None:
-            telling = Telling(exchange, given)
-            if telling.streamed:
-                begun = telling.begin(after)
+            rendering = Rendering(exchange, given)
+            if rendering.streamed:
+                begun = rendering.begin(after)
                 before = begun.body if after else ()
-                renderer = begun.renderer if after else telling.dialect.stream_renderer(telling.request)
-                await telling.send([*before, renderer.fail(failure)], said=begun.said)
+                renderer = begun.renderer if after else rendering.dialect.stream_renderer(rendering.request)
+                await rendering.send([*before, renderer.fail(failure)], response=begun.response)
             else:
-                await telling.send(encode_json(telling.dialect.render_error(failure)))
+                await rendering.send(encode_json(rendering.dialect.render_error(failure)))
 
         arguments = {"after": after, "message": message, "status": status, "answer": answer}
         return cls("error_event", arguments, fail)
@@ -162,23 +259,10 @@ def _streaming(answer: Answerable, change: Callable[[list[bytes]], list[bytes]])
     given = response_of(answer)
 
     async def give(exchange: Exchange) -> None:
-        telling = Telling(exchange, given)
-        if telling.streamed:
-            await telling.send(change(telling.whole_stream()), said=telling.response)
+        rendering = Rendering(exchange, given)
+        if rendering.streamed:
+            await rendering.send(change(rendering.whole_stream()), response=rendering.response)
         else:
             await exchange.respond(given)
 
     return give
-
-
-def _without_reason(data: bytes) -> bytes:
-    found = _REASON.sub(rb'"\1":null', data)
-    return found if found != data else data.replace(b'"status":"completed"', b'"status":"in_progress"')
-
-
-def _spoilt(telling: Telling, frame: bytes) -> bytes:
-    """Return a frame with garbage instead of its document; the event keeps its name."""
-    before, found, _ = frame.partition(b"data: ")
-    if found:
-        return before + found + GARBAGE + b"\n\n"
-    return GARBAGE + b"\n" if telling.request.framing != "json_array" else GARBAGE

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from inspect import iscoroutinefunction
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from ..._canonical.request import Request, offered_names
 from ..._util.checks import check_callable, check_choice, check_str, check_type, named, takes
@@ -54,19 +54,40 @@ class Conditions:
         if not isinstance(self.tool_result, bool):
             _check_wording("tool_result", self.tool_result, "a str, a compiled pattern, True or False")
         for name in ("result_of", "offered_tool"):
-            _check_name(name, getattr(self, name))
+            if (value := getattr(self, name)) is not None:
+                check_str(f"when: {name}", value)
+                if not value:
+                    raise ValueError(f"when: {name} is empty, and no tool has that name")
         if self.output is not None:
             check_choice("when: output", self.output, OutputKind)
-        _check_predicate(self.predicate)
+        if (predicate := self.predicate) is not None:
+            check_callable("when: predicate", predicate, "a function of the request")
+            if iscoroutinefunction(predicate):
+                raise TypeError(
+                    f"when: {named(predicate)} is async: a predicate looks at the request, and waits for nothing"
+                )
+            if isinstance(predicate, type) or not takes(predicate, 1):
+                raise TypeError(f"when: {named(predicate)} does not take one argument, the request")
 
     def __bool__(self) -> bool:
         """Return True if there is a condition."""
-        return any(True for _ in self.said())
+        return any(True for _ in self.given())
 
     def __str__(self) -> str:
-        return ", ".join([f"{name}={_said(value)}" for name, value in self.said()])
+        shown_values = [
+            (
+                name,
+                f"/{value.pattern}/"
+                if isinstance(value, re.Pattern)
+                else named(value)
+                if callable(value)
+                else shown(value),
+            )
+            for name, value in self.given()
+        ]
+        return ", ".join([f"{name}={text}" for name, text in shown_values])
 
-    def said(self) -> Iterator[tuple[str, object]]:
+    def given(self) -> Iterator[tuple[str, Any]]:
         """Yield the conditions that are set, with their names."""
         for field in fields(self):
             if (value := getattr(self, field.name)) is not None:
@@ -77,9 +98,36 @@ class Conditions:
 
     def failures(self, request: Request) -> Iterator[str]:
         """Yield a description of each condition that does not hold."""
-        for name, value in self.said():
-            if (failure := _LOOKS[name](value, request)) is not None:
-                yield failure
+        output = request.output_format.kind if request.output_format is not None else "text"
+        for name, wanted in self.given():
+            match name:
+                case "text":
+                    holds = _is_in(wanted, text) if (text := request.user_text) else False
+                    actual = f"the user says {shown(text) if text else 'nothing'}"
+                case "system":
+                    holds = _is_in(wanted, text := system_text(request))
+                    actual = f"the system prompt is {shown(text)}"
+                case "model":
+                    holds, actual = is_of_model(wanted, request.model), f"the model is {request.model!r}"
+                case "tool_result":
+                    texts = [result.text for result in request.tool_results]
+                    if isinstance(wanted, bool):
+                        holds = wanted == bool(texts)
+                    else:
+                        holds = any(_is_in(wanted, text) for text in texts)
+                    actual = f"the results are {', '.join(map(shown, texts))}" if texts else _NO_RESULT
+                case "result_of":
+                    holds = wanted in (names := called_names(request))
+                    actual = f"the results are of {', '.join(names)}" if names else _NO_RESULT
+                case "offered_tool":
+                    holds = wanted in (names := offered_names(request))
+                    actual = f"the tools offered are {', '.join(names)}" if names else "no tool is offered"
+                case "output":
+                    holds, actual = wanted == output, f"the output is to be {output}"
+                case _:
+                    holds, actual = bool(wanted(request)), f"{named(wanted)} says no"
+            if not holds:
+                yield actual
 
 
 def is_of_model(model: Wording, asked: str) -> bool:
@@ -91,70 +139,11 @@ def is_of_model(model: Wording, asked: str) -> bool:
 
 _DATE = re.compile(r"(?:[-@]20\d{6}|-20\d\d-\d\d-\d\d)?")
 """Date suffixes of Anthropic, Google Cloud and OpenAI."""
+_NO_RESULT = "no result of a tool has come"
 
 
 def _is_in(wording: Wording, text: str) -> bool:
     return wording in text if isinstance(wording, str) else wording.search(text) is not None
-
-
-def _look_at_text(wording: Wording, request: Request) -> str | None:
-    text = request.user_text
-    if not text:
-        return "the user says nothing"
-    return None if _is_in(wording, text) else f"the user says {shown(text)}"
-
-
-def _look_at_system(wording: Wording, request: Request) -> str | None:
-    text = system_text(request)
-    return None if _is_in(wording, text) else f"the system prompt is {shown(text)}"
-
-
-def _look_at_model(model: Wording, request: Request) -> str | None:
-    return None if is_of_model(model, request.model) else f"the model is {request.model!r}"
-
-
-def _look_at_tool_result(wanted: Wording | bool, request: Request) -> str | None:
-    texts = [result.text for result in request.tool_results]
-    if not texts:
-        return None if wanted is False else "no result of a tool has come"
-    if wanted is True or (not isinstance(wanted, bool) and any(_is_in(wanted, text) for text in texts)):
-        return None
-    return f"the results are {', '.join(map(shown, texts))}"
-
-
-def _look_at_result_of(name: str, request: Request) -> str | None:
-    names = called_names(request)
-    if name in names:
-        return None
-    return f"the results are of {', '.join(names)}" if names else "no result of a tool has come"
-
-
-def _look_at_offered_tool(name: str, request: Request) -> str | None:
-    names = offered_names(request)
-    if name in names:
-        return None
-    return f"the tools offered are {', '.join(names)}" if names else "no tool is offered"
-
-
-def _look_at_output(kind: OutputKind, request: Request) -> str | None:
-    asked = request.output_format.kind if request.output_format is not None else "text"
-    return None if asked == kind else f"the output is to be {asked}"
-
-
-def _ask(predicate: Callable[[Request], object], request: Request) -> str | None:
-    return None if predicate(request) else f"{named(predicate)} says no"
-
-
-_LOOKS: dict[str, Callable[..., str | None]] = {
-    "text": _look_at_text,
-    "system": _look_at_system,
-    "model": _look_at_model,
-    "tool_result": _look_at_tool_result,
-    "result_of": _look_at_result_of,
-    "offered_tool": _look_at_offered_tool,
-    "output": _look_at_output,
-    "predicate": _ask,
-}
 
 
 def _check_wording(name: str, wording: object, what: str = "a str or a compiled pattern") -> None:
@@ -165,28 +154,3 @@ def _check_wording(name: str, wording: object, what: str = "a str or a compiled 
         raise TypeError(f"when: {name} is a pattern of a str, not of bytes")
     if wording == "":
         raise ValueError(f"when: {name} is empty, and would hold of everything")
-
-
-def _check_name(name: str, value: object) -> None:
-    if value is not None:
-        check_str(f"when: {name}", value)
-        if not value:
-            raise ValueError(f"when: {name} is empty, and no tool has that name")
-
-
-def _check_predicate(predicate: object) -> None:
-    if predicate is None:
-        return
-    check_callable("when: predicate", predicate, "a function of the request")
-    if iscoroutinefunction(predicate):
-        raise TypeError(
-            f"when: {named(predicate)} is async: a predicate looks at the request, and waits for nothing"
-        )
-    if isinstance(predicate, type) or not takes(predicate, 1):
-        raise TypeError(f"when: {named(predicate)} does not take one argument, the request")
-
-
-def _said(value: object) -> str:
-    if isinstance(value, re.Pattern):
-        return f"/{value.pattern}/"
-    return named(value) if callable(value) else shown(value)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import runpy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import final
 
 from ..._canonical.vectors import vector_of
 from ..._rollout.embedding import Embed
 from ..._util.documents import Node, decoded, read_json, read_yaml
 from ...errors import DialectError
-from .fixture_reading import Vectors, is_fixture_file, read_fixtures, read_vectors
+from .fixture_reading import is_fixture_file, read_fixtures, read_vectors
 from .model import Item
 from .reading import read_items
 from .replies import ReadScript
@@ -41,7 +40,10 @@ def read_script(path: str | Path) -> list[Item]:
     """
     path = Path(path)
     if path.suffix == ".py":
-        return _read_python(path)
+        found = runpy.run_path(str(path)).get("replies")
+        if not isinstance(found, (list, tuple)):
+            raise DialectError("a Python script defines a list named 'replies'", path=str(path))
+        return ReadScript(found)
     document = read_document(path)
     return ReadScript([read_fixtures(document)] if is_fixture_file(document) else read_items(document))
 
@@ -76,12 +78,24 @@ def embeddings_in(path: Path) -> Embed | None:
 
 
 def _embeddings(document: Node) -> Embed | None:
+    """Return the function for a file's fixtures: the first fixture whose `inputText` is part of a text has its vector.
+
+    A text without a fixture gets a vector computed from its words.
+    """
     vectors = read_vectors(document)
     if not vectors:
         return None
     if len(sizes := {len(each.vector) for each in vectors}) > 1:
         raise document.error(f"the embeddings here are of several sizes: {sorted(sizes)}")
-    return _Embeddings(vectors)
+
+    def embed(texts: Sequence[str]) -> list[Sequence[float]]:
+        size = len(vectors[0].vector)
+        return [
+            next((each.vector for each in vectors if each.part in text), vector_of(text, size))
+            for text in texts
+        ]
+
+    return embed
 
 
 def read_document(path: Path) -> Node:
@@ -101,26 +115,3 @@ def read_document(path: Path) -> Node:
             raise
         problem = f"{exc.problem} (a Python script is named *.py, a YAML one *.yaml)"
         raise DialectError(problem, path=exc.path) from None
-
-
-@final
-class _Embeddings:
-    """The vectors of fixtures. A text without a fixture gets a vector computed from its words."""
-
-    def __init__(self, vectors: list[Vectors]) -> None:
-        self._vectors = vectors
-
-    def __call__(self, texts: Sequence[str]) -> list[Sequence[float]]:
-        """Return a vector for each text: from the first fixture whose `inputText` is part of the text."""
-        return [self._vector(text) for text in texts]
-
-    def _vector(self, text: str) -> Sequence[float]:
-        found = next((each.vector for each in self._vectors if each.part in text), None)
-        return found if found is not None else vector_of(text, len(self._vectors[0].vector))
-
-
-def _read_python(path: Path) -> list[Item]:
-    found = runpy.run_path(str(path)).get("replies")
-    if not isinstance(found, (list, tuple)):
-        raise DialectError("a Python script defines a list named 'replies'", path=str(path))
-    return ReadScript(found)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Never, final
+from typing import Never, final
 
 from ..._canonical.request import Request
 from ..._util.checks import check_keywords
 from .conditions import Conditions, OutputKind, Wording
 from .replies import Reply, check_replies
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 @final
@@ -65,6 +62,14 @@ class When:
         return Rule(conditions=self._conditions, replies=replies, endless=endless)
 
 
+_CONFUSED = {
+    "tool": "offered_tool=… (the agent offers it) or result_of=… (it was called, and its result has come)?",
+    "tool_name": "offered_tool=… (the agent offers it) or result_of=… (it was called, and its result has come)?",
+    "called_tool": "result_of=… (it was called, and its result has come)?",
+}
+"""Ambiguous names, with the keywords that each could mean."""
+
+
 def when(
     *,
     text: Wording | None = None,
@@ -97,9 +102,11 @@ def when(
         TypeError: a keyword is unknown, a value has the wrong type, or no condition is given.
         ValueError: a text is empty, or `output` is unknown.
     """
-    said: Mapping[str, object] = unknown
-    if said:
-        _check_names(said)
+    names: Iterable[str] = unknown
+    for name in names:
+        if name in _CONFUSED:
+            raise TypeError(f"when() got an unexpected keyword argument {name!r}: {_CONFUSED[name]}")
+    check_keywords("when", unknown, list(Conditions.__dataclass_fields__))
     conditions = Conditions(
         text=text,
         system=system,
@@ -125,18 +132,3 @@ def otherwise(*replies: Reply) -> Rule:
     """
     check_replies(replies, "otherwise")
     return Rule(conditions=Conditions(), replies=replies, endless=True)
-
-
-_CONFUSED = {
-    "tool": "offered_tool=… (the agent offers it) or result_of=… (it was called, and its result has come)?",
-    "tool_name": "offered_tool=… (the agent offers it) or result_of=… (it was called, and its result has come)?",
-    "called_tool": "result_of=… (it was called, and its result has come)?",
-}
-"""Ambiguous names, with the keywords that each could mean."""
-
-
-def _check_names(unknown: Mapping[str, object]) -> None:
-    for name in unknown:
-        if name in _CONFUSED:
-            raise TypeError(f"when() got an unexpected keyword argument {name!r}: {_CONFUSED[name]}")
-    check_keywords("when", unknown, list(Conditions.__dataclass_fields__))

@@ -8,7 +8,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import combinations
 
 from .conditions import Conditions, is_of_model
@@ -40,31 +40,16 @@ def hidden(rule: Rule, before: Rule) -> bool:
 
 def covers(wide: Conditions, narrow: Conditions) -> bool:
     """Return True if every request that `narrow` matches certainly matches `wide`, too."""
-    return all(_follows(name, value, narrow) for name, value in wide.said())
-
-
-def _follows(name: str, value: object, narrow: Conditions) -> bool:
-    """Return True if the conditions of `narrow` imply this condition."""
-    other = getattr(narrow, name)
-    if name == "tool_result" and value is True:
-        return (other is not None and other is not False) or narrow.result_of is not None
-    if other is None:
-        return False
-    return bool(value == other) or (name in _WIDER and _WIDER[name](value, other))
-
-
-def _is_part(wide: object, narrow: object) -> bool:
-    """Return True if `wide` is part of `narrow`: then each text that contains `narrow` contains `wide`."""
-    return isinstance(wide, str) and isinstance(narrow, str) and wide in narrow
-
-
-def _is_dated(wide: object, narrow: object) -> bool:
-    return isinstance(wide, str) and isinstance(narrow, str) and is_of_model(wide, narrow)
-
-
-_WIDER: dict[str, Callable[[object, object], bool]] = {
-    "text": _is_part,
-    "system": _is_part,
-    "tool_result": _is_part,
-    "model": _is_dated,
-}
+    for name, value in wide.given():
+        other = getattr(narrow, name)
+        if name == "tool_result" and value is True:
+            implied = other not in (None, False) or narrow.result_of is not None
+        elif isinstance(value, str) and isinstance(other, str) and name == "model":
+            implied = is_of_model(value, other)
+        elif isinstance(value, str) and isinstance(other, str) and name in ("text", "system", "tool_result"):
+            implied = value in other
+        else:
+            implied = other is not None and bool(value == other)
+        if not implied:
+            return False
+    return True

@@ -37,12 +37,23 @@ class Template:
     def __init__(self, text: str) -> None:
         check_str("a Template's text", text)
         self._text = text
-        self._pieces: tuple[tuple[str, str | None], ...] = tuple(_read(text))
+        try:
+            pieces = list(Formatter().parse(text))
+        except ValueError as exc:
+            raise ValueError(f"Template({text!r}): {exc}; a brace is written twice: {{{{ }}}}") from None
+        for _, name, spec, conversion in pieces:
+            if name is not None and (name not in NAMES or spec or conversion):
+                raise ValueError(
+                    f"Template({text!r}): between braces stands one of {', '.join(NAMES)}, and nothing else; "
+                    "a brace is written twice: {{ }}"
+                )
+        self._pieces = [(before, name) for before, name, _, _ in pieces]
 
     def __call__(self, request: Request) -> str:
         """Return the text for this request."""
-        said = [(before, "" if name is None else NAMES[name](request)) for before, name in self._pieces]
-        return "".join([before + word for before, word in said])
+        return "".join(
+            [before + ("" if name is None else NAMES[name](request)) for before, name in self._pieces]
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Template) and self._text == other._text
@@ -52,17 +63,3 @@ class Template:
 
     def __repr__(self) -> str:
         return f"Template({self._text!r})"
-
-
-def _read(text: str) -> list[tuple[str, str | None]]:
-    try:
-        pieces = list(Formatter().parse(text))
-    except ValueError as exc:
-        raise ValueError(f"Template({text!r}): {exc}; a brace is written twice: {{{{ }}}}") from None
-    for _, name, spec, conversion in pieces:
-        if name is not None and (name not in NAMES or spec or conversion):
-            raise ValueError(
-                f"Template({text!r}): between braces stands one of {', '.join(NAMES)}, and nothing else; "
-                "a brace is written twice: {{ }}"
-            )
-    return [(before, name) for before, name, _, _ in pieces]

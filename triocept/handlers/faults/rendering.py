@@ -65,12 +65,12 @@ class Begun(msgspec.Struct, frozen=True):
     renderer: StreamRenderer
     """The rest of the stream."""
     body: tuple[bytes, ...]
-    said: Response | None
+    response: Response | None
     """The response that the beginning holds; None: no content yet."""
 
 
 @final
-class Telling:
+class Rendering:
     """An answer, for one exchange.
 
     Args:
@@ -82,7 +82,8 @@ class Telling:
         core = core_of(exchange)
         self._exchange = exchange
         self.request: Request = core.request
-        self.dialect: Dialect = _dialect_of(exchange)
+        known = core.rollout.addresses.dialects.get(exchange.dialect)
+        self.dialect: Dialect = cast(Dialect, known) if known is not None else dialect_named(exchange.dialect)
         self.response: Response = core.complete(answer)
         usage = Usage(input_tokens=core.estimate_input(), output_tokens=0, estimated=True)
         self._usage = answer.usage or usage
@@ -127,8 +128,7 @@ class Telling:
             body.append(renderer.render(event))
             if after and not left:
                 break
-        said = fold.response()
-        return Begun(renderer, tuple(body), said if after else None)
+        return Begun(renderer, tuple(body), fold.response() if after else None)
 
     def whole_stream(self) -> list[bytes]:
         """Return the complete stream, frame by frame."""
@@ -150,15 +150,15 @@ class Telling:
         more: Mapping[str, str] | None = None,
         *,
         end: RawEnd = "whole",
-        said: Response | None = None,
+        response: Response | None = None,
         complete: bool = False,
     ) -> None:
         """Send raw bytes with 200 and the headers that the agent expects, plus `more`.
 
-        `said` is the response that the bytes hold in full if `complete`, else the beginning of it.
+        `response` is the response that the bytes hold in full if `complete`, else the beginning of it.
         """
         sent = given_raw(200, {**self.headers, **(more or {})}, body, end)
-        await core_of(self._exchange).respond_raw(Raw(sent, said, complete=complete))
+        await core_of(self._exchange).respond_raw(Raw(sent, response, complete=complete))
 
     def frames(self, data: bytes) -> Iterator[bytes]:
         """Yield the frames that one event renders to."""
@@ -185,8 +185,3 @@ def _events(response: Response) -> Iterator[Event]:
             yield from (PartDelta(event.index, piece) for piece in pattern.findall(event.text))
         else:
             yield event
-
-
-def _dialect_of(exchange: Exchange) -> Dialect:
-    known = core_of(exchange).rollout.addresses.dialects.get(exchange.dialect)
-    return cast(Dialect, known) if known is not None else dialect_named(exchange.dialect)
