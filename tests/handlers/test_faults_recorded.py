@@ -53,9 +53,12 @@ async def wire_of(rollout: Rollout, port: int, name: str, *, stream: bool) -> tu
                     data += piece
                     if not piece:
                         return data, "closed"
-                stalls = len(rollout.trace) and (raw := rollout.trace[0].raw) and raw.end == "stall"
-                if waited.cancelled_caught and stalls:
-                    return data, "stalled"
+                raw = rollout.trace[0].raw if len(rollout.trace) else None
+                if waited.cancelled_caught and raw is not None and raw.end == "stall":
+                    # The turn is recorded before its bytes are sent: wait for the last of them.
+                    last = raw.pieces[-1][1] if raw.size else b""
+                    if data.rstrip(b"\r\n").endswith(last.rstrip(b"\r\n")):
+                        return data, "stalled"
         except trio.BrokenResourceError:
             return data, "reset"
 

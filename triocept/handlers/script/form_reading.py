@@ -49,19 +49,19 @@ def read_form(node: Node, form: type[F], nested: Mapping[str, type[Form]] | None
         known = (nested or {}).get(inner.path.rpartition(".")[2].partition("[")[0])
         if "unknown field" in problem and known is not None:
             check_keys(inner, known)
-        words = _words(form, path.strip("`").removeprefix("$.")) if "enum" in problem else ()
-        told = (
-            f"there is no {inner.value!r}{meant(inner.value, words)}"
-            if words
-            else _worded(problem, inner.value)
-        )
-        raise inner.error(told) from None
-
-
-def _words(form: type[Form], name: str) -> tuple[str, ...]:
-    """Return the values that a `Literal` field allows."""
-    kinds = get_args(get_type_hints(form).get(name))
-    return next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
+        value = inner.value
+        kinds = get_args(get_type_hints(form).get(path.strip("`").removeprefix("$.")))
+        words = next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
+        text = f"{problem[:1].lower()}{problem[1:]}"
+        if "enum" in problem and words:
+            text = f"there is no {value!r}{meant(value, words)}"
+        elif not isinstance(value, dict | list):
+            text += f": {value!r}"
+            if "Expected `str" in problem and not isinstance(value, str):
+                text += "; in quotes it is a text"
+            elif "Expected `bool" in problem and isinstance(value, str):
+                text += "; write true or false"
+        raise inner.error(text) from None
 
 
 def check_keys(node: Node, form: type[Form]) -> None:
@@ -74,19 +74,6 @@ def check_keys(node: Node, form: type[Form]) -> None:
     for name, inner in node.value.items():
         if name not in known:
             raise inner.error(f"there is no {name!r} here{meant(name, known)}")
-
-
-def _worded(problem: str, value: object) -> str:
-    """Return msgspec's problem text with the value and the correction."""
-    text = f"{problem[:1].lower()}{problem[1:]}"
-    if isinstance(value, dict | list):
-        return text
-    hint = ""
-    if "Expected `str" in problem and not isinstance(value, str):
-        hint = "; in quotes it is a text"
-    elif "Expected `bool" in problem and isinstance(value, str):
-        hint = "; write true or false"
-    return f"{text}: {value!r}{hint}"
 
 
 def made(node: Node, make: Callable[[], T]) -> T:

@@ -11,14 +11,13 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from reprlib import repr as short
-from typing import TypeAlias, final
+from typing import TypeAlias, cast, final
 
 import trio
 
-from ..._canonical.request import Request
 from ..._rollout.exchange import Exchange
 from ...errors import ScriptExhausted
 from .conditions import Conditions
@@ -26,7 +25,7 @@ from .fixtures import Fixtures, source_of
 from .replies import NotAReply, Reply, check_reply, give, is_pause
 from .rules import Rule, When
 from .shadow import check_shadows
-from .source import Replies, Source, Taken, described_miss
+from .source import Replies, Source, described_miss
 
 Item: TypeAlias = Reply | Rule | Fixtures
 """An item of a script: a reply, a rule (`when(…).reply(…)`), or fixtures of aimock."""
@@ -56,7 +55,10 @@ class ScriptedModel:
         if isinstance(replies, (str, bytes, Mapping, Rule, Fixtures)) or not isinstance(replies, Iterable):
             raise TypeError(f"a script is a list of replies: ScriptedModel([{short(replies)}])")
         self._items = items = list(replies)
-        self._hint = _list_hint(items)
+        only = items[0] if len(items) == 1 else None
+        # A list in another list: usually each text in it was meant as a reply.
+        is_nested = isinstance(only, (list, tuple)) and len(only) > 1
+        self._hint = _NESTED_HINT.format(len(cast(list[object], only))) if is_nested else ""
         self.reset()
         self._total = self.remaining
 
@@ -82,7 +84,13 @@ class ScriptedModel:
         return tuple([what for source in self._sources for what in source.unused()])
 
     async def __call__(self, exchange: Exchange) -> None:
-        source, taken = self._take(exchange.request)
+        request = exchange.request
+        for source in self._sources:
+            if (taken := source.take(request)) is not None:
+                break
+        else:
+            misses = [miss for source in self._sources for miss in source.misses(request)]
+            raise ScriptExhausted(f"{described_miss(request, misses, self._total)}{self._hint}")
         try:
             await trio.sleep(taken.pause)
         except trio.Cancelled:
@@ -98,58 +106,38 @@ class ScriptedModel:
             counts.append(f"{what} any number of times")
         return f"<ScriptedModel: {', '.join(counts)}>"
 
-    def _take(self, request: Request) -> tuple[Source, Taken]:
-        for source in self._sources:
-            if (taken := source.take(request)) is not None:
-                return source, taken
-        misses = [miss for source in self._sources for miss in source.misses(request)]
-        raise ScriptExhausted(f"{described_miss(request, misses, self._total)}{self._hint}")
 
-
-def _list_hint(replies: Sequence[Item]) -> str:
-    """Return a hint for a script that is a list in another list: usually each text in it was meant as a reply."""
-    only = replies[0] if len(replies) == 1 else None
-    if not isinstance(only, (list, tuple)) or len(only) < 2:
-        return ""
-    count = len(only)
-    return f"\nreplies[0] is a list, which is one response of {count} parts; without its brackets, {count} replies"
+_NESTED_HINT = "\nreplies[0] is a list, which is one response of {0} parts; without its brackets, {0} replies"
 
 
 def _sources(items: list[Item]) -> Iterator[Source]:
     """Yield the script's sources in order; adjacent plain replies are one source."""
-    found: list[tuple[str, Rule]] = []
-    for kind, group in groupby(enumerate(items), key=lambda item: _kind(item[1])):
-        if kind is Fixtures:
-            for _, fixtures in group:
-                assert isinstance(fixtures, Fixtures)
-                yield source_of(fixtures)
-            continue
-        for place, rule, first in _rules(list(group)) if kind is Rule else _plain(list(group), len(items)):
-            found.append((place, rule))
+    rules: list[tuple[str, Rule]] = []
+    numbered = enumerate(items)
+    for is_plain, group in groupby(numbered, key=lambda item: not isinstance(item[1], (Rule, Fixtures))):
+        if is_plain:
+            place, rule, first = _plain_rule(cast(list[tuple[int, Reply]], list(group)), len(items))
+            rules.append((place, rule))
             yield Replies(rule, place=place, first=first)
-    check_shadows(found)
+            continue
+        for number, item in group:
+            if isinstance(item, Rule):
+                rules.append((f"replies[{number}], {item}", item))
+                yield Replies(item, place=rules[-1][0])
+            else:
+                yield source_of(cast(Fixtures, item))
+    check_shadows(rules)
 
 
-def _kind(item: Item) -> type | None:
-    return type(item) if isinstance(item, (Rule, Fixtures)) else None
-
-
-def _rules(group: list[tuple[int, Item]]) -> Iterator[tuple[str, Rule, None]]:
-    for number, rule in group:
-        assert isinstance(rule, Rule)
-        yield f"replies[{number}], {rule}", rule, None
-
-
-def _plain(group: list[tuple[int, Item]], total: int) -> Iterator[tuple[str, Rule, int]]:
+def _plain_rule(group: list[tuple[int, Reply]], total: int) -> tuple[str, Rule, int]:
+    """Return adjacent plain replies as a rule for every request: its name, the rule, and the first reply's number."""
     for number, reply in group:
         if isinstance(reply, When):
             raise NotAReply(f"replies[{number}] is {reply!r} without a reply: {reply!r}.reply(…)")
         check_reply(reply, f"replies[{number}]")
-    first, last = group[0][0], group[-1][0]
-    replies = tuple([reply for _, reply in group if not isinstance(reply, (Rule, Fixtures))])
-    if is_pause(replies[-1]) and last + 1 < total:
-        raise NotAReply(
-            f"replies[{last}] is a pause before a rule: it goes into it, .reply({replies[-1]}, …)"
-        )
+    (first, _), (last, last_reply) = group[0], group[-1]
+    if is_pause(last_reply) and last + 1 < total:
+        raise NotAReply(f"replies[{last}] is a pause before a rule: it goes into it, .reply({last_reply}, …)")
     name = f"replies[{first}]" if first == last else f"replies[{first}] to replies[{last}]"
-    yield f"{name}, given to every request", Rule(conditions=Conditions(), replies=replies), first
+    replies = tuple([reply for _, reply in group])
+    return f"{name}, given to every request", Rule(conditions=Conditions(), replies=replies), first

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from reprlib import repr as short
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from ...errors import DialectError, Refusal
 from ..faults import MAKERS, Fault
 from . import forms
 from .asked_json import AskedJSON
-from .conditions import Conditions, Wording
+from .conditions import Conditions
 from .form_reading import form_of, head_of, made, read_form
 from .replies import Reply, check_replies, check_reply
 from .rules import Rule
@@ -43,38 +43,31 @@ def read_items(document: Node) -> list[Reply | Rule]:
         document = document.value["script"]
     if not isinstance(document.value, list):
         raise document.error("a script is a list of replies, or a mapping with one as its 'script'")
-    return [_read_item(node) for node in document.value]
-
-
-def _read_item(node: Node) -> Reply | Rule:
-    match form_of(node, forms.ITEMS):
-        case forms.RuleForm:
-            return _read_rule(node)
-        case forms.OtherwiseForm:
-            return _read_otherwise(node)
-        case _:
-            return _read_reply(node, pauses=True)
+    return [_read_rule(node) or _read_reply(node, pauses=True) for node in document.value]
 
 
 # Rules
 
 
-def _read_rule(node: Node) -> Rule:
-    form, value = read_form(node, forms.RuleForm, _NESTED), node.value
-    said = [name for name in forms.SAYS if name in value]
-    if len(said) != 1:
-        raise node.error(f"a rule has one of {', '.join(forms.SAYS)}, not {' and '.join(said) or 'none'}")
-    (name,) = said
-    return _rule(node, _conditions(value["when"], form.when), value[name], name)
-
-
-def _read_otherwise(node: Node) -> Rule:
-    read_form(node, forms.OtherwiseForm)
-    said = node.value["otherwise"]
-    if isinstance(said.value, dict) and "cycle" in said.value:
-        read_form(said, forms.CycleForm)
-        return _rule(node, Conditions(), said.value["cycle"], "cycle")
-    return _rule(node, Conditions(), said, "repeat")
+def _read_rule(node: Node) -> Rule | None:
+    """Return a rule; None: it is not a rule."""
+    match form_of(node, forms.ITEMS):
+        case forms.RuleForm:
+            form, value = read_form(node, forms.RuleForm, _NESTED), node.value
+            names = [name for name in forms.SAYS if name in value]
+            if len(names) != 1:
+                raise node.error(
+                    f"a rule has one of {', '.join(forms.SAYS)}, not {' and '.join(names) or 'none'}"
+                )
+            return _rule(node, _conditions(value["when"], form.when), value[names[0]], names[0])
+        case forms.OtherwiseForm:
+            read_form(node, forms.OtherwiseForm)
+            inner = node.value["otherwise"]
+            if isinstance(inner.value, dict) and "cycle" in inner.value:
+                read_form(inner, forms.CycleForm)
+                return _rule(node, Conditions(), inner.value["cycle"], "cycle")
+            return _rule(node, Conditions(), inner, "repeat")
+    return None
 
 
 def _rule(node: Node, conditions: Conditions, said: Node, name: str) -> Rule:
@@ -89,18 +82,14 @@ def _conditions(node: Node, form: forms.WhenForm) -> Conditions:
     said = {name: value for name, value in _beside(form).items() if value is not msgspec.UNSET}
     if not said:
         raise node.error("this holds of every request: 'otherwise' says so")
-    wordings = {
-        name: _pattern(node.value[name], value) if isinstance(value, forms.PatternForm) else value
-        for name, value in said.items()
-    }
-    return made(node, lambda: Conditions(**cast(Any, wordings)))
-
-
-def _pattern(node: Node, form: forms.PatternForm) -> Wording:
-    try:
-        return re.compile(form.regex, re.IGNORECASE if form.ignore_case else 0)
-    except re.error as exc:
-        raise node.value["regex"].error(f"not a regular expression: {exc}") from None
+    for name, value in said.items():
+        if isinstance(value, forms.PatternForm):
+            try:
+                said[name] = re.compile(value.regex, re.IGNORECASE if value.ignore_case else 0)
+            except re.error as exc:
+                inner = node.value[name].value["regex"]
+                raise inner.error(f"not a regular expression: {exc}") from None
+    return made(node, lambda: Conditions(**said))
 
 
 # Replies
@@ -121,7 +110,7 @@ def _read_reply(node: Node, *, pauses: bool) -> Reply:
         case dict():
             form = form_of(node, forms.REPLIES)
             if form is not None:
-                return made(node, lambda: cast(Reply, _READERS[form](node, read_form(node, form, _NESTED))))
+                return made(node, lambda: cast(Reply, _from_form(node, read_form(node, form, _NESTED))))
     raise _no_reply(node, "reply", forms.REPLIES)
 
 
@@ -131,7 +120,7 @@ def _read_part(node: Node) -> str | ResponsePart:
     form = form_of(node, forms.PARTS)
     if form is None:
         raise _no_reply(node, "part of an answer", forms.PARTS)
-    return made(node, lambda: cast(ResponsePart, _READERS[form](node, read_form(node, form, _NESTED))))
+    return made(node, lambda: cast(ResponsePart, _from_form(node, read_form(node, form, _NESTED))))
 
 
 def _no_reply(node: Node, what: str, among: tuple[type[forms.Form], ...]) -> DialectError:
@@ -145,26 +134,36 @@ def _no_reply(node: Node, what: str, among: tuple[type[forms.Form], ...]) -> Dia
     )
 
 
-def _read_tool(node: Node, form: forms.ToolForm) -> ToolCall:
-    arguments = form.arguments
-    text = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
-    return ToolCall(form.tool, text, form.id)
-
-
-def _read_whole(node: Node, form: forms.WholeForm) -> Response:
-    content = Response.of(*_parts(node, "parts")).content
-    return Response(content, usage=_usage(form.usage), **_beside(form, "parts", "usage"))
-
-
-def _read_stream(node: Node, form: forms.StreamForm) -> Stream:
-    return Stream(*_parts(node, "stream"), **_beside(form, "stream", "usage"), usage=_usage(form.usage))
-
-
-def _read_paced(node: Node, form: forms.PacedForm) -> Stream:
-    answer: Any = _read_reply(node.value["paced"], pauses=False)
-    if not isinstance(answer, str | list | ToolCall | Reasoning | RefusalText | Response):
-        raise node.value["paced"].error("only what a model says can be paced")
-    return paced(answer, **_beside(form, "paced"))
+def _from_form(node: Node, form: forms.Form) -> object:
+    """Return the reply, or the part of an answer, that a mapping describes."""
+    match form:
+        case forms.ToolForm(arguments=arguments):
+            text = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
+            return ToolCall(form.tool, text, form.id)
+        case forms.ReasoningForm():
+            return Reasoning(form.reasoning)
+        case forms.RefusalForm():
+            return RefusalText(form.refusal)
+        case forms.WholeForm():
+            content = Response.of(*_parts(node, "parts")).content
+            return Response(content, usage=_usage(form.usage), **_beside(form, "parts", "usage"))
+        case forms.RefuseForm():
+            return Refusal(form.refuse, **_beside(form, "refuse"))
+        case forms.TemplateForm():
+            return Template(form.template)
+        case forms.AskedForm():
+            return AskedJSON(**form.asked_json)
+        case forms.StreamForm():
+            more = _beside(form, "stream", "usage")
+            return Stream(*_parts(node, "stream"), **more, usage=_usage(form.usage))
+        case forms.PacedForm():
+            answer: Any = _read_reply(node.value["paced"], pauses=False)
+            if not isinstance(answer, str | list | ToolCall | Reasoning | RefusalText | Response):
+                raise node.value["paced"].error("only what a model says can be paced")
+            return paced(answer, **_beside(form, "paced"))
+        case forms.FaultForm():
+            return _read_fault(node, form)
+    raise AssertionError(form)
 
 
 def _read_fault(node: Node, form: forms.FaultForm) -> Fault:
@@ -183,20 +182,6 @@ def _read_fault(node: Node, form: forms.FaultForm) -> Fault:
 def _argument(node: Node) -> object:
     """Return a plain value, or the answer that the node describes."""
     return node.json if form_of(node, forms.REPLIES) is None else _read_reply(node, pauses=False)
-
-
-_READERS: Mapping[type[forms.Form], Callable[[Node, Any], object]] = {
-    forms.ToolForm: _read_tool,
-    forms.ReasoningForm: lambda node, form: Reasoning(form.reasoning),
-    forms.RefusalForm: lambda node, form: RefusalText(form.refusal),
-    forms.WholeForm: _read_whole,
-    forms.RefuseForm: lambda node, form: Refusal(form.refuse, **_beside(form, "refuse")),
-    forms.TemplateForm: lambda node, form: Template(form.template),
-    forms.AskedForm: lambda node, form: AskedJSON(**form.asked_json),
-    forms.StreamForm: _read_stream,
-    forms.PacedForm: _read_paced,
-    forms.FaultForm: _read_fault,
-}
 
 
 def _parts(node: Node, name: str) -> list[str | ResponsePart]:

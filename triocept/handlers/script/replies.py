@@ -54,21 +54,32 @@ async def give(reply: Reply, exchange: Exchange, place: str) -> None:
         Refusal: the reply is a refusal.
         NotAReply: a function returned something that is not a reply.
     """
-    said = await _resolve(reply, exchange.request, place)
+    said: object = reply
+    if callable(reply) and not isinstance(reply, _HANDLERS):
+        request = exchange.request
+        try:
+            said = reply(request)
+            said = await said if inspect.isawaitable(said) else said
+        except AttributeError as exc:
+            if exc.obj is request and hasattr(Exchange, exc.name or ""):
+                exc.add_note(
+                    f"triocept: {place} is a function: it is given the request, and returns what is said. "
+                    "One that is given the exchange is a handler: `handler=…` in the place of replies"
+                )
+            raise
+        check_reply(said, place)
+        if is_pause(said) or (callable(said) and not isinstance(said, _HANDLERS)):
+            raise NotAReply(f"{place} is a function, and gave {said!r}: no pause or function is meant here")
     if isinstance(said, Refusal):
         raise said
     if isinstance(said, _HANDLERS):
         await said(exchange)
     else:
-        await exchange.respond(_as_response(said))
+        await exchange.respond(_as_response(cast(Scripted, said)))
 
 
 def is_pause(reply: object) -> TypeGuard[int | float]:
     return isinstance(reply, (int, float)) and not isinstance(reply, bool)
-
-
-def _is_function(reply: object) -> bool:
-    return callable(reply) and not isinstance(reply, _HANDLERS)
 
 
 def check_replies(replies: Sequence[Reply], place: str) -> None:
@@ -111,12 +122,16 @@ def check_reply(reply: object, place: str) -> None:
     if isinstance(reply, (str, Refusal, *_HANDLERS)) or is_pause(reply):
         return
     if callable(reply):
-        _check_function(reply, place)
-    else:
-        _check_content(reply, place)
-
-
-def _check_content(reply: object, place: str) -> None:
+        try:
+            takes = inspect.signature(reply)
+        except (TypeError, ValueError):  # a builtin without a signature
+            return
+        try:
+            takes.bind(None)
+        except TypeError as exc:
+            name = getattr(reply, "__name__", repr(reply))
+            raise NotAReply(f"{place}: {name}{takes} cannot be called with the request: {exc}") from None
+        return
     is_list = isinstance(reply, Sequence) and reply and all(isinstance(p, (str, *_PARTS)) for p in reply)
     if not is_list and not isinstance(reply, (ToolCall, Response)):
         raise NotAReply(
@@ -127,38 +142,6 @@ def _check_content(reply: object, place: str) -> None:
         given_response(_as_response(cast(Scripted, reply)))
     except (TypeError, ValueError) as exc:
         raise NotAReply(f"{place}: {exc}") from None
-
-
-def _check_function(function: Callable[..., object], place: str) -> None:
-    try:
-        takes = inspect.signature(function)
-    except (TypeError, ValueError):  # a builtin without a signature
-        return
-    try:
-        takes.bind(None)
-    except TypeError as exc:
-        name = getattr(function, "__name__", repr(function))
-        raise NotAReply(f"{place}: {name}{takes} cannot be called with the request: {exc}") from None
-
-
-async def _resolve(reply: Reply, request: Request, place: str) -> Scripted:
-    if not callable(reply) or isinstance(reply, (Stream, Fault)):
-        assert not isinstance(reply, (int, float))
-        return reply
-    try:
-        made = reply(request)
-        said: object = await made if inspect.isawaitable(made) else made
-    except AttributeError as exc:
-        if exc.obj is request and hasattr(Exchange, exc.name or ""):
-            exc.add_note(
-                f"triocept: {place} is a function: it is given the request, and returns what is said. "
-                "One that is given the exchange is a handler: `handler=…` in the place of replies"
-            )
-        raise
-    check_reply(said, place)
-    if is_pause(said) or _is_function(said):
-        raise NotAReply(f"{place} is a function, and gave {said!r}: no pause or function is meant here")
-    return cast(Scripted, said)
 
 
 def _as_response(said: Scripted) -> Response:

@@ -64,7 +64,12 @@ class Stream:
         if not pieces:
             raise TypeError("Stream takes the pieces of an answer: Stream('Hel', 'lo')")
         for number, piece in enumerate(pieces):
-            _check(piece, number)
+            if not isinstance(piece, str):
+                try:
+                    given_increment(piece)
+                except (TypeError, ValueError) as exc:
+                    what = f"Stream: piece {number} is no piece of an answer: {described(piece)} ({exc})"
+                    raise type(exc)(what) from None
         self._steps: tuple[_Step, ...] = tuple(
             [_Step(delay if number else first_after, (piece,)) for number, piece in enumerate(pieces)]
         )
@@ -132,23 +137,11 @@ def timed(
     pause: Callable[[int], float],
 ) -> Stream:
     """Return a complete answer as a stream, with a pause of `pause(number)` seconds before each piece."""
-    response = _response(answer)
-    groups = _cut(response, characters)
-    stream = Stream(*[piece for group in groups for piece in group])
-    stream._steps = tuple([_Step(pause(number), group) for number, group in enumerate(groups)])
-    stream._stop_reason, stream._usage = response.stop_reason, response.usage
-    return stream
-
-
-def _response(answer: str | ResponsePart | Response | Sequence[str | ResponsePart]) -> Response:
-    if isinstance(answer, str) or not isinstance(answer, Sequence):
-        return given_response(answer)
-    return given_response(Response.of(*answer))
-
-
-def _cut(response: Response, characters: int) -> list[tuple[Event, ...]]:
-    """Return the events of an answer, grouped by piece of text; surrounding events join their piece."""
+    if not isinstance(answer, str) and isinstance(answer, Sequence):
+        answer = Response.of(*answer)
+    response = given_response(answer)
     groups: list[tuple[Event, ...]] = []
+    """Events that are sent together: a piece of text, and the events around it."""
     start = ResponseStart(response.id, response.model, extra=response.extra, dialect=response.dialect)
     before: list[Event] = [start]
     for index, part in enumerate(response.content):
@@ -159,15 +152,8 @@ def _cut(response: Response, characters: int) -> list[tuple[Event, ...]]:
             for at in range(0, len(event.text), characters):
                 groups.append((*before, PartDelta(index, event.text[at : at + characters])))
                 before = []
-    return [*groups[:-1], (*groups[-1], *before)] if groups else [tuple(before)]
-
-
-def _check(piece: object, number: int) -> None:
-    if isinstance(piece, str):
-        return
-    try:
-        given_increment(piece)
-    except (TypeError, ValueError) as exc:
-        raise type(exc)(
-            f"Stream: piece {number} is no piece of an answer: {described(piece)} ({exc})"
-        ) from None
+    groups = [*groups[:-1], (*groups[-1], *before)] if groups else [tuple(before)]
+    stream = Stream(*[piece for group in groups for piece in group])
+    stream._steps = tuple([_Step(pause(number), group) for number, group in enumerate(groups)])
+    stream._stop_reason, stream._usage = response.stop_reason, response.usage
+    return stream
