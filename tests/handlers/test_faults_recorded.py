@@ -56,7 +56,7 @@ async def wire_of(rollout: Rollout, port: int, name: str, *, stream: bool) -> tu
                 raw = rollout.trace[0].raw if len(rollout.trace) else None
                 if waited.cancelled_caught and raw is not None and raw.end == "stall":
                     # The turn is recorded before its bytes are sent: wait for the last of them.
-                    last = raw.pieces[-1][1] if raw.size else b""
+                    last = [piece for _, piece in raw.pieces][-1] if raw.size else b""
                     if data.rstrip(b"\r\n").endswith(last.rstrip(b"\r\n")):
                         return data, "stalled"
         except trio.BrokenResourceError:
