@@ -10,12 +10,7 @@ from typing import Any
 
 
 def interrupt_at(step: int, is_ours: Callable[[str], bool]) -> Callable[[], int]:
-    """Interrupt this program at the line that is so far on, of those in our files; gives how many have run.
-
-    Args:
-        step: from 1.
-        is_ours: whether a file is one of ours. The trace ends with `sys.settrace(None)`.
-    """
+    """Interrupt this program at the `step`th line (from 1) that runs of our files; return how many have run."""
     seen = 0
 
     def line(frame: FrameType, event: str, arg: object) -> Any:

@@ -43,11 +43,7 @@ class InstallFailed(Exception):
 
 
 def environment(place: Path, *requirements: str, python: str = sys.executable) -> Path:
-    """Return the interpreter of a virtual environment of these packages; make it unless it was made of just these.
-
-    Raises:
-        InstallFailed: pip failed.
-    """
+    """Return the interpreter of a virtual environment of just these packages; make it if there is none."""
     version = "{}.{}.txt".format(*sys.version_info)
     pins = (CONSTRAINTS / version).read_text() if "PIP_CONSTRAINT" in os.environ else ""
     facts, made = "\n".join([python, sys.version, *requirements, pins]), place / "made-of.txt"
@@ -60,13 +56,7 @@ def environment(place: Path, *requirements: str, python: str = sys.executable) -
 
 
 def node_modules(prefix: Path, *packages: str) -> Path:
-    """Return the folder of these packages of npm, and of all that they need; install them unless just these are there.
-
-    Without pins, npm chooses for each the newest version whose `engines` allow this machine's Node.
-
-    Raises:
-        InstallFailed: npm failed.
-    """
+    """Return the folder of these packages of npm; without pins, the newest that this Node allows."""
     pins = [f"{name}@{version}" for name, version in NPM_PINS.items() if name not in AGENTS_OF_NPM]
     wanted = [f"{package}@*" for package in packages] if UNPINNED else ["--engine-strict", *pins]
     made = prefix / "made-of.txt"
@@ -78,13 +68,7 @@ def node_modules(prefix: Path, *packages: str) -> Path:
 
 
 def npm_install(prefix: Path, *arguments: str) -> None:
-    """Install packages of npm below a folder, and run their install scripts, whatever npm's configuration is.
-
-    Claude Code is copied to its place by such a script.
-
-    Raises:
-        InstallFailed: npm failed.
-    """
+    """Install packages of npm, and run their install scripts (Claude Code needs that) whatever npm is told."""
     manifest = prefix / "package.json"
     document = json.loads(manifest.read_text()) if manifest.exists() else {}
     packages = [word.rpartition("@")[0] for word in arguments if not word.startswith("-")]

@@ -9,11 +9,7 @@ from contextlib import contextmanager
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that is free now, for a program that cannot take port 0.
-
-    It is below those that the kernel gives away by itself (32768 and up on Linux), so no socket on port 0 and no
-    outgoing connection takes it before the program does.
-    """
+    """Return a free port below those that the kernel gives away by itself (32768 and up on Linux)."""
     for port in random.sample(range(20_000, 32_000), 100):
         with socket.socket() as probe:
             try:

@@ -29,11 +29,7 @@ MOST = 1 << 20
 def triocept(
     *arguments: str | Path, timeout: float, cwd: Path | None = None, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end; its output is in files meanwhile, and its input is that of the tests.
-
-    Raises:
-        subprocess.TimeoutExpired: it took so many seconds, and was killed.
-    """
+    """Run a command to its end. Its output goes to files; its input is that of the tests."""
     command = [sys.executable, "-m", "triocept", *map(str, arguments)]
     environment = {**os.environ, **(env or {})}
     read_at_start = [name for name in env or {} if name.startswith(("PYTHON", "LC_", "LANG"))]

@@ -32,10 +32,7 @@ os.execv(sys.executable, [sys.executable, "-m", "triocept", *sys.argv[2:]])
 
 
 def on_a_terminal(*arguments: str, columns: int, kind: str, output: bool = False, **environment: str) -> str:
-    """What `triocept` shows with these arguments on a terminal of so many columns, its errors or its output.
-
-    `kind` is its TERM.
-    """
+    """Return what `triocept` prints on a terminal (`kind` is its TERM) of so many columns: its errors or its output."""
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "triocept", *arguments]
     env = {**os.environ, "TERM": kind, "COLUMNS": str(columns), "LINES": "24", **environment}

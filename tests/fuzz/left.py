@@ -115,11 +115,7 @@ class LogWatch(logging.Handler):
             self._bad.append(("a line of the log is long", f"{len(line)} characters: {line[:200]}"))
 
     def take(self) -> list[str]:
-        """The lines since the last time.
-
-        Raises:
-            Violation: one of them is bad, or there are too many.
-        """
+        """Return the lines since the last time; raise Violation if one is bad or there are too many."""
         lines, bad = self.lines, self._bad
         self.lines, self._bad = [], []
         for rule, what in bad:

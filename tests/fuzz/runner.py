@@ -217,10 +217,7 @@ def _shrunk_in_many(kind: Kind, value: Input, rule: str) -> Iterator[Input]:
 
 
 def told(failure: Failure, seed: int) -> str:
-    """What is printed of a failure: its seed, how to run it again, and the shortest input.
-
-    The input comes last: it may be long, and where a log is cut, the seed is enough.
-    """
+    """Return what is printed of a failure: its seed, how to run it again, and last, as it may be long, the input."""
     line = json.dumps({"kind": failure.kind, "input": failure.value})
     command = f"python -m tests.fuzz --seed {seed} --only {failure.kind}"
     if failure.first is None:

@@ -181,11 +181,7 @@ class Stage:
         self.exchanges.clear()
 
     async def ask_honestly(self, before: str = "") -> None:
-        """A call of an agent that does nothing wrong is answered right, whatever others do.
-
-        Args:
-            before: a path that it visits first, with its key; then it is silent for longer than a stranger may be.
-        """
+        """Check that a call of an honest agent is answered right; with `before`, it visits that path first."""
         self._honest_calls += 1
         said = f"honest {self._honest_calls}"
         body = b'{"model":"m","messages":[{"role":"user","content":"%b"}]}' % said.encode()
@@ -222,12 +218,7 @@ Options = dict[str, Any]
 
 @asynccontextmanager
 async def open_stages(*options: Options, begin: Callable[[Stage], object] = id) -> AsyncIterator[list[Stage]]:
-    """An endpoint for each of these; at the end, the look at what all inputs have left.
-
-    Args:
-        options: of `serve_endpoint`, and the `way` of its model calls.
-        begin: gets each stage before anybody speaks to it.
-    """
+    """Open an endpoint for each of these options; look at the end at what all inputs have left."""
     with same_process(), watched_log() as log:
         async with AsyncExitStack() as stack:
             stages = [await _open_stage(stack, log, each) for each in options]

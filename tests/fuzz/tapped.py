@@ -33,12 +33,7 @@ class _Stream(httpcore2.AsyncNetworkStream):
 
 
 def tapped(pieces: list[bytes], *, go_on: bool) -> tuple[Any, str]:
-    """The body behind a head, and whether the connection can be used again; or why it cannot be read.
-
-    Args:
-        pieces: of the body, as they come: the first comes with the head, which came in pieces of the same size.
-        go_on: whether the server has said `100 Continue` before.
-    """
+    """Read a body that comes in these pieces, the first with its head; return it, or why it cannot be read."""
     head = (GO_ON if go_on else b"") + HEAD
     width = max(1, len(pieces[0])) if pieces else 1
     at = max(0, len(head) - width)

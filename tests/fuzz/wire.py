@@ -26,15 +26,7 @@ class Answer:
 
 
 def answers(data: bytes, *, heads: bool = False) -> list[Answer]:
-    """All responses, informational ones left out; the last may not be whole.
-
-    Args:
-        data: all that was sent.
-        heads: whether some may be to HEAD: then what is followed by another at once has no body.
-
-    Raises:
-        Violation: this is not HTTP/1.1.
-    """
+    """Return all responses but informational ones, or raise Violation. `heads`: some may be to HEAD."""
     found: list[Answer] = []
     while data:
         head = _HEAD.match(data)

@@ -40,13 +40,7 @@ OTHER = b"POST /other HTTP/1.1\r\nhost: a\r\n"
 
 
 class Client(trio.abc.Stream):
-    """A client whose bytes are there already, and that takes all it is sent. It hangs up once it has its answers.
-
-    Args:
-        pieces: what it sends, each in a segment of its own.
-        answers: how many it waits for before it hangs up.
-        one_by_one: a piece waits for the answer to the one before.
-    """
+    """A client whose segments are there already, that takes all it is sent, and leaves after so many answers."""
 
     def __init__(self, pieces: Iterable[bytes], *, answers: int = 0, one_by_one: bool = False) -> None:
         self.socket = self
@@ -101,15 +95,7 @@ class Client(trio.abc.Stream):
 
 
 class Answers:
-    """The application: reads a request to its end, and says something.
-
-    Args:
-        client: who is told of an answer.
-        admission: weighs what is read.
-        key: whether each request has a key.
-        holds: whether a request is answered when its client hangs up, and no sooner.
-        size: bytes of an answer.
-    """
+    """The application: reads a request to its end and answers `size` bytes; if it `holds`, when its client hangs up."""
 
     routes = ROUTES
 

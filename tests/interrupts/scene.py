@@ -21,11 +21,7 @@ LAST = (b"[DONE]", b"message_stop", b"response.completed")
 
 
 class Scene:
-    """One run of a program.
-
-    Args:
-        folder: where its recorders write.
-    """
+    """One run of a program, whose recorders write into the folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -42,11 +42,7 @@ class Mutant:
 
     @classmethod
     def of(cls, text: str) -> Mutant:
-        """The one that is written so.
-
-        Raises:
-            ValueError: it is no mutant's name.
-        """
+        """Return the mutant of this name."""
         file, line, operator, occurrence = text.rsplit(":", 3)
         if operator not in OPERATORS:
             raise ValueError(f"{text!r}: there is no operator {operator!r}")
@@ -68,11 +64,7 @@ def mutants_of(file: str, source: str) -> list[Mutant]:
 
 
 def mutated(source: str, mutant: Mutant) -> str:
-    """The file with the change.
-
-    Raises:
-        ValueError: the file has no such place (any more).
-    """
+    """Return the file with the change; raise ValueError if it has no such place any more."""
     changed: str | None = mutate_code(source, OPERATORS[mutant.operator], mutant.occurrence)
     if changed is None:
         raise ValueError(f"{mutant}: there is no such place in the file")

@@ -59,12 +59,7 @@ def sampled(mutants: Sequence[Mutant], seed: int) -> list[Mutant]:
 
 
 class Session:
-    """The runs in one copy.
-
-    Args:
-        tests: those of a file.
-        equivalent: the mutants that no test can kill, with the reason.
-    """
+    """The runs in one copy: `tests` are those of a file, `equivalent` the mutants that no test can kill."""
 
     def __init__(
         self,
@@ -85,11 +80,7 @@ class Session:
         return self._ends - time.monotonic()
 
     def judge(self, mutant: Mutant) -> Result | None:
-        """What the tests say of a mutant; None where it is no program, or the very same.
-
-        Raises:
-            FailsUnchanged: they fail without it.
-        """
+        """Return what the tests say of a mutant; None if it is no program or the very same."""
         source = (self._stage.root / mutant.file).read_text()
         changed = mutated(source, mutant)
         if not says_another(source, changed):

@@ -63,11 +63,7 @@ class Stage:
             self._write(path, before)
 
     def run(self, tests: Sequence[str], *, seconds: float) -> Ran:
-        """Run these files until one test fails, and for no longer than this.
-
-        The programs that the tests have started and that are of their process group end with them; an agent's own
-        group is ended by its watcher.
-        """
+        """Run these files until a test fails or the time is over. The programs in their process group end with them."""
         begun = time.monotonic()
         env = os.environ | {"PATH": os.pathsep.join((str(self.python.parent), os.environ.get("PATH", "")))}
         for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTEST_ADDOPTS"):
@@ -106,11 +102,7 @@ class Stage:
 
 @contextmanager
 def copied(root: Path) -> Iterator[Stage]:
-    """A copy of the tree with a Python of its own, gone when the block is left.
-
-    That Python has the packages of the one that runs, but for the project: a folder named in a `.pth` file is a place
-    for imports, and the `.pth` files in it (that of an editable install) are not read.
-    """
+    """Copy the tree, with a Python of its own that has the packages of this one (of `.pth` files, only the folders)."""
     with tempfile.TemporaryDirectory(prefix="mutants-", ignore_cleanup_errors=True) as folder:
         copy = Path(folder).resolve() / "tree"
         shutil.copytree(root, copy, ignore=_NOT_COPIED)

@@ -30,12 +30,7 @@ def agents_folder() -> Path:
 
 
 def installed(source: Source, folder: Path) -> Path:
-    """Its command; what is not there in the version that the table names is installed. `nox -s newest`: in any.
-
-    Raises:
-        CannotInstall: not on this machine.
-        InstallFailed: npm or pip failed.
-    """
+    """Return the command of an agent; install the version that the table names (`nox -s newest`: any) if need be."""
     if source.registry == "pip":
         _install_pip(source, folder)
     elif (version := version_installed(source, folder)) is None or not (

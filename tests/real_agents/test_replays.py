@@ -57,16 +57,7 @@ async def run(
     env: dict[str, str] | None = None,
     record: Path | None = None,
 ) -> Trace:
-    """The agent's run in `work` of this directory, to a good end, its configuration elsewhere as of `triocept run`.
-
-    Args:
-        case: which agent.
-        executable: its command.
-        folder: its home; `work` there may be there already.
-        handler: answers.
-        env: is added to its environment.
-        record: the file that the run is recorded in.
-    """
+    """Run the agent in `work` of this directory to a good end, its configuration elsewhere as of `triocept run`."""
     work = folder / "work"
     work.mkdir(parents=True, exist_ok=True)
     recorder = JSONLRecorder(record) if record is not None else None

@@ -25,10 +25,7 @@ def cpu_of_runs(commands: Mapping[str, Sequence[str | Path]], project: str, plac
 
 
 def seconds_within(module: str, command: Sequence[str | Path], project: str, place: Path) -> float:
-    """At most so many seconds of a run go by within a module and all that it calls, as a profiler sees it.
-
-    It slows all down, and what calls each other counts twice: the truth is less. But no other program is in it.
-    """
+    """Return the seconds of a run within a module and all that it calls, by a profiler, which makes them more."""
     folder, profile = copy_project(project, place), place / "profile"
     python, *arguments = command
     _cpu([python, "-m", "cProfile", "-o", profile, *arguments], folder)

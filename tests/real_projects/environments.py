@@ -42,11 +42,7 @@ def build_wheel(place: Path) -> Path:
 
 
 class Environment:
-    """A virtual environment of this name, with this wheel in it.
-
-    It is made where there is none of just these requirements, and kept: the next run only puts its own wheel in. What
-    is without a version is as new as it was then.
-    """
+    """A virtual environment of this name with this wheel in it, kept until its requirements change."""
 
     def __init__(self, name: str, wheel: Path) -> None:
         self.name = name

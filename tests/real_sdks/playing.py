@@ -43,10 +43,7 @@ class Plays:
 
 
 async def play_all(wanted: Collection[Program], installs: Sequence[Install]) -> Plays:
-    """Run these programs: those in JavaScript with what the first of `installs` gives, those in Python with the other.
-
-    Cancellation: ends the programs.
-    """
+    """Run these programs, in JavaScript with what the first of `installs` gives, in Python with the other."""
     plays, limit = Plays(), trio.CapacityLimiter(AT_ONCE)
     with trio.fail_after(900):
         async with serve_endpoint() as endpoint, trio.open_nursery() as nursery:

@@ -63,10 +63,7 @@ def test_verl_takes_a_branch_as_the_output_of_an_agent_loop(traces: list[Trace],
 
 
 class TrainingSample(msgspec.Struct, array_like=True, gc=False, omit_defaults=True):
-    """The fields that prime-rl's has (commit 559b4477, 21 August 2026), as far as text needs them.
-
-    It is in no package registry: this is a struct of the same fields in the same order, and no test of prime-rl.
-    """
+    """The fields that prime-rl's has (commit 559b4477, 21 August 2026), as far as text needs them, in that order."""
 
     token_ids: list[int]
     mask: list[bool]

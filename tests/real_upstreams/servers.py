@@ -107,12 +107,7 @@ def transformers_serve(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 class LlamaCpp:
-    """llama.cpp's own server with the scripted model; it can be killed, and started again at the same address.
-
-    Args:
-        folder: where it is installed.
-        log: the name of its log there.
-    """
+    """llama.cpp's own server with the scripted model; it can be killed, and started again at the same address."""
 
     def __init__(self, folder: Path, log: str) -> None:
         self._folder, self._log = folder, folder / log
@@ -130,11 +125,7 @@ class LlamaCpp:
             pytest.skip(f"llama.cpp was NOT tested, its server cannot be installed here: {exc}")
 
     def start(self, says: str = "") -> None:
-        """Start it, at the first time on a port that the kernel chooses, and then always there. One that runs is ended.
-
-        Args:
-            says: what its model says to everything; see `scripted_model`.
-        """
+        """Start it, or start it anew, at the address of the first time; `says` is what its model says to everything."""
         self.stop()
         port = self.url.rpartition(":")[2] or "0"
         program = Path(__file__).with_name("llama_server.py")

@@ -57,12 +57,7 @@ def turn(
 def record_of(
     turns: Sequence[Turn], *, clock: tuple[float, float] = (float("inf"), 0), **options: bool
 ) -> Record:
-    """A record of these turns, in the order in which they settled.
-
-    Args:
-        turns: they.
-        clock: when it was set while they were recorded, and by how much.
-    """
+    """Return a record of these turns in the order in which they settled; `clock` was set then, by so much."""
     trace, (when, by) = Trace("r"), clock
     for each in sorted(turns, key=lambda turn: turn.started_at + turn.duration):
         started_at = each.started_at + (by if each.started_at >= when else 0)

@@ -46,11 +46,7 @@ class Example:
 
 
 def try_examples() -> Iterator[Example]:
-    """Try each file that has fixtures.
-
-    Raises:
-        Failed: the two have said different things.
-    """
+    """Try each file that has fixtures; raise Failed if the two have said different things."""
     folder = node_modules() / "@copilotkit" / "aimock" / "fixtures"
     for path in sorted(folder.rglob("*.json")):
         fixtures = json.loads(path.read_text()).get("fixtures")

@@ -25,11 +25,7 @@ def part(name: str) -> re.Pattern[str]:
 
 
 def put(page: Path, name: str, text: str) -> None:
-    """Write a generated part of a page.
-
-    Raises:
-        ValueError: the page has no such part.
-    """
+    """Write a generated part of a page; raise ValueError if the page has no such part."""
     new, found = part(name).subn(
         lambda _: f"<!-- {name}: generated -->\n{text}<!-- {name}: end -->", page.read_text()
     )

@@ -26,11 +26,7 @@ CALLS = {"What becomes of A-17?": "final_result", "Where is A-17?": "find_order"
 
 
 def record() -> None:
-    """Record all cassettes anew.
-
-    Raises:
-        Failed: a test did not pass with what it was given.
-    """
+    """Record all cassettes anew; raise Failed if a test did not pass."""
     (tool,) = (tool for tool in TOOLS if tool.recorded)
     python = interpreter_of(tool, None)
     argv = [python, "-m", "pytest", "-q", "--record-mode=rewrite", tool.file]

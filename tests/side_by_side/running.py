@@ -39,11 +39,7 @@ class Run:
 def run_pytest(
     python: Path, folder: Path, *arguments: str | Path, environ: dict[str, str] | None = None
 ) -> Run:
-    """Run tests in their folder, with its `pytest.ini` and nothing of ours.
-
-    Raises:
-        Failed: they did.
-    """
+    """Run tests in their folder, with its `pytest.ini` and nothing of ours."""
     with tempfile.TemporaryDirectory() as place:
         report = Path(place) / "report.xml"
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()

@@ -251,10 +251,7 @@ RICH: dict[str, dict[str, Any]] = {
 
 
 def with_each_leaf(document: Any, text: str) -> Iterator[tuple[str, Any]]:
-    """Yield the document once for each string, and once for each member's name, with `text` in its place.
-
-    Each comes with the path of what was replaced; that of a name ends with `~`.
-    """
+    """Yield the document once for each string and each member's name (path: `~`), with `text` in its place."""
     for path in _leaves(document):
         copy = deepcopy(document)
         into = copy

@@ -38,11 +38,7 @@ QUICK = TunnelHealth(interval=0.02, failures=1, back_off=0.01, start_timeout=2)
 
 
 async def ask(rollout: Rollout, text: str) -> str:
-    """Ask over a connection of its own: an HTTP client's pool would be what 500 of them measure.
-
-    Raises:
-        OSError, trio.BrokenResourceError: nobody answers there.
-    """
+    """Ask over a connection of its own: a client's pool would be what 500 of them measure."""
     port = urlsplit(rollout.base_url("openai_chat")).port
     assert port is not None
     async with connected(port) as stream:

@@ -34,13 +34,7 @@ def _end(exchange: Exchange, nonce: str) -> str:
 
 
 class Answering:
-    """What answers the calls of one rollout: its handler, a service, or the body of a loop.
-
-    Args:
-        world: the walk.
-        step: the rollout.
-        serves: True if it is not the rollout's handler.
-    """
+    """What answers the calls of one rollout: its handler or, with `serves`, a service or the body of a loop."""
 
     def __init__(self, world: World, step: OpenRollout, *, serves: bool = False) -> None:
         self._world = world

@@ -19,13 +19,7 @@ class RecorderBroken(Exception):
 
 
 class _Book:
-    """A recorder that keeps turns in the account.
-
-    Args:
-        account: that of the walk.
-        temper: as of `OpenRollout.recorder`.
-        numbers: of rollouts, by the ids of their runs.
-    """
+    """A recorder that keeps turns in the account; `numbers` are those of rollouts by the ids of their runs."""
 
     def __init__(self, account: Account, temper: str, numbers: dict[str, int]) -> None:
         self.account = account

@@ -16,13 +16,7 @@ H = TypeVar("H", bound=Steps[Any])
 
 
 def shrunk(history: H, fails: Callable[[H], bool], *, seconds: float = 120.0) -> H:
-    """The shortest part that was found to fail.
-
-    Args:
-        history: fails.
-        fails: whether another one does; it may play it several times.
-        seconds: after which the best so far is good enough.
-    """
+    """Return the shortest part of the history that was found to fail within the seconds."""
     until = time.monotonic() + seconds
     kept = list(history.kept if history.kept is not None else range(len(history.steps)))
     pieces = 2

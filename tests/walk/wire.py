@@ -86,11 +86,7 @@ def ask_of(
 
 
 def answer_of(dialect: str, body: bytes, *, stream: bool) -> str:
-    """The text of a whole answer.
-
-    Raises:
-        DialectError, UpstreamTruncated, UpstreamError, ValueError: it is none.
-    """
+    """Return the text of a whole answer; raise if it is none."""
     if not stream:
         return DIALECTS[dialect].parse_response(json.loads(body)).text
     parser = DIALECTS[dialect].stream_parser()

@@ -36,12 +36,7 @@ REFUSED = "refused"
 
 
 def walk(feature: Feature, start: str, end: str) -> str:
-    """What becomes of the feature from the dialect `start` to the dialect `end`, and on the way back.
-
-    Returns:
-        `-`: `start` has no words for it. Else `kept`, `lost`, `refused` (an error says so), or what it has become; and,
-        behind a bar, what has become of it when it is back in `start`, where that is something else.
-    """
+    """Return `-` (no words for it), `kept`, `lost`, `refused` or what it became, and behind a bar what came back."""
     if isinstance(feature, Ask):
         return _asked(feature, DIALECTS[start], DIALECTS[end])
     if isinstance(feature, Fault):
