@@ -117,59 +117,29 @@ def test_a_document_without_its_path_names_its_model_itself() -> None:
 # Requests.
 
 
+# fmt: off
 WHOLE: Json = {
-    "systemInstruction": {"role": "user", "parts": [{"text": "be terse"}]},  # as gemini-cli 0.61 sends it
+    "systemInstruction": {"role": "user", "parts": [{"text": "be terse"}]},
     "contents": [
-        {
-            "role": "user",
-            "parts": [{"text": "look"}, {"inlineData": {"mimeType": "image/png", "data": "iVBO"}}],
-        },
-        {
-            "role": "model",
-            "parts": [
-                {"text": "hm", "thought": True, "thoughtSignature": "c2ln"},
-                {"text": "ok"},
-                {"functionCall": {"id": "c1", "name": "ls", "args": {"a": 1}}, "thoughtSignature": "Y2Fs"},
-                {"functionCall": {"name": "ls", "args": {}}},
-                {"executableCode": {"language": "PYTHON", "code": "1"}},
-            ],
-        },
-        {
-            "role": "user",
-            "parts": [
-                {"functionResponse": {"id": "c1", "name": "ls", "response": {"output": "one"}}},
-                {"functionResponse": {"name": "ls", "response": {"result": "two"}}},
-                {"fileData": {"fileUri": "https://e.org/a.pdf", "mimeType": "application/pdf"}},
-            ],
-        },
-    ],
-    "tools": [
-        {
-            "functionDeclarations": [
-                {
-                    "name": "ls",
-                    "description": "d",
-                    "parameters": {"type": "OBJECT", "properties": {"a": {"type": "INTEGER"}}},
-                },
-                {"name": "cat", "parametersJsonSchema": {"type": "object"}, "behavior": "BLOCKING"},
-            ]
-        },
-        {"googleSearch": {}},
-    ],
+     {"role": "user", "parts": [{"text": "look"}, {"inlineData": {"mimeType": "image/png", "data": "iVBO"}}]},
+     {"role": "model", "parts": [{"text": "hm", "thought": True, "thoughtSignature": "c2ln"}, {"text": "ok"},
+       {"functionCall": {"id": "c1", "name": "ls", "args": {"a": 1}}, "thoughtSignature": "Y2Fs"},
+       {"functionCall": {"name": "ls", "args": {}}}, {"executableCode": {"language": "PYTHON", "code": "1"}}]},
+     {"role": "user", "parts": [{"functionResponse": {"id": "c1", "name": "ls", "response": {"output": "one"}}},
+       {"functionResponse": {"name": "ls", "response": {"result": "two"}}},
+       {"fileData": {"fileUri": "https://e.org/a.pdf", "mimeType": "application/pdf"}}]}],
+    "tools": [{"functionDeclarations": [{"name": "ls", "description": "d",
+        "parameters": {"type": "OBJECT", "properties": {"a": {"type": "INTEGER"}}}},
+       {"name": "cat", "parametersJsonSchema": {"type": "object"}, "behavior": "BLOCKING"}]},
+     {"googleSearch": {}}],
     "toolConfig": {"functionCallingConfig": {"mode": "AUTO"}, "retrievalConfig": {"languageCode": "en"}},
-    "generationConfig": {
-        "maxOutputTokens": 9,
-        "temperature": 0.5,
-        "topP": 0.9,
-        "topK": 40,
-        "stopSequences": ["END"],
-        "seed": 1,
-        "thinkingConfig": {"thinkingBudget": 1024, "includeThoughts": True},
-        "responseModalities": ["TEXT"],
-    },
+    "generationConfig": {"maxOutputTokens": 9, "temperature": 0.5, "topP": 0.9, "topK": 40,
+     "stopSequences": ["END"], "seed": 1, "thinkingConfig": {"thinkingBudget": 1024, "includeThoughts": True},
+     "responseModalities": ["TEXT"]},
     "safetySettings": [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "OFF"}],
     "cachedContent": "cachedContents/x",
 }
+# fmt: on
 
 
 def test_a_whole_request_is_read() -> None:

@@ -44,35 +44,20 @@ def said(role: str, content: Any) -> dict[str, Any]:
     return {"type": "message", "role": role, "content": content}
 
 
+# fmt: off
 ASKED: dict[str, dict[str, Any]] = {
     "basic-response": {"input": [said("user", "Say hello in three words.")]},
     "streaming-response": {"input": [said("user", "Count to five.")], "stream": True},
     "system-prompt": {"input": [said("system", "Speak like a pirate."), said("user", "Say hello.")]},
     "tool-calling": {"input": [said("user", "How is the weather in Rome?")], "tools": [WEATHER]},
-    "tool-calling-streaming": {
-        "input": [said("user", "How is the weather in Rome?")],
-        "tools": [WEATHER],
-        "stream": True,
-    },
-    "image-input": {
-        "input": [
-            said(
-                "user",
-                [
-                    {"type": "input_text", "text": "What is this?"},
-                    {"type": "input_image", "image_url": RED_DOT},
-                ],
-            )
-        ]
-    },
-    "multi-turn": {
-        "input": [
-            said("user", "My name is Ada."),
-            said("assistant", "Hello Ada! How can I help?"),
-            said("user", "What is my name?"),
-        ]
-    },
+    "tool-calling-streaming": {"input": [said("user", "How is the weather in Rome?")], "tools": [WEATHER],
+     "stream": True},
+    "image-input": {"input": [said("user",
+       [{"type": "input_text", "text": "What is this?"}, {"type": "input_image", "image_url": RED_DOT}])]},
+    "multi-turn": {"input": [said("user", "My name is Ada."), said("assistant", "Hello Ada! How can I help?"),
+      said("user", "What is my name?")]},
 }
+# fmt: on
 
 
 async def model(exchange: Exchange) -> None:

@@ -65,206 +65,79 @@ def call(identity: str = "c1", name: str = "ls", **fields: Json) -> Json:
 
 
 # Each is read as these messages, and they are written as it.
+# fmt: off
 ITEMS: list[tuple[list[Json], tuple[Message, ...]]] = [
     ([USER], (Message("user", (Text("hi"),)),)),
     ([{"type": "message", "role": "user", "content": ""}], (Message("user"),)),
-    (
-        [{"type": "message", "role": "developer", "content": "be terse"}],
-        (Message("developer", (Text("be terse"),)),),
-    ),
-    (
-        [{"type": "message", "role": "user", "content": "hi", "id": "msg_1", "status": "completed"}],
-        (Message("user", (Text("hi"),), extra={"id": "msg_1", "status": "completed"}),),
-    ),
-    (
-        [
-            {
-                "type": "message",
-                "role": "user",
-                "content": [
-                    {"type": "input_text", "text": "see"},
-                    {"type": "input_image", "image_url": "https://e.org/a", "detail": "low"},
-                    {"type": "input_image", "image_url": f"data:image/png;base64,{PNG}"},
-                    {"type": "input_image", "file_id": "file-1"},
-                    {"type": "input_file", "file_url": "https://e.org/a.pdf"},
-                    {
-                        "type": "input_file",
-                        "file_data": "data:application/pdf;base64,JVBE",
-                        "filename": "a.pdf",
-                    },
-                    {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
-                    {"type": "input_video", "video": "v"},
-                ],
-            }
-        ],
-        (
-            Message(
-                "user",
-                (
-                    Text("see"),
-                    Media(kind="image", url="https://e.org/a", extra={"detail": "low"}),
-                    Media(kind="image", data=PNG, media_type="image/png"),
-                    Media(kind="image", extra={"file_id": "file-1"}),
-                    Media(kind="file", url="https://e.org/a.pdf"),
-                    Media(kind="file", data="JVBE", media_type="application/pdf", name="a.pdf"),
-                    Media(kind="audio", data="AAAA", media_type="audio/wav"),
-                    Opaque(NAME, {"type": "input_video", "video": "v"}),
-                ),
-            ),
-        ),
-    ),
-    (  # two texts in one item, with a phase
-        [
-            {
-                "type": "message",
-                "role": "assistant",
-                "id": "msg_1",
-                "status": "completed",
-                "phase": "commentary",
-                "content": [
-                    {"type": "output_text", "text": "a", "annotations": [{"type": "file_path"}]},
-                    {"type": "output_text", "text": "b", "annotations": []},
-                    {"type": "refusal", "refusal": "no"},
-                ],
-            }
-        ],
-        (
-            Message(
-                "assistant",
-                (
-                    Text(
-                        "a",
-                        {
-                            "item": {"id": "msg_1", "status": "completed", "phase": "commentary"},
-                            "annotations": [{"type": "file_path"}],
-                        },
-                    ),
-                    Text("b", {"content_index": 1}),
-                    RefusalText("no", {"content_index": 2}),
-                ),
-            ),
-        ),
-    ),
-    (  # what the model wrote is one message, until somebody else speaks
-        [
-            {
-                "type": "reasoning",
-                "id": "rs_1",
-                "summary": [{"type": "summary_text", "text": "s1"}, {"type": "summary_text", "text": "s2"}],
-                "content": [{"type": "reasoning_text", "text": "c"}],
-                "encrypted_content": "gAAA",
-            },
-            {
-                "type": "message",
-                "role": "assistant",
-                "content": [{"type": "output_text", "text": "one", "annotations": []}],
-            },
-            {
-                "type": "message",
-                "role": "assistant",
-                "content": [{"type": "output_text", "text": "two", "annotations": []}],
-            },
-            call(id="fc_1", status="completed", namespace="ns"),
-            {"type": "custom_tool_call", "call_id": "c2", "name": "patch", "input": "***"},
-            {"type": "local_shell_call", "call_id": "c3", "action": {"command": ["ls"]}},
-            {"type": "function_call_output", "call_id": "c1", "output": "out"},
-            {"type": "custom_tool_call_output", "call_id": "c2", "output": "done", "id": "x"},
-            {"type": "local_shell_call_output", "call_id": "c3", "output": "o"},
-        ],
-        (
-            Message(
-                "assistant",
-                (
-                    Reasoning("s1", extra={"item": {"id": "rs_1"}}),
-                    Reasoning("s2", extra={"summary_index": 1}),
-                    Reasoning("c", (Blob(NAME, "encrypted_content", "gAAA"),), {"content_index": 0}),
-                    Text("one"),
-                    Text("two"),
-                    ToolCall(
-                        "ls", "{}", "c1", extra={"id": "fc_1", "status": "completed", "namespace": "ns"}
-                    ),
-                    ToolCall("patch", "***", "c2", "text"),
-                    Opaque(
-                        NAME, {"type": "local_shell_call", "call_id": "c3", "action": {"command": ["ls"]}}
-                    ),
-                ),
-            ),
-            Message("tool", (ToolResult(id="c1", content=(Text("out"),)),)),
-            Message(
-                "tool",
-                (
-                    ToolResult(
-                        id="c2", content=(Text("done"),), extra={"type": "custom_tool_call_output", "id": "x"}
-                    ),
-                ),
-            ),
-            Message(
-                "tool",
-                (Opaque(NAME, {"type": "local_shell_call_output", "call_id": "c3", "output": "o"}),),
-                extra={"item": "local_shell_call_output"},
-            ),
-        ),
-    ),
-    (
-        [
-            {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "c"}]},
-            {"type": "reasoning", "summary": [], "encrypted_content": "e"},
-        ],
-        (
-            Message(
-                "assistant",
-                (
-                    Reasoning("c", extra={"item": {}, "content_index": 0}),
-                    Reasoning("", (Blob(NAME, "encrypted_content", "e"),)),
-                ),
-            ),
-        ),
-    ),
-    (
-        [
-            {
-                "type": "function_call_output",
-                "call_id": "c1",
-                "output": [
-                    {"type": "input_text", "text": "see", "x": 1},
-                    {"type": "input_image", "image_url": "https://e.org/a"},
-                    {"type": "encrypted", "data": "d"},
-                ],
-            }
-        ],
-        (
-            Message(
-                "tool",
-                (
-                    ToolResult(
-                        id="c1",
-                        content=(
-                            Text("see", {"x": 1}),
-                            Media(kind="image", url="https://e.org/a"),
-                            Opaque(NAME, {"type": "encrypted", "data": "d"}),
-                        ),
-                    ),
-                ),
-            ),
-        ),
-    ),
-    (
-        [{"type": "compaction_trigger"}, {"type": "agent_message", "content": [{"type": "encrypted"}]}],
-        (
-            Message(
-                "user", (Opaque(NAME, {"type": "compaction_trigger"}),), extra={"item": "compaction_trigger"}
-            ),
-            Message(
-                "user",
-                (
-                    Opaque(NAME, {"type": "agent_message", "content": [{"type": "encrypted"}]}),
-                    Text("[a message from another agent that only its own provider can read]"),
-                ),
-                extra={"item": "agent_message"},
-            ),
-        ),
-    ),
+    ([{"type": "message", "role": "developer", "content": "be terse"}],
+     (Message("developer", (Text("be terse"),)),)),
+    ([{"type": "message", "role": "user", "content": "hi", "id": "msg_1", "status": "completed"}],
+     (Message("user", (Text("hi"),), extra={"id": "msg_1", "status": "completed"}),)),
+    ([{"type": "message", "role": "user",
+       "content": [{"type": "input_text", "text": "see"},
+        {"type": "input_image", "image_url": "https://e.org/a", "detail": "low"},
+        {"type": "input_image", "image_url": f"data:image/png;base64,{PNG}"},
+        {"type": "input_image", "file_id": "file-1"},
+        {"type": "input_file", "file_url": "https://e.org/a.pdf"},
+        {"type": "input_file", "file_data": "data:application/pdf;base64,JVBE", "filename": "a.pdf"},
+        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+        {"type": "input_video", "video": "v"}]}],
+     (Message("user", (Text("see"), Media(kind="image", url="https://e.org/a", extra={"detail": "low"}),
+        Media(kind="image", data=PNG, media_type="image/png"),
+        Media(kind="image", extra={"file_id": "file-1"}), Media(kind="file", url="https://e.org/a.pdf"),
+        Media(kind="file", data="JVBE", media_type="application/pdf", name="a.pdf"),
+        Media(kind="audio", data="AAAA", media_type="audio/wav"),
+        Opaque(NAME, {"type": "input_video", "video": "v"}))),)),
+    # two texts in one item, with a phase
+    ([{"type": "message", "role": "assistant", "id": "msg_1", "status": "completed", "phase": "commentary",
+       "content": [{"type": "output_text", "text": "a", "annotations": [{"type": "file_path"}]},
+        {"type": "output_text", "text": "b", "annotations": []}, {"type": "refusal", "refusal": "no"}]}],
+     (Message("assistant", (Text("a", {"item": {"id": "msg_1", "status": "completed", "phase": "commentary"},
+          "annotations": [{"type": "file_path"}]}), Text("b", {"content_index": 1}),
+        RefusalText("no", {"content_index": 2}))),)),
+    # what the model wrote is one message, until somebody else speaks
+    ([{"type": "reasoning", "id": "rs_1",
+       "summary": [{"type": "summary_text", "text": "s1"}, {"type": "summary_text", "text": "s2"}],
+       "content": [{"type": "reasoning_text", "text": "c"}], "encrypted_content": "gAAA"},
+      {"type": "message", "role": "assistant",
+       "content": [{"type": "output_text", "text": "one", "annotations": []}]},
+      {"type": "message", "role": "assistant",
+       "content": [{"type": "output_text", "text": "two", "annotations": []}]},
+      call(id="fc_1", status="completed", namespace="ns"),
+      {"type": "custom_tool_call", "call_id": "c2", "name": "patch", "input": "***"},
+      {"type": "local_shell_call", "call_id": "c3", "action": {"command": ["ls"]}},
+      {"type": "function_call_output", "call_id": "c1", "output": "out"},
+      {"type": "custom_tool_call_output", "call_id": "c2", "output": "done", "id": "x"},
+      {"type": "local_shell_call_output", "call_id": "c3", "output": "o"}],
+     (Message("assistant",
+       (Reasoning("s1", extra={"item": {"id": "rs_1"}}), Reasoning("s2", extra={"summary_index": 1}),
+        Reasoning("c", (Blob(NAME, "encrypted_content", "gAAA"),), {"content_index": 0}), Text("one"),
+        Text("two"),
+        ToolCall("ls", "{}", "c1", extra={"id": "fc_1", "status": "completed", "namespace": "ns"}),
+        ToolCall("patch", "***", "c2", "text"),
+        Opaque(NAME, {"type": "local_shell_call", "call_id": "c3", "action": {"command": ["ls"]}}))),
+      Message("tool", (ToolResult(id="c1", content=(Text("out"),)),)),
+      Message("tool",
+       (ToolResult(id="c2", content=(Text("done"),), extra={"type": "custom_tool_call_output", "id": "x"}),)),
+      Message("tool", (Opaque(NAME, {"type": "local_shell_call_output", "call_id": "c3", "output": "o"}),),
+       extra={"item": "local_shell_call_output"}))),
+    ([{"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "c"}]},
+      {"type": "reasoning", "summary": [], "encrypted_content": "e"}],
+     (Message("assistant", (Reasoning("c", extra={"item": {}, "content_index": 0}),
+        Reasoning("", (Blob(NAME, "encrypted_content", "e"),)))),)),
+    ([{"type": "function_call_output", "call_id": "c1",
+       "output": [{"type": "input_text", "text": "see", "x": 1},
+        {"type": "input_image", "image_url": "https://e.org/a"}, {"type": "encrypted", "data": "d"}]}],
+     (Message("tool",
+       (ToolResult(id="c1", content=(Text("see", {"x": 1}), Media(kind="image", url="https://e.org/a"),
+          Opaque(NAME, {"type": "encrypted", "data": "d"}))),)),)),
+    ([{"type": "compaction_trigger"}, {"type": "agent_message", "content": [{"type": "encrypted"}]}],
+     (Message("user", (Opaque(NAME, {"type": "compaction_trigger"}),), extra={"item": "compaction_trigger"}),
+      Message("user", (Opaque(NAME, {"type": "agent_message", "content": [{"type": "encrypted"}]}),
+        Text("[a message from another agent that only its own provider can read]")),
+       extra={"item": "agent_message"}))),
 ]
+# fmt: on
 
 
 @pytest.mark.parametrize(("items", "messages"), ITEMS)
@@ -349,80 +222,44 @@ def test_what_was_sent_before_is_not_read_again() -> None:
     assert RESPONSES.parse_request(more, memory=memory) == RESPONSES.parse_request(more)
 
 
+# fmt: off
 FIELDS: list[tuple[dict[str, Json], dict[str, Any]]] = [
-    (
-        {"max_output_tokens": 9, "temperature": 2, "top_p": 0.5},
-        {"sampling": Sampling(max_output_tokens=9, temperature=2, top_p=0.5)},
-    ),
-    (
-        {"stop": ["a"], "seed": 1, "top_k": 3, "presence_penalty": 0.5},
-        {"sampling": Sampling(stop=("a",), seed=1, top_k=3, presence_penalty=0.5)},
-    ),
+    ({"max_output_tokens": 9, "temperature": 2, "top_p": 0.5},
+     {"sampling": Sampling(max_output_tokens=9, temperature=2, top_p=0.5)}),
+    ({"stop": ["a"], "seed": 1, "top_k": 3, "presence_penalty": 0.5},
+     {"sampling": Sampling(stop=("a",), seed=1, top_k=3, presence_penalty=0.5)}),
     ({"stream": True}, {"stream": True}),
     ({"previous_response_id": "resp_1"}, {"previous_response": "resp_1"}),
     ({"parallel_tool_calls": False}, {"parallel_tool_calls": False}),
     ({"user": "u"}, {"user": "u"}),
-    (
-        {"reasoning": {"effort": "low", "summary": "auto"}},
-        {"reasoning": ReasoningAsk(effort="low"), "extra": {"reasoning": {"summary": "auto"}}},
-    ),
+    ({"reasoning": {"effort": "low", "summary": "auto"}},
+     {"reasoning": ReasoningAsk(effort="low"), "extra": {"reasoning": {"summary": "auto"}}}),
     ({"reasoning": {"summary": "auto"}}, {"reasoning": None, "extra": {"reasoning": {"summary": "auto"}}}),
     ({"text": {"verbosity": "low"}}, {"output_format": None, "extra": {"text": {"verbosity": "low"}}}),
-    (
-        {
-            "text": {
-                "format": {"type": "json_schema", "name": "n", "schema": {"a": 1}, "description": "d"},
-                "verbosity": "low",
-            }
-        },
-        {
-            "output_format": OutputFormat(
-                kind="json_schema", name="n", schema={"a": 1}, extra={"description": "d"}
-            ),
-            "extra": {"text": {"verbosity": "low"}},
-        },
-    ),
+    ({"text": {"format": {"type": "json_schema", "name": "n", "schema": {"a": 1}, "description": "d"},
+       "verbosity": "low"}},
+     {"output_format": OutputFormat(kind="json_schema", name="n", schema={"a": 1},
+       extra={"description": "d"}), "extra": {"text": {"verbosity": "low"}}}),
     ({"text": {"format": {"type": "json_object"}}}, {"output_format": OutputFormat(kind="json_object")}),
-    (
-        {"text": {"format": {"type": "grammar"}}},
-        {"output_format": None, "extra": {"text": {"format": {"type": "grammar"}}}},
-    ),
+    ({"text": {"format": {"type": "grammar"}}},
+     {"output_format": None, "extra": {"text": {"format": {"type": "grammar"}}}}),
     ({"tool_choice": "required"}, {"tool_choice": ToolChoice(mode="required")}),
     ({"tool_choice": "later"}, {"tool_choice": ToolChoice(extra={"tool_choice": "later"})}),
     ({"tool_choice": {"type": "function", "name": "f"}}, {"tool_choice": ToolChoice(mode="tool", name="f")}),
-    (
-        {"tool_choice": {"type": "custom", "name": "f"}},
-        {"tool_choice": ToolChoice(mode="tool", name="f", extra={"type": "custom", "name": "f"})},
-    ),
-    (
-        {"tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": []}},
-        {"tool_choice": ToolChoice(extra={"type": "allowed_tools", "mode": "auto", "tools": []})},
-    ),
-    (
-        {"tool_choice": {"type": "web_search"}},
-        {"tool_choice": ToolChoice(mode="required", extra={"type": "web_search"})},
-    ),
-    (
-        {
-            "store": False,
-            "include": ["reasoning.encrypted_content"],
-            "prompt_cache_key": "k",
-            "truncation": "auto",
-        },
-        {
-            "extra": {
-                "store": False,
-                "include": ["reasoning.encrypted_content"],
-                "prompt_cache_key": "k",
-                "truncation": "auto",
-            }
-        },
-    ),
-    (
-        {"client_metadata": {"x-codex-window-id": "w"}},
-        {"extra": {"client_metadata": {"x-codex-window-id": "w"}}},
-    ),
+    ({"tool_choice": {"type": "custom", "name": "f"}},
+     {"tool_choice": ToolChoice(mode="tool", name="f", extra={"type": "custom", "name": "f"})}),
+    ({"tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": []}},
+     {"tool_choice": ToolChoice(extra={"type": "allowed_tools", "mode": "auto", "tools": []})}),
+    ({"tool_choice": {"type": "web_search"}},
+     {"tool_choice": ToolChoice(mode="required", extra={"type": "web_search"})}),
+    ({"store": False, "include": ["reasoning.encrypted_content"], "prompt_cache_key": "k",
+      "truncation": "auto"},
+     {"extra": {"store": False, "include": ["reasoning.encrypted_content"], "prompt_cache_key": "k",
+       "truncation": "auto"}}),
+    ({"client_metadata": {"x-codex-window-id": "w"}},
+     {"extra": {"client_metadata": {"x-codex-window-id": "w"}}}),
 ]
+# fmt: on
 
 
 @pytest.mark.parametrize(("wire", "fields"), FIELDS)
@@ -619,80 +456,33 @@ def test_an_answer_that_comes_back_is_the_message_that_it_was(with_ids: bool) ->
 
 
 # Each answer is read as these fields, and they are written as it.
+# fmt: off
 ANSWERS: list[tuple[dict[str, Json], dict[str, Any]]] = [
-    (
-        {
-            "output": [
-                {
-                    "type": "message",
-                    "id": "msg_1",
-                    "role": "assistant",
-                    "status": "completed",
-                    "phase": "final_answer",
-                    "content": [{"type": "output_text", "text": "hi", "annotations": [], "logprobs": []}],
-                }
-            ]
-        },
-        {"content": (Text("hi", {"item": {"id": "msg_1", "phase": "final_answer"}}),), "stop_reason": "end"},
-    ),
-    (
-        {
-            "output": [
-                {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "e"},
-                {**call(), "id": "fc_1", "status": "completed", "namespace": "n"},
-                {"type": "web_search_call", "id": "ws_1", "status": "completed"},
-            ],
-            "service_tier": "flex",
-            "end_turn": False,
-        },
-        {
-            "content": (
-                Reasoning("", (Blob(NAME, "encrypted_content", "e"),), {"item": {"id": "rs_1"}}),
-                ToolCall("ls", "{}", "c1", extra={"id": "fc_1", "namespace": "n"}),
-                Opaque(NAME, {"type": "web_search_call", "id": "ws_1", "status": "completed"}),
-            ),
-            "stop_reason": "tool_use",
-            "extra": {"service_tier": "flex", "end_turn": False},
-        },
-    ),
-    (
-        {"output": [], "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}},
-        {"content": (), "stop_reason": "max_tokens"},
-    ),
-    (
-        {"output": [], "status": "incomplete", "incomplete_details": {"reason": "content_filter"}},
-        {"content": (), "stop_reason": "refused"},
-    ),
-    (
-        {"output": [], "status": "incomplete", "incomplete_details": {"reason": "steered"}},
-        {
-            "stop_reason": "paused",
-            "extra": {"status": "incomplete", "incomplete_details": {"reason": "steered"}},
-        },
-    ),
-    (
-        {
-            "output": [],
-            "usage": {
-                "input_tokens": 10,
-                "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 2, "x": 1},
-                "output_tokens": 5,
-                "output_tokens_details": {"reasoning_tokens": 3},
-                "total_tokens": 15,
-            },
-        },
-        {
-            "usage": Usage(
-                input_tokens=10,
-                output_tokens=5,
-                cached_tokens=4,
-                cache_write_tokens=2,
-                reasoning_tokens=3,
-                extra={"input_tokens_details": {"x": 1}},
-            )
-        },
-    ),
+    ({"output": [
+       {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "phase": "final_answer",
+        "content": [{"type": "output_text", "text": "hi", "annotations": [], "logprobs": []}]}]},
+     {"content": (Text("hi", {"item": {"id": "msg_1", "phase": "final_answer"}}),), "stop_reason": "end"}),
+    ({"output": [{"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "e"},
+       {**call(), "id": "fc_1", "status": "completed", "namespace": "n"},
+       {"type": "web_search_call", "id": "ws_1", "status": "completed"}], "service_tier": "flex",
+      "end_turn": False},
+     {"content": (Reasoning("", (Blob(NAME, "encrypted_content", "e"),), {"item": {"id": "rs_1"}}),
+       ToolCall("ls", "{}", "c1", extra={"id": "fc_1", "namespace": "n"}),
+       Opaque(NAME, {"type": "web_search_call", "id": "ws_1", "status": "completed"})),
+      "stop_reason": "tool_use", "extra": {"service_tier": "flex", "end_turn": False}}),
+    ({"output": [], "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}},
+     {"content": (), "stop_reason": "max_tokens"}),
+    ({"output": [], "status": "incomplete", "incomplete_details": {"reason": "content_filter"}},
+     {"content": (), "stop_reason": "refused"}),
+    ({"output": [], "status": "incomplete", "incomplete_details": {"reason": "steered"}},
+     {"stop_reason": "paused", "extra": {"status": "incomplete", "incomplete_details": {"reason": "steered"}}}),
+    ({"output": [], "usage": {"input_tokens": 10,
+       "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 2, "x": 1}, "output_tokens": 5,
+       "output_tokens_details": {"reasoning_tokens": 3}, "total_tokens": 15}},
+     {"usage": Usage(input_tokens=10, output_tokens=5, cached_tokens=4, cache_write_tokens=2,
+       reasoning_tokens=3, extra={"input_tokens_details": {"x": 1}})}),
 ]
+# fmt: on
 
 
 @pytest.mark.parametrize(("wire", "fields"), ANSWERS)

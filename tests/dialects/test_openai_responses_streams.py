@@ -127,40 +127,25 @@ def test_the_minimal_stream_is_this() -> None:
     }
 
 
+# fmt: off
 ITEM_KINDS = {
-    "text": (
-        Text("hi"),
-        ["content_part.added", "output_text.delta", "output_text.done", "content_part.done"],
-    ),
-    "refusal": (
-        RefusalText("no"),
-        ["content_part.added", "refusal.delta", "refusal.done", "content_part.done"],
-    ),
-    "summary": (
-        Reasoning("hm"),
-        [
-            "reasoning_summary_part.added",
-            "reasoning_summary_text.delta",
-            "reasoning_summary_text.done",
-            "reasoning_summary_part.done",
-        ],
-    ),
-    "content": (
-        Reasoning("hm", extra={"item": {}, "content_index": 0}),
-        ["reasoning_text.delta", "reasoning_text.done"],
-    ),
+    "text": (Text("hi"),
+     ["content_part.added", "output_text.delta", "output_text.done", "content_part.done"]),
+    "refusal": (RefusalText("no"),
+     ["content_part.added", "refusal.delta", "refusal.done", "content_part.done"]),
+    "summary": (Reasoning("hm"),
+     ["reasoning_summary_part.added", "reasoning_summary_text.delta", "reasoning_summary_text.done",
+      "reasoning_summary_part.done"]),
+    "content": (Reasoning("hm", extra={"item": {}, "content_index": 0}),
+     ["reasoning_text.delta", "reasoning_text.done"]),
     "encrypted": (Reasoning("", (Blob(NAME, "encrypted_content", "e"),)), []),
-    "custom": (
-        ToolCall("patch", "***", kind="text"),
-        ["custom_tool_call_input.delta", "custom_tool_call_input.done"],
-    ),
+    "custom": (ToolCall("patch", "***", kind="text"),
+     ["custom_tool_call_input.delta", "custom_tool_call_input.done"]),
     "opaque": (
-        Opaque(
-            NAME, {"type": "code_interpreter_call", "id": "c", "status": "completed", "container_id": "k"}
-        ),
-        [],
-    ),
+     Opaque(NAME, {"type": "code_interpreter_call", "id": "c", "status": "completed", "container_id": "k"}),
+     []),
 }
+# fmt: on
 
 
 @pytest.mark.parametrize(("part", "inner"), ITEM_KINDS.values(), ids=ITEM_KINDS)
@@ -339,31 +324,19 @@ def test_annotations_and_logprobs_are_events_and_in_the_whole_text() -> None:
     assert (text.text, text.extra["annotations"], text.extra["logprobs"]) == ("a", [cite, cite], [log])  # type: ignore[union-attr,index]
 
 
+# fmt: off
 WHOLE: Json = {
     "id": "resp_1",
     "model": "M",
     "status": "completed",
-    "output": [
-        {
-            "type": "reasoning",
-            "id": "rs_1",
-            "summary": [{"type": "summary_text", "text": "s1"}, {"type": "summary_text", "text": "s2"}],
-            "content": [{"type": "reasoning_text", "text": "c"}],
-            "encrypted_content": "e",
-        },
-        {
-            "type": "message",
-            "id": "msg_1",
-            "role": "assistant",
-            "phase": "commentary",
-            "content": [
-                {"type": "output_text", "text": "a", "annotations": []},
-                {"type": "output_text", "text": "b", "annotations": []},
-            ],
-        },
-        {**CALL, "arguments": "{}"},
-    ],
+    "output": [{"type": "reasoning", "id": "rs_1",
+      "summary": [{"type": "summary_text", "text": "s1"}, {"type": "summary_text", "text": "s2"}],
+      "content": [{"type": "reasoning_text", "text": "c"}], "encrypted_content": "e"},
+     {"type": "message", "id": "msg_1", "role": "assistant", "phase": "commentary",
+      "content": [{"type": "output_text", "text": "a", "annotations": []},
+       {"type": "output_text", "text": "b", "annotations": []}]}, {**CALL, "arguments": "{}"}],
 }
+# fmt: on
 
 
 def test_an_item_of_several_parts_is_one_item_again() -> None:

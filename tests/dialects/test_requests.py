@@ -38,269 +38,98 @@ def document_of(dialect: str, **fields: Any) -> dict[str, Json]:
 
 
 # Each is read as the message, and the message is written as it.
+# fmt: off
 MESSAGES: list[tuple[str, Json, Message]] = [
     (CHAT, {"role": "user", "content": "hi"}, Message("user", (Text("hi"),))),
     (CHAT, {"role": "user", "content": ""}, Message("user")),
     (CHAT, {"role": "developer", "content": "be terse"}, Message("developer", (Text("be terse"),))),
     (CHAT, {"role": "user", "content": "hi", "name": "Ann"}, Message("user", (Text("hi"),), name="Ann")),
     (CHAT, {"role": "user", "content": "hi", "x": 1}, Message("user", (Text("hi"),), extra={"x": 1})),
-    (
-        CHAT,
-        {"role": "user", "content": [{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}]},
-        Message("user", (Text("a", {"cache_control": {"type": "ephemeral"}}),)),
-    ),
-    (
-        CHAT,
-        {
-            "role": "user",
-            "content": [{"type": "image_url", "image_url": {"url": "https://e.org/a", "detail": "low"}}],
-        },
-        Message(
-            "user", (Media(kind="image", url="https://e.org/a", extra={"image_url": {"detail": "low"}}),)
-        ),
-    ),
-    (
-        CHAT,
-        {
-            "role": "user",
-            "content": [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}],
-        },
-        Message("user", (Media(kind="image", media_type="image/png", data=PNG),)),
-    ),
-    (
-        CHAT,
-        {
-            "role": "user",
-            "content": [{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}],
-        },
-        Message("user", (Media(kind="audio", data="AAAA", media_type="audio/wav"),)),
-    ),
-    (
-        CHAT,
-        {
-            "role": "user",
-            "content": [
-                {
-                    "type": "file",
-                    "file": {"file_data": "data:application/pdf;base64,JVBE", "filename": "a.pdf"},
-                },
-                {"type": "file", "file": {"file_id": "file-1"}},
-            ],
-        },
-        Message(
-            "user",
-            (
-                Media(kind="file", data="JVBE", media_type="application/pdf", name="a.pdf"),
-                Media(kind="file", extra={"file": {"file_id": "file-1"}}),
-            ),
-        ),
-    ),
-    (
-        CHAT,
-        {"role": "user", "content": [{"type": "video_url", "video_url": {"url": "u"}}]},
-        Message("user", (Opaque(CHAT, {"type": "video_url", "video_url": {"url": "u"}}),)),
-    ),
+    (CHAT,
+     {"role": "user", "content": [{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}]},
+     Message("user", (Text("a", {"cache_control": {"type": "ephemeral"}}),))),
+    (CHAT, {"role": "user",
+      "content": [{"type": "image_url", "image_url": {"url": "https://e.org/a", "detail": "low"}}]},
+     Message("user", (Media(kind="image", url="https://e.org/a", extra={"image_url": {"detail": "low"}}),))),
+    (CHAT, {"role": "user",
+      "content": [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}]},
+     Message("user", (Media(kind="image", media_type="image/png", data=PNG),))),
+    (CHAT,
+     {"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]},
+     Message("user", (Media(kind="audio", data="AAAA", media_type="audio/wav"),))),
+    (CHAT, {"role": "user", "content": [
+       {"type": "file", "file": {"file_data": "data:application/pdf;base64,JVBE", "filename": "a.pdf"}},
+       {"type": "file", "file": {"file_id": "file-1"}}]},
+     Message("user", (Media(kind="file", data="JVBE", media_type="application/pdf", name="a.pdf"),
+       Media(kind="file", extra={"file": {"file_id": "file-1"}})))),
+    (CHAT, {"role": "user", "content": [{"type": "video_url", "video_url": {"url": "u"}}]},
+     Message("user", (Opaque(CHAT, {"type": "video_url", "video_url": {"url": "u"}}),))),
     (CHAT, {"role": "assistant", "content": ""}, Message("assistant")),
-    (
-        CHAT,
-        {
-            "role": "assistant",
-            "content": None,
-            "tool_calls": [
-                {"id": "c1", "type": "function", "function": {"name": "ls", "arguments": '{"a": 1}'}},
-                {"id": "c2", "type": "function", "function": {"name": "ls", "arguments": "not JSON"}},
-            ],
-        },
-        Message("assistant", (ToolCall("ls", '{"a": 1}', "c1"), ToolCall("ls", "not JSON", "c2"))),
-    ),
-    (
-        CHAT,
-        {
-            "role": "assistant",
-            "content": None,
-            "tool_calls": [{"id": "c1", "type": "custom", "custom": {"name": "patch", "input": "***"}}],
-        },
-        Message("assistant", (ToolCall("patch", "***", "c1", "text"),)),
-    ),
-    (
-        CHAT,
-        {
-            "role": "assistant",
-            "content": None,
-            "tool_calls": [
-                {
-                    "id": "c",
-                    "type": "function",
-                    "function": {"name": "f", "arguments": "{}"},
-                    "extra_content": {"g": 1},
-                }
-            ],
-        },
-        Message("assistant", (ToolCall("f", "{}", "c", extra={"extra_content": {"g": 1}}),)),
-    ),
-    (
-        CHAT,
-        {"role": "assistant", "content": "a", "reasoning_content": "hm"},
-        Message("assistant", (Reasoning("hm"), Text("a"))),
-    ),
-    (
-        CHAT,
-        {"role": "assistant", "content": "a", "reasoning": "hm"},
-        Message("assistant", (Reasoning("hm", extra={"field": "reasoning"}), Text("a"))),
-    ),
-    (
-        CHAT,
-        {
-            "role": "assistant",
-            "content": "a",
-            "reasoning_details": [{"type": "reasoning.encrypted", "data": "d"}],
-        },
-        Message(
-            "assistant",
-            (
-                Reasoning(
-                    "",
-                    (Blob(CHAT, "reasoning_details", '{"type":"reasoning.encrypted","data":"d"}'),),
-                    {"field": "reasoning_details"},
-                ),
-                Text("a"),
-            ),
-        ),
-    ),
+    (CHAT, {"role": "assistant", "content": None,
+      "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "ls", "arguments": '{"a": 1}'}},
+       {"id": "c2", "type": "function", "function": {"name": "ls", "arguments": "not JSON"}}]},
+     Message("assistant", (ToolCall("ls", '{"a": 1}', "c1"), ToolCall("ls", "not JSON", "c2")))),
+    (CHAT, {"role": "assistant", "content": None,
+      "tool_calls": [{"id": "c1", "type": "custom", "custom": {"name": "patch", "input": "***"}}]},
+     Message("assistant", (ToolCall("patch", "***", "c1", "text"),))),
+    (CHAT, {"role": "assistant", "content": None,
+      "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"},
+        "extra_content": {"g": 1}}]},
+     Message("assistant", (ToolCall("f", "{}", "c", extra={"extra_content": {"g": 1}}),))),
+    (CHAT, {"role": "assistant", "content": "a", "reasoning_content": "hm"},
+     Message("assistant", (Reasoning("hm"), Text("a")))),
+    (CHAT, {"role": "assistant", "content": "a", "reasoning": "hm"},
+     Message("assistant", (Reasoning("hm", extra={"field": "reasoning"}), Text("a")))),
+    (CHAT, {"role": "assistant", "content": "a",
+      "reasoning_details": [{"type": "reasoning.encrypted", "data": "d"}]},
+     Message("assistant",
+      (Reasoning("", (Blob(CHAT, "reasoning_details", '{"type":"reasoning.encrypted","data":"d"}'),),
+        {"field": "reasoning_details"}), Text("a")))),
     (CHAT, {"role": "assistant", "content": "", "refusal": "no"}, Message("assistant", (RefusalText("no"),))),
-    (
-        CHAT,
-        {"role": "tool", "tool_call_id": "c1", "content": "out"},
-        Message("tool", (ToolResult(id="c1", content=(Text("out"),)),)),
-    ),
-    (
-        CHAT,
-        {
-            "role": "tool",
-            "tool_call_id": "c1",
-            "content": [{"type": "image_url", "image_url": {"url": "https://e.org/a"}}],
-        },
-        Message("tool", (ToolResult(id="c1", content=(Media(kind="image", url="https://e.org/a"),)),)),
-    ),
+    (CHAT, {"role": "tool", "tool_call_id": "c1", "content": "out"},
+     Message("tool", (ToolResult(id="c1", content=(Text("out"),)),))),
+    (CHAT, {"role": "tool", "tool_call_id": "c1",
+      "content": [{"type": "image_url", "image_url": {"url": "https://e.org/a"}}]},
+     Message("tool", (ToolResult(id="c1", content=(Media(kind="image", url="https://e.org/a"),)),))),
     (ANTHROPIC, {"role": "user", "content": "hi"}, Message("user", (Text("hi"),))),
-    (
-        ANTHROPIC,
-        {"role": "user", "content": [{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}]},
-        Message("user", (Text("a", {"cache_control": {"type": "ephemeral"}}),)),
-    ),
-    (
-        ANTHROPIC,
-        {
-            "role": "user",
-            "content": [
-                {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}},
-                {"type": "image", "source": {"type": "url", "url": "https://e.org/a"}},
-                {"type": "image", "source": {"type": "file", "file_id": "f1"}},
-            ],
-        },
-        Message(
-            "user",
-            (
-                Media(kind="image", media_type="image/png", data=PNG),
-                Media(kind="image", url="https://e.org/a"),
-                Opaque(ANTHROPIC, {"type": "image", "source": {"type": "file", "file_id": "f1"}}),
-            ),
-        ),
-    ),
-    (
-        ANTHROPIC,
-        {
-            "role": "user",
-            "content": [
-                {
-                    "type": "document",
-                    "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBE"},
-                    "title": "a.pdf",
-                    "citations": {"enabled": True},
-                },
-                {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "hi"}},
-            ],
-        },
-        Message(
-            "user",
-            (
-                Media(
-                    kind="file",
-                    media_type="application/pdf",
-                    data="JVBE",
-                    name="a.pdf",
-                    extra={"citations": {"enabled": True}},
-                ),
-                Media(kind="file", media_type="text/plain", data="aGk="),
-            ),
-        ),
-    ),
-    (
-        ANTHROPIC,
-        {
-            "role": "assistant",
-            "content": [
-                {"type": "thinking", "thinking": "hm", "signature": "sig"},
-                {"type": "redacted_thinking", "data": "xyz"},
-                {"type": "text", "text": "a"},
-                {"type": "tool_use", "id": "t1", "name": "ls", "input": {"a": 1}},
-                {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {}},
-            ],
-        },
-        Message(
-            "assistant",
-            (
-                Reasoning("hm", (Blob(ANTHROPIC, "signature", "sig"),)),
-                Reasoning("", (Blob(ANTHROPIC, "redacted", "xyz"),)),
-                Text("a"),
-                ToolCall("ls", '{"a":1}', "t1"),
-                Opaque(ANTHROPIC, {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {}}),
-            ),
-        ),
-    ),
-    (
-        ANTHROPIC,
-        {
-            "role": "assistant",
-            "content": [{"type": "tool_use", "id": "t1", "name": "ls", "input": {"_raw": "{cut"}}],
-        },
-        Message("assistant", (ToolCall("ls", "{cut", "t1"),)),
-    ),
-    (
-        ANTHROPIC,
-        {
-            "role": "user",
-            "content": [
-                {"type": "tool_result", "tool_use_id": "t1", "content": "out", "is_error": True},
-                {"type": "tool_result", "tool_use_id": "t2"},
-                {
-                    "type": "tool_result",
-                    "tool_use_id": "t3",
-                    "content": [
-                        {"type": "image", "source": {"type": "url", "url": "u"}},
-                        {"type": "search_result", "title": "t"},
-                    ],
-                },
-                {"type": "text", "text": "go on"},
-            ],
-        },
-        Message(
-            "user",
-            (
-                ToolResult(id="t1", content=(Text("out"),), is_error=True),
-                ToolResult(id="t2"),
-                ToolResult(
-                    id="t3",
-                    content=(
-                        Media(kind="image", url="u"),
-                        Opaque(ANTHROPIC, {"type": "search_result", "title": "t"}),
-                    ),
-                ),
-                Text("go on"),
-            ),
-        ),
-    ),
+    (ANTHROPIC,
+     {"role": "user", "content": [{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}]},
+     Message("user", (Text("a", {"cache_control": {"type": "ephemeral"}}),))),
+    (ANTHROPIC, {"role": "user",
+      "content": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}},
+       {"type": "image", "source": {"type": "url", "url": "https://e.org/a"}},
+       {"type": "image", "source": {"type": "file", "file_id": "f1"}}]},
+     Message("user",
+      (Media(kind="image", media_type="image/png", data=PNG), Media(kind="image", url="https://e.org/a"),
+       Opaque(ANTHROPIC, {"type": "image", "source": {"type": "file", "file_id": "f1"}})))),
+    (ANTHROPIC, {"role": "user", "content": [
+       {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBE"},
+        "title": "a.pdf", "citations": {"enabled": True}},
+       {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "hi"}}]},
+     Message("user", (Media(kind="file", media_type="application/pdf", data="JVBE", name="a.pdf",
+        extra={"citations": {"enabled": True}}), Media(kind="file", media_type="text/plain", data="aGk=")))),
+    (ANTHROPIC, {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": "sig"},
+       {"type": "redacted_thinking", "data": "xyz"}, {"type": "text", "text": "a"},
+       {"type": "tool_use", "id": "t1", "name": "ls", "input": {"a": 1}},
+       {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {}}]},
+     Message("assistant", (Reasoning("hm", (Blob(ANTHROPIC, "signature", "sig"),)),
+       Reasoning("", (Blob(ANTHROPIC, "redacted", "xyz"),)), Text("a"), ToolCall("ls", '{"a":1}', "t1"),
+       Opaque(ANTHROPIC, {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {}})))),
+    (ANTHROPIC, {"role": "assistant",
+      "content": [{"type": "tool_use", "id": "t1", "name": "ls", "input": {"_raw": "{cut"}}]},
+     Message("assistant", (ToolCall("ls", "{cut", "t1"),))),
+    (ANTHROPIC, {"role": "user",
+      "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "out", "is_error": True},
+       {"type": "tool_result", "tool_use_id": "t2"},
+       {"type": "tool_result", "tool_use_id": "t3",
+        "content": [{"type": "image", "source": {"type": "url", "url": "u"}},
+         {"type": "search_result", "title": "t"}]}, {"type": "text", "text": "go on"}]},
+     Message("user", (ToolResult(id="t1", content=(Text("out"),), is_error=True), ToolResult(id="t2"),
+       ToolResult(id="t3",
+        content=(Media(kind="image", url="u"), Opaque(ANTHROPIC, {"type": "search_result", "title": "t"}))),
+       Text("go on")))),
 ]
+# fmt: on
 
 
 @pytest.mark.parametrize(("dialect", "wire", "message"), MESSAGES)
@@ -339,132 +168,59 @@ def test_a_message_of_a_role_and_a_text_is_read_as_one_with_more_beside(
 
 
 # Each field of a document is read as these of the request, and written again.
+# fmt: off
 FIELDS: list[tuple[str, dict[str, Json], dict[str, Any]]] = [
     (CHAT, {"stream": True}, {"stream": True, "include_usage": False}),
-    (
-        CHAT,
-        {"stream": True, "stream_options": {"include_usage": True}},
-        {"stream": True, "include_usage": True},
-    ),
+    (CHAT, {"stream": True, "stream_options": {"include_usage": True}},
+     {"stream": True, "include_usage": True}),
     (CHAT, {"max_completion_tokens": 5}, {"sampling": Sampling(max_output_tokens=5)}),
     (CHAT, {"max_tokens": 5}, {"sampling": Sampling(max_output_tokens=5), "extra": {"max_tokens": None}}),
-    (
-        CHAT,
-        {"temperature": 1.5, "top_p": 0.5, "top_k": 3, "stop": ["a"], "seed": 1, "presence_penalty": 0.1},
-        {
-            "sampling": Sampling(
-                temperature=1.5, top_p=0.5, top_k=3, stop=("a",), seed=1, presence_penalty=0.1
-            )
-        },
-    ),
+    (CHAT, {"temperature": 1.5, "top_p": 0.5, "top_k": 3, "stop": ["a"], "seed": 1, "presence_penalty": 0.1},
+     {"sampling": Sampling(temperature=1.5, top_p=0.5, top_k=3, stop=("a",), seed=1, presence_penalty=0.1)}),
     (CHAT, {"reasoning_effort": "high"}, {"reasoning": ReasoningAsk(effort="high")}),
     (CHAT, {"response_format": {"type": "json_object"}}, {"output_format": OutputFormat(kind="json_object")}),
-    (
-        CHAT,
-        {
-            "response_format": {
-                "type": "json_schema",
-                "json_schema": {"name": "n", "schema": SCHEMA, "strict": True},
-            }
-        },
-        {"output_format": OutputFormat(kind="json_schema", name="n", schema=SCHEMA, strict=True)},
-    ),
+    (CHAT, {"response_format": {"type": "json_schema",
+       "json_schema": {"name": "n", "schema": SCHEMA, "strict": True}}},
+     {"output_format": OutputFormat(kind="json_schema", name="n", schema=SCHEMA, strict=True)}),
     (CHAT, {"user": "u", "metadata": {"a": "b"}}, {"user": "u", "extra": {"metadata": {"a": "b"}}}),
     (CHAT, {"parallel_tool_calls": False}, {"parallel_tool_calls": False}),
     (CHAT, {"tool_choice": "required"}, {"tool_choice": ToolChoice(mode="required")}),
-    (
-        CHAT,
-        {"tool_choice": {"type": "function", "function": {"name": "ls"}}},
-        {"tool_choice": ToolChoice(mode="tool", name="ls")},
-    ),
-    (
-        CHAT,
-        {"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": []}}},
-        {
-            "tool_choice": ToolChoice(
-                mode="required",
-                extra={"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": []}},
-            )
-        },
-    ),
-    (
-        CHAT,
-        {
-            "tools": [
-                {"type": "function", "function": {"name": "ls", "description": "d", "parameters": SCHEMA}},
-                {"type": "custom", "custom": {"name": "patch", "format": {"type": "text"}}},
-                {"type": "web_search"},
-            ]
-        },
-        {
-            "tools": (
-                Tool(name="ls", description="d", parameters=SCHEMA),
-                Tool(
-                    name="patch",
-                    kind="custom",
-                    extra={"type": "custom", "custom": {"name": "patch", "format": {"type": "text"}}},
-                ),
-                Tool(name="", kind="server", extra={"type": "web_search"}),
-            )
-        },
-    ),
-    (
-        ANTHROPIC,
-        {"temperature": 0.5, "top_p": 0.5, "top_k": 3, "stop_sequences": ["a"], "max_tokens": 5},
-        {"sampling": Sampling(max_output_tokens=5, temperature=0.5, top_p=0.5, top_k=3, stop=("a",))},
-    ),
-    (
-        ANTHROPIC,
-        {"thinking": {"type": "enabled", "budget_tokens": 2000}},
-        {"reasoning": ReasoningAsk(budget_tokens=2000)},
-    ),
-    (
-        ANTHROPIC,
-        {"thinking": {"type": "adaptive", "display": "omitted"}},
-        {"reasoning": ReasoningAsk(effort="adaptive"), "extra": {"thinking": {"display": "omitted"}}},
-    ),
+    (CHAT, {"tool_choice": {"type": "function", "function": {"name": "ls"}}},
+     {"tool_choice": ToolChoice(mode="tool", name="ls")}),
+    (CHAT, {"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": []}}},
+     {"tool_choice": ToolChoice(mode="required",
+       extra={"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": []}})}),
+    (CHAT,
+     {"tools": [{"type": "function", "function": {"name": "ls", "description": "d", "parameters": SCHEMA}},
+       {"type": "custom", "custom": {"name": "patch", "format": {"type": "text"}}}, {"type": "web_search"}]},
+     {"tools": (Tool(name="ls", description="d", parameters=SCHEMA),
+       Tool(name="patch", kind="custom",
+        extra={"type": "custom", "custom": {"name": "patch", "format": {"type": "text"}}}),
+       Tool(name="", kind="server", extra={"type": "web_search"}))}),
+    (ANTHROPIC, {"temperature": 0.5, "top_p": 0.5, "top_k": 3, "stop_sequences": ["a"], "max_tokens": 5},
+     {"sampling": Sampling(max_output_tokens=5, temperature=0.5, top_p=0.5, top_k=3, stop=("a",))}),
+    (ANTHROPIC, {"thinking": {"type": "enabled", "budget_tokens": 2000}},
+     {"reasoning": ReasoningAsk(budget_tokens=2000)}),
+    (ANTHROPIC, {"thinking": {"type": "adaptive", "display": "omitted"}},
+     {"reasoning": ReasoningAsk(effort="adaptive"), "extra": {"thinking": {"display": "omitted"}}}),
     (ANTHROPIC, {"thinking": {"type": "disabled"}}, {"reasoning": ReasoningAsk(effort="none")}),
-    (
-        ANTHROPIC,
-        {"thinking": {"type": "adaptive"}, "output_config": {"effort": "max", "x": 1}},
-        {
-            "reasoning": ReasoningAsk(effort="max"),
-            "extra": {"thinking": {"type": "adaptive"}, "output_config": {"x": 1}},
-        },
-    ),
-    (
-        ANTHROPIC,
-        {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
-        {"output_format": OutputFormat(kind="json_schema", schema=SCHEMA)},
-    ),
+    (ANTHROPIC, {"thinking": {"type": "adaptive"}, "output_config": {"effort": "max", "x": 1}},
+     {"reasoning": ReasoningAsk(effort="max"),
+      "extra": {"thinking": {"type": "adaptive"}, "output_config": {"x": 1}}}),
+    (ANTHROPIC, {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
+     {"output_format": OutputFormat(kind="json_schema", schema=SCHEMA)}),
     (ANTHROPIC, {"metadata": {"user_id": "u"}}, {"user": "u"}),
     (ANTHROPIC, {"context_management": {"edits": []}}, {"extra": {"context_management": {"edits": []}}}),
-    (
-        ANTHROPIC,
-        {"tool_choice": {"type": "any", "disable_parallel_tool_use": True}},
-        {"tool_choice": ToolChoice(mode="required"), "parallel_tool_calls": False},
-    ),
-    (
-        ANTHROPIC,
-        {"tool_choice": {"type": "tool", "name": "ls"}},
-        {"tool_choice": ToolChoice(mode="tool", name="ls")},
-    ),
-    (
-        ANTHROPIC,
-        {
-            "tools": [
-                {"type": "custom", "name": "ls", "description": "d", "input_schema": SCHEMA},
-                {"type": "bash_20250124", "name": "bash"},
-            ]
-        },
-        {
-            "tools": (
-                Tool(name="ls", description="d", parameters=SCHEMA, extra={"type": "custom"}),
-                Tool(name="bash", kind="server", extra={"type": "bash_20250124", "name": "bash"}),
-            )
-        },
-    ),
+    (ANTHROPIC, {"tool_choice": {"type": "any", "disable_parallel_tool_use": True}},
+     {"tool_choice": ToolChoice(mode="required"), "parallel_tool_calls": False}),
+    (ANTHROPIC, {"tool_choice": {"type": "tool", "name": "ls"}},
+     {"tool_choice": ToolChoice(mode="tool", name="ls")}),
+    (ANTHROPIC, {"tools": [{"type": "custom", "name": "ls", "description": "d", "input_schema": SCHEMA},
+       {"type": "bash_20250124", "name": "bash"}]},
+     {"tools": (Tool(name="ls", description="d", parameters=SCHEMA, extra={"type": "custom"}),
+       Tool(name="bash", kind="server", extra={"type": "bash_20250124", "name": "bash"}))}),
 ]
+# fmt: on
 
 
 @pytest.mark.parametrize(("dialect", "wire", "fields"), FIELDS)
@@ -476,6 +232,7 @@ def test_this_field_is_read_and_written(dialect: str, wire: dict[str, Json], fie
     assert codec.render_request(request) == document
 
 
+# fmt: off
 WRONG: list[tuple[str, Json, str]] = [
     (CHAT, [], ""),
     (CHAT, {"messages": []}, "model"),
@@ -494,26 +251,15 @@ WRONG: list[tuple[str, Json, str]] = [
     (CHAT, document_of(CHAT, messages=[{"role": "robot"}]), "messages[0].role"),
     (CHAT, document_of(CHAT, messages=["hi"]), "messages[0]"),
     (CHAT, document_of(CHAT, messages=[{"role": "user", "content": 5}]), "messages[0].content"),
-    (
-        CHAT,
-        document_of(CHAT, messages=[{"role": "user", "content": [{"text": "a"}]}]),
-        "messages[0].content[0].type",
-    ),
-    (
-        CHAT,
-        document_of(CHAT, messages=[{"role": "user", "content": [{"type": "text"}]}]),
-        "messages[0].content[0].text",
-    ),
-    (
-        CHAT,
-        document_of(CHAT, messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]),
-        "messages[0].content[0].image_url.url",
-    ),
-    (
-        CHAT,
-        document_of(CHAT, messages=[{"role": "assistant", "tool_calls": [{"id": "c", "function": {}}]}]),
-        "messages[0].tool_calls[0].function.name",
-    ),
+    (CHAT, document_of(CHAT, messages=[{"role": "user", "content": [{"text": "a"}]}]),
+     "messages[0].content[0].type"),
+    (CHAT, document_of(CHAT, messages=[{"role": "user", "content": [{"type": "text"}]}]),
+     "messages[0].content[0].text"),
+    (CHAT,
+     document_of(CHAT, messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]),
+     "messages[0].content[0].image_url.url"),
+    (CHAT, document_of(CHAT, messages=[{"role": "assistant", "tool_calls": [{"id": "c", "function": {}}]}]),
+     "messages[0].tool_calls[0].function.name"),
     (ANTHROPIC, "hi", ""),
     (ANTHROPIC, {"model": "m", "messages": [{"role": "user", "content": "hi"}]}, "max_tokens"),
     (ANTHROPIC, {"model": "m", "max_tokens": 5}, "messages"),
@@ -524,30 +270,16 @@ WRONG: list[tuple[str, Json, str]] = [
     (ANTHROPIC, document_of(ANTHROPIC, messages=[{"role": "tool"}]), "messages[0].role"),
     (ANTHROPIC, document_of(ANTHROPIC, tools=[{}]), "tools[0].name"),
     (ANTHROPIC, document_of(ANTHROPIC, tool_choice={"type": "tool"}), "tool_choice.name"),
-    (
-        ANTHROPIC,
-        document_of(ANTHROPIC, messages=[{"role": "user", "content": [{"type": "tool_result"}]}]),
-        "messages[0].content[0].tool_use_id",
-    ),
-    (
-        ANTHROPIC,
-        document_of(ANTHROPIC, messages=[{"role": "user", "content": [{"type": "image", "source": {}}]}]),
-        "messages[0].content[0].source.type",
-    ),
-    (
-        ANTHROPIC,
-        document_of(
-            ANTHROPIC,
-            messages=[
-                {
-                    "role": "user",
-                    "content": [{"type": "tool_result", "tool_use_id": "t", "content": [{"type": 1}]}],
-                }
-            ],
-        ),
-        "messages[0].content[0].content[0].type",
-    ),
+    (ANTHROPIC, document_of(ANTHROPIC, messages=[{"role": "user", "content": [{"type": "tool_result"}]}]),
+     "messages[0].content[0].tool_use_id"),
+    (ANTHROPIC,
+     document_of(ANTHROPIC, messages=[{"role": "user", "content": [{"type": "image", "source": {}}]}]),
+     "messages[0].content[0].source.type"),
+    (ANTHROPIC, document_of(ANTHROPIC, messages=[
+       {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": [{"type": 1}]}]}]),
+     "messages[0].content[0].content[0].type"),
 ]
+# fmt: on
 
 
 @pytest.mark.parametrize(("dialect", "document", "path"), WRONG)

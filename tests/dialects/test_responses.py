@@ -43,139 +43,54 @@ def messages(content: Json, reason: str = "end_turn", **fields: Json) -> Json:
 
 
 ONE = Usage(input_tokens=1, output_tokens=1)
+# fmt: off
 CASES: list[tuple[str, Json, dict[str, Any]]] = [
     (CHAT, chat({"content": "hello"}), {"content": (Text("hello"),), "stop_reason": "end"}),
     (CHAT, chat({}), {"content": (), "stop_reason": "end"}),
-    (
-        CHAT,
-        chat({"content": "hello", "reasoning_content": "hm"}, "length"),
-        {"content": (Reasoning("hm"), Text("hello")), "stop_reason": "max_tokens"},
-    ),
+    (CHAT, chat({"content": "hello", "reasoning_content": "hm"}, "length"),
+     {"content": (Reasoning("hm"), Text("hello")), "stop_reason": "max_tokens"}),
     (CHAT, chat({"refusal": "no"}), {"content": (RefusalText("no"),), "stop_reason": "refused"}),
     (CHAT, chat({"content": "a"}, "content_filter"), {"stop_reason": "refused"}),
-    (
-        CHAT,
-        chat(
-            {
-                "content": None,
-                "tool_calls": [
-                    {"id": "c", "type": "function", "function": {"name": "ls", "arguments": "{}"}}
-                ],
-            },
-            "tool_calls",
-        ),
-        {"content": (ToolCall("ls", "{}", "c"),), "stop_reason": "tool_use"},
-    ),
-    (
-        CHAT,
-        chat(
-            {"content": "a"},
-            usage={
-                "prompt_tokens": 10,
-                "completion_tokens": 5,
-                "total_tokens": 15,
-                "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 2, "audio_tokens": 1},
-                "completion_tokens_details": {"reasoning_tokens": 3},
-                "cost": 0.5,
-            },
-        ),
-        {
-            "usage": Usage(
-                input_tokens=10,
-                output_tokens=5,
-                cached_tokens=4,
-                cache_write_tokens=2,
-                reasoning_tokens=3,
-                extra={"cost": 0.5, "prompt_tokens_details": {"audio_tokens": 1}},
-            )
-        },
-    ),
-    (
-        CHAT,
-        chat({"content": "a", "annotations": [{"type": "url_citation"}]}, system_fingerprint="fp"),
-        {
-            "extra": {
-                "system_fingerprint": "fp",
-                "choices": [{"message": {"annotations": [{"type": "url_citation"}]}}],
-            }
-        },
-    ),
+    (CHAT, chat({"content": None,
+       "tool_calls": [{"id": "c", "type": "function", "function": {"name": "ls", "arguments": "{}"}}]},
+      "tool_calls"), {"content": (ToolCall("ls", "{}", "c"),), "stop_reason": "tool_use"}),
+    (CHAT, chat({"content": "a"}, usage={"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15,
+       "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 2, "audio_tokens": 1},
+       "completion_tokens_details": {"reasoning_tokens": 3}, "cost": 0.5}),
+     {"usage": Usage(input_tokens=10, output_tokens=5, cached_tokens=4, cache_write_tokens=2,
+       reasoning_tokens=3, extra={"cost": 0.5, "prompt_tokens_details": {"audio_tokens": 1}})}),
+    (CHAT, chat({"content": "a", "annotations": [{"type": "url_citation"}]}, system_fingerprint="fp"),
+     {"extra": {"system_fingerprint": "fp",
+       "choices": [{"message": {"annotations": [{"type": "url_citation"}]}}]}}),
     (ANTHROPIC, messages([{"type": "text", "text": "hello"}]), {"content": (Text("hello"),), "usage": ONE}),
     (ANTHROPIC, messages([]), {"content": (), "stop_reason": "end"}),
-    (
-        ANTHROPIC,
-        messages(
-            [
-                {"type": "thinking", "thinking": "hm", "signature": "sig"},
-                {"type": "redacted_thinking", "data": "x"},
-                {"type": "text", "text": "a", "citations": [{"type": "c"}]},
-                {"type": "tool_use", "id": "t", "name": "ls", "input": {"a": 1}},
-            ],
-            "tool_use",
-        ),
-        {
-            "content": (
-                Reasoning("hm", (Blob(ANTHROPIC, "signature", "sig"),)),
-                Reasoning("", (Blob(ANTHROPIC, "redacted", "x"),)),
-                Text("a", {"citations": [{"type": "c"}]}),
-                ToolCall("ls", '{"a":1}', "t"),
-            ),
-            "stop_reason": "tool_use",
-        },
-    ),
-    (
-        ANTHROPIC,
-        messages([{"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}], "pause_turn"),
-        {
-            "content": (
-                Opaque(ANTHROPIC, {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}),
-            ),
-            "stop_reason": "paused",
-        },
-    ),
-    (
-        ANTHROPIC,
-        messages([{"type": "text", "text": "a"}], "stop_sequence", stop_sequence="END"),
-        {"stop_reason": "stop_sequence", "stop_sequence": "END"},
-    ),
-    (
-        ANTHROPIC,
-        messages(
-            [{"type": "text", "text": "a"}],
-            usage={
-                "input_tokens": 4,
-                "cache_creation_input_tokens": 2,
-                "cache_read_input_tokens": 4,
-                "output_tokens": 5,
-                "output_tokens_details": {"thinking_tokens": 3},
-                "service_tier": "standard",
-            },
-        ),
-        {
-            "usage": Usage(
-                input_tokens=10,
-                output_tokens=5,
-                cached_tokens=4,
-                cache_write_tokens=2,
-                reasoning_tokens=3,
-                extra={"service_tier": "standard"},
-            )
-        },
-    ),
-    (
-        ANTHROPIC,
-        messages([], "refusal", stop_details={"type": "refusal", "category": "cyber", "explanation": "no"}),
-        {
-            "stop_reason": "refused",
-            "extra": {"stop_details": {"type": "refusal", "category": "cyber", "explanation": "no"}},
-        },
-    ),
-    (
-        ANTHROPIC,
-        messages([], "compaction"),
-        {"stop_reason": "paused", "extra": {"stop_reason": "compaction"}},
-    ),
+    (ANTHROPIC, messages(
+      [{"type": "thinking", "thinking": "hm", "signature": "sig"}, {"type": "redacted_thinking", "data": "x"},
+       {"type": "text", "text": "a", "citations": [{"type": "c"}]},
+       {"type": "tool_use", "id": "t", "name": "ls", "input": {"a": 1}}], "tool_use"),
+     {"content": (Reasoning("hm", (Blob(ANTHROPIC, "signature", "sig"),)),
+       Reasoning("", (Blob(ANTHROPIC, "redacted", "x"),)), Text("a", {"citations": [{"type": "c"}]}),
+       ToolCall("ls", '{"a":1}', "t")), "stop_reason": "tool_use"}),
+    (ANTHROPIC,
+     messages([{"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}], "pause_turn"),
+     {"content": (
+       Opaque(ANTHROPIC, {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}),),
+      "stop_reason": "paused"}),
+    (ANTHROPIC, messages([{"type": "text", "text": "a"}], "stop_sequence", stop_sequence="END"),
+     {"stop_reason": "stop_sequence", "stop_sequence": "END"}),
+    (ANTHROPIC, messages([{"type": "text", "text": "a"}],
+      usage={"input_tokens": 4, "cache_creation_input_tokens": 2, "cache_read_input_tokens": 4,
+       "output_tokens": 5, "output_tokens_details": {"thinking_tokens": 3}, "service_tier": "standard"}),
+     {"usage": Usage(input_tokens=10, output_tokens=5, cached_tokens=4, cache_write_tokens=2,
+       reasoning_tokens=3, extra={"service_tier": "standard"})}),
+    (ANTHROPIC,
+     messages([], "refusal", stop_details={"type": "refusal", "category": "cyber", "explanation": "no"}),
+     {"stop_reason": "refused",
+      "extra": {"stop_details": {"type": "refusal", "category": "cyber", "explanation": "no"}}}),
+    (ANTHROPIC, messages([], "compaction"),
+     {"stop_reason": "paused", "extra": {"stop_reason": "compaction"}}),
 ]
+# fmt: on
 
 
 @pytest.mark.parametrize(("dialect", "wire", "fields"), CASES)

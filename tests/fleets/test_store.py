@@ -512,39 +512,27 @@ async def test_a_store_that_is_closed_under_a_map_ends_it(tmp_path: Path) -> Non
                 await context.__aexit__(None, None, None)
 
 
+# fmt: off
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
-    "newer": (
-        lambda path: (path / "run.json").write_text(
-            (path / "run.json").read_text().replace('"format": 1', '"format": 2')
-        ),
-        r"s: a newer triocept has written it: its format is 2, and this one knows 1",
-    ),
-    "another thing": (
-        lambda path: (path / "run.json").write_text("{}"),
-        r"its run.json cannot be read: .*`what`",
-    ),
+    "newer": (lambda path: (path / "run.json").write_text(
+      (path / "run.json").read_text().replace('"format": 1', '"format": 2')),
+     r"s: a newer triocept has written it: its format is 2, and this one knows 1"),
+    "another thing": (lambda path: (path / "run.json").write_text("{}"),
+     r"its run.json cannot be read: .*`what`"),
     "broken": (lambda path: (path / "run.json").write_text("{"), r"its run.json cannot be read: "),
     "damaged line": (
-        lambda path: (path / "done.jsonl").write_bytes(b"{}\n" + (path / "done.jsonl").read_bytes()),
-        r"s/done.jsonl:1: it is no line of a store: .*take it out, and its task runs again",
-    ),
-    "damaged task": (
-        lambda path: (path / "done.jsonl").write_bytes(
-            (path / "done.jsonl").read_bytes().partition(b',"task":')[0] + b',"task":"\xff"}\n'
-        ),
-        r"s/done.jsonl:1: it is no line of a store: .*(?i:utf-8)",
-    ),
-    "a member of a line": (
-        lambda path: (path / "done.jsonl").write_text(
-            (path / "done.jsonl").read_text().replace('"worker"', '"walker"')
-        ),
-        r"s/done.jsonl:1: it is no line of a store: .*`worker`",
-    ),
-    "no run.json": (
-        lambda path: (path / "run.json").unlink(),
-        r"s: it is no store, and not empty: it holds done.jsonl; a store wants a directory of its own",
-    ),
+     lambda path: (path / "done.jsonl").write_bytes(b"{}\n" + (path / "done.jsonl").read_bytes()),
+     r"s/done.jsonl:1: it is no line of a store: .*take it out, and its task runs again"),
+    "damaged task": (lambda path: (path / "done.jsonl").write_bytes(
+      (path / "done.jsonl").read_bytes().partition(b',"task":')[0] + b',"task":"\xff"}\n'),
+     r"s/done.jsonl:1: it is no line of a store: .*(?i:utf-8)"),
+    "a member of a line": (lambda path: (path / "done.jsonl").write_text(
+      (path / "done.jsonl").read_text().replace('"worker"', '"walker"')),
+     r"s/done.jsonl:1: it is no line of a store: .*`worker`"),
+    "no run.json": (lambda path: (path / "run.json").unlink(),
+     r"s: it is no store, and not empty: it holds done.jsonl; a store wants a directory of its own"),
 }
+# fmt: on
 
 
 @pytest.mark.parametrize("what", REFUSED)

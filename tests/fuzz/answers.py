@@ -35,29 +35,14 @@ TEXTS = [
     ),
     *("data: {}\n\n", "[DONE]", "\r\n\r\n", "<think>", "\ufeff", "\udcff", "null"),
 ]
+# fmt: off
 ARGUMENTS = [
-    *(
-        "{}",
-        '{"a":1}',
-        "",
-        "not JSON",
-        '{"cut": ',
-        "[1]",
-        '"text"',
-        "null",
-        '{"a":"\ud800"}',
-        '{"a":1e999}',
-        " {} ",
-    ),
-    *(
-        '{"a":99999999999999999999999}',
-        '{"a":1,"a":2}',
-        "[" * 300 + "]" * 300,
-        '{"_raw":"x"}',
-        '{"a":NaN}',
-        "\0",
-    ),
+    *("{}", '{"a":1}', "", "not JSON", '{"cut": ', "[1]", '"text"', "null", '{"a":"\ud800"}', '{"a":1e999}',
+     " {} "),
+    *('{"a":99999999999999999999999}', '{"a":1,"a":2}', "[" * 300 + "]" * 300, '{"_raw":"x"}', '{"a":NaN}',
+     "\0"),
 ]
+# fmt: on
 STOPS = [None, None, "end", "max_tokens", "refused", "context_full", "tool_use", "stop_sequence", "paused"]
 
 

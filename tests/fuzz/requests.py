@@ -21,60 +21,28 @@ CALLS = [
         "/rollout/fuzz/v1/responses?a=%62",
     ),
 ]
+# fmt: off
 OTHERS = [
-    *(
-        "/v1/models",
-        "/health",
-        "/",
-        "/nope",
-        "/rollout/fuzz/tools",
-        "/rollout/fuzz/mcp",
-        "/v1/messages/count_tokens",
-    ),
-    *(
-        "/v1/chat/%63ompletions",
-        "//v1/messages",
-        "/v1/../v1/messages",
-        "*",
-        "http://a/v1/messages",
-        "/%0a%1b[2J",
-        "/v1/models/m",
-    ),
+    *("/v1/models", "/health", "/", "/nope", "/rollout/fuzz/tools", "/rollout/fuzz/mcp",
+     "/v1/messages/count_tokens"),
+    *("/v1/chat/%63ompletions", "//v1/messages", "/v1/../v1/messages", "*", "http://a/v1/messages",
+     "/%0a%1b[2J", "/v1/models/m"),
     *("/rollout/fuzz/state", "/rollout/fuzz/user", "/v1/embeddings", "/v1/responses/compact", "/rollout/"),
 ]
+# fmt: on
 WORDS = ["", "", "", "", "refuse", "stream", "stream", "big", "late", "fail", "stream big"]
+# fmt: off
 HEADERS = [
-    *(
-        "Accept: */*",
-        "User-Agent: fuzz",
-        "X-Empty:",
-        "X-Tab:\tvalue\t",
-        "x-long: " + "v" * 3000,
-        "Cookie: a=b; c=d",
-    ),
-    *(
-        "Connection: keep-alive",
-        "connection: Keep-Alive",
-        "Connection: close",
-        "Connection: TE",
-        "TE: trailers",
-    ),
-    *(
-        "Expect: 100-continue",
-        "Accept-Encoding: gzip",
-        "X-Fold: a\r\n b",
-        "X-Bytes: \xe9\xff",
-        "Content-Type: text/plain",
-    ),
-    *(
-        "Upgrade: h2c",
-        "Trailer: X-A",
-        "X-Stainless-Retry-Count: 1",
-        "Date: now",
-        "Host: second",
-        "Content-Encoding: gzip",
-    ),
+    *("Accept: */*", "User-Agent: fuzz", "X-Empty:", "X-Tab:\tvalue\t", "x-long: " + "v" * 3000,
+     "Cookie: a=b; c=d"),
+    *("Connection: keep-alive", "connection: Keep-Alive", "Connection: close", "Connection: TE",
+     "TE: trailers"),
+    *("Expect: 100-continue", "Accept-Encoding: gzip", "X-Fold: a\r\n b", "X-Bytes: \xe9\xff",
+     "Content-Type: text/plain"),
+    *("Upgrade: h2c", "Trailer: X-A", "X-Stainless-Retry-Count: 1", "Date: now", "Host: second",
+     "Content-Encoding: gzip"),
 ]
+# fmt: on
 
 
 def token(random: Random) -> str:

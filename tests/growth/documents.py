@@ -53,45 +53,33 @@ def asking(*parts: Part) -> list[Message]:
     return [Message("user", parts)]
 
 
+# fmt: off
 SHAPES: dict[str, Callable[[int], list[Message]]] = {
     "questions and answers": lambda n: [each(k) for k in range(n) for each in (asked, said)],
     "questions in a row": lambda n: [asked(k) for k in range(n)],
     "answers in a row": lambda n: [asked(0), *(said(k) for k in range(n))],
     "system prompts": lambda n: [Message("system", (Text(f"rule {k}"),)) for k in range(n)],
     "reminders between": lambda n: [
-        m for k in range(n) for m in (asked(k), Message("system", (Text("be good"),)))
-    ],
+     m for k in range(n) for m in (asked(k), Message("system", (Text("be good"),)))],
     "texts of one question": lambda n: asking(*(Text(f"text {k}") for k in range(n))),
-    "texts of one answer": lambda n: [
-        asked(0),
-        Message("assistant", tuple(Text(f"text {k}", {"content_index": k} if k else None) for k in range(n))),
-    ],
+    "texts of one answer": lambda n: [asked(0),
+     Message("assistant", tuple(Text(f"text {k}", {"content_index": k} if k else None) for k in range(n)))],
     "thoughts of one answer": lambda n: [asked(0), Message("assistant", tuple(thought(k) for k in range(n)))],
     "pictures of one question": lambda n: asking(*(picture(k) for k in range(n))),
     "pictures, one each": lambda n: [Message("user", (picture(k),)) for k in range(n)],
     "calls, one after the other": lambda n: [
-        message for k in range(n) for message in (Message("assistant", (call(k),)), result(k))
-    ],
-    "calls at once, answered backwards": lambda n: [
-        asked(0),
-        Message("assistant", tuple(call(k) for k in range(n))),
-        *(result(k) for k in reversed(range(n))),
-    ],
+     message for k in range(n) for message in (Message("assistant", (call(k),)), result(k))],
+    "calls at once, answered backwards": lambda n: [asked(0),
+     Message("assistant", tuple(call(k) for k in range(n))), *(result(k) for k in reversed(range(n)))],
     "calls of one id": lambda n: [
-        message for k in range(n) for message in (Message("assistant", (call(k, "c"),)), result(k, "c"))
-    ],
+     message for k in range(n) for message in (Message("assistant", (call(k, "c"),)), result(k, "c"))],
     "results of one turn": lambda n: [
-        Message("user", tuple(part for k in range(n) for part in (Text("t"), *result(k).content)))
-    ],
+     Message("user", tuple(part for k in range(n) for part in (Text("t"), *result(k).content)))],
     "pictures in results": lambda n: [
-        message
-        for k in range(n)
-        for message in (
-            Message("assistant", (call(k),)),
-            Message("tool", (ToolResult(id=f"c{k}", content=(picture(k),)),)),
-        )
-    ],
+     message for k in range(n) for message in (Message("assistant", (call(k),)),
+      Message("tool", (ToolResult(id=f"c{k}", content=(picture(k),)),)))],
 }
+# fmt: on
 """Conversations by their name, `n` being how much."""
 
 

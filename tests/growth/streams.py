@@ -65,46 +65,27 @@ def citation(number: int) -> bytes:
 
 
 # What is sent: its name, the dialect, and the frames of it, `n` being how much.
+# fmt: off
 WIRES: dict[str, tuple[str, Callable[[int], list[bytes]]]] = {
     "texts of chat": (CHAT, lambda n: [chat({"content": "x"})] * n),
-    "a call of chat in pieces": (
-        CHAT,
-        lambda n: (
-            [fragment(index=0, id="c", function={"name": "ls"})]
-            + [fragment(index=0, function={"arguments": "x"})] * n
-        ),
-    ),
-    "calls of chat by id": (
-        CHAT,
-        lambda n: [fragment(id=f"c{k}", function={"name": "ls", "arguments": "{}"}) for k in range(n)],
-    ),
-    "calls of chat by id, in two pieces": (
-        CHAT,
-        lambda n: (
-            [fragment(id=f"c{k}", function={"name": "ls"}) for k in range(n)]
-            + [fragment(id=f"c{k}", function={"arguments": "{}"}) for k in range(n)]
-        ),
-    ),
-    "calls of chat by index": (
-        CHAT,
-        lambda n: [
-            fragment(index=k, id=f"c{k}", function={"name": "ls", "arguments": "{}"}) for k in range(n)
-        ],
-    ),
+    "a call of chat in pieces": (CHAT,
+     lambda n: [fragment(index=0, id="c", function={"name": "ls"})] + [
+      fragment(index=0, function={"arguments": "x"})] * n),
+    "calls of chat by id": (CHAT,
+     lambda n: [fragment(id=f"c{k}", function={"name": "ls", "arguments": "{}"}) for k in range(n)]),
+    "calls of chat by id, in two pieces": (CHAT,
+     lambda n: [fragment(id=f"c{k}", function={"name": "ls"}) for k in range(n)] + [
+      fragment(id=f"c{k}", function={"arguments": "{}"}) for k in range(n)]),
+    "calls of chat by index": (CHAT,
+     lambda n: [fragment(index=k, id=f"c{k}", function={"name": "ls", "arguments": "{}"}) for k in range(n)]),
     "log probabilities of chat": (CHAT, lambda n: [chat({"content": "x"}, logprobs={"content": [{}]})] * n),
     "thoughts and texts of chat": (CHAT, lambda n: [chat({"content": "x"}), chat({"reasoning": "y"})] * n),
     "texts of completions": (COMPLETIONS, lambda n: [frame({"id": "i", "choices": [{"text": "x"}]})] * n),
-    "deltas of a message": (
-        MESSAGES,
-        lambda n: (
-            [message_start(), block(0, {"type": "text", "text": ""})]
-            + [block_delta(0, {"type": "text_delta", "text": "x"})] * n
-        ),
-    ),
-    "citations of a message": (
-        MESSAGES,
-        lambda n: [message_start(), block(0, {"type": "text", "text": ""})] + [citation(k) for k in range(n)],
-    ),
+    "deltas of a message": (MESSAGES,
+     lambda n: [message_start(), block(0, {"type": "text", "text": ""})] + [
+      block_delta(0, {"type": "text_delta", "text": "x"})] * n),
+    "citations of a message": (MESSAGES,
+     lambda n: [message_start(), block(0, {"type": "text", "text": ""})] + [citation(k) for k in range(n)]),
     "open blocks of a message": (
         MESSAGES,
         lambda n: (
@@ -113,47 +94,26 @@ WIRES: dict[str, tuple[str, Callable[[int], list[bytes]]]] = {
             + [frame({"type": "content_block_stop", "index": k}) for k in range(n)]
         ),
     ),
-    "a block that is not known": (
-        MESSAGES,
-        lambda n: (
-            [message_start(), block(0, {"type": "new", "content": ""})]
-            + [block_delta(0, {"type": "new_delta", "content": "x" * 60})] * n
-        ),
-    ),
-    "deltas of a response": (
-        RESPONSES,
-        lambda n: (
-            [item(0, output_index=0)]
-            + [frame({"type": "response.function_call_arguments.delta", "output_index": 0, "delta": "x"})] * n
-        ),
-    ),
-    "open items of a response": (
-        RESPONSES,
-        lambda n: (
-            [item(k, output_index=k) for k in range(n)] + [item(k, "done", output_index=k) for k in range(n)]
-        ),
-    ),
-    "open items of a response without numbers": (
-        RESPONSES,
-        lambda n: [item(k) for k in range(n)] + [item(k, "done", item_id=f"fc_{k}") for k in range(n)],
-    ),
-    "items of a response with deltas that name none": (
-        RESPONSES,
-        lambda n: (
-            [item(k) for k in range(n)]
-            + [frame({"type": "response.function_call_arguments.delta", "delta": "x"})] * n
-        ),
-    ),
+    "a block that is not known": (MESSAGES,
+     lambda n: [message_start(), block(0, {"type": "new", "content": ""})] + [
+      block_delta(0, {"type": "new_delta", "content": "x" * 60})] * n),
+    "deltas of a response": (RESPONSES,
+     lambda n: [item(0, output_index=0)] + [
+      frame({"type": "response.function_call_arguments.delta", "output_index": 0, "delta": "x"})] * n),
+    "open items of a response": (RESPONSES,
+     lambda n: [item(k, output_index=k) for k in range(n)] + [
+      item(k, "done", output_index=k) for k in range(n)]),
+    "open items of a response without numbers": (RESPONSES,
+     lambda n: [item(k) for k in range(n)] + [item(k, "done", item_id=f"fc_{k}") for k in range(n)]),
+    "items of a response with deltas that name none": (RESPONSES,
+     lambda n: [item(k) for k in range(n)] + [
+      frame({"type": "response.function_call_arguments.delta", "delta": "x"})] * n),
     "texts of Gemini": (GEMINI, lambda n: [gemini({"text": "x"})] * n),
     "calls of Gemini": (GEMINI, lambda n: [gemini({"functionCall": {"name": "ls", "args": {}}})] * n),
-    "thoughts and texts of Gemini": (
-        GEMINI,
-        lambda n: [gemini({"text": "x"}, {"text": "y", "thought": True})] * n,
-    ),
-    "log probabilities of Gemini": (
-        GEMINI,
-        lambda n: [gemini({"text": "x"}, logprobsResult={"chosenCandidates": [{}]})] * n,
-    ),
+    "thoughts and texts of Gemini": (GEMINI,
+     lambda n: [gemini({"text": "x"}, {"text": "y", "thought": True})] * n),
+    "log probabilities of Gemini": (GEMINI,
+     lambda n: [gemini({"text": "x"}, logprobsResult={"chosenCandidates": [{}]})] * n),
     "lines of one event": (CHAT, lambda n: [b"data: x\n"] * n),
     "pieces of one line": (CHAT, lambda n: [b"data: "] + [b"x"] * n),
     "pieces of a line that end in a CR": (CHAT, lambda n: [b"data:\r"] * n),
@@ -163,6 +123,7 @@ WIRES: dict[str, tuple[str, Callable[[int], list[bytes]]]] = {
     "braces of an array of Gemini": (GEMINI, lambda n: [b"[{"] + [b'{"a":{}},'] * n),
     "lines of an error of Gemini": (GEMINI, lambda n: [b'{\n"error":{\n'] + [b'"x":1,\n'] * n),
 }
+# fmt: on
 
 
 def parsed(dialect: str, pieces: list[bytes]) -> Work:

@@ -141,30 +141,18 @@ def test_a_text_of_a_format_is_one(name: str) -> None:
     assert instance_of(schema) == instance_of(schema)
 
 
+# fmt: off
 TREE = {
     "$ref": "#/$defs/Node",
-    "$defs": {
-        "Node": {
-            "type": "object",
-            "properties": {
-                "value": {"$ref": "#/$defs/Expression"},
-                "next": {"anyOf": [{"$ref": "#/$defs/Node"}, {"type": "null"}]},
-                "children": {"type": "array", "items": {"$ref": "#/$defs/Node"}},
-            },
-            "required": ["value", "next", "children"],
-        },
-        "Expression": {
-            "oneOf": [
-                {
-                    "type": "object",
-                    "properties": {"not_": {"$ref": "#/$defs/Expression"}},
-                    "required": ["not_"],
-                },
-                {"type": "integer"},
-            ]
-        },
-    },
+    "$defs": {"Node": {"type": "object", "properties": {"value": {"$ref": "#/$defs/Expression"},
+       "next": {"anyOf": [{"$ref": "#/$defs/Node"}, {"type": "null"}]},
+       "children": {"type": "array", "items": {"$ref": "#/$defs/Node"}}},
+      "required": ["value", "next", "children"]},
+     "Expression": {"oneOf": [
+       {"type": "object", "properties": {"not_": {"$ref": "#/$defs/Expression"}}, "required": ["not_"]},
+       {"type": "integer"}]}},
 }
+# fmt: on
 
 
 def test_a_schema_that_refers_to_itself_has_an_end() -> None:

@@ -103,23 +103,18 @@ def test_a_refusal_in_a_file_has_all_that_one_has(tmp_path: Path) -> None:
     assert (refusal.should_retry, refusal.code, refusal.headers) == (False, "c", {"a": "b"})
 
 
+# fmt: off
 WRONG: list[tuple[str, str]] = [
     ("- a\n- {txet: b}", r"s.yaml:2: \[1\].txet: not a reply: there is no 'txet': text\?|has one of tool"),
     ("- when:\n    txet: a\n  reply: b", r"s.yaml:2: \[0\].when.txet: there is no 'txet' here: text\?"),
-    (
-        "- when: {text: a}\n  reply: b\n  repeat: c",
-        r"s.yaml:1: \[0\]: a rule has one of .*, not reply and repeat",
-    ),
+    ("- when: {text: a}\n  reply: b\n  repeat: c",
+     r"s.yaml:1: \[0\]: a rule has one of .*, not reply and repeat"),
     ("- when: {text: a}", r"s.yaml:1: \[0\]: a rule has one of .*, not none"),
     ("- when: {}\n  reply: a", r"s.yaml:1: \[0\].when: this holds of every request: 'otherwise'"),
-    (
-        "- when:\n    text: 12\n  reply: a",
-        r"s.yaml:2: \[0\].when.text: expected `.*`, got `int`: 12; in quotes",
-    ),
-    (
-        "- when:\n    text:\n      regex: '('\n  reply: a",
-        r"s.yaml:3: \[0\].when.text.regex: not a regular expression",
-    ),
+    ("- when:\n    text: 12\n  reply: a",
+     r"s.yaml:2: \[0\].when.text: expected `.*`, got `int`: 12; in quotes"),
+    ("- when:\n    text:\n      regex: '('\n  reply: a",
+     r"s.yaml:3: \[0\].when.text.regex: not a regular expression"),
     ("- when:\n    text: {regx: a}\n  reply: b", r"s.yaml:2: \[0\].when.text.*regex"),
     ("- when: {text: ''}\n  reply: b", r"s.yaml:1: \[0\].when: when: text is empty"),
     ("- when: {text: a}\n  replies: []", r"s.yaml:2: \[0\].replies: expected `array` of length >= 1"),
@@ -127,30 +122,20 @@ WRONG: list[tuple[str, str]] = [
     ("- when: {text: a}\n  reply: 1", r"s.yaml:2: \[0\].reply: not a reply: 1"),
     ("- refuse: 200", r"s.yaml:1: \[0\]: a refusal has a status from 400 to 599, not 200"),
     ("- refuse: 429\n  should_retry: no", r"s.yaml:2: \[0\].should_retry: .*'no'; write true or false"),
-    (
-        "- refuse: 429\n  message: 3",
-        r"s.yaml:2: \[0\].message: expected `str`, got `int`: 3; in quotes it is a text",
-    ),
-    (
-        "- refuse: 429\n  retry_atfer: 3",
-        r"s.yaml:2: \[0\].retry_atfer: there is no 'retry_atfer' here: retry_after\?",
-    ),
+    ("- refuse: 429\n  message: 3",
+     r"s.yaml:2: \[0\].message: expected `str`, got `int`: 3; in quotes it is a text"),
+    ("- refuse: 429\n  retry_atfer: 3",
+     r"s.yaml:2: \[0\].retry_atfer: there is no 'retry_atfer' here: retry_after\?"),
     ("- tool: t\n  arguments: [1]", r"s.yaml:2: \[0\].arguments: expected"),
     ("- a\n-\n  - b\n  - {txet: c}", r"s.yaml:4: \[1\]\[1\].txet: not a part of an answer"),
-    (
-        "- parts: [a]\n  usage:\n    input_tokens: 1\n    output_tokens: -1",
-        r"s.yaml:4: \[0\].usage.output_tokens:",
-    ),
-    (
-        "- parts: [a]\n  usage:\n    input_tokens: 1",
-        r"s.yaml:2: \[0\].usage: .*missing required field `output_tokens`",
-    ),
+    ("- parts: [a]\n  usage:\n    input_tokens: 1\n    output_tokens: -1",
+     r"s.yaml:4: \[0\].usage.output_tokens:"),
+    ("- parts: [a]\n  usage:\n    input_tokens: 1",
+     r"s.yaml:2: \[0\].usage: .*missing required field `output_tokens`"),
     ("- template: '{txet}'", r"s.yaml:1: \[0\]: .*between braces stands one of"),
     ("- parts: [a]\n  stop_reason: tool", r"s.yaml:2: \[0\].stop_reason: there is no 'tool': tool_use\?"),
-    (
-        "- parts: [a]\n  stop_reason: qq",
-        r"s.yaml:2: \[0\].stop_reason: there is no 'qq'; there are end, .*tool_use",
-    ),
+    ("- parts: [a]\n  stop_reason: qq",
+     r"s.yaml:2: \[0\].stop_reason: there is no 'qq'; there are end, .*tool_use"),
     ("- stream: []", r"s.yaml:1: \[0\].stream: expected `array` of length >= 1"),
     ("- stream: [a]\n  delay: -1", r"s.yaml:2: \[0\].delay: expected `float` >= 0"),
     ("- paced: {refuse: 429}", r"s.yaml:1: \[0\].paced: only what a model says can be paced"),
@@ -174,6 +159,7 @@ WRONG: list[tuple[str, str]] = [
     ("&a [*a]", r"s.yaml:1: \[0\]: there is no whole `&a` before this `\*a`"),
     ("- <<: {tool: t}", r"there is no '<<'"),
 ]
+# fmt: on
 
 
 @pytest.mark.parametrize(("text", "words"), WRONG, ids=[text for text, _ in WRONG])

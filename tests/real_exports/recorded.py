@@ -49,16 +49,13 @@ TWO_HELPERS = Response.of(
     helper("count files", "SUBTASK-A: count the files in this folder"),
     helper("tell time", "SUBTASK-B: tell the time and the place"),
 )
+# fmt: off
 RUNS = {
-    "claude_code": Run(
-        agent="claude_code", main=[bash("echo hello > proof.txt"), "All done."], record_wire=True
-    ),
-    "claude_code_with_sub_agents": Run(
-        agent="claude_code",
-        main=[TWO_HELPERS, bash("echo hello > proof.txt"), "Waiting.", "All done.", "Really done."],
-        helpers=HELPERS,
-        sub_agents=2,
-    ),
+    "claude_code": Run(agent="claude_code", main=[bash("echo hello > proof.txt"), "All done."],
+     record_wire=True),
+    "claude_code_with_sub_agents": Run(agent="claude_code",
+     main=[TWO_HELPERS, bash("echo hello > proof.txt"), "Waiting.", "All done.", "Really done."],
+     helpers=HELPERS, sub_agents=2),
     "claude_code_with_a_compaction": Run(
         agent="claude_code",
         main=[
@@ -74,34 +71,20 @@ RUNS = {
         sub_agents=2,
         compactions=1,
     ),
-    "codex_with_a_sub_agent": Run(
-        agent="codex",
-        main=[
-            ToolCall.of("spawn_agent", message="SUBTASK-A: count the files in this folder"),
-            ToolCall.of("exec_command", cmd="sleep 1; echo hello > proof.txt"),
-            "All done.",
-        ],
-        helpers={"SUBTASK-A": [ToolCall.of("exec_command", cmd="ls | wc -l"), "There are 0 files."]},
-        sub_agents=1,
-    ),
-    "opencode_with_a_sub_agent": Run(
-        agent="opencode",
-        main=[
-            ToolCall.of(
-                "task",
-                description="count files",
-                prompt="SUBTASK-A: count the files in this folder",
-                subagent_type="general",
-            ),
-            ToolCall.of("bash", command="echo hello > proof.txt", description="d"),
-            "All done.",
-        ],
-        helpers={
-            "SUBTASK-A": [ToolCall.of("bash", command="ls | wc -l", description="d"), "There are 0 files."]
-        },
-        sub_agents=1,
-    ),
+    "codex_with_a_sub_agent": Run(agent="codex",
+     main=[ToolCall.of("spawn_agent", message="SUBTASK-A: count the files in this folder"),
+      ToolCall.of("exec_command", cmd="sleep 1; echo hello > proof.txt"), "All done."],
+     helpers={"SUBTASK-A": [ToolCall.of("exec_command", cmd="ls | wc -l"), "There are 0 files."]},
+     sub_agents=1),
+    "opencode_with_a_sub_agent": Run(agent="opencode",
+     main=[ToolCall.of("task", description="count files", prompt="SUBTASK-A: count the files in this folder",
+       subagent_type="general"), ToolCall.of("bash", command="echo hello > proof.txt", description="d"),
+      "All done."],
+     helpers={
+      "SUBTASK-A": [ToolCall.of("bash", command="ls | wc -l", description="d"), "There are 0 files."]},
+     sub_agents=1),
 }
+# fmt: on
 PATIENCE = 200
 """Seconds for a run, which takes three."""
 

@@ -32,10 +32,12 @@ from triocept import (
     Request,
     Response,
     Text,
+    dialects,
     handlers,
     open_upstream,
     serve_endpoint,
     serve_pool,
+    traces,
     tunnels,
     types,
 )
@@ -53,7 +55,7 @@ class Names(dict[str, Any]):
 
     def __missing__(self, name: str) -> Any:
         own = (triocept, dialects, handlers, script, traces, tunnels, types)
-        modules = (builtins, io, pathlib, sys.modules[__name__], *own)
+        modules = (sys.modules[__name__], builtins, io, pathlib, *own)
         return next(found for module in modules if (found := getattr(module, name, self)) is not self)
 
 

@@ -154,53 +154,35 @@ def result(identity: str, text: str) -> Message:
     return Message("tool", (ToolResult(id=identity, content=(Text(text),)),))
 
 
+# fmt: off
 SAME = {
     "developer is system": ((Message("developer", (Text("a"),)),), (Message("system", (Text("a"),)),)),
     "empty texts": ((Message("user", (Text(""), Text("hi"))),), (USER,)),
     "an empty message": ((USER, Message("assistant", ())), (USER,)),
-    "what was thought": (
-        (Message("assistant", (Reasoning("hm"), Text("a"))),),
-        (Message("assistant", (Text("a"),)),),
-    ),
+    "what was thought": ((Message("assistant", (Reasoning("hm"), Text("a"))),),
+     (Message("assistant", (Text("a"),)),)),
     "cache marks": ((Message("user", (Text("hi", {"cache_control": {"type": "ephemeral"}}),)),), (USER,)),
     "an assistant's text in pieces": (
-        (Message("assistant", (Text("he"),)), Message("assistant", (Text("llo"),))),
-        (Message("assistant", (Text("hello"),)),),
-    ),
-    "an assistant's name": (
-        (Message("assistant", (Text("a"),), "Bob"),),
-        (Message("assistant", (Text("a"),)),),
-    ),
-    "Claude Code's billing line": (
-        (Message("system", (Text("x-anthropic-billing-header: a"), Text("b"))),),
-        (Message("system", (Text("b"),)),),
-    ),
-    "results in another order": (
-        (CALLS, result("2", "b"), result("1", "a")),
-        (CALLS, result("1", "a"), result("2", "b")),
-    ),
-    "other ids": (
-        (CALLS, result("1", "a"), result("2", "b")),
-        (
-            Message("assistant", (ToolCall("a", "{}", "x"), ToolCall("b", "{}", "y"))),
-            Message(
-                "user", (ToolResult(id="x", content=(Text("a"),)), ToolResult(id="y", content=(Text("b"),)))
-            ),
-        ),
-    ),
-    "JSON written otherwise": (
-        (Message("assistant", (ToolCall("a", '{"x":1,"y":"é"}', "1"),)),),
-        (Message("assistant", (ToolCall("a", '{ "y": "\\u00e9", "x": 1.0 }', "1"),)),),
-    ),
+     (Message("assistant", (Text("he"),)), Message("assistant", (Text("llo"),))),
+     (Message("assistant", (Text("hello"),)),)),
+    "an assistant's name": ((Message("assistant", (Text("a"),), "Bob"),),
+     (Message("assistant", (Text("a"),)),)),
+    "Claude Code's billing line": ((Message("system", (Text("x-anthropic-billing-header: a"), Text("b"))),),
+     (Message("system", (Text("b"),)),)),
+    "results in another order": ((CALLS, result("2", "b"), result("1", "a")),
+     (CALLS, result("1", "a"), result("2", "b"))),
+    "other ids": ((CALLS, result("1", "a"), result("2", "b")),
+     (Message("assistant", (ToolCall("a", "{}", "x"), ToolCall("b", "{}", "y"))),
+      Message("user", (ToolResult(id="x", content=(Text("a"),)), ToolResult(id="y", content=(Text("b"),)))))),
+    "JSON written otherwise": ((Message("assistant", (ToolCall("a", '{"x":1,"y":"é"}', "1"),)),),
+     (Message("assistant", (ToolCall("a", '{ "y": "\\u00e9", "x": 1.0 }', "1"),)),)),
     "a file in base64 of another spelling": (
-        (Message("user", (Media(kind="image", data=b64encode(bytes(range(256))).decode()),)),),
-        (Message("user", (Media(kind="image", data=WRAPPED_AND_URL_SAFE),)),),
-    ),
-    "a result that is JSON, written otherwise": (
-        (CALLS, result("1", '{"x":1,"y":2}')),
-        (CALLS, result("1", '{"y": 2, "x": 1}')),
-    ),
+     (Message("user", (Media(kind="image", data=b64encode(bytes(range(256))).decode()),)),),
+     (Message("user", (Media(kind="image", data=WRAPPED_AND_URL_SAFE),)),)),
+    "a result that is JSON, written otherwise": ((CALLS, result("1", '{"x":1,"y":2}')),
+     (CALLS, result("1", '{"y": 2, "x": 1}'))),
 }
+# fmt: on
 
 
 @pytest.mark.parametrize("case", SAME)

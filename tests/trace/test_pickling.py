@@ -147,28 +147,14 @@ CALL = ServiceCall(
     duration=2,
 )
 PRICE = Price(input=1, output=2)
+# fmt: off
 STRUCTS: list[msgspec.Struct] = [
-    *(
-        MESSAGE,
-        *MESSAGE.content,
-        TOOL,
-        REQUEST,
-        RESPONSE,
-        *RESPONSE.content,
-        BRANCH,
-        ERROR,
-        TOKENS,
-        TURN,
-        CALL,
-    ),
+    *(MESSAGE, *MESSAGE.content, TOOL, REQUEST, RESPONSE, *RESPONSE.content, BRANCH, ERROR, TOKENS, TURN,
+     CALL),
     *(Conversation(id="c"), Usage(input_tokens=1, output_tokens=2, estimated=True)),
     *(Reasoning("why", (BLOB,)), RefusalText("no"), Opaque("gemini", {"a": 1})),
-    *(
-        Sampling(temperature=0.5),
-        ToolChoice(mode="tool", name="t"),
-        ReasoningAsk(effort="high"),
-        OutputFormat(kind="json_object"),
-    ),
+    *(Sampling(temperature=0.5), ToolChoice(mode="tool", name="t"), ReasoningAsk(effort="high"),
+     OutputFormat(kind="json_object")),
     *(ResponseStart(id="r", model="m"), PartStart(0, Text("")), PartDelta(0, "a"), PartEnd(0), ResponseEnd()),
     *(BLOB, PartBlob(0, BLOB)),
     *(EndpointLimits(connections=3), TunnelHealth()),
@@ -176,6 +162,7 @@ STRUCTS: list[msgspec.Struct] = [
     ClientConfig(base_url="http://x", api_key="k", model="m"),
     AgentResult(argv=("a",), returncode=-9, duration=1.5, stdout=b"o", stderr=b"e", stderr_tail="e"),
 ]
+# fmt: on
 
 WAYS: dict[str, Callable[[Any], Any]] = {
     **{

@@ -348,6 +348,7 @@ async def test_a_wait_that_gemini_tells_in_its_details_is_told_in_the_header() -
             assert (answered.status_code, answered.headers["retry-after"]) == (429, "17")
 
 
+# fmt: off
 OVERFLOWS: dict[str, tuple[str, int, Any]] = {
     "OpenAI": (
         CHAT,
@@ -362,75 +363,27 @@ OVERFLOWS: dict[str, tuple[str, int, Any]] = {
             }
         },
     ),
-    "Anthropic": (
-        MESSAGES,
-        400,
-        {
-            "type": "error",
-            "error": {
-                "type": "invalid_request_error",
-                "message": "prompt is too long: 9000 tokens > 8192 maximum",
-            },
-        },
-    ),
-    "Gemini": (
-        GEMINI,
-        400,
-        {
-            "error": {
-                "code": 400,
-                "message": "The input token count (9000) exceeds the maximum number of tokens allowed (8192).",
-                "status": "INVALID_ARGUMENT",
-            }
-        },
-    ),
-    "vLLM": (
-        CHAT,
-        400,
-        {
-            "error": {
-                "message": "Input length (9000) exceeds model's maximum context length (8192).",
-                "type": "BadRequestError",
-                "param": None,
-                "code": 400,
-            }
-        },
-    ),
-    "SGLang": (
-        CHAT,
-        400,
-        {
-            "object": "error",
-            "message": "The input (9000 tokens) is longer than the model's context length (8192 tokens).",
-            "type": "BadRequestError",
-            "param": None,
-            "code": 400,
-        },
-    ),
-    "llama.cpp": (
-        CHAT,
-        400,
-        {
-            "error": {
-                "code": 400,
-                "type": "exceed_context_size_error",
-                "n_prompt_tokens": 9000,
-                "n_ctx": 8192,
-                "message": "request (9000 tokens) exceeds the available context size (8192 tokens), try increasing it",
-            }
-        },
-    ),
-    "old llama.cpp": (
-        CHAT,
-        500,
-        {
-            "error": {
-                "code": 500,
-                "message": "the request exceeds the available context size, try increasing it",
-            }
-        },
-    ),
+    "Anthropic": (MESSAGES, 400,
+     {"type": "error",
+      "error": {"type": "invalid_request_error", "message": "prompt is too long: 9000 tokens > 8192 maximum"}}),
+    "Gemini": (GEMINI, 400,
+     {"error": {"code": 400,
+       "message": "The input token count (9000) exceeds the maximum number of tokens allowed (8192).",
+       "status": "INVALID_ARGUMENT"}}),
+    "vLLM": (CHAT, 400,
+     {"error": {"message": "Input length (9000) exceeds model's maximum context length (8192).",
+       "type": "BadRequestError", "param": None, "code": 400}}),
+    "SGLang": (CHAT, 400,
+     {"object": "error",
+      "message": "The input (9000 tokens) is longer than the model's context length (8192 tokens).",
+      "type": "BadRequestError", "param": None, "code": 400}),
+    "llama.cpp": (CHAT, 400,
+     {"error": {"code": 400, "type": "exceed_context_size_error", "n_prompt_tokens": 9000, "n_ctx": 8192,
+       "message": "request (9000 tokens) exceeds the available context size (8192 tokens), try increasing it"}}),
+    "old llama.cpp": (CHAT, 500,
+     {"error": {"code": 500, "message": "the request exceeds the available context size, try increasing it"}}),
 }
+# fmt: on
 
 
 @pytest.mark.parametrize("server", OVERFLOWS)

@@ -18,42 +18,27 @@ pytestmark = pytest.mark.once
 SECONDS = float(os.environ.get("TRIOCEPT_WALK_SECONDS", "3"))
 """Of walks with fresh seeds. `nox` gives them half a minute, on the newest Python; `nox -s soak` walks for longer."""
 PLACE = OpenEndpoint(number=1)
+# fmt: off
 ONCE_FAILED: dict[str, tuple[Step, ...]] = {
-    "a fault in a stream that could not be recorded vanished behind the recorder's error": (
-        PLACE,
-        OpenRollout(number=2, endpoint=1, form="serve", recorder="failing"),
-        Call(number=3, rollout=2, plan=Plan(does="stream", fails="fault", unrecorded=True)),
-    ),
-    "a note behind the end of its rollout got into the turn, which was recorded without it": (
-        PLACE,
-        OpenRollout(number=2, endpoint=1, form="tasks", recorder="jsonl"),
-        Call(number=3, rollout=2, stream=True, plan=Plan(does="forward", turns=30), pause=10),
-        Stop(rollout=2),
-    ),
+    "a fault in a stream that could not be recorded vanished behind the recorder's error": (PLACE,
+     OpenRollout(number=2, endpoint=1, form="serve", recorder="failing"),
+     Call(number=3, rollout=2, plan=Plan(does="stream", fails="fault", unrecorded=True))),
+    "a note behind the end of its rollout got into the turn, which was recorded without it": (PLACE,
+     OpenRollout(number=2, endpoint=1, form="tasks", recorder="jsonl"),
+     Call(number=3, rollout=2, stream=True, plan=Plan(does="forward", turns=30), pause=10), Stop(rollout=2)),
     "a client that went while it was refused left a traceback in the log": (
-        OpenEndpoint(number=1, own_http1=False),
-        OpenRollout(number=2, endpoint=1),
-        *(Visit(rollout=2, path="/mcp", leaves=turns, pause=50) for turns in range(60)),
-    ),
-    "a client that left a service route before its answer left a traceback in the log": (
-        PLACE,
-        OpenRollout(number=2, endpoint=1),
-        *(Visit(rollout=2, path="/v1/embeddings", leaves=turns, pause=50) for turns in range(40)),
-    ),
-    "a service that began when a fault had cancelled its scope made the rollout forget that fault": (
-        PLACE,
-        *(
-            step
-            for turns in range(12, 24)
-            for step in (
-                OpenRollout(number=turns, endpoint=1, form="serve", recorder="awaiting", unwinds=QUIET),
-                Call(number=100 + turns, rollout=turns, plan=Plan(does="fault"), pause=turns),
-                Serve(rollout=turns),
-                Call(number=200 + turns, rollout=turns, plan=Plan(does="hold"), pause=20),
-            )
-        ),
-    ),
+     OpenEndpoint(number=1, own_http1=False), OpenRollout(number=2, endpoint=1),
+     *(Visit(rollout=2, path="/mcp", leaves=turns, pause=50) for turns in range(60))),
+    "a client that left a service route before its answer left a traceback in the log": (PLACE,
+     OpenRollout(number=2, endpoint=1),
+     *(Visit(rollout=2, path="/v1/embeddings", leaves=turns, pause=50) for turns in range(40))),
+    "a service that began when a fault had cancelled its scope made the rollout forget that fault": (PLACE,
+     *(step for turns in range(12, 24) for step in (
+       OpenRollout(number=turns, endpoint=1, form="serve", recorder="awaiting", unwinds=QUIET),
+       Call(number=100 + turns, rollout=turns, plan=Plan(does="fault"), pause=turns), Serve(rollout=turns),
+       Call(number=200 + turns, rollout=turns, plan=Plan(does="hold"), pause=20)))),
 }
+# fmt: on
 """What walks have found, and the shortest history of each. A seed is another history when `generate` changes."""
 
 
