@@ -220,7 +220,7 @@ async def test_tiny_pieces_of_a_body_weigh_what_they_are() -> None:
         pieces -= 1
         return {"type": "http.request", "body": bytes(2), "more_body": pieces > 0}
 
-    async def next_piece(receive: Callable[[], Awaitable[Any]]) -> Any:
+    async def next_piece(receive: Callable[[], Awaitable[Any]], arrived_at: Any) -> Any:
         return await receive()
 
     scope = {"headers": [(b"transfer-encoding", b"chunked")], "state": {STATE_KEY: Connection()}}

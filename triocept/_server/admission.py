@@ -20,6 +20,8 @@ Rules:
    begin. So a crowd of them waits only at this point, where a request with a key does not wait.
 8. Connections that have not begun anything and have not sent a request without a key come first. An agent's first
    piece contains its key, so a new agent waits only for other beginners.
+9. A time limit ends nothing before other tasks have run for a moment after it. A program may block the event loop
+   for longer than any limit; whatever arrived meanwhile is read first.
 """
 
 from __future__ import annotations
@@ -50,6 +52,12 @@ MOST_HELD = 8 * 1024 * 1024
 Connections are read a few at a time (`Turns`), and a connection that sends its key leaves the count before others
 are read. So this limits the heads and bodies that never end.
 """
+MOMENT = 0.25
+"""Seconds after a time limit in which bytes that have arrived are still read."""
+_MOMENT_TURNS = 10
+"""Turns of the event loop that such a moment has at least: from a readable socket to a parsed head."""
+_LONG_MOMENT = 1.0
+"""Maximum seconds of such a moment, if connections wait to be read."""
 MOST_ROUNDS = 16
 """Maximum times that a request without a key waits for connections that are accepted, or begin."""
 ANY_SYSTEM = 1_024
@@ -171,23 +179,26 @@ class Admission:
     async def watch(self) -> None:
         """Close overdue connections, until cancelled."""
         while True:
-            with trio.CancelScope(deadline=self._next_due()) as self._timer:
+            keyless = next(iter(self._keyless.values()), inf) + self.limits.keyless_seconds
+            heads = next(iter(self._heads.values()), inf) + self.limits.head_seconds
+            with trio.CancelScope(deadline=min(keyless, heads)) as self._timer:
                 await trio.sleep_forever()
-            self._cut_overdue()
-
-    def _next_due(self) -> float:
-        keyless = next(iter(self._keyless.values()), inf) + self.limits.keyless_seconds
-        return min(keyless, next(iter(self._heads.values()), inf) + self.limits.head_seconds)
+            now = trio.current_time()
+            for _ in range(_MOMENT_TURNS):
+                await trio.lowlevel.checkpoint()
+            await trio.sleep(MOMENT)
+            while self.reading.crowded and trio.current_time() < now + _LONG_MOMENT:
+                await trio.lowlevel.checkpoint()
+            self._cut_overdue(now)
 
     def _be_awake_at(self, time: float) -> None:
         if time < self._timer.deadline:  # otherwise it wakes too early and sleeps again, which is cheaper
             self._timer.deadline = time
 
-    def _cut_overdue(self) -> None:
-        now = trio.current_time()
+    def _cut_overdue(self, now: float) -> None:
         for since, seconds, what in (
-            (self._heads, self.limits.head_seconds, "a head was not whole after"),
-            (self._keyless, self.limits.keyless_seconds, "a connection has shown no key for"),
+            (self._heads, self.limits.head_seconds, "a head, or a TLS handshake, was incomplete after"),
+            (self._keyless, self.limits.keyless_seconds, "a connection has sent no key for"),
         ):
             for guest, begun in tuple(since.items()):
                 if begun + seconds > now:
@@ -324,25 +335,39 @@ class Share(msgspec.Struct):
         if not waiting.of[self.rollout]:
             del waiting.of[self.rollout]
 
-    async def next(self, receive: Callable[[], Awaitable[T]]) -> T:
+    async def next(
+        self, receive: Callable[[], Awaitable[T]], arrived_at: Callable[[], float] = lambda: -inf
+    ) -> T:
         """Wait for the next piece of the body, at most until the rollout ends.
+
+        Args:
+            receive: returns the piece. It is called again after a cancellation.
+            arrived_at: returns the time of the last byte of any kind, such as the framing of a chunk.
 
         Raises:
             Refusal: the rollout has ended; or 408, no piece arrived in time. All bytes of the request are
                 released.
         """
         rollout, seconds = self.rollout, self.waiting.seconds
-        if not rollout.ended.is_set():
-            with trio.CancelScope(deadline=trio.current_time() + seconds) as scope:
+        due, is_last = trio.current_time() + seconds, False
+        while not rollout.ended.is_set():
+            with trio.CancelScope(deadline=due) as scope:
                 rollout.on_end.add(scope.cancel)
                 try:
                     return await receive()
                 finally:
                     rollout.on_end.discard(scope.cancel)
+            now = trio.current_time()
+            if (latest := arrived_at() + seconds) > now:
+                due, is_last = latest, False
+            elif is_last:
+                break
+            else:
+                due, is_last = now + MOMENT, True
         self.release()
         if rollout.ended.is_set() and rollout.ending is not None:
             raise rollout.ending.with_traceback(None)
-        raise Refusal(408, f"the body is not whole, and nothing more of it has come for {seconds:g} s")
+        raise Refusal(408, f"the body is incomplete, and no byte of it has arrived for {seconds:g} s")
 
 
 def no_room() -> Refusal:

@@ -104,16 +104,22 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         self._max_body = max_body
         self._corked: bytearray | None = None
         self._work = trio.CancelScope()
+        self.arrived_at = trio.current_time()
 
     async def run(self) -> None:
         secure = isinstance(self.stream, trio.SSLStream)
         try:
             if secure:
-                with trio.fail_after(self.limits.head_seconds):
+                self.begin_head()  # a handshake has the same time limit
+                with self._work:
                     await trio.lowlevel.wait_readable(self._socket)
                     await self.wait_turn()  # a handshake takes a millisecond
                     await self.stream.do_handshake()
-        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as exc:
+                if self._work.cancelled_caught:
+                    return
+                self.end_head()
+                self._work = trio.CancelScope()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             self._tell_why(exc)
             return
         try:
@@ -216,6 +222,7 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         A separate function, so that no frame keeps the piece during the next wait.
         """
         data = self._take_ahead() or await self.receive(self._buffered)
+        self.arrived_at = trio.current_time()
         self.hold(self._buffered + len(data))
         await self.protocol.handle(RawData(data))
         return bool(data)

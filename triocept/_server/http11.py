@@ -301,6 +301,7 @@ class HTTP11:
         """Send nothing until the client hangs up, or the server stops and closes this idle connection."""
         self._connection.idle = True
         while not self._inbox.gone:
+            self._inbox.data.clear()
             await self._inbox.arrival()
 
     async def _linger(self) -> None:
@@ -392,9 +393,10 @@ class Inbox:
             self.on_gone()
 
     async def arrival(self) -> None:
-        """Wait until more bytes have arrived, or the client is gone."""
-        self._room.notify_all()
-        await self._arrival.wait()
+        """Wait until bytes are available, or the client is gone."""
+        while not (self.data or self.gone):
+            self._room.notify_all()
+            await self._arrival.wait()
 
     async def find_head(self) -> int:
         """Return the number of bytes up to and including a blank line.

@@ -120,6 +120,8 @@ class ASGIConnection(Protocol):
 
     gone: bool
     """True if nothing can be sent any more."""
+    arrived_at: float
+    """Time of trio's clock when the last bytes arrived."""
 
     async def begin_request(self, rollout: RolloutState | None) -> None:
         """Admit the connection, or let it wait for its turn (see `BaseConnection`)."""
