@@ -39,3 +39,25 @@ async def test_two_keys_in_headers_of_one_name_are_refused(request_of: str, name
                     assert answer.startswith(b"HTTP/1.1 400")
                     assert b"send it once" in answer
     assert len(a.trace) == len(b.trace) == 0
+
+
+@pytest.mark.parametrize("request_of", REQUESTS)
+@pytest.mark.parametrize(
+    ("first", "second"), [("Authorization: Bearer", "X-Api-Key:"), ("X-Api-Key:", "Api-Key:")]
+)
+async def test_the_keys_of_two_rollouts_are_refused_and_a_strangers_second_key_is_ignored(
+    request_of: str, first: str, second: str
+) -> None:
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as a:
+        async with endpoint.open_rollout(echo) as b:
+            for key in (a.api_key, b.api_key, "sk-of-a-provider"):
+                async with connected(endpoint.port) as stream:
+                    given = f"{first} {a.api_key}\r\n{second} {key}\r\n"
+                    await stream.send_all((REQUESTS[request_of] % given).encode())
+                    answer = await stream.receive_some()
+                    assert answer.startswith(b"HTTP/1.1 401") == (key == b.api_key)
+                    if key == b.api_key:
+                        names = [line.partition(":")[0].lower() for line in (first, second)]
+                        said = "the headers '{}' and '{}' have the keys of two rollouts".format(*names)
+                        assert said.encode() in answer
+    assert len(b.trace) == 0

@@ -414,6 +414,17 @@ async def test_a_handler_that_cannot_begin_anew_says_so() -> None:
             assert "the handler of rollout r cannot begin anew" in message_of(response)
 
 
+@pytest.mark.parametrize("call", ["POST /reset", "POST /user", "GET /state", "POST /tools/none"])
+async def test_a_service_that_is_not_here_is_no_missing_model(call: str) -> None:
+    method, path = call.split()
+    async with opened() as (_, client):
+        response = await client.request(method, path)
+        assert response.status_code == 404
+        assert response.json()["error"]["code"] == "not_found"
+        response = await client.request(method, path, headers={"anthropic-version": "2023-06-01"})
+        assert response.json()["error"]["type"] == "not_found_error"
+
+
 async def test_a_stop_condition_says_why() -> None:
     async def stop(messages: Sequence[Message], rollout: Rollout) -> str | None:
         return "that is enough" if len(messages) > 1 else None

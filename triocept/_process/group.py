@@ -30,7 +30,7 @@ MARK = "TRIOCEPT_AGENT"
 `:`."""
 
 LOCKS = 10
-"""RLIMIT_LOCKS, where `launch` puts the mark. The script runs outside of the package, and cannot import `launch`."""
+"""Number of the resource RLIMIT_LOCKS, whose value is the mark; see `launch`, which this script cannot import."""
 TERM_GRACE = 1.0
 """Seconds from the watcher's SIGTERM to its SIGKILL: all agents end within 2 s of the program's death."""
 SEARCH = 3.0

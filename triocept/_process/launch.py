@@ -1,8 +1,9 @@
 """A script that marks its process, and then becomes an agent. It runs for some milliseconds.
 
-The mark is a limit of the process. The kernel passes it on to every child, and lets only root raise it. It is the
-limit of file locks, which has had no effect since Linux 2.4.25 (setrlimit(2)). A process can drop its environment
-(`env -i`), leave its session (`setsid`) and lose its parent (a daemon's double fork) at once; the mark stays.
+The mark is the value of a process limit, RLIMIT_LOCKS, soft and hard. This limit of file locks has had no effect
+since Linux 2.4.25 (setrlimit(2)). Every child inherits it, and raising the hard limit needs CAP_SYS_RESOURCE. So the
+mark stays on a process that drops its environment (`env -i`), leaves its session (`setsid`) and loses its parent (a
+daemon's double fork).
 
 The mark must be set before the agent's first instruction, so it is set here, not from outside. It is not set in a
 function between fork and exec: that would make every start a fork of the whole program, and a large program takes
@@ -21,7 +22,10 @@ import posix
 import sys
 
 LOCKS = 10
-"""RLIMIT_LOCKS of every machine that Python runs on; the module `resource` has no name for it."""
+"""Number of the resource RLIMIT_LOCKS (not a limit of 10), equal on all architectures of Linux.
+
+The module `resource` has no constant for it.
+"""
 NOT_HERE = {2, 20}
 """ENOENT, ENOTDIR: the next directory of the PATH may contain the command."""
 

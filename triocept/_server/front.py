@@ -158,7 +158,8 @@ class Front:
     def _rollout_of(self, head: Head, socket: WebSocket) -> RolloutState:
         rollout_id, path = split_rollout(head.path)
         if path not in RESPONSES:
-            raise Refusal(404, "there is no websocket here but at …/v1/responses", should_retry=False)
+            message = "there is no websocket here except at …/v1/responses"
+            raise Refusal(404, message, should_retry=False, code="unknown_url")
         if not self._websockets:
             raise Refusal(426, "no websocket here: use POST", should_retry=False)
         if socket.fault is not None:

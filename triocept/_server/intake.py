@@ -212,14 +212,31 @@ def authenticate(
     """Return the rollout of the request's key, which may be in a common header or in one of these dialects' headers.
 
     Raises:
-        Refusal: 401, for a key that is valid for no rollout here; 400, for several keys in headers of one name;
-            503 if the endpoint is stopping.
+        Refusal: 401, for a key that is valid for no rollout here, and for valid keys of two rollouts; 400, for several
+            keys in headers of one name; 503 if the endpoint is stopping.
     """
-    key = _key(head, dialects)
+    key, headers = _key(head, dialects), head.headers
     rollout = registry.authenticate(key, rollout_id)
     if rollout is None:
         raise _endpoint_stops() if registry.closing else _wrong_key(head, key, rollout_id, dialects)
+    for name in KEY_NAMES:
+        if (other := headers.get(name)) and other != key:
+            _check_other_key(head, name, other, rollout, registry)
+    for dialect in dialects:
+        if dialect.key_names and (other := _own_key(dialect, headers)) and other != key:
+            name = next(name for name in dialect.key_names if other in headers.get(name, ""))
+            _check_other_key(head, name, other, rollout, registry)
     return rollout
+
+
+def _check_other_key(
+    head: Head, name: str, key: str, rollout: RolloutState, registry: Registry[RolloutState]
+) -> None:
+    """Raise Refusal 401 if the second key of a request opens another rollout: a proxy may have checked that key."""
+    if registry.authenticate(key, None) not in (None, rollout):
+        first = next((each for each in _SENT_ONCE if head.headers.get(each)), name)
+        message = f"the headers '{first}' and '{name}' have the keys of two rollouts: send one key"
+        raise Refusal(401, message, should_retry=False)
 
 
 def authenticate_state(head: Head, registry: Registry[RolloutState], rollout_id: str | None) -> RolloutState:

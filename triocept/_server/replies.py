@@ -115,7 +115,11 @@ class Replies:
         """
         failure = failure_of(exc, self._max_body)
         self._note(head, failure)
-        return failure_reply(failure, dialect or self._dialect_of(head))
+        dialect = dialect or self._dialect_of(head)
+        if failure.status == 404 and dialect.no_route is not None:
+            # Otherwise the code would be `model_not_found`.
+            failure = msgspec.structs.replace(failure, code=failure.code or "not_found")
+        return failure_reply(failure, dialect)
 
     def failed(self, head: Head, exc: HTTPException) -> Reply:
         """Return the reply to a request that no route matches, or that Quart cannot read; log it."""
