@@ -1,16 +1,13 @@
 """A scripted model: its replies are written in advance, one by one or as rules.
 
-* `model`: the scripted model, a handler. `source`: the sources of its replies, and the error text
-  if no source has a reply.
+* `model`: the scripted model, a handler. `source`: the sources of its replies, and the error if no source has a reply.
 * `replies`: the kinds of replies, and how each answers an exchange. `stream`: an answer in chosen pieces.
-  `template`: a text with words of the request in it.
-  `words`: the words of a request.
-* `asked_json`: an answer with the JSON that the request demands. `instance`: a value that fits a schema; `merging`,
-  `scalars`: parts of `instance`.
-* `file`: a script in a file. `forms`: the types of a script file's content.
-  `reading`, `form_reading`: how a script file is read.
-* `fixtures`: fixtures of aimock, chosen as aimock does. `fixture_match`: their conditions. `fixture_forms`: the types
-  of a fixture file's content. `fixture_reading`, `fixture_answers`: how a fixture file is read.
+  `template`: a text with words of the request in it. `words`: the words of a request.
+* `asked_json`: an answer with the JSON that the request demands. `instance`: a value that fits a schema; `scalars`:
+  numbers and texts within its bounds.
+* `file`: a script in a file. `forms`: the types of its content. `reading`, `form_reading`: how it is read.
+* `fixtures`: fixtures of aimock, chosen as aimock does. `fixture_forms`: the types of a fixture file's content.
+  `fixture_reading`: how it is read.
 * `rules`: `when(…).reply(…)`. `conditions`: the conditions of a rule. `shadow`: rules that no request can reach.
 """
 

@@ -54,21 +54,17 @@ class AskedJSON:
         return self._text({"type": "object"} if shape.schema is None else shape.schema)
 
     def _text(self, schema: Json) -> str:
+        known = schema.get("properties") if isinstance(schema, dict) else None
+        if self._fields and isinstance(known, dict):  # no value is needed for the given fields
+            given = {name: {"const": value} for name, value in self._fields.items() if name in known}
+            schema = {**schema, "properties": {**known, **given}}
         try:
-            value = instance_of(self._without_given(schema))
+            value = instance_of(schema)
         except NoInstance as exc:
             raise ValueError(f"AskedJSON: no value is known for the schema at {exc}") from None
         if self._fields:
             value = {**(value if isinstance(value, dict) else {}), **self._fields}
         return msgspec.json.encode(value).decode()
-
-    def _without_given(self, schema: Json) -> Json:
-        """Return the schema without the properties of the given fields, for which no value is needed."""
-        known = schema.get("properties") if isinstance(schema, dict) else None
-        if not self._fields or not isinstance(known, dict):
-            return schema
-        given = {name: {"const": value} for name, value in self._fields.items() if name in known}
-        return {**schema, "properties": {**known, **given}}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, AskedJSON) and self._fields == other._fields

@@ -26,7 +26,7 @@ class FixtureFile(Form, frozen=True):
 
 
 class MatchForm(Form, frozen=True):
-    """Conditions on a request; see `fixture_match`."""
+    """Conditions on a request; see `fixtures.failures`."""
 
     userMessage: str | UnsetType = UNSET  # noqa: N815
     systemMessage: str | list[str] | UnsetType = UNSET  # noqa: N815

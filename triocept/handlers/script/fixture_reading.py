@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
+import msgspec
+
+from ..._canonical.content import Blob, Json, Reasoning, ToolCall
+from ..._canonical.request import Request
+from ..._canonical.response import Response, ResponsePart, StopReason, Usage
 from ..._util.documents import Node
+from ...errors import Refusal
 from . import fixture_forms as forms
-from .fixture_answers import read_answer, read_error
-from .fixture_match import hides
-from .fixtures import Fixture, Fixtures, ScriptWarning, VectorsLeft
-from .form_reading import read_form
+from .fixtures import Fixture, Fixtures, ScriptWarning, VectorsLeft, hides
+from .form_reading import made, read_form
+from .replies import Reply
+from .stream import timed
 
 _CONFIGURED = ("llm", "mcp", "a2a", "agui", "vector")
+_LEFT_OUT = ("created", "systemFingerprint", "role", "provider", "nativeFinishReason", "webSearches")
+_ANTHROPIC = "anthropic_messages"
+_CHUNK = 20
+"""Characters per piece if a fixture sets none: aimock's default."""
 
 
 def is_fixture_file(document: Node) -> bool:
@@ -90,29 +101,125 @@ def _read_entry(node: Node, left_out: Counter[str]) -> Fixture | Vectors:
         raise response.value[media[0]].error(
             f"{media[0]!r} is of an endpoint that is not served here: only conversations and embeddings are"
         )
-    _check_options(node, entry)
+    for name in ("truncateAfterChunks", "disconnectAfterMs"):
+        if getattr(entry, name) is not None:
+            raise node.value[name].error(f"{name!r} has no place here: a Fault in a script cuts streams")
+    if entry.chaos is not None:
+        raise node.value["chaos"].error("'chaos' has no place here: handlers.chaos goes round any handler")
     if "embedding" in response.value:
         vector = read_form(response, forms.EmbeddingForm).embedding
         return Vectors(entry.match.inputText or "", tuple(vector))
-    _check_match(match, entry.match)
-    reply = read_error(response) if "error" in response.value else read_answer(response, entry, left_out)
+    if "inputText" in match.value:
+        raise match.value["inputText"].error("'inputText' is of embeddings, and this answers none")
+    if "context" in match.value:
+        raise match.value["context"].error(
+            "'context' has no place here: each rollout has a script of its own"
+        )
+    if entry.match.endpoint not in ("chat", forms.MatchForm().endpoint):
+        raise match.value["endpoint"].error(f"the endpoint {entry.match.endpoint!r} is not served here")
+    reply = _read_error(response) if "error" in response.value else _read_answer(response, entry, left_out)
     return Fixture(match=entry.match, reply=reply, place=node.place)
 
 
-def _check_options(node: Node, entry: forms.EntryForm) -> None:
-    inner = node.value
-    for name in ("truncateAfterChunks", "disconnectAfterMs"):
-        if getattr(entry, name) is not None:
-            raise inner[name].error(f"{name!r} has no place here: a Fault in a script cuts streams")
-    if entry.chaos is not None:
-        raise inner["chaos"].error("'chaos' has no place here: handlers.chaos goes round any handler")
+def _read_error(node: Node) -> Reply:
+    form = read_form(node, forms.ErrorForm, forms.NESTED)
+    retry_after = form.retryAfter if form.retryAfter is not None or form.status != 429 else 1.0
+    made(node, lambda: Refusal(form.status, form.error.message, retry_after=retry_after))
+    return _Failure(form.status, form.error.message, form.error.type, form.error.code, retry_after)
 
 
-def _check_match(node: Node, match: forms.MatchForm) -> None:
-    inner = node.value
-    if "inputText" in inner:
-        raise inner["inputText"].error("'inputText' is of embeddings, and this answers none")
-    if "context" in inner:
-        raise inner["context"].error("'context' has no place here: each rollout has a script of its own")
-    if match.endpoint not in ("chat", forms.MatchForm().endpoint):
-        raise inner["endpoint"].error(f"the endpoint {match.endpoint!r} is not served here")
+@dataclass(frozen=True)
+class _Failure:
+    """An error in the agent's dialect: OpenAI's dialects have a type and a code, all others only the type."""
+
+    status: int
+    message: str
+    kind: str | None
+    code: str | None
+    retry_after: float | None
+
+    def __call__(self, request: Request) -> Refusal:
+        code = self.code if request.dialect.startswith("openai") else self.kind
+        return Refusal(self.status, self.message, retry_after=self.retry_after, code=code)
+
+
+def _read_answer(node: Node, entry: forms.EntryForm, left_out: Counter[str]) -> Reply:
+    form = read_form(node, forms.AnswerForm, forms.NESTED)
+    left_out.update([name for name in _LEFT_OUT if getattr(form, name) is not None])
+    signature = (Blob(_ANTHROPIC, "signature", form.reasoningSignature),) if form.reasoningSignature else ()
+    parts: list[str | ResponsePart] = []
+    if form.reasoning or signature:
+        parts.append(Reasoning(form.reasoning or "", signature))
+    parts += [Reasoning("", (Blob(_ANTHROPIC, "redacted", data),)) for data in form.redactedThinking or ()]
+    if not form.blocks and form.content is not None:
+        parts.append(_as_text(form.content))
+    if not form.blocks:
+        parts += [ToolCall(call.name, _as_text(call.arguments), call.id) for call in form.toolCalls or ()]
+    for number, block in enumerate(form.blocks or ()):
+        if block.type == "text" and block.text is not None:
+            parts.append(block.text)
+        elif block.type == "toolCall" and block.name is not None and block.arguments is not None:
+            parts.append(ToolCall(block.name, _as_text(block.arguments), block.id))
+        else:
+            inner = node.value["blocks"].items()[number]
+            raise inner.error("a block is {type: text, text: …} or {type: toolCall, name: …, arguments: …}")
+    if not parts:
+        raise node.error("a response that says nothing: it has none of content, toolCalls, blocks")
+    reason = form.finishReason
+    if reason is not None and reason not in _STOPS:
+        known = ", ".join(_STOPS)
+        raise node.value["finishReason"].error(f"there is no finishReason {reason!r}; there are {known}")
+    stop = _STOPS[reason] if reason is not None else None
+    content, usage = Response.of(*parts).content, _usage(node, form.usage)
+    response = Response(content, stop, None, usage, form.model, form.id)
+    pause = _pauses(entry)
+    return response if pause is None else timed(response, entry.chunkSize or _CHUNK, pause)
+
+
+def _as_text(value: Json) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+_STOPS: Mapping[str, StopReason] = {
+    **dict.fromkeys(("stop", "end_turn", "STOP", "completed"), "end"),
+    **dict.fromkeys(("length", "max_tokens", "MAX_TOKENS", "incomplete"), "max_tokens"),
+    **dict.fromkeys(("tool_calls", "tool_use"), "tool_use"),
+    **dict.fromkeys(("content_filter", "refusal", "SAFETY"), "refused"),
+    "stop_sequence": "stop_sequence",
+}
+
+
+def _usage(node: Node, usage: dict[str, Json] | None) -> Usage | None:
+    """Return the token counts, by any provider's names; None if only costs are given."""
+    given = usage or {}
+    sent = _first(given, "prompt_tokens", "input_tokens", "promptTokenCount")
+    written = _first(given, "completion_tokens", "output_tokens", "candidatesTokenCount")
+    if sent is None and written is None:
+        return None
+    cached = (given.get("prompt_tokens_details") or {}).get("cached_tokens")
+    thought = (given.get("completion_tokens_details") or {}).get("reasoning_tokens")
+    numbers = [number for number in (sent, written, cached, thought) if number is not None]
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise node.value["usage"].error("usage is numbers of tokens")
+    return Usage(
+        input_tokens=sent or 0, output_tokens=written or 0, cached_tokens=cached, reasoning_tokens=thought
+    )
+
+
+def _first(given: dict[str, Json], *names: str) -> Json:
+    return next((given[name] for name in names if given.get(name) is not None), None)
+
+
+def _pauses(entry: forms.EntryForm) -> Callable[[int], float] | None:
+    """Return the seconds before each piece, by its number; None if the answer is sent whole."""
+    speed = 1000 * (entry.replaySpeed or 1.0)
+    profile, recorded, between = entry.streamingProfile, entry.recordedTimings, (entry.latency or 0.0) / 1000
+    if profile is not None:
+        first = between if profile.ttft is None else profile.ttft / speed
+        rest = between if profile.tps is None else 1000 / profile.tps / speed
+        return lambda number: rest if number else first
+    if recorded is not None:
+        delays = recorded.interChunkDelaysMs
+        later = sum(delays) / len(delays) if delays else 0.0
+        return lambda number: [recorded.ttftMs, *delays, later][min(number, len(delays) + 1)] / speed
+    return None if entry.latency is None and entry.chunkSize is None else lambda number: between

@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,11 +19,15 @@ from typing import final
 
 from msgspec import UNSET
 
-from ..._canonical.request import Request
+from ..._canonical.content import ToolResult
+from ..._canonical.request import Request, offered_names
 from .fixture_forms import MatchForm
-from .fixture_match import failures
 from .replies import Reply
 from .source import Miss, Taken
+from .words import shown, system_text
+
+_PARTS_OF_TEXTS = ("userMessage", "systemMessage", "toolResultContains")
+_CONDITIONS = (*_PARTS_OF_TEXTS, "toolCallId", "toolName", "model", "responseFormat", "hasToolResult")
 
 
 class ScriptWarning(UserWarning):
@@ -59,6 +64,60 @@ def source_of(fixtures: Fixtures) -> FixtureSource:
     return FixtureSource(fixtures._all)
 
 
+def failures(match: MatchForm, request: Request) -> Iterator[str]:
+    """Yield the conditions of a fixture that a request does not meet."""
+    user, system, last = request.user_text, system_text(request), request.last
+    newest = last.content[-1] if last is not None and last.content else None
+    result = newest if isinstance(newest, ToolResult) else None
+    for name in _CONDITIONS:
+        if (wanted := getattr(match, name)) is UNSET:
+            continue
+        match name:
+            case "userMessage":
+                holds = wanted in user if wanted else bool(user)
+            case "systemMessage" if isinstance(wanted, list):
+                holds = not wanted or (bool(system) and all(part in system for part in wanted))
+            case "systemMessage":
+                holds = bool(system) and wanted in system
+            case "toolCallId":
+                holds = result is not None and result.id == wanted
+            case "toolResultContains":
+                holds = result is not None and wanted in result.text
+            case "toolName":
+                holds = wanted in offered_names(request)
+            case "model":
+                holds = bool(re.fullmatch(rf"{re.escape(wanted)}(-\d.*)?", request.model, re.DOTALL))
+            case "responseFormat":
+                asked = request.output_format.kind if request.output_format is not None else "text"
+                holds = asked == wanted
+            case _:
+                holds = _has_result(request) == wanted
+        if not holds:
+            yield f"{name} is {shown(wanted)}"
+
+
+def _has_result(request: Request) -> bool:
+    """Return True if a result came since the user's last message; Anthropic's results are in user messages."""
+    for message in reversed(request.messages):
+        if message.role == "user" and not all(isinstance(part, ToolResult) for part in message.content):
+            break
+        if message.tool_results:
+            return True
+    return False
+
+
+def hides(wide: MatchForm, narrow: MatchForm) -> bool:
+    """Return True if a fixture `narrow` after a fixture `wide` is certainly never reached."""
+    if isinstance(wide.sequenceIndex, int) or wide.turnIndex != narrow.turnIndex:
+        return False
+    for name in _CONDITIONS:
+        one, other = getattr(wide, name), getattr(narrow, name)
+        is_part = isinstance(one, str) and isinstance(other, str) and name in _PARTS_OF_TEXTS and one in other
+        if not (one is UNSET or one == other or is_part):
+            return False
+    return True
+
+
 class FixtureSource:
     """A source of fixtures, with a count of replies per set of conditions. Unused fixtures are no fault."""
 
@@ -85,7 +144,13 @@ class FixtureSource:
         number = self._chosen(matching, answers)
         fixture = self._fixtures[number]
         if number not in self._warned and fixture.match.turnIndex not in (answers, UNSET):
-            self._warn(number, answers)
+            self._warned.add(number)
+            warnings.warn(
+                f"{fixture.place}: served after {answers} answers, though its turnIndex is "
+                f"{fixture.match.turnIndex}: that forbids nothing, it chooses among fixtures that match",
+                ScriptWarning,
+                stacklevel=2,
+            )
         self._served[_demand(fixture)] += 1
         return Taken(reply=fixture.reply, pause=0.0, place=fixture.place, number=number)
 
@@ -96,12 +161,14 @@ class FixtureSource:
         return []
 
     def misses(self, request: Request) -> list[Miss]:
-        return [Miss(source=each.place, why=tuple(self._why(each, request))) for each in self._fixtures]
-
-    def _why(self, fixture: Fixture, request: Request) -> Iterator[str]:
-        yield from failures(fixture.match, request)
-        if not self._is_due(fixture):
-            yield f"sequenceIndex is {fixture.match.sequenceIndex}, and {self._served[_demand(fixture)]} were served"
+        found: list[Miss] = []
+        for each in self._fixtures:
+            why = [*failures(each.match, request)]
+            if not self._is_due(each):
+                count = self._served[_demand(each)]
+                why.append(f"sequenceIndex is {each.match.sequenceIndex}, and {count} were served")
+            found.append(Miss(source=each.place, why=tuple(why)))
+        return found
 
     def _is_due(self, fixture: Fixture) -> bool:
         index = fixture.match.sequenceIndex
@@ -118,16 +185,6 @@ class FixtureSource:
             exact = numbered[best] == answers
             return plain if exact and plain is not None and plain < best else best
         return plain if plain is not None else min(numbered, key=lambda number: (numbered[number], number))
-
-    def _warn(self, number: int, answers: int) -> None:
-        self._warned.add(number)
-        fixture = self._fixtures[number]
-        warnings.warn(
-            f"{fixture.place}: served after {answers} answers, though its turnIndex is {fixture.match.turnIndex}: "
-            "that forbids nothing, it chooses among fixtures that match",
-            ScriptWarning,
-            stacklevel=2,
-        )
 
 
 def _demand(fixture: Fixture) -> str:

@@ -12,11 +12,11 @@ bounds, formats; and Google's own notation of types.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import count
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+from urllib.parse import unquote
 
 from ..._canonical.content import Json
-from .merging import merged, resolved
 from .scalars import admits, number_for, text_for
 
 _NOT_UNDERSTOOD = ("not", "if", "contains", "dependentRequired", "dependentSchemas", "dependencies")
@@ -35,127 +35,129 @@ def instance_of(schema: Json) -> Json:
     Raises:
         NoInstance: no value was found; the text names the place and the reason.
     """
-    return _Maker(schema).make(schema, "$", "text", 0, ())
+    return _Maker(schema).make(schema, _Place("$", "text"))
+
+
+class _Place(NamedTuple):
+    path: str
+    name: str
+    """Name of the property; a text gets it as its value."""
+    variant: int = 0
+    """Number of the value for this place."""
+    within: tuple[str, ...] = ()
+    """Open references."""
 
 
 class _Maker:
-    """Values for one document; `variant` numbers the values for one place, `within` holds the open references."""
+    """Values for one document."""
 
     def __init__(self, root: Json) -> None:
         self._root = root
 
-    def make(self, schema: Json, path: str, name: str, variant: int, within: tuple[str, ...]) -> Json:
+    def make(self, schema: Json, at: _Place) -> Json:
         if schema is True:
-            return name
+            return at.name
         if not isinstance(schema, dict):
-            raise NoInstance(f"{path}: nothing fits {schema!r}")
+            raise NoInstance(f"{at.path}: nothing fits {schema!r}")
         if isinstance(reference := schema.get("$ref"), str):
-            return self._refer(schema, reference, path, name, variant, within)
+            inner = self._open(at, reference)
+            rest = {key: value for key, value in schema.items() if key != "$ref"}
+            target = self._look_up(schema, at)
+            return self.make(
+                _merged_at(at, [target, rest]) if rest and isinstance(target, dict) else target, inner
+            )
         if schema.get("allOf"):
-            parts = [self._look_up(part, path) for part in schema["allOf"]]
             named = [part for part in schema["allOf"] if isinstance(part, dict) and "$ref" in part]
-            opened = tuple([part["$ref"] for part in named])
-            self._check_open(opened, within, path)
+            parts = [self._look_up(part, at) for part in schema["allOf"]]
+            inner = self._open(at, *(part["$ref"] for part in named))
             rest = {key: value for key, value in schema.items() if key != "allOf"}
-            return self.make(_put_together([rest, *parts], path), path, name, variant, (*within, *opened))
+            return self.make(_merged_at(at, [rest, *parts]), inner)
         for key in ("anyOf", "oneOf"):
-            if schema.get(key):
-                return self._choose(schema, key, path, name, variant, within)
-        return self._plain(schema, path, name, variant, within)
+            if schema.get(key):  # the first branch that has a value
+                rest = {other: value for other, value in schema.items() if other != key}
+                failures = []
+                for number, branch in enumerate(schema[key]):
+                    try:
+                        return self.make({**rest, "allOf": [branch]}, at)
+                    except NoInstance as exc:
+                        failures.append(f"{key}[{number}]: {exc}")
+                raise NoInstance(f"{at.path}: no branch can be made ({'; '.join(failures)})")
+        return self._plain(schema, at)
 
-    def _refer(
-        self, schema: Json, reference: str, path: str, name: str, variant: int, within: tuple[str, ...]
-    ) -> Json:
-        self._check_open((reference,), within, path)
-        rest = {key: value for key, value in schema.items() if key != "$ref"}
-        target = self._look_up(schema, path)
-        whole = _put_together([target, rest], path) if rest and isinstance(target, dict) else target
-        return self.make(whole, path, name, variant, (*within, reference))
+    def _open(self, at: _Place, *references: str) -> _Place:
+        """Return the place within these references, of which none may be open."""
+        if again := [reference for reference in references if reference in at.within]:
+            raise NoInstance(f"{at.path}: {again[0]} would be in itself, without an end")
+        return at._replace(within=(*at.within, *references))
 
-    def _check_open(self, references: tuple[str, ...], within: tuple[str, ...], path: str) -> None:
-        if again := [reference for reference in references if reference in within]:
-            raise NoInstance(f"{path}: {again[0]} would be in itself, without an end")
-
-    def _look_up(self, schema: Json, path: str) -> Json:
+    def _look_up(self, schema: Json, at: _Place) -> Json:
         if not isinstance(schema, dict) or "$ref" not in schema:
             return schema
         try:
-            return resolved(self._root, schema["$ref"])
+            return _resolved(self._root, schema["$ref"])
         except LookupError as exc:
-            raise NoInstance(f"{path}: {exc.args[0]}") from None
+            raise NoInstance(f"{at.path}: {exc.args[0]}") from None
 
-    def _choose(
-        self, schema: Json, key: str, path: str, name: str, variant: int, within: tuple[str, ...]
-    ) -> Json:
-        """Return a value of the first branch that has one."""
-        rest = {other: value for other, value in schema.items() if other != key}
-        failures = []
-        for number, branch in enumerate(schema[key]):
-            try:
-                return self.make({**rest, "allOf": [branch]}, path, name, variant, within)
-            except NoInstance as exc:
-                failures.append(f"{key}[{number}]: {exc}")
-        raise NoInstance(f"{path}: no branch can be made ({'; '.join(failures)})")
-
-    def _plain(self, schema: Json, path: str, name: str, variant: int, within: tuple[str, ...]) -> Json:
+    def _plain(self, schema: Json, at: _Place) -> Json:
+        """Return a value for a schema without references and branches."""
         if unknown := [key for key in _NOT_UNDERSTOOD if key in schema]:
-            raise NoInstance(f"{path}: {unknown[0]!r} is not understood here: give the value")
+            raise NoInstance(f"{at.path}: {unknown[0]!r} is not understood here: give the value")
         kinds = _kinds(schema)
         if "const" in schema or "enum" in schema:
-            return _given(schema, kinds, path, variant)
-        return self._of_kind(kinds[0], schema, path, name, variant, within)
-
-    def _of_kind(
-        self, kind: str, schema: Json, path: str, name: str, variant: int, within: tuple[str, ...]
-    ) -> Json:
-        match kind:
+            named = [schema["const"]] if "const" in schema else schema["enum"]
+            named = [value for value in named if "enum" not in schema or value in schema["enum"]]
+            typed = [value for value in named if any(_TYPES[kind](value) for kind in kinds if kind in _TYPES)]
+            if not (fitting := [value for value in typed if admits(schema, value)]):
+                raise NoInstance(f"{at.path}: none of {named!r} fits: nothing is in the enum that does")
+            return fitting[min(at.variant, len(fitting) - 1)]
+        match kind := kinds[0]:
             case "object":
-                return self._object(schema, path, variant, within)
+                return self._object(schema, at)
             case "array":
-                return self._array(schema, path, name, within)
+                return self._array(schema, at)
             case "null":
                 return None
             case "boolean":
-                return variant % 2 == 1
-            case "integer" | "number":
-                return _checked(path, lambda: number_for(schema, variant, whole=kind == "integer"))
-            case "string":
-                return _checked(path, lambda: text_for(schema, name, variant))
-        raise NoInstance(f"{path}: there is no type {kind!r}")
+                return at.variant % 2 == 1
+            case "integer" | "number" | "string":
+                try:
+                    if kind == "string":
+                        return text_for(schema, at.name, at.variant)
+                    return number_for(schema, at.variant, whole=kind == "integer")
+                except ValueError as exc:
+                    raise NoInstance(f"{at.path}: {exc}") from None
+        raise NoInstance(f"{at.path}: there is no type {kind!r}")
 
-    def _object(self, schema: Json, path: str, variant: int, within: tuple[str, ...]) -> Json:
+    def _object(self, schema: Json, at: _Place) -> Json:
         known, required = schema.get("properties") or {}, schema.get("required") or ()
         names = [name for name in known if name in required]
-        names += [name for name in required if name not in known]
+        names += dict.fromkeys(name for name in required if name not in known)
         if names and "propertyNames" in schema:
-            raise NoInstance(f"{path}: 'propertyNames' is not understood here: give the value")
-        made = {name: self._property(schema, name, path, variant, within) for name in names}
-        others = [name for name in known if name not in made]
-        for name in [*others, *(f"key{number}" for number in range(1, _MOST_TRIES))]:
-            if len(made) >= (schema.get("minProperties") or 0):
+            raise NoInstance(f"{at.path}: 'propertyNames' is not understood here: give the value")
+        others = [name for name in known if name not in names]
+        least = max(schema.get("minProperties") or 0, len(names))
+        made: dict[str, Json] = {}
+        for name in [*names, *others, *(f"key{number}" for number in range(1, _MOST_TRIES))]:
+            if len(made) >= least:
                 return made
-            made[name] = self._property(schema, name, path, variant, within)
-        raise NoInstance(f"{path}: more properties are asked for than are made here")
+            if schema.get("patternProperties"):
+                raise NoInstance(f"{at.path}: 'patternProperties' is not understood here: give the value")
+            inner = known[name] if name in known else schema.get("additionalProperties", True)
+            made[name] = self.make(inner, at._replace(path=f"{at.path}.{name}", name=name))
+        raise NoInstance(f"{at.path}: more properties are asked for than are made here")
 
-    def _property(self, schema: Json, name: str, path: str, variant: int, within: tuple[str, ...]) -> Json:
-        known = schema.get("properties") or {}
-        inner = known[name] if name in known else schema.get("additionalProperties", True)
-        if schema.get("patternProperties"):
-            raise NoInstance(f"{path}: 'patternProperties' is not understood here: give the value")
-        return self.make(inner, f"{path}.{name}", name, variant, within)
-
-    def _array(self, schema: Json, path: str, name: str, within: tuple[str, ...]) -> Json:
+    def _array(self, schema: Json, at: _Place) -> Json:
         first = schema.get("prefixItems") or []
         least, most = schema.get("minItems") or 0, schema.get("maxItems")
         wanted = max(least, len(first) or 1)
         wanted = wanted if most is None else min(wanted, most)
         made: list[Json] = []
-        for number in count():
-            if len(made) >= wanted or number > wanted + _MOST_TRIES:
+        for number in range(wanted + _MOST_TRIES + 1):
+            if len(made) >= wanted:
                 break
             inner = first[len(made)] if len(made) < len(first) else schema.get("items", True)
             try:
-                item = self.make(inner, f"{path}[{len(made)}]", name, number, within)
+                item = self.make(inner, at._replace(path=f"{at.path}[{len(made)}]", variant=number))
             except NoInstance:
                 if len(made) >= least:
                     return made
@@ -163,19 +165,8 @@ class _Maker:
             if not schema.get("uniqueItems") or item not in made:
                 made.append(item)
         if len(made) < least:
-            raise NoInstance(f"{path}: no {least} items that are unlike each other are known")
+            raise NoInstance(f"{at.path}: no {least} items that are unlike each other are known")
         return made
-
-
-def _given(schema: Json, kinds: list[str], path: str, variant: int) -> Json:
-    """Return one of the values that the schema itself lists."""
-    named = [schema["const"]] if "const" in schema else schema["enum"]
-    named = [value for value in named if "enum" not in schema or value in schema["enum"]]
-    typed = [value for value in named if any(_TYPES[kind](value) for kind in kinds if kind in _TYPES)]
-    fitting = [value for value in typed if admits(schema, value)]
-    if not fitting:
-        raise NoInstance(f"{path}: none of {named!r} fits: nothing is in the enum that does")
-    return fitting[min(variant, len(fitting) - 1)]
 
 
 def _kinds(schema: Json) -> list[str]:
@@ -207,12 +198,108 @@ _TYPES: dict[str, Callable[[Json], bool]] = {
 }
 
 
-def _put_together(schemas: list[Json], path: str) -> Json:
-    return _checked(path, lambda: merged(schemas))
-
-
-def _checked(path: str, make: Callable[[], Json]) -> Json:
+def _merged_at(at: _Place, schemas: list[Json]) -> Json:
     try:
-        return make()
+        return _merged(schemas)
     except ValueError as exc:
-        raise NoInstance(f"{path}: {exc}") from None
+        raise NoInstance(f"{at.path}: {exc}") from None
+
+
+_BESIDE = frozenset(
+    {
+        *("title", "description", "default", "examples", "example", "$comment"),
+        *("$defs", "definitions", "$schema", "$id"),
+        *("deprecated", "readOnly", "writeOnly", "discriminator", "nullable"),
+    }
+)
+"""Keywords that restrict nothing: the first schema's value is kept."""
+
+
+def _resolved(root: Json, reference: str) -> Json:
+    """Return the target of a reference in its own document: `#/$defs/City`.
+
+    Raises:
+        LookupError: the target does not exist.
+    """
+    if not reference.startswith("#"):
+        raise LookupError(f"{reference} is in another document")
+    found = root
+    for step in reference.lstrip("#").split("/")[1:]:
+        name = unquote(step).replace("~1", "/").replace("~0", "~")
+        if isinstance(found, list) and name.isdecimal() and int(name) < len(found):
+            found = found[int(name)]
+        elif isinstance(found, dict) and name in found:
+            found = found[name]
+        else:
+            raise LookupError(f"there is no {reference}")
+    return found
+
+
+def _merged(schemas: Sequence[Json]) -> Json:
+    """Return a schema that holds where all of these hold.
+
+    Raises:
+        ValueError: the schemas cannot be combined here.
+    """
+    if any(schema is False for schema in schemas):
+        raise ValueError("nothing fits false")
+    whole: Json = {}
+    for schema in schemas:
+        if not isinstance(schema, dict):
+            continue
+        one, other = _held(whole, schema), _held(schema, whole)
+        whole = {**one, **other}
+        for name in [name for name in one if name in other]:
+            if one[name] == other[name] or name in _BESIDE:
+                whole[name] = one[name]
+            elif name in ("anyOf", "oneOf", "$ref"):
+                raise ValueError(f"two of {name!r} at once are not understood here: give the value")
+            elif (join := _JOINS.get(name)) is None:
+                raise ValueError(f"{name!r} is {one[name]!r}, and {other[name]!r} at once")
+            else:
+                whole[name] = join(one[name], other[name])
+    return whole
+
+
+def _held(schema: Json, other: Json) -> Json:
+    """Apply the other schema's `additionalProperties` to each property that only this schema has."""
+    allowed, known = other.get("additionalProperties", True), other.get("properties", {})
+    if allowed is True or "properties" not in schema:
+        return schema
+    held = {
+        name: inner if name in known else {"allOf": [allowed, inner]}
+        for name, inner in schema["properties"].items()
+    }
+    return {**schema, "properties": held}
+
+
+def _types(one: Json, other: Json) -> Json:
+    these, those = ([kinds] if isinstance(kinds, str) else list(kinds) for kinds in (one, other))
+    if {"integer", "number"} <= {*these, *those}:
+        these, those = ([kind.replace("number", "integer") for kind in kinds] for kinds in (these, those))
+    found = [kind for kind in these if kind in those]
+    if not found:
+        raise ValueError(f"nothing is {one!r}, and {other!r} at once")
+    return found
+
+
+def _both(one: Json, other: Json) -> Json:
+    return {"allOf": [one, other]}
+
+
+_JOINS: dict[str, Callable[[Json, Json], Json]] = {
+    "type": _types,
+    "enum": lambda one, other: [value for value in one if value in other],
+    "properties": lambda one, other: {
+        **one,
+        **other,
+        **{name: _both(one[name], other[name]) for name in one if name in other},
+    },
+    "required": lambda one, other: [*one, *(name for name in other if name not in one)],
+    "items": _both,
+    "additionalProperties": _both,
+    "allOf": lambda one, other: [*one, *other],
+    "uniqueItems": lambda one, other: bool(one or other),
+    **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"), max),
+    **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"), min),
+}

@@ -58,7 +58,8 @@ def number_for(schema: Json, variant: int, *, whole: bool) -> Json:
             str(step)
         ).numerator  # of which a whole number that is a multiple of it is one, too
         return _multiple(whole_step if whole else step, least, above, most, below, variant)
-    for number in (*_candidates(least, most, variant), (least + most) / 2):
+    bounds = filter(math.isfinite, (least, least + 1 + variant, most, most - 1 - variant))
+    for number in (variant, *bounds, (least + most) / 2):
         if _is_between(number, least, above, most, below):
             return number
     raise ValueError(f"no number is between {least} and {most}")
@@ -72,11 +73,6 @@ def _bound(schema: Json, name: str, exclusive: str, none: float, strictest: Json
     if value is None or strictest(value, outside) == outside:
         return outside, True
     return value, False
-
-
-def _candidates(least: float, most: float, variant: int) -> Iterator[float]:
-    yield variant
-    yield from filter(math.isfinite, (least, least + 1 + variant, most, most - 1 - variant))
 
 
 def _multiple(step: float, least: float, above: bool, most: float, below: bool, variant: int) -> Json:
@@ -99,7 +95,9 @@ def text_for(schema: Json, name: str, variant: int) -> str:
     """
     least, most = schema.get("minLength") or 0, schema.get("maxLength")
     plain = (name if not variant else f"{name} {variant + 1}").ljust(least, ".")
-    plain = plain if most is None or len(plain) <= most else _cut(plain, most, variant)
+    if most is not None and len(plain) > most:
+        number = str(variant) if variant else ""
+        plain = (plain[: max(most - len(number), 0)] + number)[:most]
     pattern = schema.get("pattern")
     sample = _FORMATS.get(schema.get("format", ""))
     guesses = [sample] if sample is not None else [plain]
@@ -109,11 +107,6 @@ def text_for(schema: Json, name: str, variant: int) -> str:
         if len(guess) >= least and (most is None or len(guess) <= most) and _fits(pattern, guess):
             return guess
     raise ValueError("no text is known that fits; give it: AskedJSON(…)")
-
-
-def _cut(plain: str, most: int, variant: int) -> str:
-    number = str(variant) if variant else ""
-    return (plain[: max(most - len(number), 0)] + number)[:most]
 
 
 def _fits(pattern: str | None, text: str) -> bool:
