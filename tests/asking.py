@@ -108,5 +108,4 @@ async def read_answer(stream: trio.SocketStream) -> bytes:
 
 async def echo(exchange: Exchange) -> None:
     """A handler: says what it was asked."""
-    assert exchange.request.last is not None
     await exchange.respond(exchange.request.last.text)

@@ -40,7 +40,6 @@ def test_a_session_that_a_page_names_is_there(page: str) -> None:
 
 def test_the_workflow_runs_sessions_that_are_there_and_every_python_that_is_promised() -> None:
     listed = re.search(r"sessions:\n((?: +- .*\n)+)", WORKFLOW)
-    assert listed is not None
     words = re.sub(r"#.*|-", "", listed[1]).split()
     assert set(words) <= SESSIONS
     assert re.findall(r'"(3\.\d+)"', WORKFLOW) == PROMISED
@@ -79,7 +78,6 @@ def test_what_plain_nox_installs_is_pinned_within_its_bounds(version: str) -> No
 
 def test_every_python_that_is_promised_is_one_that_nox_tests() -> None:
     tested = re.search(r"^TESTED = \((.*)\)", NOXFILE, re.MULTILINE)
-    assert tested is not None
     assert set(PROMISED) <= set(re.findall(r"3\.\d+", tested[1]))
     assert PROJECT["requires-python"] == f">={PROMISED[0]}"
 

@@ -123,7 +123,6 @@ async def open_program(source: str, *arguments: str) -> AsyncIterator[Program]:
         with trio.CancelScope(shield=True):
             process.kill()
             await process.wait()
-            assert process.stdout is not None
             await process.stdout.aclose()
 
 
@@ -136,7 +135,6 @@ class Program:
 
     async def line(self) -> str:
         """The next line that it, or its agent, printed."""
-        assert self.process.stdout is not None
         while b"\n" not in self._rest:
             data = await self.process.stdout.receive_some()
             assert data, f"the program ended, having printed {self._rest!r}"

@@ -30,7 +30,6 @@ def test_a_row_has_its_figures(name: str) -> None:
         pytest.skip("verifiers is not installed: `nox -s bench -- fleet` has it")
     rollouts = ROWS[name][1]
     figures = measure(name, 4 / rollouts)
-    assert figures is not None
     assert figures["rollouts"] == 4
     assert figures["wall"] > 0
     assert figures["memory"] > 20

@@ -334,7 +334,6 @@ def test_a_real_model_answers_all_rollouts_and_no_agent_sees_its_key(
     serve = [sys.executable, "-m", "triocept", "serve", "--quiet"]
     with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as provider:
         try:
-            assert provider.stdout is not None
             said: dict[str, str] = {}
             while not {"key", "base URL for openai_chat"} <= said.keys():
                 name, _, value = provider.stdout.readline().strip().removeprefix("# ").partition(": ")

@@ -127,7 +127,6 @@ def test_a_signal_ends_a_command_with_what_was_recorded(command: str, tmp_path: 
     words = [sys.executable, "-c", STARTER, "", command, "--record", str(record), *prices, *rest]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
-            assert process.stdout is not None
             while "export" not in process.stdout.readline():
                 pass
             process.send_signal(signal.SIGINT)
@@ -147,7 +146,6 @@ def test_an_agent_that_takes_its_time_to_end_is_said_with_the_way_to_kill_it() -
     words = [sys.executable, "-c", STARTER, "", "run", "--", sys.executable, "-c", agent]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
-            assert process.stdout is not None
             assert process.stdout.readline() == "on\n"
             process.send_signal(signal.SIGINT)
             assert process.stderr is not None

@@ -97,7 +97,6 @@ def line(process: subprocess.Popen[str], start: str) -> str:
     for text in process.stdout:
         if text.startswith(start):
             return text.removeprefix(start).strip()
-    assert process.stderr is not None
     raise AssertionError(f"it ended without {start!r}: {process.stderr.read()}")
 
 

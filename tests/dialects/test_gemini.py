@@ -169,7 +169,6 @@ def test_a_whole_request_is_read() -> None:
         max_output_tokens=9, temperature=0.5, top_p=0.9, top_k=40, stop=("END",), seed=1
     )
     assert request.reasoning == ReasoningAsk(budget_tokens=1024)
-    assert request.extra is not None
     assert request.extra["generationConfig"] == {
         "thinkingConfig": {"includeThoughts": True},
         "responseModalities": ["TEXT"],
@@ -419,7 +418,6 @@ def test_schemas_are_json_schema_and_written_as_they_were() -> None:
     config = {"responseMimeType": "application/json", "responseSchema": openapi}
     request = parse(USER, tools=tools, generationConfig=config)
     assert request.tools[0].parameters == schema
-    assert request.output_format is not None
     assert (request.output_format.kind, request.output_format.schema) == ("json_schema", schema)
     document = again(request)
     assert (document["tools"], document["generationConfig"]) == (tools, config)

@@ -172,7 +172,6 @@ def test_a_whole_request_is_read_and_written_again() -> None:
         presence_penalty=1,
         frequency_penalty=1,
     )
-    assert request.extra is not None
     assert (request.extra["logprobs"], request.extra["echo"], request.extra["best_of"]) == (5, True, 3)
     del document["n"]
     assert CODEC.render_request(request) == document
@@ -311,7 +310,6 @@ def test_log_probabilities_of_a_stream_are_gathered() -> None:
         {"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 5}, "system_fingerprint": "fp"},
     )
     assert (response.text, response.usage, response.stop_reason) == ("ab", USAGE, "end")
-    assert response.extra is not None
     (choice,) = response.extra["choices"]
     assert (choice["logprobs"]["tokens"], choice["token_ids"]) == (["a", "b"], [1, 2, 3])
     assert (choice["prompt_token_ids"], response.extra["system_fingerprint"]) == ([9], "fp")

@@ -253,7 +253,6 @@ def test_token_ids_of_an_empty_chunk_are_kept() -> None:
             delta({}, "stop", token_ids=[5], stop_reason=None),
         ),
     )
-    assert answer.extra is not None
     assert answer.extra["prompt_token_ids"] == [1, 2]
     assert answer.extra["choices"][0]["token_ids"] == [3, 4, 5]
 

@@ -61,7 +61,6 @@ async def test_a_real_agent_runs_in_a_worker_and_its_trace_comes_back(make: Make
     for result in results:
         (trace,) = result.traces
         assert trace.sealed
-        assert trace[0].response is not None
         assert trace[0].response.text == f"heard {result.task}"
 
 

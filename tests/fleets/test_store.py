@@ -84,7 +84,6 @@ async def test_a_rollout_is_recorded_in_the_file_of_its_worker(
         (trace,) = result.traces
         assert trace.sealed
         assert trace.ended == "body"
-        assert trace[0].response is not None
         assert trace[0].response.text == f"heard {result.task}"
         assert trace.metadata == {"fleet": {"task": result.key, "sample": 0, "attempt": 1}}
         assert [place.digest for place in result.traces.places] == [trace.digest]  # type: ignore[attr-defined]

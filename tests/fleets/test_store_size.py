@@ -50,7 +50,6 @@ async def write(path: Path, results: int) -> Path:
         TraceWriter(trace).seal()
         await recorder.seal(trace)
         place = place_of(trace, recorder)
-        assert place is not None
         done.append(
             DoneLine(
                 key=str(number),

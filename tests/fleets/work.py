@@ -30,7 +30,6 @@ print(json.load(urllib.request.urlopen(request))["choices"][0]["message"]["conte
 
 
 async def answer(exchange: Exchange) -> None:
-    assert exchange.request.last is not None
     await exchange.respond(f"heard {exchange.request.last.text}")
 
 

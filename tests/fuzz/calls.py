@@ -140,7 +140,6 @@ class Calls:
     ) -> None:
         reply = connection.reply
         expect(reply is not None, "a request is not answered")
-        assert reply is not None
         if connection.aborted:
             expect(request is not None and wanted is None, "an answer breaks off", connection.data[:300])
             return
@@ -157,7 +156,6 @@ class Calls:
             return
         expect(request is not None, "an unreadable body is answered")
         expect(self._exchanges == 1, "a request is not one exchange", self._exchanges)
-        assert request is not None
         if request.framing == "json_array" and request.stream:
             decode_json(connection.data)
             return

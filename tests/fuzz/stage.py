@@ -264,5 +264,4 @@ async def _open_stage(stack: AsyncExitStack, log: LogWatch, options: Options) ->
 
 
 async def _echo(exchange: Exchange) -> None:
-    assert exchange.request.last is not None
     await exchange.respond(exchange.request.last.text)

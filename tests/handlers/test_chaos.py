@@ -19,7 +19,6 @@ RATES: dict[str, Any] = {"rate_limit": 0.2, "html": 0.1, "reset": 0.1, "faults":
 
 
 async def parrot(exchange: Exchange) -> None:
-    assert exchange.request.last is not None
     await exchange.respond(exchange.request.last.text)
 
 

@@ -91,7 +91,6 @@ async def test_what_is_right_is_read_in_every_dialect(name: str, stream: bool) -
                 answer = await got(rollout, name, stream=stream, port=endpoint.port)
             turn = rollout.trace[0]
             assert isinstance(answer, Response), (fault, answer)
-            assert turn.response is not None
             assert answer.text == turn.response.text, fault
             assert turn.outcome == "answered", fault
 
@@ -121,7 +120,6 @@ async def test_a_cut_stream_is_the_beginning_of_the_real_one(name: str, after: i
         async with endpoint.open_rollout(fault) as rollout:
             await got(rollout, name, stream=True, port=endpoint.port)
         raw = rollout.trace[0].raw
-        assert raw is not None
         return b"".join(data for _, data in raw.pieces)
 
     async with serve_endpoint() as endpoint:
@@ -139,7 +137,6 @@ async def test_all_of_the_pieces_are_not_the_end(name: str) -> None:
     async with serve_endpoint() as endpoint, endpoint.open_rollout(fault) as rollout:
         assert isinstance(await got(rollout, name, stream=True, port=endpoint.port), str)
     turn = rollout.trace[0]
-    assert turn.response is not None
     assert turn.response.text == "one two"
 
 
@@ -148,9 +145,7 @@ async def test_what_came_of_a_cut_stream_stands_in_the_turn(name: str) -> None:
     async with serve_endpoint() as endpoint, endpoint.open_rollout(Fault.cut(after=2)) as rollout:
         await got(rollout, name, stream=True, port=endpoint.port)
     (turn,) = rollout.trace
-    assert turn.response is not None
     assert turn.response.text == "The quick"
-    assert turn.raw is not None
     assert turn.raw.end == "close"
 
 
@@ -180,7 +175,6 @@ async def test_an_answer_without_its_last_frame_is_one_of_whatever_ends_this_dia
     async with serve_endpoint() as endpoint, endpoint.open_rollout(Fault.no_done()) as rollout:
         await got(rollout, name, stream=True, port=endpoint.port)
     raw = rollout.trace[0].raw
-    assert raw is not None
     body = b"".join(data for _, data in raw.pieces)
     assert last not in body
     assert b"all." in body
@@ -192,7 +186,6 @@ async def test_an_answer_without_a_reason_says_null(name: str, stream: bool) -> 
     async with serve_endpoint() as endpoint, endpoint.open_rollout(Fault.no_finish()) as rollout:
         await got(rollout, name, stream=stream, port=endpoint.port)
     raw = rollout.trace[0].raw
-    assert raw is not None
     body = b"".join(data for _, data in raw.pieces)
     assert b'n":null' in body or b'"in_progress"' in body
     assert b'"stop"' not in body
@@ -206,7 +199,6 @@ async def test_parts_that_never_began_go_on(name: str) -> None:
     async with serve_endpoint() as endpoint, endpoint.open_rollout(Fault.no_start()) as rollout:
         await got(rollout, name, stream=True, port=endpoint.port)
     raw = rollout.trace[0].raw
-    assert raw is not None
     body = b"".join(data for _, data in raw.pieces)
     assert b"delta" in body
     assert b"content_block_start" not in body
@@ -219,8 +211,6 @@ async def test_the_other_form_is_a_document_for_a_stream_and_a_stream_for_a_docu
         for stream in (True, False):
             await got(rollout, name, stream=stream, port=endpoint.port)
     document, streamed = (turn.raw for turn in rollout.trace)
-    assert document is not None
-    assert streamed is not None
     assert document.headers["content-type"] == "application/json"
     assert isinstance(msgspec.json.decode(b"".join(data for _, data in document.pieces)), dict)
     assert streamed.headers["content-type"] == dialect(name).stream_types[0]
@@ -240,7 +230,6 @@ async def test_what_stalls_says_nothing_more(fault: Fault, stream: bool) -> None
         with pytest.raises(httpx2.ReadTimeout):
             await wait(rollout)
     raw = rollout.trace[0].raw
-    assert raw is not None
     assert raw.end == "stall"
 
 

@@ -178,7 +178,6 @@ async def test_a_hang_up_during_the_pause_of_a_rule_gives_the_reply_back() -> No
             await trio.sleep(0.005)
     source = script._sources[0]
     taken = source.take(request(Message("user", (Text("hello"),))))
-    assert taken is not None
     assert (taken.reply, taken.pause, taken.number) == ("worth it", 30, 1)
 
 

@@ -42,7 +42,6 @@ async def test_each_piece_is_an_increment_of_its_own() -> None:
     rollout, chunks = await pieces(script)
     assert [text for chunk in chunks if (text := chunk["delta"].get("content"))] == ["Hel", "lo"]
     (turn,) = rollout.trace
-    assert turn.response is not None
     assert (turn.response.text, turn.response.stop_reason) == ("Hello", "max_tokens")
     assert [each.arguments for each in turn.response.tool_calls] == [call.arguments]
     assert turn.response.usage == Usage(input_tokens=1, output_tokens=2)
@@ -55,7 +54,6 @@ async def test_a_paced_answer_is_cut_into_pieces_of_so_many_characters() -> None
     calls = [call for chunk in chunks for call in chunk["delta"].get("tool_calls", ())]
     assert "".join(call["function"]["arguments"] for call in calls) == '{"a":1}'
     (turn,) = rollout.trace
-    assert turn.response is not None
     assert turn.response.text == "It rains."
     assert turn.response.content[0] == Reasoning("hm hm")
 
@@ -106,7 +104,6 @@ async def test_the_pauses_are_those_that_were_chosen(autojump_clock: trio.testin
 async def test_a_stream_that_ends_by_itself_is_not_ended_twice() -> None:
     rollout, _ = await pieces(ScriptedModel([Stream("a", ResponseEnd("max_tokens"))]))
     (turn,) = rollout.trace
-    assert turn.response is not None
     assert turn.response.stop_reason == "max_tokens"
 
 

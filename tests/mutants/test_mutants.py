@@ -98,8 +98,6 @@ def test_a_mutant_that_a_test_sees_is_killed_and_one_that_none_sees_survives(sta
     session = session_of(stage, "test_toy.py")
     seen = session.judge(the("ReturnNone", "return number"))
     unseen = session.judge(the("ReplaceComparisonOperator_Lt_LtE", "return number"))
-    assert seen is not None
-    assert unseen is not None
     assert (seen.fate, seen.note) == (Fate.KILLED, "test_toy.py::test_small")
     assert unseen.fate is Fate.SURVIVED
     assert "-    return number < 5\n+    return number <= 5" in unseen.diff
@@ -110,7 +108,6 @@ def test_what_a_test_starts_as_a_program_is_the_mutant_too(stage: Stage) -> None
     """In another folder, and without an environment."""
     (stage.root / "test_toy.py").write_text(TESTS.replace("def test_small()", "def left_out()"))
     killed = session_of(stage, "test_toy.py").judge(the("ReturnNone", "return number"))
-    assert killed is not None
     assert (killed.fate, killed.note) == (Fate.KILLED, "test_toy.py::test_small_in_a_program")
 
 
@@ -123,19 +120,16 @@ def test_the_copys_python_imports_the_copy_and_the_packages_of_this_one(stage: S
 def test_a_mutant_that_hangs_is_killed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.mutants.session.SPARE", 1.0)
     hung = session_of(stage, "test_hang.py").judge(the("ReturnNone", "return number"))
-    assert hung is not None
     assert hung.fate is Fate.TIMED_OUT
 
 
 def test_a_mutant_that_is_run_again_has_all_the_time_that_it_takes(stage: Stage) -> None:
     killed = session_of(stage, "test_toy.py", seconds=inf).judge(the("ReturnNone", "return number"))
-    assert killed is not None
     assert killed.fate is Fate.KILLED
 
 
 def test_a_run_that_the_end_of_the_time_breaks_off_says_nothing_of_the_mutant(stage: Stage) -> None:
     cut = session_of(stage, "test_hang.py", seconds=0).judge(the("ReturnNone", "return number"))
-    assert cut is not None
     assert cut.fate is Fate.UNFINISHED
 
 
@@ -144,7 +138,6 @@ def test_a_mutant_that_is_listed_as_equivalent_is_not_run_and_its_reason_is_told
     change = ("toy.py", "return a if a > b else b", "return a if a >= b else b")
     assert change_of("toy.py", TOY, mutated(TOY, mutant)) == change
     result = session_of(stage, "no_such_test.py", equivalent={change: "equal numbers are one"}).judge(mutant)
-    assert result is not None
     assert (result.fate, result.note) == (Fate.EQUIVALENT, "equal numbers are one")
 
 

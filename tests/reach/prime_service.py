@@ -174,7 +174,6 @@ class Service:
                 break
             else:
                 return False
-        assert request is not None
         method, path = request.method.decode(), request.target.decode()
         if method == self.hangs_at:
             self.hanging.set()

@@ -45,7 +45,6 @@ def templated(message: Message) -> str:
 
 def tokenized(turn: Turn) -> Turn:
     """The turn, with its bytes for tokens."""
-    assert turn.response is not None
     tools = " ".join(tool.name for tool in turn.request.tools)
     prompt = tools + "".join(map(templated, turn.request.messages)) + "<|assistant|>"
     answer = templated(Message("assistant", tuple(turn.response.content))).removeprefix("<|assistant|>")

@@ -309,7 +309,6 @@ def parse(page: str) -> Table:
     """The table on a page."""
     asked = re.search(r"^Tested versions: (.*)\.$", page, re.MULTILINE)
     ran = re.search(r"^Runtimes: (.*)\.$", page, re.MULTILINE)
-    assert asked is not None
     assert ran is not None
     by_head = {_head(column): column for column in COLUMNS}
     pairs = [each.rpartition(" ") for each in asked[1].split(", ")]

@@ -149,7 +149,6 @@ def test_an_sdk_makes_of_each_answer_what_it_says(
             assert set(outcomes) == {"refused"}
         case "abort":
             assert outcomes == ["abandoned"]
-            assert turns[0].response is not None
             assert turns[0].response.text == "half"
             assert turns[0].number < played.turns("silence")[0].number, "at once, not with the program's end"
         case "tools":

@@ -135,7 +135,6 @@ class LlamaCpp:
 
     def kill(self) -> None:
         """As the kernel does it when memory runs out: SIGKILL."""
-        assert self._server is not None
         self._server.kill()
 
     def stop(self) -> None:

@@ -31,7 +31,6 @@ async def test_text_and_usage_come_from_aimock(aimock: str, agent: str, provider
     assert (told.text, told.stop_reason) == (HELLO, "end")
     (turn,) = rollout.trace
     assert turn.outcome == "answered"
-    assert turn.response is not None
     assert turn.response.text == HELLO
     assert turn.notes["upstream"]["request_id"]
 
@@ -83,7 +82,6 @@ async def test_a_stream_that_aimock_breaks_off_is_never_a_success(
             await ask(rollout, agent, "break off", stream=True)
     (turn,) = rollout.trace
     assert turn.outcome == "refused"
-    assert turn.error is not None
     assert turn.error.type in ("UpstreamTruncated", "UpstreamError")
 
 
@@ -140,7 +138,6 @@ async def test_a_real_inference_server_answers_every_agent(
         sampling = Sampling(max_output_tokens=12, temperature=0)
         told = await ask(rollout, agent, "say hello", stream=stream, sampling=sampling)
     (turn,) = rollout.trace
-    assert turn.response is not None
     assert told.text == turn.response.text != ""
     assert told.stop_reason == turn.response.stop_reason in ("max_tokens", "end")
     assert turn.response.usage is not None

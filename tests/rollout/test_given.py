@@ -184,7 +184,6 @@ async def test_what_is_no_increment_is_said_at_send_and_nothing_of_it_is_sent(it
     async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
         got = (await ask(rollout)).json()
     assert got["choices"][0]["message"]["content"] == "hello"
-    assert rollout.trace[0].response is not None
     assert rollout.trace[0].response.content == (Text("hello"),)
     assert words in str(said[0])
     assert [frame.name for frame in traceback.extract_tb(said[0].__traceback__)] == ["handler", "send"]
@@ -358,7 +357,6 @@ async def test_a_surrogate_in_an_answer_is_mended_in_the_turn_on_the_wire_and_in
     assert not any("\\ud8" in text or "\\udc" in text for text in read)
     assert all(turn.outcome == "answered" and turn.notes == {"note": f"n{LOST}"} for turn in rollout.trace)
     first = rollout.trace[0].response
-    assert first is not None
     assert first.text == f"a{LOST}"
     (written,) = read_traces(tmp_path / "t.jsonl")
     assert [turn.response for turn in written] == [turn.response for turn in rollout.trace]
@@ -381,7 +379,6 @@ async def test_an_emoji_that_is_cut_between_two_sends_is_joined(tmp_path: Path, 
     async with serve_endpoint(recorder=recorder) as endpoint, endpoint.open_rollout(handler) as rollout:
         got = await ask(rollout, stream=stream)
     response = rollout.trace[0].response
-    assert response is not None
     texts = [part.text for part in response.content if isinstance(part, Text)]
     assert texts == [f"a{EMOJI}b{LOST}", f"{LOST}c{LOST}"]
     assert response.tool_calls[0].parsed() == {"a": LOST}
@@ -412,7 +409,6 @@ async def test_parts_of_one_stream_are_joined_each_for_itself() -> None:
     async with serve_endpoint() as endpoint, endpoint.open_rollout(handler) as rollout:
         await ask(rollout, stream=True)
     response = rollout.trace[0].response
-    assert response is not None
     assert response.text == EMOJI + LOST
     assert response.tool_calls[0].parsed() == {"a": "\U0001f601"}
 
@@ -431,7 +427,6 @@ async def test_a_surrogate_in_what_stands_around_the_parts_of_a_stream_is_mended
         got = await ask(rollout, stream=True)
     assert got.text.endswith("data: [DONE]\n\n")
     response = rollout.trace[0].response
-    assert response is not None
     assert (response.id, response.model, response.stop_sequence) == (f"i{LOST}", f"m{LOST}", f"s{LOST}")
     assert response.content == (Reasoning("x", (Blob("x", "y", f"z{LOST}"),)),)
     (written,) = read_traces(tmp_path / "t.jsonl")
@@ -458,7 +453,6 @@ async def test_a_surrogate_in_what_is_said_of_a_failure_is_mended(tmp_path: Path
     except FileNotFoundError:
         assert how == "an error"
     error = rollout.trace[0].error
-    assert error is not None
     assert error.message == f"no{LOST}"
     (written,) = read_traces(tmp_path / "t.jsonl")
     assert written[0].error == error

@@ -104,8 +104,6 @@ class AgentInAProcess(Agent):
     async def _order(self, **order: object) -> str:
         def call() -> str:
             stdin, stdout = self._process.stdin, self._process.stdout
-            assert stdin is not None
-            assert stdout is not None
             stdin.write(json.dumps(order) + "\n")
             stdin.flush()
             answer: str = json.loads(stdout.readline())
@@ -133,7 +131,6 @@ def process() -> Iterator[subprocess.Popen[str]]:
         [sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as started:
         yield started
-        assert started.stdin is not None
         started.stdin.close()
         started.wait(timeout=10)
 
@@ -327,7 +324,6 @@ async def test_who_is_told(cell: Cell, process: subprocess.Popen[str]) -> None:
     reply = await play.run()
     wanted = told(cell.action, cell.event, cell.form)
     assert [type(exc).__name__ for exc in play.told] == ([] if wanted is None else [wanted])
-    assert play.trace is not None
     assert [turn.outcome for turn in play.trace] == [turn_of(cell.event)]
     assert play.trace.sealed
     if "hangs up" not in cell.event:
@@ -350,7 +346,6 @@ async def test_a_handler_that_stops_its_rollout_goes_on_and_kills_no_other(actio
 
     async def handle(exchange: Exchange) -> None:
         nonlocal went_on
-        assert exchange.request.last is not None
         if exchange.request.last.text != "stop":
             await play.answer(exchange)
             return
@@ -567,7 +562,6 @@ async def test_a_refusal_within_a_stream_ends_it() -> None:
 
 async def test_a_handlers_error_is_told_without_the_cancellation_that_it_caused() -> None:
     async def fail(exchange: Exchange) -> None:
-        assert exchange.request.last is not None
         if exchange.request.last.text != "4":
             await trio.sleep_forever()
         try:

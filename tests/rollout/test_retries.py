@@ -329,7 +329,6 @@ async def test_of_a_stream_that_was_delivered_nothing_is_kept_for_a_retry_but_th
         assert (await whole(rollout, CHAT | {"stream": True}, SDK)).count("word ") == 3
         await trio.testing.wait_all_tasks_blocked(0.01)
         (ended,) = rollout._core.calls._latest
-        assert ended.answer is not None
         assert ended.answer.entries == []
         assert "word word word " in await whole(rollout, CHAT, SDK_AGAIN)
     assert len(rollout.trace) == 1

@@ -48,7 +48,6 @@ async def test_the_calls_of_a_rollout_come_as_a_loop() -> None:
 
             nursery.start_soon(agent)
             async for exchange in rollout:
-                assert exchange.request.last is not None
                 await exchange.respond(exchange.request.last.text * 2)
     assert [turn.number for turn in rollout.trace] == [0, 1, 2]
 
@@ -106,13 +105,11 @@ async def test_a_turn_says_what_the_agent_was_given_to_the_last_id() -> None:
         document = (await ask(rollout)).json()
         await ask(rollout, "again", stream=True)
     turn = rollout.trace[0]
-    assert turn.response is not None
     assert document["id"] == turn.response.id
     sent = document["choices"][0]["message"]["tool_calls"][0]
     assert sent["id"] == turn.response.tool_calls[0].id
     assert json.loads(sent["function"]["arguments"]) == {"command": "ls"}
     assert document["choices"][0]["finish_reason"] == "tool_calls"
-    assert turn.response.usage is not None
     assert turn.response.usage.estimated
     assert turn.duration >= 0
 
@@ -138,7 +135,6 @@ async def test_a_stream_of_parts_and_events_reaches_the_agent_whole(dialect: str
     for word in ("let me see", "lo.", '"a"', '"b"', "9"):
         assert word in reply.text.replace('\\"', '"')
     response = rollout.trace[0].response
-    assert response is not None
     assert [type(part).__name__ for part in response.content] == ["Reasoning", "Text", "ToolCall", "ToolCall"]
     assert response.tool_calls[1].parsed() == {"y": 2}
     assert response.stop_reason == "tool_use"
@@ -263,7 +259,6 @@ async def test_who_answers_an_agent_that_has_hung_up_is_told() -> None:
         with pytest.raises(ExchangeAbandoned):
             await exchange.respond("x")
     assert rollout.trace[0].outcome == "abandoned"
-    assert rollout.trace[0].response is not None
     assert rollout.trace[0].response.text == "half"
 
 
@@ -278,7 +273,6 @@ async def test_an_agent_that_hangs_up_while_it_waits_to_be_taken_is_not_handed_o
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask, rollout, "second")
             exchange = await anext(aiter(rollout))
-            assert exchange.request.last is not None
             assert exchange.request.last.text == "second"
             await exchange.respond("ok")
     assert [turn.outcome for turn in rollout.trace] == ["abandoned", "answered"]
@@ -332,7 +326,6 @@ async def test_a_handler_runs_in_the_context_of_whoever_opened_the_rollout_and_l
 
 async def test_the_next_exchange_is_not_cancelled_by_the_hang_up_of_the_one_before() -> None:
     async def swallow(exchange: Exchange) -> None:
-        assert exchange.request.last is not None
         if exchange.request.last.text.startswith("hangs up"):
             taken.set()
             try:

@@ -48,8 +48,6 @@ def grabber() -> Iterator[None]:
     with subprocess.Popen(
         [sys.executable, "-c", GRABBER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
         assert process.stdout.readline() == b"grabbing\n"
         yield
         assert process.poll() is None, "the grabber must have run all the time"

@@ -111,7 +111,6 @@ async def test_a_piece_is_with_the_agent_before_the_next_is_asked_for(
     assert data == head + first + rest
     (turn,) = rollout.trace
     assert turn.outcome == "refused"
-    assert turn.raw is not None
     assert turn.raw.body == (b"a", 0.001, b"b")
     assert (turn.raw.size, turn.raw.end) == (2, end)
 
@@ -153,7 +152,6 @@ async def test_an_endless_one_blocks_nobody_and_is_closed_when_its_agent_goes() 
     assert made.closed
     turn = next(turn for turn in rollout.trace if turn.raw is not None)
     assert turn.outcome == "abandoned"
-    assert turn.raw is not None
     assert turn.raw.end == "stall"
     assert turn.raw.size == 1000 * len(turn.raw.body)
     assert made.made - len(turn.raw.body) in (0, 1)
@@ -181,9 +179,7 @@ async def test_where_it_raises_its_handler_fails_and_nobody_takes_what_was_sent_
     assert made.closed
     (turn,) = rollout.trace
     assert turn.outcome == "failed"
-    assert turn.error is not None
     assert turn.error.type == "KeyError"
-    assert turn.raw is not None
     assert (turn.raw.body, turn.raw.end) == ((b"ab",), "reset")
 
 
@@ -193,7 +189,6 @@ async def test_a_refusal_that_it_raises_is_the_outcome_and_no_fault() -> None:
         assert (await read(stream))[1] == "reset"
     (turn,) = rollout.trace
     assert turn.outcome == "refused"
-    assert turn.error is not None
     assert turn.error.message == "enough"
 
 
@@ -247,7 +242,6 @@ async def test_a_rollout_that_ends_closes_it_and_that_is_nobodys_fault(kind: str
     assert made.closed
     (turn,) = rollout.trace
     assert turn.outcome == "refused"
-    assert turn.raw is not None
     assert (turn.raw.body, turn.raw.end) == ((b"a",), "reset")
 
 
@@ -264,7 +258,6 @@ async def test_a_handler_that_is_cancelled_in_it_can_still_refuse(kind: str) -> 
     async with asked(handler) as (stream, rollout):
         assert (await read(stream))[1] == "reset"
     (turn,) = rollout.trace
-    assert turn.error is not None
     assert turn.error.message == "too slow"
 
 
@@ -348,7 +341,6 @@ async def test_what_is_kept_of_the_wire_is_what_was_sent(
                     if then:
                         await trio.sleep_forever()
     (turn,) = rollout.trace
-    assert turn.wire is not None
     assert (turn.wire.status, turn.wire.answer, turn.wire.answer_size) == (200, b"abcd", 4)
     assert turn.wire.answer_headers == headers
     (entry,) = har_log([rollout.trace])["log"]["entries"]

@@ -312,7 +312,6 @@ def test_a_real_ctrl_c_at_each_stage_ends_the_program(stage: str, tmp_path: Path
     with subprocess.Popen(
         [sys.executable, program, stage], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdout is not None
         assert process.stdout.readline().strip() == stage
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)

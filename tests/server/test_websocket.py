@@ -93,7 +93,6 @@ async def test_a_response_comes_as_the_events_of_its_stream_one_a_frame() -> Non
     assert "".join(f["delta"] for f in frames if f["type"] == "response.output_text.delta") == "hello"
     assert kinds.count("response.output_item.done") == 2
     (turn,) = rollout.trace
-    assert turn.response is not None
     assert {f["response"]["id"] for f in frames if "response" in f} == {turn.response.id}
     assert turn.dialect == "openai_responses"
 
@@ -354,7 +353,6 @@ async def test_a_socket_ends_with_its_rollout_and_what_waits_is_refused_first() 
             assert (error["type"], error["status"]) == ("error", 503)
             with pytest.raises(trio_websocket.ConnectionClosed) as closed:
                 await agent.next()
-            assert closed.value.reason is not None
             assert closed.value.reason.code == 1001
 
     async with serve_endpoint(grace=30) as endpoint, trio.open_nursery() as nursery:
@@ -392,7 +390,6 @@ async def test_a_stopped_rollout_closes_its_sockets_and_refuses_the_next_one_wit
         with pytest.RaisesGroup(trio_websocket.ConnectionRejected) as rejected:
             async with dialled(rollout):
                 raise AssertionError
-    assert closed.value.reason is not None
     assert closed.value.reason.code == 1001
     assert rejected.value.exceptions[0].status_code == 404, "which is final to Codex"
 
@@ -413,7 +410,6 @@ async def test_what_a_stopped_rollout_was_at_gets_its_error_before_its_socket_cl
             assert [(await agent.next())["status"] for _ in range(2)] == [404, 404]
             with pytest.raises(trio_websocket.ConnectionClosed) as closed:
                 await agent.next()
-    assert closed.value.reason is not None
     assert closed.value.reason.code == 1001
 
 

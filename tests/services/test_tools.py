@@ -49,7 +49,6 @@ async def everything(
 def test_the_signature_is_the_schema() -> None:
     made = HostTool.of(everything)
     schema = made.tool.parameters
-    assert schema is not None
     assert (made.tool.name, made.tool.description) == ("everything", "Do everything.\n\nAt once.")
     assert schema["type"] == "object"
     assert schema["required"] == ["point"]

@@ -120,12 +120,10 @@ def _aimock(path: Path) -> Iterator[str]:
     finally:
         server.kill()
         server.wait()
-        assert server.stdout is not None
         server.stdout.close()
 
 
 def _url(server: subprocess.Popen[bytes]) -> str:
-    assert server.stdout is not None
     printed, end = b"", time.monotonic() + START
     while (left := end - time.monotonic()) > 0:
         if not select.select([server.stdout], [], [], left)[0] or not (more := server.stdout.read1()):  # type: ignore[attr-defined]

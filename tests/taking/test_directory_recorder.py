@@ -229,7 +229,6 @@ async def test_what_a_program_that_was_killed_has_left_is_not_taken_and_can_be_r
     argv = [sys.executable, "-c", PROGRAM, str(tmp_path)]
     with subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, text=True) as program:
         try:
-            assert program.stdout is not None
             assert await trio.to_thread.run_sync(program.stdout.readline) == "recorded\n"
         finally:
             program.send_signal(signal.SIGKILL)

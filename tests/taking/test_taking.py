@@ -244,7 +244,6 @@ async def test_one_that_cannot_be_put_aside_is_given_back(tmp_path: Path) -> Non
         with pytest.raises(FileExistsError):
             await anext(lease)
         claim = Claim.of(tmp_path / "cut.run.jsonl")
-        assert claim is not None
         claim.give_back()
 
 
@@ -300,7 +299,6 @@ async def test_a_lock_that_goes_without_a_word_is_noticed_though_the_directory_i
     """As it does with a process that is killed."""
     await put(tmp_path, "one")
     claim = Claim.of(tmp_path / "one.run.jsonl")
-    assert claim is not None
     old = 1_000_000_000_000_000_000
     os.utime(tmp_path, ns=(old, old))
     async with lease_traces(tmp_path) as lease:
@@ -347,7 +345,6 @@ async def test_each_trace_is_acknowledged_once_by_several_processes_though_one_i
     workers: list[subprocess.Popen[str]] = []
     try:
         workers.append(killed := start(directory, log, "hold"))
-        assert killed.stdout is not None
         line = await trio.to_thread.run_sync(killed.stdout.readline)
         (held,) = line.removeprefix("holds ").split()
         workers += [start(directory, log, "take") for _ in range(3)]

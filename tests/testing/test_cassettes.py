@@ -48,7 +48,6 @@ QUESTION = Message("user", (Text("Look it up."),))
 
 
 async def echo(exchange: Exchange) -> None:
-    assert exchange.request.last is not None
     await exchange.respond(f"you said {exchange.request.last.text}")
 
 
@@ -102,8 +101,6 @@ async def test_one_cassette_answers_every_dialect(
     async with open_cassette(path) as cassette:
         first, second = await asking(cassette, *tool_loop("another_id"), dialect=dialect, stream=stream)
         assert cassette.unused == ()
-    assert first.response is not None
-    assert second.response is not None
     (call,) = first.response.tool_calls
     assert (first.response.text, call.name, call.parsed()) == ("I look.", "search", {"q": "trio"})
     assert first.response.stopped == "tool_use"

@@ -399,11 +399,9 @@ OTHER = """
 def test_one_id_in_two_programs_is_two_traces(tmp_path: Path) -> None:
     file = tmp_path / "t.jsonl"
     with program(tmp_path, OTHER, file) as process:
-        assert process.stdin is not None
         asked: list[str] = []
 
         async def main() -> None:
-            assert process.stdin is not None
             async with serve_endpoint(recorder=JSONLRecorder(file)) as endpoint:
                 async with endpoint.open_rollout(say_ok, id="r") as rollout:
                     for number in range(3):

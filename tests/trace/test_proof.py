@@ -435,7 +435,6 @@ def kill_at_work(tmp_path: Path, file: Path, chance: random.Random) -> list[byte
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     ) as process:
-        assert process.stdout is not None
         seen = [process.stdout.readline() for _ in range(chance.randrange(1, 200))]
         time.sleep(chance.random() * 0.01)
         process.send_signal(signal.SIGKILL)

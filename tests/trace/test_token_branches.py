@@ -56,7 +56,6 @@ def trained(flat: tuple[TokenBranch, ...]) -> Counter[tuple[str, int, int, float
 def sampled(turns: list[Turn]) -> Counter[tuple[str, int, int, float]]:
     found: Counter[tuple[str, int, int, float]] = Counter()
     for turn in turns:
-        assert turn.tokens is not None
         for at, (each, logprob) in enumerate(
             zip(turn.tokens.completion_ids, turn.tokens.logprobs, strict=True)
         ):

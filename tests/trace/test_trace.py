@@ -138,7 +138,6 @@ def test_every_answer_that_an_agent_has_seen_is_in_the_file_after_a_sigkill(tmp_
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     ) as process:
-        assert process.stdout is not None
         seen = [process.stdout.readline() for _ in range(20)]
         process.send_signal(signal.SIGKILL)
         seen += process.stdout.readlines()

@@ -88,7 +88,6 @@ def test_a_body_that_is_cut_anywhere_has_not_ended() -> None:
     data = coded([b"abc", b"\r\n0\r\n\r\n", b"x" * 20], b";e", b"a: b\r\n")
     for at in range(len(data)):
         found = read([data[:at]])
-        assert found is not None
         assert not found[1]
 
 

@@ -86,7 +86,6 @@ async def bad_once(first: Answer, dialect: str, agent: str, *, stream: bool, **o
     assert stage.rollout.id in str(raised)
     turn = stage.rollout.trace[0]
     assert turn.outcome == "refused"
-    assert turn.error is not None
     assert turn.error.type == type(raised).__name__
     return answered, raised
 
@@ -188,7 +187,6 @@ async def test_a_connection_that_is_cut_at_any_byte_is_never_a_success(dialect: 
             assert not complete or b"error" in answered.lower(), cut
             turn = stage.rollout.trace[-1]
             assert turn.outcome == "refused", cut
-            assert turn.error is not None
             assert turn.error.type == "UpstreamTruncated", cut
 
 
@@ -237,7 +235,6 @@ async def test_a_document_without_its_last_byte_is_no_answer(dialect: str) -> No
     data = head(kind="application/json") + chunk(wire_whole(dialect)[:-1])
     async with staged(says_and_closes(data), dialect) as stage:
         assert (await stage.ask(CHAT)).status_code == 502
-    assert stage.rollout.trace[0].error is not None
     assert stage.rollout.trace[0].error.type == "UpstreamTruncated"
 
 
@@ -533,7 +530,6 @@ async def test_the_total_time_counts_in_the_middle_of_a_stream_too() -> None:
             data, complete = await ask_roughly(stage, CHAT)
     assert b"Hel" in data
     assert not complete
-    assert stage.rollout.trace[0].error is not None
     assert stage.rollout.trace[0].error.status == 504
 
 
@@ -618,7 +614,6 @@ async def test_a_response_without_a_status_is_an_answer() -> None:
         async with staged(says(whole(body)), RESPONSES) as stage:
             assert (await stage.ask(RESPONSES)).status_code == 200
         response = stage.rollout.trace[0].response
-        assert response is not None
         assert response.text == "Hello, world."
         assert response.stop_reason == ("max_tokens" if words else "end")
     async with staged(says(whole(b'{"id":"r"}')), RESPONSES) as stage:
@@ -636,7 +631,6 @@ async def test_a_stream_that_nobody_asked_for_is_the_answer_that_it_amounts_to(
     assert answered.headers["content-type"] == "application/json"
     assert "Hello, world." in answered.text
     response = stage.rollout.trace[0].response
-    assert response is not None
     assert response.text == "Hello, world."
 
 

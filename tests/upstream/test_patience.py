@@ -40,7 +40,6 @@ async def test_comments_and_pings_are_silence(dialect: str, begun: bool) -> None
             _, complete = await ask_roughly(stage, dialect)
             assert complete is not (begun or dialect == RESPONSES)  # whose no-op begins an answer
     error = stage.rollout.trace[0].error
-    assert error is not None
     assert error.status == 504
 
 

@@ -97,7 +97,6 @@ async def test_a_body_that_is_none_is_a_visible_break(body: bytes) -> None:
     async with staged(says(head() + body + END), CHAT) as stage:
         data, complete = await ask_roughly(stage, CHAT)
     assert not complete or b'"error"' in data
-    assert stage.rollout.trace[0].error is not None
     assert "cut" in stage.rollout.trace[0].error.message
 
 
@@ -128,7 +127,6 @@ async def test_silence_in_the_body_is_a_504(tapped: list[bytes]) -> None:
             _, complete = await ask_roughly(stage, CHAT)
     assert tapped
     assert not complete
-    assert stage.rollout.trace[0].error is not None
     assert stage.rollout.trace[0].error.status == 504
 
 

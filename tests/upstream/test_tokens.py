@@ -186,14 +186,12 @@ async def test_the_turn_has_the_tokens_and_the_agent_has_not(engine: Any, agent:
         stage.upstream.policy_version = "step-12"
         told = await stage.ask(agent, stream=stream)
     (turn,) = stage.rollout.trace
-    assert turn.tokens is not None
     assert turn.tokens.completion_ids == array("i", IDS)
     assert turn.tokens.logprobs == array("f", LOGPROBS)
     assert turn.tokens.engine == engine
     assert turn.tokens.policy_version == ("w7" if engine == "sglang" else "step-12")
     assert turn.tokens.prompt_ids == array("i", PROMPT)
     assert turn.tokens.gaps == ()
-    assert turn.response is not None
     assert turn.response.usage == Usage(input_tokens=4, output_tokens=3)
     for word in ("token_ids", "logprob", "sglext", "t9", "verbose", "routed_experts"):
         assert word not in told.text.replace('"logprobs":null', "")  # which every answer has
@@ -232,7 +230,6 @@ async def test_a_check_that_fails_is_a_gap_with_a_name(
     async with staged(Server("vllm", lose=lose), CHAT, tokens="vllm", model="m") as stage:
         assert (await stage.ask(CHAT, stream=stream)).status_code == 200
     tokens = stage.rollout.trace[0].tokens
-    assert tokens is not None
     assert tokens.gaps == gaps
 
 
@@ -253,7 +250,6 @@ async def test_a_stream_that_is_cut_has_its_tokens_with_a_gap() -> None:
             with pytest.raises(Exception, match="incomplete"):
                 await answered.aread()
     (turn,) = stage.rollout.trace
-    assert turn.tokens is not None
     assert "upstream_truncated" in turn.tokens.gaps
     assert turn.tokens.completion_ids[0] == 9
 
@@ -338,7 +334,6 @@ async def test_a_prompt_that_cannot_be_rendered_again_or_not_to_the_same_is_what
     async with staged(server, CHAT, tokens="llama_cpp", model="m") as stage:
         assert (await stage.ask(CHAT, stream=True)).status_code == 200
     (turn,) = stage.rollout.trace
-    assert turn.tokens is not None
     assert turn.tokens.prompt_ids.tolist() == PROMPT
 
 
@@ -355,7 +350,6 @@ async def test_a_prompt_whose_ids_cannot_be_had_is_a_gap() -> None:
         asked_at_start.set()
         assert (await stage.ask(CHAT, stream=True)).status_code == 200
     (turn,) = stage.rollout.trace
-    assert turn.tokens is not None
     assert turn.tokens.gaps == ("prompt_ids_missing",)
 
 
@@ -458,7 +452,6 @@ async def test_an_answer_that_the_program_passes_on_itself_has_its_tokens_and_sa
             assert (await stage.ask(agent, stream=stream)).status_code == 200
     (turn,) = stage.rollout.trace
     assert turn.rewritten is rewritten
-    assert turn.tokens is not None
     assert turn.tokens.completion_ids == array("i", IDS)
     assert (turn.tokens.policy_version, turn.tokens.gaps) == ("step-12", ())
     (step,) = steps(stage.rollout.trace)
@@ -477,7 +470,6 @@ async def test_a_stream_that_the_program_ends_before_it_is_whole_has_its_tokens_
     async with staged(Server("vllm"), CHAT, tokens="vllm", model="m", handler=answer) as stage:
         assert (await stage.ask(CHAT, stream=True)).status_code == 200
     (turn,) = stage.rollout.trace
-    assert turn.tokens is not None
     assert "upstream_truncated" in turn.tokens.gaps
 
 

@@ -41,7 +41,6 @@ async def make_call(world: World, step: Call) -> None:
 async def _attempt(world: World, step: Call, seen: Seen, leaves: str) -> None:
     home = world.rollouts[step.rollout]
     rollout = home.rollout
-    assert rollout is not None
     seen.phase = "connects"
     connection = world.connection(step.way, step.connection, rollout)
     call: Any = connection.call()

@@ -88,7 +88,6 @@ def _told(feature: Answer, wanted: Response, cross: Any, provider: Dialect, agen
 
 def _failed(feature: Fault, provider: Dialect, agent: Dialect) -> str:
     failure = feature.make(provider.name)
-    assert failure is not None
     said = provider.parse_error(failure.status, provider.render_error(failure))
     error = error_of(said)
     relayed = Failure(status=error.status or 502, message=error.args[0])
