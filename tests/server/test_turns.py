@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
+import struct
 import time
 from contextlib import ExitStack, suppress
 from typing import Any
@@ -16,7 +18,7 @@ import trustme
 
 from tests.asking import ask_body, connected, echo, raw_request, read_answer
 from triocept import Rollout, serve_endpoint
-from triocept._server import admission
+from triocept._server import admission, serve
 from triocept._server.front import HTTPCycle
 from triocept._server.http11 import HTTP11
 from triocept._server.listen import accept_waiting, open_listener
@@ -255,3 +257,63 @@ async def test_an_accepted_connection_that_no_task_gets_is_closed(monkeypatch: p
             for client in (clients[0], clients[2]):
                 await trio.lowlevel.wait_readable(client)
                 assert client.recv(9) == b""
+
+
+def leave(sock: socket.socket, how: str) -> None:
+    if how == "half closed":
+        sock.shutdown(socket.SHUT_WR)
+    elif how == "reset":
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if how != "half closed":
+        sock.close()
+
+
+@pytest.mark.parametrize("how", ["closed", "half closed", "reset"])
+@pytest.mark.parametrize("when", ["at once", "once they are read"])
+async def test_strangers_that_leave_within_their_head_leave_nothing_and_an_agent_is_served(
+    how: str, when: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made: list[admission.Admission] = []
+
+    def make(*args: Any) -> admission.Admission:
+        made.append(admission.Admission(*args))
+        return made[-1]
+
+    monkeypatch.setattr(serve, "Admission", make)
+    heads = [
+        b"",
+        b"P",
+        b"GET /health HTTP/1.1\r\nHost: a\r\n",
+        b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nX: " + b"y" * 5_000,
+        b"POST /v1/messages HTTP/1.1\r\nTransfer-Encoding: chunked\r\n",
+        b"GET / HTTP/1.1\r\n\x00",
+    ]
+    async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
+        request = raw_request(rollout, json.dumps(ask_body()).encode())
+        async with connected(endpoint.port) as agent:
+            for _ in range(2):  # the second time nothing is imported or cached any more
+                await trio.testing.wait_all_tasks_blocked(0.02)
+                descriptors = len(os.listdir("/dev/fd"))
+                strangers = []
+                for number in range(200):
+                    strangers.append(socket.create_connection(("127.0.0.1", endpoint.port)))
+                    strangers[-1].sendall(heads[number % len(heads)])
+                if when == "once they are read":
+                    await trio.testing.wait_all_tasks_blocked(0.02)
+                await agent.send_all(request)
+                for stranger in strangers:
+                    leave(stranger, how)
+                assert b" 200 " in await read_answer(agent)
+                async with connected(endpoint.port) as new:
+                    await new.send_all(request)
+                    assert b" 200 " in await read_answer(new)
+                while made[0]._keyless:
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+                for stranger in strangers:
+                    stranger.close()
+                await trio.testing.wait_all_tasks_blocked(0.02)
+                assert len(os.listdir("/dev/fd")) == descriptors
+        state = made[0]
+        assert (state._heads, state._held, state._bytes_held) == ({}, {}, 0)
+        assert (state.reading._free, state.serving._free) == (admission.AT_ONCE, 1)
+    assert not [record for record in caplog.records if record.exc_info]
