@@ -11,19 +11,23 @@ Rules:
 4. Unknown fields of the chunks of a stream are gathered into the form that a whole answer has.
 5. A list of one plain text equals the string, and is written as the string. Media are `data:` URLs, or base64 whose
    media type is missing on some wires.
+6. A renderer's `same_dialect` is True if the value came in its dialect, so that `extra` has the wire's field names and
+   is written again.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import overload
+from typing import TypeVar, overload
 
 import msgspec
 
 from .._canonical.content import Json, Media, Message, Opaque, Part, Role, Text
 from .._util.unicode import mended
 from ..errors import DialectError
+
+T = TypeVar("T")
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -240,6 +244,11 @@ def merged(document: Json, extra: Json) -> Json:
         pairs = [merged(known, more) for known, more in zip(document, extra, strict=False)]
         return pairs + document[len(extra) :]
     return extra
+
+
+def present(values: Iterable[T | None]) -> list[T]:
+    """Return the values that are not None."""
+    return [value for value in values if value is not None]
 
 
 def is_same_dialect(dialect: str, here: str) -> bool:

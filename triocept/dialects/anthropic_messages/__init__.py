@@ -16,8 +16,7 @@ from .side import (
     key_headers,
     render_models,
 )
-from .stream_parser import Parser
-from .stream_renderer import Renderer
+from .streams import Parser, Renderer
 
 ANTHROPIC_MESSAGES = Dialect(
     name=NAME,

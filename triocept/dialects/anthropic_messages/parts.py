@@ -25,7 +25,8 @@ Content blocks:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
@@ -42,11 +43,11 @@ from ..._canonical.content import (
     ToolResult,
 )
 from ..._canonical.request import Request, Tool, ToolChoice
-from ..._canonical.response import Response, ResponsePart
+from ..._canonical.response import Response
 from ..._canonical.text_file import text_as_data, text_in_file
 from ...errors import DialectError
 from .._calls import SCHEMA, fresh_id, is_object, legal_id, object_of, text_of, wrapped
-from .._documents import Fields, as_content, encode_json, in_result, media_type_of, merged
+from .._documents import Fields, as_content, encode_json, in_result, media_type_of, merged, present
 from .._documents import parse_content as content_of
 from .._portable import pack, unpack
 
@@ -118,13 +119,6 @@ def render_choice(choice: ToolChoice | None, parallel: bool | None, *, same_dial
     return merged(document, choice.extra) if same_dialect and choice.extra else document
 
 
-def parse_call(fields: Fields) -> ToolCall:
-    """Return the call of a `tool_use` block, whose type was taken."""
-    identity, name = fields.text("id") or "", fields.need_text("name")
-    arguments = text_of(fields.mapping("input") or {})
-    return ToolCall(name, arguments, identity, extra=fields.rest())
-
-
 def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
     """Return a `tool_use` block."""
     if call.kind == "text":
@@ -146,13 +140,13 @@ def with_whole_arguments(response: Response) -> Response:
     broken = [call for call in response.tool_calls if call.kind != "text" and not is_object(call.arguments)]
     if not broken:
         return response
-    content: list[ResponsePart] = []
-    for part in response.content:
-        if isinstance(part, ToolCall) and part in broken:
-            arguments = encode_json(object_of(part.arguments)).decode()
-            part = msgspec.structs.replace(part, arguments=arguments)
-        content.append(part)
-    return msgspec.structs.replace(response, content=tuple(content))
+    content = tuple(
+        msgspec.structs.replace(part, arguments=encode_json(object_of(part.arguments)).decode())
+        if isinstance(part, ToolCall) and part in broken
+        else part
+        for part in response.content
+    )
+    return msgspec.structs.replace(response, content=content)
 
 
 _ONE_OF, _ALL_OF = ("anyOf", "oneOf"), "allOf"
@@ -175,28 +169,20 @@ def _object_schema(schema: dict[str, Json]) -> dict[str, Json]:
     for each in (*several, schema):
         found = each.get("properties")
         properties |= found if isinstance(found, dict) else {}
-    required = _required(schema, parts, [one_of for one_of in alternatives if one_of])
+    required = [name for each in (schema, *parts) for name in _named(each)]
+    for one_of in filter(None, alternatives):
+        first, *others = [_named(each) for each in one_of]
+        required += [name for name in first if all(name in other for other in others)]
     return {
         "type": "object",
         **rest,
         "properties": properties,
-        **({"required": required} if required else {}),
+        **({"required": list(dict.fromkeys(required))} if required else {}),
     }
 
 
 def _objects(value: Json) -> list[dict[str, Json]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
-
-
-def _required(
-    schema: dict[str, Json], parts: Sequence[dict[str, Json]], alternatives: Sequence[list[dict[str, Json]]]
-) -> list[str]:
-    """Return the properties that are required in any case, in the order of their first mention."""
-    found = [name for each in (schema, *parts) for name in _named(each)]
-    for several in alternatives:
-        first, *others = [_named(each) for each in several]
-        found += [name for name in first if all(name in other for other in others)]
-    return list(dict.fromkeys(found))
 
 
 def _named(schema: dict[str, Json]) -> list[str]:
@@ -208,26 +194,8 @@ UNSIGNED = "triocept-unsigned"
 SIGNATURE, REDACTED = "signature", "redacted"
 
 
-def parse_thinking(fields: Fields) -> Reasoning:
-    """Return the reasoning of a `thinking` block, whose type was taken."""
-    text, signature = fields.text("thinking") or "", fields.text("signature")
-    return Reasoning(text, signature_blobs(signature), fields.rest())
-
-
-def parse_redacted(fields: Fields) -> Reasoning:
-    """Return the reasoning of a `redacted_thinking` block, whose type was taken."""
-    data = fields.need_text("data")
-    return Reasoning("", unpack(data) or (Blob(NAME, REDACTED, data),), fields.rest())
-
-
 def render_reasoning(part: Reasoning, *, same_dialect: bool, signed_only: bool) -> list[Json]:
-    """Return the blocks of this reasoning: perhaps none, perhaps both kinds.
-
-    Args:
-        part: the reasoning to write.
-        same_dialect: True if the part's `extra` uses this dialect's field names.
-        signed_only: True to leave out unsigned thinking.
-    """
+    """Return the blocks of this reasoning: perhaps none, perhaps both kinds; `signed_only`: no unsigned thinking."""
     blocks: list[dict[str, Json]] = []
     redacted = redacted_of(part.blobs)
     if signature_of(part.blobs) or (part.text and not signed_only):
@@ -276,6 +244,7 @@ def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
 
 
 _TEXT = "text/plain"
+_KINDS: dict[str, Literal["image", "file"]] = {"image": "image", "document": "file"}
 
 
 def parse_content(value: Json, path: str) -> tuple[Part, ...]:
@@ -286,17 +255,35 @@ def parse_content(value: Json, path: str) -> tuple[Part, ...]:
 def parse_block(value: Json, path: str) -> Part:
     """Return the part of a block."""
     fields = Fields(value, path)
-    reader = _READERS.get(fields.need_text("type"))
-    return (reader(fields) if reader else None) or Opaque(NAME, value)
+    kind = fields.need_text("type")
+    match kind:
+        case "text":
+            return Text(fields.need_text("text"), fields.rest())
+        case "tool_use":
+            identity, name = fields.text("id") or "", fields.need_text("name")
+            arguments = text_of(fields.mapping("input") or {})
+            return ToolCall(name, arguments, identity, extra=fields.rest())
+        case "tool_result":
+            identity, inner = fields.need_text("tool_use_id"), fields.take("content")
+            content = in_result(parse_content(inner, fields.at("content")), inner, NAME)
+            is_error = fields.flag("is_error") or False
+            return ToolResult(id=identity, content=content, is_error=is_error, extra=fields.rest())
+        case "thinking":
+            text, signature = fields.text("thinking") or "", fields.text("signature")
+            return Reasoning(text, signature_blobs(signature), fields.rest())
+        case "redacted_thinking":
+            data = fields.need_text("data")
+            return Reasoning("", unpack(data) or (Blob(NAME, REDACTED, data),), fields.rest())
+        case "image" | "document":
+            return _parse_source(fields, kind) or Opaque(NAME, value)
+        case _:
+            return Opaque(NAME, value)
 
 
 def render_block(part: Part, *, same_dialect: bool, blank: bool = False) -> Json | None:
     """Return a block of text, of media, or an opaque one; None for a part of another kind.
 
-    Args:
-        part: the part to write.
-        same_dialect: True if the part's `extra` uses this dialect's field names.
-        blank: True to write text without a visible character, too, as a model may have written it.
+    `blank`: also write text without a visible character, as a model may have written it.
     """
     match part:
         case Text(text=text) | RefusalText(text=text):
@@ -314,12 +301,7 @@ def render_block(part: Part, *, same_dialect: bool, blank: bool = False) -> Json
 def render_result(result: ToolResult, *, same_dialect: bool) -> Json:
     """Return a `tool_result` block."""
     block: dict[str, Json] = {"type": "tool_result", "tool_use_id": legal_id(result.id, "toolu_")}
-    content = [
-        inner
-        for part in result.content
-        if (inner := render_block(part, same_dialect=same_dialect)) is not None
-    ]
-    if content:
+    if content := present(render_block(part, same_dialect=same_dialect) for part in result.content):
         block["content"] = as_content(content)
     if result.is_error:
         block["is_error"] = True
@@ -330,34 +312,21 @@ def _parse_source(fields: Fields, kind: str) -> Part | None:
     """Return media of a known source; None for another source, whose block is kept whole."""
     source = fields.need_object("source")
     source_type = source.need_text("type")
-    url = data = media_type = None
+    url = data = media_type = name = None
     if source_type == "base64":
         data, media_type = source.need_text("data"), source.text("media_type")
     elif source_type == "url":
         url = source.need_text("url")
-    elif source_type == "text" and kind == "file":
+    elif source_type == "text" and kind == "document":
         data, media_type = text_as_data(source.need_text("data")), _TEXT
         source.take("media_type")
     else:
         return None
     fields.keep("source", source.rest())
-    name = fields.text("title") if kind == "file" else None
-    return Media(
-        kind="image" if kind == "image" else "file",
-        url=url,
-        data=data,
-        media_type=media_type,
-        name=name,
-        extra=fields.rest(),
-    )
-
-
-def _parse_result(fields: Fields) -> Part:
-    identity = fields.need_text("tool_use_id")
-    value = fields.take("content")
-    inner = in_result(parse_content(value, fields.at("content")), value, NAME)
-    is_error = fields.flag("is_error") or False
-    return ToolResult(id=identity, content=inner, is_error=is_error, extra=fields.rest())
+    if kind == "document":
+        name = fields.text("title")
+    extra, media_kind = fields.rest(), _KINDS[kind]
+    return Media(kind=media_kind, url=url, data=data, media_type=media_type, name=name, extra=extra)
 
 
 def _render_media(media: Media) -> dict[str, Json]:
@@ -366,27 +335,12 @@ def _render_media(media: Media) -> dict[str, Json]:
             "type": "text",
             "text": f"[{media.name or media.kind}: not shown, for it cannot be sent here]",
         }
-    if media.kind == "image":
-        return {"type": "image", "source": _source(media)}
-    block = {"type": "document", "source": _source(media)}
-    return {**block, "title": media.name} if media.name else block
-
-
-def _source(media: Media) -> dict[str, Json]:
     if media.url is not None:
-        return {"type": "url", "url": media.url}
-    text = text_in_file(media.kind, media.media_type, media.data)
-    if text is not None:
-        return {"type": "text", "media_type": _TEXT, "data": text}
-    return {"type": "base64", "media_type": media_type_of(media), "data": media.data or ""}
-
-
-_READERS: dict[str, Callable[[Fields], Part | None]] = {
-    "text": lambda fields: Text(fields.need_text("text"), fields.rest()),
-    "image": lambda fields: _parse_source(fields, "image"),
-    "document": lambda fields: _parse_source(fields, "file"),
-    "thinking": parse_thinking,
-    "redacted_thinking": parse_redacted,
-    "tool_use": parse_call,
-    "tool_result": _parse_result,
-}
+        source = {"type": "url", "url": media.url}
+    elif (text := text_in_file(media.kind, media.media_type, media.data)) is not None:
+        source = {"type": "text", "media_type": _TEXT, "data": text}
+    else:
+        source = {"type": "base64", "media_type": media_type_of(media), "data": media.data or ""}
+    if media.kind == "image":
+        return {"type": "image", "source": source}
+    return {"type": "document", "source": source, **({"title": media.name} if media.name else {})}

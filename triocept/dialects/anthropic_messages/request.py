@@ -44,7 +44,7 @@ from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling
 from ..._canonical.response import Response
 from ...errors import DialectError
 from .._calls import distinct_calls, legal_id
-from .._documents import Fields, as_content, known_of, merged, plain_message, text_in
+from .._documents import Fields, as_content, known_of, merged, plain_message, present, text_in
 from .._portable import budget_for, portable, refuse_token_ids
 from ..base import HERE, Target
 from .parts import (
@@ -66,11 +66,7 @@ _JSON_ONLY = "Answer with one JSON object and nothing else."
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
-    """Return the request that an agent sent.
-
-    Raises:
-        DialectError: the document is invalid; the error has the path in it.
-    """
+    """Return the request that an agent sent; see `ParseRequest`."""
     memory = memory or Memory()
     read = partial(memory.read, NAME, "messages", parse=parse_message)
     return memory.request(document, "messages", partial(_parse, memory=memory, read=read), read, NAME)
@@ -116,11 +112,7 @@ def _parse(
 
 
 def render_request(request: Request) -> Json:
-    """Return the document that sends `request` to a provider.
-
-    Raises:
-        DialectError: the prompt is token ids, which only the completions dialect can express.
-    """
+    """Return the document that sends `request` to a provider; see `Dialect.render_request`."""
     refuse_token_ids(request.messages)
     same_dialect = request.dialect == NAME
     wish, conversation = request.output_format, request.messages
@@ -131,17 +123,19 @@ def render_request(request: Request) -> Json:
     if system is not None:
         document["system"] = system
     document["max_tokens"] = request.sampling.max_output_tokens or _MAX_TOKENS
-    tools = [
-        wire for tool in request.tools if (wire := render_tool(tool, same_dialect=same_dialect)) is not None
-    ]
-    if tools:
+    if tools := present(render_tool(tool, same_dialect=same_dialect) for tool in request.tools):
         document["tools"] = tools
     choice = render_choice(request.tool_choice, request.parallel_tool_calls, same_dialect=same_dialect)
     if choice is not None and (tools or same_dialect):  # refused without tools
         document["tool_choice"] = choice
     if request.stream:
         document["stream"] = True
-    document |= _render_sampling(request.sampling, same_dialect=same_dialect)
+    sampling, temperature = request.sampling, request.sampling.temperature
+    if temperature is not None and not same_dialect:
+        temperature = min(1, max(0, temperature))
+    stops = [stop for stop in sampling.stop if same_dialect or stop.strip()]  # blank stop strings are refused
+    numbers = {"temperature": temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
+    document |= known_of({**numbers, "stop_sequences": stops or None})
     document |= render_reasoning_options(request, document, same_dialect=same_dialect)
     if wish is not None and wish.schema is not None:
         form: Json = {"type": "json_schema", "schema": wish.schema}
@@ -152,20 +146,6 @@ def render_request(request: Request) -> Json:
     if request.user is not None:
         document["metadata"] = {"user_id": request.user}
     return merged(document, request.extra) if same_dialect and request.extra else document
-
-
-def _render_sampling(sampling: Sampling, *, same_dialect: bool) -> dict[str, Json]:
-    temperature = sampling.temperature
-    if temperature is not None and not same_dialect:
-        temperature = min(1, max(0, temperature))
-    document: dict[str, Json] = {
-        "temperature": temperature,
-        "top_p": sampling.top_p,
-        "top_k": sampling.top_k,
-        "stop_sequences": [stop for stop in sampling.stop if same_dialect or stop.strip()]
-        or None,  # blank stop strings are refused
-    }
-    return known_of(document)
 
 
 def parse_thread(fields: Fields) -> str | None:
@@ -204,10 +184,16 @@ _MIN_BUDGET = 1024  # Anthropic's minimum; the budget must be below max_tokens, 
 
 def parse_reasoning_options(fields: Fields) -> tuple[ReasoningAsk | None, OutputFormat | None]:
     """Return the requested reasoning, and the requested format of the answer."""
-    effort, output_format = _parse_output_config(fields)
-    thinking = fields.object("thinking")
-    budget = None
-    if thinking is not None:
+    effort = budget = output_format = None
+    if (config := fields.object("output_config")) is not None:
+        effort, form = config.text("effort"), config.peek("format")
+        schema = form.get("schema") if isinstance(form, dict) and form.get("type") == "json_schema" else None
+        if isinstance(schema, dict):
+            config.take("format")
+            extra = {name: value for name, value in form.items() if name not in ("type", "schema")}
+            output_format = OutputFormat(kind="json_schema", schema=schema, extra=extra or None)
+        fields.keep("output_config", config.rest())
+    if (thinking := fields.object("thinking")) is not None:
         kind, budget = thinking.text("type"), thinking.integer("budget_tokens")
         mode = _MODES.get(kind or "")
         rest = thinking.rest() or {}
@@ -227,10 +213,10 @@ def render_reasoning_options(
     ask = request.reasoning
     if ask is None:
         return {}
-    fields: dict[str, Json] = {}
     if not same_dialect:
         budget = _allowed_budget(request, document)
         return {"thinking": {"type": "enabled", "budget_tokens": budget}} if budget else {}
+    fields: dict[str, Json] = {}
     if ask.budget_tokens is not None:
         fields["thinking"] = {"type": "enabled", "budget_tokens": ask.budget_tokens}
     elif ask.effort in _TYPES:
@@ -238,21 +224,6 @@ def render_reasoning_options(
     if ask.effort is not None and ask.effort not in _TYPES:
         fields["output_config"] = {"effort": ask.effort}
     return fields
-
-
-def _parse_output_config(fields: Fields) -> tuple[str | None, OutputFormat | None]:
-    config = fields.object("output_config")
-    if config is None:
-        return None, None
-    effort = config.text("effort")
-    output_format = None
-    form = config.peek("format")
-    if isinstance(form, dict) and form.get("type") == "json_schema" and isinstance(form.get("schema"), dict):
-        config.take("format")
-        extra = {name: value for name, value in form.items() if name not in ("type", "schema")}
-        output_format = OutputFormat(kind="json_schema", schema=form["schema"], extra=extra or None)
-    fields.keep("output_config", config.rest())
-    return effort, output_format
 
 
 def _allowed_budget(request: Request, document: dict[str, Json]) -> int | None:
@@ -293,17 +264,11 @@ def parse_system(value: Json) -> tuple[Message, ...]:
 
 
 def render_messages(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Json | None, list[Json]]:
-    """Return the top-level `system` (or None) and the messages.
-
-    Args:
-        messages: the conversation.
-        same_dialect: True if the conversation came in this dialect.
-    """
+    """Return the top-level `system` (or None) and the messages."""
     system: list[Json] = []
     documents: list[Json] = []
-    for role, parts, extra in _turns(
-        messages if same_dialect else _adapted(distinct_calls(portable(messages)))
-    ):
+    turns = messages if same_dialect else _adapted(distinct_calls(portable(messages)))
+    for role, parts, extra in _turns(turns):
         blocks = _render_parts(parts, same_dialect=same_dialect)
         if role == "system" and not documents:
             system += blocks
@@ -317,9 +282,13 @@ def render_messages(messages: Sequence[Message], *, same_dialect: bool) -> tuple
 
 def _adapted(messages: Sequence[Message]) -> list[Message]:
     """Return the conversation of another dialect in the order that the wire requires."""
-    head = list(takewhile(lambda message: message.role in _INSTRUCTING, messages))
-    rest = [_as_user(message) for message in messages[len(head) :]]
-    turns = head
+    turns = list(takewhile(lambda message: message.role in _INSTRUCTING, messages))
+    rest: list[Message] = []
+    for message in messages[len(turns) :]:
+        if message.role in _INSTRUCTING:  # a reminder, in a user's turn
+            reminder = Text(f"<system-reminder>\n{message.text}\n</system-reminder>")
+            message = Message("user", (reminder,)) if message.text.strip() else _SILENT
+        rest.append(message)
     for speaks, several in groupby(rest, key=lambda message: message.role == "assistant"):
         said = [message for message in several if message is not _SILENT]
         if not speaks and any(message.tool_results for message in said):
@@ -328,20 +297,8 @@ def _adapted(messages: Sequence[Message]) -> list[Message]:
     return turns
 
 
-def _as_user(message: Message) -> Message:
-    """Return instructions that come after the head as a user's text; return any other message unchanged."""
-    if message.role not in _INSTRUCTING:
-        return message
-    if not message.text.strip():
-        return _SILENT
-    return Message("user", (Text(f"<system-reminder>\n{message.text}\n</system-reminder>"),))
-
-
 def _turns(messages: Iterable[Message]) -> Iterable[tuple[str, list[Part], dict[str, Json] | None]]:
-    """Yield role, parts and extra of each wire message.
-
-    Messages of tools are joined with the next message of the user.
-    """
+    """Yield role, parts and extra of each wire message; tool messages are joined with the user's next message."""
     joined: list[Part] | None = None
     for message in messages:
         role = "system" if message.role == "developer" else message.role
@@ -376,7 +333,5 @@ def _render_parts(parts: Sequence[Part], *, same_dialect: bool) -> list[Json]:
             case Reasoning():
                 blocks += render_reasoning(part, same_dialect=same_dialect, signed_only=True)
             case _:
-                block = render_block(part, same_dialect=same_dialect)
-                if block is not None:
-                    blocks.append(block)
+                blocks += present([render_block(part, same_dialect=same_dialect)])
     return blocks

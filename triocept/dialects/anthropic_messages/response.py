@@ -21,7 +21,7 @@ from ..._canonical.response import Response, ResponsePart, StopReason, Usage, se
 from ..._canonical.tokens import estimate_usage
 from ...errors import UpstreamError
 from .._calls import fresh_id
-from .._documents import Fields, is_same_dialect, known_of, merged
+from .._documents import Fields, is_same_dialect, known_of, merged, present
 from .._failures import (
     OVERFLOW,
     Failure,
@@ -36,12 +36,7 @@ from .parts import NAME, parse_content, render_block, render_call, render_reason
 
 
 def parse_response(document: Json) -> Response:
-    """Return the whole response that a provider sent.
-
-    Raises:
-        DialectError: the document is invalid; the error has the path in it.
-        UpstreamError: the document is an error, whatever its HTTP status, or its stop reason is unknown.
-    """
+    """Return the whole response that a provider sent; see `Dialect.parse_response`."""
     if find_error(document) is not None:
         raise error_of(parse_error(0, document))
     fields = Fields(document)
@@ -80,9 +75,7 @@ def render_response(response: Response, request: Request) -> Json:
                 content.append(render_call(part, same_dialect=same_dialect))
             case _:
                 refusal = refusal or isinstance(part, RefusalText)
-                block = render_block(part, same_dialect=same_dialect, blank=True)
-                if block is not None:
-                    content.append(block)
+                content += present([render_block(part, same_dialect=same_dialect, blank=True)])
     usage = response.usage or estimate_usage(request, response)
     document: dict[str, Json] = {
         "id": response.id or fresh_id("msg_"),
@@ -183,10 +176,8 @@ _BY_STATUS = {
     504: "timeout_error",
     529: "overloaded_error",
 }
-_LOST = "previous_response_not_found"
-_ERROR_DETAILS = {
-    _LOST: {"error_code": "thread_not_found"}
-}  # on this error the SDKs send the whole conversation again
+# On this error the SDKs send the whole conversation again.
+_ERROR_DETAILS = {"previous_response_not_found": {"error_code": "thread_not_found"}}
 _BY_TYPE = {kind: status for status, kind in _BY_STATUS.items() if status != 503}
 
 
@@ -206,18 +197,12 @@ def render_error(failure: Failure) -> Json:
     error: dict[str, Json] = {"type": kind, "message": message}
     if details:
         error["details"] = details
-    return {
-        "type": "error",
-        "error": error,
-        "request_id": failure.headers.get("request-id") or fresh_id("req_"),
-    }
+    identity = failure.headers.get("request-id") or fresh_id("req_")
+    return {"type": "error", "error": error, "request_id": identity}
 
 
 def parse_error(status: int, document: Json) -> Failure:
-    """Return the failure in a provider's error document, whatever the document.
-
-    A status below 400 (an error inside a stream) is replaced by the status of the error's type.
-    """
+    """Return the failure in a provider's error document; its type replaces a status below 400, as in a stream."""
     error = find_error(document) or document
     kind = error.get("type") if isinstance(error, dict) else None
     kind = kind if isinstance(kind, str) and kind != "error" else None
