@@ -40,7 +40,7 @@ from ..._canonical.content import (
 from ..._canonical.request import Tool
 from ...errors import DialectError
 from .._calls import MADE, SCHEMA, Pairing, in_pairs, object_of, results_first, text_of, wrapped
-from .._documents import Fields, merged, plain_message, read_text, split_data_url
+from .._documents import Fields, known_of, merged, plain_message, read_text, split_data_url
 from ..openai_chat.parts import parse_function
 
 NAME = "ollama"
@@ -52,22 +52,20 @@ def parse_tool(value: Json, path: str) -> Tool:
     kind = fields.text("type") or "function"
     if kind != "function":
         raise DialectError("must be 'function'", path=fields.at("type"))
-    return parse_function(fields)
+    return parse_function(fields, "function")
 
 
 def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
     """Return the tool's wire form; None for another provider's own tool."""
     if tool.kind == "server":
         return None
-    inner: dict[str, Json] = {"name": tool.name}
-    if tool.description is not None:
-        inner["description"] = tool.description
-    parameters = SCHEMA if tool.kind == "custom" else tool.parameters
-    if parameters is not None:
-        inner["parameters"] = parameters
-    if same_dialect and tool.strict is not None:
-        inner["strict"] = tool.strict
-    document: dict[str, Json] = {"type": "function", "function": inner}
+    inner = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": SCHEMA if tool.kind == "custom" else tool.parameters,
+        "strict": tool.strict if same_dialect else None,
+    }
+    document: dict[str, Json] = {"type": "function", "function": known_of(inner)}
     return merged(document, tool.extra) if same_dialect and tool.extra else document
 
 

@@ -7,8 +7,7 @@ from .parts import NAME
 from .request import parse_request, render_request
 from .response import parse_error, parse_response, render_error, render_response
 from .side import NOT_SERVED, SIDE_ROUTES, count_tokens, environment
-from .stream_parser import Parser
-from .stream_renderer import Renderer
+from .streams import Parser, Renderer
 
 OPENAI = SDK(package="openai", sync="OpenAI", asynchronous="AsyncOpenAI")
 

@@ -31,7 +31,7 @@ Messages (system, developer, user, assistant, tool, and the legacy function):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from reprlib import repr as short
 from typing import Literal, get_args
 
@@ -64,6 +64,7 @@ from .._documents import (
     media_type_of,
     merged,
     plain_message,
+    present,
     read_text,
     split_data_url,
 )
@@ -79,7 +80,7 @@ def parse_tool(value: Json, path: str) -> Tool:
     if kind is None and fields.peek("function") is None:
         raise DialectError("is missing", path=fields.at("type"))
     if kind in ("function", None):
-        return parse_function(fields)
+        return parse_function(fields, "function")
     inner = fields.peek(kind) if kind == "custom" else value
     return kept_tool(value, inner if isinstance(inner, dict) else {}, custom=kind == "custom")
 
@@ -101,15 +102,10 @@ def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
         return tool.extra
     if tool.kind == "server":
         return None
-    inner: dict[str, Json] = {"name": tool.name}
-    if tool.description is not None:
-        inner["description"] = tool.description
+    inner = {"name": tool.name, "description": tool.description}
     if tool.kind == "custom":
-        return {"type": "custom", "custom": inner}
-    if tool.parameters is not None:
-        inner["parameters"] = tool.parameters
-    if tool.strict is not None:
-        inner["strict"] = tool.strict
+        return {"type": "custom", "custom": known_of(inner)}
+    inner = known_of({**inner, "parameters": tool.parameters, "strict": tool.strict})
     document = {"type": "function", "function": inner}
     return merged(document, tool.extra) if same_dialect and tool.extra else document
 
@@ -119,13 +115,7 @@ def parse_choice(value: Json, path: str) -> ToolChoice | None:
     if value is None:
         return None
     if isinstance(value, str):
-        modes: dict[str, Literal["auto", "none", "required"]] = {
-            "auto": "auto",
-            "none": "none",
-            "required": "required",
-            "any": "required",  # Mistral's word
-        }
-        return ToolChoice(mode=modes[value]) if value in modes else ToolChoice(extra={"tool_choice": value})
+        return choice_of("required" if value == "any" else value)  # "any" is Mistral's word
     fields = Fields(value, path)
     kind = fields.text("type") or "function"
     inner = fields.peek(kind)
@@ -138,13 +128,19 @@ def parse_choice(value: Json, path: str) -> ToolChoice | None:
     return ToolChoice(mode="required" if required else "auto", extra=value)
 
 
-def render_choice(choice: ToolChoice, *, same_dialect: bool) -> Json:
-    """Return the wire form of a tool choice."""
+def choice_of(word: str) -> ToolChoice:
+    """Return the tool choice that this word means; an unknown word is kept."""
+    modes: dict[str, Literal["auto", "none", "required"]] = {
+        mode: mode for mode in ("auto", "none", "required")
+    }
+    return ToolChoice(mode=modes[word]) if word in modes else ToolChoice(extra={"tool_choice": word})
+
+
+def render_choice(choice: ToolChoice, named: Json, *, same_dialect: bool) -> Json:
+    """Return the wire form of a tool choice; `named`: the form that names one tool."""
     if same_dialect and choice.extra:
         return choice.extra.get("tool_choice", choice.extra)
-    if choice.mode == "tool":
-        return {"type": "function", "function": {"name": choice.name or ""}}
-    return choice.mode
+    return named if choice.mode == "tool" else choice.mode
 
 
 def parse_call(value: Json, path: str) -> ToolCall:
@@ -158,7 +154,7 @@ def parse_call(value: Json, path: str) -> ToolCall:
         fields.keep("custom", inner.rest())
         return ToolCall(name, arguments, identity, "text", fields.rest())
     inner = fields.need_object("function")
-    name, arguments = inner.need_text("name"), _arguments(inner)
+    name, arguments = inner.need_text("name"), take_arguments(inner, "arguments") or "{}"
     fields.keep("function", inner.rest())
     return ToolCall(name, arguments, identity, extra=fields.rest())
 
@@ -169,7 +165,7 @@ def parse_function_call(fields: Fields) -> tuple[ToolCall, ...]:
     if inner is None:
         return ()
     name = inner.need_text("name")
-    return (ToolCall(name, _arguments(inner), f"call_{name}"),)
+    return (ToolCall(name, take_arguments(inner, "arguments") or "{}", f"call_{name}"),)
 
 
 def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
@@ -185,24 +181,24 @@ def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
     return merged(document, call.extra) if same_dialect and call.extra else document
 
 
-def arguments_text(value: Json, path: str) -> str:
-    """Return arguments as text; an object becomes its JSON."""
+def take_arguments(fields: Fields, name: str) -> str:
+    """Return the arguments in this field as text; an object becomes its JSON."""
+    value = fields.take(name)
     if isinstance(value, dict):
         return encode_json(value).decode()
-    return "" if value is None else read_text(value, path)
+    return "" if value is None else read_text(value, fields.at(name))
 
 
-def _arguments(inner: Fields) -> str:
-    return arguments_text(inner.take("arguments"), inner.at("arguments")) or "{}"
-
-
-def parse_function(fields: Fields) -> Tool:
-    """Return the tool in the object `function`."""
-    inner = fields.need_object("function")
-    name, description = inner.need_text("name"), inner.text("description")
+def parse_function(fields: Fields, name: str | None) -> Tool:
+    """Return the tool in the object `name`; None: in the fields themselves."""
+    inner = fields if name is None else fields.need_object(name)
+    title, description = inner.need_text("name"), inner.text("description")
     parameters, strict = inner.mapping("parameters"), inner.flag("strict")
-    fields.keep("function", inner.rest())
-    return Tool(name=name, description=description, parameters=parameters, strict=strict, extra=fields.rest())
+    if name is not None:
+        fields.keep(name, inner.rest())
+    return Tool(
+        name=title, description=description, parameters=parameters, strict=strict, extra=fields.rest()
+    )
 
 
 DETAILS = "reasoning_details"
@@ -221,7 +217,8 @@ def take_reasoning(fields: Fields) -> Reasoning | None:
             name, text = candidate, fields.need_text(candidate)
     details = [item for _, item in fields.items(DETAILS)]
     if not text:
-        text = "".join(_detail_text(item) for item in details)
+        texts = [item.get("text") or item.get("summary") for item in details if isinstance(item, dict)]
+        text = "".join([each for each in texts if isinstance(each, str)])
     if not text and not details:
         return None
     blobs = tuple(Blob(NAME, DETAILS, encode_json(item).decode()) for item in details)
@@ -235,8 +232,7 @@ def render_reasoning(parts: Iterable[Reasoning], *, same_dialect: bool) -> dict[
         name = field_of(part, same_dialect=same_dialect)
         if part.text and name != DETAILS:
             document[name] = document.get(name, "") + part.text
-        details = [detail for blob in part.blobs if (detail := render_detail(blob)) is not None]
-        if details:
+        if details := present(map(render_detail, part.blobs)):
             document[DETAILS] = [*document.get(DETAILS, ()), *details]
     return document
 
@@ -252,19 +248,38 @@ def render_detail(blob: Blob) -> Json:
     return decode_json(blob.data) if blob.dialect == NAME and blob.kind == DETAILS else None
 
 
-def _detail_text(detail: Json) -> str:
-    if not isinstance(detail, dict):
-        return ""
-    text = detail.get("text") or detail.get("summary")
-    return text if isinstance(text, str) else ""
-
-
 _FORMATS = {"audio/mpeg": "mp3", "audio/mp3": "mp3", "audio/x-wav": "wav", "audio/wave": "wav"}
 
 
 def parse_content(value: Json, path: str) -> tuple[Part, ...]:
     """Return the parts of a message's `content`, which may be missing, a string or a list."""
-    return content_of(value, path, _parse_part)
+    return content_of(value, path, parse_part)
+
+
+def parse_part(value: Json, path: str) -> Part:
+    """Return one part of a message's `content`."""
+    fields = Fields(value, path)
+    match fields.need_text("type"):
+        case "text":
+            return Text(fields.need_text("text"), fields.rest())
+        case "image_url":
+            if isinstance(fields.peek("image_url"), str):  # some clients leave the object out
+                return image_at(fields.need_text("image_url"), fields)
+            image = fields.need_object("image_url")
+            url = image.need_text("url")
+            fields.keep("image_url", image.rest())
+            return image_at(url, fields)
+        case "input_audio":
+            return parse_audio(fields)
+        case "file":
+            file = fields.need_object("file")
+            data, name = file.text("file_data"), file.text("filename")
+            fields.keep("file", file.rest())
+            return file_at(None, data, name, fields)
+        case "refusal":
+            return RefusalText(fields.need_text("refusal"), fields.rest())
+        case _:
+            return Opaque(NAME, value)
 
 
 def parse_result_content(value: Json, path: str) -> tuple[Text | Media | Opaque, ...]:
@@ -274,44 +289,28 @@ def parse_result_content(value: Json, path: str) -> tuple[Text | Media | Opaque,
 
 def render_content(parts: Iterable[Part], *, same_dialect: bool) -> Json:
     """Return the `content` of a message: a string if it is plain text alone."""
-    return as_content(
-        [document for part in parts if (document := render_part(part, same_dialect=same_dialect)) is not None]
-    )
+    return as_content(present(render_part(part, same_dialect=same_dialect) for part in parts))
 
 
 def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
-    """Return the wire form of a part; None if `content` cannot hold it.
-
-    Args:
-        part: the part to write.
-        same_dialect: True if the part's `extra` uses this dialect's field names.
-    """
-    document: dict[str, Json] | None = None
+    """Return the wire form of a part; None if `content` cannot hold it."""
     match part:
         case Text(text=text):
-            document = {"type": "text", "text": text}
+            document: dict[str, Json] = {"type": "text", "text": text}
+        case Media(kind="image"):
+            document = {"type": "image_url", "image_url": {"url": data_url(part) or ""}}
+        case Media(kind="audio") if part.data is not None:
+            document = render_audio(part)
+        case Media(data=None, url=str(url)):  # the wire has no files by URL
+            document = {"type": "text", "text": f"[{part.kind}: {url}]"}
         case Media():
-            document = _render_media(part)
+            file = {"file_data": data_url(part), "filename": part.name}
+            document = {"type": "file", "file": known_of(file)}
         case Opaque(dialect=dialect, raw=raw):
             return raw if dialect == NAME and isinstance(raw, dict) else None
-    extra = None if document is None or isinstance(part, ToolResult | Opaque) else part.extra
-    return merged(document, extra) if same_dialect and extra else document
-
-
-def _parse_part(value: Json, path: str) -> Part:
-    fields = Fields(value, path)
-    reader = _READERS.get(fields.need_text("type"))
-    return reader(fields) if reader else Opaque(NAME, value)
-
-
-def _parse_image(fields: Fields) -> Part:
-    if isinstance(fields.peek("image_url"), str):  # some clients leave the object out
-        url = fields.need_text("image_url")
-    else:
-        image = fields.need_object("image_url")
-        url = image.need_text("url")
-        fields.keep("image_url", image.rest())
-    return image_at(url, fields)
+        case _:
+            return None
+    return merged(document, part.extra) if same_dialect and part.extra else document
 
 
 def image_at(url: str | None, fields: Fields) -> Media:
@@ -330,24 +329,11 @@ def parse_audio(fields: Fields) -> Part:
     return Media(kind="audio", data=data, media_type=form and f"audio/{form}", extra=fields.rest())
 
 
-def _parse_file(fields: Fields) -> Part:
-    file = fields.need_object("file")
-    content, name = file.text("file_data"), file.text("filename")
-    fields.keep("file", file.rest())
-    inline = split_data_url(content) if content is not None else (None, None)
-    media_type, data = inline or (None, content)  # some clients send bare base64
-    return Media(kind="file", media_type=media_type, data=data, name=name, extra=fields.rest())
-
-
-def _render_media(media: Media) -> dict[str, Json]:
-    if media.kind == "image":
-        return {"type": "image_url", "image_url": {"url": data_url(media) or ""}}
-    if media.kind == "audio" and media.data is not None:
-        return render_audio(media)
-    if media.data is None and media.url is not None:
-        return {"type": "text", "text": f"[{media.kind}: {media.url}]"}  # the wire has no files by URL
-    file = {"file_data": data_url(media), "filename": media.name}
-    return {"type": "file", "file": known_of(file)}
+def file_at(url: str | None, content: str | None, name: str | None, fields: Fields) -> Media:
+    """Return a file, by URL or inline (some clients send bare base64), with its remaining fields as `extra`."""
+    inline = split_data_url(content) if content is not None else None
+    media_type, data = inline or (None, content)
+    return Media(kind="file", url=url, media_type=media_type, data=data, name=name, extra=fields.rest())
 
 
 def render_audio(media: Media) -> dict[str, Json]:
@@ -355,15 +341,6 @@ def render_audio(media: Media) -> dict[str, Json]:
     kind = media_type_of(media)
     form = _FORMATS.get(kind) or kind.removeprefix("audio/")
     return {"type": "input_audio", "input_audio": {"data": media.data, "format": form}}
-
-
-_READERS: dict[str, Callable[[Fields], Part]] = {
-    "text": lambda fields: Text(fields.need_text("text"), fields.rest()),
-    "image_url": _parse_image,
-    "input_audio": parse_audio,
-    "file": _parse_file,
-    "refusal": lambda fields: RefusalText(fields.need_text("refusal"), fields.rest()),
-}
 
 
 _ROLES: dict[str, Role] = {role: role for role in get_args(Role) if role != "tool"}
@@ -376,7 +353,10 @@ def parse_message(value: Json, path: str) -> Message:
     fields = Fields(value, path)
     role = fields.need_text("role")
     if role in ("tool", "function"):
-        return _parse_result(fields, role)
+        result = parse_result_content(fields.take("content"), fields.at("content"))
+        name = fields.text("name")
+        identity = f"call_{name}" if role == "function" else fields.text("tool_call_id") or ""
+        return Message("tool", (ToolResult(id=identity, content=result, name=name, extra=fields.rest()),))
     if role not in _ROLES:
         raise DialectError(f"there is no role {short(role)}", path=fields.at("role"))
     parts = assistant_parts(fields) if role == "assistant" else _content(fields)
@@ -399,29 +379,22 @@ def assistant_parts(fields: Fields) -> tuple[Part, ...]:
 
 
 def render_messages(messages: Iterable[Message], *, same_dialect: bool) -> list[Json]:
-    """Return the messages of a request.
+    """Return the messages of a request."""
 
-    Args:
-        messages: the conversation.
-        same_dialect: True if the conversation came in this dialect.
-    """
+    def shown(result: ToolResult) -> list[Part]:
+        media = [part for part in result.content if isinstance(part, Media)]
+        return [Text(f"Result of tool call {result.id}:"), *media] if media else []
+
     return [
-        _render_result(said, same_dialect=same_dialect)
-        if isinstance(said, ToolResult)
-        else _render_message(message, said, same_dialect=same_dialect)
-        for message, said in results_first(messages, None if same_dialect else _media_of)
+        _render_result(content, same_dialect=same_dialect)
+        if isinstance(content, ToolResult)
+        else _render_message(message, content, same_dialect=same_dialect)
+        for message, content in results_first(messages, None if same_dialect else shown)
     ]
 
 
 def _content(fields: Fields) -> tuple[Part, ...]:
     return parse_content(fields.take("content"), fields.at("content"))
-
-
-def _parse_result(fields: Fields, role: str) -> Message:
-    content = parse_result_content(fields.take("content"), fields.at("content"))
-    name = fields.text("name")
-    identity = f"call_{name}" if role == "function" else fields.text("tool_call_id") or ""
-    return Message("tool", (ToolResult(id=identity, content=content, name=name, extra=fields.rest()),))
 
 
 def _render_message(message: Message, parts: Sequence[Part], *, same_dialect: bool) -> Json:
@@ -464,8 +437,3 @@ def _render_result(result: ToolResult, *, same_dialect: bool) -> Json:
     if result.name is not None:
         document["name"] = result.name
     return merged(document, result.extra) if same_dialect and result.extra else document
-
-
-def _media_of(result: ToolResult) -> list[Part]:
-    media = [part for part in result.content if isinstance(part, Media)]
-    return [Text(f"Result of tool call {result.id}:"), *media] if media else []

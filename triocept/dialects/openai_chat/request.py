@@ -17,9 +17,9 @@ from reprlib import repr as short
 
 from ..._canonical.content import Json, Message
 from ..._canonical.memory import Memory
-from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling, Tool, ToolChoice
+from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling
 from ...errors import DialectError
-from .._documents import Fields, known_of, merged, need_items
+from .._documents import Fields, known_of, merged, need_items, present
 from .._portable import effort_for, portable, refuse_token_ids
 from ..base import HERE, Target
 from .parts import NAME, parse_choice, parse_message, parse_tool, render_choice, render_messages, render_tool
@@ -28,11 +28,7 @@ _MAX, _OLD_MAX = "max_completion_tokens", "max_tokens"
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
-    """Return the request that an agent sent.
-
-    Raises:
-        DialectError: the document is invalid; the error has the path in it.
-    """
+    """Return the request that an agent sent; see `ParseRequest`."""
     memory = memory or Memory()
     read = partial(memory.read, NAME, "messages", parse=parse_message)
     return memory.request(document, "messages", partial(_parse, memory=memory, read=read), read, NAME)
@@ -47,21 +43,33 @@ def _parse(
     if (fields.integer("n") or 1) > 1:
         raise DialectError("only one choice can be given", path="n")
     stream = fields.flag("stream") or False
-    tools, tool_choice = _parse_tools(fields, memory), _parse_choice(fields)
+    tools = memory.read(NAME, "tools", fields.array("tools"), parse_tool)
+    if legacy := fields.items("functions"):
+        old = [parse_tool({"type": "function", "function": item}, path) for path, item in legacy]
+        tools = (*tools, *old)
+    choice, old_choice = parse_choice(fields.take("tool_choice"), "tool_choice"), fields.take("function_call")
+    if choice is None and old_choice is not None:
+        named = isinstance(old_choice, str)
+        old_choice = old_choice if named else {"type": "function", "function": old_choice}
+        choice = parse_choice(old_choice, "function_call")
     parallel, include_usage = fields.flag("parallel_tool_calls"), parse_include_usage(fields)
-    sampling, effort = parse_sampling(fields, _parse_cap(fields)), fields.text("reasoning_effort")
+    cap, old_cap = fields.integer(_MAX), fields.integer(_OLD_MAX)
+    if cap is None and old_cap is not None:
+        fields.mark(_OLD_MAX)
+        cap = old_cap
+    sampling, effort = parse_sampling(fields, cap), fields.text("reasoning_effort")
     request = Request(
         dialect=NAME,
         model=model,
         messages=messages,
         tools=tools,
-        tool_choice=tool_choice,
+        tool_choice=choice,
         parallel_tool_calls=parallel,
         stream=stream,
         include_usage=include_usage,
         sampling=sampling,
         reasoning=ReasoningAsk(effort=effort) if effort else None,
-        output_format=parse_format(fields),
+        output_format=read_format(fields, "response_format", "json_schema"),
         user=fields.text("user"),
         extra=fields.rest(),
     )
@@ -69,27 +77,21 @@ def _parse(
 
 
 def render_request(request: Request) -> Json:
-    """Return the document that sends `request` to a provider.
-
-    Raises:
-        DialectError: the prompt is token ids, which only the completions dialect can express.
-    """
+    """Return the document that sends `request` to a provider; see `Dialect.render_request`."""
     refuse_token_ids(request.messages)
     same_dialect = request.dialect == NAME
+    messages = request.messages if same_dialect else portable(request.messages)
     document: dict[str, Json] = {
         "model": request.model,
-        "messages": render_messages(
-            request.messages if same_dialect else portable(request.messages), same_dialect=same_dialect
-        ),
+        "messages": render_messages(messages, same_dialect=same_dialect),
     }
-    tools = [
-        wire for tool in request.tools if (wire := render_tool(tool, same_dialect=same_dialect)) is not None
-    ]
+    tools = present(render_tool(tool, same_dialect=same_dialect) for tool in request.tools)
     if tools:
         document["tools"] = tools
     if tools or same_dialect:  # OpenAI refuses both without tools
-        if request.tool_choice is not None:
-            document["tool_choice"] = render_choice(request.tool_choice, same_dialect=same_dialect)
+        if (choice := request.tool_choice) is not None:
+            named = {"type": "function", "function": {"name": choice.name or ""}}
+            document["tool_choice"] = render_choice(choice, named, same_dialect=same_dialect)
         if request.parallel_tool_calls is not None:
             document["parallel_tool_calls"] = request.parallel_tool_calls
     extra = dict(request.extra or {}) if same_dialect else {}
@@ -106,40 +108,9 @@ def render_request(request: Request) -> Json:
     return merged(document, extra) if extra else document
 
 
-def _parse_tools(fields: Fields, memory: Memory) -> tuple[Tool, ...]:
-    tools = memory.read(NAME, "tools", fields.array("tools"), parse_tool)
-    legacy = [
-        parse_tool({"type": "function", "function": item}, path) for path, item in fields.items("functions")
-    ]
-    return (*tools, *legacy)
-
-
-def _parse_choice(fields: Fields) -> ToolChoice | None:
-    choice = parse_choice(fields.take("tool_choice"), "tool_choice")
-    legacy = fields.take("function_call")
-    if choice is None and legacy is not None:
-        return parse_choice(
-            legacy if isinstance(legacy, str) else {"type": "function", "function": legacy}, "function_call"
-        )
-    return choice
-
-
-def _parse_cap(fields: Fields) -> int | None:
-    cap, old_cap = fields.integer(_MAX), fields.integer(_OLD_MAX)
-    if cap is None and old_cap is not None:
-        fields.mark(_OLD_MAX)
-        return old_cap
-    return cap
-
-
 _KINDS = ("text", "json_object", "json_schema", "structural_tag", "grammar", "regex", "ebnf")
 """The three types of OpenAI, and those of servers: vLLM and SGLang `structural_tag`, others `grammar`, `regex`,
 `ebnf`."""
-
-
-def parse_format(fields: Fields) -> OutputFormat | None:
-    """Return the requested format."""
-    return read_format(fields, "response_format", "json_schema")
 
 
 def read_format(fields: Fields, name: str, inside: str | None) -> OutputFormat | None:

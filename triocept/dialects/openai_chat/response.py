@@ -21,7 +21,7 @@ string at OpenAI and an int at vLLM; `error` is a string at transformers and mis
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..._canonical.content import Json, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.request import Request
@@ -45,12 +45,7 @@ MATCHED = ("stop_reason", "matched_stop")
 
 
 def parse_response(document: Json) -> Response:
-    """Return the whole response that a provider sent.
-
-    Raises:
-        DialectError: the document is invalid; the error has the path in it.
-        UpstreamError: the document is an error, whatever its HTTP status, or its finish reason is unknown.
-    """
+    """Return the whole response that a provider sent; see `Dialect.parse_response`."""
     fields, choice = open_answer(document)
     message = choice.need_object("message")
     message.take("role")
@@ -59,12 +54,11 @@ def parse_response(document: Json) -> Response:
     )
     calls = any(isinstance(part, ToolCall) for part in content)
     refusal = any(isinstance(part, RefusalText) for part in content)
-    stop, sequence = take_stop(choice, calls=calls, refusal=refusal)
+    end = take_stop(choice, calls=calls, refusal=refusal)
     if choice.peek("logprobs") is None:
         choice.take("logprobs")
     choice.keep("message", message.rest())
-    left = choice.rest()
-    return closed_answer(fields, left, content, stop, sequence, NAME)
+    return closed_answer(fields, choice.rest(), content, end, NAME)
 
 
 def render_response(response: Response, request: Request) -> Json:
@@ -95,7 +89,7 @@ def render_response(response: Response, request: Request) -> Json:
     if calls:
         message["tool_calls"] = calls
     for part in texts if same_dialect else ():
-        message = merged(message, part.extra) if part.extra else message
+        message = merged(message, part.extra or {})
     finish = render_finish(response.stop_reason, calls=bool(calls), refusal=bool(refusals))
     choice: dict[str, Json] = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
     return render_answer(response, request, choice, "chat.completion", "chatcmpl-", same_dialect=same_dialect)
@@ -127,19 +121,18 @@ def closed_answer(
     fields: Fields,
     left: dict[str, Json] | None,
     content: tuple[ResponsePart, ...],
-    stop: StopReason,
-    sequence: str | None,
+    end: tuple[StopReason, str | None],
     dialect: str,
 ) -> Response:
-    """Return the response of an answer; `left` holds the unread fields of its choice."""
+    """Return the response of an answer with this stop reason and sequence; `left`: the unread fields of its choice."""
     for known in ("object", "created"):
         fields.take(known)
     usage = parse_usage(fields.take("usage"), "usage")
     fields.keep("choices", left and [left])
     return Response(
         content,
-        stop_reason=stop,
-        stop_sequence=sequence,
+        stop_reason=end[0],
+        stop_sequence=end[1],
         usage=usage,
         model=fields.text("model") or "",
         id=fields.text("id") or "",
@@ -149,24 +142,9 @@ def closed_answer(
 
 
 def render_answer(
-    response: Response,
-    request: Request,
-    choice: dict[str, Json],
-    kind: str,
-    prefix: str,
-    *,
-    same_dialect: bool,
+    response: Response, request: Request, choice: Json, kind: str, prefix: str, *, same_dialect: bool
 ) -> Json:
-    """Return the document of an answer with this choice.
-
-    Args:
-        response: the answer.
-        request: the answered request.
-        choice: the only choice.
-        kind: the `object` of the document.
-        prefix: the prefix of a generated id.
-        same_dialect: True if the response's `extra` uses this dialect's field names.
-    """
+    """Return the document of an answer with this choice, of the `object` `kind`; `prefix` is that of a generated id."""
     if response.stop_sequence is not None:
         choice[MATCHED[0]] = response.stop_sequence
     document: dict[str, Json] = {
@@ -203,16 +181,13 @@ _RENDERED: dict[StopReason, str] = {
 
 
 def parse_finish(reason: Json, matched: Json, *, calls: bool, refusal: bool) -> tuple[StopReason, str | None]:
-    """Return stop reason and stop sequence.
+    """Return stop reason and stop sequence; raise `UpstreamError` if the reason is unknown or missing.
 
     Args:
         reason: the wire's `finish_reason`.
         matched: the matched stop string: vLLM's `stop_reason`, SGLang's `matched_stop` (an int is a token id).
         calls: True if tools are called.
         refusal: True if the answer contains a refusal in words.
-
-    Raises:
-        UpstreamError: the reason is unknown or missing.
     """
     stop = _PARSED.get(reason) if isinstance(reason, str) else None
     if stop is None:
@@ -232,8 +207,7 @@ def render_finish(stop: StopReason | None, *, calls: bool, refusal: bool) -> str
     return "stop" if settled == "refused" and refusal else _RENDERED[settled]
 
 
-@dataclass(frozen=True)
-class UsageNames:
+class UsageNames(NamedTuple):
     """The names of the token counts on a wire."""
 
     inputs: str
@@ -242,11 +216,6 @@ class UsageNames:
     """A second name of the cached tokens, which one server uses."""
     reasoning: str = ""
     """A second name of the reasoning tokens, which one server uses."""
-
-    @property
-    def details(self) -> tuple[str, str]:
-        """The names of the objects with the details of input and output tokens."""
-        return f"{self.inputs}_details", f"{self.outputs}_details"
 
 
 _CHAT = UsageNames(
@@ -265,14 +234,15 @@ def parse_usage(value: Json, path: str, names: UsageNames = _CHAT) -> Usage | No
     inputs, outputs, total = (fields.count(name) for name in (names.inputs, names.outputs, "total_tokens"))
     if inputs is None and outputs is None:
         return None
-    read, wrote = (fields.object(name) or Fields({}) for name in names.details)
+    details = (f"{names.inputs}_details", f"{names.outputs}_details")
+    read, wrote = (fields.object(name) or Fields({}) for name in details)
     cached, written = read.count("cached_tokens"), read.count("cache_write_tokens")
     reasoning = wrote.count("reasoning_tokens")
     if cached is None and names.cached:
         cached = fields.count(names.cached)
     if reasoning is None and names.reasoning:
         reasoning = fields.count(names.reasoning)
-    for name, left in zip(names.details, (read, wrote), strict=True):
+    for name, left in zip(details, (read, wrote), strict=True):
         fields.keep(name, left.rest())
     return Usage(
         input_tokens=max(0, (total or 0) - (outputs or 0)) if inputs is None else inputs,
@@ -315,19 +285,24 @@ _COUNTED = (
     "Please reduce the length of the messages."
 )
 _UNCOUNTED = "The prompt exceeds the maximum context length of this model"
-_TYPES = {"insufficient_quota": "insufficient_quota"}
 
 
 def render_error(failure: Failure) -> Json:
     """Return the error document for `failure`."""
-    message = failure.message
+    message, param = failure.message, failure.param
     server = ("server_error", None) if failure.status >= 500 else ("invalid_request_error", None)
     kind, code = _BY_STATUS.get(failure.status, server)
+    code = failure.code or code
     if is_overflow_failure(failure):
         message = overflow_words(message, known=_TOO_LONG, counted=_COUNTED, uncounted=_UNCOUNTED)
-        return _error(message, "invalid_request_error", failure.param or "messages", OVERFLOW)
-    code = failure.code or code
-    return _error(message, _TYPES.get(code or "", kind), failure.param, code)
+        kind, param, code = "invalid_request_error", param or "messages", OVERFLOW
+    elif code == "insufficient_quota":
+        kind = code
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+_WORDS = ("message", "detail", "error", "msg")
+"""The names of an error's message."""
 
 
 def parse_error(status: int, document: Json) -> Failure:
@@ -336,15 +311,22 @@ def parse_error(status: int, document: Json) -> Failure:
     A status below 400 (an error in place of an answer) is replaced by the error's `code`, if that is an HTTP status.
     """
     error = find_error(document) or document
-    if not isinstance(error, dict):
-        message = error if isinstance(error, str) else _as_text(error)
-        error = {}
+    value = error
+    if isinstance(error, dict):
+        value = next((found for name in _WORDS if (found := error.get(name))), error or None)
     else:
-        message = _message(error)
-    code = error.get("code") if isinstance(error.get("code"), str) else None
-    kind = error.get("type") if isinstance(error.get("type"), str) else None
-    param = error.get("param") if isinstance(error.get("param"), str) else None
+        error = {}
+    message = (
+        value
+        if isinstance(value, str)
+        else ""
+        if value is None
+        else encode_json(value).decode("utf-8", "replace")
+    )
     message = message or f"the provider answered {status}"
+    code, kind, param = (
+        found if isinstance(found := error.get(name), str) else None for name in ("code", "type", "param")
+    )
     if is_overflow(message, code) or is_overflow("", kind):
         return Failure(status=400, message=message, code=OVERFLOW, param=param)
     status = status_of(status, status_of(error.get("code")))
@@ -358,19 +340,3 @@ def find_error(document: Json) -> Json:
     if document.get("error"):
         return document["error"]
     return document if document.get("object") == "error" else None  # SGLang, without a wrapper
-
-
-def _message(error: dict[str, Json]) -> str:
-    for name in ("message", "detail", "error", "msg"):
-        value = error.get(name)
-        if value:
-            return value if isinstance(value, str) else _as_text(value)
-    return _as_text(error) if error else ""
-
-
-def _error(message: str, kind: str, param: str | None, code: str | None) -> Json:
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
-def _as_text(value: Json) -> str:
-    return encode_json(value).decode("utf-8", "replace") if value is not None else ""

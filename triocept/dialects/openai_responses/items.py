@@ -51,7 +51,7 @@ from .._calls import fresh_id, short_id
 from .._documents import Fields, data_url, in_result, known_of, merged, split_data_url
 from .._documents import parse_content as content_of
 from .._portable import pack, unpack
-from ..openai_chat.parts import arguments_text, image_at, parse_audio, render_audio
+from ..openai_chat.parts import image_at, parse_audio, render_audio, take_arguments
 from .tools import NAME, Names
 
 
@@ -59,7 +59,7 @@ def parse_call(fields: Fields, kind: Literal["json", "text"], names: Names) -> T
     """Return the call of a `function_call` or `custom_tool_call` item, whose type was taken."""
     identity, name = fields.text("call_id") or "", fields.need_text("name")
     if kind == "json":
-        arguments = arguments_text(fields.take("arguments"), fields.at("arguments")) or "{}"
+        arguments = take_arguments(fields, "arguments") or "{}"
     else:
         arguments = fields.text("input") or ""
     known = names.known(name, fields.peek("namespace"))

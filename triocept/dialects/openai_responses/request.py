@@ -108,7 +108,10 @@ def _parse(document: Json, memory: Memory) -> tuple[Request, int]:
         fields.flag("parallel_tool_calls"),
     )
     stream, sampling = fields.flag("stream"), parse_sampling(fields, fields.integer("max_output_tokens"))
-    effort = text_in(fields, "reasoning", "effort")
+    effort, output_format = text_in(fields, "reasoning", "effort"), None
+    if (text := fields.object("text")) is not None:
+        output_format = read_format(text, "format", None)
+        fields.keep("text", text.rest())
     request = Request(
         dialect=NAME,
         model=model,
@@ -119,7 +122,7 @@ def _parse(document: Json, memory: Memory) -> tuple[Request, int]:
         stream=stream or False,
         sampling=sampling,
         reasoning=ReasoningAsk(effort=effort) if effort else None,
-        output_format=parse_format(fields),
+        output_format=output_format,
         previous_response=previous,
         user=fields.text("user"),
         extra=fields.rest(),
@@ -354,20 +357,6 @@ def _render_result(result: ToolResult, customs: set[str], *, same_dialect: bool)
     kind = _RESULTS[1] if result.id in customs else _RESULTS[0]
     document = {"type": kind, "call_id": identity, "output": output}
     return {**document, **result.extra} if same_dialect and result.extra else document
-
-
-def parse_format(fields: Fields) -> OutputFormat | None:
-    """Return the requested format; servers' own types stay among the unknown fields.
-
-    Raises:
-        DialectError: the type is unknown.
-    """
-    text = fields.object("text")
-    if text is None:
-        return None
-    output = read_format(text, "format", None)
-    fields.keep("text", text.rest())
-    return output
 
 
 def render_format(output: OutputFormat, *, same_dialect: bool) -> Json:

@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Literal
 
 import msgspec
 
@@ -31,7 +30,8 @@ from ..._canonical.request import Request, Tool, ToolChoice
 from ...errors import DialectError
 from .._calls import short_id
 from .._documents import Fields, merged
-from ..openai_chat.parts import kept_tool
+from ..openai_chat.parts import choice_of, kept_tool, parse_function
+from ..openai_chat.parts import render_choice as render_chat_choice
 
 NAME = "openai_responses"
 
@@ -130,12 +130,7 @@ def parse_choice(value: Json, path: str) -> ToolChoice | None:
     if value is None:
         return None
     if isinstance(value, str):
-        modes: dict[str, Literal["auto", "none", "required"]] = {
-            "auto": "auto",
-            "none": "none",
-            "required": "required",
-        }
-        return ToolChoice(mode=modes[value]) if value in modes else ToolChoice(extra={"tool_choice": value})
+        return choice_of(value)
     fields = Fields(value, path)
     kind = fields.need_text("type")
     if kind in ("function", "custom"):
@@ -148,12 +143,9 @@ def parse_choice(value: Json, path: str) -> ToolChoice | None:
 
 def render_choice(choice: ToolChoice, tools: Iterable[Tool], *, same_dialect: bool) -> Json:
     """Return the wire form of a tool choice."""
-    if same_dialect and choice.extra:
-        return choice.extra.get("tool_choice", choice.extra)
-    if choice.mode == "tool":
-        custom = any(tool.kind == "custom" and tool.name == choice.name for tool in tools)
-        return {"type": "custom" if custom else "function", "name": choice.name or ""}
-    return choice.mode
+    custom = any(tool.kind == "custom" and tool.name == choice.name for tool in tools)
+    named = {"type": "custom" if custom else "function", "name": choice.name or ""}
+    return render_chat_choice(choice, named, same_dialect=same_dialect)
 
 
 def _parse(value: Json, path: str) -> list[Tool]:
@@ -163,10 +155,7 @@ def _parse(value: Json, path: str) -> list[Tool]:
     if kind is None and fields.peek("name") is None:
         raise DialectError("is missing", path=fields.at("type"))
     if kind in ("function", None):
-        name, description = fields.need_text("name"), fields.text("description")
-        parameters, strict = fields.mapping("parameters"), fields.flag("strict")
-        extra = fields.rest()
-        return [Tool(name=name, description=description, parameters=parameters, strict=strict, extra=extra)]
+        return [parse_function(fields, None)]
     if kind == "namespace" and fields.peek("tools"):
         inner = [tool for at, item in fields.items("tools") for tool in _parse(item, at)]
         return [_with_extra(tool, namespace=fields.rest() or {}) for tool in inner]
