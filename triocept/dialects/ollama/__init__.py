@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from ..base import Dialect
-from .messages import NAME
-from .request import as_it_came, parse_request, render_request
-from .response import parse_error, parse_response, render_error, render_response
+from .request import NAME, as_it_came, parse_request, render_request
+from .response import Parser, Renderer, parse_error, parse_response, render_error, render_response
 from .side import NOT_SERVED, SIDE_ROUTES, environment, is_client, render_models
-from .streams import Parser, Renderer
 
 _ROUTE = "/api/chat"
 
