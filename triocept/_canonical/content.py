@@ -95,7 +95,10 @@ class ToolCall(_Part, frozen=True, gc=False):
         if positional:
             raise TypeError(f"ToolCall.of takes arguments by name: ToolCall.of({name!r}, **{{…}})")
         try:
-            return cls(name, _text_of(arguments))
+            try:
+                return cls(name, _encode(arguments).decode())
+            except UnicodeEncodeError:
+                return cls(name, _encode(mended(arguments)).decode())
         except (TypeError, ValueError, RecursionError, OverflowError) as exc:
             raise unsayable("ToolCall.of", arguments, _encode) or exc from None
 
@@ -109,13 +112,6 @@ class ToolCall(_Part, frozen=True, gc=False):
             return msgspec.json.decode(self.arguments or "{}")
         except (msgspec.DecodeError, RecursionError) as exc:  # RecursionError: the JSON is nested too deeply
             raise DialectError(f"the arguments of tool call {self.name!r} are not JSON: {exc}") from exc
-
-
-def _text_of(arguments: Json) -> str:
-    try:
-        return _encode(arguments).decode()
-    except UnicodeEncodeError:
-        return _encode(mended(arguments)).decode()
 
 
 class RefusalText(_Part, frozen=True, gc=False):

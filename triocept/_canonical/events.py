@@ -101,18 +101,15 @@ class _OpenPart(msgspec.Struct, gc=False):
                 blobs = part.blobs + tuple(self.blobs)
                 return msgspec.structs.replace(part, text=part.text + more, blobs=blobs)
             case Text() if self.blobs:
-                return msgspec.structs.replace(part, text=part.text + more, extra=self._annotated(part))
+                extra = dict(part.extra or {})
+                lists: dict[str, list[Json]] = {}
+                for blob in self.blobs:
+                    if blob.kind not in lists:
+                        lists[blob.kind] = list(extra.get(blob.kind) or ())
+                    lists[blob.kind].append(msgspec.json.decode(blob.data))
+                return msgspec.structs.replace(part, text=part.text + more, extra=extra | lists)
             case _:
                 return msgspec.structs.replace(part, text=part.text + more) if more else part
-
-    def _annotated(self, part: Text) -> dict[str, Json]:
-        extra = dict(part.extra or {})
-        lists: dict[str, list[Json]] = {}
-        for blob in self.blobs:
-            if blob.kind not in lists:
-                lists[blob.kind] = list(extra.get(blob.kind) or ())
-            lists[blob.kind].append(msgspec.json.decode(blob.data))
-        return extra | lists
 
 
 class Fold(msgspec.Struct):

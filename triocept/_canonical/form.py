@@ -222,15 +222,13 @@ def arguments_value(text: str) -> Json:
         value = _decode(text or "{}")
     except (msgspec.DecodeError, RecursionError):
         return text
-    return text if text.count("[") + text.count("{") > _DEEP and _is_deep(value) else value
-
-
-def _is_deep(value: Json) -> bool:
+    if text.count("[") + text.count("{") <= _DEEP:
+        return value
     level = [value]
     for _ in range(_DEEP):
         held = [each for each in level if isinstance(each, dict | list)]
         level = [inner for each in held for inner in (each.values() if isinstance(each, dict) else each)]
-    return bool(level)
+    return text if level else value
 
 
 def _text_or_json(text: str) -> list[Json]:

@@ -56,8 +56,11 @@ def given_response(answer: object) -> Response:
     if type(answer) in _TEXTS:
         return Response((given_part(answer),))
     if not isinstance(answer, Response):
+        hint = "; an error is an answer where it is raised" if isinstance(answer, Exception) else ""
+        if isinstance(answer, list | tuple):
+            hint = "; Response.of(…) makes one of several parts"
         raise TypeError(
-            f"respond takes a str, a part ({_PARTS}) or a Response, not {_described(answer)}{_hint(answer)}"
+            f"respond takes a str, a part ({_PARTS}) or a Response, not {_described(answer)}{hint}"
         )
     if not isinstance(answer.content, tuple | list):
         raise TypeError(
@@ -67,14 +70,10 @@ def given_response(answer: object) -> Response:
     _check_end(answer)
     for name in ("id", "model", "dialect"):
         _check_text(answer, name)
-    return msgspec.structs.replace(_fit_around(answer), content=parts)
-
-
-def _hint(answer: object) -> str:
-    """Return a hint for the error about a value that is not an answer."""
-    if isinstance(answer, list | tuple):
-        return "; Response.of(…) makes one of several parts"
-    return "; an error is an answer where it is raised" if isinstance(answer, Exception) else ""
+    plain = answer.extra is None and (answer.usage is None or answer.usage.extra is None)
+    if not plain or not f"{answer.id}{answer.model}{answer.stop_sequence}".isascii():
+        answer = fit(msgspec.structs.replace(answer, content=()))  # the fields beside the content
+    return msgspec.structs.replace(answer, content=parts)
 
 
 def given_increment(item: object) -> ResponsePart | Event:
@@ -98,7 +97,10 @@ def given_part(part: object) -> ResponsePart:
         plain = plain and text.isascii()
     if plain and type(part) is not Opaque and part.extra is None and _blobs(part) == ():  # type: ignore[attr-defined]
         return part  # type: ignore[return-value]
-    _check_beside(part)
+    _check_extra(part)
+    blobs: object = _blobs(part)
+    if not isinstance(blobs, tuple | list) or not all(isinstance(blob, Blob) for blob in blobs):
+        raise TypeError(f"Reasoning.blobs is a tuple of Blobs, not {_described(blobs)}")
     return fit(part)  # type: ignore[type-var, return-value]
 
 
@@ -114,7 +116,10 @@ def given_event(event: object) -> Event:
         case PartBlob(index=int(), blob=Blob()):
             return fit(event)
         case ResponseStart():
-            _check_start(event)
+            for name in ("id", "model", "dialect"):
+                _check_text(event, name)
+            _check_usage(event.usage)
+            _check_extra(event)
             return fit(event)
         case ResponseEnd():
             _check_end(event)
@@ -135,17 +140,13 @@ def fit(noun: T) -> T:
         TypeError: the value contains something that is not JSON.
     """
     try:
-        return _fit(noun)
+        try:
+            _encode(noun)
+        except UnicodeEncodeError:
+            return msgspec.convert(mended(msgspec.to_builtins(noun)), type(noun))
+        return noun
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:
         raise TypeError(f"{type(noun).__name__} with something that is not JSON: {exc}") from None
-
-
-def _fit(noun: T) -> T:
-    try:
-        _encode(noun)
-    except UnicodeEncodeError:
-        return msgspec.convert(mended(msgspec.to_builtins(noun)), type(noun))
-    return noun
 
 
 def fit_notes(notes: dict[str, Json]) -> dict[str, Json]:
@@ -223,21 +224,6 @@ def read_back(value: Json) -> Json:
     return _decode(data)
 
 
-def _fit_around(response: Response) -> Response:
-    """Return the response with the fields beside its content mended."""
-    plain = response.extra is None and (response.usage is None or response.usage.extra is None)
-    if plain and f"{response.id}{response.model}{response.stop_sequence}".isascii():
-        return response
-    return fit(msgspec.structs.replace(response, content=()))
-
-
-def _check_start(start: ResponseStart) -> None:
-    for name in ("id", "model", "dialect"):
-        _check_text(start, name)
-    _check_usage(start.usage)
-    _check_extra(start)
-
-
 def _check_end(end: Response | ResponseEnd) -> None:
     reason = end.stop_reason
     if reason is not None and reason not in _STOP_REASONS:
@@ -276,13 +262,6 @@ def _check_extra(noun: object) -> None:
     extra = getattr(noun, "extra", None)
     if extra is not None and not isinstance(extra, dict):
         raise TypeError(f"{type(noun).__name__}.extra is a dict, not {_described(extra)}")
-
-
-def _check_beside(part: object) -> None:
-    _check_extra(part)
-    blobs: object = _blobs(part)
-    if not isinstance(blobs, tuple | list) or not all(isinstance(blob, Blob) for blob in blobs):
-        raise TypeError(f"Reasoning.blobs is a tuple of Blobs, not {_described(blobs)}")
 
 
 def _blobs(part: object) -> tuple[Blob, ...]:

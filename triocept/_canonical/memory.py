@@ -228,14 +228,8 @@ def equal_messages(one: Message, other: Message) -> bool:
 
     In Python 1 equals True; in JSON it does not.
     """
-    return one == other and (_is_plain(one) or _as_json(one) == _as_json(other))
-
-
-def _is_plain(message: Message) -> bool:
-    """Return True if the message holds plain text alone: then `==` is exact."""
-    return message.extra is None and all(
-        type(part) is Text and part.extra is None for part in message.content
-    )
+    plain = one.extra is None and all(type(part) is Text and part.extra is None for part in one.content)
+    return one == other and (plain or _as_json(one) == _as_json(other))  # `==` is exact for plain text
 
 
 def _glance(message: Message) -> Hashable:
@@ -254,26 +248,21 @@ def _glance(message: Message) -> Hashable:
 
 
 def _part_glance(part: Part) -> Hashable:
-    if isinstance(part, Opaque):
-        return _json_glance(part.raw)
-    glance = _own_glance(part)
-    return glance if part.extra is None else (glance, _json_glance(part.extra))
-
-
-def _own_glance(part: Part) -> Hashable:
+    glance: Hashable
     match part:
+        case Opaque(raw=raw):
+            return _json_glance(raw)
         case Text(text=text) | RefusalText(text=text):
-            return _text_glance(text)
+            glance = _text_glance(text)
         case ToolCall(id=identity, name=name, arguments=arguments):
-            return (identity, name, _text_glance(arguments))
+            glance = (identity, name, _text_glance(arguments))
         case ToolResult(id=identity, content=content):
-            return (identity, *map(_part_glance, content))
+            glance = (identity, *map(_part_glance, content))
         case Reasoning(text=text, blobs=blobs):
-            return (_text_glance(text), *(_text_glance(blob.data) for blob in blobs))
+            glance = (_text_glance(text), *(_text_glance(blob.data) for blob in blobs))
         case Media(url=url, data=data):
-            return (_text_glance(url or ""), _text_glance(data or ""))
-        case _:
-            return type(part)
+            glance = (_text_glance(url or ""), _text_glance(data or ""))
+    return glance if part.extra is None else (glance, _json_glance(part.extra))
 
 
 def _json_glance(value: Json) -> Hashable:

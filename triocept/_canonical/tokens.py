@@ -33,7 +33,7 @@ class Estimator:
 
     def __init__(self) -> None:
         self._messages = _Counted[Message](_said)
-        self._tools = _Counted(_tool)
+        self._tools = _Counted[Tool](lambda tool: len(_encode(tool)))
 
     def input_tokens(self, request: Request) -> int:
         """Return the estimated tokens of this prompt, tools included; at least 1."""
@@ -90,10 +90,6 @@ class _Counted(Generic[T]):
         self._sum += sum(map(self._count, items[known:])) - sum(map(self._count, gone))
         self._items = items
         return self._sum
-
-
-def _tool(tool: Tool) -> int:
-    return len(_encode(tool))
 
 
 def _said(noun: Message | Response) -> int:

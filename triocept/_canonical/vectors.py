@@ -42,7 +42,9 @@ _WORD = re.compile(r"\w+")
 def vector_of(said: Embedded, dimensions: int = DIMENSIONS) -> Vector:
     """Return the vector of a text, with `dimensions` numbers."""
     vector = [0.0] * dimensions
-    for feature, weight in _weighed(said):
+    # Each repetition of a feature adds less.
+    weights = {feature: 1 + log(count) for feature, count in Counter(_features(said)).items()}
+    for feature, weight in [*weights.items(), (f"={said}", _WHOLE)]:
         for place in _places(feature):
             vector[(place >> 1) % dimensions] += weight if place & 1 else -weight
     length = hypot(*vector)
@@ -54,13 +56,6 @@ def vector_of(said: Embedded, dimensions: int = DIMENSIONS) -> Vector:
 def token_count(said: Embedded) -> int:
     """Return the estimated tokens of the text; at least 1."""
     return max(1, len(said) // CHARACTERS_PER_TOKEN if isinstance(said, str) else len(said))
-
-
-def _weighed(said: Embedded) -> Iterator[tuple[str, float]]:
-    """Yield the features of a text with their weights: each repetition of a feature adds less."""
-    for feature, count in Counter(_features(said)).items():
-        yield feature, 1 + log(count)
-    yield f"={said}", _WHOLE
 
 
 def _features(said: Embedded) -> Iterator[str]:

@@ -7,13 +7,13 @@ import time
 import warnings
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from io import FileIO
 from typing import final
 
 import trio
 
-from .._trace.lines import Found, Line, OtherLine, ScoreLine, SealLine, lines_between
+from .._trace.lines import Found, ScoreLine, SealLine, lines_between
 from .._trace.reader import TraceReader, iter_file, key_of, score_of
 from .._trace.trace import Trace, TraceWriter
 from .._util.checks import check_bool
@@ -152,7 +152,10 @@ class _Tail:
 
     def look(self) -> list[Trace]:
         """Return the traces that ended since the last call; an empty list at the end of the file."""
-        moved = self._is_elsewhere()  # checked before the rest is read: afterwards nothing is appended
+        moved = self._file is None
+        if self._file is not None:  # checked before the rest is read: afterwards nothing is appended
+            with suppress(FileNotFoundError):  # the next file does not exist yet
+                moved = not os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno()))
         if (traces := self._read()) or not moved:
             return traces
         self.close()
@@ -168,15 +171,6 @@ class _Tail:
         if self._file is not None:
             self._file.close()
         self._file = None
-
-    def _is_elsewhere(self) -> bool:
-        """Return True if the path leads to another file than the open file."""
-        if self._file is None:
-            return True
-        try:
-            return not os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno()))
-        except FileNotFoundError:  # the next file does not exist yet
-            return False
 
     def _is_cut(self) -> bool:
         """Return True if the file no longer contains what was read: it was truncated, and may have grown since."""
@@ -236,7 +230,9 @@ class _Tail:
         for piece in lines_between(line + b"\n"):
             if isinstance(piece, Found):
                 if (known := self._given.get(key := key_of(piece.line))) is not None:
-                    self._add_late(piece.line, known())
+                    # A line behind a seal: added to its trace, if the program still holds the trace.
+                    if isinstance(piece.line, ScoreLine) and (trace := known()) is not None:
+                        TraceWriter(trace).add(score_of(piece.line))
                     continue
                 self._reader.add(piece, self._number)
                 if isinstance(piece.line, SealLine) and (trace := self._reader.give(key)) is not None:
@@ -244,8 +240,3 @@ class _Tail:
                     yield trace
             else:
                 self._reader.add(piece, self._number)
-
-    def _add_late(self, line: Line | OtherLine, trace: Trace | None) -> None:
-        """Add a line found behind a seal to its trace, if the program still holds the trace."""
-        if isinstance(line, ScoreLine) and trace is not None:
-            TraceWriter(trace).add(score_of(line))

@@ -86,8 +86,15 @@ class TraceLease:
             while self._ready:
                 if (trace := await self._take(self._ready.popleft())) is not None:
                     return trace
-            if self._is_due():
-                self._look()
+            found = os.stat(self.directory).st_mtime_ns
+            patience = AGAIN if self._others else ALL
+            if found != self._seen or (
+                self._wait and trio.current_time() >= self._looked_at + patience
+            ):  # the directory may contain new files
+                self._seen = found if not self._wait or time.time_ns() - found > _COARSE else None
+                self._others, self._looked_at = False, trio.current_time()
+                own = {claim.path for _, claim in self._claims.values()}
+                self._ready.extend(path for path in sealed_files(self.directory) if path not in own)
             elif self._wait:
                 await trio.sleep(INTERVAL)
             else:
@@ -133,25 +140,6 @@ class TraceLease:
             raise
         return None
 
-    def _is_due(self) -> bool:
-        """Return True if the directory may contain new files."""
-        if self._seen is None or os.stat(self.directory).st_mtime_ns != self._seen:
-            return True
-        return self._wait and trio.current_time() >= self._looked_at + (AGAIN if self._others else ALL)
-
-    def _look(self) -> None:
-        found = os.stat(self.directory).st_mtime_ns
-        self._seen = found if not self._wait or time.time_ns() - found > _COARSE else None
-        self._others, self._looked_at = False, trio.current_time()
-        own = {claim.path for _, claim in self._claims.values()}
-        self._ready.extend(path for path in sealed_files(self.directory) if path not in own)
-
-    def _close(self) -> None:
-        self._closed = True
-        claims, self._claims = self._claims, {}
-        for _, claim in claims.values():
-            claim.give_back()
-
 
 @protected_context
 async def lease_traces(directory: str | os.PathLike[str], *, wait: bool = True) -> AsyncIterator[TraceLease]:
@@ -183,26 +171,21 @@ async def lease_traces(directory: str | os.PathLike[str], *, wait: bool = True) 
     Cancellation: as for closing.
     """
     check_bool("wait", wait)
-    lease = TraceLease(_checked(directory), wait=wait)
+    check_type("directory", directory, (str, os.PathLike), "a path")
+    path = Path(directory).absolute()  # noqa: ASYNC240 - no I/O
+    os.scandir(path).close()  # raises if it is not a directory
+    lease = TraceLease(path, wait=wait)
     try:
         yield lease
     finally:
-        lease._close()
-
-
-def _checked(directory: str | os.PathLike[str]) -> Path:
-    check_type("directory", directory, (str, os.PathLike), "a path")
-    path = Path(directory).absolute()
-    with os.scandir(path):  # raises if it is not a directory
-        return path
+        lease._closed = True
+        claims, lease._claims = lease._claims, {}
+        for _, claim in claims.values():
+            claim.give_back()
 
 
 def _read(path: Path) -> Trace | None:
     """Return the trace in a file, with its children; None if the file is empty."""
-    traces = read_traces(path, on_damage=_ignore)
+    traces = read_traces(path, on_damage=lambda damage: None)  # a damaged trace is not sealed
     children = {id(child) for trace in traces for child in trace.children}
     return next((trace for trace in traces if id(trace) not in children), None)
-
-
-def _ignore(damage: Exception) -> None:
-    """Ignore damage: a damaged trace is not sealed."""

@@ -15,7 +15,6 @@ from difflib import get_close_matches
 from functools import wraps
 from numbers import Integral, Real
 from reprlib import repr as short
-from types import CodeType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
 import msgspec
@@ -192,14 +191,11 @@ _NOT_THESE = ("Extra positional", "Unexpected keyword", "Missing required")
 
 
 def is_not_async(function: object) -> bool:
-    """Return True if a function, or a method, can be seen to return no awaitable."""
+    """Return True if a function, or a method, can return nothing but constants, texts and similar values."""
     code = getattr(function, "__code__", None)
-    return code is not None and _gives_nothing(code)
-
-
-def _gives_nothing(code: CodeType) -> bool:
-    """Return True if a function with this code can return nothing but constants, texts and similar values."""
-    if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
+    if code is None or code.co_flags & (
+        inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+    ):
         return False
     before = ""
     for step in dis.get_instructions(code):

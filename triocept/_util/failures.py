@@ -75,7 +75,11 @@ def raise_all(errors: list[BaseException]) -> None:
     Duplicates are raised once. A cancellation is raised only if there is no other exception: a cancelled task meets
     it again at the next checkpoint.
     """
-    faults = _distinct([exc for exc in errors if split_cancelled(exc)[1] is not None] or errors[:1])
+    raised = [exc for exc in errors if split_cancelled(exc)[1] is not None] or errors[:1]
+    faults: list[BaseException] = []  # each once, and none alone that a group contains
+    for error in sorted(raised, key=lambda error: not isinstance(error, BaseExceptionGroup)):
+        if not any(_holds(other, error) for other in faults):
+            faults.append(error)
     if len(faults) == 1:
         _raise_as_it_is(faults[0])
     if faults:
@@ -109,15 +113,6 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
             yield from leaves(each)
     else:
         yield error
-
-
-def _distinct(errors: list[BaseException]) -> list[BaseException]:
-    """Return each error once, and no error alone that a group contains."""
-    found: list[BaseException] = []
-    for error in sorted(errors, key=lambda error: not isinstance(error, BaseExceptionGroup)):
-        if not any(_holds(other, error) for other in found):
-            found.append(error)
-    return found
 
 
 def _holds(error: BaseException, one: BaseException) -> bool:

@@ -37,14 +37,13 @@ _PEM = r"""-----BEGIN [A-Z ]*PRIVATE KEY-----(?!\\*["'`])[\s\S]*?(?:-----END [A-
 """A private key; a truncated key extends to the end of the text. A quoted first line is a mention, not a key."""
 
 
-def _form(begin: str, rest: str, glued: str) -> str:
-    # The lookbehind comes after the first letters: `re` then skips all places at which no alternative begins.
-    before = (f"(?<!{_ANY}", r"(?<=\\[nrtbf]", r"(?<=\\u[0-9A-Fa-f]{4}", "(?<=%[0-9A-Fa-f]{2}")
-    alone = "|".join([f"{each}{begin})" for each in before])
-    return f"{begin}(?:(?:{alone}){rest}|{glued})"
-
-
 @cache
 def key_forms() -> re.Pattern[str]:
     """Return the one pattern of all forms, compiled at the first call."""
-    return re.compile("|".join([*[_form(*each) for each in _FORMS], _PEM]))
+    # The lookbehind comes after the first letters: `re` then skips all places at which no alternative begins.
+    before = (f"(?<!{_ANY}", r"(?<=\\[nrtbf]", r"(?<=\\u[0-9A-Fa-f]{4}", "(?<=%[0-9A-Fa-f]{2}")
+    forms = []
+    for begin, rest, glued in _FORMS:
+        alone = "|".join([f"{each}{begin})" for each in before])
+        forms.append(f"{begin}(?:(?:{alone}){rest}|{glued})")
+    return re.compile("|".join([*forms, _PEM]))

@@ -86,7 +86,17 @@ class LiveKeys:
     def _changed(self) -> None:
         self.texts = tuple(sorted(self._held, key=len, reverse=True))
         self.bytes = tuple([key.replace("\\", r"\\").replace('"', r"\"").encode() for key in self.texts])
-        self.escaped = tuple([_escaped(key) for key in self.texts if _SPECIAL.keys() & set(key)])
+        # A key that begins with a special letter begins a row of backslashes: otherwise each would match in vain.
+        self.escaped = tuple(
+            [
+                re.compile(
+                    (r"(?<!\\)" if key[0] in _SPECIAL else "")
+                    + "".join([_SPECIAL.get(letter) or re.escape(letter) for letter in key])
+                )
+                for key in self.texts
+                if _SPECIAL.keys() & set(key)
+            ]
+        )
         self.signs = (*_SIGNS, *self.texts, *(["\\"] if self.escaped else []))
 
 
@@ -156,8 +166,3 @@ def _without_written(text: str, more: Iterable[str], known_forms: bool) -> str:
     if OWN_TEXT in text:
         text = _OWN_KEY.sub(MARK, text)
     return key_forms().sub(MARK, text) if known_forms else text
-
-
-def _escaped(key: str) -> re.Pattern[str]:
-    begin = r"(?<!\\)" if key[0] in _SPECIAL else ""  # otherwise each backslash of a row would match in vain
-    return re.compile(begin + "".join([_SPECIAL.get(letter) or re.escape(letter) for letter in key]))

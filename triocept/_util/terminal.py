@@ -55,21 +55,16 @@ class Screen(io.TextIOBase):
         rest = text.encode(self.encoding, "backslashreplace")
         try:
             number = sys.stderr.fileno()
+            poll = select.poll() if hasattr(select, "poll") else None  # None: Windows
+            if poll is not None:
+                poll.register(number, select.POLLOUT)
             while rest:
-                if not _is_writable(number, self._patience):
+                if poll is not None and not poll.poll(self._patience * 1000):
                     return False
                 rest = rest[os.write(number, rest[:_PIECE]) :]
         except (AttributeError, OSError, ValueError):
             return False
         return True
-
-
-def _is_writable(number: int, seconds: float) -> bool:
-    if not hasattr(select, "poll"):  # Windows
-        return True
-    poll = select.poll()
-    poll.register(number, select.POLLOUT)
-    return bool(poll.poll(seconds * 1000))
 
 
 def visible(text: str, keep: str = "") -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
 from typing import NoReturn
 
 from ...errors import DialectError
@@ -64,7 +63,9 @@ class _Walk:
             case "{":
                 node.value = self._members(path)
             case "[":
-                node.value = list(self._items(path))
+                node.value = items = list[Node]()
+                while self._goes_on("]"):
+                    items.append(self.read(f"{path}[{len(items)}]"))
             case _:
                 node.value, self._at = _decode(self._text, self._at)
         return node
@@ -82,12 +83,6 @@ class _Walk:
             self._at += 1  # the colon
             found[name] = self.read(place, line)
         return found
-
-    def _items(self, path: str) -> Iterator[Node]:
-        number = 0
-        while self._goes_on("]"):
-            yield self.read(f"{path}[{number}]")
-            number += 1
 
     def _goes_on(self, end: str) -> bool:
         """Skip an opening, separating or closing character. Return True if another item follows."""

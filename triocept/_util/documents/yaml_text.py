@@ -58,16 +58,12 @@ def read_yaml(text: str, file: str, *, aliases: bool = False) -> Node:
             raise Node(file, line, "", None).error(
                 "a merge conflict of git is left here: keep the entries of both sides, each whole"
             ) from None
-        raise Node(file, _line_of(exc, text), "", None).error(f"this is no YAML: {_problem(exc)}") from None
+        problem = ", ".join(filter(None, (getattr(exc, "context", None), getattr(exc, "problem", None))))
+        problem = problem or str(exc).splitlines()[0]
+        hint = "; a text with such a character stands in quotes" if _UNQUOTED.search(problem) else ""
+        raise Node(file, _line_of(exc, text), "", None).error(f"this is no YAML: {problem}{hint}") from None
     except RecursionError:
         raise Node(file, 1, "", None).error("it is nested too deep") from None
-
-
-def _problem(error: Any) -> str:
-    parts = (getattr(error, "context", None), getattr(error, "problem", None))
-    said = ", ".join(filter(None, parts)) or str(error).splitlines()[0]
-    hint = "; a text with such a character stands in quotes" if _UNQUOTED.search(said) else ""
-    return f"{said}{hint}"
 
 
 def _line_of(error: Any, text: str) -> int:
@@ -92,7 +88,8 @@ class _Builder:
         self._count = 0
 
     def document(self) -> Node:
-        self._next("StreamStartEvent")
+        event = next(self._events)
+        assert type(event).__name__ == "StreamStartEvent"
         event = next(self._events)
         if type(event).__name__ == "StreamEndEvent":
             return Node(self._file, 1, "", None)
@@ -118,10 +115,6 @@ class _Builder:
                 f"something stands behind the line `...` (line {end.start_mark.line + 1}), which ends the file"
             ) from None
 
-    def _next(self, kind: str) -> None:
-        event = next(self._events)
-        assert type(event).__name__ == kind
-
     def _node(self, event: Any, path: str) -> Node:
         node = self._at(event, path)
         kind = type(event).__name__
@@ -136,7 +129,9 @@ class _Builder:
         if kind == "ScalarEvent":
             node.value = _plain_value(event.value, node) if event.implicit[0] else event.value
         elif kind == "SequenceStartEvent":
-            node.value = list(self._items(path))
+            node.value = items = list[Node]()
+            while type(inner := next(self._events)).__name__ != "SequenceEndEvent":
+                items.append(self._node(inner, f"{path}[{len(items)}]"))
         else:
             node.value = self._members(path)
         if event.anchor is not None:
@@ -157,12 +152,6 @@ class _Builder:
         self._count += count
         if self._count > _MOST:
             raise node.error(f"there are more than {_MOST} values up to here")
-
-    def _items(self, path: str) -> Iterator[Node]:
-        number = 0
-        while type(event := next(self._events)).__name__ != "SequenceEndEvent":
-            yield self._node(event, f"{path}[{number}]")
-            number += 1
 
     def _members(self, path: str) -> dict[str, Node]:
         found: dict[str, Node] = {}
