@@ -109,18 +109,18 @@ class _Unnamed:
         if not is_side_call(first):
             return asks_for_summary(first)
         is_known = first.output_format is not None or gives_summary(self.answer)
-        return is_known or any(self._is_about(whose, question) for whose, question in questions.items())
-
-    def _is_about(self, whose: Hashable, question: Iterable[str]) -> bool:
-        """Return True if the first call contains the question of another conversation, or a part of it."""
-        if whose in self._others:
+        if is_known:
+            return True
+        new = {whose: question for whose, question in questions.items() if whose not in self._others}
+        if not new:
             return False
-        mine = "\n".join(message.text for message in self.first.messages)
-        last = self.first.last.text.strip() if self.first.last is not None else ""
-        is_about = any(text in mine or (last and last in text) for text in question)
-        if not is_about:
+        whole = "\n".join(message.text for message in first.messages)
+        last = first.last.text.strip() if first.last is not None else ""
+        for whose, question in new.items():  # the question of another conversation, or a part of it
+            if any(text in whole or (last and last in text) for text in question):
+                return True
             self._others.add(whose)
-        return is_about
+        return False
 
 
 _Questions: TypeAlias = Mapping[Hashable, tuple[str, ...]]
@@ -170,7 +170,14 @@ class Conversations:
         found = self._of[turn.id] = self._find(turn, node)
         self._graph.add(turn, node)
         parent = self.parents[turn.id]
-        summary = self._summary_for(turn, found) if parent is None else None
+        summary: str | None = None
+        """The turn whose summary this turn continues from, if it continues no turn."""
+        named = isinstance(found, Conversation)
+        for each in self._summaries.told_in(turn.request) if parent is None else ():
+            other = self._of[each]
+            if isinstance(other, Conversation) == named and (not named or other.id == found.id):
+                summary = each
+                break
         self._asked[node] = found
         self._unanswered.pop(node, None)
         if turn.outcome != "answered":
@@ -186,7 +193,11 @@ class Conversations:
                 self._unnamed.append(found)
             found.add(turn, node)
             if not self._has_tools:
-                self._keep_growing(found)
+                self._growing.pop(found.id, None)
+                if found.ends_with_user:
+                    self._growing[found.id] = found
+                if len(self._growing) > _GROWING:
+                    del self._growing[next(iter(self._growing))]
             self._going_on = found if has_tools else self._going_on
         elif found.kind == "main":
             self._has_main = True
@@ -197,14 +208,6 @@ class Conversations:
         self._has_tools = self._has_tools or has_tools
         self._last = found
         self._count += 1
-
-    def _keep_growing(self, conversation: _Unnamed) -> None:
-        growing = self._growing
-        growing.pop(conversation.id, None)
-        if conversation.ends_with_user:
-            growing[conversation.id] = conversation
-        if len(growing) > _GROWING:
-            del growing[next(iter(growing))]
 
     def one(self, turn_id: str) -> Conversation:
         """Return the conversation of a turn."""
@@ -304,15 +307,6 @@ class Conversations:
                 found = self._going_on
             if isinstance(found, _Unnamed) and _agree(turn, found):
                 return found
-        return None
-
-    def _summary_for(self, turn: Turn, found: _Found) -> str | None:
-        """Return the turn whose summary this turn continues from, given that it continues no turn."""
-        named = isinstance(found, Conversation)
-        for summary in self._summaries.told_in(turn.request):
-            other = self._of[summary]
-            if isinstance(other, Conversation) == named and (not named or other.id == found.id):
-                return summary
         return None
 
 

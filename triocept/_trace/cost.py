@@ -20,23 +20,21 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from .._canonical.price import Price, price_of
-from .._canonical.response import Response, Usage
+from .._canonical.response import Usage
 from .._canonical.tokens import estimate_usage
 from .turn import UPSTREAM, Turn
 
 
 def usage_of(turn: Turn) -> Usage | None:
-    """Return the tokens that this turn used; None if nothing was answered."""
+    """Return the tokens that this turn used; None if nothing was answered.
+
+    Of a broken answer: the input from the start of the stream, the output as far as received.
+    """
     response = turn.response
     if response is None:
         return None
     if turn.outcome == "answered":
         return response.usage or estimate_usage(turn.request, response)
-    return _broken_off(turn, response)
-
-
-def _broken_off(turn: Turn, response: Response) -> Usage | None:
-    """Return the usage of a broken answer: the input from the start of the stream, the output as far as received."""
     if not response.content and response.usage is None:
         return None
     about = estimate_usage(turn.request, response)

@@ -66,8 +66,11 @@ class Search:
             known = self._recent.go_on(turn.request.messages).known
             for message in turn.request.messages[len(known) :]:
                 known.append(None)
-                if (key := self._key(message)) not in self._seen:
-                    self._seen.add(key)
+                entry = self._known.get(id(message))
+                if entry is None or entry[0] is not message:
+                    entry = self._known[id(message)] = (message, message_key(message))
+                if entry[1] not in self._seen:
+                    self._seen.add(entry[1])
                     new.append(message)
             if turn.response is not None:
                 new.append(answer := Message("assistant", turn.response.content))
@@ -78,12 +81,6 @@ class Search:
         """Return True if the text is in the new messages of a turn."""
         parts = (part for message in self._new[turn.id] for part in texts_of(message))
         return any(text in part if isinstance(text, str) else text.search(part) is not None for part in parts)
-
-    def _key(self, message: Message) -> bytes:
-        known = self._known.get(id(message))
-        if known is None or known[0] is not message:
-            known = self._known[id(message)] = (message, message_key(message))
-        return known[1]
 
 
 class Derived:

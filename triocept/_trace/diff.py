@@ -109,11 +109,20 @@ def diff_of(before: Turn, after: Turn) -> TurnDiff:
     """Return the differences between the calls of `before` and `after`."""
     olds, news = _flat(before.request), _flat(after.request)
     pairs = {path: (olds.get(path), news.get(path)) for path in (olds | news)}
+    old_tools = {tool_name(tool): tool for tool in before.request.tools}
+    new_tools = {tool_name(tool): tool for tool in after.request.tools}
+    both = [name for name in old_tools if name in new_tools]
     return TurnDiff(
         before=before.id,
         after=after.id,
         messages=tuple(_messages(before.request.messages, after.request.messages)),
-        tools=_tools(before.request.tools, after.request.tools),
+        tools=ToolsDiff(
+            added=tuple(name for name in new_tools if name not in old_tools),
+            dropped=tuple(name for name in old_tools if name not in new_tools),
+            edited=tuple(name for name in both if _encode(old_tools[name]) != _encode(new_tools[name])),
+            reordered=both != [name for name in new_tools if name in old_tools],
+            count=len(after.request.tools),
+        ),
         settings={path: pair for path, pair in pairs.items() if _encode(pair[0]) != _encode(pair[1])},
     )
 
@@ -193,18 +202,6 @@ def common_head(one: str, other: str) -> int:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if one[:middle] == other[:middle] else (low, middle - 1)
     return low
-
-
-def _tools(old: Sequence[Tool], new: Sequence[Tool]) -> ToolsDiff:
-    olds, news = {tool_name(tool): tool for tool in old}, {tool_name(tool): tool for tool in new}
-    both = [name for name in olds if name in news]
-    return ToolsDiff(
-        added=tuple(name for name in news if name not in olds),
-        dropped=tuple(name for name in olds if name not in news),
-        edited=tuple(name for name in both if _encode(olds[name]) != _encode(news[name])),
-        reordered=both != [name for name in news if name in olds],
-        count=len(new),
-    )
 
 
 def tool_name(tool: Tool) -> str:

@@ -28,19 +28,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias, final
+from typing import Any, final
 from urllib.parse import quote
 
 from .._util.checks import check_bool
 from .entries import Entry, Score
-from .jsonl import JSONLRecorder
+from .jsonl import JSONLRecorder, Key, reference
 from .trace import Trace
 from .turn import ServiceCall, Turn
 
 SEALED = ".jsonl"
 OPEN = SEALED + ".open"
 _TAKEN, _DAMAGED = "taken", "damaged"
-_Key: TypeAlias = tuple[str, str]
 _LONGEST = 120
 """Maximum bytes of a rollout's id in a file name, which has at most 255 bytes."""
 
@@ -170,9 +169,9 @@ class DirectoryRecorder:
         check_bool("fsync", fsync)
         self.directory: Path = Path(directory)
         self._fsync = fsync
-        self._files: dict[_Key, _File] = {}
+        self._files: dict[Key, _File] = {}
         """Files of open rollouts and their children, by rollout; children share the file of their parent."""
-        self._ended: dict[_Key, tuple[_File, weakref.ref[Trace]]] = {}
+        self._ended: dict[Key, tuple[_File, weakref.ref[Trace]]] = {}
         """Ended rollouts that may still get a score, because the program holds their traces."""
 
     def __repr__(self) -> str:
@@ -210,7 +209,7 @@ class DirectoryRecorder:
                 for each in family(trace):  # only scores can follow
                     key = (each.rollout, each.run)
                     if self._files.pop(key, None) is not None:
-                        self._ended[key] = (file, weakref.ref(each, partial(self._forget, key)))
+                        self._ended[key] = (file, reference(self._ended, key, each))
 
     async def aclose(self) -> None:
         for file in set(self._files.values()):
@@ -224,17 +223,12 @@ class DirectoryRecorder:
             self._files[key] = parent or _File(self.directory.absolute(), key, fsync=self._fsync)
         return self._files[key]
 
-    def _forget(self, key: _Key, gone: object) -> None:
-        """Forget a rollout whose trace was deleted: no score can follow."""
-        if key in self._ended and self._ended[key][1] is gone:
-            del self._ended[key]
-
 
 @final
 class _File:
     """The file of a rollout and its children."""
 
-    def __init__(self, directory: Path, root: _Key, *, fsync: bool) -> None:
+    def __init__(self, directory: Path, root: Key, *, fsync: bool) -> None:
         name = file_name(*root)
         self.root = root
         self._open, self._sealed = directory / f"{name}{OPEN}", directory / f"{name}{SEALED}"

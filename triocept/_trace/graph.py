@@ -68,7 +68,13 @@ class Recent(Generic[T]):
 
         Its data cover the prefix that it shares with a recent conversation.
         """
-        told, head = self._best(messages)
+        told, head = None, 0
+        for each in self._told:
+            common = self._head(messages, each.messages)
+            if common > head:
+                told, head = each, common
+            if common == len(each.messages) >= len(messages) - _CHANGED:
+                break
         if (
             told is None or head < len(told.messages) - _CHANGED
         ):  # a new conversation, or one that leaves another
@@ -80,16 +86,6 @@ class Recent(Generic[T]):
             told.messages = messages
         self._told.insert(0, told)
         return told
-
-    def _best(self, messages: tuple[Message, ...]) -> tuple[Told[T] | None, int]:
-        best, most = None, 0
-        for told in self._told:
-            head = self._head(messages, told.messages)
-            if head > most:
-                best, most = told, head
-            if head == len(told.messages) >= len(messages) - _CHANGED:
-                break
-        return best, most
 
 
 def _equal_head(messages: tuple[Message, ...], told: tuple[Message, ...]) -> int:

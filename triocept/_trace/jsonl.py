@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeAlias, TypeVar, final
 
 import msgspec
 
@@ -19,7 +18,8 @@ from .runlines import RunLines
 from .trace import Trace, TraceWriter
 from .turn import ServiceCall, Turn
 
-_Key = tuple[str, str]
+T = TypeVar("T")
+Key: TypeAlias = tuple[str, str]
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -70,8 +70,8 @@ class JSONLRecorder:
         check_bool("fsync", fsync)
         self.path: Path = Path(path)
         self._file = LineFile(self.path.absolute(), fsync=fsync)
-        self._open: dict[_Key, RunLines] = {}
-        self._sealed: dict[_Key, tuple[RunLines, weakref.ref[Trace]]] = {}
+        self._open: dict[Key, RunLines] = {}
+        self._sealed: dict[Key, tuple[RunLines, weakref.ref[Trace]]] = {}
         """Sealed rollouts that may still get a score, because the program holds their traces."""
 
     def __repr__(self) -> str:
@@ -112,7 +112,7 @@ class JSONLRecorder:
         run.seal(trace, TraceWriter(trace).sealed_at)
         key = (trace.rollout, trace.run)
         self._open.pop(key, None)
-        self._sealed[key] = (run, weakref.ref(trace, self._forget(key)))
+        self._sealed[key] = (run, reference(self._sealed, key, trace))
         self._write(run)
         TraceWriter(trace).prove(run.digest)
 
@@ -137,7 +137,7 @@ class JSONLRecorder:
         run.begin()
         return run
 
-    def _known(self, key: _Key) -> RunLines | None:
+    def _known(self, key: Key) -> RunLines | None:
         if (run := self._open.get(key)) is not None:
             return run
         sealed = self._sealed.get(key)
@@ -150,11 +150,6 @@ class JSONLRecorder:
             if not self._open:
                 self._file.close()
 
-    def _forget(self, key: _Key) -> Callable[[object], None]:
-        """Return the callback for a deleted trace: no score can follow."""
-        sealed = self._sealed
-        return lambda gone: _take_out(sealed, key, gone)
-
 
 def place_of(trace: Trace, recorder: JSONLRecorder) -> Place | None:
     """Return the place of a trace's lines, while the program holds the trace; None if nothing was recorded."""
@@ -164,9 +159,14 @@ def place_of(trace: Trace, recorder: JSONLRecorder) -> Place | None:
     return Place(tuple(run.ranges), run.digest if run.sealed else None)
 
 
-def _take_out(sealed: dict[_Key, tuple[RunLines, weakref.ref[Trace]]], key: _Key, gone: object) -> None:
-    if key in sealed and sealed[key][1] is gone:
-        del sealed[key]
+def reference(known: dict[Key, tuple[T, weakref.ref[Trace]]], key: Key, trace: Trace) -> weakref.ref[Trace]:
+    """Return a reference to a trace. When the trace is deleted, `known` loses its entry: no score can follow."""
+
+    def forget(gone: object) -> None:
+        if key in known and known[key][1] is gone:
+            del known[key]
+
+    return weakref.ref(trace, forget)
 
 
 def _opening_of(entry: Entry | Turn | ServiceCall | Trace) -> Opening:

@@ -92,7 +92,10 @@ class LineFile:
         if self._fd is None:
             try:
                 self._fd, self._pid = os.open(self.path, _FLAGS, 0o644), _process
-                found = self._checked(self._fd)
+                found = os.fstat(self._fd)
+                if not stat.S_ISREG(found.st_mode):
+                    kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+                    raise OSError(errno.EINVAL, f"turns are recorded in a regular file, and this is {kind}")
                 if not (self.opening and self._is_ours(found, self._fd)):
                     self._begin(found, self._fd)
             except BaseException as exc:
@@ -112,7 +115,12 @@ class LineFile:
         """
         if self._fd is None or self._pid != _process:
             self.open()
-        elif not self._is_in_place(self._fd):
+            return self.opening
+        try:
+            in_place = self._is_ours(os.stat(self._name), self._fd)
+        except OSError:  # opening the file raises the reason
+            in_place = False
+        if not in_place:
             log.warning(
                 "%s was removed, renamed, replaced or cut off: what comes is written where the path leads now, "
                 "and what was recorded before is not in there",
@@ -176,12 +184,6 @@ class LineFile:
         done = max(written - (len(data) - len(lines)), 0)
         return done + 1 if lines[done : done + 1] == b"\n" else lines.rfind(b"\n", 0, done) + 1
 
-    def _is_in_place(self, fd: int) -> bool:
-        try:
-            return self._is_ours(os.stat(self._name), fd)
-        except OSError:  # opening the file raises the reason
-            return False
-
     def _is_ours(self, found: os.stat_result, fd: int) -> bool:
         """Return True if this is the file written to before, and it contains the last line written."""
         if (found.st_dev, found.st_ino) != self._identity or found.st_size < self._least:
@@ -191,13 +193,6 @@ class LineFile:
             return True
         begin, head = self._last
         return os.pread(fd, len(head), begin) == head
-
-    def _checked(self, fd: int) -> os.stat_result:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
-            raise OSError(errno.EINVAL, f"turns are recorded in a regular file, and this is {kind}")
-        return found
 
     def _begin(self, found: os.stat_result, fd: int) -> None:
         """Reset the state for another file than before."""

@@ -129,7 +129,9 @@ class Numbering:
         for said in told[len(conversation.told) :]:
             number = said.number
             if number < 0 or conversation.says(number):
-                number = self._add(said)
+                number = len(self.blobs)
+                self.blobs.append(said)
+                said.number = number if said.number < 0 else said.number
             conversation.append(number, said.digest)
         conversation.given = messages
         self._recent.keep(conversation, told)
@@ -163,11 +165,3 @@ class Numbering:
                 said = Said(message, digest, value)
                 self._by_digest[digest] = self._by_id[id(message)] = said
         return said
-
-    def _add(self, said: Said) -> int:
-        """Return the number for a new blob of a message."""
-        number = len(self.blobs)
-        self.blobs.append(said)
-        if said.number < 0:
-            said.number = number
-        return number

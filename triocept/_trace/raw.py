@@ -84,11 +84,23 @@ def given_raw(
     Raises:
         TypeError, ValueError: an argument is invalid; the text names the argument.
     """
-    head = _given_head(status, headers, end)
-    pieces = tuple(_given_pieces(body))
+    if status is not None:
+        check_count("status", status)
+        if not isinstance(status, int) or not 200 <= status <= 599:
+            raise ValueError(f"status is 200 to 599, or None where no head is sent, not {status!r}")
+    check_choice("end", end, RawEnd)
+    given = _given_headers(headers)
+    if status is None and given:
+        raise ValueError("headers need a status: without one no head is sent, and all bytes are the body's")
+    items = [body] if isinstance(body, (bytes, bytearray, memoryview)) else body
+    if isinstance(items, (str, Mapping)) or not isinstance(items, Iterable):
+        raise TypeError(f"body is bytes, or an iterable of bytes and pauses, not {described(body)}")
+    pieces = tuple(
+        [piece for number, item in enumerate(items) if (piece := given_piece(number, item)) != b""]
+    )
     size = sum(len(piece) for piece in pieces if isinstance(piece, bytes))
     check_size(size, most)
-    return msgspec.structs.replace(head, body=pieces, size=size)
+    return RawResponse(status=status, headers=given, body=pieces, size=size, end=end)  # type: ignore[arg-type]
 
 
 def is_made_on_the_way(body: object) -> bool:
@@ -102,18 +114,6 @@ def is_made_on_the_way(body: object) -> bool:
     if isinstance(body, (str, Mapping)) or not isinstance(body, (Iterable, AsyncIterable)):
         raise TypeError(f"body is bytes, or an iterable of bytes and pauses, not {described(body)}")
     return not isinstance(body, Sequence)
-
-
-def _given_head(status: object, headers: object, end: object) -> RawResponse:
-    if status is not None:
-        check_count("status", status)
-        if not isinstance(status, int) or not 200 <= status <= 599:
-            raise ValueError(f"status is 200 to 599, or None where no head is sent, not {status!r}")
-    check_choice("end", end, RawEnd)
-    given = _given_headers(headers)
-    if status is None and given:
-        raise ValueError("headers need a status: without one no head is sent, and all bytes are the body's")
-    return RawResponse(status=status, headers=given, end=end)  # type: ignore[arg-type]
 
 
 def check_size(size: int, most: int | None) -> None:
@@ -140,17 +140,6 @@ def _given_headers(headers: object) -> dict[str, str]:
     if given.get("transfer-encoding", "chunked").lower() != "chunked":
         raise ValueError("headers: the only transfer-encoding here is chunked")
     return given
-
-
-def _given_pieces(body: object) -> Iterator[bytes | float]:
-    if isinstance(body, (bytes, bytearray, memoryview)):
-        body = [body]
-    if isinstance(body, (str, Mapping)) or not isinstance(body, Iterable):
-        raise TypeError(f"body is bytes, or an iterable of bytes and pauses, not {described(body)}")
-    for number, item in enumerate(body):
-        piece = given_piece(number, item)
-        if piece != b"":
-            yield piece
 
 
 def given_piece(number: int, item: Any) -> bytes | float:

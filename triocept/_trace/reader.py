@@ -187,7 +187,15 @@ class TraceReader:
                 case Unreadable(why=why):
                     raise Unfit(f"not a line of a triocept trace: {why}")
                 case Found(line=line, data=data):
-                    self._run_of(line).add(line, data, number)
+                    key = key_of(line)
+                    if (run := self._runs.get(key)) is None:
+                        run = self._runs[key] = _Run(*key, self._path)
+                    branch = line.branch if isinstance(line, OpenLine) else None
+                    if branch is not None and run.trace.branch is None:
+                        parent = self._runs.get((branch.rollout, branch.run))
+                        if parent is not None:
+                            parent.writer.add_child(run.trace)
+                    run.add(line, data, number)
         except Unfit as exc:
             self._on_damage(DialectError(str(exc), path=place))
 
@@ -204,16 +212,6 @@ class TraceReader:
         """Return all traces that were not returned yet, in the order in which they began."""
         runs, self._runs = self._runs, {}
         return [run.finished() for run in runs.values()]
-
-    def _run_of(self, line: Line | OtherLine) -> _Run:
-        key = key_of(line)
-        if (run := self._runs.get(key)) is None:
-            run = self._runs[key] = _Run(*key, self._path)
-        if isinstance(line, OpenLine) and (branch := line.branch) is not None and run.trace.branch is None:
-            parent = self._runs.get((branch.rollout, branch.run))
-            if parent is not None:
-                parent.writer.add_child(run.trace)
-        return run
 
 
 class _Run:

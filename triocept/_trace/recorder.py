@@ -73,20 +73,16 @@ def check_recorder(recorder: object) -> None:
     Raises:
         TypeError: it is not a recorder; the text names the problem.
     """
-    if (problem := _problem(recorder)) is not None:
-        raise TypeError(f"recorder is a Recorder, such as JSONLRecorder(path): {problem}")
-
-
-def _problem(recorder: object) -> str | None:
+    wanted = "recorder is a Recorder, such as JSONLRecorder(path)"
     if isinstance(recorder, (str, os.PathLike)):
-        return f"it is not {described(recorder)}; JSONLRecorder({os.fspath(recorder)!r}) writes that file"
+        hint = f"JSONLRecorder({os.fspath(recorder)!r}) writes that file"
+        raise TypeError(f"{wanted}: it is not {described(recorder)}; {hint}")
     if isinstance(recorder, type):
-        return f"{recorder.__name__} is a class: give an object of it"
+        raise TypeError(f"{wanted}: {recorder.__name__} is a class: give an object of it")
     kind = type(recorder).__name__
     for name in ("record", "seal", "aclose"):
         method = getattr(recorder, name, None)
         if not callable(method):
-            return f"{kind} has no `{name}`"
+            raise TypeError(f"{wanted}: {kind} has no `{name}`")
         if is_not_async(method):
-            return f"`{name}` of {kind} is not async"
-    return None
+            raise TypeError(f"{wanted}: `{name}` of {kind} is not async")

@@ -338,15 +338,25 @@ class Redactor:
             into, at, name, given = todo.pop()
             match into[at]:
                 case str() as text:
-                    base64 = not given and name == "data" and not _WITH_BASE64.isdisjoint(into)
-                    into[at] = clean = self._member(name, text, given, base64=base64)
+                    if name in _NO_TEXT and not given:
+                        clean = self._keyless(text)
+                    elif name == "arguments":
+                        clean = self.json_text(text)
+                    else:
+                        base64 = not given and name == "data" and not _WITH_BASE64.isdisjoint(into)
+                        clean = self._text(text, base64=base64)
+                    into[at] = clean
                     same = same and clean == text
                 case dict() as members:
                     given = given or name in _GIVEN
                     names = {each: self._keyless(each) for each in members}
                     into[at] = copy = {names[each]: inner for each, inner in members.items()}
                     same = same and all(map(eq, names, names.values()))
-                    if not given and (said := _text_in(members)) is not None:
+                    said = None
+                    if not given and members.get("part") == "Media":  # a text file that is sent inline
+                        fields = map(members.get, ("kind", "media_type", "data"))
+                        said = text_in_file(*fields)
+                    if said is not None:
                         if (clean := self._text(said)) != said:
                             copy["data"], same = text_as_data(clean), False
                         del names["data"]
@@ -356,13 +366,6 @@ class Redactor:
                     within = given or name in _GIVEN
                     todo += [(into[at], number, "", within) for number in reversed(range(len(items)))]
         return value if same else whole[0]
-
-    def _member(self, name: str, text: str, given: bool, *, base64: bool) -> str:
-        if name in _NO_TEXT and not given:
-            return self._keyless(text)
-        if name == "arguments":
-            return self.json_text(text)
-        return self._text(text, base64=base64)
 
     def text(self, text: str) -> str:
         """Return a text as recorded."""
@@ -398,13 +401,6 @@ class Redactor:
     def _keyless(self, text: str, *, base64: bool = False) -> str:
         known = self._redaction is not None and self._redaction.known_keys and not base64
         return without_keys(text, self._keys, known_forms=known)
-
-
-def _text_in(members: dict[str, Any]) -> str | None:
-    """Return the text of the text file that is sent inline in these members of a `Media`; None for anything else."""
-    if members.get("part") != "Media":
-        return None
-    return text_in_file(members.get("kind"), members.get("media_type"), members.get("data"))
 
 
 def _is_keyless(noun: Message | Response) -> bool:

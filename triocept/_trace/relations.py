@@ -162,6 +162,30 @@ class _Fact(msgspec.Struct, frozen=True, kw_only=True):
     leaves: bool
     """True if the continued turn is of another conversation."""
 
+    def relation(self, conversation: Conversation, aside: str | None) -> Relation:
+        """Return the relation of a turn, given the current turn of the surrounding conversation."""
+        parent = self.place.parent
+        if self.again is not None:
+            return self.again
+        if parent is not None and not self.leaves:
+            return Relation(kind="continues", turn=parent)
+        if conversation.kind in ("side", "tool"):
+            return Relation(kind=conversation.kind, turn=parent or aside)
+        if self.before is None and conversation.kind == "sub_agent":
+            launch = self.launch
+            return Relation(
+                kind="sub_agent",
+                turn=launch.turn if launch is not None else parent,
+                call=launch.number if launch is not None else None,
+            )
+        if parent is not None:
+            return Relation(kind="continues", turn=parent)
+        if self.before is None:
+            return Relation(kind="begins")
+        if self.place.summary is not None:
+            return Relation(kind="compaction", turn=self.place.summary)
+        return Relation(kind="rewrite", turn=self.before)
+
 
 class Relations:
     """The relations of the turns so far."""
@@ -203,35 +227,14 @@ class Relations:
         at: dict[str, str] = {}
         """Latest turn so far, by a conversation's id."""
         for fact in self._facts:
-            mine = conversations[fact.turn]
-            aside = at.get(mine.id) or at.get(mine.parent or "") or next(reversed(at.values()), None)
-            found[fact.turn] = _relation(fact, mine, aside)
-            if mine.kind in ("main", "sub_agent"):
-                at.pop(mine.id, None)
-                at[mine.id] = fact.turn
+            conversation = conversations[fact.turn]
+            aside = (
+                at.get(conversation.id)
+                or at.get(conversation.parent or "")
+                or next(reversed(at.values()), None)
+            )
+            found[fact.turn] = fact.relation(conversation, aside)
+            if conversation.kind in ("main", "sub_agent"):
+                at.pop(conversation.id, None)
+                at[conversation.id] = fact.turn
         return found
-
-
-def _relation(fact: _Fact, mine: Conversation, aside: str | None) -> Relation:
-    """Return the relation of a turn, given the current turn of the surrounding conversation."""
-    parent = fact.place.parent
-    if fact.again is not None:
-        return fact.again
-    if parent is not None and not fact.leaves:
-        return Relation(kind="continues", turn=parent)
-    if mine.kind in ("side", "tool"):
-        return Relation(kind=mine.kind, turn=parent or aside)
-    if fact.before is None and mine.kind == "sub_agent":
-        launch = fact.launch
-        return Relation(
-            kind="sub_agent",
-            turn=launch.turn if launch is not None else parent,
-            call=launch.number if launch is not None else None,
-        )
-    if parent is not None:
-        return Relation(kind="continues", turn=parent)
-    if fact.before is None:
-        return Relation(kind="begins")
-    if fact.place.summary is not None:
-        return Relation(kind="compaction", turn=fact.place.summary)
-    return Relation(kind="rewrite", turn=fact.before)

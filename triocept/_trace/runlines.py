@@ -96,7 +96,13 @@ class RunLines:
         """Ranges of the rollout's lines in the file, in order; lines of other rollouts are between them."""
         self._written = self._last = _Written(chain.start(opening.rollout, opening.run))
         """Counts in the file, and counts including the block."""
-        self._elsewhere = before._in_all_files() if before is not None else None
+        self._elsewhere: Elsewhere | None = None
+        """Counts of records in the files before this one."""
+        if before is not None:
+            last, earlier = before._written, before._elsewhere or Elsewhere(0, 0, 0)
+            self._elsewhere = Elsewhere(
+                earlier.intents + last.intents, earlier.turns + last.turns, earlier.services + last.services
+            )
         self._block: list[bytes] = []
         self._numbering = Numbering()
         self._tools: list[tuple[Sequence[Tool], bytes]] = []
@@ -132,13 +138,11 @@ class RunLines:
             self._forget_unwritten()
             raise
         finally:
-            self._add_range(*file.extent)
-
-    def _add_range(self, begin: int, end: int) -> None:
-        if self.ranges and self.ranges[-1][1] == begin:
-            begin = self.ranges.pop()[0]
-        if begin < end:
-            self.ranges.append((begin, end))
+            begin, end = file.extent
+            if self.ranges and self.ranges[-1][1] == begin:
+                begin = self.ranges.pop()[0]
+            if begin < end:
+                self.ranges.append((begin, end))
 
     def _forget_unwritten(self) -> None:
         """Forget the records of a block that are not in the file."""
@@ -155,7 +159,7 @@ class RunLines:
         self._block = []
         self._last = copy(self._written)
         if self._written.seq == 0:
-            self._open()
+            self._add(OpenLine(**self._place() | asdict(self.opening), elsewhere=self._elsewhere))
 
     # The lines
 
@@ -201,16 +205,6 @@ class RunLines:
         # A score needs none of these.
         self._numbering, self._tools, self._intents = Numbering(), [], {}
         self._tools_by_id, self._tools_by_digest = {}, {}
-
-    def _open(self) -> None:
-        self._add(OpenLine(**self._place() | asdict(self.opening), elsewhere=self._elsewhere))
-
-    def _in_all_files(self) -> Elsewhere:
-        """Return the counts of records in this file and in the files before it."""
-        here, before = self._written, self._elsewhere or Elsewhere(0, 0, 0)
-        return Elsewhere(
-            before.intents + here.intents, before.turns + here.turns, before.services + here.services
-        )
 
     def _add_seal(self, at: float) -> None:
         self._add(SealLine(**self._place(), **self._seal, at=at))

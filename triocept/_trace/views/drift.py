@@ -37,7 +37,6 @@ The agent's changes to the messages of a turn explain differences of the tokens:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from itertools import takewhile
 from typing import Literal, TypeAlias
 
@@ -93,8 +92,13 @@ def change_of(turn: Turn, earlier: Turn) -> MessageChange:
     pairs = zip(messages, before, strict=False)
     same = takewhile(lambda pair: pair[0] is pair[1] or _bare(pair[0]) == _bare(pair[1]), pairs)
     common = sum(1 for _ in same)
-    if common == len(before) and _has_answer(turn, earlier) and turn.request.tools == earlier.request.tools:
-        return "same"
+    if common == len(before) and turn.request.tools == earlier.request.tools and earlier.response is not None:
+        # The model's messages behind the messages of `earlier` are its answer.
+        behind = messages[len(before) :]
+        answers = list(takewhile(lambda message: message.role == "assistant", behind))
+        answer = Message("assistant", tuple(earlier.response.content))
+        if answers and message_key(join_messages(answers)) == message_key(answer):
+            return "same"
     return "edited" if any(message.role not in _SYSTEM for message in messages[:common]) else "none"
 
 
@@ -107,16 +111,6 @@ def _bare_part(part: Part) -> Part:
     if isinstance(part, ToolResult):
         part = msgspec.structs.replace(part, content=tuple(map(_bare_part, part.content)))
     return part if isinstance(part, Opaque) else msgspec.structs.replace(part, extra=None)
-
-
-def _has_answer(turn: Turn, earlier: Turn) -> bool:
-    """Return True if the model's messages behind the messages of `earlier` are its answer."""
-    if earlier.response is None:
-        return False
-    behind = turn.request.messages[len(earlier.request.messages) :]
-    told = list(takewhile(lambda message: message.role == "assistant", behind))
-    answer = Message("assistant", tuple(earlier.response.content))
-    return bool(told) and message_key(join_messages(told)) == message_key(answer)
 
 
 DriftName: TypeAlias = Literal[
@@ -193,6 +187,12 @@ def drift(trace: Trace) -> DriftReport:
             uncompared[step.turn.id] = gap
         else:
             pairs.append(_compared(step, before))
+    lost: dict[str, int] = {}
+    """By turn: sampled tokens that did not come back; the minimum over the turns behind it."""
+    for pair in pairs:
+        if pair.earlier is not None and pair.messages == "same":
+            gone = pair.answer_length - pair.answer_kept
+            lost[pair.earlier] = min(lost.get(pair.earlier, gone), gone)
     # The first drift of each kind: a template changes equally many ids at the end of each prompt.
     alarms: dict[int, Drift] = {}
     for pair in pairs:
@@ -204,7 +204,7 @@ def drift(trace: Trace) -> DriftReport:
         counts=dict(Counter(pair.name for pair in pairs)),
         alarms=tuple(alarms.values()),
         sampled=sum(sampled.values()),
-        drifted=sum(_drifted(pairs).values()),
+        drifted=sum(lost.values()),
         delivered=sum(sampled[step.turn.id] for step in told if step.delivered),
         uncompared=uncompared,
     )
@@ -269,13 +269,3 @@ def _compared(step: Step, before: Step | None) -> Drift:
         answer_length=len(completion) // 4,
         answer_kept=answer,
     )
-
-
-def _drifted(pairs: Iterable[Drift]) -> dict[str, int]:
-    """Return the number of sampled tokens that did not come back, by turn; the minimum over the turns behind it."""
-    lost: dict[str, int] = {}
-    for pair in pairs:
-        if pair.earlier is not None and pair.messages == "same":
-            gone = pair.answer_length - pair.answer_kept
-            lost[pair.earlier] = min(lost.get(pair.earlier, gone), gone)
-    return lost

@@ -49,14 +49,6 @@ ACCEPTABLE = (
 """Gaps that a trainer may accept: the tokens themselves are correct."""
 
 
-def _check_accepted(names: Collection[str]) -> None:
-    if isinstance(names, str) or not isinstance(names, Collection):
-        raise TypeError(f"accept is a list of names of gaps, not {described(names)}")
-    for name in names:
-        if name not in ACCEPTABLE:
-            raise ValueError(f"accept takes {', '.join(ACCEPTABLE)}, and not {name!r}")
-
-
 def _gaps(turn: Turn, *, delivered: bool, superseded: bool) -> Iterator[str]:
     if turn.tokens is None:
         yield "no_tokens"
@@ -242,7 +234,11 @@ def steps(trace: Trace, *, accept: Collection[str] = ()) -> tuple[Step, ...]:
 
 def rooted_steps(trace: Trace, accept: Collection[str]) -> list[tuple[Step, Node | None]]:
     """Return the steps, each with its node in the tree of tokens, if it has one."""
-    _check_accepted(accept)
+    if isinstance(accept, str) or not isinstance(accept, Collection):
+        raise TypeError(f"accept is a list of names of gaps, not {described(accept)}")
+    for name in accept:
+        if name not in ACCEPTABLE:
+            raise ValueError(f"accept takes {', '.join(ACCEPTABLE)}, and not {name!r}")
     nodes, continued = token_tree(trace, trace.parents), set(trace.parents.values())
     found: list[tuple[Step, Node | None]] = []
     for at, turn in enumerate(turns := trace.turns):

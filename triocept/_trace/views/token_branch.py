@@ -101,16 +101,12 @@ def branches(trace: Trace, *, accept: Collection[str] = ()) -> tuple[TokenBranch
     """
     rooted = rooted_steps(trace, accept)
     by_node = {node: step for step, node in rooted if node is not None}
-    taken: set[Node] = set()
-    return tuple([_branch(leaf, by_node, taken) for leaf in _leaves(by_node)])
-
-
-def _leaves(by_node: dict[Node, Step]) -> list[Node]:
-    """Return the trained nodes that lead to no other trained node, in the order in which they began."""
     trained = [node for node, step in by_node.items() if step.trained]
     inner = {above for node in trained for above in _above(node)}
     leaves = [node for node in trained if node not in inner]
-    return sorted(leaves, key=lambda node: (node.turn.started_at, node.turn.id))
+    leaves.sort(key=lambda node: (node.turn.started_at, node.turn.id))
+    taken: set[Node] = set()
+    return tuple([_branch(leaf, by_node, taken) for leaf in leaves])
 
 
 def _above(node: Node) -> Iterator[Node]:
