@@ -158,9 +158,20 @@ async def open_agent(
     """See `Rollout.open_agent`."""
     if core.ending is not None:
         raise RolloutClosed(f"rollout {core.id} has ended: no agent can be run in it")
-    here = core.public.environ() | _place(options.get("cwd"))
+    cwd = os.path.abspath(options.get("cwd") or os.curdir)  # noqa: ASYNC240 - no I/O
+    # PWD as a shell sets it: opencode trusts it, not its real directory.
+    here = core.public.environ() | {"PWD": os.fspath(cwd)}
     environment = agent_environment(os.environ, here, options.get("env"))
-    await core.records.record_entry(_start_of(core, argv, here["PWD"], environment))
+    start = AgentStart(
+        rollout=core.id,
+        run=core.trace.run,
+        argv=tuple([os.fspath(each) for each in argv]),
+        cwd=here["PWD"],
+        home=environment.get("HOME"),
+        config=next((environment[name] for name in CONFIG_DIRECTORIES if environment.get(name)), None),
+        started_at=time.time(),
+    )
+    await core.records.record_entry(start)
     of_process: dict[str, Any] = {**options, "env": environment}
     async with open_process(argv, watcher=core.watcher, **of_process) as process:
         agent = Agent(core, process)
@@ -172,26 +183,3 @@ async def open_agent(
                     yield agent
                 agent._watch_scope.cancel()
         raise_all(errors)
-
-
-def _start_of(
-    core: RolloutState, argv: Sequence[str | os.PathLike[str]], cwd: str, environment: Mapping[str, str]
-) -> AgentStart:
-    """Return the trace entry that is recorded before an agent starts."""
-    return AgentStart(
-        rollout=core.id,
-        run=core.trace.run,
-        argv=tuple([os.fspath(each) for each in argv]),
-        cwd=cwd,
-        home=environment.get("HOME"),
-        config=next((environment[name] for name in CONFIG_DIRECTORIES if environment.get(name)), None),
-        started_at=time.time(),
-    )
-
-
-def _place(cwd: str | os.PathLike[str] | None) -> dict[str, str]:
-    """Return the variable PWD for the agent's directory, as a shell sets it.
-
-    opencode trusts PWD, not its real directory.
-    """
-    return {"PWD": os.path.abspath(cwd if cwd is not None else os.curdir)}

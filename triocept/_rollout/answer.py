@@ -213,7 +213,7 @@ class Answer:
             await trio.lowlevel.checkpoint()
         else:
             await trio.lowlevel.checkpoint_if_cancelled()
-            await self._until(self._is_taken)
+            await self._until(lambda: any(each.at == len(self.entries) for each in self.subscriptions))
 
     def write_early(self, data: bytes) -> bool:
         """Give the bytes of the next increment to the only connection. Return True if the connection has taken them."""
@@ -248,10 +248,6 @@ class Answer:
             await trio.lowlevel.cancel_shielded_checkpoint()
         else:
             await self._until(lambda: self.delivered)
-
-    def _is_taken(self) -> bool:
-        count = len(self.entries)
-        return any(subscription.at == count for subscription in self.subscriptions)
 
     async def _until(self, done: Callable[[], bool]) -> None:
         while not done() and self.subscriptions:
@@ -310,8 +306,9 @@ class Subscription:
             if not self.ended and (answer.outcome is not None or self.at < len(answer.entries)):
                 self.advance()
                 answer._progress.notify_all()
-            if self._error is not None:
-                self._fail(delivery)
+            if self._error is not None:  # nothing else of the answer is sent
+                error, self._error, self._failed = self._error, None, True
+                self._full = not delivery.fail(error)
             if self._full:
                 await self._flush(delivery)
             elif self._failed:
@@ -323,7 +320,10 @@ class Subscription:
             elif delivery.due > trio.current_time():
                 await delivery.wait(self._news, delivery.due)
             else:
-                self._break_silence(delivery)
+                try:
+                    self._full = not delivery.break_silence(self._announce)
+                except Exception as exc:
+                    self._error = exc
         self.delivered = True
 
     def advance(self) -> bool:
@@ -419,18 +419,6 @@ class Subscription:
             self._flushing = None
         if scope.cancelled_caught:
             raise ClientGone
-
-    def _break_silence(self, delivery: Delivery) -> None:
-        try:
-            self._full = not delivery.break_silence(self._announce)
-        except Exception as exc:
-            self._error = exc
-
-    def _fail(self, delivery: Delivery) -> None:
-        """Let the connection report that it cannot express this answer. Nothing else of the answer is sent."""
-        error, self._error, self._failed = self._error, None, True
-        assert error is not None
-        self._full = not delivery.fail(error)
 
     def _announce(self) -> str:
         """Return the id that the answer will have, for an agent that needs it before the answer begins."""

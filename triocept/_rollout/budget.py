@@ -24,7 +24,6 @@ import msgspec
 
 from .._canonical.price import Price, price_of
 from .._canonical.request import Request
-from .._canonical.response import Usage
 from .._trace.cost import models_of, usage_of
 from .._trace.turn import Turn
 from .._util.checks import NamesItself, check_count, check_number, check_type
@@ -152,7 +151,10 @@ class Budget:
         tokens = 0
         if any(level._estimates for level in levels):
             tokens = call.estimate_input()
-        models = _models_asked(call.request.model, told)
+        asked_for = call.request.model
+        models = (
+            (asked_for,) if told in (None, asked_for) else (told, asked_for)
+        )  # as `models_of` after the answer
         asked = [(level, level._needs(models, tokens)) for level in levels]
         for level, needs in reversed(asked):
             if (reached := level._reached(needs)) is not None:
@@ -171,7 +173,10 @@ class Budget:
             return
         self._spent.turns += turn.outcome == "answered"
         if (usage := usage_of(turn)) is not None:
-            self._spent.add(_Sum(0, usage.input_tokens, usage.output_tokens, self._cost(turn, usage)))
+            price = None if self.limits.cost is None else price_of(self.limits.prices, models_of(turn))
+            assert price is not None or self.limits.cost is None, "the call was admitted without a price"
+            cost = price.cost(usage) if price is not None else 0.0
+            self._spent.add(_Sum(0, usage.input_tokens, usage.output_tokens, cost))
 
     def release(self, call: Counted) -> None:
         """Give back the reservations of a call that is handled elsewhere: it counts neither here nor in the parents."""
@@ -200,15 +205,15 @@ class Budget:
             return _Sum(1, tokens)
         price = price_of(self.limits.prices, models)
         if price is None:
-            raise MissingPrice(_missing(models, self.limits.prices))
+            known = f"there are prices for {', '.join(self.limits.prices)} ('*' is any model)"
+            if len(models) == 1:
+                raise MissingPrice(f"the cost is limited, and the model {models[0]!r} has no price: {known}")
+            configured, asked = models
+            raise MissingPrice(
+                f"the cost is limited, and the model {configured!r}, which the upstream is told to ask for, has no "
+                f"price, nor has {asked!r}, which the agent asks for: {known}"
+            )
         return _Sum(1, tokens, 0, price.least(tokens))
-
-    def _cost(self, turn: Turn, usage: Usage) -> float:
-        if self.limits.cost is None:
-            return 0.0
-        price = price_of(self.limits.prices, models_of(turn))
-        assert price is not None, "the call was admitted without a price"
-        return price.cost(usage)
 
     def _reached(self, needs: _Sum) -> str | None:
         """Return a text that names the limit which a call with these needs would cross. None: it crosses no limit."""
@@ -228,22 +233,6 @@ class Budget:
             or _crossed("tokens", limits.total_tokens, spent.input + spent.output, held.input, needs.input)
             or _crossed("cost", limits.cost, spent.cost, held.cost, needs.cost)
         )
-
-
-def _models_asked(asked: str, told: str | None) -> tuple[str, ...]:
-    """Return the names for `price_of` before there is an answer, as `models_of` does after it."""
-    return (asked,) if told in (None, asked) else (told, asked)
-
-
-def _missing(models: tuple[str, ...], prices: Mapping[str, Price]) -> str:
-    known = f"there are prices for {', '.join(prices)} ('*' is any model)"
-    if len(models) == 1:
-        return f"the cost is limited, and the model {models[0]!r} has no price: {known}"
-    told, asked = models
-    return (
-        f"the cost is limited, and the model {told!r}, which the upstream is told to ask for, has no price, nor has "
-        f"{asked!r}, which the agent asks for: {known}"
-    )
 
 
 def _crossed(what: str, limit: float | None, spent: float, held: float, needed: float) -> str | None:

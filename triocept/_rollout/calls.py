@@ -109,15 +109,11 @@ def claimed_conversation(headers: Mapping[str, str], request: Request, raw: Json
         return Conversation(
             id=f"{session}/{without_keys(agent)}", parent=session, kind="side" if side else "sub_agent"
         )
-    parent = headers.get(_PARENT) or _codex_parent(request)
-    parent = parent and without_keys(parent)
+    parent: Json = headers.get(_PARENT)
+    if not parent and isinstance(metadata := (request.extra or {}).get("client_metadata"), dict):
+        parent = metadata.get(_CODEX_PARENT)
+    parent = without_keys(parent) if isinstance(parent, str) and parent else None
     return Conversation(id=session, parent=parent, kind="side" if side else "sub_agent" if parent else "main")
-
-
-def _codex_parent(request: Request) -> str | None:
-    said = (request.extra or {}).get("client_metadata")
-    parent = said.get(_CODEX_PARENT) if isinstance(said, dict) else None
-    return parent if isinstance(parent, str) and parent else None
 
 
 def retry_key(request: Request, claimed: Conversation | None) -> Hashable:
@@ -135,10 +131,6 @@ def retry_key(request: Request, claimed: Conversation | None) -> Hashable:
     return request.dialect, request.model, claimed and claimed.id, len(messages), tuple(said)
 
 
-def _same(request: Request) -> Request:
-    return request
-
-
 class Calls:
     """The waiting calls of one rollout, and its latest answers.
 
@@ -147,7 +139,9 @@ class Calls:
         as_given: returns the original request for the request of a turn, which may be redacted.
     """
 
-    def __init__(self, on_retry: OnRetry, as_given: Callable[[Request], Request] = _same) -> None:
+    def __init__(
+        self, on_retry: OnRetry, as_given: Callable[[Request], Request] = lambda request: request
+    ) -> None:
         self.on_retry: OnRetry = on_retry
         self._as_given = as_given
         self.subscriptions: set[Subscription] = set()
@@ -491,7 +485,15 @@ class _Latest:
         if ended.answer is not None and not ended.answer.delivered:
             self._undelivered.append(ended)
         if len(self._kept) > KEPT_ANSWERS:
-            self._discard(self._first_to_go(ended))
+            delivered = (one for one in self._kept if one is not ended and not one.is_undelivered)
+            gone = next(delivered, None) or next(iter(self._kept))
+            del self._kept[gone]
+            if gone in self._undelivered:
+                self._undelivered.remove(gone)
+            same = self.by_key[gone.retry_key]
+            same.remove(gone)
+            if not same:
+                del self.by_key[gone.retry_key]
 
     def lost(self, request: Request, retry_key: Hashable, *, attended: bool) -> Answer | None:
         """Return the oldest undelivered answer to an equal call.
@@ -511,21 +513,6 @@ class _Latest:
     def newest(self, request: Request, retry_key: Hashable) -> Answer | None:
         """Return the answer of the newest exchange with an equal call, if it has one. The key must exist."""
         return _first(request, reversed(self.by_key[retry_key]))
-
-    def _first_to_go(self, newest: _Ended) -> _Ended:
-        for one in self._kept:
-            if one is not newest and not one.is_undelivered:
-                return one
-        return next(iter(self._kept))
-
-    def _discard(self, ended: _Ended) -> None:
-        del self._kept[ended]
-        if ended in self._undelivered:
-            self._undelivered.remove(ended)
-        same = self.by_key[ended.retry_key]
-        same.remove(ended)
-        if not same:
-            del self.by_key[ended.retry_key]
 
 
 def _first(request: Request, known: Iterable[_Ended]) -> Answer | None:

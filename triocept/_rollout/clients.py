@@ -53,7 +53,13 @@ def open_client(
             f"there is no ready-made client for the dialect {dialect.name!r}: "
             f"rollout.config({dialect.name!r}) has the base_url, the api_key and the model for one"
         )
-    sdk = _imported(dialect.sdk.package)
+    package = dialect.sdk.package
+    try:
+        sdk: Any = __import__(package)
+    except ModuleNotFoundError as exc:
+        raise ModuleNotFoundError(
+            f"the client needs the package {package!r}: pip install 'triocept[{package}]'", name=package
+        ) from exc
     kind = getattr(sdk, dialect.sdk.sync if sync else dialect.sdk.asynchronous)
     if "http_client" not in options and getproxies():
         arguments["http_client"] = _direct(sdk, config.base_url, sync=sync, options=options)
@@ -98,12 +104,3 @@ def _elsewhere(kind: type) -> type:
 def _trio_run() -> trio.lowlevel.TrioToken | None:
     """Return the token of the trio run of this thread; None outside of trio."""
     return trio.lowlevel.current_trio_token() if trio.lowlevel.in_trio_run() else None
-
-
-def _imported(name: str) -> Any:
-    try:
-        return __import__(name)
-    except ModuleNotFoundError as exc:
-        raise ModuleNotFoundError(
-            f"the client needs the package {name!r}: pip install 'triocept[{name}]'", name=name
-        ) from exc

@@ -250,7 +250,10 @@ class ExchangeState:
         try:
             yield stream
             if self.from_outside or not self.settled:
-                await self._end_raw(Raw(stream.sent(), said, complete=said is not None))
+                await trio.lowlevel.checkpoint_if_cancelled()
+                self._check_awaited()
+                await self.settle(Raw(stream.sent(), said, complete=said is not None))
+                await self.answer.wait_delivered()
         except BaseException as exc:
             if not await self.leave_stream(exc):
                 raise
@@ -265,13 +268,6 @@ class ExchangeState:
         with self.work():
             await trio.sleep(seconds)
         self._check_awaited()
-
-    @trio.lowlevel.enable_ki_protection
-    async def _end_raw(self, raw: Raw) -> None:
-        await trio.lowlevel.checkpoint_if_cancelled()
-        self._check_awaited()
-        await self.settle(raw)
-        await self.answer.wait_delivered()
 
     async def leave_stream(self, exc: BaseException) -> bool:
         """Settle an exchange whose stream was left by an exception, also one of its own end.
@@ -546,6 +542,11 @@ class ExchangeState:
         response = outcome.response if isinstance(outcome, Answered | Raw) else None
         if response is None and self.fold is not None:
             response = self.fold.response()
+        raw: RawResponse | None = None
+        if isinstance(outcome, Raw):
+            raw = outcome.sent
+        elif self._raw_stream is not None:  # a stream without its end: the bytes so far
+            raw = self._raw_stream.sent("stall" if isinstance(outcome, Abandoned) else "reset")
         return Turn(
             id=self.id,
             rollout=self.rollout.id,
@@ -573,19 +574,8 @@ class ExchangeState:
             agent=self.agent,
             increments=self.kept_increments if self.rollout.record_increments else None,
             wire=self._wire.view() if self._wire is not None else None,
-            raw=self._raw_of(outcome) if self._raw_stream is not None or isinstance(outcome, Raw) else None,
+            raw=raw,
         )
-
-    def _raw_of(self, outcome: Outcome) -> RawResponse | None:
-        """Return the raw bytes that the agent was sent.
-
-        For a stream without its end: the bytes so far, and how the connection ends.
-        """
-        if isinstance(outcome, Raw):
-            return outcome.sent
-        if self._raw_stream is None:
-            return None
-        return self._raw_stream.sent("stall" if isinstance(outcome, Abandoned) else "reset")
 
     def recorded_request(self) -> Request:
         """Return the call as it is recorded: redacted, its messages shared with those of other calls. Computed once."""

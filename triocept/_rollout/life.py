@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .._trace.entries import Ending
 from .._util.contexts import protected_context
 from .._util.failures import keeping, keeping_each, raise_all, run_each, split_cancelled
 from ..errors import Unanswered
@@ -123,7 +122,8 @@ async def open_rollout(
             with keeping(errors), body:
                 yield rollout.public
             rollout.fail = None
-            rollout.records.writer.end(_ending(errors))
+            raised = any(split_cancelled(error)[1] is not None for error in errors)
+            rollout.records.writer.end("raised" if raised else "cancelled" if errors else "body")
             within.cancel()
             timer.cancel()
             errors += await run_each(rollout.services.calls.close)
@@ -140,10 +140,3 @@ async def _nobody(exchange: Exchange) -> None:
         f"for {GIVEN_UP:g} s nobody has taken a call: the model needs replies or a handler; or its calls are taken "
         "(`next`, or iteration) while the application runs in another thread or task"
     )
-
-
-def _ending(errors: Sequence[BaseException]) -> Ending:
-    """Return how a body ended that left these errors."""
-    if any(split_cancelled(error)[1] is not None for error in errors):
-        return "raised"
-    return "cancelled" if errors else "body"

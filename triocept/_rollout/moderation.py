@@ -58,12 +58,8 @@ def _verdict(found: Any) -> Verdict:
         raise TypeError(f"moderate finds True, categories, or scores by category, not {described(found)}")
     scores = dict(found) if isinstance(found, Mapping) else dict.fromkeys(found, 1.0)
     for category, score in scores.items():
-        _check(category, score)
+        if category not in CATEGORIES:
+            near = get_close_matches(str(category), CATEGORIES, 1) or CATEGORIES
+            raise ValueError(f"moderate found {category!r}, which is no category: {', '.join(near)}")
+        check_number(f"the score of {category!r}", score)
     return Verdict(flagged=any(score >= FLAGGED for score in scores.values()), scores=scores)
-
-
-def _check(category: object, score: object) -> None:
-    if category not in CATEGORIES:
-        near = get_close_matches(str(category), CATEGORIES, 1) or CATEGORIES
-        raise ValueError(f"moderate found {category!r}, which is no category: {', '.join(near)}")
-    check_number(f"the score of {category!r}", score)

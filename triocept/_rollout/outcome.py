@@ -27,7 +27,8 @@ not cancelled. Tests cover every cell: `tests/rollout/test_outcomes.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from typing import ClassVar, Protocol, TypeAlias
 
 import msgspec
@@ -35,6 +36,7 @@ import msgspec
 from .._canonical.response import Response
 from .._trace.raw import RawResponse
 from .._trace.turn import OutcomeKind, TurnError
+from .._util.failures import leaves
 from .._util.unicode import mended_text
 from ..errors import ContextLengthError, ExchangeError, Refusal, RolloutClosed, UpstreamError, can_be_sent
 
@@ -168,7 +170,7 @@ def judge(error: BaseException, exchange: Judged) -> tuple[BaseException | None,
     cause = exchange.cause  # the exception that ended a stream, and continues
     if cause is None or _answer_in(cause) is None:
         return None, error
-    known = {id(exc) for exc in _leaves(cause)}
+    known = {id(exc) for exc in leaves(cause)}
     return cause, _split(error, lambda exc: id(exc) in known)[1]
 
 
@@ -179,15 +181,6 @@ def _answer_in(exc: BaseException) -> Refusal | UpstreamError | None:
             return None
         exc = exc.exceptions[0]
     return exc if isinstance(exc, Refusal | UpstreamError) else None
-
-
-def _leaves(exc: BaseException) -> Iterator[BaseException]:
-    """Iterate over the leaves of a group, or over one exception: groups are rebuilt on their way, leaves are not."""
-    if isinstance(exc, BaseExceptionGroup):
-        for each in exc.exceptions:
-            yield from _leaves(each)
-    else:
-        yield exc
 
 
 def _split(
@@ -202,10 +195,15 @@ def _split(
 def _refused_by(exc: UpstreamError, dialect: str) -> Refused:
     overflow = isinstance(exc, ContextLengthError)
     own = _family(exc.dialect) == _family(dialect)
+    retry_after: float | None = None
+    with suppress(ValueError):  # a date: it is passed on as a header
+        retry_after = float(exc.headers.get("retry-after", ""))
+    if retry_after is not None and not 0 <= retry_after < 1e6:
+        retry_after = None
     refusal = Refusal(
         400 if overflow else exc.status if 400 <= exc.status <= 599 else 502,
         exc.message,
-        retry_after=_seconds(exc.headers.get("retry-after", "")),
+        retry_after=retry_after,
         should_retry=False if overflow else None,
         code="context_length_exceeded" if overflow else exc.code if own else None,
         headers={
@@ -225,11 +223,3 @@ _NOT_PASSED = frozenset({"set-cookie"})
 def _family(dialect: str) -> str:
     """Return the family of a dialect: dialects of one family have the same errors, such as all of OpenAI's."""
     return dialect.partition("_")[0]
-
-
-def _seconds(retry_after: str) -> float | None:
-    try:
-        seconds = float(retry_after)
-    except ValueError:  # a date: it is passed on as a header
-        return None
-    return seconds if 0 <= seconds < 1e6 else None

@@ -118,7 +118,12 @@ class RecordWriter:
             await self._begin()
             try:
                 turn = self.redactor.turn(make_turn(len(self._trace)))
-                await self._write(turn, self.recorder)
+                try:
+                    await self._tell(self.recorder.record, turn)
+                except BaseException as exc:
+                    error = TurnError(type=type(exc).__name__, message=f"not recorded: {exc}", status=500)
+                    self.writer.add(msgspec.structs.replace(turn, outcome="failed", error=error))
+                    raise
                 self.writer.add(turn)
             finally:
                 self._lock.release()
@@ -140,14 +145,6 @@ class RecordWriter:
         ):  # it arrives at the next checkpoint after this recording; a second one arrives here
             await self._lock.acquire()
             signal.raise_signal(signal.SIGINT)
-
-    async def _write(self, turn: Turn, recorder: Recorder) -> None:
-        try:
-            await self._tell(recorder.record, turn)
-        except BaseException as exc:
-            error = TurnError(type=type(exc).__name__, message=f"not recorded: {exc}", status=500)
-            self.writer.add(msgspec.structs.replace(turn, outcome="failed", error=error))
-            raise
 
     @trio.lowlevel.enable_ki_protection
     async def record_entry(self, entry: Entry) -> None:

@@ -132,7 +132,10 @@ class RolloutState:
         check_bool("record_increments", keeps)
         check_bool("record_wire", keeps_wire)
         if limits is not None:
-            check_type("limits", limits, Limits, "a Limits", _hint(limits))
+            hint = f"Limits(turns={limits})" if isinstance(limits, int) else "Limits(turns=…)"
+            if isinstance(limits, EndpointLimits):
+                hint = "those are serve_endpoint's"
+            check_type("limits", limits, Limits, "a Limits", hint)
         if recorder is not None:
             check_recorder(recorder)
         if self.collector is not None and (parent is None or recorder is not parent.records.recorder):
@@ -153,7 +156,10 @@ class RolloutState:
         """Errors so far, each once."""
         self.record_increments: bool = keeps
         self.record_wire: bool = keeps_wire
-        self.budget: Budget | None = self._make_budget(limits, parent)
+        budget = parent.budget if parent is not None else None
+        if limits is not None or budget is not None:
+            budget = Budget(limits or Limits(), parent=budget, on_reached=self.finish)
+        self.budget: Budget | None = budget
         above = parent.prices if parent is not None else None
         self.prices: Mapping[str, Price] | None = limits.prices if limits and limits.prices else above
         run = f"run_{token_hex(8)}"
@@ -218,12 +224,6 @@ class RolloutState:
         """Ends the body with an error; set while the body runs."""
         self.report: Callable[[BaseException], None] | None = None
         """Reports an error that no other task can receive to the owner; set until the rollout has closed."""
-
-    def _make_budget(self, limits: Limits | None, parent: RolloutState | None) -> Budget | None:
-        above = parent.budget if parent is not None else None
-        if limits is None and above is None:
-            return None
-        return Budget(limits or Limits(), parent=above, on_reached=self.finish)
 
     @property
     def state_key(self) -> str | None:
@@ -630,10 +630,3 @@ async def _end_call(deliver: Deliver, outcome: Outcome) -> None:
 
 def _given(value: T | None, otherwise: T) -> T:
     return value if value is not None else otherwise
-
-
-def _hint(limits: object) -> str:
-    """Return a hint for a value that is not a `Limits`."""
-    if isinstance(limits, EndpointLimits):
-        return "those are serve_endpoint's"
-    return f"Limits(turns={limits})" if isinstance(limits, int) else "Limits(turns=…)"

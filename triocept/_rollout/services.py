@@ -58,7 +58,13 @@ class Services:
         embed: Embed | None = None,
         moderate: Moderate | None = None,
     ) -> None:
-        _check(tools, user, stop)
+        given_tools: object = tools
+        if not isinstance(given_tools, Iterable) or isinstance(given_tools, (str, Mapping)):
+            hint = f"; tools=[{getattr(tools, '__name__', 'f')}]" if callable(tools) else ""
+            raise TypeError(f"tools is a list of functions, not {described(tools)}{hint}")
+        for name, given in (("user", user), ("stop", stop)):
+            if given is not None:
+                _check_async(name, given)
         if embed is not None:
             check_embed(embed)
         if moderate is not None:
@@ -124,7 +130,10 @@ class Services:
             return None
 
         async def run() -> str | None:
-            return _reason_of(await _awaited("stop", stop, stop(messages, rollout.public)))
+            given: object = await _awaited("stop", stop, stop(messages, rollout.public))
+            if given is not None and not isinstance(given, str):
+                raise TypeError(f"a stop condition gives its reason, a str, or None, not {described(given)}")
+            return given
 
         reason: str | None = await self.calls.run(rollout, "stop", "stop", messages, run)
         return reason
@@ -200,15 +209,6 @@ class Services:
         return value
 
 
-def _check(tools: object, user: object, stop: object) -> None:
-    if not isinstance(tools, Iterable) or isinstance(tools, (str, Mapping)):
-        hint = f"; tools=[{getattr(tools, '__name__', 'f')}]" if callable(tools) else ""
-        raise TypeError(f"tools is a list of functions, not {described(tools)}{hint}")
-    for name, given in (("user", user), ("stop", stop)):
-        if given is not None:
-            _check_async(name, given)
-
-
 def _check_async(name: str, given: object) -> None:
     """Raise TypeError unless it can be called with the messages and the rollout, and can return an awaitable."""
     form = f"`async def {name}(messages, rollout)`"
@@ -245,9 +245,3 @@ def _messages_of(said: Said) -> tuple[Message, ...]:
             raise TypeError(f"a user says a str, a Message, several of them, or None, not {described(piece)}")
     messages = tuple(Message("user", (Text(p),)) if isinstance(p, str) else p for p in pieces)
     return given_messages("what a user says", messages)
-
-
-def _reason_of(reason: str | None) -> str | None:
-    if reason is not None and not isinstance(reason, str):
-        raise TypeError(f"a stop condition gives its reason, a str, or None, not {described(reason)}")
-    return reason

@@ -16,6 +16,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Self, TypeAlias, final, get_type_hints
 
@@ -81,12 +82,21 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
                 f"a tool's name is 1 to 64 letters, digits, _ and -, not {name!r}: give it one by name="
             )
         types = _parameter_types(function, name)
-        own = next((parameter for parameter, kind in types.items() if _is_given(kind)), None)
+        own = next(
+            (p for p, kind in types.items() if isinstance(kind, type) and issubclass(kind, Given)), None
+        )
         types.pop(own or "", None)
         defaults = {
             p.name: p.default for p in inspect.signature(function).parameters.values() if p.name in types
         }
-        arguments = _struct_of(name, types, defaults)
+        # A missing argument stays unset: the function has its own default.
+        fields: list[Any] = [
+            (p, kind)
+            if defaults[p] is inspect.Parameter.empty
+            else (p, kind | msgspec.UnsetType, msgspec.UNSET)
+            for p, kind in types.items()
+        ]
+        arguments = msgspec.defstruct(f"{name}_arguments", fields, kw_only=True, forbid_unknown_fields=True)
         tool = Tool(
             name=name,
             description=description or inspect.getdoc(function),
@@ -154,10 +164,6 @@ def json_of(value: Any, what: str) -> Json:
         raise Refusal(500, f"{what} is not JSON: {exc}", should_retry=False) from exc
 
 
-def _is_given(kind: object) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Given)
-
-
 def _parameter_types(function: Callable[..., Any], name: str) -> dict[str, Any]:
     """Return the type of each parameter, in order."""
     try:
@@ -179,18 +185,6 @@ def _parameter_types(function: Callable[..., Any], name: str) -> dict[str, Any]:
     return types
 
 
-def _struct_of(name: str, types: Mapping[str, Any], defaults: Mapping[str, Any]) -> type[msgspec.Struct]:
-    """Return the class that the arguments are decoded into.
-
-    A missing argument stays unset: the function has its own default.
-    """
-    fields: list[Any] = [
-        (p, kind) if defaults[p] is inspect.Parameter.empty else (p, kind | msgspec.UnsetType, msgspec.UNSET)
-        for p, kind in types.items()
-    ]
-    return msgspec.defstruct(f"{name}_arguments", fields, kw_only=True, forbid_unknown_fields=True)
-
-
 def _schema_of(arguments: type[msgspec.Struct], defaults: Mapping[str, Any], name: str) -> dict[str, Json]:
     """Return the JSON Schema of the arguments: an object at its top, with references in `$defs`.
 
@@ -204,7 +198,8 @@ def _schema_of(arguments: type[msgspec.Struct], defaults: Mapping[str, Any], nam
     del schema["title"]
     for parameter, default in defaults.items():
         if default is not inspect.Parameter.empty:
-            _add_default(schema["properties"][parameter], default)
+            with suppress(TypeError, ValueError, RecursionError):  # a type that no agent can send
+                schema["properties"][parameter]["default"] = msgspec.to_builtins(default, str_keys=True)
     return {**schema, "$defs": components} if components else schema
 
 
@@ -220,10 +215,3 @@ def _without_schema(arguments: type[msgspec.Struct]) -> str | None:
                 "such as str, int, list[str], a dataclass or a msgspec.Struct"
             )
     return None
-
-
-def _add_default(schema: dict[str, Json], default: Any) -> None:
-    try:
-        schema["default"] = msgspec.to_builtins(default, str_keys=True)
-    except (TypeError, ValueError, RecursionError):
-        pass  # a default of the program's own types, which no agent can send

@@ -69,19 +69,6 @@ async def run_workers(
             the rollout.
     """
     before, rollout.handler = rollout.handler, handler
-    try:
-        await _serve(rollout, handler, concurrency, on_error, outlives)
-    finally:
-        rollout.handler = before
-
-
-async def _serve(
-    rollout: RolloutState,
-    handler: Handler,
-    concurrency: int | None,
-    on_error: Callable[[BaseException], None],
-    outlives: Callable[[BaseException], bool] | None,
-) -> None:
     limit = trio.Semaphore(concurrency) if concurrency is not None else None
     workers: _Workers | None = None
     try:
@@ -95,6 +82,7 @@ async def _serve(
     finally:
         if workers is not None:
             rollout.arrivals.tell(workers)
+        rollout.handler = before
 
 
 async def _take(arrivals: Arrivals, workers: _Workers, limit: trio.Semaphore | None) -> None:
@@ -182,7 +170,11 @@ class _Workers:
                         try:
                             await trio.lowlevel.checkpoint_if_cancelled()
                         except trio.Cancelled:
-                            await self._give_back()
+                            # Its handler has not seen the waiting exchanges, and another may.
+                            while self._waiting:
+                                exchange = self._waiting.popleft()
+                                self._taken.discard(exchange)
+                                await self._rollout.give_back(exchange)
                             raise
                         await self._handle(self._waiting.popleft(), worker)
                         # Takes effect from the next cycle of the event loop on.
@@ -193,13 +185,6 @@ class _Workers:
                         return
                     else:
                         await self._idle.park()
-
-    async def _give_back(self) -> None:
-        """Return the waiting exchanges of a cancelled service: its handler has not seen them, and another may."""
-        while self._waiting:
-            exchange = self._waiting.popleft()
-            self._taken.discard(exchange)
-            await self._rollout.give_back(exchange)
 
     async def _handle(self, exchange: ExchangeState, worker: Worker) -> None:
         """Run the handler. Afterwards the exchange has an outcome in every case, except after a cancellation."""
