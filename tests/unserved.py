@@ -12,7 +12,7 @@ import trio
 from triocept import EndpointLimits, Handler, Limits, Refusal, Rollout
 from triocept._rollout.life import open_rollout
 from triocept._rollout.registry import Registry
-from triocept._rollout.rollout import with_face
+from triocept._rollout.rollout import with_facade
 from triocept._rollout.rollout_state import RolloutState
 from triocept.dialects import DIALECTS
 
@@ -23,7 +23,7 @@ async def opened(
 ) -> AsyncIterator[Rollout]:
     """A rollout that no agent can reach, for so many seconds at the most; the options are those of `Rollout`."""
     endpoint = cast(Any, SimpleNamespace(limits=EndpointLimits(), dialects=DIALECTS))
-    core = with_face(
+    core = with_facade(
         RolloutState(endpoint, Registry(), cast(Any, None), cast(Any, {"limits": limits, **options}))
     )
     with trio.fail_after(within):

@@ -27,7 +27,7 @@ from ._rollout.moderation import Moderate, check_moderate
 from ._rollout.options import RolloutOptions
 from ._rollout.record_writer import recording
 from ._rollout.registry import Registry
-from ._rollout.rollout import Rollout, check_opening, with_face
+from ._rollout.rollout import Rollout, check_opening, with_facade
 from ._rollout.rollout_state import RolloutState
 from ._server.listen import dialable_host, open_listener
 from ._trace.recorder import Recorder
@@ -237,7 +237,7 @@ class Endpoint:
 
     def _make_rollout(self, options: RolloutOptions) -> RolloutState:
         """Return a rollout that is not open yet."""
-        return with_face(self._make_core(self, self._registry, self._watcher, options))
+        return with_facade(self._make_core(self, self._registry, self._watcher, options))
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.url}: {len(self._registry)} rollouts>"

@@ -112,8 +112,8 @@ class Agent:
                 finally:
                     self._waits.discard(scope)
                 if exchange is not None:
-                    assert exchange.face is not None
-                    return exchange.face
+                    assert exchange.facade is not None
+                    return exchange.facade
         await trio.lowlevel.checkpoint()
         raise StopAsyncIteration
 

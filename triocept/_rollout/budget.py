@@ -136,13 +136,13 @@ class Budget:
         )
         """True if the input of a call must be estimated before it is answered."""
 
-    def admit(self, call: Counted, told: str | None) -> LimitReached | None:
+    def admit(self, call: Counted, configured: str | None) -> LimitReached | None:
         """Reserve the needs of this call, here and in the parents; or return the refusal, and reserve nothing.
 
         Args:
             call: the exchange.
-            told: the model that the upstream is configured to request. None: the agent's model, or the upstream is
-                not chosen yet.
+            configured: the model that the upstream is configured to request. None: the agent's model, or the upstream
+                is not chosen yet.
 
         Raises:
             MissingPrice: the cost is limited, and the model's price is unknown. Nothing is reserved.
@@ -153,7 +153,7 @@ class Budget:
             tokens = call.estimate_input()
         asked_for = call.request.model
         models = (
-            (asked_for,) if told in (None, asked_for) else (told, asked_for)
+            (asked_for,) if configured in (None, asked_for) else (configured, asked_for)
         )  # as `models_of` after the answer
         asked = [(level, level._needs(models, tokens)) for level in levels]
         for level, needs in reversed(asked):

@@ -370,7 +370,7 @@ class Arrivals:
         self.fault = self.failed
         return tuple(self._waiting)
 
-    def tell(self, service: Service) -> None:
+    def error_raised(self, service: Service) -> None:
         """Record that the caller of the service receives its error now."""
         self._failing.discard(service)
 

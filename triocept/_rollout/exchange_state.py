@@ -49,10 +49,10 @@ from .record_writer import RecordWriter
 if TYPE_CHECKING:
     from .exchange import Exchange
 
-_UNTOLD = Usage(input_tokens=0, output_tokens=0, estimated=True)
+_NO_USAGE = Usage(input_tokens=0, output_tokens=0, estimated=True)
 
 
-class Home(Protocol):
+class OwningRollout(Protocol):
     """The rollout of an exchange, as the exchange uses it."""
 
     upstream_failed: bool
@@ -122,7 +122,7 @@ class ExchangeState:
     worker: Worker | None = None
     """The handler that works on the exchange, if there is one."""
     handed_over: bool = False
-    face: Exchange | None = None
+    facade: Exchange | None = None
     """The facade, perhaps weakly referenced, from the time when it is handed over until the exchange is recorded."""
     budgets: tuple[Budget, ...] = ()
     """The budgets that count the exchange."""
@@ -139,7 +139,7 @@ class ExchangeState:
 
     def __init__(
         self,
-        rollout: Home,
+        rollout: OwningRollout,
         request: Request,
         *,
         raw: Json,
@@ -427,7 +427,7 @@ class ExchangeState:
             return
         if isinstance(event, ResponseStart) and event.usage is None:
             tokens = self.rollout.estimator.input_tokens(self.request)
-            usage = msgspec.structs.replace(_UNTOLD, input_tokens=tokens)
+            usage = msgspec.structs.replace(_NO_USAGE, input_tokens=tokens)
             event = msgspec.structs.replace(event, usage=usage)
         await self.answer.put(event)
 

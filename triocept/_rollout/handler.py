@@ -38,12 +38,12 @@ def check_handler(handler: object, *, plain: bool = False) -> None:
         raise TypeError(f"a handler is `async def handler(exchange)`; {named(handler)} {problem}")
 
 
-def told_model(handler: object) -> str | None:
+def configured_model(handler: object) -> str | None:
     """Return the model that a handler is configured to request, whatever the agent requests.
 
     It is the model of an upstream, or of an upstream within another handler. None: unknown.
     """
-    model = getattr(handler, "_told_model", None)
+    model = getattr(handler, "_configured_model", None)
     return model if isinstance(model, str) else None
 
 

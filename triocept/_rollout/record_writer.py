@@ -28,7 +28,7 @@ from .._trace.recorder import EntryRecorder, OpenedRecorder, Recorder, ServiceRe
 from .._trace.redaction import Redaction, Redactor
 from .._trace.trace import Trace, TraceWriter
 from .._trace.turn import ServiceCall, Turn, TurnError
-from .._util.contexts import protected_methods, theirs
+from .._util.contexts import call_user, protected_methods
 
 T = TypeVar("T")
 for kind in (JSONLRecorder, DirectoryRecorder):  # here, because `_trace` does not import trio
@@ -119,7 +119,7 @@ class RecordWriter:
             try:
                 turn = self.redactor.turn(make_turn(len(self._trace)))
                 try:
-                    await self._tell(self.recorder.record, turn)
+                    await self._pass_on(self.recorder.record, turn)
                 except BaseException as exc:
                     error = TurnError(type=type(exc).__name__, message=f"not recorded: {exc}", status=500)
                     self.writer.add(msgspec.structs.replace(turn, outcome="failed", error=error))
@@ -161,7 +161,7 @@ class RecordWriter:
             with trio.CancelScope(shield=True):
                 await self._begin()
                 try:
-                    await self._tell(cast(EntryRecorder, self.recorder).record_entry, entry)
+                    await self._pass_on(cast(EntryRecorder, self.recorder).record_entry, entry)
                 finally:
                     self._lock.release()
         self.writer.add(entry)
@@ -176,7 +176,7 @@ class RecordWriter:
             try:
                 call = self.redactor.service(make_call(len(self._trace.services)))
                 if isinstance(recorder, ServiceRecorder):
-                    await self._tell(recorder.record_service, call)
+                    await self._pass_on(recorder.record_service, call)
                 self.writer.add(call)
             finally:
                 self._lock.release()
@@ -190,12 +190,12 @@ class RecordWriter:
         finally:
             self._lock.release()
         if first and self.recorder is not None:
-            await self._tell(self.recorder.seal, self._trace)
+            await self._pass_on(self.recorder.seal, self._trace)
 
-    async def _tell(self, take: Callable[[T], Awaitable[None]], given: T) -> None:
+    async def _pass_on(self, take: Callable[[T], Awaitable[None]], given: T) -> None:
         """Pass a value to the recorder. If the recorder repeats an error, raise the first exception object."""
         try:
-            await theirs(take, given)
+            await call_user(take, given)
             return
         except Exception as exc:
             error = self._first_like(exc)
@@ -221,7 +221,7 @@ def _says_the_same(one: Exception, other: Exception) -> bool:
 
 async def _open(recorder: object) -> None:
     if isinstance(recorder, OpenedRecorder):
-        await theirs(recorder.aopen)
+        await call_user(recorder.aopen)
 
 
 @asynccontextmanager
@@ -237,4 +237,4 @@ async def recording(recorder: Recorder) -> AsyncIterator[None]:
         yield
     finally:
         with trio.CancelScope(shield=True):
-            await theirs(recorder.aclose)
+            await call_user(recorder.aclose)

@@ -10,7 +10,7 @@ from .._trace.recorder import EntryRecorder, OpenedRecorder, Recorder, ServiceRe
 from .._trace.trace import Trace
 from .._trace.turn import ServiceCall, Turn
 from .._util.checks import described
-from .._util.contexts import protected_methods, theirs
+from .._util.contexts import call_user, protected_methods
 from .._util.failures import run_each
 
 
@@ -33,27 +33,27 @@ class RecorderGroup:
     async def aopen(self) -> None:
         for recorder in self._recorders:
             if isinstance(recorder, OpenedRecorder):
-                await theirs(recorder.aopen)
+                await call_user(recorder.aopen)
 
     async def record(self, turn: Turn) -> None:
         for recorder in self._recorders:
-            await theirs(recorder.record, turn)
+            await call_user(recorder.record, turn)
 
     async def record_service(self, call: ServiceCall) -> None:
         for recorder in self._recorders:
             if isinstance(recorder, ServiceRecorder):
-                await theirs(recorder.record_service, call)
+                await call_user(recorder.record_service, call)
 
     async def record_entry(self, entry: Entry) -> None:
         for recorder in self._recorders:
             if isinstance(recorder, EntryRecorder):
-                await theirs(recorder.record_entry, entry)
+                await call_user(recorder.record_entry, entry)
 
     async def seal(self, trace: Trace) -> None:
-        await _ask_each([partial(theirs, recorder.seal, trace) for recorder in self._recorders])
+        await _ask_each([partial(call_user, recorder.seal, trace) for recorder in self._recorders])
 
     async def aclose(self) -> None:
-        await _ask_each([partial(theirs, recorder.aclose) for recorder in self._recorders])
+        await _ask_each([partial(call_user, recorder.aclose) for recorder in self._recorders])
 
 
 async def _ask_each(steps: Iterable[Callable[[], Awaitable[None]]]) -> None:

@@ -280,7 +280,7 @@ class Rollout(Given):
         handler, concurrency = check_opening("open_child", handler, options)
         self._core.children.check_open()
         core = self._core
-        child = with_face(
+        child = with_facade(
             RolloutState(
                 core.addresses,
                 core.registry,
@@ -305,8 +305,8 @@ class Rollout(Given):
         exchange = await core.arrivals.next()
         if exchange is None:
             raise StopAsyncIteration
-        assert exchange.face is not None
-        return exchange.face
+        assert exchange.facade is not None
+        return exchange.facade
 
     async def serve(self, handler: Handler, *, concurrency: int | None = None) -> None:
         """Let `handler` answer every exchange, each in its own task, until the rollout is stopped or closed.
@@ -506,7 +506,7 @@ def report_fault(rollout: Rollout, error: BaseException) -> bool:
     return True
 
 
-def with_face(core: RolloutState) -> RolloutState:
+def with_facade(core: RolloutState) -> RolloutState:
     """Return the state after creating the facade that the program holds."""
     Rollout(core)
     return core

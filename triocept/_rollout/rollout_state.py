@@ -41,7 +41,7 @@ from .collecting import Collector, collector
 from .embedding import Embed
 from .exchange import Exchange
 from .exchange_state import ExchangeState
-from .handler import Handler, told_model
+from .handler import Handler, configured_model
 from .mistakes import warn_of_unknown_tools
 from .moderation import Moderate
 from .options import OnFault, OnHangup, RolloutOptions
@@ -232,7 +232,7 @@ class RolloutState:
 
     def on_settled(self, exchange: ExchangeState, turn: Turn | None) -> None:
         """Handle an exchange that has its outcome. Without a turn, it could not be recorded."""
-        exchange.face = None
+        exchange.facade = None
         self.calls.end(exchange, turn)
         for budget in exchange.budgets:
             budget.end(exchange, turn)
@@ -359,7 +359,7 @@ class RolloutState:
             try:
                 if exchange is not None and exchange.outcome is None:
                     with trio.CancelScope(shield=True):
-                        await self._told(exchange.hang_up)
+                        await self._run_reported(exchange.hang_up)
             finally:
                 self.calls.leave(subscription, exchange)
 
@@ -369,19 +369,19 @@ class RolloutState:
         If it is within them there is no checkpoint.
         """
         try:
-            refusal = budget.admit(exchange, told_model(self.handler))
+            refusal = budget.admit(exchange, configured_model(self.handler))
         except MissingPrice as exc:
             if self.fail is not None and not self._lacks_price:
                 self.fail(exc)
             self._lacks_price = True
-            await self._told(partial(exchange.settle, Failed(exc)))
+            await self._run_reported(partial(exchange.settle, Failed(exc)))
             return False
         except Exception as exc:
             self.take_fault(exc)
-            await self._told(partial(exchange.settle, Failed(exc)))
+            await self._run_reported(partial(exchange.settle, Failed(exc)))
             return False
         if refusal is not None:
-            await self._told(partial(exchange.settle, Refused(refusal)))
+            await self._run_reported(partial(exchange.settle, Refused(refusal)))
         return refusal is None
 
     async def _begin(self, exchange: ExchangeState) -> None:
@@ -414,14 +414,14 @@ class RolloutState:
                 self.arrivals.coming -= 1
         except Exception as exc:
             self.take_fault(exc)
-            await self._told(partial(exchange.settle, Failed(exc)))
+            await self._run_reported(partial(exchange.settle, Failed(exc)))
             return
         self._announced += 1
         if exchange.outcome is None:
             if (fault := self.arrivals.fault) is not None:  # the fault arose meanwhile
                 await self._refuse_untaken(exchange, fault)
             else:
-                exchange.face = Exchange(exchange, self.public)
+                exchange.facade = Exchange(exchange, self.public)
                 self.arrivals.put(exchange)
 
     async def give_back(self, exchange: ExchangeState) -> None:
@@ -439,14 +439,16 @@ class RolloutState:
         If a fault may be the reason, refuse it; otherwise the program may still answer it.
         """
         if exchange.outcome is None and self.fail is not None and (fault := self.fault_within()) is not None:
-            await self._told(partial(exchange.settle, exchange.fix_from_outside(refused_after(fault))))
+            await self._run_reported(
+                partial(exchange.settle, exchange.fix_from_outside(refused_after(fault)))
+            )
 
     async def _refuse_untaken(self, exchange: ExchangeState, fault: BaseException) -> None:
         """Refuse an exchange at once if its consumer has failed.
 
         The body may wait for this agent, and end only afterwards.
         """
-        await self._told(partial(exchange.settle, refused_after(fault)))
+        await self._run_reported(partial(exchange.settle, refused_after(fault)))
 
     def take_fault(self, fault: Exception) -> None:
         """Report an error of the program, or of triocept, in a call.
@@ -490,10 +492,10 @@ class RolloutState:
     async def endpoint_stops(self) -> None:
         self.closing.set()
         refusal = Refusal(503, "the endpoint is shutting down", should_retry=False)
-        await self._told(partial(self.end, refusal))
+        await self._run_reported(partial(self.end, refusal))
         await self.services.calls.close()
 
-    async def _told(self, step: Callable[[], Awaitable[None]]) -> None:
+    async def _run_reported(self, step: Callable[[], Awaitable[None]]) -> None:
         """Run a step, and report its errors (those of a recorder) to the owner instead of the caller."""
         for error in await run_each(step):
             if self.report is None:
@@ -584,7 +586,7 @@ class RolloutState:
         """Wait until the time limit, then end the rollout."""
         await trio.sleep(seconds)
         over = LimitReached(f"the limit of {seconds:,g} {'second' if seconds == 1 else 'seconds'} is reached")
-        await self._told(partial(self.end, over))
+        await self._run_reported(partial(self.end, over))
 
     @trio.lowlevel.enable_ki_protection
     async def close(self) -> None:

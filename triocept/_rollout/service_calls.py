@@ -26,7 +26,7 @@ from .._canonical.content import Json
 from .._canonical.given import read_back
 from .._trace.trace import Trace
 from .._trace.turn import OutcomeKind, ServiceCall, ServiceKind, TurnError
-from .._util.contexts import theirs
+from .._util.contexts import call_user
 from .._util.failures import split_cancelled
 from .._util.unicode import mended_text
 from ..errors import Refusal
@@ -176,7 +176,7 @@ class ServiceCalls:
     async def _attempt(self, rollout: Host, call: _Call) -> None:
         """Run the work, and set the outcome of the call in every case."""
         try:
-            call.result = json_of(await theirs(call.work), "the result")
+            call.result = json_of(await call_user(call.work), "the result")
             call.outcome, call.error = "answered", None
         except BaseException as exc:
             cancelled, error = split_cancelled(exc)

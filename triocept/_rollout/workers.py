@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .._util.contexts import theirs
+from .._util.contexts import call_user
 from .._util.failures import run_each, split_cancelled
 from ..errors import Unanswered
 from .exchange import Exchange
@@ -81,7 +81,7 @@ async def run_workers(
                 await workers.close()
     finally:
         if workers is not None:
-            rollout.arrivals.tell(workers)
+            rollout.arrivals.error_raised(workers)
         rollout.handler = before
 
 
@@ -194,8 +194,8 @@ class _Workers:
             if exchange.outcome is None and self._fault is not None:
                 await self._settle_by(exchange, self._fault)
             elif exchange.outcome is None:
-                assert exchange.face is not None
-                returned = await theirs(self._handler, exchange.face)
+                assert exchange.facade is not None
+                returned = await call_user(self._handler, exchange.facade)
                 if exchange.outcome is None:
                     raise Unanswered(_why_unanswered(exchange, returned))
         except BaseException as exc:

@@ -65,16 +65,16 @@ class _Unnamed:
         self.has_tools = False
         self.answer: Response | None = None
         """Answer to the conversation's latest call."""
-        self._told: str | None = None
+        self._last_text: str | None = None
         self._others: set[Hashable] = set()
         """Conversations that the first call is not about, as far as compared."""
 
     @property
-    def told(self) -> str:
+    def last_text(self) -> str:
         """Text of the last message of the latest call."""
-        if self._told is None:
-            self._told = self.latest.messages[-1].text
-        return self._told
+        if self._last_text is None:
+            self._last_text = self.latest.messages[-1].text
+        return self._last_text
 
     @property
     def ends_with_user(self) -> bool:
@@ -84,7 +84,7 @@ class _Unnamed:
 
     def add(self, turn: Turn, node: int) -> None:
         """Add a call to the conversation."""
-        self.latest, self.node, self._told = turn.request, node, None
+        self.latest, self.node, self._last_text = turn.request, node, None
         self.answer = turn.response
         self.has_tools = self.has_tools or bool(turn.request.tools)
 
@@ -173,7 +173,7 @@ class Conversations:
         summary: str | None = None
         """The turn whose summary this turn continues from, if it continues no turn."""
         named = isinstance(found, Conversation)
-        for each in self._summaries.told_in(turn.request) if parent is None else ():
+        for each in self._summaries.found_in(turn.request) if parent is None else ():
             other = self._of[each]
             if isinstance(other, Conversation) == named and (not named or other.id == found.id):
                 summary = each
@@ -219,7 +219,7 @@ class Conversations:
         named = self._name(self._unnamed, None)
         return {id_: named[each.id] if isinstance(each, _Unnamed) else each for id_, each in self._of.items()}
 
-    def tell(self, turn: Turn) -> Conversation:
+    def of_call(self, turn: Turn) -> Conversation:
         """Return the conversation of a call that is not yet a turn."""
         found = self._find(turn, self._graph.nodes.end_of(turn.request.messages))
         if not isinstance(found, _Unnamed):
@@ -270,7 +270,7 @@ class Conversations:
             return None
         text = last.text
         for each in reversed(self._growing.values()):
-            if nodes.before(each.node) == before and _is_grown(text, each.told) and _agree(turn, each):
+            if nodes.before(each.node) == before and _is_grown(text, each.last_text) and _agree(turn, each):
                 return each
         return None
 
@@ -301,7 +301,7 @@ class Conversations:
 
         For a summary requested in a side call: the ongoing conversation.
         """
-        for summary in self._summaries.told_in(turn.request):
+        for summary in self._summaries.found_in(turn.request):
             found: _Found | None = self._of[summary]
             if isinstance(found, _Unnamed) and turn.request.tools and not found.has_tools:
                 found = self._going_on

@@ -105,7 +105,7 @@ class Derived:
     def conversation_of(self, turn: Turn) -> Conversation:
         """Return the conversation of a turn, which may not have settled yet."""
         known = self._known()
-        return known.one(turn.id) if turn.id in known.parents else known.tell(turn)
+        return known.one(turn.id) if turn.id in known.parents else known.of_call(turn)
 
     def relations(self) -> dict[str, Relation]:
         """Return the relation of each turn to earlier turns, by the turn's id."""

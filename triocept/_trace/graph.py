@@ -44,7 +44,7 @@ _CHANGED = 4
 """Messages at the end that an agent may send as new objects with equal content: Claude Code moves its cache mark."""
 
 
-class Told(Generic[T]):
+class Sent(Generic[T]):
     """A conversation as last sent, and the data held for each message."""
 
     def __init__(self, messages: tuple[Message, ...], known: list[T]) -> None:
@@ -56,45 +56,45 @@ class Recent(Generic[T]):
     """A few conversations, the latest first."""
 
     def __init__(self) -> None:
-        self._told: list[Told[T]] = []
+        self._latest: list[Sent[T]] = []
         self._head: Callable[[tuple[Message, ...], tuple[Message, ...]], int] = _equal_head
 
     def tell_apart(self) -> None:
         """Compare messages by identity from now on."""
         self._head = partial(common_head, differ=is_not)
 
-    def go_on(self, messages: tuple[Message, ...]) -> Told[T]:
+    def go_on(self, messages: tuple[Message, ...]) -> Sent[T]:
         """Return the conversation with these messages.
 
         Its data cover the prefix that it shares with a recent conversation.
         """
-        told, head = None, 0
-        for each in self._told:
+        sent, head = None, 0
+        for each in self._latest:
             common = self._head(messages, each.messages)
             if common > head:
-                told, head = each, common
+                sent, head = each, common
             if common == len(each.messages) >= len(messages) - _CHANGED:
                 break
         if (
-            told is None or head < len(told.messages) - _CHANGED
+            sent is None or head < len(sent.messages) - _CHANGED
         ):  # a new conversation, or one that leaves another
-            told = Told(messages, told.known[:head] if told is not None else [])
-            del self._told[_KEPT - 1 :]
+            sent = Sent(messages, sent.known[:head] if sent is not None else [])
+            del self._latest[_KEPT - 1 :]
         else:
-            self._told.remove(told)
-            del told.known[head:]
-            told.messages = messages
-        self._told.insert(0, told)
-        return told
+            self._latest.remove(sent)
+            del sent.known[head:]
+            sent.messages = messages
+        self._latest.insert(0, sent)
+        return sent
 
 
-def _equal_head(messages: tuple[Message, ...], told: tuple[Message, ...]) -> int:
+def _equal_head(messages: tuple[Message, ...], sent: tuple[Message, ...]) -> int:
     """Return the number of equal messages at the head; at least the number of identical objects."""
-    common = min(len(messages), len(told))
+    common = min(len(messages), len(sent))
     for end in (common, common - _CHANGED):
-        if end > 0 and messages[end - 1] == told[end - 1] and messages[:end] == told[:end]:
-            return end + common_head(messages[end:], told[end:], is_not)
-    return common_head(messages, told, is_not)
+        if end > 0 and messages[end - 1] == sent[end - 1] and messages[:end] == sent[:end]:
+            return end + common_head(messages[end:], sent[end:], is_not)
+    return common_head(messages, sent, is_not)
 
 
 ROOT = 0

@@ -19,12 +19,12 @@ _value_bytes = msgspec.json.Encoder().encode
 class Conversation:
     """A single conversation, as far as recorded."""
 
-    __slots__ = ("digests", "given", "ranges", "told")
+    __slots__ = ("digests", "given", "items", "ranges")
 
-    def __init__(self, told: list[Any], ranges: list[tuple[int, int]], digests: list[bytes]) -> None:
+    def __init__(self, items: list[Any], ranges: list[tuple[int, int]], digests: list[bytes]) -> None:
         self.given: tuple[Message, ...] = ()
         """The messages of a conversation that was passed as messages."""
-        self.told = told
+        self.items = items
         """An object for each message, equal for equal messages."""
         self.ranges = ranges
         """Ranges of the numbers of the messages' blobs."""
@@ -55,7 +55,7 @@ class Conversation:
                 break
             ranges.append((start, min(stop, start + left)))
             left -= stop - start
-        return Conversation(self.told[:length], ranges, self.digests[: length + 1])
+        return Conversation(self.items[:length], ranges, self.digests[: length + 1])
 
 
 class Recent:
@@ -75,23 +75,23 @@ class Recent:
         if conversation in self._kept:
             self._kept.remove(conversation)
 
-    def take(self, told: list[Any]) -> Conversation:
+    def take(self, items: list[Any]) -> Conversation:
         """Return the conversation that these messages continue; else the common head of the most similar one."""
         most, best = 0, None
         for known in reversed(self._kept):
-            theirs = known.told
-            if most < len(theirs) and most < len(told) and theirs[most] == told[most]:  # else no longer
-                head = common_head(told, theirs)
-                if head == len(theirs):
+            others = known.items
+            if most < len(others) and most < len(items) and others[most] == items[most]:  # else no longer
+                head = common_head(items, others)
+                if head == len(others):
                     self._kept.remove(known)
                     return known
                 if head > most:
                     most, best = head, known
         return Conversation([], [], [b""]) if best is None else best.head(most)
 
-    def keep(self, conversation: Conversation, told: list[Any]) -> None:
+    def keep(self, conversation: Conversation, items: list[Any]) -> None:
         """Keep a conversation that now holds these messages."""
-        conversation.told = told
+        conversation.items = items
         self._kept.append(conversation)
         del self._kept[:-_RECENT]
 
@@ -125,8 +125,8 @@ class Numbering:
 
     def of(self, messages: tuple[Message, ...]) -> Conversation:
         """Return the conversation of these messages, with a number for each new message."""
-        conversation, told = self._begun(messages)
-        for said in told[len(conversation.told) :]:
+        conversation, items = self._begun(messages)
+        for said in items[len(conversation.items) :]:
             number = said.number
             if number < 0 or conversation.says(number):
                 number = len(self.blobs)
@@ -134,7 +134,7 @@ class Numbering:
                 said.number = number if said.number < 0 else said.number
             conversation.append(number, said.digest)
         conversation.given = messages
-        self._recent.keep(conversation, told)
+        self._recent.keep(conversation, items)
         return conversation
 
     def _begun(self, messages: tuple[Message, ...]) -> tuple[Conversation, list[Said]]:
@@ -144,16 +144,16 @@ class Numbering:
         """
         latest = self._recent.latest
         if len(latest.given) <= len(messages) and all(map(is_, latest.given, messages)):  # nearly always
-            told = latest.told + [self._said(message) for message in messages[len(latest.given) :]]
+            items = latest.items + [self._said(message) for message in messages[len(latest.given) :]]
             self._recent.forget(latest)
-            return latest, told
+            return latest, items
         # A message may equal the previous message at its place: then it need not be encoded.
-        told = [
+        items = [
             said if equal_messages(message, like) else self._said(message)
-            for message, like, said in zip(messages, latest.given, latest.told, strict=False)
+            for message, like, said in zip(messages, latest.given, latest.items, strict=False)
         ]
-        told += [self._said(message) for message in messages[len(told) :]]
-        return self._recent.take(told), told
+        items += [self._said(message) for message in messages[len(items) :]]
+        return self._recent.take(items), items
 
     def _said(self, message: Message) -> Said:
         said = self._by_id.get(id(message))

@@ -75,7 +75,7 @@ class Summaries:
         if response is not None and turn.outcome == "answered" and not response.tool_calls:
             self._kept.append(_Said(turn, response))
 
-    def told_in(self, request: Request) -> Iterator[str]:
+    def found_in(self, request: Request) -> Iterator[str]:
         """Yield the ids of the turns whose summary this call contains, the latest first."""
         if not self._kept:
             return

@@ -131,9 +131,9 @@ def _next(traces: Iterator[Trace]) -> Trace | None:
 
 def _warn(words: list[str]) -> None:
     """Issue the collected warnings, attributed to the code that iterates."""
-    told = words[:]
+    texts = words[:]
     words.clear()
-    for text in told:
+    for text in texts:
         warnings.warn(text, stacklevel=3)
 
 

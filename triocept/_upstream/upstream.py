@@ -37,7 +37,7 @@ from .._canonical.response import Response, Usage
 from .._rollout.answer import Relayed
 from .._rollout.event_loop import check_loop
 from .._rollout.exchange import Exchange, ResponseStream, StreamContext, core_of, joins
-from .._rollout.exchange_state import ExchangeState, Home
+from .._rollout.exchange_state import ExchangeState, OwningRollout
 from .._trace.tokens import Tokens
 from .._trace.turn import UPSTREAM
 from .._util.checks import check_bool, check_count, check_type
@@ -162,7 +162,7 @@ class Upstream:
             self._tell(core.rollout, exc)
             raise
 
-    def _tell(self, rollout: Home, error: UpstreamError) -> None:
+    def _tell(self, rollout: OwningRollout, error: UpstreamError) -> None:
         """Log once for a rollout that its provider fails: the agent receives each error, the program none.
 
         A prompt that is too long is no failure: agents depend on that error.
@@ -172,8 +172,8 @@ class Upstream:
             log.warning("%s (said once for a rollout; the error of each turn is in its trace)", error)
 
     @property
-    def _told_model(self) -> str | None:
-        """See `told_model`."""
+    def _configured_model(self) -> str | None:
+        """See `configured_model`."""
         return self._model
 
     async def _answer(self, exchange: ExchangeState, call: ProviderRequest, version: str | None) -> None:

@@ -5,8 +5,8 @@ interrupted after it has started something, and before it can end it, waits for 
 the interrupt at a checkpoint, like a cancellation.
 
 The body of a context is the user's code, and unprotected. So is a function that users pass in (a handler, a recorder,
-a tool): protection is inherited down the stack, so each such call goes through `theirs`. triocept's own recorders are
-protected: an interrupt within a line would leave a file that looks damaged.
+a tool): protection is inherited down the stack, so each such call goes through `call_user`. triocept's own recorders
+are protected: an interrupt within a line would leave a file that looks damaged.
 
 A context that a pool is given to open endpoints with stays protected: if it were interrupted half entered, nothing
 could exit it.
@@ -146,7 +146,7 @@ def protected_methods(kind: type[T]) -> type[T]:
     return kind
 
 
-def theirs(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+def call_user(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
     """Call a user's function with KeyboardInterrupt enabled; one of `protected_methods` stays protected."""
     if getattr(function, _PROTECTED, None) is True:
         return function(*args, **kwargs)

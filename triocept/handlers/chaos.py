@@ -19,7 +19,7 @@ from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from .._rollout.exchange import Exchange
-from .._rollout.handler import Handler, awaiting, check_handler, told_model
+from .._rollout.handler import Handler, awaiting, check_handler, configured_model
 from .._rollout.rollout import Rollout
 from .._util.checks import check_count, check_mapping, check_number, with_known_keywords
 from .faults import Fault
@@ -116,8 +116,8 @@ class Chaos:
         return Chaos(change(self._handler_within), self._seed, self._rates)
 
     @property
-    def _told_model(self) -> str | None:
-        return told_model(self._handler_within)
+    def _configured_model(self) -> str | None:
+        return configured_model(self._handler_within)
 
     def __repr__(self) -> str:
         faults = ", ".join(map(repr, self._faults)) or "nothing"

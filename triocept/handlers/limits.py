@@ -17,7 +17,7 @@ import trio
 from .._canonical.price import Price
 from .._rollout.budget import Budget, Limits
 from .._rollout.exchange import Exchange, core_of
-from .._rollout.handler import Handler, awaiting, check_handler, told_model
+from .._rollout.handler import Handler, awaiting, check_handler, configured_model
 from .._util.checks import with_known_keywords
 from ..errors import LimitReached
 
@@ -74,8 +74,8 @@ class _Limited:
         self._deadline: float | None = None
 
     @property
-    def _told_model(self) -> str | None:
-        return told_model(self._handler)
+    def _configured_model(self) -> str | None:
+        return configured_model(self._handler)
 
     def __repr__(self) -> str:
         return f"<limits({self._handler!r}): {self._budget.limits}>"
@@ -86,7 +86,7 @@ class _Limited:
         if self._deadline <= trio.current_time():
             raise self._over()
         core = core_of(exchange)
-        refusal = self._budget.admit(core, self._told_model)
+        refusal = self._budget.admit(core, self._configured_model)
         if refusal is not None:
             raise refusal
         try:

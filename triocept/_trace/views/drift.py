@@ -176,12 +176,12 @@ def drift(trace: Trace) -> DriftReport:
     Args:
         trace: live, sealed, or read from a file. Its children are not included.
     """
-    told = steps(trace)
+    all_steps = steps(trace)
     earlier = _earlier(trace)
-    by_id = {step.turn.id: step for step in told}
+    by_id = {step.turn.id: step for step in all_steps}
     pairs: list[Drift] = []
     uncompared: dict[str, str] = {}
-    for step in told:
+    for step in all_steps:
         before = by_id[found] if (found := earlier[step.turn.id]) is not None else None
         if (gap := _gap(step, before)) is not None:
             uncompared[step.turn.id] = gap
@@ -198,14 +198,14 @@ def drift(trace: Trace) -> DriftReport:
     for pair in pairs:
         if pair.name == "template_drift":
             alarms.setdefault(pair.prompt_length - pair.prompt_kept, pair)
-    sampled = {step.turn.id: len(step.tokens.completion) // 4 for step in told}
+    sampled = {step.turn.id: len(step.tokens.completion) // 4 for step in all_steps}
     return DriftReport(
         pairs=tuple(pairs),
         counts=dict(Counter(pair.name for pair in pairs)),
         alarms=tuple(alarms.values()),
         sampled=sum(sampled.values()),
         drifted=sum(lost.values()),
-        delivered=sum(sampled[step.turn.id] for step in told if step.delivered),
+        delivered=sum(sampled[step.turn.id] for step in all_steps if step.delivered),
         uncompared=uncompared,
     )
 

@@ -133,9 +133,9 @@ def token_tree(turns: Iterable[Turn], parents: Mapping[str, str | None]) -> dict
     for turn, tokens in held:
         if tokens.prompt and tokens.completion:
             longest = index.longest(tokens.prompt)
-            told = next((node for node in longest if node.turn.id == parents.get(turn.id)), None)
-            parent = told or next(iter(longest), None)
-            node = nodes[turn.id] = Node(turn, tokens, parent, told is None and len(longest) > 1)
+            continued_one = next((node for node in longest if node.turn.id == parents.get(turn.id)), None)
+            parent = continued_one or next(iter(longest), None)
+            node = nodes[turn.id] = Node(turn, tokens, parent, continued_one is None and len(longest) > 1)
             index.add(node)
     return nodes
 

@@ -12,7 +12,7 @@ from ..._rollout.event_loop import check_loop
 from ..._rollout.handler import Handler
 from ..._rollout.options import RolloutOptions
 from ..._rollout.registry import Registry
-from ..._rollout.rollout import Rollout, check_opening, with_face
+from ..._rollout.rollout import Rollout, check_opening, with_facade
 from ..._rollout.rollout_state import RolloutState
 from ..._util.limits import EndpointLimits
 from ...dialects import Dialect, known_dialects
@@ -38,7 +38,7 @@ def open_rollout(
     handler, concurrency = check_opening("open_rollout", handler, options)
     nobody: Any = None  # starts no agent that could outlive the program
     core = RolloutState(_Nowhere(known_dialects(dialects)), Registry(), nobody, options)
-    return life.open_rollout(with_face(core), handler, concurrency)
+    return life.open_rollout(with_facade(core), handler, concurrency)
 
 
 class _Nowhere:
