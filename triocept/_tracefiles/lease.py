@@ -91,10 +91,7 @@ class TraceLease:
             if found != self._seen or (
                 self._wait and trio.current_time() >= self._looked_at + patience
             ):  # the directory may contain new files
-                self._seen = found if not self._wait or time.time_ns() - found > _COARSE else None
-                self._others, self._looked_at = False, trio.current_time()
-                own = {claim.path for _, claim in self._claims.values()}
-                self._ready.extend(path for path in sealed_files(self.directory) if path not in own)
+                self._look()
             elif self._wait:
                 await trio.sleep(INTERVAL)
             else:
@@ -140,6 +137,19 @@ class TraceLease:
             raise
         return None
 
+    def _look(self) -> None:
+        found = os.stat(self.directory).st_mtime_ns
+        self._seen = found if not self._wait or time.time_ns() - found > _COARSE else None
+        self._others, self._looked_at = False, trio.current_time()
+        own = {claim.path for _, claim in self._claims.values()}
+        self._ready.extend(path for path in sealed_files(self.directory) if path not in own)
+
+    def _close(self) -> None:
+        self._closed = True
+        claims, self._claims = self._claims, {}
+        for _, claim in claims.values():
+            claim.give_back()
+
 
 @protected_context
 async def lease_traces(directory: str | os.PathLike[str], *, wait: bool = True) -> AsyncIterator[TraceLease]:
@@ -178,10 +188,7 @@ async def lease_traces(directory: str | os.PathLike[str], *, wait: bool = True) 
     try:
         yield lease
     finally:
-        lease._closed = True
-        claims, lease._claims = lease._claims, {}
-        for _, claim in claims.values():
-            claim.give_back()
+        lease._close()
 
 
 def _read(path: Path) -> Trace | None:
