@@ -7,9 +7,17 @@ import pytest
 from tests.recording.recorded import called, record_of, resulted, said, turn
 from triocept import Message, Response, ToolCall, Turn
 from triocept._recording.miss import difference
-from triocept._recording.replay.matching import Matching, TurnName, find_turn, following
 from triocept._recording.replay.order import Order
-from triocept._recording.replay.record import Key, Record, key_of, shown_form
+from triocept._recording.replay.record import (
+    Key,
+    Matching,
+    Record,
+    TurnName,
+    find_turn,
+    following,
+    key_of,
+    shown_form,
+)
 from triocept._trace.conversation import CallKind, Conversation
 from triocept.types import Opaque
 

@@ -22,9 +22,11 @@ def waits(*turns: Turn, clock: tuple[float, float] = (float("inf"), 0)) -> dict[
     order = Order(record)
     name = {each.number: each.turn.id for each in record.turns}
     return {
-        name[each.number]: {name[it.number] + ("" if it.settled else "?") for it in order.before(each.number)}
+        name[each.number]: {
+            name[it.number] + ("" if it.settled else "?") for it in order.waits.get(each.number, ())
+        }
         for each in record.turns
-        if order.before(each.number)
+        if order.waits.get(each.number, ())
     }
 
 
@@ -311,7 +313,7 @@ def test_no_run_ever_waits_for_itself(turns: list[Turn]) -> None:
                 if not free:
                     break
                 happened.add(came)
-                if happened.issuperset(order.before(each.number)):
+                if happened.issuperset(order.waits.get(each.number, ())):
                     happened.add(settled)
                 free = settled in happened
         assert len(happened) > before, "stuck"

@@ -66,42 +66,41 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds from the call to the end."""
 
 
-def says_the_same(one: Answer, other: Answer) -> bool:
+def same_content(one: Answer, other: Answer) -> bool:
     """Return True if two answers have equal content.
 
     Times, pieces, ids, and the number of cached prompt tokens may differ.
     """
-    return _said(one) == _said(other)
+    return _content(one) == _content(other)
 
 
-def _said(answer: Answer) -> list[Json]:
-    response, said = answer.response, [answer.failure, answer.hung_up, answer.holds_calls]
+def _content(answer: Answer) -> list[Json]:
+    response, outcome = answer.response, [answer.failure, answer.hung_up, answer.holds_calls]
     if response is None:
-        return said
+        return outcome
+    parts: list[Json] = []
+    for part in response.content:
+        match part:
+            case ToolCall():
+                parts.append(["call", part.name, part.arguments, part.kind])
+            case Reasoning():
+                parts.append(["reasoning", part.text, [(blob.dialect, blob.kind) for blob in part.blobs]])
+            case Text() | RefusalText():
+                parts.append([type(part).__name__, part.text])
+            case Opaque(raw=dict(raw)):
+                inner = {name: value for name, value in raw.items() if name != "id"}
+                parts.append(["opaque", part.dialect, inner])
+            case Opaque():
+                parts.append(["opaque", part.dialect, part.raw])
     usage = response.usage
     return [
-        *said,
-        [_part(part) for part in response.content],
+        *outcome,
+        parts,
         response.stop_reason,
         response.stop_sequence,
         response.model,
         None if usage is None else (usage.input_tokens, usage.output_tokens, usage.reasoning_tokens),
     ]
-
-
-def _part(part: ResponsePart) -> Json:
-    match part:
-        case ToolCall():
-            return ["call", part.name, part.arguments, part.kind]
-        case Reasoning():
-            return ["reasoning", part.text, [(blob.dialect, blob.kind) for blob in part.blobs]]
-        case Text() | RefusalText():
-            return [type(part).__name__, part.text]
-        case Opaque():
-            raw = part.raw
-            if isinstance(raw, dict):
-                raw = {name: value for name, value in raw.items() if name != "id"}
-            return ["opaque", part.dialect, raw]
 
 
 class Piece(NamedTuple):
@@ -246,9 +245,8 @@ async def give(exchange: Exchange, answer: Answer, pace: float) -> None:
         await exchange.respond(response or "")
     else:
         pieces = list(pieces_of(answer))
-        if (
-            breaks
-        ):  # without the ends of the answer and of its last part: an agent might run a call at its end
+        if breaks:
+            # Without the ends of the answer and of its last part: an agent might run a call at its end.
             del pieces[-1:]
             if pieces and isinstance(pieces[-1].event, PartEnd):
                 del pieces[-1:]
@@ -265,27 +263,21 @@ async def _end_badly(answer: Answer, begun: float, pace: float) -> NoReturn:
         await trio.sleep_until(begun + answer.duration + HANG_UP)
         raise StillThere
     await trio.sleep_until(begun + answer.duration * pace)
-    assert answer.failure is not None
-    raise _error(answer.failure)
-
-
-def _error(failure: Failure) -> Refusal | UpstreamError:
+    failure = answer.failure
+    assert failure is not None
+    retry_after, should_retry, code = failure.retry_after, failure.should_retry, failure.code
     if failure.kind == "refusal":
-        return Refusal(
-            failure.status,
-            failure.message,
-            retry_after=failure.retry_after,
-            should_retry=failure.should_retry,
-            code=failure.code,
+        raise Refusal(
+            failure.status, failure.message, retry_after=retry_after, should_retry=should_retry, code=code
         )
-    headers = {"retry-after": f"{failure.retry_after:.15g}"} if failure.retry_after is not None else {}
-    if failure.should_retry is not None:
-        headers["x-should-retry"] = str(failure.should_retry).lower()
-    return _PROVIDER[failure.kind](
+    headers = {"retry-after": f"{retry_after:.15g}"} if retry_after is not None else {}
+    if should_retry is not None:
+        headers["x-should-retry"] = str(should_retry).lower()
+    raise _PROVIDER[failure.kind](
         failure.message,
         status=failure.status,
         body=failure.body,
         headers=headers,
-        code=failure.code,
+        code=code,
         dialect=failure.dialect,
     )

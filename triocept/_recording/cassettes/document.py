@@ -33,7 +33,7 @@ from ..._canonical.content import Json
 from ..._canonical.request import Request
 from ..._util.documents import Node, decoded, read_yaml
 from ..._util.unicode import mended
-from ..play import Answer, says_the_same
+from ..play import Answer, same_content
 from ..yaml_writer import write_yaml
 from .answer_form import answer_form, read_answer
 from .request_form import normal_form, restored
@@ -204,7 +204,7 @@ def merged(
         else:
             number, now = next(again)
             before, call = old[number], new[now]
-            answer = before.answer if says_the_same(before.answer, call.answer) else call.answer
+            answer = before.answer if same_content(before.answer, call.answer) else call.answer
             kept.append(msgspec.structs.replace(call, number=before.number, answer=answer))
     return numbered(kept)
 

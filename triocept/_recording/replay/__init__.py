@@ -1,8 +1,7 @@
 """Replays: a recorded trace answers again.
 
 * `handler`: `Replay`, and a replay in one live rollout. The file to read first.
-* `record`: a trace in the form in which two runs are compared, and its answers.
-* `matching`: the recorded turn for a live call, strictly or nearest; and the turn at which a run forks.
+* `record`: a trace in the form in which two runs are compared; the recorded turn for a live call, and its answer.
 * `order`: events that must precede a recorded answer.
 
 Rules:

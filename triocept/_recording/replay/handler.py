@@ -36,13 +36,25 @@ from ..._util.checks import (
     check_type,
     described,
 )
-from ...errors import ReplayMiss
 from ..miss import Closest, difference, no_answer, not_recorded
 from ..play import StillThere, Timing, pace_of
 from ..volatile import Started, mask_of, roots_of, translation
-from .matching import Matching, TurnName, closest, find_turn, following
 from .order import Happening, Order
-from .record import Key, Normal, Record, Recorded, Thread, give_again, key_of, shown_form, thread_of
+from .record import (
+    Matching,
+    Normal,
+    Record,
+    Recorded,
+    Thread,
+    TurnName,
+    closest,
+    find_turn,
+    following,
+    give_again,
+    key_of,
+    shown_form,
+    thread_of,
+)
 
 MOMENT = 0.1
 """Seconds for an agent to pass another conversation's answer on to one of its conversations.
@@ -82,7 +94,7 @@ class Gate:
 
         Cancellation: immediate.
         """
-        before = self._order.before(turn.number)
+        before = self._order.waits.get(turn.number, [])
         while missing := [
             each for each in before if each not in self._times and each.number not in self._gone
         ]:
@@ -154,7 +166,16 @@ class ReplayRun:
             await self._go_on(exchange, found)
         else:
             await trio.lowlevel.checkpoint()
-            raise self._miss(key, conversation, exchange)
+            turns, rollout = plan.record.turns, plan.record.trace.rollout
+            near = closest(key.moves, [each for each in turns if each.kind == conversation.kind] or turns)
+            raise not_recorded(
+                _call(exchange, conversation),
+                f"the record of rollout {rollout}",
+                _ADVICE,
+                form=shown_form(key),
+                count=len(turns),
+                closest=near and Closest(near.turn.id, f"turn {_place(near)}", shown_form(near.key)),
+            )
 
     async def _go_on(self, exchange: Exchange, found: Recorded | None) -> None:
         """Let `then` answer a call that follows from the fork, or is new."""
@@ -188,18 +209,6 @@ class ReplayRun:
             raise no_answer(_call(exchange, conversation), place, _ADVICE, found.turn.id) from None
         finally:
             self._gate.note(found.number, settled=True)
-
-    def _miss(self, key: Key, conversation: Conversation, exchange: Exchange) -> ReplayMiss:
-        turns, rollout = self._plan.record.turns, self._plan.record.trace.rollout
-        near = closest(key.moves, [each for each in turns if each.kind == conversation.kind] or turns)
-        return not_recorded(
-            _call(exchange, conversation),
-            f"the record of rollout {rollout}",
-            _ADVICE,
-            form=shown_form(key),
-            count=len(turns),
-            closest=near and Closest(near.turn.id, f"turn {_place(near)}", shown_form(near.key)),
-        )
 
     def _here(self, rollout: Rollout) -> _Directories:
         """Return the directories of the live agents, which may have become more."""
@@ -296,13 +305,18 @@ class Replay:
         check_choice("match", match, Match)
         check_bool("compare_results", compare_results)
         _check_until(until)
-        _check_paths(paths)
+        if paths is not None:
+            check_mapping("paths", paths)
+        for path in (path for pair in (paths or {}).items() for path in pair):
+            check_str("a directory of paths", path)
+            if not path.strip("/"):
+                raise ValueError(f"a directory of paths has a name, which {path!r} has not")
         if redact is not None:
             check_type("redact", redact, Redaction, "a Redaction")
         if then is not None:
             check_handler(then)
         elif until is not None:
-            raise TypeError("until says where another handler takes over: say which, too: then=handler")
+            raise TypeError("until= needs then=: the handler that answers from that turn on")
         roots = roots_of(trace.agents)
         record = Record(trace, [*roots, *({"more": path} for path in paths or ())], results=compare_results)
         order = Order(record)
@@ -346,14 +360,3 @@ def _check_until(until: object) -> None:
                 "until is a turn: its id, its number in the main conversation, or (conversation, number), not "
                 f"{described(until)}"
             )
-
-
-def _check_paths(paths: Mapping[str, str] | None) -> None:
-    if paths is None:
-        return
-    check_mapping("paths", paths)
-    for recorded, live in paths.items():
-        for path in (recorded, live):
-            check_str("a directory of paths", path)
-            if not path.strip("/"):
-                raise ValueError(f"a directory of paths has a name, which {path!r} has not")

@@ -32,7 +32,7 @@ a compaction, 4 of 10 runs failed without them):
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from operator import is_not
 from typing import NamedTuple
@@ -196,9 +196,18 @@ class _SubAgent(NamedTuple):
                         return self.family[place]
                     case False:
                         seen = max(seen, place + 1)
-        if report is None and self._is_unreported(seen):
-            seen += 1
-        place = seen if report is None or report == 0 else self._place_of(report, seen)
+        if report is None and seen + 2 == len(self.family) and self.family[seen] is not self.launch:
+            # An agent that waits for the end makes no call meanwhile. The last call came directly after the end:
+            call = self.family[seen + 1]
+            if call.arrived - self.last.settled < _RIGHT_BEHIND and is_silent(self.turns, call):
+                seen += 1
+        place = seen
+        if report:  # the last call before the push
+            goes_on = self._goes_on(report - 1) and self._goes_on(report)
+            if not goes_on and self._compacts(report - 1):
+                place = report - 2
+            elif goes_on or self._compacts(report - 2):
+                place = report - 1
         if self._compacts(place) and self.family[place].settled < self.last.settled:
             place += 1  # the following call contains the earlier events
         return self.family[place] if place >= 0 else None
@@ -207,24 +216,6 @@ class _SubAgent(NamedTuple):
         """Return the compaction's call if it is the next call of that conversation."""
         place = next(place for place, each in enumerate(self.family) if each is turn) + 1
         return self.family[place] if self._compacts(place) else None
-
-    def _place_of(self, report: int, seen: int) -> int:
-        """Return the index of the last call before the push.
-
-        `report` is the index of the call that reports the end, `seen` the index by the clock.
-        """
-        if self._goes_on(report - 1) and self._goes_on(report):
-            return report - 1
-        if self._compacts(report - 1):
-            return report - 2
-        return report - 1 if self._compacts(report - 2) else seen
-
-    def _is_unreported(self, seen: int) -> bool:
-        """Return True if the next call is the last, came directly after the end, and does not report it."""
-        if seen + 2 != len(self.family) or self.family[seen] is self.launch:
-            return False  # an agent that waits for its end makes no call meanwhile
-        call = self.family[seen + 1]
-        return call.arrived - self.last.settled < _RIGHT_BEHIND and is_silent(self.turns, call)
 
     def _goes_on(self, place: int) -> bool:
         """Return True if a call continues the previous call."""
@@ -257,7 +248,8 @@ class Order:
         self.launches: dict[Thread, Recorded] = {}
         """The turn that began each sub-agent, by the sub-agent's conversation."""
         self._turns = record.turns
-        self._waits: dict[int, list[Happening]] = {}
+        self.waits: dict[int, list[Happening]] = {}
+        """For each answer, by the number of its turn, the events that must precede it."""
         self._after: dict[Happening, set[Happening]] = {}
         """For each event, the events that must precede it."""
         threads = record.threads
@@ -277,10 +269,6 @@ class Order:
                 report = report_of(turns, family)
                 sub_agents.append(_SubAgent(launch, turns, family, parents, relations, report))
             self._find_waits(sub_agents)
-
-    def before(self, number: int) -> tuple[Happening, ...]:
-        """Return the events that must precede the answer of this turn."""
-        return tuple(self._waits.get(number, ()))
 
     def _find_causes(self, threads: Mapping[Thread, Sequence[Recorded]]) -> None:
         """Add the natural causes: an answer follows its call, a call follows the previous answer."""
@@ -333,9 +321,16 @@ class Order:
                 self._wait(sub.last, Happening(informed.number, settled=False))
         for first, second in pairwise(ended):
             self._wait(second.last, Happening(first.last.number, settled=True))
-        for sub in ended:
-            for turn, been in _paces(sub):
-                self._wait(turn, Happening(been.number, settled=True))
+        for sub in ended:  # each turn waits for the sub-agent's turns that settled before the next call came
+            turns, latest = sub.turns[:-1], -1
+            for number, turn in enumerate(sub.family):
+                behind = sub.family[number + 1].arrived if number + 1 < len(sub.family) else turn.settled
+                been = [
+                    each for each in turns if each.settled < behind and sub.turns[0].arrived < turn.settled
+                ]
+                if been and been[-1].number > latest:
+                    latest = been[-1].number
+                    self._wait(turn, Happening(latest, settled=True))
 
     def _wait(self, turn: Recorded, happening: Happening) -> bool:
         """Let a turn wait for an event and return True, unless the event waits for the turn or is a disconnect."""
@@ -347,7 +342,7 @@ class Order:
         if self._follows(happening, mine):
             return False
         self._after[mine].add(happening)
-        self._waits.setdefault(turn.number, []).append(happening)
+        self.waits.setdefault(turn.number, []).append(happening)
         return True
 
     def _follows(self, one: Happening, other: Happening) -> bool:
@@ -382,14 +377,3 @@ def _in_order(sub_agents: Iterable[_SubAgent]) -> list[_SubAgent]:
             place -= 1
         ordered.insert(place, sub)
     return ordered
-
-
-def _paces(sub: _SubAgent) -> Iterator[tuple[Recorded, Recorded]]:
-    """Yield turns of the conversation, each with a sub-agent's last turn that settled before the next call came."""
-    turns, latest = sub.turns[:-1], -1
-    for number, turn in enumerate(sub.family):
-        behind = sub.family[number + 1].arrived if number + 1 < len(sub.family) else turn.settled
-        been = [each for each in turns if each.settled < behind and sub.turns[0].arrived < turn.settled]
-        if been and been[-1].number > latest:
-            latest = been[-1].number
-            yield turn, been[-1]

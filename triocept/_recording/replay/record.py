@@ -1,4 +1,4 @@
-"""A trace, prepared for comparisons: its turns in the form in which two runs are compared, and their answers.
+"""A trace that answers again: its turns in the form in which two runs are compared, the turn for a call, its answer.
 
 Two calls of two runs of one agent, in one dialect or two, have equal moves if only the environment differs. The rule
 `REPLAY` of `_canonical.form` compares parts. Beyond it (a real agent needed each rule):
@@ -10,13 +10,21 @@ Two calls of two runs of one agent, in one dialect or two, have equal moves if o
 4. Turns are in the order in which they settled; a turn's number is its position. If the clock was set during the run,
    this order corrects their times.
 5. A call from which the agent disconnected has no answer: it is kept for the order, and is chosen last.
-6. An answer is given again with the live directories. Calls keep their recorded ids. Raw bytes are sent again
+6. Several turns with equal requests are used in order, first the turns that no live conversation has had, and the last
+   of them from then on. So a call that was refused and retried is refused and retried again. Sub-agents of one task,
+   which a record may hold as one, get all recorded answers.
+7. A live conversation stays with the recorded conversation in which its first call was found, as long as its calls are
+   found there. A new conversation prefers a recorded conversation that no other has: two sub-agents may have one task.
+8. The nearest turn is the turn with the most moves in common from the beginning, among conversations of one kind. Of
+   equals, the first to settle wins that this conversation has not had. An equal call again is answered as in 6. System
+   prompts do not count: a new version of an agent has another one.
+9. An answer is given again with the live directories. Calls keep their recorded ids. Raw bytes are sent again
    unchanged, if the record has them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
@@ -27,11 +35,12 @@ import trio
 
 from ..._canonical.content import Json, Message, Reasoning, RefusalText, Text, ToolCall, ToolResult
 from ..._canonical.form import REPLAY, arguments_value, join_texts, placed_forms
+from ..._canonical.memory import common_head
 from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart
 from ..._rollout.exchange import Exchange, core_of
 from ..._rollout.outcome import Raw
-from ..._trace.conversation import CallKind, Conversation
+from ..._trace.conversation import CallKind, Conversation, names_of
 from ..._trace.trace import Trace
 from ..._trace.turn import Turn, TurnError
 from ..play import Answer, Failure, FailureKind, give
@@ -91,7 +100,7 @@ class Normal:
         placed = (each for message in request.messages for each in self._of(message))
         return tuple(
             self._move(role, form)
-            for role, group in groupby(self._answers(placed), key=itemgetter(0))
+            for role, group in groupby(self._masked_answers(placed), key=itemgetter(0))
             for form in join_texts((form for _, form in group), "\n")
         )
 
@@ -113,7 +122,7 @@ class Normal:
             known = self._known[id(message)] = (message, tuple(forms))
         return known[1]
 
-    def _answers(self, placed: Iterable[tuple[str, list[Json]]]) -> Iterator[tuple[str, list[Json]]]:
+    def _masked_answers(self, placed: Iterable[tuple[str, list[Json]]]) -> Iterator[tuple[str, list[Json]]]:
         """Join texts of the model. They are masked here, since a piece may end within a directory's name."""
         for role, group in groupby(placed, key=itemgetter(0)):
             if role != "assistant":
@@ -243,6 +252,159 @@ def thread_of(conversation: Conversation) -> Thread:
     return conversation.id, conversation.kind == "side"
 
 
+class Matching:
+    """The turns of a record that one live rollout has had.
+
+    Args:
+        record: the record.
+    """
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._kept_to: dict[Thread, Thread] = {}
+        """The recorded conversation of each live conversation."""
+        self._had: dict[Thread, dict[int, Key]] = {}
+        """The turns that each live conversation has had, each with its call, in order."""
+
+    def exact(self, key: Key, conversation: Conversation) -> Recorded | None:
+        """Return the turn with an equal request."""
+        live = thread_of(conversation)
+        found = self._record.asking(key)
+        if not found:
+            return None
+        own = [each for each in found if each.thread == self._kept_to.get(live)]
+        taken = set(self._kept_to.values())
+        free = [each for each in found if each.thread not in taken]
+        same_kind = [each for each in free if each.kind == conversation.kind]
+        rest = [each for each in found if not self._is_given(each)]
+        return self._take(live, key, self._next(live, own or same_kind or free or rest or found))
+
+    def nearest(self, key: Key, conversation: Conversation) -> Recorded | None:
+        """Return the nearest turn; None: this conversation has had them all."""
+        live = thread_of(conversation)
+        had = self._had.get(live, {})
+        for number, before in reversed(had.items()):
+            if before == key:  # the next turn if the record repeats the call
+                latest = self._record.turns[number]
+                asked = [each for each in self._record.asking(latest.key) if each.thread == latest.thread]
+                return self._take(live, key, self._next(live, asked))
+        found = [
+            each for each in self._record.turns if each.kind == conversation.kind and each.number not in had
+        ]
+        own = [each for each in found if each.thread == self._kept_to.get(live)]
+        taken = set(self._kept_to.values())
+        free = [each for each in found if each.thread not in taken]
+        chosen = own or free or found
+        near = closest(key.moves, [each for each in chosen if each.turn.outcome != "abandoned"] or chosen)
+        return None if near is None else self._take(live, key, near)
+
+    def give_back(self, conversation: Conversation, turn: Recorded) -> None:
+        """Note that the conversation has not had this turn after all: its agent disconnected."""
+        self._had.get(thread_of(conversation), {}).pop(turn.number, None)
+
+    def _next(self, live: Thread, found: Sequence[Recorded]) -> Recorded:
+        """Return the first turn that this conversation has not had, or the last turn."""
+        had = self._had.get(live, {})
+        turns = [each for each in found if each.thread == found[0].thread]  # several may have equal requests
+        turns = [each for each in turns if each.turn.outcome != "abandoned"] or turns
+        left = [each for each in turns if each.number not in had]
+        return next((each for each in left if not self._is_given(each)), (left or turns[-1:])[0])
+
+    def _is_given(self, turn: Recorded) -> bool:
+        """Return True if any conversation has had the turn."""
+        return any(turn.number in had for had in self._had.values())
+
+    def _take(self, live: Thread, key: Key, found: Recorded) -> Recorded:
+        self._kept_to[live] = found.thread
+        had = self._had.setdefault(live, {})
+        had.pop(found.number, None)
+        had[found.number] = key
+        return found
+
+
+def closest(moves: Moves, turns: Iterable[Recorded]) -> Recorded | None:
+    """Return the turn with the longest beginning in common, of equals the first; None: there is no turn."""
+    without_system = [move for move in moves if move.role != "system"]
+
+    def in_common(turn: Recorded) -> int:
+        return common_head(without_system, [move for move in turn.key.moves if move.role != "system"])
+
+    return max(turns, key=in_common, default=None)
+
+
+_MOST_NAMES = 10
+"""Maximum ids in an error."""
+
+TurnName: TypeAlias = str | int | tuple[str, int]
+"""Name of a turn:
+
+* its id;
+* its number within the main conversation, from 0 (below 0: from the end);
+* a conversation and the number there, or the conversation alone for its first turn.
+
+A conversation is named by its id, or by its name in `triocept show`: `sub-agent 1`."""
+
+
+def find_turn(record: Record, name: TurnName) -> Recorded:
+    """Return the turn of this name.
+
+    Raises:
+        LookupError: there is no such turn; the text lists the turns.
+    """
+    names = {called: id_ for (id_, _), called in names_of(each.conversation for each in record.turns).items()}
+    if isinstance(name, str):
+        for each in record.turns:
+            if each.turn.id == name:
+                return each
+        if name in names:
+            return find_turn(record, (name, 0))
+        raise LookupError(
+            f"the trace of rollout {record.trace.rollout} has no turn {name!r}; there are "
+            f"{', '.join(each.turn.id for each in record.turns[:_MOST_NAMES]) or 'none'}"
+            f"{', …' if len(record.turns) > _MOST_NAMES else ''}"
+        )
+    conversation, number = (None, name) if isinstance(name, int) else name
+    turns = [
+        each
+        for thread, each_thread in record.threads.items()
+        if not thread[1]
+        for each in each_thread
+        if (
+            each.kind == "main"
+            if conversation is None
+            else thread[0] in (conversation, names.get(conversation))
+        )
+    ]
+    called = "main conversation" if conversation is None else f"conversation {conversation!r}"
+    if not turns and conversation is not None:
+        there = ", ".join(names) or "none"
+        raise LookupError(f"rollout {record.trace.rollout} has no {called}; there are {there}")
+    if not -len(turns) <= number < len(turns):
+        there = f"0 to {len(turns) - 1}" if len(turns) > 1 else "0" if turns else "none"
+        raise LookupError(
+            f"the {called} of rollout {record.trace.rollout} has no turn {number}; it has {there}"
+        )
+    return turns[number]
+
+
+def following(record: Record, launches: Mapping[Thread, Recorded], turn: Recorded) -> frozenset[int]:
+    """Return the numbers of a turn and of all turns that follow from it.
+
+    These are the later turns of its conversation, and the sub-agents begun there.
+
+    Args:
+        record: the record.
+        launches: the turn that began each sub-agent (`Order.launches`).
+        turn: the turn.
+    """
+    turns = record.threads[turn.thread]
+    found = {each.number for each in turns[turns.index(turn) :]}
+    for thread, launch in launches.items():  # in the order in which they began
+        if launch.number in found:
+            found |= {each.number for each in record.threads[thread]}
+    return frozenset(found)
+
+
 _PROVIDER: dict[str, FailureKind] = {
     "UpstreamError": "upstream",
     "UpstreamTruncated": "truncated",
@@ -270,13 +432,8 @@ async def give_again(exchange: Exchange, turn: Turn, translate: Callable[[str], 
         body = tuple([item if isinstance(item, bytes) else item * pace for item in turn.raw.body])
         sent = msgspec.structs.replace(turn.raw, body=body)
         await core_of(exchange).respond_raw(Raw(sent, turn.response, complete=turn.outcome == "answered"))
-    else:
-        await give(exchange, _answer(exchange, turn, translate), pace)
-
-
-def _answer(exchange: Exchange, turn: Turn, translate: Callable[[str], str]) -> Answer:
-    response, hung_up = turn.response, turn.outcome == "abandoned"
-    breaks = turn.outcome != "answered"
+        return
+    response, hung_up, breaks = turn.response, turn.outcome == "abandoned", turn.outcome != "answered"
     if breaks and response is not None and not (response.content or response.id):
         response = None
     if response is not None:
@@ -284,24 +441,27 @@ def _answer(exchange: Exchange, turn: Turn, translate: Callable[[str], str]) -> 
         # In another dialect than the recorded one it gets a new id.
         same_id = response.id if turn.dialect == exchange.dialect else ""
         response = msgspec.structs.replace(response, content=content, id=same_id)
-    return Answer(
+    failure: Failure | None = None
+    if breaks and not hung_up:
+        error = turn.error or TurnError(type="", message="")
+        if (kind := _PROVIDER.get(error.type)) is not None:
+            failure = Failure(kind=kind, status=error.status or 502, message=error.message)
+        else:
+            is_last = error.type == "LimitReached" or error.status == 503
+            status = (
+                error.status if error.status and error.status >= 400 else 500
+            )  # raw bytes may have any status
+            should_retry = False if is_last else None
+            failure = Failure(kind="refusal", status=status, message=error.message, should_retry=should_retry)
+    answer = Answer(
         response=response,
-        failure=_failure(turn.error or TurnError(type="", message="")) if breaks and not hung_up else None,
+        failure=failure,
         hung_up=hung_up,
         increments=turn.increments,
         first_event=turn.first_event,
         duration=turn.duration,
     )
-
-
-def _failure(error: TurnError) -> Failure:
-    if (kind := _PROVIDER.get(error.type)) is not None:
-        return Failure(kind=kind, status=error.status or 502, message=error.message)
-    is_last = error.type == "LimitReached" or error.status == 503
-    status = error.status if error.status and error.status >= 400 else 500  # raw bytes may have any status
-    return Failure(
-        kind="refusal", status=status, message=error.message, should_retry=False if is_last else None
-    )
+    await give(exchange, answer, pace)
 
 
 def _moved_part(part: ResponsePart, translate: Callable[[str], str]) -> ResponsePart:
