@@ -303,7 +303,9 @@ async def test_an_agent_that_hung_up_and_now_waits_is_told_after_a_while(
     monkeypatch.setattr("triocept._recording.play.HANG_UP", 0.1)
     first = Heard(silent)
     trace = await play(first, first.hang_up)
-    with pytest.raises(ReplayMiss, match=r"waits for more than turn 0 .* has: the agent hung up"):
+    with pytest.raises(
+        ReplayMiss, match=r"waits for more than turn 0 .* holds: the recorded agent disconnected"
+    ):
         await play(Replay(trace), ask)
 
 

@@ -403,7 +403,8 @@ async def test_an_application_that_stays_where_it_had_left_is_told(
     )
     async with open_cassette(path) as cassette:
         with pytest.raises(
-            ReplayMiss, match=rf"waits for more than call 1 \({path}:3\) has: the agent hung up"
+            ReplayMiss,
+            match=rf"waits for more than call 1 \({path}:3\) holds: the recorded agent disconnected",
         ):
             await asking(cassette, asks(), stream=True)
 

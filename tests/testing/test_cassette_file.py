@@ -25,7 +25,7 @@ from triocept._recording.cassettes.document import (
     write_file,
 )
 from triocept._recording.cassettes.request_form import normal_form, restored_form
-from triocept._recording.play import Answer, Failure, says_the_same
+from triocept._recording.play import Answer, Failure, same_content
 from triocept._recording.yaml_writer import write_yaml
 from triocept._util.documents import read_yaml
 from triocept.errors import DialectError
@@ -149,7 +149,7 @@ def test_any_call_is_read_as_it_was_written(calls: list[tuple[Request, Answer]])
     assert [call.number for call in read] == [call.number for call in recorded]
     assert [call.form for call in read] == [call.form for call in recorded]
     for now, before in zip(read, recorded, strict=True):
-        assert says_the_same(now.answer, before.answer)
+        assert same_content(now.answer, before.answer)
         assert now.answer.increments == before.answer.increments
         assert (now.answer.first_event, now.answer.duration) == (
             before.answer.first_event,

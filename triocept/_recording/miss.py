@@ -6,7 +6,6 @@ Replays and cassettes share it: both compare calls as JSON values, which are sho
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
@@ -69,7 +68,8 @@ def not_recorded(
 def no_answer(call: str, place: str, advice: str, closest: str) -> ReplayMiss:
     """Return the error of a call from which the recorded agent disconnected, and this agent does not."""
     return ReplayMiss(
-        f"{call} waits for more than {place} has: the agent hung up there.\n{advice}", closest=closest
+        f"{call} waits for more than {place} holds: the recorded agent disconnected there.\n{advice}",
+        closest=closest,
     )
 
 
@@ -88,31 +88,26 @@ def difference(recorded: Json, live: Json) -> str:
     # A matcher takes quadratic time for frequent lines, unless it treats them as junk.
     matcher = SequenceMatcher(None, before, now, autojunk=len(before) + len(now) > _SHORT)
     shown: list[str] = []
-    count = 0
+    left = _MOST
     for group in matcher.get_grouped_opcodes(_AROUND):
         first, last = group[0], group[-1]
         places = first[1] + head + 1, last[2] - first[1], first[3] + head + 1, last[4] - first[3]
         shown.append("@@ -{},{} +{},{} @@".format(*places))
-        for line in _hunk(group, before, now):
-            if count == _MOST:
-                return "\n".join([*shown, "… and more"])
-            count += 1
-            shown.append(line)
+        lines: list[str] = []
+        for kind, start, end, live_start, live_end in group:
+            old, new = before[start:end], now[live_start:live_end]
+            if kind == "equal":
+                lines += [f"  {_cut(line, 0)}" for line in old]
+                continue
+            heads = [common_head(one, other) for one, other in zip(old, new, strict=False)]
+            heads += [0] * (max(len(old), len(new)) - len(heads))
+            lines += [f"- {_cut(line, head)}" for line, head in zip(old, heads, strict=False)]
+            lines += [f"+ {_cut(line, head)}" for line, head in zip(new, heads, strict=False)]
+        shown += lines[:left]
+        if len(lines) > left:
+            return "\n".join([*shown, "… and more"])
+        left -= len(lines)
     return "\n".join(shown)
-
-
-def _hunk(
-    group: Sequence[tuple[str, int, int, int, int]], recorded: list[str], live: list[str]
-) -> Iterator[str]:
-    for kind, before, end, now, until in group:
-        if kind == "equal":
-            yield from (f"  {_cut(line, 0)}" for line in recorded[before:end])
-            continue
-        old, new = recorded[before:end], live[now:until]
-        heads = [common_head(one, other) for one, other in zip(old, new, strict=False)]
-        heads += [0] * (max(len(old), len(new)) - len(heads))
-        yield from (f"- {_cut(line, head)}" for line, head in zip(old, heads, strict=False))
-        yield from (f"+ {_cut(line, head)}" for line, head in zip(new, heads, strict=False))
 
 
 def _cut(line: str, head: int) -> str:

@@ -87,18 +87,12 @@ def _content(answer: Answer) -> list[Json]:
                 parts.append(["reasoning", part.text, [(blob.dialect, blob.kind) for blob in part.blobs]])
             case Text() | RefusalText():
                 parts.append([type(part).__name__, part.text])
-            case Opaque(raw=dict(raw)):
-                inner = {name: value for name, value in raw.items() if name != "id"}
+            case Opaque(raw=raw):
+                inner = {name: raw[name] for name in raw if name != "id"} if isinstance(raw, dict) else raw
                 parts.append(["opaque", part.dialect, inner])
-            case Opaque():
-                parts.append(["opaque", part.dialect, part.raw])
     usage = response.usage
     return [
-        *outcome,
-        parts,
-        response.stop_reason,
-        response.stop_sequence,
-        response.model,
+        *(*outcome, parts, response.stop_reason, response.stop_sequence, response.model),
         None if usage is None else (usage.input_tokens, usage.output_tokens, usage.reasoning_tokens),
     ]
 
@@ -146,20 +140,14 @@ def pieces_of(answer: Answer) -> Iterator[Piece]:
         return
     first = answer.increments.waits[0] / 1000
     yield Piece(first if answer.first_event is None else answer.first_event, start)
-    yield from _kept_pieces(response, answer.increments)
-    yield Piece(answer.duration, rest[-1])
-
-
-def _kept_pieces(response: Response, increments: Increments) -> Iterator[Piece]:
-    """Yield the pieces of all parts."""
     parts = response.content
     lengths: Counter[int] = Counter()
     """Number of characters of each part."""
-    for index, length, _ in _cuts(increments):
+    for index, length, _ in _cuts(answer.increments):
         lengths[index] += length
     begun: dict[int, _Part] = {}
     at, next_part = 0.0, 0
-    for index, length, at in _cuts(increments):
+    for index, length, at in _cuts(answer.increments):
         # In the order of the parts, whichever part has the first piece.
         while next_part <= min(index, len(parts) - 1):
             part = parts[next_part]
@@ -175,6 +163,7 @@ def _kept_pieces(response: Response, increments: Increments) -> Iterator[Piece]:
                 yield from (Piece(at, event) for event in begun[index].rest)
     for index in range(next_part, len(parts)):
         yield from _whole_part(at, index, parts[index])
+    yield Piece(answer.duration, rest[-1])
 
 
 def _whole_part(at: float, index: int, part: ResponsePart) -> Iterator[Piece]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any, get_args
 
 import msgspec
@@ -25,10 +26,28 @@ _FAILURE = Failure.__struct_fields__
 def answer_form(answer: Answer) -> dict[str, Json]:
     """Return an answer in the form in which it stands in a file."""
     form: dict[str, Json] = {}
-    if answer.response is not None:
-        form |= _response(answer.response)
-    if answer.failure is not None:
-        form["failure"] = _failure(answer.failure)
+    if (response := answer.response) is not None:
+        parts, usage = list(map(_part, response.content)), response.usage
+        is_text = len(parts) == 1 and parts[0].keys() == {"text"}
+        extras = [response.extra, usage and usage.extra]
+        extras += [getattr(part, "extra", None) for part in response.content]
+        form["content"] = parts[0]["text"] if is_text else parts
+        more = {
+            "stop_reason": response.stop_reason,
+            "stop_sequence": response.stop_sequence,
+            "usage": None if usage is None else msgspec.to_builtins(usage),
+            "model": response.model,
+            "extra": response.extra,
+            "dialect": response.dialect if any(extras) else None,
+        }
+        form |= {name: value for name, value in more.items() if value}
+    if (failure := answer.failure) is not None:
+        members = {name: getattr(failure, name) for name in _FAILURE}
+        with suppress(ValueError, RecursionError):
+            # A body that is an object is kept as one, without its original white space.
+            body = json.loads(failure.body, parse_constant=_no_constant)
+            members["body"] = body if isinstance(body, dict) and body else failure.body
+        form["failure"] = {name: value for name, value in members.items() if value not in (None, "")}
     if answer.hung_up:
         form["hung_up"] = True
     if not answer.holds_calls:
@@ -43,31 +62,6 @@ def answer_form(answer: Answer) -> dict[str, Json]:
     return form
 
 
-def _response(response: Response) -> dict[str, Json]:
-    parts = [_part(part) for part in response.content]
-    form: dict[str, Json] = {"content": parts}
-    if len(parts) == 1 and parts[0].keys() == {"text"}:
-        form["content"] = parts[0]["text"]
-    if response.stop_reason is not None:
-        form["stop_reason"] = response.stop_reason
-    if response.stop_sequence is not None:
-        form["stop_sequence"] = response.stop_sequence
-    if (usage := response.usage) is not None:
-        form["usage"] = msgspec.to_builtins(usage)
-    if response.model:
-        form["model"] = response.model
-    if response.extra:
-        form["extra"] = response.extra
-    extras = [
-        response.extra,
-        usage and usage.extra,
-        *(getattr(part, "extra", None) for part in response.content),
-    ]
-    if response.dialect and any(extras):
-        form["dialect"] = response.dialect
-    return form
-
-
 def _part(part: ResponsePart) -> dict[str, Json]:
     form: dict[str, Json]
     match part:
@@ -79,25 +73,19 @@ def _part(part: ResponsePart) -> dict[str, Json]:
             form = {"reasoning": part.text}
             if part.blobs:
                 form["blobs"] = [msgspec.to_builtins(blob) for blob in part.blobs]
-        case ToolCall():
-            form = {"call": part.name, **_arguments(part)}
+        case ToolCall(kind="text"):
+            form = {"call": part.name, "input": part.arguments}
+        case ToolCall():  # the arguments are a value if their text can be restored from it, else a text
+            form = {"call": part.name, "arguments": part.arguments}
+            with suppress(ValueError, RecursionError):
+                value = json.loads(part.arguments, parse_constant=_no_constant)
+                for spaced in (True, False) if isinstance(value, dict | list) else ():
+                    if _written(value, spaced=spaced) == part.arguments:
+                        more = {"spaced": True} if spaced and value else {}
+                        form = {"call": part.name, "arguments": value, **more}
         case Opaque():
             return {"opaque": part.raw, "dialect": part.dialect}
     return {**form, "extra": part.extra} if part.extra else form
-
-
-def _arguments(call: ToolCall) -> dict[str, Json]:
-    """Return the arguments as a value if their text can be restored from it, else as text."""
-    if call.kind == "text":
-        return {"input": call.arguments}
-    try:
-        value = json.loads(call.arguments, parse_constant=_no_constant)
-        for spaced in (False, True):
-            if isinstance(value, dict | list) and _written(value, spaced=spaced) == call.arguments:
-                return {"arguments": value, **({"spaced": True} if spaced and value else {})}
-    except (ValueError, RecursionError):
-        pass
-    return {"arguments": call.arguments}
 
 
 def _no_constant(name: str) -> Json:
@@ -106,18 +94,6 @@ def _no_constant(name: str) -> Json:
 
 def _written(value: Json, *, spaced: bool) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(", ", ": ") if spaced else (",", ":"))
-
-
-def _failure(failure: Failure) -> dict[str, Json]:
-    """Return a failure's form; a body that is an object is kept as one, without its original white space."""
-    form = {name: getattr(failure, name) for name in _FAILURE}
-    try:
-        body = json.loads(failure.body, parse_constant=_no_constant)
-        if isinstance(body, dict) and body:
-            form["body"] = body
-    except (ValueError, RecursionError):
-        pass
-    return {name: value for name, value in form.items() if value not in (None, "")}
 
 
 def read_answer(node: Node) -> Answer:
@@ -129,32 +105,30 @@ def read_answer(node: Node) -> Answer:
     members = node.mapping(*_MEMBERS)
     if not members.keys() & {"content", "failure", "hung_up"}:
         raise node.error("an answer has a content, a failure, or `hung_up: true`")
-    get = members.get
-    first, holds = get("first"), get("holds_calls")
+    first, holds, usage = map(members.get, ("first", "holds_calls", "usage"))
+    response: Response | None = None
+    if "content" in members:
+        content = members["content"].text_or_items()
+        if usage is not None:
+            usage.mapping(*_USAGE)
+        stop: Any = _text(members, "stop_reason", *get_args(StopReason)) or None
+        response = Response(
+            (Text(content),) if isinstance(content, str) else tuple([_read_part(part) for part in content]),
+            stop_reason=stop,
+            stop_sequence=_text(members, "stop_sequence") or None,
+            usage=usage and usage.converted(Usage),
+            model=_text(members, "model"),
+            extra=_extra(members),
+            dialect=_text(members, "dialect"),
+        )
     return Answer(
-        response=_read_response(members) if "content" in members else None,
+        response=response,
         failure=_read_failure(members["failure"]) if "failure" in members else None,
         hung_up="hung_up" in members and members["hung_up"].flag(),
         holds_calls=holds is None or holds.flag(),
         increments=_read_increments(members),
         first_event=first.seconds() if first is not None else None,
         duration=members["seconds"].seconds() if "seconds" in members else 0.0,
-    )
-
-
-def _read_response(members: dict[str, Node]) -> Response:
-    content = members["content"].text_or_items()
-    if (usage := members.get("usage")) is not None:
-        usage.mapping(*_USAGE)
-    stop: Any = _text(members, "stop_reason", *get_args(StopReason)) or None
-    return Response(
-        (Text(content),) if isinstance(content, str) else tuple(_read_part(part) for part in content),
-        stop_reason=stop,
-        stop_sequence=_text(members, "stop_sequence") or None,
-        usage=usage and usage.converted(Usage),
-        model=_text(members, "model"),
-        extra=_extra(members),
-        dialect=_text(members, "dialect"),
     )
 
 

@@ -172,7 +172,18 @@ class Cassette:
         form = self._form(core_of(exchange).recorded_request())
         key = key_of(form, model=self._compare_model)
         if self._waiting[key]:
-            await self._give(exchange, key)
+            call = self._waiting[key].pop(0)
+            exchange.annotate(cassette={"file": str(self.path), "call": call.number})
+            try:
+                await give(exchange, call.answer, self._pace)
+            except trio.Cancelled:
+                if not call.answer.hung_up:  # the application has no answer, and will send the call again
+                    order = {id(each): place for place, each in enumerate(self._old)}
+                    insort(self._waiting[key], call, key=lambda each: order[id(each)])
+                raise
+            except StillThere:
+                words, place = _words(exchange), self._place(call)
+                raise no_answer(words, place, self._advice(), str(call.number)) from None
         elif self._may_record:
             await self._record(exchange, form)
         elif self._repeats and (same := [call for call in self._old if self._key(call) == key]):
@@ -180,21 +191,6 @@ class Cassette:
         else:
             await trio.lowlevel.checkpoint()
             raise self._miss(exchange, form, key)
-
-    # Answering
-
-    async def _give(self, exchange: Exchange, key: bytes) -> None:
-        call = self._waiting[key].pop(0)
-        exchange.annotate(cassette={"file": str(self.path), "call": call.number})
-        try:
-            await give(exchange, call.answer, self._pace)
-        except trio.Cancelled:
-            if not call.answer.hung_up:  # the application has no answer, and will send the call again
-                order = {id(each): place for place, each in enumerate(self._old)}
-                insort(self._waiting[key], call, key=lambda each: order[id(each)])
-            raise
-        except StillThere:
-            raise no_answer(_words(exchange), self._place(call), self._advice(), str(call.number)) from None
 
     def _place(self, call: Recorded) -> str:
         return f"call {call.number} ({self.path}:{call.line})"

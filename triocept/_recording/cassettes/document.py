@@ -22,7 +22,7 @@ import os
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from secrets import token_hex
@@ -155,9 +155,8 @@ def _read_call(
 ) -> tuple[int, Request, Answer]:
     """Return number, request and answer of a call; `before` holds the messages of the calls before it."""
     members = node.mapping("call", "request", "answer")
-    for name in ("call", "request", "answer"):
-        if name not in members:
-            raise node.error(f"a call has a {name!r}, and this one has none")
+    if missing := [member for member in ("call", "request", "answer") if member not in members]:
+        raise node.error(f"a call has a {missing[0]!r}, and this one has none")
     number = members["call"].count(1)
     request = members["request"].mapping(*_REQUEST)
     if "messages" not in request:
@@ -165,21 +164,16 @@ def _read_call(
     messages = list(request["messages"].items())
     if (continues := request.get("continues")) is not None:
         if continues.count(1) not in before:
-            raise continues.error(
-                f"there is no call {continues.value} before this one that it could continue"
-            )
+            raise continues.error(f"there is no call {continues.value} before this one")
         messages = [*before[continues.value], *messages]
-    offered = [_offered(name, tools) for name in request["tools"].items()] if "tools" in request else []
+    offered: list[Node] = []
+    for name in request["tools"].items() if "tools" in request else ():
+        if (tool := tools.get(name.text())) is None:
+            raise name.error(f"there is no tool {name.value!r} among the `tools` at the head of the file")
+        place = tool.file, tool.line, tool.path
+        offered.append(Node(*place, {"name": Node(*place, name.value), **tool.mapping()}))
     before.setdefault(number, messages)
     return number, restored(members["request"], messages, offered), read_answer(members["answer"])
-
-
-def _offered(name: Node, tools: dict[str, Node]) -> Node:
-    tool = tools.get(name.text())
-    if tool is None:
-        raise name.error(f"there is no tool {name.value!r} among the `tools` at the head of the file")
-    place = tool.file, tool.line, tool.path
-    return Node(*place, {"name": Node(*place, name.value), **tool.mapping()})
 
 
 def merged(
@@ -314,16 +308,13 @@ def alone(folder: Path) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         deadline = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() < deadline:
+        with suppress(OSError):  # a file system without locks
+            while time.monotonic() < deadline:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
                     time.sleep(0.01)
-                    continue
-            except OSError:  # a file system without locks
-                pass
-            break
         yield
     finally:
         os.close(descriptor)
@@ -346,22 +337,12 @@ def write_file(path: Path, text: str) -> None:
         beside.replace(target)
     except BaseException as exc:
         with suppress(OSError):
-            beside.unlink(missing_ok=True)
+            beside.unlink()
         if isinstance(exc, OSError) and exc.errno is not None:
             raise OSError(exc.errno, exc.strerror, str(path)) from exc
         raise
-    _force_name(target.parent)
-
-
-def _force_name(folder: Path) -> None:
-    """Force the folder's new entry to the disk, if the system supports it."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows
-        return
-    try:
+    # Windows and some file systems do not support it.
+    with suppress(OSError), ExitStack() as stack:
+        descriptor = os.open(target.parent, os.O_RDONLY)
+        stack.callback(os.close, descriptor)
         os.fsync(descriptor)
-    except OSError:  # some file systems do not support it
-        pass
-    finally:
-        os.close(descriptor)

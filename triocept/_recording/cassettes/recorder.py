@@ -25,7 +25,7 @@ from ..._trace.increments import Increments
 from ..._trace.redaction import Redactor
 from ..._upstream.patience import seconds_until
 from ..._util.secrets import MARK
-from ...errors import ContextLengthError, RecordingFailed, UpstreamError, UpstreamTruncated
+from ...errors import ContextLengthError, RecordingFailed, UpstreamTruncated
 from ..play import Answer, Failure, FailureKind, text_of
 
 _OF_A_KEY = frozenset({401, 403})
@@ -62,26 +62,21 @@ def unrecordable(
             f"recorded. It was {call}. Check that the key is set and is the right one; to record this answer: "
             "record_auth_errors=True"
         )
-    if cause is not None and _was_not_reached(cause):
+    if cause is None or cause.__cause__ is None:
+        return None
+    import httpcore2  # imports are slow, and a program with such an error has loaded httpcore2
+    import httpx2
+
+    unreached = (
+        *(httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.InvalidURL),
+        *(httpcore2.ConnectError, httpcore2.ConnectTimeout, httpcore2.ProxyError),
+    )
+    if isinstance(cause.__cause__, unreached):
         return RecordingFailed(
             f"the provider was not reached ({message}); nothing was recorded. It was {call}. Check the base URL and "
             "the network"
         )
     return None
-
-
-def _was_not_reached(error: UpstreamError) -> bool:
-    """Return True if an upstream's error has no connection as its cause."""
-    if error.__cause__ is None:
-        return False
-    import httpcore2  # imports are slow, and a program with such an error has loaded httpcore2
-    import httpx2
-
-    kinds = (
-        *(httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.InvalidURL),
-        *(httpcore2.ConnectError, httpcore2.ConnectTimeout, httpcore2.ProxyError),
-    )
-    return isinstance(error.__cause__, kinds)
 
 
 def outcome_given(core: ExchangeState, error: BaseException | None) -> Outcome | None:
@@ -99,9 +94,8 @@ def answer_given(core: ExchangeState, outcome: Outcome | None, redactor: Redacto
         outcome: the outcome of the exchange.
         redactor: removes keys.
     """
-    if not isinstance(outcome, Answered | Refused | Abandoned) or (
-        core.from_outside and not isinstance(outcome, Abandoned)
-    ):
+    is_kept = isinstance(outcome, Abandoned) or not core.from_outside
+    if not is_kept or not isinstance(outcome, Answered | Refused | Abandoned):
         return None
     response = _response(core, outcome)
     clean = response and redactor.response(response)
@@ -180,16 +174,14 @@ def recounted(
         now: the parts without keys.
     """
     moves = [_move(text_of(one), text_of(other)) for one, other in zip(before, now, strict=True)]
-    at = [0] * len(moves)
-    waited = 0
+    at, waited = [0] * len(moves), 0
     found: list[tuple[int, int, int]] = []
     """Part, length and wait of each piece. The wait of an empty piece is added to the next piece."""
     numbers = [part for part, count in increments.runs for _ in range(count)]
     for part, length, wait in zip(numbers, increments.lengths, increments.waits, strict=True):
         waited += wait
-        until = at[part] + length
-        left = moves[part](until) - moves[part](at[part])
-        at[part] = until
+        start, at[part] = at[part], at[part] + length
+        left = moves[part](at[part]) - moves[part](start)
         if left:
             found.append((part, left, waited))
             waited = 0

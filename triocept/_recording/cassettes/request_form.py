@@ -15,7 +15,7 @@ Rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from hashlib import sha256
 from itertools import groupby
 from operator import itemgetter
@@ -213,7 +213,33 @@ def restored(form: Node, messages: list[Node], tools: list[Node]) -> Request:
     Raises:
         DialectError: it is not the form of a request; the text names the place.
     """
-    members = form.value
+    members, calls = form.value, _Calls()
+    read: list[Message] = []
+    for node in messages:
+        parts = node.mapping(*_ROLES, "name")
+        roles = [role for role in _ROLES if role in parts]
+        if len(roles) != 1:
+            raise node.error(f"a message has exactly one role before its content: {', '.join(_ROLES)}")
+        given = parts[roles[0]].text_or_items()
+        content = (
+            (Text(given),) if isinstance(given, str) else tuple([_read_part(each, calls) for each in given])
+        )
+        read.append(Message(roles[0], content, parts["name"].text() if "name" in parts else None))
+    choice: ToolChoice | None = None
+    if (node := members.get("tool_choice")) is not None and isinstance(node.value, dict):
+        tool = node.mapping("tool").get("tool")
+        choice = None if tool is None else ToolChoice(mode="tool", name=tool.text())
+    elif node is not None:
+        mode: Any = node.text("auto", "none", "required")
+        choice = ToolChoice(mode=mode)
+    output: OutputFormat | None = None
+    if (node := members.get("output")) is not None and isinstance(node.value, dict):
+        if (schema := node.mapping("schema").get("schema")) is None:
+            raise node.error("an output that is a mapping has a `schema`, and this one has none")
+        output = OutputFormat(kind="json_schema", schema=schema.mapping() and schema.json)
+    elif node is not None:
+        node.text("json")
+        output = OutputFormat(kind="json_object")
     sampling, reasoning = Sampling(), None
     if (node := members.get("sampling")) is not None:
         settings = node.mapping(*Sampling.__struct_fields__, "reasoning")
@@ -223,10 +249,10 @@ def restored(form: Node, messages: list[Node], tools: list[Node]) -> Request:
     return Request(
         dialect="",
         model=members["model"].text() if "model" in members else "",
-        messages=tuple(_read_messages(messages)),
+        messages=tuple(read),
         tools=tuple(_read_tool(tool) for tool in tools),
-        tool_choice=_read_choice(members["tool_choice"]) if "tool_choice" in members else None,
-        output_format=_read_output(members["output"]) if "output" in members else None,
+        tool_choice=choice,
+        output_format=output,
         sampling=sampling,
         reasoning=reasoning,
     )
@@ -237,21 +263,6 @@ def restored_form(form: dict[str, Json]) -> Request:
     node = node_of(form)
     tools = node.value.get("tools")
     return restored(node, node.value["messages"].items(), tools.items() if tools is not None else [])
-
-
-def _read_messages(nodes: list[Node]) -> Iterator[Message]:
-    calls = _Calls()
-    for node in nodes:
-        members = node.mapping(*_ROLES, "name")
-        roles = [role for role in _ROLES if role in members]
-        if len(roles) != 1:
-            raise node.error(f"a message has exactly one role before its content: {', '.join(_ROLES)}")
-        content = members[roles[0]].text_or_items()
-        name = members["name"].text() if "name" in members else None
-        if isinstance(content, str):
-            yield Message(roles[0], (Text(content),), name)
-        else:
-            yield Message(roles[0], tuple(_read_part(part, calls) for part in content), name)
 
 
 def _read_part(node: Node, calls: _Calls) -> Part:
@@ -314,20 +325,3 @@ def _read_tool(node: Node) -> Tool:
         kind=kind,
         parameters=parameters and parameters.mapping() and parameters.json,
     )
-
-
-def _read_choice(node: Node) -> ToolChoice | None:
-    if isinstance(node.value, dict):
-        members = node.mapping("tool")
-        return ToolChoice(mode="tool", name=members["tool"].text()) if members else None
-    word: Any = node.text("auto", "none", "required")
-    return ToolChoice(mode=word)
-
-
-def _read_output(node: Node) -> OutputFormat:
-    if isinstance(node.value, dict):
-        if (schema := node.mapping("schema").get("schema")) is None:
-            raise node.error("an output that is a mapping has a `schema`, and this one has none")
-        return OutputFormat(kind="json_schema", schema=schema.mapping() and schema.json)
-    node.text("json")
-    return OutputFormat(kind="json_object")

@@ -162,8 +162,16 @@ class ReplayRun:
                 notes["nearest"] = difference(shown_form(found.key), shown_form(key))
             await self._give(exchange, conversation, found, notes)
         elif found is not None or self._is_open or live in self._forked:
+            fork = plan.fork
+            assert plan.then is not None
             self._forked.add(live)
-            await self._go_on(exchange, found)
+            self._is_open = True
+            self._gate.drop(plan.behind_fork)
+            note: dict[str, Json] = {"rollout": plan.record.trace.rollout}
+            if fork is not None:
+                note |= {"fork": fork.turn.id, "turn": fork.turn.id if found is fork else None}
+            exchange.annotate(replay=note)
+            await plan.then(exchange)
         else:
             await trio.lowlevel.checkpoint()
             turns, rollout = plan.record.turns, plan.record.trace.rollout
@@ -176,19 +184,6 @@ class ReplayRun:
                 count=len(turns),
                 closest=near and Closest(near.turn.id, f"turn {_place(near)}", shown_form(near.key)),
             )
-
-    async def _go_on(self, exchange: Exchange, found: Recorded | None) -> None:
-        """Let `then` answer a call that follows from the fork, or is new."""
-        fork, then = self._plan.fork, self._plan.then
-        assert then is not None
-        self._is_open = True
-        self._gate.drop(self._plan.behind_fork)
-        note: dict[str, Json] = {"rollout": self._plan.record.trace.rollout}
-        if fork is not None:
-            note["fork"] = fork.turn.id
-            note["turn"] = fork.turn.id if found is fork else None
-        exchange.annotate(replay=note)
-        await then(exchange)
 
     async def _give(
         self, exchange: Exchange, conversation: Conversation, found: Recorded, notes: dict[str, Json]

@@ -97,18 +97,16 @@ def report_of(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> Re
         ended: the sub-agent's turns.
         conversation: the turns of the conversation that launched it, in order of arrival.
     """
-    last, said, notice = ended[-1], _said_at_end(ended), f"{_NOTICE}{_name(ended)}<"
-    is_named = last.conversation.parent is not None
-    found: Report | None = None
-    before: tuple[Message, ...] = ()
+    said, notice = _said_at_end(ended), f"{_NOTICE}{_name(ended)}<"
+    is_named = ended[-1].conversation.parent is not None
+    found, before = None, tuple[Message, ...]()
     for place, each in enumerate(conversation):
         messages = each.turn.request.messages
-        if each.arrived >= last.settled:
+        if each.arrived >= ended[-1].settled:
             # The texts of the agent and its user that the previous call did not contain.
-            new = [
-                one for one in messages[common_head(messages, before, is_not) :] if one.role != "assistant"
-            ]
-            texts = (part.text for one in new for part in one.content if isinstance(part, Text))
+            new = messages[common_head(messages, before, is_not) :]
+            parts = (part for one in new if one.role != "assistant" for part in one.content)
+            texts = (part.text for part in parts if isinstance(part, Text))
             for number, text in enumerate(texts):
                 if (at := text.find(notice)) >= 0:
                     return Report(place, number, at)
@@ -196,8 +194,8 @@ class _SubAgent(NamedTuple):
                         return self.family[place]
                     case False:
                         seen = max(seen, place + 1)
+        # An agent that waits for the end makes no call meanwhile.
         if report is None and seen + 2 == len(self.family) and self.family[seen] is not self.launch:
-            # An agent that waits for the end makes no call meanwhile. The last call came directly after the end:
             call = self.family[seen + 1]
             if call.arrived - self.last.settled < _RIGHT_BEHIND and is_silent(self.turns, call):
                 seen += 1
@@ -256,19 +254,38 @@ class Order:
         for thread, turns in threads.items():
             if turns[0].kind == "sub_agent" and (launch := launch_of(turns[0], record.turns)) is not None:
                 self.launches[thread] = launch
-        if self.launches:
-            parents, relations = record.trace.parents, record.trace.relations
-            self._find_causes(threads)
-            families = {
-                thread: self._family(threads[thread], parents, relations)
-                for thread in {launch.thread for launch in self.launches.values()}
-            }
-            sub_agents: list[_SubAgent] = []
-            for thread, launch in self.launches.items():
-                turns, family = threads[thread], families[launch.thread]
-                report = report_of(turns, family)
-                sub_agents.append(_SubAgent(launch, turns, family, parents, relations, report))
-            self._find_waits(sub_agents)
+        if not self.launches:
+            return
+        parents, relations = record.trace.parents, record.trace.relations
+        self._find_causes(threads)
+        families = {
+            thread: self._family(threads[thread], parents, relations)
+            for thread in {launch.thread for launch in self.launches.values()}
+        }
+        sub_agents: list[_SubAgent] = []
+        for thread, launch in self.launches.items():
+            turns, family = threads[thread], families[launch.thread]
+            report = report_of(turns, family)
+            sub_agents.append(_SubAgent(launch, turns, family, parents, relations, report))
+        ended = _in_order(sub_agents)
+        for sub in ended:
+            if (informed := sub.informed) is not None:
+                end = Happening(sub.last.number, settled=True)
+                if not self._wait(informed, end) and (summary := sub.summary_behind(informed)) is not None:
+                    self._wait(summary, end)
+                self._wait(sub.last, Happening(informed.number, settled=False))
+        for first, second in pairwise(ended):
+            self._wait(second.last, Happening(first.last.number, settled=True))
+        # Each turn waits for the sub-agent's turns that settled before the next call came.
+        for sub in ended:
+            latest = -1
+            for number, turn in enumerate(sub.family):
+                behind = sub.family[number + 1].arrived if number + 1 < len(sub.family) else turn.settled
+                begun = sub.turns[0].arrived < turn.settled
+                been = [each for each in sub.turns[:-1] if begun and each.settled < behind]
+                if been and been[-1].number > latest:
+                    latest = been[-1].number
+                    self._wait(turn, Happening(latest, settled=True))
 
     def _find_causes(self, threads: Mapping[Thread, Sequence[Recorded]]) -> None:
         """Add the natural causes: an answer follows its call, a call follows the previous answer."""
@@ -311,27 +328,6 @@ class Order:
         """Note that a call came after an answer, since it contains the answer."""
         self._after[Happening(turn.number, settled=False)].add(Happening(before.number, settled=True))
 
-    def _find_waits(self, sub_agents: list[_SubAgent]) -> None:
-        ended = _in_order(sub_agents)
-        for sub in ended:
-            if (informed := sub.informed) is not None:
-                end = Happening(sub.last.number, settled=True)
-                if not self._wait(informed, end) and (summary := sub.summary_behind(informed)) is not None:
-                    self._wait(summary, end)
-                self._wait(sub.last, Happening(informed.number, settled=False))
-        for first, second in pairwise(ended):
-            self._wait(second.last, Happening(first.last.number, settled=True))
-        for sub in ended:  # each turn waits for the sub-agent's turns that settled before the next call came
-            turns, latest = sub.turns[:-1], -1
-            for number, turn in enumerate(sub.family):
-                behind = sub.family[number + 1].arrived if number + 1 < len(sub.family) else turn.settled
-                been = [
-                    each for each in turns if each.settled < behind and sub.turns[0].arrived < turn.settled
-                ]
-                if been and been[-1].number > latest:
-                    latest = been[-1].number
-                    self._wait(turn, Happening(latest, settled=True))
-
     def _wait(self, turn: Recorded, happening: Happening) -> bool:
         """Let a turn wait for an event and return True, unless the event waits for the turn or is a disconnect."""
         mine = Happening(turn.number, settled=True)
@@ -339,23 +335,17 @@ class Order:
             return False
         if happening in self._after[mine]:
             return True
-        if self._follows(happening, mine):
-            return False
-        self._after[mine].add(happening)
-        self.waits.setdefault(turn.number, []).append(happening)
-        return True
-
-    def _follows(self, one: Happening, other: Happening) -> bool:
-        """Return True if `one` cannot precede `other`."""
-        seen, ahead = {one}, [one]
+        # The event waits for the turn if the turn is among what must precede the event.
+        seen, ahead = {happening}, [happening]
         while ahead:
-            at = ahead.pop()
-            if at == other:
-                return True
+            if (at := ahead.pop()) == mine:
+                return False
             new = self._after.get(at, set()) - seen
             seen |= new
             ahead += new
-        return False
+        self._after[mine].add(happening)
+        self.waits.setdefault(turn.number, []).append(happening)
+        return True
 
 
 def _in_order(sub_agents: Iterable[_SubAgent]) -> list[_SubAgent]:

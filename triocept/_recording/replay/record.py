@@ -98,11 +98,20 @@ class Normal:
     def moves(self, request: Request) -> Moves:
         """Return all moves up to this call."""
         placed = (each for message in request.messages for each in self._of(message))
-        return tuple(
-            self._move(role, form)
-            for role, group in groupby(self._masked_answers(placed), key=itemgetter(0))
-            for form in join_texts((form for _, form in group), "\n")
-        )
+        found: list[Move] = []
+        for role, group in groupby(self._masked_answers(placed), key=itemgetter(0)):
+            for kind, *value in join_texts((form for _, form in group), "\n"):
+                match kind:
+                    case "refusal":
+                        text = self._mask(value[0])
+                    case "text" | "result":
+                        text = value[0]
+                    case "opaque":
+                        text = without_volatile(_encode(in_json(value[1], self._mask)).decode())
+                    case _:
+                        text = _encode(in_json(value, self._mask)).decode()
+                found.append(Move(role, kind, text))
+        return tuple(found)
 
     def result(self, result: ToolResult) -> str:
         """Return a tool's result and its error mark, without parts that differ from run to run."""
@@ -133,19 +142,6 @@ class Normal:
                     yield role, form
                 elif words := self._words(form[1]):
                     yield role, ["text", words]
-
-    def _move(self, role: str, form: list[Json]) -> Move:
-        kind, *value = form
-        match kind:
-            case "refusal":
-                return Move(role, kind, self._mask(value[0]))
-            case "text" | "result":
-                return Move(role, kind, value[0])
-            case "opaque":
-                raw = _encode(in_json(value[1], self._mask)).decode()
-                return Move(role, kind, without_volatile(raw))
-            case _:
-                return Move(role, kind, _encode(in_json(value, self._mask)).decode())
 
 
 def key_of(request: Request, normal: Normal) -> Key:
