@@ -141,12 +141,12 @@ def _read_part(node: Node) -> ResponsePart:
         case ["refusal"]:
             return RefusalText(node.mapping("refusal", "extra")["refusal"].text(), extra)
         case ["reasoning"]:
-            node.mapping("reasoning", "blobs", "extra")
-            blobs = members["blobs"].items() if "blobs" in members else []
-            for blob in blobs:
+            blobs = node.mapping("reasoning", "blobs", "extra").get("blobs")
+            inner = blobs.items() if blobs is not None else []
+            for blob in inner:
                 blob.mapping("dialect", "kind", "data")
-            text = members["reasoning"].text()
-            return Reasoning(text, tuple([blob.converted(Blob) for blob in blobs]), extra)
+            read = tuple([blob.converted(Blob) for blob in inner])
+            return Reasoning(members["reasoning"].text(), read, extra)
         case ["call"]:
             node.mapping("call", "arguments", "input", "spaced", "extra")
             name, given = members["call"].text(), members.get("arguments") or node_of("{}")
@@ -154,8 +154,8 @@ def _read_part(node: Node) -> ResponsePart:
                 return ToolCall(name, members["input"].text(), kind="text", extra=extra)
             if isinstance(given.value, str):
                 return ToolCall(name, given.value, extra=extra)
-            spaced = "spaced" in members and members["spaced"].flag()
-            return ToolCall(name, _written(given.json, spaced=spaced), extra=extra)
+            is_spaced = "spaced" in members and members["spaced"].flag()
+            return ToolCall(name, _written(given.json, spaced=is_spaced), extra=extra)
         case ["opaque"]:
             return Opaque(_text(node.mapping("opaque", "dialect"), "dialect"), members["opaque"].json)
     raise node.error(f"a part of an answer is one of {', '.join(_PART_KINDS)}")

@@ -341,8 +341,7 @@ def write_file(path: Path, text: str) -> None:
         if isinstance(exc, OSError) and exc.errno is not None:
             raise OSError(exc.errno, exc.strerror, str(path)) from exc
         raise
-    # Windows and some file systems do not support it.
-    with suppress(OSError), ExitStack() as stack:
+    with suppress(OSError), ExitStack() as stack:  # Windows and some file systems do not support it
         descriptor = os.open(target.parent, os.O_RDONLY)
         stack.callback(os.close, descriptor)
         os.fsync(descriptor)

@@ -299,7 +299,12 @@ class Replay:
         check_type("trace", trace, Trace, "a Trace", "read_traces(path)[0] is the first of a file")
         check_choice("match", match, Match)
         check_bool("compare_results", compare_results)
-        _check_until(until)
+        is_pair = isinstance(until, tuple) and [type(each) for each in until] == [str, int]
+        if until is not None and type(until) not in (str, int) and not is_pair:
+            raise TypeError(
+                "until is a turn: its id, its number in the main conversation, or (conversation, number), not "
+                f"{described(until)}"
+            )
         if paths is not None:
             check_mapping("paths", paths)
         for path in (path for pair in (paths or {}).items() for path in pair):
@@ -340,18 +345,3 @@ class Replay:
         if run is None:
             run = self._runs[exchange.rollout] = ReplayRun(self._plan)
         await run.answer(exchange)
-
-
-def _check_until(until: object) -> None:
-    match until:
-        case None | str():
-            pass
-        case int() if not isinstance(until, bool):
-            pass
-        case (str(), int(number)) if isinstance(until, tuple) and not isinstance(number, bool):
-            pass
-        case _:
-            raise TypeError(
-                "until is a turn: its id, its number in the main conversation, or (conversation, number), not "
-                f"{described(until)}"
-            )

@@ -89,9 +89,7 @@ def launch_of(first: Recorded, turns: Sequence[Recorded]) -> Recorded | None:
 
 
 def report_of(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> Report | None:
-    """Return where a conversation first reports a sub-agent's end, by its name, else by its final text.
-
-    None: it is not reported, or the final text is too short to be found.
+    """Return where a conversation first reports a sub-agent's end by name, else by its final text; None: nowhere.
 
     Args:
         ended: the sub-agent's turns.
@@ -189,11 +187,10 @@ class _SubAgent(NamedTuple):
         report = self.report.place if self.report is not None else None
         for place, behind in enumerate(self.family[1:]):
             if (report is None or report > place + 1) and self._compacts(place):
-                match over_in(self.turns, behind):
-                    case True:
-                        return self.family[place]
-                    case False:
-                        seen = max(seen, place + 1)
+                is_over = over_in(self.turns, behind)
+                if is_over:
+                    return self.family[place]
+                seen = max(seen, place + 1) if is_over is False else seen
         # An agent that waits for the end makes no call meanwhile.
         if report is None and seen + 2 == len(self.family) and self.family[seen] is not self.launch:
             call = self.family[seen + 1]
