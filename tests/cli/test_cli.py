@@ -110,7 +110,7 @@ def test_what_a_real_model_cannot_be_asked_for_is_said() -> None:
 
     assert "there is no 'heat'; there are temperature, top_p" in told("--sampling", "heat=1")
     assert "'hot' is no value for temperature" in told("--sampling", "temperature=hot")
-    assert "say its --model" in told("--tokens", "vllm")
+    assert "--tokens needs --model NAME" in told("--tokens", "vllm")
     assert "--max-output-tokens" in told("--max-output-tokens", "0")
     wrong = told("--tokens", "llama-cpp", "--model", "m", "--upstream-dialect", "gemini")
     assert "gemini" in wrong
@@ -121,13 +121,13 @@ def test_options_that_do_not_go_together_are_clear_errors(tmp_path: Path) -> Non
     script = tmp_path / "s.json"
     script.write_text('["one"]')
     done = triocept("run", "--script", script, "--upstream", "http://localhost/v1", "--", "true")
-    assert (done.returncode, "not both" in done.stderr) == (2, True)
+    assert (done.returncode, "exclude each other" in done.stderr) == (2, True)
     done = triocept("run", "--model", "m", "--", "true")
-    assert (done.returncode, "without --upstream nobody is asked: --model" in done.stderr) == (2, True)
+    assert (done.returncode, "--model: no effect without --upstream URL" in done.stderr) == (2, True)
     done = triocept("serve", "--upstream", "http://localhost/v1", "--api-key-env", "NOT_SET_ANYWHERE")
     assert (done.returncode, "NOT_SET_ANYWHERE" in done.stderr) == (2, True)
     done = triocept("run", "--upstream", "localhost:8000", "--", "true")
-    assert (done.returncode, "http or https" in done.stderr) == (1, True)
+    assert (done.returncode, "http or https" in done.stderr) == (2, True)
     assert "Traceback" not in done.stderr
 
 

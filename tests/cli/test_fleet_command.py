@@ -151,7 +151,7 @@ def test_an_agent_that_ends_badly_has_failed_and_is_run_again_when_that_is_asked
     assert isinstance(outcome, Outcome.Error)
     assert "its stderr ends with:\nit went bad" in str(outcome.error)
     assert "▸ store    run: 1 of 2 done, 1 failed" in run.stderr
-    assert "the last failure is that of task x: triocept.errors.AgentFailed: agent " in run.stderr
+    assert "the last failure: task x: triocept.errors.AgentFailed: agent " in run.stderr
     resumed = fleet("--resume")
     assert resumed.returncode == 1, "what failed has failed"
     assert "0 done, 2 done before" in resumed.stderr
@@ -275,8 +275,8 @@ def test_a_line_that_is_no_task_is_told_with_its_number_and_nothing_starts(folde
     told = re.findall(r"tasks\.jsonl:(\d+): (.*)", refused())
     assert [int(number) for number, _ in told] == [2, 4, 5, 7, 8, 9, 10, 11]
     assert "unknown field `promt`; a line is {" in told[0][1]
-    assert "the same as line 1" in told[2][1]
-    assert told[3][1] == "its id '1' is that of line 6, too"
+    assert "line 1 is the same" in told[2][1]
+    assert told[3][1] == "line 6 has the same id, '1': ids must differ"
     assert not Path("run").exists()
 
 
@@ -295,20 +295,20 @@ def test_a_file_without_a_task_is_told(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "command", "told"),
     [
-        ((), (), "nothing says what to run"),
-        ((), ("--", "true"), "does not say where the prompt goes"),
+        ((), (), "there is no agent to run"),
+        ((), ("--", "true"), "COMMAND has no place for the prompt"),
         ((), ("--", "no-such-program", "{prompt}"), "there is no program 'no-such-program' on the PATH"),
-        (("--agent", "kimi-code"), (), "there is no program 'kimi' on the PATH; --executable says"),
-        (("--agent", "codex"), AGENT_COMMAND, "one of them is run, not both"),
-        (("--executable", "x"), AGENT_COMMAND, "it belongs to --agent"),
+        (("--agent", "kimi-code"), (), "install it, or name its command with --executable"),
+        (("--agent", "codex"), AGENT_COMMAND, "exclude each other"),
+        (("--executable", "x"), AGENT_COMMAND, "it needs --agent NAME"),
         (("--engine", "threads"), AGENT_COMMAND, "there is no such engine; there are in-process"),
-        (("--engine", "processes:0"), AGENT_COMMAND, "'0' is no number from 1 on"),
+        (("--engine", "processes:0"), AGENT_COMMAND, "a number from 1 on is needed, not '0'"),
         (("--engine", "processes:2", "--workers", "3"), AGENT_COMMAND, "contradict each other"),
         (("--engine", "in-process:2", "--slots-per-worker", "3"), AGENT_COMMAND, "contradict each other"),
         (("--engine", "in-process", "--workers", "3"), AGENT_COMMAND, "has one worker"),
-        (("--resume",), AGENT_COMMAND, "there is no run in run to go on with"),
-        (("--retry-errors",), AGENT_COMMAND, "it takes --resume, too"),
-        (("--script", "script.yaml", "--upstream", "http://127.0.0.1:1"), AGENT_COMMAND, "one of them answers"),
+        (("--resume",), AGENT_COMMAND, "there is no run in run to continue"),
+        (("--retry-errors",), AGENT_COMMAND, "--retry-errors needs --resume"),
+        (("--script", "script.yaml", "--upstream", "http://127.0.0.1:1"), AGENT_COMMAND, "exclude each other"),
         (("--tasks", "nowhere.jsonl"), AGENT_COMMAND, "'nowhere.jsonl' does not exist"),
     ],
 )  # fmt: skip
@@ -377,7 +377,7 @@ def test_a_directory_that_holds_results_is_left_alone_without_resume(folder: Pat
     write_tasks({"prompt": "a"})
     assert fleet().returncode == 0
     before = Path("run/done.jsonl").read_bytes()
-    assert "run holds the results of a run: --resume goes on with it" in refused()
+    assert "run holds the results of a run: continue it with --resume" in refused()
     assert Path("run/done.jsonl").read_bytes() == before
 
 
@@ -385,10 +385,10 @@ def test_who_resumes_with_another_model_is_refused(folder: Path) -> None:
     write_tasks({"prompt": "a"})
     first = fleet()
     assert first.returncode == 0
-    assert "no --script and no --upstream: every call is answered with one friendly sentence" in first.stderr
+    assert "no --script and no --upstream: one fixed greeting answers every call" in first.stderr
     run = fleet("--resume", "--script", "script.yaml")
     assert run.returncode == 1
-    assert "friendly" not in run.stderr
+    assert "greeting" not in run.stderr
     assert "it is of another run: its 'script'" in run.stderr
 
 
@@ -439,7 +439,7 @@ def test_ctrl_c_ends_all_says_how_to_go_on_and_nothing_is_lost(engine: str, fold
     assert busy.returncode == 1
     assert "another driver has it" in busy.stderr
     assert "▸ store    run: 1 of 3 done" in said
-    assert "▸ to go on with the other 2: the same command with --resume" in said
+    assert "▸ to run the other 2: the same command with --resume" in said
     assert "Traceback" not in said
     write_tasks({"prompt": "a", "id": "a"}, {"prompt": "more", "id": "m"})
     resumed = fleet("--resume")

@@ -145,7 +145,7 @@ def test_each_rollout_of_a_file_is_shown_and_one_can_be_chosen(tmp_path: Path) -
     assert "run_c" in shown("show", file, "--rollout", "run_c", "--turn", "0")
     done = looked("show", file, "--turn", "0")
     assert done.returncode == 1
-    assert done.stderr == f"Error: {file} holds several rollouts; say which with --rollout: a, b, a\n"
+    assert done.stderr == f"Error: {file} holds several rollouts: choose one with --rollout: a, b, a\n"
     assert "--rollout: run_a, run_c" in looked("show", file, "--turn", "0", "--rollout", "a").stderr
     assert f"{file} holds no rollout c; it has a, b, a" in looked("show", file, "--rollout", "c").stderr
 
@@ -558,7 +558,7 @@ def test_of_several_files_each_rollout_is_shown(file: Path, tmp_path: Path) -> N
     once = shown("show", file)
     assert done.stdout == f"{once}\n{once}"
     assert (done.returncode, done.stderr) == (2, f"Error: {tmp_path / 'x'}: No such file or directory\n")
-    assert "--turn is about one file" in looked("show", file, file, "--turn", "0").stderr
+    assert "--turn needs one file, not 2" in looked("show", file, file, "--turn", "0").stderr
 
 
 def told(rollout: str) -> Trace:

@@ -53,7 +53,7 @@ def test_a_run_ends_at_its_cost_and_prices_come_from_options_and_a_file(tmp_path
 
 
 def test_an_agent_that_asks_nobody_is_ended_some_time_after_its_seconds(tmp_path: Path) -> None:
-    code = "from triocept._cli import run, main; run.TO_END = 0.3; main()"
+    code = "from triocept._cli import agent_plan, main; agent_plan.TO_END = 0.3; main()"
     arguments = ("run", "--max-seconds", "0.2", "--", sys.executable, "-c", "import time; time.sleep(60)")
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=30, check=False
@@ -90,11 +90,11 @@ def test_limits_that_make_no_sense_are_told(tmp_path: Path) -> None:
     broken = tmp_path / "p.json"
     broken.write_text('{"m": {"input": "much"}}')
     for arguments, text in (
-        (("--max-cost", "1"), "--max-cost needs --price"),
+        (("--max-cost", "1"), "--max-cost needs prices: --price MODEL=INPUT,OUTPUT"),
         (("--price", "m=1"), "MODEL=INPUT,OUTPUT"),
         (("--price", "m=1,x"), "MODEL=INPUT,OUTPUT"),
-        (("--price", "m=-1,2"), "Price.input is 0 or more"),
-        (("--prices", broken), "$[...].input"),
+        (("--price", "m=-1,2"), "'-1' is not a number from 0 on"),
+        (("--prices", broken), "the price of 'm'"),
         (("--max-turns", "-1"), "--max-turns"),
     ):
         done = run(*arguments, "--", "true")

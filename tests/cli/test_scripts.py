@@ -84,7 +84,7 @@ def test_an_error_in_a_script_is_a_line_with_its_place(text: str, words: str, tm
 
 def test_replies_that_nobody_asked_for_are_named(tmp_path: Path) -> None:
     done = run(written(tmp_path, "- a\n- when: {text: z}\n  replies: [b, c]\n"), "x")
-    assert "2 replies of the script left: nobody asked" in done.stderr
+    assert "2 replies of the script left: the agent ended before them" in done.stderr
     assert re.search(r"replies\[1\], when\(text='z'\) \(.*s.yaml:2\), reply 1: 'c'", done.stderr), done.stderr
 
 

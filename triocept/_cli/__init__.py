@@ -1,12 +1,13 @@
 """The command line: `triocept run`, `serve`, `fleet`, `demo`, and commands that read trace files.
 
 * `commands`: the commands and their options.
+* `options`: commands with grouped options, suggestions for mistyped names, and options of several commands.
+* `agent_plan`: the agent that `run` and `fleet` start. `limits`: the budget of a run.
 * `run`: an endpoint, a rollout, an agent.
 * `serve`: an endpoint and a rollout, for agents that are started elsewhere.
 * `forward`, `script`: the model behind either: a real model, or a scripted one. `watch`: a script that is reloaded when
   its file changes.
-* `replay`: a handler that answers as a recorded run did, and runs that are recorded once. `limits`: the budget of a
-  run. `redact`: the redaction of the record. `options`: further options of several commands.
+* `replay`: a handler that answers as a recorded run did, and runs that are recorded once.
 * `fleet`: many rollouts, from a file of prompts. `fleet_command`: its options. `fleet_given`: the file and the engine.
   `fleet_worker`: the work of a worker.
 * `export`: a file of traces, in another format.

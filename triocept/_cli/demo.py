@@ -9,6 +9,7 @@ from pathlib import Path
 from .._canonical.content import ToolCall
 from .._canonical.request import Request
 from ..handlers import Reply, ScriptedModel
+from .agent_plan import AgentPlan
 from .run import Run
 from .script import Answers
 
@@ -34,6 +35,5 @@ async def run_demo(record: Path | None) -> int:
     """Run the demo in a temporary directory, and return the agent's exit code."""
     with tempfile.TemporaryDirectory(prefix="triocept-demo-") as folder:
         command = (sys.executable, str(AGENT), "Write a greeting to hello.txt, then tell me what it says.")
-        return await Run(
-            command, handler=Answers(ScriptedModel(replies())), record=record, cwd=Path(folder)
-        ).run()
+        handler = Answers(ScriptedModel(replies()))
+        return await Run(AgentPlan(command), handler=handler, record=record, cwd=Path(folder)).run()

@@ -50,38 +50,58 @@ def end_with(
         script: the user's script, whose errors are shown with their place.
         notice: text to print if the end takes more than a moment after a signal.
     """
-    heard: list[signal.Signals] = []
+    received: list[signal.Signals] = []
     signals = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     # With this handler installed, trio turns SIGINT into KeyboardInterrupt, which rule 2 relies on.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     status = 1
     try:
-        status = trio.run(_work, work, signals, heard, notice)
+        status = trio.run(_work, work, signals, received, notice)
     except KeyboardInterrupt:  # before the watcher started, or the second
-        heard.append(signal.SIGINT)
+        received.append(signal.SIGINT)
     except BaseException as exc:
-        status = _tell(exc, script, interrupted=bool(heard))
-    if heard:
-        _die_of(heard[0])
-    sys.exit(status)
+        for error in leaves(exc):
+            if isinstance(error, SystemExit):  # raised by a script
+                if (code := error.code) is not None and not isinstance(code, int):
+                    say(str(code))
+                    code = 1
+                status = code or 0
+            elif not (received and isinstance(error, KeyboardInterrupt | trio.Cancelled)):
+                say(describe_error(error, script))
+                status = error.exit_code if isinstance(error, click.ClickException) else 1
+    if not received:
+        sys.exit(status)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):  # closed, or full: its reader has gone
+            pass
+    signal.signal(received[0], signal.SIG_DFL)
+    signal.raise_signal(received[0])
+    os._exit(128 + received[0])  # the first process of a container does not die of its own signal
 
 
 async def _work(
     work: Callable[[], Awaitable[int]],
     signals: list[signal.Signals],
-    heard: list[signal.Signals],
+    received: list[signal.Signals],
     notice: str | None,
 ) -> int:
     status, error = 0, None
     async with trio.open_nursery() as nursery:
         scope = trio.CancelScope()
 
-        def hear() -> None:
+        @trio.lowlevel.enable_ki_protection
+        async def remind(text: str) -> None:
+            await trio.sleep(MOMENT)
+            Screen().write(f"▸ {text}\n")
+
+        def on_first() -> None:
             scope.cancel()
             if notice is not None:
-                nursery.start_soon(_remind, notice)
+                nursery.start_soon(remind, notice)
 
-        await nursery.start(_listen, signals, heard, hear)
+        await nursery.start(_receive, signals, received, on_first)
         try:
             with scope:
                 status = await work()
@@ -94,24 +114,24 @@ async def _work(
 
 
 @trio.lowlevel.enable_ki_protection  # so that the interrupt below goes to the main task
-async def _listen(
+async def _receive(
     signals: list[signal.Signals],
-    heard: list[signal.Signals],
-    hear: Callable[[], None],
+    received: list[signal.Signals],
+    on_first: Callable[[], None],
     *,
     task_status: trio.TaskStatus[None],
 ) -> None:
     interrupt = signal.getsignal(signal.SIGINT)
     if signal.SIGINT not in signals:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with trio.open_signal_receiver(*signals) as received:
-        _heed_third(signals)
+    with trio.open_signal_receiver(*signals) as receiver:
+        _default_for_third(signals)
         task_status.started()
-        async for number in received:
-            heard.append(signal.Signals(number))
-            if len(heard) == 2:
+        async for number in receiver:
+            received.append(signal.Signals(number))
+            if len(received) == 2:
                 break
-            hear()
+            on_first()
     for number in signals:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, interrupt)
@@ -119,7 +139,7 @@ async def _listen(
     signal.signal(signal.SIGINT, signal.SIG_DFL if signal.SIGINT in signals else signal.SIG_IGN)
 
 
-def _heed_third(signals: list[signal.Signals]) -> None:
+def _default_for_third(signals: list[signal.Signals]) -> None:
     """Give the third signal its default effect without the event loop, which a script's function may block."""
     came = 0
     receivers = {number: signal.getsignal(number) for number in signals}
@@ -138,62 +158,26 @@ def _heed_third(signals: list[signal.Signals]) -> None:
         signal.signal(number, count)  # the receiver restores the previous handler when it ends
 
 
-@trio.lowlevel.enable_ki_protection
-async def _remind(notice: str) -> None:
-    await trio.sleep(MOMENT)
-    Screen().write(f"▸ {notice}\n")
-
-
-def _die_of(number: signal.Signals) -> NoReturn:
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (AttributeError, OSError, ValueError):  # closed, or full: its reader has gone
-            pass
-    signal.signal(number, signal.SIG_DFL)
-    signal.raise_signal(number)
-    os._exit(128 + number)  # the first process of a container does not die of its own signal
-
-
-def _tell(exc: BaseException, script: Path | None, *, interrupted: bool) -> int:
-    """Print the error and return the exit status."""
-    status = 1
-    for error in leaves(exc):
-        if isinstance(error, SystemExit):  # raised by a script
-            status = _status(error)
-        elif not (interrupted and isinstance(error, KeyboardInterrupt | trio.Cancelled)):
-            say(describe_error(error, script))
-    return status
-
-
-def _status(exit_: SystemExit) -> int:
-    """Return the status as Python does: a number is the status, None is 0, anything else is printed, and is 1."""
-    if exit_.code is None or isinstance(exit_.code, int):
-        return exit_.code or 0
-    say(str(exit_.code))
-    return 1
-
-
 def describe_error(error: BaseException, script: Path | None = None) -> str:
     """Describe an error for a person: triocept's in words, a script's with its place, any other with its type."""
     if isinstance(error, click.ClickException):
         return f"Error: {error.format_message()}"
     if script is not None and isinstance(error, NotAReply | ShadowedRule):
         return f"Error: {script}: {error}"
-    if isinstance(error, TrioceptError | OSError) and not _is_of(error, script):
-        return f"Error: {_words(error)}"
-    told = traceback.TracebackException.from_exception(error)
-    if script is not None and (_is_of(error, script) or isinstance(error, SyntaxError)):
-        _shorten(told, script)
-        return f"Error: the script {script} failed:\n" + "".join(told.format()).rstrip()
-    return "".join(told.format()).rstrip()
-
-
-def _words(error: Exception) -> str:
-    """Return the error's text without the system's error number."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
-    return in_options(str(error))
+    frames = traceback.walk_tb(error.__traceback__)
+    is_of_script = any(frame.f_code.co_filename == str(script) for frame, _ in frames)
+    if (
+        isinstance(error, OSError) and error.strerror and not is_of_script
+    ):  # without the system's error number
+        return f"Error: {error.strerror if error.filename is None else f'{error.filename}: {error.strerror}'}"
+    if isinstance(error, TrioceptError | OSError) and not is_of_script:
+        return f"Error: {in_options(str(error))}"
+    report = traceback.TracebackException.from_exception(error)
+    head = ""
+    if script is not None and (is_of_script or isinstance(error, SyntaxError)):
+        _shorten(report, script)
+        head = f"Error: the script {script} failed:\n"
+    return head + "".join(report.format()).rstrip()
 
 
 _AS_OPTIONS = (
@@ -202,6 +186,8 @@ _AS_OPTIONS = (
     (r"another id, or the map a `key=`, which alone then counts", "another id"),
     (r"the timeout of its map, ([\d.e+-]+) s", r"--rollout-timeout \1"),
     (r"name it \(reward=\)", "name it (--reward)"),
+    (r"an upstream's base_url", "a base URL"),
+    (r"a key is given as api_key", "put the key into a variable, and name the variable with --api-key-env"),
 )
 """Advice of errors that names arguments of Python, and the same advice with options of the command line."""
 
@@ -213,29 +199,16 @@ def in_options(text: str) -> str:
     return text
 
 
-def _shorten(told: traceback.TracebackException, script: Path) -> None:
-    """Keep only the script's frames, and the frames of its callees."""
-    names = [frame.filename for frame in told.stack]
+def _shorten(report: traceback.TracebackException, script: Path) -> None:
+    """Keep only the script's frames, the frames of its callees, and the causes that were raised in it."""
+    names = [frame.filename for frame in report.stack]
     first = names.index(str(script)) if str(script) in names else len(names)
-    told.stack = traceback.StackSummary.from_list(told.stack[first:])
-    if not told.stack:
-        told.stack = None  # type: ignore[assignment]  # the documented value for no traceback
-    told.__context__ = _theirs(told.__context__, script)
-    told.__cause__ = _theirs(told.__cause__, script)
-
-
-def _theirs(told: traceback.TracebackException | None, script: Path) -> traceback.TracebackException | None:
-    if told is None or all(frame.filename != str(script) for frame in told.stack):
-        return None
-    _shorten(told, script)
-    return told
-
-
-def _is_of(error: BaseException, script: Path | None) -> bool:
-    """Return True if the error was raised in the script, or in a function that the script called."""
-    frame = error.__traceback__
-    while frame is not None:
-        if frame.tb_frame.f_code.co_filename == str(script):
-            return True
-        frame = frame.tb_next
-    return False
+    report.stack = traceback.StackSummary.from_list(report.stack[first:])
+    if not report.stack:
+        report.stack = None  # type: ignore[assignment]  # the documented value for no traceback
+    for name in ("__context__", "__cause__"):
+        if (inner := getattr(report, name)) is not None:
+            if all(frame.filename != str(script) for frame in inner.stack):
+                setattr(report, name, None)
+            else:
+                _shorten(inner, script)

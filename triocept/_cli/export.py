@@ -29,8 +29,8 @@ MOST = 10
 STANDARD_OUTPUT = Path("-")
 
 
-class Unreadable(click.ClickException):
-    """A named file cannot be read, or does not exist."""
+class WrongPath(click.ClickException):
+    """A named file cannot be read or written."""
 
     exit_code = UNREAD
 
@@ -59,7 +59,7 @@ class Export:
             TrioceptError, OSError, click.ClickException: the export failed.
         """
         if folder := next((file for file in self.files if file.is_dir() and not is_store(file)), None):
-            raise Unreadable(a_directory(folder))
+            raise WrongPath(a_directory(folder))
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             losses = self._write()
@@ -84,9 +84,9 @@ class Export:
         except ModuleNotFoundError as exc:
             raise click.ClickException(str(exc)) from exc
         except FileExistsError as exc:
-            can_replace = FORMATS[self.to].write is not None and not self.replace
-            hint = "--force replaces it" if can_replace else "give another name"
-            raise click.ClickException(f"{exc.filename}: there is something already; {hint}") from exc
+            can_replace = FORMATS[self.to].write is not None and not self.replace and self.out.is_file()
+            hint = "name another file, or replace it with --force" if can_replace else "name another file"
+            raise WrongPath(f"{exc.filename} exists already: {hint}") from exc
 
     def _print(self) -> Losses:
         """Write to standard output, only once the export is complete. If the reader has gone, end silently."""

@@ -90,7 +90,7 @@ class File:
         assert found is not None
         if more:
             raise NotThere(
-                f"{self._path} holds several rollouts; say which with --rollout: "
+                f"{self._path} holds several rollouts: choose one with --rollout: "
                 f"{_listed([self._name(found), *more])}"
             )
         return found

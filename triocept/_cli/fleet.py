@@ -20,7 +20,7 @@ import click
 from .._canonical.content import Json
 from .._upstream.address import parse_address
 from .._util.terminal import say
-from ..fleets import Engine, Outcome, Result, Store, open_fleet, open_store
+from ..fleets import Engine, Outcome, Store, open_fleet, open_store
 from ..fleets.store.keys import key_of
 from .ending import in_options
 from .fleet_worker import Plan, open_bench, rollout
@@ -42,7 +42,7 @@ class FleetRun:
     store: Path
     settings: dict[str, Json]
     group_size: int | None
-    retries: int
+    rollout_retries: int
     timeout: float | None
     most_failures: float | None
     """Maximum failed or lost rollouts; below 1: a share of all; None: no limit. When exceeded: the run ends."""
@@ -50,42 +50,41 @@ class FleetRun:
     quiet: bool
 
     async def run(self) -> int:
-        """Run the fleet and return the exit status: 0 if all tasks are done, 1 if some failed."""
-        await self._check_handler()
+        """Run the fleet and return the exit status: 0 if all tasks are done, 1 if some failed or no call was made.
+
+        Raises:
+            Exception: the script is invalid.
+            click.UsageError: the upstream does not answer.
+        """
+        if (handler := self.plan.handler) is None:
+            self._say("no --script and no --upstream: one fixed greeting answers every call")
+        else:
+            async with handler.open(self._say):
+                if isinstance(handler, Forward):
+                    await check_reachable(handler.url)
         async with open_store(self.store, settings=self.settings, retry_errors=self.retry_errors) as store:
             lost = 0
             try:
                 lost = await self._map(store)
             finally:
-                failed = self._sum_up(store)
-        return 1 if failed or lost else 0
-
-    async def _check_handler(self) -> None:
-        """Raise if the model cannot answer.
-
-        Raises:
-            Exception: the script is invalid.
-            click.ClickException: the upstream does not answer, or its URL is invalid.
-        """
-        handler = self.plan.handler
-        if handler is None:
-            self._say("no --script and no --upstream: every call is answered with one friendly sentence")
-            return
-        async with handler.open(self._say):
-            if isinstance(handler, Forward):
-                await _check_answers(handler.url)
+                stored = Stored.of(store, self.tasks)
+                self._sum_up(stored)
+        return 1 if stored.failed or lost or stored.without_calls else 0
 
     async def _map(self, store: Store) -> int:
         """Run the remaining tasks; return the number of lost rollouts, which the store does not have."""
         lost = failed = 0
-        most = self._most_failures()
-        if most < inf and not self.retry_errors:
-            _, failed, _ = self._stored(store)
-            if failed >= most:
-                self._say(f"{failed:,} failed before: no further task is run (--fail-on-error)")
-                return 0
+        most = inf if self.most_failures is None else self.most_failures
+        if most < 1:
+            most *= self._total
+        if most < inf and not self.retry_errors and (failed := Stored.of(store, self.tasks).failed) >= most:
+            self._say(f"{failed:,} failed before: no further task is run (--fail-on-error)")
+            return 0
         opening = open_fleet(
-            self.engine, worker=partial(open_bench, self.plan), retries=self.retries, progress=not self.quiet
+            self.engine,
+            worker=partial(open_bench, self.plan),
+            retries=self.rollout_retries,
+            progress=not self.quiet,
         )
         async with opening as fleet:
             mapping = fleet.map(
@@ -100,51 +99,68 @@ class FleetRun:
                         break
         return lost
 
-    def _most_failures(self) -> float:
-        most = inf if self.most_failures is None else self.most_failures
-        return most if most >= 1 else most * len(self.tasks) * (self.group_size or 1)
+    @property
+    def _total(self) -> int:
+        """Number of rollouts of all tasks."""
+        return len(self.tasks) * (self.group_size or 1)
 
-    def _sum_up(self, store: Store) -> int:
-        """Print the content of the store and the command to resume; return the number of failed rollouts."""
-        done, failed, last = self._stored(store)
-        total = len(self.tasks) * (self.group_size or 1)
-        missing = total - done - failed
-        words = [f"{done:,} of {total:,} done", *([f"{failed:,} failed"] if failed else [])]
+    def _sum_up(self, stored: Stored) -> None:
+        """Print the content of the store and the command to resume."""
+        words = [f"{stored.done:,} of {self._total:,} done"]
+        words += [f"{stored.failed:,} failed"] if stored.failed else []
         self._say(f"store    {self.store}: {', '.join(words)}")
-        if missing > 0:
-            self._say(f"to go on with the other {missing:,}: the same command with --resume")
-        if last is not None:
-            self._say(f"the last failure is that of {_described(last)}")
-            self._say("what failed is run again by --resume --retry-errors")
-        return failed
-
-    def _stored(self, store: Store) -> tuple[int, int, Result[Any, Any] | None]:
-        """Return how many rollouts of these tasks are done, and how many have failed, with the last failure."""
-        keys = {key_of(task, "a task").key for task in self.tasks}
-        done = failed = 0
-        last: Result[Any, Any] | None = None
-        for result in store.results():
-            if result.key in keys and isinstance(result.outcome, Outcome.Error):
-                failed, last = failed + 1, result
-            else:
-                done += result.key in keys
-        return done, failed, last
+        if (missing := self._total - stored.done - stored.failed) > 0:
+            self._say(f"to run the other {missing:,}: the same command with --resume")
+        if stored.last_failure:
+            self._say(f"the last failure: {stored.last_failure}")
+            self._say("to run failed tasks again: the same command with --resume --retry-errors")
+        if stored.without_calls:
+            self._say(
+                "no agent called the model: the agent must use OPENAI_BASE_URL, ANTHROPIC_BASE_URL or a related "
+                "variable; triocept run shows one agent at work"
+            )
 
     def _say(self, text: str) -> None:
         if not self.quiet:
             say(f"▸ {text}")
 
 
-def _described(result: Result[Any, Any]) -> str:
-    """`task t5: AgentFailed: …`, in one line."""
-    outcome = result.outcome
-    assert isinstance(outcome, Outcome.Error)
-    text = in_options(" ".join(str(outcome.error).split()))
-    return f"task {result.key}: {text[:REASON_LENGTH]}"
+@dataclass(frozen=True)
+class Stored:
+    """The rollouts of a run's tasks in its store."""
+
+    done: int
+    failed: int
+    last_failure: str
+    """Task and error of the last failure; empty: there is none."""
+    without_calls: bool
+    """True if rollouts are done, and none of them has a model call, although no limit ended it."""
+
+    @classmethod
+    def of(cls, store: Store, tasks: list[dict[str, Any]]) -> Stored:
+        """Return the rollouts of these tasks in the store."""
+        keys = {key_of(task, "a task").key for task in tasks}
+        done = failed = silent = 0
+        last = ""
+        for result in store.results():
+            outcome = result.outcome
+            if result.key in keys and isinstance(outcome, Outcome.Error):
+                failed += 1
+                text = in_options(" ".join(str(outcome.error).split()))
+                last = f"task {result.key}: {text[:REASON_LENGTH]}"
+            elif result.key in keys:
+                done += 1
+                value = outcome.value if isinstance(outcome, Outcome.Value) else {}
+                silent += not value.get("turns") and value.get("stopped") is None
+        return cls(done, failed, last, bool(done) and silent == done)
 
 
-async def _check_answers(url: str) -> None:
-    """Raise if no HTTP server answers there, with any status."""
+async def check_reachable(url: str) -> None:
+    """Raise if no HTTP server answers there, with any status.
+
+    Raises:
+        click.UsageError: nothing answers.
+    """
     import httpx2  # imported here: commands that read files need no HTTP client
 
     address = parse_address(url)
@@ -153,6 +169,6 @@ async def _check_answers(url: str) -> None:
             await client.get(address.base)
     except httpx2.TransportError as exc:
         where = urlsplit(address.base).netloc.rpartition("@")[2]
-        raise click.ClickException(
-            f"--upstream: nobody answers at {where}: {str(exc) or type(exc).__name__}"
+        raise click.UsageError(
+            f"--upstream: no server answers at {where}: {str(exc) or type(exc).__name__}; start it, or correct the URL"
         ) from exc

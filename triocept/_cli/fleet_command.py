@@ -2,114 +2,108 @@
 
 from __future__ import annotations
 
-import os
-from inspect import signature
+from functools import partial
 from pathlib import Path
-from shutil import which
+from typing import Any
 
 import click
 import msgspec
 
 from .._canonical.content import Json
-from .._rollout.budget import Limits
 from .._trace.redaction import Redaction
-from ..agents import AGENTS
-from ..agents import agent as find_agent
 from ..fleets import RayEngine
 from ..fleets.store.layout import DONE, is_store
+from .agent_plan import PROMPT, agent_options, plan_fleet
 from .ending import end_with
 from .fleet import FleetRun
 from .fleet_given import ENGINES, SLOTS, engine_of, read_tasks
-from .fleet_worker import PROMPT, Plan
-from .forward import Forward, forward_options
-from .limits import limit_options
-from .options import env_option
-from .redact import redact_option
+from .fleet_worker import Plan
+from .forward import forward_of, forward_options
+from .limits import limit_options, limits_of
+from .options import Command, NewFile, Option, existing_file, redact_option, script_option
 from .script import Script
 
 _NOTICE = "the agents are being ended: one that ignores SIGTERM is killed after 5 s"
 
 
-@click.command(context_settings={"allow_interspersed_args": False})
-@click.option(
+_in_tasks = partial(click.option, cls=Option, group="Tasks and store")
+_in_workers = partial(click.option, cls=Option, group="Workers")
+
+
+@click.command(
+    cls=Command,
+    short_help="Run an agent for each task of a file, many at once.",
+    context_settings={"allow_interspersed_args": False},
+)
+@existing_file(
     "--tasks",
+    "Tasks and store",
+    'JSON objects, one per line: {"prompt": …, "id": …, "metadata": {…}}; only the prompt is required.',
     required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help='What is to be done: a JSON object in each line, {"prompt": …, "id": …, "metadata": {…}}; only the prompt '
-    "has to be there.",
 )
-@click.option(
-    "--agent",
-    type=click.Choice([name.replace("_", "-") for name in AGENTS]),
-    help=f"A known agent; without it, COMMAND is one, in which {PROMPT} stands for the prompt.",
-)
-@click.option("--executable", help="The command of that agent, where it is not the usual one.")
-@env_option
-@click.option(
-    "--workspace",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A directory of which each agent gets a copy to work in; without it, an empty one. Gone when the agent is.",
-)
-@click.option(
-    "--script",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="What the model says, to each rollout from the beginning: as of `triocept run`. Without it and without "
-    "--upstream, every call is answered with one friendly sentence.",
-)
-@forward_options
-@limit_options
-@click.option(
+@_in_tasks(
     "--store",
     required=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="The directory that traces and results go into.",
+    type=NewFile(file_okay=False, dir_okay=True),
+    metavar="DIR",
+    help="Directory for traces and results.",
 )
+@_in_tasks("--resume", is_flag=True, help="Continue the run in the store: finished tasks are not repeated.")
+@_in_tasks("--retry-errors", is_flag=True, help="With --resume: run failed tasks again.")
+@_in_tasks("--limit", type=click.IntRange(1), metavar="N", help="Run only the first N tasks of the file.")
+@_in_tasks("--group-size", type=click.IntRange(1), metavar="N", help="Run each task N times. Default: 1.")
+@_in_tasks(
+    "--fail-on-error",
+    type=click.FloatRange(0, min_open=True),
+    metavar="LIMIT",
+    help="End the run when LIMIT rollouts have failed or were lost; below 1, a share of all rollouts (0.1).",
+)
+@agent_options(f"Without it, COMMAND starts the agent, and {PROMPT} in it stands for the prompt.")
+@click.option(
+    "--workspace",
+    cls=Option,
+    group="Agent",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Give each agent a copy of this directory to work in, removed at its end. Default: an empty directory.",
+)
+@script_option
+@forward_options
+@limit_options
 @redact_option
-@click.option(
-    "--resume", is_flag=True, help="Go on with the run whose store it is: what is done is not done again."
-)
-@click.option("--retry-errors", is_flag=True, help="Of what is done, run again what failed. With --resume.")
-@click.option(
-    "--group-size", type=click.IntRange(1), metavar="N", help="How often each task is run; 1 unless said."
-)
-@click.option(
+@_in_workers(
     "--engine",
     default="processes",
     metavar="ENGINE",
     show_default="processes, one for each core",
-    help=f"What runs the workers: {ENGINES}.",
+    help=f"Where the workers run: {ENGINES}.",
 )
-@click.option(
-    "--workers", type=click.IntRange(1), metavar="N", help="How many workers; processes:N says it, too."
+@_in_workers(
+    "--workers", type=click.IntRange(1), metavar="N", help="Number of workers, as in --engine processes:N."
 )
-@click.option(
+@_in_workers(
     "--slots-per-worker",
     type=click.IntRange(1),
     metavar="N",
-    help=f"How many agents a worker runs at once; {SLOTS} unless said.",
+    help=f"Maximum agents that a worker runs at the same time. Default: {SLOTS}.",
 )
-@click.option(
+@_in_workers(
     "--rollout-retries",
+    "rollout_retries",
     type=click.IntRange(0),
     default=2,
     show_default=True,
     metavar="N",
-    help="How often a rollout is run again that ended its worker alone; see `open_fleet(retries=)`.",
+    help="Repeat a rollout up to N times if its worker ends while it runs there alone.",
 )
-@click.option(
+@_in_workers(
     "--rollout-timeout",
+    "timeout",
     type=click.FloatRange(0, min_open=True),
     metavar="SECONDS",
-    help="Cancel a rollout after so long, its workspace and its end included; it has failed then.",
+    help="Cancel a rollout after SECONDS, its workspace included; it counts as failed.",
 )
-@click.option(
-    "--fail-on-error",
-    type=click.FloatRange(0, min_open=True),
-    metavar="LIMIT",
-    help="End the run when so many rollouts have failed or were lost: a number, or a share of all (0.1).",
-)
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Run the first N tasks of the file alone.")
-@click.option("--quiet", is_flag=True, help="Show no progress.")
+@click.option("--quiet", is_flag=True, help="Print no progress.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def fleet(
     tasks: Path,
@@ -118,139 +112,79 @@ def fleet(
     env: dict[str, str],
     workspace: Path | None,
     script: Path | None,
-    forward: Forward | None,
-    limits: Limits,
     store: Path,
     redact: Redaction | None,
     resume: bool,
-    retry_errors: bool,
-    group_size: int | None,
     engine: str,
     workers: int | None,
     slots_per_worker: int | None,
-    rollout_retries: int,
-    rollout_timeout: float | None,
     fail_on_error: float | None,
     limit: int | None,
-    quiet: bool,
     command: tuple[str, ...],
+    **options: Any,
 ) -> None:
     """Run an agent for each task of a file, many at once; traces and results go into a store.
 
-    The limits are those of each rollout. Ends with 0 if all is done, with 1 if something failed, with 2 if the command
-    line or the file of tasks is wrong.
+    The limits apply to each rollout. The exit status is 0 if all tasks are done; 1 if some failed or no agent called
+    the model; 2 if the command line or the file of tasks is wrong: nothing has started then.
 
     \b
-        triocept fleet --tasks tasks.jsonl --agent claude-code --upstream http://127.0.0.1:8000/v1 --model qwen \\
-            --engine processes:4 --slots-per-worker 64 --store runs/today
-        triocept stats runs/today
+    triocept fleet --tasks tasks.jsonl --agent claude-code \\
+        --upstream http://127.0.0.1:8000/v1 --model qwen \\
+        --engine processes:4 --slots-per-worker 64 --store runs/today
+    triocept stats runs/today
     """
-    command, agent_options = _split(agent, command)
-    _check_agent(agent, executable, command)
-    _check_store(store, resume=resume, retry_errors=retry_errors)
-    if script is not None and forward is not None:
-        raise click.UsageError("--script and --upstream: one of them answers, not both")
+    forward = forward_of(options)
+    limits = limits_of(options, forward)
     runs = engine_of(engine, workers, slots_per_worker)
-    if not isinstance(runs, RayEngine):  # Ray's agents run on its nodes
-        _check_program(agent, executable, command)
     plan = Plan(
         handler=forward if script is None else Script(script.absolute()),
-        agent=agent,
-        executable=executable,
-        command=_placed(command),
+        # Ray's agents run on its nodes
+        agent=plan_fleet(command, agent, executable, env, here=not isinstance(runs, RayEngine)),
         limits=limits,
         workspace=None if workspace is None else workspace.absolute(),
         redact=redact,
-        agent_options=agent_options,
-        env=env,
     )
+    if script is not None and forward is not None:
+        raise click.UsageError("--script and --upstream exclude each other: give one of them")
+    done = store / DONE
+    if resume and not is_store(store):
+        raise click.UsageError(
+            f"--resume: there is no run in {store} to continue; omit --resume to start one"
+        )
+    if options["retry_errors"] and not resume:
+        raise click.UsageError("--retry-errors needs --resume: it repeats failed tasks of an earlier run")
+    if not resume and is_store(store) and done.exists() and done.stat().st_size:
+        raise click.UsageError(
+            f"{store} holds the results of a run: continue it with --resume, or name another directory"
+        )
     what = FleetRun(
         tasks=read_tasks(tasks)[:limit],
         plan=plan,
         engine=runs,
         store=store,
         settings=_settings(plan),
-        group_size=group_size,
-        retries=rollout_retries,
-        timeout=rollout_timeout,
         most_failures=fail_on_error,
-        retry_errors=retry_errors,
-        quiet=quiet,
+        **options,
     )
     end_with(what.run, script=plan.handler.path if isinstance(plan.handler, Script) else None, notice=_NOTICE)
 
 
 def _settings(plan: Plan) -> dict[str, Json]:
     """Return the settings of a run; resuming it with other settings is refused."""
-    handler = plan.handler
-    said: dict[str, Json] = {"agent": plan.agent or list(plan.command)}
-    if plan.agent_options:
-        said["agent_options"] = list(plan.agent_options)
-    if plan.env:  # values may be keys
-        said["env"] = sorted(plan.env)
+    handler, agent = plan.handler, plan.agent
+    settings: dict[str, Json] = {"agent": agent.name or list(agent.command)}
+    if agent.options:
+        settings["agent_options"] = list(agent.options)
+    if agent.env:  # values may be keys
+        settings["env"] = sorted(agent.env)
     if plan.workspace is not None:
-        said["workspace"] = str(plan.workspace)
+        settings["workspace"] = str(plan.workspace)
     if isinstance(handler, Script):
-        said["script"] = str(handler.path)
+        settings["script"] = str(handler.path)
     elif handler is not None:
-        said["model"] = handler.model or handler.url
+        settings["model"] = handler.model or handler.url
         for name in ("sampling", "max_output_tokens"):
             if (value := handler.options.get(name)) is not None:
-                said[name] = msgspec.to_builtins(value)
-    return said
-
-
-def _split(agent: str | None, command: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the command, and the options of a known agent: words behind `--`, or behind a second one as in `run`."""
-    if agent is None or not command or not command[0].startswith("-"):
-        return command, ()
-    return (), command[1:] if command[0] == "--" else command
-
-
-def _check_agent(agent: str | None, executable: str | None, command: tuple[str, ...]) -> None:
-    if agent is not None and command:
-        raise click.UsageError(
-            f"--agent {agent} and COMMAND: one of them is run, not both. "
-            f"Options of the agent begin with -, as in: --agent {agent} -- --max-turns 5"
-        )
-    if executable is not None and agent is None:
-        raise click.UsageError("--executable is the command of a known agent: it belongs to --agent")
-    if agent is None and not command:
-        raise click.UsageError(f"nothing says what to run: --agent NAME, or -- COMMAND with {PROMPT} in it")
-    if agent is None and not any(PROMPT in word for word in command):
-        raise click.UsageError(
-            f"COMMAND does not say where the prompt goes: write {PROMPT} there, as in: -- claude -p '{PROMPT}'"
-        )
-
-
-def _placed(command: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the command with absolute paths: each agent works in its own directory."""
-    if command and os.sep in command[0] and PROMPT not in command[0]:
-        return os.path.abspath(command[0]), *command[1:]
-    return command
-
-
-def _check_program(agent: str | None, executable: str | None, command: tuple[str, ...]) -> None:
-    name = command[0] if agent is None else executable or _usual(agent)
-    if PROMPT not in name and which(name) is None:
-        where = "" if agent is None or executable else "; --executable says where else it is"
-        raise click.UsageError(f"there is no program {name!r} on the PATH{where}")
-
-
-def _usual(agent: str) -> str:
-    usual: str = signature(find_agent(agent)).parameters["executable"].default
-    return usual
-
-
-def _check_store(store: Path, *, resume: bool, retry_errors: bool) -> None:
-    done = store / DONE
-    if resume and not is_store(store):
-        raise click.UsageError(
-            f"--resume: there is no run in {store} to go on with; without --resume one begins"
-        )
-    if retry_errors and not resume:
-        raise click.UsageError("--retry-errors is about a run that was begun before: it takes --resume, too")
-    if not resume and is_store(store) and done.exists() and done.stat().st_size:
-        raise click.UsageError(
-            f"{store} holds the results of a run: --resume goes on with it, and another one takes another directory"
-        )
+                settings[name] = msgspec.to_builtins(value)
+    return settings

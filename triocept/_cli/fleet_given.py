@@ -14,10 +14,12 @@ import msgspec
 from .._canonical.content import Json
 from ..fleets import Engine, InProcess, Processes, RayEngine
 from ..fleets.store.keys import key_of
+from .options import did_you_mean
 
 MOST_ERRORS = 10
 """Maximum bad lines to list."""
 ENGINES = "in-process[:SLOTS] | processes[:N] | ray[:ADDRESS]"
+_KINDS = ("in-process", "processes", "ray")
 SLOTS = 32
 """Default number of slots per worker."""
 _BOM = b"\xef\xbb\xbf"
@@ -57,7 +59,9 @@ def read_tasks(path: Path) -> list[dict[str, Any]]:
         more = f"\nand {len(errors) - MOST_ERRORS} more" if len(errors) > MOST_ERRORS else ""
         raise click.UsageError("\n".join(errors[:MOST_ERRORS]) + more)
     if not tasks:
-        raise click.UsageError(f'{path}: there is no task in it; a line is {{"prompt": "fix the bug"}}')
+        raise click.UsageError(
+            f'{path}: there is no task in it; write one per line, as {{"prompt": "fix the bug"}}'
+        )
     return tasks
 
 
@@ -67,14 +71,14 @@ def _task(text: bytes, number: int, lines: dict[str, int]) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise ValueError(f'{exc}; a line is {{"prompt": …, "id": …, "metadata": {{…}}}}') from None
     if not line.prompt.strip():
-        raise ValueError("its prompt is empty")
+        raise ValueError("the prompt is empty")
     task: dict[str, Any] = msgspec.to_builtins(line)
     first = lines.setdefault(key_of(task, "it").key, number)
     if first != number and line.id is not None:
-        raise ValueError(f"its id {line.id!r} is that of line {first}, too")
+        raise ValueError(f"line {first} has the same id, {line.id!r}: ids must differ")
     if first != number:
         raise ValueError(
-            f"it is the same as line {first}; an `id` tells them apart, or --group-size runs it several times"
+            f"line {first} is the same: give them different ids, or run each task several times with --group-size"
         )
     return task
 
@@ -86,13 +90,18 @@ def engine_of(text: str, workers: int | None, slots: int | None) -> Engine:
         click.UsageError: they are invalid, or contradict each other, or Ray is not installed.
     """
     kind, _, rest = text.partition(":")
+    if kind != "ray" and rest and not (rest.isdecimal() and int(rest)):
+        raise click.UsageError(f"--engine {text}: a number from 1 on is needed, not {rest!r}")
+    number = int(rest) if kind != "ray" and rest else None
     match kind:
         case "in-process":
             if workers not in (None, 1):
-                raise click.UsageError("--engine in-process has one worker; processes:N has several")
-            return InProcess(_one_of(_count(rest, text), slots, "--slots-per-worker", text) or SLOTS)
+                raise click.UsageError(
+                    "--engine in-process has one worker: leave --workers out, or use processes:N"
+                )
+            return InProcess(_one_of(number, slots, "--slots-per-worker", text) or SLOTS)
         case "processes":
-            count = _one_of(_count(rest, text), workers, "--workers", text)
+            count = _one_of(number, workers, "--workers", text)
             return Processes(count, slots_per_worker=slots or SLOTS)
         case "ray":
             try:
@@ -100,18 +109,14 @@ def engine_of(text: str, workers: int | None, slots: int | None) -> Engine:
             except ImportError as exc:
                 raise click.UsageError(f"--engine {text}: {exc}") from exc
         case _:
-            raise click.UsageError(f"--engine {text}: there is no such engine; there are {ENGINES}")
-
-
-def _count(rest: str, text: str) -> int | None:
-    if not rest:
-        return None
-    if not rest.isdecimal() or int(rest) < 1:
-        raise click.UsageError(f"--engine {text}: {rest!r} is no number from 1 on")
-    return int(rest)
+            raise click.UsageError(
+                f"--engine {text}: there is no such engine{did_you_mean(kind, _KINDS)}; there are {ENGINES}"
+            )
 
 
 def _one_of(here: int | None, there: int | None, option: str, text: str) -> int | None:
     if None not in (here, there) and here != there:
-        raise click.UsageError(f"--engine {text} and {option} {there} contradict each other")
+        raise click.UsageError(
+            f"--engine {text} and {option} {there} contradict each other: give one of them"
+        )
     return here or there

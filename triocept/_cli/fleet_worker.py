@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from math import inf
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import trio
 
 from .._endpoint import Endpoint, serve_endpoint
-from .._process.output import AgentResult
 from .._rollout.budget import Limits
 from .._rollout.embedding import Embed
-from .._rollout.rollout import Rollout
 from .._rollout.workers import Handler
 from .._trace.redaction import Redaction, Redactor
-from ..agents import Launch, agent
+from .agent_plan import AgentPlan, patience
 from .forward import Forward
-from .run import TO_END, say_hello
+from .run import say_hello
 from .script import Script, read_answers
 
-PROMPT = "{prompt}"
-"""Placeholder of the task's prompt in a command."""
 OUTPUT_LENGTH = 20_000
 """Characters of an agent's output to keep: its end, which usually reports the outcome."""
+
+
+def _ignore(warning: str) -> None:
+    """Ignore a warning that was printed before any worker began."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +36,12 @@ class Plan:
 
     handler: Forward | Script | None
     """The model; None: each call gets one fixed greeting."""
-    agent: str | None
-    """A known agent; None: `command` starts the agent."""
-    executable: str | None
-    command: tuple[str, ...]
+    agent: AgentPlan
     limits: Limits
     """Limits of each rollout."""
     workspace: Path | None
     """Directory of which each agent gets a copy to work in; None: an empty directory."""
     redact: Redaction | None = None
-    agent_options: tuple[str, ...] = ()
-    """Options of the known agent, which follow the options of its launch."""
-    env: Mapping[str, str] = field(default_factory=dict)
-    """Variables that each agent gets in addition to its environment."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +55,9 @@ class Bench:
     def answers(self) -> tuple[Handler, Embed | None]:
         """Return the handler of one rollout, which begins a script anew. The script's warnings are printed already."""
         if isinstance(self.plan.handler, Script):
-            answers = read_answers(self.plan.handler.path, _unsaid)
+            answers = read_answers(self.plan.handler.path, _ignore)
             return answers.model, answers.embeddings
         return self.upstream or say_hello, None
-
-
-def _unsaid(warning: str) -> None:
-    """Ignore a warning that was printed before any worker began."""
 
 
 @asynccontextmanager
@@ -79,7 +66,7 @@ async def open_bench(plan: Plan) -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
         upstream = None
         if isinstance(plan.handler, Forward):
-            upstream = (await stack.enter_async_context(plan.handler.open(_unsaid))).model
+            upstream = (await stack.enter_async_context(plan.handler.open(_ignore))).model
         elif plan.handler is not None:
             plan.handler.prepare()
         yield Bench(plan, await stack.enter_async_context(serve_endpoint(redact=plan.redact)), upstream)
@@ -96,63 +83,33 @@ async def rollout(bench: Bench, task: dict[str, Any], *, attempt: int) -> dict[s
     opening = bench.endpoint.open_rollout(
         handler, limits=plan.limits, embed=embed, metadata=task.get("metadata")
     )
-    async with _open_folder() as folder, opening as run:
-        work = await _workspace(plan, folder)
-        launch = _launch(plan, run, folder / "agent", task["prompt"])
-        result = await _run(plan, run, launch, work)
+    folder = Path(tempfile.mkdtemp(prefix="triocept-"))
+    work = folder / "work"
+    try:
+        async with opening as run:
+            if (template := plan.workspace) is None:
+                work.mkdir()
+            else:
+                await trio.to_thread.run_sync(lambda: shutil.copytree(template, work, symlinks=True))
+            launch = plan.agent.launch(run, folder / "agent", task["prompt"])
+            variables = plan.handler.variables if plan.handler is not None else ()
+            hidden = dict.fromkeys(name for name in variables if name not in run.environ())
+            env = {**hidden, **launch.env, **plan.agent.env}
+            async with run.open_agent(launch.argv, env=env, cwd=work) as process:
+                with trio.move_on_after(patience(plan.limits)):
+                    await process.wait()
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
+    result, usage = process.result, run.trace.usage
     if run.trace.stopped is None:
         result.check()
-    return _value(run, result, Redactor(plan.redact))
-
-
-async def _run(plan: Plan, run: Rollout, launch: Launch, work: Path) -> AgentResult:
-    variables = plan.handler.variables if plan.handler is not None else ()
-    hidden = dict.fromkeys(name for name in variables if name not in run.environ())
-    env = {**hidden, **launch.env, **plan.env}
-    seconds = plan.limits.seconds
-    async with run.open_agent(launch.argv, env=env, cwd=work) as process:
-        with trio.move_on_after(inf if seconds is None else seconds + TO_END):
-            await process.wait()
-    return process.result
-
-
-def _launch(plan: Plan, run: Rollout, folder: Path, prompt: str) -> Launch:
-    if plan.agent is None:
-        return Launch(argv=tuple(word.replace(PROMPT, prompt) for word in plan.command))
-    options = {} if plan.executable is None else {"executable": plan.executable}
-    launch = agent(plan.agent)(run, folder, prompt, **options)
-    return msgspec.structs.replace(launch, argv=(*launch.argv, *plan.agent_options))
-
-
-def _value(run: Rollout, result: AgentResult, redactor: Redactor) -> dict[str, Any]:
-    """Return the values that are kept in addition to the traces."""
-    usage = run.trace.usage
-    return {
+    return {  # kept in addition to the traces
         "returncode": result.returncode,
         "stopped": run.trace.stopped,
         "seconds": round(result.duration, 3),
         "turns": len(run.trace),
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
-        "output": redactor.text(result.stdout_text)[-OUTPUT_LENGTH:],
+        "output": Redactor(plan.redact).text(result.stdout_text)[-OUTPUT_LENGTH:],
     }
-
-
-@asynccontextmanager
-async def _open_folder() -> AsyncIterator[Path]:
-    """Open a directory that is removed at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="triocept-"))
-    try:
-        yield folder
-    finally:
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
-
-
-async def _workspace(plan: Plan, folder: Path) -> Path:
-    work, template = folder / "work", plan.workspace
-    if template is None:
-        work.mkdir()
-    else:
-        await trio.to_thread.run_sync(lambda: shutil.copytree(template, work, symlinks=True))
-    return work

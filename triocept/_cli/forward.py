@@ -6,8 +6,8 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import wraps
-from typing import Any, TypeVar, cast, get_type_hints
+from functools import partial
+from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
 import click
@@ -18,9 +18,8 @@ from .._upstream import open_upstream
 from .._upstream.address import is_near
 from .._upstream.tokens import PROFILES
 from ..dialects import known_dialects
+from .options import Choice, F, Option, add_options, base_url, did_you_mean
 from .script import Answers
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 _DIALECTS = known_dialects()
 _KEYS = list(dict.fromkeys(dialect.key_variable for dialect in _DIALECTS.values()))
@@ -57,11 +56,11 @@ class Forward:
         by_host = _HOSTS.get(urlsplit(url).hostname or "", "openai_chat")
         name = dialect.replace("-", "_") if dialect else by_host
         if api_key_env is not None and not os.environ.get(api_key_env):
-            raise click.UsageError(f"--api-key-env: the variable {api_key_env} is not set, or is empty")
-        if options.get("tokens") and model is None:
             raise click.UsageError(
-                "--tokens asks the server at once whether it gives them: say its --model, too"
+                f"--api-key-env: the variable {api_key_env} is not set, or is empty: export {api_key_env}=..."
             )
+        if options.get("tokens") and model is None:
+            raise click.UsageError("--tokens needs --model NAME: one call of the model is tried at the start")
         variable = api_key_env or _DIALECTS[name].key_variable
         return cls(url, name, model, os.environ.get(variable) or None, (variable,), options)
 
@@ -73,11 +72,11 @@ class Forward:
         """Open a handler that forwards to the model; report a missing key.
 
         Raises:
-            click.ClickException: the URL is invalid, or the dialect does not support an option.
+            click.UsageError: the dialect does not support an option.
             UpstreamError: the upstream does not return the requested tokens.
         """
         if self.api_key is None and not is_near(urlsplit(self.url).hostname or ""):
-            say(f"{self.variables[0]} is not set: {self.url} is asked without a key")
+            say(f"{self.variables[0]} is not set: calls go to {self.url} without a key")
         opened = open_upstream(
             self.url, dialect=self.dialect, model=self.model, api_key=self.api_key, **self.options
         )
@@ -85,7 +84,7 @@ class Forward:
             try:
                 upstream = await stack.enter_async_context(opened)
             except ValueError as exc:
-                raise click.ClickException(str(exc)) from exc
+                raise click.UsageError(str(exc)) from exc
             yield Answers(upstream)
 
 
@@ -95,95 +94,95 @@ _FIELDS: dict[str, Any] = {
 """Names that `--sampling` accepts; the token limit has an option of its own, which is a ceiling."""
 
 
-def _field(text: str) -> tuple[str, Any]:
-    """Return the name and value of `NAME=VALUE`, a field of `Sampling`."""
-    name, _, value = text.partition("=")
-    if name not in _FIELDS:
-        raise click.BadParameter(f"there is no {name!r}; there are {', '.join(_FIELDS)}")
-    try:
-        return name, msgspec.convert([value] if name == "stop" else value, _FIELDS[name], strict=False)
-    except msgspec.ValidationError as exc:
-        raise click.BadParameter(f"{value!r} is no value for {name}") from exc
+def _parse_sampling(
+    context: click.Context, option: click.Parameter, given: tuple[str, ...]
+) -> Sampling | None:
+    """Return all `NAME=VALUE` as one `Sampling`; `stop` may be repeated."""
+    values: dict[str, Any] = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        if name not in _FIELDS:
+            raise click.BadParameter(
+                f"there is no {name!r}{did_you_mean(name, _FIELDS)}; there are {', '.join(_FIELDS)}"
+            )
+        if name == "stop":
+            values[name] = (*values.get(name, ()), value)
+            continue
+        try:
+            values[name] = msgspec.convert(value, _FIELDS[name], strict=False)
+        except msgspec.ValidationError as exc:
+            raise click.BadParameter(
+                f"{value!r} is no value for {name}; write a number, as in {name}=1"
+            ) from exc
+    return Sampling(**values) if values else None
 
 
-_OPTIONS = {
-    "upstream": click.option(
+_in_upstream = partial(click.option, cls=Option, group="Real model")
+_DIALECT_NAMES, _TOKENS = Choice(_DIALECTS), Choice(PROFILES)
+_OPTIONS: dict[str, Callable[[F], F]] = {
+    "upstream": _in_upstream(
         "--upstream",
+        type=base_url,
         metavar="URL",
-        help="Forward every call to this real model; its base URL as the provider's own SDK takes it.",
+        help="Forward every call to this real model. URL is the base URL, as the provider's own SDK takes it.",
     ),
-    "dialect": click.option(
+    "dialect": _in_upstream(
         "--upstream-dialect",
         "dialect",
-        type=click.Choice([name.replace("_", "-") for name in _DIALECTS]),
-        show_default="by the URL, else openai-chat",
-        help="What it speaks.",
+        type=_DIALECT_NAMES,
+        metavar="NAME",
+        help=f"Wire format of the real model. Default: by the host, else openai-chat. Names: {_DIALECT_NAMES}.",
     ),
-    "model": click.option(
-        "--model", help="The name that it is asked for; without it, the one that the agent asks for."
+    "model": _in_upstream(
+        "--model", metavar="NAME", help="Model to request. Default: the model that the agent requests."
     ),
-    "api_key_env": click.option(
+    "api_key_env": _in_upstream(
         "--api-key-env",
-        metavar="VAR",
-        show_default=f"{', '.join(_KEYS[:-1])} or {_KEYS[-1]}, by what it speaks",
-        help="The environment variable that holds its key.",
+        metavar="NAME",
+        help="Environment variable that holds the provider's key. Default, by the wire format: "
+        f"{', '.join(_KEYS[:-1])} or {_KEYS[-1]}.",
     ),
-    "tokens": click.option(
+    "tokens": _in_upstream(
         "--tokens",
-        type=click.Choice([name.replace("_", "-") for name in PROFILES]),
-        help="What server it is, to record the ids and log probabilities of its tokens.",
+        type=_TOKENS,
+        metavar="NAME",
+        help=f"Record token ids and log probabilities of a server of this kind. Names: {_TOKENS}.",
     ),
-    "retries": click.option(
+    "retries": _in_upstream(
         "--retries",
         type=click.IntRange(0),
-        help="How often a call is tried again that failed before its first byte.",
+        metavar="N",
+        help="Retry a call up to N times if it fails before its first byte. Default: 0.",
     ),
-    "sampling": click.option(
+    "sampling": _in_upstream(
         "--sampling",
         multiple=True,
         metavar="NAME=VALUE",
-        callback=lambda _context, _option, said: tuple(map(_field, said)),
-        help="A field of the sampling (temperature=0.7, top_p=…), which wins over the agent's. May be repeated.",
+        callback=_parse_sampling,
+        help="Override a sampling setting of the agent, for example temperature=0.7. May be given several times.",
     ),
-    "max_output_tokens": click.option(
+    "max_output_tokens": _in_upstream(
         "--max-output-tokens",
         type=click.IntRange(1),
-        help="The most that any call asks for, whatever the agent says.",
+        metavar="N",
+        help="Request at most N tokens of output, even if the agent requests more.",
     ),
 }
+forward_options: Callable[[F], F] = add_options(*_OPTIONS.values())
 
 
-def forward_options(command: F) -> F:
-    """Add the forwarding options to a command; it gets them as one argument, `forward`."""
+def forward_of(options: dict[str, Any]) -> Forward | None:
+    """Return the real model that the options describe, and remove these options; None: there is no `--upstream`.
 
-    @wraps(command)
-    def wrapper(**options: Any) -> Any:
-        said = {name: options.pop(name) for name in _OPTIONS}
-        return command(forward=_said(said), **options)
-
-    for option in reversed(_OPTIONS.values()):
-        wrapper = option(wrapper)
-    return cast(F, wrapper)
-
-
-def _said(said: dict[str, Any]) -> Forward | None:
-    given = {name: value for name, value in said.items() if value not in (None, ())}
+    Raises:
+        click.UsageError: an option has no effect without `--upstream`, or contradicts another one.
+    """
+    popped = {name: options.pop(name) for name in _OPTIONS}
+    given = {name: value for name, value in popped.items() if value is not None}
     url = given.pop("upstream", None)
-    if url is None:
-        if given:
-            names = ["--upstream-dialect" if n == "dialect" else f"--{n.replace('_', '-')}" for n in given]
-            raise click.UsageError(f"without --upstream nobody is asked: {', '.join(names)}")
-        return None
+    if url is None and given:
+        names = ["--upstream-dialect" if n == "dialect" else f"--{n.replace('_', '-')}" for n in given]
+        raise click.UsageError(f"{', '.join(names)}: no effect without --upstream URL")
     if "tokens" in given:
         given["tokens"] = given["tokens"].replace("-", "_")
-    if "sampling" in given:
-        given["sampling"] = _sampling(given["sampling"])
-    return Forward.of(url, **given)
-
-
-def _sampling(fields: tuple[tuple[str, Any], ...]) -> Sampling:
-    """Return all fields as one `Sampling`; `stop` may be repeated."""
-    values = dict(fields)
-    if "stop" in values:
-        values["stop"] = tuple(text for name, texts in fields if name == "stop" for text in texts)
-    return Sampling(**values)
+    return None if url is None else Forward.of(url, **given)

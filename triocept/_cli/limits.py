@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import wraps
+from collections.abc import Callable
+from functools import partial
 from math import inf, nan
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import msgspec
 
 from .._canonical.price import Price, price_of
 from .._rollout.budget import Limits
-
-F = TypeVar("F", bound=Callable[..., Any])
+from .agent_plan import TO_END
+from .forward import Forward
+from .options import F, Option, add_options, existing_file
 
 
 def _amount(text: str) -> float:
@@ -24,119 +25,98 @@ def _amount(text: str) -> float:
     except ValueError:
         amount = nan
     if not 0 <= amount < inf:
-        raise click.BadParameter(f"{text} is not a number from 0 on.")
+        raise click.BadParameter(f"{text!r} is not a number from 0 on.")
     return amount
 
 
-_OPTIONS = (
-    click.option(
+_in_limits = partial(click.option, cls=Option, group="Limits of a run")
+limit_options: Callable[[F], F] = add_options(
+    _in_limits(
         "--max-turns", type=click.IntRange(0), metavar="N", help="End the run after N answered calls."
     ),
-    click.option(
+    _in_limits(
         "--max-tokens",
         type=click.IntRange(0),
         metavar="N",
-        help="End it after N tokens, input and output together.",
+        help="End the run after N tokens, input and output together.",
     ),
-    click.option("--max-seconds", type=_amount, metavar="SECONDS", help="End it after so long."),
-    click.option(
+    _in_limits(
+        "--max-seconds",
+        type=_amount,
+        metavar="SECONDS",
+        help=f"End the run after SECONDS: further calls are refused. An agent that has not ended {TO_END:g} s later is "
+        "ended.",
+    ),
+    _in_limits(
         "--max-cost",
         type=_amount,
         metavar="COST",
-        help="End it when it has cost so much, in the currency of the prices.",
+        help="End the run when it has cost COST, in the currency of the prices.",
     ),
-    click.option(
+    _in_limits(
         "--price",
-        "price",
         multiple=True,
         metavar="MODEL=INPUT,OUTPUT[,CACHED]",
-        help="What a million tokens of a model cost; `*` in MODEL stands for anything. May be given several times.",
+        help="Price of a million tokens of a model; `*` in MODEL stands for any text. May be given several times.",
     ),
-    click.option(
+    existing_file(
         "--prices",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help='A JSON file of prices: {"MODEL": {"input": …, "output": …, "cached_input": …, "cache_write": …}}.',
+        "Limits of a run",
+        'A JSON file of prices: {"MODEL": {"input": …, "output": …, "cached_input": …, "cache_write": …}}.',
     ),
 )
 
 
-def limit_options(command: F) -> F:
-    """Add the limit options to a command that opens a rollout; it gets `limits`."""
+def limits_of(options: dict[str, Any], forward: Forward | None) -> Limits:
+    """Return the limits that the options describe, and remove these options.
 
-    @wraps(command)
-    def with_limits(
-        *,
-        max_turns: int | None,
-        max_tokens: int | None,
-        max_seconds: float | None,
-        max_cost: float | None,
-        price: tuple[str, ...],
-        prices: Path | None,
-        **others: Any,
-    ) -> Any:
-        known = _prices(price, prices, getattr(others.get("forward"), "model", None))
-        if max_cost is not None and not known:
-            raise click.UsageError("--max-cost needs --price MODEL=INPUT,OUTPUT or --prices FILE")
-        limits = Limits(
-            turns=max_turns, total_tokens=max_tokens, seconds=max_seconds, cost=max_cost, prices=known
-        )
-        return command(limits=limits, **others)
+    A call answered by the model of `forward` costs its price, whatever the agent requests.
 
-    made: Any = with_limits
-    for option in reversed(_OPTIONS):
-        made = option(made)
-    return made  # type: ignore[no-any-return]
-
-
-def _prices(options: Iterable[str], file: Path | None, model: str | None) -> dict[str, Price]:
-    """Return all given prices. A call answered by `model`, whatever the agent requests, costs the price of `model`."""
-    prices = dict(_parsed(option) for option in options)
-    if file is not None:
-        prices = _read(file) | prices
+    Raises:
+        click.UsageError: a price is invalid, or `--max-cost` has no prices.
+    """
+    model = None if forward is None else forward.model
+    file: Path | None = options.pop("prices")
+    prices = {} if file is None else _read_prices(file)
+    prices |= dict(_parse_price(option) for option in options.pop("price"))
     if model is not None and "*" not in prices and (price := price_of(prices, (model,))) is not None:
         prices["*"] = price
-    return prices
+    cost = options.pop("max_cost")
+    if cost is not None and not prices:
+        raise click.UsageError("--max-cost needs prices: --price MODEL=INPUT,OUTPUT or --prices FILE")
+    return Limits(
+        turns=options.pop("max_turns"),
+        total_tokens=options.pop("max_tokens"),
+        seconds=options.pop("max_seconds"),
+        cost=cost,
+        prices=prices,
+    )
 
 
-def _parsed(option: str) -> tuple[str, Price]:
+def _parse_price(option: str) -> tuple[str, Price]:
     model, _, numbers = option.rpartition("=")
     try:
-        amounts = _amounts(numbers)
-        if inf in amounts:
-            raise ValueError("a price is a number from 0 on")
+        amounts = [_amount(number) for number in numbers.split(",")]
         if not model or not 2 <= len(amounts) <= 3:
-            raise ValueError(
-                "it is MODEL=INPUT,OUTPUT or MODEL=INPUT,OUTPUT,CACHED: what a million tokens cost, as in m=1.25,10"
-            )
-        cached = amounts[2] if len(amounts) == 3 else None
-        return model, Price(input=amounts[0], output=amounts[1], cached_input=cached)
-    except ValueError as exc:
-        raise click.UsageError(f"--price {option}: {exc}") from exc
+            raise click.BadParameter("a model and two or three numbers are needed.")
+    except click.BadParameter as exc:
+        raise click.UsageError(
+            f"--price {option}: {exc.message} Write MODEL=INPUT,OUTPUT or MODEL=INPUT,OUTPUT,CACHED: the price of a "
+            "million tokens, as in m=1.25,10"
+        ) from exc
+    return model, Price(input=amounts[0], output=amounts[1], cached_input=amounts[2] if amounts[2:] else None)
 
 
-def _amounts(numbers: str) -> list[float]:
+def _read_prices(file: Path) -> dict[str, Price]:
+    form = '{"MODEL": {"input": 3, "output": 15}}'
     try:
-        return [float(number) for number in numbers.split(",")]
-    except ValueError:
-        return []
-
-
-def _read(file: Path) -> dict[str, Price]:
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, Price])
+        document = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise click.UsageError(f"--prices {file}: {exc}{_which(file)}") from exc
-
-
-def _which(file: Path) -> str:
-    """Return the model with an invalid price, if there is one: msgspec's error calls it `[...]`."""
-    try:
-        document = msgspec.json.decode(file.read_bytes())
-        for model, price in document.items():
-            try:
-                msgspec.convert(price, Price)
-            except (msgspec.ValidationError, ValueError):
-                return f", of {model!r}"
-    except (AttributeError, OSError, msgspec.DecodeError, UnicodeDecodeError):
-        pass
-    return ""
+        raise click.UsageError(f"--prices {file}: {exc}; it is a JSON object: {form}") from exc
+    prices: dict[str, Price] = {}
+    for model, price in document.items():
+        try:
+            prices[model] = msgspec.convert(price, Price)
+        except (msgspec.ValidationError, ValueError) as exc:
+            raise click.UsageError(f"--prices {file}: the price of {model!r}: {exc}; write {form}") from exc
+    return prices

@@ -28,7 +28,7 @@ from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
 from .._util.terminal import Screen, visible
 from ..handlers import ScriptedModel
-from .words import STYLES, counted, reason
+from .words import STYLES, counted, cut, reason
 
 FILE_WIDTH = 200
 """Columns, if there is no terminal with a known width."""
@@ -58,11 +58,19 @@ class Live:
             self._console.width = FILE_WIDTH
 
     def begin(self, endpoint: Endpoint, rollout: Rollout, command: Sequence[str]) -> None:
+        """Print the endpoint and the agent's command."""
         self.opened(rollout)
-        self._print("▸", "cyan", f"endpoint {endpoint.url}, rollout {rollout.id}")
-        self._print("▸", "cyan", f"agent    {shlex.join(command)}")
-        if _is_fed():
-            self._print("▸", "yellow", "what comes on standard input is not passed on: the agent's is empty")
+        self.note(f"endpoint {endpoint.url}, rollout {rollout.id}")
+        self.note(f"agent    {shlex.join(command)}")
+        try:
+            kind = os.fstat(sys.stdin.fileno()).st_mode
+            is_fed = stat.S_ISREG(kind) or (
+                stat.S_ISFIFO(kind) and bool(select.select([sys.stdin], [], [], 0)[0])
+            )
+        except (AttributeError, OSError, ValueError):  # there is no standard input, or it was closed
+            is_fed = False
+        if is_fed:
+            self.say("standard input is not passed on: the agent's standard input is empty")
 
     def say(self, warning: str) -> None:
         """Print a warning."""
@@ -75,24 +83,42 @@ class Live:
     def opened(self, rollout: Rollout) -> None:
         """Note that there will be a summary at the end."""
         self._begun = True
-        core = core_of_rollout(rollout)
-        core.logs_unknown_tools = core.logs_unused_replies = False  # they are printed here
+        state = core_of_rollout(rollout)
+        state.logs_unknown_tools = state.logs_unused_replies = False  # they are printed here
+        if not self._console.quiet:
+            state.upstream_failed = True  # so that it is not logged: each error is printed here
 
     async def record(self, turn: Turn) -> None:
         self._outcomes[turn.outcome] += 1
+        response, error = turn.response, turn.error
+        usage = response.usage if response is not None else None
+        mark = "~" if usage is not None and usage.estimated else ""
         line = RichText.assemble(
             (f"{turn.number:>3} ", "bold"),
             (f"{turn.outcome:<9} ", STYLES[turn.outcome]),
             f"{turn.dialect:<18} ",
             (f"{visible(turn.request.model)} ", "cyan"),
-            (f"{_tokens(turn)} ", "dim"),
+            (
+                f"{usage.input_tokens:,}{mark} in {usage.output_tokens:,}{mark} out "
+                if usage is not None
+                else "- tokens ",
+                "dim",
+            ),
             (f"{turn.duration * 1000:.0f} ms", "dim"),
         )
-        self._print_cut(line, *map(visible, _said(turn)))
-        if turn.error is not None:
-            self._print("    └", "yellow", _why(turn.error, ends=turn.outcome == "failed"))
-        if missing := _missing_tools(turn):
-            self._print("    └", "yellow", missing)
+        results = [" ".join(result.text[: 4 * RESULT_LENGTH].split()) for result in turn.request.tool_results]
+        texts = [" ".join(f"← {cut(text, RESULT_LENGTH)!r}" for text in results)]
+        if response is not None:
+            calls = [f"{call.name}({call.arguments})" for call in response.tool_calls]
+            texts.append(" ".join([*([repr(response.text)] if response.text else []), *calls]))
+        shown = [visible(text) for text in texts if text]
+        why = "" if error is None else visible(_why(error, turn))
+        if why and not shown and line.cell_len + 2 + len(why) <= self._console.width:
+            line.append("  ").append(why, "yellow")
+            why = ""
+        self._print_cut(line, *shown)
+        for note in filter(None, [why, _missing_tools(turn)]):
+            self._print("    └", "yellow", note)
 
     async def seal(self, trace: Trace) -> None:
         if trace.stopped is not None:
@@ -109,16 +135,17 @@ class Live:
     def ended(self, result: AgentResult) -> None:
         """Note that the agent has ended, with any result."""
         what = f"agent ended with {result.returncode} after {result.duration:.1f} s"
+        if result.returncode == 127:  # as from a shell and from `env`
+            what += ": usually, a program that it needs is not installed (node, for example); see its output"
         self._print("▸", "green" if result.returncode == 0 else "red", what)
 
     def end(self, rollout: Rollout, handler: object, agent: str | None) -> None:
         """Print the remaining notes on a run without errors."""
         if not len(rollout.trace) and rollout.trace.stopped is None:
-            self._print("▸", "yellow", _without_calls(rollout, agent))
+            self.say(_without_calls(rollout, agent))
         if isinstance(handler, ScriptedModel) and (left := handler.remaining):
-            self._print(
-                "▸", "yellow", f"{counted(left, 'reply', 'replies')} of the script left: nobody asked"
-            )
+            what = counted(left, "reply", "replies")
+            self.say(f"{what} of the script left: the agent ended before them")
             for what in handler.unused[:MOST_UNUSED]:
                 self._print("    └", "yellow", what)
 
@@ -143,22 +170,13 @@ class Live:
         self._console.print(RichText.assemble((f"{mark} ", style), visible(text)))
 
 
-def _why(error: TurnError, *, ends: bool) -> str:
+def _why(error: TurnError, turn: Turn) -> str:
     """Return the reason of an error; of a long one that the command prints in full at its end, the first sentence."""
     first, _, more = error.message.strip().partition("\n")
-    if not (ends and more):
-        return reason(error)
-    sentence = first.partition(". ")[0]
-    return f"{reason(msgspec.structs.replace(error, message=sentence))} …"
-
-
-def _is_fed() -> bool:
-    """Return True if standard input is a pipe or a file."""
-    try:
-        kind = os.fstat(sys.stdin.fileno()).st_mode
-        return stat.S_ISREG(kind) or (stat.S_ISFIFO(kind) and bool(select.select([sys.stdin], [], [], 0)[0]))
-    except (AttributeError, OSError, ValueError):  # there is no standard input, or it was closed
-        return False
+    is_cut = turn.outcome == "failed" and more
+    if is_cut:
+        error = msgspec.structs.replace(error, message=first.partition(". ")[0])
+    return f"{reason(error)}{' …' if is_cut else ''}".replace(f" for rollout {turn.rollout}", "", 1)
 
 
 def _missing_tools(turn: Turn) -> str:
@@ -187,25 +205,3 @@ def _without_calls(rollout: Rollout, agent: str | None) -> str:
         return f"{what} the configuration that triocept writes for {agent}; its own output may say more"
     given = next(name for name in rollout.environ() if name.endswith("_BASE_URL"))
     return f"{what} {given} and related variables. If it reads its model from a file, see --agent"
-
-
-def _tokens(turn: Turn) -> str:
-    usage = turn.response.usage if turn.response is not None else None
-    if usage is None:
-        return "- tokens"
-    about = "~" if usage.estimated else ""
-    return f"{usage.input_tokens:,}{about} in {usage.output_tokens:,}{about} out"
-
-
-def _said(turn: Turn) -> list[str]:
-    """Return the results of the tools before the turn, and the answer."""
-    results = " ".join(f"← {_short(result.text)}" for result in turn.request.tool_results)
-    response = turn.response
-    calls = [] if response is None else [f"{call.name}({call.arguments})" for call in response.tool_calls]
-    answer = " ".join([*([repr(response.text)] if response and response.text else []), *calls])
-    return [text for text in (results, answer) if text]
-
-
-def _short(text: str) -> str:
-    line = " ".join(text[: 4 * RESULT_LENGTH].split())
-    return repr(line if len(line) <= RESULT_LENGTH else f"{line[:RESULT_LENGTH]}…")

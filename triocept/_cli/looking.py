@@ -28,6 +28,7 @@ from ..errors import StoreError, TrioceptError
 from .diff import show_diff
 from .ending import describe_error
 from .files import UNREAD, File, NoSuchRollout, NotAFile
+from .options import Choice, Command, files_argument
 from .page import Page
 from .show import Overview
 from .stats import KEYS, Stats
@@ -35,28 +36,30 @@ from .stats_table import show_stats
 from .turn import show_turn
 from .words import counted
 
-_file = click.argument("file", type=click.Path(path_type=Path))
-_files = click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
-_rollout_option = click.option("--rollout", metavar="ID", help="Of this rollout, by its id or its run.")
+_rollout_option = click.option("--rollout", metavar="ID", help="Only this rollout, by its id or its run.")
 
 
-@click.command()
-@_files
+@click.command(cls=Command, short_help="Show the rollouts of trace files, or one turn.")
+@files_argument
 @_rollout_option
-@click.option("--turn", "which", metavar="N", help="One turn whole, by its number or its id.")
-@click.option("--new", is_flag=True, help="Of that turn, leave out what the one before it had.")
-@click.option("--json", "as_json", is_flag=True, help="That turn as one JSON document.")
+@click.option(
+    "--turn", "which", metavar="N", help="Show one turn completely, by its number or its id; of one file."
+)
+@click.option("--new", is_flag=True, help="Leave out the messages of that turn that the turn before it had.")
+@click.option("--json", "as_json", is_flag=True, help="Print that turn as one JSON document.")
 def show(files: tuple[Path, ...], rollout: str | None, which: str | None, new: bool, as_json: bool) -> None:
-    """Show the rollouts in all FILES, a line for each turn; or one turn whole, of one file. A fleet's store is a file.
+    """Show the rollouts in all FILES, a line for each turn; or one complete turn of one file.
+
+    A fleet's store (its directory) counts as a file.
 
     \b
-        triocept show traces.jsonl
-        triocept show traces.jsonl --turn 7 | less -R
+    triocept show traces.jsonl
+    triocept show traces.jsonl --turn 7 | less -R
     """
     if which is None and (new or as_json):
-        raise click.UsageError("--new and --json are about one turn: say which with --turn")
+        raise click.UsageError("--new and --json need --turn N, which chooses the turn")
     if which is not None and len(files) > 1:
-        raise click.UsageError("--turn is about one file: say which")
+        raise click.UsageError(f"--turn needs one file, not {len(files)}: name the file of the turn")
 
     def look_at_all(page: Page) -> int:
         numbers = count()
@@ -84,16 +87,18 @@ def show(files: tuple[Path, ...], rollout: str | None, which: str | None, new: b
     _look(look_at_all if which is None else look_at_one)
 
 
-@click.command()
-@_file
+@click.command(cls=Command, short_help="Compare the requests of two turns.")
+@click.argument("file", type=click.Path(path_type=Path))
 @click.argument("before")
 @click.argument("after")
 @_rollout_option
 def diff(file: Path, before: str, after: str, rollout: str | None) -> None:
-    """Show what turn AFTER asked otherwise than turn BEFORE: messages, tools, settings.
+    """Show how the request of turn AFTER differs from that of turn BEFORE: messages, tools, settings.
+
+    BEFORE and AFTER are numbers or ids of turns.
 
     \b
-        triocept diff traces.jsonl 6 7
+    triocept diff traces.jsonl 6 7
     """
 
     def look(page: Page) -> int:
@@ -106,26 +111,27 @@ def diff(file: Path, before: str, after: str, rollout: str | None) -> None:
     _look(look)
 
 
-@click.command()
-@_files
+@click.command(cls=Command, short_help="Count calls, tokens, seconds and failures.")
+@files_argument
 @click.option(
     "--by",
     multiple=True,
-    type=click.Choice([*KEYS]),
+    type=Choice(KEYS),
+    metavar="NAME",
     default=("kind", "model"),
     show_default="kind, model",
-    help="What calls are told apart by. May be given several times.",
+    help=f"Group the calls by this. May be given several times. Names: {', '.join(KEYS)}.",
 )
 @_rollout_option
-@click.option("--json", "as_json", is_flag=True, help="As one JSON document, with all figures.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document with all figures.")
 def stats(files: tuple[Path, ...], by: tuple[str, ...], rollout: str | None, as_json: bool) -> None:
-    """Count the calls in all FILES, their tokens, their seconds and those that failed.
+    """Count the calls in all FILES, their tokens, their seconds and the calls that failed.
 
-    A fleet's store is a file; what its attempts without a result did is left out.
+    Of a fleet's store (its directory), rollouts without a result are left out.
 
     \b
-        triocept stats traces.jsonl
-        triocept stats --by agent --by outcome --json *.jsonl
+    triocept stats traces.jsonl
+    triocept stats --by agent --by outcome --json *.jsonl
     """
 
     def look(page: Page) -> int:

@@ -1,29 +1,206 @@
-"""Options of several commands."""
+"""Commands with options in groups, suggestions for mistyped names, and the options of several commands."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from shutil import which
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from .._trace.redaction import Redaction
+from .._upstream.address import parse_address
+from .ending import in_options
 
-def _given_variables(
-    context: click.Context, option: click.Parameter, given: tuple[str, ...]
-) -> dict[str, str]:
+F = TypeVar("F", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    _TextChoice = click.Choice[str]
+else:
+    _TextChoice = click.Choice
+
+
+def did_you_mean(text: str, names: Iterable[str]) -> str:
+    """Return the end of an error about a mistyped name: the most similar names; empty if no name is similar."""
+    by_form = {name.replace("_", "-"): name for name in names}
+    form = text.lower().replace("_", "-")
+    near = [form] if form in by_form else get_close_matches(form, by_form, n=2)
+    near = near or [name for name in by_form if len(form) > 2 and form in name]
+    return f"; did you mean {' or '.join(by_form[name] for name in near)}?" if near else ""
+
+
+class Option(click.Option):
+    """An option in a group of its command's help."""
+
+    def __init__(self, *args: Any, group: str = "Other options", **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.group = group
+
+
+class Command(click.Command):
+    """A command whose help lists its options in groups, in the order of their first options."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for option in self.get_params(ctx):
+            if (record := option.get_help_record(ctx)) is not None:
+                groups.setdefault(getattr(option, "group", "Other options"), []).append(record)
+        for title, records in groups.items():
+            with formatter.section(title if len(groups) > 1 else "Options"):
+                formatter.write_dl(records)
+
+
+class Group(click.Group):
+    """A group of commands; its error for an unknown command names a similar one."""
+
+    command_class = Command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-") and not ctx.resilient_parsing:
+            hint = did_you_mean(name, self.commands)
+            if not hint and which(name) is not None:
+                hint = f"; to run {name} as an agent: triocept run -- {' '.join(args)}"
+            ctx.fail(f"there is no command {name!r}{hint or '; triocept --help lists the commands'}")
+        return super().resolve_command(ctx, args)
+
+
+class Choice(_TextChoice):
+    """One of some names; the error for another name suggests a similar one. Hyphens stand for underscores."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__([name.replace("_", "-") for name in names])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self.choices:
+            self.fail(f"{value!r} is not one of {self}{did_you_mean(value, self.choices)}", param, ctx)
+        return str(value)
+
+    def __str__(self) -> str:
+        return ", ".join(self.choices)
+
+
+class NewFile(click.Path):
+    """A file to be written, in a directory that exists."""
+
+    def __init__(self, *, file_okay: bool = True, dir_okay: bool = False) -> None:
+        super().__init__(file_okay=file_okay, dir_okay=dir_okay, writable=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not path.parent.is_dir():
+            self.fail(
+                f"{path}: there is no directory {path.parent}; create it, or name another file", param, ctx
+            )
+        if not path.exists() and not os.access(path.parent, os.W_OK | os.X_OK):
+            self.fail(f"{path}: no file can be created in {path.parent}: no permission", param, ctx)
+        return path
+
+
+def base_url(text: str) -> str:
+    """Return the base URL of a provider.
+
+    Raises:
+        click.BadParameter: it is not one.
+    """
+    try:
+        base = parse_address(text).base
+    except ValueError as exc:
+        hint = f"; did you mean http://{text.strip()}?" if "://" not in text and "@" not in text else ""
+        raise click.BadParameter(f"{in_options(str(exc))}{hint}") from exc
+    for path in ("/chat/completions", "/completions", "/responses", "/messages"):
+        if base.endswith(path):
+            raise click.BadParameter(
+                f"{base} is the URL of a call; its base URL is {base.removesuffix(path)}"
+            )
+    return text
+
+
+def add_options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Return a decorator that adds options to a command, in this order."""
+
+    def add(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def variables_of(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
     variables: dict[str, str] = {}
     for each in given:
         name, is_given, value = each.partition("=")
-        if not name or (not is_given and name not in os.environ):
-            raise click.BadParameter(f"{each!r}: NAME=VALUE, or NAME for a variable that is set here")
+        if not name:
+            raise click.BadParameter(f"{each!r} has no name: write NAME=VALUE")
+        if not is_given and name not in os.environ:
+            raise click.BadParameter(f"{name!r} is not set here: set it, or write {name}=VALUE")
         variables[name] = value if is_given else os.environ[name]
     return variables
 
 
-env_option = click.option(
-    "--env",
-    multiple=True,
-    callback=_given_variables,
-    metavar="NAME[=VALUE]",
-    help="A variable for the agent, with the value that it has here unless one is given. Keys and endpoints of model "
-    "providers are not passed otherwise. May be given several times.",
+def _record(context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
+    """Raise if the file is not a trace file: other files are not appended to."""
+    start = b'{"type":"'  # of every line of a trace
+    if path is not None and path.is_file():
+        with path.open("rb") as file:
+            if (head := file.read(len(start))) and head != start:
+                raise click.BadParameter(
+                    f"{path} is not a trace file, so nothing is appended to it; name another file"
+                )
+    return path
+
+
+def existing_file(name: str, group: str, text: str, **settings: Any) -> Callable[[F], F]:
+    """Return an option that takes an existing file."""
+    kind = click.Path(exists=True, dir_okay=False, path_type=Path)
+    return click.option(name, cls=Option, group=group, type=kind, metavar="FILE", help=text, **settings)
+
+
+script_option = existing_file(
+    "--script",
+    "Model",
+    "Answer from this script: a Python file that defines 'replies', a list in YAML or JSON, or aimock's fixtures. "
+    "Each rollout starts it anew. Default, without --upstream: one fixed greeting answers every call.",
+)
+
+files_argument: Callable[[F], F] = click.argument(
+    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
+)
+
+_in_record = partial(click.option, cls=Option, group="Record")
+record_option = _in_record(
+    "--record",
+    callback=_record,
+    type=NewFile(),
+    metavar="FILE",
+    help="Append every turn to this file, one JSON line each, before the agent receives the end of its answer.",
+)
+redact_option = _in_record(
+    "--redact-known-keys",
+    "redact",
+    is_flag=True,
+    callback=lambda _context, _option, known_keys: Redaction(known_keys=True) if known_keys else None,
+    help="Record [redacted] in place of private keys, and of text that looks like a key of GitHub, AWS, OpenAI, "
+    "Anthropic, Google, Slack and others. Without it, only keys that triocept itself uses are redacted.",
+)
+
+_in_endpoint = partial(click.option, cls=Option, group="Endpoint")
+endpoint_options: Callable[[F], F] = add_options(
+    _in_endpoint(
+        "--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Address to listen on."
+    ),
+    _in_endpoint(
+        "--port",
+        default=0,
+        show_default="a free port",
+        type=click.IntRange(0, 65535),
+        metavar="PORT",
+        help="Port to listen on.",
+    ),
 )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import cached_property, wraps
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 import click
 
@@ -16,10 +16,9 @@ from .._trace.reader import read_traces
 from .._trace.trace import Trace
 from ..handlers import Match, Replay, TurnName
 from .forward import Forward
+from .options import Choice, F, NewFile, Option, add_options, existing_file
 from .script import Answers, Script
 from .words import flaw
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class ReplayFile:
                 answers = await stack.enter_async_context(self.then.open(say))
                 then = answers.model
                 if isinstance(self.then, Script) and answers.embeddings is not None:
-                    say(f"{self.then.path} has embeddings: they are not given beside --replay")
+                    say(f"{self.then.path} has embeddings: they are not served with --replay")
             try:
                 replay = Replay(self._trace, match=self.match, until=self.until, then=then)
             except LookupError as exc:
@@ -75,85 +74,81 @@ class ReplayFile:
             traces = [trace for trace in traces if self.rollout in (trace.rollout, trace.run)]
         if not traces:
             what = "no rollout" if self.rollout is None else f"no rollout {self.rollout!r}"
-            raise click.ClickException(f"{self.path} holds {what}")
+            raise click.ClickException(
+                f"{self.path} holds {what}: triocept show {self.path} lists its rollouts"
+            )
         if len(traces) > 1:
             names = ", ".join(trace.rollout if self.rollout is None else trace.run for trace in traces)
             raise click.ClickException(
-                f"{self.path} holds {len(traces)} rollouts; --rollout says which: {names}"
+                f"{self.path} holds {len(traces)} rollouts: choose one with --rollout: {names}"
             )
         return traces[0]
 
 
-_OPTIONS = (
-    click.option(
+_in_replay = partial(click.option, cls=Option, group="Recorded run")
+replay_options: Callable[[F], F] = add_options(
+    existing_file(
         "--replay",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="Answer as this recorded run did; with --script or --upstream, let that answer what it does not have.",
+        "Recorded run",
+        "Answer as this recorded run did. With --script or --upstream: that answers calls without a recorded turn.",
     ),
-    click.option("--rollout", metavar="ID", help="Which run of the file, where it holds several."),
-    click.option(
+    _in_replay(
+        "--rollout",
+        metavar="ID",
+        help="Id or run of the rollout to replay, if the file holds several.",
+    ),
+    _in_replay(
         "--until",
         metavar="TURN",
-        help="The turn from which on --script or --upstream answers: its number in the main conversation, its id, or "
-        "CONVERSATION:NUMBER, with the names of `triocept show` (sub-agent 1:0).",
+        help="First turn that --script or --upstream answers: its number in the main conversation, its id, or "
+        "CONVERSATION:NUMBER with a name of `triocept show`, as in 'sub-agent 1:0'.",
     ),
-    click.option(
+    _in_replay(
         "--match",
-        type=click.Choice(get_args(Match)),
-        help="What answers a call that the record does not have: nothing (strict), or the recorded turn that begins "
-        "most alike (nearest).",
+        type=Choice(get_args(Match)),
+        metavar="NAME",
+        help="Answer a call without a recorded turn by an error (strict, the default), or by the recorded turn with "
+        "the most similar beginning (nearest).",
     ),
-    click.option(
+    _in_replay(
         "--record-once",
-        type=click.Path(dir_okay=False, path_type=Path),
-        help="Replay this file if it is there; if it is not, record the run in it.",
+        type=NewFile(),
+        metavar="FILE",
+        help="Replay this file if it exists; else record the run in it.",
     ),
 )
 
 
-def replay_options(command: F) -> F:
-    """Add the replay options; the command gets `replay`, and `keep_as`: a file that does not exist yet."""
+def replay_of(options: dict[str, Any]) -> ReplayFile | None:
+    """Return the recorded run that the options describe, and remove these options.
 
-    @wraps(command)
-    def with_replay(
-        *,
-        replay: Path | None,
-        rollout: str | None,
-        until: str | None,
-        match: Match | None,
-        record_once: Path | None,
-        record: Path | None,
-        **others: Any,
-    ) -> Any:
-        if record_once is not None and (replay is not None or record is not None or until is not None):
-            raise click.UsageError(
-                "--record-once records or replays by itself: no --replay, --until or --record"
-            )
-        path = replay or (record_once if record_once is not None and record_once.exists() else None)
-        if path is None and (until is not None or rollout is not None):
-            raise click.UsageError("--rollout and --until say what to --replay")
-        if match is not None and replay is None and record_once is None:
-            raise click.UsageError("--match says how to --replay")
-        if replay is not None and record is not None and record.exists() and record.samefile(replay):
-            raise click.UsageError(
-                "--record would add this run to the record that it replays: name another file"
-            )
-        given = None
-        if path is not None:
-            turn, once = None if until is None else _turn(until), record_once is not None
-            given = ReplayFile(path, rollout, turn, match=match or "strict", once=once)
-        keep_as = record_once if path is None else None
-        if keep_as is not None:
-            record = keep_as.with_name(keep_as.name + ".part")
-        return command(replay=given, keep_as=keep_as, record=record, **others)
+    A file that `--record-once` names and that does not exist is left as `keep_as`; `record` is then a file beside it.
 
-    made: Any = with_replay
-    for option in reversed(_OPTIONS):
-        made = option(made)
-    return made  # type: ignore[no-any-return]
+    Raises:
+        click.UsageError: options contradict each other.
+    """
+    replay, once, until, rollout, match = (
+        options.pop(name) for name in ("replay", "record_once", "until", "rollout", "match")
+    )
+    record: Path | None = options["record"]
+    if once is not None and (replay, record, until) != (None, None, None):
+        raise click.UsageError("--record-once excludes --replay, --until and --record: leave them out")
+    path = once if once is not None and once.exists() else replay
+    if path is None and (until, rollout) != (None, None):
+        raise click.UsageError("--rollout and --until need --replay FILE")
+    if match is not None and (replay, once) == (None, None):
+        raise click.UsageError("--match needs --replay FILE")
+    if replay is not None and record is not None and record.exists() and record.samefile(replay):
+        raise click.UsageError("--record and --replay name the same file: record the run in another file")
+    if path is not None:
+        name = None if until is None else _parse_turn(until)
+        return ReplayFile(path, rollout, name, match=match or "strict", once=once is not None)
+    if once is not None:
+        options.update(keep_as=once, record=once.with_name(once.name + ".part"))
+    return None
 
 
-def _turn(text: str) -> TurnName:
+def _parse_turn(text: str) -> TurnName:
     conversation, colon, number = text.rpartition(":")
     if not number.removeprefix("-").isdecimal():
         return text

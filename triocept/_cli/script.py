@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,21 +61,14 @@ class Script:
 
 
 def read_answers(path: Path, say: Callable[[str], None]) -> Answers:
-    """Return the current content of a file; possible mistakes in it are reported as warnings."""
-    with _warnings_said(say):
-        model = ScriptedModel(read_script(path))
-    return Answers(model, embeddings_in(path))
-
-
-@contextmanager
-def _warnings_said(say: Callable[[str], None]) -> Iterator[None]:
-    """Report warnings of scripts in words, without a place in triocept's code; other warnings are not changed."""
-    with warnings.catch_warnings(record=True) as told:
+    """Return the current content of a file; report warnings of scripts, without a place in triocept's code."""
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ScriptWarning)
         warnings.simplefilter("ignore", VectorsLeft)  # the vectors are served
-        yield
-    for each in told:
+        model = ScriptedModel(read_script(path))
+    for each in caught:
         if issubclass(each.category, ScriptWarning):
             say(str(each.message))
         else:
             warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    return Answers(model, embeddings_in(path))

@@ -1,0 +1,216 @@
+"""The agent that `run` and `fleet` start: a command, or a known agent with a task."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from inspect import signature
+from math import inf
+from pathlib import Path
+from shutil import which
+
+import click
+import msgspec
+
+from .._rollout.budget import Limits
+from .._rollout.rollout import Rollout
+from ..agents import AGENTS, Launch
+from ..agents import agent as find_agent
+from .options import Choice, F, Option, add_options, variables_of
+
+PROMPT = "{prompt}"
+"""Placeholder of the task's prompt in a command."""
+TO_END = 10.0
+"""Seconds for an agent to end by itself after `--max-seconds`.
+
+Model calls are then refused, and most agents end at once."""
+
+
+@dataclass(frozen=True)
+class AgentPlan:
+    """An agent to start, perhaps several times."""
+
+    command: tuple[str, ...]
+    """The command; of a known agent, the words of its task."""
+    name: str | None = None
+    """Name of a known agent; None: `command` starts the agent."""
+    executable: str | None = None
+    """The known agent's command, if it is not the usual one."""
+    options: tuple[str, ...] = ()
+    """Options of the known agent, which follow the options of its launch."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables that the agent gets in addition to its environment."""
+
+    @property
+    def usual(self) -> str:
+        """The known agent's usual command."""
+        usual: str = signature(find_agent(self.name or "")).parameters["executable"].default
+        return usual
+
+    def launch(self, rollout: Rollout, folder: Path, prompt: str | None = None) -> Launch:
+        """Return how to start the agent.
+
+        Args:
+            rollout: the rollout of the agent.
+            folder: directory for the configuration of a known agent.
+            prompt: task of a known agent, and the replacement of `{prompt}` in a command. None: `command` is used
+                as it is.
+        """
+        if self.name is None:
+            words = self.command
+            return Launch(
+                argv=words if prompt is None else tuple(word.replace(PROMPT, prompt) for word in words)
+            )
+        options = {} if self.executable is None else {"executable": self.executable}
+        task = " ".join(self.command) if prompt is None else prompt
+        launch = find_agent(self.name)(rollout, folder, task, **options)
+        return msgspec.structs.replace(launch, argv=(*launch.argv, *self.options))
+
+    def check_installed(self) -> None:
+        """Raise if the agent's program does not exist.
+
+        Raises:
+            click.UsageError: it is not on the PATH, or not executable.
+        """
+        name = self.command[0] if self.name is None else self.executable or self.usual
+        if PROMPT in name or which(name, path=self.env.get("PATH")) is not None:
+            return
+        words = name.split()
+        if self.name is None and len(self.command) == 1 and len(words) > 1 and not Path(name).exists():
+            raise click.UsageError(
+                f"there is no program {name!r}; without the quotes it is {words[0]!r} with arguments, as in: "
+                f"triocept run -- {' '.join(words)}"
+            )
+        if os.sep not in name:
+            other = "give its full path" if self.name is None else "name its command with --executable"
+            raise click.UsageError(f"there is no program {name!r} on the PATH: install it, or {other}")
+        if not Path(name).is_file():
+            what = "is a directory" if Path(name).is_dir() else "does not exist"
+            raise click.UsageError(f"the program {name!r} {what}: correct the path")
+        raise click.UsageError(f"the file {name!r} is not executable: chmod +x {shlex.quote(name)}")
+
+
+def patience(limits: Limits | None) -> float:
+    """Return the seconds after which an agent that has not ended by itself is ended."""
+    return inf if limits is None or limits.seconds is None else limits.seconds + TO_END
+
+
+_in_agent = partial(click.option, cls=Option, group="Agent")
+_NAMES = Choice(AGENTS)
+
+
+def agent_options(what: str) -> Callable[[F], F]:
+    """Return the options that choose the agent; `what` describes COMMAND beside `--agent`."""
+    return add_options(
+        _in_agent(
+            "--agent",
+            type=_NAMES,
+            metavar="NAME",
+            help=f"Start a known agent. {what} The agent has a temporary configuration, not yours, and runs its tools "
+            f"without asking. Names: {_NAMES}.",
+        ),
+        _in_agent(
+            "--executable",
+            metavar="FILE",
+            help="Command of the known agent. Default: the agent's usual command.",
+        ),
+        _in_agent(
+            "--env",
+            multiple=True,
+            callback=variables_of,
+            metavar="NAME[=VALUE]",
+            help="Pass this variable to the agent; without =VALUE, the value that it has here. Keys and endpoints of "
+            "model providers are not passed otherwise. May be given several times.",
+        ),
+    )
+
+
+def plan_run(
+    command: tuple[str, ...], agent: str | None, executable: str | None, env: dict[str, str]
+) -> AgentPlan:
+    """Return the agent of `triocept run`.
+
+    Raises:
+        click.UsageError: the command is not one, or the agent is not installed.
+    """
+    if executable is not None and agent is None:
+        raise click.UsageError("--executable is the command of a known agent: it needs --agent NAME")
+    plan = AgentPlan(command, env=env)
+    if agent is not None:
+        end = command.index("--") if "--" in command else len(command)
+        plan = AgentPlan(command[:end], agent, executable, command[end + 1 :], env)
+        _check_task(plan, agent)
+    elif not command[0].strip():
+        raise click.UsageError(
+            "COMMAND is empty: name the agent to run, as in: triocept run -- claude -p hello"
+        )
+    plan.check_installed()
+    return plan
+
+
+def _check_task(plan: AgentPlan, agent: str) -> None:
+    """Raise if the task of a known agent is empty, or contains the agent's command or options."""
+    task = plan.command
+    usage = f'triocept run --agent {agent} -- "fix the bug"'
+    if not any(word.strip() for word in task):
+        raise click.UsageError(f"COMMAND is empty: with --agent it is the agent's task, as in: {usage}")
+    own = {plan.executable, plan.usual, Path(plan.usual).name}
+    if task[0] in own and any(word.startswith("-") for word in task[1:]):
+        raise click.UsageError(
+            f"with --agent, COMMAND is the agent's task alone: --agent {agent} adds the command {task[0]!r}, as in: "
+            f"{usage}"
+        )
+    if (option := next((word for word in task if re.match(r"-[^\s\d]", word)), None)) is not None:
+        words = " ".join(task[: task.index(option)]) or "fix the bug"
+        raise click.UsageError(
+            f"{option} begins like an option of {agent}, and COMMAND is the agent's task. Options of the agent follow "
+            f"a second --, as in: triocept run --agent {agent} -- {shlex.quote(words)} -- {option}. A word of the task "
+            "goes into its quotes"
+        )
+
+
+def plan_fleet(
+    command: tuple[str, ...], agent: str | None, executable: str | None, env: dict[str, str], *, here: bool
+) -> AgentPlan:
+    """Return the agent of `triocept fleet`.
+
+    Args:
+        command: the command with `{prompt}`; of a known agent, its options behind `--`, or behind a second one as in
+            `run`.
+        agent: name of a known agent.
+        executable: the known agent's command.
+        env: variables for the agents.
+        here: True if the agents run on this machine, where they must be installed.
+
+    Raises:
+        click.UsageError: the command is not one, or the agent is not installed.
+    """
+    options: tuple[str, ...] = ()
+    if agent is not None and command and command[0].startswith("-"):
+        options = command[1:] if command[0] == "--" else command
+        command = ()
+    if agent is not None and command:
+        raise click.UsageError(
+            f"--agent {agent} and COMMAND exclude each other: give one of them. Options of the agent begin with -, as "
+            f"in: --agent {agent} -- --max-turns 5"
+        )
+    if executable is not None and agent is None:
+        raise click.UsageError("--executable is the command of a known agent: it needs --agent NAME")
+    if agent is None and not command:
+        raise click.UsageError(
+            f"there is no agent to run: give --agent NAME, or -- COMMAND with {PROMPT} in it"
+        )
+    if agent is None and not any(PROMPT in word for word in command):
+        raise click.UsageError(
+            f"COMMAND has no place for the prompt: write {PROMPT} there, as in: -- claude -p '{PROMPT}'"
+        )
+    if command and os.sep in command[0] and PROMPT not in command[0]:  # each agent works in its own directory
+        command = (os.path.abspath(command[0]), *command[1:])
+    plan = AgentPlan(command, agent, executable, options, env)
+    if here:
+        plan.check_installed()
+    return plan
