@@ -324,22 +324,22 @@ async def test_what_is_forked_while_a_look_is_under_way_ends_though_its_parent_h
 
 AN_INTERRUPT_AT_A_START = """
 import os, signal, sys, time, trio
-from triocept._process import command
 from triocept._process.process import open_process
 from triocept._process.watcher import open_watcher
 
-open_launcher = command._open_launcher
+open_any = trio.lowlevel.open_process
 
-async def interrupted(*arguments):
-    process = await open_launcher(*arguments)
-    while not os.path.exists(sys.argv[2]):  # it has become the agent
+async def interrupted(*arguments, **options):
+    process = await open_any(*arguments, **options)
+    while "pass_fds" in options and not os.path.exists(sys.argv[2]):  # it has become the agent
         time.sleep(0.001)
-    signal.raise_signal(signal.SIGINT)
+    if "pass_fds" in options:  # the agent's launcher, not the watcher
+        signal.raise_signal(signal.SIGINT)
     return process
 
 async def main():
     async with open_watcher() as watcher:
-        command._open_launcher = interrupted
+        trio.lowlevel.open_process = interrupted
         script = f"{sys.argv[1]} sleep {sys.argv[3]} & : > {sys.argv[2]}; sleep {sys.argv[3]}"
         async with open_process(["sh", "-c", script], env=os.environ, watcher=watcher):
             await trio.sleep_forever()

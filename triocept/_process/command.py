@@ -41,10 +41,17 @@ def check_argv(
         kind = type(argv).__name__
         hint = f"; of {kind} it is run_agent(launch.argv, env=launch.env)" if hasattr(argv, "argv") else ""
         raise TypeError(f"argv is a list, [{example}], not {described(argv)}{hint}")
-    command = tuple(_check_argument(argument, place) for place, argument in enumerate(argv))
+    command = []
+    for place, argument in enumerate(argv):
+        text: object = os.fspath(argument) if isinstance(argument, os.PathLike) else argument
+        if not isinstance(text, str):
+            raise TypeError(f"argv[{place}] is {type(text).__name__}, not str")
+        if not _can_be_passed(text):
+            raise ValueError(f"argv[{place}] cannot be passed on: it holds a NUL or a surrogate")
+        command.append(text)
     if not command or not command[0]:
         raise ValueError("argv is empty: its first entry names the program to run")
-    return command
+    return tuple(command)
 
 
 def check_env(env: Mapping[str, object]) -> dict[str, str]:
@@ -148,15 +155,21 @@ async def _start_marked(argv: tuple[str, ...], mark: int, options: dict[str, Any
     if sys.platform != "linux" or not sys.executable or getattr(sys, "frozen", False):
         return None
     reader, writer = os.pipe()
-    told = trio.lowlevel.FdStream(reader)
+    reports = trio.lowlevel.FdStream(reader)
+    command = [sys.executable, "-I", "-S", launch.__file__, str(writer), str(mark), *argv]
     try:
-        process = await _open_launcher(writer, argv, mark, options)
-        if process is None:
-            return None
+        try:
+            process = await trio.lowlevel.open_process(command, pass_fds=[writer], **options)
+        except OSError as exc:
+            if exc.filename == sys.executable:
+                return None
+            raise
+        finally:
+            os.close(writer)
         try:
             with trio.CancelScope(shield=True):  # the process exists: the caller gets it, or it has ended
-                said = b"".join([bytes(data) async for data in told])
-                if said == b"+":
+                report = b"".join([bytes(data) async for data in reports])
+                if report == b"+":
                     return process
                 await process.wait()
         except BaseException:  # Ctrl-C, which a shield does not stop
@@ -164,28 +177,11 @@ async def _start_marked(argv: tuple[str, ...], mark: int, options: dict[str, Any
             raise
         _close_pipes(process)
     finally:
-        told.close()  # not `aclose`, which is a checkpoint
-    if not said:  # the interpreter did not start in the agent's environment
+        reports.close()  # not `aclose`, which is a checkpoint
+    if not report:  # the interpreter did not start in the agent's environment
         return None
-    number = int(said.removeprefix(b"+"))
+    number = int(report.removeprefix(b"+"))
     raise OSError(number, os.strerror(number), argv[0])
-
-
-async def _open_launcher(
-    writer: int, argv: tuple[str, ...], mark: int, options: dict[str, Any]
-) -> trio.Process | None:
-    try:
-        return await trio.lowlevel.open_process(
-            [sys.executable, "-I", "-S", launch.__file__, str(writer), str(mark), *argv],
-            pass_fds=[writer],
-            **options,
-        )
-    except OSError as exc:
-        if exc.filename == sys.executable:
-            return None
-        raise
-    finally:
-        os.close(writer)
 
 
 def kill_nowait(process: trio.Process) -> None:
@@ -202,16 +198,6 @@ def _close_pipes(process: trio.Process) -> None:
     for stream in (process.stdin, process.stdout, process.stderr):
         if isinstance(stream, trio.lowlevel.FdStream):
             stream.close()  # not `aclose`, which is a checkpoint
-
-
-def _check_argument(argument: object, place: int) -> str:
-    if isinstance(argument, os.PathLike):
-        argument = os.fspath(argument)
-    if not isinstance(argument, str):
-        raise TypeError(f"argv[{place}] is {type(argument).__name__}, not str")
-    if not _can_be_passed(argument):
-        raise ValueError(f"argv[{place}] cannot be passed on: it holds a NUL or a surrogate")
-    return argument
 
 
 def _can_be_passed(text: str) -> bool:

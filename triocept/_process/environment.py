@@ -73,8 +73,15 @@ def agent_environment(
     """
     if extra is not None:
         check_type("env", extra, Mapping, "a mapping of names to values")
-    environment = {name: value for name, value in parent.items() if _is_passed_on(name)}
-    environment |= _no_proxy(parent, provider.values())
+    environment = {
+        name: value for name, value in parent.items() if name not in _kept and not is_provider_variable(name)
+    }
+    listed = [host.strip() for name in ("NO_PROXY", "no_proxy") for host in parent.get(name, "").split(",")]
+    urls = [value for value in provider.values() if value.startswith(("http://", "https://"))]
+    called = [urlsplit(url).hostname for url in urls]
+    hosts = dict.fromkeys(host for host in [*listed, *called, "127.0.0.1", "localhost", "::1"] if host)
+    # curl reads only the lower spelling for http, other programs prefer the upper one.
+    environment["NO_PROXY"] = environment["no_proxy"] = ",".join(hosts)
     environment |= provider
     for name, value in (extra or {}).items():
         if value is None:
@@ -82,10 +89,6 @@ def agent_environment(
         else:
             environment[name] = value
     return environment
-
-
-def _is_passed_on(name: str) -> bool:
-    return name not in _kept and not is_provider_variable(name)
 
 
 def is_provider_variable(name: str) -> bool:
@@ -107,12 +110,3 @@ def secret_values(environment: Mapping[str, str]) -> tuple[str, ...]:
     # Shorter values ("1", "none", "dummy") are words, and would mask ordinary text.
     values = {v for k, v in environment.items() if k.upper().endswith(SECRET_SUFFIXES) and len(v) >= 8}
     return tuple(sorted(values, key=len, reverse=True))
-
-
-def _no_proxy(parent: Mapping[str, str], values: Iterable[str]) -> dict[str, str]:
-    """Return both spellings: curl reads only the lower one for http, other programs prefer the upper one."""
-    listed = [host.strip() for name in ("NO_PROXY", "no_proxy") for host in parent.get(name, "").split(",")]
-    called = [urlsplit(value).hostname for value in values if value.startswith(("http://", "https://"))]
-    hosts = dict.fromkeys(host for host in [*listed, *called, "127.0.0.1", "localhost", "::1"] if host)
-    value = ",".join(hosts)
-    return {"NO_PROXY": value, "no_proxy": value}

@@ -83,7 +83,9 @@ def read_processes(since: int = 0) -> dict[int, ProcessInfo] | None:
         return None
     for process in processes.values():
         if process.alive and process.born >= since:
-            process.tokens = _read_tokens(process.pid)
+            environ = b"\0" + _read(f"/proc/{process.pid}/environ")
+            value = environ.partition(b"\0" + MARK.encode() + b"=")[2].partition(b"\0")[0]
+            process.tokens = frozenset(value.split(b":")) - {b""}
             process.mark = _read_mark(process.pid)
     return processes or None
 
@@ -127,7 +129,18 @@ class Ending:
         every round.
         """
         if processes is None:
-            return sum(self._signal_group(agent, signum) for agent in self._agents)
+            count = 0
+            for agent in self._agents:
+                identity = (agent.pid or 0, 0)
+                repeat = signum == signal.SIGKILL or identity not in self._signalled
+                # OSError: no process is left; on macOS, EPERM if only zombies are left
+                with contextlib.suppress(OSError):
+                    if agent.pid is not None:
+                        os.killpg(agent.pid, signum if repeat else 0)
+                        count += 1
+                        if signum:
+                            self._signalled.add(identity)
+            return count
         living = self._members(processes)
         for process in living:
             if signum == signal.SIGKILL or (signum and process.identity not in self._signalled):
@@ -171,29 +184,10 @@ class Ending:
             and (agent.pid not in processes or processes[agent.pid].born == agent.born)
         }
 
-    def _signal_group(self, agent: ProcessTree, signum: int) -> bool:
-        if agent.pid is None:
-            return False
-        identity = (agent.pid, 0)
-        first = identity not in self._signalled
-        try:
-            os.killpg(agent.pid, signum if first or signum == signal.SIGKILL else 0)
-        except OSError:  # no process is left; on macOS, EPERM if only zombies are left
-            return False
-        if signum:
-            self._signalled.add(identity)
-        return True
-
 
 def _look_at(pid: int) -> ProcessInfo | None:
     content = _read(f"/proc/{pid}/stat")
     return ProcessInfo(pid, content) if content else None
-
-
-def _read_tokens(pid: int) -> frozenset[bytes]:
-    environ = b"\0" + _read(f"/proc/{pid}/environ")
-    value = environ.partition(b"\0" + MARK.encode() + b"=")[2].partition(b"\0")[0]
-    return frozenset(value.split(b":")) - {b""}
 
 
 def _read_mark(pid: int) -> int | None:
@@ -225,17 +219,13 @@ def _send(process: ProcessInfo, signum: int) -> None:
         if birth(process.pid) == process.born:
             for number in signums:
                 with contextlib.suppress(OSError):
-                    _send_one(process.pid, handle, number)
+                    if sys.platform == "linux" and handle is not None:
+                        signal.pidfd_send_signal(handle, number)
+                    else:
+                        os.kill(process.pid, number)
     finally:
         if handle is not None:
             os.close(handle)
-
-
-def _send_one(pid: int, handle: int | None, signum: int) -> None:
-    if sys.platform == "linux" and handle is not None:
-        signal.pidfd_send_signal(handle, signum)
-    else:
-        os.kill(pid, signum)
 
 
 def watch(program: int, since: int) -> None:
@@ -274,7 +264,12 @@ class _Listener:
         self._poll = select.poll()
         self._poll.register(0, select.POLLIN)
         self._program = program
-        self._handle = self._open_program()
+        # Forked children of the program may hold the pipe open after its death, so the process is polled as well.
+        self._handle = open_handle(program)
+        if self._handle is not None:
+            self._poll.register(self._handle, select.POLLIN)
+        if self.is_orphan:
+            self.over = True
 
     @property
     def is_orphan(self) -> bool:
@@ -283,18 +278,6 @@ class _Listener:
         A living program that closes the pipe has waited until its agents were started.
         """
         return os.getppid() != self._program
-
-    def _open_program(self) -> int | None:
-        """Return a handle of the program.
-
-        Its own forked children may hold the pipe open after its death, so the process is polled as well.
-        """
-        handle = open_handle(self._program)
-        if handle is not None:
-            self._poll.register(handle, select.POLLIN)
-        if self.is_orphan:
-            self.over = True
-        return handle
 
     def poll(self, timeout: float | None = None) -> None:
         """Wait for lines, and process all of them."""
@@ -310,26 +293,21 @@ class _Listener:
                 self.closed = self.over = True
             *lines, self._rest = (self._rest + data).split(b"\n")
             for line in lines:
-                self._dispatch(line.decode().split(" "))
-        if self._handle in ready:
-            self.over = True
+                words = line.decode().split(" ")
+                if words[0] in ("+", "="):
+                    self.agents[words[1]] = ProcessTree(words[1], *map(int, words[2:]))
+                elif words[0] == "-":
+                    self.agents.pop(words[1], None)
+                elif words[0] == "!" and words[1] in self.agents:
+                    self.doomed.append(self.agents.pop(words[1]))
+                elif words[0] == "quit":
+                    self.agents.clear()
+                    self.closed = self.over = True
+        self.over = self.over or self._handle in ready
 
     def take_doomed(self) -> list[ProcessTree]:
         doomed, self.doomed = self.doomed, []
         return doomed
-
-    def _dispatch(self, words: list[str]) -> None:
-        if words[0] == "+":
-            self.agents[words[1]] = ProcessTree(words[1])
-        elif words[0] == "=":
-            self.agents[words[1]] = ProcessTree(words[1], int(words[2]), int(words[3]))
-        elif words[0] == "-":
-            self.agents.pop(words[1], None)
-        elif words[0] == "!" and words[1] in self.agents:
-            self.doomed.append(self.agents.pop(words[1]))
-        elif words[0] == "quit":
-            self.agents.clear()
-            self.closed = self.over = True
 
 
 def _end(agents: list[ProcessTree], listener: _Listener, since: int, *, last: bool = False) -> None:

@@ -34,25 +34,6 @@ def launch(pipe: int, mark: int, argv: list[str]) -> int:
     """Become `argv`; return the error's number if that fails."""
     posix.set_inheritable(pipe, False)
     posix.write(pipe, b"+")
-    _set_mark(mark)
-    environment = _environment()
-    # The interpreter ignores these signals, and an agent would inherit that.
-    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
-        _signal.signal(number, _signal.SIG_DFL)
-    # Blocked in processes that Ray starts, and inherited: such an agent could not be interrupted.
-    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGINT})
-    error = last = 0
-    for path in _paths(argv[0], environment):
-        try:
-            posix.execve(path, argv, environment)
-        except OSError as exc:
-            last = exc.errno or 2
-            if last not in NOT_HERE:
-                error = error or last
-    return error or last
-
-
-def _set_mark(mark: int) -> None:
     try:
         import resource
 
@@ -61,6 +42,24 @@ def _set_mark(mark: int) -> None:
             resource.setrlimit(LOCKS, (mark, mark))
     except (ImportError, OSError, ValueError):  # a sandbox: the other marks must suffice
         pass
+    environment = _environment()
+    # The interpreter ignores these signals, and an agent would inherit that.
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
+        _signal.signal(number, _signal.SIG_DFL)
+    # Blocked in processes that Ray starts, and inherited: such an agent could not be interrupted.
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGINT})
+    error = last = 0
+    name = argv[0].encode(sys.getfilesystemencoding(), "surrogateescape")
+    folders = [b""] if b"/" in name else environment.get(b"PATH", b"/bin:/usr/bin").split(b":")
+    for folder in folders:
+        path = folder + b"/" + name if folder else name
+        try:
+            posix.execve(path, argv, environment)
+        except OSError as exc:
+            last = exc.errno or 2
+            if last not in NOT_HERE:
+                error = error or last
+    return error or last
 
 
 def _environment() -> dict[bytes, bytes]:
@@ -71,16 +70,6 @@ def _environment() -> dict[bytes, bytes]:
     except OSError:
         return dict(posix.environ)
     return dict(entry.split(b"=", 1) for entry in entries if b"=" in entry)
-
-
-def _paths(name: str, environment: dict[bytes, bytes]) -> list[bytes]:
-    command = name.encode(sys.getfilesystemencoding(), "surrogateescape")
-    if b"/" in command:
-        return [command]
-    return [
-        folder + b"/" + command if folder else command
-        for folder in environment.get(b"PATH", b"/bin:/usr/bin").split(b":")
-    ]
 
 
 if __name__ == "__main__":

@@ -135,9 +135,18 @@ class Tee:
         Raises:
             OSError: or another error of the file.
         """
-        await trio.to_thread.run_sync(
-            _write_all, self._file, data, abandon_on_cancel=True, limiter=self._limiter
-        )
+
+        def write_all() -> None:
+            rest = memoryview(data)
+            while rest:
+                # Raw files and pipes may accept less than all bytes.
+                written = self._file.write(bytes(rest) if len(rest) < len(data) else data)
+                rest = rest[written if isinstance(written, int) else len(rest) :]
+            flush: Callable[[], object] | None = getattr(self._file, "flush", None)
+            if flush is not None:
+                flush()
+
+        await trio.to_thread.run_sync(write_all, abandon_on_cancel=True, limiter=self._limiter)
 
 
 @final
@@ -166,16 +175,16 @@ class OutputReader:
             async for chunk in self._stream:
                 data = bytes(chunk)
                 self.buffer.feed(data)
-                if self.error is None and not await self._pass_on(data):
+                if self.error is not None:
+                    continue
+                try:
+                    for tee in self._sinks:
+                        await tee.write(data)
+                except (
+                    Exception
+                ) as exc:  # an object of the caller may raise any exception, and the caller gets it
+                    self.error = exc
                     on_error()
-
-    async def _pass_on(self, data: bytes) -> bool:
-        try:
-            for tee in self._sinks:
-                await tee.write(data)
-        except Exception as exc:  # an object of the caller may raise any exception, and the caller gets it
-            self.error = exc
-        return self.error is None
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
@@ -183,14 +192,3 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, "***")
     return text
-
-
-def _write_all(file: BinaryWriter, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        # Raw files and pipes may accept less than all bytes.
-        written = file.write(bytes(rest) if len(rest) < len(data) else data)
-        rest = rest[written if isinstance(written, int) else len(rest) :]
-    flush: Callable[[], object] | None = getattr(file, "flush", None)
-    if flush is not None:
-        flush()

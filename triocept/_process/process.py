@@ -241,11 +241,20 @@ class AgentProcess:
     @trio.lowlevel.enable_ki_protection
     async def _run(self, data: bytes | None) -> None:
         """Run the tasks beside the body. Only `_end` ends them: they are shielded from everything else."""
+        stdin = self._process.stdin
+
+        @trio.lowlevel.enable_ki_protection
+        async def feed() -> None:
+            if stdin is not None:
+                async with stdin:
+                    with contextlib.suppress(trio.BrokenResourceError):  # it ended, or it reads no more
+                        await stdin.send_all(data or b"")
+
         try:
             with self._tasks:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._attempt, self._await_exit)
-                    nursery.start_soon(self._attempt, partial(self._feed, data))
+                    nursery.start_soon(self._attempt, feed)
                     for stream in (self._stdout, self._stderr):
                         nursery.start_soon(self._attempt, partial(stream.read, self._body.cancel))
         finally:  # `_end` waits for it
@@ -274,36 +283,24 @@ class AgentProcess:
         self._reaped = True
         return returncode
 
-    def _look_for_exit(self) -> None:
-        """Set the exit after a failure of `_await_exit`: otherwise an ended process would count as alive for ever."""
-        if self._failure is not None and not self._exited.is_set():
-            returncode = _read_returncode(self.pid)
-            if returncode is not None:
-                self._set_exit(returncode)
-
     def _set_exit(self, returncode: int) -> None:
         self.returncode = returncode
         self.duration = trio.current_time() - self._started
         self._exited.set()
 
     @trio.lowlevel.enable_ki_protection
-    async def _feed(self, data: bytes | None) -> None:
-        stdin = self._process.stdin
-        if stdin is not None:
-            async with stdin:
-                with contextlib.suppress(trio.BrokenResourceError):  # it ended, or it reads no more
-                    await stdin.send_all(data or b"")
-
-    @trio.lowlevel.enable_ki_protection
     async def _end(self, *, natural: bool) -> None:
-        """End the living processes, read the rest of the output, reap.
-
-        Args:
-            natural: True if the process has ended by itself.
-        """
+        """End the living processes, read the rest of the output, reap. `natural`: the process ended by itself."""
         try:
             with trio.CancelScope(shield=True):
-                await self._end_processes(natural)
+                ending = Ending([self._agent])
+                grace = min(self._grace, LEFTOVER_GRACE) if natural else self._grace
+                if not (
+                    (natural and await self._signal(ending, 0, LEFTOVER_PATIENCE))
+                    or await self._signal(ending, signal.SIGTERM, grace)
+                    or await self._signal(ending, signal.SIGKILL, KILL_TIMEOUT)
+                ):
+                    log.warning("agent %r (process %s) still runs after SIGKILL", self.argv[0], self.pid)
                 with trio.move_on_after(DRAIN_TIMEOUT):
                     await self._drained.wait()
                 self._tasks.cancel()
@@ -317,19 +314,6 @@ class AgentProcess:
             self._tasks.cancel()
             self._close()
 
-    async def _end_processes(self, natural: bool) -> None:
-        ending = Ending([self._agent])
-        if natural:
-            grace = min(self._grace, LEFTOVER_GRACE)
-            if await self._signal(ending, 0, LEFTOVER_PATIENCE):
-                return
-        else:
-            grace = self._grace
-        if await self._signal(ending, signal.SIGTERM, grace):
-            return
-        if not await self._signal(ending, signal.SIGKILL, KILL_TIMEOUT):
-            log.warning("agent %r (process %s) lives on after SIGKILL", self.argv[0], self.pid)
-
     async def _signal(self, ending: Ending, signum: int, seconds: float) -> bool:
         """Signal the processes until they are dead, or the time is over. Return True if all are dead."""
         if signum == signal.SIGKILL:  # first, and without a search in /proc, which can hang
@@ -342,8 +326,16 @@ class AgentProcess:
                 self._blind = processes is None and self._watcher.sees
                 if self._is_over or (self._blind and self._exited.is_set()):
                     return True
-                await self._pause()
-                self._look_for_exit()
+                if self._exited.is_set():
+                    await trio.sleep(LOOK_PAUSE)
+                else:
+                    with trio.move_on_after(LOOK_PAUSE):
+                        await self._exited.wait()
+                if self._failure is not None and not self._exited.is_set():
+                    # After a failure of `_await_exit`: otherwise an ended process would count as alive for ever.
+                    returncode = _read_returncode(self.pid)
+                    if returncode is not None:
+                        self._set_exit(returncode)
         return False
 
     def _count(self, exited: bool, living: int) -> None:
@@ -354,14 +346,6 @@ class AgentProcess:
     def _is_over(self) -> bool:
         """True if no process of the agent lives."""
         return self._quiet >= QUIET
-
-    async def _pause(self) -> None:
-        """Sleep between two searches, or until the process ends."""
-        if self._exited.is_set():
-            await trio.sleep(LOOK_PAUSE)
-        else:
-            with trio.move_on_after(LOOK_PAUSE):
-                await self._exited.wait()
 
     def _kill_group(self) -> None:
         if not self._reaped:
@@ -477,12 +461,8 @@ def _open_tees(
         if file is not None:
             key = os.path.abspath(file) if isinstance(file, str | os.PathLike) else file
             if key not in opened:
-                opened[key] = Tee(_open_file(stack, file))
+                if isinstance(file, str | os.PathLike):
+                    file = stack.enter_context(open(file, "wb", buffering=0))  # noqa: SIM115 - the stack closes it
+                opened[key] = Tee(file)
             tees[place].append(opened[key])
     return tees[0], tees[1]
-
-
-def _open_file(stack: AsyncExitStack, file: OutputFile) -> BinaryWriter:
-    if not isinstance(file, str | os.PathLike):
-        return file
-    return stack.enter_context(open(file, "wb", buffering=0))

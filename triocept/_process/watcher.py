@@ -158,7 +158,13 @@ class Watcher:
                 env={name: os.environ[name] for name in INHERITED if name in os.environ},
                 start_new_session=True,
             )
-            await self._await_ready(self._process)
+            assert self._process.stdout is not None
+            with trio.fail_after(
+                READY_TIMEOUT
+            ):  # until it has set up its signals, and cannot be stopped any more
+                async with self._process.stdout as ready:
+                    if not await ready.receive_some(16):
+                        raise OSError(f"{sys.executable} ended at once")
             self._check_open()
         except (OSError, trio.TooSlowError) as error:
             self._give_up_nowait()
@@ -170,14 +176,6 @@ class Watcher:
             os.close(reader)
         for line in self._agents.values():
             self._tell(line)
-
-    async def _await_ready(self, process: trio.Process) -> None:
-        """Wait until the process has set up its signals, and cannot be stopped any more."""
-        assert process.stdout is not None
-        with trio.fail_after(READY_TIMEOUT):
-            async with process.stdout:
-                if not await process.stdout.receive_some(16):
-                    raise OSError(f"{sys.executable} ended at once")
 
     def _tell(self, line: bytes) -> None:
         if self._pipe is None:
