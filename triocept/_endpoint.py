@@ -125,7 +125,11 @@ class Endpoint:
             if self._supervisor.url is None:
                 raise TunnelError(f"the tunnel is down, and is being opened again: {self._supervisor.error}")
             return self._supervisor.url
-        name = self._advertise or (self._dialable if _is_elsewhere(self.host) else None)
+        name = self._advertise
+        if name is None:
+            bound = ip_address(self.host.partition("%")[0])
+            if not (bound.is_loopback or bound.is_unspecified):
+                name = self._dialable
         if name is None:
             raise TunnelError(
                 f"{self.url} is an address for this machine only: give serve_endpoint an advertise= (a name or address "
@@ -163,7 +167,10 @@ class Endpoint:
 
         Raise ValueError if the dialect is unknown.
         """
-        _check_name(dialect)
+        given: object = dialect
+        if not isinstance(given, str):
+            name = repr(given.name) if isinstance(given, Dialect) else "a str"
+            raise TypeError(f"a dialect is given by its name, {name}, not {described(given)}")
         if dialect not in self.dialects:
             raise ValueError(f"no dialect {dialect!r}: there are {', '.join(self.dialects)}")
         return f"{self.root_url(rollout_id, reach)}{self.dialects[dialect].base_path}"
@@ -324,8 +331,16 @@ async def serve_endpoint(
     from ._server.serve import Server  # Quart and hypercorn take half a second to import
 
     _check_reach(advertise, tunnel, tunnel_health, on_lost_url)
-    _check_numbers(host, port, max_body, grace, limits)
-    _check_functions(embed, moderate)
+    check_str("host", host)
+    check_count("port", port)
+    check_count("max_body", max_body)
+    check_number("grace", grace)
+    hint = "Limits are open_rollout's" if isinstance(limits, Limits) else "EndpointLimits(connections=…)"
+    check_type("limits", limits, EndpointLimits, "an EndpointLimits", hint)
+    if embed is not None:
+        check_embed(embed)
+    if moderate is not None:
+        check_moderate(moderate)
     switches = {
         "record_increments": record_increments,
         "record_wire": record_wire,
@@ -352,7 +367,14 @@ async def serve_endpoint(
     with keeping(errors):
         async with AsyncExitStack() as stack:
             listener = await open_listener(host, port)
-            stack.push_async_callback(_close_listener, listener)
+
+            @stack.push_async_callback
+            async def close_listener() -> None:
+                with trio.CancelScope(
+                    shield=True
+                ):  # a cancellation would hide the error that has closed the endpoint
+                    await trio.aclose_forcefully(listener)
+
             if recorder is not None:
                 await stack.enter_async_context(recording(recorder))
             watcher = await stack.enter_async_context(open_watcher())
@@ -386,9 +408,9 @@ async def serve_endpoint(
                         await nursery.start(server.run, nursery)
                         with server.body.scope:
                             if tunnel is not None:
-                                how = tunnel, tunnel_health, registry, on_lost_url
-                                endpoint._supervisor = _make_supervisor(endpoint, *how)
-                                await nursery.start(_supervise, endpoint._supervisor, server, nursery)
+                                loses = on_lost_url == "raise"
+                                options = endpoint, tunnel, tunnel_health, registry if loses else ()
+                                await nursery.start(_supervise, *options, server, nursery)
                             yield endpoint
                     try:
                         await server.stop()  # before the tunnel, which carries the last answers
@@ -397,7 +419,13 @@ async def serve_endpoint(
                     registry.closing = True  # a crash has not set it
                     if endpoint._supervisor is not None:
                         endpoint._supervisor.stop()
-    _keep_end_of(server, errors)
+    if server is not None:
+        if server.body.fatal is not None:
+            errors.insert(0, server.body.fatal)
+        elif (cause := server.body.crash) is not None:
+            crash = EndpointCrashed(f"the server died: {cause!r}")
+            crash.__cause__ = cause
+            errors[:] = [crash, *without(cause, errors)]  # the body raised these because of the crash
     raise_all(errors)
 
 
@@ -466,19 +494,27 @@ async def run_endpoint(
     raise AssertionError("unreachable")
 
 
-def _make_supervisor(
+async def _supervise(
     endpoint: Endpoint,
     tunnel: Tunnel,
     health: TunnelHealth | None,
-    registry: Registry[RolloutState],
-    on_lost_url: OnLostURL,
-) -> Supervisor:
-    def on_lost(url: str, error: TunnelError) -> None:
-        if on_lost_url == "raise":
-            for rollout in registry:
-                rollout.on_url_lost(url, error)
+    losing: Iterable[RolloutState],
+    server: Server,
+    nursery: trio.Nursery,
+    *,
+    task_status: trio.TaskStatus[None],
+) -> None:
+    """Run the tunnel. Once it has started, raise its errors in the endpoint's body, like errors of the server.
 
-    return Supervisor(
+    `losing`: the rollouts that a lost URL ends.
+    """
+    started = False
+
+    def on_lost(url: str, error: TunnelError) -> None:
+        for rollout in losing:
+            rollout.on_url_lost(url, error)
+
+    endpoint._supervisor = supervisor = Supervisor(
         tunnel,
         port=endpoint.port,
         host=endpoint._dialable,
@@ -488,13 +524,6 @@ def _make_supervisor(
         on_lost=on_lost,
         on_change=lambda: endpoint._on_reach(),
     )
-
-
-async def _supervise(
-    supervisor: Supervisor, server: Server, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]
-) -> None:
-    """Run the supervisor. Once it has started, raise its errors in the endpoint's body, like errors of the server."""
-    started = False
 
     class Status:
         def started(self, value: None = None) -> None:
@@ -514,28 +543,6 @@ async def _supervise(
             raise cancelled from None
 
 
-def _check_name(dialect: object) -> None:
-    if not isinstance(dialect, str):
-        name = repr(dialect.name) if isinstance(dialect, Dialect) else "a str"
-        raise TypeError(f"a dialect is given by its name, {name}, not {described(dialect)}")
-
-
-def _check_numbers(host: str, port: int, max_body: int, grace: float, limits: EndpointLimits) -> None:
-    check_str("host", host)
-    check_count("port", port)
-    check_count("max_body", max_body)
-    check_number("grace", grace)
-    hint = "Limits are open_rollout's" if isinstance(limits, Limits) else "EndpointLimits(connections=…)"
-    check_type("limits", limits, EndpointLimits, "an EndpointLimits", hint)
-
-
-def _check_functions(embed: Embed | None, moderate: Moderate | None) -> None:
-    if embed is not None:
-        check_embed(embed)
-    if moderate is not None:
-        check_moderate(moderate)
-
-
 def _check_reach(
     advertise: str | None, tunnel: Tunnel | None, tunnel_health: TunnelHealth | None, on_lost_url: str
 ) -> None:
@@ -549,30 +556,6 @@ def _check_reach(
         check_type("tunnel_health", tunnel_health, TunnelHealth, "a TunnelHealth", "TunnelHealth(interval=…)")
     if on_lost_url not in ("raise", "move"):
         raise ValueError(f"on_lost_url is 'raise' or 'move', not {on_lost_url!r}")
-
-
-def _is_elsewhere(address: str) -> bool:
-    """Return True if other machines can dial a bound address."""
-    bound = ip_address(address.partition("%")[0])
-    return not (bound.is_loopback or bound.is_unspecified)
-
-
-def _keep_end_of(server: Server | None, errors: list[BaseException]) -> None:
-    """Put the error that ended the server before the errors that the body raised because of it."""
-    if server is None:
-        return
-    if server.body.fatal is not None:
-        errors.insert(0, server.body.fatal)
-    elif (cause := server.body.crash) is not None:
-        crash = EndpointCrashed(f"the server died: {cause!r}")
-        crash.__cause__ = cause
-        errors[:] = [crash, *without(cause, errors)]
-
-
-async def _close_listener(listener: trio.SocketListener) -> None:
-    """Close the listener, shielded: a cancellation would hide the error that has closed the endpoint."""
-    with trio.CancelScope(shield=True):
-        await trio.aclose_forcefully(listener)
 
 
 def _ssl_context(tls: TLS | None) -> ssl.SSLContext | None:

@@ -87,7 +87,7 @@ class Pool:
         """The error of the last failed start."""
         self._changed = trio.Event()
         self._scopes: set[trio.CancelScope] = set()
-        """Cancel scopes of the tasks; `_end` alone cancels them."""
+        """Cancel scopes of the tasks; only the end of `serve_pool` cancels them."""
         self._ended = False
         self.body: trio.CancelScope = trio.CancelScope()
         self.fatal: BaseException | None = None
@@ -132,7 +132,21 @@ class Pool:
             options["recorder"] = self._recorder
         if options.get("redact") is None:
             options["redact"] = self._redact
-        assignment = await self._assign()
+        await trio.lowlevel.checkpoint()
+        while self._ended or (member := self._least_loaded(self._per_endpoint)) is None:
+            if self._ended:
+                raise trio.ClosedResourceError(
+                    "this pool has ended: a rollout is opened within the block of its `serve_pool`"
+                )
+            self._waiting += 1
+            try:
+                self._grow()
+                if not (self._members or self._opening) and self._error is not None:
+                    raise self._error
+                await self._changed.wait()
+            finally:
+                self._waiting -= 1
+        assignment = _Assignment(member)
         try:
             # The assignment gets the rollout before the rollout is open: the endpoint may die while the recorder is
             # being opened.
@@ -149,23 +163,6 @@ class Pool:
             self._wake()
 
     # Placing a rollout
-
-    async def _assign(self) -> _Assignment:
-        await trio.lowlevel.checkpoint()
-        while self._ended or (member := self._least_loaded(self._per_endpoint)) is None:
-            if self._ended:
-                raise trio.ClosedResourceError(
-                    "this pool has ended: a rollout is opened within the block of its `serve_pool`"
-                )
-            self._waiting += 1
-            try:
-                self._grow()
-                if not (self._members or self._opening) and self._error is not None:
-                    raise self._error
-                await self._changed.wait()
-            finally:
-                self._waiting -= 1
-        return _Assignment(member)
 
     def _least_loaded(self, limit: float) -> _Member | None:
         open_ones = [m for m in self._members if m.endpoint.reachable and len(m.assignments) < limit]
@@ -185,34 +182,6 @@ class Pool:
         self._changed = trio.Event()
 
     # Starting and ending endpoints
-
-    async def _start(self) -> None:
-        """Start the first endpoint, or all endpoints of a fixed set.
-
-        Raises:
-            Exception: the error of the first start that failed, unwrapped.
-        """
-        errors: list[BaseException] = []
-        async with trio.open_nursery() as starting:
-
-            @trio.lowlevel.enable_ki_protection
-            async def start(opener: OpenEndpoint) -> None:
-                try:
-                    await self._nursery.start(self._run_first, opener)
-                except Exception as exc:
-                    errors.append(exc)
-                    starting.cancel_scope.cancel()
-
-            for opener in self._openers:
-                starting.start_soon(start, opener)
-        if errors:
-            raise errors[0]
-
-    def _end(self) -> None:
-        self._ended = True
-        self._wake()
-        for scope in self._scopes:
-            scope.cancel()
 
     @trio.lowlevel.enable_ki_protection
     async def _run_first(self, opener: OpenEndpoint, *, task_status: trio.TaskStatus[None]) -> None:
@@ -296,20 +265,16 @@ class Pool:
         finally:
             self._members.remove(member)
             if not self._ended:
-                self._give_up(member)
-
-    def _give_up(self, member: _Member) -> None:
-        """Move or fail the rollouts of an endpoint that has died."""
-        for assignment in tuple(member.assignments):
-            if not self._moves:
-                where = member.endpoint.url
-                assignment.fail(EndpointCrashed(f"the endpoint at {where}, one of a pool, has died"))
-            elif target := self._least_loaded(self._per_endpoint) or self._least_loaded(math.inf):
-                assignment.move(target)
-            else:
-                assignment.depart()
-                self._unplaced.append(assignment)
-        self._grow()
+                for assignment in tuple(member.assignments):  # the endpoint has died
+                    if not self._moves:
+                        where = member.endpoint.url
+                        assignment.fail(EndpointCrashed(f"the endpoint at {where}, one of a pool, has died"))
+                    elif target := self._least_loaded(self._per_endpoint) or self._least_loaded(math.inf):
+                        assignment.move(target)
+                    else:
+                        assignment.depart()
+                        self._unplaced.append(assignment)
+                self._grow()
 
     async def _pause(self) -> None:
         """Wait before the next start; each wait in a row is longer."""
@@ -452,7 +417,16 @@ async def serve_pool(
     grows = callable(open_endpoint)
     openers: Sequence[Any] = [open_endpoint] if callable(open_endpoint) else tuple(open_endpoint)
     limit = (PER_ENDPOINT if grows else math.inf) if per_endpoint is None else per_endpoint
-    _check(openers, grows, limit, max_endpoints, shrink_after, on_lost_endpoint)
+    check_choice("on_lost_endpoint", on_lost_endpoint, OnLostEndpoint)
+    check_number("shrink_after", shrink_after, infinite=True)
+    if not openers:
+        raise ValueError("a pool needs at least one endpoint")
+    if limit != math.inf:
+        check_count("per_endpoint", limit, least=1)
+    if max_endpoints is not None:
+        check_count("max_endpoints", max_endpoints, least=1)
+        if not grows:
+            raise ValueError("max_endpoints is only for a pool that grows")
     errors: list[BaseException] = []  # raised outside the nursery, which would wrap them
     with keeping(errors):
         async with AsyncExitStack() as stack:
@@ -472,9 +446,26 @@ async def serve_pool(
                         redact=redact,
                     )
                     with keeping(errors), pool.body:
-                        await pool._start()
+                        failed: list[BaseException] = []  # raised outside the nursery, which would wrap it
+                        async with trio.open_nursery() as starting:
+
+                            @trio.lowlevel.enable_ki_protection
+                            async def start(opener: OpenEndpoint) -> None:
+                                try:
+                                    await nursery.start(pool._run_first, opener)
+                                except Exception as exc:
+                                    failed.append(exc)
+                                    starting.cancel_scope.cancel()
+
+                            for opener in openers:
+                                starting.start_soon(start, opener)
+                        if failed:
+                            raise failed[0]
                         yield pool
-                    pool._end()
+                    pool._ended = True
+                    pool._wake()
+                    for scope in pool._scopes:
+                        scope.cancel()
             if pool.fatal is not None:
                 errors[:] = [pool.fatal]
     raise_all(errors)
@@ -494,23 +485,3 @@ def _check_opener(given: object) -> None:
             raise TypeError(
                 f"open_endpoint is a function that opens an endpoint, not {described(one)}: {hint}{more}"
             )
-
-
-def _check(
-    openers: Sequence[Any],
-    grows: bool,
-    limit: float,
-    max_endpoints: int | None,
-    shrink_after: float,
-    on_lost_endpoint: OnLostEndpoint,
-) -> None:
-    check_choice("on_lost_endpoint", on_lost_endpoint, OnLostEndpoint)
-    check_number("shrink_after", shrink_after, infinite=True)
-    if not openers:
-        raise ValueError("a pool of no endpoints serves nobody")
-    if limit != math.inf:
-        check_count("per_endpoint", limit, least=1)
-    if max_endpoints is not None:
-        check_count("max_endpoints", max_endpoints, least=1)
-        if not grows:
-            raise ValueError("max_endpoints is only for a pool that grows")

@@ -189,7 +189,7 @@ on_lost_endpoint="wait" -> ValueError: on_lost_endpoint is 'raise' or 'move', no
 shrink_after="5" -> TypeError: shrink_after is a number, not str: '5'
 per_endpoint=0 -> ValueError: per_endpoint is 1 or more, not 0
 max_endpoints=0 -> ValueError: max_endpoints is 1 or more, not 0
-open_endpoint=[] -> ValueError: a pool of no endpoints serves nobody
+open_endpoint=[] -> ValueError: a pool needs at least one endpoint
 per_endpiont=2 -> TypeError: serve_pool\(\) got an unexpected .*'per_endpiont': per_endpoint\?
 open_endpoint=[serve_endpoint], max_endpoints=2 -> ValueError: max_endpoints is only for a pool that grows
 """

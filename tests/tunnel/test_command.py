@@ -86,7 +86,7 @@ async def test_a_command_that_exits_is_an_error_with_its_own_last_words() -> Non
 async def test_a_command_that_never_prints_its_url_is_an_error_in_time_and_ends() -> None:
     tag = unique_seconds()
     script = "echo 'asking for a name'; exec sleep {tag}"
-    with pytest.raises(TunnelError, match=r"did not say within 0.3 s .*\nasking for a name"):
+    with pytest.raises(TunnelError, match=r"did not print within 0.3 s .*\nasking for a name"):
         async with serve_endpoint(tunnel=command(script, tag, timeout=0.3)):
             raise AssertionError
     assert running(tag) == []
@@ -94,7 +94,7 @@ async def test_a_command_that_never_prints_its_url_is_an_error_in_time_and_ends(
 
 async def test_a_command_that_talks_without_end_does_not_fill_memory_and_still_ends() -> None:
     script = "while :; do echo 0123456789012345678901234567890123456789; done"
-    with pytest.raises(TunnelError, match="did not say") as caught:
+    with pytest.raises(TunnelError, match="did not print") as caught:
         async with serve_endpoint(tunnel=command(script, timeout=0.3)):
             raise AssertionError
     assert len(str(caught.value)) < 2000

@@ -42,7 +42,11 @@ def launch(pipe: int, mark: int, argv: list[str]) -> int:
             resource.setrlimit(LOCKS, (mark, mark))
     except (ImportError, OSError, ValueError):  # a sandbox: the other marks must suffice
         pass
-    environment = _environment()
+    try:  # as given: the interpreter adds LC_CTYPE to its own if the locale is C (PEP 538)
+        with open("/proc/self/environ", "rb") as file:
+            environment = dict(entry.split(b"=", 1) for entry in file.read().split(b"\0") if b"=" in entry)
+    except OSError:
+        environment = dict(posix.environ)
     # The interpreter ignores these signals, and an agent would inherit that.
     for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
         _signal.signal(number, _signal.SIG_DFL)
@@ -60,16 +64,6 @@ def launch(pipe: int, mark: int, argv: list[str]) -> int:
             if last not in NOT_HERE:
                 error = error or last
     return error or last
-
-
-def _environment() -> dict[bytes, bytes]:
-    """Return the environment as given: the interpreter adds LC_CTYPE to its own if the locale is C (PEP 538)."""
-    try:
-        with open("/proc/self/environ", "rb") as file:
-            entries = file.read().split(b"\0")
-    except OSError:
-        return dict(posix.environ)
-    return dict(entry.split(b"=", 1) for entry in entries if b"=" in entry)
 
 
 if __name__ == "__main__":

@@ -148,7 +148,13 @@ async def open_process(
                 except BaseException as exc:  # a second Ctrl-C
                     errors[:] = [exc]
     if agent is not None:
-        errors += agent._failures()
+        failures: list[BaseException] = [agent._failure] if agent._failure is not None else []
+        for name, stream in (("stdout", agent._stdout), ("stderr", agent._stderr)):
+            if stream.error is not None:
+                text = f"the {name} of agent {agent.argv[0]!r} cannot be written: {stream.error}"
+                failures.append(AgentFailed(text, argv=agent.argv, returncode=agent.returncode))
+                failures[-1].__cause__ = stream.error
+        errors += failures[:1]
     raise_all(errors)
 
 
@@ -384,18 +390,6 @@ class AgentProcess:
         if handle is not None:
             trio.lowlevel.notify_closing(handle)
             os.close(handle)
-
-    def _failures(self) -> list[BaseException]:
-        """Return the error beside the body, if there is one; an error of stdout comes before one of stderr."""
-        if self._failure is not None:
-            return [self._failure]
-        for name, stream in (("stdout", self._stdout), ("stderr", self._stderr)):
-            if stream.error is not None:
-                text = f"the {name} of agent {self.argv[0]!r} cannot be written: {stream.error}"
-                failed = AgentFailed(text, argv=self.argv, returncode=self.returncode)
-                failed.__cause__ = stream.error
-                return [failed]
-        return []
 
 
 def _leave(

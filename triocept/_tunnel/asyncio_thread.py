@@ -48,7 +48,10 @@ async def open_asyncio() -> AsyncIterator[AsyncioThread]:
                 await thread._ready.wait()
                 if thread._error is None:
                     yield thread
-            thread._stop()
+            thread._stopped = True
+            if thread._loop is not None and thread._end is not None:
+                with suppress(RuntimeError):  # it has just ended
+                    thread._loop.call_soon_threadsafe(thread._end.set)
     raise_all(errors if thread._error is None else [*errors, thread._error])
 
 
@@ -97,38 +100,35 @@ class AsyncioThread:
                 tasks[0].exception()  # marks the exception as retrieved
             raise
         if tasks[0].cancelled():
-            raise RuntimeError("the call was cancelled by nobody here")
+            raise RuntimeError("the call was cancelled on the asyncio loop, not from here")
         return tasks[0].result()
 
     @trio.lowlevel.enable_ki_protection
     async def _run(self) -> None:
-        """Run the thread. Shielded: `_stop` ends it."""
+        """Run the thread. Shielded: only `_stopped` and `_end` end it."""
+        token = trio.lowlevel.current_trio_token()
+
+        def run_loop() -> None:
+            # Not `asyncio.run`, which waits for all calls of its executor, such as a look-up that is never answered.
+            loop = asyncio.new_event_loop()
+            try:
+                loop.set_default_executor(_Threads())
+                loop.run_until_complete(self._serve(loop, token))
+            finally:
+                loop.close()
+
         try:
             if not self._stopped:
-                token, only_one = trio.lowlevel.current_trio_token(), trio.CapacityLimiter(1)
                 with trio.CancelScope(shield=True):
-                    await trio.to_thread.run_sync(self._run_loop, token, limiter=only_one)
+                    await trio.to_thread.run_sync(run_loop, limiter=trio.CapacityLimiter(1))
         except Exception as exc:
             self._error = exc
         finally:
             self._ready.set()
 
-    def _run_loop(self, token: trio.lowlevel.TrioToken) -> None:
-        """Run the loop.
-
-        Not with `asyncio.run`, which waits for all calls of its executor, such as a look-up that is never
-        answered.
-        """
-        loop = asyncio.new_event_loop()
-        try:
-            loop.set_default_executor(_Threads())
-            loop.run_until_complete(self._serve(loop, token))
-        finally:
-            loop.close()
-
     async def _serve(self, loop: asyncio.AbstractEventLoop, token: trio.lowlevel.TrioToken) -> None:
         self._loop, self._end = loop, asyncio.Event()
-        if not self._stopped:  # `_stop` sets the flag before it reads these two
+        if not self._stopped:  # `open_asyncio` sets the flag before it reads these two
             token.run_sync_soon(self._ready.set)
             await self._end.wait()
         left = asyncio.all_tasks() - {asyncio.current_task()}
@@ -137,12 +137,6 @@ class AsyncioThread:
         if left:
             await asyncio.wait(left, timeout=CLEAN_UP)
         await loop.shutdown_asyncgens()
-
-    def _stop(self) -> None:
-        self._stopped = True
-        if self._loop is not None and self._end is not None:
-            with suppress(RuntimeError):  # it has just ended
-                self._loop.call_soon_threadsafe(self._end.set)
 
 
 @final

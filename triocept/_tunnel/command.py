@@ -51,7 +51,10 @@ class CommandTunnel(Tunnel):
     ) -> None:
         self.argv: tuple[str, ...] = check_argv(argv, '"cloudflared", "tunnel", …')
         check_number("timeout", timeout)
-        self.pattern: re.Pattern[str] = _compiled(pattern)
+        try:
+            self.pattern: re.Pattern[str] = re.compile(pattern)
+        except re.error as exc:
+            raise ValueError(f"pattern is no regular expression: {exc}") from exc
         self.timeout = timeout
         self.env: dict[str, str] = dict(env or {})
         self._any = pattern == URL
@@ -62,32 +65,20 @@ class CommandTunnel(Tunnel):
     ) -> AsyncIterator[str]:
         """Start the program, and yield the URL that it prints. See `Tunnel.open`."""
         values = {"{port}": str(port), "{host}": host, "{url}": f"{scheme}://{in_url(host)}:{port}"}
-        argv = [_filled(argument, values) for argument in self.argv]
+        argv = [re.sub("|".join(values), lambda name: values[name[0]], argument) for argument in self.argv]
+
+        def find(line: str) -> str | None:
+            for match in self.pattern.finditer(line):
+                found: str = match[1] if self.pattern.groups and match[1] else match[0]
+                url = found if "://" in found else f"http://{found}"
+                if not (self._any and is_here(url)):
+                    return url
+            return None
+
         async with open_program(
-            argv, name=repr(self), find=self._find, timeout=self.timeout, env=self.env
+            argv, name=repr(self), find=find, timeout=self.timeout, env=self.env
         ) as found:
             yield usable(found, whose=repr(self))
 
-    def _find(self, line: str) -> str | None:
-        for match in self.pattern.finditer(line):
-            found: str = match[1] if self.pattern.groups and match[1] else match[0]
-            url = found if "://" in found else f"http://{found}"
-            if not (self._any and is_here(url)):
-                return url
-        return None
-
     def __repr__(self) -> str:
         return f"CommandTunnel({self.argv[0]!r})"  # no arguments: they may be keys
-
-
-def _compiled(pattern: str | re.Pattern[str]) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except re.error as exc:
-        raise ValueError(f"pattern is no regular expression: {exc}") from exc
-
-
-def _filled(argument: str, values: Mapping[str, str]) -> str:
-    for name, value in values.items():
-        argument = argument.replace(name, value)
-    return argument

@@ -174,7 +174,13 @@ class Supervisor:
 
         def up(url: str) -> None:
             nonlocal started
-            self._up(url)
+            previous, self._last = self._last, url
+            self.url, self._up_since = url, trio.current_time()
+            if previous is not None and previous != url:
+                error = TunnelError(f"the tunnel has another URL now: {url}, no longer {previous}")
+                self._on_lost(previous, error)
+            log.info("the tunnel is up: %s", url)
+            self._change()
             if not started:
                 started = True
                 task_status.started()
@@ -196,28 +202,37 @@ class Supervisor:
                 if not started:
                     raise error
                 self._down(error)
-                await trio.sleep(self._next_delay())
+                delay, health = self._delay, self._health
+                self._delay = min(delay * 2 or health.back_off, health.max_back_off)
+                await trio.sleep(
+                    delay * random.uniform(0.8, 1.2)
+                )  # many endpoints lose their tunnels at once
 
     async def _hold(self, up: Callable[[str], None]) -> None:
         """Open the tunnel once, and watch it until it dies."""
         error: TunnelError | None = None
         async with self._open(previous=self._last) as given:
             try:
-                await self._watch(given, up)
+                url = usable(str(given), whose=repr(self._tunnel))
+                if not self._asks:
+                    up(url)
+                    await trio.sleep_forever()
+                import httpx2  # imported here because it takes a while to load
+
+                # A new connection for each call, through the same proxies as an agent's.
+                async with httpx2.AsyncClient(
+                    timeout=self._health.timeout,
+                    verify=self._health.verify,
+                    limits=httpx2.Limits(max_keepalive_connections=0),
+                    trust_env=not is_here(url),
+                ) as client:
+                    await self._first_answer(client, url)
+                    up(url)
+                    await self._check(client, url)
             except TunnelError as exc:
                 error = exc  # raised below: a nursery of the tunnel's would wrap it
         if error is not None:
             raise error
-
-    async def _watch(self, given: str, up: Callable[[str], None]) -> None:
-        url = usable(str(given), whose=repr(self._tunnel))
-        if not self._asks:
-            up(url)
-            await trio.sleep_forever()
-        async with _open_client(url, self._health) as client:
-            await self._first_answer(client, url)
-            up(url)
-            await self._ask(client, url)
 
     async def _first_answer(self, client: httpx2.AsyncClient, url: str) -> None:
         error: TunnelError | None = None
@@ -231,7 +246,7 @@ class Supervisor:
         why = str(error) if error is not None else f"{url}/health does not answer"
         raise TunnelError(f"{self._tunnel!r}: within {self._health.start_timeout:g} s, {why}") from error
 
-    async def _ask(self, client: httpx2.AsyncClient, url: str) -> None:
+    async def _check(self, client: httpx2.AsyncClient, url: str) -> None:
         """Check the URL periodically, until the tunnel is dead."""
         failures = 0
         while True:
@@ -242,32 +257,20 @@ class Supervisor:
             except TunnelError as exc:
                 failures += 1
                 log.warning("the tunnel at %s: %s (%s in a row)", url, exc, failures)
-                if failures >= self._health.failures:
-                    if not await self._revived(client, url):
-                        raise lost(url, exc) from exc
-                    failures = 0
+                if failures < self._health.failures:
+                    continue
+                try:
+                    if revived := await self._tunnel.revive(url):
+                        await self._probe(client, url)
+                except TunnelError as error:
+                    revived = False
+                    log.warning("the tunnel at %s could not be revived: %s", url, error)
+                if not revived:
+                    raise lost(url, exc) from exc
+                failures = 0
 
     async def _probe(self, client: httpx2.AsyncClient, url: str) -> None:
         await probe(client, url, self._endpoint_id, self._health.timeout)
-
-    async def _revived(self, client: httpx2.AsyncClient, url: str) -> bool:
-        try:
-            if not await self._tunnel.revive(url):
-                return False
-            await self._probe(client, url)
-        except TunnelError as exc:
-            log.warning("the tunnel at %s could not be revived: %s", url, exc)
-            return False
-        return True
-
-    def _up(self, url: str) -> None:
-        previous, self._last = self._last, url
-        self.url, self._up_since = url, trio.current_time()
-        if previous is not None and previous != url:
-            error = TunnelError(f"the tunnel has another URL now: {url}, no longer {previous}")
-            self._on_lost(previous, error)
-        log.info("the tunnel is up: %s", url)
-        self._change()
 
     def _down(self, error: TunnelError) -> None:
         now = trio.current_time()
@@ -282,27 +285,10 @@ class Supervisor:
             self._on_lost(self._last, lost(self._last, error))
             self._last = None
 
-    def _next_delay(self) -> float:
-        delay, health = self._delay, self._health
-        self._delay = min(delay * 2 or health.back_off, health.max_back_off)
-        return delay * random.uniform(0.8, 1.2)  # many endpoints lose their tunnels at once
-
     def _change(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
         self._on_change()
-
-
-def _open_client(url: str, health: TunnelHealth) -> httpx2.AsyncClient:
-    """Return a client that makes a new connection for each call, through the same proxies as an agent."""
-    import httpx2  # imported here because it takes a while to load
-
-    return httpx2.AsyncClient(
-        timeout=health.timeout,
-        verify=health.verify,
-        limits=httpx2.Limits(max_keepalive_connections=0),
-        trust_env=not is_here(url),
-    )
 
 
 def _reason(exc: BaseException) -> str:

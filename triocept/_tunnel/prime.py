@@ -133,21 +133,10 @@ class PrimeTunnel(Tunnel):
 
     async def _start(self, client: _Client, port: int, host: str) -> str:
         pause = FIRST_PAUSE
-        for attempt in range(1, TRIES + 1):
-            await self._wait_turn()
-            try:
-                return await client.start(self._make(port, host))
-            except Exception as exc:
-                if attempt == TRIES or not self._may_pass(exc):
-                    raise TunnelError(f"{self!r}: {type(exc).__name__}: {exc}") from exc
-                log.warning("%r: try %s of %s: %s", self, attempt, TRIES, exc)
-            await trio.sleep(pause)
-            pause *= 2
-        raise AssertionError("unreachable")
-
-    def _make(self, port: int, host: str) -> Callable[[], Any]:
-        return partial(
-            self._package.Tunnel,
+        package = self._package
+        final = (package.TunnelAuthError, package.TunnelLimitReachedError, package.BinaryDownloadError)
+        make = partial(
+            package.Tunnel,
             local_port=port,
             local_addr=host,
             name=self.name,
@@ -155,21 +144,21 @@ class PrimeTunnel(Tunnel):
             labels=list(self.labels),
             connection_timeout=self.timeout,
         )
-
-    def _may_pass(self, error: Exception) -> bool:
-        package = self._package
-        for_good = (package.TunnelAuthError, package.TunnelLimitReachedError, package.BinaryDownloadError)
-        return (
-            isinstance(error, package.TunnelError)
-            and not isinstance(error, for_good)
-            and "No API key" not in str(error)
-        )
-
-    async def _wait_turn(self) -> None:
-        now = trio.current_time()
-        turn = max(now, self._next_start)
-        self._next_start = turn + self._interval
-        await trio.sleep(turn - now)
+        for attempt in range(1, TRIES + 1):
+            now = trio.current_time()
+            turn = max(now, self._next_start)
+            self._next_start = turn + self._interval
+            await trio.sleep(turn - now)
+            try:
+                return await client.start(make)
+            except Exception as exc:
+                may_pass = isinstance(exc, package.TunnelError) and not isinstance(exc, final)
+                if attempt == TRIES or not may_pass or "No API key" in str(exc):
+                    raise TunnelError(f"{self!r}: {type(exc).__name__}: {exc}") from exc
+                log.warning("%r: try %s of %s: %s", self, attempt, TRIES, exc)
+            await trio.sleep(pause)
+            pause *= 2
+        raise AssertionError("unreachable")
 
     def __repr__(self) -> str:
         return "PrimeTunnel()" if self.name is None else f"PrimeTunnel(name={self.name!r})"
@@ -198,7 +187,6 @@ class _Client:
     async def start(self, make: Callable[[], Any]) -> str:
         """Register and connect the tunnel, and return the URL. Cancellation: ends a start in progress."""
         await self._watcher.register(self._token)
-
         url = await self._loop.call(partial(self._register, make))
         self._up = True
         return url.rstrip("/")
@@ -230,7 +218,7 @@ class _Client:
         """Register `frpc` with the watcher, and restart it when it dies. Runs until `stop`."""
         with self._looking:
             while True:
-                self._tell_watcher()
+                self._register_frpc()
                 dead = self._up and (self._tunnel.is_gone or not self._tunnel.is_running)
                 if dead and not await self.restart():
                     self._body.cancel()
@@ -246,18 +234,21 @@ class _Client:
             if before is not self._frpc and self._tunnel.is_running:
                 return True  # another task has restarted it meanwhile
             if self._tunnel.is_gone:
-                said = await self._loop.call(
-                    self._said
-                )  # the package waits for the end of a dead frpc's output
-                self.problem = "\n".join(["the service has ended it; frpc said:", *said])
+
+                async def recent_output() -> list[str]:
+                    return list(self._tunnel.recent_output)
+
+                # The package waits for the end of a dead frpc's output.
+                lines = await self._loop.call(recent_output)
+                self.problem = "\n".join(["the service has ended it; output of frpc:", *lines])
                 return False
             try:
                 await self._loop.call(self._tunnel.restart)
             except Exception as exc:
                 self.problem = f"{type(exc).__name__}: {exc}"
                 return False
-            self._tell_watcher()
-            log.info("frpc was started anew: %s", self._tunnel.url)
+            self._register_frpc()
+            log.info("frpc was restarted: %s", self._tunnel.url)
             return True
 
     async def stop(self) -> None:
@@ -265,11 +256,11 @@ class _Client:
         with trio.CancelScope(shield=True):
             self._stopped = True
             self._looking.cancel()
-            self._tell_watcher()
+            self._register_frpc()
             with trio.move_on_after(STOP_TIMEOUT) as scope:
                 async with self._restarting:  # a restart that is being cancelled may have started one more
                     if self._tunnel is not None:
-                        self._tell_watcher()
+                        self._register_frpc()
                         await self._loop.call(self._tunnel.stop)
             if scope.cancelled_caught:
                 log.warning("the service did not delete the tunnel in time; it expires by itself")
@@ -279,19 +270,14 @@ class _Client:
                     await self._loop.call(self._tunnel._cleanup)
             if self._frpc is not None:
                 Ending([self._frpc]).send(signal.SIGKILL, await self._watcher.processes())
+            pipes = [pipe for process in self._processes for pipe in (process.stdout, process.stderr)]
             with trio.move_on_after(CLOSE_TIMEOUT):
-                await trio.to_thread.run_sync(self._close_pipes, abandon_on_cancel=True)
+                await trio.to_thread.run_sync(
+                    lambda: [pipe.close() for pipe in pipes], abandon_on_cancel=True
+                )
         self._watcher.unregister_nowait(self._token)
 
-    async def _said(self) -> list[str]:
-        return list(self._tunnel.recent_output)
-
-    def _close_pipes(self) -> None:
-        for process in self._processes:
-            for pipe in (process.stdout, process.stderr):
-                pipe.close()
-
-    def _tell_watcher(self) -> None:
+    def _register_frpc(self) -> None:
         process = getattr(self._tunnel, "_process", None)  # the package has no public name for it
         if process is not None and (self._frpc is None or self._frpc.pid != process.pid):
             self._processes.append(process)

@@ -79,8 +79,14 @@ async def open_program(
             if not problem:
                 body = trio.CancelScope()
                 async with trio.open_nursery() as nursery:
-                    watch = trio.CancelScope(shield=True)
-                    nursery.start_soon(_watch, process, body, watch)
+                    watch = trio.CancelScope(shield=True)  # only this block ends it
+
+                    async def end_body() -> None:
+                        with watch:
+                            await process.wait()
+                            body.cancel()
+
+                    nursery.start_soon(end_body)
                     try:
                         with body:
                             yield words.found
@@ -102,7 +108,12 @@ async def _wait_found(process: AgentProcess, words: Words, timeout: float) -> st
     """Wait for a matching line; return the reason if none will come, else an empty str."""
     with trio.move_on_after(timeout):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_after, words.wait_found, nursery.cancel_scope)
+
+            async def await_line() -> None:
+                await words.wait_found()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(await_line)
             await process.wait()
             with trio.move_on_after(LAST_LINE):
                 await process.wait_drained()
@@ -110,20 +121,8 @@ async def _wait_found(process: AgentProcess, words: Words, timeout: float) -> st
     if words.found:
         return ""
     if process.returncode is not None:
-        return f"it {_ending(process)} before it said where it can be reached"
-    return f"it did not say within {timeout:g} s where it can be reached"
-
-
-async def _cancel_after(wait: Callable[[], object], scope: trio.CancelScope) -> None:
-    await wait()  # type: ignore[misc]
-    scope.cancel()
-
-
-async def _watch(process: AgentProcess, body: trio.CancelScope, scope: trio.CancelScope) -> None:
-    """Cancel the body when the program ends. Shielded: only its owner ends it."""
-    with scope:
-        await process.wait()
-        body.cancel()
+        return f"it {_ending(process)} before it printed where it can be reached"
+    return f"it did not print within {timeout:g} s where it can be reached"
 
 
 def _ending(process: AgentProcess) -> str:
@@ -165,8 +164,8 @@ class Words:
         for stream in self._streams:
             stream.end()
         if not self._lines:
-            return "; it said nothing"
-        return "; its last words:\n" + redact("\n".join(self._lines), secrets)
+            return "; it printed nothing"
+        return "; its last output:\n" + redact("\n".join(self._lines), secrets)
 
 
 class _Stream:

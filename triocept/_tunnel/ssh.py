@@ -107,10 +107,6 @@ class SSHTunnel(Tunnel):
             yield f"{scheme}://{in_url(name)}:{found}"
 
     def _open(self, wanted: int, target: str) -> AbstractAsyncContextManager[str]:
-        argv = self._argv(wanted, target)
-        return open_program(argv, name=repr(self), find=_find_port, timeout=TIMEOUT, grace=GRACE)
-
-    def _argv(self, wanted: int, target: str) -> list[str]:
         bind = "127.0.0.1" if self.public_host is None else "*"
         argv = ["ssh", "-N", "-T", "-x", "-a", *(("-v",) if wanted else ())]
         for option in (
@@ -119,10 +115,7 @@ class SSHTunnel(Tunnel):
             f"ServerAliveInterval={ALIVE_INTERVAL}",
             f"ServerAliveCountMax={ALIVE_COUNT}",
             f"ConnectTimeout={CONNECT_TIMEOUT}",
-            "ControlMaster=no",
-            "ControlPath=none",
-            "ForkAfterAuthentication=no",
-            "PermitLocalCommand=no",
+            *("ControlMaster=no", "ControlPath=none", "ForkAfterAuthentication=no", "PermitLocalCommand=no"),
             *(() if wanted else ("LogLevel=INFO",)),
         ):
             argv += ["-o", option]
@@ -130,13 +123,13 @@ class SSHTunnel(Tunnel):
             argv += ["-p", str(self.port)]
         if self.identity is not None:
             argv += ["-i", self.identity, "-o", "IdentitiesOnly=yes"]
-        return [*argv, *self.options, "-R", f"{bind}:{wanted}:{target}", "--", self.destination]
+        argv += [*self.options, "-R", f"{bind}:{wanted}:{target}", "--", self.destination]
+
+        def find(line: str) -> str | None:
+            found = ALLOCATED.search(line) or FORWARDED.search(line)
+            return found[1] if found and found[1] != "0" else None
+
+        return open_program(argv, name=repr(self), find=find, timeout=TIMEOUT, grace=GRACE)
 
     def __repr__(self) -> str:
         return f"SSHTunnel({self.destination!r})"
-
-
-def _find_port(line: str) -> str | None:
-    if found := ALLOCATED.search(line) or FORWARDED.search(line):
-        return found[1] if found[1] != "0" else None
-    return None
