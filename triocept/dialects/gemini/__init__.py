@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 from ..base import Dialect
-from .fields import NAME
+from .parts import NAME
 from .request import STREAM_TYPES, answer_type, as_it_came, match, parse_request, render_path, render_request
 from .response import parse_error, parse_response, render_error, render_response
 from .side import NOT_SERVED, SIDE_ROUTES, count_tokens, environment, is_client, key_headers, render_models
-from .stream_parser import Parser
-from .stream_renderer import Renderer
+from .streams import Parser, Renderer
 
 GEMINI = Dialect(
     name=NAME,

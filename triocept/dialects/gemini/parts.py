@@ -1,4 +1,10 @@
-"""Parts: text, thoughts, media, tools, calls and results.
+"""Proto JSON and the parts in it: text, thoughts, media, tools, calls and results.
+
+Fields of proto JSON:
+
+1. A field may be spelt in camelCase or in snake_case. Both are read, and camelCase is written; an unknown field keeps
+   its spelling.
+2. A list of one item may be the item itself: Google's older examples write `contents` and `parts` in this form.
 
 Tools, tool choice and tool calls:
 
@@ -33,8 +39,9 @@ Other parts (unknown ones are kept whole):
 from __future__ import annotations
 
 import mimetypes
+import re
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Literal, TypeVar
 
 from ..._canonical.content import (
     Blob,
@@ -48,12 +55,78 @@ from ..._canonical.content import (
     ToolCall,
     ToolResult,
 )
+from ..._canonical.memory import Memory
 from ..._canonical.request import Tool, ToolChoice
 from ...errors import DialectError
 from .._calls import MADE, SCHEMA, object_of, text_of, wrapped
-from .._documents import decode_json, encode_json, known_of, media_type_of, merged, split_data_url
+from .._documents import Fields, decode_json, encode_json, known_of, media_type_of, merged, split_data_url
 from .._portable import pack, unpack
-from .fields import NAME, ProtoFields
+
+NAME = "gemini"
+
+
+T = TypeVar("T")
+
+_OF_REQUESTS = """
+systemInstruction generationConfig toolConfig safetySettings cachedContent generateContentRequest functionDeclarations
+parametersJsonSchema functionCallingConfig allowedFunctionNames streamFunctionCallArguments maxOutputTokens
+stopSequences topP topK presencePenalty frequencyPenalty candidateCount responseMimeType responseSchema
+outputDimensionality responseJsonSchema thinkingConfig thinkingBudget thinkingLevel includeThoughts
+"""
+_OF_PARTS = """
+functionCall functionResponse inlineData fileData mimeType fileUri displayName thoughtSignature partialArgs
+willContinue
+"""
+_OF_RESPONSES = """
+finishReason finishMessage usageMetadata modelVersion responseId promptFeedback blockReason promptTokenCount
+candidatesTokenCount totalTokenCount cachedContentTokenCount thoughtsTokenCount toolUsePromptTokenCount
+"""
+_CAMEL = {
+    re.sub(r"[A-Z]", lambda found: "_" + found[0].lower(), name): name
+    for name in (_OF_REQUESTS + _OF_PARTS + _OF_RESPONSES).split()
+}
+
+
+_AS_WRITTEN: dict[str, str] = {}
+"""The spellings if all fields are in camelCase, as nearly always: empty."""
+
+
+class ProtoFields(Fields):
+    """The fields of one proto message. Not for maps or JSON data (`args`, `response`, schemas), whose keys are data."""
+
+    __slots__ = ("_spelt",)
+
+    def __init__(self, value: Json, path: str = "") -> None:
+        self._spelt: dict[str, str] = _AS_WRITTEN
+        if isinstance(value, dict) and not _CAMEL.keys().isdisjoint(value):
+            self._spelt = {_CAMEL[name]: name for name in value if name in _CAMEL}
+            value = {_CAMEL.get(name, name): inner for name, inner in value.items()}
+        super().__init__(value, path)
+
+    def at(self, name: str) -> str:
+        return super().at(self._spelt.get(name, name))
+
+    def each(self, name: str) -> list[tuple[str, Json]]:
+        """Return the items of a list, each with its path; an object counts as a list of one."""
+        value = self.peek(name)
+        return [(self.at(name), self.take(name))] if isinstance(value, dict) else self.items(name)
+
+    def read(self, name: str, memory: Memory, parse: Callable[[Json, str], T]) -> tuple[T, ...]:
+        """Return the parsed items of `each`; items that did not change since the last call are not parsed again."""
+        if isinstance(self.peek(name), dict):
+            return tuple(parse(item, path) for path, item in self.each(name))
+        return memory.read(NAME, self.at(name), self.array(name), parse)
+
+    def object(self, name: str) -> ProtoFields | None:
+        value = self.take(name)
+        return None if value is None else ProtoFields(value, self.at(name))
+
+    def need_object(self, name: str) -> ProtoFields:
+        found = self.object(name)
+        if found is None:
+            raise DialectError("is missing", path=self.at(name))
+        return found
+
 
 UNSIGNED = "skip_thought_signature_validator"  # the value that gemini-cli itself sends
 _FUNCTIONS, _PARAMETERS, _SCHEMA = "functionDeclarations", "parameters", "parametersJsonSchema"
@@ -64,14 +137,17 @@ _CALL = "functionCall"
 def parse_tool(value: Json, path: str) -> tuple[Tool, ...]:
     """Return the canonical tools of one wire tool."""
     fields = ProtoFields(value, path)
-    functions = [_parse_function(item, where) for where, item in fields.each(_FUNCTIONS)]
-    same_dialect = (fields.rest() or {}).items()
-    servers = [
-        Tool(name=name, kind="server", extra={name: inner})
-        for name, inner in same_dialect
-        if inner is not None
-    ]
-    return (*functions, *servers)
+    tools: list[Tool] = []
+    for where, item in fields.each(_FUNCTIONS):
+        inner = ProtoFields(item, where)
+        name, description = inner.need_text("name"), inner.text("description")
+        schema = inner.mapping(_SCHEMA)
+        if schema is None and (raw := inner.mapping(_PARAMETERS)) is not None:
+            schema = json_schema_of(raw)
+            inner.keep(_PARAMETERS, raw)
+        tools.append(Tool(name=name, description=description, parameters=schema, extra=inner.rest()))
+    servers = known_of(fields.rest()).items()
+    return (*tools, *[Tool(name=name, kind="server", extra={name: inner}) for name, inner in servers])
 
 
 def render_tools(tools: Iterable[Tool], *, same_dialect: bool) -> list[Json]:
@@ -134,20 +210,8 @@ def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
     return merged(document, call.extra) if same_dialect and call.extra else document
 
 
-def _parse_function(value: Json, path: str) -> Tool:
-    fields = ProtoFields(value, path)
-    name, description = fields.need_text("name"), fields.text("description")
-    schema = fields.mapping(_SCHEMA)
-    if schema is None and (raw := fields.mapping(_PARAMETERS)) is not None:
-        schema = json_schema_of(raw)
-        fields.keep(_PARAMETERS, raw)
-    return Tool(name=name, description=description, parameters=schema, extra=fields.rest())
-
-
 def _render_function(tool: Tool, *, same_dialect: bool) -> Json:
-    document: dict[str, Json] = {"name": tool.name}
-    if tool.description is not None:
-        document["description"] = tool.description
+    document: dict[str, Json] = known_of({"name": tool.name, "description": tool.description})
     schema = SCHEMA if tool.kind == "custom" else tool.parameters
     extra = dict(tool.extra or {}) if same_dialect and tool.kind == "function" else {}
     raw = extra.pop(_PARAMETERS, None)
@@ -155,7 +219,7 @@ def _render_function(tool: Tool, *, same_dialect: bool) -> Json:
         document[_PARAMETERS] = raw
     elif schema is not None:
         document[_SCHEMA] = schema if same_dialect or "type" in schema else {"type": "object", **schema}
-    return merged(document, extra) if extra else document
+    return merged(document, extra)
 
 
 _SCHEMAS = ("items", "additionalProperties", "additional_properties")
@@ -201,18 +265,15 @@ def json_schema_of(schema: Json) -> Json:
             found["examples"] = [value]
         elif name not in _ORDER:
             found[name] = value
-    return _nullable(found) if schema.get("nullable") is True else found
-
-
-def _nullable(schema: dict[str, Json]) -> dict[str, Json]:
-    kind, options, values = schema.get("type"), schema.get("anyOf"), schema.get("enum")
-    if isinstance(kind, str) and kind != "null":
-        schema["type"] = [kind, "null"]
-    if isinstance(options, list):
-        schema["anyOf"] = [*options, {"type": "null"}]
-    if isinstance(values, list) and None not in values:
-        schema["enum"] = [*values, None]
-    return schema
+    if schema.get("nullable") is True:
+        kind, options, values = found.get("type"), found.get("anyOf"), found.get("enum")
+        if isinstance(kind, str) and kind != "null":
+            found["type"] = [kind, "null"]
+        if isinstance(options, list):
+            found["anyOf"] = [*options, {"type": "null"}]
+        if isinstance(values, list) and None not in values:
+            found["enum"] = [*values, None]
+    return found
 
 
 _OUTPUT, _ERROR = "output", "error"
@@ -248,7 +309,7 @@ def render_result(result: ToolResult, name: str | None, *, same_dialect: bool) -
     inner[_RESPONSE] = _render_response(result, mark)
     if same_dialect:
         others = (part for part in result.content if not isinstance(part, Text))
-        if parts := [wire for part in others if (wire := render_part(part, same_dialect=True))]:
+        if parts := list(filter(None, [render_part(part, same_dialect=True) for part in others])):
             inner["parts"] = parts
     return merged({_FIELD: merged(inner, kept)}, extra)
 
@@ -298,19 +359,33 @@ def parse_part(value: Json, path: str) -> Part:
     if type(value) is dict and len(value) == 1 and type(text := value.get("text")) is str:
         return Text(text)  # the usual case
     fields = ProtoFields(value, path)
-    for name, reader in _READERS.items():
-        if fields.peek(name) is not None:
-            return reader(fields)
-    return Opaque(NAME, value)
+    if fields.peek(_CALL) is not None:
+        return parse_call(fields)
+    if fields.peek(_FIELD) is not None:
+        return parse_result(fields)
+    if fields.peek("inlineData") is not None:
+        inline = fields.need_object("inlineData")
+        data, media_type, name = inline.text("data"), inline.text("mimeType"), inline.text("displayName")
+        fields.keep("inlineData", inline.rest())
+        data = (data or "").translate(_STANDARD)
+        return Media(kind=_kind(media_type), data=data, media_type=media_type, name=name, extra=fields.rest())
+    if fields.peek("fileData") is not None:
+        file = fields.need_object("fileData")
+        url, media_type = file.need_text("fileUri"), file.text("mimeType")
+        fields.keep("fileData", file.rest())
+        return Media(kind=_kind(media_type), url=url, media_type=media_type, extra=fields.rest())
+    if fields.peek("text") is None:
+        return Opaque(NAME, value)
+    text = fields.need_text("text")
+    if not fields.flag("thought"):
+        return Text(text, fields.rest())
+    signature = fields.text(_WIRE_SIGNATURE)
+    blobs = unpack(signature) or (Blob(NAME, SIGNATURE, signature),) if signature else ()
+    return Reasoning(text, blobs, fields.rest())
 
 
 def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
-    """Return a part of text, of media, or an opaque one; None for a part of another kind.
-
-    Args:
-        part: the part to write.
-        same_dialect: True if the part's `extra` uses this dialect's field names.
-    """
+    """Return a part of text, of media, or an opaque one; None for a part of another kind."""
     document: dict[str, Json]
     match part:
         case Text(text=text) | RefusalText(text=text):
@@ -327,10 +402,7 @@ def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
 def render_reasoning(part: Reasoning, *, same_dialect: bool, answer: bool) -> list[dict[str, Json]]:
     """Return the thoughts of this reasoning: several if it has several signatures.
 
-    Args:
-        part: the reasoning to write.
-        same_dialect: True if the part's `extra` uses this dialect's field names.
-        answer: True if it goes to an agent, False if it goes to a provider, which refuses foreign signatures.
+    `answer`: False if it goes to a provider, which refuses foreign signatures.
     """
     signatures: list[str | None] = [
         blob.data for blob in part.blobs if blob.dialect == NAME and blob.kind == SIGNATURE
@@ -354,9 +426,8 @@ def render_media(media: Media, *, same_dialect: bool) -> dict[str, Json]:
     """Return `inlineData`, or `fileData` for media with a URL."""
     if media.data is not None or media.url is None:
         inline = {"mimeType": media_type_of(media), "data": media.data or ""}
-        return {
-            "inlineData": {**inline, "displayName": media.name} if same_dialect and media.name else inline
-        }
+        named = {"displayName": media.name} if same_dialect and media.name else {}
+        return {"inlineData": {**inline, **named}}
     embedded = split_data_url(media.url)
     if embedded is not None:
         return {"inlineData": {"mimeType": embedded[0] or media_type_of(media), "data": embedded[1]}}
@@ -366,41 +437,8 @@ def render_media(media: Media, *, same_dialect: bool) -> dict[str, Json]:
     return {"fileData": known_of(file)}
 
 
-def _parse_text(fields: ProtoFields) -> Part:
-    text = fields.need_text("text")
-    if not fields.flag("thought"):
-        return Text(text, fields.rest())
-    signature = fields.text(_WIRE_SIGNATURE)
-    blobs = unpack(signature) or (Blob(NAME, SIGNATURE, signature),) if signature else ()
-    return Reasoning(text, blobs, fields.rest())
-
-
-def _parse_inline(fields: ProtoFields) -> Part:
-    inline = fields.need_object("inlineData")
-    data, media_type, name = inline.text("data"), inline.text("mimeType"), inline.text("displayName")
-    fields.keep("inlineData", inline.rest())
-    data = (data or "").translate(_STANDARD)
-    return Media(kind=_kind(media_type), data=data, media_type=media_type, name=name, extra=fields.rest())
-
-
-def _parse_file(fields: ProtoFields) -> Part:
-    file = fields.need_object("fileData")
-    url, media_type = file.need_text("fileUri"), file.text("mimeType")
-    fields.keep("fileData", file.rest())
-    return Media(kind=_kind(media_type), url=url, media_type=media_type, extra=fields.rest())
-
-
 def _kind(media_type: str | None) -> Literal["image", "audio", "file"]:
     kind = (media_type or "").partition("/")[0]
     if kind == "image":
         return "image"
     return "audio" if kind == "audio" else "file"
-
-
-_READERS: dict[str, Callable[[ProtoFields], Part]] = {
-    "functionCall": parse_call,
-    "functionResponse": parse_result,
-    "inlineData": _parse_inline,
-    "fileData": _parse_file,
-    "text": _parse_text,
-}

@@ -39,6 +39,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from reprlib import repr as short
+from typing import Literal
 from urllib.parse import parse_qs, quote, unquote
 
 import msgspec
@@ -48,12 +49,13 @@ from ..._canonical.memory import Memory
 from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling
 from ...errors import DialectError
 from .._calls import Pairing
-from .._documents import known_of, merged, read_text
+from .._documents import known_of, merged, present, read_text
 from .._portable import budget_for, portable, refuse_token_ids
 from ..base import HERE, Target
-from .fields import NAME, ProtoFields
 from .parts import (
+    NAME,
     UNSIGNED,
+    ProtoFields,
     json_schema_of,
     parse_choice,
     parse_part,
@@ -68,11 +70,7 @@ from .parts import (
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
-    """Return the request that an agent sent.
-
-    Raises:
-        DialectError: the document is invalid; the error has the path in it.
-    """
+    """Return the request that an agent sent; see `ParseRequest`."""
     memory = memory or Memory()
 
     def read(contents: list[Json]) -> tuple[Message, ...]:
@@ -120,12 +118,8 @@ def _aimed(request: Request, target: Target, path: str) -> Request:
     model = target.model or request.model
     if not model:
         raise DialectError("is missing", path=path)
-    return msgspec.structs.replace(
-        request,
-        model=model,
-        stream=target.stream or False,
-        framing="json_array" if target.array else "sse",
-    )
+    framing: Literal["json_array", "sse"] = "json_array" if target.array else "sse"
+    return msgspec.structs.replace(request, model=model, stream=target.stream or False, framing=framing)
 
 
 def _messages(contents: Iterable[Message]) -> tuple[Message, ...]:
@@ -134,11 +128,7 @@ def _messages(contents: Iterable[Message]) -> tuple[Message, ...]:
 
 
 def render_request(request: Request) -> Json:
-    """Return the document that sends `request` to a provider.
-
-    Raises:
-        DialectError: the prompt is token ids, which only the completions dialect can express.
-    """
+    """Return the document that sends `request` to a provider; see `Dialect.render_request`."""
     refuse_token_ids(request.messages)
     same_dialect = request.dialect == NAME
     messages = request.messages if same_dialect else portable(request.messages)
@@ -196,12 +186,7 @@ def parse_system(value: Json, path: str) -> tuple[Message, ...]:
 
 
 def render_messages(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Json | None, list[Json]]:
-    """Return the `systemInstruction` (or None) and the contents.
-
-    Args:
-        messages: the conversation.
-        same_dialect: True if the conversation came in this dialect.
-    """
+    """Return the `systemInstruction` (or None) and the contents."""
     system: list[Json] = []
     beside: dict[str, Json] = {}
     contents: list[dict[str, Json]] = []
@@ -240,8 +225,7 @@ def _own_parts(message: Message, names: dict[str, str]) -> list[Json]:
             case ToolResult():
                 parts.append(render_result(part, names.get(part.id), same_dialect=True))
             case _:
-                document = render_part(part, same_dialect=True)
-                parts += [] if document is None else [document]
+                parts += present([render_part(part, same_dialect=True)])
     return parts
 
 
@@ -265,8 +249,7 @@ def _foreign_parts(message: Message, names: dict[str, str]) -> list[Json]:
             case Text(text=""):
                 continue
             case _:
-                wire = render_part(part, same_dialect=False)
-                parts += [] if wire is None else [wire]
+                parts += present([render_part(part, same_dialect=False)])
     return parts
 
 
@@ -296,7 +279,16 @@ def parse_config(fields: ProtoFields) -> tuple[Sampling, ReasoningAsk | None, Ou
         presence_penalty=config.number("presencePenalty"),
         frequency_penalty=config.number("frequencyPenalty"),
     )
-    ask, shape = _parse_thinking(config), _parse_format(config)
+    ask = None
+    if (thinking := config.object(_THINKING)) is not None:
+        budget, level = thinking.integer(_BUDGET), thinking.text(_LEVEL)
+        config.keep(_THINKING, thinking.rest())
+        effort = level.lower() if level else None
+        if budget in _BUDGETS:
+            ask = ReasoningAsk(effort=effort or _BUDGETS[budget])
+        elif budget is not None or effort is not None:
+            ask = ReasoningAsk(effort=effort, budget_tokens=budget)
+    shape = _parse_format(config)
     fields.keep(CONFIG, config.rest())
     return sampling, ask, shape
 
@@ -323,18 +315,6 @@ def render_config(request: Request, *, same_dialect: bool) -> dict[str, Json]:
         fits = raw is not None and json_schema_of(raw) == output.schema
         document |= {_MIME: _JSON, **({_OPENAPI: raw} if fits else {_JSON_SCHEMA: output.schema})}
     return known_of(document)
-
-
-def _parse_thinking(config: ProtoFields) -> ReasoningAsk | None:
-    thinking = config.object(_THINKING)
-    if thinking is None:
-        return None
-    budget, level = thinking.integer(_BUDGET), thinking.text(_LEVEL)
-    config.keep(_THINKING, thinking.rest())
-    effort = level.lower() if level else None
-    if budget in _BUDGETS:
-        return ReasoningAsk(effort=effort or _BUDGETS[budget])
-    return None if budget is None and effort is None else ReasoningAsk(effort=effort, budget_tokens=budget)
 
 
 def _render_thinking(ask: ReasoningAsk | None, *, same_dialect: bool) -> Json | None:

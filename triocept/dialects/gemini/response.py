@@ -43,7 +43,7 @@ from ..._canonical.response import Response, ResponsePart, StopReason, Usage, se
 from ..._canonical.tokens import estimate_usage
 from ...errors import UpstreamError, UpstreamTruncated
 from .._calls import fresh_id, with_id
-from .._documents import gather, is_same_dialect, known_of, merged
+from .._documents import gather, is_same_dialect, known_of, merged, present
 from .._failures import (
     OVERFLOW,
     Failure,
@@ -55,17 +55,11 @@ from .._failures import (
     status_of,
 )
 from ..streams import EventBuilder
-from .fields import NAME, ProtoFields
-from .parts import parse_part, render_call, render_part, render_reasoning
+from .parts import NAME, ProtoFields, parse_part, render_call, render_part, render_reasoning
 
 
 def parse_response(document: Json) -> Response:
-    """Return the whole response that a provider sent.
-
-    Raises:
-        DialectError: the document is invalid; the error has the path in it.
-        UpstreamError: the document is an error, whatever its HTTP status, or its finish reason means a failure.
-    """
+    """Return the whole response that a provider sent; see `Dialect.parse_response`."""
     if find_error(document) is not None:
         raise error_of(parse_error(0, document))
     events: list[Event] = []
@@ -90,9 +84,7 @@ def render_response(response: Response, request: Request) -> Json:
                 parts.append(render_call(with_id(part), same_dialect=same_dialect))
             case _:
                 refusal = refusal or isinstance(part, RefusalText)
-                said = render_part(part, same_dialect=same_dialect)
-                if said is not None:
-                    parts.append(said)
+                parts += present([render_part(part, same_dialect=same_dialect)])
     candidate = {
         "content": {"parts": parts, "role": "model"},
         "finishReason": render_finish(response.stop_reason, calls=calls, refusal=refusal),
@@ -136,7 +128,10 @@ class Chunks:
         """Take one response."""
         fields = ProtoFields(document)
         candidates = fields.each("candidates")
-        self._start(fields, bool(candidates), events)
+        identity, model = fields.text("responseId"), fields.text("modelVersion")
+        if not self._started and (identity or model or candidates or fields.peek("promptFeedback")):
+            self._started = True
+            events.append(ResponseStart(id=identity or "", model=model or "", dialect=NAME))
         self._usage = parse_usage(fields.take("usageMetadata"), "usageMetadata") or self._usage
         for path, item in candidates:
             self._candidate(ProtoFields(item, path), events)
@@ -165,12 +160,6 @@ class Chunks:
         beside = {**self._beside, **kept}
         extra = {**self._extra, "candidates": [beside]} if beside else self._extra
         events.append(ResponseEnd(stop_reason=stop, usage=self._usage, extra=extra or None))
-
-    def _start(self, fields: ProtoFields, candidates: bool, events: list[Event]) -> None:
-        identity, model = fields.text("responseId"), fields.text("modelVersion")
-        if not self._started and (identity or model or candidates or fields.peek("promptFeedback")):
-            self._started = True
-            events.append(ResponseStart(id=identity or "", model=model or "", dialect=NAME))
 
     def _candidate(self, candidate: ProtoFields, events: list[Event]) -> None:
         if candidate.integer("index") or self._finish is not None:
@@ -347,8 +336,13 @@ def render_error(failure: Failure) -> Json:
         )
     otherwise = "INTERNAL" if failure.status >= 500 else "INVALID_ARGUMENT"
     name = code if _NAME.fullmatch(code) else _BY_STATUS.get(failure.status, otherwise)
-    error = {"code": failure.status, "message": message, "status": name, "details": _details(failure)}
-    return {"error": error}
+    details: list[Json] = []
+    if failure.retry_after is not None:
+        details.append({"@type": f"{_TYPES}RetryInfo", "retryDelay": f"{failure.retry_after:g}s"})
+    if failure.param is not None:
+        violation = {"field": failure.param, "description": failure.message}
+        details.append({"@type": f"{_TYPES}BadRequest", "fieldViolations": [violation]})
+    return {"error": {"code": failure.status, "message": message, "status": name, "details": details}}
 
 
 def parse_error(status: int, document: Json) -> Failure:
@@ -363,12 +357,21 @@ def parse_error(status: int, document: Json) -> Failure:
     fields = error if isinstance(error, dict) else {}
     code = fields.get("status")
     code = code if isinstance(code, str) else None
-    told = status_of(fields.get("code"), _BY_NAME.get(code or "", 502))
+    own_status = status_of(fields.get("code"), _BY_NAME.get(code or "", 502))
+    details = fields.get("details")
+    delays = (
+        [each.get("retryDelay") for each in details if isinstance(each, dict)]
+        if isinstance(details, list)
+        else []
+    )
+    delay = next(
+        (found for each in delays if isinstance(each, str) and (found := _SECONDS.fullmatch(each))), None
+    )
     return Failure(
-        status=status_of(status, told),
+        status=status_of(status, own_status),
         message=message,
         code=code,
-        retry_after=_retry_after(fields.get("details")),
+        retry_after=float(delay[1]) if delay else None,
         should_retry=False if _NEVER.search(message) else None,
     )
 
@@ -378,22 +381,3 @@ def find_error(document: Json) -> Json:
     if isinstance(document, list) and len(document) == 1:
         document = document[0]
     return document.get("error") or None if isinstance(document, dict) else None
-
-
-def _details(failure: Failure) -> list[Json]:
-    details: list[Json] = []
-    if failure.retry_after is not None:
-        details.append({"@type": f"{_TYPES}RetryInfo", "retryDelay": f"{failure.retry_after:g}s"})
-    if failure.param is not None:
-        violation = {"field": failure.param, "description": failure.message}
-        details.append({"@type": f"{_TYPES}BadRequest", "fieldViolations": [violation]})
-    return details
-
-
-def _retry_after(details: Json) -> float | None:
-    for detail in details if isinstance(details, list) else ():
-        delay = detail.get("retryDelay") if isinstance(detail, dict) else None
-        found = _SECONDS.fullmatch(delay) if isinstance(delay, str) else None
-        if found:
-            return float(found[1])
-    return None

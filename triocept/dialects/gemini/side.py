@@ -15,7 +15,7 @@ from ..._canonical.vectors import Vector
 from ...errors import DialectError
 from ..base import Target
 from ..side import CountCalls, Embeddings, SideCall, SideRoute, TokenCount, counted_by, only, read_dimensions
-from .fields import ProtoFields
+from .parts import ProtoFields
 from .request import bare_model, full_model, read_request
 
 # google-genai 3 uses v1 by default, gemini-cli v1beta.

@@ -1,0 +1,315 @@
+"""Parser and renderer of streamed answers of generateContent.
+
+Grammar of the parser::
+
+    stream := response* response-with-finishReason response*   as server-sent events, or as a JSON array
+
+Rules of the parser:
+
+1. `Chunks` parses the responses. The first byte other than a space determines their framing: `[` begins an array,
+   which comes piece by piece.
+2. The finish reason is the only terminal fact: an end without it is a truncation. Usage may follow it, so
+   `ResponseEnd` waits for the end of the bytes.
+3. An error object in place of a response is the provider's failure. Among server-sent events, it may be a bare JSON
+   object, on one line or on several: Google sends it in this form, and its Python SDK reads it.
+4. Memory is bounded by one document, whose size is limited.
+
+Rules of the renderer:
+
+1. Each chunk is a whole response: one or more parts, and the answer's id and model. It contains no event names, no
+   comments and no `[DONE]`: each of them breaks some client (gemini-cli crashes on a comment).
+2. Text is written at once; a call is written when it is whole, for the wire has no fragments of calls.
+3. Parts come strictly one after the other: an event that comes early is held back until its turn.
+4. The last chunk has the finish reason, the usage, estimated if unknown, and further fields of the answer.
+5. An error is a bare object, without `data:` and without an empty line after it. On this form Google's Python SDK
+   raises an error, and the JavaScript SDK, which splits at empty lines, cannot skip it. In an array it is the last
+   item.
+6. A keepalive is a response without candidates; in an array it is a line feed.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
+from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
+from ..._canonical.request import Request
+from ..._canonical.response import ResponsePart, Usage
+from ..._canonical.tokens import estimate_streamed
+from ..._util.sse import MAX_EVENT, SSE, SSEDecoder, events_pattern
+from ...errors import DialectError
+from .._calls import fresh_id, with_id
+from .._documents import (
+    decode_json,
+    encode_json,
+    encode_text,
+    hides_letters,
+    is_same_dialect,
+    merged,
+    present,
+)
+from .._failures import Failure, error_of
+from ..streams import PartEvent, PartSequence, StreamParser, StreamRenderer
+from .parts import NAME, render_call, render_part, render_reasoning
+from .response import Chunks, find_error, is_blocked, parse_error, render_error, render_finish, render_usage
+
+_CHUNKS = events_pattern(rb"\{")
+# Protobuf reads both spellings.
+_DOUBT = re.compile(
+    rb'"(?:error|finishReason|finish_reason|blockReason|block_reason|functionCall|function_call)"'
+)
+
+
+class Parser(StreamParser):
+    """A parser of one streamed answer."""
+
+    def __init__(self) -> None:
+        self._framing = _Framing()
+        self._chunks = Chunks()
+        self._done = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        events: list[Event] = []
+        for document in self._framing.feed(data):
+            self._take(document, events)
+        return events
+
+    def is_plain_content(self, data: bytes) -> bool:
+        whole = _CHUNKS.fullmatch(data) is not None
+        return whole and _DOUBT.search(data) is None and not hides_letters(data)
+
+    @property
+    def ending(self) -> bool:
+        return self._chunks.ending
+
+    def close(self) -> list[Event]:
+        if self._done:
+            return []
+        events: list[Event] = []
+        for document in self._framing.feed(b"\n"):  # the end of the last line
+            self._take(document, events)
+        self._done = True
+        self._chunks.end(events)
+        return events
+
+    def _take(self, data: bytes, events: list[Event]) -> None:
+        if self._done or data.strip() == b"[DONE]":  # some gateways write it
+            return
+        document = decode_json(data)
+        if find_error(document) is not None:
+            raise error_of(parse_error(0, document), body=data.decode("utf-8", "replace"))
+        self._chunks.take(document, events)
+
+
+_OUTSIDE = re.compile(rb'["{}]')
+_INSIDE = re.compile(rb'["\\]')
+
+
+class _Framing:
+    """A decoder of bytes into whole documents, as JSON."""
+
+    def __init__(self) -> None:
+        self._decoder: _Events | _Objects | None = None
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the documents that `data` completes.
+
+        Raises:
+            DialectError: a document is larger than the maximum.
+        """
+        if self._decoder is None:
+            data = data.lstrip()
+            if not data:
+                return []
+            self._decoder = _Objects() if data.startswith(b"[") else _Events()
+        if isinstance(self._decoder, _Objects):
+            return self._decoder.feed(data)
+        return [sse.data for sse in self._decoder.feed(data)]
+
+
+class _Objects:
+    """A decoder of bytes into whole objects; bytes between objects are skipped."""
+
+    def __init__(self, max_size: int = MAX_EVENT) -> None:
+        self._max_size = max_size
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._depth = 0
+        self._in_text = False
+        self._escaped = False
+
+    @property
+    def inside(self) -> bool:
+        """True if an object has begun and not ended."""
+        return self._depth > 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        found: list[bytes] = []
+        start = at = 0
+        while at < len(data):
+            if self._escaped:
+                self._escaped, at = False, at + 1
+                continue
+            mark = (_INSIDE if self._in_text else _OUTSIDE).search(data, at)
+            if mark is None:
+                break
+            at = mark.end()
+            if not self._depth:
+                start = mark.start()
+            if self._ends(mark[0]):
+                found.append(b"".join([*self._pieces, data[start:at]]))
+                self._pieces, self._size = [], 0
+        if self._depth:
+            self._pieces.append(data[start:])
+            self._size += len(data) - start
+            if self._size > self._max_size:
+                raise DialectError(f"one response of the array is larger than {self._max_size} bytes")
+        return found
+
+    def _ends(self, mark: bytes) -> bool:
+        """Take one significant character; return True if an object ends with it."""
+        if mark == b"\\":
+            self._escaped = True
+        elif mark == b'"':
+            self._in_text = self._depth > 0 and not self._in_text
+        elif mark == b"{":
+            self._depth += 1
+        elif self._depth:
+            self._depth -= 1
+            return not self._depth
+        return False
+
+
+class _Events(SSEDecoder):
+    """A decoder of server-sent events with bare objects among them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._objects = _Objects()
+
+    def _line(self, line: bytes, events: list[SSE]) -> None:
+        if not self._objects.inside and not line.startswith(b"{"):
+            super()._line(line, events)
+            return
+        events += [SSE(found) for found in self._objects.feed(line + b"\n")]
+        self._size = 0  # the size is counted by `_Objects`
+
+
+_HEAD = b'{"candidates":[{"content":{"parts":['
+_EMPTY = b'{"candidates": []}'
+
+
+class Renderer(StreamRenderer):
+    """A renderer of one streamed answer to `request`."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._array = request.framing == "json_array"
+        self._opened = False  # True after the start of the array
+        self._own = True
+        self._about: dict[str, Json] = {}
+        self._tail = b""
+        self._usage: Usage | None = None
+        self._extra: dict[str, Json] = {}
+        self._sequence = PartSequence()
+        self._part: ResponsePart | None = None
+        self._held: list[str] = []
+        """The pieces of the current part's text, if it is written when it is whole."""
+        self._blobs: tuple[Blob, ...] = ()
+        self._behind = b""
+        """The bytes after a text that is written at once; empty if the text is held."""
+        self._parts = False
+        self._calls = False
+        self._refusal = False
+        self._characters = 0
+
+    def render(self, event: Event) -> bytes:
+        match event:
+            case PartStart() | PartDelta() | PartBlob() | PartEnd():
+                found = [parts for each in self._sequence.add(event) if (parts := self._write(each))]
+                self._parts = self._parts or bool(found)
+                return b"".join([self._item(_HEAD + parts + self._tail) for parts in found])
+            case ResponseStart():
+                self._own = is_same_dialect(event.dialect, NAME)
+                self._usage = event.usage
+                self._extra = dict(event.extra or {}) if self._own else {}
+                model = event.model or self._request.model
+                self._about = {"modelVersion": model, "responseId": event.id or fresh_id("")}
+                self._tail = b'],"role":"model"},"index":0}],' + encode_json(self._about)[1:]
+                return b""
+            case ResponseEnd():
+                return self._end(event)
+
+    def fail(self, failure: Failure) -> bytes:
+        document = encode_json(render_error(failure))
+        return self._item(document) + b"]" if self._array else document + b"\n"
+
+    def keepalive(self, response_id: str = "") -> bytes:
+        return b"\n" if self._array else self._item(_EMPTY)
+
+    def _write(self, event: PartEvent) -> bytes:
+        """Return the wire parts that an event of the current part adds, separated by commas."""
+        match event:
+            case PartDelta(text=text):
+                self._characters += len(text)
+                return self._text(text)
+            case PartBlob(blob=blob):
+                self._blobs += (blob,)
+                return b""
+            case PartStart(part=part):
+                self._part, self._held, self._behind = part, [], b""
+                if isinstance(part, Opaque):
+                    return b"".join(map(encode_json, present([render_part(part, same_dialect=self._own)])))
+                if isinstance(part, ToolCall):
+                    self._calls = True
+                    self._characters += len(part.name)
+                    return self._text(part.arguments)
+                self._refusal = self._refusal or isinstance(part, RefusalText)
+                self._blobs = part.blobs if isinstance(part, Reasoning) else ()
+                # On the wire, text with further fields, and a thought with a signature, are one part of their own.
+                if not (self._own and part.extra) and not self._blobs:
+                    self._behind = b',"thought":true}' if isinstance(part, Reasoning) else b"}"
+                return self._text(part.text)
+            case PartEnd():
+                return b",".join(map(encode_json, self._whole("".join(self._held))))
+
+    def _text(self, text: str) -> bytes:
+        if not self._behind:
+            self._held.append(text)
+            return b""
+        return b'{"text":' + encode_text(text) + self._behind if text else b""
+
+    def _whole(self, text: str) -> list[dict[str, Json]]:
+        """Return the wire parts of the current part, whose held text is `text`, at its end."""
+        match self._part:
+            case ToolCall() as call:
+                whole = with_id(msgspec.structs.replace(call, arguments=text))
+                return [render_call(whole, same_dialect=self._own)]
+            case Reasoning(extra=extra):
+                thought = Reasoning(text, self._blobs, extra)
+                return render_reasoning(thought, same_dialect=self._own, answer=True)
+            case Text(extra=extra) | RefusalText(extra=extra) if not self._behind:
+                return present([render_part(Text(text, extra), same_dialect=True)])
+            case _:
+                return []
+
+    def _end(self, event: ResponseEnd) -> bytes:
+        extra = {**self._extra, **(event.extra or {})} if self._own else {}
+        candidate = {
+            "content": {"parts": [{"text": ""}], "role": "model"},
+            "finishReason": render_finish(event.stop_reason, calls=self._calls, refusal=self._refusal),
+            "index": 0,
+        }
+        usage = event.usage or self._usage or estimate_streamed(self._request, self._characters)
+        document: dict[str, Json] = {} if is_blocked(extra, self._parts) else {"candidates": [candidate]}
+        document |= {"usageMetadata": render_usage(usage, same_dialect=self._own), **self._about}
+        last = self._item(encode_json(merged(document, extra) if extra else document))
+        return last + b"]" if self._array else last
+
+    def _item(self, document: bytes) -> bytes:
+        if not self._array:
+            return b"data: " + document + b"\n\n"
+        before, self._opened = b",\r\n" if self._opened else b"[", True
+        return before + document
