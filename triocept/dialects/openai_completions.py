@@ -272,7 +272,7 @@ class Renderer(ChunkRenderer):
             case PartBlob():
                 return b""
             case ResponseStart():
-                self._begin(event)
+                self.begin(event)
                 echo = echo_of(self._request, event.dialect)
                 data = self._chunk(echo) if echo else b""
                 extra = event.extra if self._own else None
@@ -283,7 +283,7 @@ class Renderer(ChunkRenderer):
                 if event.stop_sequence is not None:
                     choice[MATCHED[0]] = event.stop_sequence
                 last = merged({"choices": [choice]}, (event.extra or {}) if self._own else {})
-                return self._line(last) + self._tail(event.usage)
+                return self._line(last) + self.tail(event.usage)
 
     def keepalive(self, response_id: str = "") -> bytes:
         self._open_head(response_id, "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ..._canonical.content import Json
-from ..side import CountCalls, SideCall, SideRoute, TokenCount, counted_by, only
+from ..side import CountCalls, SideRoute, TokenCount, counted_by, only
 from .request import parse_request
 
 REQUIRED: dict[str, Json] = {"max_tokens": 1}
@@ -54,18 +54,17 @@ def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
     return {"ANTHROPIC_BASE_URL": base_url, "ANTHROPIC_API_KEY": api_key}
 
 
-def _count(call: SideCall) -> TokenCount:
-    document = call.document
-    if isinstance(document, dict):
-        document = {**REQUIRED, **document}  # optional in this call, which generates no output
-    return TokenCount(request=parse_request(document), render=render_token_count)
-
-
 SIDE_ROUTES = (
     SideRoute(
         paths=("/v1/messages/count_tokens", "/messages/count_tokens"),
         method="POST",
-        answer=_count,
+        answer=lambda call: TokenCount(
+            # `max_tokens` is optional in this call, which generates no output.
+            request=parse_request(
+                {**REQUIRED, **call.document} if isinstance(call.document, dict) else call.document
+            ),
+            render=render_token_count,
+        ),
     ),
 )
 NOT_SERVED = (

@@ -79,11 +79,6 @@ def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
     return {"GOOGLE_GEMINI_BASE_URL": base_url, "GEMINI_API_KEY": api_key, "GOOGLE_API_KEY": api_key}
 
 
-def _count(call: SideCall) -> TokenCount:
-    request = parse_count_request(call.document, Target(model=call.names["model"]))
-    return TokenCount(request=request, render=render_token_count)
-
-
 _MOST_INPUTS = 100
 """Maximum texts of one call, from Google's error."""
 
@@ -146,7 +141,14 @@ def _text(fields: ProtoFields) -> str:
 
 _MODEL = f"{_VERSION}/models/<path:model>"
 SIDE_ROUTES = (
-    SideRoute(paths=(f"{_MODEL}:countTokens",), method="POST", answer=_count),
+    SideRoute(
+        paths=(f"{_MODEL}:countTokens",),
+        method="POST",
+        answer=lambda call: TokenCount(
+            request=parse_count_request(call.document, Target(model=call.names["model"])),
+            render=render_token_count,
+        ),
+    ),
     SideRoute(paths=(f"{_MODEL}:embedContent",), method="POST", answer=embeddings),
     SideRoute(paths=(f"{_MODEL}:batchEmbedContents",), method="POST", answer=batch_embeddings),
 )

@@ -20,8 +20,11 @@ def embeddings(call: SideCall) -> Embeddings:
     """
     fields = Fields(call.document)
     model = fields.need_text("model")
-    said = fields.take("input")
-    texts = _texts(said)
+    value = fields.take("input")
+    several = value if isinstance(value, list) else ()
+    texts = tuple(read_text(item, f"input[{index}]") for index, item in enumerate(several))
+    if not isinstance(value, list) and value not in (None, ""):
+        texts = (read_text(value, "input"),)
 
     def render(vectors: Sequence[Vector], tokens: int) -> Json:
         return {
@@ -35,15 +38,6 @@ def embeddings(call: SideCall) -> Embeddings:
     return Embeddings(
         model=model, inputs=texts, dimensions=read_dimensions(fields, "dimensions"), render=render
     )
-
-
-def _texts(value: Json) -> tuple[str, ...]:
-    """Return the texts of an input, which is one text or several."""
-    if value is None or value == "":
-        return ()
-    if isinstance(value, list):
-        return tuple(read_text(item, f"input[{index}]") for index, item in enumerate(value))
-    return (read_text(value, "input"),)
 
 
 def old_embeddings(call: SideCall) -> Embeddings:

@@ -94,11 +94,7 @@ def embeddings(call: SideCall) -> Embeddings:
 
     def render(vectors: Sequence[Vector], tokens: int) -> Json:
         data = [
-            {
-                "object": "embedding",
-                "index": index,
-                "embedding": pack(vector),
-            }
+            {"object": "embedding", "index": index, "embedding": pack(vector)}
             for index, vector in enumerate(vectors)
         ]
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
@@ -155,20 +151,20 @@ def moderations(call: SideCall) -> Moderations:
     texts, kinds = _texts(fields.take("input"))
 
     def render(verdicts: Sequence[Verdict]) -> Json:
-        results: list[Json] = [_result(verdict, kinds) for verdict in verdicts]
+        results: list[Json] = []
+        for verdict in verdicts:
+            scores = {name: float(verdict.scores.get(name, 0.0)) for name in CATEGORIES}
+            results.append(
+                {
+                    "flagged": verdict.flagged,
+                    "categories": {name: score >= FLAGGED for name, score in scores.items()},
+                    "category_scores": scores,
+                    "category_applied_input_types": {name: list(kinds) for name in CATEGORIES},
+                }
+            )
         return {"id": fresh_id("modr-"), "model": model, "results": results}
 
     return Moderations(model=model, texts=texts, render=render)
-
-
-def _result(verdict: Verdict, kinds: Sequence[str]) -> dict[str, Json]:
-    scores = {name: float(verdict.scores.get(name, 0.0)) for name in CATEGORIES}
-    return {
-        "flagged": verdict.flagged,
-        "categories": {name: score >= FLAGGED for name, score in scores.items()},
-        "category_scores": scores,
-        "category_applied_input_types": {name: list(kinds) for name in CATEGORIES},
-    }
 
 
 def _texts(value: Json) -> tuple[tuple[str, ...], Sequence[str]]:

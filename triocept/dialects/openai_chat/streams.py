@@ -346,7 +346,8 @@ class ChunkRenderer(StreamRenderer):
     def fail(self, failure: Failure) -> bytes:
         return b"data: " + encode_json(self._render_error(failure)) + b"\n\n"
 
-    def _begin(self, event: ResponseStart) -> None:
+    def begin(self, event: ResponseStart) -> None:
+        """Store the start of the answer, and open the head."""
         self._own = is_same_dialect(event.dialect, self._name)
         self._start_usage = event.usage
         self._open_head(event.id, event.model)
@@ -366,7 +367,7 @@ class ChunkRenderer(StreamRenderer):
     def _line(self, fields: dict[str, Json]) -> bytes:
         return self._head + encode_json(fields)[1:] + b"\n\n"
 
-    def _tail(self, counted: Usage | None) -> bytes:
+    def tail(self, counted: Usage | None) -> bytes:
         """Return the usage chunk, if it was requested, and the end of the stream."""
         if not self._request.include_usage:
             return DONE
@@ -407,7 +408,7 @@ class Renderer(ChunkRenderer):
             case PartBlob(blob=blob):
                 return self._blob(blob)
             case ResponseStart():
-                self._begin(event)
+                self.begin(event)
                 return self._chunk({"role": "assistant", "content": ""}, event.extra if self._own else None)
             case ResponseEnd():
                 return self._end(event)
@@ -491,7 +492,7 @@ class Renderer(ChunkRenderer):
             case [dict() as further, *_]:
                 named = {"delta" if name == "message" else name: value for name, value in further.items()}
                 choice = merged(choice, named)
-        return self._line({**extra, "choices": [choice]}) + self._tail(event.usage)
+        return self._line({**extra, "choices": [choice]}) + self.tail(event.usage)
 
     def _frame(self, index: int, before: bytes, behind: bytes = b"") -> None:
         head = self._head + b'"choices":[{"index":0,"delta":{' + before

@@ -29,7 +29,7 @@ Items that a model writes (others are kept whole):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -44,14 +44,13 @@ from ..._canonical.content import (
     RefusalText,
     Text,
     ToolCall,
-    ToolResult,
 )
 from ..._canonical.response import ResponsePart
 from .._calls import fresh_id, short_id
-from .._documents import Fields, data_url, in_result, known_of, merged, split_data_url
+from .._documents import Fields, data_url, in_result, known_of, merged, present
 from .._documents import parse_content as content_of
 from .._portable import pack, unpack
-from ..openai_chat.parts import image_at, parse_audio, render_audio, take_arguments
+from ..openai_chat.parts import file_at, image_at, parse_audio, render_audio, take_arguments
 from .tools import NAME, Names
 
 
@@ -69,15 +68,7 @@ def parse_call(fields: Fields, kind: Literal["json", "text"], names: Names) -> T
 
 
 def render_call(call: ToolCall, names: Names, *, same_dialect: bool, fresh: bool) -> dict[str, Json]:
-    """Return the item of a call.
-
-    Args:
-        call: the call to write.
-        names: the names of the tools that the agent offers.
-        same_dialect: True if the call's `extra` uses this dialect's field names.
-        fresh: True to generate a new id for a missing one; False to derive one that is equal for the call and its
-            result.
-    """
+    """Return the item of a call; a missing id is new if `fresh`, else derived: equal for the call and its result."""
     identity = call.id or (fresh_id("call_") if fresh else "")
     if not same_dialect or not call.id:
         identity = short_id(identity, "call_")
@@ -98,9 +89,19 @@ _TYPES = {"summary": "summary_text", "content": "reasoning_text"}
 def parse_reasoning(fields: Fields, *, answer: bool) -> tuple[Reasoning, ...]:
     """Return the parts of a reasoning item; at least one."""
     blobs = blobs_of(fields.text(ENCRYPTED))
-    found = [part for field in ("summary", "content") for part in _parse_texts(fields, field)] or [
-        Reasoning()
-    ]
+    found: list[Reasoning] = []
+    for field, usual in _TYPES.items():
+        for number, (path, value) in enumerate(fields.items(field)):
+            inner = Fields(value, path)
+            kind, text = inner.text("type"), inner.text("text") or ""
+            extra = dict(inner.rest() or {})
+            if kind not in (usual, None):
+                extra["type"] = kind
+            if field == "content" or number:
+                extra[f"{field}_index"] = number
+            if text:
+                found.append(Reasoning(text, extra=extra or None))
+    found = found or [Reasoning()]
     if answer:
         fields.take("status")
     item = fields.rest()
@@ -152,27 +153,36 @@ def encrypted_of(blobs: tuple[Blob, ...], *, packed: bool) -> str | None:
     return pack(blobs, NAME) if packed else None
 
 
-def _parse_texts(fields: Fields, field: Literal["summary", "content"]) -> list[Reasoning]:
-    found = []
-    for number, (path, value) in enumerate(fields.items(field)):
-        inner = Fields(value, path)
-        kind, text = inner.text("type"), inner.text("text") or ""
-        extra = dict(inner.rest() or {})
-        if kind not in (_TYPES[field], None):
-            extra["type"] = kind
-        if field == "content" or number:
-            extra[f"{field}_index"] = number
-        if text:
-            found.append(Reasoning(text, extra=extra or None))
-    return found
-
-
 _LISTS = ("annotations", "logprobs")
 
 
 def parse_content(value: Json, path: str) -> tuple[Part, ...]:
     """Return the parts of an input message's `content`, which may be missing, a string or a list."""
-    return content_of(value, path, _parse_part)
+    return content_of(value, path, parse_part)
+
+
+def parse_part(value: Json, path: str) -> Part:
+    """Return one part of an input message's `content`."""
+    fields = Fields(value, path)
+    kind = fields.need_text("type")
+    match kind:
+        case "input_text" | "output_text" | "text" | "refusal":
+            fields.keep("type", kind)
+            return parse_output_text(fields, "input_text")
+        case "input_image":
+            if not isinstance(fields.peek("image_url"), dict):
+                return image_at(fields.text("image_url"), fields)
+            image = fields.need_object("image_url")  # the form of chat completions, which some clients send
+            url = image.need_text("url")
+            fields.keep("image_url", image.rest())
+            return image_at(url, fields)
+        case "input_file":
+            data, link, name = fields.text("file_data"), fields.text("file_url"), fields.text("filename")
+            return file_at(link, data, name, fields)
+        case "input_audio":
+            return parse_audio(fields)
+        case _:
+            return Opaque(NAME, value)
 
 
 def result_content(value: Json, path: str) -> tuple[Text | Media | Opaque, ...]:
@@ -195,15 +205,8 @@ def parse_output_text(fields: Fields, usual: str = "output_text") -> Text | Refu
 
 
 def render_parts(parts: Iterable[Part], *, same_dialect: bool) -> list[dict[str, Json]]:
-    """Return the parts of an input message or of a tool's output.
-
-    Args:
-        parts: the parts to write.
-        same_dialect: True if the parts' `extra` uses this dialect's field names.
-    """
-    return [
-        document for part in parts if (document := _render_part(part, same_dialect=same_dialect)) is not None
-    ]
+    """Return the parts of an input message or of a tool's output."""
+    return present(_render_part(part, same_dialect=same_dialect) for part in parts)
 
 
 def output_text(part: Text | RefusalText, *, same_dialect: bool, answer: bool) -> dict[str, Json]:
@@ -218,72 +221,28 @@ def output_text(part: Text | RefusalText, *, same_dialect: bool, answer: bool) -
     return {**document, **_unplaced_extra(part, same_dialect=same_dialect)}
 
 
-def _parse_part(value: Json, path: str) -> Part:
-    fields = Fields(value, path)
-    reader = _READERS.get(fields.need_text("type"))
-    return reader(fields, value) if reader else Opaque(NAME, value)
-
-
-def _parse_text(fields: Fields, value: Json) -> Part:
-    fields.keep("type", value["type"])
-    return parse_output_text(fields, "input_text")
-
-
-def _parse_image(fields: Fields, value: Json) -> Part:
-    if isinstance(fields.peek("image_url"), dict):  # the form of chat completions, which some clients send
-        image = fields.need_object("image_url")
-        url: str | None = image.need_text("url")
-        fields.keep("image_url", image.rest())
-    else:
-        url = fields.text("image_url")
-    return image_at(url, fields)
-
-
-def _parse_file(fields: Fields, value: Json) -> Part:
-    content, url, name = fields.text("file_data"), fields.text("file_url"), fields.text("filename")
-    inline = split_data_url(content) if content is not None else (None, None)
-    media_type, data = inline or (None, content)  # some clients send bare base64
-    return Media(kind="file", url=url, media_type=media_type, data=data, name=name, extra=fields.rest())
-
-
 def _render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
-    document: dict[str, Json]
     match part:
         case Text(text=text) | RefusalText(text=text):
-            document = {"type": "input_text", "text": text}
+            document: dict[str, Json] = {"type": "input_text", "text": text}
         case Media():
-            document = _render_media(part, same_dialect=same_dialect)
+            url = data_url(part)
+            if url is None and not (same_dialect and part.extra):  # the part may have the id of a file
+                document = {"type": "input_text", "text": f"[{part.name or part.kind}: not shown]"}
+            elif part.kind == "image":
+                detail = None if same_dialect else "auto"
+                document = known_of({"type": "input_image", "image_url": url, "detail": detail})
+            elif part.kind == "audio" and part.data is not None:
+                document = render_audio(part)
+            else:
+                data = url if part.url is None else None
+                file = {"file_url": part.url, "file_data": data, "filename": part.name}
+                document = {"type": "input_file", **known_of(file)}
         case Opaque(dialect=dialect, raw=raw):
             return raw if dialect == NAME and isinstance(raw, dict) else None
         case _:
             return None
-    if not same_dialect or isinstance(part, ToolResult) or not part.extra:
-        return document
-    return merged(document, part.extra)
-
-
-def _render_media(media: Media, *, same_dialect: bool) -> dict[str, Json]:
-    url = data_url(media)
-    if url is None and not (same_dialect and media.extra):  # the part may have the id of a file
-        return {"type": "input_text", "text": f"[{media.name or media.kind}: not shown]"}
-    if media.kind == "image":
-        image = {"type": "input_image", "image_url": url, "detail": None if same_dialect else "auto"}
-        return known_of(image)
-    if media.kind == "audio" and media.data is not None:
-        return render_audio(media)
-    file = {"file_url": media.url, "file_data": url if media.url is None else None, "filename": media.name}
-    return {"type": "input_file", **known_of(file)}
-
-
-_READERS: dict[str, Callable[[Fields, Json], Part]] = {
-    "input_text": _parse_text,
-    "output_text": _parse_text,
-    "text": _parse_text,
-    "refusal": _parse_text,
-    "input_image": _parse_image,
-    "input_file": _parse_file,
-    "input_audio": lambda fields, _: parse_audio(fields),
-}
+    return merged(document, part.extra) if same_dialect and part.extra else document
 
 
 _CONTENT = ("output_text", "text", "input_text", "refusal")
@@ -291,14 +250,7 @@ PREFIXES = {"message": "msg_", "function_call": "fc_", "custom_tool_call": "ctc_
 
 
 def parse_item(value: Json, path: str, names: Names, *, answer: bool) -> tuple[ResponsePart, ...]:
-    """Return the parts of one item; no parts for an empty message.
-
-    Args:
-        value: the item.
-        path: the path of the item.
-        names: the names of the tools that the agent offers.
-        answer: True for an item of an answer, False for one of a request.
-    """
+    """Return the parts of one item, of an answer or of a request; no parts for an empty message."""
     fields = Fields(value, path)
     kind = fields.text("type") or "message"
     if kind == "reasoning":
@@ -318,11 +270,7 @@ def render_history(
 ) -> list[dict[str, Json]]:
     """Return the items of a request's assistant message.
 
-    Args:
-        parts: the parts to write.
-        names: the names of the tools that the agent offers.
-        same_dialect: True if the parts' `extra` uses this dialect's field names.
-        replay: True if the items go to a provider, which accepts only its own reasoning.
+    `replay`: True if the items go to a provider, which accepts only its own reasoning.
     """
     kept = (
         part

@@ -52,11 +52,7 @@ _SOURCES = ("conversation", "prompt")  # other sources of a conversation, beside
 
 
 def parse_request(document: Json, target: Target = HERE, memory: Memory | None = None) -> Request:
-    """Return the request that an agent sent.
-
-    Raises:
-        DialectError: the document is invalid; the error has the path in it.
-    """
+    """Return the request that an agent sent; see `ParseRequest`."""
     memory = memory or Memory()
     if not _is_list_alone(document):  # else the meaning of an item may depend on the rest, and the reverse
         return _parse(document, memory)[0]
@@ -103,10 +99,8 @@ def _parse(document: Json, memory: Memory) -> tuple[Request, int]:
     tools = parse_tools(fields, value, memory)
     messages = parse_input(value, Names(tools), memory)
     instructions = parse_instructions(fields.text("instructions"), memory)
-    choice, parallel = (
-        parse_choice(fields.take("tool_choice"), "tool_choice"),
-        fields.flag("parallel_tool_calls"),
-    )
+    choice = parse_choice(fields.take("tool_choice"), "tool_choice")
+    parallel = fields.flag("parallel_tool_calls")
     stream, sampling = fields.flag("stream"), parse_sampling(fields, fields.integer("max_output_tokens"))
     effort, output_format = text_in(fields, "reasoning", "effort"), None
     if (text := fields.object("text")) is not None:
@@ -131,11 +125,7 @@ def _parse(document: Json, memory: Memory) -> tuple[Request, int]:
 
 
 def render_request(request: Request) -> Json:
-    """Return the document that sends `request` to a provider.
-
-    Raises:
-        DialectError: the prompt is token ids, which only the completions dialect can express.
-    """
+    """Return the document that sends `request` to a provider; see `Dialect.render_request`."""
     refuse_token_ids(request.messages)
     same_dialect = request.dialect == NAME
     messages = request.messages if same_dialect else distinct_calls(request.messages)
@@ -149,10 +139,8 @@ def render_request(request: Request) -> Json:
     if tools:
         document["tools"] = tools
     if tools or same_dialect:  # OpenAI refuses both without tools
-        if request.tool_choice is not None:
-            document["tool_choice"] = render_choice(
-                request.tool_choice, request.tools, same_dialect=same_dialect
-            )
+        if (choice := request.tool_choice) is not None:
+            document["tool_choice"] = render_choice(choice, request.tools, same_dialect=same_dialect)
         if request.parallel_tool_calls is not None:
             document["parallel_tool_calls"] = request.parallel_tool_calls
     if request.previous_response is not None:
@@ -212,21 +200,26 @@ def parse_input(value: Json, names: Names, memory: Memory) -> tuple[Message, ...
         raise DialectError(f"must be a string or a list, not {kind_of(value)}", path="input")
     if not names.are_plain:  # then the meaning of an item depends on the tools
         memory = Memory()
-    read = memory.read(NAME, "input", _runs(value), lambda run, _: _parse_run(run, names))
+
+    def parse_run(run: _Run, _: str) -> Message | None:
+        start, items, written = run
+        if not written:
+            return _parse_item(items[0], f"input[{start}]")
+        parts = [
+            part
+            for number, item in enumerate(items, start)
+            for part in parse_item(item, f"input[{number}]", names, answer=False)
+        ]
+        return Message("assistant", tuple(parts)) if parts else None
+
+    read = memory.read(NAME, "input", _runs(value), parse_run)
     return tuple([message for message in read if message is not None])
 
 
 def render_input(
     messages: Sequence[Message], names: Names, *, same_dialect: bool, replay: bool = True
 ) -> tuple[str | None, list[Json]]:
-    """Return the `instructions` (or None) and the items of the `input`.
-
-    Args:
-        messages: the conversation.
-        names: the names of the tools that the agent offers.
-        same_dialect: True if the conversation came in this dialect.
-        replay: True if the items go to a provider.
-    """
+    """Return the `instructions` (or None) and the items of the `input`; `replay`: for a provider."""
     _, rest = _head(messages, same_dialect=same_dialect)
     customs = {call.id for message in rest for call in message.tool_calls if call.kind == "text"}
     items: list[Json] = []
@@ -234,11 +227,15 @@ def render_input(
         if message.role == "assistant":
             items += render_history(message.content, names, same_dialect=same_dialect, replay=replay)
             continue
-        items += [
-            _render_result(part, customs, same_dialect=same_dialect)
-            for part in message.content
-            if isinstance(part, ToolResult)
-        ]
+        for result in message.tool_results:
+            output = as_content(render_parts(result.content, same_dialect=same_dialect), "input_text")
+            identity = result.id if same_dialect and result.id else short_id(result.id, "call_")
+            document: dict[str, Json] = {
+                "type": _RESULTS[result.id in customs],
+                "call_id": identity,
+                "output": as_error(output, "input_text") if result.is_error else output,
+            }
+            items.append({**document, **(result.extra or {})} if same_dialect else document)
         items += _render_message(message, same_dialect=same_dialect)
     return render_instructions(messages, same_dialect=same_dialect), items
 
@@ -254,36 +251,16 @@ def _runs(items: list[Json]) -> list[_Run]:
     runs: list[_Run] = []
     run: list[Json] | None = None  # the open run of the model
     for number, item in enumerate(items):
-        writes = _is_written(item)
+        kind = (item.get("type") or "message") if isinstance(item, dict) else None
+        writes = isinstance(kind, str) and kind not in _PLACES and not kind.endswith("_output")
+        if kind == "message":
+            writes = item.get("role") == "assistant"
         if writes and run is not None:
             run.append(item)
         else:
             runs.append((number, one := [item], writes))
             run = one if writes else None
     return runs
-
-
-def _is_written(item: Json) -> bool:
-    """Return True if the model wrote this item."""
-    if not isinstance(item, dict):
-        return False
-    kind = item.get("type") or "message"
-    if kind == "message":
-        return item.get("role") == "assistant"
-    return isinstance(kind, str) and kind not in _PLACES and not kind.endswith("_output")
-
-
-def _parse_run(run: _Run, names: Names) -> Message | None:
-    """Return the message of a run of items; None if the model's items are empty."""
-    start, items, written = run
-    if not written:
-        return _parse_item(items[0], f"input[{start}]")
-    parts = [
-        part
-        for number, item in enumerate(items, start)
-        for part in parse_item(item, f"input[{number}]", names, answer=False)
-    ]
-    return Message("assistant", tuple(parts)) if parts else None
 
 
 def _parse_item(value: Json, path: str) -> Message:
@@ -347,16 +324,6 @@ def _render_message(message: Message, *, same_dialect: bool) -> Iterable[Json]:
     content = as_content(render_parts(parts, same_dialect=same_dialect), "input_text")
     document = {"type": "message", "role": role, "content": content}
     return [{**document, **extra} if same_dialect and message.extra != INSTRUCTIONS else document]
-
-
-def _render_result(result: ToolResult, customs: set[str], *, same_dialect: bool) -> Json:
-    output = as_content(render_parts(result.content, same_dialect=same_dialect), "input_text")
-    if result.is_error:
-        output = as_error(output, "input_text")
-    identity = result.id if same_dialect and result.id else short_id(result.id, "call_")
-    kind = _RESULTS[1] if result.id in customs else _RESULTS[0]
-    document = {"type": kind, "call_id": identity, "output": output}
-    return {**document, **result.extra} if same_dialect and result.extra else document
 
 
 def render_format(output: OutputFormat, *, same_dialect: bool) -> Json:

@@ -79,12 +79,7 @@ _ECHOED = (
 
 
 def parse_response(document: Json) -> Response:
-    """Return the whole response that a provider sent.
-
-    Raises:
-        DialectError: the document is invalid; the error has the path in it.
-        UpstreamError: the document is an error, whatever its HTTP status, or the answer is not finished.
-    """
+    """Return the whole response that a provider sent; see `Dialect.parse_response`."""
     if find_error(document) is not None:
         raise error_of(parse_error(0, document))
     fields = Fields(document)

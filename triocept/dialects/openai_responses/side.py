@@ -62,7 +62,13 @@ def render_input_items(request: Request, *, order: Literal["asc", "desc"] = "des
     """Return the items of the input, each with an id, on one page; the newest first by default, as at OpenAI."""
     same_dialect = request.dialect == NAME
     _, items = render_input(request.messages, Names(request.tools), same_dialect=same_dialect, replay=False)
-    data = [_listed(item, number) for number, item in enumerate(items)]
+    data: list[dict[str, Json]] = []
+    for number, item in enumerate(items):
+        made = legal_id(f"{number} {encode_json(item).decode()}", PREFIXES.get(item["type"], "item_"))
+        listed = complete({**item, "id": item.get("id") or made}, "", item.get("status") or "completed")
+        if item["type"] == "message" and isinstance(item["content"], str):
+            listed["content"] = [{"type": "input_text", "text": item["content"]}]
+        data.append(listed)
     if order == "desc":
         data.reverse()
     first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
@@ -72,16 +78,6 @@ def render_input_items(request: Request, *, order: Literal["asc", "desc"] = "des
 def render_token_count(request: Request) -> Json:
     """Return the estimated tokens of the prompt: the answer of `POST /v1/responses/input_tokens`."""
     return {"object": "response.input_tokens", "input_tokens": estimate_input_tokens(request)}
-
-
-def _listed(item: dict[str, Json], number: int) -> dict[str, Json]:
-    """Return the item with a stable id, and with its content as a list."""
-    prefix = PREFIXES.get(item["type"], "item_")
-    made = legal_id(f"{number} {encode_json(item).decode()}", prefix)
-    listed = complete({**item, "id": item.get("id") or made}, "", item.get("status") or "completed")
-    if item["type"] == "message" and isinstance(item["content"], str):
-        listed["content"] = [{"type": "input_text", "text": item["content"]}]
-    return listed
 
 
 def _stored(call: SideCall) -> Json | SideBody:
@@ -179,8 +175,14 @@ def referenced(request: Request, answers: Iterable[tuple[Request, Response]]) ->
     if not found:
         return request
     names = Names(request.tools)
-    messages = tuple(_with_items(message, found, names) for message in request.messages)
-    return msgspec.structs.replace(request, messages=messages)
+    messages: list[Message] = []
+    for message in request.messages:
+        content: list[Part] = []
+        for part in message.content:
+            item = found.get(_reference(part) or "")
+            content += [part] if item is None else parse_item(item, "input", names, answer=False)
+        messages.append(msgspec.structs.replace(message, content=tuple(content)))
+    return msgspec.structs.replace(request, messages=tuple(messages))
 
 
 def _reference(part: Part) -> str | None:
@@ -188,13 +190,3 @@ def _reference(part: Part) -> str | None:
         case Opaque(dialect=dialect, raw={"type": "item_reference", "id": str(identity)}) if dialect == NAME:
             return identity
     return None
-
-
-def _with_items(message: Message, found: dict[str, Json], names: Names) -> Message:
-    if not any(_reference(part) in found for part in message.content):
-        return message
-    content: list[Part] = []
-    for part in message.content:
-        item = found.get(_reference(part) or "")
-        content += [part] if item is None else parse_item(item, "input", names, answer=False)
-    return msgspec.structs.replace(message, content=tuple(content))

@@ -129,12 +129,8 @@ class Parser(StreamParser):
         if not self._parts.any:
             self._parts.output(response, events)
         self._parts.close(events)
-        stop, kept = parse_finish(
-            status,
-            response.object("incomplete_details"),
-            calls=self._parts.calls,
-            refusal=self._parts.refusal,
-        )
+        details = response.object("incomplete_details")
+        stop, kept = parse_finish(status, details, calls=self._parts.calls, refusal=self._parts.refusal)
         usage = parse_usage(response.take("usage"), "response.usage")
         for known in ("id", "model"):
             response.take(known)
@@ -191,9 +187,8 @@ class Parts:
     def added(self, fields: Fields, events: list[Event]) -> None:
         """Take `output_item.added`."""
         number, raw = fields.integer("output_index"), fields.mapping("item")
-        if raw is None:  # some providers leave the item out
-            return
-        self._add(number, raw, fields.at("item"), events)
+        if raw is not None:  # some providers leave the item out
+            self._add(number, raw, fields.at("item"), events)
 
     def part_added(self, fields: Fields, events: list[Event]) -> None:
         """Take `content_part.added` of a message."""
@@ -327,7 +322,16 @@ class Parts:
         """Open the part at this position; end the open part if it is another one."""
         if item.part is None or item.place != place:
             self._end_part(item, events)
-            self._begin(item, _placed(item, empty, place), place, events)
+            name, number = place
+            # A part has the marks of its position in the item, as a whole item's parts have them.
+            extra: dict[str, Json] = {name: number} if number else {}
+            if isinstance(empty, Reasoning) and name == "content_index":
+                extra = {name: number}
+            if not item.parts and (item.head or extra):
+                extra = {"item": item.head, **extra}
+            if extra and not isinstance(empty, Opaque):
+                empty = msgspec.structs.replace(empty, extra={**extra, **(empty.extra or {})})
+            self._begin(item, empty, place, events)
 
     def _begin(self, item: _Item, part: ResponsePart, place: tuple[str, int], events: list[Event]) -> None:
         item.index, item.part, item.place = self._new_index(item, part), part, place
@@ -360,19 +364,6 @@ class Parts:
                 self._write(item, "{}", events)
             events.append(PartEnd(item.index))
         item.index = item.part = None
-
-
-def _placed(item: _Item, part: ResponsePart, place: tuple[str, int]) -> ResponsePart:
-    """Return the part with the marks of its position in the item, as a whole item's parts have them."""
-    name, number = place
-    extra: dict[str, Json] = {name: number} if number else {}
-    if isinstance(part, Reasoning) and name == "content_index":
-        extra = {name: number}
-    if not item.parts and (item.head or extra):
-        extra = {"item": item.head, **extra}
-    if isinstance(part, Opaque) or not extra:
-        return part
-    return msgspec.structs.replace(part, extra={**extra, **(part.extra or {})})
 
 
 def _blob(kind: str, value: Json) -> Blob:

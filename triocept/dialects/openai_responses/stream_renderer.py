@@ -1,6 +1,6 @@
 """Renderer of streamed answers of Responses: events without a frame (for a websocket), and server-sent events.
 
-Rules:
+Rules of the stream:
 
 1. A stream is `created` and `in_progress`; items; one of `completed`, `incomplete` and `failed` (or `error` in its
    place). The response's id and `created_at` are equal in all of them.
@@ -9,27 +9,374 @@ Rules:
    is never done: Codex and opencode run every call that is done, whatever the end of the turn.
 4. The terminal event holds the whole output, and the usage with all its numbers, estimated if unknown.
 5. A server-sent event has its name, and the `type` in its data.
+
+Rules of an item, whose parts have a writer each:
+
+1. Every event has its position (`output_index`, `item_id`) and its number; inside an item, also `content_index` or
+   `summary_index`.
+2. `output_item.done` makes agents run the call in the item: an item that a token limit may have cut is not done.
+3. A part of a summary begins with its first character; an item without text has only its start and its end.
+4. A call that must change its kind (the agent takes free text, or JSON) is held back until it is whole.
+5. The last events of a call come with the end of its item: an agent runs a call that is done, so the decision is late.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..._canonical.content import Reasoning, RefusalText, ToolCall
+import msgspec
+
+from ..._canonical.content import Blob, Json, Opaque, Reasoning, RefusalText, Text, ToolCall
 from ..._canonical.events import Event, PartBlob, PartDelta, PartEnd, PartStart, ResponseEnd, ResponseStart
 from ..._canonical.request import Request
 from ..._canonical.response import ResponsePart, Usage
 from ..._canonical.tokens import estimate_streamed
+from .._calls import FittedCall, custom_names
 from .._clock import answer_time
-from .._documents import is_same_dialect, merged
+from .._documents import decode_json, encode_json, encode_text, is_same_dialect, merged
 from .._failures import Failure
 from ..streams import StreamRenderer
-from .items import goes_on
-from .response import ending, envelope, is_cut, render_event_error, render_usage
-from .tools import NAME
-from .writers import Counter, Item, ItemWriter, WireEvent, document_of, writer_of
+from .items import (
+    ENCRYPTED,
+    complete,
+    encrypted_of,
+    goes_on,
+    item_of,
+    output_text,
+    place,
+    reasoning_text,
+    render_call,
+    text_field,
+)
+from .response import ending, envelope, is_cut, is_whole, render_event_error, render_usage
+from .tools import NAME, Names
 
-__all__ = ["Documents", "Renderer", "WireEvent"]
+ANNOTATIONS, LOGPROBS = "annotations", "logprobs"
+
+
+class WireEvent(msgspec.Struct, frozen=True):
+    """An event on the wire, before it is framed."""
+
+    type: str
+    data: bytes
+    """The JSON document."""
+
+
+class Counter:
+    """A counter of the events of one answer."""
+
+    def __init__(self) -> None:
+        self.next: int = 0
+        self.answer = ""
+        """The answer's id."""
+
+    def event(self, kind: str, fields: dict[str, Json]) -> WireEvent:
+        """Return the event of this kind, with its number."""
+        data = encode_json({"type": kind, "sequence_number": self.next, **fields})
+        self.next += 1
+        return WireEvent(kind, data)
+
+
+class Item:
+    """An item of the output that is being written; several parts may write to it."""
+
+    def __init__(self, counter: Counter, number: int, document: dict[str, Json]) -> None:
+        self.document: dict[str, Json] = document
+        """The final item, as far as it is known."""
+        self.open = 0
+        """Number of parts that write to the item."""
+        self.done: bool = False
+        """True if the item has ended."""
+        self.blobs: tuple[Blob, ...] = ()
+        self.writer: ItemWriter | None = None
+        """The last writer of the item."""
+        self._counter = counter
+        self._number = number
+        self._places: dict[str, Json] = {"output_index": number}
+
+    def begin(self, fields: dict[str, Json]) -> list[WireEvent]:
+        """Return `output_item.added`: the item, with empty content."""
+        self.document = complete(self.document, place(self._counter.answer, self._number))
+        if isinstance(identity := self.document.get("id"), str):
+            self._places = {"item_id": identity, "output_index": self._number}
+        item = {**self.document, **fields}
+        if "status" in item:
+            item["status"] = "in_progress"
+        return [
+            self._counter.event("response.output_item.added", {"output_index": self._number, "item": item})
+        ]
+
+    def event(self, kind: str, **fields: Json) -> WireEvent:
+        """Return an event with this item's position."""
+        return self._counter.event(kind, {**self._places, **fields})
+
+    def delta_frame(self, kind: str, **fields: Json) -> bytes:
+        """Return the bytes before the number of a delta of this kind."""
+        return encode_json({"type": kind, **self._places, **fields})[:-1] + b',"sequence_number":'
+
+    def delta(self, kind: str, frame: bytes, text: str) -> WireEvent:
+        """Return a delta: the hot path of every stream."""
+        number = self._counter.next
+        self._counter.next += 1
+        return WireEvent(kind, frame + b'%d,"delta":' % number + encode_text(text) + b"}")
+
+    def end(self, *, cut: bool) -> list[WireEvent]:
+        """Return `output_item.done`, on which agents run the call in the item; no event for an incomplete call.
+
+        Args:
+            cut: True if a token limit may have cut the item.
+        """
+        self.done = True
+        if cut and self.writer is not None and not self.writer.is_whole():
+            self.document["status"] = "incomplete"
+            return []
+        done = self.writer.finish() if self.writer else []
+        encrypted = encrypted_of(self.blobs, packed=True) if self.blobs else None
+        if encrypted is not None:
+            self.document[ENCRYPTED] = encrypted
+        fields = {"output_index": self._number, "item": self.document}
+        return [*done, self._counter.event("response.output_item.done", fields)]
+
+
+class ItemWriter:
+    """The base class of writers: a delta is written after a constant prefix."""
+
+    kind = ""
+
+    def __init__(self, item: Item, *, same_dialect: bool) -> None:
+        self.item = item
+        self.texts: list[str] = []
+        self._own = same_dialect
+        self._frame = b""
+
+    def start(self, *, first: bool) -> list[WireEvent]:
+        """Return the events of the part's start; `first`: also those of its item's start."""
+        raise NotImplementedError
+
+    def text(self, text: str) -> list[WireEvent]:
+        """Return the events of more text."""
+        if not text:
+            return []
+        self.texts.append(text)
+        return [self.item.delta(self.kind, self._frame, text)]
+
+    def blob(self, blob: Blob) -> list[WireEvent]:
+        """Return the events of an opaque piece."""
+        return []
+
+    def end(self) -> list[WireEvent]:
+        """Return the events of the part's end."""
+        return []
+
+    def finish(self) -> list[WireEvent]:
+        """Return the last events of the part before its item ends."""
+        return []
+
+    def is_whole(self) -> bool:
+        """Return True unless the part may be cut off."""
+        return True
+
+
+def writer_of(part: ResponsePart, item: Item, request: Request, *, same_dialect: bool) -> ItemWriter | None:
+    """Return the writer of a part to its item, in an answer to `request`; None if the wire cannot hold the part."""
+    match part:
+        case Text() | RefusalText():
+            return _TextWriter(item, part, same_dialect=same_dialect)
+        case Reasoning():
+            return _ReasoningWriter(item, part, same_dialect=same_dialect)
+        case ToolCall():
+            return _CallWriter(item, part, request, same_dialect=same_dialect)
+        case Opaque(dialect=dialect, raw=raw) if dialect == NAME and isinstance(raw, dict):
+            return _OpaqueWriter(item, same_dialect=same_dialect)
+    return None
+
+
+def document_of(part: ResponsePart, *, same_dialect: bool) -> dict[str, Json]:
+    """Return the item that a part begins."""
+    match part:
+        case Opaque(raw=raw) if isinstance(raw, dict):
+            return dict(raw)
+        case ToolCall():
+            return {}  # its writer makes the item
+        case _:
+            return item_of(part, same_dialect=same_dialect)
+
+
+class _TextWriter(ItemWriter):
+    """A writer of a part of a message: text, or a refusal."""
+
+    def __init__(self, item: Item, part: Text | RefusalText, *, same_dialect: bool) -> None:
+        super().__init__(item, same_dialect=same_dialect)
+        self._part = part
+        self._index = len(item.document["content"])
+        self._document = output_text(
+            msgspec.structs.replace(part, text=""), same_dialect=same_dialect, answer=True
+        )
+        self._lists: dict[str, list[Json]] = {
+            name: list(self._document.pop(name, None) or ()) for name in (ANNOTATIONS, LOGPROBS)
+        }
+        self._refusal = isinstance(part, RefusalText)
+        self._name = "response.refusal" if self._refusal else "response.output_text"
+        self.kind = f"{self._name}.delta"
+
+    def start(self, *, first: bool) -> list[WireEvent]:
+        events = self.item.begin({"content": []}) if first else []
+        empty = self._whole("", {name: [] for name in self._lists})
+        self.item.document["content"] = [*self.item.document["content"], empty]
+        events.append(self.item.event("response.content_part.added", content_index=self._index, part=empty))
+        extra: dict[str, Json] = {} if self._refusal else {LOGPROBS: []}
+        self._frame = self.item.delta_frame(self.kind, content_index=self._index, **extra)
+        known, self._lists[ANNOTATIONS] = self._lists[ANNOTATIONS], []
+        events += [event for annotation in known for event in self._annotate(annotation)]
+        return [*events, *self.text(self._part.text)]
+
+    def blob(self, blob: Blob) -> list[WireEvent]:
+        if blob.dialect != NAME or blob.kind not in self._lists or self._refusal:
+            return []
+        value = decode_json(blob.data)
+        if blob.kind == ANNOTATIONS:
+            return self._annotate(value)
+        self._lists[LOGPROBS].append(value)
+        return []
+
+    def end(self) -> list[WireEvent]:
+        text = "".join(self.texts)
+        document = self._whole(text, self._lists)
+        content = self.item.document["content"]
+        content[self._index] = document
+        told = {"refusal": text} if self._refusal else {"text": text, LOGPROBS: self._lists[LOGPROBS]}
+        return [
+            self.item.event(f"{self._name}.done", content_index=self._index, **told),
+            self.item.event("response.content_part.done", content_index=self._index, part=document),
+        ]
+
+    def _annotate(self, annotation: Json) -> list[WireEvent]:
+        known = self._lists[ANNOTATIONS]
+        known.append(annotation)
+        return [
+            self.item.event(
+                "response.output_text.annotation.added",
+                content_index=self._index,
+                annotation_index=len(known) - 1,
+                annotation=annotation,
+            )
+        ]
+
+    def _whole(self, text: str, lists: dict[str, list[Json]]) -> dict[str, Json]:
+        if self._refusal:
+            return {**self._document, "refusal": text}
+        return {**self._document, "text": text, **lists}
+
+
+class _ReasoningWriter(ItemWriter):
+    """A writer of a text of the summary, or of the content."""
+
+    def __init__(self, item: Item, part: Reasoning, *, same_dialect: bool) -> None:
+        super().__init__(item, same_dialect=same_dialect)
+        self._part = part
+        self._field = text_field(part, same_dialect=same_dialect)
+        self._summary = self._field == "summary"
+        self._name = "response.reasoning_summary_text" if self._summary else "response.reasoning_text"
+        self.kind = f"{self._name}.delta"
+        self._place: dict[str, Json] = {}
+
+    def start(self, *, first: bool) -> list[WireEvent]:
+        events = self.item.begin({}) if first else []
+        self.item.blobs += self._part.blobs
+        return [*events, *self.text(self._part.text)]
+
+    def text(self, text: str) -> list[WireEvent]:
+        if not text or self._frame:
+            return super().text(text)
+        number = len(self.item.document.get(self._field, ()))
+        self._place = {"summary_index" if self._summary else "content_index": number}
+        empty = reasoning_text(self._part, "", same_dialect=self._own)
+        self.item.document[self._field] = [*self.item.document.get(self._field, ()), empty]
+        self._frame = self.item.delta_frame(self.kind, **self._place)
+        begun = [
+            self.item.event("response.reasoning_summary_part.added", **self._place, part=empty)
+            for _ in range(self._summary)
+        ]
+        return [*begun, *super().text(text)]
+
+    def blob(self, blob: Blob) -> list[WireEvent]:
+        self.item.blobs += (blob,)
+        return []
+
+    def end(self) -> list[WireEvent]:
+        if not self._frame:
+            return []
+        text = "".join(self.texts)
+        part = reasoning_text(self._part, text, same_dialect=self._own)
+        (number,) = self._place.values()
+        self.item.document[self._field][number] = part
+        events = [self.item.event(f"{self._name}.done", **self._place, text=text)]
+        if self._summary:
+            events.append(self.item.event("response.reasoning_summary_part.done", **self._place, part=part))
+        return events
+
+
+class _OpaqueWriter(ItemWriter):
+    """A writer of an unknown item: only its start and its end."""
+
+    def start(self, *, first: bool) -> list[WireEvent]:
+        return self.item.begin({})
+
+    def text(self, text: str) -> list[WireEvent]:
+        return []
+
+
+class _CallWriter(ItemWriter):
+    """A writer of one call."""
+
+    def __init__(self, item: Item, call: ToolCall, request: Request, *, same_dialect: bool) -> None:
+        super().__init__(item, same_dialect=same_dialect)
+        self._fitted = FittedCall(call, custom_names(request))
+        self._names = Names(request.tools)
+
+    def start(self, *, first: bool) -> list[WireEvent]:
+        return [] if self._fitted.held else [*self._begin(), *self.text(self._call.arguments)]
+
+    def text(self, text: str) -> list[WireEvent]:
+        return [] if self._fitted.hold(text) else super().text(text)
+
+    def end(self) -> list[WireEvent]:
+        events: list[WireEvent] = []
+        if self._fitted.held:
+            call = self._fitted.release()
+            events = [*self._begin(), *self.text(call.arguments)]
+        if not self.texts and self._call.kind == "json":
+            events += self.text("{}")
+        self.item.document[self._field] = "".join(self.texts)
+        return events
+
+    def finish(self) -> list[WireEvent]:
+        done = self.kind.removesuffix("delta") + "done"
+        fields = {self._field: self.item.document[self._field]}
+        if self._field == "arguments":
+            fields["name"] = self.item.document["name"]
+        return [self.item.event(done, **fields)]
+
+    def is_whole(self) -> bool:
+        return is_whole(msgspec.structs.replace(self._call, arguments="".join(self.texts)))
+
+    @property
+    def _call(self) -> ToolCall:
+        return self._fitted.call
+
+    @property
+    def _field(self) -> str:
+        return "input" if self._call.kind == "text" else "arguments"
+
+    def _begin(self) -> list[WireEvent]:
+        text = self._call.kind == "text"
+        self.kind = f"response.{'custom_tool_call_input' if text else 'function_call_arguments'}.delta"
+        empty = msgspec.structs.replace(self._call, arguments="")
+        document = render_call(empty, self._names, same_dialect=self._own, fresh=True)
+        self.item.document = {**document, self._field: ""}
+        events = self.item.begin({self._field: ""})
+        self._frame = self.item.delta_frame(self.kind)
+        return events
 
 
 class Documents:
@@ -70,7 +417,11 @@ class Documents:
             case PartEnd(index=index):
                 return self._part_end(index)
             case ResponseStart():
-                return self._start(event)
+                self._own = is_same_dialect(event.dialect, NAME)
+                self._start_usage = event.usage
+                # If a keepalive came first, its id stays.
+                extra = event.extra if self._own else None
+                return [] if self._envelope else self._open(event.id, event.model, extra)
             case ResponseEnd():
                 return self._end(event)
 
@@ -87,15 +438,6 @@ class Documents:
         """
         begun = [] if self._envelope else self._open(response_id, "")
         return [*begun, self._counter.event("keepalive", {})]
-
-    def _start(self, event: ResponseStart) -> list[WireEvent]:
-        self._own = is_same_dialect(event.dialect, NAME)
-        self._start_usage = event.usage
-        if self._envelope:  # a keepalive came first, and its id stays
-            return []
-        if self._own and event.extra:
-            return self._open(event.id, event.model, event.extra)
-        return self._open(event.id, event.model)
 
     def _open(self, identity: str, model: str, extra: dict[str, object] | None = None) -> list[WireEvent]:
         document = envelope(self._request, identity, model, int(answer_time()))
