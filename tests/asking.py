@@ -1,7 +1,5 @@
 """Agents for tests: they ask an endpoint something over a real socket."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

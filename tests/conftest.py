@@ -5,8 +5,6 @@ mock clock where there is no socket. Every async test has a deadline (`DEADLINE`
 own only where the time is what it shows.
 """
 
-from __future__ import annotations
-
 import functools
 import gc
 import inspect

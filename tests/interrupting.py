@@ -1,7 +1,5 @@
 """A Ctrl-C at a line of ours, for programs that a test runs in a process of their own."""
 
-from __future__ import annotations
-
 import signal
 import sys
 from collections.abc import Callable

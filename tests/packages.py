@@ -6,8 +6,6 @@ Plain nox pins them: pip reads the file that `PIP_CONSTRAINT` names, and npm's v
 `python -m tests.packages VERSION=INTERPRETER...` writes the constraints of these Pythons, and `npm.txt`: `nox -s lock`.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -1,7 +1,5 @@
 """Ports for tests that cannot let the kernel choose one."""
 
-from __future__ import annotations
-
 import random
 import socket
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The seed that machines begin with."""
 
-from __future__ import annotations
-
 import os
 import random
 

@@ -1,7 +1,5 @@
 """A recorder whose opening takes as long as a test wants: what begins is not there yet, and may end meanwhile."""
 
-from __future__ import annotations
-
 import trio
 
 from triocept import Trace, Turn

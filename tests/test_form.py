@@ -1,7 +1,5 @@
 """Which of two messages are the same, for each use: one table for thread, replay, cassette and retry."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import pytest

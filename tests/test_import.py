@@ -1,8 +1,6 @@
 """What `import triocept` loads, and what waits for the first endpoint or upstream: a program that only reads a trace,
 and a shell that completes a command, need no web server."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

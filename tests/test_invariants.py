@@ -1,7 +1,5 @@
 """Each invariant of the design, under its own name. See docs/explanation/invariants.md for their words."""
 
-from __future__ import annotations
-
 import inspect
 import logging
 import os

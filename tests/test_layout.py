@@ -1,7 +1,5 @@
 """The lists of modules, counts and page names in docstrings and docs are true."""
 
-from __future__ import annotations
-
 import ast
 import re
 from graphlib import CycleError, TopologicalSorter

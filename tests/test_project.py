@@ -1,7 +1,5 @@
 """What the project's own files say of each other is so: a session, a Python or a page that one names, another has."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from pathlib import Path

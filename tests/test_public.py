@@ -1,7 +1,5 @@
 """The public surface: what stands at the top, what in its modules, and that no signature needs more than that."""
 
-from __future__ import annotations
-
 import inspect
 import pydoc
 import re

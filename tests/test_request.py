@@ -1,7 +1,5 @@
 """What a request gives without a search through its messages."""
 
-from __future__ import annotations
-
 import pytest
 
 from triocept import Message, Request, Text, ToolCall, ToolResult

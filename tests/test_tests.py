@@ -1,7 +1,5 @@
 """What is said of the tests is so: each can fail."""
 
-from __future__ import annotations
-
 import ast
 import re
 import signal

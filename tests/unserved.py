@@ -1,7 +1,5 @@
 """A rollout that no endpoint serves, so that a mock clock may run: it is asked by `rollout.ask`."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """The two ways of a model call through the server: parsed by our own HTTP/1.1, or by hypercorn and ASGI."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """Nothing of an agent lives on, whatever it did to hide."""
 
-from __future__ import annotations
-
 import os
 import resource
 import shutil

@@ -1,7 +1,5 @@
 """An agent's process in good and bad days: what it is given, what it leaves, how it cannot be started."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

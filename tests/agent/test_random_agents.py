@@ -1,7 +1,5 @@
 """Agents start processes at random moments, and end, are cancelled or lose their program: nothing of them is left."""
 
-from __future__ import annotations
-
 import json
 import os
 import random

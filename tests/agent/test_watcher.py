@@ -1,7 +1,5 @@
 """The program is killed with SIGKILL, in another process than this; its agents are gone within 2 s."""
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

@@ -1,7 +1,5 @@
 """What a rollout costs in a fleet: each kind of work is done, by a program of its own."""
 
-from __future__ import annotations
-
 import sys
 from importlib.util import find_spec
 from pathlib import Path

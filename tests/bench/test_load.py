@@ -1,7 +1,5 @@
 """The benchmark's own tools: a ratio is worth what its load generator is worth."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """The profile names functions of the program, which move."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

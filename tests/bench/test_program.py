@@ -1,7 +1,5 @@
 """A peer that is a program of its own is started, found, and never left behind."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys

@@ -1,7 +1,5 @@
 """Embeddings of an application that is not trio's."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from threading import Event, Thread
 

@@ -1,7 +1,5 @@
 """Embeddings, in every dialect that has them: what they are, what the program gives, and what goes wrong."""
 
-from __future__ import annotations
-
 import base64
 import math
 import struct

@@ -1,7 +1,5 @@
 """Moderations: nothing is found unless the program finds it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

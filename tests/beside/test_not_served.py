@@ -1,7 +1,5 @@
 """What providers have beside models, and no endpoint has: it says so, in the asking dialect's shape."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.beside.test_embeddings import opened

@@ -5,8 +5,6 @@ is what `python -m triocept` does from its first line on; how the interpreter it
 `test_signals`, whose programs are started one by one.
 """
 
-from __future__ import annotations
-
 import atexit
 import gc
 import json

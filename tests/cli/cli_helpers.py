@@ -1,7 +1,5 @@
 """An agent of a few lines, and the program under test, as a shell with no habits of its own would start it."""
 
-from __future__ import annotations
-
 import os
 import pty
 import subprocess

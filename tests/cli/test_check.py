@@ -1,7 +1,5 @@
 """`triocept check`, as a person types it."""
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path

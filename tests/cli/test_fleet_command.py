@@ -1,7 +1,5 @@
 """`triocept fleet`: prompts in, traces and results out; what is wrong is said before anything starts."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

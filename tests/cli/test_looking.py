@@ -1,7 +1,5 @@
 """`triocept show`, `diff` and `stats`: what a person reads of a file, and what a program reads."""
 
-from __future__ import annotations
-
 import doctest
 import json
 import re

@@ -1,7 +1,5 @@
 """What a person gets to see who has made a mistake: a line or two, which name the place and what to do."""
 
-from __future__ import annotations
-
 import os
 import re
 import socket

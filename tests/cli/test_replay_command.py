@@ -1,7 +1,5 @@
 """`triocept run --replay` and `--record-once`, as a person types them."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """`--max-turns` and its kin, as a person types them."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """What a person reads of a run that did not go as they thought."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """Scripts in files on the command line: run, served, and watched while agents ask."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

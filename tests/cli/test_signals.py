@@ -4,8 +4,6 @@ The program under test gets the signals' usual effects first: whoever runs this 
 (a script ignores SIGINT for what it starts in the background).
 """
 
-from __future__ import annotations
-
 import json
 import os
 import random

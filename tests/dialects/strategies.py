@@ -3,8 +3,6 @@
 Each is made once: to look through the types of a strategy takes hypothesis five times as long as to draw from it.
 """
 
-from __future__ import annotations
-
 import base64
 from functools import cache
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """Threads of Messages: a call sends what is new, and names the answer before."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

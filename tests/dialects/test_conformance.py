@@ -11,8 +11,6 @@ Documented normalisations, which is why some properties speak of the second read
   out.
 """
 
-from __future__ import annotations
-
 import tracemalloc
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """Errors, in the shape and words of each dialect."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

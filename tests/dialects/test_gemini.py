@@ -1,7 +1,5 @@
 """Requests, answers, errors and paths of generateContent."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import msgspec

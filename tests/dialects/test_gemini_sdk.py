@@ -1,7 +1,5 @@
 """Google's own Python SDK takes what we write, whole and streamed."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import httpx2

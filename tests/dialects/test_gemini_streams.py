@@ -1,7 +1,5 @@
 """Streams of generateContent: the minimal ones, byte for byte, and what servers really send."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Ollama's `/api/chat`: what it has that no other wire has. What all have to do is in `test_conformance`."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -5,8 +5,6 @@ are those of its schema, as `openresponses-types` has them. Its tool takes every
 list.
 """
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

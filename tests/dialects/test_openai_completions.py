@@ -1,7 +1,5 @@
 """Legacy completions: prompts, echo, log probabilities, streams."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from typing import Any

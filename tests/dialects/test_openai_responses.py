@@ -1,7 +1,5 @@
 """Responses, whole: requests, tools, answers, errors and the side routes."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

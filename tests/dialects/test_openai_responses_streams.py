@@ -1,7 +1,5 @@
 """Responses, streamed: the grammar, what Codex and the official client see, and what servers really send."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A dialect that a program brings: it is spoken to agents and to providers, and is known wherever ours are."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import sys

@@ -1,7 +1,5 @@
 """What each pair of dialects keeps, changes and loses is what the documentation says."""
 
-from __future__ import annotations
-
 from functools import cache
 
 import pytest

@@ -1,7 +1,5 @@
 """A `Dialect` is looked at where it is made, and beside others where it is given: what cannot work is an error."""
 
-from __future__ import annotations
-
 import ast
 import dataclasses
 import inspect

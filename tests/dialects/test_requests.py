@@ -1,7 +1,5 @@
 """One table of requests, read and written; and what is wrong with the wrong ones."""
 
-from __future__ import annotations
-
 from typing import Any, get_args
 
 import pytest

@@ -1,7 +1,5 @@
 """One table of whole answers, read and written; stop reasons; usage."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

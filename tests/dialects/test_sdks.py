@@ -1,7 +1,5 @@
 """OpenAI's and Anthropic's official clients take what each dialect writes, whole and streamed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Server-sent events, as WHATWG HTML has them."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """Streams: the minimal ones, byte for byte, and what servers really send."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from typing import Any

@@ -1,7 +1,5 @@
 """From one dialect into another: what a provider of the other one accepts."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

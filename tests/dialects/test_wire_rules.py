@@ -4,8 +4,6 @@ The others stand where their dialect is tested. The facts were measured with rea
 sources of clients and servers; the modules of each dialect say where.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -4,8 +4,6 @@
 `{"text": …, "over": true}`, or with a line `{"more": …}` for each increment and `{"over": true}` at the end.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from triocept import Message, Request, Response, Text

@@ -5,8 +5,6 @@ An example `x.py` with an `x.out` beside it is a program: it is run, unchanged, 
 real agents' names.
 """
 
-from __future__ import annotations
-
 import doctest
 import itertools
 import os

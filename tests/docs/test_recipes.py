@@ -1,7 +1,5 @@
 """The workflows on the page about CI, which no test runs: what they must and must not have."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A trace that has something of everything: tools, sub-agents, a compaction, failures, and what formats cannot say."""
 
-from __future__ import annotations
-
 from triocept import Message, Request, Response, Text, Tool, ToolCall, ToolResult, Trace, Turn, Usage
 from triocept._trace.tokens import packed_floats, packed_ids
 from triocept._trace.trace import TraceWriter

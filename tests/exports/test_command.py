@@ -1,7 +1,5 @@
 """`triocept export`: what is there afterwards is whole, and what is wrong is said in a line."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -3,8 +3,6 @@
 That others can read it is tried with their own packages: `nox -s exports`, in `tests/real_exports`.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Spans that leave while agents run: a recorder, which nobody has to wait for."""
 
-from __future__ import annotations
-
 import copy
 import pickle
 import threading

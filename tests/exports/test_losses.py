@@ -1,7 +1,5 @@
 """What an export does not hold is counted, and what is counted it does not hold."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`python -m tests.fuzz --seed N --inputs N --only http1,websocket,tls,bodies,upstream`."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import secrets

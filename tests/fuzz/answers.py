@@ -1,7 +1,5 @@
 """Answers that a program might give: any parts, and any text in them."""
 
-from __future__ import annotations
-
 import re
 from random import Random
 from typing import Any, TypeAlias

@@ -4,8 +4,6 @@ A document is made from the SDKs' types, then changed as JSON, or as bytes. It i
 earlier call, written again in its own dialect and in another, and answered: whole, as a stream, and through `intake`.
 """
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import cache

@@ -1,7 +1,5 @@
 """Model calls without a socket: a body goes through `intake` to a real rollout, and what comes back is read."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 

@@ -1,7 +1,5 @@
 """The document of Gemini's `generateContent`: its SDK has types of what is in it, and none of the whole."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from google.genai import types

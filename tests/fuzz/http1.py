@@ -4,8 +4,6 @@ Each input goes four ways: by either, in one segment and in its own. In all of t
 same bodies, the same exchanges, and the same fate of the connection; what may differ is in `DIFFERENCES`.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import AsyncIterator

@@ -1,7 +1,5 @@
 """All kinds of inputs."""
 
-from __future__ import annotations
-
 from .bodies import BODIES
 from .http1 import HTTP1
 from .kind import Kind

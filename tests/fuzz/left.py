@@ -1,7 +1,5 @@
 """What inputs have left: tasks, threads, descriptors, state of the process, lines of the log, and their own bytes."""
 
-from __future__ import annotations
-
 import gc
 import locale
 import logging

@@ -1,7 +1,5 @@
 """Changes: of bytes, and of JSON."""
 
-from __future__ import annotations
-
 import json
 from itertools import pairwise
 from random import Random

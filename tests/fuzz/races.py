@@ -3,8 +3,6 @@
 The descriptor of the connection that is broken off is free at once, and the kernel gives it to the next.
 """
 
-from __future__ import annotations
-
 from contextlib import ExitStack
 from random import Random
 

@@ -1,7 +1,5 @@
 """HTTP/1.1 requests by a grammar: model calls and others, in all the ways in which they can be written."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import re

@@ -1,7 +1,5 @@
 """Seeds and batches; what fails is shrunk and printed."""
 
-from __future__ import annotations
-
 import gc
 import json
 import shlex

@@ -1,7 +1,5 @@
 """Documents, made from the types by which the official SDKs say what may be on the wire."""
 
-from __future__ import annotations
-
 import enum
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The shortest input that still fails: parts of a JSON value are taken away, as long as the rest does."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Awaitable, Callable, Iterator
 

@@ -4,8 +4,6 @@ A client is a socket and no task: it sends, waits until every task of the progra
 knows that nothing more will come, and the same input does the same again.
 """
 
-from __future__ import annotations
-
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -1,7 +1,5 @@
 """A streamed body as the tap of a provider's connection reads it, without a connection."""
 
-from __future__ import annotations
-
 from collections.abc import Coroutine
 from typing import Any
 

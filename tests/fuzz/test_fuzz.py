@@ -1,7 +1,5 @@
 """Inputs made by a machine, for as long as there is time; and those that once failed, first."""
 
-from __future__ import annotations
-
 import json
 import os
 

@@ -3,8 +3,6 @@
 What a client of TLS sends is new each time: so an input says what is done to it, and where.
 """
 
-from __future__ import annotations
-
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -4,8 +4,6 @@ An answer is written by a dialect's own renderer, or made of the SDKs' types; th
 read: as chunks, as server-sent events, as frames of a relay, as a dialect's stream, and as a whole document.
 """
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import AsyncIterator, Callable

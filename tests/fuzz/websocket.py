@@ -3,8 +3,6 @@
 A model of RFC 6455 says what the frames amount to: messages, a close, or a fault with its code.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import struct

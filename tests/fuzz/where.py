@@ -1,7 +1,5 @@
 """Where an exception comes from, in one line."""
 
-from __future__ import annotations
-
 
 def where(exc: BaseException) -> str:
     frames = []

@@ -1,7 +1,5 @@
 """The bytes that an endpoint answers, read as HTTP/1.1."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

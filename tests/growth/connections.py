@@ -1,7 +1,5 @@
 """Input parsers of a connection, in all sizes: heads, frames, and bodies that are compressed."""
 
-from __future__ import annotations
-
 import gzip
 import zlib
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Requests and answers of an agent, in all shapes: read, written in its own dialect and in every other, and walked."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from functools import partial

@@ -14,8 +14,6 @@ Rules:
 6. The work is the program's alone: what it works on is made before, or the time that takes is measured in its place.
 """
 
-from __future__ import annotations
-
 import gc
 import math
 import time

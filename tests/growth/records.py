@@ -1,7 +1,5 @@
 """Records of a run, in all sizes: tables, graphs, files, logs, and what looks things up in them."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Awaitable, Callable
 from functools import partial

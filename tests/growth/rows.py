@@ -1,7 +1,5 @@
 """All that has to be linear, by what it is called."""
 
-from __future__ import annotations
-
 from tests.growth.connections import CONNECTIONS, STEADY_CONNECTIONS
 from tests.growth.documents import DOCUMENTS
 from tests.growth.measured import Make

@@ -1,7 +1,5 @@
 """Requests over a whole connection, in all sizes: HTTP/1.1 from the socket's bytes to the application."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any

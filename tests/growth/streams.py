@@ -1,7 +1,5 @@
 """Streams of a provider, in all sizes: its streams, and what is read and written of them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from typing import Any

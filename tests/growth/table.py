@@ -1,7 +1,5 @@
 """What n takes and what 2n takes, of all rows: `python -m tests.growth.table` writes it into the docs."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from pathlib import Path

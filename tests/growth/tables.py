@@ -1,7 +1,5 @@
 """Tables of an endpoint, in all sizes: connections, calls, and whoever waits for a turn."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from functools import partial
 from types import SimpleNamespace

@@ -3,8 +3,6 @@
 One row each, in the rooms beside this one: what is new is one line there.
 """
 
-from __future__ import annotations
-
 import pytest
 
 from tests.growth.measured import MOST, Work, cpu_growth, memory_growth

@@ -1,7 +1,5 @@
 """A small agent with one tool, in two dialects, and a model for it: what is recorded, and replayed."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field

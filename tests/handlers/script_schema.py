@@ -1,7 +1,5 @@
 """`python -m tests.handlers.script_schema`: write the JSON Schema of a script's file anew, from its forms."""
 
-from __future__ import annotations
-
 import json
 from inspect import cleandoc
 from pathlib import Path

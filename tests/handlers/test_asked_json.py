@@ -1,7 +1,5 @@
 """An answer that fits the JSON that its request asks for: the same one each time."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A handler of which some calls go wrong: the same ones for the same seed."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import httpx2

@@ -1,7 +1,5 @@
 """A file that people write: what is in it, and on which line; one reader for scripts and for cassettes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Faults as replies: each does to a call what its name says, whatever the agent speaks."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path

@@ -1,8 +1,6 @@
 """Every fault in every dialect, whole and streamed, judged by that dialect's own parser: what is right is read as it
 was meant, and of what is broken no answer is made."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from typing import Any
 

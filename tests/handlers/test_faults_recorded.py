@@ -1,7 +1,5 @@
 """What a turn says was sent raw, and what came over the wire: of every fault, in every dialect, whole and streamed."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import AsyncIterator
 

@@ -3,8 +3,6 @@
 `tests/real_upstreams/test_aimock_fixtures.py` holds them against aimock itself.
 """
 
-from __future__ import annotations
-
 import json
 import warnings
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A budget around a handler: shared by whatever goes through it."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What was recorded answers again, with nothing behind it: the same answers, for the same calls, and no others."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Awaitable, Callable

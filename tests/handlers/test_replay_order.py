@@ -1,7 +1,5 @@
 """An agent whose sub-agent runs beside, and pushes its end into whichever call comes next, is replayed in its order."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any

@@ -1,7 +1,5 @@
 """Several handlers as one."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.asking import ask

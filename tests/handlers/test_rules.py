@@ -1,7 +1,5 @@
 """A script of rules says to each request what was written down for it, and nothing else."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from typing import Any

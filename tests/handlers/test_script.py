@@ -1,7 +1,5 @@
 """A scripted model says what was written down, in order, and nothing else."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A script's file says the same as a script in Python, and what is wrong in one is told with its place."""
 
-from __future__ import annotations
-
 import json
 import re
 from copy import deepcopy

@@ -5,8 +5,6 @@ python -m tests.interrupts --only agent --kind ctrl-c --step 17
 python -m tests.interrupts --sample --seconds 20
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import subprocess

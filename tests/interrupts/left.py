@@ -1,7 +1,5 @@
 """What a run has left: processes, descriptors, threads, warnings, lines of the log, and its files."""
 
-from __future__ import annotations
-
 import ctypes
 import logging
 import os

@@ -1,7 +1,5 @@
 """One run of a program in a process of its own: at one of its steps it is cancelled, or interrupted."""
 
-from __future__ import annotations
-
 import faulthandler
 import gc
 import os

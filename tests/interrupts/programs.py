@@ -1,7 +1,5 @@
 """The programs: each opens endpoints and rollouts, and makes its own calls or starts agents."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias

@@ -1,7 +1,5 @@
 """What a program notes while it runs, for the look at the end."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager

@@ -1,7 +1,5 @@
 """The points of a program: each step, or some of them."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import random

@@ -1,7 +1,5 @@
 """A few points, drawn at random; `nox -s interrupts` takes each. And what the look at the end must see."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

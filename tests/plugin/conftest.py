@@ -1,7 +1,5 @@
 """A project in which pytest runs, with an application that asks its model by HTTP, and no SDK."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from importlib.metadata import entry_points

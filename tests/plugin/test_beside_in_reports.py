@@ -1,7 +1,5 @@
 """What an application asks beside its model, in the report of a test that fails."""
 
-from __future__ import annotations
-
 from tests.plugin.conftest import Run
 
 EMBED = """

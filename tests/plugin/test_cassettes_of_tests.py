@@ -1,7 +1,5 @@
 """`@pytest.mark.triocept(cassette=True)`: a file for each test, and who is recorded in it."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from pathlib import Path

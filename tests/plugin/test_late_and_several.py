@@ -1,7 +1,5 @@
 """What fails a test late, or not at all; and what is said of several models."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.plugin.conftest import Run, sections

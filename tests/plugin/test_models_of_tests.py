@@ -1,7 +1,5 @@
 """The fixture `triocept_model`: what it opens, where that leads, and how it ends."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.plugin.conftest import Run

@@ -1,7 +1,5 @@
 """What pytest loads of triocept, and when: of a project that has no use for it, nothing."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.plugin.conftest import OTHERS, PLUGIN

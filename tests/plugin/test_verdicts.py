@@ -1,7 +1,5 @@
 """What a test fails with where its model has something to say of it; and what its report shows."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.plugin.conftest import OTHERS, PLUGIN, Run, sections

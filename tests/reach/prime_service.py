@@ -5,8 +5,6 @@ The service's interface is what `prime-tunnel` 0.1.15 calls (`POST`, `GET`, `DEL
 service; the service sends along it what it has to say next.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """Real programs for these tests: found, started on ports of their own, and ended with all that they started."""
 
-from __future__ import annotations
-
 import getpass
 import os
 import shutil

@@ -4,8 +4,6 @@ The endpoint's process lives in one, an agent in the other. Both halves of the a
 looked for a free port on 127.0.0.1, and bound that number on 0.0.0.0 a moment later.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

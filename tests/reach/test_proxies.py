@@ -1,7 +1,5 @@
 """nginx and caddy in front of `FixedURL`: event by event, keepalives, big bodies, paths, TLS."""
 
-from __future__ import annotations
-
 import json
 import os
 import ssl

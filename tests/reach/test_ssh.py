@@ -1,7 +1,5 @@
 """Through a real sshd, started here with keys of its own."""
 
-from __future__ import annotations
-
 import json
 import os
 import ssl

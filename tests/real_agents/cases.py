@@ -4,8 +4,6 @@
 POST after its websocket was answered 426, and by its built-in provider, which tries a websocket.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

@@ -3,8 +3,6 @@
 Not collected by the test suite: `nox -s agents` runs all of it, `nox -s agents_ci` what is marked `ci`.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

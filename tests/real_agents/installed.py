@@ -3,8 +3,6 @@
 `python -m tests.real_agents.installed [AGENT...]` installs these (or all), and says their versions.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Each agent at the end of its budget: a model that wants more and more, and a limit of two turns (a title is one)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path

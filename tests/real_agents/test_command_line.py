@@ -1,7 +1,5 @@
 """`triocept run --agent NAME --script FILE -- "prompt"`, with each known agent, as a person types it."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

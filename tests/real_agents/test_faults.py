@@ -3,8 +3,6 @@
 No fault lets a command run twice (it appends to a file), and none puts a turn into the trace but its own.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

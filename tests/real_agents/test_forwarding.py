@@ -3,8 +3,6 @@
 The model is a second endpoint, asked by an upstream: what goes between the two is another provider's wire.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path

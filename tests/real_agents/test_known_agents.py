@@ -1,7 +1,5 @@
 """The known agents, made ready by `triocept.agents`, in every dialect that they speak: a tool runs, a file appears."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

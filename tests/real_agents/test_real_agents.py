@@ -1,7 +1,5 @@
 """Agents that need nothing but the environment, as plain commands of `triocept run`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -5,8 +5,6 @@ and that their record is committed to. `TRIOCEPT_HOGS=3 TRIOCEPT_REPLAYS=5` repl
 programs; `TRIOCEPT_RECORDINGS=2` records each run of Claude Code with sub-agents twice.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

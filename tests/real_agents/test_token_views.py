@@ -4,8 +4,6 @@ Their model is a script, and its tokens are made here: the bytes of each message
 write it. So whatever does not come back is the agent's doing.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import msgspec

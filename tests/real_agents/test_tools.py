@@ -1,7 +1,5 @@
 """A tool of the program, called by real agents over MCP: it runs here, and the model sees its result."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

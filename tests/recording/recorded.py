@@ -1,7 +1,5 @@
 """Traces for tests of the replay: turns at given times, in given conversations."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import msgspec

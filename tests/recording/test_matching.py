@@ -1,7 +1,5 @@
 """Which recorded turn answers a live call."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.recording.recorded import called, record_of, resulted, said, turn

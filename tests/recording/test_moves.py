@@ -1,7 +1,5 @@
 """Two runs have the same moves if nothing but the world differs, and other ones if the agent did something else."""
 
-from __future__ import annotations
-
 import string
 from itertools import pairwise
 from typing import Any

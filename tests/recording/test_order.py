@@ -1,7 +1,5 @@
 """What an answer waits for, where sub-agents run beside; and nothing ever waits for what can only come later."""
 
-from __future__ import annotations
-
 import msgspec
 import pytest
 from hypothesis import given, settings

@@ -1,7 +1,5 @@
 """An answer is given in the pieces in which it came, and says the same."""
 
-from __future__ import annotations
-
 import string
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Directories of a record are those of now, on the way in and on the way out."""
 
-from __future__ import annotations
-
 import string
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 `python -m tests.rollout.outcomes` writes the table of it into the docs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path

@@ -1,7 +1,5 @@
 """An agent in another process, told over its stdin what to do: a line of JSON each, answered by a line."""
 
-from __future__ import annotations
-
 import json
 import socket
 import sys

@@ -1,8 +1,6 @@
 """What becomes of model calls once a handler has failed and its rollout's body has not ended yet, which may wait for
 the very agent that makes them: nobody waits for an answer that will not come."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -1,7 +1,5 @@
 """Agents in a rollout, as a handler's and as a loop; and how the known ones are made ready."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """A turn says whether the agent waited for its answer when it settled."""
 
-from __future__ import annotations
-
 import httpx2
 import pytest
 import trio

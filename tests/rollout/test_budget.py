@@ -1,7 +1,5 @@
 """What a rollout may spend: over sockets where it matters what the agent sees, else by `rollout.ask`."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager

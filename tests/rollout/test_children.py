@@ -1,7 +1,5 @@
 """Children of a rollout: what becomes of one that is being opened while its parent ends, or goes elsewhere."""
 
-from __future__ import annotations
-
 import pytest
 import trio
 import trio.testing

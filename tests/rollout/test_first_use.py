@@ -1,7 +1,5 @@
 """What somebody gets to see who uses it for the first time, and takes it for something else."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import subprocess

@@ -1,7 +1,5 @@
 """What a program gives as an answer is checked where it comes in, and mended so that turn, wire and file agree."""
 
-from __future__ import annotations
-
 import json
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -1,7 +1,5 @@
 """What a program asks is checked where it is given, as what it answers is: nothing of a prompt is lost in silence."""
 
-from __future__ import annotations
-
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from math import inf, nan

@@ -1,7 +1,5 @@
 """Mistakes that no error shows are lines of the endpoint's log: unknown tools, unused replies, a blocked event loop."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

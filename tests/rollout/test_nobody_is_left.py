@@ -1,8 +1,6 @@
 """Calls that are on their way to somebody who takes them, at the moment at which that one takes no more: none of them
 waits until its rollout ends."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial

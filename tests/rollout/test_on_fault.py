@@ -1,7 +1,5 @@
 """A rollout that stays open though its handler has failed."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.unserved import opened, outcome

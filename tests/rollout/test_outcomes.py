@@ -4,8 +4,6 @@ In each, whoever answers has taken the exchange, and is busy in a way that no ca
 exchange has been settled from outside. Then it does what it does next.
 """
 
-from __future__ import annotations
-
 import json
 import socket
 import subprocess

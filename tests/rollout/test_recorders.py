@@ -1,7 +1,5 @@
 """What a recorder raises, and when it is opened and closed."""
 
-from __future__ import annotations
-
 import errno
 from collections.abc import Awaitable, Callable
 from typing import Any

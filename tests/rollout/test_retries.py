@@ -4,8 +4,6 @@ The cases bear the names of the agents that do it; their headers and bodies are 
 2.1.331, Codex 0.169.0, opencode 1.18.33, openai-python 3.57).
 """
 
-from __future__ import annotations
-
 import json
 from contextlib import suppress
 from typing import Any

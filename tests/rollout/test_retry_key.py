@@ -1,7 +1,5 @@
 """What makes two calls the same: the rule itself, without an agent. (How agents try again: `test_retries`.)"""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 from typing import Any
 

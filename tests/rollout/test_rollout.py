@@ -1,7 +1,5 @@
 """Rollouts and exchanges, as a program uses them: over real sockets, since what matters is what the agent sees."""
 
-from __future__ import annotations
-
 import gc
 import json
 import weakref

@@ -1,7 +1,5 @@
 """What somebody gets to see who gives the wrong thing: an error of that very call, which names it and what it takes."""
 
-from __future__ import annotations
-
 import asyncio
 import builtins
 import io

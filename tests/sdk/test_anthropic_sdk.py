@@ -1,7 +1,5 @@
 """The anthropic package in every mode it has: async under trio, and sync in a thread, by the same scenarios."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import anthropic

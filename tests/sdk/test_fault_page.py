@@ -1,8 +1,6 @@
 """The page of what SDKs make of faults: it is in step with what makes it, and, where the SDKs here are those of the
 page, with what they do."""
 
-from __future__ import annotations
-
 import sys
 
 import pytest

@@ -3,8 +3,6 @@
 A scenario is written once, in the words of `aio`, and holds of both.
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator

@@ -1,7 +1,5 @@
 """The official Python client of Ollama against an endpoint: whole, streamed, with tools, thoughts and errors."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """The openai package in every mode it has: async under trio, and sync in a thread, by the same scenarios."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

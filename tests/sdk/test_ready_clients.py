@@ -1,7 +1,5 @@
 """The clients that a rollout gives: nothing stands between them and their rollout, and none waits for itself."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from typing import Any

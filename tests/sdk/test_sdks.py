@@ -1,7 +1,5 @@
 """The official Python SDKs, as users run them: async under trio in this process, and sync in one of their own."""
 
-from __future__ import annotations
-
 import sys
 import textwrap
 from functools import partial

@@ -1,7 +1,5 @@
 """Who is let in, and for how long: a client without a key takes no room from one that has a key."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

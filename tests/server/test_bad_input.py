@@ -1,7 +1,5 @@
 """Whatever is wrong with a request is an error in the dialect's own shape, logged once, and disturbs nobody."""
 
-from __future__ import annotations
-
 import json
 import logging
 from typing import Any

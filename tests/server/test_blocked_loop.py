@@ -1,7 +1,5 @@
 """A program that blocks the event loop: time in which no task could run counts against no client."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

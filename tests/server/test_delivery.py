@@ -1,7 +1,5 @@
 """An answer on its way to its connections: what falls silent, what cannot be said, what nobody reads."""
 
-from __future__ import annotations
-
 import json
 import tracemalloc
 from collections.abc import Callable

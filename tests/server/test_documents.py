@@ -1,7 +1,5 @@
 """Bodies of any size are read as JSON is, and a large one lets others run meanwhile."""
 
-from __future__ import annotations
-
 import json
 import re
 import tracemalloc

@@ -1,7 +1,5 @@
 """A provider's bytes that go to the agent before they are read: each once, and none forgotten."""
 
-from __future__ import annotations
-
 import pytest
 import trio
 import trio.testing

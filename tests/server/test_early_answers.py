@@ -1,7 +1,5 @@
 """A request that is answered before its body was read gets its answer, whole, whatever is behind it."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.asking import CHAT, bearer, connected, echo, read_answer, read_to_end

@@ -1,7 +1,5 @@
 """Compressed request bodies are read, and bounded by what they become."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import random

@@ -2,8 +2,6 @@
 whoever holds the rollout hears of it. The endpoint and its other rollouts go on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

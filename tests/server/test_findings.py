@@ -1,7 +1,5 @@
 """What hypercorn, Quart-Trio and trio do, and what an endpoint must not let happen. Each fails without its cure."""
 
-from __future__ import annotations
-
 import contextlib
 import subprocess
 import sys

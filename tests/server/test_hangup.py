@@ -3,8 +3,6 @@
 Over raw sockets: an HTTP client would hide how it hangs up.
 """
 
-from __future__ import annotations
-
 import json
 import socket
 import struct

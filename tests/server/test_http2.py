@@ -1,7 +1,5 @@
 """HTTP/2 is not spoken, and nothing reaches hypercorn's own."""
 
-from __future__ import annotations
-
 import ssl
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`keep_alive=False`: each answer ends its connection, whatever route it came by."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """A request has one key: of two in headers of one name, a proxy may have looked at another than the endpoint."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """What an agent leaves ends with its rollout, and takes nothing from another one."""
 
-from __future__ import annotations
-
 import json
 import tracemalloc
 from collections.abc import Awaitable, Callable

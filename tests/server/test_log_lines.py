@@ -1,7 +1,5 @@
 """What clients do to the log: a line, in one line, and no traceback for their coming and going."""
 
-from __future__ import annotations
-
 import logging
 import socket
 import ssl

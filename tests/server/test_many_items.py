@@ -1,7 +1,5 @@
 """A request of very many items holds nobody up: it is read beside the event loop, and kept in steps."""
 
-from __future__ import annotations
-
 import threading
 from functools import partial
 from typing import Any

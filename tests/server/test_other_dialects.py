@@ -1,7 +1,5 @@
 """Responses, completions and Gemini over a real socket, and what their clients ask beside the model."""
 
-from __future__ import annotations
-
 import httpx2
 import openai
 import pytest

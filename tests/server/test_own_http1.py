@@ -1,7 +1,5 @@
 """What HTTP/1.1's own way to the rollout must keep: no request of a connection is lost, cut or doubled."""
 
-from __future__ import annotations
-
 import json
 import re
 import socket

@@ -1,7 +1,5 @@
 """Which paths are those of a rollout, and of a model call: no encoding hides one, and an absolute target has one."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """What clients look for beside the answer: ids by prefix, the id of the call, a word about what is not here."""
 
-from __future__ import annotations
-
 import json
 import re
 from typing import Any

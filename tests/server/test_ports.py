@@ -4,8 +4,6 @@ The counter-example is the way of the ancestor (verifiers, before its pull reque
 127.0.0.1 to learn of a free port, close it, bind that number again on 0.0.0.0 a moment later.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import socket

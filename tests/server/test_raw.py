@@ -1,7 +1,5 @@
 """Raw bytes as an answer: what goes over the wire is what was given, and it ends as was asked."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import AsyncIterator

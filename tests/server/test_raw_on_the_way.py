@@ -1,8 +1,6 @@
 """Raw bytes that are made on their way: each goes out before the next one is asked for, and whoever makes them is told
 the end."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Iterator
 from contextlib import nullcontext
 from typing import Any

@@ -1,7 +1,5 @@
 """A model that takes its time: what an agent gets meanwhile, under a mock clock, in every dialect."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 

@@ -1,7 +1,5 @@
 """What an endpoint says while it ends."""
 
-from __future__ import annotations
-
 import gc
 
 import pytest

@@ -1,7 +1,5 @@
 """What a client without a key can do to an endpoint: nothing that lasts."""
 
-from __future__ import annotations
-
 import gc
 import json
 import socket

@@ -1,7 +1,5 @@
 """TLS by certificate and key: HTTP/1.1, and the connections that are none."""
 
-from __future__ import annotations
-
 import contextlib
 import ssl
 from pathlib import Path

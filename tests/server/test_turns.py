@@ -1,7 +1,5 @@
 """A request with a key waits for no crowd without one: counted, and in CPU seconds."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket

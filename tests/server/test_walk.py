@@ -1,7 +1,5 @@
 """A cancel, and a Ctrl-C, at every step of start, run and stop: nothing is left, and nothing hangs."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

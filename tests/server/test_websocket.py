@@ -1,7 +1,5 @@
 """Responses over a websocket, frame by frame; real Codex speaks it in tests/real_agents."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

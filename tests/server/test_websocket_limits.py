@@ -3,8 +3,6 @@
 Over raw sockets: a websocket client would not send what is no websocket.
 """
 
-from __future__ import annotations
-
 import gc
 import json
 import struct

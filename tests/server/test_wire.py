@@ -1,7 +1,5 @@
 """The bytes of a connection are read by that connection alone, whatever number the kernel gives to the next one."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ Rules of these tests: an agent over a real socket keeps the bytes that it got; t
 recorded before the last of them left.
 """
 
-from __future__ import annotations
-
 import gzip
 import json
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """`record_wire=True` of a call over a websocket: the frame that asked, and those of its answer, each on a line."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any

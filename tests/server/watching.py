@@ -1,7 +1,5 @@
 """What something costs the whole program while it goes on: memory, and the time in which nobody else had a turn."""
 
-from __future__ import annotations
-
 import gc
 import os
 import time

@@ -1,7 +1,5 @@
 """The host services over plain HTTP: what they answer, what they do with bad input, and how a call ends."""
 
-from __future__ import annotations
-
 import gzip
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager

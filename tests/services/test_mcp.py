@@ -1,7 +1,5 @@
 """The tools of the program over MCP, called by the official client: in today's protocol, and the handshake's."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """Directories of sealed traces, without a rollout."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import msgspec

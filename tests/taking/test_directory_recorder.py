@@ -1,7 +1,5 @@
 """A recorder that gives each rollout a file of its own, under another name when it has ended."""
 
-from __future__ import annotations
-
 import copy
 import errno
 import gc

@@ -1,7 +1,5 @@
 """Leases of traces: each sealed trace goes to one lease, which acknowledges it, exactly once."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import logging

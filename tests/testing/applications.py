@@ -1,7 +1,5 @@
 """Applications under test: as small as can be, with the real SDKs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

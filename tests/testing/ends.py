@@ -1,7 +1,5 @@
 """Programs that a test runs in a process of their own, to see how they end."""
 
-from __future__ import annotations
-
 import linecache
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Agents and models for the tests of cassettes, in any dialect, over real sockets."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass

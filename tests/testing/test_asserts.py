@@ -1,7 +1,5 @@
 """What tests say of an application's calls, and what they are told where it is not so."""
 
-from __future__ import annotations
-
 import fnmatch
 import json
 import re

@@ -1,7 +1,5 @@
 """Errors, breaks, pieces and times: what an agent got of a real model it gets again."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

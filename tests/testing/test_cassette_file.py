@@ -1,7 +1,5 @@
 """The file of a cassette: what is written can be read, by people too; what is wrong with it is told, with its line."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """The form in which a cassette compares calls: equal for what says the same, and a fixed point."""
 
-from __future__ import annotations
-
 from base64 import b64encode, encodebytes
 from typing import Any
 

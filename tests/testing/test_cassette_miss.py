@@ -1,7 +1,5 @@
 """What is said of a call that is not recorded; and keys, which are in no file and no message."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Any

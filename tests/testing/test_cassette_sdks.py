@@ -1,7 +1,5 @@
 """One application with a tool, written for each official SDK: what one of them has recorded answers the others."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What is recorded from a real model is what is answered from then on, in every dialect."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

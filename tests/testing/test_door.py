@@ -1,7 +1,5 @@
 """An endpoint in a thread of its own, and what a program that blocks does with its rollouts."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys

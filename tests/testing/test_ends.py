@@ -1,7 +1,5 @@
 """Every end of the door: it comes, in bounded time, and in the right words."""
 
-from __future__ import annotations
-
 import signal
 
 import pytest

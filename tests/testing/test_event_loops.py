@@ -1,7 +1,5 @@
 """One client for the whole process, and an event loop for each test: no connection of a loop that has ended is used."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial

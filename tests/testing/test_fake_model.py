@@ -1,7 +1,5 @@
 """Be the model of a sync program: what it says, what it was asked, and what is raised at the end."""
 
-from __future__ import annotations
-
 import os
 import threading
 

@@ -1,7 +1,5 @@
 """Agents in memory: every dialect, no socket, and a clock that nobody waits for."""
 
-from __future__ import annotations
-
 import gzip
 from typing import Any
 

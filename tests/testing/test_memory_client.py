@@ -1,7 +1,5 @@
 """Official clients in memory: their retries and their patience go by the mock clock."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import anthropic

@@ -1,7 +1,5 @@
 """The server in memory: an endpoint's own code, over a connection without a socket, in a clock that jumps."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import httpx2

@@ -1,7 +1,5 @@
 """A handler on one exchange, without an endpoint."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,8 +1,6 @@
 """Raw bytes that a plain function makes on their way: in its own thread, which may block; each piece goes out before
 the next one is asked for."""
 
-from __future__ import annotations
-
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator

@@ -1,7 +1,5 @@
 """What a program that blocks holds of rollouts and exchanges says what trio's do."""
 
-from __future__ import annotations
-
 import inspect
 from typing import Any
 

@@ -1,8 +1,6 @@
 """What a program is told of a handler that fails late, blocks, or takes trio for asyncio; of a model that no call
 reached; and of a mistake in its own call."""
 
-from __future__ import annotations
-
 import asyncio
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """A triocept of later: it writes lines of this version, with something in them that this one does not know."""
 
-from __future__ import annotations
-
 import msgspec
 import pytest
 

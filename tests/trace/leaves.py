@@ -1,7 +1,5 @@
 """Rich requests in every dialect, and a search through them: each string and each member's name, one at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any

@@ -1,7 +1,5 @@
 """`python -m tests.trace.schema`: write the JSON Schema of a trace file's lines anew, from their types."""
 
-from __future__ import annotations
-
 import json
 from inspect import cleandoc
 from pathlib import Path

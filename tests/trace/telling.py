@@ -1,7 +1,5 @@
 """Turns of a trace, as a rollout records them, in a line each."""
 
-from __future__ import annotations
-
 from typing import Any, get_args
 
 from triocept import Message, Request, Response, Text, Tool, Trace, Turn

@@ -1,7 +1,5 @@
 """Whose call it is: as agents say it in their headers, else by the messages."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import httpx2

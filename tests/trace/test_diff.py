@@ -1,7 +1,5 @@
 """What is different in one turn's call from another's."""
 
-from __future__ import annotations
-
 import time
 
 import pytest

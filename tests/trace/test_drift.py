@@ -1,7 +1,5 @@
 """Drift: its names, which the messages decide first, and both boundaries."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import msgspec

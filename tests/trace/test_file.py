@@ -4,8 +4,6 @@ Rules of these tests: a file is damaged by what damages files (a signal, a limit
 bytes; what is left is asked of `read_traces` alone.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import re

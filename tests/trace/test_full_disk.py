@@ -1,7 +1,5 @@
 """A disk that is full for a moment, at whatever byte: what is said to be recorded afterwards can be read."""
 
-from __future__ import annotations
-
 import errno
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The graph of a trace: what is found step by step is what the rules say of the whole."""
 
-from __future__ import annotations
-
 import time
 from itertools import groupby
 from typing import Literal

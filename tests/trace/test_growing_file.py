@@ -1,7 +1,5 @@
 """A file that is read while it is written: nothing is told twice, and no rotation takes a trace that has ended."""
 
-from __future__ import annotations
-
 import os
 from contextlib import aclosing
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Conversations without tools that go on in a longer text (a program of DSPy), and many that do not."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

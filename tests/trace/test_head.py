@@ -3,8 +3,6 @@
 A conversation is edited at random between two calls: grown, cut, changed in its middle, its cache mark moved.
 """
 
-from __future__ import annotations
-
 from copy import deepcopy
 from operator import is_, is_not
 from typing import Any

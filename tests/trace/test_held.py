@@ -1,7 +1,5 @@
 """Calls that wait for the end of their answer: what agents must not see before it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

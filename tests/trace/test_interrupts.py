@@ -1,7 +1,5 @@
 """A Ctrl-C while something is recorded: our recorders finish the line, and a user's are interrupted."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """Keys that are not in use here are in no record, if the program asks for it and their form is known."""
 
-from __future__ import annotations
-
 import base64
 import json
 import pickle

@@ -1,7 +1,5 @@
 """What this version cannot read of a whole file is a gap, by name: nothing is left out of a trace that is sealed."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """What a program hands on to another process, or copies, comes out as it was."""
 
-from __future__ import annotations
-
 import copy
 import inspect
 import multiprocessing

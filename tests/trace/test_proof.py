@@ -3,8 +3,6 @@
 Rules of these tests: a file is written by a recorder, as rollouts write it; then it is damaged; then `check` looks.
 """
 
-from __future__ import annotations
-
 import errno
 import json
 import os

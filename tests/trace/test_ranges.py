@@ -1,7 +1,5 @@
 """What is made of the messages of a call that was read from a file costs what is new in its conversation."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import pytest

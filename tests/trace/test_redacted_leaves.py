@@ -1,7 +1,5 @@
 """No secret is recorded, wherever in a request an agent writes it: every string and every member's name is tried."""
 
-from __future__ import annotations
-
 import binascii
 import json
 from base64 import b64decode, b64encode

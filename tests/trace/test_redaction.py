@@ -1,7 +1,5 @@
 """What is taken out is in no record, wherever it was said; and the agent, and its model, have it all the same."""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """How a turn stands to those before it: by name."""
 
-from __future__ import annotations
-
 import re
 
 import msgspec

@@ -1,7 +1,5 @@
 """Steps: what is trained on, and the name of what speaks against it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

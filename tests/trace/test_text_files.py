@@ -1,7 +1,5 @@
 """The text of a file that is sent inline, in each spelling that clients use."""
 
-from __future__ import annotations
-
 from base64 import b64encode, encodebytes, urlsafe_b64encode
 
 import pytest

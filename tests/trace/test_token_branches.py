@@ -1,7 +1,5 @@
 """Flat branches of token ids: each sampled token is trained on exactly once, whatever the calls look like."""
 
-from __future__ import annotations
-
 import math
 import random
 from array import array

@@ -1,7 +1,5 @@
 """What is recorded is what happened: in memory, in the file, after a kill at any moment."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Traces with tokens, made by hand: the ids are what a test says."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A tunnel for tests: a relay in the same program, that can be cut, silenced and moved."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """Which address an agent is given: here, or elsewhere."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.asking import CHAT, ask_body, bearer, echo

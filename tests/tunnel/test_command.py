@@ -1,7 +1,5 @@
 """A tunnel that is a program: started, read, watched and ended as an agent is."""
 
-from __future__ import annotations
-
 import os
 import signal
 

@@ -1,7 +1,5 @@
 """A tunnel is tried through its own URL, watched, and opened again; who holds a lost URL is told."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import AsyncIterator

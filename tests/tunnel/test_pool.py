@@ -1,7 +1,5 @@
 """Many rollouts behind few endpoints: balance, growth, shrinking, and the death of one."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress

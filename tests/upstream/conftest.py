@@ -1,7 +1,5 @@
 """An endpoint in front of a provider, and an agent that asks it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

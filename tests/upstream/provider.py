@@ -1,7 +1,5 @@
 """Providers for tests: real sockets, every byte by hand, so that they can be as bad as real ones are."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager

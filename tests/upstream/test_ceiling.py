@@ -1,7 +1,5 @@
 """How many tokens an answer may have at most: said by the program, or learned from what the provider refuses."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

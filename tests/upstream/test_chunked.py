@@ -1,7 +1,5 @@
 """The chunked coding is read as h11 reads it, however it comes."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import h11

@@ -1,7 +1,5 @@
 """How many tokens a prompt has: the provider counts, where it can; else it is estimated."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

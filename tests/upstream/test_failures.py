@@ -1,7 +1,5 @@
 """Whatever a provider does wrong is an `UpstreamError` with a status that the agent can act on; the next call works."""
 
-from __future__ import annotations
-
 import json
 import traceback
 from typing import Any

@@ -1,7 +1,5 @@
 """When the agent goes, the provider's work ends; with the policy `finish` it is completed and kept."""
 
-from __future__ import annotations
-
 import pytest
 import trio
 

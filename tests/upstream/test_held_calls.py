@@ -3,8 +3,6 @@
 The agent here speaks the provider's own dialect unless a test says otherwise: its bytes are the provider's.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Reasoning that only its provider can read comes back to it, and to nobody else."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from typing import Any

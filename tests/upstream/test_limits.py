@@ -1,7 +1,5 @@
 """At most so many calls at once, fair between rollouts, and nothing is lost by cancellation. No sockets."""
 
-from __future__ import annotations
-
 import pytest
 import trio
 import trio.testing

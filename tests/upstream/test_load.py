@@ -1,7 +1,5 @@
 """Many rollouts on one upstream, and many that are cancelled: nothing of them stays."""
 
-from __future__ import annotations
-
 import os
 from contextlib import AsyncExitStack
 

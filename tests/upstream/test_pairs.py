@@ -1,7 +1,5 @@
 """Every agent on every provider: text, tools, images, reasoning, usage, stop reasons."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """How long a provider is waited for, and what a connection that it has closed costs."""
 
-from __future__ import annotations
-
 import socket
 from functools import partial
 from typing import Any

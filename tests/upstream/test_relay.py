@@ -1,7 +1,5 @@
 """In the provider's own dialect: the document goes up as it came, the answer comes down byte for byte."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

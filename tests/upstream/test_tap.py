@@ -1,7 +1,5 @@
 """A streamed body is read beside the HTTP parser, and nobody can tell."""
 
-from __future__ import annotations
-
 import ssl
 from functools import partial
 

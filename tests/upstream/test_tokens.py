@@ -1,7 +1,5 @@
 """Token ids and log probabilities: asked for, taken out, checked, kept in the turn, and not seen by the agent."""
 
-from __future__ import annotations
-
 import json
 from array import array
 from base64 import b64encode

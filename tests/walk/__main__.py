@@ -3,8 +3,6 @@
 A walk that fails prints its seed, the shortest part of its history that still fails, and what plays that again.
 """
 
-from __future__ import annotations
-
 import argparse
 import faulthandler
 import itertools

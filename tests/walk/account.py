@@ -1,7 +1,5 @@
 """What happened in a walk, as whoever took part in it saw it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from math import inf
 

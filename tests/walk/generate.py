@@ -4,8 +4,6 @@ Plain chance, with a thumb on the scales: calls meet rollouts that are open, mos
 two steps, or none; and what ends things comes rarely, so that there is something to be ended.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable
 from typing import Any

@@ -4,8 +4,6 @@ Each can be played by itself: one whose rollout, endpoint or connection is not t
 the event loop.
 """
 
-from __future__ import annotations
-
 from typing import Generic, Self, TypeAlias, TypeVar
 
 import msgspec

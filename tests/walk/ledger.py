@@ -4,8 +4,6 @@ What is nobody's fault is said where it is let pass: a connection may break wher
 missing where its client has left, and a call may be refused without a turn where its rollout had a reason to end.
 """
 
-from __future__ import annotations
-
 import json
 import warnings
 from collections import Counter, defaultdict

@@ -1,7 +1,5 @@
 """A real model behind the endpoint: a server in the same program that speaks every dialect, well and badly."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 

@@ -8,8 +8,6 @@ replayed: each question gets the answers that it had, in their order.
 `python -m tests.walk.quiet --seed N` plays one seed, and without `--seed` fresh ones, for some seconds.
 """
 
-from __future__ import annotations
-
 import argparse
 import random
 import sys

@@ -1,7 +1,5 @@
 """Recorders of every temper; what each is given stands in the account."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -4,8 +4,6 @@ A walk is not a pure function of its history: the kernel has a say. So a part co
 fails, and the search has an end in time.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar

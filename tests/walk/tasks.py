@@ -1,7 +1,5 @@
 """Where the tasks of a walk are."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Quiet walks, for as long as there is time; see `quiet`."""
 
-from __future__ import annotations
-
 import time
 
 import pytest

@@ -3,8 +3,6 @@
 Every call has a nonce, which its answer must echo, and no other one.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import socket

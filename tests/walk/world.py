@@ -4,8 +4,6 @@ The end, unless it is an abrupt one: every task waits; clients that have hung up
 what is held is let go, and every client has to come to its end; then the rollouts are left, then the endpoints.
 """
 
-from __future__ import annotations
-
 import gc
 import logging
 import os

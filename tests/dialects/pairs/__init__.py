@@ -10,6 +10,4 @@
 `python -m tests.dialects.pairs` writes both anew. Look at the difference: each line of it is a change of behaviour.
 """
 
-from __future__ import annotations
-
 __all__: list[str] = []

@@ -1,7 +1,5 @@
 """`python -m tests.dialects.pairs`: compute the table anew, and write it and the page."""
 
-from __future__ import annotations
-
 from .page import PAGE, TABLE, compute, write
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """What providers answer."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from triocept._canonical.content import Blob, Reasoning, RefusalText, Text, ToolCall

@@ -1,7 +1,5 @@
 """What a feature is: something that a request or an answer says, and how to see whether it still says it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias

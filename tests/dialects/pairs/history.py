@@ -1,7 +1,5 @@
 """What the conversations of agents hold."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, TypeVar
 

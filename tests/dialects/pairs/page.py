@@ -1,7 +1,5 @@
 """The table, as lines that a test compares, and the documentation page that is generated from it."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterator

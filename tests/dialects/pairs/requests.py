@@ -1,7 +1,5 @@
 """What agents ask, beside the conversation: tools, sampling, shapes, efforts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -5,8 +5,6 @@ answer goes from the provider to the agent, whole and streamed; what an agent se
 provider. Everything really crosses each wire: it is written, made bytes, and read.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
