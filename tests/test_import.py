@@ -1,10 +1,9 @@
 """What `import triocept` loads, and what waits for the first endpoint or upstream: a program that only reads a trace,
 and a shell that completes a command, need no web server."""
 
-import subprocess
-import sys
-
 import pytest
+
+from tests.programs import run_python
 
 HEAVY = ("quart", "quart_trio", "flask", "jinja2", "hypercorn", "h2", "wsproto", "h11", "httpx2", "httpcore2")
 PROGRAMS = {
@@ -24,10 +23,8 @@ def test_no_web_server_and_no_http_client_are_loaded_before_they_are_used(
     said = (
         f"{program}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}} & {set(HEAVY)!r})"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", said, str(trace)], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout.split() == []
+    done = run_python(said, trace)
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
 
 
 ON_FIRST_USE = ("agents", "exports", "fleets", "handlers", "testing")
@@ -35,11 +32,8 @@ ON_FIRST_USE = ("agents", "exports", "fleets", "handlers", "testing")
 
 def test_import_triocept_loads_few_of_its_modules_and_no_codec_of_a_dialect() -> None:
     program = "import triocept, sys; print(*(name for name in sys.modules if name.startswith('triocept')))"
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
-    )
-    loaded = done.stdout.split()
-    assert len(loaded) <= 200
+    loaded = run_python(program).stdout.split()
+    assert 0 < len(loaded) <= 200
     assert not {f"triocept.{name}" for name in ON_FIRST_USE} & {*loaded}
     assert not [name for name in loaded if name.startswith("triocept.dialects.openai_chat")]
 
@@ -51,5 +45,5 @@ def test_every_public_module_is_there_when_it_is_first_asked_for_and_in_completi
         "assert triocept.ScriptedModel is triocept.handlers.ScriptedModel\n"
         "assert 'openai_chat' in triocept.dialects.DIALECTS"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = run_python(program)
     assert done.returncode == 0, done.stderr

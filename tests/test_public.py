@@ -3,8 +3,6 @@
 import inspect
 import pydoc
 import re
-import subprocess
-import sys
 import typing
 from collections.abc import Iterator
 from importlib import import_module
@@ -14,6 +12,7 @@ from types import ModuleType
 import pytest
 
 import triocept
+from tests.programs import run_python
 from triocept import _moved
 from triocept.dialects import DIALECTS
 from triocept.fleets import Outcome
@@ -277,7 +276,5 @@ async def test_a_keyword_that_there_is_none_of_is_named_with_what_was_meant() ->
 
 
 def test_a_slip_in_a_name_is_told_as_python_does() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", "import triocept; triocept.Rolout"], capture_output=True, text=True, timeout=60
-    )
+    done = run_python("import triocept; triocept.Rolout")
     assert "has no attribute 'Rolout'. Did you mean: 'Rollout'?" in done.stderr

@@ -22,6 +22,7 @@ from agent_helpers import (
     until_sleeping,
 )
 
+from tests.programs import run_python
 from triocept._process import group
 from triocept._process.group import read_processes
 from triocept._process.process import open_process
@@ -287,9 +288,7 @@ async def main():
             os.close(number)
 trio.run(main)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = run_python(program)
     assert done.returncode == 0, done.stderr
     assert "its watcher does" in done.stderr
     assert running(tag) == []

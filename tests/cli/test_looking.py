@@ -584,7 +584,6 @@ def many(path: Path, count: int) -> Path:
     return kept(path, *traces)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="it has no SIGPIPE")
 def test_a_reader_that_goes_away_ends_it_without_a_word(tmp_path: Path) -> None:
     file = many(tmp_path / "t.jsonl", 400)
     command = [sys.executable, "-m", "triocept", "show", str(file)]
@@ -619,7 +618,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="it has no `resource`")
 @pytest.mark.parametrize("command", ["show", "stats"])
 def test_many_rollouts_take_no_more_memory_than_few(command: str, tmp_path: Path) -> None:
     def peak(count: int) -> int:

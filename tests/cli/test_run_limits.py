@@ -9,6 +9,7 @@ import pytest
 from cli_helpers import AGENT
 
 from tests.cli.cli_forks import triocept
+from tests.programs import run_python
 from triocept import read_traces
 from triocept._cli import main
 
@@ -53,9 +54,7 @@ def test_a_run_ends_at_its_cost_and_prices_come_from_options_and_a_file(tmp_path
 def test_an_agent_that_asks_nobody_is_ended_some_time_after_its_seconds(tmp_path: Path) -> None:
     code = "from triocept._cli import agent_plan, main; agent_plan.TO_END = 0.3; main()"
     arguments = ("run", "--max-seconds", "0.2", "--", sys.executable, "-c", "import time; time.sleep(60)")
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=30, check=False
-    )
+    done = run_python(code, *arguments, timeout=30)
     assert done.returncode == 128 + 15, done.stderr
     assert "stopped: the limit of 0.2 seconds is reached" in done.stderr
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
-import sys
 
 import pytest
 
+from tests.programs import run_python
 from triocept.fleets import RayEngine
 from triocept.fleets.ray_bridge import variables_of_ray
 
@@ -19,8 +18,7 @@ def test_the_engine_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_ray_is_imported_when_a_fleet_connects_and_no_earlier() -> None:
-    program = "import sys, triocept.fleets; sys.exit('ray' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
+    assert run_python("import sys, triocept.fleets; sys.exit('ray' in sys.modules)").returncode == 0
 
 
 @pytest.mark.parametrize(

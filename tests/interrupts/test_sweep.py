@@ -1,11 +1,12 @@
 """A few points, drawn at random; `nox -s interrupts` takes each. And what the look at the end must see."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.programs import run_python
 
 pytestmark = [
     pytest.mark.once,
@@ -44,15 +45,7 @@ def run(*arguments: str, before: str = "") -> subprocess.CompletedProcess[str]:
     program = (
         f"{before}\nimport sys\nfrom tests.interrupts.__main__ import main\nsys.exit(main(sys.argv[1:]))"
     )
-    return subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=250,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
+    return run_python(program, *arguments, timeout=250)
 
 
 def test_programs_that_end_at_a_random_step_leave_nothing() -> None:

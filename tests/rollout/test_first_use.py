@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -14,6 +13,7 @@ import trio
 import trio.testing
 
 import triocept
+from tests.programs import run_python
 from triocept import serve_endpoint
 
 ASK = """
@@ -28,10 +28,7 @@ urllib.request.urlopen(urllib.request.Request(
 
 @pytest.mark.parametrize("name", ["agents", "dialects", "errors", "handlers"])
 def test_the_public_rooms_are_there_after_the_import(name: str) -> None:
-    code = f"import triocept; print(triocept.{name}.__name__)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
-    )
+    done = run_python(f"import triocept; print(triocept.{name}.__name__)")
     assert done.stdout == f"triocept.{name}\n", done.stderr
 
 

@@ -1,10 +1,6 @@
 """What hypercorn, Quart-Trio and trio do, and what an endpoint must not let happen. Each fails without its cure."""
 
 import contextlib
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
 
 import pytest
 import trio
@@ -13,6 +9,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from quart_trio import QuartTrio
 
 from tests.asking import ask, connected, echo, raw_request, read_answer, read_to_end
+from tests.programs import run_python
 from triocept import Endpoint, Exchange, Rollout, Trace, Turn, serve_endpoint
 from triocept._server import app as app_module
 from triocept._server.serve import Server
@@ -185,7 +182,8 @@ async def test_finding_3_nor_cancellation() -> None:
 
 
 INTERRUPTED = """
-    import os, signal, sys, trio, triocept
+    import os, signal, sys, httpx2, trio, triocept
+    from tests.asking import ask, bearer
     from triocept._server.serve import OWN_HTTP1
 
     where, way = sys.argv[1:]
@@ -220,12 +218,11 @@ INTERRUPTED = """
                     app.authenticate = authenticate
                 if where == "body":
                     interrupt()
-                async with rollout.client("openai_chat", max_retries=0) as client:
-                    if where == "quart":
-                        await client.models.list()
-                    else:
-                        await client.chat.completions.create(
-                            model="m", messages=[{"role": "user", "content": "x"}])
+                if where == "quart":
+                    async with httpx2.AsyncClient(headers=bearer(rollout)) as client:
+                        await client.get(f"{endpoint.url}/v1/models")
+                else:
+                    await ask(rollout)
                 print("went on", flush=True)
 
     try:
@@ -237,12 +234,8 @@ INTERRUPTED = """
 
 @pytest.mark.once
 @pytest.mark.parametrize("where", ["handler", "server", "quart", "body"])
-def test_finding_4_ctrl_c_is_never_swallowed(where: str, every_way: str, tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(textwrap.dedent(INTERRUPTED))
-    done = subprocess.run(
-        [sys.executable, program, where, every_way], capture_output=True, text=True, timeout=120, check=False
-    )
+def test_finding_4_ctrl_c_is_never_swallowed(where: str, every_way: str) -> None:
+    done = run_python(INTERRUPTED, where, every_way)
     assert done.stdout == "interrupted\n", done.stderr
 
 

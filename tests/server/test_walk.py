@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from tests.asking import ask
+from tests.programs import ROOT, run_python
 from triocept import Exchange, JSONLRecorder, Rollout, read_traces, serve_endpoint
 
 
@@ -116,19 +117,9 @@ INTERRUPT_AT_EVERY_STEP = """
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 def test_a_ctrl_c_at_every_step_ends_the_program_and_leaves_nothing(tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(textwrap.dedent(INTERRUPT_AT_EVERY_STEP))
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-W", "error::ResourceWarning", program, tmp_path / "t.jsonl"],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(root)},
-    )
+    options = ("-W", "error::ResourceWarning")
+    done = run_python(INTERRUPT_AT_EVERY_STEP, tmp_path / "t.jsonl", options=options, timeout=280)
     assert done.stdout.startswith("interrupted"), done.stderr
     assert "ResourceWarning" not in done.stderr
 
@@ -142,7 +133,7 @@ INTERRUPT_AT_LINES = """
     from tests.server.test_walk import answer
     from triocept import JSONLRecorder, serve_endpoint, serve_pool
 
-    OURS = "_contexts _failures _endpoint _pool life rollout exchange workers record_writer calls".split()
+    OURS = "contexts failures _endpoint _pool life rollout exchange workers record_writer calls".split()
     FILES = tuple(f"{name}.py" for name in OURS)
 
     async def alone():
@@ -199,19 +190,9 @@ INTERRUPT_AT_LINES = """
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 def test_a_ctrl_c_at_a_line_of_ours_ends_the_program(tmp_path: Path) -> None:
     """Between two steps of a task, too: what has started something ends it."""
-    program = tmp_path / "program.py"
-    program.write_text(textwrap.dedent(INTERRUPT_AT_LINES))
-    done = subprocess.run(
-        [sys.executable, program, tmp_path / "t.jsonl"],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )
+    done = run_python(INTERRUPT_AT_LINES, tmp_path / "t.jsonl", timeout=280)
     assert done.returncode == 0, done.stderr
 
 
@@ -252,25 +233,16 @@ BUSY = """
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 @pytest.mark.parametrize("place", ["handler", "aopen", "record", "seal", "aclose"])
-def test_a_ctrl_c_ends_the_users_own_code_though_it_never_waits(place: str, tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(textwrap.dedent(BUSY))
-    done = subprocess.run(
-        [sys.executable, program, place],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )
+def test_a_ctrl_c_ends_the_users_own_code_though_it_never_waits(place: str) -> None:
+    done = run_python(BUSY, place)
     assert "KeyboardInterrupt" in done.stderr
     assert done.returncode in (1, 130, -signal.SIGINT)
 
 
 STAGES = """
     import sys, trio, triocept
+    from tests.asking import ask
 
     stage = sys.argv[1]
 
@@ -296,19 +268,17 @@ STAGES = """
                 if stage == "agent":
                     say()
                     await rollout.run_agent([sys.executable, "-c", "import time; time.sleep(600)"])
-                async with rollout.client("openai_chat") as client:
-                    await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}])
+                await ask(rollout)
 
     trio.run(main)
 """
 
 
 @pytest.mark.parametrize("stage", ["body", "handler", "stream", "agent"])
-def test_a_real_ctrl_c_at_each_stage_ends_the_program(stage: str, tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(textwrap.dedent(STAGES))
+def test_a_real_ctrl_c_at_each_stage_ends_the_program(stage: str) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(STAGES), stage]
     with subprocess.Popen(
-        [sys.executable, program, stage], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout.readline().strip() == stage
         process.send_signal(signal.SIGINT)

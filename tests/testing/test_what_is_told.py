@@ -2,8 +2,6 @@
 reached; and of a mistake in its own call."""
 
 import asyncio
-import subprocess
-import sys
 import threading
 import time
 import warnings
@@ -16,6 +14,7 @@ import openai
 import pytest
 import trio
 
+from tests.programs import run_python
 from tests.testing.applications import asked, sync_client
 from triocept import Exchange
 from triocept.testing import SyncExchange, SyncRollout, fake_model, serve
@@ -404,5 +403,5 @@ def test_the_sdk_of_a_client_is_imported_in_the_thread_that_asks_for_the_client(
         "    model.client('openai_chat')\n"
         "assert threads and {*threads} == {threading.main_thread()}, threads\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = run_python(code)
     assert done.returncode == 0, done.stderr

@@ -1,18 +1,13 @@
 """A loop of asyncio in a thread: it ends with its context, however that ends."""
 
 import asyncio
-import os
-import signal
 import socket
-import subprocess
-import sys
-import textwrap
 import threading
-from pathlib import Path
 
 import pytest
 import trio
 
+from tests.programs import run_python
 from triocept._tunnel.asyncio_thread import open_asyncio
 
 
@@ -190,21 +185,7 @@ INTERRUPT_AT_LINES = """
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
-def test_a_ctrl_c_at_a_line_of_the_thread_or_of_a_prime_tunnel_ends_the_program(tmp_path: Path) -> None:
+def test_a_ctrl_c_at_a_line_of_the_thread_or_of_a_prime_tunnel_ends_the_program() -> None:
     """It left the thread running at some, and the program waited for it for ever."""
-    program, said = tmp_path / "program.py", tmp_path / "said"
-    program.write_text(textwrap.dedent(INTERRUPT_AT_LINES))
-    with said.open("w") as file:
-        done = subprocess.Popen(
-            [sys.executable, program],
-            stdout=file,
-            stderr=file,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        )
-        try:
-            done.wait(60)
-        except subprocess.TimeoutExpired:
-            done.send_signal(signal.SIGKILL)
-            done.wait(10)
-    assert said.read_text().endswith("ended\n"), said.read_text()[-2000:]
+    done = run_python(INTERRUPT_AT_LINES)
+    assert done.stdout.endswith("ended\n"), (done.stdout + done.stderr)[-2000:]
