@@ -331,7 +331,7 @@ async def test_several_agents_of_several_dialects_ask_one_rollout(autojump_clock
         assert (await one.ask("a")).text + (await other.ask("b")).text == "ab"
     assert [turn.dialect for turn in rollout.trace] == ["gemini", "openai_responses"]
     assert {turn.request.model for turn in rollout.trace} == {"m-7"}
-    with pytest.raises(TypeError, match="model: those are of the rollout that is opened"):
+    with pytest.raises(TypeError, match="model: options of a rollout that is opened here"):
         async with open_memory_agent(rollout, model="m"):
             pass
 
@@ -457,6 +457,6 @@ async def test_a_handler_that_returns_without_an_answer_is_told_so(autojump_cloc
 
 async def test_a_rollout_of_another_thread_is_refused_in_words() -> None:
     with testing.fake_model(environ=False) as model:
-        with pytest.raises(TypeError, match="a SyncRollout lives in another thread"):
+        with pytest.raises(TypeError, match="a SyncRollout belongs to another thread"):
             async with open_memory_agent(model):  # type: ignore[arg-type]
                 pass

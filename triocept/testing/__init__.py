@@ -6,8 +6,7 @@ Sync code, asyncio and any test runner can use the former.
         assert my_application.greet() == "hello"
 
 * `_model`: `fake_model`. `_environment`: environment variables of the process that point at the model.
-* `_endpoint`: `serve`: an endpoint in its own thread. `_rollout`, `_exchange`, `_stream`: the sync objects of a
-  program.
+* `_endpoint`: `serve`: an endpoint in its own thread. `_rollout`, `_exchange`: the sync objects of a program.
 * `_handlers`: handlers of all kinds: plain functions, which may block, run in their own threads.
 * `_ending`: the errors at the end of a block. `_leaving`: the choice among several errors, and the hint that a handler
   runs under trio.
@@ -32,11 +31,10 @@ from .._recording.cassettes.cassette import (
 from .._recording.cassettes.hooks import forward_to, normalize
 from ._assert_messages import ExpectedMessage
 from ._endpoint import SyncEndpoint, serve
-from ._exchange import AnyHandler, SyncExchange
+from ._exchange import AnyHandler, SyncExchange, SyncStream
 from ._model import fake_model
 from ._plugin.models import ModelFactory
 from ._rollout import SyncRollout
-from ._stream import SyncStream
 from ._wildcards import containing
 
 if TYPE_CHECKING:

@@ -38,8 +38,18 @@ def check_messages(request: Request, expected: Sequence[ExpectedMessage]) -> Non
                 f"{described(each)}: ({each.get('role', 'user')!r}, …) is a pair"
             )
     messages = request.messages
-    if not _all_match(expected, messages):
-        raise AssertionError("\n".join(["the messages are not those expected:", *_diff(expected, messages)]))
+    if _all_match(expected, messages):
+        return
+    # A match is shown as received on both sides.
+    came = [_line(message) for message in messages]
+    pairs = dict(_pairs(expected, messages))
+    wanted = [
+        "..." if each is ... else came[pairs[number]] if number in pairs else _expected_line(each)
+        for number, each in enumerate(expected)
+    ]
+    lines = [line for line in ndiff(wanted, came) if not (line.startswith("- ...") and "..." in wanted)]
+    text = [f"  {line.rstrip()}" for line in lines]
+    raise AssertionError("\n".join(["the messages are not those expected:", *text]))
 
 
 def _all_match(expected: Sequence[ExpectedMessage], messages: Sequence[Message]) -> bool:
@@ -128,22 +138,6 @@ def _same_call(expected: ToolCall, call: ToolCall) -> bool:
         return matches(expected.parsed(), call.parsed())
     except DialectError:
         return expected.arguments == call.arguments
-
-
-def _diff(expected: Sequence[ExpectedMessage], messages: Sequence[Message]) -> Iterator[str]:
-    """Yield the difference line by line: `-` for expected, `+` for received.
-
-    A match is shown as received on both sides.
-    """
-    came = [_line(message) for message in messages]
-    pairs = dict(_pairs(expected, messages))
-    wanted = [
-        "..." if each is ... else came[pairs[number]] if number in pairs else _expected_line(each)
-        for number, each in enumerate(expected)
-    ]
-    for line in ndiff(wanted, came):
-        if not (line.startswith("- ...") and "..." in wanted):
-            yield f"  {line.rstrip()}"
 
 
 def _pairs(expected: Sequence[ExpectedMessage], messages: Sequence[Message]) -> Iterator[tuple[int, int]]:

@@ -29,7 +29,14 @@ def carried_out(
     """
     done = list(_carried_out(calls))
     for call, result in done:
-        if call.name == name and _fits(arguments, _arguments(call)):
+        if call.name != name:
+            continue
+        given = _arguments(call)
+        if not isinstance(given, dict):
+            fits = not arguments
+        else:
+            fits = all(key in given and matches(value, given[key]) for key, value in arguments.items())
+        if fits:
             return result
     raise AssertionError("\n".join(_report(calls, turns, done, name, arguments)))
 
@@ -55,12 +62,6 @@ def _arguments(call: ToolCall) -> Json:
         return call.arguments
 
 
-def _fits(expected: dict[str, Any], arguments: Json) -> bool:
-    if not isinstance(arguments, dict):
-        return not expected
-    return all(name in arguments and matches(value, arguments[name]) for name, value in expected.items())
-
-
 def _report(
     calls: Sequence[Request],
     turns: Sequence[Turn],
@@ -74,27 +75,19 @@ def _report(
         yield "there are results of:"
         yield from (f"  {_shown(call)} -> {_short(result.text)}" for call, result in done)
     known = {(call.id, call.name) for call, _ in done}
-    open_calls = [call for call in _answered(turns) if (call.id, call.name) not in known]
+    parts = [part for turn in turns if turn.response is not None for part in turn.response.content]
+    made = [part for part in parts if isinstance(part, ToolCall)]
+    open_calls = [call for call in made if (call.id, call.name) not in known]
     if open_calls:
         yield "the model has asked for these, and no result came back:"
         yield from (f"  {_shown(call)}" for call in open_calls)
     if not done and not open_calls:
         yield f"the model has asked for no tool, in {len(calls)} {'call' if len(calls) == 1 else 'calls'}"
-    yield from _offered(calls, name)
-
-
-def _offered(calls: Sequence[Request], name: str) -> Iterator[str]:
     offered = list(dict.fromkeys(tool.name for request in calls for tool in request.tools))
     if name not in offered:
         near = get_close_matches(name, offered, 1)
         hint = f"; is it {near[0]!r}?" if near else ""
         yield f"the application offers {', '.join(offered) or 'no tools'}{hint}"
-
-
-def _answered(turns: Sequence[Turn]) -> Iterator[ToolCall]:
-    for turn in turns:
-        if turn.response is not None:
-            yield from (part for part in turn.response.content if isinstance(part, ToolCall))
 
 
 def _shown(call: ToolCall) -> str:

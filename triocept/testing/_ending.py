@@ -56,7 +56,7 @@ class Life:
     def __init__(self, loop: Loop, script: Script | None) -> None:
         self.closers: list[Callable[[], None]] = []
         """Functions to call when the rollout closes."""
-        self.told: list[BaseException] = []
+        self.raised: list[BaseException] = []
         """Errors that were already raised."""
         self._loop = loop
         self._script = script
@@ -93,17 +93,26 @@ class Life:
             if not self._loop.ask(self._looked):
                 self._loop.call(self._look, AT_WORK)
             self._loop.warn()
-        errors = [fault for fault in self.faults if not is_among(fault, self.told)]
+        errors = [fault for fault in self.faults if not is_among(fault, self.raised)]
         if not self.faults:
             errors += map(AssertionError, self.complaints())
-        self.told += errors
+        self.raised += errors
         return errors
 
     def complaints(self) -> list[str]:
         """Return the problems without an exception: unused replies and unanswered calls."""
-        if self.told:
+        if self.raised:
             return []
-        return [*self._left(), *self._unanswered()]
+        found: list[str] = []
+        if left := self._unused:
+            calls = len(self.calls)
+            what = f"{len(left)} {'reply is' if len(left) == 1 else 'replies are'} left of {self._whose}"
+            hint = "" if calls or self.trace.services else f" ({self.target.why_no_call()})"
+            found += ["\n".join([f"{what}, after {calls} {'call' if calls == 1 else 'calls'}{hint}:", *left])]
+        if waiting := self._waiting:
+            of = f" of {self._whose}" if self.target.is_one_of_several else ""
+            found += ["\n".join([f"nobody has answered these calls{of}:", *map(described_request, waiting)])]
+        return found
 
     @asynccontextmanager
     async def opened(self, context: AbstractAsyncContextManager[Rollout]) -> AsyncIterator[Rollout]:
@@ -144,18 +153,6 @@ class Life:
         self.target.close()
         for close in self.closers:
             close()
-
-    def _left(self) -> Iterator[str]:
-        if left := self._unused:
-            calls = len(self.calls)
-            what = f"{len(left)} {'reply is' if len(left) == 1 else 'replies are'} left of {self._whose}"
-            hint = "" if calls or self.trace.services else f" ({self.target.why_no_call()})"
-            yield "\n".join([f"{what}, after {calls} {'call' if calls == 1 else 'calls'}{hint}:", *left])
-
-    def _unanswered(self) -> Iterator[str]:
-        if self._waiting:
-            of = f" of {self._whose}" if self.target.is_one_of_several else ""
-            yield "\n".join([f"nobody has answered these calls{of}:", *map(described_request, self._waiting)])
 
     @property
     def _whose(self) -> str:
@@ -198,7 +195,7 @@ def _close(life: Life, loop: Loop, held: Held[Rollout], body: BaseException | No
     life.close()
     known = life.faults
     faults = [*known, *_taken_apart(raised, known)]
-    errors = [error for error in faults if not is_among(error, [*life.told, body])]
+    errors = [error for error in faults if not is_among(error, [*life.raised, body])]
     if errors:
         return errors
     complaints = [] if known or is_mistake(body) else life.complaints()

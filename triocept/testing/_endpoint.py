@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack
 from importlib import import_module
 from typing import Any, TypeVar, Unpack, cast, final
 
@@ -94,24 +94,16 @@ class SyncEndpoint:
             if is_unentered(handler):
                 context = cast(AbstractAsyncContextManager[AnyHandler], handler)
                 handler = stack.enter_context(self.enter(context))
-            served = cast(AnyHandler | None, handler)
-            yield stack.enter_context(self._open(served, options, must_be_used=must_be_used))
+            rollout: SyncRollout
 
-    @contextmanager
-    def _open(
-        self, handler: AnyHandler | None, options: RolloutOptions, *, must_be_used: bool
-    ) -> Iterator[SyncRollout]:
-        rollout: SyncRollout
+            def twin(exchange: Exchange) -> SyncExchange:
+                return SyncExchange(exchange, rollout, self._loop)
 
-        def twin(exchange: Exchange) -> SyncExchange:
-            return SyncExchange(exchange, rollout, self._loop)
-
-        served = in_loop(handler, twin) if handler is not None else None
-        options.setdefault("on_fault", "stay")
-        context = self._endpoint.open_rollout(served, **with_threads(options))
-        script = handler if must_be_used and isinstance(handler, ScriptedModel) else None
-        with living(context, self._loop, script) as life:
-            rollout = SyncRollout(life, self._loop)
+            served = in_loop(cast(AnyHandler, handler), twin) if handler is not None else None
+            options.setdefault("on_fault", "stay")
+            opening = self._endpoint.open_rollout(served, **with_threads(options))
+            script = handler if must_be_used and isinstance(handler, ScriptedModel) else None
+            rollout = SyncRollout(stack.enter_context(living(opening, self._loop, script)), self._loop)
             yield rollout
 
     @block("value")

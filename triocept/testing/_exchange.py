@@ -1,4 +1,4 @@
-"""Sync counterpart of `Exchange` for programs outside the loop: its methods block."""
+"""Sync counterparts of `Exchange` and `ResponseStream` for programs outside the loop: their methods block."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, cast, final
 
 from .._canonical.content import Json
+from .._canonical.events import Event
 from .._canonical.request import Request
-from .._rollout.exchange import Answerable, Exchange, open_raw
+from .._canonical.response import ResponsePart, StopReason, Usage
+from .._rollout.exchange import Answerable, Exchange, ResponseStream, open_raw
 from .._rollout.handler import Handler
 from .._rollout.raw_stream import closed_after
 from .._trace.conversation import Conversation
@@ -20,11 +22,47 @@ from ..errors import RolloutClosed
 from ._blocks import block
 from ._held import holding
 from ._loop import Loop
-from ._stream import SyncStream
 
 if TYPE_CHECKING:
     from .._rollout.rollout import Rollout
     from ._rollout import SyncRollout
+
+
+@final
+class SyncStream:
+    """Sender of the increments of an answer. Made by `SyncExchange.open_stream` only."""
+
+    def __init__(self, stream: ResponseStream, loop: Loop) -> None:
+        self._stream = stream
+        self._loop = loop
+
+    @property
+    def ended(self) -> bool:
+        """True if the terminal event was sent."""
+        return self._stream.ended
+
+    def send(self, item: str | ResponsePart | Event) -> None:
+        """Send one increment; wait while the agent's connection accepts no more bytes.
+
+        Args:
+            item: a `str` continues the current text, or begins a new text; a part is sent whole; an event is sent
+                unchanged.
+
+        Raises:
+            Exception: see `ResponseStream.send` and `SyncExchange.respond`.
+        """
+        self._loop.call(self._stream.send, item)
+
+    def end(
+        self,
+        *,
+        stop_reason: StopReason | None = None,
+        stop_sequence: str | None = None,
+        usage: Usage | None = None,
+    ) -> None:
+        """End the answer. Arguments and errors: see `ResponseStream.end`."""
+        end = partial(self._stream.end, stop_reason=stop_reason, stop_sequence=stop_sequence, usage=usage)
+        self._loop.call(end)
 
 
 @final
@@ -187,11 +225,17 @@ AnyHandler: TypeAlias = Callable[[Exchange], Awaitable[None]] | Callable[[SyncEx
 
 def is_async(handler: AnyHandler) -> TypeGuard[Handler]:
     """Return True if the handler returns an awaitable, as far as its signature shows."""
+    return inspect.iscoroutinefunction(function_of(handler))
+
+
+def function_of(handler: object) -> Any:
+    """Return the function that runs when the handler is called; None if it cannot be called, or is a class."""
     inner: Any = handler
     while isinstance(inner, partial):
         inner = inner.func
-    function = inner if inspect.isroutine(inner) else type(inner).__call__
-    return inspect.iscoroutinefunction(function)
+    if inspect.isroutine(inner):
+        return inner
+    return type(inner).__call__ if callable(inner) and not isinstance(inner, type) else None
 
 
 def loop_of(exchange: SyncExchange) -> Loop:

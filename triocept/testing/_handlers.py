@@ -31,7 +31,7 @@ from .._rollout.rollout import report_fault
 from .._util.checks import named, takes
 from ..errors import ExchangeError, Refusal, RolloutClosed, UpstreamError
 from ..handlers.chaos import Chaos
-from ._exchange import AnyHandler, SyncExchange, is_async, loop_of, rollout_of
+from ._exchange import AnyHandler, SyncExchange, function_of, is_async, loop_of, rollout_of
 
 O = TypeVar("O", EndpointOptions, RolloutOptions)  # noqa: E741
 
@@ -49,7 +49,9 @@ def in_loop(handler: AnyHandler, twin: Callable[[Exchange], SyncExchange]) -> Ha
     if inspect.isroutine(handler) and not takes(handler, 1):
         form = "a handler is `def handler(exchange)`, async or not"
         raise TypeError(f"{form}; {named(handler)} does not take one argument, the exchange")
-    if is_async(handler) or not _is_plain(handler):
+    function = function_of(handler)
+    generates = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+    if is_async(handler) or function is None or generates:
         check_handler(cast(Handler, handler))
         return cast(Handler, handler)
     if not takes(handler, 1):
@@ -84,42 +86,24 @@ class _Call:
                 self._report(exc)
             raise
         if returned is not None and not self._exchange.settled:
-            raise TypeError(_why_unanswered(self._function, returned))
+            what = f"{named(self._function)} returned {short(returned)}, which is no answer: "
+            what += "`exchange.respond(…)` gives one"
+            if inspect.isawaitable(returned):
+                if inspect.iscoroutine(returned):
+                    returned.close()
+                what = f"{named(self._function)} is a plain function, and gave something to await: "
+                what += "a handler that awaits is `async def handler(exchange)`"
+            raise TypeError(what)
 
     def _report(self, error: BaseException) -> None:
-        def tell() -> None:
+        def report() -> None:
             if not report_fault(rollout_of(self._exchange), error):
                 log.warning("a handler has failed whose exchange was over", exc_info=error)
 
         try:
-            loop_of(self._exchange).soon(tell)
+            loop_of(self._exchange).soon(report)
         except RuntimeError:  # the endpoint has ended
             log.warning("a handler has failed whose endpoint has ended", exc_info=error)
-
-
-def _why_unanswered(function: object, returned: object) -> str:
-    if inspect.isawaitable(returned):
-        if inspect.iscoroutine(returned):
-            returned.close()
-        return (
-            f"{named(function)} is a plain function, and gave something to await: a handler that awaits is "
-            "`async def handler(exchange)`"
-        )
-    return (
-        f"{named(function)} returned {short(returned)}, which is no answer: `exchange.respond(…)` gives one"
-    )
-
-
-def _is_plain(handler: object) -> bool:
-    """Return True if the handler can be called with an exchange, and is neither a class nor a generator."""
-    inner: Any = handler
-    while isinstance(inner, partial):
-        inner = inner.func
-    if not callable(inner) or isinstance(inner, type):
-        return False
-    function = inner if inspect.isroutine(inner) else type(inner).__call__
-    generates = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
-    return not generates
 
 
 def with_threads(options: O) -> O:

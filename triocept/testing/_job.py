@@ -127,33 +127,27 @@ def _call_each(callbacks: list[Callable[[], None]]) -> None:
 
 async def ended(job: Job[Any], seconds: float) -> bool:
     """Wait for the end of a job, at most `seconds`; return True if it has ended."""
-    wait = _ended_in_trio if trio.lowlevel.in_trio_run() else _ended_in_asyncio
-    await wait(job, seconds)
-    return job.is_done
+    if trio.lowlevel.in_trio_run():
+        token, ending = trio.lowlevel.current_trio_token(), trio.Event()
 
+        def wake_trio() -> None:
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(ending.set)
 
-async def _ended_in_trio(job: Job[Any], seconds: float) -> None:
-    token, event = trio.lowlevel.current_trio_token(), trio.Event()
-
-    def wake() -> None:
-        with suppress(trio.RunFinishedError):
-            token.run_sync_soon(event.set)
-
-    with job.calling(wake), trio.move_on_after(seconds):
-        await event.wait()
-
-
-async def _ended_in_asyncio(job: Job[Any], seconds: float) -> None:
+        with job.calling(wake_trio), trio.move_on_after(seconds):
+            await ending.wait()
+        return job.is_done
     import asyncio  # asyncio is running; imported only here, since loading it takes a while
 
     loop, event = asyncio.get_running_loop(), asyncio.Event()
 
-    def wake() -> None:
+    def wake_asyncio() -> None:
         with suppress(RuntimeError):  # the asyncio loop is closed
             loop.call_soon_threadsafe(event.set)
 
-    with job.calling(wake), suppress(TimeoutError):
+    with job.calling(wake_asyncio), suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), seconds)
+    return job.is_done
 
 
 def runs_asyncio() -> bool:

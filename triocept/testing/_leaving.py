@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from traceback import walk_tb
-from typing import NoReturn
 
 from .._util.failures import leaves, raise_all
 
@@ -43,8 +42,11 @@ def leave(body: BaseException | None, errors: Iterable[BaseException]) -> None:
     if body is None:
         raise_all(left)
     elif isinstance(body, Exception) or not all(isinstance(error, Exception) for error in left):
-        if left:
-            _raise_in_context(body, left)
+        try:
+            raise_all(left)
+        except BaseException as raised:
+            raised.__context__ = body
+            raise
     else:
         for error in left:
             body.add_note(f"triocept: beside that, {error!r}")
@@ -61,16 +63,6 @@ def is_mistake(error: BaseException | None) -> bool:
         return False
     *_, (frame, _) = walk_tb(error.__traceback__)
     return str(frame.f_globals.get("__name__")).partition(".")[0] == "triocept"
-
-
-def _raise_in_context(body: BaseException, errors: list[BaseException]) -> NoReturn:
-    __tracebackhide__ = True
-    try:
-        raise_all(errors)
-    except BaseException as error:
-        error.__context__ = body
-        raise
-    raise AssertionError("unreachable")
 
 
 def explain(error: BaseException) -> None:

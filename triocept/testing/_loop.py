@@ -167,8 +167,16 @@ class Loop:
     def ask(self, function: Callable[..., T], *args: Any) -> T:
         """Call a plain function in the loop, outside any task of its own. Errors: see `call`."""
         job = Job[T]()
+
+        def answer() -> None:
+            errors: list[BaseException] = []
+            with keeping(errors):
+                job.succeed(function(*args))
+            for error in errors:
+                job.fail(error)
+
         try:
-            self._submit(job, partial(_answer, job, function, args))
+            self._submit(job, answer)
             self.wait(job)
             return job.take()
         except BaseException:
@@ -204,7 +212,10 @@ class Loop:
         """Run `do` for a task of asyncio, or of trio in another thread: cancelling the task cancels the job."""
         try:
             self.submit(job, function, *args)
-            await self._wait_async(job)
+            while not await ended(job, ROUND):
+                answer = self._ask_for_life(job)
+                if not await ended(answer, self._patience) and not job.is_done:
+                    raise self._blocked()
             return job.take()
         except BaseException:
             job.abandon()
@@ -214,7 +225,12 @@ class Loop:
 
     def submit(self, job: Job[T], function: Callable[..., Awaitable[T]], *args: Any) -> None:
         """Start a job. Errors: see `call`."""
-        self._submit(job, partial(self._begin, job, function, args))
+
+        def begin() -> None:
+            assert self._nursery is not None
+            self._nursery.start_soon(self._work, job, function, args)
+
+        self._submit(job, begin)
 
     def _submit(self, job: Job[Any], begin: Callable[[], object]) -> None:
         self._check()
@@ -236,10 +252,6 @@ class Loop:
                 return
             if job.begun:
                 job.wait(self._patience)
-
-    def _begin(self, job: Job[T], function: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> None:
-        assert self._nursery is not None
-        self._nursery.start_soon(self._work, job, function, args)
 
     async def _work(self, job: Job[T], function: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> None:
         errors: list[BaseException] = []
@@ -280,12 +292,6 @@ class Loop:
             if not answer.wait(self._patience) and not job.is_done:
                 raise self._blocked()
 
-    async def _wait_async(self, job: Job[Any]) -> None:
-        while not await ended(job, ROUND):
-            answer = self._ask_for_life(job)
-            if not await ended(answer, self._patience) and not job.is_done:
-                raise self._blocked()
-
     def _ask_for_life(self, job: Job[Any]) -> Job[None]:
         """Return a job that ends soon unless the loop is blocked.
 
@@ -308,22 +314,13 @@ class Loop:
         assert self._thread is not None
         self._patience = BREATH
         if self._watch is not None:
-            self._watch.note_told()
+            self._watch.note_reported()
         if self._why is None:
             self._why = TimeoutError(
                 f"for {PATIENCE:g} s the endpoint has not answered: its loop is blocked in {place_of(self._thread)}. "
                 "A handler that blocks is a plain function, not an async one: it runs in a thread of its own then"
             )
         return self._why
-
-
-def _answer(job: Job[T], function: Callable[..., T], args: tuple[Any, ...]) -> None:
-    """Run a job that needs no wait."""
-    errors: list[BaseException] = []
-    with keeping(errors):
-        job.succeed(function(*args))
-    for error in errors:
-        job.fail(error)
 
 
 def over() -> RuntimeError:

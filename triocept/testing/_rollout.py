@@ -306,15 +306,12 @@ class SyncRollout:
                 return await self._rollout.__anext__()
             except StopAsyncIteration:
                 raise RolloutClosed(f"rollout {self.id} has ended: no call comes any more") from None
-        raise TimeoutError(self._why_nothing(timeout, blocks_asyncio))
-
-    def _why_nothing(self, timeout: float | None, blocks_asyncio: bool) -> str:
         text = f"for {timeout:g} s no call came"
         if blocks_asyncio:
             text += "; asyncio runs in this thread, and stood still meanwhile: `await model.anext()`"
         elif not self._rollout.calls:
             text += f". The reason may be: {self._life.target.why_no_call()}"
-        return text
+        raise TimeoutError(text)
 
     def _give_back(self, exchange: Exchange) -> None:
         """Return an exchange to the rollout. Called in any thread."""

@@ -19,13 +19,13 @@ class Watch(LoopWatch):
 
     def __init__(self, thread: threading.Thread) -> None:
         super().__init__(thread)
-        self._told_since: float | None = None
+        self._reported_since: float | None = None
         """Start time of a block that was reported while it lasted."""
         self._found: list[tuple[Place, float]] = []
 
-    def note_told(self) -> None:
+    def note_reported(self) -> None:
         """Record that a caller already got an error for the current block."""
-        self._told_since = self._busy_since
+        self._reported_since = self._busy_since
 
     def warn(self) -> None:
         """Warn of each recorded block, once.
@@ -43,5 +43,5 @@ class Watch(LoopWatch):
             warnings.warn_explicit(text, RuntimeWarning, place.file, place.line)
 
     def over(self, place: Place, seconds: float) -> None:
-        if self._told_since != self._busy_since:  # else a caller got an error
+        if self._reported_since != self._busy_since:  # else a caller got an error
             self._found.append((place, seconds))

@@ -152,10 +152,9 @@ def _read_part(node: Node) -> ResponsePart:
             name, given = members["call"].text(), members.get("arguments") or node_of("{}")
             if "input" in members:
                 return ToolCall(name, members["input"].text(), kind="text", extra=extra)
-            if isinstance(given.value, str):
-                return ToolCall(name, given.value, extra=extra)
             is_spaced = "spaced" in members and members["spaced"].flag()
-            return ToolCall(name, _written(given.json, spaced=is_spaced), extra=extra)
+            text = given.value if isinstance(given.value, str) else _written(given.json, spaced=is_spaced)
+            return ToolCall(name, text, extra=extra)
         case ["opaque"]:
             return Opaque(_text(node.mapping("opaque", "dialect"), "dialect"), members["opaque"].json)
     raise node.error(f"a part of an answer is one of {', '.join(_PART_KINDS)}")

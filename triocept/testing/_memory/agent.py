@@ -19,7 +19,6 @@ from ..._rollout.clients import ClientConfig, open_client
 from ..._rollout.handler import Handler
 from ..._rollout.options import RolloutOptions
 from ..._rollout.rollout import Rollout, core_of_rollout
-from ..._rollout.rollout_state import RolloutState
 from ..._server.lifespan import run_lifespan
 from ..._server.serve import Body, Connections
 from ..._upstream.patience import FIRST_PAUSE, retry_pause, wait_of
@@ -266,11 +265,13 @@ async def open_memory_agent(
     own = (dialect,) if isinstance(dialect, Dialect) else ()
     async with AsyncExitStack() as stack:
         if isinstance(handler, SyncRollout):
-            raise TypeError("a SyncRollout lives in another thread: this agent asks a Rollout, in its own")
+            raise TypeError("an agent in memory calls a Rollout; a SyncRollout belongs to another thread")
         if isinstance(handler, Rollout):
             if options:
                 names = ", ".join(options)
-                raise TypeError(f"{names}: those are of the rollout that is opened: this one is open")
+                raise TypeError(
+                    f"{names}: options of a rollout that is opened here; the given rollout is already open"
+                )
             rollout = handler
         else:
             rollout = await stack.enter_async_context(open_rollout(handler, dialects=own, **options))
@@ -283,11 +284,15 @@ async def _open(
     rollout: Rollout, dialect: str | Dialect, retries: int, timeout: float
 ) -> AsyncIterator[MemoryAgent]:
     core = core_of_rollout(rollout)
-    spoken = _spoken(core, dialect)
+    dialects: Mapping[str, Any] = core.addresses.dialects  # the state declares a narrower type
+    name = dialect.name if isinstance(dialect, Dialect) else dialect
+    check_type("dialect", name, str, "the name of a dialect, or a Dialect")
+    if name not in dialects:
+        raise ValueError(f"no dialect {described(name)}: there are {', '.join(dialects)}")
     body = Body()
     connections = Connections(
         registry=core.registry,
-        dialects=_dialects_of(core),
+        dialects=dialects,
         endpoint_id="memory",
         ssl_context=None,
         limits=_LIMITS,
@@ -301,7 +306,9 @@ async def _open(
         async with trio.open_nursery() as nursery:
             ending = trio.Event()
             server = await nursery.start(_serve, connections, ending)
-            agent = MemoryAgent(rollout, spoken, server, connections, retries=retries, timeout=timeout)
+            agent = MemoryAgent(
+                rollout, dialects[name], server, connections, retries=retries, timeout=timeout
+            )
             with keeping(errors), body.scope:
                 yield agent
             agent.close()
@@ -326,16 +333,3 @@ async def _serve(
                 await connections.end(_GRACE)
                 nursery.cancel_scope.cancel()
             ended.set()
-
-
-def _dialects_of(core: RolloutState) -> Mapping[str, Dialect]:
-    return core.addresses.dialects  # type: ignore[return-value]  # the state declares a narrower type
-
-
-def _spoken(core: RolloutState, dialect: object) -> Dialect:
-    known = _dialects_of(core)
-    name = dialect.name if isinstance(dialect, Dialect) else dialect
-    check_type("dialect", name, str, "the name of a dialect, or a Dialect")
-    if name not in known:
-        raise ValueError(f"no dialect {described(name)}: there are {', '.join(known)}")
-    return known[str(name)]

@@ -64,7 +64,9 @@ async def open_exchange(
             if not exchange.settled:
                 raise Unanswered(f"the block has ended, and {exchange!r} has no outcome")
         except BaseException as exc:
-            await _settle_by(exchange, exc)
+            core, (_, error) = core_of(exchange), split_cancelled(exc)  # a cancellation does not settle it
+            if error is not None and (outcome := next(filter(None, judge(error, core)), None)) is not None:
+                await core.settle_by(outcome)
             raise
 
 
@@ -82,11 +84,3 @@ async def _exchange_of(rollout: Rollout, call: MemoryCall) -> Exchange | None:
         found = await anext(aiter(rollout), None)
         nursery.cancel_scope.cancel()
     return found
-
-
-async def _settle_by(exchange: Exchange, raised: BaseException) -> None:
-    """Settle the exchange as an exception of a handler would; a cancellation does not settle it."""
-    core = core_of(exchange)
-    _, error = split_cancelled(raised)
-    if error is not None and (outcome := next(filter(None, judge(error, core)), None)) is not None:
-        await core.settle_by(outcome)

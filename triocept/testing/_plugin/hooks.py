@@ -59,7 +59,8 @@ class Hooks:
             own = exc
         try:
             # Not in an `except`: the test's own exception would become the context of the raised one.
-            found = _found(item, own)
+            models = item.stash.get(_MODELS, None)
+            found = own if models is None else verdict(models, own)
             if found is None:
                 return returned
             if found is own:
@@ -88,7 +89,8 @@ class Hooks:
         if models is not None and report.when == "teardown":
             # pytest keeps the test until the session ends; release the recorded data now.
             del item.stash[_MODELS]
-        if report.failed and _is_too_wide(call.excinfo):
+        shown = str(call.excinfo.value) if report.failed and call.excinfo is not None else ""
+        if "ScopeMismatch" in shown and "triocept_model" in shown:
             report.sections.append(("triocept", _TOO_WIDE))
         return report
 
@@ -132,11 +134,6 @@ def _raise_at(item: pytest.Item, error: BaseException) -> NoReturn:
     raise AssertionError("unreachable")
 
 
-def _found(item: pytest.Item, own: BaseException | None) -> BaseException | None:
-    models = item.stash.get(_MODELS, None)
-    return own if models is None else verdict(models, own)
-
-
 _NOT_CALLED = (
     'triocept_model was not called, so there was no model: `model = triocept_model("hello")` opens one'
 )
@@ -162,8 +159,3 @@ _TOO_WIDE = (
     "        with triocept_endpoint.open_rollout(ScriptedModel([…])) as model:\n"
     "            yield model"
 )
-
-
-def _is_too_wide(excinfo: pytest.ExceptionInfo[BaseException] | None) -> bool:
-    text = str(excinfo.value) if excinfo is not None else ""
-    return "ScopeMismatch" in text and "triocept_model" in text

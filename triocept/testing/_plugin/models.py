@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Unpack, cast, final
@@ -109,7 +109,8 @@ class ModelFactory:
             TypeError, ValueError: an argument is invalid.
             RuntimeError: the test has ended.
         """
-        self._check_running()
+        if self._ended:
+            raise RuntimeError(f"{self._test} has ended, and with it its triocept_model and all its models")
         self.asked_for = True
         own = self._options
         environ = own.environ if environ is None else environ
@@ -147,20 +148,15 @@ class ModelFactory:
         self._models.append(model)
         self._closers.append(stack.close)
         if environ:
-            self._point(environment(model.environ()))
+            # Through the test's own `monkeypatch`: if the test changes the same variables with it, all changes are
+            # undone in the right order.
+            for name, value in environment(model.environ()).items():
+                if value is None:
+                    self._monkeypatch.delenv(name, raising=False)
+                else:
+                    self._monkeypatch.setenv(name, value)
             target.lead()
         return model
-
-    def _point(self, changes: Mapping[str, str | None]) -> None:
-        """Change the environment through the test's own `monkeypatch`.
-
-        If the test changes the same variables with it, all changes are undone in the right order.
-        """
-        for name, value in changes.items():
-            if value is None:
-                self._monkeypatch.delenv(name, raising=False)
-            else:
-                self._monkeypatch.setenv(name, value)
 
     def check(self, own: BaseException | None = None) -> list[BaseException]:
         """Return the new problems of the models since the last check.
@@ -213,12 +209,6 @@ class ModelFactory:
             with keeping(errors):
                 self._closers.pop()()
         raise_all(errors)
-
-    def _check_running(self) -> None:
-        if self._ended:
-            raise RuntimeError(
-                f"no test runs that this triocept_model is of: {self._test} has ended, and its models with it"
-            )
 
     def __repr__(self) -> str:
         return f"<triocept_model of {self._test}: {len(self._models)} opened>"

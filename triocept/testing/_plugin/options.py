@@ -50,7 +50,16 @@ def options_of(item: pytest.Item) -> ModelOptions:
         except (TypeError, ValueError) as exc:
             text = f"{item.nodeid}: @pytest.mark.triocept: {exc}"
             raise pytest.fail.Exception(text, pytrace=False) from None
-    return _options(given, item.config)
+    cassette = given.get("cassette", False)
+    own = {name: given.get(name, item.config.getini(f"triocept_{name}")) for name in _OWN}
+    # Several tests may share a cassette with an explicit name.
+    own["must_be_used"] &= isinstance(cassette, bool) or "must_be_used" in given
+    return ModelOptions(
+        **own,
+        rollout=cast(RolloutOptions, {name: given[name] for name in given if name in _ROLLOUT}),
+        cassette=cassette if isinstance(cassette, bool) else str(cassette),
+        cassette_options={name: given[name] for name in given if name in _CASSETTE},
+    )
 
 
 def _checked(mark: pytest.Mark) -> dict[str, Any]:
@@ -66,16 +75,3 @@ def _checked(mark: pytest.Mark) -> dict[str, Any]:
     cassette = given.get("cassette", False)
     check_type("cassette", cassette, (bool, str, Path), "True, or the name of a file")
     return given
-
-
-def _options(given: Mapping[str, Any], config: pytest.Config) -> ModelOptions:
-    cassette = given.get("cassette", False)
-    own = {name: given.get(name, config.getini(f"triocept_{name}")) for name in _OWN}
-    # Several tests may share a cassette with an explicit name.
-    own["must_be_used"] &= isinstance(cassette, bool) or "must_be_used" in given
-    return ModelOptions(
-        **own,
-        rollout=cast(RolloutOptions, {name: given[name] for name in given if name in _ROLLOUT}),
-        cassette=cassette if isinstance(cassette, bool) else str(cassette),
-        cassette_options={name: given[name] for name in given if name in _CASSETTE},
-    )

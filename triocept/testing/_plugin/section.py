@@ -11,8 +11,6 @@ from traceback import format_exception
 from ..._canonical.content import Message
 from ..._canonical.request import Request
 from ..._canonical.response import Response
-from ..._recording.cassettes.cassette import Cassette
-from ..._trace.raw import RawResponse
 from ..._trace.turn import Turn
 from .._rollout import SyncRollout
 from .models import ModelFactory
@@ -35,24 +33,21 @@ def section_of(models: ModelFactory, shown: BaseException | None) -> str:
     lines: list[str] = []
     for number, model in enumerate(models.models):
         lines += _model(model, f"model {number}: " if several else "")
-    if models.cassette is not None:
-        lines += _cassette(models.cassette)
+    if (cassette := models.cassette) is not None:
+        recorded = len(cassette.recorded)
+        unwritten = f"; recorded now: {recorded}, not written, for the test has failed" if recorded else ""
+        lines.append(
+            f"cassette {cassette.path}: {_counted(len(cassette.calls) - recorded, 'call')}{unwritten}"
+        )
+    text = "\n".join([str(shown), *map(str, getattr(shown, "__notes__", ()))])
     for problem in models.problems if lines else ():
-        if shown is None or not (is_in(shown, problem) or _is_told(problem, shown)):
-            lines += _problem(problem)
+        if shown is not None and is_in(shown, problem):
+            continue
+        if problem.__traceback__ is not None or type(problem) is not AssertionError:
+            lines.append("".join(format_exception(problem)).rstrip())
+        elif shown is None or str(problem) not in text:  # a complaint that the report does not contain
+            lines.append(str(problem))
     return "\n".join(lines)
-
-
-def _cassette(cassette: Cassette) -> Iterator[str]:
-    recorded = len(cassette.recorded)
-    unwritten = f"; recorded now: {recorded}, not written, for the test has failed" if recorded else ""
-    yield f"cassette {cassette.path}: {_counted(len(cassette.calls) - recorded, 'call')}{unwritten}"
-
-
-def _is_told(problem: BaseException, shown: BaseException) -> bool:
-    """Return True if the problem is a complaint whose whole text the report already contains."""
-    told = "\n".join([str(shown), *map(str, getattr(shown, "__notes__", ()))])
-    return problem.__traceback__ is None and str(problem) in told
 
 
 def _model(model: SyncRollout, name: str) -> Iterator[str]:
@@ -74,14 +69,6 @@ def _model(model: SyncRollout, name: str) -> Iterator[str]:
         yield f"     → {service.outcome}{error}"
 
 
-def _problem(problem: BaseException) -> Iterator[str]:
-    """Yield the text of a complaint, or an error with its traceback."""
-    if type(problem) is AssertionError and problem.__traceback__ is None:
-        yield str(problem)
-    else:
-        yield "".join(format_exception(problem)).rstrip()
-
-
 def _call(number: int, request: Request) -> Iterator[str]:
     streamed = ", streamed" if request.stream else ""
     tools = f", tools: {', '.join(tool.name or tool.kind for tool in request.tools)}" if request.tools else ""
@@ -100,7 +87,9 @@ def _said(message: Message) -> str:
 def _outcome(turn: Turn) -> str:
     if turn.raw is not None and turn.error is not None and turn.error.type == "RawResponse":
         begun = f"{_answer(turn.response)}, as " if turn.response is not None else ""
-        return f"{begun}{_sent(turn.raw)}"
+        # As its client received it: the status may be 200 for a broken answer.
+        status = f" (HTTP status {turn.raw.status})" if turn.raw.status is not None else ""
+        return f"{begun}{turn.raw}{status}"
     if turn.error is not None:
         status = f" {turn.error.status}" if turn.error.status is not None else ""
         return f"{turn.outcome}{status}: {turn.error.type}: {_cut(turn.error.message)}"
@@ -111,12 +100,6 @@ def _outcome(turn: Turn) -> str:
 
 def _answer(response: Response) -> str:
     return _said(Message("assistant", response.content))
-
-
-def _sent(raw: RawResponse) -> str:
-    """Return the answer as its client received it: the status may be 200 for a broken answer."""
-    status = f" (HTTP status {raw.status})" if raw.status is not None else ""
-    return f"{raw}{status}"
 
 
 def _cut(text: str, *, quoted: bool = True) -> str:

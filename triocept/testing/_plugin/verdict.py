@@ -32,19 +32,26 @@ def verdict(models: ModelFactory, own: BaseException | None) -> BaseException | 
     faults = [each for each in found if models.is_fault(each)]
     fault = _as_one(faults)
     if own is None or (isinstance(own, pytest.skip.Exception) and fault is not None):
-        return fault or _complaint(found)
-    if isinstance(own, Exception) and any(_quotes(own, each) for each in faults):
+        # Without a fault: an error bare (a blocked loop, a warning as an error), or all complaints in one error.
+        errors = [each for each in found if type(each) is not AssertionError]
+        if fault is not None or errors or not found:
+            return fault or _as_one(errors)
+        return AssertionError("\n".join(map(str, found)))
+    texts = [str(each) for each in _within(own)]
+    # True if the exception, or one within it, quotes the text that a fault sent to its client.
+    is_quoted = any(words_of_fault(each) in text for each in faults for text in texts)
+    if isinstance(own, Exception) and is_quoted:
         return _behind(own, fault) if fault is not None else own
     for each in found:
         if not is_in(own, each):
-            own.add_note(f"triocept: {_words(each)}")
+            is_complaint = type(each) is AssertionError
+            what = (
+                str(each)
+                if is_complaint
+                else f"the handler of its model failed: {type(each).__name__}: {each}"
+            )
+            own.add_note(f"triocept: {what}")
     return own
-
-
-def _words(problem: BaseException) -> str:
-    if type(problem) is AssertionError:  # a complaint
-        return str(problem)
-    return f"the handler of its model failed: {type(problem).__name__}: {problem}"
 
 
 def _as_one(faults: Sequence[BaseException]) -> BaseException | None:
@@ -54,26 +61,9 @@ def _as_one(faults: Sequence[BaseException]) -> BaseException | None:
     return BaseExceptionGroup(f"{len(faults)} errors of handlers", faults)
 
 
-def _complaint(found: Sequence[BaseException]) -> BaseException | None:
-    """Return the failure if no handler raised: a bare error, or all complaints in one `AssertionError`.
-
-    A blocked loop and a warning that is an error are bare errors.
-    """
-    errors = [each for each in found if type(each) is not AssertionError]
-    if errors:
-        return _as_one(errors)
-    return AssertionError("\n".join(map(str, found))) if found else None
-
-
 def is_in(own: BaseException, problem: BaseException) -> bool:
     """Return True if the problem is in the exception's group, causes or contexts."""
     return any(each is problem for each in _within(own))
-
-
-def _quotes(own: BaseException, fault: BaseException) -> bool:
-    """Return True if the exception, or one within it, quotes the text that the fault sent to its client."""
-    words = words_of_fault(fault)
-    return any(words in str(each) for each in _within(own))
 
 
 def _within(exc: BaseException | None) -> Iterator[BaseException]:
