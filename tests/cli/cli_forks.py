@@ -1,8 +1,8 @@
 """`triocept` with arguments, in a fork of a process that has imported it: the imports take most of a short command.
 
 As a program, this file is that process. It is nobody's child and ends with the one that asked it last. What a fork does
-is what `python -m triocept` does from its first line on; how the interpreter itself starts is in `test_cli` and
-`test_signals`, whose programs are started one by one.
+is what `python -m triocept` does from its first line on; how the interpreter itself starts is in `test_signals`, whose
+programs are started one by one.
 """
 
 import atexit
@@ -101,7 +101,13 @@ def main() -> None:
 
 def _import_all() -> None:
     """What commands import when they need it, too."""
-    for name in ("triocept._cli", "triocept.handlers", "triocept._server", "triocept._upstream"):
+    for name in (
+        "triocept._cli",
+        "triocept.handlers",
+        "triocept._server",
+        "triocept._upstream",
+        "triocept.fleets",
+    ):
         package = import_module(name)
         for module in pkgutil.walk_packages(package.__path__, f"{name}."):
             import_module(module.name)

@@ -13,17 +13,14 @@ from pathlib import Path
 import pytest
 from cli_helpers import AGENT, PATIENCE, STARTER
 
+from tests.cli.cli_forks import triocept as forked
 from triocept import read_traces
 
 
 def triocept(
     *arguments: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "triocept", *map(str, arguments)]
-    environment = {**os.environ, **(env or {})}
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False, cwd=cwd, env=environment
-    )
+    return forked(*arguments, timeout=60, cwd=cwd, env=env)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import pytest
 from cli_helpers import PATIENCE, STARTER
 from click.testing import CliRunner
 
+from tests.cli.cli_forks import triocept
 from triocept import read_traces
 from triocept._cli.commands import main
 from triocept.fleets import Outcome, Result, read_results
@@ -61,14 +62,7 @@ def words(*arguments: str, command: tuple[str, ...] = AGENT_COMMAND) -> list[str
 
 
 def fleet(*arguments: str, command: tuple[str, ...] = AGENT_COMMAND) -> subprocess.CompletedProcess[str]:
-    """As a shell runs it."""
-    return subprocess.run(
-        [sys.executable, "-m", "triocept", *words(*arguments, command=command)],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    return triocept(*words(*arguments, command=command), timeout=PATIENCE)
 
 
 def refused(*arguments: str, command: tuple[str, ...] = AGENT_COMMAND) -> str:

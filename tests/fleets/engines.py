@@ -33,8 +33,15 @@ ENGINES: dict[str, Make] = {
     **({"ray": on_ray} if HAS_RAY else {}),
 }
 """Four slots each."""
-every_engine = pytest.mark.parametrize("make", ENGINES.values(), ids=ENGINES.keys())
-with_processes = pytest.mark.parametrize("make", list(ENGINES.values())[1:], ids=list(ENGINES)[1:])
+PARAMETERS = [
+    pytest.param(make, id=name, marks=[] if name == "in_process" else [pytest.mark.once])
+    for name, make in ENGINES.items()
+]
+every_engine = pytest.mark.parametrize("make", PARAMETERS)
+"""Workers that are processes take seconds to start: on the newest Python alone."""
+on_every_python = pytest.mark.parametrize("make", ENGINES.values(), ids=ENGINES.keys())
+"""For what goes from process to process: how it is packed may differ."""
+with_processes = pytest.mark.parametrize("make", PARAMETERS[1:])
 """Those whose workers are processes, and can die; they take `workers`, `slots_per_worker` and `hung_after`."""
 
 

@@ -42,9 +42,6 @@ async def bounded(autojump_clock: object) -> AsyncIterator[None]:
         yield
 
 
-pytestmark = pytest.mark.usefixtures("bounded")
-
-
 def waiting(stream: Any) -> list[FleetEvent]:
     """What waits to be read."""
     return list(stream._events)

@@ -18,7 +18,7 @@ from trio.testing import wait_all_tasks_blocked
 
 import triocept
 from tests.fleets import work
-from tests.fleets.engines import ENGINES, Make, every_engine, with_processes
+from tests.fleets.engines import ENGINES, Make, every_engine, on_every_python, with_processes
 from triocept.errors import FleetLost, RemoteError
 from triocept.fleets import Fleet, InProcess, Outcome, Result, TaskEnded, WorkerDied, open_fleet, open_store
 
@@ -28,16 +28,7 @@ async def results_of(fleet: Fleet, function: Any, tasks: Any, **options: Any) ->
         return [result async for result in results]
 
 
-@pytest.fixture
-async def bounded() -> AsyncIterator[None]:
-    with trio.fail_after(60):
-        yield
-
-
-pytestmark = pytest.mark.usefixtures("bounded")
-
-
-@every_engine
+@on_every_python
 async def test_each_task_has_one_outcome(make: Make) -> None:
     async with open_fleet(make()) as fleet:
         results = await results_of(fleet, work.double, range(50))
@@ -53,7 +44,7 @@ async def test_in_order_they_come_as_they_were_given(make: Make) -> None:
     assert [result.task for result in results] == list(range(50))
 
 
-@every_engine
+@on_every_python
 async def test_a_real_agent_runs_in_a_worker_and_its_trace_comes_back(make: Make) -> None:
     async with open_fleet(make()) as fleet:
         results = await results_of(fleet, work.run_agent, ["a", "b", "c"])
@@ -64,7 +55,7 @@ async def test_a_real_agent_runs_in_a_worker_and_its_trace_comes_back(make: Make
         assert trace[0].response.text == f"heard {result.task}"
 
 
-@every_engine
+@on_every_python
 async def test_a_traceback_shows_the_line_also_of_a_function_that_goes_by_value(make: Make) -> None:
     async def local(worker: object, task: int, *, attempt: int) -> None:
         raise ValueError(task)  # this very line
@@ -100,7 +91,7 @@ async def test_a_map_that_is_entered_wrongly_says_how() -> None:
                 pytest.fail("it began")
 
 
-@every_engine
+@on_every_python
 async def test_an_error_is_an_outcome_of_its_own_class(make: Make) -> None:
     async with open_fleet(make()) as fleet:
         found = {

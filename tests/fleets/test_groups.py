@@ -16,15 +16,6 @@ from triocept.errors import FleetLost, GroupStopped
 from triocept.fleets import Engine, Group, InProcess, Outcome, Processes, Result, open_fleet
 
 
-@pytest.fixture
-async def bounded() -> AsyncIterator[None]:
-    with trio.fail_after(60):
-        yield
-
-
-pytestmark = pytest.mark.usefixtures("bounded")
-
-
 async def groups_of(
     function: Any, tasks: Any, engine: Engine | None = None, **options: Any
 ) -> list[Group[Any, Any]]:
