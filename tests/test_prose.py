@@ -1,7 +1,10 @@
-"""Docstrings are plain English, by three counts.
+"""Docstrings and pages are plain English, by three counts.
 
-trio, httpx, rich and structlog have 0 to 3.5 % in the first count, and 0 to 0.2 % in the others.
+trio, httpx, rich and structlog have 0 to 3.5 % in the first count, and 0 to 0.2 % in the others. triocept began with
+28.2, 16.8 and 5.8 % of its docstrings, and with 6.4, 28.4 and 7.5 % of the paragraphs of its pages.
 """
+
+from __future__ import annotations
 
 import ast
 import re
@@ -12,9 +15,9 @@ import pytest
 
 pytestmark = pytest.mark.once
 
-PACKAGE = Path(__file__).parents[1] / "triocept"
+ROOT = Path(__file__).parents[1]
 COUNTS = {
-    # what a docstring must not have, in the first paragraph: pattern, and the largest share in percent
+    # what a docstring, or a paragraph, must not have: pattern, and the largest share in percent
     "opens with a question word or a pronoun": (
         r"^(Whether|What|Who|Whose|Which|How|Where|When|That|Those|One|Likewise|The same)\b",
         1.0,
@@ -31,8 +34,8 @@ COUNTS = {
 }
 
 
-def first_paragraphs(path: Path) -> Iterator[str]:
-    """The first paragraph of each docstring of a module, those of attributes included."""
+def docstrings(path: Path) -> Iterator[str]:
+    """Yield the first paragraph of each docstring of a module, those of attributes included."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             texts = [ast.get_docstring(node)]
@@ -47,14 +50,34 @@ def first_paragraphs(path: Path) -> Iterator[str]:
             yield from (text.strip().split("\n\n")[0].replace("\n", " ") for text in texts if text)
 
 
+def paragraphs(path: Path) -> Iterator[str]:
+    """Yield the paragraphs and list items of a page, without code, headings and tables."""
+    text = re.sub(r"^ *(`{3,}).*?^ *\1$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^ *([-*+]|\d+\.) +", "\n\n", text, flags=re.MULTILINE)
+    for block in re.split(r"\n\s*\n", text):
+        lines = [line.strip() for line in block.splitlines()]
+        words = " ".join(line for line in lines if not line.startswith(("#", "|", ":::", "(", "<!--", "%")))
+        if words:
+            yield re.sub(r"`[^`]*`", "`…`", words)
+
+
 @pytest.mark.parametrize("what", COUNTS)
-def test_few_docstrings_are_hard_to_read(what: str) -> None:
-    pattern, most = COUNTS[what]
+@pytest.mark.parametrize(
+    ("folder", "pattern", "texts"),
+    [
+        ("triocept", "*.py", docstrings),
+        ("docs", "*.md", paragraphs),
+    ],
+    ids=["docstrings", "pages"],
+)
+def test_few_texts_are_hard_to_read(folder: str, pattern: str, texts, what: str) -> None:
     found = [
-        (str(path.relative_to(PACKAGE)), text)
-        for path in sorted(PACKAGE.rglob("*.py"))
-        for text in first_paragraphs(path)
+        (str(path.relative_to(ROOT)), text)
+        for path in sorted((ROOT / folder).rglob(pattern))
+        if "_build" not in path.parts
+        for text in texts(path)
     ]
-    hits = [(path, text[:100]) for path, text in found if re.search(pattern, text)]
+    bad, most = COUNTS[what]
+    hits = [(path, text[:100]) for path, text in found if re.search(bad, text)]
     share = 100 * len(hits) / len(found)
-    assert share <= most, f"{share:.1f} % of {len(found)} docstrings; the goal is {most} %: {hits[:40]}"
+    assert share <= most, f"{share:.1f} % of {len(found)} texts; the goal is {most} %: {hits[:40]}"
