@@ -22,6 +22,7 @@ import hashlib
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
 from operator import is_
 from uuid import uuid4
 
@@ -169,46 +170,34 @@ def distinct_calls(messages: Sequence[Message]) -> Sequence[Message]:
     The first call keeps its id, and one conversation always gets the same ids.
     """
     ids = [call.id for message in messages for call in message.tool_calls]
-    if len(ids) == len(set(ids)):
+    taken, seen = set(ids), set[str]()
+    if len(ids) == len(taken):
         return messages
-    found = _Ids(set(ids))
+    numbers: dict[str, int] = {}
+    """By original id: the number of its latest replacement."""
+    waiting: dict[str, deque[str]] = {}
+    """By original id: the new ids of calls that wait for a result."""
+
+    def renamed(part: Part) -> Part:
+        if isinstance(part, ToolCall):
+            fresh = part.id
+            if fresh in seen:
+                numbers[part.id] = next(
+                    number for number in count(numbers.get(part.id, 2)) if f"{part.id}_{number}" not in taken
+                )
+                fresh = f"{part.id}_{numbers[part.id]}"
+                taken.add(fresh)
+            seen.add(part.id)
+            waiting.setdefault(part.id, deque()).append(fresh)
+            return msgspec.structs.replace(part, id=fresh)
+        if isinstance(part, ToolResult) and waiting.get(part.id):
+            return msgspec.structs.replace(part, id=waiting[part.id].popleft())
+        return part
+
     return [
-        msgspec.structs.replace(message, content=tuple(found.renamed(part) for part in message.content))
+        msgspec.structs.replace(message, content=tuple([renamed(part) for part in message.content]))
         for message in messages
     ]
-
-
-class _Ids:
-    """The ids so far, and the queue of calls that wait for a result, by id."""
-
-    def __init__(self, taken: set[str]) -> None:
-        self._taken = taken
-        self._seen: set[str] = set()
-        self._numbers: dict[str, int] = {}
-        """By original id: the number of its latest replacement."""
-        self._waiting: dict[str, deque[str]] = {}
-
-    def renamed(self, part: Part) -> Part:
-        match part:
-            case ToolCall(id=given):
-                fresh = self._fresh(given)
-                self._waiting.setdefault(given, deque()).append(fresh)
-                return msgspec.structs.replace(part, id=fresh)
-            case ToolResult(id=given) if self._waiting.get(given):
-                return msgspec.structs.replace(part, id=self._waiting[given].popleft())
-            case _:
-                return part
-
-    def _fresh(self, given: str) -> str:
-        if given not in self._seen:
-            self._seen.add(given)
-            return given
-        number = self._numbers.get(given, 2)
-        while f"{given}_{number}" in self._taken:
-            number += 1
-        self._numbers[given] = number
-        self._taken.add(f"{given}_{number}")
-        return f"{given}_{number}"
 
 
 MADE = "triocept_call_"

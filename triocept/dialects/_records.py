@@ -158,24 +158,18 @@ def check_record(record: Any) -> None:
                 raise _wrong(ValueError, record, name, problem, getattr(record, name))
     for functions in (_FUNCTIONS, _PERHAPS):
         for name, arguments in functions.items():
-            function = getattr(record, name)
+            function, kind = getattr(record, name), _CLASSES.get(name)
             if function is None and functions is _PERHAPS:
                 continue
-            if (what := _not_taken(name, function, arguments)) is not None:
+            what = f"a function of ({', '.join(arguments)})"
+            taken = callable(function) and takes(function, len(arguments))
+            if kind is not None and isinstance(function, type):
+                if not issubclass(function, kind) or inspect.isabstract(function):
+                    what, taken = f"a whole class of {kind.__name__}", False
+            elif inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+                what, taken = f"{what} that is not async", False
+            if not taken:
                 raise _wrong(TypeError, record, name, f"is {what}", function)
-
-
-def _not_taken(name: str, function: object, arguments: tuple[str, ...]) -> str | None:
-    """Return a description of the valid values for this field; None if the given function is valid."""
-    kind = _CLASSES.get(name)
-    if kind is not None and isinstance(function, type):
-        if not issubclass(function, kind) or inspect.isabstract(function):
-            return f"a whole class of {kind.__name__}"
-    elif inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        return f"a function of ({', '.join(arguments)}) that is not async"
-    if callable(function) and takes(function, len(arguments)):
-        return None
-    return f"a function of ({', '.join(arguments)})"
 
 
 def check_headers(record: Any) -> Mapping[str, str]:

@@ -11,8 +11,8 @@ Rules:
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator
 from hashlib import sha256
 from typing import TypeVar
 
@@ -40,7 +40,15 @@ class ToolNames:
 
     def __init__(self, request: Request, dialect: Dialect) -> None:
         allowed = re.compile(dialect.tool_names).fullmatch
-        self._there = {name: _fitted(name) for name in _names_of(request) if not allowed(name)}
+        names = {tool.name for tool in request.tools if tool.kind != "server"}
+        names |= {_name_of(part) or "" for message in request.messages for part in message.content} - {""}
+        self._there: dict[str, str] = {}
+        for name in itertools.filterfalse(allowed, names):
+            kept = _OTHERS.sub("_", name)
+            if not kept or kept[0].isdigit() or kept[0] == "-":
+                kept = f"_{kept}"
+            digest = sha256(name.encode("utf-8", "replace")).hexdigest()[:_HASH]
+            self._there[name] = f"{kept[: _LENGTH - _HASH - 1]}_{digest}"
         self._here = {there: name for name, there in self._there.items()}
 
     def request(self, request: Request) -> Request:
@@ -50,11 +58,22 @@ class ToolNames:
         choice = request.tool_choice
         if choice is not None and choice.name in self._there:
             choice = msgspec.structs.replace(choice, name=self._there[choice.name])
+        messages: list[Message] = []
+        for message in request.messages:
+            if any(_name_of(part) in self._there for part in message.content):
+                content = tuple(
+                    _renamed(part, self._there)
+                    if isinstance(part, ToolCall | ToolResult) and part.name
+                    else part
+                    for part in message.content
+                )
+                message = msgspec.structs.replace(message, content=content)
+            messages.append(message)
         return msgspec.structs.replace(
             request,
             tools=tuple(_renamed(tool, self._there) for tool in request.tools),
             tool_choice=choice,
-            messages=tuple(self._message(message) for message in request.messages),
+            messages=tuple(messages),
         )
 
     def response(self, response: Response) -> Response:
@@ -72,36 +91,9 @@ class ToolNames:
             return PartStart(event.index, _renamed(event.part, self._here))
         return event
 
-    def _message(self, message: Message) -> Message:
-        if not any(_name_of(part) in self._there for part in message.content):
-            return message
-        content = tuple(
-            _renamed(part, self._there) if isinstance(part, ToolCall | ToolResult) and part.name else part
-            for part in message.content
-        )
-        return msgspec.structs.replace(message, content=content)
-
-
-def _names_of(request: Request) -> Iterator[str]:
-    for tool in request.tools:
-        if tool.kind != "server":
-            yield tool.name
-    for message in request.messages:
-        for part in message.content:
-            if name := _name_of(part):
-                yield name
-
 
 def _name_of(part: Part) -> str | None:
     return part.name if isinstance(part, ToolCall | ToolResult) else None
-
-
-def _fitted(name: str) -> str:
-    kept = _OTHERS.sub("_", name)
-    if not kept or kept[0].isdigit() or kept[0] == "-":
-        kept = f"_{kept}"
-    digest = sha256(name.encode("utf-8", "replace")).hexdigest()[:_HASH]
-    return f"{kept[: _LENGTH - _HASH - 1]}_{digest}"
 
 
 def _renamed(named: T, names: dict[str, str]) -> T:

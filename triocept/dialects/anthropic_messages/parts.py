@@ -301,7 +301,7 @@ def render_block(part: Part, *, same_dialect: bool, blank: bool = False) -> Json
 def render_result(result: ToolResult, *, same_dialect: bool) -> Json:
     """Return a `tool_result` block."""
     block: dict[str, Json] = {"type": "tool_result", "tool_use_id": legal_id(result.id, "toolu_")}
-    if content := present(render_block(part, same_dialect=same_dialect) for part in result.content):
+    if content := present([render_block(part, same_dialect=same_dialect) for part in result.content]):
         block["content"] = as_content(content)
     if result.is_error:
         block["is_error"] = True

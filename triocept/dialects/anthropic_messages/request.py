@@ -123,7 +123,7 @@ def render_request(request: Request) -> Json:
     if system is not None:
         document["system"] = system
     document["max_tokens"] = request.sampling.max_output_tokens or _MAX_TOKENS
-    if tools := present(render_tool(tool, same_dialect=same_dialect) for tool in request.tools):
+    if tools := present([render_tool(tool, same_dialect=same_dialect) for tool in request.tools]):
         document["tools"] = tools
     choice = render_choice(request.tool_choice, request.parallel_tool_calls, same_dialect=same_dialect)
     if choice is not None and (tools or same_dialect):  # refused without tools
@@ -333,5 +333,7 @@ def _render_parts(parts: Sequence[Part], *, same_dialect: bool) -> list[Json]:
             case Reasoning():
                 blocks += render_reasoning(part, same_dialect=same_dialect, signed_only=True)
             case _:
-                blocks += present([render_block(part, same_dialect=same_dialect)])
+                block = render_block(part, same_dialect=same_dialect)
+                if block is not None:
+                    blocks.append(block)
     return blocks

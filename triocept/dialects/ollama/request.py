@@ -262,7 +262,7 @@ def render_request(request: Request) -> Json:
     choice, offered = request.tool_choice, request.tools
     if not same_dialect and choice is not None and choice.mode not in ("auto", "required"):
         offered = tuple(tool for tool in offered if choice.mode == "tool" and tool.name == choice.name)
-    if tools := present(render_tool(tool, same_dialect=same_dialect) for tool in offered):
+    if tools := present([render_tool(tool, same_dialect=same_dialect) for tool in offered]):
         document["tools"] = tools
     sampling = request.sampling
     cap = known_of({_CAP: sampling.max_output_tokens})

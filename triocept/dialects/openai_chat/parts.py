@@ -289,7 +289,7 @@ def parse_result_content(value: Json, path: str) -> tuple[Text | Media | Opaque,
 
 def render_content(parts: Iterable[Part], *, same_dialect: bool) -> Json:
     """Return the `content` of a message: a string if it is plain text alone."""
-    return as_content(present(render_part(part, same_dialect=same_dialect) for part in parts))
+    return as_content(present([render_part(part, same_dialect=same_dialect) for part in parts]))
 
 
 def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:

@@ -85,7 +85,7 @@ def render_request(request: Request) -> Json:
         "model": request.model,
         "messages": render_messages(messages, same_dialect=same_dialect),
     }
-    tools = present(render_tool(tool, same_dialect=same_dialect) for tool in request.tools)
+    tools = present([render_tool(tool, same_dialect=same_dialect) for tool in request.tools])
     if tools:
         document["tools"] = tools
     if tools or same_dialect:  # OpenAI refuses both without tools

@@ -206,7 +206,7 @@ def parse_output_text(fields: Fields, usual: str = "output_text") -> Text | Refu
 
 def render_parts(parts: Iterable[Part], *, same_dialect: bool) -> list[dict[str, Json]]:
     """Return the parts of an input message or of a tool's output."""
-    return present(_render_part(part, same_dialect=same_dialect) for part in parts)
+    return present([_render_part(part, same_dialect=same_dialect) for part in parts])
 
 
 def output_text(part: Text | RefusalText, *, same_dialect: bool, answer: bool) -> dict[str, Json]:
