@@ -110,11 +110,7 @@ def fitted_call(call: ToolCall, customs: Iterable[str]) -> ToolCall:
 class FittedCall:
     """A call of a stream, converted to the kind (JSON or free text) that the agent declared for the tool.
 
-    A call of another kind is held back until it is whole.
-
-    Args:
-        call: the call as it begins.
-        customs: the names of the tools that take free text.
+    A call of another kind is held back until it is whole. `customs`: the names of the tools that take free text.
     """
 
     def __init__(self, call: ToolCall, customs: Iterable[str]) -> None:

@@ -31,12 +31,7 @@ _OTHERS = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 class ToolNames:
-    """The tool names of one request at a provider of another dialect.
-
-    Args:
-        request: the agent's request.
-        dialect: the provider's dialect.
-    """
+    """The tool names of an agent's request at a provider of another dialect."""
 
     def __init__(self, request: Request, dialect: Dialect) -> None:
         allowed = re.compile(dialect.tool_names).fullmatch

@@ -47,8 +47,16 @@ from ..._canonical.response import Response
 from ..._canonical.text_file import text_as_data, text_in_file
 from ...errors import DialectError
 from .._calls import SCHEMA, fresh_id, is_object, legal_id, object_of, text_of, wrapped
-from .._documents import Fields, as_content, encode_json, in_result, media_type_of, merged, present
-from .._documents import parse_content as content_of
+from .._documents import (
+    Fields,
+    as_content,
+    encode_json,
+    in_result,
+    media_type_of,
+    merged,
+    parse_content,
+    present,
+)
 from .._portable import pack, unpack
 
 NAME = "anthropic_messages"
@@ -247,11 +255,6 @@ _TEXT = "text/plain"
 _KINDS: dict[str, Literal["image", "file"]] = {"image": "image", "document": "file"}
 
 
-def parse_content(value: Json, path: str) -> tuple[Part, ...]:
-    """Return the blocks of a `content` or a `system`, which may be missing, a string or a list."""
-    return content_of(value, path, parse_block)
-
-
 def parse_block(value: Json, path: str) -> Part:
     """Return the part of a block."""
     fields = Fields(value, path)
@@ -265,7 +268,7 @@ def parse_block(value: Json, path: str) -> Part:
             return ToolCall(name, arguments, identity, extra=fields.rest())
         case "tool_result":
             identity, inner = fields.need_text("tool_use_id"), fields.take("content")
-            content = in_result(parse_content(inner, fields.at("content")), inner, NAME)
+            content = in_result(parse_content(inner, fields.at("content"), parse_block), inner, NAME)
             is_error = fields.flag("is_error") or False
             return ToolResult(id=identity, content=content, is_error=is_error, extra=fields.rest())
         case "thinking":

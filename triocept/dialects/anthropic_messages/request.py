@@ -44,13 +44,13 @@ from ..._canonical.request import OutputFormat, ReasoningAsk, Request, Sampling
 from ..._canonical.response import Response
 from ...errors import DialectError
 from .._calls import distinct_calls, legal_id
-from .._documents import Fields, as_content, known_of, merged, plain_message, present, text_in
+from .._documents import Fields, as_content, known_of, merged, parse_content, plain_message, present, text_in
 from .._portable import budget_for, portable, refuse_token_ids
 from ..base import HERE, Target
 from .parts import (
     NAME,
+    parse_block,
     parse_choice,
-    parse_content,
     parse_tool,
     render_block,
     render_call,
@@ -253,13 +253,13 @@ def parse_message(value: Json, path: str) -> Message:
     role = fields.need_text("role")
     if role not in _ROLES:
         raise DialectError(f"there is no role {short(role)}", path=fields.at("role"))
-    content = parse_content(fields.take("content"), fields.at("content"))
+    content = parse_content(fields.take("content"), fields.at("content"), parse_block)
     return Message(_ROLES[role], content, extra=fields.rest())
 
 
 def parse_system(value: Json) -> tuple[Message, ...]:
     """Return the top-level `system` as messages; no message if it is empty."""
-    content = parse_content(value, "system")
+    content = parse_content(value, "system", parse_block)
     return (Message("system", content),) if content else ()
 
 

@@ -21,7 +21,7 @@ from ..._canonical.response import Response, ResponsePart, StopReason, Usage, se
 from ..._canonical.tokens import estimate_usage
 from ...errors import UpstreamError
 from .._calls import fresh_id
-from .._documents import Fields, is_same_dialect, known_of, merged, present
+from .._documents import Fields, is_same_dialect, known_of, merged, parse_content, present
 from .._failures import (
     OVERFLOW,
     Failure,
@@ -32,7 +32,7 @@ from .._failures import (
     overflow_words,
     status_of,
 )
-from .parts import NAME, parse_content, render_block, render_call, render_reasoning
+from .parts import NAME, parse_block, render_block, render_call, render_reasoning
 
 
 def parse_response(document: Json) -> Response:
@@ -43,7 +43,7 @@ def parse_response(document: Json) -> Response:
     value = fields.take("content")
     content: tuple[ResponsePart, ...] = tuple(
         part if isinstance(part, ResponsePart) else Opaque(NAME, value[number])
-        for number, part in enumerate(parse_content(value, "content"))
+        for number, part in enumerate(parse_content(value, "content", parse_block))
     )
     calls = any(isinstance(part, ToolCall) for part in content)
     stop, kept = parse_finish(fields.take("stop_reason"), calls=calls)
@@ -106,8 +106,7 @@ _RENDERED: dict[StopReason, str] = {stop: word for word, stop in _PARSED.items()
 def parse_finish(reason: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
     """Return the stop reason, and the wire's word as a field to keep if the reason alone does not identify it.
 
-    Raises:
-        UpstreamError: the reason is unknown or missing.
+    Raise `UpstreamError` if the reason is unknown or missing.
     """
     stop = _PARSED.get(reason) if isinstance(reason, str) else None
     if stop is None:

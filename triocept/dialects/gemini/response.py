@@ -146,12 +146,7 @@ class Chunks:
         return self._finish is not None or self._blocked
 
     def end(self, events: list[Event]) -> None:
-        """Append the last events after the last response.
-
-        Raises:
-            UpstreamTruncated: the finish reason never came.
-            UpstreamError: the finish reason means a failure.
-        """
+        """Append the last events; raise an error if the finish reason means a failure, or never came."""
         if self._finish is None and not self._blocked:
             raise UpstreamTruncated("the provider's answer ended without a finish reason")
         self._parts.close(events)
@@ -235,13 +230,8 @@ _RENDERED: dict[StopReason, str] = {
 def parse_finish(reason: Json, words: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
     """Return the stop reason, and the wire's word as a field to keep if the reason alone does not identify it.
 
-    Args:
-        reason: the wire's `finishReason`.
-        words: the wire's `finishMessage`.
-        calls: True if tools are called.
-
-    Raises:
-        UpstreamError: the reason is unknown or missing, or means a failure (`MALFORMED_FUNCTION_CALL`, …).
+    `reason` and `words` are the wire's `finishReason` and `finishMessage`. Raise `UpstreamError` if the reason is
+    unknown or missing, or means a failure (`MALFORMED_FUNCTION_CALL`, …).
     """
     stop = _PARSED.get(reason) if isinstance(reason, str) else None
     if stop is None:

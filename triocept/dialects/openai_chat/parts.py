@@ -63,12 +63,12 @@ from .._documents import (
     known_of,
     media_type_of,
     merged,
+    parse_content,
     plain_message,
     present,
     read_text,
     split_data_url,
 )
-from .._documents import parse_content as content_of
 
 NAME = "openai_chat"
 
@@ -251,11 +251,6 @@ def render_detail(blob: Blob) -> Json:
 _FORMATS = {"audio/mpeg": "mp3", "audio/mp3": "mp3", "audio/x-wav": "wav", "audio/wave": "wav"}
 
 
-def parse_content(value: Json, path: str) -> tuple[Part, ...]:
-    """Return the parts of a message's `content`, which may be missing, a string or a list."""
-    return content_of(value, path, parse_part)
-
-
 def parse_part(value: Json, path: str) -> Part:
     """Return one part of a message's `content`."""
     fields = Fields(value, path)
@@ -280,11 +275,6 @@ def parse_part(value: Json, path: str) -> Part:
             return RefusalText(fields.need_text("refusal"), fields.rest())
         case _:
             return Opaque(NAME, value)
-
-
-def parse_result_content(value: Json, path: str) -> tuple[Text | Media | Opaque, ...]:
-    """Return the content of a tool's result; a part that a result cannot hold becomes `Opaque`."""
-    return in_result(parse_content(value, path), value, NAME)
 
 
 def render_content(parts: Iterable[Part], *, same_dialect: bool) -> Json:
@@ -353,7 +343,8 @@ def parse_message(value: Json, path: str) -> Message:
     fields = Fields(value, path)
     role = fields.need_text("role")
     if role in ("tool", "function"):
-        result = parse_result_content(fields.take("content"), fields.at("content"))
+        value = fields.take("content")
+        result = in_result(parse_content(value, fields.at("content"), parse_part), value, NAME)
         name = fields.text("name")
         identity = f"call_{name}" if role == "function" else fields.text("tool_call_id") or ""
         return Message("tool", (ToolResult(id=identity, content=result, name=name, extra=fields.rest()),))
@@ -394,7 +385,7 @@ def render_messages(messages: Iterable[Message], *, same_dialect: bool) -> list[
 
 
 def _content(fields: Fields) -> tuple[Part, ...]:
-    return parse_content(fields.take("content"), fields.at("content"))
+    return parse_content(fields.take("content"), fields.at("content"), parse_part)
 
 
 def _render_message(message: Message, parts: Sequence[Part], *, same_dialect: bool) -> Json:

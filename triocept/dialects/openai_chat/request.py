@@ -116,13 +116,8 @@ _KINDS = ("text", "json_object", "json_schema", "structural_tag", "grammar", "re
 def read_format(fields: Fields, name: str, inside: str | None) -> OutputFormat | None:
     """Return the format that a field requests; servers' own types stay among the unknown fields.
 
-    Args:
-        fields: the fields of the request, or of the object that contains the field.
-        name: the field's name.
-        inside: the name of the inner field with the schema and its options; None: the field itself holds them.
-
-    Raises:
-        DialectError: the type is unknown.
+    `inside` names the inner field with the schema and its options; None: the field itself holds them.
+    Raise `DialectError` if the type is unknown.
     """
     form = fields.object(name)
     if form is None:

@@ -56,16 +56,16 @@ _COUNTED = ("model", "messages", "tools", "tool_choice")
 
 def count_tokens(model: str, document: Json) -> CountCalls:
     """Yield the calls that count tokens; see `Dialect.count_tokens`."""
-    asked = only(document, _COUNTED)
-    told = yield _beside("/tokenize", {**asked, "add_generation_prompt": True})
-    if (count := counted(told, "count")) is not None:
+    counted_fields = only(document, _COUNTED)
+    answer = yield _beside("/tokenize", {**counted_fields, "add_generation_prompt": True})
+    if (count := counted(answer, "count")) is not None:
         return count
-    template = yield _beside("/apply-template", asked)
+    template = yield _beside("/apply-template", counted_fields)
     prompt = template.get("prompt") if isinstance(template, dict) else None
     if not isinstance(prompt, str):
         return None
-    told = yield _beside("/tokenize", {"content": prompt, "add_special": True, "parse_special": True})
-    tokens = told.get("tokens") if isinstance(told, dict) else None
+    answer = yield _beside("/tokenize", {"content": prompt, "add_special": True, "parse_special": True})
+    tokens = answer.get("tokens") if isinstance(answer, dict) else None
     return len(tokens) if isinstance(tokens, list) else None
 
 

@@ -56,6 +56,7 @@ from .._documents import (
     is_same_dialect,
     known_of,
     merged,
+    parse_content,
 )
 from .._failures import Failure, error_of
 from ..streams import EventBuilder, StreamParser, StreamRenderer
@@ -63,7 +64,7 @@ from .parts import (
     DETAILS,
     NAME,
     field_of,
-    parse_content,
+    parse_part,
     render_call,
     render_detail,
     take_arguments,
@@ -89,11 +90,7 @@ _DOUBT = re.compile(
 
 
 class ChunkParser(StreamParser):
-    """A parser of one streamed answer; subclasses parse the content.
-
-    Args:
-        name: the dialect's name.
-    """
+    """A parser of one streamed answer in the dialect `name`; subclasses parse the content."""
 
     left_out = DONE
 
@@ -220,7 +217,7 @@ class Parser(ChunkParser):
         if isinstance(content, str):
             self._parts.text(Text(""), content, events)
         else:
-            for part in parse_content(content, delta.at("content")):  # Mistral's list
+            for part in parse_content(content, delta.at("content"), parse_part):  # Mistral's list
                 if isinstance(part, Text):
                     self._parts.text(Text("", part.extra), part.text, events)
                 elif isinstance(part, ResponsePart):
@@ -255,11 +252,7 @@ class _Call:
 
 
 class _Calls:
-    """A builder of tool calls: it takes fragments, and appends events.
-
-    Args:
-        new_index: returns the index of the next part.
-    """
+    """A builder of tool calls: it takes fragments, and appends events; `new_index` returns the next part's index."""
 
     def __init__(self, new_index: Callable[[], int]) -> None:
         self._new_index = new_index
@@ -305,11 +298,7 @@ class _Calls:
             events.append(PartDelta(call.index, text))
 
     def close(self, events: list[Event]) -> None:
-        """End all calls.
-
-        Raises:
-            DialectError: a call has no name.
-        """
+        """End all calls; raise `DialectError` if a call has no name."""
         for call in self._open:
             if call.index is None:
                 raise DialectError("a tool call without a name", path=f"{call.path}.{call.kind}.name")
@@ -320,14 +309,9 @@ class _Calls:
 
 
 class ChunkRenderer(StreamRenderer):
-    """A renderer of one streamed answer to `request`; subclasses render the content.
+    """A renderer of one streamed answer to `request` in the dialect `name`; subclasses render the content.
 
-    Args:
-        request: the request to answer.
-        name: the dialect's name.
-        kind: the `object` of a chunk.
-        prefix: the prefix of a generated id.
-        render_error: returns the document of a failure.
+    `kind` is the `object` of a chunk, `prefix` that of a generated id; `render_error` returns a failure's document.
     """
 
     def __init__(

@@ -47,8 +47,7 @@ from ..._canonical.content import (
 )
 from ..._canonical.response import ResponsePart
 from .._calls import fresh_id, short_id
-from .._documents import Fields, data_url, in_result, known_of, merged, present
-from .._documents import parse_content as content_of
+from .._documents import Fields, data_url, known_of, merged, present
 from .._portable import pack, unpack
 from ..openai_chat.parts import file_at, image_at, parse_audio, render_audio, take_arguments
 from .tools import NAME, Names
@@ -156,11 +155,6 @@ def encrypted_of(blobs: tuple[Blob, ...], *, packed: bool) -> str | None:
 _LISTS = ("annotations", "logprobs")
 
 
-def parse_content(value: Json, path: str) -> tuple[Part, ...]:
-    """Return the parts of an input message's `content`, which may be missing, a string or a list."""
-    return content_of(value, path, parse_part)
-
-
 def parse_part(value: Json, path: str) -> Part:
     """Return one part of an input message's `content`."""
     fields = Fields(value, path)
@@ -183,11 +177,6 @@ def parse_part(value: Json, path: str) -> Part:
             return parse_audio(fields)
         case _:
             return Opaque(NAME, value)
-
-
-def result_content(value: Json, path: str) -> tuple[Text | Media | Opaque, ...]:
-    """Return the output of a tool; a part that a result cannot hold becomes `Opaque`."""
-    return in_result(parse_content(value, path), value, NAME)
 
 
 def parse_output_text(fields: Fields, usual: str = "output_text") -> Text | RefusalText:

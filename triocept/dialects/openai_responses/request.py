@@ -36,12 +36,23 @@ from ..._canonical.memory import Memory
 from ..._canonical.request import OutputFormat, ReasoningAsk, Request
 from ...errors import DialectError
 from .._calls import distinct_calls, short_id
-from .._documents import Fields, as_content, as_error, kind_of, known_of, merged, plain_message, text_in
+from .._documents import (
+    Fields,
+    as_content,
+    as_error,
+    in_result,
+    kind_of,
+    known_of,
+    merged,
+    parse_content,
+    plain_message,
+    text_in,
+)
 from .._portable import effort_for, refuse_token_ids
 from ..base import HERE, Target
 from ..openai_chat.request import parse_sampling, read_format, render_sampling, render_user
 from ..side import only
-from .items import parse_content, parse_item, render_history, render_parts, result_content
+from .items import parse_item, parse_part, render_history, render_parts
 from .tools import DECLARING, NAME, NO_NAMES, Names, parse_choice, parse_tools, render_choice, render_tools
 
 NOT_POSTED = frozenset({"type", "generate", "stream_id"})
@@ -273,7 +284,9 @@ def _parse_item(value: Json, path: str) -> Message:
     if kind is None:
         raise DialectError("is missing", path=fields.at("type"))
     if kind in _RESULTS:
-        output, identity = result_content(fields.take("output"), fields.at("output")), fields.text("call_id")
+        value = fields.take("output")
+        output = in_result(parse_content(value, fields.at("output"), parse_part), value, NAME)
+        identity = fields.text("call_id")
         if kind != _RESULTS[0]:
             fields.keep("type", kind)
         return Message("tool", (ToolResult(id=identity or "", content=output, extra=fields.rest()),))
@@ -283,7 +296,7 @@ def _parse_item(value: Json, path: str) -> Message:
     if role is None or role not in _ROLES:
         what = "is missing" if role is None else f"there is no role {short(role)}"
         raise DialectError(what, path=fields.at("role"))
-    content = parse_content(fields.take("content"), fields.at("content"))
+    content = parse_content(fields.take("content"), fields.at("content"), parse_part)
     return Message(_ROLES[role], content, extra=fields.rest())
 
 
@@ -293,7 +306,7 @@ def _agent_texts(fields: Fields) -> tuple[Part, ...]:
     name = author if isinstance(author, str) else "another agent"
     content = fields.peek("content")
     try:
-        parts = parse_content(content, fields.at("content")) if content is not None else ()
+        parts = parse_content(content, fields.at("content"), parse_part) if content is not None else ()
     except DialectError:
         parts = ()
     said = tuple(part for part in parts if isinstance(part, Text | Media))

@@ -258,9 +258,9 @@ def parse_finish(
         raise UpstreamError(
             f"the provider ended its answer for no reason known to Responses: {status!r}, {reason!r}"
         )
-    told = render_finish(stop, calls=calls, refusal=refusal, codex=False)
+    rendered = render_finish(stop, calls=calls, refusal=refusal, codex=False)
     kept = {"status": status, "incomplete_details": {"reason": reason}}
-    return stop, {} if told == (status, reason) else kept
+    return stop, {} if rendered == (status, reason) else kept
 
 
 def render_finish(

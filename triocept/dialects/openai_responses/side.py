@@ -158,11 +158,7 @@ def referenced(request: Request, answers: Iterable[tuple[Request, Response]]) ->
     """Return the request with `item_reference`s replaced by their items.
 
     Vercel's AI SDK sends references to the model's items unless `store` is false. A reference to an unknown item is
-    left as it is.
-
-    Args:
-        request: the request of the agent.
-        answers: earlier requests with their answers, the newest first; read only as far as needed.
+    left as it is. `answers`, the newest first, is read only as far as needed.
     """
     opaque = [part for message in request.messages for part in message.content if type(part) is Opaque]
     wanted = {name for part in opaque if (name := _reference(part))}

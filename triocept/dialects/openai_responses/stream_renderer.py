@@ -123,8 +123,7 @@ class Item:
     def end(self, *, cut: bool) -> list[WireEvent]:
         """Return `output_item.done`, on which agents run the call in the item; no event for an incomplete call.
 
-        Args:
-            cut: True if a token limit may have cut the item.
+        `cut`: True if a token limit may have cut the item.
         """
         self.done = True
         if cut and self.writer is not None and not self.writer.is_whole():
@@ -431,11 +430,7 @@ class Documents:
         return [self._counter.event("error", {k: v for k, v in document.items() if k != "sequence_number"})]
 
     def keepalive(self, response_id: str = "") -> list[WireEvent]:
-        """Return a no-op, after the `created` event if no event came before.
-
-        Args:
-            response_id: the id in the `created` event.
-        """
+        """Return a no-op, after the `created` event (with `response_id`) if no event came before."""
         begun = [] if self._envelope else self._open(response_id, "")
         return [*begun, self._counter.event("keepalive", {})]
 

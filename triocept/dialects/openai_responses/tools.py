@@ -47,11 +47,7 @@ def is_from_codex(request: Request) -> bool:
 
 
 class Names:
-    """The names of a request's tools, in triocept and on the wire.
-
-    Args:
-        tools: the tools of the request.
-    """
+    """The names of a request's tools, in triocept and on the wire."""
 
     def __init__(self, tools: Iterable[Tool]) -> None:
         self._wire: dict[str, tuple[str, str]] = {}
