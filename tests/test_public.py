@@ -114,17 +114,14 @@ def test_what_stands_at_the_top_stands_in_its_module_too() -> None:
             assert getattr(triocept, name, getattr(module, name)) is getattr(module, name)
 
 
-@pytest.mark.parametrize(
-    ("name", "place"),
-    [
-        ("Reasoning", "triocept.types"),
-        ("PartDelta", "triocept.types"),
-        ("Recorder", "triocept.traces"),
-        ("HostTool", "triocept.types"),
-        ("route", "triocept.handlers"),
-        ("Unanswered", "triocept.errors"),
-    ],
-)
+@pytest.mark.parametrize(("name", "place"), [
+    ("Reasoning", "triocept.types"),
+    ("PartDelta", "triocept.types"),
+    ("Recorder", "triocept.traces"),
+    ("HostTool", "triocept.types"),
+    ("route", "triocept.handlers"),
+    ("Unanswered", "triocept.errors"),
+])  # fmt: skip
 def test_a_name_that_is_in_a_module_is_told_where(name: str, place: str) -> None:
     assert not hasattr(triocept, name)
     with pytest.raises(AttributeError, match=rf"'triocept' has no attribute '{name}'; it is {place}.{name}$"):

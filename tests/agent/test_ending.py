@@ -61,17 +61,14 @@ async def test_a_stopped_agent_hears_sigterm_too() -> None:
     assert agent.result.returncode == -signal.SIGTERM
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        "sleep {tag} & sleep {tag}; true",
-        "(sleep {tag} & sleep {tag}) & wait",
-        "setsid sleep {tag} & setsid sleep {tag} & wait",
-        "(setsid sh -c 'sleep {tag} & exec sleep {tag}' &); sleep 1000",
-        "env -i setsid sleep {tag} & env -i sleep {tag} & wait",
-        "(trap '' TERM; setsid sleep {tag} & sleep {tag}) & wait",
-    ],
-)
+@pytest.mark.parametrize("script", [
+    "sleep {tag} & sleep {tag}; true",
+    "(sleep {tag} & sleep {tag}) & wait",
+    "setsid sleep {tag} & setsid sleep {tag} & wait",
+    "(setsid sh -c 'sleep {tag} & exec sleep {tag}' &); sleep 1000",
+    "env -i setsid sleep {tag} & env -i sleep {tag} & wait",
+    "(trap '' TERM; setsid sleep {tag} & sleep {tag}) & wait",
+])  # fmt: skip
 async def test_descendants_end_with_the_agent_wherever_they_went(script: str) -> None:
     tag = unique_seconds()
     async with open_agent("sh", "-c", script.format(tag=tag), terminate_grace=0.3):

@@ -81,19 +81,16 @@ async def test_an_agent_of_an_agent_bears_the_marks_of_both() -> None:
     assert len(inner) == 32
 
 
-@pytest.mark.parametrize(
-    ("argv", "error", "text"),
-    [
-        ([], ValueError, "empty"),
-        ([""], ValueError, "empty"),
-        ("claude -p", TypeError, "is a list"),
-        (b"claude", TypeError, "is a list"),
-        (["claude", 1], TypeError, r"argv\[1\] is int"),
-        (["claude", b"x"], TypeError, r"argv\[1\] is bytes"),
-        (["claude", "a\0b"], ValueError, r"argv\[1\].*NUL"),
-        (["claude", "\ud800"], ValueError, r"argv\[1\].*surrogate"),
-    ],
-)
+@pytest.mark.parametrize(("argv", "error", "text"), [
+    ([], ValueError, "empty"),
+    ([""], ValueError, "empty"),
+    ("claude -p", TypeError, "is a list"),
+    (b"claude", TypeError, "is a list"),
+    (["claude", 1], TypeError, r"argv\[1\] is int"),
+    (["claude", b"x"], TypeError, r"argv\[1\] is bytes"),
+    (["claude", "a\0b"], ValueError, r"argv\[1\].*NUL"),
+    (["claude", "\ud800"], ValueError, r"argv\[1\].*surrogate"),
+])  # fmt: skip
 async def test_a_command_that_is_none_is_a_clear_error(argv: Any, error: type[Exception], text: str) -> None:
     async with open_watcher() as watcher:
         with pytest.raises(error, match=text):

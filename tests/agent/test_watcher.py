@@ -36,17 +36,14 @@ trio.run(main)
 """
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        "sleep {tag} & sleep {tag}",
-        "setsid sleep {tag} & sleep {tag}; true",
-        "trap '' TERM; setsid sleep {tag} & sleep {tag}; true",
-        "trap '' TERM; (env -i setsid sleep {tag}) & env -i sleep {tag}; true",
-        pytest.param("(env -i setsid sleep {tag} &); sleep {tag}; true", marks=no_mark),
-        pytest.param("trap '' TERM; (env -i setsid sleep {tag} &); sleep {tag}; true", marks=no_mark),
-    ],
-)
+@pytest.mark.parametrize("script", [
+    "sleep {tag} & sleep {tag}",
+    "setsid sleep {tag} & sleep {tag}; true",
+    "trap '' TERM; setsid sleep {tag} & sleep {tag}; true",
+    "trap '' TERM; (env -i setsid sleep {tag}) & env -i sleep {tag}; true",
+    pytest.param("(env -i setsid sleep {tag} &); sleep {tag}; true", marks=no_mark),
+    pytest.param("trap '' TERM; (env -i setsid sleep {tag} &); sleep {tag}; true", marks=no_mark),
+])  # fmt: skip
 async def test_a_killed_program_takes_its_agents_with_it_within_two_seconds(script: str) -> None:
     tag = unique_seconds()
     async with open_program(RUN, script.format(tag=tag)) as program:

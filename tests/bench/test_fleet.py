@@ -12,17 +12,14 @@ from bench.fleet import ROWS, left_out, measure
 pytestmark = pytest.mark.once
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "empty call: Processes(2)",
-        "stub: InProcess",
-        "stub: verifiers' env server, 2 workers",
-        "agent: alone",
-        "agent: Processes(2)",
-        "agent: verifiers' env server, 2 workers",
-    ],
-)
+@pytest.mark.parametrize("name", [
+    "empty call: Processes(2)",
+    "stub: InProcess",
+    "stub: verifiers' env server, 2 workers",
+    "agent: alone",
+    "agent: Processes(2)",
+    "agent: verifiers' env server, 2 workers",
+])  # fmt: skip
 def test_a_row_has_its_figures(name: str) -> None:
     if left_out(name):
         pytest.skip("verifiers is not installed: `nox -s bench -- fleet` has it")

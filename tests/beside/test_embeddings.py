@@ -211,18 +211,15 @@ async def test_a_refusal_is_an_answer() -> None:
     assert [call.outcome for call in rollout.trace.services] == ["refused"]
 
 
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        (3, "gives a vector for each; it gave int: 3"),
-        ([], "a vector for each text: 1 here, and it gave 0"),
-        ([[1.0], [2.0]], "a vector for each text: 1 here, and it gave 2"),
-        ([["x"]], "gives a vector for each; it gave list"),
-        ([[]], "vectors of one size"),
-        ([[1.0, 2.0]], "vectors of 2 numbers, and the agent wants 3"),
-        ([[1.0, 2.0, 1e300]], "finite numbers"),
-    ],
-)
+@pytest.mark.parametrize(("given", "words"), [
+    (3, "gives a vector for each; it gave int: 3"),
+    ([], "a vector for each text: 1 here, and it gave 0"),
+    ([[1.0], [2.0]], "a vector for each text: 1 here, and it gave 2"),
+    ([["x"]], "gives a vector for each; it gave list"),
+    ([[]], "vectors of one size"),
+    ([[1.0, 2.0]], "vectors of 2 numbers, and the agent wants 3"),
+    ([[1.0, 2.0, 1e300]], "finite numbers"),
+])  # fmt: skip
 async def test_a_function_that_gives_something_else_is_told_so(given: Any, words: str) -> None:
     with pytest.raises((TypeError, ValueError), match=words):
         async with opened(embed=lambda texts: given) as (_, client):
@@ -264,26 +261,23 @@ async def test_what_can_be_no_embed_is_refused_at_once(given: Any) -> None:
 # Bad input
 
 
-@pytest.mark.parametrize(
-    ("document", "param"),
-    [
-        ({"input": "hi"}, "model"),
-        ({"model": "m"}, "input"),
-        ({"model": "m", "input": ""}, "input"),
-        ({"model": "m", "input": []}, "input"),
-        ({"model": "m", "input": 3}, "input"),
-        ({"model": "m", "input": ["a", ""]}, "input[1]"),
-        ({"model": "m", "input": ["a", 3]}, "input[1]"),
-        ({"model": "m", "input": ["a", []]}, "input[1]"),
-        ({"model": "m", "input": [[1, "a"]]}, "input[0][1]"),
-        ({"model": "m", "input": [[True]]}, "input[0][0]"),
-        ({"model": "m", "input": ["a"] * 2049}, "input"),
-        ({"model": "m", "input": "a", "dimensions": 0}, "dimensions"),
-        ({"model": "m", "input": "a", "dimensions": 4097}, "dimensions"),
-        ({"model": "m", "input": "a", "dimensions": "many"}, "dimensions"),
-        ({"model": "m", "input": "a", "encoding_format": "hex"}, "encoding_format"),
-    ],
-)
+@pytest.mark.parametrize(("document", "param"), [
+    ({"input": "hi"}, "model"),
+    ({"model": "m"}, "input"),
+    ({"model": "m", "input": ""}, "input"),
+    ({"model": "m", "input": []}, "input"),
+    ({"model": "m", "input": 3}, "input"),
+    ({"model": "m", "input": ["a", ""]}, "input[1]"),
+    ({"model": "m", "input": ["a", 3]}, "input[1]"),
+    ({"model": "m", "input": ["a", []]}, "input[1]"),
+    ({"model": "m", "input": [[1, "a"]]}, "input[0][1]"),
+    ({"model": "m", "input": [[True]]}, "input[0][0]"),
+    ({"model": "m", "input": ["a"] * 2049}, "input"),
+    ({"model": "m", "input": "a", "dimensions": 0}, "dimensions"),
+    ({"model": "m", "input": "a", "dimensions": 4097}, "dimensions"),
+    ({"model": "m", "input": "a", "dimensions": "many"}, "dimensions"),
+    ({"model": "m", "input": "a", "encoding_format": "hex"}, "encoding_format"),
+])  # fmt: skip
 async def test_what_cannot_be_embedded_is_a_400_that_names_the_place(
     document: dict[str, Any], param: str
 ) -> None:
@@ -297,32 +291,21 @@ async def test_what_cannot_be_embedded_is_a_400_that_names_the_place(
     assert rollout.trace.services == ()
 
 
-@pytest.mark.parametrize(
-    ("path", "document", "words"),
-    [
-        ("/v1beta/models/m:embedContent", {}, "content"),
-        ("/v1beta/models/m:embedContent", {"content": {"parts": []}}, "content.parts"),
-        (
-            "/v1beta/models/m:embedContent",
-            {"content": {"parts": [{"inlineData": {"mimeType": "image/png", "data": ""}}]}},
-            "content.parts[0]: is no text",
-        ),
-        ("/v1beta/models/m:batchEmbedContents", {"requests": []}, "requests"),
-        ("/v1beta/models/m:batchEmbedContents", {"requests": [3]}, "requests[0]"),
-        (
-            "/v1beta/models/m:batchEmbedContents",
-            {
-                "requests": [
-                    {"content": {"parts": [{"text": "a"}]}, "outputDimensionality": size} for size in (1, 2)
-                ]
-            },
-            "requests[1].outputDimensionality",
-        ),
-        ("/api/embed", {"model": "m", "input": ["a", 3]}, "input[1]"),
-        ("/api/embed", {"input": "a"}, "model"),
-        ("/api/embeddings", {"model": "m", "prompt": ["a"]}, "prompt"),
-    ],
-)
+@pytest.mark.parametrize(("path", "document", "words"), [
+    ("/v1beta/models/m:embedContent", {}, "content"),
+    ("/v1beta/models/m:embedContent", {"content": {"parts": []}}, "content.parts"),
+    ("/v1beta/models/m:embedContent",
+     {"content": {"parts": [{"inlineData": {"mimeType": "image/png", "data": ""}}]}},
+     "content.parts[0]: is no text"),
+    ("/v1beta/models/m:batchEmbedContents", {"requests": []}, "requests"),
+    ("/v1beta/models/m:batchEmbedContents", {"requests": [3]}, "requests[0]"),
+    ("/v1beta/models/m:batchEmbedContents",
+     {"requests": [{"content": {"parts": [{"text": "a"}]}, "outputDimensionality": size} for size in (1, 2)]},
+     "requests[1].outputDimensionality"),
+    ("/api/embed", {"model": "m", "input": ["a", 3]}, "input[1]"),
+    ("/api/embed", {"input": "a"}, "model"),
+    ("/api/embeddings", {"model": "m", "prompt": ["a"]}, "prompt"),
+])  # fmt: skip
 async def test_other_dialects_name_the_place_in_their_own_errors(
     path: str, document: dict[str, Any], words: str
 ) -> None:

@@ -62,17 +62,14 @@ async def test_the_parts_of_one_input_are_one_text() -> None:
     assert result["category_applied_input_types"]["violence"] == ["text", "image"]
 
 
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        (True, "gives what was found in each; it gave bool: True"),
-        ("violence", "gives what was found in each; it gave str"),
-        ([], "in each text: 1 here, and it gave 0"),
-        ([["violance"]], "'violance', which is no category: violence"),
-        ([{"violence": "much"}], "the score of 'violence' is a number"),
-        ([3], "moderate finds True, categories, or scores"),
-    ],
-)
+@pytest.mark.parametrize(("given", "words"), [
+    (True, "gives what was found in each; it gave bool: True"),
+    ("violence", "gives what was found in each; it gave str"),
+    ([], "in each text: 1 here, and it gave 0"),
+    ([["violance"]], "'violance', which is no category: violence"),
+    ([{"violence": "much"}], "the score of 'violence' is a number"),
+    ([3], "moderate finds True, categories, or scores"),
+])  # fmt: skip
 async def test_a_function_that_finds_something_else_is_told_so(given: Any, words: str) -> None:
     with pytest.raises((TypeError, ValueError), match=words):
         async with opened(moderate=lambda texts: given) as (_, client):
@@ -80,18 +77,15 @@ async def test_a_function_that_finds_something_else_is_told_so(given: Any, words
             await trio.sleep_forever()
 
 
-@pytest.mark.parametrize(
-    ("document", "param"),
-    [
-        ({}, "input"),
-        ({"input": []}, "input"),
-        ({"input": 3}, "input"),
-        ({"input": ["a", 3]}, "input[1]"),
-        ({"input": [{"type": "text"}]}, "input[0].text"),
-        ({"input": [{"type": "audio"}]}, "input[0].type"),
-        ({"input": [IMAGE, "a"]}, "input[1]"),
-    ],
-)
+@pytest.mark.parametrize(("document", "param"), [
+    ({}, "input"),
+    ({"input": []}, "input"),
+    ({"input": 3}, "input"),
+    ({"input": ["a", 3]}, "input[1]"),
+    ({"input": [{"type": "text"}]}, "input[0].text"),
+    ({"input": [{"type": "audio"}]}, "input[0].type"),
+    ({"input": [IMAGE, "a"]}, "input[1]"),
+])  # fmt: skip
 async def test_what_cannot_be_moderated_is_a_400_that_names_the_place(
     document: dict[str, Any], param: str
 ) -> None:

@@ -87,18 +87,14 @@ def test_what_is_no_trace_file_is_said_in_one_line(tmp_path: Path) -> None:
     assert said[1:] == [f"{other}: 1 gap; what can be read: 0 rollouts, 0 turns, 0 lines"]
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("check",),
-        ("show",),
-        ("stats",),
-        ("diff", "0", "1"),
-        ("export", "--to", "openai", "-o", "-"),
-        ("run", "--replay"),
-    ],
-    ids=lambda command: command[0],
-)
+@pytest.mark.parametrize("command", [
+    ("check",),
+    ("show",),
+    ("stats",),
+    ("diff", "0", "1"),
+    ("export", "--to", "openai", "-o", "-"),
+    ("run", "--replay"),
+], ids=lambda command: command[0])  # fmt: skip
 def test_a_file_of_format_1_names_the_version_that_reads_it(tmp_path: Path, command: tuple[str, ...]) -> None:
     path = tmp_path / "t.jsonl"
     path.write_bytes(OF_FORMAT_1)

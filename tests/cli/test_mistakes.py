@@ -128,17 +128,14 @@ def test_how_the_agent_ended_is_said_though_the_script_has_failed(tmp_path: Path
     assert re.search(r" m \d+~ in \d+~ out ", ended)  # an estimate has one mark everywhere
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("replies = ['one', {'text': 'two'}]", "replies[1] is no reply: {'text': 'two'}"),
-        ("replies = ['one', None]", "replies[1] is no reply: None"),
-        ("replies = [lambda request: 5]", "replies[0] is a function, and gave 5"),
-        ("replies = [lambda request: None]", "replies[0] is no reply: None"),
-        ("replies = 'hello'", "a list named 'replies'"),
-        ("", "a list named 'replies'"),
-    ],
-)
+@pytest.mark.parametrize(("text", "said"), [
+    ("replies = ['one', {'text': 'two'}]", "replies[1] is no reply: {'text': 'two'}"),
+    ("replies = ['one', None]", "replies[1] is no reply: None"),
+    ("replies = [lambda request: 5]", "replies[0] is a function, and gave 5"),
+    ("replies = [lambda request: None]", "replies[0] is no reply: None"),
+    ("replies = 'hello'", "a list named 'replies'"),
+    ("", "a list named 'replies'"),
+])  # fmt: skip
 def test_what_is_no_reply_is_said_with_its_place(text: str, said: str, tmp_path: Path) -> None:
     script = written(tmp_path, text)
     done = triocept("run", "--quiet", "--script", script, "--", sys.executable, "-c", AGENT, "0", "a")
@@ -151,15 +148,12 @@ def test_what_is_no_reply_is_said_with_its_place(text: str, said: str, tmp_path:
     assert "triocept/" not in done.stderr.replace(str(tmp_path), "")
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ('["a", {"refuse": 200}]', "s.json:1: [1]: a refusal has a status from 400 to 599, not 200"),
-        ('[{"refuse": 429, "retry": 1}]', "s.json:1: [0].retry: there is no 'retry' here: retry_after?"),
-        ('[{"tool": "bash", "args": {}}]', "s.json:1: [0].args: there is no 'args' here"),
-        ('[["a", {"tool": "b", "x": 1}]]', "s.json:1: [0][1].x: there is no 'x' here"),
-    ],
-)
+@pytest.mark.parametrize(("text", "said"), [
+    ('["a", {"refuse": 200}]', "s.json:1: [1]: a refusal has a status from 400 to 599, not 200"),
+    ('[{"refuse": 429, "retry": 1}]', "s.json:1: [0].retry: there is no 'retry' here: retry_after?"),
+    ('[{"tool": "bash", "args": {}}]', "s.json:1: [0].args: there is no 'args' here"),
+    ('[["a", {"tool": "b", "x": 1}]]', "s.json:1: [0][1].x: there is no 'x' here"),
+])  # fmt: skip
 def test_what_is_no_reply_of_a_json_script_is_said_in_one_line(text: str, said: str, tmp_path: Path) -> None:
     done = triocept("run", "--script", written(tmp_path, text, "s.json"), *ASK)
     assert done.returncode == 1

@@ -145,17 +145,14 @@ def test_a_run_that_failed_is_not_kept_and_is_recorded_again(tmp_path: Path) -> 
     assert len(read_traces(kept)) == 1
 
 
-@pytest.mark.parametrize(
-    ("options", "problem"),
-    [
-        (["--until", "1"], "--rollout and --until say what to --replay"),
-        (["--match", "nearest"], "--match says how to --replay"),
-        (["--rollout", "r"], "--rollout and --until say what to --replay"),
-        (["--replay", "{}", "--until", "1"], "--script or --upstream says which"),
-        (["--replay", "{}", "--record-once", "x"], "--record-once records or replays by itself"),
-        (["--record", "x", "--record-once", "y"], "--record-once records or replays by itself"),
-    ],
-)
+@pytest.mark.parametrize(("options", "problem"), [
+    (["--until", "1"], "--rollout and --until say what to --replay"),
+    (["--match", "nearest"], "--match says how to --replay"),
+    (["--rollout", "r"], "--rollout and --until say what to --replay"),
+    (["--replay", "{}", "--until", "1"], "--script or --upstream says which"),
+    (["--replay", "{}", "--record-once", "x"], "--record-once records or replays by itself"),
+    (["--record", "x", "--record-once", "y"], "--record-once records or replays by itself"),
+])  # fmt: skip
 def test_options_that_say_too_little_or_too_much_are_told(
     recorded: Path, options: list[str], problem: str
 ) -> None:

@@ -106,27 +106,21 @@ def error_of(*arguments: str) -> str:
     return result.output.splitlines()[-1]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "suggestion"),
-    [
-        (("run", "--agent", "claude", "--", "x"), "did you mean claude-code?"),
-        (("run", "--agent", "Claude_Code", "--", "x"), "did you mean claude-code?"),
-        (("run", "--agent", "vibe", "--", "x"), "did you mean mistral-vibe?"),
-        (("run", "--upstream-dialect", "anthropic", "--", "x"), "did you mean anthropic-messages?"),
-        (("run", "--tokens", "vlm", "--", "x"), "did you mean vllm?"),
-        (("run", "--match", "nearst", "--", "x"), "did you mean nearest?"),
-        (("run", "--sampling", "top-p=1", "--", "x"), "did you mean top_p?"),
-        (("run", "--scrpt", "x.py", "--", "x"), "--script"),
-        (("export", "--to", "inspct", "x.jsonl", "-o", "-"), "did you mean inspect?"),
-        (("stats", "--by", "modle", "x.jsonl"), "did you mean model?"),
-        (("shwo", "x.jsonl"), "there is no command 'shwo'; did you mean show?"),
-        (("xyzzy",), "triocept --help lists the commands"),
-        (
-            (os.path.basename(sys.executable), "-c", "pass"),
-            "to run python as an agent: triocept run -- python",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "suggestion"), [
+    (("run", "--agent", "claude", "--", "x"), "did you mean claude-code?"),
+    (("run", "--agent", "Claude_Code", "--", "x"), "did you mean claude-code?"),
+    (("run", "--agent", "vibe", "--", "x"), "did you mean mistral-vibe?"),
+    (("run", "--upstream-dialect", "anthropic", "--", "x"), "did you mean anthropic-messages?"),
+    (("run", "--tokens", "vlm", "--", "x"), "did you mean vllm?"),
+    (("run", "--match", "nearst", "--", "x"), "did you mean nearest?"),
+    (("run", "--sampling", "top-p=1", "--", "x"), "did you mean top_p?"),
+    (("run", "--scrpt", "x.py", "--", "x"), "--script"),
+    (("export", "--to", "inspct", "x.jsonl", "-o", "-"), "did you mean inspect?"),
+    (("stats", "--by", "modle", "x.jsonl"), "did you mean model?"),
+    (("shwo", "x.jsonl"), "there is no command 'shwo'; did you mean show?"),
+    (("xyzzy",), "triocept --help lists the commands"),
+    ((os.path.basename(sys.executable), "-c", "pass"), "to run python as an agent: triocept run -- python"),
+])  # fmt: skip
 def test_a_mistyped_name_gets_a_suggestion(
     arguments: tuple[str, ...], suggestion: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,44 +13,38 @@ from triocept.errors import ContextLengthError, UpstreamError
 CHAT, ANTHROPIC = "openai_chat", "anthropic_messages"
 
 
-@pytest.mark.parametrize(
-    ("status", "kind", "code"),
-    [
-        (400, "invalid_request_error", None),
-        (401, "invalid_request_error", "invalid_api_key"),
-        (403, "permission_error", None),
-        (404, "invalid_request_error", "model_not_found"),
-        (413, "invalid_request_error", None),
-        (422, "invalid_request_error", None),
-        (429, "rate_limit_error", "rate_limit_exceeded"),
-        (500, "server_error", None),
-        (502, "server_error", None),
-        (503, "server_error", "server_is_overloaded"),
-    ],
-)
+@pytest.mark.parametrize(("status", "kind", "code"), [
+    (400, "invalid_request_error", None),
+    (401, "invalid_request_error", "invalid_api_key"),
+    (403, "permission_error", None),
+    (404, "invalid_request_error", "model_not_found"),
+    (413, "invalid_request_error", None),
+    (422, "invalid_request_error", None),
+    (429, "rate_limit_error", "rate_limit_exceeded"),
+    (500, "server_error", None),
+    (502, "server_error", None),
+    (503, "server_error", "server_is_overloaded"),
+])  # fmt: skip
 def test_a_chat_error_has_the_type_and_code_of_its_status(status: int, kind: str, code: str | None) -> None:
     document = DIALECTS[CHAT].render_error(Failure(status=status, message="m", param="p"))
     assert document == {"error": {"message": "m", "type": kind, "param": "p", "code": code}}
 
 
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [
-        (400, "invalid_request_error"),
-        (401, "authentication_error"),
-        (402, "billing_error"),
-        (403, "permission_error"),
-        (404, "not_found_error"),
-        (409, "conflict_error"),
-        (413, "request_too_large"),
-        (422, "invalid_request_error"),
-        (429, "rate_limit_error"),
-        (500, "api_error"),
-        (502, "api_error"),
-        (504, "timeout_error"),
-        (529, "overloaded_error"),
-    ],
-)
+@pytest.mark.parametrize(("status", "kind"), [
+    (400, "invalid_request_error"),
+    (401, "authentication_error"),
+    (402, "billing_error"),
+    (403, "permission_error"),
+    (404, "not_found_error"),
+    (409, "conflict_error"),
+    (413, "request_too_large"),
+    (422, "invalid_request_error"),
+    (429, "rate_limit_error"),
+    (500, "api_error"),
+    (502, "api_error"),
+    (504, "timeout_error"),
+    (529, "overloaded_error"),
+])  # fmt: skip
 def test_an_anthropic_error_has_the_type_of_its_status(status: int, kind: str) -> None:
     document = DIALECTS[ANTHROPIC].render_error(Failure(status=status, message="m"))
     assert document.pop("request_id").startswith("req_")
@@ -106,21 +100,18 @@ def test_a_rate_limit_is_no_overflow_whatever_it_says_of_tokens() -> None:
     assert type(error_of(failure)) is UpstreamError
 
 
-@pytest.mark.parametrize(
-    ("document", "message"),
-    [
-        ({"error": {"message": "m", "type": "BadRequestError", "param": None, "code": 400}}, "m"),
-        ({"object": "error", "message": "m", "type": "x", "code": 400}, "m"),
-        ({"detail": "m"}, "m"),
-        ({"detail": [{"msg": "m"}]}, '[{"msg":"m"}]'),
-        ({"error": "m"}, "m"),
-        ({"type": "error", "error": {"type": "api_error", "message": "m"}}, "m"),
-        ("m", "m"),
-        (None, "the provider answered 418"),
-        ({}, "the provider answered 418"),
-        (5, "5"),
-    ],
-)
+@pytest.mark.parametrize(("document", "message"), [
+    ({"error": {"message": "m", "type": "BadRequestError", "param": None, "code": 400}}, "m"),
+    ({"object": "error", "message": "m", "type": "x", "code": 400}, "m"),
+    ({"detail": "m"}, "m"),
+    ({"detail": [{"msg": "m"}]}, '[{"msg":"m"}]'),
+    ({"error": "m"}, "m"),
+    ({"type": "error", "error": {"type": "api_error", "message": "m"}}, "m"),
+    ("m", "m"),
+    (None, "the provider answered 418"),
+    ({}, "the provider answered 418"),
+    (5, "5"),
+])  # fmt: skip
 @pytest.mark.parametrize("name", [CHAT, ANTHROPIC])
 def test_any_error_document_is_read(name: str, document: Json, message: str) -> None:
     failure = DIALECTS[name].parse_error(418, document)

@@ -59,30 +59,27 @@ def told(response: Response) -> Json:
 # Paths.
 
 
-@pytest.mark.parametrize(
-    ("path", "query", "target"),
-    [
-        ("/v1beta/models/g-1:generateContent", "", Target(model="g-1")),
-        ("/v1/models/g-1:generateContent", "alt=json", Target(model="g-1")),
-        ("/v1alpha/models/g-1:generateContent", "key=k", Target(model="g-1")),
-        ("/models/g-1:generateContent", "", Target(model="g-1")),
-        ("/v1beta/tunedModels/x:generateContent", "", Target(model="tunedModels/x")),
-        ("/v1beta/models/models/x:generateContent", "", Target(model="x")),
-        ("/v1beta/models/org/x:generateContent", "", Target(model="org/x")),
-        ("/v1beta/models/org%2Fx%3A2:generateContent", "", Target(model="org/x:2")),
-        ("/v1beta/models/x%3AgenerateContent", "", Target(model="x")),
-        ("/v1/projects/p/locations/l/publishers/google/models/x:generateContent", "", Target(model="x")),
-        ("/v1beta/models/x:streamGenerateContent", "alt=sse", Target(model="x", stream=True)),
-        ("/v1beta/models/x:streamGenerateContent", "key=k&alt=sse", Target(model="x", stream=True)),
-        ("/v1beta/models/x:streamGenerateContent", "", Target(model="x", stream=True, array=True)),
-        ("/v1beta/models/x:streamGenerateContent", "alt=json", Target(model="x", stream=True, array=True)),
-        ("/v1beta/models/x:countTokens", "", None),
-        ("/v1beta/models/:generateContent", "", None),
-        ("/v1beta/models/x", "", None),
-        ("/v2/models/x:generateContent", "", None),
-        ("/v1/chat/completions", "", None),
-    ],
-)
+@pytest.mark.parametrize(("path", "query", "target"), [
+    ("/v1beta/models/g-1:generateContent", "", Target(model="g-1")),
+    ("/v1/models/g-1:generateContent", "alt=json", Target(model="g-1")),
+    ("/v1alpha/models/g-1:generateContent", "key=k", Target(model="g-1")),
+    ("/models/g-1:generateContent", "", Target(model="g-1")),
+    ("/v1beta/tunedModels/x:generateContent", "", Target(model="tunedModels/x")),
+    ("/v1beta/models/models/x:generateContent", "", Target(model="x")),
+    ("/v1beta/models/org/x:generateContent", "", Target(model="org/x")),
+    ("/v1beta/models/org%2Fx%3A2:generateContent", "", Target(model="org/x:2")),
+    ("/v1beta/models/x%3AgenerateContent", "", Target(model="x")),
+    ("/v1/projects/p/locations/l/publishers/google/models/x:generateContent", "", Target(model="x")),
+    ("/v1beta/models/x:streamGenerateContent", "alt=sse", Target(model="x", stream=True)),
+    ("/v1beta/models/x:streamGenerateContent", "key=k&alt=sse", Target(model="x", stream=True)),
+    ("/v1beta/models/x:streamGenerateContent", "", Target(model="x", stream=True, array=True)),
+    ("/v1beta/models/x:streamGenerateContent", "alt=json", Target(model="x", stream=True, array=True)),
+    ("/v1beta/models/x:countTokens", "", None),
+    ("/v1beta/models/:generateContent", "", None),
+    ("/v1beta/models/x", "", None),
+    ("/v2/models/x:generateContent", "", None),
+    ("/v1/chat/completions", "", None),
+])  # fmt: skip
 def test_a_path_says_the_model_and_the_kind_of_answer(path: str, query: str, target: Target | None) -> None:
     assert CODEC.match(path, query) == target
 
@@ -220,28 +217,20 @@ def test_contents_and_parts_may_be_one_without_a_list_and_a_role_may_be_missing(
     assert request.messages == (Message("user", (Text("hi"),)),)
 
 
-@pytest.mark.parametrize(
-    ("fields", "path"),
-    [
-        ({"contents": None}, "contents"),
-        ({"contents": []}, "contents"),
-        ({"contents": "hi"}, "contents"),
-        ({"contents": [{"role": "wizard", "parts": []}]}, "contents[0].role"),
-        ({"contents": [USER, {"parts": [{"text": 5}]}]}, "contents[1].parts[0].text"),
-        (
-            {"contents": [{"parts": [{"functionCall": {"args": {}}}]}]},
-            "contents[0].parts[0].functionCall.name",
-        ),
-        (
-            {"contents": [{"parts": [{"functionCall": {"name": "a", "args": 5}}]}]},
-            "contents[0].parts[0].functionCall.args",
-        ),
-        ({"generationConfig": {"candidateCount": 2}}, "generationConfig.candidateCount"),
-        ({"generationConfig": {"temperature": "hot"}}, "generationConfig.temperature"),
-        ({"tools": [{"functionDeclarations": [{}]}]}, "tools[0].functionDeclarations[0].name"),
-        ({"toolConfig": {"functionCallingConfig": 5}}, "toolConfig.functionCallingConfig"),
-    ],
-)
+@pytest.mark.parametrize(("fields", "path"), [
+    ({"contents": None}, "contents"),
+    ({"contents": []}, "contents"),
+    ({"contents": "hi"}, "contents"),
+    ({"contents": [{"role": "wizard", "parts": []}]}, "contents[0].role"),
+    ({"contents": [USER, {"parts": [{"text": 5}]}]}, "contents[1].parts[0].text"),
+    ({"contents": [{"parts": [{"functionCall": {"args": {}}}]}]}, "contents[0].parts[0].functionCall.name"),
+    ({"contents": [{"parts": [{"functionCall": {"name": "a", "args": 5}}]}]},
+     "contents[0].parts[0].functionCall.args"),
+    ({"generationConfig": {"candidateCount": 2}}, "generationConfig.candidateCount"),
+    ({"generationConfig": {"temperature": "hot"}}, "generationConfig.temperature"),
+    ({"tools": [{"functionDeclarations": [{}]}]}, "tools[0].functionDeclarations[0].name"),
+    ({"toolConfig": {"functionCallingConfig": 5}}, "toolConfig.functionCallingConfig"),
+])  # fmt: skip
 def test_what_is_wrong_in_a_request_is_named(fields: Json, path: str) -> None:
     with pytest.raises(DialectError) as caught:
         CODEC.parse_request({"contents": [USER], **fields}, Target(model="m"))
@@ -364,20 +353,15 @@ def test_a_signature_stays_on_its_very_part() -> None:
     assert again(parse(*contents))["contents"] == contents
 
 
-@pytest.mark.parametrize(
-    ("config", "choice"),
-    [
-        ({"mode": "AUTO"}, ToolChoice()),
-        ({"mode": "NONE"}, ToolChoice(mode="none")),
-        ({"mode": "ANY"}, ToolChoice(mode="required")),
-        ({"mode": "ANY", "allowedFunctionNames": ["ls"]}, ToolChoice(mode="tool", name="ls")),
-        (
-            {"mode": "ANY", "allowedFunctionNames": ["ls", "cat"]},
-            ToolChoice(mode="required", extra={"allowedFunctionNames": ["ls", "cat"]}),
-        ),
-        ({"mode": "VALIDATED"}, ToolChoice(extra={"mode": "VALIDATED"})),
-    ],
-)
+@pytest.mark.parametrize(("config", "choice"), [
+    ({"mode": "AUTO"}, ToolChoice()),
+    ({"mode": "NONE"}, ToolChoice(mode="none")),
+    ({"mode": "ANY"}, ToolChoice(mode="required")),
+    ({"mode": "ANY", "allowedFunctionNames": ["ls"]}, ToolChoice(mode="tool", name="ls")),
+    ({"mode": "ANY", "allowedFunctionNames": ["ls", "cat"]},
+     ToolChoice(mode="required", extra={"allowedFunctionNames": ["ls", "cat"]})),
+    ({"mode": "VALIDATED"}, ToolChoice(extra={"mode": "VALIDATED"})),
+])  # fmt: skip
 def test_tool_choices_are_read_and_written(config: Json, choice: ToolChoice) -> None:
     request = parse(USER, toolConfig={"functionCallingConfig": config})
     assert request.tool_choice == choice
@@ -433,33 +417,25 @@ def test_a_schema_that_was_changed_is_written_changed() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("config", "shape"),
-    [
-        ({"responseMimeType": "application/json"}, OutputFormat(kind="json_object")),
-        (
-            {"responseMimeType": "application/json", "responseJsonSchema": {"a": 1}},
-            OutputFormat(kind="json_schema", schema={"a": 1}),
-        ),
-        ({"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING"}}, None),
-    ],
-)
+@pytest.mark.parametrize(("config", "shape"), [
+    ({"responseMimeType": "application/json"}, OutputFormat(kind="json_object")),
+    ({"responseMimeType": "application/json", "responseJsonSchema": {"a": 1}},
+     OutputFormat(kind="json_schema", schema={"a": 1})),
+    ({"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING"}}, None),
+])  # fmt: skip
 def test_shapes_of_the_answer_are_read_and_written(config: Json, shape: OutputFormat | None) -> None:
     request = parse(USER, generationConfig=config)
     assert request.output_format == shape
     assert {name: v for name, v in again(request)["generationConfig"].items() if v is not None} == config
 
 
-@pytest.mark.parametrize(
-    ("thinking", "ask"),
-    [
-        ({"thinkingBudget": 0}, ReasoningAsk(effort="none")),
-        ({"thinkingBudget": -1}, ReasoningAsk(effort="adaptive")),
-        ({"thinkingBudget": 99}, ReasoningAsk(budget_tokens=99)),
-        ({"thinkingLevel": "HIGH"}, ReasoningAsk(effort="high")),
-        ({"includeThoughts": True}, None),
-    ],
-)
+@pytest.mark.parametrize(("thinking", "ask"), [
+    ({"thinkingBudget": 0}, ReasoningAsk(effort="none")),
+    ({"thinkingBudget": -1}, ReasoningAsk(effort="adaptive")),
+    ({"thinkingBudget": 99}, ReasoningAsk(budget_tokens=99)),
+    ({"thinkingLevel": "HIGH"}, ReasoningAsk(effort="high")),
+    ({"includeThoughts": True}, None),
+])  # fmt: skip
 def test_asks_for_thinking_are_read_and_written(thinking: Json, ask: ReasoningAsk | None) -> None:
     request = parse(USER, generationConfig={"thinkingConfig": thinking})
     assert request.reasoning == ask
@@ -524,37 +500,31 @@ def test_a_whole_answer_is_read() -> None:
     assert written == document
 
 
-@pytest.mark.parametrize(
-    ("reason", "stop"),
-    [
-        ("STOP", "end"),
-        ("MAX_TOKENS", "max_tokens"),
-        ("SAFETY", "refused"),
-        ("RECITATION", "refused"),
-        ("PROHIBITED_CONTENT", "refused"),
-        ("CONTINUATION", "paused"),
-    ],
-)
+@pytest.mark.parametrize(("reason", "stop"), [
+    ("STOP", "end"),
+    ("MAX_TOKENS", "max_tokens"),
+    ("SAFETY", "refused"),
+    ("RECITATION", "refused"),
+    ("PROHIBITED_CONTENT", "refused"),
+    ("CONTINUATION", "paused"),
+])  # fmt: skip
 def test_finish_reasons_are_read_and_written_again(reason: str, stop: StopReason) -> None:
     response = answered({"text": "a"}, reason=reason)
     assert response.stop_reason == stop
     assert told(response)["candidates"][0]["finishReason"] == reason
 
 
-@pytest.mark.parametrize(
-    "reason",
-    [
-        "MALFORMED_FUNCTION_CALL",
-        "UNEXPECTED_TOOL_CALL",
-        "TOO_MANY_TOOL_CALLS",
-        "MISSING_THOUGHT_SIGNATURE",
-        "MALFORMED_RESPONSE",
-        "OTHER",
-        "NEWEST",
-        5,
-        None,
-    ],
-)
+@pytest.mark.parametrize("reason", [
+    "MALFORMED_FUNCTION_CALL",
+    "UNEXPECTED_TOOL_CALL",
+    "TOO_MANY_TOOL_CALLS",
+    "MISSING_THOUGHT_SIGNATURE",
+    "MALFORMED_RESPONSE",
+    "OTHER",
+    "NEWEST",
+    5,
+    None,
+])  # fmt: skip
 def test_a_reason_that_is_no_answer_is_a_failure(reason: str) -> None:
     with pytest.raises(UpstreamError):
         answered({"text": "a"}, reason=reason)
@@ -627,23 +597,20 @@ def test_arguments_that_are_no_object_are_kept_raw() -> None:
 # Errors.
 
 
-@pytest.mark.parametrize(
-    ("status", "name"),
-    [
-        (400, "INVALID_ARGUMENT"),
-        (401, "UNAUTHENTICATED"),
-        (403, "PERMISSION_DENIED"),
-        (404, "NOT_FOUND"),
-        (413, "INVALID_ARGUMENT"),
-        (422, "INVALID_ARGUMENT"),
-        (429, "RESOURCE_EXHAUSTED"),
-        (500, "INTERNAL"),
-        (502, "INTERNAL"),
-        (503, "UNAVAILABLE"),
-        (504, "DEADLINE_EXCEEDED"),
-        (529, "UNAVAILABLE"),
-    ],
-)
+@pytest.mark.parametrize(("status", "name"), [
+    (400, "INVALID_ARGUMENT"),
+    (401, "UNAUTHENTICATED"),
+    (403, "PERMISSION_DENIED"),
+    (404, "NOT_FOUND"),
+    (413, "INVALID_ARGUMENT"),
+    (422, "INVALID_ARGUMENT"),
+    (429, "RESOURCE_EXHAUSTED"),
+    (500, "INTERNAL"),
+    (502, "INTERNAL"),
+    (503, "UNAVAILABLE"),
+    (504, "DEADLINE_EXCEEDED"),
+    (529, "UNAVAILABLE"),
+])  # fmt: skip
 def test_an_error_has_the_status_of_its_code(status: int, name: str) -> None:
     document = CODEC.render_error(Failure(status=status, message="m"))
     assert document == {"error": {"code": status, "message": "m", "status": name, "details": []}}
@@ -665,17 +632,14 @@ def test_a_quota_of_zero_is_not_worth_another_try() -> None:
     assert CODEC.parse_error(429, {"error": {**error, "message": "limit: 05"}}).should_retry is None
 
 
-@pytest.mark.parametrize(
-    ("document", "failure"),
-    [
-        ([{"error": {"code": 503, "message": "m", "status": "UNAVAILABLE"}}], (503, "m", "UNAVAILABLE")),
-        ({"error": {"message": "m", "status": "NOT_FOUND"}}, (404, "m", "NOT_FOUND")),
-        ({"error": "m"}, (502, "m", None)),
-        ("m", (502, "m", None)),
-        (None, (502, "the provider answered 0", None)),
-        ({"error": {"code": "x", "message": 5}}, (502, "5", None)),
-    ],
-)
+@pytest.mark.parametrize(("document", "failure"), [
+    ([{"error": {"code": 503, "message": "m", "status": "UNAVAILABLE"}}], (503, "m", "UNAVAILABLE")),
+    ({"error": {"message": "m", "status": "NOT_FOUND"}}, (404, "m", "NOT_FOUND")),
+    ({"error": "m"}, (502, "m", None)),
+    ("m", (502, "m", None)),
+    (None, (502, "the provider answered 0", None)),
+    ({"error": {"code": "x", "message": 5}}, (502, "5", None)),
+])  # fmt: skip
 def test_any_error_document_is_read(document: Json, failure: Any) -> None:
     read = CODEC.parse_error(0, document)
     assert (read.status, read.message, read.code) == failure

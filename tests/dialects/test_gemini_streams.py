@@ -297,17 +297,14 @@ ERROR = (
 )
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        sse(chunk({"text": "a"})) + ERROR,
-        sse(chunk({"text": "a"})) + ERROR + b"\n",
-        ERROR,
-        sse({"error": {"code": 503, "message": "no {capacity", "status": "UNAVAILABLE"}}),
-        b"[" + msgspec.json.encode(chunk({"text": "a"})) + b",\r\n" + ERROR + b"]",
-        b"[" + ERROR,
-    ],
-)
+@pytest.mark.parametrize("body", [
+    sse(chunk({"text": "a"})) + ERROR,
+    sse(chunk({"text": "a"})) + ERROR + b"\n",
+    ERROR,
+    sse({"error": {"code": 503, "message": "no {capacity", "status": "UNAVAILABLE"}}),
+    b"[" + msgspec.json.encode(chunk({"text": "a"})) + b",\r\n" + ERROR + b"]",
+    b"[" + ERROR,
+])  # fmt: skip
 def test_an_error_in_place_of_a_response_is_raised_wherever_it_stands(body: bytes) -> None:
     with pytest.raises(UpstreamError, match=r"no \{capacity") as caught:
         read(body)

@@ -121,17 +121,14 @@ def test_a_result_without_an_id_belongs_to_a_call(named: Any) -> None:
 BY_ID, BY_NAME, BY_NOTHING = {"tool_call_id": "B"}, {"tool_name": "f"}, dict[str, str]()
 
 
-@pytest.mark.parametrize(
-    ("answered", "expected"),
-    [
-        ([{"tool_call_id": "A"}, BY_NAME], ["A", "B"]),
-        ([BY_ID, BY_NAME], ["B", "A"]),
-        ([BY_NAME, BY_NAME], ["A", "B"]),
-        ([{"tool_call_id": "A"}, BY_NAME, BY_NOTHING], ["A", "B", "C"]),
-        ([BY_ID, BY_NOTHING, BY_NOTHING], ["B", "A", "C"]),
-        ([{"tool_call_id": "C"}, BY_NOTHING, BY_NAME], ["C", "A", "B"]),
-    ],
-)
+@pytest.mark.parametrize(("answered", "expected"), [
+    ([{"tool_call_id": "A"}, BY_NAME], ["A", "B"]),
+    ([BY_ID, BY_NAME], ["B", "A"]),
+    ([BY_NAME, BY_NAME], ["A", "B"]),
+    ([{"tool_call_id": "A"}, BY_NAME, BY_NOTHING], ["A", "B", "C"]),
+    ([BY_ID, BY_NOTHING, BY_NOTHING], ["B", "A", "C"]),
+    ([{"tool_call_id": "C"}, BY_NOTHING, BY_NAME], ["C", "A", "B"]),
+])  # fmt: skip
 def test_a_result_without_an_id_goes_to_no_call_that_has_one_by_its_id(
     answered: list[dict[str, str]], expected: list[str]
 ) -> None:
@@ -354,18 +351,15 @@ def test_an_error_of_its_engine_that_is_a_text_in_its_own_is_read(words: str) ->
     assert told == "prompt is too long: 2622 tokens > 512 maximum"
 
 
-@pytest.mark.parametrize(
-    ("nested", "words"),
-    [
-        ('{"error":{"code":400,"message":"no images","type":"invalid_request_error"}}', "no images"),
-        ('{"error":"no images"}', "no images"),
-        ('{"message":"no images"}', "no images"),
-        ('{"error":{}}', '{"error":{}}'),
-        ("{no images", "{no images"),
-        ("[1]", "[1]"),
-        ("3", "3"),
-    ],
-)
+@pytest.mark.parametrize(("nested", "words"), [
+    ('{"error":{"code":400,"message":"no images","type":"invalid_request_error"}}', "no images"),
+    ('{"error":"no images"}', "no images"),
+    ('{"message":"no images"}', "no images"),
+    ('{"error":{}}', '{"error":{}}'),
+    ("{no images", "{no images"),
+    ("[1]", "[1]"),
+    ("3", "3"),
+])  # fmt: skip
 def test_any_text_in_an_error_is_its_words_or_holds_them(nested: str, words: str) -> None:
     failure = OLLAMA.parse_error(400, {"error": nested})
     assert (failure.status, failure.message, failure.code) == (400, words, None)

@@ -115,16 +115,12 @@ async def test_a_case_of_the_compliance_test_passes(case: str) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize(
-    "answer",
-    [
-        Response.of("half of i", stop_reason="max_tokens"),
-        Response.of(Reasoning("hm"), "hello"),
-        Response.of(RefusalText("no")),
-        Response.of(Text("let me look"), ToolCall.of("get_weather"), ToolCall.of("get_weather")),
-    ],
-    ids=["incomplete", "reasoning", "a refusal", "several calls"],
-)
+@pytest.mark.parametrize("answer", [
+    Response.of("half of i", stop_reason="max_tokens"),
+    Response.of(Reasoning("hm"), "hello"),
+    Response.of(RefusalText("no")),
+    Response.of(Text("let me look"), ToolCall.of("get_weather"), ToolCall.of("get_weather")),
+], ids=["incomplete", "reasoning", "a refusal", "several calls"])  # fmt: skip
 async def test_what_its_cases_do_not_ask_fits_its_schema_too(answer: Response, stream: bool) -> None:
     async def handler(exchange: Exchange) -> None:
         await exchange.respond(answer)

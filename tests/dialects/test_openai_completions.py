@@ -111,25 +111,22 @@ def test_a_user_that_openai_refuses_is_left_out_for_others_only() -> None:
     assert CODEC.render_request(parse("hi", user="u" * 65))["user"] == "u" * 65
 
 
-@pytest.mark.parametrize(
-    ("fields", "path"),
-    [
-        ({"prompt": None}, "prompt"),
-        ({"prompt": []}, "prompt"),
-        ({"prompt": 5}, "prompt"),
-        ({"prompt": ["a", "b"]}, "prompt"),
-        ({"prompt": [[1], [2]]}, "prompt"),
-        ({"prompt": [[]]}, "prompt[0]"),
-        ({"prompt": [["a"]]}, "prompt[0]"),
-        ({"prompt": [1, True]}, "prompt[1]"),
-        ({"prompt": [1, "a"]}, "prompt[1]"),
-        ({"prompt": [{}]}, "prompt[0]"),
-        ({"n": 2}, "n"),
-        ({"stop": [5]}, "stop[0]"),
-        ({"max_tokens": "many"}, "max_tokens"),
-        ({"model": None}, "model"),
-    ],
-)
+@pytest.mark.parametrize(("fields", "path"), [
+    ({"prompt": None}, "prompt"),
+    ({"prompt": []}, "prompt"),
+    ({"prompt": 5}, "prompt"),
+    ({"prompt": ["a", "b"]}, "prompt"),
+    ({"prompt": [[1], [2]]}, "prompt"),
+    ({"prompt": [[]]}, "prompt[0]"),
+    ({"prompt": [["a"]]}, "prompt[0]"),
+    ({"prompt": [1, True]}, "prompt[1]"),
+    ({"prompt": [1, "a"]}, "prompt[1]"),
+    ({"prompt": [{}]}, "prompt[0]"),
+    ({"n": 2}, "n"),
+    ({"stop": [5]}, "stop[0]"),
+    ({"max_tokens": "many"}, "max_tokens"),
+    ({"model": None}, "model"),
+])  # fmt: skip
 def test_what_is_wrong_in_a_request_is_named(fields: Json, path: str) -> None:
     with pytest.raises(DialectError) as caught:
         CODEC.parse_request({"model": "m", "prompt": "a", **fields})
@@ -378,14 +375,11 @@ def test_a_conversation_becomes_a_text() -> None:
     assert prompt == "be terse\n\nUser: hi\n\nAssistant: yo\n\nUser: a\n\nAssistant:"
 
 
-@pytest.mark.parametrize(
-    ("part", "what"),
-    [
-        (ToolCall.of("ls"), "a tool call"),
-        (ToolResult(id="c"), "a tool's result"),
-        (Media(kind="image", url="u"), "media"),
-    ],
-)
+@pytest.mark.parametrize(("part", "what"), [
+    (ToolCall.of("ls"), "a tool call"),
+    (ToolResult(id="c"), "a tool's result"),
+    (Media(kind="image", url="u"), "media"),
+])  # fmt: skip
 def test_what_a_prompt_cannot_say_is_an_error(part: Part, what: str) -> None:
     with pytest.raises(DialectError, match=what) as caught:
         rendered(said("user", "hi"), said("user", "see", part))

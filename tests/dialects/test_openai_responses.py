@@ -145,29 +145,26 @@ def test_these_items_are_read_and_written(items: list[Json], messages: tuple[Mes
     assert RESPONSES.render_request(request)["input"] == items
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "shell_call",
-        "apply_patch_call",
-        "tool_search_call",
-        "item_reference",
-        "compaction",
-        "mcp_call",
-        "mcp_list_tools",
-        "web_search_call",
-        "image_generation_call",
-        "code_interpreter_call",
-        "program",
-        "program_output",
-        "shell_call_output",
-        "apply_patch_call_output",
-        "tool_search_output",
-        "additional_tools",
-        "configuration_update",
-        "something_new",
-    ],
-)
+@pytest.mark.parametrize("kind", [
+    "shell_call",
+    "apply_patch_call",
+    "tool_search_call",
+    "item_reference",
+    "compaction",
+    "mcp_call",
+    "mcp_list_tools",
+    "web_search_call",
+    "image_generation_call",
+    "code_interpreter_call",
+    "program",
+    "program_output",
+    "shell_call_output",
+    "apply_patch_call_output",
+    "tool_search_output",
+    "additional_tools",
+    "configuration_update",
+    "something_new",
+])  # fmt: skip
 def test_an_item_of_any_type_is_kept_whole_and_in_its_place(kind: str) -> None:
     item = {"type": kind, "id": "i", "content": [1, {"a": None}]}
     assert rewritten(USER, call(), item, USER)["input"] == [USER, call(), item, USER]
@@ -512,19 +509,16 @@ def test_the_official_types_take_every_answer(response: Response) -> None:
     assert (document["model"], document["id"][:5], document["tools"]) == ("m", "resp_", [FUNCTION, CUSTOM])
 
 
-@pytest.mark.parametrize(
-    ("stop", "parts", "status", "reason"),
-    [
-        (None, ("a",), "completed", None),
-        ("stop_sequence", ("a",), "completed", None),
-        ("tool_use", (ToolCall.of("ls"),), "completed", None),
-        ("max_tokens", ("a",), "incomplete", "max_output_tokens"),
-        ("context_full", ("a",), "incomplete", "max_output_tokens"),
-        ("refused", ("a",), "incomplete", "content_filter"),
-        ("refused", (RefusalText("no"),), "completed", None),
-        ("paused", ("a",), "completed", None),
-    ],
-)
+@pytest.mark.parametrize(("stop", "parts", "status", "reason"), [
+    (None, ("a",), "completed", None),
+    ("stop_sequence", ("a",), "completed", None),
+    ("tool_use", (ToolCall.of("ls"),), "completed", None),
+    ("max_tokens", ("a",), "incomplete", "max_output_tokens"),
+    ("context_full", ("a",), "incomplete", "max_output_tokens"),
+    ("refused", ("a",), "incomplete", "content_filter"),
+    ("refused", (RefusalText("no"),), "completed", None),
+    ("paused", ("a",), "completed", None),
+])  # fmt: skip
 def test_stop_reasons_are_written_so_and_codex_is_told_completed(
     stop: Any, parts: Any, status: str, reason: str | None
 ) -> None:
@@ -535,18 +529,15 @@ def test_stop_reasons_are_written_so_and_codex_is_told_completed(
     assert (to_codex["status"], to_codex["incomplete_details"]) == ("completed", None)
 
 
-@pytest.mark.parametrize(
-    "ending",
-    [
-        {"status": "in_progress"},
-        {"status": "queued"},
-        {"status": "cancelled"},
-        {"status": "failed"},
-        {},
-        {"status": "incomplete"},
-        {"status": "incomplete", "incomplete_details": {"reason": "who knows"}},
-    ],
-)
+@pytest.mark.parametrize("ending", [
+    {"status": "in_progress"},
+    {"status": "queued"},
+    {"status": "cancelled"},
+    {"status": "failed"},
+    {},
+    {"status": "incomplete"},
+    {"status": "incomplete", "incomplete_details": {"reason": "who knows"}},
+])  # fmt: skip
 def test_an_answer_that_is_not_finished_is_a_failure(ending: Json) -> None:
     with pytest.raises(UpstreamError, match="no reason known"):
         RESPONSES.parse_response({"id": "r", "output": [], **ending})

@@ -275,18 +275,15 @@ def test_a_keepalive_comes_behind_created_and_its_id_stays() -> None:
     assert {each["response"]["id"] for each in documents if "response" in each} == {identity}
 
 
-@pytest.mark.parametrize(
-    ("failure", "code"),
-    [
-        (Failure(status=500, message="m"), None),
-        (Failure(status=500, message="m", should_retry=False), "invalid_prompt"),
-        (Failure(status=404, message="m", should_retry=False), "invalid_prompt"),
-        (Failure(status=429, message="m"), "rate_limit_exceeded"),
-        (Failure(status=503, message="m"), "server_error"),
-        (Failure(status=503, message="m", code="server_is_overloaded"), "server_is_overloaded"),
-        (Failure(status=400, message="prompt is too long", should_retry=False), OVERFLOW),
-    ],
-)
+@pytest.mark.parametrize(("failure", "code"), [
+    (Failure(status=500, message="m"), None),
+    (Failure(status=500, message="m", should_retry=False), "invalid_prompt"),
+    (Failure(status=404, message="m", should_retry=False), "invalid_prompt"),
+    (Failure(status=429, message="m"), "rate_limit_exceeded"),
+    (Failure(status=503, message="m"), "server_error"),
+    (Failure(status=503, message="m", code="server_is_overloaded"), "server_is_overloaded"),
+    (Failure(status=400, message="prompt is too long", should_retry=False), OVERFLOW),
+])  # fmt: skip
 def test_a_failure_is_one_event_flat_and_nested(failure: Failure, code: str | None) -> None:
     documents = Documents(asked())
     documents.render(ResponseStart())
@@ -442,28 +439,16 @@ def test_an_event_without_a_type_is_told_by_its_name() -> None:
     assert isinstance(events[-1], ResponseEnd)
 
 
-@pytest.mark.parametrize(
-    ("document", "kind", "status"),
-    [
-        ({"type": "response.failed", "response": {"status": "failed", "error": None}}, UpstreamError, 502),
-        (
-            {
-                "type": "response.failed",
-                "response": {"error": {"code": "rate_limit_exceeded", "message": "m"}},
-            },
-            UpstreamError,
-            429,
-        ),
-        (
-            {"type": "response.failed", "response": {"error": {"code": OVERFLOW, "message": "m"}}},
-            ContextLengthError,
-            400,
-        ),
-        ({"type": "error", "code": "server_error", "message": "m"}, UpstreamError, 500),
-        ({"type": "error", "error": {"code": OVERFLOW, "message": "m"}}, ContextLengthError, 400),
-        ({"error": {"message": "m", "code": 503}}, UpstreamError, 503),
-    ],
-)
+@pytest.mark.parametrize(("document", "kind", "status"), [
+    ({"type": "response.failed", "response": {"status": "failed", "error": None}}, UpstreamError, 502),
+    ({"type": "response.failed", "response": {"error": {"code": "rate_limit_exceeded", "message": "m"}}},
+     UpstreamError, 429),
+    ({"type": "response.failed", "response": {"error": {"code": OVERFLOW, "message": "m"}}},
+     ContextLengthError, 400),
+    ({"type": "error", "code": "server_error", "message": "m"}, UpstreamError, 500),
+    ({"type": "error", "error": {"code": OVERFLOW, "message": "m"}}, ContextLengthError, 400),
+    ({"error": {"message": "m", "code": 503}}, UpstreamError, 503),
+])  # fmt: skip
 def test_a_failure_of_the_provider_is_raised(document: Json, kind: type[UpstreamError], status: int) -> None:
     with pytest.raises(kind) as caught:
         read(CREATED, document)

@@ -179,18 +179,13 @@ def _cannot() -> Any:
     raise AttributeError("module 'toys' has no attribute 'TOY'")
 
 
-@pytest.mark.parametrize(
-    ("load", "why"),
-    [
-        (_cannot, "AttributeError: module 'toys' has no attribute 'TOY'"),
-        (lambda: 3, "TypeError: a dialect is a triocept.dialects.Dialect, not int: 3"),
-        (
-            lambda: dataclasses.replace(TOY, route="/messages"),
-            "that path is that of the dialect 'anthropic_messages'",
-        ),
-        (lambda: dataclasses.replace(TOY, name="gemini"), "two dialects are called 'gemini'"),
-    ],
-)
+@pytest.mark.parametrize(("load", "why"), [
+    (_cannot, "AttributeError: module 'toys' has no attribute 'TOY'"),
+    (lambda: 3, "TypeError: a dialect is a triocept.dialects.Dialect, not int: 3"),
+    (lambda: dataclasses.replace(TOY, route="/messages"),
+     "that path is that of the dialect 'anthropic_messages'"),
+    (lambda: dataclasses.replace(TOY, name="gemini"), "two dialects are called 'gemini'"),
+])  # fmt: skip
 async def test_an_installed_package_that_brings_none_is_named_in_the_log_and_in_nobodys_way(
     load: Callable[[], Any], why: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -234,15 +229,12 @@ async def test_a_key_is_found_and_hidden_in_whatever_case_its_header_is_given() 
     assert "'x-toy-key'" in none.json()["problem"]
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("x-toy-key", "Bearer {}"),
-        ("x-toy-key", 'token="{}"'),
-        ("x-toy-key", "apikey {}"),
-        ("authorization", "Key {}"),
-    ],
-)
+@pytest.mark.parametrize(("name", "text"), [
+    ("x-toy-key", "Bearer {}"),
+    ("x-toy-key", 'token="{}"'),
+    ("x-toy-key", "apikey {}"),
+    ("authorization", "Key {}"),
+])  # fmt: skip
 async def test_a_key_is_found_and_hidden_within_whatever_its_header_says(name: str, text: str) -> None:
     """A provider's client writes it so, and every call of it was a 401."""
     seen: list[str] = []
@@ -362,21 +354,12 @@ def _says_no_answer(response: Response, request: Request) -> Any:
     raise DialectError("no words for it")
 
 
-@pytest.mark.parametrize(
-    ("there", "handler", "document", "status"),
-    [
-        (SPEECHLESS, shout, {"to": "m", "lines": 3}, 400),
-        (SPEECHLESS, refuse, SAID, 409),
-        (
-            dataclasses.replace(SPEECHLESS, render_response=_says_no_answer),
-            answer_what_cannot_be_said,
-            SAID,
-            500,
-        ),
-        (dataclasses.replace(TOY, render_error=lambda failure: {1j: 2}), refuse, SAID, 409),
-    ],
-    ids=["of a document", "of a refusal", "of an answer", "that is no JSON"],
-)
+@pytest.mark.parametrize(("there", "handler", "document", "status"), [
+    (SPEECHLESS, shout, {"to": "m", "lines": 3}, 400),
+    (SPEECHLESS, refuse, SAID, 409),
+    (dataclasses.replace(SPEECHLESS, render_response=_says_no_answer), answer_what_cannot_be_said, SAID, 500),
+    (dataclasses.replace(TOY, render_error=lambda failure: {1j: 2}), refuse, SAID, 409),
+], ids=["of a document", "of a refusal", "of an answer", "that is no JSON"])  # fmt: skip
 async def test_the_owner_is_told_of_an_error_that_the_dialect_cannot_say_and_the_agent_its_status(
     there: Any, handler: Any, document: Any, status: int
 ) -> None:

@@ -148,14 +148,11 @@ def test_a_value_that_cannot_be_is_an_error_that_names_its_field(name: str, valu
         dataclasses.replace(TOY, **{name: value})
 
 
-@pytest.mark.parametrize(
-    ("name", "function", "takes"),
-    [
-        ("parse_request", lambda document: None, r"a function of \(document, target, memory\)"),
-        ("render_response", lambda response: None, r"a function of \(response, request\)"),
-        ("stream_parser", lambda request: None, r"a function of \(\)"),
-    ],
-)
+@pytest.mark.parametrize(("name", "function", "takes"), [
+    ("parse_request", lambda document: None, r"a function of \(document, target, memory\)"),
+    ("render_response", lambda response: None, r"a function of \(response, request\)"),
+    ("stream_parser", lambda request: None, r"a function of \(\)"),
+])  # fmt: skip
 def test_a_function_that_takes_something_else_is_told_what_it_is_given(
     name: str, function: Any, takes: str
 ) -> None:
@@ -182,15 +179,12 @@ def test_a_function_that_is_async_is_told_that_none_is(name: str) -> None:
         dataclasses.replace(TOY, **{name: later})
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("stream_parser", StreamParser),
-        ("stream_parser", dict),
-        ("stream_renderer", StreamRenderer),
-        ("stream_renderer", TOY.stream_parser),
-    ],
-)
+@pytest.mark.parametrize(("name", "kind"), [
+    ("stream_parser", StreamParser),
+    ("stream_parser", dict),
+    ("stream_renderer", StreamRenderer),
+    ("stream_renderer", TOY.stream_parser),
+])  # fmt: skip
 def test_a_class_in_the_place_of_a_function_is_a_whole_one_of_its_kind(name: str, kind: type) -> None:
     with pytest.raises(TypeError, match=rf"`{name}` of the dialect 'toy' is a whole class of Stream"):
         dataclasses.replace(TOY, **{name: kind})

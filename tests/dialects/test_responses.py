@@ -101,20 +101,16 @@ def test_this_answer_is_read_and_written(dialect: str, wire: Json, fields: dict[
 
 
 @pytest.mark.parametrize("dialect", [CHAT, ANTHROPIC])
-@pytest.mark.parametrize(
-    "response",
-    [
-        Response.of("hello"),
-        Response.of(),
-        Response.of(Reasoning("hm"), "a", ToolCall.of("ls", path="/"), ToolCall.of("ls")),
-        Response.of(RefusalText("no")),
-        Response.of("a", stop_reason="max_tokens"),
-        Response.of(ToolCall("ls", "not JSON")),
-        Response(
-            (Text("a"),), usage=Usage(input_tokens=5, output_tokens=2, cached_tokens=3, cache_write_tokens=1)
-        ),
-    ],
-)
+@pytest.mark.parametrize("response", [
+    Response.of("hello"),
+    Response.of(),
+    Response.of(Reasoning("hm"), "a", ToolCall.of("ls", path="/"), ToolCall.of("ls")),
+    Response.of(RefusalText("no")),
+    Response.of("a", stop_reason="max_tokens"),
+    Response.of(ToolCall("ls", "not JSON")),
+    Response((Text("a"),),
+     usage=Usage(input_tokens=5, output_tokens=2, cached_tokens=3, cache_write_tokens=1)),
+])  # fmt: skip
 def test_the_official_types_take_every_answer(dialect: str, response: Response) -> None:
     document = DIALECTS[dialect].render_response(response, asked(dialect))
     taken = SDK[dialect].model_validate(document, strict=False)
@@ -193,16 +189,13 @@ def test_an_error_with_status_200_is_an_error() -> None:
         DIALECTS[CHAT].parse_response({"error": {"message": "too long", "code": "context_length_exceeded"}})
 
 
-@pytest.mark.parametrize(
-    ("dialect", "document", "path"),
-    [
-        (CHAT, {}, "choices"),
-        (CHAT, {"choices": []}, "choices"),
-        (CHAT, {"choices": [{"finish_reason": "stop"}]}, "choices[0].message"),
-        (ANTHROPIC, {"content": 5, "stop_reason": "end_turn"}, "content"),
-        (ANTHROPIC, {"content": [{"text": "a"}], "stop_reason": "end_turn"}, "content[0].type"),
-    ],
-)
+@pytest.mark.parametrize(("dialect", "document", "path"), [
+    (CHAT, {}, "choices"),
+    (CHAT, {"choices": []}, "choices"),
+    (CHAT, {"choices": [{"finish_reason": "stop"}]}, "choices[0].message"),
+    (ANTHROPIC, {"content": 5, "stop_reason": "end_turn"}, "content"),
+    (ANTHROPIC, {"content": [{"text": "a"}], "stop_reason": "end_turn"}, "content[0].type"),
+])  # fmt: skip
 def test_a_wrong_answer_gives_this_path(dialect: str, document: Json, path: str) -> None:
     with pytest.raises(DialectError) as caught:
         DIALECTS[dialect].parse_response(document)
@@ -231,25 +224,18 @@ def test_more_cached_tokens_than_there_are_do_not_make_a_negative_number() -> No
     assert document["usage"]["input_tokens"] == 0
 
 
-@pytest.mark.parametrize(
-    ("wire", "usage"),
-    [
-        ({"completion_tokens": 2, "total_tokens": 7}, Usage(input_tokens=5, output_tokens=2)),
-        ({"prompt_tokens": 5, "total_tokens": 7}, Usage(input_tokens=5, output_tokens=2)),
-        (
-            {"prompt_tokens": 5, "completion_tokens": 2, "prompt_cache_hit_tokens": 3},
-            Usage(input_tokens=5, output_tokens=2, cached_tokens=3),
-        ),
-        (
-            {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": None},
-            Usage(input_tokens=5, output_tokens=2),
-        ),
-        ({"prompt_tokens": -1, "completion_tokens": 1e300}, None),
-        ({"prompt_tokens": 5, "completion_tokens": -1}, Usage(input_tokens=5, output_tokens=0)),
-        ({"prompt_tokens": 10**400, "completion_tokens": 2}, Usage(input_tokens=0, output_tokens=2)),
-        ({}, None),
-        (None, None),
-    ],
-)
+@pytest.mark.parametrize(("wire", "usage"), [
+    ({"completion_tokens": 2, "total_tokens": 7}, Usage(input_tokens=5, output_tokens=2)),
+    ({"prompt_tokens": 5, "total_tokens": 7}, Usage(input_tokens=5, output_tokens=2)),
+    ({"prompt_tokens": 5, "completion_tokens": 2, "prompt_cache_hit_tokens": 3},
+     Usage(input_tokens=5, output_tokens=2, cached_tokens=3)),
+    ({"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": None},
+     Usage(input_tokens=5, output_tokens=2)),
+    ({"prompt_tokens": -1, "completion_tokens": 1e300}, None),
+    ({"prompt_tokens": 5, "completion_tokens": -1}, Usage(input_tokens=5, output_tokens=0)),
+    ({"prompt_tokens": 10**400, "completion_tokens": 2}, Usage(input_tokens=0, output_tokens=2)),
+    ({}, None),
+    (None, None),
+])  # fmt: skip
 def test_usage_of_all_sorts_is_read(wire: Json, usage: Usage | None) -> None:
     assert DIALECTS[CHAT].parse_response(chat({"content": "a"}, usage=wire)).usage == usage

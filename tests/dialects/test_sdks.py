@@ -140,16 +140,13 @@ def test_a_client_takes_a_streamed_answer(dialect: str, answer: Response) -> Non
     check(dialect, answer, got)
 
 
-@pytest.mark.parametrize(
-    ("status", "ours", "theirs"),
-    [
-        (400, openai.BadRequestError, anthropic.BadRequestError),
-        (401, openai.AuthenticationError, anthropic.AuthenticationError),
-        (404, openai.NotFoundError, anthropic.NotFoundError),
-        (429, openai.RateLimitError, anthropic.RateLimitError),
-        (529, openai.InternalServerError, anthropic.APIStatusError),
-    ],
-)
+@pytest.mark.parametrize(("status", "ours", "theirs"), [
+    (400, openai.BadRequestError, anthropic.BadRequestError),
+    (401, openai.AuthenticationError, anthropic.AuthenticationError),
+    (404, openai.NotFoundError, anthropic.NotFoundError),
+    (429, openai.RateLimitError, anthropic.RateLimitError),
+    (529, openai.InternalServerError, anthropic.APIStatusError),
+])  # fmt: skip
 @pytest.mark.parametrize("dialect", CREATE)
 def test_an_error_is_that_of_the_client(dialect: str, status: int, ours: Any, theirs: Any) -> None:
     http = served(dialect, Failure(status=status, message="the reason"))

@@ -243,56 +243,43 @@ def test_a_keepalive_before_the_start_does_not_change_the_id_later() -> None:
 SIX = [call(0, "c1", "ls"), call(0, text='{"a"'), call(0, text=":1}")]
 
 
-@pytest.mark.parametrize(
-    "fragments",
-    [
-        SIX,
-        [call(0, "c1", "ls", '{"a":1}')],
-        [call(None, "c1", "ls", '{"a":1}')],
-        [call(None, "c1", "ls"), call(None, text='{"a":1}')],
-        [call(0, "c1", "ls", '{"a"'), call(0, "c1", "ls", ":1}")],
-        [call(None, "c1", "ls", '{"a"'), call(None, "c1", "ls", ":1}")],
-        [call(0, "c1"), call(0, "c1", "ls", '{"a":1}')],
-        [call(0, "c1", "ls", {"a": 1})],
-        [call(3, "c1", "ls", '{"a":1}')],
-    ],
-)
+@pytest.mark.parametrize("fragments", [
+    SIX,
+    [call(0, "c1", "ls", '{"a":1}')],
+    [call(None, "c1", "ls", '{"a":1}')],
+    [call(None, "c1", "ls"), call(None, text='{"a":1}')],
+    [call(0, "c1", "ls", '{"a"'), call(0, "c1", "ls", ":1}")],
+    [call(None, "c1", "ls", '{"a"'), call(None, "c1", "ls", ":1}")],
+    [call(0, "c1"), call(0, "c1", "ls", '{"a":1}')],
+    [call(0, "c1", "ls", {"a": 1})],
+    [call(3, "c1", "ls", '{"a":1}')],
+])  # fmt: skip
 def test_a_call_is_put_together_however_it_comes(fragments: list[Json]) -> None:
     chunks = [delta({"tool_calls": [fragment]}) for fragment in fragments]
     assert read(CHAT, *chunks, delta(reason="tool_calls")).content == (ToolCall("ls", '{"a":1}', "c1"),)
 
 
-@pytest.mark.parametrize(
-    "fragments",
-    [
-        [call(0, "c1", "a", "{"), call(1, "c2", "b", "["), call(0, text="}"), call(1, text="]")],
-        [call(0, "c1", "a", "{}"), call(0, "c2", "b", "[]")],
-        [call(None, "c1", "a", "{}"), call(None, "c2", "b", "[]")],
-        [call(None, "c1", "a", "{"), call(None, "c2", "b", "[]"), call(None, "c1", text="}")],
-    ],
-)
+@pytest.mark.parametrize("fragments", [
+    [call(0, "c1", "a", "{"), call(1, "c2", "b", "["), call(0, text="}"), call(1, text="]")],
+    [call(0, "c1", "a", "{}"), call(0, "c2", "b", "[]")],
+    [call(None, "c1", "a", "{}"), call(None, "c2", "b", "[]")],
+    [call(None, "c1", "a", "{"), call(None, "c2", "b", "[]"), call(None, "c1", text="}")],
+])  # fmt: skip
 def test_parallel_calls_are_kept_apart(fragments: list[Json]) -> None:
     chunks = [delta({"tool_calls": [fragment]}) for fragment in fragments]
     content = read(CHAT, *chunks, delta(reason="tool_calls")).content
     assert content == (ToolCall("a", "{}", "c1"), ToolCall("b", "[]", "c2"))
 
 
-@pytest.mark.parametrize(
-    "chunks",
-    [
-        [delta({"content": "a"}), delta({"content": "b"}, "stop")],
-        [delta({"role": "assistant", "content": None}), delta({"content": "ab"}), delta(reason="stop")],
-        [
-            {"id": "", "choices": [], "prompt_filter_results": []},
-            delta({"content": "ab"}),
-            delta(reason="stop"),
-        ],
-        [{"choices": [{"index": 0}]}, delta({"content": "ab"}), delta(reason="stop")],
-        [delta({"content": "ab", "reasoning_content": None}, ""), delta(reason="stop")],
-        [delta({"content": "ab", "tool_calls": None}), delta(reason="stop"), {"choices": [], "sglext": 1}],
-        [delta({"content": [{"type": "text", "text": "ab"}]}), delta(reason="stop")],
-    ],
-)
+@pytest.mark.parametrize("chunks", [
+    [delta({"content": "a"}), delta({"content": "b"}, "stop")],
+    [delta({"role": "assistant", "content": None}), delta({"content": "ab"}), delta(reason="stop")],
+    [{"id": "", "choices": [], "prompt_filter_results": []}, delta({"content": "ab"}), delta(reason="stop")],
+    [{"choices": [{"index": 0}]}, delta({"content": "ab"}), delta(reason="stop")],
+    [delta({"content": "ab", "reasoning_content": None}, ""), delta(reason="stop")],
+    [delta({"content": "ab", "tool_calls": None}), delta(reason="stop"), {"choices": [], "sglext": 1}],
+    [delta({"content": [{"type": "text", "text": "ab"}]}), delta(reason="stop")],
+])  # fmt: skip
 def test_chunks_of_all_sorts_are_read(chunks: list[Json]) -> None:
     response = read(CHAT, *chunks)
     assert (response.content, response.stop_reason) == ((Text("ab"),), "end")
@@ -342,16 +329,13 @@ def test_log_probabilities_are_gathered_into_one_list() -> None:
     assert extra == {"choices": [{"logprobs": {"content": [{"token": "a"}, {"token": "b"}]}}]}
 
 
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        ({"error": {"message": "boom", "code": 500}}, UpstreamError),
-        ({"error": "boom"}, UpstreamError),
-        ({"object": "error", "message": "boom", "code": 500}, UpstreamError),
-        ({"choices": [], "error": {"message": "boom"}}, UpstreamError),
-        ({"error": {"message": "boom: maximum context length is 5 tokens"}}, ContextLengthError),
-    ],
-)
+@pytest.mark.parametrize(("error", "kind"), [
+    ({"error": {"message": "boom", "code": 500}}, UpstreamError),
+    ({"error": "boom"}, UpstreamError),
+    ({"object": "error", "message": "boom", "code": 500}, UpstreamError),
+    ({"choices": [], "error": {"message": "boom"}}, UpstreamError),
+    ({"error": {"message": "boom: maximum context length is 5 tokens"}}, ContextLengthError),
+])  # fmt: skip
 def test_an_error_in_a_chat_stream_is_a_failure(error: Json, kind: type[Exception]) -> None:
     with pytest.raises(kind, match="boom"):
         read(CHAT, delta({"content": "a"}), error)

@@ -180,17 +180,14 @@ def test_what_the_other_dialect_does_not_know_is_left_out() -> None:
 TOOLS: Json = [{"type": "function", "function": {"name": "ls", "description": "d", "parameters": {"a": 1}}}]
 
 
-@pytest.mark.parametrize(
-    ("choice", "parallel", "sent"),
-    [
-        ("auto", None, {"type": "auto"}),
-        ("none", None, {"type": "none"}),
-        ("required", True, {"type": "any", "disable_parallel_tool_use": False}),
-        (None, False, {"type": "auto", "disable_parallel_tool_use": True}),
-        ({"type": "function", "function": {"name": "ls"}}, None, {"type": "tool", "name": "ls"}),
-        ("none", False, {"type": "none"}),
-    ],
-)
+@pytest.mark.parametrize(("choice", "parallel", "sent"), [
+    ("auto", None, {"type": "auto"}),
+    ("none", None, {"type": "none"}),
+    ("required", True, {"type": "any", "disable_parallel_tool_use": False}),
+    (None, False, {"type": "auto", "disable_parallel_tool_use": True}),
+    ({"type": "function", "function": {"name": "ls"}}, None, {"type": "tool", "name": "ls"}),
+    ("none", False, {"type": "none"}),
+])  # fmt: skip
 def test_tool_choices_are_translated(choice: Json, parallel: bool | None, sent: Json) -> None:
     document = to_messages(USER, tools=TOOLS, tool_choice=choice, parallel_tool_calls=parallel)
     assert document["tool_choice"] == sent
@@ -211,16 +208,13 @@ B: Json = {
 }
 
 
-@pytest.mark.parametrize(
-    ("schema", "properties", "required"),
-    [
-        ({"anyOf": [A, B]}, ["kind", "a", "b"], ["kind"]),
-        ({"type": "object", "oneOf": [A, B], "required": ["b"]}, ["kind", "a", "b"], ["b", "kind"]),
-        ({"allOf": [A, {"properties": {"c": {}}}], "$defs": {"x": {}}}, ["kind", "a", "c"], ["kind", "a"]),
-        ({"anyOf": [A, {}]}, ["kind", "a"], None),
-        ({"anyOf": [A, 5, {"properties": [], "required": "a"}], "oneOf": 5}, ["kind", "a"], None),
-    ],
-)
+@pytest.mark.parametrize(("schema", "properties", "required"), [
+    ({"anyOf": [A, B]}, ["kind", "a", "b"], ["kind"]),
+    ({"type": "object", "oneOf": [A, B], "required": ["b"]}, ["kind", "a", "b"], ["b", "kind"]),
+    ({"allOf": [A, {"properties": {"c": {}}}], "$defs": {"x": {}}}, ["kind", "a", "c"], ["kind", "a"]),
+    ({"anyOf": [A, {}]}, ["kind", "a"], None),
+    ({"anyOf": [A, 5, {"properties": [], "required": "a"}], "oneOf": 5}, ["kind", "a"], None),
+])  # fmt: skip
 def test_alternatives_at_the_top_of_a_schema_become_one_object_for_anthropic(
     schema: Json, properties: list[str], required: list[str] | None
 ) -> None:
@@ -232,18 +226,15 @@ def test_alternatives_at_the_top_of_a_schema_become_one_object_for_anthropic(
     assert sent.get("$defs") == schema.get("$defs")
 
 
-@pytest.mark.parametrize(
-    ("name", "at_gemini", "elsewhere"),
-    [
-        ("read_file", True, True),
-        ("a" * 64, True, True),
-        ("mcp.files:read", True, False),
-        ("2nd", False, True),
-        ("-x", False, True),
-        ("a" * 65, False, False),
-        ("datei_öffnen", False, False),
-    ],
-)
+@pytest.mark.parametrize(("name", "at_gemini", "elsewhere"), [
+    ("read_file", True, True),
+    ("a" * 64, True, True),
+    ("mcp.files:read", True, False),
+    ("2nd", False, True),
+    ("-x", False, True),
+    ("a" * 65, False, False),
+    ("datei_öffnen", False, False),
+])  # fmt: skip
 def test_a_tools_name_is_another_only_where_it_is_not_allowed(
     name: str, at_gemini: bool, elsewhere: bool
 ) -> None:
@@ -393,18 +384,15 @@ def test_a_packed_signature_is_read_in_either_alphabet_of_base64() -> None:
     assert unpack(packed[:-3]) == unpack("c2ln") == ()
 
 
-@pytest.mark.parametrize(
-    ("fields", "budget"),
-    [
-        ({"reasoning_effort": "high"}, 16_000),
-        ({"reasoning_effort": "high", "max_tokens": 9000}, 8999),
-        ({"reasoning_effort": "high", "max_tokens": 500}, None),
-        ({"reasoning_effort": "none"}, None),
-        ({"reasoning_effort": "high", "temperature": 0.5}, None),
-        ({"reasoning_effort": "high", "tools": TOOLS, "tool_choice": "required"}, None),
-        ({}, None),
-    ],
-)
+@pytest.mark.parametrize(("fields", "budget"), [
+    ({"reasoning_effort": "high"}, 16_000),
+    ({"reasoning_effort": "high", "max_tokens": 9000}, 8999),
+    ({"reasoning_effort": "high", "max_tokens": 500}, None),
+    ({"reasoning_effort": "none"}, None),
+    ({"reasoning_effort": "high", "temperature": 0.5}, None),
+    ({"reasoning_effort": "high", "tools": TOOLS, "tool_choice": "required"}, None),
+    ({}, None),
+])  # fmt: skip
 def test_an_effort_is_a_budget_where_thinking_is_allowed(fields: dict[str, Any], budget: int | None) -> None:
     thinking = to_messages(USER, **fields).get("thinking")
     assert thinking == (budget and {"type": "enabled", "budget_tokens": budget})
@@ -414,14 +402,11 @@ def test_thinking_is_not_asked_for_behind_calls_that_lack_it() -> None:
     assert "thinking" not in to_messages(USER, calls("a"), result("a"), reasoning_effort="high")
 
 
-@pytest.mark.parametrize(
-    ("thinking", "effort"),
-    [
-        ({"type": "enabled", "budget_tokens": 4096}, "low"),
-        ({"type": "disabled"}, "none"),
-        ({"type": "adaptive"}, None),
-    ],
-)
+@pytest.mark.parametrize(("thinking", "effort"), [
+    ({"type": "enabled", "budget_tokens": 4096}, "low"),
+    ({"type": "disabled"}, "none"),
+    ({"type": "adaptive"}, None),
+])  # fmt: skip
 def test_a_budget_is_an_effort(thinking: Json, effort: str | None) -> None:
     assert to_chat(USER, thinking=thinking).get("reasoning_effort") == effort
 

@@ -265,16 +265,13 @@ def test_one_choice_of_several_is_the_first() -> None:
     assert (answer.text, answer.stop_reason) == ("a", "end")
 
 
-@pytest.mark.parametrize(
-    "chunk",
-    [
-        {"error": "out of memory"},
-        {"error": {"object": "error", "message": "out of memory", "code": 500}},
-        {"object": "error", "message": "out of memory", "code": 500},
-        {"choices": [], "error": {"code": 502, "message": "out of memory", "metadata": {}}},
-        {**delta(None, "error"), "error": {"message": "out of memory"}},
-    ],
-)
+@pytest.mark.parametrize("chunk", [
+    {"error": "out of memory"},
+    {"error": {"object": "error", "message": "out of memory", "code": 500}},
+    {"object": "error", "message": "out of memory", "code": 500},
+    {"choices": [], "error": {"code": 502, "message": "out of memory", "metadata": {}}},
+    {**delta(None, "error"), "error": {"message": "out of memory"}},
+])  # fmt: skip
 def test_an_error_inside_a_stream_is_one_in_whatever_form(chunk: Json) -> None:
     with pytest.raises(UpstreamError, match="out of memory"):
         read(CHAT, chunks(delta("a"), chunk))
@@ -379,28 +376,15 @@ def test_a_conversation_goes_on_over_a_warm_up_a_tool_turn_and_an_empty_input() 
     assert whole.messages[3].tool_results == (ToolResult(id="call_1", content=(Text("out"),)),)
 
 
-@pytest.mark.parametrize(
-    ("failure", "status", "code"),
-    [
-        (
-            Failure(status=400, message="prompt is too long: 9 tokens > 8 maximum"),
-            400,
-            "context_length_exceeded",
-        ),
-        (Failure(status=429, message="slow down", retry_after=1.2), 429, "rate_limit_exceeded"),
-        (Failure(status=500, message="oops"), 500, None),
-        (
-            Failure(status=400, message="gone", code="previous_response_not_found"),
-            400,
-            "previous_response_not_found",
-        ),
-        (
-            Failure(status=400, message="old", code="websocket_connection_limit_reached"),
-            400,
-            "websocket_connection_limit_reached",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("failure", "status", "code"), [
+    (Failure(status=400, message="prompt is too long: 9 tokens > 8 maximum"), 400, "context_length_exceeded"),
+    (Failure(status=429, message="slow down", retry_after=1.2), 429, "rate_limit_exceeded"),
+    (Failure(status=500, message="oops"), 500, None),
+    (Failure(status=400, message="gone", code="previous_response_not_found"), 400,
+     "previous_response_not_found"),
+    (Failure(status=400, message="old", code="websocket_connection_limit_reached"), 400,
+     "websocket_connection_limit_reached"),
+])  # fmt: skip
 def test_an_error_frame_has_a_status_and_a_code(failure: Failure, status: int, code: str | None) -> None:
     frame = render_ws_error(failure)
     assert (frame["type"], frame["status"], frame["error"]["code"]) == ("error", status, code)
@@ -493,15 +477,12 @@ def test_the_usage_at_the_end_supersedes_that_of_the_start() -> None:
     assert read(ANTHROPIC, body).usage == Usage(input_tokens=10, output_tokens=9, cached_tokens=3)
 
 
-@pytest.mark.parametrize(
-    ("name", "word"),
-    [
-        (CHAT, b'"length"'),
-        (ANTHROPIC, b'"max_tokens"'),
-        (GEMINI, b'"MAX_TOKENS"'),
-        (RESPONSES, b'"incomplete"'),
-    ],
-)
+@pytest.mark.parametrize(("name", "word"), [
+    (CHAT, b'"length"'),
+    (ANTHROPIC, b'"max_tokens"'),
+    (GEMINI, b'"MAX_TOKENS"'),
+    (RESPONSES, b'"incomplete"'),
+])  # fmt: skip
 def test_a_call_that_the_cap_cut_never_makes_a_tool_turn(name: str, word: bytes) -> None:
     cut = Response((ToolCall("ls", '{"path": "/', "call_1"),), stop_reason="max_tokens")
     whole = DIALECTS[name].render_response(cut, asked(name, tools=(LS,)))

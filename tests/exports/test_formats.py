@@ -351,25 +351,20 @@ def broken(*path: str | int, value: object) -> str:
     return json.dumps(line)
 
 
-@pytest.mark.parametrize(
-    ("line", "problem"),
-    [
-        ("{", "not valid JSON"),
-        ("[]", "messages: must be a list of objects"),
-        (broken("messages", 3, value=...), "messages: the last one must be the model's"),
-        (broken("messages", 2, "tool_call_id", value="x"), "messages[2].tool_call_id: follows no call"),
-        (broken("messages", 0, "content", value=None), "messages[0].content: must be a text"),
-        (broken("messages", 0, "role", value="narrator"), "messages[0].role: there is no role 'narrator'"),
-        (broken("messages", 3, "content", value=""), "messages[3].content: must be there"),
-        (broken("messages", 3, "weight", value=2), "messages[3].weight: must be 0 or 1"),
-        (broken("messages", 0, "weight", value=1), "messages[0].weight: only the model's"),
-        (
-            broken("messages", 1, "tool_calls", 0, "function", "arguments", value="{"),
-            "messages[1].tool_calls[0].function.arguments: must be a JSON object",
-        ),
-        (broken("tools", 0, "function", "name", value=5), "tools[0].function.name: must be a text"),
-    ],
-)
+@pytest.mark.parametrize(("line", "problem"), [
+    ("{", "not valid JSON"),
+    ("[]", "messages: must be a list of objects"),
+    (broken("messages", 3, value=...), "messages: the last one must be the model's"),
+    (broken("messages", 2, "tool_call_id", value="x"), "messages[2].tool_call_id: follows no call"),
+    (broken("messages", 0, "content", value=None), "messages[0].content: must be a text"),
+    (broken("messages", 0, "role", value="narrator"), "messages[0].role: there is no role 'narrator'"),
+    (broken("messages", 3, "content", value=""), "messages[3].content: must be there"),
+    (broken("messages", 3, "weight", value=2), "messages[3].weight: must be 0 or 1"),
+    (broken("messages", 0, "weight", value=1), "messages[0].weight: only the model's"),
+    (broken("messages", 1, "tool_calls", 0, "function", "arguments", value="{"),
+     "messages[1].tool_calls[0].function.arguments: must be a JSON object"),
+    (broken("tools", 0, "function", "name", value=5), "tools[0].function.name: must be a text"),
+])  # fmt: skip
 def test_what_is_wrong_with_a_line_is_said_with_its_place(line: str, problem: str) -> None:
     assert check_fine_tuning([json.dumps(GOOD)]) == []
     found = check_fine_tuning([json.dumps(GOOD), line])

@@ -135,16 +135,13 @@ def test_of_the_drivers_path_what_is_here_is_looked_in_last(
     assert sys.path == [*before, str(tmp_path)]
 
 
-@pytest.mark.parametrize(
-    ("mine", "raylet", "may", "warned"),
-    [
-        (15, 0, True, False),
-        (15, 0, False, True),
-        (10, 10, False, False),
-        (19, 10, False, True),
-        (0, 0, False, False),
-    ],
-)
+@pytest.mark.parametrize(("mine", "raylet", "may", "warned"), [
+    (15, 0, True, False),
+    (15, 0, False, True),
+    (10, 10, False, False),
+    (19, 10, False, True),
+    (0, 0, False, False),
+])  # fmt: skip
 def test_a_worker_that_is_as_nice_as_its_raylet_is_not_warned_of(
     mine: int,
     raylet: int,

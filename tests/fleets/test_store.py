@@ -368,15 +368,12 @@ class Problem:
     text: str
 
 
-@pytest.mark.parametrize(
-    ("task", "key"),
-    [
-        ({"id": "x1", "text": "t"}, "x1"),
-        ({"id": 7}, "7"),
-        (Problem("p", "t"), "p"),
-        (Problem(UUID(int=1), "t"), "00000000-0000-0000-0000-000000000001"),
-    ],
-)
+@pytest.mark.parametrize(("task", "key"), [
+    ({"id": "x1", "text": "t"}, "x1"),
+    ({"id": 7}, "7"),
+    (Problem("p", "t"), "p"),
+    (Problem(UUID(int=1), "t"), "00000000-0000-0000-0000-000000000001"),
+])  # fmt: skip
 async def test_a_task_with_an_id_is_known_by_it(task: object, key: str, tmp_path: Path) -> None:
     (result,) = await run(tmp_path, store_work.ignore, [task])
     assert result.key == key

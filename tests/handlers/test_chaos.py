@@ -133,19 +133,16 @@ def test_a_plain_function_is_answered_by_where_the_door_serves_it_and_refused_in
         trio.run(serve)
 
 
-@pytest.mark.parametrize(
-    ("options", "word"),
-    [
-        ({"seed": -1}, "seed"),
-        ({"seed": "a"}, "seed"),
-        ({"seed": 1, "cut": -0.1}, "cut"),
-        ({"seed": 1, "cut": 0.6, "reset": 0.6}, "rates"),
-        ({"seed": 1, "resets": 0.1}, r"resets.*: reset\?"),
-        ({"seed": 1, "faults": {Fault.cut(): 2}}, r"Fault\.cut|rates"),
-        ({"seed": 1, "faults": {"cut": 0.1}}, "faults"),
-        ({"seed": 1, "faults": 0.1}, "faults"),
-    ],
-)
+@pytest.mark.parametrize(("options", "word"), [
+    ({"seed": -1}, "seed"),
+    ({"seed": "a"}, "seed"),
+    ({"seed": 1, "cut": -0.1}, "cut"),
+    ({"seed": 1, "cut": 0.6, "reset": 0.6}, "rates"),
+    ({"seed": 1, "resets": 0.1}, r"resets.*: reset\?"),
+    ({"seed": 1, "faults": {Fault.cut(): 2}}, r"Fault\.cut|rates"),
+    ({"seed": 1, "faults": {"cut": 0.1}}, "faults"),
+    ({"seed": 1, "faults": 0.1}, "faults"),
+])  # fmt: skip
 def test_what_is_no_chaos_is_told_at_once(options: dict[str, Any], word: str) -> None:
     with pytest.raises((TypeError, ValueError), match=word):
         chaos(parrot, **options)

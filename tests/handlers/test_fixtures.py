@@ -271,19 +271,14 @@ def test_a_configuration_is_told_from_fixtures(tmp_path: Path) -> None:
     assert len(read(tmp_path, **{"$comment": "of a person"})) == 0
 
 
-@pytest.mark.parametrize(
-    ("fixtures", "words"),
-    [
-        (
-            [fixture("a", userMessage="x"), fixture("b", userMessage="xy")],
-            r"f.json:11 is never reached: .*f.json:3",
-        ),
-        ([fixture("a"), fixture("b", userMessage="xy")], "is never reached"),
-        ([fixture("a", model="m"), fixture("b", userMessage="xy", model="m")], "is never reached"),
-        ([fixture({"content": "a", "created": 3, "role": "x"})], "no place here: created, role"),
-        ([fixture({"embedding": [1.0]}, inputText="a")], "1 fixture is of embeddings"),
-    ],
-)
+@pytest.mark.parametrize(("fixtures", "words"), [
+    ([fixture("a", userMessage="x"), fixture("b", userMessage="xy")],
+     r"f.json:11 is never reached: .*f.json:3"),
+    ([fixture("a"), fixture("b", userMessage="xy")], "is never reached"),
+    ([fixture("a", model="m"), fixture("b", userMessage="xy", model="m")], "is never reached"),
+    ([fixture({"content": "a", "created": 3, "role": "x"})], "no place here: created, role"),
+    ([fixture({"embedding": [1.0]}, inputText="a")], "1 fixture is of embeddings"),
+])  # fmt: skip
 def test_what_may_not_be_meant_is_warned_of(
     fixtures: list[dict[str, Any]], words: str, tmp_path: Path
 ) -> None:
@@ -292,16 +287,13 @@ def test_what_may_not_be_meant_is_warned_of(
     assert told[0].filename == __file__
 
 
-@pytest.mark.parametrize(
-    "fixtures",
-    [
-        [fixture("a", userMessage="xy"), fixture("b", userMessage="x")],
-        [fixture("a", userMessage="x", sequenceIndex=0), fixture("b", userMessage="x")],
-        [fixture("a", userMessage="x", turnIndex=0), fixture("b", userMessage="x", turnIndex=1)],
-        [fixture("a", model="m"), fixture("b", userMessage="x")],
-        [fixture("a", hasToolResult=True), fixture("b", hasToolResult=False)],
-    ],
-)
+@pytest.mark.parametrize("fixtures", [
+    [fixture("a", userMessage="xy"), fixture("b", userMessage="x")],
+    [fixture("a", userMessage="x", sequenceIndex=0), fixture("b", userMessage="x")],
+    [fixture("a", userMessage="x", turnIndex=0), fixture("b", userMessage="x", turnIndex=1)],
+    [fixture("a", model="m"), fixture("b", userMessage="x")],
+    [fixture("a", hasToolResult=True), fixture("b", hasToolResult=False)],
+])  # fmt: skip
 def test_what_is_meant_is_not_warned_of(fixtures: list[dict[str, Any]], tmp_path: Path) -> None:
     assert len(read(tmp_path, *fixtures)) == 2
 

@@ -171,14 +171,11 @@ async def test_an_empty_record_has_nothing() -> None:
     assert caught.value.closest is None
 
 
-@pytest.mark.parametrize(
-    "failure",
-    [
-        Refusal(429, "slow down"),
-        UpstreamError("broken", status=503),
-        ContextLengthError("too long", status=400),
-    ],
-)
+@pytest.mark.parametrize("failure", [
+    Refusal(429, "slow down"),
+    UpstreamError("broken", status=503),
+    ContextLengthError("too long", status=400),
+])  # fmt: skip
 async def test_what_was_refused_is_refused_and_then_answered(failure: Exception) -> None:
     async def refuse_first(exchange: Exchange) -> None:
         if not len(exchange.rollout.trace):
@@ -578,27 +575,24 @@ def leaves(exc: BaseException) -> list[BaseException]:
     return [exc]
 
 
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [
-        ({"match": "loose"}, ValueError),
-        ({"timing": "fast"}, ValueError),
-        ({"timing": -1}, ValueError),
-        ({"timing": True}, TypeError),
-        ({"until": 0}, TypeError),
-        ({"until": 7, "then": ScriptedModel([])}, LookupError),
-        ({"then": "x"}, TypeError),
-        ({"compare_results": 1}, TypeError),
-        ({"until": True, "then": ScriptedModel([])}, TypeError),
-        ({"until": ("main", "0"), "then": ScriptedModel([])}, TypeError),
-        ({"until": 1.0, "then": ScriptedModel([])}, TypeError),
-        ({"paths": ["/a"]}, TypeError),
-        ({"paths": {"/a": Path("/b")}}, TypeError),
-        ({"paths": {"": "/b"}}, ValueError),
-        ({"paths": {"/a": "/"}}, ValueError),
-        ({"redact": str}, TypeError),
-    ],
-)
+@pytest.mark.parametrize(("options", "error"), [
+    ({"match": "loose"}, ValueError),
+    ({"timing": "fast"}, ValueError),
+    ({"timing": -1}, ValueError),
+    ({"timing": True}, TypeError),
+    ({"until": 0}, TypeError),
+    ({"until": 7, "then": ScriptedModel([])}, LookupError),
+    ({"then": "x"}, TypeError),
+    ({"compare_results": 1}, TypeError),
+    ({"until": True, "then": ScriptedModel([])}, TypeError),
+    ({"until": ("main", "0"), "then": ScriptedModel([])}, TypeError),
+    ({"until": 1.0, "then": ScriptedModel([])}, TypeError),
+    ({"paths": ["/a"]}, TypeError),
+    ({"paths": {"/a": Path("/b")}}, TypeError),
+    ({"paths": {"": "/b"}}, ValueError),
+    ({"paths": {"/a": "/"}}, ValueError),
+    ({"redact": str}, TypeError),
+])  # fmt: skip
 def test_what_is_no_option_is_told_at_once(options: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
         Replay(Trace("r"), **options)

@@ -200,20 +200,17 @@ def test_a_rule_that_no_request_can_reach_is_an_error_with_both_places(rules: li
         ScriptedModel(rules)
 
 
-@pytest.mark.parametrize(
-    "rules",
-    [
-        [when(text="a").reply("x"), when(text="a").reply("y")],
-        [when(text="ab").repeat("x"), when(text="a").reply("y")],
-        [when(text=re.compile("a")).repeat("x"), when(text=re.compile("ab")).reply("y")],
-        [when(text=re.compile("a")).repeat("x"), when(text="a").reply("y")],
-        [when(text="a", model="m").repeat("x"), when(text="a").reply("y")],
-        [when(tool_result=True).repeat("x"), when(tool_result=False).reply("y")],
-        [when(tool_result="a").repeat("x"), when(tool_result=True).reply("y")],
-        [when(offered_tool="a").repeat("x"), when(result_of="a").reply("y")],
-        ["a", "b", otherwise("x")],
-    ],
-)
+@pytest.mark.parametrize("rules", [
+    [when(text="a").reply("x"), when(text="a").reply("y")],
+    [when(text="ab").repeat("x"), when(text="a").reply("y")],
+    [when(text=re.compile("a")).repeat("x"), when(text=re.compile("ab")).reply("y")],
+    [when(text=re.compile("a")).repeat("x"), when(text="a").reply("y")],
+    [when(text="a", model="m").repeat("x"), when(text="a").reply("y")],
+    [when(tool_result=True).repeat("x"), when(tool_result=False).reply("y")],
+    [when(tool_result="a").repeat("x"), when(tool_result=True).reply("y")],
+    [when(offered_tool="a").repeat("x"), when(result_of="a").reply("y")],
+    ["a", "b", otherwise("x")],
+])  # fmt: skip
 def test_a_rule_that_some_request_reaches_is_none(rules: list[Any]) -> None:
     assert ScriptedModel(rules).remaining < 3
 

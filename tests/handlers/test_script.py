@@ -84,15 +84,12 @@ def test_a_script_is_read_from_python_or_json(tmp_path: Path) -> None:
     assert (refusal.status, refusal.retry_after) == (429, 2)
 
 
-@pytest.mark.parametrize(
-    ("text", "place"),
-    [
-        ("{", "this is no JSON"),
-        ("{}", "a list of replies"),
-        ('["a", {"x": 1}]', r"\[1\]"),
-        ('[["a", 3]]', r"\[0\]"),
-    ],
-)
+@pytest.mark.parametrize(("text", "place"), [
+    ("{", "this is no JSON"),
+    ("{}", "a list of replies"),
+    ('["a", {"x": 1}]', r"\[1\]"),
+    ('[["a", 3]]', r"\[0\]"),
+])  # fmt: skip
 def test_a_script_that_is_none_is_an_error_that_names_the_place(
     text: str, place: str, tmp_path: Path
 ) -> None:

@@ -170,23 +170,18 @@ def test_what_is_wrong_in_a_file_is_told_with_file_line_and_key(
         read_script(file)
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ('[\n"a",\n{"txet": 1}]', r"s.json:3: \[1\].txet: not a reply"),
-        ('[{"tool": "t",\n"tool": "u"}]', r"s.json:2: \[0\].tool: 'tool' stands here twice: first on line 1"),
-        ('["a",\n]', r"s.json:[12]: this is no JSON"),
-        ("[NaN]", "s.json: this is no JSON: there is no NaN in JSON"),
-        ("[" * 100_000, "s.json"),
-        ("[" * 5000 + "]" * 5000, r"s.json:1: it is nested too deep"),
-        ("[" * 100 + "]" * 100, r"s.json:1: \[0\]\[0\]: not a part of an answer"),
-        ("", "s.json:1: this is no JSON"),
-        (
-            '{"script": [{"when": {"text": "a"},\n "reply": true}]}',
-            r"s.json:2: script\[0\].reply: not a reply: True",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("text", "words"), [
+    ('[\n"a",\n{"txet": 1}]', r"s.json:3: \[1\].txet: not a reply"),
+    ('[{"tool": "t",\n"tool": "u"}]', r"s.json:2: \[0\].tool: 'tool' stands here twice: first on line 1"),
+    ('["a",\n]', r"s.json:[12]: this is no JSON"),
+    ("[NaN]", "s.json: this is no JSON: there is no NaN in JSON"),
+    ("[" * 100_000, "s.json"),
+    ("[" * 5000 + "]" * 5000, r"s.json:1: it is nested too deep"),
+    ("[" * 100 + "]" * 100, r"s.json:1: \[0\]\[0\]: not a part of an answer"),
+    ("", "s.json:1: this is no JSON"),
+    ('{"script": [{"when": {"text": "a"},\n "reply": true}]}',
+     r"s.json:2: script\[0\].reply: not a reply: True"),
+])  # fmt: skip
 def test_json_has_its_lines_too(text: str, words: str, tmp_path: Path) -> None:
     file = tmp_path / "s.json"
     file.write_text(text)

@@ -115,19 +115,16 @@ def test_two_streams_of_the_same_are_equal() -> None:
     assert repr(Stream("a", "b")) == "Stream('a', 'b')"
 
 
-@pytest.mark.parametrize(
-    ("wrong", "kind", "words"),
-    [
-        (lambda: Stream(), TypeError, "takes the pieces"),
-        (lambda: Stream("a", 3), TypeError, "piece 1 is no piece of an answer: int: 3"),
-        (lambda: Stream("a", delay=-1), ValueError, "delay is 0 or more"),
-        (lambda: Stream("a", first_after="x"), TypeError, "first_after is a number"),
-        (lambda: Stream("a", stop_reason="done"), ValueError, "no stop reason 'done'"),
-        (lambda: paced("a", characters=0), ValueError, "characters is 1 or more"),
-        (lambda: paced("a", tokens_per_second=0), ValueError, "more than 0"),
-        (lambda: paced(3), TypeError, "not int: 3"),
-    ],
-)
+@pytest.mark.parametrize(("wrong", "kind", "words"), [
+    (lambda: Stream(), TypeError, "takes the pieces"),
+    (lambda: Stream("a", 3), TypeError, "piece 1 is no piece of an answer: int: 3"),
+    (lambda: Stream("a", delay=-1), ValueError, "delay is 0 or more"),
+    (lambda: Stream("a", first_after="x"), TypeError, "first_after is a number"),
+    (lambda: Stream("a", stop_reason="done"), ValueError, "no stop reason 'done'"),
+    (lambda: paced("a", characters=0), ValueError, "characters is 1 or more"),
+    (lambda: paced("a", tokens_per_second=0), ValueError, "more than 0"),
+    (lambda: paced(3), TypeError, "not int: 3"),
+])  # fmt: skip
 def test_what_is_no_stream_is_told(wrong: Callable[[], object], kind: type[Exception], words: str) -> None:
     with pytest.raises(kind, match=words):
         wrong()

@@ -54,20 +54,13 @@ def test_programs_that_end_at_a_random_step_leave_nothing() -> None:
     assert " points, 0 failed" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("defect", "arguments", "seen"),
-    [
-        (
-            ONE_LOOK,
-            "--only agents_that_fork_late --kind cancel --step 0 --times 40",
-            "a process is left: sleep 700",
-        ),
-        (INTERRUPTED_START, "--only agent --kind ctrl-c --first 38", "is still running"),
-        (INTERRUPTED_RECORDER, "--only one_call --kind line --first 200 --stride 11", "a gap in the file"),
-        (LATE_SEAL, "--only one_call --kind ctrl-c --first 35", "is not sealed"),
-    ],
-    ids=["one look", "interrupted start", "interrupted recorder", "late seal"],
-)
+@pytest.mark.parametrize(("defect", "arguments", "seen"), [
+    (ONE_LOOK, "--only agents_that_fork_late --kind cancel --step 0 --times 40",
+     "a process is left: sleep 700"),
+    (INTERRUPTED_START, "--only agent --kind ctrl-c --first 38", "is still running"),
+    (INTERRUPTED_RECORDER, "--only one_call --kind line --first 200 --stride 11", "a gap in the file"),
+    (LATE_SEAL, "--only one_call --kind ctrl-c --first 35", "is not sealed"),
+], ids=["one look", "interrupted start", "interrupted recorder", "late seal"])  # fmt: skip
 def test_a_sweep_sees_what_does_not_hold(defect: str, arguments: str, seen: str) -> None:
     done = run(*arguments.split(), "--seconds", "60", "--first-failure", before=defect)
     assert done.returncode == 1, done.stdout + done.stderr

@@ -112,14 +112,11 @@ def test_near(triocept_model):
     result.assert_outcomes(passed=1, failed=1)
 
 
-@pytest.mark.parametrize(
-    ("mark", "words"),
-    [
-        ("enviorn=False", "unexpected keyword argument 'enviorn': environ?"),
-        ("'hello'", "it takes options, by their names, and not 'hello'"),
-        ("environ='no'", "environ is a bool, not str: 'no'"),
-    ],
-)
+@pytest.mark.parametrize(("mark", "words"), [
+    ("enviorn=False", "unexpected keyword argument 'enviorn': environ?"),
+    ("'hello'", "it takes options, by their names, and not 'hello'"),
+    ("environ='no'", "environ is a bool, not str: 'no'"),
+])  # fmt: skip
 def test_a_mistake_in_a_mark_is_an_error_that_names_the_test(run: Run, mark: str, words: str) -> None:
     result = run(f"""
 @pytest.mark.triocept({mark})
@@ -134,13 +131,10 @@ def test_beside(triocept_model):
     result.stdout.fnmatch_lines([f"*test_it.py::test_it: @pytest.mark.triocept: *{words}*"])
 
 
-@pytest.mark.parametrize(
-    ("mark", "words"),
-    [
-        ("casette=True", "unexpected keyword argument 'casette': cassette?"),
-        ("must_be_usd=False", "unexpected keyword argument 'must_be_usd': must_be_used?"),
-    ],
-)
+@pytest.mark.parametrize(("mark", "words"), [
+    ("casette=True", "unexpected keyword argument 'casette': cassette?"),
+    ("must_be_usd=False", "unexpected keyword argument 'must_be_usd': must_be_used?"),
+])  # fmt: skip
 def test_a_mistake_in_the_mark_of_a_test_without_the_fixture_is_told_too(
     run: Run, mark: str, words: str
 ) -> None:

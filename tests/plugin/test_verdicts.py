@@ -118,20 +118,14 @@ def test_it(triocept_model):
     result.stdout.fnmatch_lines(["*2 errors of handlers*", "*KeyError*", "*ZeroDivisionError*"])
 
 
-@pytest.mark.parametrize(
-    ("test", "words"),
-    [
-        ("triocept_model('one', 'two'); greet()", "1 reply is left of the model's, after 1 call:"),
-        ("triocept_model('one')", "no call came at all: was the client built before the model"),
-        ("triocept_model('one'); greet(); greet()", "the script has no reply left after 1"),
-        ("triocept_model(handler=lambda exchange: None); greet()", "is there an `await exchange.respond(…)`"),
-        (
-            "triocept_model(); import contextlib\n    with contextlib.suppress(OSError): ask('hi', timeout=0.5)",
-            "nobody has answered these calls:",
-        ),
-    ],
-    ids=["left over", "no call", "one too many", "no outcome", "not answered"],
-)
+@pytest.mark.parametrize(("test", "words"), [
+    ("triocept_model('one', 'two'); greet()", "1 reply is left of the model's, after 1 call:"),
+    ("triocept_model('one')", "no call came at all: was the client built before the model"),
+    ("triocept_model('one'); greet(); greet()", "the script has no reply left after 1"),
+    ("triocept_model(handler=lambda exchange: None); greet()", "is there an `await exchange.respond(…)`"),
+    ("triocept_model(); import contextlib\n    with contextlib.suppress(OSError): ask('hi', timeout=0.5)",
+     "nobody has answered these calls:"),
+], ids=["left over", "no call", "one too many", "no outcome", "not answered"])  # fmt: skip
 def test_what_nobody_raised_fails_the_test_all_the_same(run: Run, test: str, words: str) -> None:
     result = run(f"""
 def test_it(triocept_model):
@@ -146,17 +140,11 @@ def test_next(triocept_model):
     result.stdout.no_fnmatch_line("*entries are hidden*")
 
 
-@pytest.mark.parametrize(
-    ("test", "words"),
-    [
-        (
-            "os.environ['OPENAI_API_KEY'] = 'wrong'",
-            "POST */chat/completions: 401 this API key does not open*",
-        ),
-        ("os.environ['OPENAI_BASE_URL'] += '/v1'", "POST /v1/v1/chat/completions: 404 *once too often*"),
-        ("application.BODY = []", "POST */chat/completions: 400 *"),
-    ],
-)
+@pytest.mark.parametrize(("test", "words"), [
+    ("os.environ['OPENAI_API_KEY'] = 'wrong'", "POST */chat/completions: 401 this API key does not open*"),
+    ("os.environ['OPENAI_BASE_URL'] += '/v1'", "POST /v1/v1/chat/completions: 404 *once too often*"),
+    ("application.BODY = []", "POST */chat/completions: 400 *"),
+])  # fmt: skip
 def test_calls_that_were_refused_are_no_calls_that_never_came(run: Run, test: str, words: str) -> None:
     result = run(f"""
 import application
@@ -170,21 +158,15 @@ def test_it(triocept_model):
     result.stdout.no_fnmatch_line("*was the client built before*")
 
 
-@pytest.mark.parametrize(
-    ("test", "words"),
-    [
-        (
-            "triocept_model('one'); triocept_model('two'); os.environ['OPENAI_API_KEY'] = 'wrong'; "
-            "os.environ['OPENAI_BASE_URL'] = triocept_model.endpoint.url + '/v1'",
-            "POST /v1/chat/completions: 401 this API key does not open any rollout here*",
-        ),
-        (
-            "triocept_model('one'); os.environ.update(EARLIER)",
-            "POST /rollout/*/v1/chat/completions: 401 this API key does not open rollout *",
-        ),
-    ],
-    ids=["no rollout in the path", "the model of an earlier test"],
-)
+@pytest.mark.parametrize(("test", "words"), [
+    (
+        "triocept_model('one'); triocept_model('two'); os.environ['OPENAI_API_KEY'] = 'wrong'; "
+        "os.environ['OPENAI_BASE_URL'] = triocept_model.endpoint.url + '/v1'",
+        "POST /v1/chat/completions: 401 this API key does not open any rollout here*",
+    ),
+    ("triocept_model('one'); os.environ.update(EARLIER)",
+     "POST /rollout/*/v1/chat/completions: 401 this API key does not open rollout *"),
+], ids=["no rollout in the path", "the model of an earlier test"])  # fmt: skip
 def test_calls_with_the_key_of_no_model_are_named_with_the_reason(run: Run, test: str, words: str) -> None:
     result = run(f"""
 EARLIER = {{}}

@@ -133,16 +133,13 @@ async def test_starts_are_spaced_as_the_service_asks(service: Service) -> None:
     assert max(service.starts) - min(service.starts) >= 0.55
 
 
-@pytest.mark.parametrize(
-    ("refusal", "words", "tries"),
-    [
-        ((429, "Too many requests"), "Too many requests", 4),
-        ((500, "it broke"), "it broke", 4),
-        ((400, "Maximum number of tunnels (10) reached"), "TunnelLimitReachedError: Maximum number", 1),
-        ((401, ""), "TunnelAuthError: API key unauthorized", 1),
-        ((402, ""), "TunnelAuthError: Payment required", 1),
-    ],
-)
+@pytest.mark.parametrize(("refusal", "words", "tries"), [
+    ((429, "Too many requests"), "Too many requests", 4),
+    ((500, "it broke"), "it broke", 4),
+    ((400, "Maximum number of tunnels (10) reached"), "TunnelLimitReachedError: Maximum number", 1),
+    ((401, ""), "TunnelAuthError: API key unauthorized", 1),
+    ((402, ""), "TunnelAuthError: Payment required", 1),
+])  # fmt: skip
 async def test_what_the_service_refuses_is_an_error_with_its_words(
     service: Service, refusal: tuple[int, str], words: str, tries: int
 ) -> None:

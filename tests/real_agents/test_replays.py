@@ -297,13 +297,10 @@ class Team:
 
 
 @pytest.mark.parametrize("number", range(RECORDINGS))
-@pytest.mark.parametrize(
-    ("ends", "alike"),
-    [
-        *((ends, alike) for ends in ("before", "near") for alike in (False, True)),
-        *(("within", False), ("behind", False), (0.05, False), (0.15, False), (0.3, False), (0.3, True)),
-    ],
-)
+@pytest.mark.parametrize(("ends", "alike"), [
+    *((ends, alike) for ends in ("before", "near") for alike in (False, True)),
+    *(("within", False), ("behind", False), (0.05, False), (0.15, False), (0.3, False), (0.3, True)),
+])  # fmt: skip
 async def test_sub_agents_beside_a_compacted_conversation_are_replayed_in_their_order(
     ends: Ends, alike: bool, number: int, tmp_path: Path, executable_of: Callable[[str], Path]
 ) -> None:

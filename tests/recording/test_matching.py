@@ -137,16 +137,13 @@ FORKED = (
 )
 
 
-@pytest.mark.parametrize(
-    ("name", "ids"),
-    [
-        (0, {"x0", "x1.2", "x2", "x3.5", "x4"}),
-        (1, {"x2", "x3.5", "x4"}),
-        (-1, {"x4"}),
-        ("x1.2", {"x1.2"}),
-        (("b", 0), {"x3.5"}),
-    ],
-)
+@pytest.mark.parametrize(("name", "ids"), [
+    (0, {"x0", "x1.2", "x2", "x3.5", "x4"}),
+    (1, {"x2", "x3.5", "x4"}),
+    (-1, {"x4"}),
+    ("x1.2", {"x1.2"}),
+    (("b", 0), {"x3.5"}),
+])  # fmt: skip
 def test_what_follows_a_turn_is_the_rest_of_its_conversation_and_the_sub_agents_that_begin_there(
     name: TurnName, ids: set[str]
 ) -> None:
@@ -155,15 +152,12 @@ def test_what_follows_a_turn_is_the_rest_of_its_conversation_and_the_sub_agents_
     assert {record.turns[number].turn.id for number in found} == ids
 
 
-@pytest.mark.parametrize(
-    ("name", "problem"),
-    [
-        ("x9", "has no turn 'x9'; there are x0, x2, x4, "),
-        (3, "the main conversation of rollout r has no turn 3; it has 0 to 2"),
-        (-4, "no turn -4; it has 0 to 2"),
-        (("c", 0), "rollout r has no conversation 'c'; there are main, sub-agent 1, sub-agent 2"),
-    ],
-)
+@pytest.mark.parametrize(("name", "problem"), [
+    ("x9", "has no turn 'x9'; there are x0, x2, x4, "),
+    (3, "the main conversation of rollout r has no turn 3; it has 0 to 2"),
+    (-4, "no turn -4; it has 0 to 2"),
+    (("c", 0), "rollout r has no conversation 'c'; there are main, sub-agent 1, sub-agent 2"),
+])  # fmt: skip
 def test_a_turn_that_is_not_there_is_told_with_what_is(name: TurnName, problem: str) -> None:
     with pytest.raises(LookupError, match=problem):
         find_turn(record_of(FORKED), name)

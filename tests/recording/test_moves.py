@@ -78,23 +78,18 @@ def test_what_comes_behind_changes_nothing_before(messages: list[Message], more:
     assert len(longer) > len(mine)
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        (said("user", "a"), said("user", "b")),
-        (said("user", "a"), said("system", "a")),
-        (said("assistant", "at 10:00"), said("assistant", "at 11:00")),
-        (called("t", a=1), called("t", a=2)),
-        (called("t", a=1), called("u", a=1)),
-        (called("t"), resulted("x")),
-        (
-            Message("user", (Media(kind="image", data="AAAA"),)),
-            Message("user", (Media(kind="image", data="BBBB"),)),
-        ),
-        (Message("user", (Opaque("d", {"type": "x"}),)), Message("user", (Opaque("d", {"type": "y"}),))),
-        (Message("assistant", (RefusalText("no"),)), said("assistant", "no")),
-    ],
-)
+@pytest.mark.parametrize(("one", "other"), [
+    (said("user", "a"), said("user", "b")),
+    (said("user", "a"), said("system", "a")),
+    (said("assistant", "at 10:00"), said("assistant", "at 11:00")),
+    (called("t", a=1), called("t", a=2)),
+    (called("t", a=1), called("u", a=1)),
+    (called("t"), resulted("x")),
+    (Message("user", (Media(kind="image", data="AAAA"),)),
+     Message("user", (Media(kind="image", data="BBBB"),))),
+    (Message("user", (Opaque("d", {"type": "x"}),)), Message("user", (Opaque("d", {"type": "y"}),))),
+    (Message("assistant", (RefusalText("no"),)), said("assistant", "no")),
+])  # fmt: skip
 def test_what_the_agent_or_the_model_said_otherwise_is_another_move(one: Message, other: Message) -> None:
     assert moves(one) != moves(other)
 
@@ -307,18 +302,15 @@ def test_the_way_up_to_a_home_is_told_alike(way: str) -> None:
     assert told.endswith(".qwen/output-language.md ---")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "version 2 of 10",
-        "defaced",
-        "123456",
-        "see section 4.2",
-        "May I ask",
-        "look at ../src/a.py and ../..",
-        "Current branch: none\n\nNo commits.",
-        "Make this:\n├───a\n└───b",
-    ],
-)
+@pytest.mark.parametrize("text", [
+    "version 2 of 10",
+    "defaced",
+    "123456",
+    "see section 4.2",
+    "May I ask",
+    "look at ../src/a.py and ../..",
+    "Current branch: none\n\nNo commits.",
+    "Make this:\n├───a\n└───b",
+])  # fmt: skip
 def test_what_does_not_differ_is_left_as_it_is(text: str) -> None:
     assert without_volatile(text) == text

@@ -323,17 +323,12 @@ async def test_an_answer_that_broke_off_costs_what_had_come() -> None:
     assert rollout.trace.cost == pytest.approx(2 * (1 + 200) / MILLION)
 
 
-@pytest.mark.parametrize(
-    ("usage", "cost"),
-    [
-        (Usage(input_tokens=1000, output_tokens=10), 1000 * 10 + 10 * 100),
-        (Usage(input_tokens=1000, output_tokens=10, cached_tokens=900), 100 * 10 + 900 * 1 + 10 * 100),
-        (
-            Usage(input_tokens=1000, output_tokens=0, cached_tokens=900, cache_write_tokens=100),
-            900 * 1 + 100 * 20,
-        ),
-    ],
-)
+@pytest.mark.parametrize(("usage", "cost"), [
+    (Usage(input_tokens=1000, output_tokens=10), 1000 * 10 + 10 * 100),
+    (Usage(input_tokens=1000, output_tokens=10, cached_tokens=900), 100 * 10 + 900 * 1 + 10 * 100),
+    (Usage(input_tokens=1000, output_tokens=0, cached_tokens=900, cache_write_tokens=100),
+     900 * 1 + 100 * 20),
+])  # fmt: skip
 def test_a_price_knows_caches(usage: Usage, cost: float) -> None:
     assert PRICES["dear"].cost(usage) == pytest.approx(cost / MILLION)
     assert Price(input=1, output=0).cost(usage) == pytest.approx(1000 / MILLION)
@@ -381,17 +376,14 @@ async def test_a_turn_costs_what_its_upstream_was_told_to_ask_for() -> None:
         assert rollout.trace.cost == pytest.approx(10)
 
 
-@pytest.mark.parametrize(
-    ("prices", "costs"),
-    [
-        ({"told": 3, "m": 5}, 3),
-        ({"told": 3}, 3),
-        ({"t*": 3, "*": 5}, 3),
-        ({"m": 5}, 5),
-        ({"*": 5}, 5),
-        ({"m": 5, "*": 3}, 3),
-    ],
-)
+@pytest.mark.parametrize(("prices", "costs"), [
+    ({"told": 3, "m": 5}, 3),
+    ({"told": 3}, 3),
+    ({"t*": 3, "*": 5}, 3),
+    ({"m": 5}, 5),
+    ({"*": 5}, 5),
+    ({"m": 5, "*": 3}, 3),
+])  # fmt: skip
 @pytest.mark.parametrize("around", [False, True])
 async def test_a_turn_costs_the_same_before_and_after_it_is_answered(
     prices: dict[str, float], costs: float, around: bool

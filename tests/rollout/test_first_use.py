@@ -32,14 +32,11 @@ def test_the_public_rooms_are_there_after_the_import(name: str) -> None:
     assert done.stdout == f"triocept.{name}\n", done.stderr
 
 
-@pytest.mark.parametrize(
-    ("name", "opened"),
-    [
-        ("serve_endpoint", triocept.serve_endpoint),
-        ("serve_pool", triocept.serve_pool),
-        ("open_upstream", lambda: triocept.open_upstream("http://localhost/v1", dialect="openai_chat")),
-    ],
-)
+@pytest.mark.parametrize(("name", "opened"), [
+    ("serve_endpoint", triocept.serve_endpoint),
+    ("serve_pool", triocept.serve_pool),
+    ("open_upstream", lambda: triocept.open_upstream("http://localhost/v1", dialect="openai_chat")),
+])  # fmt: skip
 def test_under_asyncio_trio_is_asked_for(
     name: str, opened: Callable[[], AbstractAsyncContextManager[Any]]
 ) -> None:

@@ -106,11 +106,10 @@ async def test_a_full_disk_at_a_service_call_is_told_once() -> None:
                     await client.post(rollout.service_url("tools/now"))
 
 
-@pytest.mark.parametrize(
-    "served",
-    [lambda diary: serve_endpoint(recorder=RecorderGroup([diary])), lambda diary: serve_pool(recorder=diary)],
-    ids=["an endpoint, of a group", "a pool"],
-)
+@pytest.mark.parametrize("served", [
+    lambda diary: serve_endpoint(recorder=RecorderGroup([diary])),
+    lambda diary: serve_pool(recorder=diary),
+], ids=["an endpoint, of a group", "a pool"])  # fmt: skip
 async def test_a_recorder_is_opened_for_its_server_and_each_rollout_and_closed_though_cancelled(
     served: Any,
 ) -> None:

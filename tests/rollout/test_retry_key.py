@@ -63,18 +63,13 @@ def tool(schema: dict[str, object], extra: dict[str, object] | None = None) -> T
     return Tool(name="t", parameters=schema, extra=extra)
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ({"tools": (tool(SCHEMA),)}, {"tools": (tool(MORE),)}),
-        (
-            {"output_format": OutputFormat(kind="json_schema", schema=SCHEMA)},
-            {"output_format": OutputFormat(kind="json_schema", schema=MORE)},
-        ),
-        ({"extra": {"foo": {"metadata": 1}}}, {"extra": {"foo": {"metadata": 2}}}),
-        ({"extra": {"foo": {"extra": {}}}}, {"extra": {"foo": {}}}),
-    ],
-)
+@pytest.mark.parametrize(("one", "other"), [
+    ({"tools": (tool(SCHEMA),)}, {"tools": (tool(MORE),)}),
+    ({"output_format": OutputFormat(kind="json_schema", schema=SCHEMA)},
+     {"output_format": OutputFormat(kind="json_schema", schema=MORE)}),
+    ({"extra": {"foo": {"metadata": 1}}}, {"extra": {"foo": {"metadata": 2}}}),
+    ({"extra": {"foo": {"extra": {}}}}, {"extra": {"foo": {}}}),
+])  # fmt: skip
 def test_a_name_that_is_a_field_of_the_wire_elsewhere_counts_within_a_schema_and_a_field_of_ones_own(
     one: dict[str, object], other: dict[str, object]
 ) -> None:
@@ -84,18 +79,12 @@ def test_a_name_that_is_a_field_of_the_wire_elsewhere_counts_within_a_schema_and
 MARK = {"cache_control": {"type": "ephemeral"}}
 
 
-@pytest.mark.parametrize(
-    ("marked", "plain"),
-    [
-        ({"extra": MARK | {"metadata": {"user_id": "u"}, "prompt_cache_key": "k"}}, {}),
-        ({"tools": (tool(SCHEMA, MARK),)}, {"tools": (tool(SCHEMA),)}),
-        (
-            {"tool_choice": ToolChoice(mode="required", extra={})},
-            {"tool_choice": ToolChoice(mode="required")},
-        ),
-        ({"framing": "json_array"}, {}),
-    ],
-)
+@pytest.mark.parametrize(("marked", "plain"), [
+    ({"extra": MARK | {"metadata": {"user_id": "u"}, "prompt_cache_key": "k"}}, {}),
+    ({"tools": (tool(SCHEMA, MARK),)}, {"tools": (tool(SCHEMA),)}),
+    ({"tool_choice": ToolChoice(mode="required", extra={})}, {"tool_choice": ToolChoice(mode="required")}),
+    ({"framing": "json_array"}, {}),
+])  # fmt: skip
 def test_cache_marks_who_asks_and_how_the_answer_is_framed_say_nothing_to_the_model(
     marked: dict[str, object], plain: dict[str, object]
 ) -> None:

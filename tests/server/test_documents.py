@@ -125,11 +125,10 @@ def _without_text(value: object) -> object:
     return [_without_text(inner) for inner in value] if isinstance(value, list) else value
 
 
-@pytest.mark.parametrize(
-    "body",
-    [b'{"messages": [' + b"[]," * (16 * 1024 * 1024 // 3) + b"[]]}", b'["' + b'","' * 100_000 + b'"]'],
-    ids=["lists", "texts"],
-)
+@pytest.mark.parametrize("body", [
+    b'{"messages": [' + b"[]," * (16 * 1024 * 1024 // 3) + b"[]]}",
+    b'["' + b'","' * 100_000 + b'"]',
+], ids=["lists", "texts"])  # fmt: skip
 async def test_a_document_of_too_many_values_is_refused_before_it_is_decoded(body: bytes) -> None:
     tracemalloc.start()
     try:

@@ -86,16 +86,12 @@ async def test_errors_that_nobody_reads_leave_no_traceback(
     assert not [record for record in caplog.records if record.exc_info]
 
 
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [
-        (trio.BrokenResourceError(), False),
-        (ExceptionGroup("", [ConnectionResetError(), trio.ClosedResourceError()]), False),
-        (ExceptionGroup("", [ConnectionResetError(), ValueError()]), True),
-        (ValueError(), True),
-    ],
-    ids=repr,
-)
+@pytest.mark.parametrize(("error", "told"), [
+    (trio.BrokenResourceError(), False),
+    (ExceptionGroup("", [ConnectionResetError(), trio.ClosedResourceError()]), False),
+    (ExceptionGroup("", [ConnectionResetError(), ValueError()]), True),
+    (ValueError(), True),
+], ids=repr)  # fmt: skip
 async def test_what_ends_a_connection_is_told_unless_it_is_that_its_client_has_left(
     error: Exception, told: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

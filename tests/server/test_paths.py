@@ -18,23 +18,20 @@ async def status_of(target: str) -> int:
             return int((await read_answer(stream)).split()[1])
 
 
-@pytest.mark.parametrize(
-    ("target", "status"),
-    [
-        (f"/rollout/a{CHAT}", 200),
-        (f"/rollout/%61{CHAT}", 200),
-        ("/rollout/a/v1%2Fchat/completions", 200),
-        (f"/rollout/a{CHAT}%0a", 404),
-        (f"{CHAT}%0a", 404),
-        (f"/rollout/a%0a{CHAT}", 401),
-        (f"/rollout%2fa{CHAT}", 404),
-        ("/rollout/a%2Fv1/chat/completions", 401),
-        (f"http://else.where/rollout/a{CHAT}", 200),
-        (f"HTTPS://else.where:80{CHAT}?x=y", 200),
-        ("http://else.where/nowhere", 404),
-        (f"ftp://else.where{CHAT}", 404),
-    ],
-)
+@pytest.mark.parametrize(("target", "status"), [
+    (f"/rollout/a{CHAT}", 200),
+    (f"/rollout/%61{CHAT}", 200),
+    ("/rollout/a/v1%2Fchat/completions", 200),
+    (f"/rollout/a{CHAT}%0a", 404),
+    (f"{CHAT}%0a", 404),
+    (f"/rollout/a%0a{CHAT}", 401),
+    (f"/rollout%2fa{CHAT}", 404),
+    ("/rollout/a%2Fv1/chat/completions", 401),
+    (f"http://else.where/rollout/a{CHAT}", 200),
+    (f"HTTPS://else.where:80{CHAT}?x=y", 200),
+    ("http://else.where/nowhere", 404),
+    (f"ftp://else.where{CHAT}", 404),
+])  # fmt: skip
 async def test_a_target_is_the_path_that_it_shows(target: str, status: int) -> None:
     assert await status_of(target) == status
 

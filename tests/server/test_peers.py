@@ -174,13 +174,10 @@ async def test_arguments_that_are_no_object_are_the_same_whole_and_streamed(argu
     assert all(turn.response and turn.response.tool_calls[0].arguments == arguments for turn in rollout.trace)
 
 
-@pytest.mark.parametrize(
-    ("dialect", "more", "place"),
-    [
-        ("openai_chat", {"response_format": {"type": "sound"}}, "response_format.type"),
-        ("openai_responses", {"text": {"format": {"type": "sound"}}}, "text.format.type"),
-    ],
-)
+@pytest.mark.parametrize(("dialect", "more", "place"), [
+    ("openai_chat", {"response_format": {"type": "sound"}}, "response_format.type"),
+    ("openai_responses", {"text": {"format": {"type": "sound"}}}, "text.format.type"),
+])  # fmt: skip
 async def test_a_format_that_no_server_has_is_refused_with_its_place(
     dialect: str, more: Any, place: str
 ) -> None:
@@ -218,17 +215,11 @@ async def test_steering_is_told_that_it_failed_and_the_socket_goes_on() -> None:
     assert frames[-1]["type"] == "response.completed"
 
 
-@pytest.mark.parametrize(
-    ("path", "words"),
-    [
-        (
-            "/v1/v1/chat/completions",
-            "no /v1/v1/chat/completions here: its base URL ends in /v1 once too often",
-        ),
-        (f"/v1{MESSAGES}", "its base URL ends in /v1 once too often"),
-        ("/v1/v1", "its base URL ends in /v1 once too often"),
-    ],
-)
+@pytest.mark.parametrize(("path", "words"), [
+    ("/v1/v1/chat/completions", "no /v1/v1/chat/completions here: its base URL ends in /v1 once too often"),
+    (f"/v1{MESSAGES}", "its base URL ends in /v1 once too often"),
+    ("/v1/v1", "its base URL ends in /v1 once too often"),
+])  # fmt: skip
 async def test_a_path_that_is_not_here_says_why_where_that_is_known(path: str, words: str) -> None:
     async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
         answer = await post(rollout, path)
@@ -252,16 +243,13 @@ async def test_a_key_is_found_wherever_clients_put_it() -> None:
     assert len(rollout.trace) == 6
 
 
-@pytest.mark.parametrize(
-    ("headers", "words"),
-    [
-        ({"x": "y"}, "no API key: send the key of rollout"),
-        ({"authorization": "Basic secret"}, "(there is an 'Authorization', of another scheme than Bearer)"),
-        ({"authorization": "Bearer"}, "('Authorization: Bearer' is there, with nothing behind it)"),
-        ({"authorization": "secret"}, "this API key does not open"),
-        ({"api-key": "secret"}, "this API key does not open"),
-    ],
-)
+@pytest.mark.parametrize(("headers", "words"), [
+    ({"x": "y"}, "no API key: send the key of rollout"),
+    ({"authorization": "Basic secret"}, "(there is an 'Authorization', of another scheme than Bearer)"),
+    ({"authorization": "Bearer"}, "('Authorization: Bearer' is there, with nothing behind it)"),
+    ({"authorization": "secret"}, "this API key does not open"),
+    ({"api-key": "secret"}, "this API key does not open"),
+])  # fmt: skip
 async def test_what_stands_in_the_place_of_a_key_is_named_and_never_shown(
     headers: dict[str, str], words: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -135,16 +135,13 @@ async def test_the_same_explicit_port_can_be_had_again_right_after_a_stop() -> N
                 assert b" 200 " in await stream.receive_some()
 
 
-@pytest.mark.parametrize(
-    ("host", "dialled"),
-    [
-        ("127.0.0.1", "http://127.0.0.1"),
-        ("localhost", "http://localhost"),
-        ("0.0.0.0", "http://127.0.0.1"),
-        ("::1", "http://[::1]"),
-        ("::", "http://[::1]"),
-    ],
-)
+@pytest.mark.parametrize(("host", "dialled"), [
+    ("127.0.0.1", "http://127.0.0.1"),
+    ("localhost", "http://localhost"),
+    ("0.0.0.0", "http://127.0.0.1"),
+    ("::1", "http://[::1]"),
+    ("::", "http://[::1]"),
+])  # fmt: skip
 async def test_every_host_has_a_url_that_can_be_dialled(host: str, dialled: str) -> None:
     async with serve_endpoint(host=host) as endpoint:
         assert endpoint.url == f"{dialled}:{endpoint.port}"

@@ -75,50 +75,22 @@ def without_date(data: bytes) -> bytes:
 
 
 @pytest.mark.usefixtures("every_way")
-@pytest.mark.parametrize(
-    ("given", "more", "wire", "ended"),
-    [
-        ((None, {}, b""), {"end": "close"}, b"", "closed"),
-        ((None, {}, b""), {"end": "reset"}, b"", "reset"),
-        ((None, {}, [b"HTTP/1.", b"1 2"]), {"end": "close"}, b"HTTP/1.1 2", "closed"),
-        (
-            (200, {**JSON, "content-length": "99"}, b"{}"),
-            {"end": "close"},
-            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{}",
-            "closed",
-        ),
-        (
-            (200, {"Content-Length": "1"}, b"{}"),
-            {},
-            b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{}",
-            "closed",
-        ),
-        (
-            (200, {"transfer-encoding": "chunked"}, [b"ab", b"", b"c"]),
-            {"end": "close"},
-            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n",
-            "closed",
-        ),
-        (
-            (200, {"transfer-encoding": "chunked"}, [b"ab"]),
-            {},
-            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
-            "closed",
-        ),
-        (
-            (502, {"content-type": "text/html"}, b"<html>"),
-            {"end": "close"},
-            b"HTTP/1.1 502 Bad Gateway\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n<html>",
-            "closed",
-        ),
-        (
-            (200, {"transfer-encoding": "chunked"}, [b"ab"]),
-            {"end": "reset"},
-            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n",
-            "reset",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("given", "more", "wire", "ended"), [
+    ((None, {}, b""), {"end": "close"}, b"", "closed"),
+    ((None, {}, b""), {"end": "reset"}, b"", "reset"),
+    ((None, {}, [b"HTTP/1.", b"1 2"]), {"end": "close"}, b"HTTP/1.1 2", "closed"),
+    ((200, {**JSON, "content-length": "99"}, b"{}"), {"end": "close"},
+     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{}", "closed"),
+    ((200, {"Content-Length": "1"}, b"{}"), {}, b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{}", "closed"),
+    ((200, {"transfer-encoding": "chunked"}, [b"ab", b"", b"c"]), {"end": "close"},
+     b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n", "closed"),
+    ((200, {"transfer-encoding": "chunked"}, [b"ab"]), {},
+     b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n", "closed"),
+    ((502, {"content-type": "text/html"}, b"<html>"), {"end": "close"},
+     b"HTTP/1.1 502 Bad Gateway\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n<html>", "closed"),
+    ((200, {"transfer-encoding": "chunked"}, [b"ab"]), {"end": "reset"},
+     b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n", "reset"),
+])  # fmt: skip
 async def test_the_bytes_are_those_that_were_given_and_end_as_was_asked(
     given: tuple[Any, ...], more: dict[str, Any], wire: bytes, ended: str
 ) -> None:
@@ -298,22 +270,19 @@ async def test_a_hang_up_cuts_a_pause_short() -> None:
     assert rollout.trace[0].outcome == "refused"
 
 
-@pytest.mark.parametrize(
-    ("given", "more", "word"),
-    [
-        ((199, {}, b""), {}, "status"),
-        ((True, {}, b""), {}, "status"),
-        ((None, {"a": "b"}, b""), {}, "headers"),
-        ((200, {"a b": "c"}, b""), {}, "headers"),
-        ((200, {"a": "c\r\n"}, b""), {}, "headers"),
-        ((200, {"transfer-encoding": "gzip"}, b""), {}, "headers"),
-        ((200, {}, "text"), {}, "body"),
-        ((200, {}, [b"a", -1]), {}, r"body\[1\]"),
-        ((200, {}, [b"a", "b"]), {}, r"body\[1\]"),
-        ((200, {}, b"a"), {"end": "abort"}, "end"),
-        ((200, {}, b"a"), {"response": 5}, "respond"),
-    ],
-)
+@pytest.mark.parametrize(("given", "more", "word"), [
+    ((199, {}, b""), {}, "status"),
+    ((True, {}, b""), {}, "status"),
+    ((None, {"a": "b"}, b""), {}, "headers"),
+    ((200, {"a b": "c"}, b""), {}, "headers"),
+    ((200, {"a": "c\r\n"}, b""), {}, "headers"),
+    ((200, {"transfer-encoding": "gzip"}, b""), {}, "headers"),
+    ((200, {}, "text"), {}, "body"),
+    ((200, {}, [b"a", -1]), {}, r"body\[1\]"),
+    ((200, {}, [b"a", "b"]), {}, r"body\[1\]"),
+    ((200, {}, b"a"), {"end": "abort"}, "end"),
+    ((200, {}, b"a"), {"response": 5}, "respond"),
+])  # fmt: skip
 async def test_an_argument_that_cannot_be_is_named_and_the_exchange_can_still_be_answered(
     given: tuple[Any, ...], more: dict[str, Any], word: str
 ) -> None:

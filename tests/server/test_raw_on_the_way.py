@@ -68,18 +68,15 @@ def endless() -> Iterator[bytes]:
 
 
 @pytest.mark.usefixtures("every_way")
-@pytest.mark.parametrize(
-    ("status", "headers", "end", "first", "rest", "ended"),
-    [
-        (200, JSON, "whole", b"1\r\na\r\n", b"1\r\nb\r\n0\r\n\r\n", None),
-        (200, {"transfer-encoding": "chunked"}, "whole", b"1\r\na\r\n", b"1\r\nb\r\n0\r\n\r\n", "closed"),
-        (200, {"transfer-encoding": "chunked"}, "close", b"1\r\na\r\n", b"1\r\nb\r\n", "closed"),
-        (200, {"content-length": "9"}, "close", b"a", b"b", "closed"),
-        (502, JSON, "close", b"a", b"b", "closed"),
-        (None, {}, "close", b"a", b"b", "closed"),
-        (200, {"content-length": "9"}, "reset", b"a", b"b", "reset"),
-    ],
-)
+@pytest.mark.parametrize(("status", "headers", "end", "first", "rest", "ended"), [
+    (200, JSON, "whole", b"1\r\na\r\n", b"1\r\nb\r\n0\r\n\r\n", None),
+    (200, {"transfer-encoding": "chunked"}, "whole", b"1\r\na\r\n", b"1\r\nb\r\n0\r\n\r\n", "closed"),
+    (200, {"transfer-encoding": "chunked"}, "close", b"1\r\na\r\n", b"1\r\nb\r\n", "closed"),
+    (200, {"content-length": "9"}, "close", b"a", b"b", "closed"),
+    (502, JSON, "close", b"a", b"b", "closed"),
+    (None, {}, "close", b"a", b"b", "closed"),
+    (200, {"content-length": "9"}, "reset", b"a", b"b", "reset"),
+])  # fmt: skip
 async def test_a_piece_is_with_the_agent_before_the_next_is_asked_for(
     status: int | None, headers: dict[str, str], end: str, first: bytes, rest: bytes, ended: str | None
 ) -> None:
@@ -157,15 +154,12 @@ async def test_an_endless_one_blocks_nobody_and_is_closed_when_its_agent_goes() 
 
 @KINDS
 @pytest.mark.usefixtures("every_way")
-@pytest.mark.parametrize(
-    ("status", "headers", "end"),
-    [
-        (200, JSON, "whole"),
-        (200, {"transfer-encoding": "chunked"}, "whole"),
-        (200, {}, "close"),
-        (None, {}, "close"),
-    ],
-)
+@pytest.mark.parametrize(("status", "headers", "end"), [
+    (200, JSON, "whole"),
+    (200, {"transfer-encoding": "chunked"}, "whole"),
+    (200, {}, "close"),
+    (None, {}, "close"),
+])  # fmt: skip
 async def test_where_it_raises_its_handler_fails_and_nobody_takes_what_was_sent_for_whole(
     kind: str, status: int | None, headers: dict[str, str], end: str
 ) -> None:

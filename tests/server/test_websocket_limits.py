@@ -145,16 +145,13 @@ async def test_half_a_frame_with_the_handshake_and_the_rest_of_it_later() -> Non
     assert [turn.outcome for turn in rollout.trace] == ["answered"]
 
 
-@pytest.mark.parametrize(
-    ("change", "status"),
-    [
-        (("Version: 13", "Version: 8"), 400),
-        (("Sec-WebSocket-Key", "X-Key"), 400),
-        (("Host: a\r\n", "Host: a\r\nContent-Length: 2\r\n"), 400),
-        (("/v1/responses", "/v1/elsewhere"), 404),
-        (("Bearer ", "Bearer x"), 401),
-    ],
-)
+@pytest.mark.parametrize(("change", "status"), [
+    (("Version: 13", "Version: 8"), 400),
+    (("Sec-WebSocket-Key", "X-Key"), 400),
+    (("Host: a\r\n", "Host: a\r\nContent-Length: 2\r\n"), 400),
+    (("/v1/responses", "/v1/elsewhere"), 404),
+    (("Bearer ", "Bearer x"), 401),
+])  # fmt: skip
 async def test_an_upgrade_that_cannot_be_is_refused_in_json(
     change: tuple[str, str], status: int, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -144,34 +144,23 @@ async def test_a_tool_is_called_and_its_result_is_json() -> None:
         assert response.json() == {"result": 4}
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "status", "text"),
-    [
-        (
-            "add",
-            b'{"arguments":{"a":"1"}}',
-            400,
-            "the arguments do not fit add: Expected `int`, got `str` - at `$.a`",
-        ),
-        (
-            "add",
-            b'{"arguments":{"a":1,"c":1}}',
-            400,
-            "the arguments do not fit add: Object contains unknown field `c`",
-        ),
-        ("add", b'{"arguments":[1]}', 400, "the arguments do not fit add: Expected `object`, got `array`"),
-        ("add", b"", 400, "the arguments do not fit add: Object missing required field `a`"),
-        ("add", b'{"a":1}', 400, 'the body is not of the form {"arguments": {…}}'),
-        ("add", b"[]", 400, 'the body is not of the form {"arguments": {…}}'),
-        ("add", b"{", 400, "the body is not valid JSON: Input data was truncated"),
-        ("none", b"{}", 404, "there is no tool 'none' here; there are add, hang, fail"),
-        ("fail", b"{}", 500, "ValueError: the disk is full"),
-        ("fail_in_a_nursery", b"{}", 500, "ExceptionGroup: Exceptions from Trio nursery (1 sub-exception)"),
-        ("refuse", b"{}", 429, "not so fast"),
-        ("give_an_object", b"{}", 500, "what the tool give_an_object returned is not JSON"),
-        ("hang_a_moment", b"{}", 504, "the tool hang_a_moment took longer than 0.05 s"),
-    ],
-)
+@pytest.mark.parametrize(("path", "body", "status", "text"), [
+    ("add", b'{"arguments":{"a":"1"}}', 400,
+     "the arguments do not fit add: Expected `int`, got `str` - at `$.a`"),
+    ("add", b'{"arguments":{"a":1,"c":1}}', 400,
+     "the arguments do not fit add: Object contains unknown field `c`"),
+    ("add", b'{"arguments":[1]}', 400, "the arguments do not fit add: Expected `object`, got `array`"),
+    ("add", b"", 400, "the arguments do not fit add: Object missing required field `a`"),
+    ("add", b'{"a":1}', 400, 'the body is not of the form {"arguments": {…}}'),
+    ("add", b"[]", 400, 'the body is not of the form {"arguments": {…}}'),
+    ("add", b"{", 400, "the body is not valid JSON: Input data was truncated"),
+    ("none", b"{}", 404, "there is no tool 'none' here; there are add, hang, fail"),
+    ("fail", b"{}", 500, "ValueError: the disk is full"),
+    ("fail_in_a_nursery", b"{}", 500, "ExceptionGroup: Exceptions from Trio nursery (1 sub-exception)"),
+    ("refuse", b"{}", 429, "not so fast"),
+    ("give_an_object", b"{}", 500, "what the tool give_an_object returned is not JSON"),
+    ("hang_a_moment", b"{}", 504, "the tool hang_a_moment took longer than 0.05 s"),
+])  # fmt: skip
 async def test_a_bad_call_is_answered_and_disturbs_nothing_else(
     path: str, body: bytes, status: int, text: str
 ) -> None:
@@ -332,15 +321,12 @@ async def test_a_simulated_user_reads_and_says_messages_in_the_asking_dialect(di
     assert [(call.kind, call.outcome) for call in rollout.trace.services] == [("user", "answered")] * 2
 
 
-@pytest.mark.parametrize(
-    ("said", "texts"),
-    [
-        (None, []),
-        ("a", ["a"]),
-        (["a", Message("user", (Text("b"),))], ["a", "b"]),
-        (Message("user", (Text("b"),)), ["b"]),
-    ],
-)
+@pytest.mark.parametrize(("said", "texts"), [
+    (None, []),
+    ("a", ["a"]),
+    (["a", Message("user", (Text("b"),))], ["a", "b"]),
+    (Message("user", (Text("b"),)), ["b"]),
+])  # fmt: skip
 async def test_a_user_says_nothing_one_thing_or_several(said: Any, texts: list[str]) -> None:
     async def user(messages: Sequence[Message], rollout: Rollout) -> Any:
         return said

@@ -78,18 +78,15 @@ async def test_what_is_left_out_is_the_functions_own_default() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("arguments", "where"),
-    [
-        ({}, "missing required field `point`"),
-        ({"point": {"x": "1"}}, r"\$.point.x"),
-        ({"point": {"x": 1}, "count": 0}, r"\$.count"),
-        ({"point": {"x": 1}, "how": "never"}, r"\$.how"),
-        ({"point": {"x": 1}, "rollout": 1}, "unknown field `rollout`"),
-        ([1], "Expected `object`"),
-        ("text", "Expected `object`"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "where"), [
+    ({}, "missing required field `point`"),
+    ({"point": {"x": "1"}}, r"\$.point.x"),
+    ({"point": {"x": 1}, "count": 0}, r"\$.count"),
+    ({"point": {"x": 1}, "how": "never"}, r"\$.how"),
+    ({"point": {"x": 1}, "rollout": 1}, "unknown field `rollout`"),
+    ([1], "Expected `object`"),
+    ("text", "Expected `object`"),
+])  # fmt: skip
 def test_arguments_that_do_not_fit_are_refused_with_their_place(arguments: Any, where: str) -> None:
     with pytest.raises(Refusal, match=f"do not fit everything.*{where}") as caught:
         HostTool.of(everything).bind(arguments)
@@ -109,20 +106,17 @@ def by_position(x: int, /) -> None: ...
 def of_nowhere(x: Nowhere) -> None: ...  # type: ignore[name-defined] # noqa: F821
 
 
-@pytest.mark.parametrize(
-    ("function", "why"),
-    [
-        (untyped, "parameter 'x' has no type"),
-        (of_no_schema, "no JSON Schema"),
-        (of_no_schema_in_a_union, "no JSON Schema"),
-        (with_many, "cannot be given by name"),
-        (with_any_name, "cannot be given by name"),
-        (by_position, "cannot be given by name"),
-        (of_nowhere, "cannot be found"),
-        (partial(of_no_schema, x=Unknown()), "parameter 'x' has no type"),
-        (3, "a tool is a function, not int: 3"),
-    ],
-)
+@pytest.mark.parametrize(("function", "why"), [
+    (untyped, "parameter 'x' has no type"),
+    (of_no_schema, "no JSON Schema"),
+    (of_no_schema_in_a_union, "no JSON Schema"),
+    (with_many, "cannot be given by name"),
+    (with_any_name, "cannot be given by name"),
+    (by_position, "cannot be given by name"),
+    (of_nowhere, "cannot be found"),
+    (partial(of_no_schema, x=Unknown()), "parameter 'x' has no type"),
+    (3, "a tool is a function, not int: 3"),
+])  # fmt: skip
 def test_what_has_no_schema_is_no_tool_and_says_why(function: Any, why: str) -> None:
     with pytest.raises(TypeError, match=why):
         HostTool.of(function, name="tool")

@@ -116,19 +116,16 @@ def test_messages_that_are_others_are_shown_beside_those_expected(model: SyncRol
     ]
 
 
-@pytest.mark.parametrize(
-    "expected",
-    [
-        [],
-        ["be terse"],
-        ["what to drink?", "be terse"],
-        [("user", "be terse"), ANY],
-        [ANY, ANY, ANY],
-        [..., "be terse"],
-        [ToolCall.of("search"), ...],
-        [Message("assistant", "be terse"), ...],
-    ],
-)
+@pytest.mark.parametrize("expected", [
+    [],
+    ["be terse"],
+    ["what to drink?", "be terse"],
+    [("user", "be terse"), ANY],
+    [ANY, ANY, ANY],
+    [..., "be terse"],
+    [ToolCall.of("search"), ...],
+    [Message("assistant", "be terse"), ...],
+])  # fmt: skip
 def test_messages_that_are_others_are_an_error(model: SyncRollout, expected: list[object]) -> None:
     with pytest.raises(AssertionError, match="the messages are not those expected"):
         model.assert_messages(*expected, call=0)
@@ -180,28 +177,18 @@ def test_a_message_is_the_one_with_its_tool_calls_results_and_media(of_parts: Sy
     of_parts.assert_messages("go", "I look.", "r", "see")  # a text says nothing of what stands beside it
 
 
-@pytest.mark.parametrize(
-    ("place", "expected", "shown"),
-    [
-        (1, Message("assistant", (Text("I look."), ToolCall.of("ls"))), "- assistant: 'I look.', ls({})"),
-        (1, Message("assistant", "I look."), "- assistant: 'I look.'"),
-        (1, Message("assistant", (Text("I look."), RM, RM)), "- assistant: *, rm(*), rm(*)"),
-        (1, Message("assistant", (Text("I look."), RM, IMAGE)), "- assistant: *, image 'http://x/1.png'"),
-        (2, Message("tool", (ToolResult(id="c1", content=(Text("other"),)),)), "- tool: result 'other'*"),
-        (2, Message("tool", (ToolResult(id="c9", content=(Text("r"),)),)), "- tool: result 'r' of c9"),
-        (
-            2,
-            Message("tool", (ToolResult(id="c1", content=(Text("r"),), is_error=True),)),
-            "- tool: error 'r'*",
-        ),
-        (3, Message("user", "see"), "- user: 'see'"),
-        (
-            3,
-            Message("user", (Text("see"), Media(kind="image", url="http://x/2.png"))),
-            "- user: 'see', image *2.png'",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("place", "expected", "shown"), [
+    (1, Message("assistant", (Text("I look."), ToolCall.of("ls"))), "- assistant: 'I look.', ls({})"),
+    (1, Message("assistant", "I look."), "- assistant: 'I look.'"),
+    (1, Message("assistant", (Text("I look."), RM, RM)), "- assistant: *, rm(*), rm(*)"),
+    (1, Message("assistant", (Text("I look."), RM, IMAGE)), "- assistant: *, image 'http://x/1.png'"),
+    (2, Message("tool", (ToolResult(id="c1", content=(Text("other"),)),)), "- tool: result 'other'*"),
+    (2, Message("tool", (ToolResult(id="c9", content=(Text("r"),)),)), "- tool: result 'r' of c9"),
+    (2, Message("tool", (ToolResult(id="c1", content=(Text("r"),), is_error=True),)), "- tool: error 'r'*"),
+    (3, Message("user", "see"), "- user: 'see'"),
+    (3, Message("user", (Text("see"), Media(kind="image", url="http://x/2.png"))),
+     "- user: 'see', image *2.png'"),
+])  # fmt: skip
 def test_a_message_with_another_part_or_without_one_is_another(
     of_parts: SyncRollout, place: int, expected: Message, shown: str
 ) -> None:

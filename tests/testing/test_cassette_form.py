@@ -279,17 +279,14 @@ def test_sampling_counts_where_that_is_asked() -> None:
     assert "sampling" not in normal_form(request)
 
 
-@pytest.mark.parametrize(
-    ("model", "bare"),
-    [
-        ("gpt-4o-2024-08-06", "gpt-4o"),
-        ("claude-sonnet-4-20250514", "claude-sonnet-4"),
-        ("claude-3-5-haiku@20241022", "claude-3-5-haiku"),
-        ("claude-3-5-haiku-latest", "claude-3-5-haiku"),
-        ("llama-3.1-70b", "llama-3.1-70b"),
-        ("gpt-4-0613", "gpt-4-0613"),
-        ("-20250514", "-20250514"),
-    ],
-)
+@pytest.mark.parametrize(("model", "bare"), [
+    ("gpt-4o-2024-08-06", "gpt-4o"),
+    ("claude-sonnet-4-20250514", "claude-sonnet-4"),
+    ("claude-3-5-haiku@20241022", "claude-3-5-haiku"),
+    ("claude-3-5-haiku-latest", "claude-3-5-haiku"),
+    ("llama-3.1-70b", "llama-3.1-70b"),
+    ("gpt-4-0613", "gpt-4-0613"),
+    ("-20250514", "-20250514"),
+])  # fmt: skip
 def test_a_model_is_known_without_the_date_of_its_version(model: str, bare: str) -> None:
     assert without_date(model) == bare

@@ -416,20 +416,17 @@ def test_a_sync_application_that_asks_what_is_not_there_is_told_at_the_end(tmp_p
                 asked("a")
 
 
-@pytest.mark.parametrize(
-    ("options", "error", "words"),
-    [
-        ({"record": "all"}, ValueError, "record is 'none', 'once', 'new' or 'rewrite', not 'all'"),
-        ({"record": "new"}, TypeError, "record='new' needs a real model to record from: upstream="),
-        ({"upstream": "https://api.openai.com"}, TypeError, "a handler is"),
-        ({"normalise": "a"}, TypeError, "normalise is a function of a Request, that gives one"),
-        ({"normalise_text": echo}, TypeError, "not async"),
-        ({"timing": "fast"}, ValueError, "timing"),
-        ({"timing": -1}, ValueError, "timing"),
-        ({"repeats": 1}, TypeError, "repeats is a bool"),
-        ({"repeat": True}, TypeError, "repeat"),
-    ],
-)
+@pytest.mark.parametrize(("options", "error", "words"), [
+    ({"record": "all"}, ValueError, "record is 'none', 'once', 'new' or 'rewrite', not 'all'"),
+    ({"record": "new"}, TypeError, "record='new' needs a real model to record from: upstream="),
+    ({"upstream": "https://api.openai.com"}, TypeError, "a handler is"),
+    ({"normalise": "a"}, TypeError, "normalise is a function of a Request, that gives one"),
+    ({"normalise_text": echo}, TypeError, "not async"),
+    ({"timing": "fast"}, ValueError, "timing"),
+    ({"timing": -1}, ValueError, "timing"),
+    ({"repeats": 1}, TypeError, "repeats is a bool"),
+    ({"repeat": True}, TypeError, "repeat"),
+])  # fmt: skip
 async def test_wrong_arguments_are_told_where_they_are_given(
     options: dict[str, object], error: type[Exception], words: str, tmp_path: Path
 ) -> None:

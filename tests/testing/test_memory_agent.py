@@ -354,29 +354,14 @@ async def test_a_rollout_in_memory_says_that_it_has_no_address(autojump_clock: M
 
 
 @either_way
-@pytest.mark.parametrize(
-    ("raw", "status", "words"),
-    [
-        ({"status": 502, "body": b"<html>bad gateway</html>"}, 502, "bad gateway"),
-        ({"status": 200, "body": b""}, 502, None),
-        (
-            {"status": 200, "body": b'{"a', "headers": {"content-type": "application/json"}},
-            502,
-            "cannot be read",
-        ),
-        ({"status": None, "end": "reset"}, 502, "broken off before an answer"),
-        (
-            {
-                "status": 200,
-                "headers": {"content-length": "9", "content-type": "application/json"},
-                "body": b"{}",
-                "end": "close",
-            },
-            502,
-            "broken off",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("raw", "status", "words"), [
+    ({"status": 502, "body": b"<html>bad gateway</html>"}, 502, "bad gateway"),
+    ({"status": 200, "body": b""}, 502, None),
+    ({"status": 200, "body": b'{"a', "headers": {"content-type": "application/json"}}, 502, "cannot be read"),
+    ({"status": None, "end": "reset"}, 502, "broken off before an answer"),
+    ({"status": 200, "headers": {"content-length": "9", "content-type": "application/json"}, "body": b"{}",
+      "end": "close"}, 502, "broken off"),
+])  # fmt: skip
 async def test_raw_answers_are_what_clients_make_of_them(
     raw: dict[str, Any], status: int, words: str | None, stream: bool, autojump_clock: MockClock
 ) -> None:

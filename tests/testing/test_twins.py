@@ -33,34 +33,28 @@ def public(kind: type) -> set[str]:
     return {name for name in vars(kind) if not name.startswith("_")}
 
 
-@pytest.mark.parametrize(
-    ("kind", "twin"),
-    [
-        (Rollout, SyncRollout),
-        (Exchange, SyncExchange),
-        (ResponseStream, SyncStream),
-        (Endpoint, SyncEndpoint),
-    ],
-)
+@pytest.mark.parametrize(("kind", "twin"), [
+    (Rollout, SyncRollout),
+    (Exchange, SyncExchange),
+    (ResponseStream, SyncStream),
+    (Endpoint, SyncEndpoint),
+])  # fmt: skip
 def test_a_twin_has_what_the_other_has(kind: Any, twin: Any) -> None:
     assert public(twin) - MORE.get(twin, set()) == public(kind) - NOT_HERE.get(kind, set())
 
 
-@pytest.mark.parametrize(
-    ("method", "twin"),
-    [
-        (Exchange.respond, SyncExchange.respond),
-        (Exchange.respond_raw, SyncExchange.respond_raw),
-        (Exchange.refuse, SyncExchange.refuse),
-        (Exchange.annotate, SyncExchange.annotate),
-        (ResponseStream.send, SyncStream.send),
-        (ResponseStream.end, SyncStream.end),
-        (Rollout.stop, SyncRollout.stop),
-        (Rollout.score, SyncRollout.score),
-        (Rollout.run_agent, SyncRollout.run_agent),
-        (Rollout.base_url, SyncRollout.base_url),
-        (Rollout.environ, SyncRollout.environ),
-    ],
-)
+@pytest.mark.parametrize(("method", "twin"), [
+    (Exchange.respond, SyncExchange.respond),
+    (Exchange.respond_raw, SyncExchange.respond_raw),
+    (Exchange.refuse, SyncExchange.refuse),
+    (Exchange.annotate, SyncExchange.annotate),
+    (ResponseStream.send, SyncStream.send),
+    (ResponseStream.end, SyncStream.end),
+    (Rollout.stop, SyncRollout.stop),
+    (Rollout.score, SyncRollout.score),
+    (Rollout.run_agent, SyncRollout.run_agent),
+    (Rollout.base_url, SyncRollout.base_url),
+    (Rollout.environ, SyncRollout.environ),
+])  # fmt: skip
 def test_a_twin_takes_what_the_other_takes(method: Any, twin: Any) -> None:
     assert inspect.signature(twin) == inspect.signature(method)

@@ -168,16 +168,12 @@ def test_a_thread_whose_agent_has_gone_fails_its_rollout_while_that_is_open() ->
 # Handlers run under trio
 
 
-@pytest.mark.parametrize(
-    "awaits",
-    [
-        lambda: asyncio.sleep(1),
-        lambda: asyncio.sleep(0),
-        lambda: asyncio.to_thread(print),
-        lambda: asyncio.wait_for(asyncio.sleep(0), 1),
-    ],
-    ids=["sleep", "sleep 0", "to_thread", "wait_for"],
-)
+@pytest.mark.parametrize("awaits", [
+    lambda: asyncio.sleep(1),
+    lambda: asyncio.sleep(0),
+    lambda: asyncio.to_thread(print),
+    lambda: asyncio.wait_for(asyncio.sleep(0), 1),
+], ids=["sleep", "sleep 0", "to_thread", "wait_for"])  # fmt: skip
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
 def test_asyncio_in_an_async_handler_is_told_of_trio(awaits: Callable[[], Any]) -> None:
     async def handler(exchange: Exchange) -> None:

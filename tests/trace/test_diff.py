@@ -42,21 +42,15 @@ def test_what_has_grown_at_its_end_is_edited_there() -> None:
     assert edit.growth == 20
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "edit"),
-    [
-        ("a long text", "a long text, and more", Edit(at="end", place=11, added=", and more")),
-        ("a long text, and more", "a long text", Edit(at="end", place=11, removed=", and more")),
-        ("a long text", "Now: a long text", Edit(at="start", place=0, added="Now: ")),
-        (
-            "it is 10:15 of today",
-            "it is 11:42 of today",
-            Edit(at="middle", place=7, removed="0:15", added="1:42"),
-        ),
-        ("a thing", "another text that has nothing of it", None),
-        ("", "text", None),
-    ],
-)
+@pytest.mark.parametrize(("old", "new", "edit"), [
+    ("a long text", "a long text, and more", Edit(at="end", place=11, added=", and more")),
+    ("a long text, and more", "a long text", Edit(at="end", place=11, removed=", and more")),
+    ("a long text", "Now: a long text", Edit(at="start", place=0, added="Now: ")),
+    ("it is 10:15 of today", "it is 11:42 of today",
+     Edit(at="middle", place=7, removed="0:15", added="1:42")),
+    ("a thing", "another text that has nothing of it", None),
+    ("", "text", None),
+])  # fmt: skip
 def test_an_edit_is_one_replacement_at_an_end_or_between(old: str, new: str, edit: Edit | None) -> None:
     assert edit_of(*said(f"user: {old}", f"user: {new}")) == edit
 

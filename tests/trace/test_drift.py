@@ -30,20 +30,17 @@ def second(report: DriftReport) -> Drift:
     return report.pairs[1]
 
 
-@pytest.mark.parametrize(
-    ("prompt", "name", "also", "kept"),
-    [
-        ([*PROMPT, *COMPLETION, 6], "extends", None, (4, 5)),
-        ([*PROMPT, *COMPLETION[:-1], 7, 6], "close_trim", None, (4, 4)),
-        ([*PROMPT, *COMPLETION[:-2], 7, 6], "close_trim", None, (4, 3)),
-        ([*PROMPT, 10, 99, 12, 13, 5, 6], "resampled_text", None, (4, 1)),
-        ([*PROMPT, 99, 6], "resampled_text", None, (4, 0)),
-        ([*PROMPT[:-1], *COMPLETION, 6], "template_drift", None, (3, 5)),
-        ([*PROMPT[:-1], *COMPLETION[:-1], 6], "template_drift", "close_trim", (3, 4)),
-        ([*PROMPT[:-1], 10, 99, 13, 5, 6], "template_drift", "resampled_text", (3, 1)),
-        ([8, *PROMPT, *COMPLETION, 6], "template_drift", None, (0, 5)),
-    ],
-)
+@pytest.mark.parametrize(("prompt", "name", "also", "kept"), [
+    ([*PROMPT, *COMPLETION, 6], "extends", None, (4, 5)),
+    ([*PROMPT, *COMPLETION[:-1], 7, 6], "close_trim", None, (4, 4)),
+    ([*PROMPT, *COMPLETION[:-2], 7, 6], "close_trim", None, (4, 3)),
+    ([*PROMPT, 10, 99, 12, 13, 5, 6], "resampled_text", None, (4, 1)),
+    ([*PROMPT, 99, 6], "resampled_text", None, (4, 0)),
+    ([*PROMPT[:-1], *COMPLETION, 6], "template_drift", None, (3, 5)),
+    ([*PROMPT[:-1], *COMPLETION[:-1], 6], "template_drift", "close_trim", (3, 4)),
+    ([*PROMPT[:-1], 10, 99, 13, 5, 6], "template_drift", "resampled_text", (3, 1)),
+    ([8, *PROMPT, *COMPLETION, 6], "template_drift", None, (0, 5)),
+])  # fmt: skip
 def test_where_the_messages_are_the_same_a_difference_is_the_template_or_the_tokenizer(
     prompt: list[int], name: str, also: str | None, kept: tuple[int, int]
 ) -> None:
@@ -58,14 +55,11 @@ NONCE = said("system: x-anthropic-billing-header: cch=1", "user: hello")
 OTHER_NONCE = said("system: x-anthropic-billing-header: cch=2", "user: hello", "assistant: hi", "user: go on")
 
 
-@pytest.mark.parametrize(
-    "more",
-    [
-        {"messages": (*ASKED, *said("assistant: hi", "user: go on")), "tools": (Tool(name="other"),)},
-        {"messages": said("system: be better", "user: hello", "assistant: hi", "user: go on")},
-        {"messages": said("system: be good", "user: summary of hello", "assistant: hi", "user: go on")},
-    ],
-)
+@pytest.mark.parametrize("more", [
+    {"messages": (*ASKED, *said("assistant: hi", "user: go on")), "tools": (Tool(name="other"),)},
+    {"messages": said("system: be better", "user: hello", "assistant: hi", "user: go on")},
+    {"messages": said("system: be good", "user: summary of hello", "assistant: hi", "user: go on")},
+])  # fmt: skip
 def test_where_the_messages_or_the_tools_differ_it_is_the_agents_doing(more: dict[str, Any]) -> None:
     conversation = Conversation(id="c")
     first = Given(PROMPT, COMPLETION, ASKED, "hi", conversation=conversation)

@@ -10,32 +10,15 @@ from triocept import read_traces
 from triocept.traces import check
 
 
-@pytest.mark.parametrize(
-    ("known", "later", "gaps"),
-    [
-        (
-            b'"part":"Text","text":"r1"',
-            b'"part":"Video","url":"v"',
-            [("value_unreadable", None), ("value_missing", "x2")],
-        ),
-        (
-            b'"part":"Text","text":"r0"',
-            b'"part":"Video","url":"v"',
-            [("value_unreadable", None), ("value_missing", "x1"), ("value_missing", "x2")],
-        ),
-        (
-            b'"name":"bash"',
-            b'"name":["bash"]',
-            [("value_unreadable", None), *[("value_missing", f"x{number}") for number in range(3)]],
-        ),
-        (
-            b'"model":"m"',
-            b'"model":{"any":"m"}',
-            [("request_unreadable", f"x{number}") for number in range(3)],
-        ),
-    ],
-    ids=["the last message", "a message", "tools", "a request"],
-)
+@pytest.mark.parametrize(("known", "later", "gaps"), [
+    (b'"part":"Text","text":"r1"', b'"part":"Video","url":"v"',
+     [("value_unreadable", None), ("value_missing", "x2")]),
+    (b'"part":"Text","text":"r0"', b'"part":"Video","url":"v"',
+     [("value_unreadable", None), ("value_missing", "x1"), ("value_missing", "x2")]),
+    (b'"name":"bash"', b'"name":["bash"]',
+     [("value_unreadable", None), *[("value_missing", f"x{number}") for number in range(3)]]),
+    (b'"model":"m"', b'"model":{"any":"m"}', [("request_unreadable", f"x{number}") for number in range(3)]),
+], ids=["the last message", "a message", "tools", "a request"])  # fmt: skip
 def test_what_a_later_version_has_written_and_this_one_cannot_read_is_a_gap(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -61,18 +44,14 @@ def test_what_a_later_version_has_written_and_this_one_cannot_read_is_a_gap(
     assert "cannot be read" in told[0]
 
 
-@pytest.mark.parametrize(
-    ("known", "later", "what", "call"),
-    [
-        (b'{"part":"Text","text":"ok"}]},"started', b'{"part":"Video","url":"v"}]},"started', "turn", "x1"),
-        (b'"number":1,"outcome":"answered"', b'"number":1,"outcome":"postponed"', "turn", "x1"),
-        (b'"kind":"tool"', b'"kind":"oracle"', "service", None),
-        (b'{"type":"agent"', b'{"type":"machine"', "machine", None),
-        (b'"agent":"claude-cli/2 (x)","request"', b'"agent":{"name":"claude"},"request"', "intent", "x1"),
-        (b'"ended":"body"', b'"ended":"paused"', "seal", None),
-    ],
-    ids=["an answer", "an outcome", "a service call", "a line", "an intent", "a seal"],
-)
+@pytest.mark.parametrize(("known", "later", "what", "call"), [
+    (b'{"part":"Text","text":"ok"}]},"started', b'{"part":"Video","url":"v"}]},"started', "turn", "x1"),
+    (b'"number":1,"outcome":"answered"', b'"number":1,"outcome":"postponed"', "turn", "x1"),
+    (b'"kind":"tool"', b'"kind":"oracle"', "service", None),
+    (b'{"type":"agent"', b'{"type":"machine"', "machine", None),
+    (b'"agent":"claude-cli/2 (x)","request"', b'"agent":{"name":"claude"},"request"', "intent", "x1"),
+    (b'"ended":"body"', b'"ended":"paused"', "seal", None),
+], ids=["an answer", "an outcome", "a service call", "a line", "an intent", "a seal"])  # fmt: skip
 def test_a_line_that_a_later_version_has_written_is_one_gap_and_no_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bytes, later: bytes, what: str, call: str | None
 ) -> None:

@@ -354,18 +354,15 @@ def test_what_a_turn_says_of_its_tokens_is_a_gap_of_the_report(tmp_path: Path) -
     ]
 
 
-@pytest.mark.parametrize(
-    ("content", "found"),
-    [
-        (b"", ["empty"]),
-        (b"\n\n  \n", ["empty"]),
-        (b"a,b\n1,2\n", ["unreadable_line", "unreadable_line"]),
-        (b"\xff\xfe\x00", ["unreadable_line"]),
-        (b'{"type":"turn","version":3}\n', ["newer_version"]),
-        (b'{"type":"turn","version":2}\n', ["unreadable_line"]),
-        (b"[" * 5000 + b"\n", ["unreadable_line"]),
-    ],
-)
+@pytest.mark.parametrize(("content", "found"), [
+    (b"", ["empty"]),
+    (b"\n\n  \n", ["empty"]),
+    (b"a,b\n1,2\n", ["unreadable_line", "unreadable_line"]),
+    (b"\xff\xfe\x00", ["unreadable_line"]),
+    (b'{"type":"turn","version":3}\n', ["newer_version"]),
+    (b'{"type":"turn","version":2}\n', ["unreadable_line"]),
+    (b"[" * 5000 + b"\n", ["unreadable_line"]),
+])  # fmt: skip
 def test_a_file_of_something_else_is_told_line_by_line(
     tmp_path: Path, content: bytes, found: list[str]
 ) -> None:

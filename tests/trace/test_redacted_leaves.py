@@ -134,24 +134,13 @@ def unaligned(text: str) -> str:
     return b64encode(text.encode()[: len(text) // 3 * 3]).decode()
 
 
-@pytest.mark.parametrize(
-    ("dialect", "part"),
-    [
-        ("gemini", lambda data: {"inlineData": {"mimeType": "text/csv", "data": data}}),
-        (
-            "openai_chat",
-            lambda data: {"type": "file", "file": {"file_data": f"data:text/plain;base64,{data}"}},
-        ),
-        ("openai_responses", lambda data: {"type": "input_file", "file_data": f"data:text/x;base64,{data}"}),
-        (
-            "anthropic_messages",
-            lambda data: {
-                "type": "document",
-                "source": {"type": "base64", "media_type": "text/html", "data": data},
-            },
-        ),
-    ],
-)
+@pytest.mark.parametrize(("dialect", "part"), [
+    ("gemini", lambda data: {"inlineData": {"mimeType": "text/csv", "data": data}}),
+    ("openai_chat", lambda data: {"type": "file", "file": {"file_data": f"data:text/plain;base64,{data}"}}),
+    ("openai_responses", lambda data: {"type": "input_file", "file_data": f"data:text/x;base64,{data}"}),
+    ("anthropic_messages",
+     lambda data: {"type": "document", "source": {"type": "base64", "media_type": "text/html", "data": data}}),
+])  # fmt: skip
 @pytest.mark.parametrize("redaction", [None, Redaction(["never"])])
 def test_a_text_file_that_an_agent_has_encoded_is_looked_into(
     dialect: str, part: Any, redaction: Redaction | None
@@ -174,16 +163,13 @@ def test_a_text_file_that_an_agent_has_encoded_is_looked_into(
 
 
 @pytest.mark.parametrize("redaction", [None, Redaction(["never"])])
-@pytest.mark.parametrize(
-    "media",
-    [
-        Media(kind="file", media_type="text/plain", data="bm90aGluZw=="),
-        Media(kind="file", media_type="text/plain", data="bm90aGluZw", extra={"x": 1}),
-        Media(kind="file", media_type="text/plain", data="no base64", extra={"x": 1}),
-        Media(kind="file", media_type="text/plain", data="//79", extra={"x": 1}),
-        Media(kind="file", media_type="text/plain", url="http://h/f"),
-    ],
-)
+@pytest.mark.parametrize("media", [
+    Media(kind="file", media_type="text/plain", data="bm90aGluZw=="),
+    Media(kind="file", media_type="text/plain", data="bm90aGluZw", extra={"x": 1}),
+    Media(kind="file", media_type="text/plain", data="no base64", extra={"x": 1}),
+    Media(kind="file", media_type="text/plain", data="//79", extra={"x": 1}),
+    Media(kind="file", media_type="text/plain", url="http://h/f"),
+])  # fmt: skip
 def test_a_file_without_a_secret_or_without_a_text_stays_the_very_same_object(
     media: Media, redaction: Redaction | None
 ) -> None:

@@ -631,19 +631,15 @@ def test_a_key_is_found_wherever_a_part_has_text(part: Part) -> None:
     assert KEY.encode() not in msgspec.json.encode(kept)
 
 
-@pytest.mark.parametrize(
-    "response",
-    [
-        Response((), model=KEY),
-        Response((), id=KEY),
-        Response((), stop_sequence=KEY),
-        Response((), dialect=KEY),
-        Response((), extra={"a": KEY}),
-        Response((Text("a"), Reasoning(KEY))),
-        Response((), usage=Usage(input_tokens=1, output_tokens=1, extra={"a": KEY})),
-    ],
-    ids=repr,
-)
+@pytest.mark.parametrize("response", [
+    Response((), model=KEY),
+    Response((), id=KEY),
+    Response((), stop_sequence=KEY),
+    Response((), dialect=KEY),
+    Response((), extra={"a": KEY}),
+    Response((Text("a"), Reasoning(KEY))),
+    Response((), usage=Usage(input_tokens=1, output_tokens=1, extra={"a": KEY})),
+], ids=repr)  # fmt: skip
 def test_a_key_is_found_wherever_an_answer_has_text(response: Response) -> None:
     with LIVE_KEYS.holding(KEY):
         kept = Redactor().turn(turn_with(response))

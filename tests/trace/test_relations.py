@@ -122,14 +122,11 @@ def test_a_conversation_that_is_handed_over_is_told_anew_under_another_system_pr
     assert {(each.id, each.kind) for each in trace.conversations.values()} == {("x0", "main")}
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        said("system: a worker of its own", "task", "you are number two"),
-        said("system: a worker of its own", "another task", "transfer_to_adder"),
-        (*said("system: a worker of its own", "task", "assistant: something else"), HANDED_OVER[1]),
-    ],
-)
+@pytest.mark.parametrize("other", [
+    said("system: a worker of its own", "task", "you are number two"),
+    said("system: a worker of its own", "another task", "transfer_to_adder"),
+    (*said("system: a worker of its own", "task", "assistant: something else"), HANDED_OVER[1]),
+])  # fmt: skip
 def test_what_has_not_had_the_answer_is_not_handed_over(other: tuple[Message, ...]) -> None:
     trace = Trace("r")
     tell(trace, TASK, HAND_OVER)
@@ -149,15 +146,12 @@ NESTED = (
 )
 
 
-@pytest.mark.parametrize(
-    ("looked", "history"),
-    [
-        ((), said("task")),
-        (LOOKED, said("task", "assistant: I look.")),
-        ((), said(f"assistant: {NESTED}")),
-        (LOOKED, said(f"assistant: {NESTED}", "and be quick")),
-    ],
-)
+@pytest.mark.parametrize(("looked", "history"), [
+    ((), said("task")),
+    (LOOKED, said("task", "assistant: I look.")),
+    ((), said(f"assistant: {NESTED}")),
+    (LOOKED, said(f"assistant: {NESTED}", "and be quick")),
+])  # fmt: skip
 def test_a_history_that_is_filtered_or_nested_at_a_handoff_continues_its_conversation(
     looked: tuple[Message, ...], history: tuple[Message, ...]
 ) -> None:

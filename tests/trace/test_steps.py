@@ -19,17 +19,14 @@ def test_an_answer_that_the_agent_waited_for_is_trained_on() -> None:
     assert step.parent is step.superseded_by is None
 
 
-@pytest.mark.parametrize(
-    ("fields", "gap"),
-    [
-        ({"outcome": "failed"}, "not_answered"),
-        ({"outcome": "refused"}, "not_answered"),
-        ({"outcome": "abandoned", "attended": False}, "client_disconnected_before_end"),
-        ({"attended": False}, "client_disconnected_before_end"),
-        ({"rewritten": True}, "rewritten_response"),
-        ({"tokens": tokens([1], [2], gaps=("upstream_truncated",))}, "upstream_truncated"),
-    ],
-)
+@pytest.mark.parametrize(("fields", "gap"), [
+    ({"outcome": "failed"}, "not_answered"),
+    ({"outcome": "refused"}, "not_answered"),
+    ({"outcome": "abandoned", "attended": False}, "client_disconnected_before_end"),
+    ({"attended": False}, "client_disconnected_before_end"),
+    ({"rewritten": True}, "rewritten_response"),
+    ({"tokens": tokens([1], [2], gaps=("upstream_truncated",))}, "upstream_truncated"),
+])  # fmt: skip
 def test_what_speaks_against_it_has_a_name_and_can_be_accepted(fields: dict[str, Any], gap: str) -> None:
     trace = trace_of([Given([1], [2], said("hello"), "hi", **fields)])
     (step,) = steps(trace)

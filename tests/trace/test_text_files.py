@@ -11,16 +11,12 @@ DATA = TEXT.encode()
 
 
 @pytest.mark.parametrize("media_type", ["text/plain", "TEXT/PLAIN", "Text/Markdown; charset=utf-8"])
-@pytest.mark.parametrize(
-    "data",
-    [
-        b64encode(DATA).decode(),
-        encodebytes(DATA).decode(),
-        urlsafe_b64encode(DATA).decode(),
-        b64encode(DATA).decode().rstrip("="),
-    ],
-    ids=["plain", "wrapped", "URL-safe", "unpadded"],
-)
+@pytest.mark.parametrize("data", [
+    b64encode(DATA).decode(),
+    encodebytes(DATA).decode(),
+    urlsafe_b64encode(DATA).decode(),
+    b64encode(DATA).decode().rstrip("="),
+], ids=["plain", "wrapped", "URL-safe", "unpadded"])  # fmt: skip
 def test_the_text_of_an_inline_file_is_found_in_each_spelling_of_base64(media_type: str, data: str) -> None:
     assert text_in_file("file", media_type, data) == TEXT
 

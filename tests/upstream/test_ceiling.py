@@ -82,39 +82,36 @@ async def test_our_own_number_for_messages_is_lowered_too() -> None:
     assert [asked.document["max_tokens"] for asked in stage.provider.asked] == [64_000, 8192]
 
 
-@pytest.mark.parametrize(
-    ("words", "room"),
-    [
-        (
-            "'max_tokens' or 'max_completion_tokens' is too large: 64000. This model's maximum context length is"
-            " 32768 tokens and your request has 768 input tokens (64000 > 32768 - 768).",
-            32_000,
-        ),
-        (
-            "This model's maximum context length is 32768 tokens. However, you requested 64768 tokens (768 in the"
-            " messages, 64000 in the completion). Please reduce the length of the messages or completion.",
-            32_000,
-        ),
-        (
-            "Requested token count exceeds the model's maximum context length of 32768 tokens. You requested a total"
-            " of 64768 tokens: 768 tokens from the input messages and 64000 tokens for the completion.",
-            32_000,
-        ),
-        ("input length and `max_tokens` exceed context limit: 768 + 64000 > 32768, decrease", 32_000),
-        (
-            "max_tokens is too large: 64000. This model supports at most 16384 completion tokens, whereas you"
-            " provided 64000.",
-            16_384,
-        ),
-        ("max_tokens: 64000 > 8192, which is the maximum allowed number of output tokens for claude", 8192),
-        ("Invalid max_tokens value, the valid range of max_tokens is [1, 8192]", 8192),
-        ("`max_tokens` must be less than or equal to `8192`, the maximum value for `max_tokens`", 8192),
-        ("the supported range is from 1 (inclusive) to 8193 (exclusive).", 8192),
-        ("This model's maximum context length is 32768 tokens and your request has 32700 input tokens", None),
-        ("maximum context length is 8192 tokens, however you requested 9000", None),
-        ("Invalid temperature", None),
-    ],
-)
+@pytest.mark.parametrize(("words", "room"), [
+    (
+        "'max_tokens' or 'max_completion_tokens' is too large: 64000. This model's maximum context length is"
+        " 32768 tokens and your request has 768 input tokens (64000 > 32768 - 768).",
+        32_000,
+    ),
+    (
+        "This model's maximum context length is 32768 tokens. However, you requested 64768 tokens (768 in the"
+        " messages, 64000 in the completion). Please reduce the length of the messages or completion.",
+        32_000,
+    ),
+    (
+        "Requested token count exceeds the model's maximum context length of 32768 tokens. You requested a total"
+        " of 64768 tokens: 768 tokens from the input messages and 64000 tokens for the completion.",
+        32_000,
+    ),
+    ("input length and `max_tokens` exceed context limit: 768 + 64000 > 32768, decrease", 32_000),
+    (
+        "max_tokens is too large: 64000. This model supports at most 16384 completion tokens, whereas you"
+        " provided 64000.",
+        16_384,
+    ),
+    ("max_tokens: 64000 > 8192, which is the maximum allowed number of output tokens for claude", 8192),
+    ("Invalid max_tokens value, the valid range of max_tokens is [1, 8192]", 8192),
+    ("`max_tokens` must be less than or equal to `8192`, the maximum value for `max_tokens`", 8192),
+    ("the supported range is from 1 (inclusive) to 8193 (exclusive).", 8192),
+    ("This model's maximum context length is 32768 tokens and your request has 32700 input tokens", None),
+    ("maximum context length is 8192 tokens, however you requested 9000", None),
+    ("Invalid temperature", None),
+])  # fmt: skip
 def test_what_providers_say_of_it_is_understood(words: str, room: int | None) -> None:
     ceiling = Ceiling(None)
     assert ceiling.learn("m", words, prompt=10) == room

@@ -99,20 +99,17 @@ def test_what_is_almost_the_coding_is_read_as_h11_reads_it_or_refused(
         assert found == read_by_h11(data)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"x\r\n",
-        b"-1\r\n",
-        b"+5\r\nabcde\r\n",
-        b"0x5\r\n",
-        b"\r\n",
-        b"5\n",
-        b"3\r\nabcd\r\n",
-        b"3\r\nabc\n",
-        b"f" * 16,
-    ],
-)
+@pytest.mark.parametrize("data", [
+    b"x\r\n",
+    b"-1\r\n",
+    b"+5\r\nabcde\r\n",
+    b"0x5\r\n",
+    b"\r\n",
+    b"5\n",
+    b"3\r\nabcd\r\n",
+    b"3\r\nabc\n",
+    b"f" * 16,
+])  # fmt: skip
 def test_what_is_not_the_coding_is_an_error(data: bytes) -> None:
     assert read([data + b"\r\n\r\n"]) is None
     assert read([bytes([byte]) for byte in data + b"\r\n\r\n"]) is None

@@ -531,20 +531,17 @@ async def test_the_total_time_counts_in_the_middle_of_a_stream_too() -> None:
     assert stage.rollout.trace[0].error.status == 504
 
 
-@pytest.mark.parametrize(
-    ("failure", "tries"),
-    [
-        (whole(ERROR, 500), 3),
-        (whole(ERROR, 429, more="retry-after: 0\r\n"), 3),
-        (whole(ERROR, 503, more="retry-after-ms: 1\r\n"), 3),
-        (b"", 3),
-        (whole(ERROR, 500, more="x-should-retry: false\r\n"), 1),
-        (whole(ERROR, 429, more="retry-after: 3600\r\n"), 1),
-        (whole(ERROR, 400), 1),
-        (whole(b'{"error":{"message":"pay","code":"insufficient_quota"}}', 429), 1),
-        (whole(b'{"error":{"message":"maximum context length","code":"context_length_exceeded"}}', 500), 1),
-    ],
-)
+@pytest.mark.parametrize(("failure", "tries"), [
+    (whole(ERROR, 500), 3),
+    (whole(ERROR, 429, more="retry-after: 0\r\n"), 3),
+    (whole(ERROR, 503, more="retry-after-ms: 1\r\n"), 3),
+    (b"", 3),
+    (whole(ERROR, 500, more="x-should-retry: false\r\n"), 1),
+    (whole(ERROR, 429, more="retry-after: 3600\r\n"), 1),
+    (whole(ERROR, 400), 1),
+    (whole(b'{"error":{"message":"pay","code":"insufficient_quota"}}', 429), 1),
+    (whole(b'{"error":{"message":"maximum context length","code":"context_length_exceeded"}}', 500), 1),
+])  # fmt: skip
 async def test_a_call_is_tried_again_before_its_first_byte_if_that_may_help(
     failure: bytes, tries: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -583,20 +580,17 @@ async def test_what_the_providers_dialect_cannot_say_is_refused_and_the_rollout_
     assert len(stage.provider.asked) == 1
 
 
-@pytest.mark.parametrize(
-    ("base_url", "options"),
-    [
-        ("api.openai.com/v1", {}),
-        ("ftp://api.openai.com/v1", {}),
-        ("https://user:secret@api.openai.com/v1", {}),
-        ("http://localhost/v1", {"dialect": "openai"}),
-        ("http://localhost/v1", {"concurrency": 0}),
-        ("http://localhost/v1", {"retries": -1}),
-        ("http://localhost/v1", {"tokens": "tgi", "model": "m"}),
-        ("http://localhost/v1", {"tokens": "vllm"}),
-        ("http://localhost", {"tokens": "vllm", "model": "m", "dialect": MESSAGES}),
-    ],
-)
+@pytest.mark.parametrize(("base_url", "options"), [
+    ("api.openai.com/v1", {}),
+    ("ftp://api.openai.com/v1", {}),
+    ("https://user:secret@api.openai.com/v1", {}),
+    ("http://localhost/v1", {"dialect": "openai"}),
+    ("http://localhost/v1", {"concurrency": 0}),
+    ("http://localhost/v1", {"retries": -1}),
+    ("http://localhost/v1", {"tokens": "tgi", "model": "m"}),
+    ("http://localhost/v1", {"tokens": "vllm"}),
+    ("http://localhost", {"tokens": "vllm", "model": "m", "dialect": MESSAGES}),
+])  # fmt: skip
 async def test_what_cannot_be_opened_says_why(base_url: str, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"\w+") as caught:
         async with open_upstream(base_url, **{"dialect": CHAT, **options}):

@@ -157,17 +157,14 @@ async def test_the_path_of_gemini_names_the_overriding_model() -> None:
     assert stage.provider.asked[0].target == "/v1beta/models/real:streamGenerateContent?alt=sse"
 
 
-@pytest.mark.parametrize(
-    ("dialect", "name", "value"),
-    [
-        (CHAT, "authorization", f"Bearer {KEY}"),
-        (COMPLETIONS, "authorization", f"Bearer {KEY}"),
-        (RESPONSES, "authorization", f"Bearer {KEY}"),
-        (MESSAGES, "x-api-key", KEY),
-        (GEMINI, "x-goog-api-key", KEY),
-        (OLLAMA, "authorization", f"Bearer {KEY}"),
-    ],
-)
+@pytest.mark.parametrize(("dialect", "name", "value"), [
+    (CHAT, "authorization", f"Bearer {KEY}"),
+    (COMPLETIONS, "authorization", f"Bearer {KEY}"),
+    (RESPONSES, "authorization", f"Bearer {KEY}"),
+    (MESSAGES, "x-api-key", KEY),
+    (GEMINI, "x-goog-api-key", KEY),
+    (OLLAMA, "authorization", f"Bearer {KEY}"),
+])  # fmt: skip
 async def test_the_key_is_sent_as_the_provider_wants_it_and_the_agents_key_never(
     dialect: str, name: str, value: str
 ) -> None:

@@ -54,17 +54,13 @@ def in_pieces(data: bytes, size: int) -> list[bytes]:
 
 @pytest.mark.once
 @pytest.mark.parametrize("size", [1, 2, 3, 10, 10_000])
-@pytest.mark.parametrize(
-    "start",
-    [
-        head(),
-        b"HTTP/1.1 100 Continue\r\n\r\n" + head(),
-        b"HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\n" * 2 + head(),
-        head().replace(b"\r\n", b"\n"),
-        head().replace(b"\r\n", b"\n").replace(b"\n\n", b"\n\r\n"),
-    ],
-    ids=["plain", "continue", "hints", "bare line feeds", "both line ends"],
-)
+@pytest.mark.parametrize("start", [
+    head(),
+    b"HTTP/1.1 100 Continue\r\n\r\n" + head(),
+    b"HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\n" * 2 + head(),
+    head().replace(b"\r\n", b"\n"),
+    head().replace(b"\r\n", b"\n").replace(b"\n\n", b"\n\r\n"),
+], ids=["plain", "continue", "hints", "bare line feeds", "both line ends"])  # fmt: skip
 async def test_wherever_the_bytes_are_cut_the_answer_is_whole_and_the_connection_is_used_again(
     tapped: list[bytes], start: bytes, size: int
 ) -> None:
@@ -235,20 +231,17 @@ async def test_a_proxy_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> N
                     await upstream.fetch(request)
 
 
-@pytest.mark.parametrize(
-    ("url", "here"),
-    [
-        ("http://127.0.0.1:9", True),
-        ("http://127.8.0.1", True),
-        ("http://[::1]:9/v1", True),
-        ("http://LOCALHOST", True),
-        ("http://gpu.localhost", True),
-        ("http://localhost.", True),
-        ("http://localhost.example", False),
-        ("http://10.0.0.1", False),
-        ("http://[fe80::1]", False),
-    ],
-)
+@pytest.mark.parametrize(("url", "here"), [
+    ("http://127.0.0.1:9", True),
+    ("http://127.8.0.1", True),
+    ("http://[::1]:9/v1", True),
+    ("http://LOCALHOST", True),
+    ("http://gpu.localhost", True),
+    ("http://localhost.", True),
+    ("http://localhost.example", False),
+    ("http://10.0.0.1", False),
+    ("http://[fe80::1]", False),
+])  # fmt: skip
 def test_what_is_on_this_machine_is_known_by_its_address(url: str, here: bool) -> None:
     assert parse_address(url).here is here
 

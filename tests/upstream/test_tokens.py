@@ -213,14 +213,11 @@ async def test_what_the_agent_asked_for_itself_it_gets() -> None:
     assert all(turn.tokens and not turn.tokens.gaps for turn in stage.rollout.trace)
 
 
-@pytest.mark.parametrize(
-    ("lose", "gaps"),
-    [
-        ("an id", ("ids_count", "logprob_count")),
-        ("a probability", ("logprob_sentinel",)),
-        ("the order", ("token_id_mismatch",)),
-    ],
-)
+@pytest.mark.parametrize(("lose", "gaps"), [
+    ("an id", ("ids_count", "logprob_count")),
+    ("a probability", ("logprob_sentinel",)),
+    ("the order", ("token_id_mismatch",)),
+])  # fmt: skip
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_check_that_fails_is_a_gap_with_a_name(
     lose: str, gaps: tuple[str, ...], stream: bool
@@ -389,25 +386,22 @@ async def test_the_turn_says_at_which_temperature_its_tokens_were_sampled(engine
     assert told == ([0.25] * 3 if engine == "llama_cpp" else [0.5, None, 0.75])
 
 
-@pytest.mark.parametrize(
-    ("engine", "choice", "more", "included"),
-    [
-        ("vllm", {"finish_reason": "stop", "stop_reason": None}, {}, True),
-        ("vllm", {"finish_reason": "tool_calls"}, {}, True),
-        ("vllm", {"finish_reason": "stop", "stop_reason": 7}, {}, True),
-        ("vllm", {"finish_reason": "stop", "stop_reason": "\n\n"}, {}, False),
-        ("vllm", {"finish_reason": "length"}, {}, False),
-        ("vllm", {"finish_reason": "abort"}, {}, None),
-        ("sglang", {"finish_reason": "stop", "matched_stop": 7}, {}, True),
-        ("sglang", {"finish_reason": "stop", "matched_stop": "\n\n"}, {}, False),
-        ("sglang", {"finish_reason": "stop"}, {}, None),
-        ("sglang", {"finish_reason": "length", "matched_stop": None}, {}, False),
-        ("llama_cpp", {"finish_reason": "stop"}, {"__verbose": {"stop_type": "eos"}}, True),
-        ("llama_cpp", {"finish_reason": "stop"}, {"__verbose": {"stop_type": "word"}}, False),
-        ("llama_cpp", {"finish_reason": "length"}, {"__verbose": {"stop_type": "limit"}}, False),
-        ("llama_cpp", {"finish_reason": "stop"}, {}, None),
-    ],
-)
+@pytest.mark.parametrize(("engine", "choice", "more", "included"), [
+    ("vllm", {"finish_reason": "stop", "stop_reason": None}, {}, True),
+    ("vllm", {"finish_reason": "tool_calls"}, {}, True),
+    ("vllm", {"finish_reason": "stop", "stop_reason": 7}, {}, True),
+    ("vllm", {"finish_reason": "stop", "stop_reason": "\n\n"}, {}, False),
+    ("vllm", {"finish_reason": "length"}, {}, False),
+    ("vllm", {"finish_reason": "abort"}, {}, None),
+    ("sglang", {"finish_reason": "stop", "matched_stop": 7}, {}, True),
+    ("sglang", {"finish_reason": "stop", "matched_stop": "\n\n"}, {}, False),
+    ("sglang", {"finish_reason": "stop"}, {}, None),
+    ("sglang", {"finish_reason": "length", "matched_stop": None}, {}, False),
+    ("llama_cpp", {"finish_reason": "stop"}, {"__verbose": {"stop_type": "eos"}}, True),
+    ("llama_cpp", {"finish_reason": "stop"}, {"__verbose": {"stop_type": "word"}}, False),
+    ("llama_cpp", {"finish_reason": "length"}, {"__verbose": {"stop_type": "limit"}}, False),
+    ("llama_cpp", {"finish_reason": "stop"}, {}, None),
+])  # fmt: skip
 def test_whether_the_token_that_ends_a_turn_is_among_them_is_what_the_server_says(
     engine: str, choice: dict[str, Any], more: dict[str, Any], included: bool | None
 ) -> None:
