@@ -51,7 +51,6 @@ def block(**members: object) -> list[Message]:
 
 
 MARK = {"type": "ephemeral"}
-# fmt: off
 PAIRS: dict[str, tuple[Messages, Messages, str]] = {
     # the pair, and the uses for which its messages are the same
     "developer is system": ([Message("developer", (Text("x"),)), user(Text("h"))],
@@ -92,8 +91,7 @@ PAIRS: dict[str, tuple[Messages, Messages, str]] = {
     "the same image in other base64": ([user(Media(kind="image", data="aGk="))],
      [user(Media(kind="image", data="aGk=", media_type="image/png"))], "thread replay results cassette"),
     "another image": ([user(Media(kind="image", data="aGk="))], [user(Media(kind="image", data="aG8="))], ""),
-}
-# fmt: on
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("one", "other", "same"), PAIRS.values(), ids=list(PAIRS))

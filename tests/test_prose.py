@@ -19,19 +19,15 @@ ROOT = Path(__file__).parents[1]
 COUNTS = {
     # what a docstring, or a paragraph, must not have: pattern, and the largest share in percent
     "opens with a question word or a pronoun": (
-        r"^(Whether|What|Who|Whose|Which|How|Where|When|That|Those|One|Likewise|The same)\b",
-        1.0,
-    ),
+     r"^(Whether|What|Who|Whose|Which|How|Where|When|That|Those|One|Likewise|The same)\b", 1.0),
     "lets a thing say, tell, ask, hear or know": (
-        r"(?i)\b(say|says|said|tell|tells|told|ask|asks|asked|hear|hears|knows?)\b",
-        2.0,
-    ),
+     r"(?i)\b(say|says|said|tell|tells|told|ask|asks|asked|hear|hears|knows?)\b", 2.0),
     "holds a metaphor or a nobody": (
         r"(?i)\b(whoever|somebody|nobody|is none|puts? up with|rooms?|floors?|the house|faces?|voice|at home|"
         r"it is that|be it|of one's own)\b",
         0.3,
     ),
-}
+}  # fmt: skip
 
 
 def docstrings(path: Path) -> Iterator[str]:

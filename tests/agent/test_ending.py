@@ -62,8 +62,7 @@ async def test_a_stopped_agent_hears_sigterm_too() -> None:
 
 
 @pytest.mark.parametrize("script", [
-    "sleep {tag} & sleep {tag}; true",
-    "(sleep {tag} & sleep {tag}) & wait",
+    "sleep {tag} & sleep {tag}; true", "(sleep {tag} & sleep {tag}) & wait",
     "setsid sleep {tag} & setsid sleep {tag} & wait",
     "(setsid sh -c 'sleep {tag} & exec sleep {tag}' &); sleep 1000",
     "env -i setsid sleep {tag} & env -i sleep {tag} & wait",

@@ -13,12 +13,8 @@ pytestmark = pytest.mark.once
 
 
 @pytest.mark.parametrize("name", [
-    "empty call: Processes(2)",
-    "stub: InProcess",
-    "stub: verifiers' env server, 2 workers",
-    "agent: alone",
-    "agent: Processes(2)",
-    "agent: verifiers' env server, 2 workers",
+    "empty call: Processes(2)", "stub: InProcess", "stub: verifiers' env server, 2 workers", "agent: alone",
+    "agent: Processes(2)", "agent: verifiers' env server, 2 workers",
 ])  # fmt: skip
 def test_a_row_has_its_figures(name: str) -> None:
     if left_out(name):

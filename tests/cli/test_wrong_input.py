@@ -34,16 +34,12 @@ WRONG = [
     (("run", "--", "./tasks.jsonl"), "the file './tasks.jsonl' is not executable: chmod +x"),
     (("run", "--agent", "codex", "--executable", "./none", "--", "x"), "the program './none' does not exist"),
     (("run", "--upstream", "localhost:8000", "--", "true"), "did you mean http://localhost:8000?"),
-    (
-        ("run", "--upstream", "ftp://localhost", "--", "true"),
-        "is an http or https URL, not 'ftp://localhost'",
-    ),
+    (("run", "--upstream", "ftp://localhost", "--", "true"),
+     "is an http or https URL, not 'ftp://localhost'"),
     (("run", "--upstream", "http://me:secret@localhost", "--", "true"), "with --api-key-env"),
     (("run", "--upstream", "http://localhost:99999/v1", "--", "true"), "not 'http://localhost:99999/v1'"),
-    (
-        ("run", "--upstream", "http://localhost/v1/chat/completions", "--", "true"),
-        "its base URL is http://localhost/v1",
-    ),
+    (("run", "--upstream", "http://localhost/v1/chat/completions", "--", "true"),
+     "its base URL is http://localhost/v1"),
     (("serve", "--script", "none.py"), "File 'none.py' does not exist"),
     (("serve", "--record", "none/t.jsonl"), "there is no directory none; create it"),
     (("serve", "--upstream", "localhost:8000"), "did you mean http://localhost:8000?"),
@@ -72,11 +68,8 @@ WRONG = [
     (("export", "--to", "jsonl", "folder", "-o", "out"), "folder: it is a directory; name the files in it"),
     (("export", "--to", "jsonl", "trace.jsonl", "-o", "none/out"), "there is no directory none; create it"),
     (("export", "--to", "jsonl", "trace.jsonl", "-o", "folder"), "folder exists already: name another file"),
-    (
-        ("export", "--to", "jsonl", "trace.jsonl", "-o", "tasks.jsonl"),
-        "or replace it with --force",
-    ),
-]
+    (("export", "--to", "jsonl", "trace.jsonl", "-o", "tasks.jsonl"), "or replace it with --force"),
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,6 @@ def test_a_document_without_its_path_names_its_model_itself() -> None:
 # Requests.
 
 
-# fmt: off
 WHOLE: Json = {
     "systemInstruction": {"role": "user", "parts": [{"text": "be terse"}]},
     "contents": [
@@ -133,8 +132,7 @@ WHOLE: Json = {
      "responseModalities": ["TEXT"]},
     "safetySettings": [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "OFF"}],
     "cachedContent": "cachedContents/x",
-}
-# fmt: on
+}  # fmt: skip
 
 
 def test_a_whole_request_is_read() -> None:
@@ -515,15 +513,8 @@ def test_finish_reasons_are_read_and_written_again(reason: str, stop: StopReason
 
 
 @pytest.mark.parametrize("reason", [
-    "MALFORMED_FUNCTION_CALL",
-    "UNEXPECTED_TOOL_CALL",
-    "TOO_MANY_TOOL_CALLS",
-    "MISSING_THOUGHT_SIGNATURE",
-    "MALFORMED_RESPONSE",
-    "OTHER",
-    "NEWEST",
-    5,
-    None,
+    "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MISSING_THOUGHT_SIGNATURE",
+    "MALFORMED_RESPONSE", "OTHER", "NEWEST", 5, None,
 ])  # fmt: skip
 def test_a_reason_that_is_no_answer_is_a_failure(reason: str) -> None:
     with pytest.raises(UpstreamError):

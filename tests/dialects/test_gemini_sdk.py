@@ -20,19 +20,13 @@ CODEC = DIALECTS["gemini"]
 USAGE = Usage(input_tokens=10, output_tokens=5, cached_tokens=4, reasoning_tokens=2)
 ANSWERS = [
     Response((Text("hello é😀\u2028"),), usage=USAGE),
-    Response(
-        (
-            Reasoning("hm", (Blob("gemini", "thought_signature", "c2ln"),)),
-            Text("ok"),
-            ToolCall("ls", '{"path":"/"}', "c1", extra={"thoughtSignature": "c2ln"}),
-            ToolCall.of("cat", n=1),
-        ),
-        usage=USAGE,
-    ),
+    Response((Reasoning("hm", (Blob("gemini", "thought_signature", "c2ln"),)), Text("ok"),
+      ToolCall("ls", '{"path":"/"}', "c1", extra={"thoughtSignature": "c2ln"}), ToolCall.of("cat", n=1)),
+     usage=USAGE),
     Response((ToolCall("ls", ""),)),
     Response(()),
     Response((), "refused", extra={"promptFeedback": {"blockReason": "SAFETY"}}),
-]
+]  # fmt: skip
 
 
 def client(http: httpx2.Client) -> Any:

@@ -42,7 +42,6 @@ def said(role: str, content: Any) -> dict[str, Any]:
     return {"type": "message", "role": role, "content": content}
 
 
-# fmt: off
 ASKED: dict[str, dict[str, Any]] = {
     "basic-response": {"input": [said("user", "Say hello in three words.")]},
     "streaming-response": {"input": [said("user", "Count to five.")], "stream": True},
@@ -54,8 +53,7 @@ ASKED: dict[str, dict[str, Any]] = {
        [{"type": "input_text", "text": "What is this?"}, {"type": "input_image", "image_url": RED_DOT}])]},
     "multi-turn": {"input": [said("user", "My name is Ada."), said("assistant", "Hello Ada! How can I help?"),
       said("user", "What is my name?")]},
-}
-# fmt: on
+}  # fmt: skip
 
 
 async def model(exchange: Exchange) -> None:

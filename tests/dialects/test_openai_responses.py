@@ -63,7 +63,6 @@ def call(identity: str = "c1", name: str = "ls", **fields: Json) -> Json:
 
 
 # Each is read as these messages, and they are written as it.
-# fmt: off
 ITEMS: list[tuple[list[Json], tuple[Message, ...]]] = [
     ([USER], (Message("user", (Text("hi"),)),)),
     ([{"type": "message", "role": "user", "content": ""}], (Message("user"),)),
@@ -134,8 +133,7 @@ ITEMS: list[tuple[list[Json], tuple[Message, ...]]] = [
       Message("user", (Opaque(NAME, {"type": "agent_message", "content": [{"type": "encrypted"}]}),
         Text("[a message from another agent that only its own provider can read]")),
        extra={"item": "agent_message"}))),
-]
-# fmt: on
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("items", "messages"), ITEMS)
@@ -146,24 +144,10 @@ def test_these_items_are_read_and_written(items: list[Json], messages: tuple[Mes
 
 
 @pytest.mark.parametrize("kind", [
-    "shell_call",
-    "apply_patch_call",
-    "tool_search_call",
-    "item_reference",
-    "compaction",
-    "mcp_call",
-    "mcp_list_tools",
-    "web_search_call",
-    "image_generation_call",
-    "code_interpreter_call",
-    "program",
-    "program_output",
-    "shell_call_output",
-    "apply_patch_call_output",
-    "tool_search_output",
-    "additional_tools",
-    "configuration_update",
-    "something_new",
+    "shell_call", "apply_patch_call", "tool_search_call", "item_reference", "compaction", "mcp_call",
+    "mcp_list_tools", "web_search_call", "image_generation_call", "code_interpreter_call", "program",
+    "program_output", "shell_call_output", "apply_patch_call_output", "tool_search_output",
+    "additional_tools", "configuration_update", "something_new",
 ])  # fmt: skip
 def test_an_item_of_any_type_is_kept_whole_and_in_its_place(kind: str) -> None:
     item = {"type": kind, "id": "i", "content": [1, {"a": None}]}
@@ -217,7 +201,6 @@ def test_what_was_sent_before_is_not_read_again() -> None:
     assert RESPONSES.parse_request(more, memory=memory) == RESPONSES.parse_request(more)
 
 
-# fmt: off
 FIELDS: list[tuple[dict[str, Json], dict[str, Any]]] = [
     ({"max_output_tokens": 9, "temperature": 2, "top_p": 0.5},
      {"sampling": Sampling(max_output_tokens=9, temperature=2, top_p=0.5)}),
@@ -253,8 +236,7 @@ FIELDS: list[tuple[dict[str, Json], dict[str, Any]]] = [
        "truncation": "auto"}}),
     ({"client_metadata": {"x-codex-window-id": "w"}},
      {"extra": {"client_metadata": {"x-codex-window-id": "w"}}}),
-]
-# fmt: on
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("wire", "fields"), FIELDS)
@@ -398,19 +380,13 @@ def test_a_custom_tool_gets_free_text_whatever_the_call_was_made_as() -> None:
 CODEX: Json = {
     "model": "gpt",
     "instructions": "",
-    "input": [
-        {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "base"}]},
-        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "fix"}]},
-        {"type": "reasoning", "summary": [], "content": None, "encrypted_content": None},
-        {
-            "type": "message",
-            "role": "assistant",
-            "content": [{"type": "output_text", "text": "on it"}],
-            "phase": "commentary",
-        },
-        {"type": "function_call", "name": "exec_command", "arguments": '{"cmd":"ls"}', "call_id": "call_1"},
-        {"type": "function_call_output", "call_id": "call_1", "output": "out"},
-    ],
+    "input": [{"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "base"}]},
+     {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "fix"}]},
+     {"type": "reasoning", "summary": [], "content": None, "encrypted_content": None},
+     {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "on it"}],
+      "phase": "commentary"},
+     {"type": "function_call", "name": "exec_command", "arguments": '{"cmd":"ls"}', "call_id": "call_1"},
+     {"type": "function_call_output", "call_id": "call_1", "output": "out"}],
     "tools": [{**FUNCTION, "name": "exec_command"}, SPACE, {"type": "web_search"}],
     "tool_choice": "auto",
     "parallel_tool_calls": True,
@@ -421,7 +397,7 @@ CODEX: Json = {
     "prompt_cache_key": "thread",
     "text": {"verbosity": "low"},
     "client_metadata": {"x-codex-installation-id": "i"},
-}
+}  # fmt: skip
 
 
 def test_a_request_of_codex_is_read_and_known_as_such() -> None:
@@ -451,7 +427,6 @@ def test_an_answer_that_comes_back_is_the_message_that_it_was(with_ids: bool) ->
 
 
 # Each answer is read as these fields, and they are written as it.
-# fmt: off
 ANSWERS: list[tuple[dict[str, Json], dict[str, Any]]] = [
     ({"output": [
        {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "phase": "final_answer",
@@ -476,8 +451,7 @@ ANSWERS: list[tuple[dict[str, Json], dict[str, Any]]] = [
        "output_tokens_details": {"reasoning_tokens": 3}, "total_tokens": 15}},
      {"usage": Usage(input_tokens=10, output_tokens=5, cached_tokens=4, cache_write_tokens=2,
        reasoning_tokens=3, extra={"input_tokens_details": {"x": 1}})}),
-]
-# fmt: on
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("wire", "fields"), ANSWERS)

@@ -125,7 +125,6 @@ def test_the_minimal_stream_is_this() -> None:
     }
 
 
-# fmt: off
 ITEM_KINDS = {
     "text": (Text("hi"),
      ["content_part.added", "output_text.delta", "output_text.done", "content_part.done"]),
@@ -142,8 +141,7 @@ ITEM_KINDS = {
     "opaque": (
      Opaque(NAME, {"type": "code_interpreter_call", "id": "c", "status": "completed", "container_id": "k"}),
      []),
-}
-# fmt: on
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("part", "inner"), ITEM_KINDS.values(), ids=ITEM_KINDS)
@@ -319,7 +317,6 @@ def test_annotations_and_logprobs_are_events_and_in_the_whole_text() -> None:
     assert (text.text, text.extra["annotations"], text.extra["logprobs"]) == ("a", [cite, cite], [log])  # type: ignore[union-attr,index]
 
 
-# fmt: off
 WHOLE: Json = {
     "id": "resp_1",
     "model": "M",
@@ -330,8 +327,7 @@ WHOLE: Json = {
      {"type": "message", "id": "msg_1", "role": "assistant", "phase": "commentary",
       "content": [{"type": "output_text", "text": "a", "annotations": []},
        {"type": "output_text", "text": "b", "annotations": []}]}, {**CALL, "arguments": "{}"}],
-}
-# fmt: on
+}  # fmt: skip
 
 
 def test_an_item_of_several_parts_is_one_item_again() -> None:

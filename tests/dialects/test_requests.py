@@ -36,7 +36,6 @@ def document_of(dialect: str, **fields: Any) -> dict[str, Json]:
 
 
 # Each is read as the message, and the message is written as it.
-# fmt: off
 MESSAGES: list[tuple[str, Json, Message]] = [
     (CHAT, {"role": "user", "content": "hi"}, Message("user", (Text("hi"),))),
     (CHAT, {"role": "user", "content": ""}, Message("user")),
@@ -126,8 +125,7 @@ MESSAGES: list[tuple[str, Json, Message]] = [
        ToolResult(id="t3",
         content=(Media(kind="image", url="u"), Opaque(ANTHROPIC, {"type": "search_result", "title": "t"}))),
        Text("go on")))),
-]
-# fmt: on
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("dialect", "wire", "message"), MESSAGES)
@@ -166,7 +164,6 @@ def test_a_message_of_a_role_and_a_text_is_read_as_one_with_more_beside(
 
 
 # Each field of a document is read as these of the request, and written again.
-# fmt: off
 FIELDS: list[tuple[str, dict[str, Json], dict[str, Any]]] = [
     (CHAT, {"stream": True}, {"stream": True, "include_usage": False}),
     (CHAT, {"stream": True, "stream_options": {"include_usage": True}},
@@ -217,8 +214,7 @@ FIELDS: list[tuple[str, dict[str, Json], dict[str, Any]]] = [
        {"type": "bash_20250124", "name": "bash"}]},
      {"tools": (Tool(name="ls", description="d", parameters=SCHEMA, extra={"type": "custom"}),
        Tool(name="bash", kind="server", extra={"type": "bash_20250124", "name": "bash"}))}),
-]
-# fmt: on
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("dialect", "wire", "fields"), FIELDS)
@@ -230,7 +226,6 @@ def test_this_field_is_read_and_written(dialect: str, wire: dict[str, Json], fie
     assert codec.render_request(request) == document
 
 
-# fmt: off
 WRONG: list[tuple[str, Json, str]] = [
     (CHAT, [], ""),
     (CHAT, {"messages": []}, "model"),
@@ -276,8 +271,7 @@ WRONG: list[tuple[str, Json, str]] = [
     (ANTHROPIC, document_of(ANTHROPIC, messages=[
        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": [{"type": 1}]}]}]),
      "messages[0].content[0].content[0].type"),
-]
-# fmt: on
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("dialect", "document", "path"), WRONG)

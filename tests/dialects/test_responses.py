@@ -41,7 +41,6 @@ def messages(content: Json, reason: str = "end_turn", **fields: Json) -> Json:
 
 
 ONE = Usage(input_tokens=1, output_tokens=1)
-# fmt: off
 CASES: list[tuple[str, Json, dict[str, Any]]] = [
     (CHAT, chat({"content": "hello"}), {"content": (Text("hello"),), "stop_reason": "end"}),
     (CHAT, chat({}), {"content": (), "stop_reason": "end"}),
@@ -87,8 +86,7 @@ CASES: list[tuple[str, Json, dict[str, Any]]] = [
       "extra": {"stop_details": {"type": "refusal", "category": "cyber", "explanation": "no"}}}),
     (ANTHROPIC, messages([], "compaction"),
      {"stop_reason": "paused", "extra": {"stop_reason": "compaction"}}),
-]
-# fmt: on
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("dialect", "wire", "fields"), CASES)

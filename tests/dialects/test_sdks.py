@@ -23,21 +23,16 @@ ANSWERS = [
     Response((ToolCall("ls", ""),)),
 ]
 CASES = [
-    *(
-        (dialect, answer)
-        for dialect in ("openai_chat", "anthropic_messages")
-        for answer in (*ANSWERS, Response(()))
-    ),
+    *((dialect, answer) for dialect in ("openai_chat", "anthropic_messages") for answer in (*ANSWERS,
+      Response(()))),
     *(("openai_completions", answer) for answer in (TALK, Response.of(Reasoning("hm"), "ok"), Response(()))),
     ("openai_responses", TALK),
     ("openai_responses", Response((Reasoning("hm"), Text("ok"), Text("more"), *CALLS))),
     ("openai_responses", Response((ToolCall("ls", ""), ToolCall("patch", "***", kind="text")))),
-    (
-        "openai_responses",
-        Response((Reasoning("", (Blob("gemini", "thought_signature", "S"),)), RefusalText("no"))),
-    ),
+    ("openai_responses",
+     Response((Reasoning("", (Blob("gemini", "thought_signature", "S"),)), RefusalText("no")))),
     ("openai_responses", Response(())),
-]
+]  # fmt: skip
 
 
 def served(dialect: str, answer: Response | Failure, *, broken: bool = False) -> httpx2.Client:

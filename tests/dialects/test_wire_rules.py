@@ -121,24 +121,15 @@ def places_of(value: Json) -> Iterator[tuple[dict[str, Json], str]]:
 
 
 OPEN = [
-    (
-        CHAT,
-        {"service_tier": "fast", "reasoning_effort": "xhigh", "verbosity": "huge", "modalities": ["smell"]},
-    ),
+    (CHAT,
+     {"service_tier": "fast", "reasoning_effort": "xhigh", "verbosity": "huge", "modalities": ["smell"]}),
     (COMPLETIONS, {"service_tier": "fast"}),
-    (
-        RESPONSES,
-        {"service_tier": "fast", "truncation": "some", "include": ["x"], "reasoning": {"effort": "ultra"}},
-    ),
+    (RESPONSES,
+     {"service_tier": "fast", "truncation": "some", "include": ["x"], "reasoning": {"effort": "ultra"}}),
     (ANTHROPIC, {"service_tier": "fast", "speed": "warp", "thinking": {"type": "new"}, "container": "c"}),
-    (
-        GEMINI,
-        {
-            "safetySettings": [{"category": "NEW"}],
-            "generationConfig": {"thinkingConfig": {"thinkingLevel": "X"}},
-        },
-    ),
-]
+    (GEMINI,
+     {"safetySettings": [{"category": "NEW"}], "generationConfig": {"thinkingConfig": {"thinkingLevel": "X"}}}),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "fields"), OPEN)

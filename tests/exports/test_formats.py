@@ -323,18 +323,12 @@ def test_a_thread_without_an_answer_of_its_own_is_no_line() -> None:
 
 
 GOOD: dict[str, Any] = {
-    "messages": [
-        {"role": "user", "content": "a"},
-        {
-            "role": "assistant",
-            "content": "",
-            "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
-        },
-        {"role": "tool", "tool_call_id": "c", "content": "b"},
-        {"role": "assistant", "content": "d"},
-    ],
+    "messages": [{"role": "user", "content": "a"},
+     {"role": "assistant", "content": "",
+      "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+     {"role": "tool", "tool_call_id": "c", "content": "b"}, {"role": "assistant", "content": "d"}],
     "tools": [{"type": "function", "function": {"name": "f"}}],
-}
+}  # fmt: skip
 
 
 def broken(*path: str | int, value: object) -> str:

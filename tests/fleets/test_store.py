@@ -508,7 +508,6 @@ async def test_a_store_that_is_closed_under_a_map_ends_it(tmp_path: Path) -> Non
                 await context.__aexit__(None, None, None)
 
 
-# fmt: off
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "newer": (lambda path: (path / "run.json").write_text(
       (path / "run.json").read_text().replace('"format": 1', '"format": 2')),
@@ -527,8 +526,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
      r"s/done.jsonl:1: it is no line of a store: .*`worker`"),
     "no run.json": (lambda path: (path / "run.json").unlink(),
      r"s: it is no store, and not empty: it holds done.jsonl; a store wants a directory of its own"),
-}
-# fmt: on
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("what", REFUSED)

@@ -16,31 +16,16 @@ Said: TypeAlias = tuple[str, list[tuple[str, str]]]
 """The text of an answer, and its calls: names and arguments."""
 
 TEXTS = [
-    *(
-        "hi",
-        "",
-        "a b",
-        " ",
-        "\n",
-        "é😀\u2028",
-        "\0",
-        "\x1b[31m",
-        "a\ud800",
-        "\udc00b",
-        "\ud83d\ude00",
-        "\ud83d",
-        "x" * 300,
-    ),
+    *("hi", "", "a b", " ", "\n", "é😀\u2028", "\0", "\x1b[31m", "a\ud800", "\udc00b", "\ud83d\ude00",
+     "\ud83d", "x" * 300),
     *("data: {}\n\n", "[DONE]", "\r\n\r\n", "<think>", "\ufeff", "\udcff", "null"),
-]
-# fmt: off
+]  # fmt: skip
 ARGUMENTS = [
     *("{}", '{"a":1}', "", "not JSON", '{"cut": ', "[1]", '"text"', "null", '{"a":"\ud800"}', '{"a":1e999}',
      " {} "),
     *('{"a":99999999999999999999999}', '{"a":1,"a":2}', "[" * 300 + "]" * 300, '{"_raw":"x"}', '{"a":NaN}',
      "\0"),
-]
-# fmt: on
+]  # fmt: skip
 STOPS = [None, None, "end", "max_tokens", "refused", "context_full", "tool_use", "stop_sequence", "paused"]
 
 

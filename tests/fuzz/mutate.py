@@ -5,7 +5,6 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
-# fmt: off
 WORDS = [
     *("\r\n", "\n", "\r", "\r\n\r\n", "\n\n", "\0", " ", "\t", ":", ";", ",", '"', "\xff", "\x80", "\x1b[2J",
      "%0a"),
@@ -18,9 +17,7 @@ WORDS = [
     *("data:", "data: {}\n\n", "event: error\n", "data: [DONE]\n\n", ": comment\n", "\xef\xbb\xbf", "null",
      "{", "}", "[", "]"),
     *("\xed\xa0\x80", "\\ud800", "\\u0000", "NaN", "1e999", "99999999999999999999"),
-]
-# fmt: on
-# fmt: off
+]  # fmt: skip
 STRANGE: list[Any] = [
     *(None, True, False, 0, -1, 1.5, 2**31, 2**63, 2**64, 10**30, -(10**30), 1e308, float("nan"),
      float("inf")),
@@ -28,8 +25,7 @@ STRANGE: list[Any] = [
      "data:,"),
     *([], {}, [[]], [None], {"": None}, [{}], {"type": None}, {"type": "text"}, {"text": "x"},
      {"x_unknown": [1]}),
-]
-# fmt: on
+]  # fmt: skip
 
 
 def mutated(random: Random, text: str, *, most: int = 4) -> str:

@@ -19,17 +19,14 @@ CALLS = [
         "/rollout/fuzz/v1/responses?a=%62",
     ),
 ]
-# fmt: off
 OTHERS = [
     *("/v1/models", "/health", "/", "/nope", "/rollout/fuzz/tools", "/rollout/fuzz/mcp",
      "/v1/messages/count_tokens"),
     *("/v1/chat/%63ompletions", "//v1/messages", "/v1/../v1/messages", "*", "http://a/v1/messages",
      "/%0a%1b[2J", "/v1/models/m"),
     *("/rollout/fuzz/state", "/rollout/fuzz/user", "/v1/embeddings", "/v1/responses/compact", "/rollout/"),
-]
-# fmt: on
+]  # fmt: skip
 WORDS = ["", "", "", "", "refuse", "stream", "stream", "big", "late", "fail", "stream big"]
-# fmt: off
 HEADERS = [
     *("Accept: */*", "User-Agent: fuzz", "X-Empty:", "X-Tab:\tvalue\t", "x-long: " + "v" * 3000,
      "Cookie: a=b; c=d"),
@@ -39,8 +36,7 @@ HEADERS = [
      "Content-Type: text/plain"),
     *("Upgrade: h2c", "Trailer: X-A", "X-Stainless-Retry-Count: 1", "Date: now", "Host: second",
      "Content-Encoding: gzip"),
-]
-# fmt: on
+]  # fmt: skip
 
 
 def token(random: Random) -> str:
@@ -160,15 +156,10 @@ def _is_document(path: str, body: str) -> bool:
 
 
 KEYS = [
-    *(
-        "",
-        f"x-api-key: {KEY}",
-        f"x-goog-api-key: {KEY}",
-        "Authorization: Bearer wrong",
-        "Authorization: Basic YTpi",
-    ),
+    *("", f"x-api-key: {KEY}", f"x-goog-api-key: {KEY}", "Authorization: Bearer wrong",
+     "Authorization: Basic YTpi"),
     *("authorization:bearer wrong", f"Authorization: {KEY}", "x-api-key: \xff", f"api-key:{KEY}"),
-]
+]  # fmt: skip
 
 
 def _framed(random: Random, body: str) -> tuple[list[str], str]:

@@ -15,18 +15,9 @@ Make: TypeAlias = Callable[[Random, int], Any]
 """Makes a value; the number says how many levels below may have more than they must."""
 
 WORDS = [
-    "hi",
-    "",
-    "a b",
-    "é😀",
-    "ls",
-    "get_weather",
-    "image/png",
-    "aGk=",
-    '{"a":1}',
-    "https://example.org/a",
+    "hi", "", "a b", "é😀", "ls", "get_weather", "image/png", "aGk=", '{"a":1}', "https://example.org/a",
     "low",
-]
+]  # fmt: skip
 DATA = "data:image/png;base64,aGk="
 LISTS = (list, Iterable, Sequence, typing.Iterable, typing.Sequence)
 

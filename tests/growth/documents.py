@@ -51,7 +51,6 @@ def asking(*parts: Part) -> list[Message]:
     return [Message("user", parts)]
 
 
-# fmt: off
 SHAPES: dict[str, Callable[[int], list[Message]]] = {
     "questions and answers": lambda n: [each(k) for k in range(n) for each in (asked, said)],
     "questions in a row": lambda n: [asked(k) for k in range(n)],
@@ -76,8 +75,7 @@ SHAPES: dict[str, Callable[[int], list[Message]]] = {
     "pictures in results": lambda n: [
      message for k in range(n) for message in (Message("assistant", (call(k),)),
       Message("tool", (ToolResult(id=f"c{k}", content=(picture(k),)),)))],
-}
-# fmt: on
+}  # fmt: skip
 """Conversations by their name, `n` being how much."""
 
 

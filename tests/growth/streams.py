@@ -63,7 +63,6 @@ def citation(number: int) -> bytes:
 
 
 # What is sent: its name, the dialect, and the frames of it, `n` being how much.
-# fmt: off
 WIRES: dict[str, tuple[str, Callable[[int], list[bytes]]]] = {
     "texts of chat": (CHAT, lambda n: [chat({"content": "x"})] * n),
     "a call of chat in pieces": (CHAT,
@@ -120,8 +119,7 @@ WIRES: dict[str, tuple[str, Callable[[int], list[bytes]]]] = {
     "pieces of an array of Gemini": (GEMINI, lambda n: [b'[{"a":"'] + [b'x\\"'] * n),
     "braces of an array of Gemini": (GEMINI, lambda n: [b"[{"] + [b'{"a":{}},'] * n),
     "lines of an error of Gemini": (GEMINI, lambda n: [b'{\n"error":{\n'] + [b'"x":1,\n'] * n),
-}
-# fmt: on
+}  # fmt: skip
 
 
 def parsed(dialect: str, pieces: list[bytes]) -> Work:

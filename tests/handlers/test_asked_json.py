@@ -139,7 +139,6 @@ def test_a_text_of_a_format_is_one(name: str) -> None:
     assert instance_of(schema) == instance_of(schema)
 
 
-# fmt: off
 TREE = {
     "$ref": "#/$defs/Node",
     "$defs": {"Node": {"type": "object", "properties": {"value": {"$ref": "#/$defs/Expression"},
@@ -149,8 +148,7 @@ TREE = {
      "Expression": {"oneOf": [
        {"type": "object", "properties": {"not_": {"$ref": "#/$defs/Expression"}}, "required": ["not_"]},
        {"type": "integer"}]}},
-}
-# fmt: on
+}  # fmt: skip
 
 
 def test_a_schema_that_refers_to_itself_has_an_end() -> None:

@@ -170,16 +170,12 @@ PACES: list[tuple[dict[str, Any], list[float]]] = [
     ({"chunkSize": 4, "latency": 100}, [0.1, 0.1, 0.1]),
     ({"latency": 100}, [0.1]),
     ({"chunkSize": 4, "streamingProfile": {"ttft": 200, "tps": 40, "jitter": 0.1}}, [0.2, 0.025, 0.025]),
-    (
-        {"chunkSize": 4, "streamingProfile": {"tps": 40}, "replaySpeed": 2, "latency": 30},
-        [0.03, 0.0125, 0.0125],
-    ),
-    (
-        {"chunkSize": 2, "recordedTimings": {"ttftMs": 50, "interChunkDelaysMs": [10, 30]}},
-        [0.05, 0.01, 0.03, 0.02, 0.02],
-    ),
+    ({"chunkSize": 4, "streamingProfile": {"tps": 40}, "replaySpeed": 2, "latency": 30},
+     [0.03, 0.0125, 0.0125]),
+    ({"chunkSize": 2, "recordedTimings": {"ttftMs": 50, "interChunkDelaysMs": [10, 30]}},
+     [0.05, 0.01, 0.03, 0.02, 0.02]),
     ({"chunkSize": 4, "recordedTimings": {"ttftMs": 50}}, [0.05, 0, 0]),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("options", "pauses"), PACES)

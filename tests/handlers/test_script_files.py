@@ -101,7 +101,6 @@ def test_a_refusal_in_a_file_has_all_that_one_has(tmp_path: Path) -> None:
     assert (refusal.should_retry, refusal.code, refusal.headers) == (False, "c", {"a": "b"})
 
 
-# fmt: off
 WRONG: list[tuple[str, str]] = [
     ("- a\n- {txet: b}", r"s.yaml:2: \[1\].txet: not a reply: there is no 'txet': text\?|has one of tool"),
     ("- when:\n    txet: a\n  reply: b", r"s.yaml:2: \[0\].when.txet: there is no 'txet' here: text\?"),
@@ -156,8 +155,7 @@ WRONG: list[tuple[str, str]] = [
     ("- !!int x", r"s.yaml:1: \[0\]: a tag .* is not meant here"),
     ("&a [*a]", r"s.yaml:1: \[0\]: there is no whole `&a` before this `\*a`"),
     ("- <<: {tool: t}", r"there is no '<<'"),
-]
-# fmt: on
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "words"), WRONG, ids=[text for text, _ in WRONG])

@@ -19,18 +19,9 @@ _NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "_build", "node_module
 _DAY = 24 * 60 * 60.0
 """Seconds; no wait of the operating system can be given infinity."""
 _PYTEST = (
-    "-q",
-    "-x",
-    "-n",
-    "0",
-    "-p",
-    "no:cacheprovider",
-    "-m",
-    "not once",
-    "--no-header",
-    "-W",
+    "-q", "-x", "-n", "0", "-p", "no:cacheprovider", "-m", "not once", "--no-header", "-W",
     "ignore::pytest.PytestWarning",
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

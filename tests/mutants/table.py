@@ -22,13 +22,9 @@ _CALLS = (
 _AGENT = ("tests/agent/test_process.py", "tests/agent/test_ending.py", "tests/rollout/test_agents.py")
 _SERVICES = ("tests/services/test_tools.py", "tests/services/test_http.py", "tests/services/test_mcp.py")
 _TRACE = (
-    "tests/trace/test_trace.py",
-    "tests/trace/test_graph.py",
-    "tests/trace/test_conversation.py",
-    "tests/trace/test_held.py",
-    "tests/trace/test_head.py",
-    "tests/trace/test_pickling.py",
-)
+    "tests/trace/test_trace.py", "tests/trace/test_graph.py", "tests/trace/test_conversation.py",
+    "tests/trace/test_held.py", "tests/trace/test_head.py", "tests/trace/test_pickling.py",
+)  # fmt: skip
 _FILE = ("tests/trace/test_proof.py", "tests/trace/test_file.py", "tests/rollout/test_recorders.py")
 _NOUNS = (
     "tests/rollout/test_given.py",

@@ -32,17 +32,9 @@ def greet(text="hi"):
         return "sorry"
 '''
 OTHERS = (
-    "-p",
-    "no:trio",
-    "-p",
-    "no:xdist",
-    "-p",
-    "no:anyio",
-    "-p",
-    "no:hypothesispytest",
-    "-p",
+    "-p", "no:trio", "-p", "no:xdist", "-p", "no:anyio", "-p", "no:hypothesispytest", "-p",
     "no:cacheprovider",
-)
+)  # fmt: skip
 """What the project has no use for."""
 _IS_INSTALLED = any(entry.name == "triocept" for entry in entry_points(group="pytest11"))
 PLUGIN = () if _IS_INSTALLED else ("-p", "triocept_pytest")

@@ -189,24 +189,18 @@ PATIENCE = {
     "claude_code": Patience("API_TIMEOUT_MS: 600 s", 4, env={"API_TIMEOUT_MS": "4000"}),
     "codex": Patience("stream_idle_timeout_ms: 300 s", 4, for_head=False, arguments=_CODEX),
     "codex-websocket": Patience("stream_idle_timeout_ms: 300 s", 4, for_head=False, arguments=_CODEX),
-    "codex-websocket-no_websocket": Patience(
-        "stream_idle_timeout_ms: 300 s", 4, for_head=False, arguments=_CODEX
-    ),
+    "codex-websocket-no_websocket": Patience("stream_idle_timeout_ms: 300 s", 4, for_head=False,
+     arguments=_CODEX),
     "opencode-openai_chat": Patience("chunkTimeout: 300 s", 4, for_head=False, env=_opencode("chunkTimeout")),
-    "opencode-openai_responses": Patience(
-        "chunkTimeout: 300 s", 4, for_head=False, env=_opencode("chunkTimeout")
-    ),
+    "opencode-openai_responses": Patience("chunkTimeout: 300 s", 4, for_head=False,
+     env=_opencode("chunkTimeout")),
     "opencode-anthropic_messages": Patience("headerTimeout: 300 s", 4, env=_opencode("headerTimeout")),
-    "mini_swe_agent": Patience(
-        "timeout: 600 s", 4, arguments=("-c", "mini.yaml", "-c", "model.model_kwargs.timeout=4")
-    ),
-    "qwen_code": Patience(
-        "model.generationConfig.timeout: 120 s",
-        4,
-        files={".qwen/settings.json": '{"model": {"generationConfig": {"timeout": 4000}}}'},
-    ),
+    "mini_swe_agent": Patience("timeout: 600 s", 4,
+     arguments=("-c", "mini.yaml", "-c", "model.model_kwargs.timeout=4")),
+    "qwen_code": Patience("model.generationConfig.timeout: 120 s", 4,
+     files={".qwen/settings.json": '{"model": {"generationConfig": {"timeout": 4000}}}'}),
     "aider": Patience("--timeout: 600 s", 4, arguments=("--timeout", "4")),
-}
+}  # fmt: skip
 ANY = Patience("no setting: the silence is one that it would bear anyhow", 10)
 """gemini-cli (60 s to the head, by its HTTP client), pi and llm (600 s, by OpenAI's SDK)."""
 

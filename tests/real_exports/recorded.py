@@ -49,7 +49,6 @@ TWO_HELPERS = Response.of(
     helper("count files", "SUBTASK-A: count the files in this folder"),
     helper("tell time", "SUBTASK-B: tell the time and the place"),
 )
-# fmt: off
 RUNS = {
     "claude_code": Run(agent="claude_code", main=[bash("echo hello > proof.txt"), "All done."],
      record_wire=True),
@@ -83,8 +82,7 @@ RUNS = {
      helpers={
       "SUBTASK-A": [ToolCall.of("bash", command="ls | wc -l", description="d"), "There are 0 files."]},
      sub_agents=1),
-}
-# fmt: on
+}  # fmt: skip
 PATIENCE = 200
 """Seconds for a run, which takes three."""
 

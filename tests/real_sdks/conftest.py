@@ -19,27 +19,13 @@ from tests.real_sdks.playing import PARAMETERS, Plays, play_all
 
 HERE = Path(__file__).parent
 NPM_PACKAGES = (
-    "openai",
-    "@anthropic-ai/sdk",
-    "@google/genai",
-    "ai",
-    "@ai-sdk/openai",
-    "@ai-sdk/anthropic",
-    "@ai-sdk/openai-compatible",
-    "@ai-sdk/google",
-    "zod",
-)
+    "openai", "@anthropic-ai/sdk", "@google/genai", "ai", "@ai-sdk/openai", "@ai-sdk/anthropic",
+    "@ai-sdk/openai-compatible", "@ai-sdk/google", "zod",
+)  # fmt: skip
 PIP_PACKAGES = (
-    "litellm",
-    "pydantic-ai-slim[openai,anthropic]",
-    "langchain",
-    "langchain-openai",
-    "langchain-google-genai",
-    "agno",
-    "openai-agents",
-    "google-genai",
-    "smolagents",
-)
+    "litellm", "pydantic-ai-slim[openai,anthropic]", "langchain", "langchain-openai",
+    "langchain-google-genai", "agno", "openai-agents", "google-genai", "smolagents",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="session")

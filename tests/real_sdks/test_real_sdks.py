@@ -91,26 +91,19 @@ PROGRAMS: list[tuple[str, str, str, dict[str, Any]]] = [
     # It knows no error inside a stream: it is told by the broken connection, without the reason.
     ("ai_sdk.mjs", "google", AI, {"broken": {"raised": True, "reason": False}}),
     *(("litellm_sdk.py", f"chat {mode}", f"{LITELLM} retry", {}) for mode in ("sync", "async")),
-    *(
-        ("litellm_sdk.py", f"anthropic {mode}", LITELLM, {"errors": LITELLM_ERRORS})
-        for mode in ("sync", "async")
-    ),
-    *(
-        ("litellm_sdk.py", f"responses {mode}", "whole stream tools errors silence", {})
-        for mode in ("sync", "async")
-    ),
+    *(("litellm_sdk.py", f"anthropic {mode}", LITELLM, {"errors": LITELLM_ERRORS}) for mode in ("sync",
+      "async")),
+    *(("litellm_sdk.py", f"responses {mode}", "whole stream tools errors silence", {}) for mode in ("sync",
+      "async")),
     *(("pydantic_ai_agent.py", api, PYDANTIC, {}) for api in ("chat", "responses", "anthropic")),
     *(("langchain_chat.py", api, LANGCHAIN, {}) for api in ("chat", "responses")),
     *(
-        ("agent_frameworks.py", name, "agent", {})
-        for name in ("langchain", "langchain_gemini", "openai_agents", "smolagents")
-    ),
+     ("agent_frameworks.py", name, "agent", {}) for name in ("langchain", "langchain_gemini", "openai_agents",
+      "smolagents")),
     # What its agent says is all that its model said.
-    *(
-        ("agent_frameworks.py", name, "agent", {"agent": {"text": "I look.It is sunny."}})
-        for name in ("agno", "agno_claude")
-    ),
-]
+    *(("agent_frameworks.py", name, "agent", {"agent": {"text": "I look.It is sunny."}}) for name in ("agno",
+      "agno_claude")),
+]  # fmt: skip
 SCENARIOS = {(program, arguments): listed(scenarios) for program, arguments, scenarios, _ in PROGRAMS}
 CASES = [
     pytest.param(

@@ -26,29 +26,22 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 END = "<|im_end|>"
 SPECIAL = ["<unk>", "<s>", "</s>", "<|im_start|>", END]
 SCRIPTS = {
-    "ls": [
-        *('<tool_call>\n{"name": "ls", ', '"arguments": {"path": ', '"a é"', "}}\n</tool_ca"),
-        *('ll>\n<tool_call>\n{"na', 'me": "ls", "argu', 'ments": {"path": "b"}}\n<', "/tool_call>\n "),
-    ],
+    "ls": [*('<tool_call>\n{"name": "ls", ', '"arguments": {"path": ', '"a é"', "}}\n</tool_ca"),
+     *('ll>\n<tool_call>\n{"na', 'me": "ls", "argu', 'ments": {"path": "b"}}\n<', "/tool_call>\n ")],
     "Bash": [
-        *('<tool_call>\n{"name": "Ba', 'sh", "arguments": {"comm', 'and": "echo hello >> pro', 'of.txt", '),
-        *('"description": "wri', 'te the proof"}}', "\n</tool_call>"),
-    ],
+     *('<tool_call>\n{"name": "Ba', 'sh", "arguments": {"comm', 'and": "echo hello >> pro', 'of.txt", '),
+     *('"description": "wri', 'te the proof"}}', "\n</tool_call>")],
     "exec_command": [
-        *('<tool_call>\n{"name": "exec_', 'command", "arguments": {"cmd": "ec', "ho hello >> p", 'roof.txt"'),
-        *("}}\n", "</tool_call>\n"),
-    ],
+     *('<tool_call>\n{"name": "exec_', 'command", "arguments": {"cmd": "ec', "ho hello >> p", 'roof.txt"'),
+     *("}}\n", "</tool_call>\n")],
     "bash": [
-        *('<tool_call>\n{"name": "bash"', ', "arguments": {"command": "ech', "o hello >> ", 'proof.txt"}'),
-        *("}\n</tool_", "call>\n"),
-    ],
-    "submit": [
-        *('<tool_call>\n{"name": "bash", "arg', 'uments": {"command": "echo '),
-        *("COMPLETE_TASK_AND_SUBMIT", '_FINAL_OUTPUT"}}\n</tool', "_call>\n"),
-    ],
+     *('<tool_call>\n{"name": "bash"', ', "arguments": {"command": "ech', "o hello >> ", 'proof.txt"}'),
+     *("}\n</tool_", "call>\n")],
+    "submit": [*('<tool_call>\n{"name": "bash", "arg', 'uments": {"command": "echo '),
+     *("COMPLETE_TASK_AND_SUBMIT", '_FINAL_OUTPUT"}}\n</tool', "_call>\n")],
     "done": ["<think>\nDone? ", "é😀 yes.\n</think>\n\n", "I have", " looked", ": é 😀"],
     "say": ["Hello", " from", " the", " tiny", " script", " é", "😀"],
-}
+}  # fmt: skip
 ENDLESS = {
     "babble": [],
     "half_Bash": ['<tool_call>\n{"name": "B', 'ash", "arguments": {"command": "echo '],

@@ -29,32 +29,19 @@ LLAMA_CPP = ("xllamacpp", "numpy", "tokenizers", "gguf")
 """Its server, and what writes a model for it."""
 FIXTURES = [
     {"match": {"userMessage": "hello"}, "response": {"content": "Hello from aimock, in a few words \u00e9."}},
-    {
-        "match": {"userMessage": "look", "hasToolResult": False},
-        "response": {
-            "toolCalls": [
-                {"name": "ls", "arguments": '{"path":"a \u00e9"}'},
-                {"name": "ls", "arguments": '{"path":"b"}'},
-            ]
-        },
-    },
+    {"match": {"userMessage": "look", "hasToolResult": False},
+     "response": {"toolCalls": [{"name": "ls", "arguments": '{"path":"a \u00e9"}'},
+       {"name": "ls", "arguments": '{"path":"b"}'}]}},
     {"match": {"userMessage": "look", "hasToolResult": True}, "response": {"content": "I have looked."}},
     {"match": {"userMessage": "think"}, "response": {"content": "Thought.", "reasoning": "Let me think."}},
-    {
-        "match": {"userMessage": "limited"},
-        "response": {"error": {"message": "Slow down", "type": "rate_limit_error"}, "status": 429},
-    },
-    {
-        "match": {"userMessage": "break off"},
-        "response": {"content": "This answer is broken off before it ends, in the middle of a word."},
-        "truncateAfterChunks": 4,
-    },
-    {
-        "match": {"userMessage": "slowly"},
-        "response": {"content": "One two three four five six seven eight."},
-        "streamingProfile": {"ttft": 50, "tps": 100},
-    },
-]
+    {"match": {"userMessage": "limited"},
+     "response": {"error": {"message": "Slow down", "type": "rate_limit_error"}, "status": 429}},
+    {"match": {"userMessage": "break off"},
+     "response": {"content": "This answer is broken off before it ends, in the middle of a word."},
+     "truncateAfterChunks": 4},
+    {"match": {"userMessage": "slowly"}, "response": {"content": "One two three four five six seven eight."},
+     "streamingProfile": {"ttft": 50, "tps": 100}},
+]  # fmt: skip
 
 
 def aimock_package(folder: Path) -> Path:

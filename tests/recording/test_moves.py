@@ -303,14 +303,8 @@ def test_the_way_up_to_a_home_is_told_alike(way: str) -> None:
 
 
 @pytest.mark.parametrize("text", [
-    "version 2 of 10",
-    "defaced",
-    "123456",
-    "see section 4.2",
-    "May I ask",
-    "look at ../src/a.py and ../..",
-    "Current branch: none\n\nNo commits.",
-    "Make this:\n├───a\n└───b",
+    "version 2 of 10", "defaced", "123456", "see section 4.2", "May I ask", "look at ../src/a.py and ../..",
+    "Current branch: none\n\nNo commits.", "Make this:\n├───a\n└───b",
 ])  # fmt: skip
 def test_what_does_not_differ_is_left_as_it_is(text: str) -> None:
     assert without_volatile(text) == text

@@ -9,24 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 ACTIONS = (
-    "respond",
-    "refuse",
-    "send",
-    "raise Refusal",
-    "raise UpstreamError",
-    "raise another",
-    "return",
+    "respond", "refuse", "send", "raise Refusal", "raise UpstreamError", "raise another", "return",
     "is cancelled",
-)
+)  # fmt: skip
 """What whoever answers does next."""
 EVENTS = (
-    "rollout.stop",
-    "the rollout is left",
-    "its parent's stop",
-    "the endpoint ends",
-    "the agent hangs up",
+    "rollout.stop", "the rollout is left", "its parent's stop", "the endpoint ends", "the agent hangs up",
     "the agent hangs up, while that is recorded",
-)
+)  # fmt: skip
 """Events outside the handler that settle the exchange."""
 FORMS = ("handler", "serve", "loop", "handler of a child")
 """Code that answers: the handler of `open_rollout`, of `rollout.serve`, an `async for`, the handler of `open_child`."""

@@ -60,40 +60,32 @@ NO_ANSWERS: dict[str, tuple[Any, str]] = {
     "bytes": (b"x", "not bytes"),
     "a message": (Message("assistant", (Text("x"),)), "not Message"),
     "a picture": (Media(kind="image", url="x"), "not Media"),
-    "a content that is text": (Response(content="x"), "Response.content is a tuple of parts, not str: 'x'"),  # type: ignore[arg-type]
-    "a text in the content": (Response(("x",)), "Response.of(…) takes texts, too"),  # type: ignore[arg-type]
-    "a text of a number": (Text(5), "Text.text is a str, not int: 5"),  # type: ignore[arg-type]
-    "no reasoning": (Reasoning(None), "Reasoning.text is a str, not None"),  # type: ignore[arg-type]
+    "a content that is text": (Response(content="x"), "Response.content is a tuple of parts, not str: 'x'"),
+    "a text in the content": (Response(("x",)), "Response.of(…) takes texts, too"),
+    "a text of a number": (Text(5), "Text.text is a str, not int: 5"),
+    "no reasoning": (Reasoning(None), "Reasoning.text is a str, not None"),
     "arguments that are a dict": (
         ToolCall("bash", {"command": "ls"}),  # type: ignore[arg-type]
         "ToolCall.arguments is a str, not dict: {'command': 'ls'}; it is the JSON that the model wrote: ToolCall.of(",
     ),
-    "a call without a name": (ToolCall(None), "ToolCall.name is a str"),  # type: ignore[arg-type]
-    "such a call in a response": (Response.of("x", ToolCall("t", {})), "ToolCall.arguments is a str"),  # type: ignore[arg-type]
-    "extra that is a list": (Text("x", []), "Text.extra is a dict"),  # type: ignore[arg-type]
+    "a call without a name": (ToolCall(None), "ToolCall.name is a str"),
+    "such a call in a response": (Response.of("x", ToolCall("t", {})), "ToolCall.arguments is a str"),
+    "extra that is a list": (Text("x", []), "Text.extra is a dict"),
     "extra that is no JSON": (Text("x", {"a": object()}), "Text with something that is not JSON"),
-    "such an extra behind a surrogate": (
-        Text("\ud83d", {"a": object()}),
-        "Text with something that is not JSON",
-    ),
-    "blobs that are text": (Reasoning("x", ("sig",)), "Reasoning.blobs is a tuple of Blobs"),  # type: ignore[arg-type]
-    "blobs that are None": (Reasoning("x", None), "Reasoning.blobs is a tuple of Blobs, not None"),  # type: ignore[arg-type]
-    "blobs that are one": (
-        Reasoning("x", Blob("a", "b", "c")),
-        "Reasoning.blobs is a tuple of Blobs, not Blob",
-    ),  # type: ignore[arg-type]
-    "usage that is a dict": (Response((), usage={"input_tokens": 1}), "usage is a Usage, not dict"),  # type: ignore[arg-type]
-    "a stop reason of the wire": (
-        Response((), stop_reason="stop"),
-        "there is no stop reason 'stop': there are end,",
-    ),  # type: ignore[arg-type]
+    "such an extra behind a surrogate": (Text("\ud83d", {"a": object()}),
+     "Text with something that is not JSON"),
+    "blobs that are text": (Reasoning("x", ("sig",)), "Reasoning.blobs is a tuple of Blobs"),
+    "blobs that are None": (Reasoning("x", None), "Reasoning.blobs is a tuple of Blobs, not None"),
+    "blobs that are one": (Reasoning("x", Blob("a", "b", "c")),
+     "Reasoning.blobs is a tuple of Blobs, not Blob"),
+    "usage that is a dict": (Response((), usage={"input_tokens": 1}), "usage is a Usage, not dict"),
+    "a stop reason of the wire": (Response((), stop_reason="stop"),
+     "there is no stop reason 'stop': there are end,"),
     "tokens that are no number": (_counted(float("nan")), "Usage.input_tokens is an int, not float: nan"),
     "tokens that are no whole number": (_counted(0.1), "Usage.input_tokens is an int, not float: 0.1"),
     "tokens that are true": (_counted(True), "Usage.input_tokens is an int, not bool: True"),
-    "more tokens than a file can say": (
-        _counted(2**63),
-        "Usage.input_tokens is 0 to 9223372036854775807, not",
-    ),
+    "more tokens than a file can say": (_counted(2**63),
+     "Usage.input_tokens is 0 to 9223372036854775807, not"),
     "less tokens than none": (_counted(-1), "Usage.input_tokens is 0 to 9223372036854775807, not -1"),
     "cached tokens that are a text": (
         Response((), usage=Usage(input_tokens=1, output_tokens=1, cached_tokens="1")),  # type: ignore[arg-type]
@@ -108,10 +100,10 @@ NO_ANSWERS: dict[str, tuple[Any, str]] = {
         Response((), usage=Usage(input_tokens=1, output_tokens=1, extra=[])),  # type: ignore[arg-type]
         "Usage.extra is a dict, not list",
     ),
-    "an id that is a number": (Response((), id=5), "Response.id is a str, not int: 5"),  # type: ignore[arg-type]
-    "a model that is None": (Response((), model=None), "Response.model is a str, not None"),  # type: ignore[arg-type]
-    "an answer's extra that is a list": (Response((), extra=[]), "Response.extra is a dict, not list"),  # type: ignore[arg-type]
-}
+    "an id that is a number": (Response((), id=5), "Response.id is a str, not int: 5"),
+    "a model that is None": (Response((), model=None), "Response.model is a str, not None"),
+    "an answer's extra that is a list": (Response((), extra=[]), "Response.extra is a dict, not list"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("answer", "words"), NO_ANSWERS.values(), ids=NO_ANSWERS.keys())
@@ -142,29 +134,25 @@ NO_INCREMENTS: dict[str, tuple[Any, str]] = {
     "None": (None, "not None"),
     "a list": (["a"], "not list"),
     "a response": (Response.of("x"), "not Response"),
-    "a text of a number": (Text(5), "Text.text is a str"),  # type: ignore[arg-type]
-    "a delta of a number": (PartDelta(0, 5), "an event with a field of the wrong type"),  # type: ignore[arg-type]
-    "a start of a text": (PartStart(0, "x"), "a part of an answer is one of"),  # type: ignore[arg-type]
-    "an end with a word of the wire": (ResponseEnd("stop"), "there is no stop reason 'stop'"),  # type: ignore[arg-type]
-    "a call with a dict": (ToolCall("t", {"a": 1}), "ToolCall.arguments is a str"),  # type: ignore[arg-type]
+    "a text of a number": (Text(5), "Text.text is a str"),
+    "a delta of a number": (PartDelta(0, 5), "an event with a field of the wrong type"),
+    "a start of a text": (PartStart(0, "x"), "a part of an answer is one of"),
+    "an end with a word of the wire": (ResponseEnd("stop"), "there is no stop reason 'stop'"),
+    "a call with a dict": (ToolCall("t", {"a": 1}), "ToolCall.arguments is a str"),
     "an end with tokens that are no number": (
         ResponseEnd(usage=Usage(input_tokens=1, output_tokens=float("nan"))),  # type: ignore[arg-type]
         "Usage.output_tokens is an int, not float: nan",
     ),
-    "a start with such tokens": (
-        ResponseStart(usage=Usage(input_tokens=True, output_tokens=0)),
-        "Usage.input_tokens is an int, not bool: True",
-    ),
-    "a start with an id that is a number": (ResponseStart(id=5), "ResponseStart.id is a str, not int: 5"),  # type: ignore[arg-type]
-    "a start with an extra that is a list": (
-        ResponseStart(extra=[]),
-        "ResponseStart.extra is a dict, not list",
-    ),  # type: ignore[arg-type]
+    "a start with such tokens": (ResponseStart(usage=Usage(input_tokens=True, output_tokens=0)),
+     "Usage.input_tokens is an int, not bool: True"),
+    "a start with an id that is a number": (ResponseStart(id=5), "ResponseStart.id is a str, not int: 5"),
+    "a start with an extra that is a list": (ResponseStart(extra=[]),
+     "ResponseStart.extra is a dict, not list"),
     "an end with a stop sequence that is a number": (
         ResponseEnd(stop_sequence=5),  # type: ignore[arg-type]
         "ResponseEnd.stop_sequence is a str, not int: 5",
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("item", "words"), NO_INCREMENTS.values(), ids=NO_INCREMENTS.keys())

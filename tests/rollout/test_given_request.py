@@ -40,39 +40,29 @@ def with_message(role: Any, content: Any) -> Request:
 WRONG: dict[str, tuple[Request, str]] = {
     "a role": (with_message("usr", (Text("x"),)), "messages[0]: there is no role 'usr': there are system, "),
     "a role None": (with_message(None, ()), "there is no role None"),
-    "content None": (
-        with_message("user", None),
-        "messages[0].content is a tuple of parts, not None; Message(",
-    ),
+    "content None": (with_message("user", None),
+     "messages[0].content is a tuple of parts, not None; Message("),
     "content int": (with_message("user", 5), "messages[0].content is a tuple of parts, not int: 5"),
     "a str in it": (with_message("user", ("hi",)), "content[0] is one of Text, "),
     "what to say": (with_message("user", ["hi"]), "not str: 'hi'; Text('hi')"),
     "a dict in it": (with_message("user", ({"text": "x"},)), "content[0] is one of Text, "),
     "a blob in it": (with_message("user", (Blob("a", "b", "c"),)), "content[0] is one of Text, "),
-    "bytes": (
-        with_message("user", (Text(ANY or b"x"),)),
-        "messages[0].content[0].text: expected `str`, got `bytes`",
-    ),
+    "bytes": (with_message("user", (Text(ANY or b"x"),)),
+     "messages[0].content[0].text: expected `str`, got `bytes`"),
     "an object": (with_message("user", (Text(ANY or object()),)), "`messages` is not JSON"),
     "no message": (replace(REQUEST, messages=("x",)), "messages[0] is a Message, not str: 'x'"),
     "a str": (replace(REQUEST, messages="x"), "Request.messages is a tuple of Messages, not str: 'x'"),
     "no messages": (replace(REQUEST, messages=None), "Request.messages is a tuple of Messages, not None"),
     "model": (replace(REQUEST, model=None), "Request.model: expected `str`, got `null`"),
     "a tool": (replace(REQUEST, tools=("search",)), "Request.tools[0]: expected `object`, got `str`"),
-    "stop": (
-        replace(REQUEST, sampling=Sampling(stop=ANY or "END")),
-        "sampling.stop: expected `array`, got `str`",
-    ),
-    "hot": (
-        replace(REQUEST, sampling=Sampling(temperature=ANY or "hot")),
-        "sampling.temperature: expected `float",
-    ),
+    "stop": (replace(REQUEST, sampling=Sampling(stop=ANY or "END")),
+     "sampling.stop: expected `array`, got `str`"),
+    "hot": (replace(REQUEST, sampling=Sampling(temperature=ANY or "hot")),
+     "sampling.temperature: expected `float"),
     "nan": (replace(REQUEST, sampling=Sampling(top_p=nan)), "sampling.top_p is 0 or more, not nan"),
-    "infinite": (
-        replace(REQUEST, sampling=Sampling(presence_penalty=-inf)),
-        "sampling.presence_penalty is finite",
-    ),
-}
+    "infinite": (replace(REQUEST, sampling=Sampling(presence_penalty=-inf)),
+     "sampling.presence_penalty is finite"),
+}  # fmt: skip
 
 
 async def last_text(exchange: Exchange) -> None:

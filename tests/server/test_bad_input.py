@@ -20,7 +20,6 @@ BAD_ANYWHERE: dict[str, tuple[Any, str]] = {
     "nothing": (b"", "not valid JSON"),
     "a list": ([], "object"),
 }
-# fmt: off
 BAD_BODIES: dict[str, dict[str, tuple[Any, str]]] = {
     "openai_chat": {"two choices": (ask_body(n=2), "n")},
     "anthropic_messages": {"no max_tokens": ({"model": "m", "messages": [USER]}, "max_tokens")},
@@ -51,22 +50,17 @@ BAD_BODIES: dict[str, dict[str, tuple[Any, str]]] = {
       "contents[0].parts[0].functionCall.name"),
      "two candidates": ({"contents": [{"parts": [{"text": "x"}]}], "generationConfig": {"candidateCount": 2}},
       "generationConfig.candidateCount")},
-}
-# fmt: on
+}  # fmt: skip
 BAD_BODIES["ollama"] = {
     "no messages": ({"model": "m"}, "messages"),
     "an empty conversation": ({"model": "m", "messages": []}, "messages"),
     "an unknown role": ({"model": "m", "messages": [{"role": "king", "content": "x"}]}, "messages[0].role"),
-    "a list for content": (
-        {"model": "m", "messages": [{"role": "user", "content": []}]},
-        "messages[0].content",
-    ),
-    "an image that is no text": (
-        {"model": "m", "messages": [{"role": "user", "images": [1]}]},
-        "messages[0].images[0]",
-    ),
+    "a list for content": ({"model": "m", "messages": [{"role": "user", "content": []}]},
+     "messages[0].content"),
+    "an image that is no text": ({"model": "m", "messages": [{"role": "user", "images": [1]}]},
+     "messages[0].images[0]"),
     "a cap that is a word": (ask_body() | {"options": {"num_predict": "x"}}, "options.num_predict"),
-}
+}  # fmt: skip
 for _name in ("openai_chat", "anthropic_messages"):
     BAD_BODIES[_name] |= {
         "no messages": ({"model": "m", "max_tokens": 1}, "messages"),

@@ -111,7 +111,6 @@ async def test_a_model_call_and_another_route_share_a_connection() -> None:
                 assert b" 200 " in answer
 
 
-# fmt: off
 PIECES = [
     *(b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b",", b"\x00", b"\x7f", b"\xff", b"%41", b"?", b"#", b"a",
      b"", b"1"),
@@ -120,8 +119,7 @@ PIECES = [
     *(b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n", b"Upgrade: h2c\r\n", b"HTTP/1.0",
      b"get"),
     *(b"Content-Encoding: gzip\r\n", b"X: a\r\n b\r\n", b"TE: trailers\r\n", b"Content-Length: +7\r\n"),
-]
-# fmt: on
+]  # fmt: skip
 
 
 @st.composite

@@ -261,14 +261,9 @@ async def test_what_stands_in_the_place_of_a_key_is_named_and_never_shown(
 
 
 KEYED = [
-    "authorization",
-    "x-api-key",
-    "x-goog-api-key",
-    "api-key",
-    "proxy-authorization",
-    "cookie",
+    "authorization", "x-api-key", "x-goog-api-key", "api-key", "proxy-authorization", "cookie",
     "x-of-another-dialect",
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", KEYED)

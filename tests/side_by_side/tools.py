@@ -8,13 +8,9 @@ from pathlib import Path
 SUITES = Path(__file__).with_name("suites")
 SESSIONS = Path(__file__).with_name("sessions")
 APPLICATION = (
-    "openai==3.57.0",
-    "anthropic==2.14.0",
-    "langchain-openai==1.7.4",
-    "pydantic-ai-slim[openai]==2.68.0",
-    "pytest==9.2.0",
-    "pytest-asyncio==1.5.0",
-)
+    "openai==3.57.0", "anthropic==2.14.0", "langchain-openai==1.7.4", "pydantic-ai-slim[openai]==2.68.0",
+    "pytest==9.2.0", "pytest-asyncio==1.5.0",
+)  # fmt: skip
 PACKAGES = ("@copilotkit/aimock@1.43.0", "openai@7.55.0")
 """From npm: what aimock-pytest starts, whose own default was not there; and what the test in JavaScript asks with."""
 
@@ -49,26 +45,14 @@ WIRE = SUITES / "wire.py"
 TRIOCEPT = Tool(name="triocept", file=SUITES / "with_triocept.py", plugin=())
 TOOLS = (
     TRIOCEPT,
-    Tool(
-        name="pytest-httpx2",
-        file=SUITES / "with_httpx2.py",
-        plugin=("pytest-httpx2==1.0.0", "respx==0.23.1"),
-        beside=(WIRE,),
-    ),
+    Tool(name="pytest-httpx2", file=SUITES / "with_httpx2.py",
+     plugin=("pytest-httpx2==1.0.0", "respx==0.23.1"), beside=(WIRE,)),
     Tool(name="aimock-pytest", file=SUITES / "with_aimock.py", plugin=("aimock-pytest==0.7.0",)),
-    Tool(
-        name="pytest-recording",
-        file=SUITES / "with_recording.py",
-        plugin=("pytest-recording==0.14.1", "vcrpy==9.4.2"),
-        recorded=SUITES / "cassettes" / "with_recording",
-    ),
-    Tool(
-        name="pytest-httpserver",
-        file=SUITES / "with_httpserver.py",
-        plugin=("pytest-httpserver==1.2.0",),
-        beside=(WIRE,),
-    ),
-)
+    Tool(name="pytest-recording", file=SUITES / "with_recording.py",
+     plugin=("pytest-recording==0.14.1", "vcrpy==9.4.2"), recorded=SUITES / "cassettes" / "with_recording"),
+    Tool(name="pytest-httpserver", file=SUITES / "with_httpserver.py", plugin=("pytest-httpserver==1.2.0",),
+     beside=(WIRE,)),
+)  # fmt: skip
 OVERHEAD = ("openai==3.57.0", "pytest==9.2.0", "pytest-httpserver==1.2.0", "aimock-pytest==0.7.0")
 """What the environment of the 200 tests has, beside the wheel."""
 BOTH = (*APPLICATION, *TOOLS[1].plugin, *TOOLS[3].plugin)

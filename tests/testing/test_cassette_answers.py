@@ -88,14 +88,10 @@ async def test_a_prompt_that_is_too_long_is_so_again(tmp_path: Path) -> None:
 REFUSALS_OF_A_KEY = {
     "401": UpstreamError("Incorrect API key", status=401),
     "403": UpstreamError("not yours", status=403),
-    "Google's 400": UpstreamError(
-        "API key not valid.",
-        status=400,
-        body='{"error":{"code":400,"details":[{"reason":"API_KEY_INVALID"}]}}',
-        dialect="gemini",
-    ),
+    "Google's 400": UpstreamError("API key not valid.", status=400,
+     body='{"error":{"code":400,"details":[{"reason":"API_KEY_INVALID"}]}}', dialect="gemini"),
     "a handler's own": Refusal(401, "no key"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

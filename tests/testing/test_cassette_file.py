@@ -278,7 +278,6 @@ calls:
 ...
 """
 
-# fmt: off
 BAD = {
     "nothing": ("", 1, "does not end"),
     "something else": ("a: 1\n...\n", 1, "no cassette"),
@@ -337,8 +336,7 @@ BAD = {
     "nested too deep": ("cassette: 1\ncalls: " + "[" * 5000 + "]" * 5000 + "\n...\n", 2, "nest|YAML"),
     "a control character": (GOOD.replace("hi", "h\x07i"), 9, "this is no YAML"),
     "a NUL": (GOOD.replace("hi", "h\x00i"), 9, "this is no YAML"),
-}
-# fmt: on
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", BAD)

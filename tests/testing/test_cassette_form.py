@@ -152,7 +152,6 @@ def result(identity: str, text: str) -> Message:
     return Message("tool", (ToolResult(id=identity, content=(Text(text),)),))
 
 
-# fmt: off
 SAME = {
     "developer is system": ((Message("developer", (Text("a"),)),), (Message("system", (Text("a"),)),)),
     "empty texts": ((Message("user", (Text(""), Text("hi"))),), (USER,)),
@@ -179,8 +178,7 @@ SAME = {
      (Message("user", (Media(kind="image", data=WRAPPED_AND_URL_SAFE),)),)),
     "a result that is JSON, written otherwise": ((CALLS, result("1", '{"x":1,"y":2}')),
      (CALLS, result("1", '{"y": 2, "x": 1}'))),
-}
-# fmt: on
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", SAME)
@@ -194,24 +192,16 @@ OTHER = {
     "another role": ((USER,), (Message("system", (Text("hi"),)),)),
     "another speaker": ((Message("user", (Text("hi"),), "Ann"),), (USER,)),
     "one text more": ((USER, USER), (USER,)),
-    "other arguments": (
-        (Message("assistant", (ToolCall("a", '{"x": 1}'),)),),
-        (Message("assistant", (ToolCall("a", '{"x": "1"}'),)),),
-    ),
+    "other arguments": ((Message("assistant", (ToolCall("a", '{"x": 1}'),)),),
+     (Message("assistant", (ToolCall("a", '{"x": "1"}'),)),)),
     "the result of another call": ((CALLS, result("1", "a")), (CALLS, result("2", "a"))),
-    "results the other way round": (
-        (CALLS, result("1", "a"), result("2", "b")),
-        (CALLS, result("1", "b"), result("2", "a")),
-    ),
-    "a failure": (
-        (CALLS, result("1", "a")),
-        (CALLS, Message("tool", (ToolResult(id="1", content=(Text("a"),), is_error=True),))),
-    ),
-    "another image": (
-        (Message("user", (Media(kind="image", data=PNG),)),),
-        (Message("user", (Media(kind="image", data="AAAA"),)),),
-    ),
-}
+    "results the other way round": ((CALLS, result("1", "a"), result("2", "b")),
+     (CALLS, result("1", "b"), result("2", "a"))),
+    "a failure": ((CALLS, result("1", "a")),
+     (CALLS, Message("tool", (ToolResult(id="1", content=(Text("a"),), is_error=True),)))),
+    "another image": ((Message("user", (Media(kind="image", data=PNG),)),),
+     (Message("user", (Media(kind="image", data="AAAA"),)),)),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", OTHER)
@@ -228,32 +218,20 @@ BESIDE: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
     ({"reasoning": ReasoningAsk(effort="high")}, {}, True),
     ({"tool_choice": ToolChoice(mode="auto")}, {}, True),
     ({"tool_choice": ToolChoice(mode="required")}, {}, False),
-    (
-        {"tool_choice": ToolChoice(mode="tool", name="a")},
-        {"tool_choice": ToolChoice(mode="tool", name="b")},
-        False,
-    ),
+    ({"tool_choice": ToolChoice(mode="tool", name="a")}, {"tool_choice": ToolChoice(mode="tool", name="b")},
+     False),
     ({"output_format": OutputFormat(kind="json_object")}, {}, False),
-    (
-        {"output_format": OutputFormat(kind="json_schema", name="a", schema=SCHEMA, strict=True)},
-        {"output_format": OutputFormat(kind="json_schema", name="b", schema=SCHEMA)},
-        True,
-    ),
+    ({"output_format": OutputFormat(kind="json_schema", name="a", schema=SCHEMA, strict=True)},
+     {"output_format": OutputFormat(kind="json_schema", name="b", schema=SCHEMA)}, True),
     ({"tools": (SEARCH,)}, {}, False),
     ({"tools": (SEARCH, Tool(name="a"))}, {"tools": (Tool(name="a"), SEARCH)}, True),
     ({"tools": (SEARCH,)}, {"tools": (msgspec.structs.replace(SEARCH, description="Looks."),)}, False),
-    (
-        {"tools": (SEARCH,)},
-        {"tools": (msgspec.structs.replace(SEARCH, parameters={"type": "object"}),)},
-        False,
-    ),
-    (
-        {"tools": (Tool(name="a"),)},
-        {"tools": (Tool(name="a", parameters={"type": "object", "properties": {}}),)},
-        True,
-    ),
+    ({"tools": (SEARCH,)}, {"tools": (msgspec.structs.replace(SEARCH, parameters={"type": "object"}),)},
+     False),
+    ({"tools": (Tool(name="a"),)},
+     {"tools": (Tool(name="a", parameters={"type": "object", "properties": {}}),)}, True),
     ({"tools": (Tool(name="a", strict=True),)}, {"tools": (Tool(name="a"),)}, True),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("one", "other", "same"), BESIDE)

@@ -131,18 +131,11 @@ KEYS = [
     "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----",
 ]
 NO_KEYS = [
-    "task-force-1-of-the-united-nations",
-    "sk-learn",
-    "sk-learn-is-a-very-long-name-of-it",
-    "a risk-12",
-    "task-0123456789abcdef0123456789abcdef",
-    "a task-proj-2026-11-27-of-the-north",
-    "half_a_dozen_of_one_and_six_of_the_other_1",
-    "the \\u0041pple, and sk\\u002dlearn",
-    r"C:\users\u0073k\new",
-    "AKIA",
-    "",
-]
+    "task-force-1-of-the-united-nations", "sk-learn", "sk-learn-is-a-very-long-name-of-it", "a risk-12",
+    "task-0123456789abcdef0123456789abcdef", "a task-proj-2026-11-27-of-the-north",
+    "half_a_dozen_of_one_and_six_of_the_other_1", "the \\u0041pple, and sk\\u002dlearn",
+    r"C:\users\u0073k\new", "AKIA", "",
+]  # fmt: skip
 
 
 def finder() -> Redactor:

@@ -10,7 +10,6 @@ _PNG = "iVBORw0KGgo="
 _URL = f"data:image/png;base64,{_PNG}"
 _TEXT_URL = "data:text/plain;base64,aGk="
 
-# fmt: off
 RICH: dict[str, dict[str, Any]] = {
     "openai_chat": {"model": "m",
      "messages": [{"role": "system", "content": "s"},
@@ -103,8 +102,7 @@ RICH: dict[str, dict[str, Any]] = {
       {"role": "tool", "tool_name": "f", "tool_call_id": "c1", "content": "r"}],
      "tools": [{"type": "function", "function": _FUNCTION}], "format": _SCHEMA,
      "options": {"stop": ["end"], "x": "y"}, "keep_alive": "5m", "think": "low"},
-}
-# fmt: on
+}  # fmt: skip
 """A document of each dialect with something in each place that its agents use."""
 
 

@@ -14,29 +14,18 @@ TOOLS = [{"type": "function", "function": {"name": "t", "parameters": {"type": "
 
 SAID: dict[str, tuple[dict[str, str], dict[str, Any], Conversation]] = {
     "claude code": ({"x-claude-code-session-id": "s"}, {"tools": TOOLS}, Conversation(id="s")),
-    "a sub-agent of claude code": (
-        {"x-claude-code-session-id": "s", "x-claude-code-agent-id": "a"},
-        {"tools": TOOLS},
-        Conversation(id="s/a", parent="s", kind="sub_agent"),
-    ),
+    "a sub-agent of claude code": ({"x-claude-code-session-id": "s", "x-claude-code-agent-id": "a"},
+     {"tools": TOOLS}, Conversation(id="s/a", parent="s", kind="sub_agent")),
     "a title of opencode": ({"x-session-id": "s"}, {}, Conversation(id="s", kind="side")),
-    "a sub-agent of opencode": (
-        {"x-session-id": "s", "x-parent-session-id": "p"},
-        {"tools": TOOLS},
-        Conversation(id="s", parent="p", kind="sub_agent"),
-    ),
+    "a sub-agent of opencode": ({"x-session-id": "s", "x-parent-session-id": "p"}, {"tools": TOOLS},
+     Conversation(id="s", parent="p", kind="sub_agent")),
     "codex": ({"thread-id": "t", "session-id": "s"}, {"tools": TOOLS}, Conversation(id="t")),
-    "a sub-agent of codex": (
-        {"thread-id": "t", "session-id": "p"},
-        {"tools": TOOLS, "client_metadata": {"x-codex-parent-thread-id": "p"}},
-        Conversation(id="t", parent="p", kind="sub_agent"),
-    ),
-    "a warm-up of codex": (
-        {"thread-id": "t"},
-        {"tools": TOOLS, "generate": False},
-        Conversation(id="t", kind="side"),
-    ),
-}
+    "a sub-agent of codex": ({"thread-id": "t", "session-id": "p"},
+     {"tools": TOOLS, "client_metadata": {"x-codex-parent-thread-id": "p"}},
+     Conversation(id="t", parent="p", kind="sub_agent")),
+    "a warm-up of codex": ({"thread-id": "t"}, {"tools": TOOLS, "generate": False},
+     Conversation(id="t", kind="side")),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("headers", "more", "expected"), SAID.values(), ids=SAID.keys())

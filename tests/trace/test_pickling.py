@@ -145,7 +145,6 @@ CALL = ServiceCall(
     duration=2,
 )
 PRICE = Price(input=1, output=2)
-# fmt: off
 STRUCTS: list[msgspec.Struct] = [
     *(MESSAGE, *MESSAGE.content, TOOL, REQUEST, RESPONSE, *RESPONSE.content, BRANCH, ERROR, TOKENS, TURN,
      CALL),
@@ -159,8 +158,7 @@ STRUCTS: list[msgspec.Struct] = [
     *(PRICE, Limits(turns=3, cost=1.5, prices={"*": PRICE})),
     ClientConfig(base_url="http://x", api_key="k", model="m"),
     AgentResult(argv=("a",), returncode=-9, duration=1.5, stdout=b"o", stderr=b"e", stderr_tail="e"),
-]
-# fmt: on
+]  # fmt: skip
 
 WAYS: dict[str, Callable[[Any], Any]] = {
     **{

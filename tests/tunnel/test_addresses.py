@@ -67,13 +67,7 @@ async def test_what_is_no_host_cannot_be_advertised(name: str) -> None:
 
 
 @pytest.mark.parametrize("url", [
-    "",
-    "a.example",
-    "ftp://a.example",
-    "http://",
-    "http://a:99999",
-    "https://a/?x=1",
-    "https://a/#x",
+    "", "a.example", "ftp://a.example", "http://", "http://a:99999", "https://a/?x=1", "https://a/#x",
     "http://a b",
 ])  # fmt: skip
 def test_what_no_agent_can_be_pointed_at_is_no_fixed_url(url: str) -> None:

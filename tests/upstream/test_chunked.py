@@ -11,19 +11,8 @@ from triocept._upstream.chunked import ChunkedDecoder
 
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 PIECES = [
-    b"\r\n",
-    b"\n",
-    b"\r",
-    b"0",
-    b"5",
-    b"a",
-    b"A",
-    b" ",
-    b";",
-    b"x: y\r\n",
-    b"0\r\n\r\n",
-    b"3\r\nabc\r\n",
-]
+    b"\r\n", b"\n", b"\r", b"0", b"5", b"a", b"A", b" ", b";", b"x: y\r\n", b"0\r\n\r\n", b"3\r\nabc\r\n",
+]  # fmt: skip
 
 
 def coded(chunks: list[bytes], extension: bytes = b"", trailers: bytes = b"") -> bytes:

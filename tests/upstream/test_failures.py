@@ -343,7 +343,6 @@ async def test_a_wait_that_gemini_tells_in_its_details_is_told_in_the_header() -
             assert (answered.status_code, answered.headers["retry-after"]) == (429, "17")
 
 
-# fmt: off
 OVERFLOWS: dict[str, tuple[str, int, Any]] = {
     "OpenAI": (
         CHAT,
@@ -377,8 +376,7 @@ OVERFLOWS: dict[str, tuple[str, int, Any]] = {
        "message": "request (9000 tokens) exceeds the available context size (8192 tokens), try increasing it"}}),
     "old llama.cpp": (CHAT, 500,
      {"error": {"code": 500, "message": "the request exceeds the available context size, try increasing it"}}),
-}
-# fmt: on
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("server", OVERFLOWS)

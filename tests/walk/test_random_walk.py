@@ -18,7 +18,6 @@ pytestmark = pytest.mark.once
 SECONDS = float(os.environ.get("TRIOCEPT_WALK_SECONDS", "3"))
 """Of walks with fresh seeds. `nox` gives them half a minute, on the newest Python; `nox -s soak` walks for longer."""
 PLACE = OpenEndpoint(number=1)
-# fmt: off
 ONCE_FAILED: dict[str, tuple[Step, ...]] = {
     "a fault in a stream that could not be recorded vanished behind the recorder's error": (PLACE,
      OpenRollout(number=2, endpoint=1, form="serve", recorder="failing"),
@@ -37,8 +36,7 @@ ONCE_FAILED: dict[str, tuple[Step, ...]] = {
        OpenRollout(number=turns, endpoint=1, form="serve", recorder="awaiting", unwinds=QUIET),
        Call(number=100 + turns, rollout=turns, plan=Plan(does="fault"), pause=turns), Serve(rollout=turns),
        Call(number=200 + turns, rollout=turns, plan=Plan(does="hold"), pause=20)))),
-}
-# fmt: on
+}  # fmt: skip
 """What walks have found, and the shortest history of each. A seed is another history when `generate` changes."""
 
 

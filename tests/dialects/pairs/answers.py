@@ -119,7 +119,6 @@ _SLOT = (
     "field; there, an upstream reads the data from the trace."
 )
 CONTENT, ENDS, NUMBERS = "Content", "Stop reasons", "Usage and names"
-# fmt: off
 ANSWERS = [
     answered("text", lambda r: r.text or None, Text("so")),
     answered("text, a call, and text after it, in order", shape, Text("one"), ToolCall("ls", "{}", "call_1"),
@@ -167,8 +166,7 @@ ANSWERS = [
     usage("output tokens of reasoning", "reasoning_tokens"),
     answered("the answer's id", lambda r: r.id or None, Text("a"), group=NUMBERS, id="answer_1"),
     answered("the model's name", lambda r: r.model or None, Text("a"), group=NUMBERS, model="m-2"),
-]
-# fmt: on
+]  # fmt: skip
 
 
 def fault(name: str, look: Look, note: str = "", **fields: Any) -> Fault:
@@ -180,18 +178,8 @@ FAILURES = "Errors"
 FAULTS = [
     fault("the status", lambda f: f.status, status=503, message="no capacity"),
     fault("the message", lambda f: f.message, status=503, message="no capacity"),
-    fault(
-        "a prompt too long for the context, as the agent's own error",
-        lambda f: f.code,
-        status=400,
-        message="prompt is too long: 9000 tokens > 8000 maximum",
-        code=OVERFLOW,
-    ),
-    fault(
-        "the number of tokens in the prompt, and the maximum",
-        lambda f: overflow_counts(f.message),
-        status=400,
-        message="prompt is too long: 9000 tokens > 8000 maximum",
-        code=OVERFLOW,
-    ),
-]
+    fault("a prompt too long for the context, as the agent's own error", lambda f: f.code, status=400,
+     message="prompt is too long: 9000 tokens > 8000 maximum", code=OVERFLOW),
+    fault("the number of tokens in the prompt, and the maximum", lambda f: overflow_counts(f.message),
+     status=400, message="prompt is too long: 9000 tokens > 8000 maximum", code=OVERFLOW),
+]  # fmt: skip

@@ -117,7 +117,6 @@ def _signed(dialect: str) -> Request | None:
 CONVERSATION, CALLS, MEDIA = "Conversation", "Calls and results", "Media"
 _ASKED = (*HI, wrote(CALL))
 _SPACED = ToolCall("ls", "{}", "call_1", extra={"namespace": "files"})
-# fmt: off
 HISTORY = [
     told("system prompt", role_of("be terse"), Message("system", (Text("be terse"),)), *HI, word=as_text),
     told("developer message at the beginning", role_of("be terse"), Message("developer", (Text("be terse"),)),
@@ -178,5 +177,4 @@ HISTORY = [
      Message("user",
       (Text("look"), Media(kind="file", data=PDF, media_type="application/pdf", name="a.pdf"))), group=MEDIA,
      note="In Gemini, only Vertex AI accepts the name."),
-]
-# fmt: on
+]  # fmt: skip

@@ -101,7 +101,6 @@ def _shape(request: Request) -> object:
 
 
 TOOLS, SAMPLING, WISHES = "Tools", "Sampling", "Other options"
-# fmt: off
 REQUESTS = [
     ask(TOOLS, "a tool: name, description, schema", _tool(lambda t: (t.name, t.description, t.parameters)),
      tools=(LS,)),
@@ -166,5 +165,4 @@ REQUESTS = [
      note="OpenAI refuses such names."),
     ask(WISHES, "fields that exist only in its own dialect", lambda r: (r.extra or {}).get("x_own"),
      extra={"x_own": True}, note="A provider refuses unknown fields."),
-]
-# fmt: on
+]  # fmt: skip

@@ -21,15 +21,9 @@ MODEL = "gpt-5-mini"
 ORDERS = {"A-17": "one lamp, 40 euros, arrived broken", "A-18": "two chairs, 90 euros, on its way"}
 FIND_ORDER: ChatCompletionToolParam = {
     "type": "function",
-    "function": {
-        "name": "find_order",
-        "parameters": {
-            "type": "object",
-            "properties": {"number": {"type": "string"}},
-            "required": ["number"],
-        },
-    },
-}
+    "function": {"name": "find_order",
+     "parameters": {"type": "object", "properties": {"number": {"type": "string"}}, "required": ["number"]}},
+}  # fmt: skip
 
 
 class Ticket(BaseModel):
