@@ -197,13 +197,13 @@ def test_each_agent_gets_the_variables_and_options_that_the_command_line_names(
         "MISTRAL_API_KEY",
     )
     run = fleet(*usual, command=("--", "--max-turns", "5"))
-    assert run.returncode == 0, run.stderr
+    assert run.returncode == 1, run.stderr  # it made no model call
     assert (
         results()["x", 0].value["output"]
         == "a=b sk-mistral\n-p|the prompt|--dangerously-skip-permissions|--max-turns|5|"
     )
     assert "sk-mistral" not in Path("run/run.json").read_text()
-    assert fleet("--resume", *usual, command=("--", "--", "--max-turns", "5")).returncode == 0, "as in `run`"
+    assert fleet("--resume", *usual, command=("--", "--", "--max-turns", "5")).returncode == 1, "as in `run`"
     assert "it is of another run: its 'agent_options'" in fleet("--resume", *usual, command=()).stderr
     assert (
         "it is of another run: its 'env'"
@@ -252,7 +252,8 @@ def test_a_known_agent_is_started_as_its_launch_says(folder: Path) -> None:
     (folder / "llm").chmod(0o755)
     write_tasks({"prompt": "the prompt", "id": "x"})
     run = fleet("--agent", "claude-code", "--executable", str(folder / "llm"), command=())
-    assert run.returncode == 0, run.stderr
+    assert run.returncode == 1
+    assert "▸ store    run: 1 of 1 done, without any model call" in run.stderr
     assert (
         "the prompt" in results()["x", 0].value["output"]
         or "--dangerously" in results()["x", 0].value["output"]

@@ -78,7 +78,8 @@ def test_a_port_that_is_taken_is_named(command: str) -> None:
         port = taken.getsockname()[1]
         done = triocept(command, "--port", str(port), *(ASK if command == "run" else ()))
     assert done.returncode == 1
-    assert done.stderr == f"Error: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+    why = "Address already in use; choose another --host or --port"
+    assert done.stderr == f"Error: cannot listen on 127.0.0.1:{port}: {why}\n"
 
 
 @pytest.mark.parametrize("command", ["run", "serve"])

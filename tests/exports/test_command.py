@@ -234,7 +234,7 @@ def test_a_dash_is_standard_output(tmp_path: Path, file: Path) -> None:
     assert done.stderr.startswith("▸ 8 turns of 1 rollout; left out: ")
     assert [path.name for path in tmp_path.iterdir()] == ["t.jsonl"]
     done = export("--to", "atif", file, "-o", "-", cwd=tmp_path)
-    assert done.stderr == "Error: atif is a folder, and none can be written to standard output\n"
+    assert done.stderr == "Error: atif is a folder, which standard output cannot hold: name one with -o\n"
 
 
 def test_a_reader_of_standard_output_that_has_gone_ends_it_without_a_word(tmp_path: Path) -> None:

@@ -166,12 +166,11 @@ def describe_error(error: BaseException, script: Path | None = None) -> str:
         return f"Error: {script}: {error}"
     frames = traceback.walk_tb(error.__traceback__)
     is_of_script = any(frame.f_code.co_filename == str(script) for frame, _ in frames)
-    if (
-        isinstance(error, OSError) and error.strerror and not is_of_script
-    ):  # without the system's error number
-        return f"Error: {error.strerror if error.filename is None else f'{error.filename}: {error.strerror}'}"
     if isinstance(error, TrioceptError | OSError) and not is_of_script:
-        return f"Error: {in_options(str(error))}"
+        text = str(error)
+        if isinstance(error, OSError) and error.strerror:  # without the system's error number
+            text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+        return f"Error: {in_options(text)}"
     report = traceback.TracebackException.from_exception(error)
     head = ""
     if script is not None and (is_of_script or isinstance(error, SyntaxError)):
@@ -185,6 +184,7 @@ _AS_OPTIONS = (
     (r"then=handler \(on the command line --script or --upstream\)", "--script or --upstream"),
     (r"another id, or the map a `key=`, which alone then counts", "another id"),
     (r"the timeout of its map, ([\d.e+-]+) s", r"--rollout-timeout \1"),
+    (r"^(cannot listen on .+|host .+: Name or service not known)$", r"\1; choose another --host or --port"),
     (r"name it \(reward=\)", "name it (--reward)"),
     (r"an upstream's base_url", "a base URL"),
     (r"a key is given as api_key", "put the key into a variable, and name the variable with --api-key-env"),

@@ -91,7 +91,7 @@ class Export:
     def _print(self) -> Losses:
         """Write to standard output, only once the export is complete. If the reader has gone, end silently."""
         if FORMATS[self.to].write is None:
-            raise click.ClickException(f"{self.to} is a folder, and none can be written to standard output")
+            raise WrongPath(f"{self.to} is a folder, which standard output cannot hold: name one with -o")
         with ExitStack() as stack:
             with TemporaryDirectory(prefix="triocept-") as folder:
                 losses = write_export(self._chosen(), self.to, Path(folder) / "export", reward=self.reward)

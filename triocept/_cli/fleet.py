@@ -108,17 +108,13 @@ class FleetRun:
         """Print the content of the store and the command to resume."""
         words = [f"{stored.done:,} of {self._total:,} done"]
         words += [f"{stored.failed:,} failed"] if stored.failed else []
+        words += ["without any model call"] if stored.without_calls else []
         self._say(f"store    {self.store}: {', '.join(words)}")
         if (missing := self._total - stored.done - stored.failed) > 0:
             self._say(f"to run the other {missing:,}: the same command with --resume")
         if stored.last_failure:
             self._say(f"the last failure: {stored.last_failure}")
             self._say("to run failed tasks again: the same command with --resume --retry-errors")
-        if stored.without_calls:
-            self._say(
-                "no agent called the model: the agent must use OPENAI_BASE_URL, ANTHROPIC_BASE_URL or a related "
-                "variable; triocept run shows one agent at work"
-            )
 
     def _say(self, text: str) -> None:
         if not self.quiet:

@@ -20,7 +20,7 @@ from .fleet_given import ENGINES, SLOTS, engine_of, read_tasks
 from .fleet_worker import Plan
 from .forward import forward_of, forward_options
 from .limits import limit_options, limits_of
-from .options import Command, NewFile, Option, existing_file, redact_option, script_option
+from .options import Command, NewFile, Option, WholeNumber, existing_file, redact_option, script_option
 from .script import Script
 
 _NOTICE = "the agents are being ended: one that ignores SIGTERM is killed after 5 s"
@@ -50,8 +50,8 @@ _in_workers = partial(click.option, cls=Option, group="Workers")
 )
 @_in_tasks("--resume", is_flag=True, help="Continue the run in the store: finished tasks are not repeated.")
 @_in_tasks("--retry-errors", is_flag=True, help="With --resume: run failed tasks again.")
-@_in_tasks("--limit", type=click.IntRange(1), metavar="N", help="Run only the first N tasks of the file.")
-@_in_tasks("--group-size", type=click.IntRange(1), metavar="N", help="Run each task N times. Default: 1.")
+@_in_tasks("--limit", type=WholeNumber(1), metavar="N", help="Run only the first N tasks of the file.")
+@_in_tasks("--group-size", type=WholeNumber(1), metavar="N", help="Run each task N times. Default: 1.")
 @_in_tasks(
     "--fail-on-error",
     type=click.FloatRange(0, min_open=True),
@@ -79,18 +79,18 @@ _in_workers = partial(click.option, cls=Option, group="Workers")
     help=f"Where the workers run: {ENGINES}.",
 )
 @_in_workers(
-    "--workers", type=click.IntRange(1), metavar="N", help="Number of workers, as in --engine processes:N."
+    "--workers", type=WholeNumber(1), metavar="N", help="Number of workers, as in --engine processes:N."
 )
 @_in_workers(
     "--slots-per-worker",
-    type=click.IntRange(1),
+    type=WholeNumber(1),
     metavar="N",
     help=f"Maximum agents that a worker runs at the same time. Default: {SLOTS}.",
 )
 @_in_workers(
     "--rollout-retries",
     "rollout_retries",
-    type=click.IntRange(0),
+    type=WholeNumber(0),
     default=2,
     show_default=True,
     metavar="N",

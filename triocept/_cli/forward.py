@@ -18,7 +18,7 @@ from .._upstream import open_upstream
 from .._upstream.address import is_near
 from .._upstream.tokens import PROFILES
 from ..dialects import known_dialects
-from .options import Choice, F, Option, add_options, base_url, did_you_mean
+from .options import Choice, F, Option, WholeNumber, add_options, base_url, did_you_mean
 from .script import Answers
 
 _DIALECTS = known_dialects()
@@ -150,7 +150,7 @@ _OPTIONS: dict[str, Callable[[F], F]] = {
     ),
     "retries": _in_upstream(
         "--retries",
-        type=click.IntRange(0),
+        type=WholeNumber(0),
         metavar="N",
         help="Retry a call up to N times if it fails before its first byte. Default: 0.",
     ),
@@ -163,7 +163,7 @@ _OPTIONS: dict[str, Callable[[F], F]] = {
     ),
     "max_output_tokens": _in_upstream(
         "--max-output-tokens",
-        type=click.IntRange(1),
+        type=WholeNumber(1),
         metavar="N",
         help="Request at most N tokens of output, even if the agent requests more.",
     ),

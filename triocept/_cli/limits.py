@@ -15,7 +15,7 @@ from .._canonical.price import Price, price_of
 from .._rollout.budget import Limits
 from .agent_plan import TO_END
 from .forward import Forward
-from .options import F, Option, add_options, existing_file
+from .options import F, Option, WholeNumber, add_options, existing_file
 
 
 def _amount(text: str) -> float:
@@ -31,12 +31,10 @@ def _amount(text: str) -> float:
 
 _in_limits = partial(click.option, cls=Option, group="Limits of a run")
 limit_options: Callable[[F], F] = add_options(
-    _in_limits(
-        "--max-turns", type=click.IntRange(0), metavar="N", help="End the run after N answered calls."
-    ),
+    _in_limits("--max-turns", type=WholeNumber(0), metavar="N", help="End the run after N answered calls."),
     _in_limits(
         "--max-tokens",
-        type=click.IntRange(0),
+        type=WholeNumber(0),
         metavar="N",
         help="End the run after N tokens, input and output together.",
     ),

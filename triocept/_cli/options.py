@@ -81,8 +81,17 @@ class Choice(_TextChoice):
             self.fail(f"{value!r} is not one of {self}{did_you_mean(value, self.choices)}", param, ctx)
         return str(value)
 
+    def get_missing_message(self, *args: Any, **options: Any) -> str:
+        return f"Names: {self}"
+
     def __str__(self) -> str:
         return ", ".join(self.choices)
+
+
+class WholeNumber(click.IntRange):
+    """A whole number in a range."""
+
+    name = "whole number"
 
 
 class NewFile(click.Path):
@@ -199,7 +208,7 @@ endpoint_options: Callable[[F], F] = add_options(
         "--port",
         default=0,
         show_default="a free port",
-        type=click.IntRange(0, 65535),
+        type=WholeNumber(0, 65535),
         metavar="PORT",
         help="Port to listen on.",
     ),

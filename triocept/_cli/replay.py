@@ -72,10 +72,13 @@ class ReplayFile:
         traces = read_traces(self.path)
         if self.rollout is not None:
             traces = [trace for trace in traces if self.rollout in (trace.rollout, trace.run)]
-        if not traces:
-            what = "no rollout" if self.rollout is None else f"no rollout {self.rollout!r}"
+        if not traces and self.rollout is None:
             raise click.ClickException(
-                f"{self.path} holds {what}: triocept show {self.path} lists its rollouts"
+                f"{self.path} holds no rollout: record a run with --record {self.path}"
+            )
+        if not traces:
+            raise click.ClickException(
+                f"{self.path} holds no rollout {self.rollout!r}: triocept show {self.path} lists its rollouts"
             )
         if len(traces) > 1:
             names = ", ".join(trace.rollout if self.rollout is None else trace.run for trace in traces)
