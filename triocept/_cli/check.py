@@ -20,7 +20,7 @@ from .words import a_directory, counted
 WHOLE, GAPS = 0, 1
 """Exit statuses, in addition to `UNREAD`."""
 
-_TOLD = 10
+_SHOWN = 10
 """Maximum gaps to list of an unreadable file: it may have as many as lines."""
 
 
@@ -45,44 +45,37 @@ def check_files(paths: Sequence[Path], *, as_json: bool, quiet: bool) -> int:
             found = {"complete": report.complete, **msgspec.structs.asdict(report)}
             click.echo(msgspec.json.encode(found))
         elif not quiet:
-            _print(report)
+            for line in lines_of(report):
+                click.echo(visible(line))
         sys.stdout.flush()
     return status
 
 
-def _print(report: Report | StoreReport) -> None:
-    if _is_something_else(report):  # the gaps of single lines do not help
-        click.echo(visible(f"{report.path}: not a trace file: {report.gaps[0].message}"))
+def lines_of(report: Report | StoreReport) -> Iterator[str]:
+    """Yield the lines that describe the findings: each gap, then the verdict."""
+    if (
+        isinstance(report, Report)
+        and not report.lines
+        and {gap.name for gap in report.gaps} == {"unreadable_line"}
+    ):
+        # no line of it is triocept's, of any version: the gaps of single lines do not help
+        yield f"{report.path}: not a trace file: {report.gaps[0].message}"
         return
-    shown = report.gaps if report.lines or isinstance(report, StoreReport) else report.gaps[:_TOLD]
-    for gap in shown:
-        click.echo(visible(str(gap)))
+    shown = report.gaps if report.lines or isinstance(report, StoreReport) else report.gaps[:_SHOWN]
+    yield from map(str, shown)
     if more := len(report.gaps) - len(shown) + report.more:
-        click.echo(f"{visible(report.path)}: and {counted(more, 'gap', 'gaps')} more")
-    click.echo(f"{visible(report.path)}: {_verdict(report)}")
-
-
-def _is_something_else(report: Report | StoreReport) -> bool:
-    """Return True if no line of the file is triocept's, of any version."""
-    found = {gap.name for gap in report.gaps}
-    return isinstance(report, Report) and not report.lines and found == {"unreadable_line"}
-
-
-def _verdict(report: Report | StoreReport) -> str:
-    there = ", ".join(_counts(report))
-    if report.complete:
-        return f"whole: {there}"
-    if isinstance(report, Report) and all(gap.name == "empty" for gap in report.gaps):
-        return "empty"
-    # The content is described separately from the gaps, which do not count it.
-    return f"{counted(len(report.gaps) + report.more, 'gap', 'gaps')}; what can be read: {there}"
-
-
-def _counts(report: Report | StoreReport) -> Iterator[str]:
+        yield f"{report.path}: and {counted(more, 'gap', 'gaps')} more"
+    counts = [counted(report.rollouts, "rollout", "rollouts")]
     if isinstance(report, StoreReport):
-        yield counted(report.results, "result", "results")
-    yield counted(report.rollouts, "rollout", "rollouts")
-    if isinstance(report, StoreReport) and report.attempts:
-        yield f"{counted(report.attempts, 'rollout', 'rollouts')} of attempts that ended in no result"
-    yield counted(report.turns, "turn", "turns")
-    yield counted(report.lines, "line", "lines")
+        counts.insert(0, counted(report.results, "result", "results"))
+        if report.attempts:
+            attempts = counted(report.attempts, "rollout", "rollouts")
+            counts.append(f"{attempts} of attempts that ended in no result")
+    counts += [counted(report.turns, "turn", "turns"), counted(report.lines, "line", "lines")]
+    if report.complete:
+        yield f"{report.path}: whole: {', '.join(counts)}"
+    elif isinstance(report, Report) and all(gap.name == "empty" for gap in report.gaps):
+        yield f"{report.path}: empty"
+    else:  # the content is described separately from the gaps, which do not count it
+        gaps = counted(len(report.gaps) + report.more, "gap", "gaps")
+        yield f"{report.path}: {gaps}; what can be read: {', '.join(counts)}"

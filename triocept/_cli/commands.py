@@ -186,8 +186,9 @@ def export(
     try:
         Export(files, to, out, rollouts=rollouts, replace=force, reward=reward).run()
     except (TrioceptError, OSError) as exc:
-        given = isinstance(exc, StoreError) or (
-            isinstance(exc, OSError) and exc.filename in {*map(str, files), str(out)}
+        wrong_paths = StoreError | IsADirectoryError | PermissionError
+        given = isinstance(exc, wrong_paths) or (
+            isinstance(exc, OSError) and exc.filename in [str(file) for file in files]
         )
         kind = WrongPath if given else click.ClickException
         raise kind(describe_error(exc).removeprefix("Error: ")) from exc

@@ -8,7 +8,7 @@ from itertools import groupby
 import msgspec
 
 from .._canonical.content import Json, Message
-from .._trace.diff import Edit, MessageDiff, ToolsDiff, TurnDiff, common_head
+from .._trace.diff import MessageDiff, TurnDiff, common_head
 from .._trace.texts import text_of
 from .._trace.turn import Turn
 from .page import Page, Piece
@@ -29,31 +29,34 @@ def show_diff(page: Page, diff: TurnDiff, before: Turn, after: Turn) -> None:
         f": {len(before.request.messages)} → {counted(len(after.request.messages), 'message', 'messages')}",
         f", tools {tools}, settings {'differ' if diff.settings else 'same'}",
     )
-    for kind, group in groupby(diff.messages, key=_group):
+    # dropped messages come before the added messages that replace them
+    for kind, group in groupby(
+        diff.messages, key=lambda each: "replaced" if each.kind in ("dropped", "added") else each.kind
+    ):
         if kind == "same":
-            page.line(*_same(list(group)))
+            same = list(group)
+            first, last = same[0], same[-1]
+            places = f"{first.before}" if first is last else f"{first.before}-{last.before}"
+            moved = "" if first.before == first.after else f", now from {first.after}"
+            page.line((f"  {counted(len(same), 'message', 'messages')} the same ({places}{moved})", "dim"))
         else:
             for each in sorted(group, key=lambda each: each.kind == "added"):
                 page.line(*_changed(each))
-    for line in _tool_lines(diff.tools):
-        page.line(*line)
+    tools_by_kind = {"added": diff.tools.added, "dropped": diff.tools.dropped, "edited": diff.tools.edited}
+    for change, names in tools_by_kind.items():
+        if names:
+            mark, style = _MARKS[change]
+            named = f"{counted(len(names), 'tool', 'tools')} {change}: {', '.join(names)}"
+            page.line((f"{mark} ", style), named)
+    if diff.tools.reordered:
+        page.line(("~ ", "yellow"), "the tools stand in another order")
     for path, pair in diff.settings.items():
         for name, old, new in _fields(path, *pair):
-            if page.width is not None:
-                old, new = _from_where_they_part(old, new)
+            if page.width is not None and isinstance(old, str) and isinstance(new, str):
+                start = common_head(old, new) - _AROUND  # the differing ends, since a line has limited width
+                if start > 0:
+                    old, new = f"…{old[start:]}", f"…{new[start:]}"
             page.line(("~ ", "yellow"), f"{name}: {_json(old)} → {_json(new)}")
-
-
-def _group(each: MessageDiff) -> str:
-    """Return the key by which messages are grouped: dropped messages come before added ones."""
-    return "replaced" if each.kind in ("dropped", "added") else each.kind
-
-
-def _same(group: list[MessageDiff]) -> Iterator[Piece]:
-    first, last = group[0], group[-1]
-    places = f"{first.before}" if first is last else f"{first.before}-{last.before}"
-    moved = "" if first.before == first.after else f", now from {first.after}"
-    yield (f"  {counted(len(group), 'message', 'messages')} the same ({places}{moved})", "dim")
 
 
 def _changed(each: MessageDiff) -> Iterator[Piece]:
@@ -62,30 +65,18 @@ def _changed(each: MessageDiff) -> Iterator[Piece]:
     assert isinstance(message, Message)
     yield (f"{mark} {place:>3} {message.role:<10}", style)
     if each.edit is not None and each.old is not None:
-        yield from _edit(each.edit, text_of(each.old), text_of(message))
+        edit, old, new = each.edit, text_of(each.old), text_of(message)
+        yield f"{len(new):>8,}  "
+        if edit.at == "elsewhere":
+            yield "edited, not in its text"
+            return
+        places = {"start": "at its start", "end": "at its end", "middle": f"at character {edit.place:,}"}
+        yield f"edited, {edit.growth:+,} {places[edit.at]}: "
+        yield old[max(0, edit.place - _AROUND) : edit.place]
+        yield (f"[-{edit.removed}-]" if edit.removed else "", "red")
+        yield (f"[+{edit.added}+]" if edit.added else "", "green")
     else:
         yield f"{len(text_of(message)):>8,}  {text_of(message)}"
-
-
-def _edit(edit: Edit, old: str, new: str) -> Iterator[Piece]:
-    yield f"{len(new):>8,}  "
-    if edit.at == "elsewhere":
-        yield "edited, not in its text"
-        return
-    where = {"start": "at its start", "end": "at its end", "middle": f"at character {edit.place:,}"}[edit.at]
-    yield f"edited, {edit.growth:+,} {where}: "
-    yield old[max(0, edit.place - _AROUND) : edit.place]
-    yield (f"[-{edit.removed}-]" if edit.removed else "", "red")
-    yield (f"[+{edit.added}+]" if edit.added else "", "green")
-
-
-def _tool_lines(tools: ToolsDiff) -> Iterator[tuple[Piece, ...]]:
-    for kind, names in (("added", tools.added), ("dropped", tools.dropped), ("edited", tools.edited)):
-        if names:
-            mark, style = _MARKS[kind]
-            yield (f"{mark} ", style), f"{counted(len(names), 'tool', 'tools')} {kind}: {', '.join(names)}"
-    if tools.reordered:
-        yield ("~ ", "yellow"), "the tools stand in another order"
 
 
 def _fields(name: str, old: Json, new: Json, depth: int = 0) -> Iterator[tuple[str, Json, Json]]:
@@ -96,15 +87,6 @@ def _fields(name: str, old: Json, new: Json, depth: int = 0) -> Iterator[tuple[s
             if old.get(key) != new.get(key):
                 inner.extend(_fields(f"{name}.{key}", old.get(key), new.get(key), depth + 1))
     yield from inner or [(name, old, new)]
-
-
-def _from_where_they_part(old: Json, new: Json) -> tuple[Json, Json]:
-    """Return the differing ends of two long texts, with a little context, since a line has limited width."""
-    if isinstance(old, str) and isinstance(new, str):
-        start = common_head(old, new) - _AROUND
-        if start > 0:
-            return f"…{old[start:]}", f"…{new[start:]}"
-    return old, new
 
 
 def _json(value: Json) -> str:

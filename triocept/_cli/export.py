@@ -117,14 +117,11 @@ class Export:
                 say(f"▸ rollout {trace.rollout} is {what}")
             self._seen[trace.rollout] = self._seen.get(trace.rollout, 0) + len(trace)
             yield trace
-        self._check_found()
-
-    def _check_found(self) -> None:
         where = ", ".join(_some([*map(str, self.files)], "files"))
         known = {*self._seen, *self._others}
+        if not known and self._damages:
+            raise self._damages[0]
         if not known:
-            if self._damages:
-                raise self._damages[0]
             raise click.ClickException(f"{where}: there is no rollout in it")
         if missing := next((each for each in self.rollouts if each not in known), None):
             there = ", ".join(_some(sorted(known), "others"))

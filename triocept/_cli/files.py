@@ -21,7 +21,7 @@ from .words import a_directory, counted
 UNREAD = 2
 """Exit status if a named file cannot be read or does not exist, as for a wrong command line."""
 
-_TOLD = 10
+_SHOWN = 10
 """Maximum unreadable lines, and rollouts to choose from, to list."""
 
 
@@ -54,29 +54,36 @@ class File:
         """Number of rollouts of a store that were left out: their attempts ended without a result."""
 
     def __iter__(self) -> Iterator[Trace]:
+        def on_damage(damage: DialectError) -> None:
+            self.damages += 1
+            if self.damages <= _SHOWN:
+                say(f"not read: {damage}")
+
+        def leave_out(trace: Trace) -> bool:  # a rollout without a result, unless it is requested
+            left_out = self._rollout not in (trace.rollout, trace.run)
+            self.attempts += left_out
+            return left_out
+
+        if self._path.is_dir() and not is_store(self._path):
+            raise NotAFile(a_directory(self._path))
         found = 0
         others: list[str] = []
-        for trace in self._traces():
+        for trace in traces_of(self._path, on_damage, leave_out):
             if self._rollout in (None, trace.rollout, trace.run):
                 found += 1
                 yield trace
-            elif len(others) <= _TOLD:
+            elif len(others) <= _SHOWN:
                 others.append(trace.rollout)
-        if self.damages > _TOLD:
-            say(f"{self._path}: and {counted(self.damages - _TOLD, 'line', 'lines')} more")
+        if self.damages > _SHOWN:
+            say(f"{self._path}: and {counted(self.damages - _SHOWN, 'line', 'lines')} more")
+        if others and not found:
+            raise NoSuchRollout(f"{self._path} holds no rollout {self._rollout}; it has {_listed(others)}")
+        if self.attempts and not found:
+            attempts = counted(self.attempts, "rollout", "rollouts")
+            raise NotThere(f"{self._path} holds no result yet, but {attempts} of attempts")
         if not found:
-            raise (NoSuchRollout if others else NotThere)(self._nothing(others))
-
-    def _traces(self) -> Iterator[Trace]:
-        if self._path.is_dir() and not is_store(self._path):
-            raise NotAFile(a_directory(self._path))
-        return traces_of(self._path, self._tell, self._leave_out)
-
-    def _leave_out(self, trace: Trace) -> bool:
-        """Return True if a rollout without a result is left out; a requested rollout never is."""
-        left_out = self._rollout not in (trace.rollout, trace.run)
-        self.attempts += left_out
-        return left_out
+            why = "no line of it can be read" if self.damages else "it is empty"
+            raise NotThere(f"{self._path} holds no rollout: {why}")
 
     def one(self) -> Trace:
         """Return the only rollout. NotThere: there are several, or there is no rollout."""
@@ -85,7 +92,7 @@ class File:
         for trace in self:
             if found is None:
                 found = trace
-            elif len(more) <= _TOLD:
+            elif len(more) <= _SHOWN:
                 more.append(self._name(trace))
         assert found is not None
         if more:
@@ -104,27 +111,19 @@ class File:
         """Return the turn of this number or id. NotThere: it does not exist."""
         found = next((turn for turn in trace if which in (str(turn.number), turn.id)), None)
         if found is None:
-            numbers = ", ".join(_ranges([turn.number for turn in trace])) or "none"
+            runs: list[list[int]] = []
+            for number in (turn.number for turn in trace):
+                if runs and number == runs[-1][-1] + 1:
+                    runs[-1].append(number)
+                else:
+                    runs.append([number])
+            numbers = ", ".join(f"{r[0]}" if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs) or "none"
             raise NotThere(f"rollout {trace.rollout} in {self._path} has no turn {which}; it has {numbers}")
         return found
 
     def _name(self, trace: Trace) -> str:
         """Return the rollout's distinguishing name: its id, or its run if a rollout id was requested."""
         return trace.run if self._rollout == trace.rollout and trace.run else trace.rollout
-
-    def _nothing(self, others: list[str]) -> str:
-        if others:
-            return f"{self._path} holds no rollout {self._rollout}; it has {_listed(others)}"
-        if self.attempts:
-            return f"{self._path} holds no result yet, but {counted(self.attempts, 'rollout', 'rollouts')} of attempts"
-        return (
-            f"{self._path} holds no rollout: {'no line of it can be read' if self.damages else 'it is empty'}"
-        )
-
-    def _tell(self, damage: DialectError) -> None:
-        self.damages += 1
-        if self.damages <= _TOLD:
-            say(f"not read: {damage}")
 
 
 def traces_of(
@@ -144,16 +143,5 @@ def traces_of(
 
 
 def _listed(names: list[str]) -> str:
-    more = ", …" if len(names) > _TOLD else ""
-    return f"{', '.join(names[:_TOLD])}{more}"
-
-
-def _ranges(numbers: list[int]) -> Iterator[str]:
-    """`0-5`, `8`."""
-    at = 0
-    while at < len(numbers):
-        end = at
-        while end + 1 < len(numbers) and numbers[end + 1] == numbers[end] + 1:
-            end += 1
-        yield f"{numbers[at]}" if at == end else f"{numbers[at]}-{numbers[end]}"
-        at = end + 1
+    more = ", …" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"

@@ -68,7 +68,15 @@ class FleetRun:
                 lost = await self._map(store)
             finally:
                 stored = Stored.of(store, self.tasks)
-                self._sum_up(stored)
+                words = [f"{stored.done:,} of {self._total:,} done"]
+                words += [f"{stored.failed:,} failed"] if stored.failed else []
+                words += ["without any model call"] if stored.without_calls else []
+                self._say(f"store    {self.store}: {', '.join(words)}")
+                if (missing := self._total - stored.done - stored.failed) > 0:
+                    self._say(f"to run the other {missing:,}: the same command with --resume")
+                if stored.last_failure:
+                    self._say(f"the last failure: {stored.last_failure}")
+                    self._say("to run failed tasks again: the same command with --resume --retry-errors")
         return 1 if stored.failed or lost or stored.without_calls else 0
 
     async def _map(self, store: Store) -> int:
@@ -103,18 +111,6 @@ class FleetRun:
     def _total(self) -> int:
         """Number of rollouts of all tasks."""
         return len(self.tasks) * (self.group_size or 1)
-
-    def _sum_up(self, stored: Stored) -> None:
-        """Print the content of the store and the command to resume."""
-        words = [f"{stored.done:,} of {self._total:,} done"]
-        words += [f"{stored.failed:,} failed"] if stored.failed else []
-        words += ["without any model call"] if stored.without_calls else []
-        self._say(f"store    {self.store}: {', '.join(words)}")
-        if (missing := self._total - stored.done - stored.failed) > 0:
-            self._say(f"to run the other {missing:,}: the same command with --resume")
-        if stored.last_failure:
-            self._say(f"the last failure: {stored.last_failure}")
-            self._say("to run failed tasks again: the same command with --resume --retry-errors")
 
     def _say(self, text: str) -> None:
         if not self.quiet:

@@ -35,8 +35,16 @@ class Page:
         self._console = Console(
             file=sys.stdout, color_system=colours, highlight=False, markup=False, emoji=False, soft_wrap=True
         )
-        self.width = _width(self._console)
+        self.width: int | None = None
         """Columns; None: lines are not cut."""
+        given = os.environ.get("COLUMNS", "")
+        try:
+            if given.isascii() and given.isdigit() and int(given):
+                self.width = int(given)
+            elif sys.stdout.isatty():
+                self.width = self._console.width
+        except (AttributeError, ValueError):  # there is no standard output, or it was closed
+            pass
         self._is_plain = self.width is None and self._console.color_system is None
 
     def line(self, *pieces: Piece) -> None:
@@ -65,7 +73,12 @@ class Page:
         kept, aligned = list(rows), list(right)
         widths = [max(len(_text(row[at])) for row in kept) for at in range(len(aligned))]
         for row in kept:
-            self.line(*[_padded(*each) for each in zip(row, widths, aligned, strict=True)])
+            pieces: list[Piece] = []
+            for piece, width, to_right in zip(row, widths, aligned, strict=True):
+                text = _text(piece)
+                padded = f"{text:>{width}}  " if to_right else f"{text:<{width}}  "
+                pieces.append(padded if isinstance(piece, str) else (padded, piece[1]))
+            self.line(*pieces)
 
     def _write(self, text: str) -> None:
         print(text, file=sys.stdout)
@@ -76,21 +89,5 @@ def width_of(pieces: Iterable[Piece]) -> int:
     return cell_len(visible("".join(map(_text, pieces))))
 
 
-def _width(console: Console) -> int | None:
-    said = os.environ.get("COLUMNS", "")
-    if said.isascii() and said.isdigit() and int(said):
-        return int(said)
-    try:
-        return console.width if sys.stdout.isatty() else None
-    except (AttributeError, ValueError):  # there is no standard output, or it was closed
-        return None
-
-
 def _text(piece: Piece) -> str:
     return piece if isinstance(piece, str) else piece[0]
-
-
-def _padded(piece: Piece, width: int, right: bool) -> Piece:
-    text = _text(piece)
-    padded = f"{text:>{width}}  " if right else f"{text:<{width}}  "
-    return padded if isinstance(piece, str) else (padded, piece[1])

@@ -144,15 +144,11 @@ def replay_of(options: dict[str, Any]) -> ReplayFile | None:
     if replay is not None and record is not None and record.exists() and record.samefile(replay):
         raise click.UsageError("--record and --replay name the same file: record the run in another file")
     if path is not None:
-        name = None if until is None else _parse_turn(until)
+        name: TurnName | None = until
+        conversation, colon, number = (until or "").rpartition(":")
+        if number.removeprefix("-").isdecimal():
+            name = (conversation, int(number)) if colon and conversation != "main" else int(number)
         return ReplayFile(path, rollout, name, match=match or "strict", once=once is not None)
     if once is not None:
         options.update(keep_as=once, record=once.with_name(once.name + ".part"))
     return None
-
-
-def _parse_turn(text: str) -> TurnName:
-    conversation, colon, number = text.rpartition(":")
-    if not number.removeprefix("-").isdecimal():
-        return text
-    return (conversation, int(number)) if colon and conversation != "main" else int(number)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from .._canonical.content import Json
-from .._trace.conversation import Conversation, names_of
+from .._trace.conversation import names_of
 from .._trace.cost import usage_of_all
-from .._trace.relations import Relation
 from .._trace.trace import Trace
 from .._trace.turn import Turn
 from .page import Page, Piece, width_of
@@ -79,17 +77,15 @@ class Overview:
             mine = conversations[turn.id]
             key = mine.kind if mine.kind in ("side", "tool") else (mine.id, mine.kind)
             if key not in found:
-                name = names.get((mine.id, mine.kind))
-                found[key] = _Group(self._title(mine, name, self._relations[turn.id]), mine.kind)
+                title = "side calls" if mine.kind == "side" else "calls of the program's tools"
+                if (name := names.get((mine.id, mine.kind))) is not None:
+                    relation = self._relations[turn.id]
+                    words = relation_words(relation, self._numbers, None) if mine.kind == "sub_agent" else ""
+                    title = f"{name}  ({words})" if words else name
+                found[key] = _Group(title, mine.kind)
             found[key].turns.append(turn)
         order = ["main", "sub_agent", "side", "tool"]
         return sorted(found.values(), key=lambda group: order.index(group.kind))
-
-    def _title(self, mine: Conversation, name: str | None, relation: Relation) -> str:
-        if name is None:
-            return "side calls" if mine.kind == "side" else "calls of the program's tools"
-        words = relation_words(relation, self._numbers, None) if mine.kind == "sub_agent" else ""
-        return f"{name}  ({words})" if words else name
 
     def _row(self, turn: Turn, before: str | None, width: int | None) -> Iterable[Piece]:
         usage = turn.response.usage if turn.response is not None else None
@@ -105,12 +101,8 @@ class Overview:
             yield (f"{stopped if turn.outcome == 'answered' else turn.outcome:<13} ", STYLES[turn.outcome])
         elif turn.outcome != "answered":
             yield (f"{turn.outcome} ", STYLES[turn.outcome])
-        yield from self._words(turn, before, width)
-
-    def _words(self, turn: Turn, before: str | None, width: int | None) -> Iterable[Piece]:
         relation = self._relations[turn.id]
-        words = "" if relation.kind == "sub_agent" else relation_words(relation, self._numbers, before)
-        if words:
+        if relation.kind != "sub_agent" and (words := relation_words(relation, self._numbers, before)):
             yield (f"{words}  ", "yellow")
         if turn.id in self._summaries:
             yield ("summarises: ", "yellow")
@@ -133,7 +125,11 @@ def headline(trace: Trace) -> list[Piece]:
     end = max((turn.started_at + turn.duration for turn in trace), default=begun_at(trace))
     read = tokens(usage.input_tokens if usage is not None else None, usage)
     written = tokens(usage.output_tokens if usage is not None else None, usage)
-    named: list[Piece] = [(trace.rollout, "bold"), _end_of(trace)]
+    end_of: Piece = ("  sealed", "green")
+    if not trace.sealed:  # the gaps are on a line of their own
+        how = "not sealed: turns may be missing" if trace.digest is None else "sealed, with gaps"
+        end_of = (f"  {how}", "bold red")
+    named: list[Piece] = [(trace.rollout, "bold"), end_of]
     if not len(trace):  # it has no tokens and no time
         return [*named, "  no turns"]
     return [
@@ -142,16 +138,6 @@ def headline(trace: Trace) -> list[Piece]:
         (f"  {read} in {written} out", "cyan"),
         f"  {clock(end - begun_at(trace))}",
     ]
-
-
-def _end_of(trace: Trace) -> Piece:
-    """Return the end of the rollout and its completeness; gaps are on a line of their own."""
-    if trace.sealed:
-        return "  sealed", "green"
-    return (
-        f"  {'not sealed: turns may be missing' if trace.digest is None else 'sealed, with gaps'}",
-        "bold red",
-    )
 
 
 def _facts(trace: Trace) -> Iterable[str]:
@@ -170,7 +156,13 @@ def _facts(trace: Trace) -> Iterable[str]:
         named = (f"{each.rollout} ({counted(len(each), 'turn', 'turns')})" for each in trace.children)
         yield f"{'child' if len(trace.children) == 1 else 'children'}: {'  '.join(named)}"
     if trace.metadata:
-        yield "  ".join(_words_of(name, value) for name, value in trace.metadata.items())
+        words = []
+        for name, value in trace.metadata.items():
+            if name == "fleet" and isinstance(value, dict):
+                words.append(", ".join(f"{part} {text}" for part, text in value.items()))
+            else:
+                words.append(f"{name}={value}")
+        yield "  ".join(words)
     if trace.scores:
         yield "scores: " + "  ".join(f"{name} {value:g}" for name, value in trace.scores.items())
     if trace.services:
@@ -183,10 +175,3 @@ def _facts(trace: Trace) -> Iterable[str]:
         yield f"gaps: {gap_names(trace)} (triocept check shows each)"
     if trace.pending:
         yield f"{counted(len(trace.pending), 'call has', 'calls have')} no turn: lost, or still at work"
-
-
-def _words_of(name: str, value: Json) -> str:
-    """Return `seed=7`; for a fleet's task `task x1, sample 0, attempt 1`."""
-    if name == "fleet" and isinstance(value, dict):
-        return ", ".join(f"{part} {said}" for part, said in value.items())
-    return f"{name}={value}"

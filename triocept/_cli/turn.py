@@ -7,12 +7,8 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from .._canonical.content import Json, Message, Part, Reasoning, ToolCall, ToolResult
-from .._canonical.request import Request
-from .._canonical.response import Usage
 from .._trace.diff import tool_name
-from .._trace.raw import RawResponse
 from .._trace.texts import texts_of
-from .._trace.tokens import Tokens
 from .._trace.trace import Trace
 from .._trace.turn import Turn
 from .page import Page
@@ -40,21 +36,16 @@ def show_turn(page: Page, trace: Trace, turn: Turn, *, only_new: bool = False) -
         _show_parts(page, Message("assistant", turn.response.content), names)
     if turn.error is not None:
         page.text(f"{turn.error.type}: {reason(turn.error)}", "red")
-    if turn.raw is not None:
-        _show_raw(page, turn.raw)
-
-
-def _show_raw(page: Page, raw: RawResponse) -> None:
-    """Print the raw bytes that were sent, as text."""
-    page.line((_ruled(str(raw)), "bold cyan"))
-    if raw.status is not None:
-        page.text(f"HTTP status {raw.status}")
-    for name, value in raw.headers.items():
-        page.text(f"{name}: {value}")
-    for pause, data in raw.pieces:
-        if pause:
-            page.text(f"({seconds(pause)} s of nothing)", "dim")
-        page.text(data.decode("utf-8", "replace"))
+    if (raw := turn.raw) is not None:
+        page.line((_ruled(str(raw)), "bold cyan"))
+        if raw.status is not None:
+            page.text(f"HTTP status {raw.status}")
+        for name, value in raw.headers.items():
+            page.text(f"{name}: {value}")
+        for pause, data in raw.pieces:
+            if pause:
+                page.text(f"({seconds(pause)} s of nothing)", "dim")
+            page.text(data.decode("utf-8", "replace"))
 
 
 def _known(trace: Trace, turn: Turn) -> set[int | None]:
@@ -85,21 +76,16 @@ def _words(part: Part, text: str, names: Mapping[str, str]) -> str:
         case Reasoning():
             return f"(thought) {text or 'not shown by its provider'}"
         case ToolCall(name=name, arguments=arguments):
-            return f"→ {name} {_pretty(arguments)}"
+            try:
+                value = msgspec.json.decode(arguments or "{}")
+            except msgspec.DecodeError:
+                return f"→ {name} {arguments}"
+            return f"→ {name} {msgspec.json.format(msgspec.json.encode(value), indent=2).decode()}"
         case ToolResult():
             name = part.name or names.get(part.id) or part.id
             return f"← {name}{' (an error)' if part.is_error else ''}: {text}"
         case _:
             return text
-
-
-def _pretty(arguments: str) -> str:
-    """Return JSON with line breaks; other text unchanged."""
-    try:
-        value = msgspec.json.decode(arguments or "{}")
-    except msgspec.DecodeError:
-        return arguments
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
 def _facts(trace: Trace, turn: Turn) -> Iterator[tuple[str, str]]:
@@ -124,44 +110,33 @@ def _facts(trace: Trace, turn: Turn) -> Iterator[tuple[str, str]]:
         yield "attempt", str(turn.attempt)
     if turn.response is not None:
         yield "stopped", turn.response.stopped
-        yield "tokens", _usage(turn.response.usage)
-    yield from _settings(turn.request)
+        parts, mark = [], ""
+        if (usage := turn.response.usage) is not None:
+            mark = "~" if usage.estimated else ""
+            counts = {
+                f"{mark} in": usage.input_tokens,
+                f"{mark} out": usage.output_tokens,
+                " read from a cache": usage.cached_tokens,
+                " written to a cache": usage.cache_write_tokens,
+                " of reasoning": usage.reasoning_tokens,
+            }
+            parts = [f"{value:,}{name}" for name, value in counts.items() if value is not None]
+        yield "tokens", (", ".join(parts) or "not reported") + (" (an estimate)" if mark else "")
+    request = turn.request
+    settings: dict[str, Json] = msgspec.to_builtins(request.sampling)
+    if request.tool_choice is not None:
+        settings["tool_choice"] = request.tool_choice.name or request.tool_choice.mode
+    for setting in ("reasoning", "output_format"):
+        if (value := getattr(request, setting)) is not None:
+            settings[setting] = msgspec.to_builtins(value)
+    if settings:
+        yield "settings", "  ".join(f"{n}={msgspec.json.encode(v).decode()}" for n, v in settings.items())
     tools = turn.request.tools
     yield "tools", f"{len(tools)}{': ' if tools else ''}{', '.join(map(tool_name, tools))}"
     if turn.tokens is not None:
-        yield "token ids", _ids(turn.tokens)
+        read, sampled = len(turn.tokens.prompt_ids), len(turn.tokens.completion_ids)
+        gaps = f"; gaps: {', '.join(turn.tokens.gaps)}" if turn.tokens.gaps else ""
+        engine = turn.tokens.engine or "an engine without a name"
+        yield "token ids", f"{read:,} read, {sampled:,} sampled, by {engine}{gaps}"
     if turn.notes:
         yield "notes", msgspec.json.encode(turn.notes).decode()
-
-
-def _usage(usage: Usage | None) -> str:
-    if usage is None:
-        return "nobody counted them"
-    about = "~" if usage.estimated else ""
-    parts = [f"{usage.input_tokens:,}{about} in", f"{usage.output_tokens:,}{about} out"]
-    for name, value in (
-        ("read from a cache", usage.cached_tokens),
-        ("written to a cache", usage.cache_write_tokens),
-        ("of reasoning", usage.reasoning_tokens),
-    ):
-        parts += [f"{value:,} {name}"] if value is not None else []
-    return ", ".join(parts) + (" (an estimate)" if usage.estimated else "")
-
-
-def _ids(tokens: Tokens) -> str:
-    read, sampled = len(tokens.prompt_ids), len(tokens.completion_ids)
-    gaps = f"; gaps: {', '.join(tokens.gaps)}" if tokens.gaps else ""
-    return f"{read:,} read, {sampled:,} sampled, by {tokens.engine or 'an engine without a name'}{gaps}"
-
-
-def _settings(request: Request) -> Iterator[tuple[str, str]]:
-    """Yield the settings of a request other than messages and tools."""
-    asked: dict[str, Json] = msgspec.to_builtins(request.sampling)
-    if request.tool_choice is not None:
-        asked["tool_choice"] = request.tool_choice.name or request.tool_choice.mode
-    for name in ("reasoning", "output_format"):
-        if (value := getattr(request, name)) is not None:
-            asked[name] = msgspec.to_builtins(value)
-    if asked:
-        words = [f"{name}={msgspec.json.encode(value).decode()}" for name, value in asked.items()]
-        yield "settings", "  ".join(words)

@@ -56,11 +56,12 @@ class WatchedScript:
     @property
     def embed(self) -> Embed | None:
         """Returns vectors of texts from the current file; None: the first version had no vectors."""
-        return self._embed if self._embeds else None
 
-    def _embed(self, texts: Sequence[str]) -> Any:
-        embeddings = self._answers.embeddings
-        return [vector_of(text) for text in texts] if embeddings is None else embeddings(texts)
+        def embed(texts: Sequence[str]) -> Any:
+            embeddings = self._answers.embeddings
+            return [vector_of(text) for text in texts] if embeddings is None else embeddings(texts)
+
+        return embed if self._embeds else None
 
     def reset(self) -> None:
         """Reload the file and start anew; if the file is invalid, start the last good version anew."""
@@ -86,7 +87,14 @@ class WatchedScript:
         while True:
             await trio.sleep(EVERY)
             before, seen = seen, _stamp(self._path)
-            if seen != before or not self._is_news(seen):
+            if seen != before:
+                continue
+            old = self._stamp
+            if seen is not None and old is not None and self._is_good:
+                # the file can be read: a change of its permissions or names alone is no change
+                if msgspec.structs.replace(seen, changed=0) == msgspec.structs.replace(old, changed=0):
+                    continue
+            elif seen == old:
                 continue
             self._stamp = seen
             if seen is None:
@@ -95,15 +103,6 @@ class WatchedScript:
                 self._say(_AS_BEFORE)
             else:
                 self._read()
-
-    def _is_news(self, stamp: _Stamp | None) -> bool:
-        """Return True if the file differs from the version that was read.
-
-        For an unreadable file, a change of its permissions alone counts.
-        """
-        if stamp is None or self._stamp is None or not self._is_good:
-            return stamp != self._stamp
-        return msgspec.structs.replace(stamp, changed=0) != msgspec.structs.replace(self._stamp, changed=0)
 
     def _read(self) -> None:
         try:

@@ -137,12 +137,9 @@ def relation_words(relation: Relation, numbers: Mapping[str, int], before: str |
         case "rewrite":
             return f"✎ rewrites {of}"
         case "sub_agent":
-            return "" if relation.turn is None else f"from {of}{_call(relation)}"
+            call = "" if relation.call is None else f", call {relation.call + 1}"
+            return "" if relation.turn is None else f"from {of}{call}"
         case "side" | "tool":
             return "" if relation.turn is None else f"at {of}"
         case "begins":
             return ""
-
-
-def _call(relation: Relation) -> str:
-    return "" if relation.call is None else f", call {relation.call + 1}"

@@ -71,12 +71,28 @@ class Chat:
 
     def message(self, message: Message) -> list[dict[str, Json]]:
         """Return the documents of one message: its results, then its other content."""
-        documents = [self._result(result) for result in message.tool_results]
+        documents: list[dict[str, Json]] = []
+        for result in message.tool_results:
+            document: dict[str, Json] = {
+                "role": "tool",
+                "tool_call_id": result.id,
+                "content": input_text(result.content),
+            }
+            if result.name is not None:
+                document["name"] = result.name
+            if result.is_error and self.errors:
+                document["is_error"] = True
+            elif result.is_error:
+                self.losses.add(Lost.MARKS_OF_ERRORS)
+            self.losses.add(Lost.MEDIA, sum(isinstance(part, Media) for part in result.content))
+            self.losses.add(Lost.OPAQUE, sum(isinstance(part, Opaque) for part in result.content))
+            documents.append(document)
         rest = [part for part in message.content if not isinstance(part, ToolResult)]
-        if message.role == "assistant":
-            return [*documents, self._assistant(rest)]
-        if rest or not documents:
+        if rest or not documents or message.role == "assistant":
             self._count(rest)
+        if message.role == "assistant":
+            documents.append(self._answer(rest))
+        elif rest or not documents:
             content: Json = input_text(rest)
             if self.media and any(isinstance(part, Media) for part in rest):
                 content = [found for part in rest if (found := _content_part(part)) is not None]
@@ -84,35 +100,21 @@ class Chat:
             documents.append({"role": role, "content": content})
         return documents
 
-    def _assistant(self, parts: Sequence[Part]) -> dict[str, Json]:
-        calls = [part for part in parts if isinstance(part, ToolCall)]
+    def _answer(self, parts: Sequence[Part]) -> dict[str, Json]:
         text = "".join(part.text for part in parts if isinstance(part, Text | RefusalText))
         document: dict[str, Json] = {"role": "assistant", "content": text}
         thought = "".join(part.text for part in parts if isinstance(part, Reasoning))
         if thought and self.reasoning:
             document["reasoning_content"] = thought
+        calls = []
+        for call in (part for part in parts if isinstance(part, ToolCall)):
+            arguments = call.arguments or "{}"
+            if call.kind != "json":
+                arguments = encode_json(object_arguments(call, self.losses)).decode()
+            function = {"name": call.name, "arguments": arguments}
+            calls.append({"id": call.id, "type": "function", "function": function})
         if calls:
-            document["tool_calls"] = [self._call(call) for call in calls]
-        self._count(parts)
-        return document
-
-    def _call(self, call: ToolCall) -> dict[str, Json]:
-        arguments = call.arguments or "{}"
-        if call.kind != "json":
-            arguments = encode_json(object_arguments(call, self.losses)).decode()
-        return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
-
-    def _result(self, result: ToolResult) -> dict[str, Json]:
-        content = input_text(result.content)
-        document: dict[str, Json] = {"role": "tool", "tool_call_id": result.id, "content": content}
-        if result.name is not None:
-            document["name"] = result.name
-        if result.is_error and self.errors:
-            document["is_error"] = True
-        elif result.is_error:
-            self.losses.add(Lost.MARKS_OF_ERRORS)
-        self.losses.add(Lost.MEDIA, sum(isinstance(part, Media) for part in result.content))
-        self.losses.add(Lost.OPAQUE, sum(isinstance(part, Opaque) for part in result.content))
+            document["tool_calls"] = calls
         return document
 
     def _count(self, parts: Sequence[Part]) -> None:

@@ -57,7 +57,20 @@ def messages_of(message: Message, losses: Losses) -> Iterator[dict[str, Json]]:
     rest = [part for part in message.content if not isinstance(part, ToolResult)]
     if message.role == "assistant":
         document = {"role": "assistant", "content": _content(rest, losses)}
-        if calls := [_call(part, losses) for part in rest if isinstance(part, ToolCall)]:
+        calls: list[dict[str, Json]] = []
+        for call in (part for part in rest if isinstance(part, ToolCall)):
+            is_text = call.kind == "text"
+            calls.append(
+                {
+                    "id": call.id,
+                    "function": call.name,
+                    "arguments": {"input": call.arguments} if is_text else object_arguments(call, losses),
+                    "type": "custom" if is_text else "function",
+                }
+            )
+            if call.kind == "json" and not is_object(call.arguments or "{}"):
+                calls[-1]["parse_error"] = "the arguments are no JSON object"
+        if calls:
             document["tool_calls"] = calls
         yield document
     elif rest or not message.content:
@@ -136,46 +149,35 @@ def tool_of(tool: Tool, losses: Losses) -> dict[str, Json] | None:
     return {"name": tool.name, "description": tool.description or "", "parameters": parameters}
 
 
-def _call(call: ToolCall, losses: Losses) -> dict[str, Json]:
-    kind = "custom" if call.kind == "text" else "function"
-    arguments: Json = {"input": call.arguments} if call.kind == "text" else object_arguments(call, losses)
-    document: dict[str, Json] = {"id": call.id, "function": call.name, "arguments": arguments, "type": kind}
-    if call.kind == "json" and not is_object(call.arguments or "{}"):
-        document["parse_error"] = "the arguments are no JSON object"
-    return document
-
-
 def _content(parts: Iterable[Part], losses: Losses) -> Json:
     """Return a text if the parts are one text, else a list. Calls of tools are not part of the content."""
-    documents = [document for part in parts if (document := _part(part, losses)) is not None]
+    documents: list[dict[str, Json]] = []
+    for part in parts:
+        match part:
+            case Text(text=text):
+                documents.append({"type": "text", "text": text})
+            case RefusalText(text=text):
+                documents.append({"type": "text", "text": text, "refusal": True})
+            case Reasoning():
+                losses.add(Lost.BLOBS, len(part.blobs[1:]))
+                blob = part.blobs[0].data if part.blobs else None
+                if part.text or blob is None:
+                    documents.append({"type": "reasoning", "reasoning": part.text, "signature": blob})
+                else:
+                    documents.append({"type": "reasoning", "reasoning": blob, "redacted": True})
+            case Media(kind="image"):
+                documents.append({"type": "image", "image": data_url(part) or ""})
+            case Media(kind="file") if (where := data_url(part)) is not None:
+                documents.append({"type": "document", "document": where, "filename": part.name or "file"})
+            case Media():
+                losses.add(Lost.MEDIA)
+            case Opaque():
+                losses.add(Lost.OPAQUE)
     if not documents:
         return ""
     if len(documents) == 1 and documents[0].keys() == {"type", "text"}:
         return documents[0]["text"]
     return documents
-
-
-def _part(part: Part, losses: Losses) -> dict[str, Json] | None:
-    match part:
-        case Text(text=text):
-            return {"type": "text", "text": text}
-        case RefusalText(text=text):
-            return {"type": "text", "text": text, "refusal": True}
-        case Reasoning():
-            losses.add(Lost.BLOBS, len(part.blobs[1:]))
-            blob = part.blobs[0].data if part.blobs else None
-            if part.text or blob is None:
-                return {"type": "reasoning", "reasoning": part.text, "signature": blob}
-            return {"type": "reasoning", "reasoning": blob, "redacted": True}
-        case Media(kind="image"):
-            return {"type": "image", "image": data_url(part) or ""}
-        case Media(kind="file") if (where := data_url(part)) is not None:
-            return {"type": "document", "document": where, "filename": part.name or "file"}
-        case Media():
-            losses.add(Lost.MEDIA)
-        case Opaque():
-            losses.add(Lost.OPAQUE)
-    return None
 
 
 _CHECKS: dict[str, type | tuple[type, ...]] = {
@@ -198,32 +200,27 @@ def _schema(schema: Json, losses: Losses) -> dict[str, Json]:
         return {}
     found: dict[str, Json] = {}
     for word, value in schema.items():
-        if word == "default" or (word in _CHECKS and isinstance(value, _CHECKS[word])):
-            found[word] = value
-        elif (read := _word(word, value, losses)) is not None:
-            found[word] = read
-        elif word not in ("$schema", "title"):
-            losses.add(SCHEMAS)
+        is_plain = word == "default" or (word in _CHECKS and isinstance(value, _CHECKS[word]))
+        match word, value:
+            case _ if is_plain:
+                found[word] = value
+            case "type", _ if all(name in _TYPES for name in (value if isinstance(value, list) else [value])):
+                found[word] = value
+            case "required", list() if all(isinstance(name, str) for name in value):
+                found[word] = value
+            case "properties", dict():
+                found[word] = {name: _schema(each, losses) for name, each in value.items()}
+            case "anyOf", list():
+                found[word] = [_schema(each, losses) for each in value]
+            case "additionalProperties", bool():
+                found[word] = value
+            case ("additionalProperties", _) | ("items", dict()):
+                found[word] = _schema(value, losses)
+            case (("$schema" | "title"), _):
+                pass
+            case _:
+                losses.add(SCHEMAS)
     return found
-
-
-def _word(word: str, value: Json, losses: Losses) -> Json:
-    """Return the value of a word of a JSON Schema; None if Inspect does not support it."""
-    match word, value:
-        case "type", _ if all(name in _TYPES for name in (value if isinstance(value, list) else [value])):
-            return value
-        case "required", list() if all(isinstance(name, str) for name in value):
-            return value
-        case "properties", dict():
-            return {name: _schema(each, losses) for name, each in value.items()}
-        case "anyOf", list():
-            return [_schema(each, losses) for each in value]
-        case "additionalProperties", bool():
-            return value
-        case ("additionalProperties", _) | ("items", dict()):
-            return _schema(value, losses)
-        case _:
-            return None
 
 
 ROOT = "solvers"

@@ -142,24 +142,14 @@ def count_lost(losses: Losses, trace: Trace, *kinds: Loss, settings: tuple[str, 
     """
     for kind in kinds:
         losses.add(kind, _COUNTS[kind](trace))
-    if settings is not None:
-        losses.add(Lost.SETTINGS, sum(bool(_settings(turn.request).difference(settings)) for turn in trace))
-
-
-def _settings(request: Request) -> set[str]:
-    """Return the names of the settings that this request has."""
     plain = Request(dialect="", model="", messages=())
-    extra = request.extra or {}
-    if all(value is None for value in extra.values()):  # marks which name the wire used for a setting
-        request = msgspec.structs.replace(request, extra=None)
-    return {
-        *(name for name in Request.__struct_fields__ if getattr(request, name) != getattr(plain, name)),
-        *(
-            name
-            for name, value in msgspec.structs.asdict(request.sampling).items()
-            if value not in (None, ())
-        ),
-    } - _NO_SETTINGS
+    for request in (turn.request for turn in trace if settings is not None):
+        if all(value is None for value in (request.extra or {}).values()):
+            request = msgspec.structs.replace(request, extra=None)  # marks of the wire's name for a setting
+        given = {name for name in Request.__struct_fields__ if getattr(request, name) != getattr(plain, name)}
+        sampling = msgspec.structs.asdict(request.sampling)
+        given |= {name for name, value in sampling.items() if value not in (None, ())}
+        losses.add(Lost.SETTINGS, bool(given - _NO_SETTINGS - {*(settings or ())}))
 
 
 _LINE_ENDS = {mark.encode(): f"\\u{ord(mark):04x}".encode() for mark in "\x85\u2028\u2029"}

@@ -22,7 +22,6 @@ from pathlib import Path
 from .._canonical.content import (
     Json,
     Media,
-    Message,
     Opaque,
     Part,
     Reasoning,
@@ -31,8 +30,6 @@ from .._canonical.content import (
     ToolCall,
     ToolResult,
 )
-from .._canonical.response import Usage
-from .._trace.tokens import Tokens
 from .._trace.trace import Trace
 from .._trace.turn import Turn
 from ..dialects.kit import data_url, encode_json, media_type_of
@@ -120,47 +117,38 @@ class _Document:
         for name in ("prompt_tokens", "completion_tokens", "cached_tokens"):
             if known := [each[name] for each in metrics if name in each]:
                 sums[f"total_{name}"] = sum(known)
-        document = {
-            "schema_version": VERSION,
-            "session_id": self._trace.run or self._trace.rollout,
-            "trajectory_id": self.identity,
-            "agent": self._agent(),
-            "steps": self.steps.documents,
-            "final_metrics": sums,
-            "continued_trajectory_ref": self.continued,
-            "extra": self._extra(),
-            "subagent_trajectories": [each.rendered() for each in self.embedded] or None,
-        }
-        return without_none(document)
-
-    def _agent(self) -> dict[str, Json]:
-        last = self.segment.turns[-1]
+        last, summary = self.segment.turns[-1], self.segment.summarised_by
         # from a User-Agent like `claude-cli/2.1.197 (external, cli)`: the format requires name and version
         name, _, rest = (last.agent or "").partition("/")
         agent: dict[str, Json] = {
             "name": name.strip() or "unknown",
             "version": rest.partition(" ")[0] or "unknown",
+            "model_name": last.request.model,
+            "tool_definitions": self._chat.tools(last.request.tools) or None,
+            "extra": {"user_agent": last.agent} if last.agent is not None else None,
         }
-        agent["model_name"] = last.request.model
-        if tools := self._chat.tools(last.request.tools):
-            agent["tool_definitions"] = tools
-        if last.agent is not None:
-            agent["extra"] = {"user_agent": last.agent}
-        return agent
-
-    def _extra(self) -> dict[str, Json]:
-        summary, conversation = self.segment.summarised_by, self.segment.conversation
         extra = {
             "rollout": self._trace.rollout,
             "sealed": self._trace.sealed,
             "stopped": self._trace.stopped,
             "scores": dict(self._trace.scores) or None,
             "metadata": dict(self._trace.metadata) or None,
-            "conversation": conversation.id,
-            "kind": conversation.kind,
+            "conversation": self.segment.conversation.id,
+            "kind": self.segment.conversation.kind,
             "summarised_by": summary.id if summary is not None else None,
         }
-        return without_none(extra)
+        document = {
+            "schema_version": VERSION,
+            "session_id": self._trace.run or self._trace.rollout,
+            "trajectory_id": self.identity,
+            "agent": without_none(agent),
+            "steps": self.steps.documents,
+            "final_metrics": sums,
+            "continued_trajectory_ref": self.continued,
+            "extra": without_none(extra),
+            "subagent_trajectories": [each.rendered() for each in self.embedded] or None,
+        }
+        return without_none(document)
 
 
 _IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
@@ -189,7 +177,16 @@ class Steps:
         before: Turn | None = None
         for turn in turns:
             for message in new_messages(before, turn):
-                self._add_message(message, turn)
+                for result in message.tool_results:
+                    self._add_result(result, turn)
+                rest = [part for part in message.content if not isinstance(part, ToolResult)]
+                if message.role == "assistant":
+                    step = self._add("agent", turn.started_at, _text_of(rest))
+                    step["is_copied_context"] = True
+                    self._add_parts(step, rest)
+                elif rest or not message.content:
+                    source = "system" if message.role in ("system", "developer") else "user"
+                    self._add(source, turn.started_at, self._content(rest, input_text(rest)))
             if turn.outcome == "answered":
                 self._add_answer(turn)
             before = turn
@@ -229,18 +226,6 @@ class Steps:
         self.documents.append(step)
         return step
 
-    def _add_message(self, message: Message, turn: Turn) -> None:
-        for result in message.tool_results:
-            self._add_result(result, turn)
-        rest = [part for part in message.content if not isinstance(part, ToolResult)]
-        if message.role == "assistant":
-            step = self._add("agent", turn.started_at, _text_of(rest))
-            step["is_copied_context"] = True
-            self._add_parts(step, rest)
-        elif rest or not message.content:
-            source = "system" if message.role in ("system", "developer") else "user"
-            self._add(source, turn.started_at, self._content(rest, input_text(rest)))
-
     def _add_result(self, result: ToolResult, turn: Turn) -> None:
         if result.id in self._answered:  # a repeated result
             return
@@ -266,7 +251,23 @@ class Steps:
             step["reasoning_effort"] = turn.request.reasoning.effort
         self._open.clear()  # calls without a result by now never get a result
         self._add_parts(step, response.content)
-        step["metrics"] = _metrics(response.usage, turn.tokens)
+        metrics: dict[str, Json] = {}
+        if (usage := response.usage) is not None:
+            metrics = {
+                "prompt_tokens": usage.input_tokens,
+                "completion_tokens": usage.output_tokens,
+                "cached_tokens": usage.cached_tokens,
+                "extra": {
+                    "cache_write_tokens": usage.cache_write_tokens,
+                    "reasoning_tokens": usage.reasoning_tokens,
+                    "estimated": usage.estimated,
+                },
+            }
+        if (tokens := turn.tokens) is not None:
+            metrics["prompt_token_ids"] = list(tokens.prompt_ids) or None
+            metrics["completion_token_ids"] = list(tokens.completion_ids) or None
+            metrics["logprobs"] = list(tokens.logprobs) or None
+        step["metrics"] = without_none(metrics)
         step["llm_call_count"] = 1
         step["extra"] = {
             "turn": turn.id,
@@ -302,23 +303,3 @@ class Steps:
 
 def _text_of(parts: Iterable[object]) -> str:
     return "".join(part.text for part in parts if isinstance(part, Text | RefusalText))
-
-
-def _metrics(usage: Usage | None, tokens: Tokens | None) -> dict[str, Json]:
-    document: dict[str, Json] = {}
-    if usage is not None:
-        document = {
-            "prompt_tokens": usage.input_tokens,
-            "completion_tokens": usage.output_tokens,
-            "cached_tokens": usage.cached_tokens,
-            "extra": {
-                "cache_write_tokens": usage.cache_write_tokens,
-                "reasoning_tokens": usage.reasoning_tokens,
-                "estimated": usage.estimated,
-            },
-        }
-    if tokens is not None:
-        document["prompt_token_ids"] = list(tokens.prompt_ids) or None
-        document["completion_token_ids"] = list(tokens.completion_ids) or None
-        document["logprobs"] = list(tokens.logprobs) or None
-    return without_none(document)

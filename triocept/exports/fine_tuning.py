@@ -71,6 +71,7 @@ def _line(answered: Sequence[Turn], trained: set[str], chat: Chat) -> dict[str, 
         run = max((place for _, place in _with_places(messages)), default=-1)
         new.add(run if messages and messages[-1].role == "assistant" else run + 1)
     documents: list[dict[str, Json]] = []
+    called: set[Json] = set()
     for message, place in _with_places((*last.request.messages, answer_of(last.response))):
         for document in chat.message(message):
             if document["role"] == "assistant":
@@ -79,8 +80,13 @@ def _line(answered: Sequence[Turn], trained: set[str], chat: Chat) -> dict[str, 
                     chat.losses.add(Lost.NO_OBJECTS)
                 if not is_new or not _calls_objects(document):
                     document["weight"] = 0
-            documents.append(document)
-    line: dict[str, Json] = {"messages": _with_calls(documents, chat.losses)}
+            called.update(call["id"] for call in document.get("tool_calls", ()))
+            if document["role"] == "tool" and document["tool_call_id"] not in called:
+                # its call is missing, for example after a compaction
+                chat.losses.add(Lost.LATE_RESULTS)
+                document = {"role": "user", "content": document["content"]}
+            documents.append({name: value for name, value in document.items() if name != "name"})
+    line: dict[str, Json] = {"messages": documents}
     if tools := chat.tools(last.request.tools):
         line["tools"] = tools
         if last.request.parallel_tool_calls is not None:
@@ -101,19 +107,6 @@ def _with_places(messages: Iterable[Message]) -> Iterator[tuple[Message, int]]:
 def _calls_objects(document: Mapping[str, Json]) -> bool:
     """Return True if the arguments of all calls in this message are JSON objects."""
     return all(is_object(call["function"]["arguments"]) for call in document.get("tool_calls", ()))
-
-
-def _with_calls(documents: Iterable[dict[str, Json]], losses: Losses) -> list[dict[str, Json]]:
-    """Return the documents; a result without its call (for example after a compaction) becomes a user message."""
-    called: set[Json] = set()
-    found = []
-    for document in documents:
-        called.update(call["id"] for call in document.get("tool_calls", ()))
-        if document["role"] == "tool" and document["tool_call_id"] not in called:
-            losses.add(Lost.LATE_RESULTS)
-            document = {"role": "user", "content": document["content"]}
-        found.append({name: value for name, value in document.items() if name != "name"})
-    return found
 
 
 def check_fine_tuning(lines: Iterable[bytes | str]) -> list[str]:
@@ -167,29 +160,25 @@ def _of_message(message: Mapping[str, Json], called: set[Json]) -> Iterator[str]
     if role not in ("system", "user", "assistant", "tool"):
         yield f".role: there is no role {role!r} here"
     elif role == "assistant":
-        yield from _of_answer(message, called)
+        calls = message.get("tool_calls") or ()
+        if not content and not calls and message.get("weight") != 0:
+            yield ".content: must be there where no tool is called"
+        if message.get("weight", 1) not in (0, 1):
+            yield ".weight: must be 0 or 1"
+        for number, call in enumerate(calls):
+            called.add(call.get("id"))
+            function = call.get("function") or {}
+            if not isinstance(function.get("name"), str) or call.get("type") != "function":
+                yield f".tool_calls[{number}]: must be the call of a function"
+            arguments = function.get("arguments")
+            if not isinstance(arguments, str) or not (is_object(arguments) or message.get("weight") == 0):
+                yield f".tool_calls[{number}].function.arguments: must be a JSON object, as text"
     elif not isinstance(content, str | list):
         yield ".content: must be a text, or a list of parts"
     if role == "tool" and message.get("tool_call_id") not in called:
         yield ".tool_call_id: follows no call with this id"
     if role != "assistant" and "weight" in message:
         yield ".weight: only the model's messages have one"
-
-
-def _of_answer(message: Mapping[str, Json], called: set[Json]) -> Iterator[str]:
-    calls = message.get("tool_calls") or ()
-    if not message.get("content") and not calls and message.get("weight") != 0:
-        yield ".content: must be there where no tool is called"
-    if message.get("weight", 1) not in (0, 1):
-        yield ".weight: must be 0 or 1"
-    for number, call in enumerate(calls):
-        called.add(call.get("id"))
-        function = call.get("function") or {}
-        if not isinstance(function.get("name"), str) or call.get("type") != "function":
-            yield f".tool_calls[{number}]: must be the call of a function"
-        arguments = function.get("arguments")
-        if not isinstance(arguments, str) or not (is_object(arguments) or message.get("weight") == 0):
-            yield f".tool_calls[{number}].function.arguments: must be a JSON object, as text"
 
 
 def _is_trained(message: Mapping[str, Json]) -> bool:

@@ -18,9 +18,7 @@ from itertools import islice
 from typing import IO, Any
 
 from .._canonical.content import Json
-from .._trace.conversation import Conversation
 from .._trace.trace import Trace
-from .._trace.turn import Turn
 from ..dialects.kit import encode_json
 from ._chat import Chat, answer_of
 from ._shared import Losses, Lost, count_lost, json_line, optional
@@ -40,7 +38,9 @@ def flat_rows(trace: Trace, losses: Losses | None = None) -> Iterator[dict[str, 
     chat = Chat(losses)
     parents, conversations = trace.parents, trace.conversations
     for turn in trace:
-        tokens = turn.tokens
+        tokens, conversation = turn.tokens, conversations[turn.id]
+        response, error = turn.response, turn.error
+        usage = response.usage if response is not None else None
         yield {
             **_fields(trace, "rollout", "run"),
             "parent_rollout": trace.branch.rollout if trace.branch is not None else None,
@@ -50,10 +50,27 @@ def flat_rows(trace: Trace, losses: Losses | None = None) -> Iterator[dict[str, 
             "turn": turn.id,
             "number": turn.number,
             "parent": parents[turn.id],
-            **_of_call(turn, conversations[turn.id]),
+            "conversation": conversation.id,
+            "parent_conversation": conversation.parent,
+            "kind": conversation.kind,
+            **_fields(turn, "dialect", "agent", "attempt", "attended", "rewritten"),
+            **_fields(turn, "started_at", "first_event", "duration", "outcome"),
+            "error": error.type if error is not None else None,
+            "error_message": error.message if error is not None else None,
+            "status": error.status if error is not None else None,
+            "model": turn.request.model,
+            "answered_by": response.model or None if response is not None else None,
+            "response": response.id or None if response is not None else None,
+            "stop_reason": response.stopped if response is not None and turn.outcome == "answered" else None,
+            **_fields(usage, "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens"),
+            **_fields(usage, "reasoning_tokens", "estimated"),
+            **_fields(turn.request.sampling, "max_output_tokens", "temperature"),
+            "sampled_temperature": turn.temperature,
+            **_fields(turn.request.sampling, "top_p", "top_k", "seed"),
+            "stream": turn.request.stream,
             "messages": chat.messages(turn.request.messages),
             "tools": chat.tools(turn.request.tools),
-            "answer": chat.message(answer_of(turn.response))[0] if turn.response is not None else None,
+            "answer": chat.message(answer_of(response))[0] if response is not None else None,
             "prompt_ids": list(tokens.prompt_ids) if tokens is not None else None,
             "completion_ids": list(tokens.completion_ids) if tokens is not None else None,
             "logprobs": list(tokens.logprobs) if tokens is not None else None,
@@ -74,31 +91,6 @@ def write_flat(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None
 def _fields(source: object, *names: str) -> dict[str, Json]:
     """Return the values of these attributes; None for each if `source` is None."""
     return {name: getattr(source, name, None) for name in names}
-
-
-def _of_call(turn: Turn, conversation: Conversation) -> dict[str, Json]:
-    response, error = turn.response, turn.error
-    usage = response.usage if response is not None else None
-    return {
-        "conversation": conversation.id,
-        "parent_conversation": conversation.parent,
-        "kind": conversation.kind,
-        **_fields(turn, "dialect", "agent", "attempt", "attended", "rewritten"),
-        **_fields(turn, "started_at", "first_event", "duration", "outcome"),
-        "error": error.type if error is not None else None,
-        "error_message": error.message if error is not None else None,
-        "status": error.status if error is not None else None,
-        "model": turn.request.model,
-        "answered_by": response.model or None if response is not None else None,
-        "response": response.id or None if response is not None else None,
-        "stop_reason": response.stopped if response is not None and turn.outcome == "answered" else None,
-        **_fields(usage, "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens"),
-        **_fields(usage, "reasoning_tokens", "estimated"),
-        **_fields(turn.request.sampling, "max_output_tokens", "temperature"),
-        "sampled_temperature": turn.temperature,
-        **_fields(turn.request.sampling, "top_p", "top_k", "seed"),
-        "stream": turn.request.stream,
-    }
 
 
 GROUP = 256

@@ -17,7 +17,6 @@ from typing import IO
 from .._canonical.content import Json
 from .._canonical.events import events_of
 from .._canonical.response import Response
-from .._trace.raw import RawResponse
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
 from .._trace.wire import WireView
@@ -84,8 +83,34 @@ def _entry(turn: Turn, losses: Losses) -> dict[str, Json]:
         spoken = None
     first = turn.first_event if turn.first_event is not None else turn.duration
     how = AS_IT_WENT if turn.wire is not None else RENDERED
-    wire = _as_wire(turn.raw) if turn.wire is None and turn.raw is not None else turn.wire
-    response = _response(turn, spoken, losses) if wire is None else _got(wire)
+    if turn.wire is not None:
+        wire = turn.wire
+        response = _received(wire.status or 0, wire.answer_headers, wire.answer, wire.answer_size)
+    elif (raw := turn.raw) is not None:
+        response = _received(
+            raw.status or 0, raw.headers, b"".join([data for _, data in raw.pieces]), raw.size
+        )
+    else:
+        status = (
+            200 if turn.outcome == "answered" else turn.error.status or 0 if turn.error is not None else 0
+        )
+        with answered_at(ended_at(turn)):
+            kind, text, comment = _answer(turn, spoken, status)
+        losses.add(BODIES, bool(comment))
+        size = len(text.encode())
+        content = {"size": size, "mimeType": kind or "x-unknown", "text": text, "comment": comment}
+        response = _response_document(status, {"content-type": kind} if kind else {}, content, size)
+    frames: dict[str, Json] = {}
+    if turn.wire is not None and turn.wire.status == _UPGRADED:
+        # as browsers write them; the times of single frames are unknown
+        ended = turn.started_at + turn.duration
+        sent = [("send", turn.wire.body, turn.started_at)]
+        sent += [("receive", frame, ended) for frame in turn.wire.answer.splitlines()]
+        messages = [
+            {"type": kind, "time": time, "opcode": 1, "data": data.decode(errors="replace")}
+            for kind, data, time in sent
+        ]
+        frames = {"_resourceType": "websocket", "_webSocketMessages": messages}
     return {
         "startedDateTime": iso_time(turn.started_at),
         "time": turn.duration * 1000,
@@ -94,18 +119,8 @@ def _entry(turn: Turn, losses: Losses) -> dict[str, Json]:
         "cache": {},
         "timings": {"send": 0, "wait": first * 1000, "receive": (turn.duration - first) * 1000},
         "comment": f"turn {turn.number} ({turn.id}), {turn.outcome}; {how}",
-        **(_frames(turn, turn.wire) if turn.wire is not None and turn.wire.status == _UPGRADED else {}),
+        **frames,
     }
-
-
-def _frames(turn: Turn, wire: WireView) -> dict[str, Json]:
-    """Return the frames of a websocket as browsers write them; the times of single frames are unknown."""
-    answered = [("receive", frame, turn.started_at + turn.duration) for frame in wire.answer.splitlines()]
-    messages = [
-        {"type": kind, "time": time, "opcode": 1, "data": data.decode(errors="replace")}
-        for kind, data, time in [("send", wire.body, turn.started_at), *answered]
-    ]
-    return {"_resourceType": "websocket", "_webSocketMessages": messages}
 
 
 def _request(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, Json]:
@@ -154,16 +169,15 @@ def _request_document(
     }
 
 
-def _got(wire: WireView) -> dict[str, Json]:
+def _received(status: int, headers: Mapping[str, str], data: bytes, size: int) -> dict[str, Json]:
     """Return the answer, as it was sent."""
-    text, is_text = _as_text(wire.answer)
-    kind = wire.answer_headers.get("content-type", "x-unknown")
-    content = {"size": wire.answer_size, "mimeType": kind, "text": text}
+    text, is_text = _as_text(data)
+    content = {"size": size, "mimeType": headers.get("content-type", "x-unknown"), "text": text}
     if not is_text:
         content["encoding"] = "base64"
-    if wire.answer_size > len(wire.answer):
+    if size > len(data):
         content["comment"] = CUT
-    return _response_document(wire.status or 0, wire.answer_headers, content, wire.answer_size)
+    return _response_document(status, headers, content, size)
 
 
 def _response_document(
@@ -189,31 +203,6 @@ def _as_text(data: bytes) -> tuple[str, bool]:
         return data.decode(), True
     except UnicodeDecodeError:
         return b64encode(data).decode(), False
-
-
-def _as_wire(raw: RawResponse) -> WireView:
-    return WireView(
-        method="POST",
-        url="",
-        headers={},
-        body=b"",
-        body_size=0,
-        status=raw.status,
-        answer_headers=raw.headers,
-        answer=b"".join([data for _, data in raw.pieces]),
-        answer_size=raw.size,
-    )
-
-
-def _response(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, Json]:
-    status = 200 if turn.outcome == "answered" else (turn.error.status or 0) if turn.error is not None else 0
-    with answered_at(ended_at(turn)):
-        kind, text, comment = _answer(turn, spoken, status)
-    if comment:
-        losses.add(BODIES)
-    size = len(text.encode())
-    content = {"size": size, "mimeType": kind or "x-unknown", "text": text, "comment": comment}
-    return _response_document(status, {"content-type": kind} if kind else {}, content, size)
 
 
 def _answer(turn: Turn, spoken: Dialect | None, status: int) -> tuple[str, str, str]:

@@ -94,6 +94,18 @@ def _sample(trace: Trace, epoch: int, losses: Losses) -> dict[str, Json]:
     turns = list(trace)
     started = min((turn.started_at for turn in turns), default=0.0)
     ended = max(map(ended_at, turns), default=0.0)
+    metadata: dict[str, Json] = {
+        "run": trace.run,
+        "sealed": trace.sealed,
+        "stopped": trace.stopped,
+        "ended": trace.ended,
+        "gaps": [gap.name for gap in trace.gaps] or None,
+        "agents": [each.name for each in trace.agents] or None,
+        "given": dict(trace.metadata) or None,
+        "turns": len(turns),
+        "outcomes": dict(Counter(turn.outcome for turn in turns)),
+        "parent_rollout": trace.branch.rollout if trace.branch is not None else None,
+    }
     return {
         "id": trace.rollout,
         "epoch": epoch,
@@ -103,7 +115,7 @@ def _sample(trace: Trace, epoch: int, losses: Losses) -> dict[str, Json]:
         "messages": events.conversation,
         "output": events.output,
         "scores": {name: {"value": value} for name, value in trace.scores.items()},
-        "metadata": _metadata(trace),
+        "metadata": without_none(metadata),
         "events": events.events,
         "events_data": {"messages": events.pool, "calls": []},
         "attachments": events.attachments,
@@ -113,22 +125,6 @@ def _sample(trace: Trace, epoch: int, losses: Losses) -> dict[str, Json]:
         "total_time": ended - started,
         "working_time": ended - started,
     }
-
-
-def _metadata(trace: Trace) -> dict[str, Json]:
-    metadata: dict[str, Json] = {
-        "run": trace.run,
-        "sealed": trace.sealed,
-        "stopped": trace.stopped,
-        "ended": trace.ended,
-        "gaps": [gap.name for gap in trace.gaps] or None,
-        "agents": [each.name for each in trace.agents] or None,
-        "given": dict(trace.metadata) or None,
-        "turns": len(trace),
-        "outcomes": dict(Counter(turn.outcome for turn in trace)),
-        "parent_rollout": trace.branch.rollout if trace.branch is not None else None,
-    }
-    return without_none(metadata)
 
 
 def _used(traces: Sequence[Trace]) -> dict[str, Json]:

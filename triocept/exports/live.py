@@ -18,7 +18,6 @@ from typing import Any, final
 
 import trio
 
-from .._trace.conversation import Conversation
 from .._trace.entries import Entry, Opening
 from .._trace.trace import Trace
 from .._trace.turn import Branch, ServiceCall, Turn
@@ -80,8 +79,13 @@ class OTelRecorder:
 
     async def record(self, turn: Turn) -> None:
         span = turn_span(turn, turn.conversation, Losses(), content=self._content)
-        around = self._around(turn.rollout, turn.run, turn.conversation, turn)
-        self._send(span, around)
+        root = self._root(turn.rollout, turn.run, turn.started_at, turn.branch)
+        spans = self._agents[turn.rollout, turn.run]
+        key = conversation_key(turn.conversation)
+        if key not in spans:  # the span of the agent that made this call
+            trace = Trace(turn.rollout, run=turn.run, branch=turn.branch)
+            spans[key] = self._begin(agent_span(trace, turn.conversation, [turn]), root)
+        self._send(span, spans[key])
 
     async def record_service(self, call: ServiceCall) -> None:
         self._send(service_span(call), self._root(call.rollout, call.run, call.started_at))
@@ -118,16 +122,6 @@ class OTelRecorder:
             provider.add_span_processor(export.BatchSpanProcessor(exporter))
             self._provider = provider
         return self._provider.get_tracer("triocept")
-
-    def _around(self, rollout: str, run: str, conversation: Conversation | None, first: Turn) -> Any:
-        """Return the span of the agent that made this call."""
-        root = self._root(rollout, run, first.started_at, first.branch)
-        spans = self._agents[rollout, run]
-        key = conversation_key(conversation)
-        if key not in spans:
-            trace = Trace(rollout, run=run, branch=first.branch)
-            spans[key] = self._begin(agent_span(trace, conversation, [first]), root)
-        return spans[key]
 
     def _root(self, rollout: str, run: str, start: float, branch: Branch | None = None) -> Any:
         """Return the span of a rollout; begin it if needed."""

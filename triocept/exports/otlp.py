@@ -58,7 +58,21 @@ def otlp_document(trace: Trace, losses: Losses | None = None, *, content: bool =
     losses = losses if losses is not None else Losses()
     count_lost(losses, trace, *_LOST, *([] if content else [Lost.CONTENT]), settings=_SETTINGS)
     trace_id = _trace_id(trace.rollout, trace.run)
-    spans = [_span(span, trace_id) for span in trace_spans(trace, losses, content=content)]
+    spans: list[dict[str, Json]] = []
+    for data in trace_spans(trace, losses, content=content):
+        document: dict[str, Json] = {
+            "traceId": trace_id,
+            "spanId": _span_id(trace_id, data.key),
+            "name": data.name,
+            "kind": _KINDS[data.kind],
+            "startTimeUnixNano": _nanoseconds(data.start),
+            "endTimeUnixNano": _nanoseconds(data.end),
+            "attributes": [_attribute(name, value) for name, value in data.attributes.items()],
+            "status": {"code": _FAILED, "message": data.error} if data.error is not None else {},
+        }
+        if data.parent is not None:
+            document["parentSpanId"] = _span_id(trace_id, data.parent)
+        spans.append(document)
     if trace.branch is not None:
         # to the parent's service call that opened the child, or to the parent
         parent = _trace_id(trace.branch.rollout, trace.branch.run)
@@ -79,22 +93,6 @@ def write_otlp_with_content(traces: Iterable[Trace], file: IO[bytes], losses: Lo
     """Write a line for each of these traces, with content."""
     for trace in traces:
         file.write(json_line(otlp_document(trace, losses, content=True)))
-
-
-def _span(span: SpanData, trace_id: str) -> dict[str, Json]:
-    document: dict[str, Json] = {
-        "traceId": trace_id,
-        "spanId": _span_id(trace_id, span.key),
-        "name": span.name,
-        "kind": _KINDS[span.kind],
-        "startTimeUnixNano": _nanoseconds(span.start),
-        "endTimeUnixNano": _nanoseconds(span.end),
-        "attributes": [_attribute(name, value) for name, value in span.attributes.items()],
-        "status": {"code": _FAILED, "message": span.error} if span.error is not None else {},
-    }
-    if span.parent is not None:
-        document["parentSpanId"] = _span_id(trace_id, span.parent)
-    return document
 
 
 def _attribute(name: str, value: Attribute) -> dict[str, Json]:
@@ -228,12 +226,24 @@ def turn_span(
 ) -> SpanData:
     """Return the span of one model call."""
     operation = _OPERATIONS.get(turn.dialect, "chat")
+    request, sampling, response = turn.request, turn.request.sampling, turn.response
+    usage = response.usage if response is not None else None
     attributes: dict[str, Attribute | None] = {
         "gen_ai.operation.name": operation,
         "gen_ai.provider.name": _provider(turn),
         "gen_ai.conversation.id": conversation.id if conversation is not None else None,
-        **_of_request(turn),
-        **_of_response(turn),
+        "gen_ai.request.model": request.model,
+        "gen_ai.request.max_tokens": sampling.max_output_tokens,
+        "gen_ai.request.temperature": sampling.temperature,
+        "gen_ai.request.top_p": sampling.top_p,
+        "gen_ai.request.top_k": sampling.top_k,
+        "gen_ai.request.seed": sampling.seed,
+        "gen_ai.request.stop_sequences": list(sampling.stop) or None,
+        "gen_ai.request.stream": request.stream or None,
+        "gen_ai.response.time_to_first_chunk": turn.first_event,
+        "gen_ai.response.id": response.id or None if response is not None else None,
+        "gen_ai.response.model": response.model or None if response is not None else None,
+        "error.type": turn.error.type if turn.error is not None else None,
         **_of_rollout(turn.rollout, turn.run),
         "triocept.turn": turn.id,
         "triocept.number": turn.number,
@@ -244,6 +254,15 @@ def turn_span(
         "user_agent.original": turn.agent,
         **(_content_of(turn, losses) if content else {}),
     }
+    if response is not None and turn.outcome == "answered":
+        attributes["gen_ai.response.finish_reasons"] = [_FINISHED[response.stopped]]
+    if usage is not None:
+        attributes["gen_ai.usage.input_tokens"] = usage.input_tokens
+        attributes["gen_ai.usage.output_tokens"] = usage.output_tokens
+        attributes["gen_ai.usage.cache_read.input_tokens"] = usage.cached_tokens
+        attributes["gen_ai.usage.cache_creation.input_tokens"] = usage.cache_write_tokens
+        attributes["gen_ai.usage.reasoning.output_tokens"] = usage.reasoning_tokens
+        attributes["triocept.usage.estimated"] = usage.estimated or None
     return SpanData(
         key=turn.id,
         parent=conversation_key(conversation),
@@ -296,41 +315,6 @@ def _provider(turn: Turn) -> str:
 
 def _error_text(error: TurnError | None) -> str | None:
     return f"{error.type}: {error.message}" if error is not None else None
-
-
-def _of_request(turn: Turn) -> dict[str, Attribute | None]:
-    request, sampling = turn.request, turn.request.sampling
-    return {
-        "gen_ai.request.model": request.model,
-        "gen_ai.request.max_tokens": sampling.max_output_tokens,
-        "gen_ai.request.temperature": sampling.temperature,
-        "gen_ai.request.top_p": sampling.top_p,
-        "gen_ai.request.top_k": sampling.top_k,
-        "gen_ai.request.seed": sampling.seed,
-        "gen_ai.request.stop_sequences": list(sampling.stop) or None,
-        "gen_ai.request.stream": request.stream or None,
-    }
-
-
-def _of_response(turn: Turn) -> dict[str, Attribute | None]:
-    response = turn.response
-    usage = response.usage if response is not None else None
-    found: dict[str, Attribute | None] = {"gen_ai.response.time_to_first_chunk": turn.first_event}
-    if response is not None:
-        found["gen_ai.response.id"] = response.id or None
-        found["gen_ai.response.model"] = response.model or None
-        if turn.outcome == "answered":
-            found["gen_ai.response.finish_reasons"] = [_FINISHED[response.stopped]]
-    if usage is not None:
-        found["gen_ai.usage.input_tokens"] = usage.input_tokens
-        found["gen_ai.usage.output_tokens"] = usage.output_tokens
-        found["gen_ai.usage.cache_read.input_tokens"] = usage.cached_tokens
-        found["gen_ai.usage.cache_creation.input_tokens"] = usage.cache_write_tokens
-        found["gen_ai.usage.reasoning.output_tokens"] = usage.reasoning_tokens
-        found["triocept.usage.estimated"] = usage.estimated or None
-    if turn.error is not None:
-        found["error.type"] = turn.error.type
-    return found
 
 
 def _content_of(turn: Turn, losses: Losses) -> dict[str, Attribute | None]:

@@ -114,7 +114,10 @@ def _episode(trace: Trace, losses: Losses, reward: str | None) -> dict[str, Json
     count_lost(losses, trace, *_LOST, settings=("temperature", "top_p", "max_output_tokens"))
     graph = _Graph(trace, losses)
     task = {"type": "triocept", "data": {"name": trace.rollout, "id": trace.rollout}}
-    ok = trace.sealed and trace.stopped is None and bool(len(trace))
+    turns = list(trace)
+    ok = trace.sealed and trace.stopped is None and bool(turns)
+    started = min((turn.started_at for turn in turns), default=0.0)
+    ended = max(map(ended_at, turns), default=0.0)
     return {
         "id": trace.run or trace.rollout,
         "env": {"id": "triocept"},
@@ -122,36 +125,26 @@ def _episode(trace: Trace, losses: Losses, reward: str | None) -> dict[str, Json
         "ok": ok,
         "traces": [
             {
-                **_head(trace, task, ok),
+                "id": trace.run or trace.rollout,
+                "verifiers": {"version": VERSION},
+                "task": task,
+                "agent": {"config": {"model": turns[0].request.model} if turns else {}},
+                "info": {
+                    "rollout": trace.rollout,
+                    "sealed": trace.sealed,
+                    "parent_rollout": trace.branch.rollout if trace.branch is not None else None,
+                    "metadata": dict(trace.metadata),
+                },
+                "is_completed": trace.sealed,
+                "ok": ok,
+                "stop_condition": trace.stopped,
+                "errors": [_error(turn.error) for turn in turns if turn.error is not None],
+                "timing": {"start": started, "agent": {"start": started, "end": ended}},
                 **_scored(trace.scores, reward),
                 "nodes": graph.nodes,
                 "calls": graph.calls,
             }
         ],
-    }
-
-
-def _head(trace: Trace, task: dict[str, Json], ok: bool) -> dict[str, Json]:
-    turns = list(trace)
-    started = min((turn.started_at for turn in turns), default=0.0)
-    ended = max(map(ended_at, turns), default=0.0)
-    errors = [_error(turn.error) for turn in turns if turn.error is not None]
-    return {
-        "id": trace.run or trace.rollout,
-        "verifiers": {"version": VERSION},
-        "task": task,
-        "agent": {"config": {"model": turns[0].request.model} if turns else {}},
-        "info": {
-            "rollout": trace.rollout,
-            "sealed": trace.sealed,
-            "parent_rollout": trace.branch.rollout if trace.branch is not None else None,
-            "metadata": dict(trace.metadata),
-        },
-        "is_completed": trace.sealed,
-        "ok": ok,
-        "stop_condition": trace.stopped,
-        "errors": errors,
-        "timing": {"start": started, "agent": {"start": started, "end": ended}},
     }
 
 
@@ -170,40 +163,39 @@ class _Graph:
         """The node of a message that was not sampled, by the previous node and the message's content."""
         self._sampled: dict[str, int] = {}
         """The node of a turn's answer, by the turn."""
-        self._trained = {step.turn.id for step in steps(trace) if step.trained}
+        trained = {step.turn.id for step in steps(trace) if step.trained}
         parents = trace.parents
         by_id = {turn.id: turn for turn in trace}
         for turn in trace:
             parent = by_id[above] if (above := parents[turn.id]) is not None else None
-            self._add(turn, parent if parent is not None and self._goes_on(parent, turn) else None)
+            if parent is not None and parent.id not in self._sampled:
+                parent = None
+            if parent is not None and (parent.tokens is not None or turn.tokens is not None):
+                # the prompt must begin with all tokens that the parent call read and sampled
+                before, mine = parent.tokens, turn.tokens
+                if (
+                    before is None
+                    or mine is None
+                    or not mine.prompt.startswith(before.prompt + before.completion)
+                ):
+                    parent = None
+            node: int | None = self._sampled[parent.id] if parent is not None else None
+            for message in new_messages(parent, turn):
+                node = self._add_message(message, turn, node)
+            call = _call(turn)
+            if turn.outcome == "answered" and turn.response is not None:
+                (document,) = self._chat.message(answer_of(turn.response))
+                before = parent.tokens if parent is not None else None
+                tokens = _tokens(turn.tokens, before, trained=turn.id in trained)
+                node = self._put(document, ended_at(turn), node, sampled=True, **tokens)
+                call["node"] = self._sampled[turn.id] = node
+            self.calls.append(call)
         for segment in segments_of(trace):
             first = segment.turns[0].id
             if segment.launch is not None:
                 self._link(first, segment.launch.turn.id, "subagent_call")
             if segment.summarised_by is not None:
                 self._link(first, segment.summarised_by.id, "compaction")
-
-    def _goes_on(self, parent: Turn, turn: Turn) -> bool:
-        """Return True if the call's prompt begins with all tokens that the parent call read and sampled."""
-        if parent.id not in self._sampled:
-            return False
-        if parent.tokens is None or turn.tokens is None:
-            return parent.tokens is None and turn.tokens is None
-        return turn.tokens.prompt.startswith(parent.tokens.prompt + parent.tokens.completion)
-
-    def _add(self, turn: Turn, parent: Turn | None) -> None:
-        node: int | None = self._sampled[parent.id] if parent is not None else None
-        for message in new_messages(parent, turn):
-            node = self._add_message(message, turn, node)
-        call = _call(turn)
-        if turn.outcome == "answered" and turn.response is not None:
-            (document,) = self._chat.message(answer_of(turn.response))
-            before, trained = parent.tokens if parent is not None else None, turn.id in self._trained
-            tokens = _tokens(turn.tokens, before, trained=trained)
-            call["node"] = self._sampled[turn.id] = self._put(
-                document, ended_at(turn), node, sampled=True, **tokens
-            )
-        self.calls.append(call)
 
     def _add_message(self, message: Message, turn: Turn, before: int | None) -> int | None:
         tools = [tool["function"] for tool in self._chat.tools(turn.request.tools)] if before is None else []
