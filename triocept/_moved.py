@@ -73,7 +73,12 @@ def __getattr__(name: str) -> Any:
         return import_module(f"triocept.{name}")
     if name in ON_FIRST_USE:
         return getattr(import_module(f"triocept.{ON_FIRST_USE[name]}"), name)
-    return _raise_missing("triocept", name, None if name.startswith("_") else _place_of(name))
+    place = RENAMED.get(f"triocept.{name}")
+    for module in MODULES if not name.startswith("_") else ():
+        if name in import_module(f"triocept.{module}").__all__:
+            place = f"triocept.{module}.{name}"
+            break
+    return _raise_missing("triocept", name, place)
 
 
 def __dir__() -> list[str]:
@@ -84,13 +89,6 @@ def __dir__() -> list[str]:
 def hints_of(module: str) -> Callable[[str], NoReturn]:
     """Return the `__getattr__` of a public module: its error names the new place of a renamed name."""
     return lambda name: _raise_missing(module, name, RENAMED.get(f"{module}.{name}"))
-
-
-def _place_of(name: str) -> str | None:
-    """Return the place of a name that the top level lacks; None if no public module has the name."""
-    modules = (f"triocept.{module}" for module in MODULES)
-    found = next((module for module in modules if name in import_module(module).__all__), None)
-    return f"{found}.{name}" if found is not None else RENAMED.get(f"triocept.{name}")
 
 
 def _raise_missing(module: str, name: str, place: str | None) -> NoReturn:

@@ -186,7 +186,7 @@ def test_a_turn_says_what_it_stands_for_and_what_it_took(file: Path) -> None:
     assert "tokens       12,100~ in, 7~ out (an estimate)" in shown("show", file, "--turn", "0")
     assert "sub-agent a, from 0, call 1" in shown("show", file, "--turn", "1")
     assert "185,000 in, 7 out, 5,000 read from a cache" in shown("show", file, "--turn", "3")
-    assert "tokens       nobody counted them" in shown("show", file, "--turn", "5")
+    assert "tokens       not reported" in shown("show", file, "--turn", "5")
 
 
 def test_a_turn_that_is_not_there_is_told_with_those_that_are(file: Path) -> None:
@@ -364,7 +364,7 @@ def test_calls_are_counted_by_kind_and_model(file: Path) -> None:
         ["sub-agent", "m", "1", "0", "999", "-", "7"],
         ["all", "7", "1", "198.1k~", "5.0k~", "21~", "0.0000"],
     ]
-    assert " ".join(lines[-1]) == "of 3 calls nobody counted the tokens"
+    assert " ".join(lines[-1]) == "the tokens of 3 calls were not reported"
 
 
 def test_the_table_has_the_columns_that_there_is_room_for(file: Path) -> None:

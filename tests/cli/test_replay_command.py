@@ -116,7 +116,7 @@ def test_of_several_runs_one_has_to_be_named(recorded: Path, tmp_path: Path) -> 
     first, second = read_traces(recorded)
     unnamed = run("--replay", recorded)
     assert unnamed.returncode == 1
-    assert f"--rollout says which: {first.rollout}, {second.rollout}" in unnamed.stderr
+    assert f"choose one with --rollout: {first.rollout}, {second.rollout}" in unnamed.stderr
     named = run("--replay", recorded, "--rollout", second.rollout)
     assert named.stdout == "said: uno\nsaid: due\n", named.stderr
     assert "holds no rollout 'r_0'" in run("--replay", recorded, "--rollout", "r_0").stderr
@@ -146,12 +146,12 @@ def test_a_run_that_failed_is_not_kept_and_is_recorded_again(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("options", "problem"), [
-    (["--until", "1"], "--rollout and --until say what to --replay"),
-    (["--match", "nearest"], "--match says how to --replay"),
-    (["--rollout", "r"], "--rollout and --until say what to --replay"),
-    (["--replay", "{}", "--until", "1"], "--script or --upstream says which"),
-    (["--replay", "{}", "--record-once", "x"], "--record-once records or replays by itself"),
-    (["--record", "x", "--record-once", "y"], "--record-once records or replays by itself"),
+    (["--until", "1"], "--rollout and --until need --replay FILE"),
+    (["--match", "nearest"], "--match needs --replay FILE"),
+    (["--rollout", "r"], "--rollout and --until need --replay FILE"),
+    (["--replay", "{}", "--until", "1"], "--until needs a model for the turns that follow"),
+    (["--replay", "{}", "--record-once", "x"], "--record-once excludes --replay, --until"),
+    (["--record", "x", "--record-once", "y"], "--record-once excludes --replay, --until"),
 ])  # fmt: skip
 def test_options_that_say_too_little_or_too_much_are_told(
     recorded: Path, options: list[str], problem: str

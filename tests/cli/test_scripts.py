@@ -81,7 +81,7 @@ def test_replies_that_nobody_asked_for_are_named(tmp_path: Path) -> None:
 def test_watching_needs_a_script() -> None:
     done = triocept("serve", "--watch")
     assert done.returncode == 2
-    assert "--watch looks at a script" in done.stderr
+    assert "--watch needs a script" in done.stderr
 
 
 class Served:

@@ -142,7 +142,7 @@ def replay_of(options: dict[str, Any]) -> ReplayFile | None:
     if match is not None and (replay, once) == (None, None):
         raise click.UsageError("--match needs --replay FILE")
     if replay is not None and record is not None and record.exists() and record.samefile(replay):
-        raise click.UsageError("--record and --replay name the same file: record the run in another file")
+        raise click.UsageError("--record and --replay name the same file: name another file with --record")
     if path is not None:
         name: TurnName | None = until
         conversation, colon, number = (until or "").rpartition(":")

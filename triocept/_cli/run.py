@@ -120,16 +120,7 @@ async def open_rollout(
     at: tuple[str, int],
     limits: Limits | None,
 ) -> AsyncIterator[tuple[Endpoint, Rollout, Answers]]:
-    """Open the handler, an endpoint and a rollout; its turns are recorded, then printed.
-
-    Args:
-        handler: the model.
-        live: prints the turns.
-        record: file for the turns.
-        redact: redaction of the record.
-        at: host and port of the endpoint.
-        limits: limits of the rollout.
-    """
+    """Open the handler, an endpoint at a host and port, and a rollout; its turns are recorded, then printed."""
     recorders: list[Recorder] = [] if record is None else [JSONLRecorder(record)]
     recorder = RecorderGroup([*recorders, live])
     async with handler.open(live.say) as answers:

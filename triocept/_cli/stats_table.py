@@ -55,7 +55,8 @@ def show_stats(page: Page, stats: Stats) -> None:
     head: tuple[Piece, ...] = tuple((name, "bold") for name in table[0])
     page.table([head, *table[1:]], [at >= names for at in range(len(head))])
     if stats.total.uncounted:
-        page.line(f"of {counted(stats.total.uncounted, 'call', 'calls')} nobody counted the tokens")
+        calls = counted(stats.total.uncounted, "call", "calls")
+        page.line(f"the tokens of {calls} were not reported")
 
 
 def _fitting(by: tuple[str, ...], rows: list[tuple[object, ...]], width: int | None) -> list[tuple[str, ...]]:
