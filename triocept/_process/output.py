@@ -164,10 +164,7 @@ class OutputReader:
     async def read(self, on_error: Callable[[], None]) -> None:
         """Read to the end, whatever a tee does: an agent must not hang on a full pipe, nor die of a broken one.
 
-        Args:
-            on_error: called when a tee cannot write.
-
-        Cancellation: immediate; the bytes read so far are in the buffer.
+        `on_error` is called when a tee cannot write. Cancellation: immediate; the bytes read so far are in the buffer.
         """
         if self._stream is None:
             return

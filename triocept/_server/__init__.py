@@ -24,6 +24,5 @@
 * `encoding`, `documents`: compressed bodies; the JSON in bodies, and the requests in very large bodies.
 * `replies`: public routes, refusals of requests without a key, and errors, in front of Quart.
 * `app`: the Quart-Trio application: every other route that is not a model call. `model_views`: the routes that
-  agents request beside model calls. `service_views`, `mcp`: the host services. `not_served`: the paths that
-  providers serve and an endpoint does not.
+  agents request beside model calls. `service_views`, `mcp`: the host services.
 """

@@ -125,13 +125,7 @@ class Admission:
         self._bytes_held -= self._held.pop(guest, 0)
 
     async def wait_to_serve(self, *, begins: bool) -> None:
-        """Wait until a request without a key may be served.
-
-        Args:
-            begins: see `Turns.begin`.
-
-        Cancellation: immediate.
-        """
+        """Wait until a request without a key may be served (`begins`: see `Turns.begin`). Cancellation: immediate."""
         await self.serving.begin(begins=begins)
         try:
             for _ in range(MOST_ROUNDS):
@@ -189,22 +183,19 @@ class Admission:
             await trio.sleep(MOMENT)
             while self.reading.crowded and trio.current_time() < now + _LONG_MOMENT:
                 await trio.lowlevel.checkpoint()
-            self._cut_overdue(now)
+            for since, seconds, what in (
+                (self._heads, self.limits.head_seconds, "a head, or a TLS handshake, was incomplete after"),
+                (self._keyless, self.limits.keyless_seconds, "a connection has sent no key for"),
+            ):
+                for guest, begun in tuple(since.items()):
+                    if begun + seconds > now:
+                        break
+                    self.notices.warn(what, f"{what} %g s: it is closed", seconds)
+                    self._cut(guest, late=True)
 
     def _be_awake_at(self, time: float) -> None:
         if time < self._timer.deadline:  # otherwise it wakes too early and sleeps again, which is cheaper
             self._timer.deadline = time
-
-    def _cut_overdue(self, now: float) -> None:
-        for since, seconds, what in (
-            (self._heads, self.limits.head_seconds, "a head, or a TLS handshake, was incomplete after"),
-            (self._keyless, self.limits.keyless_seconds, "a connection has sent no key for"),
-        ):
-            for guest, begun in tuple(since.items()):
-                if begun + seconds > now:
-                    break
-                self.notices.warn(what, f"{what} %g s: it is closed", seconds)
-                self._cut(guest, late=True)
 
     def _cut(self, guest: Guest, *, late: bool = False) -> None:
         late = late and guest in self._heads

@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from email.utils import formatdate
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, final
 
 import trio
@@ -37,12 +37,7 @@ _LINGER_NOT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
 class BaseConnection(ABC):
-    """A connection, as the protocols on it use it.
-
-    Args:
-        stream: the byte stream.
-        admission: the admission state that the connection is registered with.
-    """
+    """A connection, as the protocols on it use it."""
 
     def __init__(
         self, stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream, admission: Admission
@@ -77,8 +72,7 @@ class BaseConnection(ABC):
     async def receive(self, held: int) -> bytes:
         """Receive some bytes. From a client without a key: fewer bytes, after waiting for a turn.
 
-        Args:
-            held: bytes of the connection that are held already.
+        `held` bytes of the connection are held already.
 
         Raises:
             trio.BrokenResourceError, trio.ClosedResourceError: the connection has broken, or was closed here.
@@ -98,10 +92,7 @@ class BaseConnection(ABC):
     async def begin_request(self, rollout: RolloutState | None) -> None:
         """Admit the connection if its request has a key; otherwise wait for a turn to be served.
 
-        A checkpoint only if it waits.
-
-        Args:
-            rollout: the rollout of the request's key; None: the request has no key of this endpoint.
+        A checkpoint only if it waits. `rollout` is the rollout of the request's key, or None.
         """
         if rollout is not None:
             self.admit(rollout)
@@ -174,13 +165,6 @@ class BaseConnection(ABC):
         await trio.aclose_forcefully(self.stream)
 
     @abstractmethod
-    async def wait_ending(self) -> None:
-        """Wait until the server stops.
-
-        Cancellation: immediate.
-        """
-
-    @abstractmethod
     def cut(self, *, late: bool = False) -> None:
         """Close the connection at once; `late`: in the middle of a head, with 408."""
 
@@ -196,8 +180,12 @@ class Wire:
         self.plain: trio.socket.SocketType | None = stream.socket if plain else None
         """The bare socket; None: bytes can only be received and sent through the stream."""
         self.socket = None if self.plain is None else BareSocket(self.plain)
+
+        async def receive(most: int) -> bytes:
+            return bytes(await stream.receive_some(most))
+
         self.receive: Callable[[int], Awaitable[bytes]] = (
-            partial(_receive, stream) if self.socket is None else self.socket.receive
+            receive if self.socket is None else self.socket.receive
         )
         """Function that receives at most so many bytes; it returns no bytes if the client has hung up.
 
@@ -212,12 +200,7 @@ class Wire:
     ) -> bytes:
         """Receive from a client without a key, in turn. With TLS, the bytes are read before the turn.
 
-        Args:
-            most: maximum bytes.
-            turns: the turns of all keyless connections.
-            held: bytes of the connection that are held already.
-            hold: called with the new number of held bytes, before another connection has a turn.
-            begins: see `Turns.begin`.
+        `hold` is called with the new number of held bytes, before another connection has a turn.
 
         Cancellation: nothing is lost.
         """
@@ -238,10 +221,6 @@ class Wire:
                 await turns.end()
             if taken is not None:
                 return taken
-
-
-async def _receive(stream: trio.abc.ReceiveStream, most: int) -> bytes:
-    return bytes(await stream.receive_some(most))
 
 
 @final

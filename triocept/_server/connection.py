@@ -33,7 +33,7 @@ from hypercorn.utils import parse_socket_addr
 from .._rollout.answer import ClientGone
 from .._util.bare_socket import BareSocket
 from .base_connection import BaseConnection, acquire
-from .http1 import HTTP1, HTTP1Connection, HungUp
+from .http1 import HTTP1, HungUp
 from .raw import end_raw, send_raw
 from .transport import STATE_KEY
 from .websocket_connection import WebSocket
@@ -75,14 +75,10 @@ NO_ROOM = _last_words(503, "no room for a further connection").replace(
 """The response to a connection above the limit."""
 
 
-class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn types `stream` differently
+class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn types `stream` differently
     """A connection, from its first byte to its close.
 
-    Args:
-        admission: the admission state that the connection is registered with.
-        http11: factory of the HTTP/1.1 implementation for model calls, or None to leave them to hypercorn.
-        front: the application, as websockets use it.
-        max_body: maximum bytes of a body, and of a websocket's message.
+    `http11` makes the HTTP/1.1 implementation for model calls; None leaves them to hypercorn.
     """
 
     def __init__(
@@ -120,13 +116,21 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
                 self.end_head()
                 self._work = trio.CancelScope()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-            self._tell_why(exc)
+            cause = exc.__cause__
+            if isinstance(cause, ssl.SSLError) and cause.reason == "HTTP_REQUEST" and BareSocket.usable:
+                with suppress(OSError):  # it has left
+                    os.write(self._socket.fileno(), _SPEAK_TLS)
             return
         try:
             with self._work if secure else nullcontext():
                 await self._speak(secure)
-            if self._work.cancelled_caught:
-                await self._say_too_late()
+            if self._work.cancelled_caught:  # on TLS only its own task may write
+                with (
+                    trio.move_on_after(_REFUSED_SECONDS),
+                    suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+                ):
+                    await self.stream.send_all(_TOO_LATE)
+                    await self.stream.aclose()
         except OSError:
             pass
         finally:
@@ -136,42 +140,27 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
     async def _speak(self, secure: bool) -> None:
         if self._http11 is not None and not await self._http11(self).run():
             return
-        ends = self._ends()  # outside of the nursery, which would wrap its OSError
+        sock = self._socket  # its addresses are read outside of the nursery, which would wrap an OSError
+        client = parse_socket_addr(sock.family, sock.getpeername())
+        server = parse_socket_addr(sock.family, sock.getsockname())
         async with TaskGroup() as task_group:
             self._task_group = task_group
-            self.protocol = self._open_protocol(task_group, secure, *ends)
+            self.protocol = self._open_protocol(task_group, secure, client, server)
             await self.protocol.initiate()
-            await self._read_data()
-
-    async def _say_too_late(self) -> None:
-        """Send 408 on a TLS connection, which only its own task may write to."""
-        with (
-            trio.move_on_after(_REFUSED_SECONDS),
-            suppress(trio.BrokenResourceError, trio.ClosedResourceError),
-        ):
-            await self.stream.send_all(_TOO_LATE)
-            await self.stream.aclose()
-
-    def _ends(self) -> tuple[Any, Any]:
-        """Return the addresses of the client and of the server."""
-        sock = self._socket
-        return (
-            parse_socket_addr(sock.family, sock.getpeername()),
-            parse_socket_addr(sock.family, sock.getsockname()),
-        )
+            try:
+                while await self._read_piece():
+                    if self._http1 is not None and self._http1.head_begun:
+                        self.begin_head()
+                    self.hold(self._buffered)
+            except (trio.ClosedResourceError, trio.BrokenResourceError, HungUp):
+                pass
+            await self.protocol.handle(Closed())
 
     @property
     def _socket(self) -> trio.socket.SocketType:
         stream: Any = self.stream
         sock: trio.socket.SocketType = getattr(stream, "transport_stream", stream).socket
         return sock
-
-    def _tell_why(self, exc: BaseException) -> None:
-        """Send 400 to a client that speaks plain HTTP on a TLS port."""
-        cause = exc.__cause__
-        if isinstance(cause, ssl.SSLError) and cause.reason == "HTTP_REQUEST" and BareSocket.usable:
-            with suppress(OSError):  # it has left
-                os.write(self._socket.fileno(), _SPEAK_TLS)
 
     def _open_protocol(
         self, task_group: TaskGroup, secure: bool, client: Any, server: Any
@@ -206,22 +195,14 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         socket = WebSocket(self, head, rest, max_message=self._max_body)
         await self._front.websocket(head, socket)
 
-    async def _read_data(self) -> None:
-        while True:
-            try:
-                if not await self._read_piece():
-                    break
-            except (trio.ClosedResourceError, trio.BrokenResourceError, HungUp):
-                break
-            self._look_for_head()
-        await self.protocol.handle(Closed())
-
     async def _read_piece(self) -> bool:
         """Read and handle one piece; return False at the end.
 
         A separate function, so that no frame keeps the piece during the next wait.
         """
-        data = self._take_ahead() or await self.receive(self._buffered)
+        data = bytes(self.ahead)
+        self.ahead.clear()
+        data = data or await self.receive(self._buffered)
         self.arrived_at = trio.current_time()
         self.hold(self._buffered + len(data))
         await self.protocol.handle(RawData(data))
@@ -284,11 +265,6 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
         ):
             while left > 0 and (count := len(await self.receive(0))):
                 left -= count
-
-    def _take_ahead(self) -> bytes:
-        data = bytes(self.ahead)
-        self.ahead.clear()
-        return data
 
     def _drop(self) -> None:
         """Discard the received bytes: the connection is over."""
@@ -376,12 +352,6 @@ class Connection(TCPServer, HTTP1Connection):  # type: ignore[misc]  # hypercorn
             await self.protocol.handle(Closed())
         finally:
             self.send_lock.release()
-
-    def _look_for_head(self) -> None:
-        """Record whether the beginning of a head is left, behind the bytes that were parsed."""
-        if self._http1 is not None and self._http1.head_begun:
-            self.begin_head()
-        self.hold(self._buffered)
 
     def cut(self, *, late: bool = False) -> None:
         """Close the connection at once; `late`: in the middle of a head, with 408."""

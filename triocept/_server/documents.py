@@ -139,12 +139,6 @@ _STEPS = 8
 async def read_large(dialect: Dialect, document: Json, target: Target, rollout: RolloutState) -> Request:
     """Return the request in a large body. A schedule point only if it has very many items.
 
-    Args:
-        dialect: dialect of the body.
-        document: the body, decoded.
-        target: the target parsed from the path.
-        rollout: rollout of the call.
-
     Raises:
         DialectError: with the path in the document.
 
@@ -157,7 +151,15 @@ async def read_large(dialect: Dialect, document: Json, target: Target, rollout: 
         request = await run_in_thread(dialect.parse_request, document, target, memory)
     finally:
         rollout.memory = memory
-    await _count(request, rollout)
+    # The tokens are estimated, and the messages recorded, in advance and piece by piece.
+    count = len(request.messages)
+    step = max(_MANY, count // _STEPS)
+    for end in range(step, count + step, step):
+        head = msgspec.structs.replace(request, messages=request.messages[:end])
+        rollout.estimator.input_tokens(head)
+        await trio.lowlevel.checkpoint()
+        rollout.records.redactor.request(head)
+        await trio.lowlevel.checkpoint()
     return request
 
 
@@ -171,15 +173,3 @@ def _has_many(document: Json) -> bool:
         items = (item for items in lists for item in items if type(item) is dict)
         count += sum(len(inner) for item in items for inner in item.values() if type(inner) is list)
     return count > _MANY
-
-
-async def _count(request: Request, rollout: RolloutState) -> None:
-    """Estimate the tokens and record the messages in advance, piece by piece."""
-    count = len(request.messages)
-    step = max(_MANY, count // _STEPS)
-    for end in range(step, count + step, step):
-        head = msgspec.structs.replace(request, messages=request.messages[:end])
-        rollout.estimator.input_tokens(head)
-        await trio.lowlevel.checkpoint()
-        rollout.records.redactor.request(head)
-        await trio.lowlevel.checkpoint()

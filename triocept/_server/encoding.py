@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib
 import zlib
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import trio
 
@@ -53,20 +53,24 @@ async def decoded(body: bytes, encoding: str, cap: int) -> bytes:
             return body
         case "gzip" | "x-gzip" | "deflate":
             return await _decode(
-                body, cap, lambda: zlib.decompressobj(_GZIP_OR_ZLIB), _gzip_member, zlib.error
+                body,
+                cap,
+                lambda: zlib.decompressobj(_GZIP_OR_ZLIB),
+                lambda: zlib.decompressobj(_GZIP),
+                zlib.error,
             )
         case "zstd":
-            zstandard = _import_zstandard()
+            try:
+                zstandard = importlib.import_module("zstandard")
+            except ModuleNotFoundError:
+                hint = "a zstd body needs the package zstandard here: pip install 'triocept[zstd]'"
+                raise Refusal(415, hint, should_retry=False) from None
             frame = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj
             return await _decode(body, cap, frame, frame, zstandard.ZstdError)
         case other:
             raise Refusal(
                 415, f"a body with Content-Encoding {other!r} cannot be read here", should_retry=False
             )
-
-
-def _gzip_member() -> _Decoder:
-    return zlib.decompressobj(_GZIP)
 
 
 async def _decode(
@@ -104,11 +108,3 @@ async def _decode(
 
 def _not_so(why: str) -> Refusal:
     return Refusal(400, f"the body is not what its Content-Encoding says: {why}", should_retry=False)
-
-
-def _import_zstandard() -> Any:
-    try:
-        return importlib.import_module("zstandard")
-    except ModuleNotFoundError:
-        hint = "a zstd body needs the package zstandard here: pip install 'triocept[zstd]'"
-        raise Refusal(415, hint, should_retry=False) from None

@@ -34,18 +34,17 @@ def failure_reply(
 ) -> Reply:
     """Return an error's document in the dialect's own form, with its headers.
 
-    Args:
-        failure: the failure to render.
-        dialect: the dialect to render it in.
-        request_id: id of the call, if it has one.
-        take_fault: called with the exception of a dialect that cannot render the error; the status is
-            sent nevertheless. None: the exception is logged.
+    `take_fault` is called with the exception of a dialect that cannot render the error; the status is sent
+    nevertheless. None: the exception is logged.
     """
     failure = identified(failure, dialect, request_id)
     try:
         body = _encode(dialect.render_error(failure))
     except Exception as exc:
-        (take_fault or _log_fault)(exc)
+        if take_fault is not None:
+            take_fault(exc)
+        else:
+            log.exception("a dialect cannot render an error")
         body = _encode({"error": {"message": failure.message}})
     headers = {**failure.headers, "content-type": "application/json"}
     if failure.retry_after is not None:
@@ -57,10 +56,6 @@ def failure_reply(
     if failure.status == 426:
         headers["upgrade"] = "HTTP/1.1"
     return Reply(failure.status, headers, body)
-
-
-def _log_fault(fault: Exception) -> None:
-    log.error("a dialect cannot say an error", exc_info=fault)
 
 
 def failure_of(exc: Exception, max_body: int) -> Failure:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import trio
 from quart import wrappers
@@ -48,9 +48,12 @@ from .intake import (
 from .mcp import serve_mcp
 from .notices import shown
 from .replies import Replies, is_mcp
-from .transport import STATE_KEY, ASGIConnection, BodyTooLarge, Head, Reply, Transport
+from .transport import STATE_KEY, BodyTooLarge, Head, Reply, Transport
 from .websocket import serve_websocket
 from .websocket_connection import WebSocket
+
+if TYPE_CHECKING:
+    from .connection import Connection
 
 Message: TypeAlias = dict[str, Any]
 Scope: TypeAlias = dict[str, Any]
@@ -141,7 +144,7 @@ class Front:
                 shown(refusal.message),
             )
             with suppress(ClientGone):
-                await socket.refuse(_refusal_reply(refusal))
+                await socket.refuse(failure_reply(failure_of(refusal, 0), dialect_named("openai_responses")))
             return
         try:
             await serve_websocket(
@@ -243,11 +246,6 @@ class Front:
                 share.release()
 
 
-def _refusal_reply(refusal: Refusal) -> Reply:
-    failure = failure_of(refusal, 0)
-    return failure_reply(failure, dialect_named("openai_responses"))
-
-
 RESPONSES = ("/v1/responses", "/responses")
 _BOTH_LENGTHS = b'{"error":{"message":"%b"}}' % BOTH_LENGTHS.encode()
 
@@ -257,7 +255,7 @@ class HTTPCycle:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._headers: list[tuple[bytes, bytes]] = scope["headers"]
-        self._connection: ASGIConnection = scope["state"][STATE_KEY]
+        self._connection: Connection = scope["state"][STATE_KEY]
         self._receive = receive
         self._send = send
         self.nursery: trio.Nursery | None = None
@@ -266,7 +264,8 @@ class HTTPCycle:
         """True if the body was requested."""
         self._read = trio.Event()
         """Set once the body was read."""
-        if not _has_body(self._headers):
+        names = dict(self._headers)
+        if names.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in names:
             self._read.set()
         self._told = False
         """True if Quart has received the empty body."""
@@ -318,7 +317,11 @@ class HTTPCycle:
             self._ending = True
             if self._early:
                 await self._send({**message, "more_body": True})
-                await self._linger()
+                # Discard the rest of the body, unless the client waits for `100 Continue` before it sends one.
+                expects = dict(self._headers).get(b"expect", b"").lower() == b"100-continue"
+                with trio.move_on_after(LINGER) as self._lingering:
+                    while not self._read.is_set() and (self._asked or not expects):
+                        await self._next()
                 message = {**message, "body": b""}
         await self._send(message)
 
@@ -334,11 +337,6 @@ class HTTPCycle:
             if self._lingering is not None:
                 self._lingering.cancel()
         return message
-
-    @property
-    def _expects(self) -> bool:
-        """True if the client waits for `100 Continue` before it sends its body."""
-        return dict(self._headers).get(b"expect", b"").lower() == b"100-continue"
 
     async def receive_body(self, cap: int, share: Share) -> bytes:
         length = dict(self._headers).get(b"content-length", b"")
@@ -360,14 +358,15 @@ class HTTPCycle:
     def on_gone(self, callback: Callable[[], None]) -> None:
         assert self.nursery is not None
         self._watched = True
-        self.nursery.start_soon(self._watch, callback)
 
-    @trio.lowlevel.enable_ki_protection
-    async def _watch(self, callback: Callable[[], None]) -> None:
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
-        self._gone.set()
-        callback()
+        @trio.lowlevel.enable_ki_protection
+        async def watch() -> None:
+            while (await self.receive())["type"] != "http.disconnect":
+                pass
+            self._gone.set()
+            callback()
+
+        self.nursery.start_soon(watch)
 
     def start(self, status: int, headers: Mapping[str, str]) -> None:
         encoded = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
@@ -393,25 +392,21 @@ class HTTPCycle:
 
     async def flush(self) -> None:
         if self._unsent:
-            await self._send_piece()
+            start, self._start = self._start, None
+            more = start is not None or not self._last
+            if start is not None:  # the head and the first piece are sent together, the end separately
+                self._connection.cork()
+                await self.forward(start)
+            data, self._piece = self._piece, b""  # release the data: a client may read slowly
+            await self.forward({"type": "http.response.body", "body": data, "more_body": more})
+            del data
+            if start is not None:
+                await self._connection.uncork()
+            if more and self._last:
+                await self.forward({"type": "http.response.body", "body": b"", "more_body": False})
             self._unsent = False
         if self._connection.gone:
             raise ClientGone
-
-    async def _send_piece(self) -> None:
-        """Send the head and the first piece together, and the end separately."""
-        start, self._start = self._start, None
-        more = start is not None or not self._last
-        if start is not None:
-            self._connection.cork()
-            await self.forward(start)
-        data, self._piece = self._piece, b""  # release the data: a client may read slowly
-        await self.forward({"type": "http.response.body", "body": data, "more_body": more})
-        del data
-        if start is not None:
-            await self._connection.uncork()
-        if more and self._last:
-            await self.forward({"type": "http.response.body", "body": b"", "more_body": False})
 
     def check_raw(self, raw: RawResponse) -> None:
         self._connection.check_raw(raw)
@@ -441,12 +436,6 @@ class HTTPCycle:
     async def abort(self) -> None:
         await self._connection.abort()
 
-    async def _linger(self) -> None:
-        """Discard the rest of the body."""
-        with trio.move_on_after(LINGER) as self._lingering:
-            while not self._read.is_set() and (self._asked or not self._expects):
-                await self._next()
-
 
 def head_of(scope: Scope) -> Head:
     """Return the head of the request that an ASGI scope describes."""
@@ -463,8 +452,3 @@ def fatal_of(exc: BaseException) -> BaseException | None:
     if isinstance(exc, BaseExceptionGroup):
         return next((fatal for inner in exc.exceptions if (fatal := fatal_of(inner)) is not None), None)
     return None if isinstance(exc, (Exception, trio.Cancelled)) else exc
-
-
-def _has_body(headers: list[tuple[bytes, bytes]]) -> bool:
-    names = dict(headers)
-    return names.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in names

@@ -17,10 +17,8 @@ and 0.18.0. `_receive_buffer` and its `maybe_extract_lines` are h11's: equal in 
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h11
 import trio
@@ -29,10 +27,12 @@ from hypercorn.events import Closed
 from hypercorn.protocol.h11 import H11Protocol
 
 from .._util.limits import EndpointLimits
-from .base_connection import BaseConnection
 from .intake import path_of, text_headers
 from .transport import Head
 from .websocket_connection import wants_websocket
+
+if TYPE_CHECKING:
+    from .connection import Connection
 
 _CONTINUE = h11.InformationalResponse(status_code=100, headers=[])
 
@@ -41,37 +41,10 @@ class HungUp(Exception):
     """The connection is over: the client hung up while its request waited, or another protocol has ended it."""
 
 
-class HTTP1Connection(BaseConnection):
-    """The interface of a connection that `HTTP1` uses."""
-
-    @abstractmethod
-    async def refuse_http2(self) -> None:
-        """Answer the preface of HTTP/2 with 505."""
-
-    @abstractmethod
-    async def run_websocket(self, head: Head, rest: bytes) -> None:
-        """Serve a websocket on this connection to its end; `rest` followed the request for it."""
-
-    @abstractmethod
-    async def queue(self, message: Any, put: Callable[[Any], Awaitable[None]]) -> None:
-        """Queue a message for an application, and count the bytes of a body that wait."""
-
-    @abstractmethod
-    async def read_ahead(self) -> None:
-        """Read on, to notice a hang-up, and keep the bytes for later. Return when the client has hung up.
-
-        Cancellation: nothing that was read is lost.
-        """
-
-    @abstractmethod
-    async def throw_away(self) -> None:
-        """Discard the rest of a refused head: for a moment, and at most a few heads."""
-
-
 class HTTP1(H11Protocol):
     """HTTP/1.1 on `connection`, in place of `other`, which hypercorn has created."""
 
-    def __init__(self, other: H11Protocol, connection: HTTP1Connection) -> None:
+    def __init__(self, other: H11Protocol, connection: Connection) -> None:
         super().__init__(
             other.app,
             other.config,
@@ -135,20 +108,14 @@ class HTTP1(H11Protocol):
         headers = text_headers(request.headers)
         if wants_websocket(request.method.decode("ascii"), headers):
             path, _, query = request.target.decode("latin-1").partition("?")
-            await self._connection.run_websocket(
-                Head("GET", path_of(path), query, headers), self._take_rest()
-            )
+            rest = bytes(self.connection.trailing_data[0])  # the bytes that followed the request
+            self.drop()
+            await self._connection.run_websocket(Head("GET", path_of(path), query, headers), rest)
             raise HungUp
         await super()._create_stream(request)
         self._connection.queued = 0
         stream: Any = self.stream
         stream.app_put = partial(self._connection.queue, put=stream.app_put)
-
-    def _take_rest(self) -> bytes:
-        """Return the bytes that followed the request."""
-        rest = bytes(self.connection.trailing_data[0])
-        self.drop()
-        return rest
 
 
 class _Parser(h11.Connection):
@@ -178,14 +145,12 @@ class _Received(ReceiveBuffer):
     def maybe_extract_lines(self) -> list[bytearray] | None:
         self._lines += self._data.count(b"\n", self._counted)
         self._counted = len(self._data)
-        if self._lines > self._most_lines:
-            self._refuse_many_lines()  # or some of the lines belong to the next request
+        if self._lines > self._most_lines:  # some of the lines may belong to the next request
+            end = blank_line_regex.search(self._data)
+            lines = self._data.count(b"\n", 0, end.start() if end else None)
+            if lines > self._most_lines + (end is None):
+                raise h11.RemoteProtocolError("too many header lines", error_status_hint=431)
         return super().maybe_extract_lines()
-
-    def _refuse_many_lines(self) -> None:
-        end = blank_line_regex.search(self._data)
-        if self._data.count(b"\n", 0, end.start() if end else None) > self._most_lines + (end is None):
-            raise h11.RemoteProtocolError("too many header lines", error_status_hint=431)
 
     def _extract(self, count: int) -> bytearray:
         taken = super()._extract(count)
@@ -202,7 +167,7 @@ class _Received(ReceiveBuffer):
 class _Pause:
     """Replacement of hypercorn's event that allows reading; while a task waits for it, the connection reads on."""
 
-    def __init__(self, connection: HTTP1Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._event = trio.Event()
 

@@ -63,12 +63,7 @@ They are the body of the request that is being read, or requests behind one that
 
 @final
 class HTTP11:
-    """The HTTP/1.1 implementation of one connection; for `intake`, the `Transport` of each call on it.
-
-    Args:
-        connection: the connection, of which no byte has been read.
-        front: the application that answers the requests.
-    """
+    """The HTTP/1.1 implementation of one connection; for `intake`, the `Transport` of each call on it."""
 
     __slots__ = (
         "_chunked",
@@ -132,9 +127,18 @@ class HTTP11:
                 else:
                     await self._front.intake(answer, head, self)
                 if self._ended and self._unread:
-                    await self._linger()
-                if self._stalls:
-                    await self._stall()
+                    with trio.move_on_after(LINGER):
+                        while self._unread and not inbox.gone:
+                            self._unread -= len(inbox.take(self._unread))
+                            if self._unread:
+                                await inbox.arrival()
+                if (
+                    self._stalls
+                ):  # until the client hangs up, or the server stops and closes this idle connection
+                    connection.idle = True
+                    while not inbox.gone:
+                        inbox.data.clear()
+                        await inbox.arrival()
             except ClientGone:  # while an error was sent
                 pass
             finally:
@@ -297,25 +301,6 @@ class HTTP11:
         self._ended = False
         await self._connection.abort()
 
-    async def _stall(self) -> None:
-        """Send nothing until the client hangs up, or the server stops and closes this idle connection."""
-        self._connection.idle = True
-        while not self._inbox.gone:
-            self._inbox.data.clear()
-            await self._inbox.arrival()
-
-    async def _linger(self) -> None:
-        with trio.move_on_after(LINGER):
-            while self._unread and not self._inbox.gone:
-                self._unread -= len(self._inbox.take(self._unread))
-                if self._unread:
-                    await self._inbox.arrival()
-
-
-def _begins_ours(data: bytearray) -> bool:
-    """Return True if this beginning of a head may belong to a request that is served here."""
-    return data.startswith(_STARTS) or any(start.startswith(data) for start in _STARTS)
-
 
 @final
 class Inbox:
@@ -403,7 +388,8 @@ class Inbox:
 
         0 if the head is hypercorn's; -1 if the client is gone before the end of its head: no answer is made for it.
         """
-        data, size, begun = self.data, 0, False
+        data, size, begun, connection = self.data, 0, False, self._connection
+        limits = connection.limits
         lines = counted = 0
         while True:
             while len(data) == size and not self.gone:
@@ -411,38 +397,31 @@ class Inbox:
                 await self._arrival.wait()
             seen = max(0, size - 3)
             end = data.find(b"\r\n\r\n", seen)
-            ours = _begins_ours(data) and (end if end >= 0 else len(data)) <= self._max_head
+            ours = data.startswith(_STARTS) or any(start.startswith(data) for start in _STARTS)
+            ours = ours and (end if end >= 0 else len(data)) <= self._max_head
             blank = BLANK_LINE.search(data, max(0, seen - 2), end + 3 if end >= 0 else len(data))
             if blank is not None and blank.start() != end + 1:
                 return 0
             if not ours or end < 0:
                 lines, counted = lines + data.count(b"\n", counted), len(data)
-                if lines > self._connection.limits.head_lines:
+                if lines > limits.head_lines:
                     return 0
-                if not ours and (blank is not None or not self._may_wait()):
+                # An incomplete head that is hypercorn's may be completed here, which costs a tenth: if its client has
+                # sent no key, and the head is neither longer than hypercorn allows nor begins as it would refuse.
+                most = min(limits.head_bytes, _READ_AHEAD)
+                if not ours and (
+                    blank is not None or not connection.keyless or len(data) > most or data[0] <= _CONTROLS
+                ):
                     return 0
             if end >= 0:
                 if begun:
-                    self._connection.end_head()
+                    connection.end_head()
                 return end + 4
             if self.gone:
                 return -1
             size, begun = len(data), True  # the number may be less than what the next search covers
-            self._connection.begin_head()
-            self._connection.hold(size)
-
-    def _may_wait(self) -> bool:
-        """Return True if an incomplete head that is hypercorn's may be completed here, which costs a tenth.
-
-        It must be of a client without a key, no longer than hypercorn allows, and must not begin so that
-        hypercorn would refuse it.
-        """
-        data, limits = self.data, self._connection.limits
-        return (
-            self._connection.keyless
-            and len(data) <= min(limits.head_bytes, _READ_AHEAD)
-            and data[0] > _CONTROLS
-        )
+            connection.begin_head()
+            connection.hold(size)
 
     def take(self, most: int) -> bytes:
         """Return and remove at most so many bytes."""

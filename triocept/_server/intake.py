@@ -38,7 +38,7 @@ from .encoding import decoded
 from .failure import TakeFault, failure_of, failure_of_fault
 from .notices import shown
 from .tapped import TappedTransport, shown_url
-from .transport import GONE, BodySource, BodyTooLarge, Head, Transport
+from .transport import GONE, BodyTooLarge, Head, Transport
 
 log = logging.getLogger("triocept.endpoint")
 
@@ -275,27 +275,26 @@ def _endpoint_stops() -> Refusal:
     return Refusal(503, "the endpoint is shutting down", should_retry=False)
 
 
-def _own_key_headers(dialects: Iterable[Dialect]) -> Sequence[str]:
-    """Return the headers that hold a key in these dialects alone."""
-    names = {name: None for dialect in dialects for name in sorted(dialect.key_names)}
-    return [name for name in names if name not in KEY_HEADERS]
-
-
 def _wrong_key(head: Head, key: str | None, rollout_id: str | None, dialects: Iterable[Dialect]) -> Refusal:
     if several := next((name for name in _SENT_ONCE if "," in head.headers.get(name, "")), None):
         return Refusal(400, f"the header '{several}' has several keys: send it once", should_retry=False)
-    return Refusal(401, _why_not(head, key, rollout_id, _own_key_headers(dialects)), should_retry=False)
-
-
-def _why_not(head: Head, key: str | None, rollout_id: str | None, names: Sequence[str]) -> str:
     where = f"rollout {rollout_id!r}" if rollout_id is not None else "any rollout"
-    if not key:
-        *first, last = [f"'{name}'" for name in (*names, *KEY_NAMES)]
-        return (
-            f"no API key{_seen(head)}: send the key of {where} of this endpoint as 'Authorization: Bearer …', "
-            f"{', '.join(first)} or {last}"
-        )
-    return f"this API key does not open {where} here: it is wrong, or its rollout has ended"
+    if key:
+        message = f"this API key does not open {where} here: it is wrong, or its rollout has ended"
+        return Refusal(401, message, should_retry=False)
+    given = head.headers.get("authorization", "").strip()
+    note = ""  # without the value, which may be a key
+    if given.lower() == "bearer":
+        note = " ('Authorization: Bearer' is there, with nothing behind it)"
+    elif given:
+        note = " (there is an 'Authorization', of another scheme than Bearer)"
+    own = dict.fromkeys(name for dialect in dialects for name in sorted(dialect.key_names))
+    names = [f"'{name}'" for name in (*(name for name in own if name not in KEY_HEADERS), *KEY_NAMES)]
+    message = (
+        f"no API key{note}: send the key of {where} of this endpoint as 'Authorization: Bearer …', "
+        f"{', '.join(names[:-1])} or {names[-1]}"
+    )
+    return Refusal(401, message, should_retry=False)
 
 
 def _key(head: Head, dialects: Iterable[Dialect] = ()) -> str | None:
@@ -320,19 +319,9 @@ def _own_key(dialect: Dialect, headers: Mapping[str, str]) -> str | None:
     return key if key is not None and " " not in key and key.lower() != "bearer" else None
 
 
-def _seen(head: Head) -> str:
-    """Return a note on an unusable `Authorization`. Its value is not included: it may be a key."""
-    given = head.headers.get("authorization", "").strip()
-    if not given:
-        return ""
-    if given.lower() == "bearer":
-        return " ('Authorization: Bearer' is there, with nothing behind it)"
-    return " (there is an 'Authorization', of another scheme than Bearer)"
-
-
 async def read_document(
     head: Head,
-    sender: BodySource,
+    sender: Transport,
     max_body: int,
     limits: EndpointLimits,
     share: Share,

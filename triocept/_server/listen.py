@@ -19,7 +19,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from socket import AI_PASSIVE, AddressFamily, gaierror
-from typing import Any
 
 import trio
 
@@ -48,16 +47,32 @@ async def open_listener(host: str, port: int) -> trio.SocketListener:
     if not 0 <= port <= 65535:
         raise ValueError(f"a port is a number from 0 to 65535, not {port!r}")
     if not host:
-        raise ValueError("host is empty: say '127.0.0.1', or '0.0.0.0' for every interface")
-    family, kind, proto, _, address = (await _resolve(host, port))[0]
+        raise ValueError("host is empty: use '127.0.0.1', or '0.0.0.0' for every interface")
+    try:
+        found = await trio.socket.getaddrinfo(
+            host, port, type=trio.socket.SOCK_STREAM, family=AddressFamily.AF_UNSPEC, flags=AI_PASSIVE
+        )
+    except gaierror as exc:
+        raise gaierror(exc.errno, f"host {host!r}: {exc.strerror}") from exc
+    except UnicodeError as exc:
+        raise gaierror(-2, f"host {host!r}: not a host name: {exc}") from exc
+    family, kind, proto, _, address = found[0]
     sock = trio.socket.socket(family, kind, proto)
     try:
-        _prepare(sock, host)
+        if sys.platform != "win32":  # on Windows any process could then take the port
+            sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
+        # Accepted sockets inherit both. A client may vanish without closing.
+        sock.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, 1)
+        sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)
+        if family == trio.socket.AF_INET6:
+            only_v6 = host != "::"  # `::` means every interface, as `0.0.0.0` does: of both protocols
+            sock.setsockopt(trio.socket.IPPROTO_IPV6, trio.socket.IPV6_V6ONLY, only_v6)
         try:
             await sock.bind(address)
             sock.listen(BACKLOG)
         except OSError as exc:
-            raise _named(exc, host, port) from exc
+            where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            raise OSError(exc.errno, f"cannot listen on {where}: {exc.strerror}") from exc
         return trio.SocketListener(sock)
     except BaseException:
         sock.close()
@@ -124,32 +139,3 @@ def dialable_host(host: str, sock: trio.socket.SocketType) -> str:
     """Return a host that reaches this socket from this machine."""
     bound = str(sock.getsockname()[0])
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound) or host
-
-
-async def _resolve(host: str, port: int) -> list[Any]:
-    try:
-        return await trio.socket.getaddrinfo(
-            host, port, type=trio.socket.SOCK_STREAM, family=AddressFamily.AF_UNSPEC, flags=AI_PASSIVE
-        )
-    except gaierror as exc:
-        raise gaierror(exc.errno, f"host {host!r}: {exc.strerror}") from exc
-    except UnicodeError as exc:
-        raise gaierror(-2, f"host {host!r}: not a host name: {exc}") from exc
-
-
-def _prepare(sock: trio.socket.SocketType, host: str) -> None:
-    if sys.platform != "win32":  # on Windows any process could then take the port
-        sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
-    # Accepted sockets inherit both.
-    sock.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, 1)
-    sock.setsockopt(
-        trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1
-    )  # a client may vanish without closing
-    if sock.family == trio.socket.AF_INET6:
-        only_v6 = host != "::"  # `::` means every interface, as `0.0.0.0` does: of both protocols
-        sock.setsockopt(trio.socket.IPPROTO_IPV6, trio.socket.IPV6_V6ONLY, only_v6)
-
-
-def _named(exc: OSError, host: str, port: int) -> OSError:
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return OSError(exc.errno, f"cannot listen on {where}: {exc.strerror}")

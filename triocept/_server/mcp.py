@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from .._canonical.content import Json
 from .._rollout.rollout_state import RolloutState
 from .._util.threads import run_in_thread
 from ..errors import Refusal
@@ -45,16 +44,10 @@ async def serve_mcp(
     send: Send,
     max_body: int,
 ) -> None:
-    """Answer one MCP request.
+    """Answer one MCP request with the tools of the rollout.
 
-    Args:
-        rollout: the rollout that has the tools.
-        scope: ASGI's scope.
-        read_body: returns the body.
-        parsed: called when only the package still holds the body.
-        receive: ASGI's receive, for the messages after the body.
-        send: ASGI's send.
-        max_body: maximum bytes, which `read_body` has enforced.
+    `read_body` returns the body, at most `max_body` bytes; `receive` returns the messages after it. `parsed` is called
+    when only the package still holds the body.
 
     Raises:
         Refusal: 405, the method is not POST; 501, the package is not installed. Or any exception of `read_body`.
@@ -110,12 +103,9 @@ def _make_manager(rollout: RolloutState, max_body: int) -> StreamableHTTPSession
             if params.name not in rollout.services.tools:
                 raise MCPError(types.INVALID_PARAMS, refusal.message) from refusal
             return types.CallToolResult(content=[types.TextContent(text=refusal.message)], is_error=True)
-        return types.CallToolResult(content=[types.TextContent(text=_text_of(result))])
+        # As the model reads it: a text unchanged, anything else as JSON.
+        text = result if isinstance(result, str) else msgspec.json.encode(result).decode()
+        return types.CallToolResult(content=[types.TextContent(text=text)])
 
     server: Server[Any] = Server("triocept", version="1", on_list_tools=list_tools, on_call_tool=call_tool)
     return StreamableHTTPSessionManager(server, stateless=True, max_request_body_size=max_body)
-
-
-def _text_of(result: Json) -> str:
-    """Return a result as the model reads it: a text unchanged, anything else as JSON."""
-    return result if isinstance(result, str) else msgspec.json.encode(result).decode()

@@ -70,52 +70,40 @@ def _side_view(
 ) -> View:
     async def answer(**names: str) -> Response:
         rollout = rollout_of()
-        asked = SideCall(
-            names=names,
-            query=request.args,
-            document=await read_document(False) if route.method == "POST" else None,
-            model=rollout.model,
-            earlier=lambda response_id: _earlier(rollout, response_id),
+        services = rollout.services
+
+        def earlier(response_id: str) -> Earlier:
+            turn = rollout.trace.answer(response_id)
+            if turn is None or turn.response is None:
+                message = f"this rollout has answered with no response {response_id!r}"
+                raise Refusal(404, message, should_retry=False)
+            turn = rollout.records.as_given(turn)
+            assert turn.response is not None
+            return Earlier(request=turn.request, response=turn.response, started_at=turn.started_at)
+
+        document = await read_document(False) if route.method == "POST" else None
+        call = SideCall(
+            names=names, query=request.args, document=document, model=rollout.model, earlier=earlier
         )
-        told = await _told(route, asked, rollout)
-        if isinstance(told, SideBody):
-            headers = {"content-type": told.content_type, "cache-control": "no-cache"}
-            return Response(told.body, headers=headers)
-        return json_response(told)
+        match found := route.answer(call):
+            case TokenCount():
+                found = found.render(await rollout.count_input_tokens(found.request))
+            case Embeddings(model=model, inputs=inputs, dimensions=size):
+                found = found.render(*await services.embed(rollout, model, document, inputs, size))
+            case Moderations(model=model, texts=texts):
+                found = found.render(await services.moderate(rollout, model, document, texts))
+            case SideBody():
+                headers = {"content-type": found.content_type, "cache-control": "no-cache"}
+                return Response(found.body, headers=headers)
+        return json_response(found)
 
     return answer
-
-
-async def _told(route: SideRoute, asked: SideCall, rollout: RolloutState) -> Json | SideBody:
-    """Return the answer to a side call."""
-    match told := route.answer(asked):
-        case TokenCount():
-            return told.render(await rollout.count_input_tokens(told.request))
-        case Embeddings(model=model, inputs=inputs, dimensions=size):
-            vectors, tokens = await rollout.services.embed(rollout, model, asked.document, inputs, size)
-            return told.render(vectors, tokens)
-        case Moderations(model=model, texts=texts):
-            return told.render(await rollout.services.moderate(rollout, model, asked.document, texts))
-        case _:
-            return told
-
-
-def _earlier(rollout: RolloutState, response_id: str) -> Earlier:
-    turn = rollout.trace.answer(response_id)
-    if turn is None or turn.response is None:
-        raise Refusal(404, f"this rollout has answered with no response {response_id!r}", should_retry=False)
-    turn = rollout.records.as_given(turn)
-    assert turn.response is not None
-    return Earlier(request=turn.request, response=turn.response, started_at=turn.started_at)
 
 
 def client_dialect(dialects: Mapping[str, Dialect], path: str, headers: Mapping[str, str]) -> Dialect:
     """Return the dialect of a client; if several match, the last registered.
 
-    Args:
-        dialects: all dialects of the endpoint.
-        path: of its request, without the prefix of a rollout.
-        headers: of its request, with names in lower case.
+    The path has no prefix of a rollout; names of headers are in lower case.
     """
     found = (each for each in reversed(tuple(dialects.values())) if each.speaks(path, headers))
     return next(found, dialects[USUAL])

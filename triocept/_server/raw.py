@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from http import HTTPStatus
 
 import trio
@@ -11,6 +10,7 @@ import trio
 from .._trace.raw import RawEnd, RawResponse
 from .base_connection import BaseConnection
 
+_KNOWN = frozenset(HTTPStatus)
 CLOSE_WITHIN = 1.0
 """Maximum seconds for the closing message of TLS."""
 
@@ -48,7 +48,18 @@ def raw_pieces(
     The head comes with the first piece, if that piece has no pause.
     """
     chunked = raw.framing == "chunked"
-    head = _head(raw, raw.status, date) if begins and raw.status is not None else b""
+    head = b""
+    if begins and raw.status is not None:
+        reason = HTTPStatus(raw.status).phrase if raw.status in _KNOWN else ""
+        lines = [
+            f"HTTP/1.1 {raw.status} {reason}",
+            *(f"{name}: {value}" for name, value in raw.headers.items()),
+        ]
+        if raw.framing == "close" and "connection" not in raw.headers:
+            lines.append("connection: close")
+        if "date" not in raw.headers:
+            lines.append(f"date: {date}")
+        head = "".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1")
     for pause, data in raw.pieces:
         if pause and head:
             yield 0.0, head
@@ -60,21 +71,3 @@ def raw_pieces(
     last = b"0\r\n\r\n" if ends and chunked and raw.end == "whole" else b""
     if head or last:
         yield 0.0, head + last
-
-
-def _head(raw: RawResponse, status: int, date: str) -> bytes:
-    lines = [
-        f"HTTP/1.1 {status} {_reason(status)}",
-        *(f"{name}: {value}" for name, value in raw.headers.items()),
-    ]
-    if raw.framing == "close" and "connection" not in raw.headers:
-        lines.append("connection: close")
-    if "date" not in raw.headers:
-        lines.append(f"date: {date}")
-    return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1")
-
-
-def _reason(status: int) -> str:
-    with suppress(ValueError):
-        return HTTPStatus(status).phrase
-    return ""

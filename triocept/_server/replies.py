@@ -5,6 +5,7 @@ They are created in front of Quart, which takes fifty times as long: a client wi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from secrets import token_hex
@@ -23,22 +24,13 @@ from ..errors import Refusal
 from .failure import failure_of, failure_reply
 from .intake import authenticate, authenticate_state, split_rollout
 from .model_views import USUAL, client_dialect, side_views
-from .not_served import refusal_of_unserved
 from .notices import Notices, shown
 from .transport import Head, Reply
 
 
 @final
 class Replies:
-    """The replies of one endpoint.
-
-    Args:
-        registry: the open rollouts.
-        dialects: all dialects of the endpoint.
-        notices: the log of refusals.
-        max_body: maximum bytes of a request body.
-        endpoint_id: part of the document of `/health`.
-    """
+    """The replies of one endpoint."""
 
     def __init__(
         self,
@@ -72,23 +64,19 @@ class Replies:
             return None
         except HTTPException as exc:
             return None if keyed else self.failed(head, exc)
-        if (document := self._public(route)) is not None:
-            return self._identified(head, document)
-        return None if keyed else self._refused_without_key(head, rollout_id, route)
-
-    def _public(self, route: str) -> Json:
-        """Return the document of a route that needs no key; None: the route needs a key."""
         match route:
             case "health":
-                return {"status": "ok", "rollouts": len(self._registry), "endpoint": self._endpoint_id}
+                document: Json = {
+                    "status": "ok",
+                    "rollouts": len(self._registry),
+                    "endpoint": self._endpoint_id,
+                }
             case "greeting":  # Claude Code's `HEAD /`, and people with a browser
-                return {"service": "triocept"}
+                document = {"service": "triocept"}
             case "hello":  # Claude Code 2.1.331's `HEAD /api/hello`
-                return {"message": "hello"}
+                document = {"message": "hello"}
             case _:
-                return None
-
-    def _identified(self, head: Head, document: Json) -> Reply:
+                return None if keyed else self._refused_without_key(head, rollout_id, route)
         headers = {"content-type": "application/json"}
         if name := self._dialect_of(head).request_id_header:
             headers[name] = f"req_{token_hex(8)}"
@@ -108,10 +96,7 @@ class Replies:
     def refused(self, head: Head, exc: Exception, dialect: Dialect | None = None) -> Reply:
         """Return the reply to a request refused with `Refusal`, `DialectError` or `BodyTooLarge`; log it.
 
-        Args:
-            head: head of the request.
-            exc: the reason.
-            dialect: the dialect of the error; None: the client's dialect.
+        `dialect` is the dialect of the error; None: the client's dialect.
         """
         failure = failure_of(exc, self._max_body)
         self._note(head, failure)
@@ -131,7 +116,17 @@ class Replies:
             except Refusal as refusal:
                 unserved = refusal
             return self.refused(head, unserved)
-        failure = self._failure_of_http(head.method, path, exc)
+        why = ""
+        if path.startswith("/v1/v1/") or path == "/v1/v1":
+            why = ": its base URL ends in /v1 once too often; give this client one without it"
+        words = {
+            404: f"there is no {path} here{why}",
+            405: f"{path} does not take {head.method}",
+            413: f"the body is over {self._max_body} bytes",
+        }
+        status = exc.code or 500
+        message = words.get(status, exc.description or "error")
+        failure = Failure(status=status, message=message, should_retry=False)
         self._note(head, failure)
         dialect = self._dialect_of(head)
         if failure.status == 404:
@@ -140,17 +135,6 @@ class Replies:
         if failure.status == 405:
             reply.headers["allow"] = ", ".join(sorted(getattr(exc, "valid_methods", None) or ()))
         return reply
-
-    def _failure_of_http(self, method: str, path: str, exc: HTTPException) -> Failure:
-        status = exc.code or 500
-        words = {
-            404: f"there is no {path} here{_why_not_here(path)}",
-            405: f"{path} does not take {method}",
-            413: f"the body is over {self._max_body} bytes",
-        }
-        return Failure(
-            status=status, message=words.get(status, exc.description or "error"), should_retry=False
-        )
 
     def _dialect_of(self, head: Head) -> Dialect:
         return client_dialect(self._dialects, split_rollout(head.path)[1], head.headers)
@@ -166,13 +150,6 @@ class Replies:
 def is_mcp(path: str) -> bool:
     """Return True if this path, without the prefix of a rollout, is MCP's path."""
     return path.rstrip("/") == "/mcp"
-
-
-def _why_not_here(path: str) -> str:
-    """Return a hint for a wrong path, if one is known."""
-    if path.startswith("/v1/v1/") or path == "/v1/v1":
-        return ": its base URL ends in /v1 once too often; give this client one without it"
-    return ""
 
 
 # google-genai 3 uses v1 if no version is given, gemini-cli v1beta.
@@ -220,3 +197,44 @@ def url_map(dialects: tuple[Dialect, ...]) -> Any:
     for path, name, method in (*_ROUTES, *_beside(dialects)):
         routes.add(QuartTrio.url_rule_class(path, endpoint=name, methods={method, "OPTIONS"}))
     return routes
+
+
+_WHAT_THERE_IS = (
+    "this endpoint answers model calls, embeddings, moderations, token counts, and the list of models"
+)
+_NAME = re.compile(r"<(?:(any\([^()]*\)|path|[^<>:]+):)?\w+>")
+
+
+def refusal_of_unserved(path: str, dialects: Iterable[Dialect]) -> Refusal | None:
+    """Return the refusal of a path that providers serve and no endpoint does; None: no provider serves it, either.
+
+    The path has no prefix of a rollout.
+    """
+    paths = dict.fromkeys(
+        path
+        for dialect in dialects
+        for below in dialect.not_served
+        for path in (below, f"{dialect.base_path}{below}")
+    )
+    if _pattern(tuple(paths)).fullmatch(path) is None:
+        return None
+    return Refusal(501, f"there is no {path} here: {_WHAT_THERE_IS}", should_retry=False)
+
+
+@lru_cache(maxsize=8)
+def _pattern(paths: tuple[str, ...]) -> re.Pattern[str]:
+    """Return the pattern of these paths and all paths below them."""
+    patterns = []
+    for path in paths:
+        pattern, at = "", 0
+        for name in _NAME.finditer(path):
+            kind = name[1] or ""
+            if kind.startswith("any("):
+                choices = "|".join(re.escape(each.strip()) for each in kind[4:-1].split(","))
+                found = f"(?:{choices})"
+            else:
+                found = ".+" if kind == "path" else "[^/]+"
+            pattern += re.escape(path[at : name.start()]) + found
+            at = name.end()
+        patterns.append(pattern + re.escape(path[at:]))
+    return re.compile(f"(?:{'|'.join(patterns) or '(?!)'})(?:/.*)?", re.DOTALL)

@@ -94,16 +94,8 @@ class Connections:
 
     `Server` adds a listener and a bounded end. In memory there is neither (see `testing`).
 
-    Args:
-        registry: the rollouts.
-        dialects: all dialects of the endpoint.
-        endpoint_id: the id in the document of `/health`.
-        ssl_context: None for plain HTTP.
-        limits: the resource limits.
-        max_body: maximum bytes of one body, or one websocket message.
-        websocket: True if Responses is served over websockets.
-        keep_alive: True if a connection carries several requests.
-        on_fatal: called with an exception that must end the program.
+    `max_body` limits a websocket message, too. `keep_alive`: a connection carries several requests. `on_fatal` is
+    called with an exception that must end the program.
     """
 
     def __init__(
@@ -173,8 +165,17 @@ class Connections:
             await connection.run()
         except BaseException as exc:
             cancelled, error = split_cancelled(exc)
-            if error is not None:
-                self._connection_failed(error)
+            if error is not None and (fatal := fatal_of(error)) is not None:
+                self._on_fatal(fatal)
+            elif error is not None:
+                group = error if isinstance(error, BaseExceptionGroup) else BaseExceptionGroup("", [error])
+                gone, fault = group.split(_GONE)
+                if fault is not None:
+                    log.warning(
+                        "a connection failed, and was closed", exc_info=fault if group is error else error
+                    )
+                elif gone is not None:
+                    log.debug("a connection has broken: %r", error)
             if cancelled is not None:
                 raise cancelled from None
         finally:
@@ -183,22 +184,6 @@ class Connections:
             self.admission.leave(connection)
             connection.leave_rollout()
             self.gone.unpark_all()
-
-    def _connection_failed(self, error: BaseException) -> None:
-        if (fatal := fatal_of(error)) is not None:
-            self._on_fatal(fatal)
-            return
-        gone, fault = (
-            error.split(_GONE)
-            if isinstance(error, BaseExceptionGroup)
-            else (error, None)
-            if isinstance(error, _GONE)
-            else (None, error)
-        )
-        if fault is not None:
-            log.warning("a connection failed, and was closed", exc_info=fault)
-        elif gone is not None:
-            log.debug("a connection has broken: %r", gone)
 
     async def end(self, grace: float) -> None:
         """Close idle connections at once, and the others after their response, or after `grace` seconds."""
@@ -217,14 +202,10 @@ class Connections:
 
 @final
 class Server:
-    """A listener and all its connections.
+    """A listener, which it closes, and all its connections.
 
-    Args:
-        listener: bound and listening; the server closes it.
-        registry: the rollouts, whose waiting exchanges are refused when the server stops.
-        ssl_context: None for plain HTTP.
-        grace: seconds that connections have to end by themselves when the server stops.
-        options: see `Connections`.
+    When it stops, waiting exchanges are refused, and connections have `grace` seconds to end by themselves. `options`:
+    see `Connections`.
     """
 
     def __init__(
@@ -298,7 +279,8 @@ class Server:
         finally:
             if started and cancelled is None and not self._shutdown.is_set():
                 self.body.on_crash(self.body.crash or RuntimeError("the server ended without being asked to"))
-            await self._release()
+            with trio.CancelScope(shield=True):  # a start or a crash may have left it open
+                await trio.aclose_forcefully(self._listener)
             self.stopped.set()
 
     async def _run(self, publish: Callable[[], None]) -> None:
@@ -312,7 +294,9 @@ class Server:
                     publish()
                     await self._shutdown.wait()
                     accepting.cancel_scope.cancel()
-                await self._end(connections)
+                await self._registry.close()
+                await self._connections.end(self._grace)
+                connections.cancel_scope.cancel()
             lifespan_end.set()
 
     @trio.lowlevel.enable_ki_protection
@@ -330,25 +314,19 @@ class Server:
                     try:
                         stream = await self._listener.accept()
                     except OSError as exc:
-                        await self._find_descriptor(exc)
+                        if exc.errno not in _AT_CAPACITY:
+                            raise
+                        self._admission.notices.warn(
+                            "accept", "a connection cannot be accepted: %s", exc.strerror
+                        )
+                        if not self._admission.shed():  # no descriptor was freed
+                            await trio.sleep(_BREATH)
                     else:
                         self._let_in(stream, connections)
                         for stream in accept_waiting(self._listener, _ACCEPTED_AT_ONCE):
                             self._let_in(stream, connections)
                             if self._admission.reading.crowded:
                                 break
-
-    async def _find_descriptor(self, exc: OSError) -> None:
-        """Free a descriptor for a waiting connection, or wait for a free descriptor.
-
-        Raises:
-            OSError: `exc`, if it has another reason than missing descriptors.
-        """
-        if exc.errno not in _AT_CAPACITY:
-            raise exc
-        self._admission.notices.warn("accept", "a connection cannot be accepted: %s", exc.strerror)
-        if not self._admission.shed():
-            await trio.sleep(_BREATH)
 
     def _let_in(self, stream: trio.SocketStream, connections: trio.Nursery) -> None:
         if not self._admission.make_room():
@@ -362,7 +340,7 @@ class Server:
 
         Closing at once would reset the connection, and the answer would be lost.
         """
-        self._admission.notices.warn("full", "no room for a further connection: it is told 503")
+        self._admission.notices.warn("full", "no room for a further connection: it was refused with 503")
         self._turned_away += 1
         try:
             with trio.move_on_after(_BREATH), suppress(trio.BrokenResourceError):
@@ -374,16 +352,6 @@ class Server:
         finally:
             self._turned_away -= 1
             await trio.aclose_forcefully(stream)
-
-    async def _end(self, connections: trio.Nursery) -> None:
-        await self._registry.close()
-        await self._connections.end(self._grace)
-        connections.cancel_scope.cancel()
-
-    async def _release(self) -> None:
-        """Close what a start or a crash left open."""
-        with trio.CancelScope(shield=True):
-            await trio.aclose_forcefully(self._listener)
 
 
 def _config(*, keep_alive: bool) -> Config:

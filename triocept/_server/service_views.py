@@ -54,7 +54,11 @@ def add_service_views(
     @view
     async def call_tool(name: str) -> Response:
         rollout = rollout_of()
-        result = await rollout.services.call_tool(rollout, name, _arguments(await _document()))
+        document = await _document()
+        document = {} if document is None else document
+        if not isinstance(document, dict) or set(document) - {"arguments"}:
+            raise DialectError('the body is not of the form {"arguments": {…}}')
+        result = await rollout.services.call_tool(rollout, name, document.get("arguments", {}))
         return json_response({"result": result})
 
     @view
@@ -124,11 +128,3 @@ def _transcript(document: Json, dialect: Dialect, rollout: RolloutState) -> tupl
     if not document or not document.get(name):  # an empty conversation
         return ()
     return dialect.parse_request({"model": rollout.model, **dialect.required, **document}).messages
-
-
-def _arguments(document: Json) -> Json:
-    if document is None:
-        return {}
-    if not isinstance(document, dict) or set(document) - {"arguments"}:
-        raise DialectError('the body is not of the form {"arguments": {…}}')
-    return document.get("arguments", {})

@@ -24,12 +24,7 @@ def shown_url(head: Head, key: str, instead: str) -> str:
 
 
 class TappedTransport(Transport):
-    """A transport that records its call.
-
-    Args:
-        transport: the transport to write to.
-        wire: the log to record in.
-    """
+    """A transport that records its call in `wire`."""
 
     def __init__(self, transport: Transport, wire: WireLog) -> None:
         self._transport = transport

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import msgspec
 import trio
@@ -12,11 +12,8 @@ from .._rollout.answer import ClientGone, Condition
 from .._trace.raw import RawResponse
 from .admission import Share
 
-if TYPE_CHECKING:
-    from .._rollout.rollout_state import RolloutState
-
 STATE_KEY = "triocept.connection"
-"""Key of an ASGI scope's `state` for the connection of the request, an `ASGIConnection`."""
+"""Key of an ASGI scope's `state` for the connection of the request, a `Connection`."""
 
 GONE = (ClientGone, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 """Exceptions of a connection whose client has left, or that was closed here."""
@@ -42,13 +39,6 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
 
 class BodyTooLarge(Exception):
     """The body exceeds the limit; the bytes above it were not read."""
-
-
-class BodySource(Protocol):
-    """A source of a request body."""
-
-    async def receive_body(self, cap: int, share: Share) -> bytes:
-        """Receive the body; see `Transport.receive_body`."""
 
 
 class Transport(Protocol):
@@ -109,45 +99,6 @@ class Transport(Protocol):
             ClientGone: see `flush`.
 
         Cancellation: see `flush`.
-        """
-
-    async def abort(self) -> None:
-        """Break the connection off, so that the client notices that the answer is incomplete."""
-
-
-class ASGIConnection(Protocol):
-    """The connection, as a request and its response over ASGI use it."""
-
-    gone: bool
-    """True if nothing can be sent any more."""
-    arrived_at: float
-    """Time of trio's clock when the last bytes arrived."""
-
-    async def begin_request(self, rollout: RolloutState | None) -> None:
-        """Admit the connection, or let it wait for its turn (see `BaseConnection`)."""
-
-    async def go_on(self) -> None:
-        """Send `100 Continue` if the client waits for it (`Expect: 100-continue`)."""
-
-    def note_taken(self, count: int) -> None:
-        """Record that the application has taken `count` bytes of the body."""
-
-    def cork(self) -> None:
-        """Hold back sent bytes, until `uncork`."""
-
-    async def uncork(self) -> None:
-        """Send the held back bytes, in one piece."""
-
-    def check_raw(self, raw: RawResponse) -> None:
-        """Check raw bytes; see `Transport`."""
-
-    async def send_raw(self, raw: RawResponse, *, begins: bool, ends: bool) -> None:
-        """Send raw bytes, see `Transport`; a stall stays open."""
-
-    async def wait_ending(self) -> None:
-        """Wait until the server stops.
-
-        Cancellation: immediate.
         """
 
     async def abort(self) -> None:

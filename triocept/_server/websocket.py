@@ -25,7 +25,7 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from math import inf
 from typing import NamedTuple
@@ -146,32 +146,25 @@ class _Socket:
     async def run(self) -> bool:
         """Read frames and answer them. Return True if the agent has hung up; False if the rollout has ended."""
         try:
-            async with trio.open_nursery() as self._answers:
-                await self._read()
+            async with trio.open_nursery() as self._answers, trio.open_nursery() as nursery:
+
+                @trio.lowlevel.enable_ki_protection
+                async def end_with_rollout() -> None:
+                    await self._rollout.ended.wait()
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(end_with_rollout)
+                while (message := await self._socket.receive(self._unfinished)) is not None:
+                    await self._take(message)
+                    # The bytes of the waiting frames, without the first frame: a single call is not limited.
+                    while self._max_backlog < sum(
+                        [len(frame.data) for waiting in self._lanes.values() for frame in waiting][1:]
+                    ):
+                        await self._room.wait()
+                self._hang_up()
         finally:
             self._unfinished.release()
         return self._gone
-
-    async def _read(self) -> None:
-        async with trio.open_nursery() as nursery:
-
-            @trio.lowlevel.enable_ki_protection
-            async def end_with_rollout() -> None:
-                await self._rollout.ended.wait()
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(end_with_rollout)
-            while (message := await self._socket.receive(self._unfinished)) is not None:
-                await self._take(message)
-                while self._backlog > self._max_backlog:
-                    await self._room.wait()
-            self._hang_up()
-
-    @property
-    def _backlog(self) -> int:
-        """Bytes of the waiting frames, without the first frame: a single call is not limited."""
-        sizes = [len(frame.data) for waiting in self._lanes.values() for frame in waiting]
-        return sum(sizes[1:])
 
     async def _take(self, message: Received) -> None:
         """Take one frame: put a call into its lane."""
@@ -183,7 +176,12 @@ class _Socket:
                 await self.send(msgspec.json.encode(failed), None)
             if envelope.type != CREATE:
                 return
-            lane = _lane_of(envelope)
+            name = envelope.stream_id
+            if name is not None and not isinstance(name, str):
+                raise DialectError("must be a string", path="stream_id")
+            if name is not None and len(name) > MAX_LANE:
+                raise DialectError(f"must have at most {MAX_LANE} characters", path="stream_id")
+            lane = name
             self._check_room(lane)
             share.add(len(message.data))
         except (Refusal, DialectError) as exc:
@@ -204,7 +202,13 @@ class _Socket:
             case Kind.TOO_LARGE:
                 raise Refusal(413, f"the frame is over {self._max_body} bytes", should_retry=False)
         try:
-            return _envelope_of(message.data)
+            try:
+                return _read_envelope(message.data)
+            except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
+                if isinstance(exc, msgspec.ValidationError):
+                    raise
+                # raises with the fault, or repairs it: a lone surrogate is read as U+FFFD
+                return msgspec.convert(_read_frame(message.data), _Envelope)
         except msgspec.ValidationError as exc:
             raise DialectError("must be an object, the document of a `response.create`") from exc
 
@@ -253,7 +257,11 @@ class _Socket:
             frame.share.release()
         # not counted as tries of the calls on the socket: OpenAI's SDKs count the tries of the upgrade
         headers = redacted(self._head.headers, self._rollout)
-        wire = self._wire_of(frame, headers) if self._rollout.record_wire else None
+        wire: WireLog | None = None
+        if self._rollout.record_wire:  # the upgrade of the socket, this frame, and the frames of its answer
+            wire = WireLog("GET", shown_url(self._head, self._rollout.api_key, MARK), headers)
+            wire.body = frame.data
+            wire.start(SWITCHED, {})
         out = _Response(self, request, lane, wire)
         if is_warm_up(request):
             await self._warm_up(request, out)
@@ -268,13 +276,6 @@ class _Socket:
         )
         if out.stalls:
             await self._rollout.ended.wait()  # or the hang-up
-
-    def _wire_of(self, frame: _Frame, headers: Mapping[str, str]) -> WireLog:
-        """Return the wire log of a call: the upgrade of its socket, its frame, and the frames of its answer."""
-        wire = WireLog("GET", shown_url(self._head, self._rollout.api_key, MARK), headers)
-        wire.body = frame.data
-        wire.start(SWITCHED, {})
-        return wire
 
     async def _request(self, document: Json, size: int) -> Request:
         """Return the request, completed with the conversation that it continues."""
@@ -407,16 +408,15 @@ class _Response:
         self._rendered += self._render_all(self._unsent)
         self._unsent.clear()
         self._prepared = deque([self._render_all(self._items_of(entry)) for entry in entries])
-        self._prepared_for, self._end = outcome, self._last_of(outcome, begun)
+        self._prepared_for = outcome
+        if isinstance(outcome, Raw):
+            sent = [document for _, document in _raw_frames(outcome.sent)]
+            self._end = sent if self._frames is None else self._frames.end()
+        else:
+            self._end = self._render_all(self._items_at_end(outcome, begun)) if self._frames is None else []
         for documents in (list(self._rendered)[self._sending :], *self._prepared, self._end):
             self._keep(documents)
         wire.closed = True
-
-    def _last_of(self, outcome: Outcome, begun: bool) -> list[bytes]:
-        if isinstance(outcome, Raw):
-            sent = [document for _, document in _raw_frames(outcome.sent)]
-            return sent if self._frames is None else self._frames.end()
-        return self._render_all(self._items_at_end(outcome, begun)) if self._frames is None else []
 
     def _keep(self, documents: Iterable[bytes]) -> None:
         """Record each frame as a line."""
@@ -543,27 +543,8 @@ def _raw_frames(raw: RawResponse) -> Iterator[tuple[float, bytes]]:
         yield 0.0, document
 
 
-def _envelope_of(data: bytes) -> _Envelope:
-    try:
-        return _read_envelope(data)
-    except msgspec.ValidationError:
-        raise
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        # raises with the fault, or repairs it: a lone surrogate is read as U+FFFD
-        return msgspec.convert(_read_frame(data), _Envelope)
-
-
 def _read_frame(data: bytes) -> Json:
     try:
         return decode_json(data)
     except DialectError as exc:
         raise DialectError(f"the frame is {exc}") from exc
-
-
-def _lane_of(envelope: _Envelope) -> str | None:
-    lane = envelope.stream_id
-    if lane is not None and not isinstance(lane, str):
-        raise DialectError("must be a string", path="stream_id")
-    if lane is not None and len(lane) > MAX_LANE:
-        raise DialectError(f"must have at most {MAX_LANE} characters", path="stream_id")
-    return lane

@@ -83,13 +83,9 @@ def wants_websocket(method: str, headers: Mapping[str, str]) -> bool:
 
 @final
 class WebSocket:
-    """A websocket. One task receives; any task sends.
+    """A websocket: the only reader and writer of its connection. One task receives; any task sends.
 
-    Args:
-        connection: the connection; only this object reads from it and writes to it.
-        head: the request for the websocket.
-        rest: the bytes that followed that request.
-        max_message: maximum bytes of a message that are kept.
+    `rest` followed the request for the websocket. Of a message, at most `max_message` bytes are kept.
     """
 
     def __init__(self, connection: BaseConnection, head: Head, rest: bytes, *, max_message: int) -> None:
@@ -152,10 +148,7 @@ class WebSocket:
     async def receive(self, share: Share) -> Received | None:
         """Return the next message; None: the client has hung up, or its bytes have ended the connection.
 
-        Args:
-            share: counts the bytes of an incomplete message.
-
-        Cancellation: nothing is lost.
+        `share` counts the bytes of an incomplete message. Cancellation: nothing is lost.
         """
         while True:
             for count, event in enumerate(self._events, 1):
@@ -166,24 +159,26 @@ class WebSocket:
                         await self._fail(TOO_BIG, f"the message is over {self._max_message} bytes")
                         return None
                 elif isinstance(event, Ping):
-                    await self._answer_ping(event)
+                    self._pong = event
+                    if not self._sending.locked():
+                        await self._send_quietly(None)
                 elif isinstance(event, CloseConnection):
-                    await self._answer_close(event)
+                    # The client's close, or a fault of its frames, which wsproto reports by the same event.
+                    if self._frames.state is ConnectionState.REMOTE_CLOSING:
+                        await self._send_quietly(event.response())
+                    elif self._frames.state is ConnectionState.OPEN:
+                        await self._fail(int(event.code), event.reason or "")
                     return None
                 if count % EVENTS_AT_ONCE == 0:
                     await trio.lowlevel.checkpoint()
-            if not await self._read():
+            try:
+                data = await self._wire.receive(MAX_RECEIVE)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return None
-
-    async def _read(self) -> bool:
-        try:
-            data = await self._wire.receive(MAX_RECEIVE)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return False
-        if data:
+            if not data:
+                return None
             self._frames.receive_data(data)
             self._events = self._frames.events()
-        return bool(data)
 
     def _gather(self, event: Message[Any], share: Share) -> Received | None:
         """Add one piece to the message; return the message if it is complete."""
@@ -210,18 +205,6 @@ class WebSocket:
         received = Received(kind, bytes(self._message) if kind is Kind.TEXT else b"")
         self._message, self._length, self._crowded = bytearray(), 0, False
         return received
-
-    async def _answer_ping(self, ping: Ping) -> None:
-        self._pong = ping
-        if not self._sending.locked():
-            await self._send_quietly(None)
-
-    async def _answer_close(self, close: CloseConnection) -> None:
-        """Answer the client's close, or a fault of its frames, which wsproto reports by the same event."""
-        if self._frames.state is ConnectionState.REMOTE_CLOSING:
-            await self._send_quietly(close.response())
-        elif self._frames.state is ConnectionState.OPEN:
-            await self._fail(int(close.code), close.reason or "")
 
     async def send(self, text: str) -> None:
         """Send a message.

@@ -72,10 +72,7 @@ class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesIts
 
 
 async def probe(client: httpx2.AsyncClient, url: str, endpoint_id: str, timeout: float) -> None:
-    """Check through the URL that it leads to the endpoint.
-
-    Args:
-        timeout: seconds for the whole check.
+    """Check through the URL, for at most `timeout` seconds, that it leads to the endpoint.
 
     Raises:
         TunnelError: it does not; the text describes the actual result.
@@ -111,15 +108,9 @@ async def probe(client: httpx2.AsyncClient, url: str, endpoint_id: str, timeout:
 class Supervisor:
     """The supervisor that keeps the tunnel of one endpoint open.
 
-    Args:
-        tunnel: the tunnel to open, watch, and open again.
-        port: the endpoint's live port.
-        host: the host on which the endpoint is reachable from this machine.
-        scheme: the endpoint's scheme.
-        endpoint_id: the id in the document of its `/health`.
-        health: the settings of the checks; None: no checks through the URL.
-        on_lost: called with a URL that will not come back, and the reason.
-        on_change: called when the tunnel is up or down.
+    `host` reaches the endpoint from this machine; `endpoint_id` is in the document of its `/health`. `health` None: no
+    checks through the URL. `on_lost` is called with a URL that will not come back, and the reason; `on_change` when
+    the tunnel is up or down.
     """
 
     def __init__(
