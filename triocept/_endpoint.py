@@ -82,7 +82,7 @@ class Endpoint:
         watcher: Watcher,
         advertise: str | None,
         limits: EndpointLimits,
-        make_core: Callable[[Endpoint, Registry[RolloutState], Watcher, RolloutOptions], RolloutState],
+        make_state: Callable[[Endpoint, Registry[RolloutState], Watcher, RolloutOptions], RolloutState],
     ) -> None:
         self.id: str = f"e_{token_hex(8)}"
         """Identifier that `/health` returns, so that a client can check that a URL leads to this endpoint. Not a
@@ -103,7 +103,7 @@ class Endpoint:
         """Called when the tunnel goes up or down."""
         self._registry = registry
         self._watcher = watcher
-        self._make_core = make_core
+        self._make_state = make_state
         """`RolloutState` with the endpoint's defaults already bound."""
 
     @property
@@ -244,7 +244,7 @@ class Endpoint:
 
     def _make_rollout(self, options: RolloutOptions) -> RolloutState:
         """Return a rollout that is not open yet."""
-        return with_facade(self._make_core(self, self._registry, self._watcher, options))
+        return with_facade(self._make_state(self, self._registry, self._watcher, options))
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.url}: {len(self._registry)} rollouts>"
@@ -352,7 +352,7 @@ async def serve_endpoint(
     check_type("dialects", dialects, Iterable, "several triocept.dialects.Dialect: a list of them, say")
     ssl_context = _ssl_context(tls)
     spoken = known_dialects(dialects)
-    make_core = partial(
+    make_state = partial(
         RolloutState,
         recorder=recorder,
         redaction=redact,
@@ -388,7 +388,7 @@ async def serve_endpoint(
                 watcher=watcher,
                 advertise=advertise,
                 limits=limits,
-                make_core=make_core,
+                make_state=make_state,
             )
             server = Server(
                 listener,

@@ -94,7 +94,7 @@ class Admission:
         self._bytes_held = 0
         self._timer = trio.CancelScope()
 
-    def make_room(self) -> bool:
+    def has_capacity(self) -> bool:
         """Return True if one more connection may be accepted; close a keyless connection if necessary."""
         if len(self._open) < self._most:
             return len(self._keyless) < MOST_KEYLESS or self.shed()
@@ -165,7 +165,7 @@ class Admission:
         guest = next(iter(self._keyless), None)
         if guest is None:
             return False
-        self.notices.warn("shed", "no room for a further connection: one without a key is closed")
+        self.notices.warn("shed", "too many connections are open: one without a key is closed")
         self._cut(guest)
         return True
 
@@ -308,7 +308,7 @@ class Share(msgspec.Struct):
             waiting.bytes + count > waiting.most or of_rollout > waiting.most // 2
         ):
             self.release()
-            raise no_room()
+            raise over_capacity()
         waiting.bytes += count
         waiting.of[self.rollout] = of_rollout
         self.bytes += count
@@ -361,6 +361,6 @@ class Share(msgspec.Struct):
         raise Refusal(408, f"the body is incomplete, and no byte of it has arrived for {seconds:g} s")
 
 
-def no_room() -> Refusal:
+def over_capacity() -> Refusal:
     """Return the refusal of a body that exceeds the limit of waiting bytes."""
     return Refusal(503, "too many bytes of requests wait here already", retry_after=1)

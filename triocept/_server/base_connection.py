@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MAX_RECEIVE = 128 * 1024
 """Maximum bytes of one read. A long conversation arrives in one piece."""
-STRANGERS_PIECE = 16 * 1024
+KEYLESS_PIECE = 16 * 1024
 """Maximum bytes of one read from a client without a key: a head and some of its body, which are then processed."""
 _PIECE = 64 * 1024
 """Bytes that the client has to take within the time limit: about what a kernel's buffer frees at once."""
@@ -57,7 +57,7 @@ class BaseConnection(ABC):
         """True if the client has left, or the connection was broken off: no further request on it is served."""
         self.keyless = True
         """True until the connection has sent a key of this endpoint."""
-        self._asked = False
+        self._has_requested = False
         """True once the connection has sent a request without a key."""
         self._rollout: RolloutState | None = None
         """The rollout of the key that the connection sent last."""
@@ -81,8 +81,8 @@ class BaseConnection(ABC):
         """
         if not self.keyless:
             return await self.wire.receive(MAX_RECEIVE)
-        turns, begins = self._admission.reading, not held and not self._asked
-        return await self.wire.receive_of_stranger(STRANGERS_PIECE, turns, held, self.hold, begins)
+        turns, begins = self._admission.reading, not held and not self._has_requested
+        return await self.wire.receive_keyless(KEYLESS_PIECE, turns, held, self.hold, begins)
 
     async def wait_turn(self) -> None:
         """Wait until this connection may be read."""
@@ -97,7 +97,7 @@ class BaseConnection(ABC):
         if rollout is not None:
             self.admit(rollout)
         elif self.keyless:
-            begins, self._asked = not self._asked, True
+            begins, self._has_requested = not self._has_requested, True
             await self._admission.wait_to_serve(begins=begins)
 
     def admit(self, rollout: RolloutState) -> None:
@@ -113,7 +113,7 @@ class BaseConnection(ABC):
 
     def _expire(self) -> None:
         self.leave_rollout()
-        self.keyless, self._asked = True, False
+        self.keyless, self._has_requested = True, False
         self._admission.expire(self)
 
     def leave_rollout(self) -> None:
@@ -195,7 +195,7 @@ class Wire:
         Cancellation: nothing is lost.
         """
 
-    async def receive_of_stranger(
+    async def receive_keyless(
         self, most: int, turns: Turns, held: int, hold: Callable[[int], None], begins: bool
     ) -> bytes:
         """Receive from a client without a key, in turn. With TLS, the bytes are read before the turn.

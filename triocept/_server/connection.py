@@ -69,7 +69,7 @@ _NO_HTTP2 = _last_words(
     505,
     "HTTP/2 is not spoken here: use HTTP/1.1; a reverse proxy in front of the endpoint can offer HTTP/2 to its clients",
 )
-NO_ROOM = _last_words(503, "no room for a further connection").replace(
+TOO_MANY = _last_words(503, "too many connections are open").replace(
     b"\r\n\r\n", b"\r\nretry-after: 1\r\n\r\n", 1
 )
 """The response to a connection above the limit."""

@@ -260,14 +260,14 @@ class HTTPCycle:
         self._send = send
         self.nursery: trio.Nursery | None = None
         """Nursery of the task that waits for a hang-up; set while `intake` runs."""
-        self._asked = False
+        self._requested = False
         """True if the body was requested."""
         self._read = trio.Event()
         """Set once the body was read."""
         names = dict(self._headers)
         if names.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in names:
             self._read.set()
-        self._told = False
+        self._empty_sent = False
         """True if Quart has received the empty body."""
         self._early = False
         """True if the response began before the body was read."""
@@ -299,8 +299,8 @@ class HTTPCycle:
         Quart would read a body before its key is checked, and keep it uncounted. Views read the body with
         `receive_body`.
         """
-        if not self._told:
-            self._told = True
+        if not self._empty_sent:
+            self._empty_sent = True
             await trio.lowlevel.checkpoint()
             return {"type": "http.request", "body": b"", "more_body": False}
         await self._read.wait()
@@ -320,15 +320,15 @@ class HTTPCycle:
                 # Discard the rest of the body, unless the client waits for `100 Continue` before it sends one.
                 expects = dict(self._headers).get(b"expect", b"").lower() == b"100-continue"
                 with trio.move_on_after(LINGER) as self._lingering:
-                    while not self._read.is_set() and (self._asked or not expects):
+                    while not self._read.is_set() and (self._requested or not expects):
                         await self._next()
                 message = {**message, "body": b""}
         await self._send(message)
 
     async def _next(self) -> Message:
         """Return the next message of the request."""
-        if not self._asked:
-            self._asked = True
+        if not self._requested:
+            self._requested = True
             await self._connection.go_on()
         message = await self._receive()
         self._connection.note_taken(len(message.get("body", b"")))

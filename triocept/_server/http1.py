@@ -97,7 +97,7 @@ class HTTP1(H11Protocol):
             limits = self._connection.limits
             self._connection.note(
                 "refused 431",
-                "a head was over %d bytes or %d lines: it is told 431",
+                "a head was over %d bytes or %d lines: it was refused with 431",
                 limits.head_bytes,
                 limits.head_lines,
             )

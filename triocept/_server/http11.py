@@ -32,7 +32,7 @@ import trio
 from .._rollout.answer import ClientGone, Condition
 from .._trace.raw import RawResponse
 from .admission import Share
-from .base_connection import STRANGERS_PIECE, BaseConnection, http_date
+from .base_connection import KEYLESS_PIECE, BaseConnection, http_date
 from .intake import LINGER, Route
 from .listen import BLANK_LINE
 from .raw import end_raw, send_raw
@@ -308,9 +308,9 @@ class Inbox:
 
     __slots__ = (
         "_arrival",
+        "_capacity",
         "_connection",
         "_max_head",
-        "_room",
         "at_due",
         "data",
         "due",
@@ -332,15 +332,15 @@ class Inbox:
         self._connection = connection
         self._max_head = min(_MAX_HEAD, connection.limits.head_bytes)
         self._arrival = Condition()
-        self._room = Condition()
+        self._capacity = Condition()
 
     async def begin(self) -> bool:
         """Read the first bytes; return False if the client has left within its head. Cancellation: nothing is lost."""
         try:
             self.data += await self._connection.receive(0)
             bare = self._connection.wire.socket
-            if bare is not None and len(self.data) < STRANGERS_PIECE and not BLANK_LINE.search(self.data):
-                piece = bare.take(STRANGERS_PIECE)  # often its end: the head was not whole
+            if bare is not None and len(self.data) < KEYLESS_PIECE and not BLANK_LINE.search(self.data):
+                piece = bare.take(KEYLESS_PIECE)  # often its end: the head was not whole
                 self.gone = piece == b""
                 self.data += piece or b""
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -356,7 +356,7 @@ class Inbox:
                 with trio.CancelScope(deadline=self.due) as self.timer:
                     while not self.gone:
                         while len(self.data) > _READ_AHEAD:
-                            await self._room.wait()
+                            await self._capacity.wait()
                         piece = await connection.receive(len(self.data))
                         self.data += piece
                         if piece:
@@ -380,7 +380,7 @@ class Inbox:
     async def arrival(self) -> None:
         """Wait until bytes are available, or the client is gone."""
         while not (self.data or self.gone):
-            self._room.notify_all()
+            self._capacity.notify_all()
             await self._arrival.wait()
 
     async def find_head(self) -> int:
@@ -393,7 +393,7 @@ class Inbox:
         lines = counted = 0
         while True:
             while len(data) == size and not self.gone:
-                self._room.notify_all()
+                self._capacity.notify_all()
                 await self._arrival.wait()
             seen = max(0, size - 3)
             end = data.find(b"\r\n\r\n", seen)

@@ -22,7 +22,7 @@ from socket import AI_PASSIVE, AddressFamily, gaierror
 
 import trio
 
-from .base_connection import STRANGERS_PIECE
+from .base_connection import KEYLESS_PIECE
 
 BACKLOG = 2048
 """Maximum connections that wait to be accepted; hypercorn's default of 100 drops bursts.
@@ -117,10 +117,10 @@ def _has_left(accepted: socket.socket) -> bool:
     if not poll.poll(0):
         return False
     try:
-        begun = accepted.recv(STRANGERS_PIECE, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        begun = accepted.recv(KEYLESS_PIECE, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except OSError:  # the client has reset the connection
         return True
-    return len(begun) < STRANGERS_PIECE and BLANK_LINE.search(begun) is None
+    return len(begun) < KEYLESS_PIECE and BLANK_LINE.search(begun) is None
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from .._util.limits import EndpointLimits
 from ..dialects import Dialect
 from .admission import Admission
 from .app import make_app
-from .connection import NO_ROOM, Connection
+from .connection import TOO_MANY, Connection
 from .front import Front, fatal_of
 from .http11 import HTTP11
 from .intake import Routes
@@ -53,7 +53,7 @@ _ACCEPTED_AT_ONCE = 32
 """Maximum connections that are accepted in one turn of the event loop, beside the first: some 5 ms of work."""
 _BREATH = 0.1
 """Seconds to wait for a free descriptor, or for the client of a refused connection."""
-_MOST_TURNED_AWAY = 32
+_MOST_REFUSED = 32
 """Maximum connections that are answered with 503 at once; any more are closed without an answer."""
 _GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 """Exceptions of a connection whose client has left, or that was closed here."""
@@ -228,7 +228,7 @@ class Server:
             registry=registry, ssl_context=ssl_context, on_fatal=self.body.on_fatal, **options
         )
         self._admission = self._connections.admission
-        self._turned_away = 0
+        self._refusing = 0
         self._scope = trio.CancelScope()
 
     def kill(self) -> None:
@@ -322,35 +322,35 @@ class Server:
                         if not self._admission.shed():  # no descriptor was freed
                             await trio.sleep(_BREATH)
                     else:
-                        self._let_in(stream, connections)
+                        self._enter(stream, connections)
                         for stream in accept_waiting(self._listener, _ACCEPTED_AT_ONCE):
-                            self._let_in(stream, connections)
+                            self._enter(stream, connections)
                             if self._admission.reading.crowded:
                                 break
 
-    def _let_in(self, stream: trio.SocketStream, connections: trio.Nursery) -> None:
-        if not self._admission.make_room():
-            connections.start_soon(self._turn_away, stream)
+    def _enter(self, stream: trio.SocketStream, connections: trio.Nursery) -> None:
+        if not self._admission.has_capacity():
+            connections.start_soon(self._refuse, stream)
             return
         connections.start_soon(self._connections.serve, self._connections.enter(stream))
 
     @trio.lowlevel.enable_ki_protection
-    async def _turn_away(self, stream: trio.SocketStream) -> None:
+    async def _refuse(self, stream: trio.SocketStream) -> None:
         """Answer 503, and read the client's bytes for a moment.
 
         Closing at once would reset the connection, and the answer would be lost.
         """
-        self._admission.notices.warn("full", "no room for a further connection: it was refused with 503")
-        self._turned_away += 1
+        self._admission.notices.warn("full", "too many connections are open: a new one was refused with 503")
+        self._refusing += 1
         try:
             with trio.move_on_after(_BREATH), suppress(trio.BrokenResourceError):
-                if not self._secure and self._turned_away <= _MOST_TURNED_AWAY:
-                    await stream.send_all(NO_ROOM)
+                if not self._secure and self._refusing <= _MOST_REFUSED:
+                    await stream.send_all(TOO_MANY)
                     await stream.send_eof()
                     async for _ in stream:
                         pass
         finally:
-            self._turned_away -= 1
+            self._refusing -= 1
             await trio.aclose_forcefully(stream)
 
 

@@ -55,7 +55,7 @@ from ..dialects.openai_responses.side import is_warm_up
 from ..dialects.openai_responses.stream_renderer import Documents
 from ..errors import DialectError, Refusal
 from . import delivery
-from .admission import Admission, Share, no_room
+from .admission import Admission, Share, over_capacity
 from .documents import LARGE, read_body, read_large
 from .failure import failure_of, failure_of_fault, failure_of_outcome
 from .intake import OVER_LIMITS, REFUSALS_OF_A_ROLLOUT, redacted, whole_request
@@ -140,7 +140,7 @@ class _Socket:
         self._max_items = limits.document_items
         self._lanes: dict[str | None, deque[_Frame]] = {}
         self._warm: dict[str, Request] = {}
-        self._room = Condition()
+        self._capacity = Condition()
         self._gone = False
 
     async def run(self) -> bool:
@@ -160,7 +160,7 @@ class _Socket:
                     while self._max_backlog < sum(
                         [len(frame.data) for waiting in self._lanes.values() for frame in waiting][1:]
                     ):
-                        await self._room.wait()
+                        await self._capacity.wait()
                 self._hang_up()
         finally:
             self._unfinished.release()
@@ -182,7 +182,7 @@ class _Socket:
             if name is not None and len(name) > MAX_LANE:
                 raise DialectError(f"must have at most {MAX_LANE} characters", path="stream_id")
             lane = name
-            self._check_room(lane)
+            self._check_capacity(lane)
             share.add(len(message.data))
         except (Refusal, DialectError) as exc:
             with suppress(ClientGone):  # the next `receive` ends, too
@@ -197,8 +197,8 @@ class _Socket:
         match message.kind:
             case Kind.BINARY:
                 raise Refusal(400, "a frame is JSON text here, not binary", should_retry=False)
-            case Kind.NO_ROOM:
-                raise no_room()
+            case Kind.CROWDED:
+                raise over_capacity()
             case Kind.TOO_LARGE:
                 raise Refusal(413, f"the frame is over {self._max_body} bytes", should_retry=False)
         try:
@@ -212,7 +212,7 @@ class _Socket:
         except msgspec.ValidationError as exc:
             raise DialectError("must be an object, the document of a `response.create`") from exc
 
-    def _check_room(self, lane: str | None) -> None:
+    def _check_capacity(self, lane: str | None) -> None:
         if lane is None and lane in self._lanes:
             raise Refusal(
                 400,
@@ -230,7 +230,7 @@ class _Socket:
             while waiting:
                 await self._answer(waiting[0], lane)
                 waiting.popleft()
-                self._room.notify_all()
+                self._capacity.notify_all()
             del self._lanes[lane]
         except ClientGone:
             pass  # `send` has cancelled the other tasks

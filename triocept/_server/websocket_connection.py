@@ -59,7 +59,7 @@ class Kind(Enum):
     BINARY = "binary"
     TOO_LARGE = "too large"
     """The message exceeded the limit; no byte of it was kept."""
-    NO_ROOM = "no room"
+    CROWDED = "crowded"
     """Too many bytes were waiting; no byte of the message was kept."""
 
 
@@ -199,7 +199,7 @@ class WebSocket:
         share.release()
         kind = Kind.TEXT if isinstance(event, TextMessage) else Kind.BINARY
         if self._crowded:
-            kind = Kind.NO_ROOM
+            kind = Kind.CROWDED
         if self._length > self._max_message:
             kind = Kind.TOO_LARGE
         received = Received(kind, bytes(self._message) if kind is Kind.TEXT else b"")

@@ -25,7 +25,7 @@ from .._process.process import AgentProcess, open_process
 from .._process.watcher import open_watcher
 from ..errors import AgentFailed, TunnelError
 
-LAST_WORDS = 20
+LAST_LINES = 20
 """Maximum lines that are kept: cloudflared and ngrok describe a failure in three to ten."""
 LINE_LIMIT = 4096
 """Maximum bytes of a line that are kept: a progress bar is one line without an end."""
@@ -60,7 +60,7 @@ async def open_program(
             while the body ran, which is then cancelled. The text ends with its last output.
     """
     environment = {**os.environ, **(env or {})}
-    words = Words(find)
+    output = Output(find)
     problem, error = "", None
     try:
         async with (
@@ -70,12 +70,12 @@ async def open_program(
                 env=environment,
                 watcher=watcher,
                 output_limit=0,
-                stdout_file=words.open_stream(),
-                stderr_file=words.open_stream(),
+                stdout_file=output.open_stream(),
+                stderr_file=output.open_stream(),
                 terminate_grace=grace,
             ) as process,
         ):
-            problem = await _wait_found(process, words, timeout)
+            problem = await _wait_found(process, output, timeout)
             if not problem:
                 body = trio.CancelScope()
                 async with trio.open_nursery() as nursery:
@@ -89,7 +89,7 @@ async def open_program(
                     nursery.start_soon(end_body)
                     try:
                         with body:
-                            yield words.found
+                            yield output.found
                     except BaseException as exc:
                         error = exc  # re-raised below, outside the nursery: stays bare
                     watch.cancel()
@@ -101,16 +101,16 @@ async def open_program(
     if error is not None:
         raise error
     if problem:
-        raise TunnelError(f"{name}: {problem}{words.last(secret_values(environment))}")
+        raise TunnelError(f"{name}: {problem}{output.last(secret_values(environment))}")
 
 
-async def _wait_found(process: AgentProcess, words: Words, timeout: float) -> str:
+async def _wait_found(process: AgentProcess, output: Output, timeout: float) -> str:
     """Wait for a matching line; return the reason if none will come, else an empty str."""
     with trio.move_on_after(timeout):
         async with trio.open_nursery() as nursery:
 
             async def await_line() -> None:
-                await words.wait_found()
+                await output.wait_found()
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(await_line)
@@ -118,7 +118,7 @@ async def _wait_found(process: AgentProcess, words: Words, timeout: float) -> st
             with trio.move_on_after(LAST_LINE):
                 await process.wait_drained()
             nursery.cancel_scope.cancel()
-    if words.found:
+    if output.found:
         return ""
     if process.returncode is not None:
         return f"it {_ending(process)} before it printed where it can be reached"
@@ -132,7 +132,7 @@ def _ending(process: AgentProcess) -> str:
 
 
 @final
-class Words:
+class Output:
     """The output of a program, line by line; the last lines are kept."""
 
     def __init__(self, find: Callable[[str], str | None]) -> None:
@@ -140,7 +140,7 @@ class Words:
         """The value found in a line; empty until then."""
         self._find = find
         self._event = trio.Event()
-        self._lines: deque[str] = deque(maxlen=LAST_WORDS)
+        self._lines: deque[str] = deque(maxlen=LAST_LINES)
         self._streams: list[_Stream] = []
 
     def open_stream(self) -> _Stream:
@@ -151,7 +151,7 @@ class Words:
     async def wait_found(self) -> None:
         await self._event.wait()
 
-    def hear(self, line: str) -> None:
+    def feed(self, line: str) -> None:
         """Process a line."""
         if line.strip():
             self._lines.append(line.rstrip())
@@ -171,8 +171,8 @@ class Words:
 class _Stream:
     """A stream of the program; written to in a worker thread, as the output of every agent is."""
 
-    def __init__(self, words: Words) -> None:
-        self._words = words
+    def __init__(self, output: Output) -> None:
+        self._output = output
         self._rest = b""
 
     def write(self, data: bytes) -> None:
@@ -186,4 +186,4 @@ class _Stream:
         *lines, self._rest = (self._rest + data).replace(b"\r", b"\n").split(b"\n")
         self._rest = self._rest[-LINE_LIMIT:]
         for line in lines:
-            self._words.hear(line[-LINE_LIMIT:].decode(errors="replace"))
+            self._output.feed(line[-LINE_LIMIT:].decode(errors="replace"))
