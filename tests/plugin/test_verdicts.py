@@ -124,7 +124,7 @@ def test_it(triocept_model):
     ("triocept_model('one'); greet(); greet()", "the script has no reply left after 1"),
     ("triocept_model(handler=lambda exchange: None); greet()", "is there an `await exchange.respond(…)`"),
     ("triocept_model(); import contextlib\n    with contextlib.suppress(OSError): ask('hi', timeout=0.5)",
-     "nobody has answered these calls:"),
+     "these calls were not answered:"),
 ], ids=["left over", "no call", "one too many", "no outcome", "not answered"])  # fmt: skip
 def test_what_nobody_raised_fails_the_test_all_the_same(run: Run, test: str, words: str) -> None:
     result = run(f"""

@@ -225,7 +225,7 @@ def test_a_child_that_was_forked_off_is_told_that_it_has_no_endpoint() -> None:
                 os._exit(0)
             os.waitpid(pid, 0)
     """)
-    assert "was forked off from it" in done.stdout
+    assert "was forked from it" in done.stdout
 
 
 def test_a_child_that_was_forked_off_and_lives_on_keeps_no_port() -> None:

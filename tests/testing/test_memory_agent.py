@@ -78,7 +78,7 @@ async def test_300_seconds_of_silence_are_filled_and_take_no_time(
 
 async def test_who_waits_for_less_than_the_keep_alives_hangs_up(autojump_clock: MockClock) -> None:
     async with open_memory_agent(after_5_minutes, timeout=9) as agent:
-        with pytest.raises(TimeoutError, match="nothing came for 9 seconds: the agent has hung up"):
+        with pytest.raises(TimeoutError, match="nothing came for 9 seconds: the agent has disconnected"):
             await agent.ask("hello", stream=True)
         assert trio.current_time() == 9
         await trio.testing.wait_all_tasks_blocked()
@@ -112,7 +112,7 @@ async def test_hang_up_ends_whatever_waits(autojump_clock: MockClock) -> None:
     ):
 
         async def ask() -> None:
-            with pytest.raises(ExchangeAbandoned, match="the agent has hung up"):
+            with pytest.raises(ExchangeAbandoned, match="the agent has disconnected"):
                 await agent.ask("hello", stream=True)
 
         nursery.start_soon(ask)

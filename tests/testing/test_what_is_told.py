@@ -115,7 +115,7 @@ def test_the_wait_is_bounded_and_the_log_says_so(
     with fake_model(handler=handler) as model:
         assert asks(model) == "hello"
     assert time.monotonic() - began < 10
-    assert "a handler was still at work on what was answered" in caplog.text
+    assert "a handler was still running after the answer" in caplog.text
 
 
 def test_a_handler_that_has_not_answered_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,7 +309,7 @@ def test_of_two_models_the_one_that_the_environment_led_away_from_is_told_where_
 
 
 def test_of_two_models_a_call_that_nobody_answered_is_one_of_either() -> None:
-    with pytest.raises(AssertionError, match="nobody has answered these calls of rollout second's:"):
+    with pytest.raises(AssertionError, match="these calls of rollout second were not answered:"):
         with fake_model("a", id="first") as first, fake_model(id="second"), sync_client() as client:
             assert asks(first) == "a"
             with pytest.raises(openai.APITimeoutError):

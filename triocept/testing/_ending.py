@@ -110,8 +110,8 @@ class Life:
             hint = "" if calls or self.trace.services else f" ({self.target.why_no_call()})"
             found += ["\n".join([f"{what}, after {calls} {'call' if calls == 1 else 'calls'}{hint}:", *left])]
         if waiting := self._waiting:
-            of = f" of {self._whose}" if self.target.is_one_of_several else ""
-            found += ["\n".join([f"nobody has answered these calls{of}:", *map(described_request, waiting)])]
+            of = f" of {self.target.name}" if self.target.is_one_of_several else ""
+            found += ["\n".join([f"these calls{of} were not answered:", *map(described_request, waiting)])]
         return found
 
     @asynccontextmanager
@@ -139,7 +139,7 @@ class Life:
     async def _look(self, seconds: float) -> None:
         if left := await wait_rested(self.rollout, seconds):
             handlers = "a handler was" if left == 1 else f"{left} handlers were"
-            log.warning("%s still at work on what was answered, and gets no more time", handlers)
+            log.warning("%s still running after the answer, and gets no more time", handlers)
         self._note()
 
     def _note(self) -> None:

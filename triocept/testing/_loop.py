@@ -276,13 +276,13 @@ class Loop:
     def _check(self) -> None:
         if self.is_forked:
             raise RuntimeError(
-                f"the endpoint runs in process {self._pid}, and this one ({os.getpid()}) was forked off from it: it "
-                "can call the endpoint as any client can, and cannot hold its rollouts"
+                f"the endpoint runs in process {self._pid}, and this one ({os.getpid()}) was forked from it: it can "
+                "call the endpoint as any client can, but cannot use its rollouts"
             )
         if threading.current_thread() is self._thread:
             raise RuntimeError(
-                "this is the endpoint's own thread, which would wait for itself: an async handler awaits what the "
-                "`Exchange` that it is given has, and a plain function runs in a thread of its own"
+                "this is the endpoint's own thread, which would wait for itself: in an async handler, await the "
+                "methods of its `Exchange`; or make it a plain function, which runs in its own thread"
             )
 
     def wait(self, job: Job[Any]) -> None:
@@ -318,7 +318,7 @@ class Loop:
         if self._why is None:
             self._why = TimeoutError(
                 f"for {PATIENCE:g} s the endpoint has not answered: its loop is blocked in {place_of(self._thread)}. "
-                "A handler that blocks is a plain function, not an async one: it runs in a thread of its own then"
+                "Make a handler that blocks a plain function (`def`), which runs in its own thread"
             )
         return self._why
 

@@ -308,7 +308,7 @@ class SyncRollout:
                 raise RolloutClosed(f"rollout {self.id} has ended: no call comes any more") from None
         text = f"for {timeout:g} s no call came"
         if blocks_asyncio:
-            text += "; asyncio runs in this thread, and stood still meanwhile: `await model.anext()`"
+            text += "; asyncio runs in this thread, and was blocked meanwhile: `await model.anext()`"
         elif not self._rollout.calls:
             text += f". The reason may be: {self._life.target.why_no_call()}"
         raise TimeoutError(text)

@@ -37,8 +37,8 @@ class Watch(LoopWatch):
         found, self._found = self._found, []
         for place, seconds in found:
             text = (
-                f"{place.function} blocked triocept's endpoint for {seconds:.1f} s, and nobody else was answered: a "
-                "handler that blocks is a plain function, not an async one; it runs in a thread of its own then"
+                f"{place.function} blocked triocept's endpoint for {seconds:.1f} s, and no other call was answered: "
+                "make a handler that blocks a plain function (`def`), which runs in its own thread"
             )
             warnings.warn_explicit(text, RuntimeWarning, place.file, place.line)
 

@@ -136,17 +136,16 @@ def _read_part(node: Node) -> ResponsePart:
     members = node.mapping(*_PART_KINDS, "blobs", "arguments", "input", "spaced", "dialect", "extra")
     extra = _extra(members)
     match [name for name in _PART_KINDS if name in members]:
-        case ["text"]:
-            return Text(node.mapping("text", "extra")["text"].text(), extra)
-        case ["refusal"]:
-            return RefusalText(node.mapping("refusal", "extra")["refusal"].text(), extra)
+        case ["text" | "refusal" as kind]:
+            text = node.mapping(kind, "extra")[kind].text()
+            return Text(text, extra) if kind == "text" else RefusalText(text, extra)
         case ["reasoning"]:
-            blobs = node.mapping("reasoning", "blobs", "extra").get("blobs")
-            inner = blobs.items() if blobs is not None else []
+            node.mapping("reasoning", "blobs", "extra")
+            inner = members["blobs"].items() if "blobs" in members else []
             for blob in inner:
                 blob.mapping("dialect", "kind", "data")
-            read = tuple([blob.converted(Blob) for blob in inner])
-            return Reasoning(members["reasoning"].text(), read, extra)
+            read = [blob.converted(Blob) for blob in inner]
+            return Reasoning(members["reasoning"].text(), tuple(read), extra)
         case ["call"]:
             node.mapping("call", "arguments", "input", "spaced", "extra")
             name, given = members["call"].text(), members.get("arguments") or node_of("{}")

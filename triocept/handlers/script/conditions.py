@@ -125,7 +125,7 @@ class Conditions:
                 case "output":
                     holds, actual = wanted == output, f"the output is to be {output}"
                 case _:
-                    holds, actual = bool(wanted(request)), f"{named(wanted)} says no"
+                    holds, actual = bool(wanted(request)), f"{named(wanted)} returned a false value"
             if not holds:
                 yield actual
 

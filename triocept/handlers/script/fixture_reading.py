@@ -48,8 +48,11 @@ def read_fixtures(document: Node) -> Fixtures:
     fixtures = tuple([each for each in found if isinstance(each, Fixture)])
     if vectors := len(found) - len(fixtures):
         what = "1 fixture is" if vectors == 1 else f"{vectors} fixtures are"
-        told = f"{what} of embeddings: serve_endpoint(embed=read_embeddings(…)) gives those"
-        _warn(document, told, VectorsLeft)
+        _warn(
+            document,
+            f"{what} of embeddings: serve them with serve_endpoint(embed=read_embeddings(…))",
+            VectorsLeft,
+        )
     if left_out:
         names = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in left_out.items())
         _warn(document, f"left out of what is answered, since it has no place here: {names}")

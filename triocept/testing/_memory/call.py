@@ -192,11 +192,11 @@ class MemoryCall:
 
     def _check(self) -> None:
         if self._end == "hung up":
-            raise ExchangeAbandoned("the agent has hung up")
+            raise ExchangeAbandoned("the agent has disconnected")
 
     async def _wait(self) -> None:
         with trio.move_on_after(self._timeout) as scope:
             await self._news.park()
         if scope.cancelled_caught:
             self.hang_up()
-            raise TimeoutError(f"nothing came for {self._timeout:g} seconds: the agent has hung up")
+            raise TimeoutError(f"nothing came for {self._timeout:g} seconds: the agent has disconnected")

@@ -36,8 +36,8 @@ def open_rollout(
     """
     check_loop("triocept.testing.open_rollout")
     handler, concurrency = check_opening("open_rollout", handler, options)
-    nobody: Any = None  # starts no agent that could outlive the program
-    core = RolloutState(_Nowhere(known_dialects(dialects)), Registry(), nobody, options)
+    no_watcher: Any = None  # starts no agent that could outlive the program
+    core = RolloutState(_Nowhere(known_dialects(dialects)), Registry(), no_watcher, options)
     return life.open_rollout(with_facade(core), handler, concurrency)
 
 

@@ -45,7 +45,7 @@ async def test_an_error_of_the_handler(triocept_model):
 
 @pytest.mark.asyncio
 async def test_a_call_that_nobody_answers(triocept_model):
-    """Fails: nobody has answered these calls"""
+    """Fails: these calls were not answered"""
     model = triocept_model()
     task = asyncio.create_task(ask("hi"))
     while not model.calls:
