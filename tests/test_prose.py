@@ -60,10 +60,7 @@ def paragraphs(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize("what", COUNTS)
 @pytest.mark.parametrize(
     ("folder", "pattern", "texts"),
-    [
-        ("triocept", "*.py", docstrings),
-        ("docs", "*.md", paragraphs),
-    ],
+    [("triocept", "*.py", docstrings), ("docs", "*.md", paragraphs)],
     ids=["docstrings", "pages"],
 )
 def test_few_texts_are_hard_to_read(folder: str, pattern: str, texts, what: str) -> None:

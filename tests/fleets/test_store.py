@@ -35,12 +35,6 @@ from triocept.fleets.store import places
 from triocept.traces import check
 
 
-@pytest.fixture(autouse=True)
-async def bounded() -> AsyncIterator[None]:
-    with trio.fail_after(60):
-        yield
-
-
 async def run(
     path: Path,
     function: Any,

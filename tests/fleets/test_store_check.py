@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,12 +19,6 @@ from triocept import read_traces
 from triocept.errors import StoreError
 from triocept.fleets import InProcess, check_store, open_fleet, open_store, read_results
 from triocept.traces import Gap
-
-
-@pytest.fixture(autouse=True)
-async def bounded() -> AsyncIterator[None]:
-    with trio.fail_after(60):
-        yield
 
 
 @pytest.fixture

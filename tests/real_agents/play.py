@@ -100,19 +100,7 @@ async def play(
     limits: Limits | None = None,
     limit: float = 120,
 ) -> Played:
-    """Run it to its end.
-
-    Args:
-        case: which agent.
-        executable: its command.
-        folder: its home; it works in `work` there.
-        fault: meets the first main call; what it leaves unsettled gets the first reply.
-        env: is added to its environment, and wins.
-        arguments: go behind its command, before all others.
-        files: are written into its directory before its launch is made.
-        limits: what the rollout may spend.
-        limit: seconds.
-    """
+    """Run an agent of this case to its end, in its home (`folder`), where it works in `work`; `limit` is in seconds."""
     work = folder / "work"
     work.mkdir(parents=True)
     for name, text in (files or {}).items():
@@ -133,10 +121,7 @@ async def play(
 
 
 def check_turns(played: Played, *faults: str) -> None:
-    """It did its task, once, in exactly the expected turns: each reply once, each tool's result in the turn behind it.
-
-    `faults` are the outcomes of the turns before the first that was answered.
-    """
+    """Check that it did its task once, in exactly the expected turns; `faults` are the outcomes before them."""
     check_done(played)
     main, replies = played.main, played.case.replies
     assert [turn.outcome for turn in main] == [*faults, *["answered"] * len(replies)]
