@@ -212,12 +212,12 @@ async def test_a_refusal_is_an_answer() -> None:
 
 
 @pytest.mark.parametrize(("given", "words"), [
-    (3, "gives a vector for each; it gave int: 3"),
-    ([], "a vector for each text: 1 here, and it gave 0"),
-    ([[1.0], [2.0]], "a vector for each text: 1 here, and it gave 2"),
-    ([["x"]], "gives a vector for each; it gave list"),
+    (3, "returns a vector for each; it returned int: 3"),
+    ([], "a vector for each text: 1, and not 0"),
+    ([[1.0], [2.0]], "a vector for each text: 1, and not 2"),
+    ([["x"]], "returns a vector for each; it returned list"),
     ([[]], "vectors of one size"),
-    ([[1.0, 2.0]], "vectors of 2 numbers, and the agent wants 3"),
+    ([[1.0, 2.0]], "vectors of 2 numbers, but the agent requested 3"),
     ([[1.0, 2.0, 1e300]], "finite numbers"),
 ])  # fmt: skip
 async def test_a_function_that_gives_something_else_is_told_so(given: Any, words: str) -> None:

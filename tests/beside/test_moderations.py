@@ -63,12 +63,12 @@ async def test_the_parts_of_one_input_are_one_text() -> None:
 
 
 @pytest.mark.parametrize(("given", "words"), [
-    (True, "gives what was found in each; it gave bool: True"),
-    ("violence", "gives what was found in each; it gave str"),
-    ([], "in each text: 1 here, and it gave 0"),
-    ([["violance"]], "'violance', which is no category: violence"),
+    (True, "returns the findings for each; it returned bool: True"),
+    ("violence", "returns the findings for each; it returned str"),
+    ([], "for each text: 1, and not 0"),
+    ([["violance"]], "the unknown category 'violance': violence"),
     ([{"violence": "much"}], "the score of 'violence' is a number"),
-    ([3], "moderate finds True, categories, or scores"),
+    ([3], "moderate must return True, categories, or scores"),
 ])  # fmt: skip
 async def test_a_function_that_finds_something_else_is_told_so(given: Any, words: str) -> None:
     with pytest.raises((TypeError, ValueError), match=words):

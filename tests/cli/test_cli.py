@@ -246,7 +246,7 @@ def test_a_wrong_command_and_a_wrong_script_are_clear_errors(tmp_path: Path) -> 
     script = tmp_path / "s.json"
     script.write_text("{")
     done = triocept("run", "--script", script, "--", "true")
-    assert "this is no JSON" in done.stderr
+    assert "this is not JSON" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -63,7 +63,7 @@ def test_run_answers_by_fixtures_and_says_what_may_not_be_meant(tmp_path: Path) 
     ("- when: {txet: a}\n  reply: b",
      r"^Error: .*s.yaml:1: \[0\].when.txet: there is no 'txet' here: text\?$"),
     ("- otherwise: a\n- b", r"^Error: .*s.yaml: replies\[1\], given to every request, is never reached: "),
-    ("- a\n- 'b", r"^Error: .*s.yaml:2: this is no YAML"),
+    ("- a\n- 'b", r"^Error: .*s.yaml:2: this is not YAML"),
 ])  # fmt: skip
 def test_an_error_in_a_script_is_a_line_with_its_place(text: str, words: str, tmp_path: Path) -> None:
     done = run(written(tmp_path, text), "a")

@@ -32,7 +32,9 @@ def test_where_pyyaml_cannot_read_it_the_error_says_the_line_and_to_quote_it(
     text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
-    with pytest.raises(DialectError, match=r"^s.yaml:2: this is no YAML: .*'\?'; a text with .* in quotes$"):
+    with pytest.raises(
+        DialectError, match=r"^s.yaml:2: this is not YAML: .*'\?'; put a text with .* in quotes$"
+    ):
         read_yaml(f"- a\n{text}", "s.yaml")
 
 
@@ -43,7 +45,7 @@ def test_where_pyyaml_cannot_read_it_the_error_says_the_line_and_to_quote_it(
 def test_what_has_to_be_quoted_is_told_so(text: str, loader: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if loader == "in Python":
         monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
-    with pytest.raises(DialectError, match=r"^s.yaml:2: this is no YAML: .*stands in quotes$"):
+    with pytest.raises(DialectError, match=r"^s.yaml:2: this is not YAML: .*in quotes$"):
         read_yaml(f"- a\n{text}", "s.yaml")
 
 

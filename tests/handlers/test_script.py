@@ -71,7 +71,7 @@ def test_a_script_is_read_from_python_or_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "place"), [
-    ("{", "this is no JSON"),
+    ("{", "this is not JSON"),
     ("{}", "a list of replies"),
     ('["a", {"x": 1}]', r"\[1\]"),
     ('[["a", 3]]', r"\[0\]"),

@@ -403,7 +403,7 @@ async def test_a_turn_costs_the_same_before_and_after_it_is_answered(
 
 async def test_a_missing_price_names_the_model_of_the_upstream_and_that_of_the_agent() -> None:
     bounds = Limits(cost=1, prices={"dear": PRICES["dear"]})
-    text = "the model 'told', which the upstream is told to ask for, has no price, nor has 'm', which the agent asks"
+    text = "neither the model 'told', which the upstream requests, nor 'm', which the agent requests, has a price"
     async with open_upstream("http://127.0.0.1:9/v1", dialect="openai_chat", model="told") as upstream:
         with pytest.raises(MissingPrice, match=text):
             async with (

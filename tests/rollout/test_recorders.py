@@ -214,7 +214,7 @@ async def test_a_recorder_that_would_wait_for_itself_is_told_what_to_do_instead(
         endpoint.open_rollout() as parent,
         trio.open_nursery() as nursery,
     ):
-        with pytest.raises(RuntimeError, match=r"cannot settle .* let another task") as caught:
+        with pytest.raises(RuntimeError, match=r"cannot settle .* start another task") as caught:
             async with parent.open_child(recorder=Meddler(meddle)) as child:
                 nursery.start_soon(ask, child, "a")
                 waiting = await anext(child)

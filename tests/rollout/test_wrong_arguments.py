@@ -294,7 +294,7 @@ async def test_what_a_user_says_that_is_none_is_named() -> None:
 
     async with serve_endpoint() as endpoint, endpoint.open_rollout(echo, user=user) as rollout:
         with pytest.raises(
-            Refusal, match="a user says a str, a Message, several of them, or None, not int: 5"
+            Refusal, match="a user returns a str, a Message, several of them, or None, not int: 5"
         ):
             await rollout._core.services.ask_user(rollout._core, ())
 
@@ -739,7 +739,7 @@ async def test_a_rollout_without_a_state_says_so() -> None:
         async with httpx2.AsyncClient(verify=False) as client:
             told = await client.get(url, headers=key)
     assert told.status_code == 404
-    assert "rollout r has no state: give open_rollout the first one, state=" in told.text
+    assert "rollout r has no state: give open_rollout its initial value, state=" in told.text
 
 
 @pytest.mark.parametrize(("value", "wanted"), [(nan, "a number, not nan"), (-inf, "finite, not .*inf.*")])

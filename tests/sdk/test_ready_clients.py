@@ -47,7 +47,7 @@ async def test_a_blocking_client_in_trios_own_thread_says_so_and_does_not_wait_f
     async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
         with rollout.client(dialect, sync=True) as client:
             with pytest.raises(
-                RuntimeError, match="a blocking client in trio's own thread would wait for ever"
+                RuntimeError, match="a blocking client in trio's own thread would never return"
             ):
                 ASK[dialect](client)
             with pytest.raises(RuntimeError, match="a blocking client"):
@@ -70,9 +70,7 @@ async def test_a_blocking_client_may_be_asked_in_another_run_of_trio() -> None:
 
 async def test_what_has_no_ready_client_has_a_configuration() -> None:
     async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-        with pytest.raises(
-            ValueError, match=r"rollout.config\('gemini'\) has the base_url, the api_key and the model"
-        ):
+        with pytest.raises(ValueError, match=r"api_key and the model of rollout.config\('gemini'\)"):
             rollout.client("gemini")
 
 

@@ -386,7 +386,7 @@ async def test_a_handler_that_cannot_begin_anew_says_so() -> None:
         async with opened(each) as (_, client):
             response = await client.post("/reset")
             assert response.status_code == 404
-            assert "the handler of rollout r cannot begin anew" in message_of(response)
+            assert "the handler of rollout r cannot be reset" in message_of(response)
 
 
 @pytest.mark.parametrize("call", ["POST /reset", "POST /user", "GET /state", "POST /tools/none"])
@@ -500,7 +500,7 @@ async def test_state_is_read_and_replaced_and_the_program_sees_it() -> None:
         assert rollout.state == Notes("second", ["a"])
         rollout.state = Notes("third")
         assert (await client.get("/state", headers=key)).json() == {"title": "third", "lines": []}
-        with pytest.raises(TypeError, match="no state of type"):
+        with pytest.raises(TypeError, match="the state must be of type"):
             rollout.state = "text"
     assert [(c.kind, c.name, c.outcome) for c in rollout.trace.services] == [
         ("state", "get", "answered"),
@@ -556,7 +556,7 @@ async def test_a_state_may_have_a_type_of_its_own() -> None:
         assert (await client.put("/state", json={"b": "2"}, headers=key)).status_code == 400
         assert (await client.put("/state", json={"b": 2}, headers=key)).status_code == 200
         assert rollout.state == {"b": 2}
-    with pytest.raises(TypeError, match="no state of type"):
+    with pytest.raises(TypeError, match="the state must be of type"):
         async with opened(state={"a": "1"}, state_type=dict[str, int]):
             pass
 

@@ -132,7 +132,7 @@ async def test_a_score_after_the_end_is_in_the_file_as_long_as_nobody_has_taken_
     assert names(tmp_path) == ["one"]
     async with lease_traces(tmp_path, wait=False) as lease:
         trace = await anext(lease)
-        with pytest.raises(RuntimeError, match="rollout one was taken from"):
+        with pytest.raises(RuntimeError, match="rollout one is no longer in"):
             await rollout.score("too late", 4)
         lease.acknowledge(trace)
     with pytest.raises(RuntimeError, match="before its block ends"):
@@ -252,7 +252,7 @@ async def test_a_rollout_that_could_not_be_written_to_its_end_is_forgotten_like_
         with pytest.raises(FileNotFoundError):
             async with endpoint.open_rollout(answer) as rollout:
                 shutil.rmtree(tmp_path / "runs")
-        with pytest.raises(RuntimeError, match="or never got there"):
+        with pytest.raises(RuntimeError, match="or was never sealed"):
             await rollout.score("reward", 1.0)
         del rollout
         gc.collect()

@@ -102,5 +102,5 @@ async def test_the_other_routes_of_an_endpoint_answer_too(autojump_clock: MockCl
 
 async def test_of_a_dialect_without_a_client_there_is_none() -> None:
     async with open_memory_agent(after_5_minutes, dialect="gemini") as agent:
-        with pytest.raises(ValueError, match="no ready-made client for the dialect 'gemini'"):
+        with pytest.raises(ValueError, match="no client for the dialect 'gemini'"):
             agent.client()

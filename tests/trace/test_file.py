@@ -715,7 +715,7 @@ def test_a_file_that_was_removed_or_replaced_costs_no_turn_that_comes_afterwards
             await ask(rollout, "one")
 
     run(main)
-    assert f"{file} was removed, renamed, replaced or cut off" in caplog.text
+    assert f"{file} was removed, renamed, replaced or truncated" in caplog.text
     if lose is cut_off_and_grown:
         file.write_bytes(file.read_bytes().replace(b"{}\n", b""))
     (trace,) = read_traces(file)

@@ -180,7 +180,7 @@ def fit_metadata(metadata: object, name: str = "metadata") -> dict[str, Json]:
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:
         raise unsayable(name, given, _encode) or exc from None
     if (path := no_number_at(given)) is not None:
-        raise ValueError(f"{name}{path} is no finite number, and JSON has no others")
+        raise ValueError(f"{name}{path} is not a finite number: JSON has no other numbers")
     return copy
 
 

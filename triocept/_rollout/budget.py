@@ -18,16 +18,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from .._canonical.price import Price, price_of
-from .._canonical.request import Request
 from .._trace.cost import models_of, usage_of
 from .._trace.turn import Turn
 from .._util.checks import NamesItself, check_count, check_number, check_type
 from ..errors import LimitReached, MissingPrice
+
+if TYPE_CHECKING:
+    from .exchange_state import ExchangeState
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
@@ -97,17 +99,6 @@ class _Sum:
         self.cost += sign * other.cost
 
 
-class Counted(Protocol):
-    """An exchange, as its budgets use it."""
-
-    budgets: tuple[Budget, ...]
-
-    @property
-    def request(self) -> Request: ...
-    def estimate_input(self) -> int:
-        """Return the estimated tokens of the prompt."""
-
-
 class Budget:
     """The amounts spent under some limits, and the amounts that calls in progress have reserved.
 
@@ -129,14 +120,14 @@ class Budget:
         self._on_reached = on_reached
         self._spent = _Sum()
         self._reserved = _Sum()
-        self._calls: dict[Counted, _Sum] = {}
+        self._calls: dict[ExchangeState, _Sum] = {}
         """Reservation of each call in progress."""
         self._estimates = any(
             limit is not None for limit in (limits.input_tokens, limits.total_tokens, limits.cost)
         )
         """True if the input of a call must be estimated before it is answered."""
 
-    def admit(self, call: Counted, configured: str | None) -> LimitReached | None:
+    def admit(self, call: ExchangeState, configured: str | None) -> LimitReached | None:
         """Reserve the needs of this call, here and in the parents; or return the refusal, and reserve nothing.
 
         Args:
@@ -167,7 +158,7 @@ class Budget:
             call.budgets += (level,)
         return None
 
-    def end(self, call: Counted, turn: Turn | None) -> None:
+    def end(self, call: ExchangeState, turn: Turn | None) -> None:
         """Count the turn of a call that has ended; None: the call has no turn. A second call of `end` has no effect."""
         if not self._give_back(call) or turn is None:
             return
@@ -178,7 +169,7 @@ class Budget:
             cost = price.cost(usage) if price is not None else 0.0
             self._spent.add(_Sum(0, usage.input_tokens, usage.output_tokens, cost))
 
-    def release(self, call: Counted) -> None:
+    def release(self, call: ExchangeState) -> None:
         """Give back the reservations of a call that is handled elsewhere: it counts neither here nor in the parents."""
         for level in self._levels():
             level._give_back(call)
@@ -190,7 +181,7 @@ class Budget:
             yield level
             level = level._parent
 
-    def _give_back(self, call: Counted) -> bool:
+    def _give_back(self, call: ExchangeState) -> bool:
         """Return the reservation of a call to the budget. Return True if there was a reservation."""
         needs = self._calls.pop(call, None)
         if needs is not None:
@@ -210,8 +201,8 @@ class Budget:
                 raise MissingPrice(f"the cost is limited, and the model {models[0]!r} has no price: {known}")
             configured, asked = models
             raise MissingPrice(
-                f"the cost is limited, and the model {configured!r}, which the upstream is told to ask for, has no "
-                f"price, nor has {asked!r}, which the agent asks for: {known}"
+                f"the cost is limited, and neither the model {configured!r}, which the upstream requests, nor "
+                f"{asked!r}, which the agent requests, has a price: {known}"
             )
         return _Sum(1, tokens, 0, price.least(tokens))
 

@@ -429,7 +429,7 @@ class Arrivals:
             await trio.sleep(FORGOTTEN)
             if not self._asked:
                 log.warning(
-                    "rollout %s: for %g s a call of its agent has waited, and nobody takes it: give open_rollout a "
+                    "rollout %s: a call of its agent has waited for %g s, and no task takes it: give open_rollout a "
                     "handler, or iterate over the rollout (`async for exchange in rollout`)",
                     rollout_id,
                     FORGOTTEN,

@@ -73,7 +73,7 @@ class Children:
     def check_open(self) -> None:
         """Raise RolloutClosed if the rollout can have no more children."""
         if self._rollout.ending is not None or self._rollout.closing.is_set():
-            raise RolloutClosed(f"rollout {self._rollout.id} has ended: it can have no child any more")
+            raise RolloutClosed(f"rollout {self._rollout.id} has ended: no child can be opened in it")
 
     def __iter__(self) -> Iterator[RolloutState]:
         return iter((*self._opening, *self._children))

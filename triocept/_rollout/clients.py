@@ -50,8 +50,8 @@ def open_client(
     arguments = {"base_url": config.base_url, "api_key": config.api_key, **options}
     if dialect.sdk is None:
         raise ValueError(
-            f"there is no ready-made client for the dialect {dialect.name!r}: "
-            f"rollout.config({dialect.name!r}) has the base_url, the api_key and the model for one"
+            f"triocept has no client for the dialect {dialect.name!r}: make one of the base_url, the api_key and the "
+            f"model of rollout.config({dialect.name!r})"
         )
     package = dialect.sdk.package
     try:
@@ -91,8 +91,8 @@ def _elsewhere(kind: type) -> type:
     def request(self: Any, *args: Any, **kwargs: Any) -> Any:
         if here is not None and _trio_run() is here:
             raise RuntimeError(
-                "a blocking client in trio's own thread would wait for ever: the endpoint that it waits for runs in "
-                "this thread. rollout.client(dialect) is the async one; a blocking one belongs into a thread: "
+                "a blocking client in trio's own thread would never return: the endpoint that it calls runs in this "
+                "thread. Use the async client, rollout.client(dialect), or call the blocking client in a thread: "
                 "await trio.to_thread.run_sync(…)"
             )
         return kind.request(self, *args, **kwargs)  # type: ignore[attr-defined]

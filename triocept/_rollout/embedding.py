@@ -17,7 +17,7 @@ from .functions import awaited, check_function
 Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[Iterable[Iterable[float]]] | Iterable[Iterable[float]]]
 """`(texts) -> a vector for each`, async or not."""
 
-_FORM = "a function of (texts), async or not, that gives a vector for each"
+_FORM = "a function of (texts), async or not, that returns a vector for each"
 _LONG = 50_000
 """Characters whose vectors are computed in place: some 25 ms. More characters are computed in a thread."""
 
@@ -62,14 +62,16 @@ def _checked(given: Any, count: int, dimensions: int | None) -> Sequence[Vector]
     try:
         vectors = [array("f", vector).tolist() for vector in given]
     except (TypeError, ValueError, OverflowError) as exc:
-        raise TypeError(f"embed is {_FORM}; it gave {described(given)} ({exc})") from exc
+        raise TypeError(f"embed is {_FORM}; it returned {described(given)} ({exc})") from exc
     sizes = {len(vector) for vector in vectors}
     if len(vectors) != count:
-        raise ValueError(f"embed gives a vector for each text: {count} here, and it gave {len(vectors)}")
+        raise ValueError(f"embed must return a vector for each text: {count}, and not {len(vectors)}")
     if len(sizes) > 1 or 0 in sizes:
-        raise ValueError(f"embed gives vectors of one size, and it gave some of {sorted(sizes)} numbers")
+        raise ValueError(f"embed must return vectors of one size, and not some of {sorted(sizes)} numbers")
     if dimensions is not None and sizes - {dimensions}:
-        raise ValueError(f"embed gave vectors of {sizes.pop()} numbers, and the agent wants {dimensions}")
+        raise ValueError(
+            f"embed returned vectors of {sizes.pop()} numbers, but the agent requested {dimensions}"
+        )
     if not all(isfinite(number) for vector in vectors for number in vector):
-        raise ValueError("embed gives finite numbers, and it gave some that four bytes cannot hold")
+        raise ValueError("embed must return finite numbers that four bytes can hold")
     return vectors

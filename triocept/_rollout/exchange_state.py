@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from os import urandom
-from typing import TYPE_CHECKING, Protocol, final
+from typing import TYPE_CHECKING, final
 
 import msgspec
 import trio
@@ -28,52 +28,26 @@ from .._canonical.events import Event, Fold, HeldCalls, PartStart, ResponseEnd, 
 from .._canonical.given import fit_notes
 from .._canonical.request import Request
 from .._canonical.response import Response, Usage, said_in, settled_stop
-from .._canonical.tokens import Estimator
 from .._trace.conversation import CallKind, Conversation
 from .._trace.increments import IncrementLog, Increments
 from .._trace.raw import RawResponse
 from .._trace.tokens import Tokens
-from .._trace.trace import Trace
 from .._trace.turn import Turn
 from .._trace.wire import WireLog
 from .._util.contexts import protected_context
 from ..errors import AlreadySettled, ExchangeAbandoned, Refusal, RolloutClosed, UpstreamError
-from .addresses import Addresses, call_id
+from .addresses import call_id
 from .answer import Answer, Entry, Increment, RawPiece, Relayed, weight_of
 from .budget import Budget
 from .calls import RETRY_COUNT, attempt_of
 from .outcome import Abandoned, Answered, Failed, Outcome, Raw, Refused, outcome_of
 from .raw_stream import RawBody, RawStream, pieces_of
-from .record_writer import RecordWriter
 
 if TYPE_CHECKING:
     from .exchange import Exchange
+    from .rollout_state import RolloutState
 
 _NO_USAGE = Usage(input_tokens=0, output_tokens=0, estimated=True)
-
-
-class OwningRollout(Protocol):
-    """The rollout of an exchange, as the exchange uses it."""
-
-    upstream_failed: bool
-    """True if a provider's failure was logged."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def on_hangup(self) -> str: ...
-    @property
-    def record_increments(self) -> bool: ...
-    @property
-    def trace(self) -> Trace: ...
-    @property
-    def records(self) -> RecordWriter: ...
-    @property
-    def estimator(self) -> Estimator: ...
-    @property
-    def addresses(self) -> Addresses: ...
-    def on_settled(self, exchange: ExchangeState, turn: Turn | None) -> None:
-        """Handle an exchange that has its outcome. Without a turn, it could not be recorded."""
 
 
 class Worker:
@@ -139,7 +113,7 @@ class ExchangeState:
 
     def __init__(
         self,
-        rollout: OwningRollout,
+        rollout: RolloutState,
         request: Request,
         *,
         raw: Json,
@@ -297,7 +271,7 @@ class ExchangeState:
     def annotate(self, **data: Json) -> None:
         """See `Exchange.annotate`."""
         if self.settled and not self.from_outside:
-            raise AlreadySettled(f"{self!r}: its turn is written, and takes no more notes")
+            raise AlreadySettled(f"{self!r}: its turn is recorded: no note can be added")
         notes = fit_notes(data)
         if not self.settled:  # a recorded turn is not changed
             self._notes.update(notes)
@@ -306,13 +280,13 @@ class ExchangeState:
         if isinstance(self.outcome, Abandoned):
             raise ExchangeAbandoned(f"{self!r}: the agent hung up")
         if self.outcome is not None:
-            raise AlreadySettled(f"{self!r} has its outcome already")
+            raise AlreadySettled(f"{self!r} already has an outcome")
 
     def _check_awaited(self) -> None:
         """Raise an error if no connection waits for the rest of a stream."""
         if self._is_over:
             raise RolloutClosed(
-                f"{self!r}: its rollout has ended, and nobody waits for the rest of this stream"
+                f"{self!r}: its rollout has ended, and no connection waits for the rest of this stream"
             )
         self.check_open()
 

@@ -84,7 +84,7 @@ async def open_rollout(
     async def watch() -> None:
         """Fail the calls that no task takes, if an error does not end the body (`on_fault="stay"`)."""
         if await rollout.arrivals.forgotten(rollout.id) and rollout.on_fault == "stay":
-            await serve(_nobody)
+            await serve(_fail_untaken)
 
     within = trio.CancelScope()
 
@@ -135,8 +135,8 @@ async def open_rollout(
     raise_all(errors)
 
 
-async def _nobody(exchange: Exchange) -> None:
+async def _fail_untaken(exchange: Exchange) -> None:
     raise Unanswered(
-        f"for {GIVEN_UP:g} s nobody has taken a call: the model needs replies or a handler; or its calls are taken "
-        "(`next`, or iteration) while the application runs in another thread or task"
+        f"no task has taken a call for {GIVEN_UP:g} s: give the model replies or a handler; or take its calls (`next`, "
+        "or iteration) while the application runs in another thread or task"
     )

@@ -18,7 +18,7 @@ Found: TypeAlias = bool | str | Iterable[str] | Mapping[str, float] | None
 Moderate: TypeAlias = Callable[[Sequence[str]], Awaitable[Iterable[Found]] | Iterable[Found]]
 """`(texts) -> findings for each`, async or not."""
 
-_FORM = "a function of (texts), async or not, that gives what was found in each"
+_FORM = "a function of (texts), async or not, that returns the findings for each"
 
 
 def check_moderate(function: object) -> None:
@@ -40,11 +40,11 @@ async def moderate(function: Moderate | None, texts: Sequence[str]) -> Sequence[
         return [Verdict() for _ in texts]
     given: Any = await awaited(function(texts))
     if not isinstance(given, Iterable) or isinstance(given, (str, Mapping)):
-        raise TypeError(f"moderate is {_FORM}; it gave {described(given)}")
+        raise TypeError(f"moderate is {_FORM}; it returned {described(given)}")
     verdicts = [_verdict(found) for found in given]
     if len(verdicts) != len(texts):
         raise ValueError(
-            f"moderate says what was found in each text: {len(texts)} here, and it gave {len(verdicts)}"
+            f"moderate must return the findings for each text: {len(texts)}, and not {len(verdicts)}"
         )
     return verdicts
 
@@ -55,11 +55,13 @@ def _verdict(found: Any) -> Verdict:
     if isinstance(found, str):
         found = (found,)
     if not isinstance(found, Iterable):
-        raise TypeError(f"moderate finds True, categories, or scores by category, not {described(found)}")
+        raise TypeError(
+            f"moderate must return True, categories, or scores by category, not {described(found)}"
+        )
     scores = dict(found) if isinstance(found, Mapping) else dict.fromkeys(found, 1.0)
     for category, score in scores.items():
         if category not in CATEGORIES:
             near = get_close_matches(str(category), CATEGORIES, 1) or CATEGORIES
-            raise ValueError(f"moderate found {category!r}, which is no category: {', '.join(near)}")
+            raise ValueError(f"moderate returned the unknown category {category!r}: {', '.join(near)}")
         check_number(f"the score of {category!r}", score)
     return Verdict(flagged=any(score >= FLAGGED for score in scores.values()), scores=scores)

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import ClassVar, Protocol, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import msgspec
 
@@ -39,6 +39,9 @@ from .._trace.turn import OutcomeKind, TurnError
 from .._util.failures import leaves
 from .._util.unicode import mended_text
 from ..errors import ContextLengthError, ExchangeError, Refusal, RolloutClosed, UpstreamError, can_be_sent
+
+if TYPE_CHECKING:
+    from .exchange_state import ExchangeState
 
 _TOO_LATE = (Refusal, UpstreamError, ExchangeError, RolloutClosed)
 """Errors that are no fault if the exchange was settled from outside."""
@@ -146,18 +149,7 @@ def outcome_of(exc: BaseException, dialect: str) -> Refused | Failed:
             return Failed(exc)
 
 
-class Judged(Protocol):
-    """An exchange whose handler has raised an exception."""
-
-    @property
-    def settled(self) -> bool: ...
-    @property
-    def from_outside(self) -> bool: ...
-    @property
-    def cause(self) -> BaseException | None: ...
-
-
-def judge(error: BaseException, exchange: Judged) -> tuple[BaseException | None, BaseException | None]:
+def judge(error: BaseException, exchange: ExchangeState) -> tuple[BaseException | None, BaseException | None]:
     """Return the answer in a handler's exception, and the fault in it, by the table above; both may be None.
 
     Not for cancellations.

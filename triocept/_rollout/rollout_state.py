@@ -285,7 +285,7 @@ class RolloutState:
         if reset is None:
             raise Refusal(
                 404,
-                f"the handler of rollout {self.id} cannot begin anew: a script can, or a handler with a reset()",
+                f"the handler of rollout {self.id} cannot be reset: a script can, or a handler with a `reset` method",
                 should_retry=False,
             )
         reset()
@@ -458,7 +458,7 @@ class RolloutState:
         if self.report is not None:
             self.report(fault)
         else:
-            log.error("a call of rollout %s failed, which has closed", self.id, exc_info=fault)
+            log.error("a call of rollout %s failed after the rollout had closed", self.id, exc_info=fault)
 
     # Called by the endpoint
 

@@ -18,44 +18,26 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from secrets import token_hex
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from .._canonical.content import Json
 from .._canonical.given import read_back
-from .._trace.trace import Trace
 from .._trace.turn import OutcomeKind, ServiceCall, ServiceKind, TurnError
 from .._util.contexts import call_user
 from .._util.failures import split_cancelled
 from .._util.unicode import mended_text
 from ..errors import Refusal
-from .record_writer import RecordWriter
-from .tools import Given, json_of
+from .tools import json_of
+
+if TYPE_CHECKING:
+    from .rollout_state import RolloutState
 
 log = logging.getLogger("triocept.rollout")
 _current: ContextVar[str | None] = ContextVar("triocept_service", default=None)
 """The id of the service call that this task works for."""
 _CANCELLED = TurnError(type="Cancelled", message="its caller hung up, or the rollout ended")
-
-
-class Host(Protocol):
-    """The rollout whose services are called."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def trace(self) -> Trace: ...
-    @property
-    def records(self) -> RecordWriter: ...
-    @property
-    def ending(self) -> Refusal | None: ...
-    @property
-    def public(self) -> Given:
-        """The facade that the program holds."""
-
-    def take_fault(self, fault: Exception) -> None:
-        """Report an error of the program to its owner."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -107,7 +89,7 @@ class ServiceCalls:
     @trio.lowlevel.enable_ki_protection
     async def run(
         self,
-        rollout: Host,
+        rollout: RolloutState,
         kind: ServiceKind,
         name: str,
         arguments: Any,
@@ -140,7 +122,7 @@ class ServiceCalls:
         return call.result
 
     @trio.lowlevel.enable_ki_protection
-    async def _work(self, rollout: Host, call: _Call) -> None:
+    async def _work(self, rollout: RolloutState, call: _Call) -> None:
         """Run the task of one call. Shielded except for its own scope: only its caller or the rollout ends it."""
         _current.set(call.id)
         started_at, start, turns = time.time(), trio.current_time(), len(rollout.trace)
@@ -173,7 +155,7 @@ class ServiceCalls:
             self._calls.discard(call)
             call.done.set()
 
-    async def _attempt(self, rollout: Host, call: _Call) -> None:
+    async def _attempt(self, rollout: RolloutState, call: _Call) -> None:
         """Run the work, and set the outcome of the call in every case."""
         try:
             call.result = json_of(await call_user(call.work), "the result")
@@ -188,7 +170,7 @@ class ServiceCalls:
             if cancelled is not None:
                 raise cancelled from None
 
-    def _fail(self, rollout: Host, call: _Call, error: BaseException) -> None:
+    def _fail(self, rollout: RolloutState, call: _Call, error: BaseException) -> None:
         """Handle an exception of the work: answer the caller, and report to the owner if necessary."""
         name = type(error).__name__
         call.outcome = "failed"
@@ -204,7 +186,7 @@ class ServiceCalls:
             log.warning("%s of rollout %s failed", what, rollout.id, exc_info=error)
 
 
-def _over(rollout: Host) -> Refusal:
+def _over(rollout: RolloutState) -> Refusal:
     """Return the refusal of a call that comes too late.
 
     It is a new object each time, because a traceback grows with every raise.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from secrets import token_urlsafe
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -20,8 +20,11 @@ from .._util.checks import check_callable, described, is_not_async, named, takes
 from ..errors import Refusal
 from .embedding import Embed, check_embed, embed
 from .moderation import Moderate, check_moderate, moderate
-from .service_calls import Host, ServiceCalls
+from .service_calls import ServiceCalls
 from .tools import HostTool, ToolLike, json_of
+
+if TYPE_CHECKING:
+    from .rollout_state import RolloutState
 
 Said: TypeAlias = str | Message | Sequence[str | Message] | None
 """The answer of a simulated user: a text, a message, several of them, or None."""
@@ -86,7 +89,7 @@ class Services:
 
     # Called by the server
 
-    async def call_tool(self, rollout: Host, name: str, arguments: Json) -> Json:
+    async def call_tool(self, rollout: RolloutState, name: str, arguments: Json) -> Json:
         """Call a tool; return its result as decoded JSON.
 
         Raises:
@@ -106,7 +109,7 @@ class Services:
 
         return await self.calls.run(rollout, "tool", name, arguments, run)
 
-    async def ask_user(self, rollout: Host, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    async def ask_user(self, rollout: RolloutState, messages: tuple[Message, ...]) -> tuple[Message, ...]:
         """Return the simulated user's next messages.
 
         Raise Refusal 404 if there is no user. Otherwise as `call_tool`.
@@ -121,7 +124,7 @@ class Services:
         found = await self.calls.run(rollout, "user", "user", messages, run)
         return msgspec.convert(found, tuple[Message, ...])
 
-    async def ask_stop(self, rollout: Host, messages: tuple[Message, ...]) -> str | None:
+    async def ask_stop(self, rollout: RolloutState, messages: tuple[Message, ...]) -> str | None:
         """Return the reason for which the run is done, or None. Otherwise as `call_tool`."""
         if rollout.ending is not None:
             return rollout.ending.message
@@ -132,13 +135,15 @@ class Services:
         async def run() -> str | None:
             given: object = await _awaited("stop", stop, stop(messages, rollout.public))
             if given is not None and not isinstance(given, str):
-                raise TypeError(f"a stop condition gives its reason, a str, or None, not {described(given)}")
+                raise TypeError(
+                    f"a stop condition returns its reason, a str, or None, not {described(given)}"
+                )
             return given
 
         reason: str | None = await self.calls.run(rollout, "stop", "stop", messages, run)
         return reason
 
-    async def get_state(self, rollout: Host) -> Json:
+    async def get_state(self, rollout: RolloutState) -> Json:
         """Return the state as decoded JSON."""
 
         async def run() -> Json:
@@ -146,7 +151,7 @@ class Services:
 
         return await self.calls.run(rollout, "state", "get", None, run)
 
-    async def put_state(self, rollout: Host, document: Json) -> Json:
+    async def put_state(self, rollout: RolloutState, document: Json) -> Json:
         """Replace the whole state.
 
         Raise Refusal 400 if the value does not fit its type; the state is unchanged then.
@@ -156,13 +161,20 @@ class Services:
             try:
                 self.state = msgspec.convert(document, self.state_type, str_keys=True)
             except msgspec.ValidationError as exc:
-                raise Refusal(400, f"that is no state of this rollout: {exc}", should_retry=False) from exc
+                raise Refusal(
+                    400, f"the state of this rollout has another type: {exc}", should_retry=False
+                ) from exc
             return json_of(self.state, "the state")
 
         return await self.calls.run(rollout, "state", "put", document, run)
 
     async def embed(
-        self, rollout: Host, model: str, document: Json, inputs: tuple[Embedded, ...], dimensions: int | None
+        self,
+        rollout: RolloutState,
+        model: str,
+        document: Json,
+        inputs: tuple[Embedded, ...],
+        dimensions: int | None,
     ) -> tuple[Sequence[Vector], int]:
         """Return a vector for each input, and their number of tokens.
 
@@ -181,7 +193,7 @@ class Services:
         return vectors, tokens
 
     async def moderate(
-        self, rollout: Host, model: str, document: Json, texts: tuple[str, ...]
+        self, rollout: RolloutState, model: str, document: Json, texts: tuple[str, ...]
     ) -> Sequence[Verdict]:
         """Return the findings for each text; otherwise as `embed`."""
         verdicts: Sequence[Verdict] = ()
@@ -198,14 +210,14 @@ class Services:
     def set_state(self, value: Any) -> None:
         """Set the state from the program. Raise TypeError if the value is not of the state's type."""
         if not self.has_state:
-            raise TypeError("this rollout has no state: give open_rollout the first one, state=…")
+            raise TypeError("this rollout has no state: give open_rollout its initial value, state=…")
         self.state = self._checked(value)
 
     def _checked(self, value: Any) -> Any:
         try:
             msgspec.convert(msgspec.to_builtins(value, str_keys=True), self.state_type, str_keys=True)
         except (TypeError, ValueError) as exc:
-            raise TypeError(f"that is no state of type {self.state_type!r}: {exc}") from exc
+            raise TypeError(f"the state must be of type {self.state_type!r}: {exc}") from exc
         return value
 
 
@@ -242,6 +254,8 @@ def _messages_of(said: Said) -> tuple[Message, ...]:
     pieces = (said,) if isinstance(said, (str, Message)) or not isinstance(said, Iterable) else tuple(said)
     for piece in pieces:
         if not isinstance(piece, (str, Message)):
-            raise TypeError(f"a user says a str, a Message, several of them, or None, not {described(piece)}")
+            raise TypeError(
+                f"a user returns a str, a Message, several of them, or None, not {described(piece)}"
+            )
     messages = tuple(Message("user", (Text(p),)) if isinstance(p, str) else p for p in pieces)
-    return given_messages("what a user says", messages)
+    return given_messages("the messages of a user", messages)

@@ -254,7 +254,7 @@ def authenticate_state(head: Head, registry: Registry[RolloutState], rollout_id:
         if asking is not None and asking.state_key is None:
             raise Refusal(
                 404,
-                f"rollout {asking.id} has no state: give open_rollout the first one, state=…",
+                f"rollout {asking.id} has no state: give open_rollout its initial value, state=…",
                 should_retry=False,
             )
         raise Refusal(

@@ -122,8 +122,8 @@ class LineFile:
             in_place = False
         if not in_place:
             log.warning(
-                "%s was removed, renamed, replaced or cut off: what comes is written where the path leads now, "
-                "and what was recorded before is not in there",
+                "%s was removed, renamed, replaced or truncated: new lines go to the file that is now at this path, "
+                "which does not contain the earlier lines",
                 self.path,
             )
             self.close()

@@ -255,24 +255,22 @@ def lines_between(data: bytes) -> Iterator[Piece]:
         return
     try:
         yield Found(_decoded(body), body)
+        return
     except msgspec.DecodeError as exc:
-        yield from _run_together(body, exc, cut=len(body) == len(data))
-
-
-def _run_together(data: memoryview, exc: msgspec.DecodeError, *, cut: bool) -> Iterator[Piece]:
-    """Yield the unreadable bytes, then the lines that end the data."""
+        why = exc
     pieces: list[Piece] = []
-    end = len(data)
-    for start in (*reversed([found.start() for found in _START.finditer(data, 1)]), 0):
+    end = len(body)
+    for start in (*reversed([found.start() for found in _START.finditer(body, 1)]), 0):
         try:
-            pieces.append(Found(_decoded(data[start:end]), data[start:end]))
+            pieces.append(Found(_decoded(body[start:end]), body[start:end]))
             end = start
-        except msgspec.DecodeError as why:
-            exc = why
+        except msgspec.DecodeError as exc:
+            why = exc
     if end:
-        version = _version_of(data[:end])
-        is_other = version > VERSION or _FORMAT_1.match(data) is not None
-        yield Unreadable(str(exc), version if is_other else 0, cut=cut and not pieces)
+        version = _version_of(body[:end])
+        is_other = version > VERSION or _FORMAT_1.match(body) is not None
+        is_cut = len(body) == len(data) and not pieces
+        yield Unreadable(str(why), version if is_other else 0, cut=is_cut)
     yield from reversed(pieces)
 
 

@@ -125,7 +125,20 @@ class Numbering:
 
     def of(self, messages: tuple[Message, ...]) -> Conversation:
         """Return the conversation of these messages, with a number for each new message."""
-        conversation, items = self._begun(messages)
+        # The known beginning is not kept meanwhile: an exception here (an interrupt) leaves no wrong conversation.
+        latest = self._recent.latest
+        if len(latest.given) <= len(messages) and all(map(is_, latest.given, messages)):  # nearly always
+            items = latest.items + [self._said(message) for message in messages[len(latest.given) :]]
+            self._recent.forget(latest)
+            conversation = latest
+        else:
+            # A message may equal the previous message at its place: then it need not be encoded.
+            items = [
+                said if equal_messages(message, like) else self._said(message)
+                for message, like, said in zip(messages, latest.given, latest.items, strict=False)
+            ]
+            items += [self._said(message) for message in messages[len(items) :]]
+            conversation = self._recent.take(items)
         for said in items[len(conversation.items) :]:
             number = said.number
             if number < 0 or conversation.says(number):
@@ -136,24 +149,6 @@ class Numbering:
         conversation.given = messages
         self._recent.keep(conversation, items)
         return conversation
-
-    def _begun(self, messages: tuple[Message, ...]) -> tuple[Conversation, list[Said]]:
-        """Return the known beginning of this conversation, and all its messages.
-
-        The conversation is not kept meanwhile: an exception in the middle (an interrupt) leaves no wrong conversation.
-        """
-        latest = self._recent.latest
-        if len(latest.given) <= len(messages) and all(map(is_, latest.given, messages)):  # nearly always
-            items = latest.items + [self._said(message) for message in messages[len(latest.given) :]]
-            self._recent.forget(latest)
-            return latest, items
-        # A message may equal the previous message at its place: then it need not be encoded.
-        items = [
-            said if equal_messages(message, like) else self._said(message)
-            for message, like, said in zip(messages, latest.given, latest.items, strict=False)
-        ]
-        items += [self._said(message) for message in messages[len(items) :]]
-        return self._recent.take(items), items
 
     def _said(self, message: Message) -> Said:
         said = self._by_id.get(id(message))

@@ -91,7 +91,7 @@ def given_raw(
     check_choice("end", end, RawEnd)
     given = _given_headers(headers)
     if status is None and given:
-        raise ValueError("headers need a status: without one no head is sent, and all bytes are the body's")
+        raise ValueError("headers need a status: without a status no head is sent")
     items = [body] if isinstance(body, (bytes, bytearray, memoryview)) else body
     if isinstance(items, (str, Mapping)) or not isinstance(items, Iterable):
         raise TypeError(f"body is bytes, or an iterable of bytes and pauses, not {described(body)}")
@@ -133,8 +133,8 @@ def _given_headers(headers: object) -> dict[str, str]:
             )
         if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
             raise ValueError(
-                f"headers: {name!r}: {value!r} cannot stand in a head; a head that is none is given as body, with "
-                "the status None"
+                f"headers: {name!r}: {value!r} is not a valid header; an invalid head can be sent as "
+                "body, with the status None"
             )
         given[name.lower()] = value
     if given.get("transfer-encoding", "chunked").lower() != "chunked":

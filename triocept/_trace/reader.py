@@ -243,7 +243,15 @@ class _Run:
             case AgentLine():
                 self.writer.add(_entry(AgentStart, line))
             case BlobLine():
-                self._add_blob(line)
+                match self.proof.value:
+                    case Unfit() as unfit:
+                        raise unfit
+                    case Message() as message:
+                        self._messages[line.number] = message
+                    case tuple() as tools:
+                        self._tools[line.number] = tools
+                    case _ if isinstance(line.same, int) and line.same in self._messages:
+                        self._messages[line.number] = self._messages[line.same]
             case IntentLine():
                 self._add_intent(line)
             case TurnLine():
@@ -275,17 +283,6 @@ class _Run:
         if proof.whole:
             self.writer.seal()
         return self.trace
-
-    def _add_blob(self, line: BlobLine) -> None:
-        match self.proof.value:
-            case Unfit() as unfit:
-                raise unfit
-            case Message() as message:
-                self._messages[line.number] = message
-            case tuple() as tools:
-                self._tools[line.number] = tools
-            case _ if isinstance(line.same, int) and line.same in self._messages:
-                self._messages[line.number] = self._messages[line.same]
 
     def _add_intent(self, line: IntentLine) -> None:
         bare = self.proof.value

@@ -102,7 +102,17 @@ class Redaction:
     ) -> None:
         if isinstance(patterns, (str, re.Pattern)):
             raise TypeError(f"Redaction takes a list of patterns: Redaction([{patterns!r}])")
-        self._patterns = tuple([_compiled(pattern) for pattern in patterns])
+        compiled: list[re.Pattern[str]] = []
+        for pattern in patterns:
+            try:
+                compiled.append(re.compile(pattern))
+            except re.error as exc:
+                raise ValueError(f"the pattern {pattern!r} of a Redaction cannot be read: {exc}") from exc
+            except TypeError:
+                raise TypeError(f"a pattern is a regular expression, not {described(pattern)}") from None
+            if not isinstance(compiled[-1].pattern, str):
+                raise TypeError(f"a pattern is a regular expression, not {described(pattern)}")
+        self._patterns = tuple(compiled)
         given: object = function
         if given is not None and (not callable(given) or iscoroutinefunction(given)):
             raise TypeError(f"function is `(text) -> text`, not async, and not {described(given)}")
@@ -129,17 +139,6 @@ class Redaction:
         if not isinstance(found, str):
             raise TypeError(f"the function of a Redaction gives a text, not {described(found)}")
         return mended_text(found)
-
-
-def _compiled(pattern: object) -> re.Pattern[str]:
-    if isinstance(pattern, str):
-        try:
-            return re.compile(pattern)
-        except re.error as exc:
-            raise ValueError(f"the pattern {pattern!r} of a Redaction cannot be read: {exc}") from exc
-    if isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, str):
-        return pattern
-    raise TypeError(f"a pattern is a regular expression, not {described(pattern)}")
 
 
 class Redactor:

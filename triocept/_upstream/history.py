@@ -32,7 +32,7 @@ from .._canonical.response import Response
 from .._trace.turn import UPSTREAM, Turn
 
 if TYPE_CHECKING:
-    from .._rollout.exchange_state import OwningRollout
+    from .._rollout.rollout_state import RolloutState
 
 _SIGNATURE = "thoughtSignature"
 
@@ -47,7 +47,7 @@ class Restored(msgspec.Struct, frozen=True):
     """True if the history differs from the agent's."""
 
 
-def restored(request: Request, rollout: OwningRollout, *, upstream: str, dialect: str) -> Restored:
+def restored(request: Request, rollout: RolloutState, *, upstream: str, dialect: str) -> Restored:
     """Return the request for this upstream.
 
     Args:
@@ -91,7 +91,7 @@ class _Index:
         """Turns by their text and calls, and their upstream."""
         self._origins: dict[str, str] = {}
 
-    def update(self, rollout: OwningRollout) -> None:
+    def update(self, rollout: RolloutState) -> None:
         """Add the turns recorded since the last update."""
         trace = rollout.trace
         for number in range(self._seen, len(trace)):
@@ -159,7 +159,7 @@ class _Alike:
         return self._by_place.get(place, only)
 
 
-_indexes: WeakKeyDictionary[OwningRollout, _Index] = WeakKeyDictionary()
+_indexes: WeakKeyDictionary[RolloutState, _Index] = WeakKeyDictionary()
 
 
 def _name_of(turn: Turn) -> str | None:

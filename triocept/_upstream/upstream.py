@@ -37,7 +37,7 @@ from .._canonical.response import Response, Usage
 from .._rollout.answer import Relayed
 from .._rollout.event_loop import check_loop
 from .._rollout.exchange import Exchange, ResponseStream, StreamContext, core_of, joins
-from .._rollout.exchange_state import ExchangeState, OwningRollout
+from .._rollout.exchange_state import ExchangeState
 from .._trace.tokens import Tokens
 from .._trace.turn import UPSTREAM
 from .._util.checks import check_bool, check_count, check_type
@@ -60,6 +60,7 @@ from .request import MAX_DOCUMENT, Overrides, ProviderRequest, Requests
 from .tokens import Collector, Profile, TokenProfile, check_probe, profile_named
 
 if TYPE_CHECKING:
+    from .._rollout.rollout_state import RolloutState
     from .transport import ProviderClient, ProviderReply
 
 log = logging.getLogger("triocept.upstream")
@@ -162,7 +163,7 @@ class Upstream:
             self._tell(core.rollout, exc)
             raise
 
-    def _tell(self, rollout: OwningRollout, error: UpstreamError) -> None:
+    def _tell(self, rollout: RolloutState, error: UpstreamError) -> None:
         """Log once for a rollout that its provider fails: the agent receives each error, the program none.
 
         A prompt that is too long is no failure: agents depend on that error.

@@ -39,7 +39,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class LoopWatch(trio.abc.Instrument):
-    """Instrument that measures how long the loop runs without a check for new I/O.
+    """Instrument that finds the functions which keep the loop from checking for new I/O.
 
     Args:
         thread: thread of the loop.
@@ -47,11 +47,10 @@ class LoopWatch(trio.abc.Instrument):
 
     def __init__(self, thread: threading.Thread) -> None:
         self._thread = thread
-        self._busy_since: float | None = None
+        self._cycle = 0
+        """Number of checks for new I/O."""
         self._ended = threading.Event()
         self._looking = threading.Thread(target=self._look, name="triocept-watch", daemon=True)
-        self._seen: Place | None = None
-        """Location that blocks the loop now."""
 
     def start(self) -> None:
         """Start the watch."""
@@ -64,14 +63,48 @@ class LoopWatch(trio.abc.Instrument):
             self._looking.join(LONG)
 
     def found(self, place: Place) -> None:
-        """Handle a block that lasts. Called in the watch's thread."""
+        """Handle a block that lasts, once. Called in the watch's thread."""
+
+    def after_io_wait(self, timeout: float) -> None:
+        """Count a cycle of the loop. Called in the loop, and cheap: some cycles belong to each call."""
+        self._cycle += 1
+
+    def _look(self) -> None:
+        """Report the location that blocks the loop, once enough checks have found the loop blocked.
+
+        A process that was suspended for a while, on a loaded machine, has had too few checks. A loop that waits for I/O
+        has no user function on its stack.
+        """
+        looks, before, since, reported = 0, -1, 0.0, -1
+        while not self._ended.wait(EVERY) and self._thread.is_alive():
+            cycle = self._cycle
+            if cycle != before:
+                looks, before, since = 0, cycle, time.monotonic()
+            looks += 1
+            if cycle != reported and looks >= LONG / EVERY and time.monotonic() - since > LONG:
+                user = _first_of_user(sys._current_frames().get(self._thread.ident or -1))
+                if cycle == self._cycle and user is not None:
+                    reported = cycle
+                    self.found(_place(user))
+
+
+class TimedWatch(LoopWatch):
+    """A watch that measures how long each block has lasted."""
+
+    def __init__(self, thread: threading.Thread) -> None:
+        super().__init__(thread)
+        self._busy_since: float | None = None
+        self._seen: Place | None = None
+        """Location that blocks the loop now."""
+
+    def found(self, place: Place) -> None:
+        self._seen = place
 
     def over(self, place: Place, seconds: float) -> None:
         """Handle a block that has ended. Called in the loop."""
 
-    # Instrument methods, called in the loop
-
     def after_io_wait(self, timeout: float) -> None:
+        super().after_io_wait(timeout)
         self._busy_since = time.monotonic()
 
     def before_io_wait(self, timeout: float) -> None:
@@ -80,24 +113,6 @@ class LoopWatch(trio.abc.Instrument):
             if seconds > LONG:
                 self.over(seen, seconds)
         self._busy_since = None
-
-    # The watch's thread
-
-    def _look(self) -> None:
-        """Report the location that blocks the loop, once enough checks have found the loop blocked.
-
-        A process that was suspended for a while, on a loaded machine, has had too few checks.
-        """
-        looks, before = 0, None
-        while not self._ended.wait(EVERY) and self._thread.is_alive():
-            since = self._busy_since
-            looks, before = (looks + 1 if since == before else 1), since
-            is_long = looks >= LONG / EVERY and since is not None and time.monotonic() - since > LONG
-            if is_long and self._seen is None:
-                user = _first_of_user(sys._current_frames().get(self._thread.ident or -1))
-                if since == self._busy_since and user is not None:
-                    self._seen = _place(user)
-                    self.found(self._seen)
 
 
 class _LoggingWatch(LoopWatch):

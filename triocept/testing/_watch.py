@@ -6,11 +6,11 @@ import threading
 import warnings
 from typing import final
 
-from .._util.loop_watch import LoopWatch, Place
+from .._util.loop_watch import Place, TimedWatch
 
 
 @final
-class Watch(LoopWatch):
+class Watch(TimedWatch):
     """Watch that collects the blocks, and warns of them.
 
     Args:

@@ -246,11 +246,18 @@ def rooted_steps(trace: Trace, accept: Collection[str]) -> list[tuple[Step, Node
         superseded_by = None if delivered else _answered_after(turn, turns[at + 1 :])
         gaps = dict.fromkeys(_gaps(turn, delivered=delivered, superseded=superseded_by is not None))
         node = nodes.get(turn.id)
+        unknown: list[str] = []
+        if (tokens := turn.tokens) is not None:
+            values = (tokens.policy_version, tokens.temperature, tokens.stop_included)
+            names = ("policy_version_unknown", "temperature_unknown", "stop_unknown")
+            unknown += [name for name, value in zip(names, values, strict=True) if value is None]
+        if node is not None and node.ambiguous:
+            unknown.append("ambiguous_parent")
         step = Step(
             turn=turn,
             parent=node.parent.turn.id if node is not None and node.parent is not None else None,
             gaps=tuple([gap for gap in gaps if gap not in accept]),
-            unknown=tuple(_unknown(turn.tokens, node)),
+            unknown=tuple(unknown),
             delivered=delivered,
             superseded_by=superseded_by,
         )
@@ -268,13 +275,3 @@ def _answered_after(turn: Turn, later: Sequence[Turn]) -> str | None:
         if all(a is b or message_key(a) == message_key(b) for a, b in zip(messages, asked, strict=True)):
             return each.id
     return None
-
-
-def _unknown(tokens: Tokens | None, node: Node | None) -> Iterator[str]:
-    """Yield the names of the unknown values of a turn's tokens."""
-    if tokens is not None:
-        values = (tokens.policy_version, tokens.temperature, tokens.stop_included)
-        names = ("policy_version_unknown", "temperature_unknown", "stop_unknown")
-        yield from [name for name, value in zip(names, values, strict=True) if value is None]
-    if node is not None and node.ambiguous:
-        yield "ambiguous_parent"

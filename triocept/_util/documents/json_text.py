@@ -25,12 +25,12 @@ def read_json(text: str, file: str) -> Node:
         json.loads(text, parse_constant=_no_constant)
         return _Walk(text, file).read()
     except json.JSONDecodeError as exc:
-        problem = f"this is no JSON: {exc.msg}, column {exc.colno}"
+        problem = f"this is not JSON: {exc.msg}, column {exc.colno}"
         raise Node(file, exc.lineno, "", None).error(problem) from None
     except RecursionError:
         raise Node(file, 1, "", None).error("it is nested too deep") from None
     except ValueError as exc:
-        raise DialectError(f"this is no JSON: {exc}", path=file) from None
+        raise DialectError(f"this is not JSON: {exc}", path=file) from None
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -77,7 +77,7 @@ class _Walk:
             name, self._at = _decode(self._text, self._at)
             place = f"{path}.{name}" if path else name
             if name in found:
-                problem = f"{name!r} stands here twice: first on line {found[name].line}"
+                problem = f"{name!r} is defined twice: first on line {found[name].line}"
                 raise Node(self._file, line, place, None).error(problem)
             self._skip()
             self._at += 1  # the colon

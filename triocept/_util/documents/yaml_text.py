@@ -56,12 +56,12 @@ def read_yaml(text: str, file: str, *, aliases: bool = False) -> Node:
         if conflict := _CONFLICT.search(text):
             line = text.count("\n", 0, conflict.start()) + 1
             raise Node(file, line, "", None).error(
-                "a merge conflict of git is left here: keep the entries of both sides, each whole"
+                "a merge conflict of git is unresolved: keep the entries of both sides, each whole"
             ) from None
         problem = ", ".join(filter(None, (getattr(exc, "context", None), getattr(exc, "problem", None))))
         problem = problem or str(exc).splitlines()[0]
-        hint = "; a text with such a character stands in quotes" if _UNQUOTED.search(problem) else ""
-        raise Node(file, _line_of(exc, text), "", None).error(f"this is no YAML: {problem}{hint}") from None
+        hint = "; put a text with such a character in quotes" if _UNQUOTED.search(problem) else ""
+        raise Node(file, _line_of(exc, text), "", None).error(f"this is not YAML: {problem}{hint}") from None
     except RecursionError:
         raise Node(file, 1, "", None).error("it is nested too deep") from None
 
@@ -112,7 +112,7 @@ class _Builder:
                 raise
             mark: Any = getattr(exc, "problem_mark", None) or end.end_mark
             raise Node(self._file, mark.line + 1, "", None).error(
-                f"something stands behind the line `...` (line {end.start_mark.line + 1}), which ends the file"
+                f"there is text after the line `...` (line {end.start_mark.line + 1}), which ends the file"
             ) from None
 
     def _node(self, event: Any, path: str) -> Node:
@@ -164,7 +164,7 @@ class _Builder:
             key = name.value
             name.path = f"{path}.{key}" if path else key
             if key in found:
-                raise name.error(f"{key!r} stands here twice: first on line {found[key].line}")
+                raise name.error(f"{key!r} is defined twice: first on line {found[key].line}")
             found[key] = self._node(next(self._events), name.path)
             found[key].line = name.line
         return found
