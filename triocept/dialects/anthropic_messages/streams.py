@@ -309,9 +309,8 @@ class Renderer(StreamRenderer):
         }
         if self._own and event.extra:
             message = merged(message, event.extra)
-        return encode_sse(
-            b'{"type":"message_start","message":' + encode_json(message) + b"}", "message_start"
-        )
+        data = b'{"type":"message_start","message":' + encode_json(message) + b"}"
+        return b"event: message_start\ndata: " + data + b"\n\n"
 
     def _part(self, event: PartEvent) -> bytes:
         """Return the bytes that `event` adds, with those of held events that it releases."""
@@ -351,7 +350,7 @@ class Renderer(StreamRenderer):
             usage = Usage(input_tokens=usage.input_tokens, output_tokens=output, estimated=True)
         counts = render_usage(usage, same_dialect=self._own)
         document = merged({"type": "message_delta", "delta": delta, "usage": counts}, extra)
-        return encode_sse(encode_json(document), "message_delta") + _STOP
+        return b"event: message_delta\ndata: " + encode_json(document) + b"\n\n" + _STOP
 
 
 class _BlockWriter(msgspec.Struct):
