@@ -76,8 +76,8 @@ async def test_a_function_that_gives_nothing_to_await_is_told_so(make: Make) -> 
     async with open_fleet(make()) as fleet:
         (result,) = await results_of(fleet, plain, [1])
     assert isinstance(result.outcome, Outcome.Error)
-    assert "plain` gave int: 1" in str(result.outcome.error)
-    assert "not to be awaited: is it an `async def`" in str(result.outcome.error)
+    assert "plain` returned int: 1, which cannot be awaited" in str(result.outcome.error)
+    assert "is it an `async def`" in str(result.outcome.error)
 
 
 async def test_a_map_that_is_entered_wrongly_says_how() -> None:
@@ -135,7 +135,7 @@ async def test_a_result_that_cannot_cross_is_an_error_of_its_task(make: Make) ->
     async with open_fleet(make(1, 2)) as fleet:
         (result,) = await results_of(fleet, work.give_lock, ["a"])
     assert isinstance(result.outcome, Outcome.Error)
-    assert "what the function returned cannot be sent" in str(result.outcome.error)
+    assert "the function's return value cannot be sent" in str(result.outcome.error)
     assert result.attempt == 1
 
 
@@ -190,8 +190,7 @@ async def test_a_value_that_cannot_be_made_again_here_is_its_tasks_error(make: M
     (bad, good) = results
     assert isinstance(bad.outcome, Outcome.Error)
     assert str(bad.outcome.error) == (
-        "what came of the function cannot be made again in this process: "
-        "LookupError: there is no such thing here"
+        "the answer of the function cannot be unpickled here: LookupError: there is no such thing here"
     )
     assert "_made_in_workers_only" in bad.outcome.traceback
     assert good.outcome == Outcome.Value(0)
@@ -209,7 +208,7 @@ async def test_a_function_with_other_arguments_is_said_at_once() -> None:
         pass
 
     async with open_fleet() as fleet:
-        with pytest.raises(TypeError, match=r"is to be called as `await .*other\(worker, task, attempt=1\)`"):
+        with pytest.raises(TypeError, match=r"is called as `await .*other\(worker, task, attempt=1\)`"):
             fleet.map(other, [1])  # type: ignore[arg-type]
 
 
@@ -228,9 +227,7 @@ async def test_a_function_that_is_not_async_is_said_at_once() -> None:
 
     async with open_fleet() as fleet:
         for function in (constant, plain, generator, asynchronous, partial(plain)):
-            with pytest.raises(
-                TypeError, match="gives nothing that can be awaited: it is to be an `async def`"
-            ):
+            with pytest.raises(TypeError, match="returns nothing that can be awaited: write an `async def`"):
                 fleet.map(function, [1])  # type: ignore[arg-type]
         async with fleet.map(
             lambda worker, task, *, attempt: work.double(worker, task, attempt=attempt), [4]

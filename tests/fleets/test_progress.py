@@ -26,7 +26,7 @@ from triocept.fleets import (
     TaskStarted,
     open_fleet,
 )
-from triocept.fleets.progress import LINE_EVERY, last_word
+from triocept.fleets.progress import LINE_EVERY, summary
 from triocept.fleets.tally import WINDOW, Rate, Tally
 
 
@@ -112,7 +112,7 @@ def test_the_last_word_says_all_that_is_not_nothing() -> None:
     for number, kind in ((7, "ValueError: a"), (8, "ValueError: b"), (9, "OSError: c")):
         tally.add(ended(number, "error", kind), 20.0)
     tally.add(MapEnded(map=0, unfinished=0), 60.0)
-    assert last_word(tally, 90.0) == (
+    assert summary(tally, 90.0) == (
         "solve: 10 in 60.00s: 4 done, 3 failed (2 ValueError, 1 OSError), 3 done before, 4.0k tokens, 67/s"
     )
 
@@ -141,7 +141,7 @@ def test_the_last_word_of_a_map_that_was_left_says_so() -> None:
     tally = Tally("solve", 10, 0.0)
     tally.add(ended(0), 1.0)
     tally.add(MapEnded(map=0, unfinished=2), 130.0)
-    assert last_word(tally, 130.0) == "solve: 1 of 10 in 2m10s: 1 done, 2 cut short"
+    assert summary(tally, 130.0) == "solve: 1 of 10 in 2m10s: 1 done, 2 cut short"
 
 
 async def wait(worker: object, task: float, *, attempt: int) -> None:

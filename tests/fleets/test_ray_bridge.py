@@ -159,6 +159,6 @@ def test_a_worker_that_is_as_nice_as_its_raylet_is_not_warned_of(
 
     monkeypatch.setattr(os, "getpriority", lambda which, who: nice[who])
     monkeypatch.setattr(os, "setpriority", set_priority)
-    ray_bridge._be_as_nice_as_raylet()
+    ray_bridge._set_niceness()
     assert ("RAY_worker_niceness=0" in caplog.text) == warned
     assert nice[0] == (mine if warned else raylet)

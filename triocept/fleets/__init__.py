@@ -12,14 +12,14 @@ A fleet runs one function of yours for each task, so many at once as its workers
             async for result in results:
                 print(result.task, result.outcome, result.traces)
 
-* `fleet`: `open_fleet`, and `Fleet`. `mapping`: one function over many tasks. `slots`: the worker of each call.
+* `fleet`: `open_fleet`, and `Fleet`. `mapping`: one function over many tasks. `functions`, `tasks`: its arguments.
+  `slots`: the worker of each call.
 * `outcomes`: the result of a task. `groups`: several samples of one task.
-* `events`: events as they happen; `telling`: the events of a map. `progress`: the progress display. `tally`: counts,
-  rates, the time left.
+* `events`: events as they happen. `progress`: the progress display. `tally`: counts, rates, the time left.
 * `engine`: the engine interface; `in_process`: this loop; `processes`: subprocesses, with `worker_process` and
   `frames`.
 * `ray_engine`: actors of Ray; `ray_cluster`: the connection; `ray_worker`: the driver's side of an actor; `ray_actor`,
-  `ray_bridge`: the actor's side; `ray_waiting`: waits for futures.
+  `ray_bridge`: the actor's side.
 * `store`: finished results on disk, so that a run can be resumed.
 * `looking_after`: service of a remote worker until it has ended.
 * `site`: the worker's side, for every engine. `packing`: the encoding of functions, tasks and results.
@@ -47,9 +47,10 @@ from .events import (
     WorkerStarted,
 )
 from .fleet import Fleet, open_fleet
+from .functions import RetryIf, RolloutFunction, SampleFunction
 from .groups import Group, Groups, StopGroup
 from .in_process import InProcess
-from .mapping import Results, RetryIf, RolloutFunction, SampleFunction
+from .mapping import Results
 from .outcomes import Outcome, Result
 from .packing import Packing
 from .processes import Processes

@@ -14,13 +14,28 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
 
 import msgspec
 import trio
 
+from .._util.failures import text_of
+from .outcomes import Outcome, Result
+from .packing import Spent
+
+if TYPE_CHECKING:
+    from .tasks import Call
+
 OutcomeName: TypeAlias = Literal["value", "error", "lost", "stopped"]
 """Name of a task's outcome."""
+OUTCOME_NAMES: dict[type, OutcomeName] = {
+    Outcome.Value: "value",
+    Outcome.Error: "error",
+    Outcome.Lost: "lost",
+    Outcome.Stopped: "stopped",
+}
+REASON_LENGTH = 500
+"""Maximum characters of a reason."""
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,14 +211,14 @@ class EventStream:
             self._missed += 1
         else:
             self._events.append(event)
-        self._tell()
+        self._notify()
 
     def close(self) -> None:
         """End the stream."""
         self._over = True
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._arrived.set()
         self._arrived = trio.Event()
 
@@ -221,7 +236,7 @@ class Observers:
         """Call an internal function with each event; it must not wait or raise."""
         self._listeners.append(listener)
 
-    def tell(self, event: FleetEvent) -> None:
+    def send(self, event: FleetEvent) -> None:
         """Send an event to all listeners and streams."""
         for listener in self._listeners:
             listener(event)
@@ -246,3 +261,78 @@ class Observers:
         self._over = True
         for stream in self._streams:
             stream.close()
+
+
+@final
+class MapEvents:
+    """Sender of one map's events.
+
+    Args:
+        observers: receivers of the events.
+        map_number: number of the map.
+        function: name of the map's function.
+        total: number of expected outcomes; None: unknown.
+    """
+
+    def __init__(self, observers: Observers, map_number: int, function: str, total: int | None) -> None:
+        self._observers = observers
+        self._map = map_number
+        self._function = function
+        self._total = total
+        self._started_at: dict[int, float] = {}
+        """Start times of calls without an outcome, by number."""
+
+    def map_started(self) -> None:
+        self._observers.send(MapStarted(map=self._map, function=self._function, total=self._total))
+
+    def map_ended(self) -> None:
+        self._observers.send(MapEnded(map=self._map, unfinished=len(self._started_at)))
+
+    def skipped(self, task: int, count: int) -> None:
+        self._observers.send(TaskSkipped(map=self._map, task=task, count=count))
+
+    def started(self, call: Call[Any]) -> None:
+        self._started_at.setdefault(call.number, trio.current_time())
+        self._observers.send(TaskStarted(**self._of(call)))
+
+    def requeued(self, call: Call[Any], reason: str) -> None:
+        self._observers.send(TaskRequeued(**self._of(call), reason=reason))
+
+    def retried(self, call: Call[Any], error: BaseException) -> None:
+        self._observers.send(TaskRetried(**self._of(call), reason=_words(error)))
+
+    def ended(self, call: Call[Any], result: Result[Any, Any], spent: Spent) -> None:
+        now = trio.current_time()
+        reason = ""
+        if isinstance(outcome := result.outcome, Outcome.Error):
+            reason = _words(outcome.error)
+        elif isinstance(outcome, Outcome.Lost):
+            reason = outcome.reason
+        event = TaskEnded(
+            **self._of(call),
+            outcome=OUTCOME_NAMES[type(outcome)],
+            reason=reason,
+            seconds=now - self._started_at.pop(call.number, now),
+            rollouts=spent.rollouts,
+            turns=spent.turns,
+            input_tokens=spent.input_tokens,
+            output_tokens=spent.output_tokens,
+        )
+        self._observers.send(event)
+
+    def _of(self, call: Call[Any]) -> dict[str, Any]:
+        return {
+            "map": self._map,
+            "number": call.number,
+            "group": call.group_number,
+            "sample": call.sample,
+            "attempt": call.attempt,
+            "worker": call.worker,
+        }
+
+
+def _words(error: BaseException) -> str:
+    """Return class and text of an error: `LookupError: no such bug`."""
+    text = " ".join(text_of(error).split())
+    name = type(error).__name__
+    return f"{name}: {text}"[:REASON_LENGTH] if text else name

@@ -10,11 +10,10 @@ Rules:
 
 from __future__ import annotations
 
-import dis
-import inspect
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sized
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sized
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from typing import TypeVar, final
@@ -29,7 +28,6 @@ from .._util.checks import (
     check_number,
     check_type,
     described,
-    is_not_async,
     takes,
 )
 from .._util.contexts import shown, shown_context
@@ -38,21 +36,23 @@ from .engine import Engine, FleetWorker, WorkerLost
 from .events import (
     EventStream,
     FleetResized,
+    MapEvents,
     Observers,
     WorkerDied,
     WorkerGivenUp,
     WorkerLeft,
     WorkerStarted,
 )
+from .functions import RetryIf, RolloutFunction, SampleFunction, name_of, takes_sample
 from .groups import StopGroup
 from .in_process import InProcess
-from .mapping import Mapping, Results, RetryIf, RolloutFunction, SampleFunction
+from .mapping import Mapping, Results
 from .progress import show_progress
 from .site import OpenWorker
 from .slots import Slots
 from .store.keys import TaskKey
 from .store.store import Store, map_store
-from .telling import Telling
+from .tasks import TaskSource
 
 Task = TypeVar("Task")
 T = TypeVar("T")
@@ -116,9 +116,9 @@ async def open_fleet(
             display = trio.CancelScope(shield=True)  # kept to the very end, also after a cancellation
             with keeping(errors):
                 if progress:
-                    await nursery.start(_show, observers, display)
+                    await nursery.start(show_progress, observers, display)
                 try:
-                    await fleet._start()
+                    await fleet._hire(engine.workers)
                     yield fleet
                 finally:
                     try:
@@ -129,11 +129,6 @@ async def open_fleet(
                         display.cancel()
             nursery.cancel_scope.cancel()
     raise_all(errors)
-
-
-async def _show(observers: Observers, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
-    with scope:
-        await show_progress(observers, task_status=task_status)
 
 
 @final
@@ -157,7 +152,7 @@ class Fleet:
         self._observers = observers
         self._maps = count()
         self._slots = Slots(engine.slots_per_worker, 0)
-        self._crew: list[_Place] = []
+        self._positions: list[_Position] = []
         self._numbers = count()
         self._closed = False
 
@@ -183,18 +178,6 @@ class Fleet:
         """
         check_count("buffer", buffer, least=1)
         return self._observers.events(buffer)
-
-    @asynccontextmanager
-    async def _mapped(self, mapping: Mapping[Task, T]) -> AsyncIterator[Results[Task, T]]:
-        mapping.open()
-        errors: list[BaseException] = []
-        with keeping_each(errors):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(mapping.run)
-                with keeping(errors):
-                    yield Results(mapping)
-                nursery.cancel_scope.cancel()
-        raise_all(errors)
 
     def map(
         self,
@@ -248,40 +231,52 @@ class Fleet:
         """
         if self._closed:
             raise RuntimeError("the fleet is closed: its block has been left")
-        tells_sample = _takes_sample(function)
+        passes_sample, name = takes_sample(function), name_of(function)
         if not isinstance(tasks, (Iterable, AsyncIterable)):
             raise TypeError(f"tasks are an iterable, not {described(tasks)}")
         check_bool("ordered", ordered)
-        _check_groups(group_size, stop_group)
+        if group_size is not None:
+            check_count("group_size", group_size, least=1)
+        if stop_group is not None:
+            check_callable("stop_group", stop_group, "a function of a group's results")
+            if group_size is None:
+                raise TypeError("stop_group needs groups: pass group_size=, too")
+            if not takes(stop_group, 1):
+                raise TypeError(
+                    f"stop_group takes one argument, the results so far, unlike {name_of(stop_group)}"
+                )
         if timeout is not None:
             check_number("timeout", timeout, positive=True)
         check_count("prefetch", prefetch)
         if store is not None:
             check_type("store", store, Store, "a store", 'async with open_store("runs/today") as store')
         if key is not None and store is None:
-            raise TypeError("`key=` is how a store knows a task: give the map a store, too")
+            raise TypeError("key= needs a store: pass store=, too")
         packing = self._engine.packing
+        packed = packing.pack(function, f"the function {name}", keep=True)
         total = len(tasks) * (group_size or 1) if isinstance(tasks, Sized) else None
-        packed = packing.pack(function, f"the function {_name(function)}", keep=True)
+        map_of_store = None if store is None else map_store(store, name, key, tasks)
+        events = MapEvents(self._observers, next(self._maps), name, total)
         mapping: Mapping[Task, T] = Mapping(
-            packed,
-            tasks,
-            self._slots,
-            packing,
+            function=packed,
+            source=TaskSource(
+                tasks, group_size, stop_group, map_of_store, ordered=ordered, on_skipped=events.skipped
+            ),
+            slots=self._slots,
+            packing=packing,
             ordered=ordered,
             retries=self._retries,
             retry_if=retry_if,
             priority=priority,
             group_size=group_size,
-            stop_group=stop_group,
-            tells_sample=tells_sample,
+            passes_sample=passes_sample,
             timeout=timeout,
             grace=self._grace,
             prefetch=prefetch,
-            store=None if store is None else map_store(store, _name(function), key, tasks),
-            telling=Telling(self._observers, next(self._maps), _name(function), total),
+            store=map_of_store,
+            events=events,
         )
-        return shown(self._mapped(mapping), "fleet.map", "results")
+        return shown(mapping.opened(), "fleet.map", "results")
 
     async def resize(self, workers: int) -> None:
         """Change the number of workers.
@@ -291,217 +286,152 @@ class Fleet:
         Raises: as `open_fleet`, for a worker that cannot be started.
         """
         check_count("workers", workers, least=1)
-        self._observers.tell(FleetResized(workers=workers))
-        self._crew = [place for place in self._crew if not place.over]
-        wanted = [place for place in self._crew if not place.leaving]
-        for place in wanted[workers:]:
-            place.leave()
+        self._observers.send(FleetResized(workers=workers))
+        self._positions = [position for position in self._positions if not position.over.is_set()]
+        wanted = [position for position in self._positions if not position.leaving.is_set()]
+        for position in wanted[workers:]:
+            position.leave()
         await self._hire(workers - len(wanted))
 
-    async def _start(self) -> None:
-        await self._hire(self._engine.workers)
-
     async def _hire(self, number: int) -> None:
-        errors: list[BaseException] = []
-        with keeping_each(errors):
-            async with trio.open_nursery() as nursery:
-                for _ in range(number):
-                    name = f"worker {next(self._numbers)}"
-                    place = _Place(self._engine, name, self._setup, self._grace, self._slots, self._observers)
-                    self._crew.append(place)
-                    nursery.start_soon(self._nursery.start, place.run)
+        new = [
+            _Position(
+                self._engine,
+                f"worker {next(self._numbers)}",
+                self._setup,
+                self._grace,
+                self._slots,
+                self._observers,
+            )
+            for _ in range(number)
+        ]
+        self._positions += new
+        errors = await _run_together([partial(self._nursery.start, position.run) for position in new])
         raise_all(errors[:1])  # several workers that failed to open at once failed for one reason
 
     async def _close(self) -> None:
         self._closed = True
-        errors: list[BaseException] = []
-        with keeping_each(errors):
-            async with trio.open_nursery() as nursery:
-                for place in self._crew:
-                    nursery.start_soon(place.close)
-        raise_all(errors)
+        raise_all(await _run_together([position.close for position in self._positions]))
 
 
-class _Place:
+async def _run_together(steps: Iterable[Callable[[], Awaitable[object]]]) -> list[BaseException]:
+    """Run steps at the same time; return the exceptions."""
+    errors: list[BaseException] = []
+    with keeping_each(errors):
+        async with trio.open_nursery() as nursery:
+            for step in steps:
+                nursery.start_soon(step)
+    return errors
+
+
+@dataclass(eq=False)
+class _Position:
     """A position in the fleet: its worker is replaced when it dies."""
 
-    def __init__(
-        self, engine: Engine, name: str, setup: bytes, grace: float, slots: Slots, observers: Observers
-    ) -> None:
-        self._engine = engine
-        self._name = name
-        self._setup = setup
-        self._grace = grace
-        self._slots = slots
-        self._observers = observers
-        self._scope = trio.CancelScope()
-        self._worker: FleetWorker | None = None
-        self._begun = False
-        """True if the position has had a worker."""
-        self._told_to_leave = trio.Event()
-        self._over = trio.Event()
-
-    @property
-    def leaving(self) -> bool:
-        """True if the position takes no more calls."""
-        return self._told_to_leave.is_set()
-
-    @property
-    def over(self) -> bool:
-        """True if the position has no worker, and gets none."""
-        return self._over.is_set()
+    engine: Engine
+    name: str
+    setup: bytes
+    grace: float
+    slots: Slots
+    observers: Observers
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    worker: FleetWorker | None = None
+    had_worker: bool = False
+    leaving: trio.Event = field(default_factory=trio.Event)
+    """Set when the position takes no more calls."""
+    over: trio.Event = field(default_factory=trio.Event)
+    """Set when the position has no worker, and gets none."""
 
     def leave(self) -> None:
         """Take no more calls, and end after the last running call."""
-        if self.leaving:
+        if self.leaving.is_set():
             return
-        self._told_to_leave.set()
-        if self._worker is not None:
-            self._slots.retire(self._worker)
-            self._observers.tell(WorkerLeft(worker=self._worker.name))
+        self.leaving.set()
+        if self.worker is not None:
+            self.slots.retire(self.worker)
+            self.observers.send(WorkerLeft(worker=self.worker.name))
 
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
         """Run a worker, and replace it when it dies.
 
         After the start, a cancellation of the caller cancels calls, not the worker.
         """
-        try:
-            with self._scope:
-                await self._keep(task_status)
-        finally:
-            self._over.set()
-
-    async def _keep(self, task_status: trio.TaskStatus[None]) -> None:
-        self._slots.expect()
+        self.slots.expect()
         early = 0
-        while not self.leaving:
-            why = await self._have_one(task_status)
-            early = 0 if why is None else early + 1
-            if early >= len(PAUSES):
-                log.error("%s is not replaced any more: %s", self._name, why)
-                self._observers.tell(WorkerGivenUp(worker=self._name, reason=str(why) or type(why).__name__))
-                self._slots.give_up(why)
-                return
-            with trio.move_on_after(PAUSES[early]):
-                await self._told_to_leave.wait()
-        self._slots.give_up()
-        if not self._begun:
-            task_status.started()
+        try:
+            with self.scope:
+                while not self.leaving.is_set():
+                    why = await self._run_worker(task_status)
+                    early = 0 if why is None else early + 1
+                    if early >= len(PAUSES):
+                        log.error("%s is not replaced any more: %s", self.name, why)
+                        self.observers.send(
+                            WorkerGivenUp(worker=self.name, reason=str(why) or type(why).__name__)
+                        )
+                        self.slots.give_up(why)
+                        return
+                    with trio.move_on_after(PAUSES[early]):
+                        await self.leaving.wait()
+                self.slots.give_up()
+                if not self.had_worker:
+                    task_status.started()
+        finally:
+            self.over.set()
 
-    async def _have_one(self, task_status: trio.TaskStatus[None]) -> Exception | None:
+    async def _run_worker(self, task_status: trio.TaskStatus[None]) -> Exception | None:
         """Run a worker until it ends. Return the reason of an early death; raise the exception of a first start."""
         since = trio.current_time()
         try:
-            async with self._engine.open_worker(self._name, self._setup, self._grace) as worker:
-                if not self._begun:
-                    self._begun = True
+            async with self.engine.open_worker(self.name, self.setup, self.grace) as worker:
+                if not self.had_worker:
+                    self.had_worker = True
                     task_status.started()
                     await trio.lowlevel.checkpoint()  # until here, the caller that starts it can be cancelled
-                    self._scope.shield = True
+                    self.scope.shield = True
                 since = trio.current_time()
-                if not self.leaving and await self._employ(worker):
+                if not self.leaving.is_set() and await self._give_calls(worker):
                     return None
         except Exception as exc:
-            if not self._begun:
-                self._slots.give_up(exc)
+            if not self.had_worker:
+                self.slots.give_up(exc)
                 raise
-            log.error("%s failed: %s", self._name, exc)  # noqa: TRY400 - the maps raise it
+            log.error("%s failed: %s", self.name, exc)  # noqa: TRY400 - the maps raise it
             return exc
         except trio.Cancelled:
-            if not self._begun:
-                self._slots.give_up()
+            if not self.had_worker:
+                self.slots.give_up()
             raise
         if trio.current_time() - since >= FRESH:
             return None
-        return WorkerLost(self._name, f"it died within {FRESH:g} s of its start, before any call ran in it")
+        return WorkerLost(self.name, f"it died within {FRESH:g} s of its start, before any call ran in it")
 
-    async def _employ(self, worker: FleetWorker) -> bool:
+    async def _give_calls(self, worker: FleetWorker) -> bool:
         """Give a worker calls until it dies or retires; return True if any call ran in it."""
-        self._worker = worker
-        worker.changed = self._slots.deal
-        self._observers.tell(WorkerStarted(worker=worker.name))
-        self._slots.add(worker)
+        self.worker = worker
+        worker.changed = self.slots.assign
+        self.observers.send(WorkerStarted(worker=worker.name))
+        self.slots.add(worker)
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._dismissed, worker, nursery.cancel_scope)
+
+                async def end_when_idle() -> None:
+                    await self.leaving.wait()
+                    await self.slots.wait_idle(worker)
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(end_when_idle)
                 await worker.wait_lost()
                 log.warning("%s was lost: %s", worker.name, worker.reason)
-                if not self.leaving:
-                    self._observers.tell(WorkerDied(worker=worker.name, reason=worker.reason))
+                if not self.leaving.is_set():
+                    self.observers.send(WorkerDied(worker=worker.name, reason=worker.reason))
                 nursery.cancel_scope.cancel()
         finally:
-            self._worker = None
-            was_used = self._slots.remove(worker)
+            self.worker = None
+            was_used = self.slots.remove(worker)
         return was_used
-
-    async def _dismissed(self, worker: FleetWorker, scope: trio.CancelScope) -> None:
-        await self._told_to_leave.wait()
-        await self._slots.wait_idle(worker)
-        scope.cancel()
 
     async def close(self) -> None:
         """End the worker now."""
         self.leave()
-        self._scope.cancel()
-        await self._over.wait()
-
-
-def _takes_sample(function: object) -> bool:
-    """Return True if the function takes `sample`; raise TypeError if a map cannot call it."""
-    if not callable(function):
-        raise TypeError(f"a map runs a function, not {described(function)}")
-    if is_not_async(function) or _makes_no_awaitable(function):
-        raise TypeError(
-            f"{_name(function)} gives nothing that can be awaited: it is to be an `async def` with no `yield` in it"
-        )
-    try:
-        signature = inspect.signature(function)
-    except ValueError:  # written in C, perhaps
-        return False
-    try:
-        signature.bind(None, None, attempt=1, sample=0)
-    except TypeError:
-        pass
-    else:
-        return True
-    try:
-        signature.bind(None, None, attempt=1)
-    except TypeError as exc:
-        raise TypeError(
-            f"{_name(function)} is to be called as `await {_name(function)}(worker, task, attempt=1)`, "
-            f"with `sample=0` if it takes that: {exc}"
-        ) from None
-    return False
-
-
-def _makes_no_awaitable(function: object) -> bool:
-    """Return True for a generator function, and for a plain function without calls.
-
-    The result of such a function is no new awaitable.
-    """
-    while isinstance(function, partial):
-        function = function.func
-    code = getattr(function, "__code__", None)
-    if code is None or code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE):
-        return False
-    if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
-        return True
-    return not any(step.opname.startswith("CALL") for step in dis.get_instructions(code))
-
-
-def _check_groups(group_size: int | None, stop_group: StopGroup | None) -> None:
-    if group_size is not None:
-        check_count("group_size", group_size, least=1)
-    if stop_group is None:
-        return
-    check_callable("stop_group", stop_group, "a function of a group's results")
-    if group_size is None:
-        raise TypeError("stop_group takes groups: group_size=8, for example")
-    if not takes(stop_group, 1):
-        raise TypeError(f"stop_group takes one argument, the results so far, unlike {_name(stop_group)}")
-
-
-def _name(function: object) -> str:
-    while isinstance(function, partial):
-        function = function.func
-    return str(getattr(function, "__qualname__", type(function).__qualname__))
+        self.scope.cancel()
+        await self.over.wait()

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, final
 
 import msgspec
-import trio
 
 from .outcomes import Result
 
@@ -43,51 +42,6 @@ class Group(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
     def __repr__(self) -> str:
         outcomes = ", ".join(type(result.outcome).__name__ for result in self.results)
         return f"<Group {self.number}: {outcomes}{'' if self.complete else ', and no more'}>"
-
-
-@final
-class Begun(Generic[Task]):
-    """A task whose samples are being run."""
-
-    def __init__(self, number: int, task: Task, size: int | None, stop: StopGroup | None) -> None:
-        self.number = number
-        self.task = task
-        self.size = size
-        """Number of samples; None: the map has no groups."""
-        self._size = size or 1
-        self._stop = stop
-        self._samples = 0
-        self._scopes: set[trio.CancelScope] = set()
-        self._stopped = False
-        self._results: list[Result[Any, Any]] = []
-
-    def next_sample(self) -> int | None:
-        """Return the index of the next sample; None if each sample has begun."""
-        if self._samples == self._size:
-            return None
-        self._samples += 1
-        return self._samples - 1
-
-    def open_scope(self) -> trio.CancelScope:
-        """Return the cancel scope of a sample: the end of the group cancels it."""
-        scope = trio.CancelScope()
-        if self._stopped:
-            scope.cancel()
-        else:
-            self._scopes.add(scope)
-        return scope
-
-    def add(self, result: Result[Any, Any], scope: trio.CancelScope) -> None:
-        """Add the result of a sample, and end the group if `stop` returns True."""
-        self._scopes.discard(scope)
-        if self._stop is None or self._stopped:
-            return
-        self._results.append(result)
-        if len(self._results) < self._size and self._stop(tuple(self._results)):
-            self._stopped = True
-            self._results.clear()
-            for other in self._scopes:
-                other.cancel()
 
 
 @final

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import final
 
 import trio
@@ -35,22 +35,18 @@ class InProcess(Engine):
     def __repr__(self) -> str:
         return f"InProcess({self.slots_per_worker})"
 
-    def open_worker(self, name: str, setup: bytes, grace: float) -> AbstractAsyncContextManager[FleetWorker]:
-        return _open(name, setup, self._packing)
-
-
-@asynccontextmanager
-async def _open(name: str, setup: bytes, packing: ByReference) -> AsyncIterator[FleetWorker]:
-    async with open_site(setup, packing) as site:
-        worker = _Here(name, site)
-        try:
-            yield worker
-        finally:
-            worker.over = True
+    @asynccontextmanager
+    async def open_worker(self, name: str, setup: bytes, grace: float) -> AsyncIterator[FleetWorker]:
+        async with open_site(setup, self._packing) as site:
+            worker = _Local(name, site)
+            try:
+                yield worker
+            finally:
+                worker.over = True
 
 
 @final
-class _Here(FleetWorker):
+class _Local(FleetWorker):
     def __init__(self, name: str, site: Site) -> None:
         self.name = name
         self.over = False

@@ -11,91 +11,34 @@ Rules:
 6. With groups, these rules apply to each sample of a task.
 7. A task with its outcome in the store is not run, and an outcome is stored before it is delivered. A group with some
    samples in the store is delivered whole, including the stored samples.
+8. A call that has not ended within the fleet's grace after its timeout ends with its worker. It is an error; the other
+   calls of the worker run again, and none of them is a suspect.
 """
 
 from __future__ import annotations
 
-import traceback
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar, final
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Generic, NoReturn, TypeVar, final
 
 import msgspec
 import trio
 
-from .._util.failures import keeping, keeping_each, raise_all, text_of
+from .._util.failures import keeping, keeping_each, raise_all
 from ..errors import FleetLost, StoreError
 from .engine import WorkerLost
-from .groups import Begun, Groups, StopGroup
+from .events import MapEvents
+from .functions import RetryIf
+from .groups import Groups
 from .outcomes import AnyOutcome, Outcome, Result
-from .packing import Answer, Failure, Job, Packing
-from .slots import NoWorkers, Seat, Slots
-from .store.recording import Kept
-from .store.store import MapStore, TaskStore
-from .telling import Telling
+from .packing import Answer, Job, Packing, unpack_answer
+from .slots import NoWorkers, Slot, Slots
+from .store.store import MapStore
+from .tasks import Begun, Call, TaskSource
 
 Task = TypeVar("Task")
 T = TypeVar("T")
-Contra = TypeVar("Contra", contravariant=True)
-Co = TypeVar("Co", covariant=True)
-
-RetryIf: TypeAlias = Callable[[BaseException], bool]
-"""`(error) -> True to retry`."""
-
-
-class RolloutFunction(Protocol[Contra, Co]):
-    """Function that a map calls for each task: importable, or a function of `__main__`."""
-
-    def __call__(self, worker: Any, task: Contra, /, *, attempt: int) -> Awaitable[Co]:
-        """Run one task.
-
-        Args:
-            worker: the value that the fleet's `worker` opened: by default an `Endpoint`.
-            task: one of the map's tasks.
-            attempt: counted from 1. More than 1: a worker died with an earlier attempt, or `retry_if` retried it. Side
-                effects of earlier attempts may have happened.
-        """
-
-
-class SampleFunction(Protocol[Contra, Co]):
-    """Function that is called with the index of the sample in its group."""
-
-    def __call__(self, worker: Any, task: Contra, /, *, attempt: int, sample: int) -> Awaitable[Co]:
-        """Run one sample of a task.
-
-        Args:
-            worker: as for a `RolloutFunction`.
-            task: the same object or value for all samples.
-            attempt: of this sample.
-            sample: from 0 to `group_size` - 1; 0 if the map has no groups.
-        """
-
-
-class Call(msgspec.Struct, Generic[Task]):
-    """State of a task, or of a sample of it."""
-
-    order: int
-    """Number of calls begun before this call."""
-    number: int
-    """Index among all tasks and samples, including those in the store."""
-    group: Begun[Task]
-    sample: int
-    store: TaskStore | None
-    attempt: int = 0
-    worker: str = ""
-    lost_with: tuple[tuple[object, int], ...] = ()
-    """The calls in the first worker that was lost with this call."""
-    ended_alone: int = 0
-    """Number of workers that ended while this call ran alone in them."""
-
-    @property
-    def task(self) -> Task:
-        return self.group.task
-
-    @property
-    def group_number(self) -> int | None:
-        """Index of the task; None: the map has no groups."""
-        return self.group.number if self.group.size is not None else None
 
 
 @final
@@ -123,7 +66,7 @@ class Results(Generic[Task, T]):
         Cancellation: no outcome is lost by it.
         """
         if self._groups is not None:
-            raise RuntimeError("the results of this map are read in groups: each comes once, in its own")
+            raise RuntimeError("the results of this map are read in groups: each result is in its group")
         result = await self._mapping.next_result()
         self._single = True
         return result
@@ -131,7 +74,7 @@ class Results(Generic[Task, T]):
     @property
     def skipped(self) -> int:
         """Number of outcomes found in the store so far: they are not delivered again."""
-        return self._mapping.skipped
+        return self._mapping.source.skipped
 
     def groups(self) -> Groups[Task, T]:
         """Return the results in groups: `async for group in results.groups()`.
@@ -143,310 +86,225 @@ class Results(Generic[Task, T]):
             RuntimeError: the map has no groups, or some of its results were read already.
         """
         if self._mapping.group_size is None:
-            raise RuntimeError("this map has no groups: fleet.map(…, group_size=8)")
+            raise RuntimeError("this map has no groups: pass group_size= to fleet.map")
         if self._single:
-            raise RuntimeError(
-                "some results of this map were read already; their groups would never be whole"
-            )
+            raise RuntimeError("some results of this map were read already: their groups would be incomplete")
         if self._groups is None:
             self._groups = Groups(self._mapping, self._mapping.group_size)
         return self._groups
 
 
 @final
+@dataclass(eq=False, kw_only=True)
 class Mapping(Generic[Task, T]):
-    """A running map."""
+    """A running map. For the options see `Fleet.map`."""
 
-    def __init__(
-        self,
-        function: bytes,
-        tasks: Iterable[Task] | AsyncIterable[Task],
-        slots: Slots,
-        packing: Packing,
-        *,
-        ordered: bool,
-        retries: int,
-        retry_if: RetryIf | None,
-        priority: int,
-        group_size: int | None,
-        stop_group: StopGroup | None,
-        tells_sample: bool,
-        timeout: float | None,
-        grace: float,
-        prefetch: int,
-        store: MapStore | None,
-        telling: Telling,
-    ) -> None:
-        self._function = function
-        self._tasks = _as_async(tasks)
-        self._awaits_tasks = isinstance(tasks, AsyncIterable)
-        self._slots = slots
-        self._packing = packing
-        self._ordered = ordered
-        self._retries = retries
-        self._retry_if = retry_if
-        self._priority = priority
-        self.group_size = group_size
-        self._stop_group = stop_group
-        self._tells_sample = tells_sample
-        self._timeout = timeout
-        self._grace = grace
-        self._prefetch = prefetch
-        self._store = store
-        self._telling = telling
-        self.skipped: int = 0
-        self._begun: Begun[Task] | None = None
-        """The task that was pulled last."""
-        self._task_store: TaskStore | None = None
-        """Store entry of the task that was pulled last."""
-        self._lost_before: deque[tuple[int, Task, TaskStore]] = deque()
-        """Tasks that were lost in an earlier run with the store; they run last."""
-        self._tasks_pulled = 0
-        self._results: dict[int, Result[Task, T]] = {}
-        """Unread results, by their order."""
-        self._pulled = 0
-        self._read = 0
-        self._unfinished: dict[int, Task] = {}
-        self._why: NoWorkers | None = None
-        self._errors: list[BaseException] = []
-        self._over = False
-        self._news = trio.Event()
+    function: bytes
+    """The packed function."""
+    source: TaskSource[Task]
+    slots: Slots
+    packing: Packing
+    ordered: bool
+    retries: int
+    retry_if: RetryIf | None
+    priority: int
+    group_size: int | None
+    passes_sample: bool
+    """True if the function takes the index of the sample."""
+    timeout: float | None
+    grace: float
+    """Seconds for the end of a call after its timeout."""
+    prefetch: int
+    store: MapStore | None
+    events: MapEvents
+    results: dict[int, Result[Task, T]] = field(default_factory=dict)
+    """Unread results, by their order."""
+    read: int = 0
+    """Number of results read."""
+    unfinished: dict[int, Task] = field(default_factory=dict)
+    """Tasks that will not have all their outcomes, by index."""
+    no_workers: NoWorkers | None = None
+    errors: list[BaseException] = field(default_factory=list)
+    over: bool = False
+    changed: trio.Event = field(default_factory=trio.Event)
 
-    def open(self) -> None:
-        """Open the store; raise StoreError if another map uses it."""
-        if self._store is not None:
-            self._store.open()
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Results[Task, T]]:
+        """Run the map while the body runs; raise StoreError if another map uses its store."""
+        if self.store is not None:
+            self.store.open()
+        errors: list[BaseException] = []
+        with keeping_each(errors):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.run)
+                with keeping(errors):
+                    yield Results(self)
+                nursery.cancel_scope.cancel()
+        raise_all(errors)
 
     async def run(self) -> None:
         """Run each task to its outcome."""
         errors: list[BaseException] = []
-        self._telling.map_started()
+        self.events.map_started()
         try:
             # An exception of `retry_if` or `stop_group` ends the map, whatever its reader does.
             with keeping_each(errors):
                 async with trio.open_nursery() as nursery:
-                    with keeping(self._errors):
-                        await self._pull(nursery)
+                    with keeping(self.errors):
+                        await self._begin_calls(nursery)
         finally:
-            self._over = True
-            self._telling.map_ended()
-            self._tell()
-            if self._store is not None:
-                self._store.close()
-            if isinstance(self._tasks, AsyncGenerator):
-                await self._tasks.aclose()
+            self.over = True
+            self.events.map_ended()
+            self._notify()
+            if self.store is not None:
+                self.store.close()
+            await self.source.aclose()
         raise_all(errors)
 
-    async def _pull(self, nursery: trio.Nursery) -> None:
-        """Begin tasks one by one, when there is a slot."""
+    async def _begin_calls(self, nursery: trio.Nursery) -> None:
+        """Begin calls one by one, when there is a slot.
+
+        The slot is taken before the task is pulled: otherwise a waiting call of another map would get it. No slot is
+        held while async tasks are awaited.
+        """
         while True:
-            while self._pulled - self._read > self._window and self._why is None:
-                await self._news_after()
-            if self._why is not None:
+            while self.no_workers is None and self.source.calls - self.read > self._most_unread:
+                await self.changed.wait()
+            if self.no_workers is not None:
                 return
             try:
-                call, seat = await self._next_call()
+                slot = await self.slots.take(self.priority)
+                if self.source.is_async:
+                    self.slots.give_back(slot)
+                    call = await self.source.next_call()
+                    slot = await self.slots.take(self.priority)
+                else:
+                    try:
+                        call = await self.source.next_call()
+                    except BaseException:
+                        self.slots.give_back(slot)
+                        raise
             except NoWorkers as exc:
-                self._give_up(exc, self._begun)
+                self._give_up(exc, self.source.begun)
                 return
             except StopAsyncIteration:
                 return
             if call.store is not None and call.store.is_done(call.sample):
-                self._telling.skipped(call.group.number, 1)
-                self._add(call, self._stored(call, call.store), call.group.open_scope())
-                self._slots.give_back(seat)
+                self.events.skipped(call.group.number, 1)
+                stored = call.store.stored(call.task, call.sample)
+                # The task may have had another index, and no group, when it was stored.
+                result = msgspec.structs.replace(stored, number=call.number, group=call.group_number)
+                self._add(call, result, call.group.open_scope())
+                self.slots.give_back(slot)
             else:
-                seat.call = self, call.number
-                nursery.start_soon(self._run, call, seat, nursery)
+                slot.call = self, call.number
+                nursery.start_soon(self._run_call, call, slot, nursery)
 
-    def _stored(self, call: Call[Task], store: TaskStore) -> Result[Task, T]:
-        """Return the stored result of a sample; its task may have had another index then, and no group."""
-        return msgspec.structs.replace(
-            store.stored(call.task, call.sample),
-            number=call.number,
-            group=None if self.group_size is None else call.group.number,
-        )
-
-    async def _next_call(self) -> tuple[Call[Task], Seat]:
-        """Return the next sample of the current task, or the first of the next task, and its slot.
-
-        The slot is taken first: otherwise a waiting call of another map would get it. No slot is held while async tasks
-        are awaited.
-        """
-        seat = await self._slots.take(self._priority)  # the task is pulled only now
-        if self._awaits_tasks:
-            self._slots.give_back(seat)
-            sample = await self._next_sample()
-            seat = await self._slots.take(self._priority)
-        else:
-            try:
-                sample = await self._next_sample()
-            except BaseException:
-                self._slots.give_back(seat)
-                raise
-        begun = self._begun
-        assert begun is not None
-        self._pulled += 1
-        number = begun.number * (self.group_size or 1) + sample
-        return Call(self._pulled - 1, number, begun, sample, self._task_store), seat
-
-    async def _next_sample(self) -> int:
-        """Return the next sample of the current task, or of the next task that has any."""
-        while self._begun is None or (sample := self._begun.next_sample()) is None:
-            self._begun = await self._next_task()
-        return sample
-
-    async def _next_task(self) -> Begun[Task] | None:
-        """Return the next task; None if the store has all its outcomes, or it is postponed."""
-        try:
-            task = await anext(self._tasks)
-        except StopAsyncIteration:
-            if not self._lost_before:
-                raise
-            number, task, self._task_store = self._lost_before.popleft()
-            return Begun(number, task, self.group_size, self._stop_group)
-        number, size = self._tasks_pulled, self.group_size or 1
-        self._tasks_pulled += 1
-        if self._store is not None:
-            self._task_store = self._store.task(number, task)
-            if all(self._task_store.is_done(sample) for sample in range(size)):
-                self.skipped += size
-                self._telling.skipped(number, size)
-                await trio.lowlevel.checkpoint()
-                return None
-            if self._task_store.was_lost(size) and not (self._ordered or self._awaits_tasks):
-                self._lost_before.append((number, task, self._task_store))
-                await trio.lowlevel.checkpoint()
-                return None
-        return Begun(number, task, self.group_size, self._stop_group)
+    @property
+    def _most_unread(self) -> int:
+        """Maximum calls begun and not read; in order, a slow task keeps later outcomes from being read."""
+        return self.slots.total * (2 if self.ordered else 1) + self.prefetch
 
     def _give_up(self, why: NoWorkers, begun: Begun[Task] | None) -> None:
         """Record that no worker is left: this task will not have all its outcomes."""
-        self._why = why
+        self.no_workers = why
         if begun is not None:
-            self._unfinished[begun.number] = begun.task
+            self.unfinished[begun.number] = begun.task
 
-    @property
-    def _window(self) -> int:
-        """Maximum calls begun and not read; in order, a slow task keeps later outcomes from being read."""
-        return self._slots.total * (2 if self._ordered else 1) + self._prefetch
-
-    async def _run(self, call: Call[Task], seat: Seat, nursery: trio.Nursery) -> None:
+    async def _run_call(self, call: Call[Task], slot: Slot, nursery: trio.Nursery) -> None:
         outcome: AnyOutcome[T] = Outcome.Stopped()
         answer = Answer()
         scope = call.group.open_scope()
         try:
             with scope:
-                outcome, answer = await self._tried(call, seat)
+                outcome, answer = await self._run_attempts(call, slot)
         except NoWorkers as exc:
             self._give_up(exc, call.group)
         else:
+            result = Result(
+                task=call.task,
+                number=call.number,
+                group=call.group_number,
+                sample=call.sample,
+                attempt=call.attempt,
+                worker=call.worker,
+                outcome=outcome,
+                traces=answer.traces,
+                scores=answer.scores,
+            )
             try:
-                result = self._kept(call, self._result(call, outcome, answer), answer)
-                self._telling.ended(call, result, answer.spent)
-                self._add(call, result, scope)
+                if call.store is not None:
+                    result = call.store.kept(result, answer.kept)
             except (StoreError, OSError) as exc:  # tasks that cannot be stored need not run
-                if not self._errors:  # a full disk is one error, however many calls meet it
-                    self._errors.append(exc)
+                if not self.errors:  # a full disk is one error, however many calls meet it
+                    self.errors.append(exc)
                 nursery.cancel_scope.cancel()
-        self._tell()
-
-    def _kept(self, call: Call[Task], result: Result[Task, T], answer: Answer) -> Result[Task, T]:
-        return result if call.store is None else call.store.kept(result, answer.kept)
+            else:
+                self.events.ended(call, result, answer.spent)
+                self._add(call, result, scope)
+        self._notify()
 
     def _add(self, call: Call[Task], result: Result[Task, T], scope: trio.CancelScope) -> None:
         """Add the result of a call."""
-        self._results[call.order] = result
-        self._tell()
+        self.results[call.order] = result
+        self._notify()
         call.group.add(result, scope)
 
-    async def _tried(self, call: Call[Task], seat: Seat) -> tuple[AnyOutcome[T], Answer]:
+    async def _run_attempts(self, call: Call[Task], slot: Slot) -> tuple[AnyOutcome[T], Answer]:
+        """Run a call until it has its outcome, which may be a loss; give its slot back."""
         retried = 0
         try:
             while True:
                 await trio.lowlevel.checkpoint_if_cancelled()  # the group may have been stopped
-                worker = seat.worker
+                worker = slot.worker
                 call.attempt, call.worker = call.attempt + 1, worker.name
-                self._telling.started(call)
+                self.events.started(call)
                 try:
                     packed = await worker.call(self._job(call))
                 except WorkerLost as lost:
-                    self._slots.lost(seat, worker_lives=lost.worker_lives)
-                    call.lost_with = call.lost_with or seat.lost_with
-                    call.ended_alone += len(seat.lost_with) == 1
-                    if call.ended_alone > self._retries:
-                        return self._lost(call, lost), Answer()
-                    self._telling.requeued(call, lost.reason)
+                    self.slots.lost(slot, worker_lives=lost.worker_lives)
+                    call.lost_with = call.lost_with or slot.lost_with
+                    call.ended_alone += len(slot.lost_with) == 1
+                    if call.ended_alone > self.retries:
+                        others = {number for owner, number in call.lost_with if owner is self} - {call.number}
+                        reason = f"{lost.reason}, while no other task ran in it"
+                        return Outcome.Lost(reason, tuple(sorted(others))), Answer()
+                    self.events.requeued(call, lost.reason)
                 except TypeError as exc:  # a task that cannot be sent
                     return Outcome.Error(exc), Answer()
                 else:
-                    answer = self._answer(packed)
+                    answer = unpack_answer(packed, self.packing, has_store=self.store is not None)
                     if answer.runs_on:
-                        self._slots.end_worker_of(seat)
+                        self.slots.end_worker_of(slot)
                         worker.reason = (
-                            f"task {call.number} did not end within {self._grace:g} s of its timeout"
+                            f"task {call.number} did not end within {self.grace:g} s of its timeout"
                         )
                         await worker.kill()
-                    outcome, again = self._outcome(answer)
-                    if not again or retried == self._retries:
-                        return outcome, answer
-                    assert isinstance(outcome, Outcome.Error)
+                    if (failure := answer.failure) is None:
+                        return Outcome.Value(answer.value), answer
+                    again = self.retry_if is not None and self.retry_if(failure.error)
+                    if not again or retried == self.retries:
+                        return Outcome.Error(failure.error, failure.traceback), answer
                     retried += 1
-                    self._telling.retried(call, outcome.error)
-                    self._slots.give_back(seat)
-                await self._slots.retake(seat)
+                    self.events.retried(call, failure.error)
+                    self.slots.give_back(slot)
+                await self.slots.retake(slot)
         finally:
-            self._slots.give_back(seat)
-
-    def _lost(self, call: Call[Task], lost: WorkerLost) -> Outcome.Lost:
-        beside = sorted({number for owner, number in call.lost_with if owner is self} - {call.number})
-        return Outcome.Lost(f"{lost.reason}, while no other task ran in it", tuple(beside))
+            self.slots.give_back(slot)
 
     def _job(self, call: Call[Task]) -> bytes:
-        record = None if call.store is None else call.store.record_to(call.sample, call.attempt, call.worker)
         job = Job(
-            self._function,
-            call.task,
-            call.attempt,
-            call.sample if self._tells_sample else None,
-            self._timeout,
-            self._grace,
-            record,
-        )
-        return self._packing.pack(job, f"task {call.group.number} ({type(call.task).__name__})")
-
-    def _answer(self, packed: bytes) -> Answer:
-        try:
-            answer: Answer = self._packing.unpack(packed)
-        except (Exception, SystemExit) as exc:  # any code may run while parts of the answer are unpickled
-            error = TypeError(
-                "what came of the function cannot be made again in this process: "
-                f"{type(exc).__name__}: {text_of(exc)}"
-            )
-            text = "".join(traceback.format_exception(exc))
-            return Answer(failure=Failure(error, text), kept=None if self._store is None else Kept())
-        return answer
-
-    def _result(self, call: Call[Task], outcome: AnyOutcome[T], answer: Answer) -> Result[Task, T]:
-        return Result(
+            function=self.function,
             task=call.task,
-            number=call.number,
-            group=call.group_number,
-            sample=call.sample,
             attempt=call.attempt,
-            worker=call.worker,
-            outcome=outcome,
-            traces=answer.traces,
-            scores=answer.scores,
+            sample=call.sample if self.passes_sample else None,
+            timeout=self.timeout,
+            grace=self.grace,
+            record=None
+            if call.store is None
+            else call.store.record_to(call.sample, call.attempt, call.worker),
         )
-
-    def _outcome(self, answer: Answer) -> tuple[AnyOutcome[T], bool]:
-        """Return the outcome, and True if the call is to be retried."""
-        failure = answer.failure
-        if failure is None:
-            return Outcome.Value(answer.value), False
-        again = self._retry_if is not None and self._retry_if(failure.error)
-        return Outcome.Error(failure.error, failure.traceback), again
+        return self.packing.pack(job, f"task {call.group.number} ({type(call.task).__name__})")
 
     async def next_result(self) -> Result[Task, T]:
         """Return the next result, or raise the end of the map."""
@@ -457,49 +315,30 @@ class Mapping(Generic[Task, T]):
     async def has_next(self) -> bool:
         """Wait until another result exists or the map has ended; return True if one exists."""
         await trio.lowlevel.checkpoint()
-        while not self._ready():
-            if self._over:
+        while True:
+            if self.over and self.unfinished:  # behind a task without an outcome, order is given up
+                self.ordered = False
+            if self.read in self.results if self.ordered else self.results:
+                return True
+            if self.over:
                 return False
-            await self._news_after()
-        return True
+            await self.changed.wait()
 
     def take(self) -> Result[Task, T]:
         """Return the next result, which must exist."""
-        number = self._read if self._ordered else next(iter(self._results))
-        result = self._results.pop(number)
-        self._read += 1
-        self._tell()
+        result = self.results.pop(self.read if self.ordered else next(iter(self.results)))
+        self.read += 1
+        self._notify()
         return result
-
-    def _ready(self) -> bool:
-        """Return True if a result can be read; behind a task without an outcome, order is given up."""
-        if self._over and self._unfinished:
-            self._ordered = False
-        return self._read in self._results if self._ordered else bool(self._results)
 
     def raise_end(self) -> NoReturn:
         """Raise the exception that ended the map."""
-        raise_all(self._errors)
-        if self._why is not None:
-            raise FleetLost(
-                "no worker is left", unfinished=tuple(self._unfinished.values())
-            ) from self._why.__cause__
+        raise_all(self.errors)
+        if self.no_workers is not None:
+            unfinished = tuple(self.unfinished.values())
+            raise FleetLost("no worker is left", unfinished=unfinished) from self.no_workers.__cause__
         raise StopAsyncIteration
 
-    def _tell(self) -> None:
-        self._news.set()
-        self._news = trio.Event()
-
-    async def _news_after(self) -> None:
-        await self._news.wait()
-
-
-async def _each(tasks: Iterable[Task]) -> AsyncIterator[Task]:
-    for task in tasks:
-        yield task
-
-
-def _as_async(tasks: Iterable[Task] | AsyncIterable[Task]) -> AsyncIterator[Task]:
-    if isinstance(tasks, AsyncIterable):
-        return aiter(tasks)
-    return _each(tasks)
+    def _notify(self) -> None:
+        self.changed.set()
+        self.changed = trio.Event()

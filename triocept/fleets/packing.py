@@ -137,6 +137,17 @@ def _pickler() -> Callable[..., pickle.Pickler]:
     return Pickler
 
 
+def unpack_answer(data: bytes, packing: Packing, *, has_store: bool) -> Answer:
+    """Return an answer; if it cannot be decoded here, an answer with that error."""
+    try:
+        answer: Answer = packing.unpack(data)
+    except (Exception, SystemExit) as exc:  # any code may run while parts of the answer are unpickled
+        text = f"the answer of the function cannot be unpickled here: {type(exc).__name__}: {text_of(exc)}"
+        failure = Failure(TypeError(text), "".join(traceback.format_exception(exc)))
+        return Answer(failure=failure, kept=Kept() if has_store else None)
+    return answer
+
+
 class ByReference:
     """Encoding within a process: a reference to the value itself."""
 
@@ -157,22 +168,16 @@ class ByReference:
 
 
 def failure_of(error: BaseException, packing: Packing) -> Failure:
-    """Return an exception in a form that can be sent to the driver."""
+    """Return an exception in a form that can be sent to the driver: in its own class, else as a `RemoteError`."""
     text = "".join(traceback.format_exception(error))
-    return Failure(_crossing(error, packing), text)
-
-
-def _crossing(error: BaseException, packing: Packing) -> BaseException:
-    if not isinstance(packing, Pickled):
-        return error
-    try:
-        again = packing.unpack(packing.pack(error, "the error"))
-    except (Exception, SystemExit):  # it cannot be pickled, or not be unpickled
-        again = None
-    if type(again) is type(error):
-        return error
-    kind = type(error)
-    return RemoteError(text_of(error), type=f"{kind.__module__}.{kind.__qualname__}")
+    if isinstance(packing, Pickled):
+        try:
+            again = packing.unpack(packing.pack(error, "the error"))
+        except (Exception, SystemExit):  # it cannot be pickled, or not be unpickled
+            again = None
+        if (kind := type(error)) is not type(again):
+            error = RemoteError(text_of(error), type=f"{kind.__module__}.{kind.__qualname__}")
+    return Failure(error, text)
 
 
 def chained(error: BaseException, traceback: str) -> BaseException:
@@ -184,7 +189,7 @@ def chained(error: BaseException, traceback: str) -> BaseException:
 
 def raise_failure(failure: Failure) -> NoReturn:
     """Raise the exception that a worker raised when it opened the context of its calls."""
-    failure.error.add_note("raised where a worker opened what its calls get")
+    failure.error.add_note("raised when a worker opened the context of its calls")
     raise chained(failure.error, failure.traceback)
 
 

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from itertools import count
 from typing import final
@@ -30,7 +30,7 @@ from .worker_process import Setup
 START_TIMEOUT = 120.0
 """Seconds: a Python that imports a trainer's packages from a cold network disk takes a minute."""
 PROGRAM = "from triocept.fleets.worker_process import main; main()"
-BURIAL = 1.0
+EXIT_TIMEOUT = 1.0
 """Seconds to wait for the end of a process that has closed its socket."""
 
 
@@ -71,66 +71,38 @@ class Processes(Engine):
     def __repr__(self) -> str:
         return f"Processes({self.workers}, slots_per_worker={self.slots_per_worker})"
 
-    def open_worker(self, name: str, setup: bytes, grace: float) -> AbstractAsyncContextManager[FleetWorker]:
-        return _open_process(name, setup, grace, self._packing, self._hung_after)
-
-
-@asynccontextmanager
-async def _open_process(
-    name: str, setup: bytes, grace: float, packing: Pickled, hung_after: float | None
-) -> AsyncIterator[FleetWorker]:
-    ours, theirs = socket.socketpair()
-    death, alive = os.pipe()
-    stream = FrameStream(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
-    try:
+    @asynccontextmanager
+    async def open_worker(self, name: str, setup: bytes, grace: float) -> AsyncIterator[FleetWorker]:
+        own, other = socket.socketpair()
+        death, alive = os.pipe()
+        stream = FrameStream(trio.SocketStream(trio.socket.from_stdlib_socket(own)))
         try:
-            process = await _start(theirs.fileno(), death)
+            try:
+                with trio.CancelScope(shield=True):  # else a started process would have no owner
+                    process = await trio.lowlevel.open_process(
+                        [sys.executable, "-c", PROGRAM, str(other.fileno()), str(death)],
+                        stdin=subprocess.DEVNULL,
+                        env=dict(os.environ),  # without the variables that a C library (readline) has added
+                        pass_fds=(other.fileno(), death),
+                        process_group=0,
+                    )
+            finally:
+                other.close()
+                os.close(death)
+            worker = _Process(f"{name} (pid {process.pid})", process, stream, grace)
+            try:
+                frames = stream.frames()
+                await worker.set_up(frames, setup, self._packing)
+                async with looked_after(partial(worker.serve, frames, self._hung_after), worker.end):
+                    yield worker
+            finally:
+                process.kill()  # a process that was never ready; any other has ended
+                with trio.CancelScope(shield=True):
+                    await process.wait()
         finally:
-            theirs.close()
-            os.close(death)
-        worker = _Process(f"{name} (pid {process.pid})", process, stream, grace)
-        try:
-            frames = stream.frames()
-            await _set_up(worker, stream, frames, setup, packing)
-            async with looked_after(partial(worker.serve, frames, hung_after), worker.end):
-                yield worker
-        finally:
-            process.kill()  # a process that was never ready; any other has ended
+            os.close(alive)
             with trio.CancelScope(shield=True):
-                await process.wait()
-    finally:
-        os.close(alive)
-        with trio.CancelScope(shield=True):
-            await stream.aclose()
-
-
-async def _start(control: int, death: int) -> trio.Process:
-    with trio.CancelScope(shield=True):  # else a started process would have no owner
-        process = await trio.lowlevel.open_process(
-            [sys.executable, "-c", PROGRAM, str(control), str(death)],
-            stdin=subprocess.DEVNULL,
-            env=dict(os.environ),  # not what a C library (readline) has put beside it
-            pass_fds=(control, death),
-            process_group=0,
-        )
-    return process  # noqa: RET504 - a type checker sees no way round the scope
-
-
-async def _set_up(
-    worker: _Process, stream: FrameStream, frames: AsyncIterator[Frame], setup: bytes, packing: Pickled
-) -> None:
-    """Send a worker its setup, and wait until the context is open."""
-    stream.put(Kind.SETUP, data=pickle.dumps(Setup(import_path(), setup)))
-    try:
-        with trio.fail_after(START_TIMEOUT):
-            await stream.flush()
-            said = await anext(frames, None)
-    except trio.TooSlowError:
-        raise WorkerLost(worker.name, f"it was not ready within {START_TIMEOUT:g} s") from None
-    if said is None:
-        raise WorkerLost(worker.name, "it ended before it was ready; what it said of that is on its stderr")
-    if said.kind is Kind.FAILED:
-        raise_failure(packing.unpack(said.data))
+                await stream.aclose()
 
 
 class _Call:
@@ -158,6 +130,20 @@ class _Process(FleetWorker):
     def alive(self) -> bool:
         return not self._lost.is_set()
 
+    async def set_up(self, frames: AsyncIterator[Frame], setup: bytes, packing: Pickled) -> None:
+        """Send the worker its setup, and wait until the context is open."""
+        self._stream.put(Kind.SETUP, data=pickle.dumps(Setup(import_path(), setup)))
+        try:
+            with trio.fail_after(START_TIMEOUT):
+                await self._stream.flush()
+                frame = await anext(frames, None)
+        except trio.TooSlowError:
+            raise WorkerLost(self.name, f"it was not ready within {START_TIMEOUT:g} s") from None
+        if frame is None:
+            raise WorkerLost(self.name, "it ended before it was ready; its stderr may contain the reason")
+        if frame.kind is Kind.FAILED:
+            raise_failure(packing.unpack(frame.data))
+
     async def call(self, job: bytes) -> bytes:
         number, call = next(self._numbers), _Call()
         self._calls[number] = call
@@ -166,7 +152,11 @@ class _Process(FleetWorker):
                 self._stream.put(Kind.CALL, number, job)
                 await call.over.wait()
         except trio.Cancelled:
-            await self._cancel(number, call)
+            self._stream.put(Kind.CANCEL, number)
+            with trio.CancelScope(shield=True):
+                if not await happens(call.over, self._grace):
+                    self.reason = f"a call hung: it did not end within {self._grace:g} s of its cancellation"
+                    await self.kill()
             raise
         finally:
             del self._calls[number]
@@ -174,44 +164,29 @@ class _Process(FleetWorker):
             raise WorkerLost(self.name, self.reason)
         return call.answer
 
-    async def _cancel(self, number: int, call: _Call) -> None:
-        """Cancel a call, and wait for its end; kill a worker that does not end it."""
-        self._stream.put(Kind.CANCEL, number)
-        with trio.CancelScope(shield=True):
-            if not await happens(call.over, self._grace):
-                self.reason = f"a call hung: it did not end within {self._grace:g} s of its cancellation"
-                await self.kill()
-
     async def serve(self, frames: AsyncIterator[Frame], hung_after: float | None) -> None:
-        """Communicate with the worker until it is gone."""
+        """Communicate with the worker until it is gone; then end its waiting calls with `WorkerLost`."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._stream.write)
                 if hung_after is not None:
                     nursery.start_soon(self._watch, hung_after)
-                await self._read(frames)
+                async for frame in frames:
+                    if frame.kind is Kind.ANSWER and (call := self._calls.get(frame.call)) is not None:
+                        call.answer = frame.data
+                        call.over.set()
                 nursery.cancel_scope.cancel()
         finally:
             with trio.CancelScope(shield=True):
-                await self._bury()
-
-    async def _read(self, frames: AsyncIterator[Frame]) -> None:
-        async for frame in frames:
-            if frame.kind is Kind.ANSWER and (call := self._calls.get(frame.call)) is not None:
-                call.answer = frame.data
+                with trio.move_on_after(EXIT_TIMEOUT):
+                    await self._process.wait()
+                self._process.kill()  # a process that has closed its socket, and runs on, is useless
+                code = await self._process.wait()
+            how = f"ended with status {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
+            self.reason = self.reason or f"it {how}"
+            self._lost.set()
+            for call in self._calls.values():
                 call.over.set()
-
-    async def _bury(self) -> None:
-        """Record how the worker ended, and end its waiting calls with `WorkerLost`."""
-        with trio.move_on_after(BURIAL):
-            await self._process.wait()
-        self._process.kill()  # a process that has closed its socket, and runs on, is useless
-        code = await self._process.wait()
-        how = f"ended with status {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
-        self.reason = self.reason or f"it {how}"
-        self._lost.set()
-        for call in self._calls.values():
-            call.over.set()
 
     async def _watch(self, hung_after: float) -> None:
         """Kill the worker when its loop does not answer."""

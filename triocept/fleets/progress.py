@@ -35,21 +35,20 @@ MOST_SHOWN = 4
 
 
 async def show_progress(
-    observers: Observers, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    observers: Observers,
+    scope: trio.CancelScope,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Show the progress until this is cancelled."""
+    """Show the progress until the scope is cancelled."""
     progress = Progress()
     observers.listen(progress.add)
-    task_status.started()
-    if _is_terminal():
-        await _Picture(progress).show()
-    else:
-        await _Lines(progress).show()
-
-
-def _is_terminal() -> bool:
-    """Return True if lines can change on the screen."""
-    return Screen().isatty() and os.environ.get("TERM", "") not in ("", "dumb")
+    with scope:
+        task_status.started()
+        if Screen().isatty() and os.environ.get("TERM", "") not in ("", "dumb"):  # lines can change there
+            await _LiveDisplay(progress).show()
+        else:
+            await _LogDisplay(progress).show()
 
 
 @final
@@ -60,7 +59,7 @@ class Progress:
         self.tallies: dict[int, Tally] = {}
         """Tallies of running maps, by map number."""
         self.workers: int = 0
-        self._said: list[str] = []
+        self._lines_due: list[str] = []
 
     def add(self, event: FleetEvent) -> None:
         """Add an event."""
@@ -71,7 +70,7 @@ class Progress:
             case MapEnded():
                 tally = self.tallies.pop(event.map)
                 tally.add(event, now)
-                self._said.append(last_word(tally, now))
+                self._lines_due.append(summary(tally, now))
             case WorkerStarted():
                 self.workers += 1
             case WorkerDied() | WorkerLeft():
@@ -81,14 +80,14 @@ class Progress:
             case _:
                 pass
 
-    def take_said(self) -> list[str]:
+    def take_lines(self) -> list[str]:
         """Return the lines to be printed permanently, each once."""
-        said, self._said = self._said, []
-        return said
+        lines, self._lines_due = self._lines_due, []
+        return lines
 
 
 @final
-class _Lines:
+class _LogDisplay:
     """Display by a line at intervals."""
 
     def __init__(self, progress: Progress) -> None:
@@ -101,22 +100,24 @@ class _Lines:
                 with trio.move_on_after(LINE_EVERY):
                     while True:
                         await trio.sleep(REFRESH)
-                        self._say(self._progress.take_said())
+                        self._print(self._progress.take_lines())
                 now = trio.current_time()
-                self._say(
-                    [_line(tally, now, self._progress.workers) for tally in self._progress.tallies.values()]
-                )
+                for tally in self._progress.tallies.values():
+                    left = _time_left(tally, now)
+                    line = f"{clock(tally.elapsed(now))} {tally.name}: {_place(tally)}, "
+                    line += _counts(tally, now, self._progress.workers) + (f", {left}" if left else "")
+                    self._print([f"{line}; {tally.last_failure}" if tally.last_failure else line])
         finally:
             self._screen = Screen(patience=1)
-            self._say(self._progress.take_said())
+            self._print(self._progress.take_lines())
 
-    def _say(self, lines: list[str]) -> None:
+    def _print(self, lines: list[str]) -> None:
         for line in lines:
             self._screen.write(f"▸ {visible(line)}\n")
 
 
 @final
-class _Picture:
+class _LiveDisplay:
     """Display by changing lines, at the end of a terminal."""
 
     def __init__(self, progress: Progress) -> None:
@@ -132,14 +133,28 @@ class _Picture:
         """True if the program has printed an unfinished line: a prompt, perhaps."""
 
     async def show(self) -> None:
+        from rich.live import Live
+
         with self._above("stdout"), self._above("stderr"):
             try:
                 while True:
-                    self._refresh()
+                    if not self._is_midline:
+                        self._print_due()
+                        if self._live is None:  # a stopped display would overwrite later output
+                            self._live = Live(
+                                console=self._console,
+                                get_renderable=self._picture,
+                                auto_refresh=False,
+                                transient=True,
+                                redirect_stdout=False,
+                                redirect_stderr=False,
+                            )
+                            self._live.start()
+                        self._live.refresh()
                     await trio.sleep(REFRESH)
             finally:
                 self._hide()
-                self._say()
+                self._print_due()
 
     @contextmanager
     def _above(self, name: str) -> Iterator[None]:
@@ -148,7 +163,7 @@ class _Picture:
         if stream is None or not stream.isatty():
             yield
             return
-        above = _Above(stream, self._make_room)
+        above = _Above(stream, self._before_output)
         setattr(sys, name, above)
         try:
             yield
@@ -156,7 +171,7 @@ class _Picture:
             if getattr(sys, name) is above:
                 setattr(sys, name, stream)
 
-    def _make_room(self, text: str) -> None:
+    def _before_output(self, text: str) -> None:
         self._hide()
         self._is_midline = not text.endswith("\n")
 
@@ -165,53 +180,57 @@ class _Picture:
         if live is not None:
             live.stop()
 
-    def _say(self) -> None:
+    def _print_due(self) -> None:
         """Print the permanent lines above the display."""
-        said = self._progress.take_said()
-        if said:
+        lines = self._progress.take_lines()
+        if lines:
             self._hide()
-        for line in said:
+        for line in lines:
             self._console.print(f"▸ {visible(line)}", soft_wrap=True)
-
-    def _refresh(self) -> None:
-        from rich.live import Live
-
-        if self._is_midline:
-            return
-        self._say()
-        if self._live is None:  # a stopped display would overwrite later output
-            self._live = Live(
-                console=self._console,
-                get_renderable=self._picture,
-                auto_refresh=False,
-                transient=True,
-                redirect_stdout=False,
-                redirect_stderr=False,
-            )
-            self._live.start()
-        self._live.refresh()
 
     def _picture(self) -> RenderableType:
         from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
 
         now = trio.current_time()
         tallies = list(self._progress.tallies.values())
-        shown = [_map_picture(tally, now, self._progress.workers) for tally in tallies[:MOST_SHOWN]]
+        lines: list[RenderableType] = []
+        for tally in tallies[:MOST_SHOWN]:
+            grid = Table.grid(padding=(0, 1), expand=True)
+            grid.add_column(no_wrap=True)
+            grid.add_column(ratio=1)
+            grid.add_column(no_wrap=True)
+            grid.add_column(no_wrap=True)
+            grid.add_row(
+                Text(visible(tally.name)[:30], style="bold"),
+                ProgressBar(
+                    total=tally.total, completed=tally.there, pulse=tally.total is None, animation_time=now
+                ),
+                _place(tally),
+                Text(_time_left(tally, now), style="cyan"),
+            )
+            counts = f"  {_counts(tally, now, self._progress.workers)}"
+            lines += [grid, Text(counts, style="dim", no_wrap=True, overflow="ellipsis")]
+            if tally.last_failure:
+                failure = f"  {visible(tally.last_failure)}"
+                lines.append(Text(failure, style="yellow", no_wrap=True, overflow="ellipsis"))
         if len(tallies) > MOST_SHOWN:
-            shown.append(f"and {counted(len(tallies) - MOST_SHOWN, 'more map', 'more maps')}")
-        return Group(*shown)
+            lines.append(f"and {counted(len(tallies) - MOST_SHOWN, 'more map', 'more maps')}")
+        return Group(*lines)
 
 
 class _Above:
     """A stream of the program, printed above the display."""
 
-    def __init__(self, stream: Any, make_room: Any) -> None:
+    def __init__(self, stream: Any, before_output: Any) -> None:
         self._stream = stream
-        self._make_room = make_room
+        self._before_output = before_output
 
     def write(self, text: str) -> int:
         if text:
-            self._make_room(text)
+            self._before_output(text)
         written: int = self._stream.write(text)
         return written
 
@@ -223,48 +242,6 @@ class _Above:
         return getattr(self._stream, name)
 
 
-def _map_picture(tally: Tally, now: float, workers: int) -> RenderableType:
-    from rich.console import Group
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table.grid(padding=(0, 1), expand=True)
-    grid.add_column(no_wrap=True)
-    grid.add_column(ratio=1)
-    grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True)
-    bar = ProgressBar(total=tally.total, completed=tally.there, pulse=tally.total is None, animation_time=now)
-    grid.add_row(
-        Text(visible(tally.name)[:30], style="bold"),
-        bar,
-        _place(tally),
-        Text(_time_left(tally, now), style="cyan"),
-    )
-    lines: list[RenderableType] = [grid, _one_line(f"  {_counts(tally, now, workers)}", "dim")]
-    if tally.last_failure:
-        lines.append(_one_line(f"  {visible(tally.last_failure)}", "yellow"))
-    return Group(*lines)
-
-
-def _one_line(text: str, style: str) -> RenderableType:
-    from rich.text import Text
-
-    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
-
-
-def _line(tally: Tally, now: float, workers: int) -> str:
-    """Return the progress of a map, for a log."""
-    left = _time_left(tally, now)
-    parts = [
-        f"{clock(tally.elapsed(now))} {tally.name}: {_place(tally)}",
-        _counts(tally, now, workers),
-        *([left] if left else []),
-    ]
-    line = ", ".join(parts)
-    return f"{line}; {tally.last_failure}" if tally.last_failure else line
-
-
 def _place(tally: Tally) -> str:
     if tally.total is None:
         return f"{tally.there:,}"
@@ -273,13 +250,10 @@ def _place(tally: Tally) -> str:
 
 
 def _time_left(tally: Tally, now: float) -> str:
-    seconds = tally.seconds_left(now)
-    return "" if seconds is None else f"{_rough(seconds)} left"
-
-
-def _rough(seconds: float) -> str:
-    """Return an estimated time: `8s`, `3m10s`, `3h05m`."""
-    return f"{round(seconds)}s" if seconds < 100 else clock(seconds)
+    """Return an estimated time: `8s left`, `3m10s left`, `3h05m left`."""
+    if (seconds := tally.seconds_left(now)) is None:
+        return ""
+    return f"{round(seconds)}s left" if seconds < 100 else f"{clock(seconds)} left"
 
 
 def _counts(tally: Tally, now: float, workers: int) -> str:
@@ -307,7 +281,7 @@ def _ends(tally: Tally) -> list[str]:
     ]
 
 
-def last_word(tally: Tally, now: float) -> str:
+def summary(tally: Tally, now: float) -> str:
     """Return a map's summary: `solve: 1,000 in 12m03s: 984 done, 12 failed (9 AgentFailed, 3 ValueError), 4 lost`."""
     elapsed = tally.elapsed(now)
     ends = _ends(tally)

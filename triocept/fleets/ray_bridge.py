@@ -50,15 +50,28 @@ class Bridge:
             path: the driver's `sys.path`; its entries that exist here are searched last.
             setup: see `open_site`.
         """
-        _look_in(path)
-        keep_from_agents(variables_of_ray(dict(os.environ), _environment_of_raylet()))
-        Thread(target=self._run, args=(setup,), name="trio", daemon=True).start()
+        Thread(target=self._run, args=(path, setup), name="trio", daemon=True).start()
         return await asyncio.wrap_future(self._ready)
 
     async def call(self, number: int, job: bytes) -> bytes:
         """Run a job; return its packed answer, or empty bytes if it was cancelled."""
         answer: Future[bytes] = _future()
-        self._soon(lambda: self._nursery.start_soon(self._answer, number, job, answer))
+
+        async def run() -> None:
+            call, data = self._call(number), b""
+
+            def report(early: bytes) -> None:
+                if not call.scope.cancel_called:  # else the driver waits for the call's end
+                    answer.set_result(early)
+
+            with call.scope:
+                data = await self._site.call(job, report)
+            del self._calls[number]
+            call.over.set()
+            if not answer.done():
+                answer.set_result(data)
+
+        self._soon(lambda: self._nursery.start_soon(run))
         return await asyncio.wrap_future(answer)
 
     def cancel(self, number: int) -> None:
@@ -68,7 +81,14 @@ class Bridge:
     async def wait_over(self, number: int) -> None:
         """Cancel a call, and wait for its end. A call that is not here has ended, or will not come: see `RayWorker`."""
         over: Future[None] = _future()
-        self._soon(lambda: self._nursery.start_soon(self._end_call, number, over))
+
+        async def end() -> None:
+            if (call := self._calls.get(number)) is not None:
+                call.scope.cancel()
+                await call.over.wait()
+            over.set_result(None)
+
+        self._soon(lambda: self._nursery.start_soon(end))
         await asyncio.wrap_future(over)
 
     async def ping(self) -> None:
@@ -85,10 +105,26 @@ class Bridge:
     def _soon(self, step: Callable[[], None]) -> None:
         self._token.run_sync_soon(step)
 
-    def _run(self, setup: bytes) -> None:
-        _be_as_nice_as_raylet()
+    def _run(self, path: list[str], setup: bytes) -> None:
+        """Run trio, in its thread."""
+        sys.path += [entry for entry in path if entry not in sys.path and os.path.exists(entry)]
+        of_raylet: dict[str, str] = {}
+        with contextlib.suppress(OSError), open(f"/proc/{os.getppid()}/environ", "rb") as file:
+            entries = os.fsdecode(file.read()).split("\0")
+            of_raylet = dict(entry.split("=", 1) for entry in entries if "=" in entry)
+        keep_from_agents(variables_of_ray(dict(os.environ), of_raylet))
+
+        async def serve() -> None:
+            async with open_site(setup, Pickled()) as self._site, trio.open_nursery() as self._nursery:
+                self._ending = trio.Event()
+                self._token = trio.lowlevel.current_trio_token()
+                self._ready.set_result(b"")
+                await self._ending.wait()
+                self._nursery.cancel_scope.cancel()
+
+        _set_niceness()
         try:
-            trio.run(self._serve, setup)
+            trio.run(serve)
         except BaseException as exc:
             if self._ready.done():
                 traceback.print_exc()
@@ -99,37 +135,8 @@ class Bridge:
         else:
             self._over.set_result(None)
 
-    async def _serve(self, setup: bytes) -> None:
-        async with open_site(setup, Pickled()) as self._site, trio.open_nursery() as self._nursery:
-            self._ending = trio.Event()
-            self._token = trio.lowlevel.current_trio_token()
-            self._ready.set_result(b"")
-            await self._ending.wait()
-            self._nursery.cancel_scope.cancel()
-
     def _call(self, number: int) -> _Call:
         return self._calls.setdefault(number, _Call())
-
-    async def _answer(self, number: int, job: bytes, answer: Future[bytes]) -> None:
-        call, data = self._call(number), b""
-
-        def report(early: bytes) -> None:
-            if not call.scope.cancel_called:  # else the driver waits for the call's end
-                answer.set_result(early)
-
-        with call.scope:
-            data = await self._site.call(job, report)
-        del self._calls[number]
-        call.over.set()
-        if not answer.done():
-            answer.set_result(data)
-
-    async def _end_call(self, number: int, over: Future[None]) -> None:
-        call = self._calls.get(number)
-        if call is not None:
-            call.scope.cancel()
-            await call.over.wait()
-        over.set_result(None)
 
 
 class _Call:
@@ -159,20 +166,7 @@ def variables_of_ray(mine: dict[str, str], of_raylet: dict[str, str]) -> Iterato
             yield name
 
 
-def _look_in(path: list[str]) -> None:
-    sys.path += [entry for entry in path if entry not in sys.path and os.path.exists(entry)]
-
-
-def _environment_of_raylet() -> dict[str, str]:
-    try:
-        with open(f"/proc/{os.getppid()}/environ", "rb") as file:
-            entries = os.fsdecode(file.read()).split("\0")
-    except OSError:
-        return {}
-    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
-
-
-def _be_as_nice_as_raylet() -> None:
+def _set_niceness() -> None:
     """Set the niceness of the raylet, this worker's parent: Ray makes workers nicer by 15, and agents inherit that."""
     raylet = os.getpriority(os.PRIO_PROCESS, os.getppid())
     with contextlib.suppress(OSError):

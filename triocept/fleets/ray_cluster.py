@@ -16,14 +16,12 @@ import importlib.util
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, final
 
 import trio
-
-from .ray_waiting import Waited
 
 DIAL_TIMEOUT = 5.0
 """Seconds for an answer from a cluster's address."""
@@ -56,11 +54,11 @@ async def connected(address: str | None) -> AsyncIterator[None]:
             elsewhere.
         ValueError: the address is of another kind.
     """
-    ours = await _connection.enter(address)
+    is_ours = await _connection.enter(address)
     try:
         yield
     finally:
-        if ours:
+        if is_ours:
             with trio.CancelScope(shield=True):
                 await _connection.leave()
 
@@ -81,7 +79,11 @@ class _Connection:
             import ray
 
             if ray.is_initialized():
-                _check_same(address, str(ray.get_runtime_context().gcs_address))
+                current = str(ray.get_runtime_context().gcs_address)
+                if address not in (None, "auto", "local") and _bootstrap_address(address) != current:
+                    raise RuntimeError(
+                        f"this program is connected to the Ray cluster at {current}: it cannot use {address}, too"
+                    )
                 if not self._users:
                     return False
             else:
@@ -100,16 +102,38 @@ class _Connection:
 
     async def _connect(self, address: str | None) -> None:
         where = await _find(address)
-        self._leave, self._left = threading.Event(), Future()
         begun: Future[None] = Future()
-        threading.Thread(
-            target=_hold, args=(address, where, begun, self._leave, self._left), daemon=True, name="ray"
-        ).start()
+        leave = self._leave = threading.Event()
+        left: Future[None] = Future()
+        self._left = left
+
+        def hold() -> None:
+            """Connect, and stay connected until `leave` is set."""
+            try:
+                _init(address, where)
+            except SystemExit as exc:
+                begun.set_exception(
+                    ConnectionError(f"Ray gave up on the cluster at {where}: status {exc.code}")
+                )
+                return
+            except BaseException as exc:
+                begun.set_exception(exc)
+                return
+            begun.set_result(None)
+            leave.wait()
+            import ray
+
+            try:
+                ray.shutdown()
+            finally:
+                left.set_result(None)
+
+        threading.Thread(target=hold, daemon=True, name="ray").start()
         try:
             with trio.CancelScope(shield=True), trio.fail_after(CONNECT_TIMEOUT):  # it cannot be stopped
                 await Waited(begun).get()
         except BaseException as exc:  # too slow, or a Ctrl-C: a late connection is closed again
-            self._leave.set()
+            leave.set()
             if not isinstance(exc, trio.TooSlowError):
                 raise
             raise ConnectionError(
@@ -120,107 +144,99 @@ class _Connection:
 _connection = _Connection()
 
 
-def _hold(
-    address: str | None,
-    where: str | None,
-    begun: Future[None],
-    leave: threading.Event,
-    left: Future[None],
-) -> None:
-    """Connect, and stay connected until `leave` is set.
+def _init(address: str | None, where: str | None) -> None:
+    """Connect to the cluster; None as its checked address starts one.
 
     Ray gets the address as passed: if that names no cluster, it searches the token of the cluster that it finds.
     """
-    try:
-        _init(address, where)
-    except SystemExit as exc:
-        begun.set_exception(ConnectionError(f"Ray gave up on the cluster at {where}: status {exc.code}"))
-        return
-    except BaseException as exc:
-        begun.set_exception(exc)
-        return
-    begun.set_result(None)
-    leave.wait()
     import ray
 
+    def is_wanted(record: logging.LogRecord) -> bool:
+        # Not set: Ray's handler of SIGTERM, which would raise in the midst of trio.
+        return "SIGTERM handler is not set" not in record.getMessage()
+
+    logger = logging.getLogger("ray._private.worker")
+    logger.addFilter(is_wanted)
     try:
-        ray.shutdown()
-    finally:
-        left.set_result(None)
-
-
-def _init(address: str | None, where: str | None) -> None:
-    import ray
-
-    with _quiet():
         if where is None:
             options: dict[str, Any] = {"include_dashboard": False, "_system_config": {"worker_niceness": 0}}
             ray.init("local", logging_level=logging.WARNING, **options)
         else:
             ray.init(address, logging_level=logging.WARNING)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress the warning that Ray's handler of SIGTERM, which would raise in the midst of trio, is not set."""
-
-    def wanted(record: logging.LogRecord) -> bool:
-        return "SIGTERM handler is not set" not in record.getMessage()
-
-    logger = logging.getLogger("ray._private.worker")
-    logger.addFilter(wanted)
-    try:
-        yield
     finally:
-        logger.removeFilter(wanted)
+        logger.removeFilter(is_wanted)
 
 
 async def _find(address: str | None) -> str | None:
-    """Return the checked address of the cluster that `address` selects; None: a cluster has to be started."""
-    from ray._private.services import canonicalize_bootstrap_address
+    """Return the address of the cluster that `address` selects; None: a cluster has to be started.
 
+    Raises:
+        ConnectionError: no gRPC server answers there.
+        ValueError: the address is of another kind.
+    """
     given = address if address not in (None, "auto") else os.environ.get("RAY_ADDRESS") or address
     if given is not None and "://" in given:
         raise ValueError(
-            f"{given!r} is of Ray's client, which is not enough: give host:port, on a node of the cluster"
+            f"{given!r} is an address of Ray's client, not of a cluster: pass host:port, on a node of the cluster"
         )
-    where: str | None = await trio.to_thread.run_sync(canonicalize_bootstrap_address, given)
-    if where is not None:
-        await _dial(
-            where, "" if given == address else " (see RAY_ADDRESS)" if given else " (see `ray status`)"
-        )
-    return where
-
-
-async def _dial(where: str, hint: str) -> None:
-    """Raise ConnectionError if no gRPC server answers."""
+    where = await trio.to_thread.run_sync(_bootstrap_address, given)
+    if where is None:
+        return None
+    hint = "" if given == address else " (see RAY_ADDRESS)" if given else " (see `ray status`)"
     host, _, port = where.rpartition(":")
     try:
         with trio.fail_after(DIAL_TIMEOUT):
             stream = await trio.open_tcp_stream(host.strip("[]"), int(port))
             async with stream:
                 if os.environ.get("RAY_USE_TLS", "0").lower() not in ("0", "false"):
-                    return
+                    return where
                 await stream.send_all(HELLO)
-                said = await stream.receive_some(9)
+                frame = await stream.receive_some(9)
     except (OSError, trio.TooSlowError, trio.BrokenResourceError) as exc:
         why = str(exc) or f"no answer within {DIAL_TIMEOUT:g} s"
         raise ConnectionError(
             f"no Ray cluster at {where}{hint}: {why}; is it started (`ray start --head`)?"
         ) from exc
-    if len(said) < 4 or said[3] != SETTINGS:
+    if len(frame) < 4 or frame[3] != SETTINGS:
         raise ConnectionError(
-            f"what answers at {where}{hint} is no Ray cluster, but its dashboard perhaps: "
-            "give the address that `ray start` printed"
+            f"the server at {where}{hint} is no Ray cluster, but perhaps its dashboard: "
+            "pass the address that `ray start` printed"
         )
+    return where
 
 
-def _check_same(address: str | None, current: str) -> None:
-    """Raise if the requested cluster is not the connected cluster."""
+def _bootstrap_address(address: str | None) -> str | None:
     from ray._private.services import canonicalize_bootstrap_address
 
-    if address in (None, "auto", "local") or canonicalize_bootstrap_address(address) == current:
-        return
-    raise RuntimeError(
-        f"this program is connected to the Ray cluster at {current}: it cannot use {address}, too"
-    )
+    found: str | None = canonicalize_bootstrap_address(address)
+    return found
+
+
+@final
+class Waited:
+    """A future, for the trio loop in which this object is made."""
+
+    def __init__(self, future: Future[Any]) -> None:
+        self.over: trio.Event = trio.Event()
+        """Set when the future is done; also set by code that detects that it never will be."""
+        self._token = trio.lowlevel.current_trio_token()
+        self._future = future
+        future.add_done_callback(self._on_done)
+
+    def _on_done(self, _: object) -> None:
+        with suppress(trio.RunFinishedError):  # no task waits any more
+            self._token.run_sync_soon(self.over.set)
+
+    async def get(self) -> Any:
+        """Wait for the result, and return it or raise the exception."""
+        await self.over.wait()
+        return self._future.result()
+
+    @property
+    def done(self) -> bool:
+        """True if the future has a result or an exception."""
+        return self._future.done()
+
+    def result(self) -> Any:
+        """Return the result of a done future, or raise its exception."""
+        return self._future.result(0)

@@ -91,30 +91,23 @@ class RayEngine(Engine):
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
         async with connected(self._address):
-            self._make = self._actor_class()
+            import ray
+
+            actor = ray.remote(make_actor_class()).options(
+                num_cpus=self._num_cpus,
+                resources=self._resources,
+                max_concurrency=2 * self.slots_per_worker + SPARE_CALLS,  # a cancellation is a call, too
+                max_restarts=0,
+                max_task_retries=0,
+                scheduling_strategy="SPREAD",
+            )
+            self._make = partial(actor.remote)
             if self._wanted is None:
-                self.workers = await trio.to_thread.run_sync(self._room)
+                free = await trio.to_thread.run_sync(ray.available_resources)
+                needs = {"CPU": self._num_cpus, **self._resources}
+                most = min(int(free.get(name, 0) // each) for name, each in needs.items() if each)
+                self.workers = max(1, most)
             yield
 
     def open_worker(self, name: str, setup: bytes, grace: float) -> AbstractAsyncContextManager[FleetWorker]:
         return open_actor(self._make, name, setup, grace, self._packing, self._hung_after)
-
-    def _actor_class(self) -> Any:
-        import ray
-
-        actor = ray.remote(make_actor_class()).options(
-            num_cpus=self._num_cpus,
-            resources=self._resources,
-            max_concurrency=2 * self.slots_per_worker + SPARE_CALLS,  # a cancellation is a call, too
-            max_restarts=0,
-            max_task_retries=0,
-            scheduling_strategy="SPREAD",
-        )
-        return partial(actor.remote)
-
-    def _room(self) -> int:
-        import ray
-
-        free = ray.available_resources()
-        wanted = {"CPU": self._num_cpus, **self._resources}
-        return max(1, min(int(free.get(name, 0) // each) for name, each in wanted.items() if each))

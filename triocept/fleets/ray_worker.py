@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import count
 from typing import Any, final
@@ -23,13 +23,13 @@ from .engine import FleetWorker, WorkerLost
 from .looking_after import LOOKS, happens, looked_after
 from .packing import Packing, import_path, raise_failure
 from .ray_actor import make_actor_class
-from .ray_waiting import Waited
+from .ray_cluster import Waited
 
 log: logging.Logger = logging.getLogger("triocept.fleet")
 
 START_TIMEOUT = 300.0
 """Seconds: a node that an autoscaler has to start takes minutes."""
-ROOM_PATIENCE = 15.0
+PLACEMENT_TIME = 15.0
 """Seconds until a warning that a worker waits for free resources."""
 KILL_TIMEOUT = 5.0
 """Seconds for Ray to report the death of an actor that it should kill."""
@@ -92,40 +92,33 @@ class _Actor(FleetWorker):
         return Waited(getattr(self._actor, method).remote(*args).future())
 
     async def start(self, setup: bytes, packing: Packing) -> None:
-        """Wait until the actor is placed, compare its versions, and open the context of its calls.
-
-        Its versions must equal this program's.
-        """
+        """Wait until the actor is placed, compare its versions with this program's, and open its context."""
         failure = b""
         with trio.move_on_after(START_TIMEOUT) as limit:
             try:
-                self._compare(await self._introduced())
+                answer = self._ask("introduce")
+                with trio.move_on_after(PLACEMENT_TIME) as placement:
+                    await answer.over.wait()
+                if placement.cancelled_caught:
+                    log.warning("%s waits for Ray to start it: %s", self.name, await self._free_cpus())
+                facts: dict[str, str] = await answer.get()
+                self.name = f"{self.name} (pid {facts['pid']} on {facts['node']})"
+                own: dict[str, str] = make_actor_class().facts()
+                if _compared(own) != _compared(facts):
+                    raise RuntimeError(
+                        f"{self.name} has {_listed(facts)}, but this program {_listed(own)}: "
+                        "install the same versions on every node"
+                    )
                 failure = await self._ask("open", import_path(), setup).get()
             except self._failed as exc:
                 raise WorkerLost(self.name, f"it ended before it was ready: {_reason(exc)}") from exc
         if limit.cancelled_caught:
-            raise WorkerLost(self.name, f"it was not ready within {START_TIMEOUT:g} s: {await self._room()}")
+            why = await self._free_cpus()
+            raise WorkerLost(self.name, f"it was not ready within {START_TIMEOUT:g} s: {why}")
         if failure:
             raise_failure(packing.unpack(failure))
 
-    async def _introduced(self) -> dict[str, str]:
-        answer = self._ask("introduce")
-        with trio.move_on_after(ROOM_PATIENCE) as limit:
-            await answer.over.wait()
-        if limit.cancelled_caught:
-            log.warning("%s waits for Ray to start it: %s", self.name, await self._room())
-        facts: dict[str, str] = await answer.get()
-        self.name = f"{self.name} (pid {facts['pid']} on {facts['node']})"
-        return facts
-
-    def _compare(self, theirs: dict[str, str]) -> None:
-        ours: dict[str, str] = make_actor_class().facts()
-        if _compared(ours) != _compared(theirs):
-            raise RuntimeError(
-                f"{self.name} has {_listed(theirs)}, but this program {_listed(ours)}: have the same on every node"
-            )
-
-    async def _room(self) -> str:
+    async def _free_cpus(self) -> str:
         """Return the free CPUs of the cluster, as text."""
         free, total = [
             await trio.to_thread.run_sync(ask, abandon_on_cancel=True)
@@ -142,23 +135,15 @@ class _Actor(FleetWorker):
         try:
             await answer.over.wait()
         except trio.Cancelled:
+            self._ask("cancel", number)
             with trio.CancelScope(shield=True):
-                await self._cancel(number, answer)
+                if await self._has_ended(answer):
+                    with suppress(WorkerLost):
+                        await self._answer(number, answer)
             raise
         finally:
             self._calls.discard(answer)
         return await self._answer(number, answer)
-
-    async def _cancel(self, number: int, answer: Waited) -> None:
-        """Cancel a call, and wait for its end; kill a worker that does not end it."""
-        self._ask("cancel", number)
-        if not await happens(answer.over, self._grace):
-            await self._kill_hung(f"a call did not end within {self._grace:g} s of its cancellation")
-            return
-        try:
-            await self._answer(number, answer)
-        except WorkerLost:
-            pass
 
     async def _answer(self, number: int, answer: Waited) -> bytes:
         """Return the answer of a call, whose wait is over."""
@@ -169,8 +154,11 @@ class _Actor(FleetWorker):
         except self._failed as exc:
             with trio.CancelScope(shield=True):
                 await self._find_out(exc)
-                if not self._lost.is_set():
-                    await self._end_call(number)
+                if not self._lost.is_set() and await self._has_ended(over := self._ask("wait_over", number)):
+                    try:
+                        over.result()
+                    except self._failed as failure:
+                        await self._find_out(failure)
             if self._lost.is_set():
                 raise WorkerLost(self.name, self.reason) from exc
             raise WorkerLost(
@@ -178,16 +166,12 @@ class _Actor(FleetWorker):
             ) from exc
         return data
 
-    async def _end_call(self, number: int) -> None:
-        """End a call in a living actor."""
-        answer = self._ask("wait_over", number)
-        if not await happens(answer.over, self._grace):
-            await self._kill_hung(f"a call did not end within {self._grace:g} s of its cancellation")
-            return
-        try:
-            answer.result()
-        except self._failed as exc:
-            await self._find_out(exc)
+    async def _has_ended(self, over: Waited) -> bool:
+        """Wait for the end of a cancelled call; kill a worker that does not end it, and return False."""
+        if await happens(over.over, self._grace):
+            return True
+        await self._kill_hung(f"a call did not end within {self._grace:g} s of its cancellation")
+        return False
 
     async def _find_out(self, error: BaseException) -> None:
         """Check whether the actor lives, after Ray has failed with `error`."""
@@ -198,25 +182,19 @@ class _Actor(FleetWorker):
                 return
             self._reached = False
             with trio.move_on_after(self._grace):
-                if await self._reach():
-                    self._reached = True
-                    self.changed()
+                while not self._reached:
+                    try:
+                        await self._ask("ping").get()
+                        self._reached = True
+                    except self._died as exc:
+                        self._lose(_reason(exc))
+                        return
+                    except self._failed:
+                        await trio.sleep(PAUSE)
+                self.changed()
                 return
             self.reason = f"it could not be reached for {self._grace:g} s, and was given up: {_reason(error)}"
             await self.kill()
-
-    async def _reach(self) -> bool:
-        """Wait until the actor answers, or is dead; return True if it answers."""
-        while True:
-            try:
-                await self._ask("ping").get()
-            except self._died as exc:
-                self._lose(_reason(exc))
-                return False
-            except self._failed:
-                await trio.sleep(PAUSE)
-            else:
-                return True
 
     def _lose(self, why: str) -> None:
         self.reason = self.reason or why
@@ -252,23 +230,19 @@ class _Actor(FleetWorker):
         """Let the actor end in order, within its grace."""
         if not self._lost.is_set():
             with trio.move_on_after(self._grace):
-                try:
+                with suppress(self._failed):  # it is dead, or cannot be reached: it is killed
                     await self._ask("end").get()
-                except self._failed:
-                    pass  # it is dead, or cannot be reached: it is killed
 
     async def wait_lost(self) -> None:
         await self._lost.wait()
 
     async def kill(self) -> None:
         with trio.move_on_after(KILL_TIMEOUT, shield=True):
-            try:
+            with suppress(self._failed):
                 await trio.to_thread.run_sync(self._ray.kill, self._actor, abandon_on_cancel=True)
                 while True:
                     await self._ask("ping").get()
                     await trio.sleep(PAUSE / 10)
-            except self._failed:
-                pass
         self._lose("it was killed")
         await trio.lowlevel.checkpoint()
 

@@ -13,13 +13,12 @@ import trio
 
 from .._endpoint import serve_endpoint
 from .._rollout.collecting import Collector, collect_traces
-from .._trace.trace import Trace
 from .._util.checks import described, named
 from ..errors import StoreError
 from .looking_after import happens
 from .packing import Answer, ByReference, Failure, Job, Packing, Spent, failure_of
 from .store.keys import json_of
-from .store.recording import Kept, Recorders, RecordTo
+from .store.recording import Kept, Recorders
 
 OpenWorker: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
 """Context that a worker opens once for all its calls: `serve_endpoint`, a `partial` of it, or a context of yours."""
@@ -40,7 +39,10 @@ class Site:
     def __init__(self, value: object, packing: Packing) -> None:
         self._value = value
         self._packing = packing
-        self._ends_program = (KeyboardInterrupt,) if isinstance(packing, ByReference) else ()
+        self._raised: tuple[type[BaseException], ...] = (trio.Cancelled,)
+        """Exceptions that are no answer of the function."""
+        if isinstance(packing, ByReference):  # in the program's own process it may be Ctrl-C
+            self._raised += (KeyboardInterrupt,)
         self._recorders = Recorders()
         self._functions: dict[bytes, Callable[..., Awaitable[Any]]] = {}
 
@@ -48,7 +50,7 @@ class Site:
         """Run a job, and return its packed answer.
 
         An exception of the function is an answer. Two are raised instead: a cancellation from outside, and a
-        KeyboardInterrupt in the program's own process, which may be Ctrl-C.
+        KeyboardInterrupt in the program's own process.
 
         Args:
             data: the packed job.
@@ -59,15 +61,15 @@ class Site:
         try:
             job: Job = self._packing.unpack(data)
         except (Exception, SystemExit) as exc:
-            return self._packed(Answer(failure=failure_of(exc, self._packing)))
+            return self._pack(Answer(failure=failure_of(exc, self._packing)))
         over = trio.Event()
         if report is not None and job.timeout is not None:
             trio.lowlevel.spawn_system_task(self._watch, job, over, report)
         try:
-            answer = await self._answer(job) if job.record is None else await self._kept(job, job.record)
+            answer = await self._run(job)
         finally:
             over.set()
-        return self._packed(answer)
+        return self._pack(answer)
 
     async def _watch(self, job: Job, over: trio.Event, report: Callable[[bytes], None]) -> None:
         """Report a call that shields itself from the end of its timeout."""
@@ -79,80 +81,64 @@ class Site:
             f"its fleet, {job.grace:g} s: its worker was killed"
         )
         kept = None if job.record is None else Kept()
-        report(self._packed(Answer(failure=failure_of(error, self._packing), kept=kept, runs_on=True)))
+        report(self._pack(Answer(failure=failure_of(error, self._packing), kept=kept, runs_on=True)))
 
-    async def _answer(self, job: Job) -> Answer:
-        with collect_traces() as traces:
-            value, failure = await self._run(job)
-        return Answer(value, failure, tuple(traces), scores_of(traces), spent=spent_in(traces))
-
-    async def _kept(self, job: Job, to: RecordTo) -> Answer:
-        """Run a job as `_answer` does, and record its rollouts in the store."""
-        try:
-            recorder = self._recorders.of(to)
-        except (StoreError, OSError) as exc:
-            return Answer(kept=Kept(problem=str(exc)))
-        with collect_traces(Collector(recorder, {"fleet": to.task})) as traces:
-            value, failure = await self._run(job)
+    async def _run(self, job: Job) -> Answer:
+        """Run a job; record its rollouts in the store, if the map has one."""
+        recorder = collector = None
+        if job.record is not None:
+            try:
+                recorder = self._recorders.of(job.record)
+            except (StoreError, OSError) as exc:
+                return Answer(kept=Kept(problem=str(exc)))
+            collector = Collector(recorder, {"fleet": job.record.task})
+        with collect_traces(collector) as traces:
+            value, failure = await self._outcome(job)
+        usages = [trace.usage for trace in traces]
+        spent = Spent(
+            rollouts=len(traces),
+            turns=sum(map(len, traces)),
+            input_tokens=sum(usage.input_tokens or 0 for usage in usages),
+            output_tokens=sum(usage.output_tokens or 0 for usage in usages),
+        )
+        scores = {name: score for trace in traces for name, score in trace.scores.items()}
+        if recorder is None:
+            return Answer(value, failure, tuple(traces), scores, spent=spent)
         data = b""
         if failure is None:
             try:
-                data = json_of(value, "what the function returned, which is to be kept in the store,")
+                data = json_of(value, "the function's return value, which the store keeps,")
             except TypeError as exc:
                 value, failure = None, failure_of(exc, self._packing)
-        kept = await recorder.keep(traces, data)
-        return Answer(value, failure, scores=scores_of(traces), kept=kept, spent=spent_in(traces))
+        return Answer(value, failure, scores=scores, kept=await recorder.keep(traces, data), spent=spent)
 
-    async def _run(self, job: Job) -> tuple[Any, Failure | None]:
+    async def _outcome(self, job: Job) -> tuple[Any, Failure | None]:
+        """Call the function of a job; return its value, or its exception."""
         try:
-            function = self._function(job.function)
-            told = {} if job.sample is None else {"sample": job.sample}
-            made = function(self._value, job.task, attempt=job.attempt, **told)
+            function = self._functions.get(job.function)
+            if function is None:
+                self._functions.clear()  # the functions of a fleet's maps: one at a time, mostly
+                function = self._functions[job.function] = self._packing.unpack(job.function)
+            sample = {} if job.sample is None else {"sample": job.sample}
+            made = function(self._value, job.task, attempt=job.attempt, **sample)
             if not inspect.isawaitable(made):
                 raise TypeError(
-                    f"{named(function)} gave {described(made)}, which is not to be awaited: "
+                    f"{named(function)} returned {described(made)}, which cannot be awaited: "
                     "is it an `async def` with no `yield` in it?"
                 )
             with trio.move_on_after(inf if job.timeout is None else job.timeout):
                 return await made, None
             raise trio.TooSlowError(f"the call took longer than the timeout of its map, {job.timeout:g} s")
         except BaseException as exc:
-            if _holds(exc, trio.Cancelled, *self._ends_program):
+            if isinstance(exc, self._raised) or (
+                isinstance(exc, BaseExceptionGroup) and exc.subgroup(self._raised) is not None
+            ):
                 raise
             return None, failure_of(exc, self._packing)
 
-    def _function(self, packed: bytes) -> Callable[..., Awaitable[Any]]:
-        function = self._functions.get(packed)
-        if function is None:
-            self._functions.clear()  # the functions of a fleet's maps: one at a time, mostly
-            function = self._functions[packed] = self._packing.unpack(packed)
-        return function
-
-    def _packed(self, answer: Answer) -> bytes:
+    def _pack(self, answer: Answer) -> bytes:
         try:
-            return self._packing.pack(answer, "what the function returned")
+            return self._packing.pack(answer, "the function's return value")
         except TypeError as exc:
             answer = msgspec.structs.replace(answer, value=None, failure=Failure(exc, ""))
             return self._packing.pack(answer, "an error")
-
-
-def _holds(error: BaseException, *kinds: type[BaseException]) -> bool:
-    if isinstance(error, BaseExceptionGroup):
-        return error.subgroup(kinds) is not None
-    return isinstance(error, kinds)
-
-
-def spent_in(traces: list[Trace]) -> Spent:
-    """Return the sums over all traces."""
-    usages = [trace.usage for trace in traces]
-    return Spent(
-        rollouts=len(traces),
-        turns=sum(map(len, traces)),
-        input_tokens=sum(usage.input_tokens or 0 for usage in usages),
-        output_tokens=sum(usage.output_tokens or 0 for usage in usages),
-    )
-
-
-def scores_of(traces: list[Trace]) -> dict[str, float]:
-    """Return the last value of each name."""
-    return {name: score for trace in traces for name, score in trace.scores.items()}

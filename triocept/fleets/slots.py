@@ -27,7 +27,7 @@ class NoWorkers(Exception):
 
 
 @final
-class Seat:
+class Slot:
     """Slot of one call, from the first attempt to the last. Made by `Slots.take` only."""
 
     def __init__(self, priority: int) -> None:
@@ -36,59 +36,59 @@ class Seat:
         self.lost_with: tuple[tuple[object, int], ...] = ()
         """The calls in the worker that was lost last, this one among them."""
         self._priority = priority
-        self._desk: _Desk | None = None
+        self._state: _WorkerState | None = None
         self._case: _Case | None = None
         self._waits = True
-        self._news = trio.Event()
+        self._decided = trio.Event()
 
     @property
     def worker(self) -> FleetWorker:
         """Worker of the slot; after a loss, the lost worker."""
-        assert self._desk is not None
-        return self._desk.worker
+        assert self._state is not None
+        return self._state.worker
 
 
-class _Desk:
+class _WorkerState:
     """A worker, and the calls in it."""
 
     def __init__(self, worker: FleetWorker) -> None:
         self.worker = worker
-        self.seats: dict[Seat, None] = {}
+        self.slots: dict[Slot, None] = {}
         self.case: _Case | None = None
         """The case that the calls in it are suspects of. No other call gets a slot then."""
         self.retires = False
-        self.buried = False
+        self.dead = False
         self.answered = False
         """True if a call has ended in the worker."""
 
     @property
-    def is_open(self) -> bool:
+    def takes_calls(self) -> bool:
         """True if the worker takes calls."""
-        return not self.retires and not self.buried and self.worker.alive
+        return not self.retires and not self.dead and self.worker.alive
 
 
 class _Case:
     """The calls that were in a worker when it died: one of them may have ended it."""
 
-    def __init__(self, suspects: list[Seat]) -> None:
+    def __init__(self, suspects: list[Slot]) -> None:
         self.rest = suspects
         """The calls that have not run again."""
-        self.desks: list[_Desk] = []
+        self.states: list[_WorkerState] = []
         """The workers that run suspects of this case now."""
-        for seat in suspects:
-            seat._case = self
+        for slot in suspects:
+            slot._case = self
 
     @property
     def is_ready(self) -> bool:
         """True if calls wait for a test; a call that has just been lost with its worker may not wait yet."""
-        return bool(self.rest) and all(seat._waits for seat in self.rest)
+        return bool(self.rest) and all(slot._waits for slot in self.rest)
 
-    def take(self, parts: int) -> list[Seat]:
+    def take(self, parts: int) -> list[Slot]:
         """Take the calls to run now, when the rest is split into `parts`."""
         size = -(-len(self.rest) // parts)
         taken, self.rest = self.rest[:size], self.rest[size:]
-        for seat in taken:
-            seat._case = None
+        for slot in taken:
+            slot._case = None
         return taken
 
 
@@ -104,10 +104,10 @@ class Slots:
     def __init__(self, per_worker: int, coming: int) -> None:
         self._per_worker = per_worker
         self._coming = coming
-        self._desks: dict[FleetWorker, _Desk] = {}
+        self._states: dict[FleetWorker, _WorkerState] = {}
         self._cases: list[_Case] = []
         self._returned = trio.Event()
-        self._waiting: list[tuple[int, int, Seat]] = []
+        self._waiting: list[tuple[int, int, Slot]] = []
         self._numbers = count()
         self._why: BaseException | None = None
 
@@ -119,185 +119,182 @@ class Slots:
     @property
     def workers(self) -> list[FleetWorker]:
         """The living workers that do not retire."""
-        return [desk.worker for desk in self._desks.values() if not desk.retires]
+        return [state.worker for state in self._states.values() if not state.retires]
 
-    async def take(self, priority: int) -> Seat:
+    async def take(self, priority: int) -> Slot:
         """Wait for a slot, to be given back; a higher priority comes first.
 
         Raises:
             NoWorkers: there is no worker, and there will be none.
         """
-        seat = Seat(priority)
-        self._queue(seat, priority)
-        self.deal()
-        await self._seated(seat)
-        return seat
+        slot = Slot(priority)
+        self._queue(slot, priority)
+        self.assign()
+        await self._wait_for(slot)
+        return slot
 
-    async def retake(self, seat: Seat) -> None:
+    async def retake(self, slot: Slot) -> None:
         """Wait for another slot for a call whose slot was `lost` or given back. Raises as `take`."""
-        seat._news = trio.Event()
-        seat._waits = True
-        if seat._case is None:
-            self._queue(seat, seat._priority + 1)  # it has waited long enough
-        self.deal()
-        await self._seated(seat)
+        slot._decided = trio.Event()
+        slot._waits = True
+        if slot._case is None:
+            self._queue(slot, slot._priority + 1)  # it has waited long enough
+        self.assign()
+        await self._wait_for(slot)
 
-    def _queue(self, seat: Seat, priority: int) -> None:
-        heappush(self._waiting, (-priority, next(self._numbers), seat))
+    def _queue(self, slot: Slot, priority: int) -> None:
+        heappush(self._waiting, (-priority, next(self._numbers), slot))
 
-    async def _seated(self, seat: Seat) -> None:
+    async def _wait_for(self, slot: Slot) -> None:
         try:
-            await seat._news.wait()
+            await slot._decided.wait()
         except trio.Cancelled:
-            seat._waits = False
-            self.give_back(seat)
+            slot._waits = False
+            self.give_back(slot)
             raise
-        if seat._desk is None:
-            self.give_back(seat)
+        if slot._state is None:
+            self.give_back(slot)
             raise NoWorkers from self._why
 
-    def lost(self, seat: Seat, *, worker_lives: bool) -> None:
+    def lost(self, slot: Slot, *, worker_lives: bool) -> None:
         """Mark a call as lost with its worker, or only its answer. Call `retake` or `give_back` next."""
-        desk = seat._desk
-        assert desk is not None
+        state = slot._state
+        assert state is not None
         if not worker_lives:
-            self._bury(desk)
+            self._open_case(state)
             return
-        self._leave(seat)
-        seat._desk, seat.lost_with = desk, (seat.call,)
-        self._cases.append(_Case([seat]))
+        self._leave(slot)
+        slot._state, slot.lost_with = state, (slot.call,)
+        self._cases.append(_Case([slot]))
 
-    def end_worker_of(self, seat: Seat) -> None:
+    def end_worker_of(self, slot: Slot) -> None:
         """Give the worker of a call no more calls, because it is killed for this call: the others are no suspects."""
-        desk = seat._desk
-        assert desk is not None
-        if desk.buried:
-            return
-        desk.buried = True
-        if desk.case is not None:
-            self._close(desk.case)
-        for other in desk.seats:
+        assert slot._state is not None
+        for other in self._mark_dead(slot._state):
             other.lost_with = ()
 
-    def _bury(self, desk: _Desk) -> None:
-        """Open a case for the calls in a dead worker, and free the other calls of their old case."""
-        if desk.buried:
-            return
-        desk.buried = True
-        if desk.case is not None:
-            self._close(desk.case)
-        suspects = list(desk.seats)
-        lost_with = tuple([seat.call for seat in suspects])
-        for seat in suspects:
-            seat.lost_with = lost_with
-        self._cases.append(_Case(suspects))
+    def _open_case(self, state: _WorkerState) -> None:
+        """Open a case for the calls in a worker that has died."""
+        if not state.dead:
+            suspects = self._mark_dead(state)
+            calls = tuple([slot.call for slot in suspects])
+            for slot in suspects:
+                slot.lost_with = calls
+            self._cases.append(_Case(suspects))
 
-    def _close(self, case: _Case) -> None:
-        """Free the calls of a case of suspicion."""
-        self._cases.remove(case)
-        for desk in case.desks:
-            desk.case = None
-        for seat in case.rest:
-            seat._case = None
-            self._queue(seat, seat._priority + 1)
+    def _mark_dead(self, state: _WorkerState) -> list[Slot]:
+        """Give a worker no more calls, and free the other calls of its case; return the calls in it."""
+        if state.dead:
+            return []
+        state.dead = True
+        if (case := state.case) is not None:
+            self._cases.remove(case)
+            for tester in case.states:
+                tester.case = None
+            for slot in case.rest:
+                slot._case = None
+                self._queue(slot, slot._priority + 1)
+        return list(state.slots)
 
-    def deal(self) -> None:
+    def assign(self) -> None:
         """Give free slots to waiting calls, or end their wait if no worker will come."""
         held = self._test_suspects() if self._cases else 0
         if not self._waiting:
             return
-        open_desks = [desk for desk in self._desks.values() if desk.case is None and desk.is_open]
+        open_states = [state for state in self._states.values() if state.case is None and state.takes_calls]
         if held:  # these workers are being emptied
-            open_desks = sorted(open_desks, key=lambda desk: len(desk.seats))[held:]
+            open_states = sorted(open_states, key=lambda state: len(state.slots))[held:]
         while self._waiting:
-            desk = min(open_desks, key=lambda desk: len(desk.seats), default=None)
-            if desk is None and not self._none_will_come:
+            state = min(open_states, key=lambda state: len(state.slots), default=None)
+            if state is None and not self._none_will_come:
                 return
-            if desk is not None and len(desk.seats) >= self._per_worker:
+            if state is not None and len(state.slots) >= self._per_worker:
                 return
-            seat = heappop(self._waiting)[2]
-            if seat._waits:
-                self._seat(seat, desk)
+            slot = heappop(self._waiting)[2]
+            if slot._waits:
+                self._give(slot, state)
 
     @property
     def _none_will_come(self) -> bool:
         """True if no worker is there and none is being started; a worker that has just died may be replaced."""
-        return not self._coming and all(desk.retires for desk in self._desks.values())
+        return not self._coming and all(state.retires for state in self._states.values())
 
     def _test_suspects(self) -> int:
         """Run suspects in workers of their own; return how many workers are to be emptied for them."""
-        self._cases = [case for case in self._cases if case.rest or case.desks]
+        self._cases = [case for case in self._cases if case.rest or case.states]
         ready = [case for case in self._cases if case.is_ready]
-        fresh_wait = any(seat._waits for _, _, seat in self._waiting)
+        fresh_wait = any(slot._waits for _, _, slot in self._waiting)
         for case in ready:
             idle = [
-                desk for desk in self._desks.values() if desk.is_open and not desk.seats and not desk.case
+                state
+                for state in self._states.values()
+                if state.takes_calls and not state.slots and not state.case
             ]
             parts = 1 + len(idle) + self._coming
             if fresh_wait:
-                idle, parts = idle[: not case.desks], 2
-            for desk in idle[: len(case.rest)]:
-                desk.case = case
-                case.desks.append(desk)
-                for seat in case.take(max(2, parts)):
-                    self._seat(seat, desk)
+                idle, parts = idle[: not case.states], 2
+            for state in idle[: len(case.rest)]:
+                state.case = case
+                case.states.append(state)
+                for slot in case.take(max(2, parts)):
+                    self._give(slot, state)
                 parts -= 1
-            if not case.desks and self._none_will_come:
-                for seat in case.take(1):
-                    self._seat(seat, None)
-        return sum(not case.desks for case in ready)
+            if not case.states and self._none_will_come:
+                for slot in case.take(1):
+                    self._give(slot, None)
+        return sum(not case.states for case in ready)
 
-    def _seat(self, seat: Seat, desk: _Desk | None) -> None:
+    def _give(self, slot: Slot, state: _WorkerState | None) -> None:
         """Give a call its slot; None: there is no slot."""
-        seat._waits = False
-        seat._desk = desk
-        if desk is not None:
-            desk.seats[seat] = None
-        seat._news.set()
+        slot._waits = False
+        slot._state = state
+        if state is not None:
+            state.slots[slot] = None
+        slot._decided.set()
 
-    def give_back(self, seat: Seat) -> None:
+    def give_back(self, slot: Slot) -> None:
         """Free the slot of a call that has ended, or no longer waits."""
-        self._leave(seat)
-        self.deal()
+        self._leave(slot)
+        self.assign()
 
-    def _leave(self, seat: Seat) -> None:
-        desk, seat._desk = seat._desk, None
-        if seat._case is not None:
-            seat._case.rest.remove(seat)
-            seat._case = None
-        if desk is None or seat not in desk.seats:
+    def _leave(self, slot: Slot) -> None:
+        state, slot._state = slot._state, None
+        if slot._case is not None:
+            slot._case.rest.remove(slot)
+            slot._case = None
+        if state is None or slot not in state.slots:
             return
-        del desk.seats[seat]
-        desk.answered = True
-        if desk.case is not None and not desk.seats:
-            desk.case.desks.remove(desk)
-            desk.case = None
+        del state.slots[slot]
+        state.answered = True
+        if state.case is not None and not state.slots:
+            state.case.states.remove(state)
+            state.case = None
         self._returned.set()
         self._returned = trio.Event()
 
     def add(self, worker: FleetWorker) -> None:
         """Add a worker that is ready."""
         self._coming -= 1
-        self._desks[worker] = _Desk(worker)
-        self.deal()
+        self._states[worker] = _WorkerState(worker)
+        self.assign()
 
     def retire(self, worker: FleetWorker) -> None:
         """Give a worker no more calls; its running calls continue."""
-        self._desks[worker].retires = True
-        self.deal()
+        self._states[worker].retires = True
+        self.assign()
 
     async def wait_idle(self, worker: FleetWorker) -> None:
         """Wait until the last call of a retiring worker has ended."""
-        while self._desks[worker].seats:
+        while self._states[worker].slots:
             await self._returned.wait()
 
     def remove(self, worker: FleetWorker) -> bool:
         """Remove a dead worker, which may be replaced; return True if any call ran in it."""
         self._coming += 1
-        desk = self._desks.pop(worker)
-        was_used = desk.answered or bool(desk.seats)
-        self._bury(desk)
-        self.deal()
+        state = self._states.pop(worker)
+        was_used = state.answered or bool(state.slots)
+        self._open_case(state)
+        self.assign()
         return was_used
 
     def expect(self) -> None:
@@ -308,4 +305,4 @@ class Slots:
         """Count one worker less that is being started."""
         self._coming -= 1
         self._why = why or self._why
-        self.deal()
+        self.assign()

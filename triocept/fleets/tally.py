@@ -107,7 +107,19 @@ class Tally:
                 self.again += 1
             case TaskEnded():
                 self._running.discard(event.number)
-                self._end(event, now)
+                self.outcomes[event.outcome] += 1
+                tokens = event.input_tokens + event.output_tokens
+                self.tokens += tokens
+                self.rollouts += event.rollouts
+                self.turns += event.turns
+                self._ended_rate.add(1, now)
+                self._token_rate.add(tokens, now)
+                if event.outcome in ("error", "lost"):
+                    self.last_failure = f"task {event.number}: {event.reason}"
+                if event.outcome == "error":
+                    kind = event.reason.partition(":")[0]
+                    is_counted = kind in self.kinds or len(self.kinds) < MOST_KINDS
+                    self.kinds[kind if is_counted else "others"] += 1
             case TaskSkipped():
                 self.skipped += event.count
             case MapEnded():
@@ -116,20 +128,6 @@ class Tally:
                 self._until = now
             case _:
                 pass
-
-    def _end(self, event: TaskEnded, now: float) -> None:
-        self.outcomes[event.outcome] += 1
-        self.tokens += event.input_tokens + event.output_tokens
-        self.rollouts += event.rollouts
-        self.turns += event.turns
-        self._ended_rate.add(1, now)
-        self._token_rate.add(event.input_tokens + event.output_tokens, now)
-        if event.outcome in ("error", "lost"):
-            self.last_failure = f"task {event.number}: {event.reason}"
-        if event.outcome == "error":
-            kind = event.reason.partition(":")[0]
-            known = kind in self.kinds or len(self.kinds) < MOST_KINDS
-            self.kinds[kind if known else "others"] += 1
 
     def elapsed(self, now: float) -> float:
         """Return the seconds since the map's start, up to its end."""

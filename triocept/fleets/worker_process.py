@@ -46,15 +46,15 @@ def main() -> None:
     for descriptor in (control, death):
         os.set_inheritable(descriptor, False)
     signal.signal(signal.SIGINT, lambda *_: None)
-    threading.Thread(target=_die_with_driver, args=(death,), daemon=True, name="driver's end").start()
+
+    def die_with_driver() -> None:
+        while os.read(death, 1):
+            pass
+        time.sleep(DEATH_GRACE)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=die_with_driver, daemon=True, name="driver's end").start()
     trio.run(_serve, socket.socket(fileno=control))
-
-
-def _die_with_driver(descriptor: int) -> None:
-    while os.read(descriptor, 1):
-        pass
-    time.sleep(DEATH_GRACE)
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def _serve(control: socket.socket) -> None:
@@ -69,45 +69,39 @@ async def _serve(control: socket.socket) -> None:
         sys.path[:] = [*setup.path, *(entry for entry in sys.path if entry not in setup.path)]
         async with open_site(setup.setup, packing) as site:
             stream.put(Kind.READY)
-            await _Calls(site, stream).run(frames)
+            await _run_calls(site, stream, frames)
     except Exception as exc:
         stream.put(Kind.FAILED, data=packing.pack(failure_of(exc, packing), "the error"))
         await stream.flush()
         sys.exit(1)
 
 
-class _Calls:
-    """Running calls."""
+async def _run_calls(site: Site, stream: FrameStream, frames: AsyncIterator[Frame]) -> None:
+    """Execute the driver's frames until they end; then cancel all calls."""
+    scopes: dict[int, trio.CancelScope] = {}
 
-    def __init__(self, site: Site, stream: FrameStream) -> None:
-        self._site = site
-        self._stream = stream
-        self._scopes: dict[int, trio.CancelScope] = {}
-
-    async def run(self, frames: AsyncIterator[Frame]) -> None:
-        """Execute the driver's frames until they end; then cancel all calls."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._stream.write)
-            async for frame in frames:
-                match frame.kind:
-                    case Kind.CALL:
-                        scope = self._scopes[frame.call] = trio.CancelScope()
-                        nursery.start_soon(self._call, frame.call, frame.data, scope)
-                    case Kind.CANCEL if frame.call in self._scopes:
-                        self._scopes[frame.call].cancel()
-                    case Kind.PING:
-                        self._stream.put(Kind.PONG)
-                    case _:
-                        pass  # a call that has ended meanwhile
-            nursery.cancel_scope.cancel()
-
-    async def _call(self, number: int, job: bytes, scope: trio.CancelScope) -> None:
+    async def call(number: int, job: bytes, scope: trio.CancelScope) -> None:
         def report(answer: bytes) -> None:
             if not scope.cancel_called:  # else the driver waits for the call's end
-                self._stream.put(Kind.ANSWER, number, answer)
+                stream.put(Kind.ANSWER, number, answer)
 
         answer = b""
         with scope:
-            answer = await self._site.call(job, report)
-        del self._scopes[number]
-        self._stream.put(Kind.ANSWER, number, answer)
+            answer = await site.call(job, report)
+        del scopes[number]
+        stream.put(Kind.ANSWER, number, answer)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream.write)
+        async for frame in frames:
+            match frame.kind:
+                case Kind.CALL:
+                    scopes[frame.call] = trio.CancelScope()
+                    nursery.start_soon(call, frame.call, frame.data, scopes[frame.call])
+                case Kind.CANCEL if frame.call in scopes:
+                    scopes[frame.call].cancel()
+                case Kind.PING:
+                    stream.put(Kind.PONG)
+                case _:
+                    pass  # a call that has ended meanwhile
+        nursery.cancel_scope.cancel()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..._trace.check import MOST_GAPS, Report, check_those
+from ..._trace.check import MOST_GAPS, check_those
 from ..._trace.entries import Gap
 from .layout import DONE, TRACES, read_run
 from .lines import TracePlace, index_of, lines_of
@@ -68,7 +68,13 @@ class _Check:
         self._named: dict[str, dict[str, TracePlace]] = {}
         """The traces of results, by file and by run."""
         self._results = self._lines = self._turns = self._rollouts = self._attempts = self._more = 0
-        index, end = index_of(path / DONE, self._damaged)
+
+        def on_damage(number: int, why: str) -> None:
+            self._gaps.append(
+                Gap(name="unreadable_line", message=why, path=os.fspath(path / DONE), line=number)
+            )
+
+        index, end = index_of(path / DONE, on_damage)
         for line in lines_of(path / DONE, index, end):
             self._results += 1
             for place in line.traces:
@@ -84,28 +90,26 @@ class _Check:
         self._turns += report.turns
         self._rollouts += len(named)
         self._attempts += max(0, report.rollouts - len(named))
-        self._compare(file, named, report)
-
-    def _compare(self, file: Path, named: dict[str, TracePlace], report: Report) -> None:
-        """Report each trace of a result that is missing, or has another seal than before."""
-        told = {gap.run for gap in report.gaps}
+        reported = {gap.run for gap in report.gaps}
         for run, place in named.items():
             digest = report.digests.get(f"{place.rollout}/{run}")
-            if run in told or (digest is not None and digest == place.digest):
+            if run in reported or (digest is not None and digest == place.digest):
                 continue
             if digest is None:
-                self._tell("no_rollout", file, "a result names it, and nothing of it stands there", place)
-            elif place.digest is not None and not _was_sealed(file, place):
-                self._tell(
-                    "seal_changed", file, "its seal is not the one that it had when it was done", place
+                self._add_gap(
+                    "no_rollout", file, "a result names it, and the file holds no line of it", place
                 )
+            elif place.digest is not None:
+                (trace,) = read_places(file.parent, [place])
+                if trace.digest != place.digest:  # else a score came later, with another seal
+                    self._add_gap("seal_changed", file, "its seal has changed since the task was done", place)
 
     def report(self) -> StoreReport:
         """Return the report on all files."""
         for name, named in self._named.items():  # missing files
             for place in named.values():
                 self._rollouts += 1
-                self._tell("no_rollout", self._path / TRACES / name, "its file is gone", place)
+                self._add_gap("no_rollout", self._path / TRACES / name, "its file is missing", place)
         return StoreReport(
             path=os.fspath(self._path),
             results=self._results,
@@ -117,12 +121,7 @@ class _Check:
             more=self._more,
         )
 
-    def _damaged(self, number: int, why: str) -> None:
-        self._gaps.append(
-            Gap(name="unreadable_line", message=why, path=os.fspath(self._path / DONE), line=number)
-        )
-
-    def _tell(self, name: str, file: Path, message: str, place: TracePlace) -> None:
+    def _add_gap(self, name: str, file: Path, message: str, place: TracePlace) -> None:
         if len(self._gaps) >= MOST_GAPS:
             self._more += 1
             return
@@ -133,9 +132,3 @@ class _Check:
 
 _OF_ALL = {"newer_version", "old_format"}
 """Gaps of lines whose rollout is unknown. An unreadable line is reported as missing in its own rollout."""
-
-
-def _was_sealed(file: Path, place: TracePlace) -> bool:
-    """Return True if the trace had this seal at its previous end: a score came later, with another seal."""
-    (trace,) = read_places(file.parent, [place])
-    return trace.digest == place.digest

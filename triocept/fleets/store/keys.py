@@ -48,24 +48,24 @@ def key_of(task: object, place: str, own: TaskKey | None = None) -> Key:
     except TypeError as exc:
         data, why = None, exc
     digest = None if data is None else sha256(data).hexdigest()[:32]
-    given = own(task) if own is not None else _id_of(task)
+    given: object
+    if own is not None:
+        given = own(task)
+    elif isinstance(task, Mapping):
+        given = task.get("id")
+    else:
+        given = getattr(task, "id", None)
+        given = None if callable(given) else given
     if given is None and own is None:
         if digest is None:
             raise TypeError(
-                f"{why}; so nothing tells {place} when the run is resumed: give it an `id`, or the map a `key=`"
+                f"{why}; so {place} has no key for a resumed run: give it an `id`, or pass `key=` to the map"
             )
         return Key(place, f"sha256:{digest}", None, data)
     if isinstance(given, bool) or not isinstance(given, (str, Integral, UUID)):
-        what = "`key` said" if own is not None else "its id is"
-        raise TypeError(f"{place}: a key is a text or a whole number, and {what} {described(given)}")
+        what = "`key` returned" if own is not None else "its id is"
+        raise TypeError(f"{place}: a key is a text or a whole number, but {what} {described(given)}")
     return Key(place, str(given), None if own is not None else digest, data)
-
-
-def _id_of(task: object) -> object:
-    if isinstance(task, Mapping):
-        return task.get("id")
-    found = getattr(task, "id", None)
-    return None if callable(found) else found
 
 
 def json_of(value: object, what: str) -> bytes:

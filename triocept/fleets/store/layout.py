@@ -68,14 +68,14 @@ def make(directory: Path) -> None:
         OSError: the directory cannot be created, or written.
     """
     if directory.exists() and not directory.is_dir():
-        raise StoreError("a store is a directory, and this is a file", path=str(directory))
+        raise StoreError("a store is a directory, but this is a file", path=str(directory))
     directory.mkdir(parents=True, exist_ok=True)
     others = {entry.name for entry in os.scandir(directory)}
     strange = sorted(others - {LOCK, TRACES, _PART})
     if RUN not in others and strange:
         raise StoreError(
             f"it is no store, and not empty: it holds {', '.join(strange[:3])}{', …' if strange[3:] else ''}; "
-            "a store wants a directory of its own",
+            "use an empty or a new directory",
             path=str(directory),
         )
     (directory / TRACES).mkdir(exist_ok=True)
@@ -117,7 +117,7 @@ def read_run(directory: Path) -> RunFile:
     try:
         found = msgspec.json.decode(data, type=_Format)
         if found.what != _WHAT:
-            raise StoreError(f"its {RUN} is of something else", path=str(directory))
+            raise StoreError(f"it is no store: its {RUN} is of another program", path=str(directory))
         if found.format > FORMAT:
             raise StoreError(
                 f"a newer triocept has written it: its format is {found.format}, and this one knows {FORMAT}",

@@ -130,7 +130,10 @@ def index_of(
             if not data.endswith(b"\n"):
                 break
             try:
-                line = _whole(data)
+                line = _line.decode(data)
+                for raw in (line.value, line.task):
+                    if raw is not msgspec.UNSET:
+                        msgspec.json.decode(raw)  # `Raw` accepts invalid UTF-8
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
                 if on_damage is None:
                     raise StoreError(
@@ -162,15 +165,6 @@ def lines_of(path: Path, index: dict[tuple[str, int], Done], end: int) -> Iterat
             if at in lasts:
                 yield _decoded(data, f"{path}:{number}")
             at += len(data)
-
-
-def _whole(data: bytes) -> DoneLine:
-    """Return a line, and check that its raw members are readable: `Raw` accepts invalid UTF-8."""
-    line = _line.decode(data)
-    for raw in (line.value, line.task):
-        if raw is not msgspec.UNSET:
-            msgspec.json.decode(raw)
-    return line
 
 
 def _decoded(data: bytes, place: str) -> DoneLine:
@@ -215,10 +209,14 @@ class DoneFile:
         """
         if self._fd is None:
             raise StoreError("it was closed while a map runs with it", path=str(self.path))
-        if not self._is_in_place(self._fd):
+        own = os.fstat(self._fd)
+        try:  # in a file that another program has changed, a new line would be lost
+            is_in_place = own.st_size == self.end and os.path.samestat(own, os.stat(self.path))
+        except FileNotFoundError:
+            is_in_place = False
+        if not is_in_place:
             raise StoreError(
-                "it was removed, replaced, written or cut off while its driver is at work",
-                path=str(self.path),
+                "it was removed, replaced, written or cut off while its driver runs", path=str(self.path)
             )
         data = _encode(line) + b"\n"
         try:
@@ -232,14 +230,6 @@ class DoneFile:
             raise
         self.index[line.key, line.sample] = Done(self.end, line.outcome == "error", line.digest)
         self.end += len(data)
-
-    def _is_in_place(self, fd: int) -> bool:
-        """Return True if no other program has changed the file; otherwise a new line would be lost."""
-        own = os.fstat(fd)
-        try:
-            return own.st_size == self.end and os.path.samestat(own, os.stat(self.path))
-        except FileNotFoundError:
-            return False
 
     def read(self, key: str, sample: int) -> DoneLine:
         """Return the line of a task that is done.

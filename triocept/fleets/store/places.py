@@ -69,24 +69,33 @@ def read_places(folder: Path, places: Sequence[TracePlace]) -> list[Trace]:
         OSError: a file cannot be read.
     """
     found: dict[tuple[str, str], Trace] = {}
-    for file in dict.fromkeys(place.file for place in places):
-        mine = [place for place in places if place.file == file]
-        found |= _read_file(folder / file, mine)
+    for name in dict.fromkeys(place.file for place in places):
+        path, in_file = folder / name, [place for place in places if place.file == name]
+        ranges: list[tuple[int, int]] = []  # in order, each byte once
+        for begin, end in sorted(
+            pair for place in in_file for pair in place.ranges or [(place.begin, place.end)]
+        ):
+            if ranges and begin <= ranges[-1][1]:
+                ranges[-1] = (ranges[-1][0], max(end, ranges[-1][1]))
+            else:
+                ranges.append((begin, end))
+        with open(path, "rb") as file:
+            damages: list[DialectError] = []
+            traces = _read(file, path, in_file, ranges, 0, damages.append)
+            if damages or any(trace.gaps for trace in traces):
+                # The numbers of damaged lines require a count of all lines before them.
+                begin = min(place.begin for place in in_file)
+                file.seek(0)
+                before, left = 0, begin
+                while left and (data := file.read(min(left, _CHUNK))):
+                    before += data.count(b"\n")
+                    left -= len(data)
+                whole = [(begin, max(place.end for place in in_file))]
+                traces = _read(file, path, in_file, whole, before, _warn)
+        found |= {(trace.rollout, trace.run): trace for trace in traces}
     for place in places:
         found.setdefault((place.rollout, place.run), Trace(place.rollout, run=place.run))
     return [found[place.rollout, place.run] for place in places]
-
-
-def _read_file(path: Path, places: list[TracePlace]) -> dict[tuple[str, str], Trace]:
-    with open(path, "rb") as file:
-        damages: list[DialectError] = []
-        ranges = _merged([pair for place in places for pair in place.ranges or [(place.begin, place.end)]])
-        traces = _read(file, path, places, ranges, 0, damages.append)
-        # The numbers of damaged lines require a count of all lines before them.
-        if damages or any(trace.gaps for trace in traces):
-            stretch = (min(place.begin for place in places), max(place.end for place in places))
-            traces = _read(file, path, places, [stretch], _lines_before(file, stretch[0]), _warn)
-    return {(trace.rollout, trace.run): trace for trace in traces}
 
 
 def _read(
@@ -94,47 +103,23 @@ def _read(
     path: Path,
     places: list[TracePlace],
     ranges: list[tuple[int, int]],
-    before: int,
+    number: int,
     on_damage: Callable[[DialectError], object],
 ) -> list[Trace]:
-    """Return the traces in these ranges; `before`: number of lines before the first range."""
+    """Return the traces in these ranges; `number`: number of lines before the first range."""
     runs = [f'"run":"{place.run}"'.encode() for place in places]
     reader = TraceReader(path, on_damage)
-    for number, data in enumerate(_lines_in(file, ranges), before + 1):
-        head = data[:_HEAD]
-        if any(run in head for run in runs):
-            for piece in lines_between(data):
-                reader.add(piece, number)
-    return reader.end()
-
-
-def _lines_in(file: BinaryIO, ranges: list[tuple[int, int]]) -> Iterator[bytes]:
     for at, end in ranges:
         file.seek(at)
         while at < end and (data := file.readline()):
             at += len(data)
-            yield data
-
-
-def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return ranges of the same bytes, in order, each byte once."""
-    merged: list[tuple[int, int]] = []
-    for begin, end in sorted(ranges):
-        if merged and begin <= merged[-1][1]:
-            begin, last = merged.pop()
-            end = max(end, last)
-        merged.append((begin, end))
-    return merged
-
-
-def _lines_before(file: BinaryIO, begin: int) -> int:
-    file.seek(0)
-    count, left = 0, begin
-    while left and (data := file.read(min(left, _CHUNK))):
-        count += data.count(b"\n")
-        left -= len(data)
-    return count
+            number += 1
+            head = data[:_HEAD]
+            if any(run in head for run in runs):
+                for piece in lines_between(data):
+                    reader.add(piece, number)
+    return reader.end()
 
 
 def _warn(damage: DialectError) -> None:
-    warnings.warn(str(damage), stacklevel=6)
+    warnings.warn(str(damage), stacklevel=5)

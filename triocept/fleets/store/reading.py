@@ -63,6 +63,11 @@ def named_runs(directory: Path) -> set[str]:
 
 def result_of(directory: Path, line: DoneLine) -> Result[Json, Json]:
     """Return the result in a line."""
+    outcome: AnyOutcome[Json]
+    if line.error is not None:
+        outcome = Outcome.Error(RemoteError(line.error.message, type=line.error.type), line.error.traceback)
+    else:
+        outcome = Outcome.Stopped() if line.outcome == "stopped" else Outcome.Value(_json(line.value))
     return Result(
         task=_json(line.task),
         key=line.key,
@@ -71,16 +76,10 @@ def result_of(directory: Path, line: DoneLine) -> Result[Json, Json]:
         sample=line.sample,
         attempt=line.attempt,
         worker=line.worker,
-        outcome=_outcome(line),
+        outcome=outcome,
         scores=line.scores,
         traces=StoredTraces(directory / TRACES, line.traces),
     )
-
-
-def _outcome(line: DoneLine) -> AnyOutcome[Json]:
-    if line.error is None:
-        return Outcome.Stopped() if line.outcome == "stopped" else Outcome.Value(_json(line.value))
-    return Outcome.Error(RemoteError(line.error.message, type=line.error.type), line.error.traceback)
 
 
 def _json(raw: msgspec.Raw | msgspec.UnsetType) -> Json:

@@ -71,15 +71,11 @@ class Recorders:
         if (recorder := self._recorders.get(key)) is None:
             directory = Path(to.directory)
             if read_run(directory).run != to.run:
-                raise StoreError("it is another store than the driver has there", path=to.directory)
-            recorder = self._recorders[key] = JSONLRecorder(directory / TRACES / _file_name(to.worker))
+                raise StoreError("it is another store than that of the driver", path=to.directory)
+            name = re.sub(r"[^A-Za-z0-9]+", "-", to.worker.partition(" (")[0]).strip("-")[:60] or "worker"
+            unique = f"{name}-{os.getpid()}-{token_hex(8)}.jsonl"  # on all machines and over time
+            recorder = self._recorders[key] = JSONLRecorder(directory / TRACES / unique)
         return CallRecorder(recorder, fsync=to.fsync)
-
-
-def _file_name(worker: str) -> str:
-    """Return a file name that is unique, on all machines and over time."""
-    name = re.sub(r"[^A-Za-z0-9]+", "-", worker.partition(" (")[0]).strip("-")[:60] or "worker"
-    return f"{name}-{os.getpid()}-{token_hex(8)}.jsonl"
 
 
 @protected_methods
@@ -120,33 +116,34 @@ class CallRecorder:
 
     async def keep(self, traces: Iterable[Trace], value: bytes) -> Kept:
         """Return the record of a call whose function has ended; with `fsync`, after a sync to the disk."""
-        places = tuple([place for trace in traces if (place := self._place(trace)) is not None])
+        path = self._recorder.path
+        places = tuple(
+            [
+                TracePlace(
+                    rollout=trace.rollout,
+                    run=trace.run,
+                    file=path.name,
+                    begin=place.begin,
+                    end=place.end,
+                    ranges=place.ranges if len(place.ranges) > 1 else (),
+                    digest=place.digest,
+                )
+                for trace in traces
+                if (place := place_of(trace, self._recorder)) is not None
+            ]
+        )
+
+        def sync() -> None:
+            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            sync_directory(path.parent)  # its name, too
+
         if self._fsync and places:
             try:
-                await trio.to_thread.run_sync(_sync, self._recorder.path)
+                await trio.to_thread.run_sync(sync)
             except OSError as exc:
                 self.problem = self.problem or str(exc)
         return Kept(places, value, self.problem)
-
-    def _place(self, trace: Trace) -> TracePlace | None:
-        place = place_of(trace, self._recorder)
-        if place is None:
-            return None
-        return TracePlace(
-            rollout=trace.rollout,
-            run=trace.run,
-            file=self._recorder.path.name,
-            begin=place.begin,
-            end=place.end,
-            ranges=place.ranges if len(place.ranges) > 1 else (),
-            digest=place.digest,
-        )
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    sync_directory(path.parent)  # its name, too

@@ -82,7 +82,9 @@ async def open_store(
     check_bool("retry_errors", retry_errors)
     check_bool("fsync", fsync)
     await trio.lowlevel.checkpoint()
-    store = _Core(Path(directory), fit_metadata(settings, "settings"), retry_errors=retry_errors, fsync=fsync)
+    store = _State(
+        Path(directory), fit_metadata(settings, "settings"), retry_errors=retry_errors, fsync=fsync
+    )
     try:
         yield Store(store)
     finally:
@@ -93,8 +95,8 @@ async def open_store(
 class Store:
     """A store that this driver has locked. Made by `open_store` only."""
 
-    def __init__(self, core: _Core) -> None:
-        self._core = core
+    def __init__(self, state: _State) -> None:
+        self._state = state
 
     def __repr__(self) -> str:
         return f"<Store {os.fspath(self.directory)!r}: {self.done} results>"
@@ -102,17 +104,17 @@ class Store:
     @property
     def done(self) -> int:
         """Number of results in the store."""
-        return len(self._core.done.index)
+        return len(self._state.done.index)
 
     @property
     def directory(self) -> Path:
         """Absolute path of the store."""
-        return self._core.directory
+        return self._state.directory
 
     @property
     def settings(self) -> Mapping[str, Json]:
         """Settings of the store's run."""
-        return MappingProxyType(self._core.run.settings)
+        return MappingProxyType(self._state.run.settings)
 
     def results(self) -> Iterator[Result[Json, Json]]:
         """Return the finished results, also of earlier drivers, in the order in which they were finished.
@@ -126,8 +128,8 @@ class Store:
 class MapStore:
     """The store of one map. Made by `map_store` only."""
 
-    def __init__(self, core: _Core, own_key: TaskKey | None) -> None:
-        self._core = core
+    def __init__(self, state: _State, own_key: TaskKey | None) -> None:
+        self._state = state
         self._own_key = own_key
         self._numbers: dict[str, int] = {}
         """Indexes of the tasks that came, by key."""
@@ -138,7 +140,7 @@ class MapStore:
         Raises:
             StoreError: another map runs with the store, or it was closed.
         """
-        self._core.begin()
+        self._state.begin()
 
     def task(self, number: int, task: object) -> TaskStore:
         """Return the store's entry of a task.
@@ -153,19 +155,19 @@ class MapStore:
                 f"{key.place} has the same key as task {first}: {key.key!r}; a task is known by its key "
                 "(the number 1 and the text '1' are one key)"
             )
-        return TaskStore(self._core, key)
+        return TaskStore(self._state, key)
 
     def close(self) -> None:
         """Mark the map as ended."""
-        self._core.at_work = False
+        self._state.has_map = False
 
 
 @final
 class TaskStore:
     """The store's entry of a task. Made by `MapStore` only."""
 
-    def __init__(self, core: _Core, key: Key) -> None:
-        self._core = core
+    def __init__(self, state: _State, key: Key) -> None:
+        self._state = state
         self._key = key
 
     def is_done(self, sample: int) -> bool:
@@ -175,18 +177,18 @@ class TaskStore:
             StoreError: the outcome under this key is of another task.
         """
         key = self._key
-        known = self._core.done.index.get((key.key, sample))
+        known = self._state.done.index.get((key.key, sample))
         if known is not None and None not in (known.digest, key.digest) and known.digest != key.digest:
             raise StoreError(
                 f"{key.place} is another one than the task {key.key!r} whose result is there: it was changed; give it "
                 "another id, or the map a `key=`, which alone then counts",
-                path=str(self._core.directory),
+                path=str(self._state.directory),
             )
-        return known is not None and not (known.is_error and self._core.retry_errors)
+        return known is not None and not (known.is_error and self._state.retry_errors)
 
     def was_lost(self, size: int) -> bool:
         """Return True if one of the samples was lost in an earlier run, or in this one."""
-        return any((self._key.key, sample) in self._core.lost.keys for sample in range(size))
+        return any((self._key.key, sample) in self._state.lost.keys for sample in range(size))
 
     def stored(self, task: T, sample: int) -> Result[T, Any]:
         """Return the stored result of a sample: its value from JSON, its error as a `RemoteError`.
@@ -194,14 +196,14 @@ class TaskStore:
         Raises:
             StoreError, OSError: it cannot be read.
         """
-        result = result_of(self._core.directory, self._core.done.read(self._key.key, sample))
+        result = result_of(self._state.directory, self._state.done.read(self._key.key, sample))
         return cast(Result[T, Any], msgspec.structs.replace(result, task=task))
 
     def record_to(self, sample: int, attempt: int, worker: str) -> RecordTo:
         """Return the settings for the worker's recorder."""
-        core = self._core
+        state = self._state
         task: dict[str, Json] = {"task": self._key.key, "sample": sample, "attempt": attempt}
-        return RecordTo(str(core.directory), core.run.run, worker, task, core.fsync)
+        return RecordTo(str(state.directory), state.run.run, worker, task, state.fsync)
 
     @trio.lowlevel.enable_ki_protection
     def kept(self, result: Result[T, V], kept: Kept | None) -> Result[T, V]:
@@ -216,14 +218,24 @@ class TaskStore:
             OSError: the driver could not record it.
         """
         if isinstance(result.outcome, Outcome.Lost):
-            self._core.lost.append(_lost_line(result, self._key, result.outcome))
+            self._state.lost.append(
+                LostLine(
+                    key=self._key.key,
+                    sample=result.sample,
+                    attempt=result.attempt,
+                    worker=result.worker,
+                    reason=result.outcome.reason,
+                    beside=result.outcome.beside,
+                    at=time.time(),
+                )
+            )
         if kept is None and not isinstance(result.outcome, Outcome.Stopped):
             return msgspec.structs.replace(result, key=self._key.key)
         kept = kept or Kept()
         if kept.problem is not None:
             raise StoreError(f"{result.worker} could not record {self._key.place}: {kept.problem}")
-        self._core.done.append(_line(result, self._key, kept))
-        traces = StoredTraces(self._core.directory / TRACES, kept.traces)
+        self._state.done.append(_line(result, self._key, kept))
+        traces = StoredTraces(self._state.directory / TRACES, kept.traces)
         return msgspec.structs.replace(result, key=self._key.key, traces=traces)
 
 
@@ -235,17 +247,17 @@ def map_store(store: Store, function: str, own_key: TaskKey | None, tasks: objec
         StoreError: two tasks have one key; or the store holds the results of another function, or was closed.
         OSError: the store cannot be written.
     """
-    core: _Core = store._core
-    core.check_open()
+    state: _State = store._state
+    state.check_open()
     if isinstance(tasks, Collection):
-        first_look = MapStore(core, own_key)
+        first_look = MapStore(state, own_key)
         for number, task in enumerate(islice(tasks, LOOK_AHEAD)):
             first_look.task(number, task).is_done(0)
-    core.hold(function)
-    return MapStore(core, own_key)
+    state.hold(function)
+    return MapStore(state, own_key)
 
 
-class _Core:
+class _State:
     """State of a store.
 
     Args:
@@ -259,7 +271,7 @@ class _Core:
         self.directory: Path = directory
         self.retry_errors = retry_errors
         self.fsync = fsync
-        self.at_work: bool = False
+        self.has_map: bool = False
         make(directory)
         self._lock: Lock | None = Lock(directory)
         try:
@@ -268,7 +280,7 @@ class _Core:
             self.run: RunFile = read_run(directory)
             if how := differing(self.run.settings, settings):
                 raise StoreError(
-                    f"it is of another run: {how}; this one takes a directory of its own", path=str(directory)
+                    f"it is of another run: {how}; use another directory for this run", path=str(directory)
                 )
             probe(directory)
             self.lost: LostFile = LostFile(directory / LOST)
@@ -289,16 +301,18 @@ class _Core:
         if self.run.function != function:
             raise StoreError(
                 f"it is of another run: it holds results of {self.run.function!r}, and this is {function!r} "
-                "(if that is its new name, let run.json say so)",
+                "(if the function was renamed, change its name in run.json)",
                 path=str(self.directory),
             )
 
     def begin(self) -> None:
         """Mark the store as used by a running map; raise StoreError if another map runs."""
         self.check_open()
-        if self.at_work:
-            raise StoreError("a map runs with it already; another one has another", path=str(self.directory))
-        self.at_work = True
+        if self.has_map:
+            raise StoreError(
+                "another map runs with it: give this map another store", path=str(self.directory)
+            )
+        self.has_map = True
 
     def close(self) -> None:
         if self._lock is not None:
@@ -308,7 +322,14 @@ class _Core:
 
 
 def _line(result: Result[Any, Any], key: Key, kept: Kept) -> DoneLine:
-    outcome = result.outcome
+    outcome, error = result.outcome, None
+    if isinstance(outcome, Outcome.Error):
+        kind, message = type(outcome.error), text_of(outcome.error)
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        if isinstance(outcome.error, RemoteError):
+            name = outcome.error.type
+            message = message.removeprefix(f"{name}: ")
+        error = ErrorLine(type=name, message=mended_text(message), traceback=mended_text(outcome.traceback))
     return DoneLine(
         key=key.key,
         sample=result.sample,
@@ -316,7 +337,7 @@ def _line(result: Result[Any, Any], key: Key, kept: Kept) -> DoneLine:
         digest=key.digest,
         outcome=_WORDS[type(outcome)],
         value=msgspec.Raw(kept.value) if isinstance(outcome, Outcome.Value) else msgspec.UNSET,
-        error=_error(outcome) if isinstance(outcome, Outcome.Error) else None,
+        error=error,
         number=result.number,
         attempt=result.attempt,
         worker=result.worker,
@@ -327,24 +348,4 @@ def _line(result: Result[Any, Any], key: Key, kept: Kept) -> DoneLine:
     )
 
 
-def _lost_line(result: Result[Any, Any], key: Key, lost: Outcome.Lost) -> LostLine:
-    return LostLine(
-        key=key.key,
-        sample=result.sample,
-        attempt=result.attempt,
-        worker=result.worker,
-        reason=lost.reason,
-        beside=lost.beside,
-        at=time.time(),
-    )
-
-
 _WORDS: dict[type, OutcomeWord] = {Outcome.Value: "value", Outcome.Error: "error", Outcome.Stopped: "stopped"}
-
-
-def _error(outcome: Outcome.Error) -> ErrorLine:
-    error, kind = outcome.error, type(outcome.error)
-    name, message = f"{kind.__module__}.{kind.__qualname__}", text_of(error)
-    if isinstance(error, RemoteError):
-        name, message = error.type, message.removeprefix(f"{error.type}: ")
-    return ErrorLine(type=name, message=mended_text(message), traceback=mended_text(outcome.traceback))

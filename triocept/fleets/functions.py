@@ -1,0 +1,92 @@
+"""The functions that a map calls, and checks of them before any task runs."""
+
+from __future__ import annotations
+
+import dis
+import inspect
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from .._util.checks import described, is_not_async
+
+Contra = TypeVar("Contra", contravariant=True)
+Co = TypeVar("Co", covariant=True)
+
+RetryIf: TypeAlias = Callable[[BaseException], bool]
+"""`(error) -> True to retry`."""
+
+
+class RolloutFunction(Protocol[Contra, Co]):
+    """Function that a map calls for each task: importable, or a function of `__main__`."""
+
+    def __call__(self, worker: Any, task: Contra, /, *, attempt: int) -> Awaitable[Co]:
+        """Run one task.
+
+        Args:
+            worker: the value that the fleet's `worker` opened: by default an `Endpoint`.
+            task: one of the map's tasks.
+            attempt: counted from 1. More than 1: a worker died with an earlier attempt, or `retry_if` retried it. Side
+                effects of earlier attempts may have happened.
+        """
+
+
+class SampleFunction(Protocol[Contra, Co]):
+    """Function that is called with the index of the sample in its group."""
+
+    def __call__(self, worker: Any, task: Contra, /, *, attempt: int, sample: int) -> Awaitable[Co]:
+        """Run one sample of a task.
+
+        Args:
+            worker: as for a `RolloutFunction`.
+            task: the same object or value for all samples.
+            attempt: of this sample.
+            sample: from 0 to `group_size` - 1; 0 if the map has no groups.
+        """
+
+
+def name_of(function: object) -> str:
+    """Return the name of a function, also of one in a `partial`."""
+    function = _unwrapped(function)
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
+def takes_sample(function: object) -> bool:
+    """Return True if the function takes `sample`; raise TypeError if a map cannot call it."""
+    if not callable(function):
+        raise TypeError(f"a map runs a function, not {described(function)}")
+    name = name_of(function)
+    code = getattr(_unwrapped(function), "__code__", None)
+    returns_none = is_not_async(function)
+    if code is not None and not code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE):
+        # A plain function without calls returns no new awaitable.
+        returns_none |= bool(code.co_flags & (inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR)) or not any(
+            step.opname.startswith("CALL") for step in dis.get_instructions(code)
+        )
+    if returns_none:
+        raise TypeError(
+            f"{name} returns nothing that can be awaited: write an `async def` with no `yield` in it"
+        )
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # written in C, perhaps
+        return False
+    try:
+        signature.bind(None, None, attempt=1, sample=0)
+    except TypeError:
+        pass
+    else:
+        return True
+    try:
+        signature.bind(None, None, attempt=1)
+    except TypeError as exc:
+        raise TypeError(
+            f"{name} is called as `await {name}(worker, task, attempt=1)`, with `sample=0` if it takes that: {exc}"
+        ) from None
+    return False
+
+
+def _unwrapped(function: object) -> object:
+    while isinstance(function, partial):
+        function = function.func
+    return function

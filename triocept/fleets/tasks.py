@@ -1,0 +1,182 @@
+"""The tasks of a map, pulled one by one, and their samples.
+
+A task with its outcome in the store is skipped; a task that was lost in an earlier run with the store comes last.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
+from typing import Any, Generic, TypeVar, final
+
+import msgspec
+import trio
+
+from .groups import StopGroup
+from .outcomes import Result
+from .store.store import MapStore, TaskStore
+
+Task = TypeVar("Task")
+
+
+@final
+class Begun(Generic[Task]):
+    """A task whose samples are being run."""
+
+    def __init__(self, number: int, task: Task, size: int | None, stop: StopGroup | None) -> None:
+        self.number = number
+        self.task = task
+        self.size = size
+        """Number of samples; None: the map has no groups."""
+        self._size = size or 1
+        self._stop = stop
+        self._samples = 0
+        self._scopes: set[trio.CancelScope] = set()
+        self._stopped = False
+        self._results: list[Result[Any, Any]] = []
+
+    def next_sample(self) -> int | None:
+        """Return the index of the next sample; None if each sample has begun."""
+        if self._samples == self._size:
+            return None
+        self._samples += 1
+        return self._samples - 1
+
+    def open_scope(self) -> trio.CancelScope:
+        """Return the cancel scope of a sample: the end of the group cancels it."""
+        scope = trio.CancelScope()
+        if self._stopped:
+            scope.cancel()
+        else:
+            self._scopes.add(scope)
+        return scope
+
+    def add(self, result: Result[Any, Any], scope: trio.CancelScope) -> None:
+        """Add the result of a sample, and end the group if `stop` returns True."""
+        self._scopes.discard(scope)
+        if self._stop is None or self._stopped:
+            return
+        self._results.append(result)
+        if len(self._results) < self._size and self._stop(tuple(self._results)):
+            self._stopped = True
+            self._results.clear()
+            for other in self._scopes:
+                other.cancel()
+
+
+class Call(msgspec.Struct, Generic[Task]):
+    """State of a task, or of a sample of it."""
+
+    order: int
+    """Number of calls begun before this call."""
+    number: int
+    """Index among all tasks and samples, including those in the store."""
+    group: Begun[Task]
+    sample: int
+    store: TaskStore | None
+    attempt: int = 0
+    worker: str = ""
+    lost_with: tuple[tuple[object, int], ...] = ()
+    """The calls in the first worker that was lost with this call."""
+    ended_alone: int = 0
+    """Number of workers that ended while this call ran alone in them."""
+
+    @property
+    def task(self) -> Task:
+        return self.group.task
+
+    @property
+    def group_number(self) -> int | None:
+        """Index of the task; None: the map has no groups."""
+        return self.group.number if self.group.size is not None else None
+
+
+@final
+class TaskSource(Generic[Task]):
+    """The samples of a map's tasks, in their order.
+
+    Args:
+        tasks: the tasks.
+        group_size: number of samples of each task; None: the map has no groups.
+        stop_group: see `Fleet.map`.
+        store: the store of the map.
+        ordered: True keeps also lost tasks in their order.
+        on_skipped: called with the index of a task that has all its outcomes in the store, and their number.
+    """
+
+    def __init__(
+        self,
+        tasks: Iterable[Task] | AsyncIterable[Task],
+        group_size: int | None,
+        stop_group: StopGroup | None,
+        store: MapStore | None,
+        *,
+        ordered: bool,
+        on_skipped: Callable[[int, int], None],
+    ) -> None:
+        self.is_async: bool = isinstance(tasks, AsyncIterable)
+        self._tasks: AsyncIterator[Task] = (
+            aiter(tasks) if isinstance(tasks, AsyncIterable) else _as_async(tasks)
+        )
+        self._group_size = group_size
+        self._stop_group = stop_group
+        self._store = store
+        self._postpones = not (ordered or self.is_async)
+        self._on_skipped = on_skipped
+        self.begun: Begun[Task] | None = None
+        """The task that was pulled last."""
+        self._task_store: TaskStore | None = None
+        """Its entry in the store."""
+        self._lost_before: deque[tuple[int, Task, TaskStore]] = deque()
+        """Tasks that were lost in an earlier run with the store."""
+        self._tasks_pulled = 0
+        self.calls: int = 0
+        """Number of calls returned."""
+        self.skipped: int = 0
+        """Number of outcomes found in the store, of tasks that have all of them."""
+
+    async def next_call(self) -> Call[Task]:
+        """Return the next sample of the current task, or the first of the next task.
+
+        Raises:
+            StopAsyncIteration: each sample has been returned.
+        """
+        while self.begun is None or (sample := self.begun.next_sample()) is None:
+            self.begun = await self._next_task()
+        self.calls += 1
+        number = self.begun.number * (self._group_size or 1) + sample
+        return Call(self.calls - 1, number, self.begun, sample, self._task_store)
+
+    async def _next_task(self) -> Begun[Task] | None:
+        """Return the next task; None if the store has all its outcomes, or it is postponed."""
+        try:
+            task = await anext(self._tasks)
+        except StopAsyncIteration:
+            if not self._lost_before:
+                raise
+            number, task, self._task_store = self._lost_before.popleft()
+            return Begun(number, task, self._group_size, self._stop_group)
+        number, size = self._tasks_pulled, self._group_size or 1
+        self._tasks_pulled += 1
+        if self._store is not None:
+            self._task_store = self._store.task(number, task)
+            if all(self._task_store.is_done(sample) for sample in range(size)):
+                self.skipped += size
+                self._on_skipped(number, size)
+                await trio.lowlevel.checkpoint()
+                return None
+            if self._postpones and self._task_store.was_lost(size):
+                self._lost_before.append((number, task, self._task_store))
+                await trio.lowlevel.checkpoint()
+                return None
+        return Begun(number, task, self._group_size, self._stop_group)
+
+    async def aclose(self) -> None:
+        """Close a generator of tasks."""
+        if isinstance(self._tasks, AsyncGenerator):
+            await self._tasks.aclose()
+
+
+async def _as_async(tasks: Iterable[Task]) -> AsyncIterator[Task]:
+    for task in tasks:
+        yield task
