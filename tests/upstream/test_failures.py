@@ -331,7 +331,7 @@ async def test_the_providers_status_and_words_reach_agents_of_other_dialects_in_
 async def test_what_a_wrong_base_url_is_answered_with_says_what_was_asked(status: int, more: str) -> None:
     async with staged(says(whole(b"<h1>Nothing here</h1>", status, more=more)), CHAT) as stage:
         told = (await stage.ask(CHAT)).json()["error"]["message"]
-    assert f"(asked: POST {stage.provider.url}/v1/chat/completions)" in told
+    assert f"(request: POST {stage.provider.url}/v1/chat/completions)" in told
 
 
 async def test_a_wait_that_gemini_tells_in_its_details_is_told_in_the_header() -> None:

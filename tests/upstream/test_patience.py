@@ -147,10 +147,10 @@ async def test_the_deadline_is_not_moved_for_every_event(autojump_clock: trio.te
     patience.pause(False)
     first = patience.scope.deadline
     await trio.sleep(0.5)
-    patience.heard()
+    patience.reset()
     assert patience.scope.deadline == first
     await trio.sleep(0.6)
-    patience.heard()
+    patience.reset()
     assert patience.scope.deadline > first
     patience.stop()
     assert patience.scope.deadline == float("inf")

@@ -11,8 +11,7 @@ import trustme
 from tests.ports import refusing_port
 from triocept import UpstreamError, open_upstream, serve_endpoint
 from triocept._upstream.address import parse_address
-from triocept._upstream.pool import TappedPool
-from triocept._upstream.tap import TappedBody
+from triocept._upstream.tap import TappedBody, TappedPool
 from triocept.dialects import DIALECTS
 from triocept.errors import UpstreamTruncated
 

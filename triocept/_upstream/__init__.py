@@ -7,7 +7,7 @@
 * `history`: reasoning that only its provider can read, restored where the agent could not keep it.
 * `headers`: the headers that are forwarded, in both directions.
 * `transport`: httpx2, and the conversion of its errors to triocept's.
-* `tap`, `pool`, `chunked`: the body of a stream, read beside httpx2.
+* `tap`, `chunked`: the body of a stream, read beside httpx2.
 * `patience`: the time limits of a call, and the pauses before retries.
 * `counting`: the number of tokens of a prompt, from the provider.
 * `failures`: the error for a provider's bad answer.

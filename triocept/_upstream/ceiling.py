@@ -28,13 +28,13 @@ MAX_MODELS = 256
 """Maximum models with a learned maximum: an agent may invent names."""
 
 _N = r"(\d[\d,]*)"
-_OUTPUT = [  # patterns with the maximum tokens of an answer
-    rf"at most {_N} completion tokens",  # OpenAI
-    rf"max_tokens: \d+ > {_N}",  # Anthropic
-    rf"max_tokens is \[1, ?{_N}\]",  # DeepSeek
-    rf"`?max_(?:completion_)?tokens`? must be less than or equal to `?{_N}",  # Groq
+_OUTPUT = [  # patterns with the maximum tokens of an answer; 1 if the number itself is excluded
+    (rf"at most {_N} completion tokens", 0),  # OpenAI
+    (rf"max_tokens: \d+ > {_N}", 0),  # Anthropic
+    (rf"max_tokens is \[1, ?{_N}\]", 0),  # DeepSeek
+    (rf"`?max_(?:completion_)?tokens`? must be less than or equal to `?{_N}", 0),  # Groq
+    (rf"range is from 1 \(inclusive\) to {_N} \(exclusive\)", 1),  # Google
 ]
-_EXCLUSIVE = [rf"range is from 1 \(inclusive\) to {_N} \(exclusive\)"]  # Google
 _WINDOW = [  # patterns with the size of the window, and the tokens of the prompt
     rf"maximum context length (?:is|of) (?P<all>{_N}) tokens.*?(?P<in>{_N})"
     r" (?:input tokens|in the messages|tokens from the input)",  # vLLM, OpenAI, SGLang
@@ -49,11 +49,11 @@ class Ceiling:
     """The token maximums of one upstream.
 
     Args:
-        said: the configured maximum; None: none is configured.
+        configured: the configured maximum; None: none is configured.
     """
 
-    def __init__(self, said: int | None) -> None:
-        self.said = said
+    def __init__(self, configured: int | None) -> None:
+        self.configured = configured
         self._outputs: dict[str, int] = {}
         self._windows: dict[str, int] = {}
 
@@ -76,9 +76,11 @@ class Ceiling:
     def learn(self, model: str, words: str, prompt: int) -> int | None:
         """Return and keep the maximum that a refusal states; None: it states no usable maximum."""
         text = words[:MAX_WORDS].replace("\n", " ")
-        if (output := _output_in(text)) is not None:
-            _keep(self._outputs, model, output)
-            return output
+        for pattern, less in _OUTPUT:
+            if (found := re.search(pattern, text)) is not None:
+                output = max(1, _number(found[1]) - less)
+                _keep(self._outputs, model, output)
+                return output
         for pattern in _WINDOW:
             if (found := re.search(pattern, text)) is not None:
                 groups = found.groupdict()
@@ -108,27 +110,11 @@ def capped(document: dict[str, Json], places: Places, most: int, *, always: bool
     if (asked is None and not always) or (asked is not None and asked <= most):
         return document
     for place in [place for place in places if _at(document, place) is not None] or places[:1]:
-        document = merged(document, _placed(most, place))
-    return _with_less_thinking(document, most)
-
-
-def _at(document: Json, place: tuple[str, ...]) -> Json:
-    for name in place:
-        document = document.get(name) if isinstance(document, dict) else None
-    return document
-
-
-def _placed(value: Json, place: tuple[str, ...]) -> Json:
-    for name in reversed(place):
-        value = {name: value}
-    return value
-
-
-def _with_less_thinking(document: dict[str, Json], most: int) -> dict[str, Json]:
-    """Return the document with a valid budget for thinking.
-
-    Messages requires a budget of 1024 tokens or more, and less than the answer's tokens.
-    """
+        value: Json = most
+        for name in reversed(place):
+            value = {name: value}
+        document = merged(document, value)
+    # Messages requires a budget for thinking of 1024 tokens or more, and less than the answer's tokens.
     thinking: Json = document.get("thinking")
     budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
     if not isinstance(thinking, dict) or not isinstance(budget, int) or budget < most:
@@ -138,12 +124,10 @@ def _with_less_thinking(document: dict[str, Json], most: int) -> dict[str, Json]
     return {**document, "thinking": {**thinking, "budget_tokens": max(LEAST, most // 2)}}
 
 
-def _output_in(text: str) -> int | None:
-    for patterns, less in ((_OUTPUT, 0), (_EXCLUSIVE, 1)):
-        for pattern in patterns:
-            if (found := re.search(pattern, text)) is not None:
-                return max(1, _number(found[1]) - less)
-    return None
+def _at(document: Json, place: tuple[str, ...]) -> Json:
+    for name in place:
+        document = document.get(name) if isinstance(document, dict) else None
+    return document
 
 
 def _number(text: str) -> int:

@@ -36,8 +36,13 @@ class ChunkedDecoder:
         self.check()
         if self.rest:
             data = self.rest + data
-        elif (whole := self._single(data)) is not None:
-            return whole
+        elif (
+            not (self._left or self._close or self._trailers)
+            and (found := _SIZE_LINE.match(data)) is not None
+        ):
+            start, end, length = found.end(), len(data) - 2, int(found[1], 16)
+            if length and start + length == end and data.endswith(b"\r\n"):
+                return data[start:end]  # exactly one chunk, as for most events
         pieces: list[bytes] = []
         at, size = 0, len(data)
         while at < size and not self.ended:
@@ -61,29 +66,16 @@ class ChunkedDecoder:
         if self.fault is not None:
             raise ValueError(self.fault)
 
-    def _single(self, data: bytes) -> bytes | None:
-        """Return the content of `data` if it is exactly one chunk, as for most events; else None."""
-        if self._left or self._close or self._trailers or (found := _SIZE_LINE.match(data)) is None:
-            return None
-        start, end, size = found.end(), len(data) - 2, int(found[1], 16)
-        return data[start:end] if size and start + size == end and data.endswith(b"\r\n") else None
-
     def _read_line(self, data: bytes, at: int) -> int | None:
-        """Read a line as `_line` does; return None if it is faulty."""
-        try:
-            return self._line(data, at)
-        except ValueError as exc:
-            self.fault = str(exc)
-            return None
-
-    def _line(self, data: bytes, at: int) -> int | None:
-        """Read a line between chunks; return the position after it, or None if it is incomplete."""
+        """Read a line between chunks; return the position after it, or None if it is incomplete or faulty."""
         if self._close or self._trailers:
             end = data.find(b"\r\n", at)
             if self._close and (end if end >= 0 else len(data.rstrip(b"\r"))) > at:
-                raise ValueError("a chunk is longer than it said")
+                self.fault = "a chunk is longer than its size line"
+                return None
             if end > at and _TRAILER.match(data, at) is None:
-                raise ValueError("what stands behind the last chunk is no header")
+                self.fault = "the line behind the last chunk is no header"
+                return None
             if end >= 0:
                 self.ended = self._trailers and end == at
                 self._close = False
@@ -93,7 +85,9 @@ class ChunkedDecoder:
             self._trailers = not self._left
             return found.end()
         elif b"\n" in data[at:]:
-            raise ValueError("a chunk does not say how long it is")
+            self.fault = "a chunk has no size line"
+            return None
         if len(data) - at > _MAX_LINE:
-            raise ValueError(f"a line between chunks is longer than {_MAX_LINE} bytes")
+            self.fault = f"a line between chunks is longer than {_MAX_LINE} bytes"
+            return None
         return None

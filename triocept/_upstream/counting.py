@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, final
 from .._canonical.content import Json
 from .._canonical.request import Request
 from ..dialects import Dialect
-from ..dialects.kit import CountCalls, decode_json
+from ..dialects.kit import decode_json
 from ..errors import DialectError, UpstreamError
 from .patience import Patience
 from .request import ProviderRequest, Requests
@@ -49,18 +49,16 @@ class Counter:
             return None
         patience = Patience(SECONDS, None)
         with patience.scope:
-            return await self._count(self._count_tokens(call.model, decode_json(call.body)), patience)
+            calls = self._count_tokens(call.model, decode_json(call.body))
+            answer: Json = None
+            while True:
+                try:
+                    further = calls.send(answer)
+                except StopIteration as end:
+                    count: int | None = end.value
+                    return count
+                answer = await self._answer(self._requests.of_provider(further), patience)
         return None
-
-    async def _count(self, calls: CountCalls, patience: Patience) -> int | None:
-        answer: Json = None
-        while True:
-            try:
-                asked = calls.send(answer)
-            except StopIteration as end:
-                count: int | None = end.value
-                return count
-            answer = await self._answer(self._requests.of_provider(asked), patience)
 
     async def _answer(self, call: ProviderRequest, patience: Patience) -> Json:
         """Return the provider's document; None if it is not an answer, or there is no such call."""

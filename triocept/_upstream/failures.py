@@ -51,7 +51,7 @@ class Reader:
         try:
             return self._dialect.parse_response(decode_json(body))
         except UpstreamError as exc:  # an error with a status of success
-            raise self.told(exc, body, headers) from None  # its cause contains the key
+            raise self.own_error(exc, body, headers) from None  # its cause contains the key
         except DialectError as exc:
             raise self.unreadable(exc, body, headers) from exc
 
@@ -66,18 +66,6 @@ class Reader:
             headers: names in lower case.
             address: the URL of the call, which is shown if it may be wrong.
         """
-        error = self._failure(status, body, headers)
-        if not address or (status >= 400 and status not in _NOWHERE):
-            return error
-        document = _decoded(body)
-        if isinstance(document, dict) and isinstance(document.get("error"), dict):
-            error.upstream = address  # the provider's message stays unchanged
-            return error
-        error.message = f"{error.message} (asked: POST {address})"
-        error.dialect = ""
-        return error
-
-    def _failure(self, status: int, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
         passed = passed_down(headers)
         if status < 400:
             where = headers.get("location")
@@ -85,18 +73,27 @@ class Reader:
                 f"redirects to {where}: give the address it ends at as base_url" if where else "is no answer"
             )
             what = self._redaction.text(f"the provider answered {status}, which {what}")
-            return UpstreamError(what, headers=passed)
-        document = _decoded(body)
-        if document is None:
-            return UpstreamError(
+            error = UpstreamError(what, headers=passed)
+        elif (document := _decoded(body)) is None:
+            error = UpstreamError(
                 f"the provider answered {status}: {self._shown(body)}",
                 status=status,
                 body=self._redaction.text(_text(body)),
                 headers=passed,
             )
-        return self.told(error_of(self._dialect.parse_error(status, document)), body, headers)
+        else:
+            error = self.own_error(error_of(self._dialect.parse_error(status, document)), body, headers)
+        if not address or (status >= 400 and status not in _NOWHERE):
+            return error
+        document = _decoded(body)
+        if isinstance(document, dict) and isinstance(document.get("error"), dict):
+            error.upstream = address  # the provider's message stays unchanged
+            return error
+        error.message = f"{error.message} (request: POST {address})"
+        error.dialect = ""
+        return error
 
-    def told(self, error: UpstreamError, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
+    def own_error(self, error: UpstreamError, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
         """Return a provider's own error, with its body and its headers.
 
         The body counts as a document of the dialect only if it states an error: an answer that ended for no known
@@ -104,13 +101,14 @@ class Reader:
         """
         text = error.body or _text(body)
         document = _decoded(text.encode())
+        is_error = isinstance(document, dict) and any(document.get(name) for name in _ERRORS)
         return type(error)(
             self._redaction.text(error.message),
             status=error.status,
             body=self._redaction.document(text),
             headers={**error.headers, **passed_down(headers)},
             code=error.code,
-            dialect=self._dialect.name if _says_error(document) else "",
+            dialect=self._dialect.name if is_error else "",
         )
 
     def unreadable(self, exc: DialectError, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
@@ -132,10 +130,6 @@ class Reader:
         if not words:
             return "nothing"
         return repr(words[:_SHOWN] + ("…" if len(words) > _SHOWN else ""))
-
-
-def _says_error(document: Json) -> bool:
-    return isinstance(document, dict) and any(document.get(name) for name in _ERRORS)
 
 
 def _decoded(body: bytes) -> Json:

@@ -15,7 +15,6 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from itertools import groupby
 from operator import is_not
@@ -60,24 +59,18 @@ def restored(request: Request, rollout: RolloutState, *, upstream: str, dialect:
     index.update(rollout)
     messages: list[Message] = []
     dropped = 0
-    for place, run in _runs(request.messages):
+    place = 0
+    for _, group in groupby(request.messages, key=lambda message: message.role):
+        run = tuple(group)
         for message in index.find_run(run, place, upstream) if request.dialect != dialect else run:
             made, lost = _without_foreign(message, index, upstream, dialect)
             messages.append(made)
             dropped += lost
+        place += len(run)
     changed = len(messages) != len(request.messages) or any(map(is_not, messages, request.messages))
     if changed:
         request = structs.replace(request, messages=tuple(messages))
     return Restored(request, dropped, changed)
-
-
-def _runs(messages: Sequence[Message]) -> Iterator[tuple[int, tuple[Message, ...]]]:
-    """Yield the messages, grouped by consecutive role, with their positions."""
-    place = 0
-    for _, group in groupby(messages, key=lambda message: message.role):
-        run = tuple(group)
-        yield place, run
-        place += len(run)
 
 
 class _Index:
@@ -182,24 +175,16 @@ def _as_written(response: Response, message: Message) -> Message | None:
         return None
     if [call.name for call in response.tool_calls] != [call.name for call in message.tool_calls]:
         return None
-    ids = iter(
-        [call.id for call in message.tool_calls]
-    )  # the agent's ids, because the tool results refer to them
-    return Message(
-        "assistant",
-        tuple(
-            _portable(part, next(ids)) if isinstance(part, ToolCall) else structs.replace(part, extra=None)
-            for part in response.content
-            if isinstance(part, Text | Reasoning | ToolCall)
-        ),
-        message.name,
-    )
-
-
-def _portable(call: ToolCall, identity: str) -> ToolCall:
-    signature = (call.extra or {}).get(_SIGNATURE)
-    extra = None if signature is None else {_SIGNATURE: signature}
-    return structs.replace(call, id=identity, extra=extra)
+    ids = iter([call.id for call in message.tool_calls])  # the agent's ids: the tool results refer to them
+    parts: list[Text | Reasoning | ToolCall] = []
+    for part in response.content:
+        if isinstance(part, ToolCall):
+            signature = (part.extra or {}).get(_SIGNATURE)
+            extra = None if signature is None else {_SIGNATURE: signature}
+            parts.append(structs.replace(part, id=next(ids), extra=extra))
+        elif isinstance(part, Text | Reasoning):
+            parts.append(structs.replace(part, extra=None))
+    return Message("assistant", tuple(parts), message.name)
 
 
 def _without_foreign(message: Message, index: _Index, upstream: str, dialect: str) -> tuple[Message, int]:

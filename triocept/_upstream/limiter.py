@@ -40,28 +40,27 @@ class Limiter:
 
         Cancellation: while it waits, no slot is taken.
         """
-        await self._take(rollout)
-        try:
-            yield
-        finally:
-            self._give()
-
-    async def _take(self, rollout: str) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._limit is None or self._held < self._limit:
             self._held += 1
             await trio.lowlevel.cancel_shielded_checkpoint()
-            return
-        granted = trio.Event()
-        self._waiting.setdefault(rollout, deque()).append(granted)
+        else:
+            granted = trio.Event()
+            self._waiting.setdefault(rollout, deque()).append(granted)
+            try:
+                await granted.wait()
+            except trio.Cancelled:
+                if granted.is_set():
+                    self._give()
+                else:
+                    self._waiting[rollout].remove(granted)
+                    if not self._waiting[rollout]:
+                        del self._waiting[rollout]
+                raise
         try:
-            await granted.wait()
-        except trio.Cancelled:
-            if granted.is_set():
-                self._give()
-            else:
-                self._forget(rollout, granted)
-            raise
+            yield
+        finally:
+            self._give()
 
     def _give(self) -> None:
         """Pass a slot to the next waiting call, or release it."""
@@ -73,9 +72,3 @@ class Limiter:
         if queue:
             self._waiting[rollout] = queue  # at the end: the other rollouts' turn comes first
         granted.set()
-
-    def _forget(self, rollout: str, granted: trio.Event) -> None:
-        queue = self._waiting[rollout]
-        queue.remove(granted)
-        if not queue:
-            del self._waiting[rollout]

@@ -65,7 +65,7 @@ class Patience:
             raise self._silence()
         self.pause(False)
 
-    def heard(self) -> None:
+    def reset(self) -> None:
         """Record that an increment has arrived."""
         now = trio.current_time()
         if now >= self._due:
@@ -78,7 +78,7 @@ class Patience:
             self._due, self.scope.deadline = inf, self._end
         else:
             self._due = -inf
-            self.heard()
+            self.reset()
 
     def stop(self) -> None:
         """End all limits: the provider's answer is complete, and the remaining work has no limit."""
@@ -93,7 +93,7 @@ class Patience:
         return self._silence()
 
     def _silence(self) -> UpstreamError:
-        return UpstreamError(f"the provider said nothing of its answer for {self._idle:g} s", status=504)
+        return UpstreamError(f"the provider sent nothing of its answer for {self._idle:g} s", status=504)
 
 
 def retry_pause(error: UpstreamError, tries: int, most: int) -> float | None:
@@ -101,11 +101,15 @@ def retry_pause(error: UpstreamError, tries: int, most: int) -> float | None:
 
     None: no further try, of `most` retries.
     """
-    if tries > most or not _may_help(error):
+    advice = error.headers.get("x-should-retry")
+    may_help = advice == "true"
+    if advice not in ("true", "false"):
+        is_final = isinstance(error, ContextLengthError) or error.code in _FINAL
+        may_help = not is_final and error.status in _TRANSIENT
+    if tries > most or not may_help:
         return None
-    asked = wait_of(error)
-    if asked is not None:
-        return asked if asked <= LONGEST_PAUSE else None
+    if (requested := wait_of(error)) is not None:
+        return requested if requested <= LONGEST_PAUSE else None
     pause: float = min(FIRST_PAUSE * 2.0 ** (tries - 1), LONGEST_PAUSE)
     return pause * random.uniform(0.75, 1)
 
@@ -123,15 +127,6 @@ def wait_of(error: UpstreamError) -> float | None:
         return max(0.0, float(asked))
     except ValueError:
         return seconds_until(asked)
-
-
-def _may_help(error: UpstreamError) -> bool:
-    told = error.headers.get("x-should-retry")
-    if told in ("true", "false"):
-        return told == "true"
-    if isinstance(error, ContextLengthError) or error.code in _FINAL:
-        return False
-    return error.status in _TRANSIENT
 
 
 def seconds_until(date: str) -> float | None:

@@ -51,14 +51,15 @@ class Redaction:
             decode_json(text)
         except DialectError:
             return self.text(text)
-        return _STRING.sub(self._string, text)
 
-    def _string(self, found: re.Match[str]) -> str:
-        if not self._may_be_in(found[0]):
-            return found[0]
-        said = decode_json(found[0])
-        clean = self.text(said) if isinstance(said, str) else said
-        return found[0] if clean == said else encode_json(clean).decode()
+        def without_key(found: re.Match[str]) -> str:
+            if not self._may_be_in(found[0]):
+                return found[0]
+            string = decode_json(found[0])
+            clean = self.text(string) if isinstance(string, str) else string
+            return found[0] if clean == string else encode_json(clean).decode()
+
+        return _STRING.sub(without_key, text)
 
     def _is_in(self, text: str) -> bool:
         return any(form in text for form in self._forms)

@@ -188,18 +188,15 @@ class Relay:
         if self._hold_calls and not self._holding and any(map(begins_call, events)):
             self._holding = True
         if ending or self._holding:
-            self._hold(frame)
+            self._held.data.append(frame)
+            self._held_size += len(frame)
+            if self._held_size > self._most_held:
+                raise UpstreamError(
+                    f"more of the provider's answer waits for its end than {self._most_held} bytes"
+                )
         else:
             self._ready.data.append(frame)
         (self._held if ending else self._ready).events += events
-
-    def _hold(self, frame: bytes) -> None:
-        self._held.data.append(frame)
-        self._held_size += len(frame)
-        if self._held_size > self._most_held:
-            raise UpstreamError(
-                f"more of the provider's answer waits for its end than {self._most_held} bytes"
-            )
 
 
 class _Gathered:
@@ -261,7 +258,7 @@ class Pieces:
         except DialectError as exc:
             raise self._reader.unreadable(exc, b"", self._reply.headers) from exc
         except UpstreamError as exc:
-            raise self._reader.told(
+            raise self._reader.own_error(
                 exc, b"", self._reply.headers
             ) from None  # the original error contains the key
         if piece is None or self._names is None:
@@ -273,12 +270,17 @@ class Pieces:
         while not self._ended:
             if relay.failure is not None:
                 raise relay.failure
-            data = b"" if relay.ended else await self._receive()
+            data = b""
+            if relay.ending and not relay.ended:  # wait for the terminal event, but not for long
+                with trio.move_on_after(END_PATIENCE):
+                    data = await self._reply.receive()
+            elif not relay.ended:
+                data = await self._reply.receive()
             if data:
                 passed = self._pass_on is not None and relay.is_plain_content(data) and self._pass_on(data)
                 if (piece := relay.feed(data, passed=passed)) is not None:
                     if piece.events:
-                        self._reply.patience.heard()
+                        self._reply.patience.reset()
                     return piece
             else:
                 self._ended = True
@@ -286,11 +288,3 @@ class Pieces:
                 return relay.last()
         await self._reply.drain()
         return None
-
-    async def _receive(self) -> bytes:
-        """Receive more bytes; no bytes at their end, or when the wait for the terminal event has ended."""
-        if not self._relay.ending:
-            return await self._reply.receive()
-        with trio.move_on_after(END_PATIENCE):
-            return await self._reply.receive()
-        return b""

@@ -127,9 +127,25 @@ class Requests:
         request = self._overridden(history.request)
         if not same_dialect:
             request = msgspec.structs.replace(request, include_usage=True)
-        as_it_came = same_dialect and not history.changed and self._can_go(exchange)
         names = self._names(request)
-        document = self._changed(exchange.raw) if as_it_came else self._rendered(_named(request, names))
+        raw = exchange.raw if same_dialect and not history.changed else None
+        if (
+            isinstance(raw, dict)
+            and self._overrides.sampling is None
+            and exchange.request.framing == "sse"
+            and self._dialect.as_it_came(raw, exchange.request)
+        ):
+            document: Json = raw
+            if self._overrides.model is not None and "model" in raw:
+                document = {**raw, "model": self._overrides.model}
+        else:
+            try:
+                rendered = self._dialect.render_request(_named(request, names))
+            except DialectError as exc:
+                text = f"the dialect {self._dialect.name} of the provider cannot express this request: {exc}"
+                raise Refusal(400, text, should_retry=False) from exc
+            left_out = self._dialect.not_posted
+            document = {name: value for name, value in rendered.items() if name not in left_out}
         query = exchange.query if same_dialect else ""
         prompt = partial(exchange.rollout.estimator.input_tokens, request)
         headers = passed_up(exchange.headers, same_dialect=same_dialect, wanted=self._defaults)
@@ -179,30 +195,6 @@ class Requests:
             sampling = msgspec.structs.replace(sampling, **wanted)
         return msgspec.structs.replace(request, model=model, sampling=sampling)
 
-    def _can_go(self, exchange: ExchangeState) -> bool:
-        raw, request = exchange.raw, exchange.request
-        if not isinstance(raw, dict) or self._overrides.sampling is not None:
-            return False
-        return request.framing == "sse" and self._dialect.as_it_came(raw, request)
-
-    def _changed(self, raw: dict[str, Json]) -> Json:
-        if self._overrides.model is None or "model" not in raw:
-            return raw
-        return {**raw, "model": self._overrides.model}
-
-    def _rendered(self, request: Request) -> Json:
-        try:
-            document = self._dialect.render_request(request)
-        except DialectError as exc:
-            raise Refusal(
-                400,
-                f"this cannot be asked of a model that speaks {self._dialect.name}: {exc}",
-                should_retry=False,
-            ) from exc
-        if not (left_out := self._dialect.not_posted):
-            return document
-        return {name: value for name, value in document.items() if name not in left_out}
-
     def _call(
         self,
         request: Request,
@@ -218,11 +210,18 @@ class Requests:
                 document.pop(name, None)
             else:
                 document = merged(document, {name: value})
-        document = self._capped(document, request.model, prompt)
+        ceiling, model = self._ceiling, request.model
+        if ceiling.configured is not None:
+            document = capped(document, self._dialect.caps, ceiling.configured, always=True)
+        if ceiling.knows(model) and (most := ceiling.of(model, prompt())) is not None:
+            document = capped(document, self._dialect.caps, most, always=False)
         collector = None
         if self._profile is not None:
             document, collector = self._profile.ask(document, self._dialect.logprobs)
         stream = request.stream and not (self._profile is not None and self._profile.whole)
+        # The temperature may differ from the request's: Messages has none above 1.
+        places = (document, *(document.get(name) for name in _OBJECTS))
+        temperatures = [place.get("temperature") for place in places if isinstance(place, Mapping)]
         accept = self._dialect.stream_types[0] if stream else "application/json"
         return ProviderRequest(
             url=self._address.at(self._dialect.path(request), query),
@@ -233,22 +232,8 @@ class Requests:
             names=names,
             model=request.model,
             prompt=prompt,
-            temperature=_temperature(document),
+            temperature=next((float(each) for each in temperatures if isinstance(each, (int, float))), None),
         )
-
-    def _capped(self, document: Json, model: str, prompt: Callable[[], int]) -> Json:
-        if (said := self._ceiling.said) is not None:
-            document = capped(document, self._dialect.caps, said, always=True)
-        if self._ceiling.knows(model) and (most := self._ceiling.of(model, prompt())) is not None:
-            document = capped(document, self._dialect.caps, most, always=False)
-        return document
-
-
-def _temperature(document: Json) -> float | None:
-    """Return the temperature in a document, which may differ from the request's: Messages has none above 1."""
-    places = (document, *(document.get(name) for name in _OBJECTS))
-    found = [place.get("temperature") for place in places if isinstance(place, Mapping)]
-    return next((float(each) for each in found if isinstance(each, (int, float))), None)
 
 
 def _named(request: Request, names: ToolNames | None) -> Request:

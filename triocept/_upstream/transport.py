@@ -24,9 +24,8 @@ import trio
 from ..errors import UpstreamError, UpstreamTruncated
 from .address import Address
 from .patience import Patience
-from .pool import TappedPool
 from .request import MAX_DOCUMENT, ProviderRequest
-from .tap import take_body
+from .tap import TappedPool, take_body
 
 IDLE = 3.0
 """Seconds for which an idle connection is kept.
@@ -87,12 +86,16 @@ class ProviderReply:
         try:
             while piece := await self.receive():
                 if not piece.isspace():
-                    self.patience.heard()
+                    self.patience.reset()
                 body += piece
                 if len(body) > limit:
                     raise UpstreamError(f"the provider's answer is larger than {limit} bytes")
         except UpstreamTruncated:
-            if not _is_object(bytes(body)):
+            try:  # a JSON object marks its own end
+                is_whole = isinstance(msgspec.json.decode(bytes(body)), dict)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                is_whole = False
+            if not is_whole:
                 raise
         return bytes(body)
 
@@ -127,7 +130,7 @@ class ProviderClient:
 
     def __init__(self, client: httpx2.AsyncClient, *, proxied: bool) -> None:
         self._client = client
-        self._way = _BY_PROXY if proxied else ""
+        self._via = _BY_PROXY if proxied else ""
         self.closed = False
 
     @asynccontextmanager
@@ -149,7 +152,7 @@ class ProviderClient:
             request = self._client.build_request("POST", call.url, headers=headers, content=call.body)
             response = await self._client.send(request, stream=True)
         except _FOREIGN as exc:
-            raise _mapped(exc, begun=False, address=f"{call.address}{self._way}") from exc
+            raise _mapped(exc, begun=False, address=f"{call.address}{self._via}") from exc
         reply = ProviderReply(response, patience, stream=call.stream)
         try:
             yield reply
@@ -195,14 +198,6 @@ _BY_PROXY = (
 )
 
 
-def _is_object(body: bytes) -> bool:
-    """Return True if these bytes are a JSON object, which marks its own end."""
-    try:
-        return isinstance(msgspec.json.decode(body), dict)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-
-
 _FOREIGN = (
     *(httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL),
     *(httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError),
@@ -221,14 +216,14 @@ def _mapped(exc: Exception, *, begun: bool, address: str = "") -> UpstreamError:
     match exc:
         case httpx2.ConnectTimeout() | httpcore2.ConnectTimeout():
             return UpstreamError(
-                f"no connection to the provider within the time allowed: {address}", status=504
+                f"no connection to the provider within the time limit: {address}", status=504
             )
         case httpx2.ConnectError() | httpcore2.ConnectError():
             return UpstreamError(f"no connection to the provider: {_reason(exc)}: {address}")
         case httpx2.ProxyError() | httpcore2.ProxyError():
             return UpstreamError(f"the proxy makes no connection to the provider: {_reason(exc)}: {address}")
         case httpx2.DecodingError():
-            return UpstreamError(f"the provider's answer is not encoded as it says: {_reason(exc)}")
+            return UpstreamError(f"the provider's answer is not in its content-encoding: {_reason(exc)}")
         case httpx2.InvalidURL():
             return UpstreamError(f"no request can be sent there: {_reason(exc)}")
         case _ if begun:

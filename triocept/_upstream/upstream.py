@@ -15,14 +15,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-    ExitStack,
-    aclosing,
-    asynccontextmanager,
-    contextmanager,
-)
+from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, final
 
@@ -150,41 +143,33 @@ class Upstream:
                 core.annotate(**{UPSTREAM: self._note()})
                 core.hold_calls = self._hold_calls
                 core.sampled = core.tokens = None  # an earlier upstream's sample does not answer the exchange
-                call = self._requests.of_exchange(core)
+                call, version = self._requests.of_exchange(core), self.policy_version
                 if call.temperature is not None:
                     core.annotate(**{UPSTREAM: self._note(call)})
                 try:
-                    await self._answer(core, call, self.policy_version)
+                    async with self._open(call, core) as reply:
+                        core.answer.headers = passed_down(reply.headers)
+                        core.annotate(**{UPSTREAM: self._note(call, reply)})
+                        if not call.stream or reply.media_type == "application/json":
+                            await self._answer_whole(core, reply, call, version)
+                        else:
+                            await self._answer_stream(core, reply, call, version)
                 except UpstreamError as exc:
                     if core.fold is not None:  # the time ran out in the middle of its stream
                         await core.settle_by(exc)
                     raise
         except UpstreamError as exc:
-            self._tell(core.rollout, exc)
+            # Once for a rollout: the agent receives each error, the program none. A prompt that is too long is no
+            # failure: agents depend on that error.
+            if not core.rollout.upstream_failed and not isinstance(exc, ContextLengthError):
+                core.rollout.upstream_failed = True
+                log.warning("%s (logged once for a rollout; the trace has the error of each turn)", exc)
             raise
-
-    def _tell(self, rollout: RolloutState, error: UpstreamError) -> None:
-        """Log once for a rollout that its provider fails: the agent receives each error, the program none.
-
-        A prompt that is too long is no failure: agents depend on that error.
-        """
-        if not rollout.upstream_failed and not isinstance(error, ContextLengthError):
-            rollout.upstream_failed = True
-            log.warning("%s (said once for a rollout; the error of each turn is in its trace)", error)
 
     @property
     def _configured_model(self) -> str | None:
         """See `configured_model`."""
         return self._model
-
-    async def _answer(self, exchange: ExchangeState, call: ProviderRequest, version: str | None) -> None:
-        async with self._open(call, exchange) as reply:
-            exchange.answer.headers = passed_down(reply.headers)
-            exchange.annotate(**{UPSTREAM: self._note(call, reply)})
-            if not call.stream or reply.media_type == "application/json":
-                await self._answer_whole(exchange, reply, call, version)
-            else:
-                await self._answer_stream(exchange, reply, call, version)
 
     async def fetch(self, request: Request, *, exchange: Exchange | None = None) -> Response:
         """Request a whole answer, and return it.
@@ -230,9 +215,10 @@ class Upstream:
         self._check_open()
         return await self._counter.count(request)
 
-    def open_response(
+    @asynccontextmanager
+    async def open_response(
         self, request: Request, *, exchange: Exchange | None = None
-    ) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+    ) -> AsyncIterator[AsyncIterator[Event]]:
         """Request a stream: `async with upstream.open_response(request) as events`.
 
         The events arrive as the provider sends them, `ResponseEnd` last. When the body begins, the first event
@@ -243,12 +229,6 @@ class Upstream:
         Arguments, errors and cancellation are those of `fetch`; the iteration raises errors in the middle of the
         stream.
         """
-        return self._open_response(request, exchange)
-
-    @asynccontextmanager
-    async def _open_response(
-        self, request: Request, exchange: Exchange | None
-    ) -> AsyncIterator[AsyncIterator[Event]]:
         request, version = _given("open_response", request), self.policy_version
         call = self._requests.of_request(request, stream=True)
         with self._named():
@@ -258,8 +238,19 @@ class Upstream:
                 first = await pieces.next()
                 reply.patience.pause(True)
                 sampled = None if exchange is None else _Sampled(core_of(exchange), call.collector, version)
-                events = _flat(first, pieces, reply.patience, sampled)
-                yield await stack.enter_async_context(aclosing(events))
+
+                async def flat() -> AsyncGenerator[Event, None]:
+                    piece = first
+                    while piece is not None:
+                        if sampled is not None:
+                            sampled.add(piece)
+                        for event in piece.events:
+                            yield event
+                        reply.patience.pause(False)
+                        piece = await pieces.next()
+                        reply.patience.pause(True)
+
+                yield await stack.enter_async_context(aclosing(flat()))
 
     # From the call to the head of its answer
 
@@ -274,8 +265,12 @@ class Upstream:
             exchange: the exchange that the call answers, if there is one.
         """
         self._check_open()
-        patience = self._patience(exchange)
-        rollout = "" if exchange is None else exchange.rollout.id
+        rollout, total, idle = "", self._total_timeout, self._read_timeout
+        if exchange is not None:
+            rollout, limits = exchange.rollout.id, exchange.rollout.addresses.limits
+            total = limits.upstream_seconds if total is None else total
+            idle = limits.upstream_idle_seconds if idle is None else idle
+        patience = Patience(total, idle)
         with patience.scope:
             tries = lowered = 0
             while True:
@@ -284,7 +279,9 @@ class Upstream:
                         await stack.enter_async_context(self._limiter.slot(rollout))
                         with patience.trying():
                             reply = await stack.enter_async_context(self._transport.open(call, patience))
-                            await self._check(reply, call)
+                            if not 200 <= reply.status < 300:
+                                body = await reply.read(MAX_ERROR)
+                                raise self._reader.failure(reply.status, body, reply.headers, call.address)
                     except UpstreamError as exc:
                         less = self._requests.lowered(call, exc) if lowered < MAX_LOWERED else None
                         if less is not None:
@@ -305,20 +302,6 @@ class Upstream:
             raise trio.ClosedResourceError(
                 f"{self!r} is closed: use it within the block of its `open_upstream`"
             )
-
-    def _patience(self, exchange: ExchangeState | None) -> Patience:
-        """Return the time limits: the upstream's own, else the endpoint's."""
-        total, idle = self._total_timeout, self._read_timeout
-        if exchange is not None:
-            limits = exchange.rollout.addresses.limits
-            total = limits.upstream_seconds if total is None else total
-            idle = limits.upstream_idle_seconds if idle is None else idle
-        return Patience(total, idle)
-
-    async def _check(self, reply: ProviderReply, call: ProviderRequest) -> None:
-        if not 200 <= reply.status < 300:
-            body = await reply.read(MAX_ERROR)
-            raise self._reader.failure(reply.status, body, reply.headers, call.address)
 
     @contextmanager
     def _named(self, rollout: str = "") -> Iterator[None]:
@@ -415,7 +398,9 @@ class Upstream:
             for event in piece.events:
                 if waits := answer.is_full or joins(stream):
                     patience.pause(True)
-                await stream.send(_unnamed(event))
+                if isinstance(event, ResponseStart):  # the agent keeps the model's name that it requested
+                    event = msgspec.structs.replace(event, model="")
+                await stream.send(event)
                 if waits:
                     patience.pause(False)
         except DialectError as exc:  # events in an order that no answer has
@@ -444,7 +429,7 @@ class Upstream:
         return response, body
 
     async def _find_prompt(
-        self, call: ProviderRequest, collector: Collector, told: str, patience: Patience
+        self, call: ProviderRequest, collector: Collector, sent: str, patience: Patience
     ) -> None:
         """Fetch the ids of a prompt that the server sent as text; without an answer they are missing.
 
@@ -454,10 +439,10 @@ class Upstream:
         """
         rendered = await self._beside("/apply-template", decode_json(call.body), patience)
         prompt = rendered.get("prompt")
-        if not isinstance(prompt, str) or _without_blanks(prompt) != _without_blanks(told):
-            prompt = told
-        asked = {"content": prompt, "add_special": True, "parse_special": True}
-        collector.take_prompt((await self._beside("/tokenize", asked, patience)).get("tokens"))
+        if not isinstance(prompt, str) or _without_blanks(prompt) != _without_blanks(sent):
+            prompt = sent
+        document = {"content": prompt, "add_special": True, "parse_special": True}
+        collector.take_prompt((await self._beside("/tokenize", document, patience)).get("tokens"))
 
     async def _beside(self, path: str, document: Json, patience: Patience) -> dict[str, Json]:
         """Return the answer to a call of the server's own; empty without a usable answer."""
@@ -605,7 +590,7 @@ async def open_upstream(
     check_tls(tls)
     profile = None if tokens is None else profile_named(tokens, dialect.name)
     if profile is not None and model is None:
-        raise ValueError("tokens are asked for once at the start, and that needs a model")
+        raise ValueError("tokens= needs model=: one call at the start checks that the server sends tokens")
     overrides = Overrides(
         model=model,
         sampling=sampling,
@@ -661,24 +646,6 @@ class _Sampled:
         if self._collector is not None:
             usage = _usage_of(piece)
             self._exchange.tokens = partial(self._collector.tokens, usage, self._version, whole=piece.last)
-
-
-async def _flat(
-    piece: Relayed | None, pieces: Pieces | _Whole, patience: Patience, sampled: _Sampled | None = None
-) -> AsyncGenerator[Event, None]:
-    while piece is not None:
-        if sampled is not None:
-            sampled.add(piece)
-        for event in piece.events:
-            yield event
-        patience.pause(False)
-        piece = await pieces.next()
-        patience.pause(True)
-
-
-def _unnamed(event: Event) -> Event:
-    """Return the event without the provider's name for its model: the agent gets the name that it requested."""
-    return msgspec.structs.replace(event, model="") if isinstance(event, ResponseStart) else event
 
 
 def _without_blanks(text: str) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from base64 import b64decode
-from collections.abc import Iterable
 
 import msgspec
 
@@ -106,11 +105,11 @@ class Collector:
         if stripped == chunk and not decoded[0].event:
             read = frame
         else:
-            read = b"" if _says_nothing(stripped) else encode_sse(encode_json(stripped))
+            read = b"" if _is_empty(stripped) else encode_sse(encode_json(stripped))
         if not self._strip.usage or "usage" not in stripped:
             return read, read
         shown = {name: value for name, value in stripped.items() if name != "usage"}
-        return read, b"" if _says_nothing(shown) else encode_sse(encode_json(shown))
+        return read, b"" if _is_empty(shown) else encode_sse(encode_json(shown))
 
     def take_prompt(self, ids: Json) -> None:
         """Set the ids of `prompt_text`, from another call."""
@@ -125,9 +124,25 @@ class Collector:
             whole: True if the answer is complete.
         """
         completion = self._completion or [each for each in self._named if each is not None]
-        self._check(completion, usage)
-        if not whole:
-            self._gaps["upstream_truncated"] = None
+        logprobs, pairs = self._logprobs, zip(self._named, completion, strict=False)
+        for gap, is_there in (
+            ("ids_missing", not completion),
+            ("ids_count", usage is not None and len(completion) != usage.output_tokens),
+            ("prompt_ids_missing", not self._prompt),
+            (
+                "prompt_ids_count",
+                bool(self._prompt) and usage is not None and len(self._prompt) != usage.input_tokens,
+            ),
+            ("logprob_count", len(logprobs) != len(completion)),
+            (
+                "logprob_sentinel",
+                any(not math.isfinite(each) or each > _EPSILON or each <= SENTINEL for each in logprobs),
+            ),
+            ("token_id_mismatch", any(name is not None and name != each for name, each in pairs)),
+            ("upstream_truncated", not whole),
+        ):
+            if is_there:
+                self._gaps[gap] = None
         return Tokens(
             prompt=packed_ids(self._prompt),
             completion=packed_ids(completion),
@@ -146,7 +161,16 @@ class Collector:
             if isinstance(place, dict):
                 self._version = next((str(place[n]) for n in _VERSIONS if place.get(n)), self._version)
         self._take(document)
-        self._take_verbose(document.get(_VERBOSE))
+        if isinstance(verbose := document.get(_VERBOSE), dict):
+            self._completion += _ids(verbose.get("tokens"))
+            prompt = verbose.get("prompt")
+            self.prompt_text = prompt if isinstance(prompt, str) else None
+            if isinstance(settings := verbose.get("generation_settings"), dict):
+                value = settings.get("temperature")
+                self._temperature = None
+                if isinstance(value, (int, float)) and not isinstance(value, bool):
+                    self._temperature = float(value)
+            self._stop_included = _STOP_TYPES.get(str(verbose.get("stop_type")))
         choices = document.get("choices")
         for choice in choices if isinstance(choices, list) else ():
             if not isinstance(choice, dict):
@@ -156,7 +180,19 @@ class Collector:
                 continue
             self._take(choice)
             self._take_logprobs(choice.get("logprobs"))
-            self._take_end(choice)
+            # The kind of the answer's end: the token that ends a turn, a stop string, or the token limit.
+            reason = choice.get("finish_reason")
+            if reason == "length":
+                self._stop_included = False
+            elif reason in _DONE and self._engine in _STOPS:
+                name, if_absent = _STOPS[self._engine]
+                stop = choice.get(name)
+                self._stop_included = if_absent if stop is None else isinstance(stop, int)
+            if isinstance(experts := choice.get("routed_experts"), str):
+                try:
+                    self._experts = b64decode(experts, validate=True)
+                except ValueError:
+                    self._experts = b""
 
     def _take(self, place: dict[str, Json]) -> None:
         inner = place.get("sglext")
@@ -166,76 +202,37 @@ class Collector:
             for name in ("token_ids", "response_token_ids", "output_ids"):
                 self._completion += _ids(source.get(name))
 
-    def _take_verbose(self, verbose: Json) -> None:
-        if not isinstance(verbose, dict):
-            return
-        self._completion += _ids(verbose.get("tokens"))
-        prompt = verbose.get("prompt")
-        self.prompt_text = prompt if isinstance(prompt, str) else None
-        settings = verbose.get("generation_settings")
-        if isinstance(settings, dict):
-            self._temperature = _float(settings.get("temperature"))
-        self._stop_included = _STOP_TYPES.get(str(verbose.get("stop_type")))
-
-    def _take_end(self, choice: dict[str, Json]) -> None:
-        """Collect the kind of the answer's end: the token that ends a turn, a stop string, or the token limit."""
-        reason = choice.get("finish_reason")
-        if reason == "length":
-            self._stop_included = False
-        elif reason in _DONE and self._engine in _STOPS:
-            name, by_silence = _STOPS[self._engine]
-            stopped_by = choice.get(name)
-            self._stop_included = by_silence if stopped_by is None else isinstance(stopped_by, int)
-        experts = choice.get("routed_experts")
-        if isinstance(experts, str):
-            self._experts = _decoded(experts)
-
     def _take_logprobs(self, logprobs: Json) -> None:
         if not isinstance(logprobs, dict):
             return
         entries = logprobs.get("content")
         for entry in entries if isinstance(entries, list) else ():
-            value = entry.get("logprob") if isinstance(entry, dict) else None
-            self._logprobs.append(_number(value))
-            self._named.append(_id_in(entry) if isinstance(entry, dict) else None)
+            fields = entry if isinstance(entry, dict) else {}
+            self._logprobs.append(_number(fields.get("logprob")))
+            identity = fields.get("id")
+            self._named.append(identity if isinstance(identity, int) else _id_named(fields.get("token")))
         values = logprobs.get("token_logprobs")  # of completions
         for value in values if isinstance(values, list) else ():
             self._logprobs.append(_number(value))
         names = logprobs.get("tokens") if isinstance(values, list) else None
         self._named += [_id_named(name) for name in names] if isinstance(names, list) else []
 
-    def _check(self, completion: list[int], usage: Usage | None) -> None:
-        for gap, wrong in (
-            ("ids_missing", not completion),
-            ("ids_count", usage is not None and len(completion) != usage.output_tokens),
-            ("prompt_ids_missing", not self._prompt),
-            (
-                "prompt_ids_count",
-                bool(self._prompt) and usage is not None and len(self._prompt) != usage.input_tokens,
-            ),
-            ("logprob_count", len(self._logprobs) != len(completion)),
-            ("logprob_sentinel", any(_is_no_evidence(value) for value in self._logprobs)),
-            ("token_id_mismatch", _differ(self._named, completion)),
-        ):
-            if wrong:
-                self._gaps[gap] = None
-
     def _stripped(self, document: dict[str, Json]) -> dict[str, Json]:
         names = _ROOT_IDS if self._strip.ids else ()
         kept = {name: value for name, value in document.items() if name not in names}
+        names = (*(_CHOICE_IDS if self._strip.ids else ()), *(("logprobs",) if self._strip.logprobs else ()))
         choices = kept.get("choices")
         if isinstance(choices, list):
-            kept["choices"] = [self._stripped_choice(choice) for choice in choices]
+            kept["choices"] = [
+                {name: value for name, value in choice.items() if name not in names}
+                if isinstance(choice, dict)
+                else choice
+                for choice in choices
+            ]
         return kept
 
-    def _stripped_choice(self, choice: Json) -> Json:
-        if not isinstance(choice, dict):
-            return choice
-        names = (*(_CHOICE_IDS if self._strip.ids else ()), *(("logprobs",) if self._strip.logprobs else ()))
-        return {name: value for name, value in choice.items() if name not in names}
 
-
-def _says_nothing(chunk: dict[str, Json]) -> bool:
+def _is_empty(chunk: dict[str, Json]) -> bool:
     """Return True if a chunk has no content except ids."""
     if chunk.get("usage"):
         return False
@@ -260,31 +257,7 @@ def _number(value: Json) -> float:
     return float(value) if isinstance(value, (int, float)) else math.nan
 
 
-def _id_in(entry: dict[str, Json]) -> int | None:
-    identity = entry.get("id")
-    return identity if isinstance(identity, int) else _id_named(entry.get("token"))
-
-
 def _id_named(token: Json) -> int | None:
     """Return the id in vLLM's `token_id:123`."""
     name, _, number = token.partition(":") if isinstance(token, str) else ("", "", "")
     return int(number) if name == "token_id" and number.isascii() and number.isdigit() else None
-
-
-def _is_no_evidence(value: float) -> bool:
-    return not math.isfinite(value) or value > _EPSILON or value <= SENTINEL
-
-
-def _differ(named: Iterable[int | None], ids: list[int]) -> bool:
-    return any(name is not None and name != each for name, each in zip(named, ids, strict=False))
-
-
-def _float(value: Json) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
-def _decoded(text: str) -> bytes:
-    try:
-        return b64decode(text, validate=True)
-    except ValueError:
-        return b""
