@@ -505,7 +505,7 @@ async def test_a_store_that_is_closed_under_a_map_ends_it(tmp_path: Path) -> Non
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "newer": (lambda path: (path / "run.json").write_text(
       (path / "run.json").read_text().replace('"format": 1', '"format": 2')),
-     r"s: a newer triocept has written it: its format is 2, and this one knows 1"),
+     r"s: a newer triocept has written it: its format is 2, and this one reads up to 1"),
     "another thing": (lambda path: (path / "run.json").write_text("{}"),
      r"its run.json cannot be read: .*`what`"),
     "broken": (lambda path: (path / "run.json").write_text("{"), r"its run.json cannot be read: "),

@@ -335,8 +335,8 @@ OF_UPSTREAM = r"""
 sampling={"temperature": 0.5} -> TypeError: sampling is a Sampling, not dict: .*Sampling\(temperature=
 model=5 -> TypeError: model is a str, not int: 5
 api_key=5 -> TypeError: api_key is a str, not int$
-api_key="k\u00e9y" -> ValueError: an api_key is printable ASCII, and this one is not$
-tokens="vllm" -> ValueError: tokens are asked for once at the start, and that needs a model
+api_key="k\u00e9y" -> ValueError: api_key is not printable ASCII$
+tokens="vllm" -> ValueError: tokens= needs model=
 retries="2" -> TypeError: retries is a whole number, not str: '2'
 concurrency="2" -> TypeError: concurrency is a whole number, not str: '2'
 read_timeout="2" -> TypeError: read_timeout is a number, not str: '2'
@@ -347,9 +347,9 @@ sampling=Sampling(presence_penalty=nan) -> ValueError: Sampling.presence_penalty
 extra_headers=["a"] -> TypeError: extra_headers is a mapping, not list
 extra_headers={"a": 1} -> TypeError: extra_headers\['a'\] is a str, not int$
 extra_headers={1: "a"} -> TypeError: extra_headers: a name is a str, not int: 1
-extra_headers={"a b": "c"} -> ValueError: extra_headers: 'a b' is no name of a header
-extra_headers={"a": "secret\n"} -> ValueError: extra_headers\['a'\] is one line of Latin-1, and this one is not$
-extra_headers={"a": "ключ"} -> ValueError: extra_headers\['a'\] is one line of Latin-1
+extra_headers={"a b": "c"} -> ValueError: extra_headers: 'a b' is no header name
+extra_headers={"a": "secret\n"} -> ValueError: extra_headers\['a'\] is not one line of Latin-1$
+extra_headers={"a": "ключ"} -> ValueError: extra_headers\['a'\] is not one line of Latin-1
 extra_body={"x": object()} -> TypeError: extra_body: `x` is not JSON: object: <object
 extra_body={1: 2} -> TypeError: extra_body: a name is a str, not int: 1
 retries=None -> TypeError: retries is a whole number, not None
@@ -359,16 +359,16 @@ max_output_tokens=0 -> ValueError: max_output_tokens is 1 or more, not 0
 hold_calls="no" -> TypeError: hold_calls is a bool, not str: 'no'
 modle="m" -> TypeError: open_upstream\(\) got an unexpected keyword argument 'modle': model\?
 tls=False -> TypeError: tls is an ssl.SSLContext, not bool: False; .*create_default_context\(cafile=
-tls=True -> TypeError: tls is an ssl.SSLContext, not bool: True; None trusts what the system trusts
+tls=True -> TypeError: tls is an ssl.SSLContext, not bool: True; None trusts the system's certificates
 sampling=Sampling(temperature="hot") -> TypeError: Sampling.temperature: expected `float.*`str`
-api_key="" -> ValueError: api_key is empty; None is for a provider that wants none
+api_key="" -> ValueError: api_key is empty: pass None for a provider that needs no key
 api_key=" \n" -> ValueError: api_key is empty
-model="" -> ValueError: model is empty; None is the one that the agent asks for
+model="" -> ValueError: model is empty: pass None to request the agent's model
 dialect=None -> TypeError: dialect is a name or a triocept.dialects.Dialect, not None
 base_url=None -> TypeError: base_url is a str, not None
 base_url="http://127.0.0.1:port/v1?key=s" -> ValueError: an upstream's base_url .*:port/v1': Invalid port
 base_url="http://127.0.0.1:70000/v1" -> ValueError: an upstream's base_url is .*:70000/v1':
-base_url="http:// x" -> ValueError: an upstream's base_url has no space in its host
+base_url="http:// x" -> ValueError: an upstream's base_url has a space in its host
 """
 
 

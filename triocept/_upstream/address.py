@@ -79,7 +79,7 @@ def parse_address(base_url: str) -> Address:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"an upstream's base_url is an http or https URL, not {base_url!r}")
     if "@" in parts.netloc:
-        raise ValueError("an upstream's base_url holds no user or password: a key is given as api_key")
+        raise ValueError("an upstream's base_url cannot contain a user or a password: pass a key as api_key")
     shown = base_url.partition("?")[0]  # a query may contain a key
     import httpx2  # imported here because it takes a while to load
 
@@ -89,7 +89,7 @@ def parse_address(base_url: str) -> Address:
     except (httpx2.InvalidURL, ValueError) as exc:
         raise ValueError(f"an upstream's base_url is an http or https URL, not {shown!r}: {exc}") from None
     if any(character.isspace() for character in parts.netloc):
-        raise ValueError(f"an upstream's base_url has no space in its host: {shown!r} has")
+        raise ValueError(f"an upstream's base_url has a space in its host: {shown!r}")
     base = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
     return Address(base, tuple(_pairs(parts.query)))
 

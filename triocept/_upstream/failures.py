@@ -69,9 +69,7 @@ class Reader:
         passed = passed_down(headers)
         if status < 400:
             where = headers.get("location")
-            what = (
-                f"redirects to {where}: give the address it ends at as base_url" if where else "is no answer"
-            )
+            what = f"redirects to {where}: pass the final address as base_url" if where else "is no answer"
             what = self._redaction.text(f"the provider answered {status}, which {what}")
             error = UpstreamError(what, headers=passed)
         elif (document := _decoded(body)) is None:

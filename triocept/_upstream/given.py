@@ -38,7 +38,7 @@ def check_overrides(model: str | None, sampling: Sampling | None) -> None:
     if model is not None:
         check_str("model", model)
         if not model:
-            raise ValueError("model is empty; None is the one that the agent asks for")
+            raise ValueError("model is empty: pass None to request the agent's model")
     if sampling is not None:
         check_type("sampling", sampling, Sampling, "a Sampling", "Sampling(temperature=…)")
         check_sampling("Sampling", sampling)
@@ -52,11 +52,11 @@ def check_headers(headers: Mapping[str, str] | None) -> None:
     for name, value in headers.items():
         check_type("extra_headers: a name", name, str, "a str")
         if not _NAME.fullmatch(name):
-            raise ValueError(f"extra_headers: {name!r} is no name of a header: letters, digits and - are")
+            raise ValueError(f"extra_headers: {name!r} is no header name: use letters, digits and -")
         if not isinstance(value, str):
             raise TypeError(f"extra_headers[{name!r}] is a str, not {type(value).__name__}")
         if not _VALUE.fullmatch(value):
-            raise ValueError(f"extra_headers[{name!r}] is one line of Latin-1, and this one is not")
+            raise ValueError(f"extra_headers[{name!r}] is not one line of Latin-1")
 
 
 def check_body(fields: Mapping[str, Json] | None) -> None:
@@ -73,8 +73,8 @@ def check_body(fields: Mapping[str, Json] | None) -> None:
 def check_tls(tls: ssl.SSLContext | None) -> None:
     if tls is not None and not isinstance(tls, ssl.SSLContext):
         raise TypeError(
-            f"tls is an ssl.SSLContext, not {described(tls)}; None trusts what the system trusts, "
-            "ssl.create_default_context(cafile=…) a certificate of your own"
+            f"tls is an ssl.SSLContext, not {described(tls)}; None trusts the system's certificates, "
+            "ssl.create_default_context(cafile=…) your own"
         )
 
 
@@ -86,7 +86,7 @@ def key_of(api_key: str | None) -> str | None:
         raise TypeError(f"api_key is a str, not {type(api_key).__name__}")
     key = api_key.strip()
     if not key:
-        raise ValueError("api_key is empty; None is for a provider that wants none")
+        raise ValueError("api_key is empty: pass None for a provider that needs no key")
     if not (key.isascii() and key.isprintable()):
-        raise ValueError("an api_key is printable ASCII, and this one is not")
+        raise ValueError("api_key is not printable ASCII")
     return key

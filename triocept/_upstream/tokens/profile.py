@@ -114,7 +114,7 @@ def profile_named(name: str, dialect: str) -> Profile:
     profile = PROFILES[name]
     if dialect not in profile.dialects:
         known = " and ".join(sorted(profile.dialects))
-        raise ValueError(f"{name} gives its tokens in {known}, not in {dialect}")
+        raise ValueError(f"{name} sends its tokens in {known}, not in {dialect}")
     return profile
 
 
@@ -129,6 +129,6 @@ def check_probe(tokens: Tokens) -> None:
     """
     if tokens.gaps:
         raise UpstreamError(
-            f"the server does not give its tokens as {tokens.engine} does: {', '.join(tokens.gaps)}; "
+            f"the server does not send its tokens as {tokens.engine} does: {', '.join(tokens.gaps)}; "
             f"{PROFILES[tokens.engine].hint}"
         )

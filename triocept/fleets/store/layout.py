@@ -120,7 +120,7 @@ def read_run(directory: Path) -> RunFile:
             raise StoreError(f"it is no store: its {RUN} is of another program", path=str(directory))
         if found.format > FORMAT:
             raise StoreError(
-                f"a newer triocept has written it: its format is {found.format}, and this one knows {FORMAT}",
+                f"a newer triocept has written it: its format is {found.format}, and this one reads up to {FORMAT}",
                 path=str(directory),
             )
         return msgspec.json.decode(data, type=RunFile)
