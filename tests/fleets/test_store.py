@@ -398,10 +398,10 @@ async def test_a_task_that_changed_under_its_id_is_told_and_not_skipped(tmp_path
 BAD_TASKS: list[tuple[list[Any], Any, str]] = [
     ([{"id": "a"}, {"id": "b"}, {"id": "a"}], StoreError, r"task 2 has the same key as task 0: 'a'"),
     (["a", "b", "a"], StoreError, r"task 2 has the same key as task 0: 'sha256:"),
-    (["a", threading.Lock()], TypeError, r"task 1 is not JSON: .*lock.*nothing tells task 1 when the run is"),
+    (["a", threading.Lock()], TypeError, r"task 1 is not JSON: .*lock.*task 1 has no key for a resumed run"),
     (["a", float("nan")], TypeError, r"task 1 is not JSON: .*it is no finite number"),
-    ([{"id": ["x"]}], TypeError, r"task 0: a key is a text or a whole number, and its id is list"),
-    ([{"id": True}], TypeError, r"task 0: a key is a text or a whole number, and its id is bool"),
+    ([{"id": ["x"]}], TypeError, r"task 0: a key is a text or a whole number, but its id is list"),
+    ([{"id": True}], TypeError, r"task 0: a key is a text or a whole number, but its id is bool"),
 ]
 
 
@@ -460,7 +460,7 @@ async def test_what_is_no_json_is_an_error_of_its_task(
     results = await run(tmp_path, store_work.give_values, [task, "none"], engine=make())
     (bad,) = [result for result in results if result.task == task]
     assert isinstance(bad.outcome, Outcome.Error)
-    with pytest.raises(TypeError, match=rf"what the function returned, .*store, is not JSON: .*{why}"):
+    with pytest.raises(TypeError, match=rf"the function's return value, .*keeps, is not JSON: .*{why}"):
         raise bad.outcome.error
     assert len(list(read_results(tmp_path))) == 2
 
@@ -519,7 +519,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
       (path / "done.jsonl").read_text().replace('"worker"', '"walker"')),
      r"s/done.jsonl:1: it is no line of a store: .*`worker`"),
     "no run.json": (lambda path: (path / "run.json").unlink(),
-     r"s: it is no store, and not empty: it holds done.jsonl; a store wants a directory of its own"),
+     r"s: it is no store, and not empty: it holds done.jsonl; use an empty or a new directory"),
 }  # fmt: skip
 
 
@@ -558,7 +558,7 @@ async def test_a_directory_of_something_else_is_left_as_it_is(tmp_path: Path) ->
     with pytest.raises(StoreError, match=r"it is no store, and not empty: it holds thesis\.tex"):
         await run(tmp_path, work.double, [1])
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-    with pytest.raises(StoreError, match=r"thesis\.tex: a store is a directory, and this is a file"):
+    with pytest.raises(StoreError, match=r"thesis\.tex: a store is a directory, but this is a file"):
         await run(tmp_path / "thesis.tex", work.double, [1])
     with pytest.raises(StoreError, match=r"it is no store: there is no run\.json in it"):
         read_results(tmp_path)
