@@ -15,7 +15,14 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    ExitStack,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+)
 from functools import partial
 from typing import TYPE_CHECKING, final
 
@@ -215,10 +222,9 @@ class Upstream:
         self._check_open()
         return await self._counter.count(request)
 
-    @asynccontextmanager
-    async def open_response(
+    def open_response(
         self, request: Request, *, exchange: Exchange | None = None
-    ) -> AsyncIterator[AsyncIterator[Event]]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         """Request a stream: `async with upstream.open_response(request) as events`.
 
         The events arrive as the provider sends them, `ResponseEnd` last. When the body begins, the first event
@@ -229,6 +235,12 @@ class Upstream:
         Arguments, errors and cancellation are those of `fetch`; the iteration raises errors in the middle of the
         stream.
         """
+        return self._open_response(request, exchange)
+
+    @asynccontextmanager
+    async def _open_response(
+        self, request: Request, exchange: Exchange | None
+    ) -> AsyncIterator[AsyncIterator[Event]]:
         request, version = _given("open_response", request), self.policy_version
         call = self._requests.of_request(request, stream=True)
         with self._named():
