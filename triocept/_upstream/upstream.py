@@ -60,7 +60,6 @@ from .request import MAX_DOCUMENT, Overrides, ProviderRequest, Requests
 from .tokens import Collector, Profile, TokenProfile, check_probe, profile_named
 
 if TYPE_CHECKING:
-    from .._rollout.rollout_state import RolloutState
     from .transport import ProviderClient, ProviderReply
 
 log = logging.getLogger("triocept.upstream")
