@@ -212,7 +212,7 @@ async def test_results_are_read_in_one_way_or_in_the_other() -> None:
     async with open_fleet() as fleet:
         async with fleet.map(work.double, [1, 2], group_size=2) as results:
             await anext(results)
-            with pytest.raises(RuntimeError, match="their groups would never be whole"):
+            with pytest.raises(RuntimeError, match="their groups would be incomplete"):
                 results.groups()
         async with fleet.map(work.double, [1, 2], group_size=2) as results:
             await anext(results.groups())
@@ -224,7 +224,7 @@ async def test_what_makes_no_group_is_said_at_once() -> None:
     async with open_fleet() as fleet:
         with pytest.raises(ValueError, match="group_size is 1 or more, not 0"):
             fleet.map(work.double, [1], group_size=0)
-        with pytest.raises(TypeError, match="stop_group takes groups"):
+        with pytest.raises(TypeError, match="stop_group needs groups"):
             fleet.map(work.double, [1], stop_group=lambda results: True)
         with pytest.raises(TypeError, match="stop_group takes one argument"):
             fleet.map(work.double, [1], group_size=2, stop_group=lambda: True)  # type: ignore[arg-type,misc]

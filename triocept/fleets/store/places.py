@@ -109,16 +109,20 @@ def _read(
     """Return the traces in these ranges; `number`: number of lines before the first range."""
     runs = [f'"run":"{place.run}"'.encode() for place in places]
     reader = TraceReader(path, on_damage)
+    for line, data in enumerate(_lines_in(file, ranges), number + 1):
+        head = data[:_HEAD]
+        if any(run in head for run in runs):
+            for piece in lines_between(data):
+                reader.add(piece, line)
+    return reader.end()
+
+
+def _lines_in(file: BinaryIO, ranges: list[tuple[int, int]]) -> Iterator[bytes]:
     for at, end in ranges:
         file.seek(at)
         while at < end and (data := file.readline()):
             at += len(data)
-            number += 1
-            head = data[:_HEAD]
-            if any(run in head for run in runs):
-                for piece in lines_between(data):
-                    reader.add(piece, number)
-    return reader.end()
+            yield data
 
 
 def _warn(damage: DialectError) -> None:
