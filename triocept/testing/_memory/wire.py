@@ -139,7 +139,7 @@ async def events_in(call: MemoryCall, dialect: Dialect) -> AsyncIterator[Event]:
     except UpstreamTruncated:
         raise
     except UpstreamError as exc:
-        raise reader.told(exc, b"", call.headers) from None
+        raise reader.own_error(exc, b"", call.headers) from None
 
 
 def _unpacked(call: MemoryCall) -> Callable[[bytes], bytes]:
