@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .._canonical.price import Price, price_of
-from .._trace.cost import models_of, usage_of
+from .._trace.cost import cost_of, usage_of
 from .._trace.turn import Turn
 from .._util.checks import NamesItself, check_count, check_number, check_type
 from ..errors import LimitReached, MissingPrice
@@ -162,11 +162,14 @@ class Budget:
         """Count the turn of a call that has ended; None: the call has no turn. A second call of `end` has no effect."""
         if not self._give_back(call) or turn is None:
             return
-        self._spent.turns += turn.outcome == "answered"
+        answered = [
+            turn.outcome == "answered",
+            *(draft.counted and draft.error is None for draft in turn.drafts),
+        ]
+        self._spent.turns += sum(answered)
         if (usage := usage_of(turn)) is not None:
-            price = None if self.limits.cost is None else price_of(self.limits.prices, models_of(turn))
-            assert price is not None or self.limits.cost is None, "the call was admitted without a price"
-            cost = price.cost(usage) if price is not None else 0.0
+            cost = 0.0 if self.limits.cost is None else cost_of([turn], self.limits.prices)
+            assert cost is not None, "the call was admitted without a price"
             self._spent.add(_Sum(0, usage.input_tokens, usage.output_tokens, cost))
 
     def release(self, call: ExchangeState) -> None:
@@ -224,6 +227,14 @@ class Budget:
             or _crossed("tokens", limits.total_tokens, spent.input + spent.output, held.input, needs.input)
             or _crossed("cost", limits.cost, spent.cost, held.cost, needs.cost)
         )
+
+
+def end_budgets(call: ExchangeState, turn: Turn | None) -> None:
+    """Count the turn of a call in all its budgets, with its drafts, and give back what was reserved for them."""
+    for budget in call.budgets:
+        budget.end(call, turn)
+    for budget, draft in call.reserved:
+        budget.end(draft, None)
 
 
 def _crossed(what: str, limit: float | None, spent: float, held: float, needed: float) -> str | None:

@@ -32,7 +32,7 @@ from .._trace.conversation import CallKind, Conversation
 from .._trace.increments import IncrementLog, Increments
 from .._trace.raw import RawResponse
 from .._trace.tokens import Tokens
-from .._trace.turn import Turn
+from .._trace.turn import Decided, Draft, Turn
 from .._trace.wire import WireLog
 from .._util.contexts import protected_context
 from ..errors import AlreadySettled, ExchangeAbandoned, Refusal, RolloutClosed, UpstreamError
@@ -100,11 +100,17 @@ class ExchangeState:
     """The facade, perhaps weakly referenced, from the time when it is handed over until the exchange is recorded."""
     budgets: tuple[Budget, ...] = ()
     """The budgets that count the exchange."""
+    reserved: tuple[tuple[Budget, ExchangeState], ...] = ()
+    """What its drafts have reserved in the budgets of its rollout."""
     tokens: Callable[[], Tokens] | None = None
     """Returns the tokens for the turn; set by an upstream that was configured to return tokens."""
     sampled: Callable[[], Response] | None = None
     """Returns the answer of an upstream that the program requested, and may change before it answers; set by the
     upstream."""
+    decisions: tuple[Decided, ...] = ()
+    """Decisions about tool calls, for the turn."""
+    drafts: tuple[Draft, ...] = ()
+    """Answers that handlers around other handlers have read, for the turn."""
     _kept: Request | None = None
     _raw_stream: RawStream | None = None
     """Raw bytes that are sent while they are made."""
@@ -544,6 +550,8 @@ class ExchangeState:
             ),
             branch=self.rollout.trace.branch,
             notes=self._notes,
+            decisions=self.decisions,
+            drafts=self.drafts,
             tokens=self.tokens() if self.tokens is not None else None,
             agent=self.agent,
             increments=self.kept_increments if self.rollout.record_increments else None,

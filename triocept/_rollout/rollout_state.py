@@ -34,7 +34,7 @@ from .._util.limits import EndpointLimits
 from ..errors import LimitReached, MissingPrice, Refusal
 from .addresses import Addresses, Reach
 from .answer import Answer, ClientGone, Condition, Subscription
-from .budget import Budget, Limits
+from .budget import Budget, Limits, end_budgets
 from .calls import Arrivals, Calls, Deliver, OnRetry, Service, claimed_conversation, retry_key
 from .children import Children
 from .collecting import Collector, collector
@@ -234,8 +234,7 @@ class RolloutState:
         """Handle an exchange that has its outcome. Without a turn, it could not be recorded."""
         exchange.facade = None
         self.calls.end(exchange, turn)
-        for budget in exchange.budgets:
-            budget.end(exchange, turn)
+        end_budgets(exchange, turn)
         if not exchange.handed_over:
             self.arrivals.discard(exchange)
         if turn is not None and self.logs_unknown_tools:

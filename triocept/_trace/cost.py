@@ -15,18 +15,38 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
+from .._canonical.content import Json
 from .._canonical.price import Price, price_of
-from .._canonical.response import Usage
+from .._canonical.response import Response, Usage
 from .._canonical.tokens import estimate_usage
 from .turn import UPSTREAM, Turn
 
 
 def usage_of(turn: Turn) -> Usage | None:
-    """Return the tokens that this turn used; None if nothing was answered.
+    """Return the tokens that this turn used, its counted drafts included; None if nothing was answered."""
+    own = answer_usage(turn)
+    if not turn.drafts:
+        return own
+    usages = [usage for _, usage in _spent(turn)]
+    return usage_of_all(usages) if usages else None
+
+
+def _spent(turn: Turn) -> Iterator[tuple[tuple[str, ...], Usage]]:
+    """Yield the names of the model and the usage: of the answer, and of each counted draft."""
+    if (usage := answer_usage(turn)) is not None:
+        yield models_of(turn), usage
+    for draft in turn.drafts:
+        if draft.counted and (response := draft.response) is not None:
+            used = response.usage or estimate_usage(turn.request, response)
+            yield _models(turn.request.model, draft.notes, response), used
+
+
+def answer_usage(turn: Turn) -> Usage | None:
+    """Return the tokens of the answer alone; None if nothing was answered.
 
     Of a broken answer: the input from the start of the stream, the output as far as received.
     """
@@ -65,18 +85,22 @@ def _plus(one: int | None, other: int | None) -> int | None:
 
 def models_of(turn: Turn) -> tuple[str, ...]:
     """Return the names of the model that answered, the most reliable first."""
-    note = turn.notes.get(UPSTREAM)
+    return _models(turn.request.model, turn.notes, turn.response)
+
+
+def _models(requested: str, notes: Mapping[str, Json], response: Response | None) -> tuple[str, ...]:
+    note = notes.get(UPSTREAM)
     asked: str | None = note.get("model") if isinstance(note, dict) else None
-    answered = turn.response.model if turn.response is not None else ""
-    return (asked, answered, turn.request.model) if asked else (turn.request.model, answered)
+    answered = response.model if response is not None else ""
+    return (asked, answered, requested) if asked else (requested, answered)
 
 
 def cost_of(turns: Iterable[Turn], prices: Mapping[str, Price]) -> float | None:
     """Return the cost of turns; None if the price of a model that answered is missing."""
     total = 0.0
     for turn in turns:
-        if (usage := usage_of(turn)) is not None:
-            price = price_of(prices, models_of(turn))
+        for models, usage in _spent(turn):
+            price = price_of(prices, models)
             if price is None:
                 return None
             total += price.cost(usage)

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from .._canonical.content import Json
+from .._canonical.content import Json, Message
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .conversation import Conversation
@@ -47,6 +47,57 @@ class TurnError(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaul
     """HTTP status that was sent to the agent; None if no connection waited."""
 
 
+class Draft(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """An answer that one handler has read from another: the agent did not get it, or not unchanged."""
+
+    why: str
+    """Name of the handler that has read it: `approve`, `best_of`, `rewrite`, …"""
+    counted: bool = False
+    """True if its usage is additional to that of the turn's answer."""
+    common: int = 0
+    """Number of messages at the head of the turn's request that the draft's request begins with."""
+    dropped: int = 0
+    """Number of the other messages of the turn's request, which the draft's request does not have."""
+    messages: tuple[Message, ...] = ()
+    """The messages of the draft's request after the common ones."""
+    changed: bool = False
+    """True if the draft's request differs in more than its messages."""
+    response: Response | None = None
+    """The answer; None: there is none."""
+    error: TurnError | None = None
+    """None exactly if the draft was answered."""
+    notes: dict[str, Json] = {}
+    """Notes of the handlers that have answered it."""
+    tokens: Tokens | None = None
+    started: float
+    """Seconds from the start of the turn to the start of the draft."""
+    duration: float
+    """Seconds from the start of the draft to its end."""
+
+
+DecisionKind: TypeAlias = Literal["approve", "modify", "reject", "answer", "terminate", "escalate"]
+
+
+class Decided(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """A decision about a tool call that the model has proposed."""
+
+    call: str
+    """Id of the call."""
+    tool: str
+    """Name of the tool."""
+    kind: DecisionKind
+    arguments: str | None = None
+    """The changed arguments, of a call that was modified."""
+    reason: str = ""
+    """The reason that the model gets for a rejection; the text, of an answer in place of the model's."""
+    by: str = ""
+    """Name of the policy, or of the person, that decided."""
+    seconds: float
+    """Seconds that the decision took."""
+    way: Literal["answer", "gate"] = "answer"
+    """`answer`: carried out in the model's answer; `gate`: by the agent's own hook."""
+
+
 class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Outcome of a call: the fields of a turn that are unknown when the call is passed to its handler."""
 
@@ -75,6 +126,10 @@ class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     call."""
     notes: dict[str, Json] = {}
     """Notes that the program added with `exchange.annotate`."""
+    decisions: tuple[Decided, ...] = ()
+    """Decisions about the tool calls of the model, in the order of the calls."""
+    drafts: tuple[Draft, ...] = ()
+    """Answers that handlers around other handlers have read, and that the agent did not get unchanged, in order."""
     tokens: Tokens | None = None
     """Ids and log probabilities, from an upstream configured to return them; None: not requested."""
     increments: Increments | None = None

@@ -3,14 +3,20 @@
 * `route`: several handlers as one, by model or until one succeeds.
 * `limits`: a handler that answers within a budget.
 * `script`: a scripted model; replies and rules are written in advance.
+* `approve`: tool calls are decided before the agent gets them. `rewrite`: requests and answers are changed.
+* `best_of`: the best of several answers. `stop_when`: an answer that ends the rollout.
 * `faults`: failures on the wire, as replies. `chaos`: a handler that replaces some answers with faults.
 """
 
 from .._recording.play import Timing
 from .._recording.replay.handler import Match, Replay, TurnName
+from .approve import approve
+from .best_of import best_of
 from .chaos import chaos
+from .decision import Decision, Policy, PolicyFunction
 from .faults import Fault
 from .limits import limits
+from .rewrite import rewrite
 from .route import Choice, fallback, route
 from .script import Item, Reply, Rule, ScriptedModel, ShadowedRule
 from .script.asked_json import AskedJSON
@@ -20,15 +26,19 @@ from .script.fixtures import Fixtures, ScriptWarning
 from .script.rules import When, otherwise, when
 from .script.stream import Stream, paced
 from .script.template import Template
+from .stop_when import stop_when
 
 __all__ = [
     "AskedJSON",
     "Choice",
     "Conditions",
+    "Decision",
     "Fault",
     "Fixtures",
     "Item",
     "Match",
+    "Policy",
+    "PolicyFunction",
     "Replay",
     "Reply",
     "Rule",
@@ -40,6 +50,8 @@ __all__ = [
     "Timing",
     "TurnName",
     "When",
+    "approve",
+    "best_of",
     "chaos",
     "fallback",
     "limits",
@@ -47,6 +59,8 @@ __all__ = [
     "paced",
     "read_embeddings",
     "read_script",
+    "rewrite",
     "route",
+    "stop_when",
     "when",
 ]

@@ -1,0 +1,431 @@
+"""Tool calls that are decided before the agent gets them, in each dialect."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from triocept import Exchange, Limits, Message, Request, Response, Text, Tool, ToolCall, UpstreamError
+from triocept.dialects import known_dialects
+from triocept.handlers import Decision, approve
+from triocept.testing import MemoryAgent, open_memory_agent
+from triocept.types import ToolResult
+
+DIALECTS = ("openai_chat", "openai_responses", "anthropic_messages", "gemini", "ollama")
+TOOLS = tuple(Tool(name=name, parameters={"type": "object", "properties": {}}) for name in ("run", "read"))
+
+Answers = Callable[[Request], Response]
+
+
+def call(name: str = "run", **arguments: object) -> ToolCall:
+    return ToolCall.of(name, **arguments)
+
+
+class Model:
+    """A scripted model that keeps its requests, and checks that a provider would accept them."""
+
+    def __init__(self, *answers: Response) -> None:
+        self.answers = list(answers)
+        self.requests: list[Request] = []
+
+    async def __call__(self, exchange: Exchange) -> None:
+        self.requests.append(exchange.request)
+        check_history(exchange.request)
+        await exchange.respond(self.answers.pop(0))
+
+
+def check_history(request: Request) -> None:
+    """Check that every call has one result, before the model's next message, on every wire that has tools."""
+    open_calls: list[str] = []
+    for message in request.messages:
+        if message.role == "assistant":
+            assert not open_calls, f"calls without a result: {open_calls}"
+        open_calls += [part.id for part in message.tool_calls]
+        for result in message.tool_results:
+            assert result.id in open_calls, "a result without a call"
+            open_calls.remove(result.id)
+    assert not open_calls, f"calls without a result: {open_calls}"
+    for check in (check_chat, check_messages, check_responses, check_gemini):
+        check(request)
+
+
+def document(request: Request, dialect: str) -> dict[str, Any]:
+    return known_dialects()[dialect].render_request(request)
+
+
+def check_chat(request: Request) -> None:
+    waiting: list[str] = []
+    for message in document(request, "openai_chat")["messages"]:
+        if message["role"] == "tool":
+            waiting.remove(message["tool_call_id"])
+        else:
+            assert not waiting
+            waiting = [each["id"] for each in message.get("tool_calls", ())]
+    assert not waiting
+
+
+def check_messages(request: Request) -> None:
+    """Check the rule of Anthropic: all results come first in the very next user message, and roles alternate."""
+    waiting: list[str] = []
+    last = None
+    for message in document(request, "anthropic_messages")["messages"]:
+        assert message["role"] != last
+        last = message["role"]
+        blocks = message["content"] if isinstance(message["content"], list) else []
+        kinds = [block["type"] for block in blocks]
+        if last == "user":
+            results = kinds.count("tool_result")
+            assert kinds[:results] == ["tool_result"] * results
+            assert sorted(block["tool_use_id"] for block in blocks[:results]) == sorted(waiting)
+            waiting = []
+        else:
+            waiting = [block["id"] for block in blocks if block["type"] == "tool_use"]
+    assert not waiting
+
+
+def check_responses(request: Request) -> None:
+    calls: list[str] = []
+    for item in document(request, "openai_responses")["input"]:
+        if item.get("type") == "function_call":
+            calls.append(item["call_id"])
+        elif item.get("type") == "function_call_output":
+            calls.remove(item["call_id"])
+    assert not calls
+
+
+def check_gemini(request: Request) -> None:
+    """Check the rule of Gemini: the next content has as many responses as the content has calls."""
+    waiting, last = 0, None
+    for content in document(request, "gemini")["contents"]:
+        assert content["role"] != last
+        last = content["role"]
+        parts = content["parts"]
+        if last == "user":
+            assert sum("functionResponse" in part for part in parts) == waiting
+        waiting = sum("functionCall" in part for part in parts)
+    assert not waiting
+
+
+class Agent:
+    """An agent that runs its tools until the model calls none."""
+
+    def __init__(self, agent: MemoryAgent) -> None:
+        self._agent = agent
+        self.messages: list[Message] = []
+        self.ran: list[ToolCall] = []
+
+    async def ask(self, text: str, *, stream: bool) -> str:
+        self.messages.append(Message("user", (Text(text),)))
+        while True:
+            request = Request(
+                dialect=self._agent.dialect.name,
+                model="m",
+                messages=tuple(self.messages),
+                tools=TOOLS,
+                stream=stream,
+            )
+            answer = await self._agent.ask(request, stream=stream)
+            self.messages.append(Message("assistant", answer.content))
+            if not answer.tool_calls:
+                return answer.text
+            self.ran += answer.tool_calls
+            self.messages.append(
+                Message(
+                    "tool",
+                    tuple(
+                        ToolResult(id=each.id, content=(Text("ok"),), name=each.name)
+                        for each in answer.tool_calls
+                    ),
+                )
+            )
+
+
+POLICY = {"read": Decision.approve(), "run": Decision.reject("no shell")}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_rejected_call_never_runs_and_the_model_still_knows_ten_turns_later(
+    dialect: str, stream: bool
+) -> None:
+    later = [Response.of(f"turn {number}") for number in range(10)]
+    model = Model(Response.of("I run it.", call(command="rm")), Response.of("Then not."), *later)
+    async with open_memory_agent(approve(model, POLICY), dialect=dialect) as memory:
+        agent = Agent(memory)
+        assert await agent.ask("clean up", stream=stream) == "I run it.Then not."
+        for number in range(10):
+            assert await agent.ask(f"more {number}", stream=stream) == f"turn {number}"
+        trace = memory.rollout.trace
+    assert not agent.ran
+    for request in model.requests[1:]:
+        assert [result.is_error for message in request.messages for result in message.tool_results] == [True]
+        assert "no shell" in "".join(r.text for m in request.messages for r in m.tool_results)
+        assert "".join(m.text for m in request.messages).count("I run it.") == 1
+    assert len(trace) == 11
+    (decided,) = trace[0].decisions
+    assert (decided.tool, decided.kind, decided.reason, decided.way) == (
+        "run",
+        "reject",
+        "no shell",
+        "answer",
+    )
+    (draft,) = trace[0].drafts
+    assert (draft.why, draft.counted) == ("approve", True)
+    assert draft.response is not None
+    assert draft.response.tool_calls[0].name == "run"
+    assert trace.usage.output_tokens > trace[0].response.usage.output_tokens
+    assert not any(turn.drafts for turn in trace[1:])
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_of_two_calls_the_approved_one_runs_and_the_model_gets_both_results(
+    dialect: str, stream: bool
+) -> None:
+    model = Model(
+        Response.of("Both.", call("read", path="a"), call("run", command="rm"), call("read", path="b")),
+        Response.of("done"),
+        Response.of("again"),
+    )
+    async with open_memory_agent(approve(model, POLICY), dialect=dialect) as memory:
+        agent = Agent(memory)
+        assert await agent.ask("go", stream=stream) == "done"
+        assert await agent.ask("more", stream=stream) == "again"
+        trace = memory.rollout.trace
+    assert [each.parsed() for each in agent.ran] == [{"path": "a"}, {"path": "b"}]
+    for request in model.requests[1:]:
+        results = [result for message in request.messages for result in message.tool_results]
+        assert sorted(result.is_error for result in results) == [False, False, True]
+    assert [len(turn.drafts) for turn in trace] == [1, 0, 0]
+    assert not trace[0].drafts[0].counted
+    assert [each.kind for each in trace[0].decisions] == ["approve", "reject", "approve"]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_modified_call_runs_as_modified(dialect: str) -> None:
+    model = Model(Response.of(call(command="rm -rf /")), Response.of("done"))
+    handler = approve(model, {"*": Decision.modify({"command": "ls"}, by="a person")})
+    async with open_memory_agent(handler, dialect=dialect) as memory:
+        agent = Agent(memory)
+        await agent.ask("go", stream=True)
+        (first, _) = memory.rollout.trace
+    assert [each.parsed() for each in agent.ran] == [{"command": "ls"}]
+    assert first.decisions[0].arguments == '{"command":"ls"}'
+    assert first.decisions[0].by == "a person"
+    assert first.drafts[0].response is not None
+    assert first.drafts[0].response.tool_calls[0].parsed() == {"command": "rm -rf /"}
+
+
+async def test_an_answer_in_place_of_the_models_reaches_the_agent() -> None:
+    model = Model(Response.of(call(command="rm")))
+    async with open_memory_agent(approve(model, {"*": Decision.answer("Stop here.")})) as memory:
+        assert await Agent(memory).ask("go", stream=True) == "Stop here."
+        (turn,) = memory.rollout.trace
+    assert turn.response is not None
+    assert turn.response.stop_reason == "end"
+
+
+async def test_terminate_ends_the_rollout_with_the_reason() -> None:
+    model = Model(Response.of(call(command="rm")))
+    async with open_memory_agent(approve(model, {"*": Decision.terminate("it wants to delete")})) as memory:
+        with pytest.raises(UpstreamError, match="it wants to delete"):
+            await Agent(memory).ask("go", stream=False)
+        with trio.fail_after(5):
+            await memory.rollout.wait_stopped() if hasattr(memory.rollout, "wait_stopped") else None
+        assert memory.rollout.trace.stopped == "it wants to delete"
+
+
+async def test_a_model_that_only_proposes_rejected_calls_is_stopped_after_eight() -> None:
+    model = Model(*(Response.of(call(command=f"{number}")) for number in range(20)))
+    async with open_memory_agent(approve(model, POLICY)) as memory:
+        with pytest.raises(UpstreamError, match="8 times"):
+            await Agent(memory).ask("go", stream=False)
+        (turn,) = memory.rollout.trace
+    assert len(model.requests) == 8
+    assert len(turn.drafts) == len(turn.decisions) == 8
+
+
+async def test_hidden_calls_count_in_the_limits() -> None:
+    model = Model(*(Response.of(call(command=f"{number}")) for number in range(20)))
+    async with open_memory_agent(approve(model, POLICY), limits=Limits(turns=3)) as memory:
+        with pytest.raises(UpstreamError, match="limit of 3 turns"):
+            await Agent(memory).ask("go", stream=False)
+    assert len(model.requests) == 3
+
+
+async def test_twenty_calls_are_decided_in_any_order(autojump_clock: trio.testing.MockClock) -> None:
+    draw = random.Random(7)
+    order: list[int] = []
+
+    async def policy(proposed: ToolCall, exchange: Exchange) -> Decision:
+        await trio.sleep(draw.random())
+        number = proposed.parsed()["number"]
+        order.append(number)
+        return Decision.approve() if number % 3 else Decision.reject("a third")
+
+    calls = [call(number=number) for number in range(20)]
+    model = Model(Response.of(*calls), Response.of("done"))
+    async with open_memory_agent(approve(model, policy)) as memory:
+        agent = Agent(memory)
+        await agent.ask("go", stream=True)
+    assert order != sorted(order)
+    assert [each.parsed()["number"] for each in agent.ran] == [n for n in range(20) if n % 3]
+
+
+@pytest.mark.parametrize("text", ["", "Let me see."], ids=["before text", "after text"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_person_may_take_ten_minutes(
+    dialect: str, text: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def slow(proposed: ToolCall, exchange: Exchange) -> Decision:
+        await trio.sleep(600)
+        return Decision.approve()
+
+    first = Response.of(text, call(command="ls")) if text else Response.of(call(command="ls"))
+    model = Model(first, Response.of("done"))
+    async with open_memory_agent(approve(model, slow), dialect=dialect, timeout=60) as memory:
+        agent = Agent(memory)
+        assert await agent.ask("go", stream=True) == "done"
+        assert memory.calls[0].longest_silence < 60
+        assert memory.rollout.trace[0].duration > 599
+
+
+async def test_a_time_out_rejects_with_its_own_reason(autojump_clock: trio.testing.MockClock) -> None:
+    async def never(proposed: ToolCall, exchange: Exchange) -> Decision:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    model = Model(Response.of(call(command="ls")), Response.of("done"))
+    async with open_memory_agent(approve(model, never, timeout=5)) as memory:
+        await Agent(memory).ask("go", stream=False)
+        (decided,) = memory.rollout.trace[0].decisions
+    assert (decided.kind, decided.by) == ("reject", "timeout")
+    assert decided.reason == "no decision within 5 seconds"
+
+
+async def test_a_hang_up_cancels_a_pending_decision(autojump_clock: trio.testing.MockClock) -> None:
+    cancelled = trio.Event()
+
+    async def waits(proposed: ToolCall, exchange: Exchange) -> Decision:
+        try:
+            await trio.sleep_forever()
+        finally:
+            cancelled.set()
+        raise AssertionError
+
+    async with open_memory_agent(approve(Model(Response.of(call())), waits)) as memory:
+        with trio.move_on_after(1):
+            await Agent(memory).ask("go", stream=True)
+        with trio.fail_after(5):
+            await cancelled.wait()
+            while not memory.rollout.trace:
+                await trio.sleep(0.01)
+        assert memory.rollout.trace[0].outcome == "abandoned"
+
+
+class Failing(Exception):
+    pass
+
+
+def raises(proposed: ToolCall, exchange: Exchange) -> Decision:
+    raise Failing("the policy failed")
+
+
+def nonsense(proposed: ToolCall, exchange: Exchange) -> Decision:
+    return "yes"  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("policy", "error", "words"),
+    [
+        (raises, Failing, "the policy failed"),
+        (nonsense, TypeError, "nonsense` returned str.*Decision.approve"),
+    ],
+)
+async def test_a_policy_that_fails_runs_nothing_and_is_raised(
+    policy: Callable[[ToolCall, Exchange], Decision], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        async with open_memory_agent(approve(Model(Response.of(call())), policy)) as memory:
+            with pytest.raises(UpstreamError) as caught:
+                await Agent(memory).ask("go", stream=False)
+            assert caught.value.status == 500
+
+
+async def test_escalation_goes_on_and_ends_in_a_rejection() -> None:
+    asked: list[str] = []
+
+    def first(proposed: ToolCall, exchange: Exchange) -> Decision:
+        asked.append("first")
+        return Decision.escalate()
+
+    async def second(proposed: ToolCall, exchange: Exchange) -> Decision:
+        asked.append("second")
+        return Decision.escalate() if proposed.name == "run" else Decision.approve()
+
+    model = Model(Response.of(call("read"), call("run")), Response.of("done"))
+    async with open_memory_agent(approve(model, [first, {"r*": second}])) as memory:
+        await Agent(memory).ask("go", stream=False)
+        decided = memory.rollout.trace[0].decisions
+    assert [(each.kind, each.by) for each in decided] == [("approve", "second"), ("reject", "default")]
+    assert sorted(asked) == ["first", "first", "second", "second"]
+
+
+async def test_raw_bytes_are_refused_because_they_could_hold_a_call() -> None:
+    async def raw(exchange: Exchange) -> None:
+        await exchange.respond_raw(200, {"content-type": "application/json"}, b'{"choices": []}')
+
+    async with open_memory_agent(approve(raw, POLICY)) as memory:
+        with pytest.raises(UpstreamError, match="raw bytes"):
+            await memory.ask("go")
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        ({}, "the policy is empty"),
+        ([], "the policy is an empty list"),
+        ({"run": "yes"}, r"the policy\['run'\] is a function policy\(call, exchange\).*not str"),
+        ({1: Decision.approve()}, "a pattern is the name of a tool, not int"),
+        (lambda only: None, "the policy is a function policy"),
+    ],
+)
+def test_what_is_no_policy_is_an_error_that_names_the_place(policy: object, words: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=words):
+        approve(Model(), policy)  # type: ignore[arg-type]
+
+
+proposals = st.lists(
+    st.tuples(st.booleans(), st.lists(st.sampled_from(["run", "read"]), max_size=3)), max_size=6
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(turns=proposals, dialect=st.sampled_from(DIALECTS), stream=st.booleans())
+def test_any_run_of_proposals_keeps_the_history_complete(
+    turns: list[tuple[bool, list[str]]], dialect: str, stream: bool
+) -> None:
+    ids = count()
+    answers = [
+        Response.of(*(["text"] if text else []), *(call(name, n=next(ids)) for name in names))
+        for text, names in turns
+        if text or names
+    ]
+    model = Model(*answers, *(Response.of("end") for _ in range(30)))
+
+    async def run() -> None:
+        with trio.fail_after(20):
+            async with open_memory_agent(approve(model, POLICY), dialect=dialect) as memory:
+                agent = Agent(memory)
+                for _ in range(3):
+                    await agent.ask("go", stream=stream)
+                assert all(each.name == "read" for each in agent.ran)
+
+    trio.run(run)

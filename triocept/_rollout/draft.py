@@ -1,0 +1,390 @@
+"""Drafts: answers of a handler that another handler reads in place of the agent.
+
+A handler around another handler (`rewrite`, `best_of`, `approve`, …) opens a draft. The inner handler gets an exchange
+of its own, with the agent's request or a changed one, and answers it as always. The outer handler reads the events.
+
+Rules:
+
+1. A draft is no turn. The outer handler keeps it in the turn of the agent's exchange (`OpenDraft.keep`), unless the
+   agent gets exactly this answer.
+2. A slow reader slows the inner handler down, as a slow agent does.
+3. An exception of the inner handler is raised unwrapped in the reader's task, after the events that came before it.
+4. Leaving the block cancels the inner handler. If the agent's exchange is settled from outside, both are cancelled.
+5. Raw bytes have no events. If their content is known, its events are read; else the reader gets the bytes (`raw`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, final
+
+import msgspec
+import trio
+
+from .._canonical.events import Event, ResponseEnd, events_of
+from .._canonical.request import Request
+from .._canonical.response import Response
+from .._trace.conversation import Conversation
+from .._trace.turn import Draft, Turn
+from .._util.failures import split_cancelled
+from ..errors import Unanswered
+from .answer import Condition, Entry, RawPiece, Relayed, Subscription
+from .asking import Asking
+from .budget import end_budgets
+from .exchange import Exchange, core_of
+from .exchange_state import ExchangeState
+from .handler import Handler, configured_model
+from .outcome import Answered, Failed, Outcome, Raw, Refused
+
+
+class _Records:
+    """The records of a draft: its turn is made, and not recorded."""
+
+    def __init__(self, outer: ExchangeState) -> None:
+        self._outer = outer
+        self.writer = self
+        self.redactor = outer.rollout.records.redactor
+        self.check_free = outer.rollout.records.check_free
+        self.as_given = outer.rollout.records.as_given
+
+    def conversation_of(self, turn: Turn) -> Conversation:
+        return self._outer.conversation
+
+    async def record(self, make_turn: Callable[[int], Turn]) -> Turn:
+        return make_turn(len(self._outer.rollout.trace))
+
+
+class _DraftHome:
+    """The rollout of a draft's exchange: the agent's, without a record."""
+
+    on_hangup = "cancel"
+    record_increments = False
+
+    def __init__(self, outer: ExchangeState) -> None:
+        self._rollout = outer.rollout
+        self.id = outer.rollout.id
+        self.trace = outer.rollout.trace
+        self.estimator = outer.rollout.estimator
+        self.addresses = outer.rollout.addresses
+        self.records = _Records(outer)
+        self.turn: Turn | None = None
+
+    @property
+    def upstream_failed(self) -> bool:
+        return self._rollout.upstream_failed
+
+    @upstream_failed.setter
+    def upstream_failed(self, failed: bool) -> None:
+        self._rollout.upstream_failed = failed
+
+    def on_settled(self, exchange: ExchangeState, turn: Turn | None) -> None:
+        self.turn = turn
+        end_budgets(exchange, turn)
+
+
+class _Reader(Asking):
+    """The side of a draft's answer that the outer handler reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: deque[Event] = deque()
+        self.news = Condition()
+        self.taken = Condition()
+        self.began = False
+        """True if the answer came in increments."""
+
+    def write(self, entry: Entry) -> bool:
+        self.began = True
+        if isinstance(entry, Relayed):
+            self.events.extend(entry.events)
+        elif not isinstance(entry, RawPiece):  # the outcome holds all raw bytes
+            self.events.append(entry)
+        self.news.notify_all()
+        return not self.events
+
+    def end(self, outcome: Outcome) -> bool:
+        self.outcome = outcome
+        self.news.notify_all()
+        return True
+
+    async def flush(self) -> None:
+        while self.events:
+            await self.taken.wait()
+
+
+@final
+class OpenDraft:
+    """A draft while it is read: an async iterator over its events. Only `open_draft` creates one.
+
+    The iteration raises the exception of the inner handler: `Refusal` and `UpstreamError` for answers that are none.
+    """
+
+    raw: Raw | None = None
+    """Raw bytes with unknown content that the inner handler has answered with, once the iteration has ended."""
+    response: Response | None = None
+    """The whole answer, once the iteration has ended. None: the inner handler has answered with raw bytes."""
+
+    def __init__(self, outer: ExchangeState, inner: ExchangeState, home: _DraftHome, reader: _Reader) -> None:
+        self._outer, self._inner, self._home, self._reader = outer, inner, home, reader
+        self.error: BaseException | None = None
+        """The exception of the inner handler."""
+        self._ended = False
+
+    @property
+    def request(self) -> Request:
+        """The request that the inner handler answers."""
+        return self._inner.request
+
+    @property
+    def came_whole(self) -> bool:
+        """True if the answer came without increments, once the iteration has begun."""
+        return not self._reader.began
+
+    def __aiter__(self) -> OpenDraft:
+        return self
+
+    async def __anext__(self) -> Event:
+        reader = self._reader
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not reader.events:
+            if self._ended:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                raise StopAsyncIteration
+            if reader.outcome is None and self.error is None:
+                await reader.news.wait()
+            else:
+                self._take_end(reader.outcome)
+        event = reader.events.popleft()
+        if not reader.events:
+            reader.taken.notify_all()
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        return event
+
+    def _take_end(self, outcome: Outcome | None) -> None:
+        self._ended = True
+        match outcome:
+            case Answered(response=response) | Raw(complete=True, response=Response() as response):
+                self.response = response
+                if not self._reader.began or isinstance(outcome, Raw):
+                    self._reader.events.extend(events_of(response))
+                return
+            case Raw():
+                self.raw = outcome
+                return
+        if self.error is not None:
+            raise self.error
+        if isinstance(outcome, Refused):
+            raise outcome.cause or outcome.refusal
+        assert isinstance(outcome, Failed)
+        raise outcome.error
+
+    async def read(self) -> Response | None:
+        """Read to the end, and return the whole answer. None: the inner handler has answered with raw bytes."""
+        async for _ in self:
+            pass
+        return self.response
+
+    def adopt(self) -> None:
+        """Give the agent's exchange what the draft has beside its content.
+
+        These are the provider's headers, the notes, and the tokens. The turn is then marked `rewritten` if the agent
+        gets other words. Call it before the first increment for the headers, and at the end for the rest.
+        """
+        outer, inner = self._outer, self._inner
+        self._take_inner()
+        if inner.answer.headers:
+            outer.answer.headers = inner.answer.headers
+        outer.annotate(**inner._notes)
+        outer.tokens = inner.tokens
+        if inner.sampled is not None:
+            outer.sampled = inner.sampled
+        elif (response := self.response) is not None:
+            outer.sampled = lambda: response
+
+    def keep(self, why: str, *, counted: bool) -> None:
+        """Keep the draft in the turn of the agent's exchange.
+
+        Args:
+            why: the name of the handler that has read it.
+            counted: True if its usage is additional to that of the agent's answer.
+        """
+        turn = self._home.turn
+        if turn is None:  # left before its end
+            return
+        self._take_inner()
+        clean = self._outer.rollout.records.redactor.turn(turn)
+        ours, theirs = self._outer.recorded_request(), clean.request
+        common = common_messages(ours, theirs)
+        same = msgspec.structs.replace(theirs, messages=ours.messages) == ours
+        self._outer.drafts += (
+            Draft(
+                why=why,
+                counted=counted,
+                common=common,
+                dropped=len(ours.messages) - common,
+                messages=theirs.messages[common:],
+                changed=not same,
+                response=clean.response,
+                error=clean.error,
+                notes=clean.notes,
+                tokens=clean.tokens,
+                started=turn.started_at - self._outer.started_at,
+                duration=turn.duration,
+            ),
+        )
+
+    def _take_inner(self) -> None:
+        """Move the drafts and decisions of the inner exchange, whose handler may read drafts too, to the agent's."""
+        outer, inner = self._outer, self._inner
+        outer.drafts, inner.drafts = outer.drafts + inner.drafts, ()
+        outer.decisions, inner.decisions = outer.decisions + inner.decisions, ()
+
+    async def pass_raw(self) -> None:
+        """Answer the agent with the raw bytes of the draft."""
+        assert self.raw is not None
+        await self._outer.respond_raw(self.raw)
+
+
+async def pass_on(
+    exchange: Exchange,
+    draft: OpenDraft,
+    change: Callable[[OpenDraft, Event], Iterable[Event]] | None = None,
+    *,
+    why: str,
+    keep: bool = False,
+) -> None:
+    """Answer the agent with a draft, event by event.
+
+    Args:
+        exchange: the agent's exchange.
+        draft: the draft, of which nothing was read.
+        change: returns the events that the agent gets for one event. None: the events are passed on unchanged.
+        why: the name of the handler that reads the draft.
+        keep: True if the turn keeps the draft even if no event is changed.
+    """
+    first = await anext(draft, None)
+    draft.adopt()
+    if first is None:
+        await draft.pass_raw()
+        return
+    if change is None and draft.came_whole:
+        whole = await draft.read()
+        assert whole is not None
+        if keep:
+            draft.keep(why, counted=False)
+        await exchange.respond(whole)
+        return
+    async with exchange.open_stream() as stream:
+        event: Event | None = first
+        while event is not None:
+            events = (event,) if change is None else change(draft, event)
+            keep = keep or tuple(events) != (event,)
+            if isinstance(event, ResponseEnd):
+                await draft.read()
+                draft.adopt()
+                if keep:
+                    draft.keep(why, counted=False)
+            for each in events:
+                await stream.send(each)
+            event = await anext(draft, None)
+
+
+def common_messages(one: Request, other: Request) -> int:
+    """Return the number of messages at the head of both requests that are equal."""
+    count = 0
+    for mine, theirs in zip(one.messages, other.messages, strict=False):
+        if mine is not theirs and mine != theirs:
+            break
+        count += 1
+    return count
+
+
+@asynccontextmanager
+async def open_draft(
+    exchange: Exchange, handler: Handler, request: Request | None = None, *, counted: bool = False
+) -> AsyncIterator[OpenDraft]:
+    """Let `handler` answer in a draft, and read it.
+
+    Args:
+        exchange: the agent's exchange.
+        handler: the inner handler.
+        request: the request to answer. None: the agent's.
+        counted: True for a call beside the agent's: it is admitted by the limits of the rollout, and counts there.
+
+    Raises:
+        LimitReached: the call is counted, and would cross a limit.
+        AlreadySettled, ExchangeAbandoned: as of `exchange.respond`.
+
+    Cancellation: cancels the inner handler.
+    """
+    outer = core_of(exchange)
+    home = _DraftHome(outer)
+    inner = ExchangeState(
+        home,  # type: ignore[arg-type]
+        outer.request if request is None else request,
+        raw=outer.raw if request is None else None,
+        headers=outer.headers,
+        claimed=outer.claimed,
+        retry_key=None,
+        query=outer.query,
+    )
+    budget: Any = getattr(outer.rollout, "budget", None)
+    if counted and budget is not None:
+        refusal = budget.admit(inner, configured_model(handler))
+        if refusal is not None:
+            raise refusal
+        # What it spends counts with the turn of the agent's exchange, and is reserved until then.
+        outer.reserved += tuple((level, inner) for level in inner.budgets)
+        inner.budgets = ()
+    reader = _Reader()
+    draft = OpenDraft(outer, inner, home, reader)
+    subscription = Subscription(inner.answer)
+    try:
+        with outer.work():
+            failed: BaseException | None = (
+                None  # raised outside of the nursery, which would wrap it in a group
+            )
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_follow, subscription, reader)
+                nursery.start_soon(_answer, handler, Exchange(inner, exchange.rollout), draft)
+                try:
+                    yield draft
+                except BaseException as exc:
+                    failed = exc
+                if failed is not None or not draft._ended:
+                    nursery.cancel_scope.cancel()
+            if failed is None and draft._ended:
+                failed = draft.error  # of a handler that failed after its answer
+            if failed is not None:
+                raise failed
+    finally:
+        for each in inner.budgets:
+            each.end(inner, home.turn)
+
+
+async def _follow(subscription: Subscription, reader: _Reader) -> None:
+    try:
+        await subscription.follow(reader)
+    finally:
+        subscription.close()
+
+
+async def _answer(
+    handler: Callable[[Exchange], Awaitable[object]], exchange: Exchange, draft: OpenDraft
+) -> None:
+    """Run the inner handler, and keep its exception for the reader."""
+    inner = core_of(exchange)
+    try:
+        await handler(exchange)
+        if not inner.settled:
+            raise Unanswered(f"the handler returned, and {inner!r} has no outcome")
+    except BaseException as exc:
+        cancelled, error = split_cancelled(exc)
+        if error is not None:
+            draft.error = error
+            await inner.settle_by(error)
+            draft._reader.news.notify_all()
+        if cancelled is not None:
+            raise cancelled from None

@@ -1,0 +1,329 @@
+"""A handler that asks a policy about each tool call before the agent gets it.
+
+Rules:
+
+1. Text before the first call flows at once. The calls, and what follows them, are held until every call is decided.
+2. Approved and modified calls go to the agent. If there is none, the model is prompted again with its answer and a
+   failed result for each rejected call, until it proposes no rejected call alone. These answers are in `turn.drafts`.
+3. The agent's history does not contain a rejected call. In its later requests, the agent's message is replaced by what
+   the model has really said, with a result for each rejected call. So the model keeps knowing of the rejection, each
+   call has its result, and signed reasoning stays in the message it belongs to. A message that the agent has changed
+   or dropped (compaction) is left as it is.
+4. Raw bytes with unknown content are refused: they could contain a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
+from itertools import groupby
+from typing import final
+from weakref import WeakKeyDictionary
+
+import msgspec
+import trio
+
+from .._canonical.content import Message, Text, ToolCall, ToolResult
+from .._canonical.events import Event, PartStart, ResponseEnd, ResponseStart
+from .._canonical.form import join_messages, message_key
+from .._canonical.request import Request
+from .._canonical.response import Response, ResponsePart, settled_stop
+from .._rollout.draft import OpenDraft, open_draft
+from .._rollout.exchange import Exchange, ResponseStream, core_of
+from .._rollout.handler import Handler, awaiting, check_handler, configured_model
+from .._rollout.rollout import Rollout
+from .._util.checks import check_count, check_number, with_known_keywords
+from .._util.failures import keeping_each, raise_all
+from ..errors import Refusal
+from .decision import Decision, Policy, check_policy, decide
+
+
+@with_known_keywords
+def approve(
+    handler: Handler, policy: Policy, *, timeout: float | None = None, max_rejections: int = 8
+) -> Handler:
+    """Return `handler` whose tool calls are decided: `approve(model, {"Bash": ask_terminal, "*": Decision.approve()})`.
+
+    Args:
+        handler: the handler that answers.
+        policy: see `Policy`. Calls that it does not decide are rejected.
+        timeout: seconds for each decision. When exceeded: the call is rejected. None: wait for ever; the agent's
+            connection is kept alive.
+        max_rejections: maximum answers of the model, within one call of the agent, of which every tool call is
+            rejected. When exceeded: the rollout is stopped.
+
+    Raises:
+        TypeError, ValueError: an argument is invalid. From an exchange: the policy returned no decision.
+        Exception: from an exchange: the exception of the policy.
+    """
+    check_handler(handler)
+    check_policy(policy)
+    if timeout is not None:
+        check_number("timeout", timeout)
+    check_count("max_rejections", max_rejections, least=1)
+    return _Approved(awaiting(handler), policy, timeout, max_rejections)
+
+
+class _Rejections:
+    """The answers of one rollout that had rejected calls, by what the agent got of them."""
+
+    def __init__(self) -> None:
+        self._by_call: dict[str, tuple[Message, ...]] = {}
+        self._by_key: dict[tuple[bytes, bytes], tuple[Message, ...]] = {}
+
+    def add(self, request: Request, sent: Response, said: tuple[Message, ...]) -> None:
+        """Add what the model has said, with the results of rejected calls, and what the agent got in its place."""
+        for call in sent.tool_calls:
+            self._by_call[call.id] = said
+        if not sent.tool_calls:
+            message = Message("assistant", sent.content)
+            self._by_key[_key(request.messages), message_key(message)] = said
+
+    def restore(self, request: Request) -> Request:
+        """Return the agent's request with what the model has really said."""
+        if not self._by_call and not self._by_key:
+            return request
+        messages: list[Message] = []
+        place = 0
+        changed = rejected = False
+        for role, group in groupby(request.messages, key=lambda message: message.role):
+            same = tuple(group)
+            # one answer may come back as several messages: text and calls of Responses are items of their own
+            said = self._said(join_messages(same), request.messages[:place]) if role == "assistant" else None
+            place += len(same)
+            changed = changed or said is not None
+            if rejected and same[0].tool_results:
+                same = (_with_results(messages.pop(), same[0], messages[-1]), *same[1:])
+            rejected = said is not None and said[-1].role == "tool"
+            messages += said or same
+        return msgspec.structs.replace(request, messages=tuple(messages)) if changed else request
+
+    def _said(self, message: Message, before: Sequence[Message]) -> tuple[Message, ...] | None:
+        for call in message.tool_calls:
+            if (said := self._by_call.get(call.id)) is not None:
+                return said
+        if message.tool_calls or not self._by_key:
+            return None
+        return self._by_key.get((_key(before), message_key(message)))
+
+
+def _with_results(rejected: Message, results: Message, calls: Message) -> Message:
+    """Return the message with the agent's results, and those of rejected calls, in the order of the calls.
+
+    Gemini and Messages take all results of an answer in one message.
+    """
+    order = {call.id: place for place, call in enumerate(calls.tool_calls)}
+    parts = (*rejected.content, *results.content)
+    last = len(order)
+    return msgspec.structs.replace(
+        results,
+        content=tuple(
+            sorted(
+                parts, key=lambda part: order.get(part.id, last) if isinstance(part, ToolResult) else last + 1
+            )
+        ),
+    )
+
+
+def _key(messages: Sequence[Message]) -> bytes:
+    """Return the key of the last message that is none of the system."""
+    for message in reversed(messages):
+        if message.role not in ("system", "developer"):
+            return message_key(message)
+    return b""
+
+
+@final
+class _Approved:
+    """The handler that `approve` returns."""
+
+    def __init__(self, handler: Handler, policy: Policy, timeout: float | None, max_rejections: int) -> None:
+        self._handler = handler
+        self._policy = policy
+        self._timeout = timeout
+        self._max_rejections = max_rejections
+        self._rejections: WeakKeyDictionary[Rollout, _Rejections] = WeakKeyDictionary()
+
+    @property
+    def _configured_model(self) -> str | None:
+        return configured_model(self._handler)
+
+    async def __call__(self, exchange: Exchange) -> None:
+        rejections = self._rejections.setdefault(exchange.rollout, _Rejections())
+        restored = rejections.restore(exchange.request)
+        asked = None if restored is exchange.request else restored
+        said: list[Message] = []
+        async with AsyncExitStack() as stack:
+            answer = _Answer(exchange, stack)
+            for count in range(self._max_rejections):
+                async with open_draft(exchange, self._handler, asked, counted=count > 0) as draft:
+                    await answer.flow(draft)
+                if exchange.settled:
+                    return
+                response = draft.response
+                if response is None:
+                    raise Refusal(
+                        502, "the answer is raw bytes, whose tool calls cannot be decided", should_retry=False
+                    )
+                decisions = await self._decide(response.tool_calls, exchange)
+                if decisions is None:
+                    return
+                if (last := next((one for one in decisions if one.kind == "terminate"), None)) is not None:
+                    draft.keep("approve", counted=count > 0)
+                    await exchange.rollout.stop(last.reason)
+                    return
+                if (last := next((one for one in decisions if one.kind == "answer"), None)) is not None:
+                    await answer.end(draft, (Text(last.reason),))
+                    return
+                kept, results = _carried_out(response, decisions)
+                if not results:
+                    await self._end(answer, draft, kept, said, rejections, changed=kept != response.content)
+                    return
+                full = Message("assistant", _modified(response, decisions))
+                said += [full, Message("tool", results)]
+                if any(isinstance(part, ToolCall) for part in kept):
+                    await self._end(answer, draft, kept, said, rejections, changed=True, whole=True)
+                    return
+                draft.adopt()
+                draft.keep("approve", counted=True)
+                answer.next_draft(response)
+                messages = (*(asked or exchange.request).messages, full, Message("tool", results))
+                asked = msgspec.structs.replace(asked or exchange.request, messages=messages)
+            reason = f"the model proposed rejected tool calls {self._max_rejections} times"
+            await exchange.rollout.stop(reason)
+
+    async def _decide(self, calls: Sequence[ToolCall], exchange: Exchange) -> list[Decision] | None:
+        """Return the decision about each call; all are made at once. None: the exchange was settled meanwhile."""
+        found: list[Decision] = [Decision.reject()] * len(calls)
+        core, errors = core_of(exchange), list[BaseException]()
+        records = list[object]([None] * len(calls))
+
+        async def decide_one(place: int) -> None:
+            found[place], records[place] = await decide(self._policy, calls[place], exchange, self._timeout)
+
+        if calls:
+            with core.work(), keeping_each(errors):
+                async with trio.open_nursery() as nursery:
+                    for place in range(len(calls)):
+                        nursery.start_soon(decide_one, place)
+            raise_all(errors)
+            core.decisions += tuple(record for record in records if record is not None)  # type: ignore[misc]
+        return None if exchange.settled else found
+
+    async def _end(
+        self,
+        answer: _Answer,
+        draft: OpenDraft,
+        kept: tuple[ResponsePart, ...],
+        said: list[Message],
+        rejections: _Rejections,
+        *,
+        changed: bool,
+        whole: bool = False,
+    ) -> None:
+        """End the answer with these parts of the last draft, and remember what the model has really said."""
+        if said:
+            if not whole:
+                said.append(Message("assistant", kept))
+            sent = Response((*answer.sent, *kept))
+            rejections.add(answer.exchange.request, sent, tuple(said))
+        await answer.end(draft, kept[answer.flowed :], changed=changed)
+
+
+class _Answer:
+    """The agent's answer, which may consist of several drafts."""
+
+    def __init__(self, exchange: Exchange, stack: AsyncExitStack) -> None:
+        self.exchange = exchange
+        self._stack = stack
+        self._stream: ResponseStream | None = None
+        self._count = 0
+        """Number of parts that were sent before this draft."""
+        self.flowed = 0
+        """Number of parts of this draft that have flowed."""
+        self.sent: list[ResponsePart] = []
+        """Parts of earlier drafts that the agent has got."""
+
+    async def flow(self, draft: OpenDraft) -> None:
+        """Read a draft, and send the parts before its first tool call."""
+        self._count, self.flowed, calls = self._count + self.flowed, 0, False
+        async for event in draft:
+            match event:
+                case ResponseStart():
+                    if self._stream is None:
+                        draft.adopt()
+                        self._stream = await self._stack.enter_async_context(self.exchange.open_stream())
+                        await self._stream.send(event)
+                case PartStart(index=index, part=part):
+                    calls = calls or isinstance(part, ToolCall)
+                    if not calls:
+                        self.flowed = index + 1
+                        await self._send(event)
+                case ResponseEnd():
+                    pass
+                case _ if event.index < self.flowed:
+                    await self._send(event)
+
+    async def _send(self, event: Event) -> None:
+        assert self._stream is not None
+        assert not isinstance(event, ResponseStart | ResponseEnd)
+        await self._stream.send(msgspec.structs.replace(event, index=event.index + self._count))
+
+    def next_draft(self, response: Response) -> None:
+        """Note the parts of a draft that the agent has got, before the next draft is read."""
+        self.sent += response.content[: self.flowed]
+
+    async def end(self, draft: OpenDraft, parts: Iterable[ResponsePart], *, changed: bool = True) -> None:
+        """Send the rest, and end the answer as the draft ends."""
+        response = draft.response
+        assert response is not None
+        assert self._stream is not None
+        draft.adopt()
+        if changed:
+            draft.keep("approve", counted=False)
+        rest = tuple(parts)
+        for part in rest:
+            await self._stream.send(part)
+        calls = any(isinstance(part, ToolCall) for part in rest)
+        await self._stream.send(
+            ResponseEnd(
+                stop_reason=settled_stop(response.stop_reason, calls=calls),
+                stop_sequence=response.stop_sequence,
+                usage=response.usage,
+                extra=response.extra,
+            )
+        )
+
+
+def _carried_out(
+    response: Response, decisions: Sequence[Decision]
+) -> tuple[tuple[ResponsePart, ...], tuple[ToolResult, ...]]:
+    """Return the parts that the agent gets, and the results of the rejected calls."""
+    kept: list[ResponsePart] = []
+    results: list[ToolResult] = []
+    waiting = iter(decisions)
+    for part in response.content:
+        if not isinstance(part, ToolCall):
+            kept.append(part)
+            continue
+        decision = next(waiting)
+        if decision.kind == "reject":
+            text = Text(f"The tool call was rejected: {decision.reason}")
+            results.append(ToolResult(id=part.id, content=(text,), is_error=True, name=part.name))
+        else:
+            kept.append(_with(part, decision))
+    return tuple(kept), tuple(results)
+
+
+def _modified(response: Response, decisions: Sequence[Decision]) -> tuple[ResponsePart, ...]:
+    """Return all parts of the answer, with changed arguments."""
+    waiting = iter(decisions)
+    return tuple(
+        _with(part, next(waiting)) if isinstance(part, ToolCall) else part for part in response.content
+    )
+
+
+def _with(call: ToolCall, decision: Decision) -> ToolCall:
+    if decision.arguments is None or decision.kind != "modify":
+        return call
+    return msgspec.structs.replace(call, arguments=decision.arguments)

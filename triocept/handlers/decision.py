@@ -1,0 +1,186 @@
+"""Decisions about tool calls, and the policies that make them.
+
+Rules:
+
+1. A policy is a function of a call and its exchange, async or not; a mapping from tool patterns to policies or
+   decisions; or a list of policies.
+2. In a mapping, an exact name comes before a pattern (`*` and `?` are wildcards), and patterns come in their order.
+   Only names are matched, never arguments.
+3. `escalate` passes on to the next pattern, then to the next policy. If nothing decides, the call is rejected.
+4. A policy that raises, or returns something else, has failed: the exception is raised to the program, and the agent
+   gets a 500. So nothing runs unasked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from time import perf_counter
+from typing import TypeAlias, Union
+
+import msgspec
+import trio
+
+from .._canonical.content import Json, ToolCall
+from .._canonical.given import fit_json
+from .._rollout.exchange import Exchange
+from .._rollout.functions import awaited
+from .._trace.turn import Decided, DecisionKind
+from .._util.checks import described, named, takes
+
+UNDECIDED = "no policy allows this tool call"
+"""Reason of a rejection that no policy has given."""
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision about a tool call, such as `Decision.approve()` or `Decision.reject("not allowed")`."""
+
+    kind: DecisionKind
+    arguments: str | None = None
+    """The changed arguments of the call, as text."""
+    reason: str = ""
+    by: str = ""
+    """Name of the policy, or of the person, that decided. Empty: the policy's own name."""
+
+    @classmethod
+    def approve(cls, *, by: str = "") -> Decision:
+        """Return the decision that the agent may run the call."""
+        return cls(kind="approve", by=by)
+
+    @classmethod
+    def modify(cls, arguments: Json, *, by: str = "") -> Decision:
+        """Return the decision that the agent runs the call with other arguments.
+
+        Args:
+            arguments: JSON of the tool's parameters; for a tool with free text, the text.
+            by: who decided.
+
+        Raises:
+            TypeError: the arguments are not JSON.
+        """
+        text = arguments if isinstance(arguments, str) else msgspec.json.encode(fit_json(arguments)).decode()
+        return cls(kind="modify", arguments=text, by=by)
+
+    @classmethod
+    def reject(cls, reason: str = UNDECIDED, *, by: str = "") -> Decision:
+        """Return the decision that the call does not run; the model gets the reason as a failed result."""
+        return cls(kind="reject", reason=reason, by=by)
+
+    @classmethod
+    def answer(cls, text: str, *, by: str = "") -> Decision:
+        """Return the decision that the agent gets this text in place of the model's answer."""
+        return cls(kind="answer", reason=text, by=by)
+
+    @classmethod
+    def terminate(cls, reason: str, *, by: str = "") -> Decision:
+        """Return the decision that the rollout ends: the agent's calls get a 404 with the reason."""
+        return cls(kind="terminate", reason=reason, by=by)
+
+    @classmethod
+    def escalate(cls) -> Decision:
+        """Return the decision to leave it to the next policy."""
+        return cls(kind="escalate")
+
+
+PolicyFunction: TypeAlias = Callable[[ToolCall, Exchange], Decision | Awaitable[Decision]]
+Policy: TypeAlias = Union[  # noqa: UP007 - it refers to itself
+    PolicyFunction, Mapping[str, "Policy | Decision"], Sequence["Policy"]
+]
+"""A function `policy(call, exchange)`, a mapping from tool patterns to policies or decisions, or a list of policies."""
+
+
+def check_policy(policy: object, place: str = "the policy") -> None:
+    """Raise TypeError unless it is a policy; the text names the place in it.
+
+    Raises:
+        TypeError: a function does not take two arguments, a pattern is no text, a value is neither policy nor decision.
+        ValueError: a mapping or a list is empty.
+    """
+    if isinstance(policy, Mapping):
+        if not policy:
+            raise ValueError(
+                f"{place} is empty: it would reject every call; write {{'*': Decision.reject(…)}}"
+            )
+        for pattern, value in policy.items():
+            if not isinstance(pattern, str) or not pattern:
+                raise TypeError(f"{place}: a pattern is the name of a tool, not {described(pattern)}")
+            if not isinstance(value, Decision):
+                check_policy(value, f"{place}[{pattern!r}]")
+    elif isinstance(policy, Sequence) and not isinstance(policy, str):
+        if not policy:
+            raise ValueError(f"{place} is an empty list: it would reject every call")
+        for number, each in enumerate(policy):
+            check_policy(each, f"{place}[{number}]")
+    elif not callable(policy) or isinstance(policy, type) or not takes(policy, 2):
+        form = "a function policy(call, exchange), or a mapping from tool names to policies or decisions"
+        raise TypeError(f"{place} is {form}, not {described(policy)}")
+
+
+def patterns_of(policy: Policy) -> Iterator[str]:
+    """Yield the patterns of all mappings in a policy."""
+    if isinstance(policy, Mapping):
+        yield from policy
+        for value in policy.values():
+            if not isinstance(value, Decision):
+                yield from patterns_of(value)
+    elif isinstance(policy, Sequence):
+        for each in policy:
+            yield from patterns_of(each)
+
+
+async def decide(
+    policy: Policy, call: ToolCall, exchange: Exchange, timeout: float | None
+) -> tuple[Decision, Decided]:
+    """Return the decision about a call, and its record. Nothing decided: a rejection.
+
+    Args:
+        policy: the policy.
+        call: the call.
+        exchange: the exchange whose model proposes the call.
+        timeout: seconds. None: wait for ever. After a time-out the call is rejected.
+
+    Raises:
+        TypeError: a function returned no decision; or arguments were changed that are not the tool's.
+        Exception: the exception of a function.
+    """
+    began = perf_counter()
+    decision = Decision.escalate()
+    with trio.move_on_after(timeout if timeout is not None else float("inf")) as limit:
+        decision = await _decide(policy, call, exchange)
+    if limit.cancelled_caught:
+        decision = Decision.reject(f"no decision within {timeout:g} seconds", by="timeout")
+    elif decision.kind == "escalate":
+        decision = Decision.reject(by="default")
+    return decision, Decided(
+        call=call.id,
+        tool=call.name,
+        kind=decision.kind,
+        arguments=decision.arguments,
+        reason=decision.reason,
+        by=decision.by,
+        seconds=perf_counter() - began,
+    )
+
+
+async def _decide(policy: Policy | Decision, call: ToolCall, exchange: Exchange) -> Decision:
+    if isinstance(policy, Decision):
+        return policy
+    if isinstance(policy, Mapping):
+        matching = [policy[call.name]] if call.name in policy else []
+        matching += [
+            each for name, each in policy.items() if name != call.name and fnmatchcase(call.name, name)
+        ]
+    elif isinstance(policy, Sequence):
+        matching = list(policy)
+    else:
+        decision: object = await awaited(policy(call, exchange))
+        if not isinstance(decision, Decision):
+            hint = "; a policy function returns Decision.approve(), Decision.reject(reason), …"
+            raise TypeError(f"{named(policy)} returned {described(decision)}{hint}")
+        return (
+            decision if decision.by else msgspec.structs.replace(decision, by=getattr(policy, "__name__", ""))
+        )
+    for each in matching:
+        if (decision := await _decide(each, call, exchange)).kind != "escalate":
+            return decision
+    return Decision.escalate()

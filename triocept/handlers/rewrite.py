@@ -1,0 +1,100 @@
+"""A handler that changes requests before another handler gets them, and answers before the agent gets them.
+
+Rules:
+
+1. The functions are pure: they get a value and return one. The agent's request stays in the turn, and the answer
+   before the change is in `turn.drafts`.
+2. With `response` the answer is held until it is complete. With `event` it flows, event by event. Without either, it
+   flows unchanged.
+3. A function that raises, or returns something else, is a fault of the handler, as any exception of a handler is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from .._canonical.events import Event, ResponseEnd
+from .._canonical.given import given_event, given_response
+from .._canonical.given_request import given_request
+from .._canonical.request import Request
+from .._canonical.response import Response
+from .._rollout.draft import OpenDraft, open_draft, pass_on
+from .._rollout.exchange import Exchange
+from .._rollout.functions import check_function
+from .._rollout.handler import Handler, awaiting, check_handler
+from .._util.checks import described, named, with_known_keywords
+
+
+@with_known_keywords
+def rewrite(
+    handler: Handler,
+    *,
+    request: Callable[[Request], Request] | None = None,
+    response: Callable[[Response], Response] | None = None,
+    event: Callable[[Event], Event | Iterable[Event] | None] | None = None,
+) -> Handler:
+    """Return `handler` with changed requests or answers: `rewrite(model, request=without_images)`.
+
+    Args:
+        handler: the handler that answers.
+        request: returns the request that the handler gets in place of the agent's.
+        response: returns the answer that the agent gets; called with the whole answer.
+        event: returns the events that the agent gets for one event of the answer: one, several, or none (None).
+
+    Raises:
+        TypeError: an argument is no handler or no function, all functions are missing, or both `response` and `event`
+            are given. From an exchange: a function returned something else.
+        DialectError: from an exchange: the events that `event` returned break the grammar.
+    """
+    check_handler(handler)
+    for name, function in (("request", request), ("response", response), ("event", event)):
+        if function is not None:
+            check_function(f"rewrite({name}=)", function, f"a function of one {name}")
+    if request is None and response is None and event is None:
+        raise TypeError(
+            "rewrite needs request=, response= or event=: a function that returns the changed value"
+        )
+    if response is not None and event is not None:
+        raise TypeError("rewrite takes response= (the whole answer) or event= (event by event), not both")
+    inner = awaiting(handler)
+
+    async def rewritten(exchange: Exchange) -> None:
+        asked = None
+        if request is not None:
+            asked = given_request(f"the result of {named(request)}", request(exchange.request))
+        async with open_draft(exchange, inner, asked) as draft:
+            if response is None:
+                await pass_on(
+                    exchange, draft, event and _checked(event), why="rewrite", keep=request is not None
+                )
+                return
+            whole = await draft.read()
+            draft.adopt()
+            if whole is None:
+                await draft.pass_raw()
+                return
+            changed: object = response(whole)
+            if not isinstance(changed, Response):
+                raise TypeError(f"{named(response)} returned {described(changed)}; rewrite needs a Response")
+            if changed is not whole or request is not None:
+                draft.keep("rewrite", counted=False)
+            await exchange.respond(given_response(changed))
+
+    return rewritten
+
+
+def _checked(
+    event: Callable[[Event], Event | Iterable[Event] | None],
+) -> Callable[[OpenDraft, Event], Iterable[Event]]:
+    def change(draft: OpenDraft, one: Event) -> Iterable[Event]:
+        given: object = event(one)
+        if given is None:
+            if isinstance(one, ResponseEnd):
+                raise TypeError(f"{named(event)} returned None for the ResponseEnd: an answer needs its end")
+            return ()
+        if given is one:
+            return (one,)
+        several = given if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
+        return tuple([given_event(each) for each in several])
+
+    return change

@@ -1,0 +1,63 @@
+"""A handler that stops the rollout after an answer that fulfils a condition."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from .._canonical.response import Response
+from .._rollout.draft import open_draft, pass_on
+from .._rollout.exchange import Exchange
+from .._rollout.functions import awaited, check_function
+from .._rollout.handler import Handler, awaiting, check_handler
+from .._util.checks import check_bool, named, with_known_keywords
+
+
+@with_known_keywords
+def stop_when(
+    handler: Handler,
+    predicate: Callable[[Response], object | Awaitable[object]],
+    *,
+    deliver: bool = True,
+) -> Handler:
+    """Return `handler` that stops its rollout: `stop_when(model, lambda response: "DONE" in response.text)`.
+
+    Args:
+        handler: the handler that answers.
+        predicate: called with each whole answer, async or not. A true result stops the rollout; a text is the reason.
+        deliver: True: the answer flows, the agent gets all of it, and its next call is refused. False: the answer is
+            held until it is decided; if the rollout stops, the agent gets a 404 instead, so that it runs no tool.
+
+    Raises:
+        TypeError: an argument is no handler, or no function of one argument.
+        LimitReached: from an exchange, without `deliver`: the rollout was stopped.
+    """
+    check_handler(handler)
+    check_function("the predicate of stop_when", predicate, "a function of one Response")
+    check_bool("deliver", deliver)
+    inner = awaiting(handler)
+
+    async def reason_of(response: Response) -> str | None:
+        found = await awaited(predicate(response))
+        return found if isinstance(found, str) and found else f"{named(predicate)} held" if found else None
+
+    async def watched(exchange: Exchange) -> None:
+        async with open_draft(exchange, inner) as draft:
+            if deliver:
+                await pass_on(exchange, draft, why="stop_when")
+            else:
+                whole = await draft.read()
+                draft.adopt()
+                if whole is None:
+                    await draft.pass_raw()
+                    return
+                reason = await reason_of(whole)
+                if reason is not None:
+                    draft.keep("stop_when", counted=True)
+                    await exchange.refuse(404, reason, should_retry=False)
+                    await exchange.rollout.stop(reason)
+                    return
+                await exchange.respond(whole)
+        if deliver and draft.response is not None and (reason := await reason_of(draft.response)) is not None:
+            await exchange.rollout.stop(reason)
+
+    return watched
