@@ -29,7 +29,7 @@ from .._canonical.response import Response
 from .._trace.conversation import Conversation
 from .._trace.turn import Draft, Turn
 from .._util.failures import split_cancelled
-from ..errors import Unanswered
+from ..errors import LimitReached, Unanswered
 from .answer import Condition, Entry, RawPiece, Relayed, Subscription
 from .asking import Asking
 from .budget import end_budgets
@@ -70,6 +70,10 @@ class _DraftHome:
         self.addresses = outer.rollout.addresses
         self.records = _Records(outer)
         self.turn: Turn | None = None
+
+    def finish(self, reached: LimitReached) -> None:
+        """Accept no more calls of the agent. Open calls are finished."""
+        self._rollout.finish(reached)
 
     @property
     def upstream_failed(self) -> bool:
@@ -254,6 +258,7 @@ async def pass_on(
     *,
     why: str,
     keep: bool = False,
+    before_end: Callable[[Response], Awaitable[None]] | None = None,
 ) -> None:
     """Answer the agent with a draft, event by event.
 
@@ -263,6 +268,7 @@ async def pass_on(
         change: returns the events that the agent gets for one event. None: the events are passed on unchanged.
         why: the name of the handler that reads the draft.
         keep: True if the turn keeps the draft even if no event is changed.
+        before_end: called with the whole draft, before the agent gets the end of its answer.
     """
     first = await anext(draft, None)
     draft.adopt()
@@ -274,6 +280,8 @@ async def pass_on(
         assert whole is not None
         if keep:
             draft.keep(why, counted=False)
+        if before_end is not None:
+            await before_end(whole)
         await exchange.respond(whole)
         return
     async with exchange.open_stream() as stream:
@@ -282,8 +290,10 @@ async def pass_on(
             events = (event,) if change is None else change(draft, event)
             keep = keep or tuple(events) != (event,)
             if isinstance(event, ResponseEnd):
-                await draft.read()
+                whole = await draft.read()
                 draft.adopt()
+                if before_end is not None and whole is not None:
+                    await before_end(whole)
                 if keep:
                     draft.keep(why, counted=False)
             for each in events:

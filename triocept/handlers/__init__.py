@@ -4,7 +4,8 @@
 * `limits`: a handler that answers within a budget.
 * `script`: a scripted model; replies and rules are written in advance.
 * `approve`: tool calls are decided before the agent gets them. `rewrite`: requests and answers are changed.
-* `best_of`: the best of several answers. `stop_when`: an answer that ends the rollout.
+* `best_of`: the best of several answers. `stop_when`: an answer that ends the rollout. `withhold`: requests without
+  some tools, media or network access.
 * `faults`: failures on the wire, as replies. `chaos`: a handler that replaces some answers with faults.
 """
 
@@ -27,6 +28,7 @@ from .script.rules import When, otherwise, when
 from .script.stream import Stream, paced
 from .script.template import Template
 from .stop_when import stop_when
+from .withhold import withhold
 
 __all__ = [
     "AskedJSON",
@@ -63,4 +65,5 @@ __all__ = [
     "route",
     "stop_when",
     "when",
+    "withhold",
 ]

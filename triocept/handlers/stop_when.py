@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from .._canonical.response import Response
 from .._rollout.draft import open_draft, pass_on
-from .._rollout.exchange import Exchange
+from .._rollout.exchange import Exchange, core_of
 from .._rollout.functions import awaited, check_function
 from .._rollout.handler import Handler, awaiting, check_handler
 from .._util.checks import check_bool, named, with_known_keywords
+from ..errors import LimitReached
 
 
 @with_known_keywords
@@ -40,24 +42,23 @@ def stop_when(
         found = await awaited(predicate(response))
         return found if isinstance(found, str) and found else f"{named(predicate)} held" if found else None
 
+    async def finish(exchange: Exchange, response: Response) -> None:
+        if (reason := await reason_of(response)) is not None:
+            core_of(exchange).rollout.finish(LimitReached(reason))
+
     async def watched(exchange: Exchange) -> None:
         async with open_draft(exchange, inner) as draft:
             if deliver:
-                await pass_on(exchange, draft, why="stop_when")
-            else:
-                whole = await draft.read()
-                draft.adopt()
-                if whole is None:
-                    await draft.pass_raw()
-                    return
-                reason = await reason_of(whole)
-                if reason is not None:
-                    draft.keep("stop_when", counted=True)
-                    await exchange.refuse(404, reason, should_retry=False)
-                    await exchange.rollout.stop(reason)
-                    return
+                await pass_on(exchange, draft, why="stop_when", before_end=partial(finish, exchange))
+                return
+            whole = await draft.read()
+            draft.adopt()
+            if whole is None:
+                await draft.pass_raw()
+            elif (reason := await reason_of(whole)) is None:
                 await exchange.respond(whole)
-        if deliver and draft.response is not None and (reason := await reason_of(draft.response)) is not None:
-            await exchange.rollout.stop(reason)
+            else:
+                draft.keep("stop_when", counted=True)
+                await exchange.rollout.stop(reason)
 
     return watched
