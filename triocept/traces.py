@@ -18,7 +18,7 @@ from ._trace.redaction import Redaction
 from ._trace.relations import Relation, RelationKind, TurnBranch
 from ._trace.tokens import Tokens
 from ._trace.trace import Trace
-from ._trace.turn import Branch, ServiceCall, Turn, TurnError
+from ._trace.turn import Branch, Decided, DecisionKind, Draft, ServiceCall, Turn, TurnError
 from ._trace.views.drift import Drift, DriftName, DriftReport, MessageChange, drift
 from ._trace.views.step import Step, steps
 from ._trace.views.token_branch import Span, TokenBranch, branches
@@ -33,7 +33,10 @@ __all__ = [
     "AgentStart",
     "Branch",
     "Conversation",
+    "Decided",
+    "DecisionKind",
     "DirectoryRecorder",
+    "Draft",
     "Drift",
     "DriftName",
     "DriftReport",

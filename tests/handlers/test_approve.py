@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import random
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,8 @@ from hypothesis import strategies as st
 
 from triocept import Exchange, Limits, Message, Request, Response, Text, Tool, ToolCall, UpstreamError
 from triocept.dialects import known_dialects
-from triocept.handlers import Decision, approve
+from triocept.errors import DialectError
+from triocept.handlers import Decision, approve, ask_terminal, read_policy
 from triocept.testing import MemoryAgent, open_memory_agent
 from triocept.types import ToolResult
 
@@ -429,3 +432,70 @@ def test_any_run_of_proposals_keeps_the_history_complete(
                 assert all(each.name == "read" for each in agent.ran)
 
     trio.run(run)
+
+
+FILE = """\
+read: approve
+run: {reject: not this one}
+"mcp__*": {modify: {path: .}}
+"*": {terminate: unknown tool}
+"""
+
+
+async def test_a_policy_file_decides_by_tool(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(FILE)
+    policy = read_policy(tmp_path / "policy.yaml")
+    model = Model(Response.of(call("read"), call("run"), call("mcp__files", path="/")), Response.of("done"))
+    async with open_memory_agent(approve(model, policy)) as memory:
+        agent = Agent(memory)
+        await agent.ask("go", stream=False)
+        decided = memory.rollout.trace[0].decisions
+    assert [(each.kind, each.reason) for each in decided] == [
+        ("approve", ""),
+        ("reject", "not this one"),
+        ("modify", ""),
+    ]
+    assert agent.ran[1].parsed() == {"path": "."}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[]", "policy.yaml:1: a policy is a mapping"),
+        ("{}", "at least one tool"),
+        ("a: yes please", "policy.yaml:1: a: a decision is approve, ask,.*not a text"),
+        ("a: approve\nb: {reject: 3}", "policy.yaml:2: b.*a text is meant"),
+        ("a: {reject: no, answer: x}", "not a mapping"),
+    ],
+)
+def test_a_mistake_in_a_policy_file_is_named_with_its_line(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "policy.yaml").write_text(text)
+    with pytest.raises(DialectError, match=words):
+        read_policy(tmp_path / "policy.yaml")
+
+
+async def test_a_person_at_the_terminal_decides(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = 'what?\ny\nn\ntoo dangerous\ne\n{\ne\n{"path": "."}\n'
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    model = Model(
+        Response.of(call("read", path="\x1b[2J")), Response.of(call("run")), Response.of(call("read"))
+    )
+    model.answers.append(Response.of("done"))
+    async with open_memory_agent(approve(model, {"*": ask_terminal})) as memory:
+        agent = Agent(memory)
+        await agent.ask("go", stream=False)
+        kinds = [each.kind for turn in memory.rollout.trace for each in turn.decisions]
+    assert kinds == ["approve", "reject", "modify"]
+    shown = capsys.readouterr().err
+    assert "\x1b" not in shown
+    assert "not JSON" in shown
+
+
+async def test_a_terminal_without_anybody_is_a_clear_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    with pytest.raises(EOFError, match="standard input has ended"):
+        async with open_memory_agent(approve(Model(Response.of(call())), {"*": ask_terminal})) as memory:
+            with pytest.raises(UpstreamError):
+                await Agent(memory).ask("go", stream=False)

@@ -8,7 +8,7 @@
 * `options`: the keywords of a rollout.
 * `children`: rollouts in rollouts. `asking`: the model calls of the program's own tools.
 * `record_writer`: writes a rollout's trace and calls its recorder. `recorder_group`: several recorders as one.
-* `handler`: the type of a handler, and its check.
+* `handler`: the type of a handler, and its check. `draft`: the answer of a handler that another handler reads.
 * `workers`: run a handler on a rollout's exchanges.
 * `budget`: what a rollout may spend: `Limits`.
 * `registry`: maps keys to rollouts. `addresses`: the URLs of a rollout.

@@ -3,7 +3,8 @@
 * `route`: several handlers as one, by model or until one succeeds.
 * `limits`: a handler that answers within a budget.
 * `script`: a scripted model; replies and rules are written in advance.
-* `approve`: tool calls are decided before the agent gets them. `rewrite`: requests and answers are changed.
+* `approve`: tool calls are decided before the agent gets them; `decision`: decisions and policies; `policies`: of a
+  file, of a person at the terminal. `rewrite`: requests and answers are changed.
 * `best_of`: the best of several answers. `stop_when`: an answer that ends the rollout. `withhold`: requests without
   some tools, media or network access.
 * `faults`: failures on the wire, as replies. `chaos`: a handler that replaces some answers with faults.
@@ -17,6 +18,7 @@ from .chaos import chaos
 from .decision import Decision, Policy, PolicyFunction
 from .faults import Fault
 from .limits import limits
+from .policies import ask_terminal, read_policy
 from .rewrite import rewrite
 from .route import Choice, fallback, route
 from .script import Item, Reply, Rule, ScriptedModel, ShadowedRule
@@ -53,6 +55,7 @@ __all__ = [
     "TurnName",
     "When",
     "approve",
+    "ask_terminal",
     "best_of",
     "chaos",
     "fallback",
@@ -60,6 +63,7 @@ __all__ = [
     "otherwise",
     "paced",
     "read_embeddings",
+    "read_policy",
     "read_script",
     "rewrite",
     "route",

@@ -86,7 +86,9 @@ PolicyFunction: TypeAlias = Callable[[ToolCall, Exchange], Decision | Awaitable[
 Policy: TypeAlias = Union[  # noqa: UP007 - it refers to itself
     PolicyFunction, Mapping[str, "Policy | Decision"], Sequence["Policy"]
 ]
-"""A function `policy(call, exchange)`, a mapping from tool patterns to policies or decisions, or a list of policies."""
+"""A function `policy(call, exchange)`, a mapping from tool patterns to policies or decisions, or a list of policies.
+
+See `approve`."""
 
 
 def check_policy(policy: object, place: str = "the policy") -> None:

@@ -59,7 +59,8 @@ def withhold(
     if isinstance(tools, str):
         raise TypeError(f"tools is a list of names, not {described(tools)}: tools=[{tools!r}]")
     patterns = tuple(tools)
-    for pattern in patterns:
+    given: tuple[object, ...] = patterns
+    for pattern in given:
         if not isinstance(pattern, str) or not pattern:
             raise TypeError(f"tools is a list of names, not of {described(pattern)}")
     kinds = _KINDS if media is True else () if media is False else tuple(media)

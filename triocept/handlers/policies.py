@@ -1,0 +1,121 @@
+"""Policies from a file, and a policy that asks a person in the terminal."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+import trio
+
+from .._canonical.content import ToolCall
+from .._rollout.exchange import Exchange
+from .._util.documents import Node
+from .._util.terminal import visible
+from .decision import Decision, Policy
+from .script.file import read_document
+
+_FORMS = "approve, ask, escalate, or {reject: REASON}, {answer: TEXT}, {terminate: REASON}, {modify: {…}}"
+
+
+def read_policy(path: str | Path) -> Policy:
+    """Return the policy in a YAML or JSON file: `approve(model, read_policy("policy.yaml"))`.
+
+    The file is a mapping from tool patterns to decisions::
+
+        Read: approve
+        Bash: ask                      # a person, in the terminal
+        "mcp__*": {reject: not allowed here}
+        "*": {terminate: an unknown tool}
+
+    A decision is `approve`, `reject`, `ask`, `escalate`, or a mapping of one name: `reject`, `answer`, `terminate` with
+    a text, `modify` with arguments.
+
+    Raises:
+        OSError: the file cannot be read.
+        DialectError: it is not a policy; the text names file, line and place.
+    """
+    document = read_document(Path(path))
+    if not isinstance(document.value, dict):
+        raise document.error('a policy is a mapping from tools to decisions, such as {"*": "ask"}')
+    if not document.value:
+        raise document.error('a policy needs a decision for at least one tool, such as {"*": "ask"}')
+    return {pattern: _decision(node) for pattern, node in document.value.items()}
+
+
+def _decision(node: Node) -> Policy | Decision:
+    match node.value:
+        case "approve":
+            return Decision.approve(by="policy file")
+        case "reject":
+            return Decision.reject(by="policy file")
+        case "escalate":
+            return Decision.escalate()
+        case "ask":
+            return ask_terminal
+        case {"reject": reason, **rest} if not rest:
+            return Decision.reject(reason.text(), by="policy file")
+        case {"answer": text, **rest} if not rest:
+            return Decision.answer(text.text(), by="policy file")
+        case {"terminate": reason, **rest} if not rest:
+            return Decision.terminate(reason.text(), by="policy file")
+        case {"modify": arguments, **rest} if not rest:
+            return Decision.modify(arguments.json, by="policy file")
+        case _:
+            raise node.error(f"a decision is {_FORMS}, not {node.kind}")
+
+
+_turns = trio.Lock()
+"""One question at a time: several rollouts share the terminal."""
+
+
+async def ask_terminal(call: ToolCall, exchange: Exchange) -> Decision:
+    """Ask the person at the terminal about a tool call; a policy for `approve`.
+
+    The question is written to standard error, and the answer read from standard input: `y` approves, `n` rejects with a
+    reason, `e` edits the arguments, `t` ends the rollout.
+
+    Raises:
+        EOFError: standard input has ended, so that nobody can answer.
+
+    Cancellation: the question is withdrawn; a line that is typed afterwards is dropped.
+    """
+    async with _turns:
+        _show(f"\n{visible(call.name)} {visible(call.arguments)}\n")
+        while True:
+            match (await _read("run it? [y]es, [n]o, [e]dit, [t]erminate: ")).strip().lower():
+                case "y" | "yes":
+                    return Decision.approve(by="terminal")
+                case "n" | "no":
+                    reason = (await _read("reason for the model: ")).strip()
+                    return Decision.reject(reason or "a person rejected it", by="terminal")
+                case "t" | "terminate":
+                    reason = (await _read("reason: ")).strip()
+                    return Decision.terminate(reason or "a person ended the run", by="terminal")
+                case "e" | "edit":
+                    text = await _read("arguments: ")
+                    if call.kind == "json" and (problem := _problem(text)):
+                        _show(f"not JSON: {problem}\n")
+                    else:
+                        return Decision.modify(text, by="terminal")
+
+
+def _problem(text: str) -> str | None:
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError as exc:
+        return str(exc)
+    return None
+
+
+async def _read(question: str) -> str:
+    _show(question)
+    line: str = await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
+    if not line:
+        raise EOFError("ask_terminal: standard input has ended; a person at a terminal has to answer")
+    return line.rstrip("\n")
+
+
+def _show(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
