@@ -51,6 +51,7 @@ RENAMED: Mapping[str, str] = MappingProxyType(
         },
         "triocept.testing.be_the_model": "triocept.testing.fake_model",
         "triocept.testing.steady": "triocept.testing.normalize",
+        "triocept.handlers.Refusal": "triocept.Refusal",
         **{f"triocept.testing.{name}": f"triocept.handlers.{name}" for name in _SCRIPTS},
         "triocept.traces.TraceTaker": "triocept.traces.TraceLease",
         "triocept.traces.take_traces": "triocept.traces.lease_traces",
@@ -59,7 +60,7 @@ RENAMED: Mapping[str, str] = MappingProxyType(
         **{f"triocept.dialects.{name}": f"triocept.dialects.kit.{name}" for name in _KIT},
     }
 )
-"""Names and modules of earlier versions, each with its present place."""
+"""Names and modules of earlier versions, and names looked for in the wrong module, each with its present place."""
 
 
 def __getattr__(name: str) -> Any:

@@ -233,7 +233,7 @@ def test_a_script_that_runs_out_says_so_and_shows_the_request(tmp_path: Path) ->
     script.write_text('["one"]')
     done = triocept("run", "--script", script, "--", sys.executable, "-c", AGENT, "0", "a", "what now")
     assert done.returncode == 1
-    assert "no reply left after 1" in done.stderr
+    assert "call 2 came, but the script has 1 reply" in done.stderr
     assert "user: what now" in done.stderr
     assert "Traceback" not in done.stderr.replace("urllib", "").split("Error:")[-1]
 

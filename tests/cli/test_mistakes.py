@@ -130,10 +130,10 @@ def test_how_the_agent_ended_is_said_though_the_script_has_failed(tmp_path: Path
 
 
 @pytest.mark.parametrize(("text", "said"), [
-    ("replies = ['one', {'text': 'two'}]", "replies[1] is no reply: {'text': 'two'}"),
-    ("replies = ['one', None]", "replies[1] is no reply: None"),
+    ("replies = ['one', {'text': 'two'}]", "replies[1] is not a reply: {'text': 'two'}"),
+    ("replies = ['one', None]", "replies[1] is not a reply: None"),
     ("replies = [lambda request: 5]", "replies[0] is a function, and gave 5"),
-    ("replies = [lambda request: None]", "replies[0] is no reply: None"),
+    ("replies = [lambda request: None]", "replies[0] is not a reply: None"),
     ("replies = 'hello'", "a list named 'replies'"),
     ("", "a list named 'replies'"),
 ])  # fmt: skip
@@ -333,7 +333,7 @@ def test_serve_says_why_it_ended_with_an_error(tmp_path: Path) -> None:
         finally:
             process.kill()
     assert process.returncode == 1
-    assert "no reply left after 1" in err
+    assert "call 2 came, but the script has 1 reply" in err
     assert "user: what now" in err
     assert "Traceback" not in err
 

@@ -150,7 +150,7 @@ async def test_a_request_that_no_rule_is_for_is_shown_with_the_closest_rules() -
 
 
 async def test_a_rule_that_has_said_all_is_told_to_have_said_it() -> None:
-    with pytest.raises(ScriptExhausted, match=r"when\(text='a'\): all that it says \(2\) is said"):
+    with pytest.raises(ScriptExhausted, match=r"when\(text='a'\): its 2 replies are used up"):
         await said(ScriptedModel([when(text="a").reply("x", 0, "y")]), "a", "a", "a")
 
 
@@ -216,11 +216,21 @@ WRONG: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: when(predicate="a"), TypeError, "predicate is a function"),
     (lambda: when(predicate=lambda: True), TypeError, "does not take one argument"),
     (lambda: when(predicate=later), TypeError, "is async"),
-    (lambda: when(text="a").reply(), NotAReply, r"when\(text='a'\)\.reply ends with no reply"),
-    (lambda: when(text="a").reply("x", 1), NotAReply, "ends with no reply"),
-    (lambda: when(text="a").reply("x", None), NotAReply, r"reply: reply 1 is no reply: None"),
-    (lambda: when(text="a").repeat(1), NotAReply, "a pause, and no reply behind it"),
-    (lambda: otherwise(), NotAReply, "otherwise ends with no reply"),
+    (lambda: when(text="a").reply(), NotAReply, r"when\(text='a'\)\.reply must end with a reply"),
+    (lambda: when(text="a").reply("x", 1), NotAReply, "must end with a reply"),
+    (lambda: when(text="a").reply("x", None), NotAReply, r"reply: reply 1 is not a reply: None"),
+    (lambda: when(text="a").repeat(1), NotAReply, "only a pause: give it a reply"),
+    (
+        lambda: ScriptedModel([42]),
+        NotAReply,
+        r'replies\[0\] is a pause of 42 s and no reply .*for the text write "42"',
+    ),
+    (
+        lambda: ScriptedModel(["a", 0.5, 2]),
+        NotAReply,
+        r"replies\[2\] is a pause of 2 s and no reply follows it",
+    ),
+    (lambda: otherwise(), NotAReply, "otherwise must end with a reply"),
     (lambda: ScriptedModel([when(text="a")]), NotAReply, r"replies\[0\] is when\(text='a'\) without a reply"),
     (lambda: ScriptedModel(when(text="a").reply("b")), TypeError, "a script is a list"),
     (

@@ -35,7 +35,9 @@ async def test_each_kind_of_reply_is_given_in_order() -> None:
 
 async def test_a_script_that_runs_out_shows_the_request() -> None:
     async with serve_endpoint() as endpoint:
-        with pytest.raises(ScriptExhausted, match=r"no reply left after 1.*\n.*user: what now"):
+        with pytest.raises(
+            ScriptExhausted, match=r"call 2 came, but the script has 1 reply: .*\n.*user: what now"
+        ):
             async with endpoint.open_rollout(ScriptedModel(["one"])) as rollout:
                 await ask(rollout, "first")
                 await ask(rollout, "what now")
@@ -94,7 +96,7 @@ def test_a_python_script_must_define_replies(tmp_path: Path) -> None:
 
 async def test_a_script_that_has_run_out_shows_each_message_in_a_line_and_counts_no_pauses() -> None:
     with pytest.raises(ScriptExhausted) as caught:
-        async with serve_endpoint() as endpoint, endpoint.open_rollout(ScriptedModel(["a", 0, 0])) as rollout:
+        async with serve_endpoint() as endpoint, endpoint.open_rollout(ScriptedModel([0, 0, "a"])) as rollout:
             async with httpx2.AsyncClient() as http:
                 for _ in range(2):
                     messages = [{"role": "system", "content": "one\ntwo"}, {"role": "user", "content": "go"}]
@@ -103,7 +105,7 @@ async def test_a_script_that_has_run_out_shows_each_message_in_a_line_and_counts
                         headers=bearer(rollout),
                         json={"model": "m", "messages": messages},
                     )
-    assert "no reply left after 1;" in str(caught.value)
+    assert "call 2 came, but the script has 1 reply: " in str(caught.value)
     assert str(caught.value).splitlines()[1:] == ["  system: one two", "  user: go"]
 
 

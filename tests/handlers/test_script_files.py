@@ -115,7 +115,7 @@ WRONG: list[tuple[str, str]] = [
     ("- when:\n    text: {regx: a}\n  reply: b", r"s.yaml:2: \[0\].when.text.*regex"),
     ("- when: {text: ''}\n  reply: b", r"s.yaml:1: \[0\].when: when: text is empty"),
     ("- when: {text: a}\n  replies: []", r"s.yaml:2: \[0\].replies: expected `array` of length >= 1"),
-    ("- when: {text: a}\n  replies: [a, 1]", r"s.yaml:2: \[0\].replies: replies ends with no reply"),
+    ("- when: {text: a}\n  replies: [a, 1]", r"s.yaml:2: \[0\].replies: replies must end with a reply"),
     ("- when: {text: a}\n  reply: 1", r"s.yaml:2: \[0\].reply: not a reply: 1"),
     ("- refuse: 200", r"s.yaml:1: \[0\]: a refusal has a status from 400 to 599, not 200"),
     ("- refuse: 429\n  should_retry: no", r"s.yaml:2: \[0\].should_retry: .*'no'; write true or false"),
@@ -143,10 +143,10 @@ WRONG: list[tuple[str, str]] = [
     ("-\n- a", r"s.yaml:1: \[0\]: not a reply: None"),
     ("- []", r"s.yaml:1: \[0\]: not a reply: \[\]"),
     ("- -1\n- a", r"s.yaml:1: \[0\]: a pause, a pause, is 0 or more|s.yaml:1: \[0\]: a pause"),
-    ("a: 1", "s.yaml:1: a script is a list of replies, or a mapping with one as its 'script'"),
+    ("a: 1", "s.yaml:1: expected a list of replies, or a mapping with the list under 'script'"),
     ("script: []\na: 1", r"s.yaml:2: a: there is no 'a' here; there are script, \$schema"),
     ("script: a", r"s.yaml:1: script: expected `array`"),
-    ("", r"s.yaml:1: a script is a list"),
+    ("", r"s.yaml:1: expected a list of replies"),
     ("- a\n- 'b", r"s.yaml:2: this is not YAML: while scanning a quoted scalar"),
     ("- a\n---\n- b", r"s.yaml:2: the file has a second document"),
     ("- {tool: t, tool: u}", r"s.yaml:1: \[0\].tool: 'tool' is defined twice: first on line 1"),
@@ -256,7 +256,7 @@ def test_the_schema_in_the_docs_is_that_of_the_forms() -> None:
 
 
 BEYOND = re.compile(
-    "can be paced|ends with no reply|holds of every|between braces|no fault|is empty|regular expression|fault"
+    "can be paced|must end with a reply|holds of every|between braces|no fault|is empty|regular expression|fault"
 )
 """What a schema cannot say, or need not."""
 

@@ -160,7 +160,7 @@ def test_it(triocept_model):
         triocept_model("hello", handler=print)
     with pytest.raises(TypeError, match="environ is a bool"):
         triocept_model("hello", environ=1)
-    with pytest.raises(TypeError, match="replies.0. is no reply"):
+    with pytest.raises(TypeError, match="replies.0. is not a reply"):
         triocept_model(None)
 """)
     result.assert_outcomes(passed=1)

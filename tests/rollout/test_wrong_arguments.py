@@ -624,7 +624,7 @@ HostTool.of(None) -> TypeError: a tool is a function, not None
 HostTool.of(by_kind) -> TypeError: tool 'by_kind': the parameter 'kind' is of type Unknown, which has no JSON Schema
 HostTool.of(by_kind, description=5) -> TypeError: description is a str, not int: 5
 RecorderGroup(JSONLRecorder("x")) -> TypeError: RecorderGroup takes a list of recorders, not JSONLRecorder
-ScriptedModel([ToolCall]) -> NotAReply: replies\[0\] is the class ToolCall: give one of it
+ScriptedModel([ToolCall]) -> NotAReply: replies\[0\] is the class ToolCall, not an instance
 Price(1, 2) -> TypeError: Price takes input, output, cached_input, cache_write by name: Extra
 Limits(max_turns=5) -> TypeError: Limits takes turns, .*, prices by name: Unexpected .*'max_turns'
 EndpointLimits(5) -> TypeError: EndpointLimits takes connections,

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from tests.trace.tokenized import Given, said, tokens, trace_of
-from triocept.traces import steps
+from triocept.fleets import Outcome, Result
+from triocept.traces import branches, drift, steps
 
 
 def test_an_answer_that_the_agent_waited_for_is_trained_on() -> None:
@@ -17,6 +18,24 @@ def test_an_answer_that_the_agent_waited_for_is_trained_on() -> None:
     assert step.mask == b"\1\1"
     assert (step.temperature, step.policy_version, step.stop_included) == (1.0, "step-1", True)
     assert step.parent is step.superseded_by is None
+
+
+@pytest.mark.parametrize("view", [steps, branches, drift])
+def test_several_traces_instead_of_one_are_an_error_with_the_loop(view: Any) -> None:
+    trace = trace_of([Given([1, 2], [3, 4], said("hello"), "hi")])
+    result: Result[int, int] = Result(
+        task=1, number=0, attempt=1, worker="", outcome=Outcome.Value(value=1), traces=(trace,)
+    )
+    name = view.__name__
+    with pytest.raises(
+        TypeError,
+        match=rf"^{name} takes one Trace, not a Result: `for trace in result.traces: {name}\(trace\)`$",
+    ):
+        view(result)
+    with pytest.raises(TypeError, match=rf"not a tuple: `for trace in traces: {name}\(trace\)`"):
+        view(result.traces)
+    with pytest.raises(TypeError, match=rf"^{name} takes one Trace, not str: 'x'$"):
+        view("x")
 
 
 @pytest.mark.parametrize(("fields", "gap"), [

@@ -430,7 +430,8 @@ class Arrivals:
             if not self._asked:
                 log.warning(
                     "rollout %s: a call of its agent has waited for %g s, and no task takes it: give open_rollout a "
-                    "handler, or iterate over the rollout (`async for exchange in rollout`)",
+                    "handler, or iterate over the rollout (`async for exchange in rollout`); with pytest, give "
+                    "triocept_model a reply or handler=, or take calls with model.next()",
                     rollout_id,
                     FORGOTTEN,
                 )

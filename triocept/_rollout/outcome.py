@@ -38,7 +38,15 @@ from .._trace.raw import RawResponse
 from .._trace.turn import OutcomeKind, TurnError
 from .._util.failures import leaves
 from .._util.unicode import mended_text
-from ..errors import ContextLengthError, ExchangeError, Refusal, RolloutClosed, UpstreamError, can_be_sent
+from ..errors import (
+    ContextLengthError,
+    ExchangeError,
+    Refusal,
+    RolloutClosed,
+    ScriptExhausted,
+    UpstreamError,
+    can_be_sent,
+)
 
 if TYPE_CHECKING:
     from .exchange_state import ExchangeState
@@ -121,7 +129,9 @@ Outcome: TypeAlias = Answered | Refused | Raw | Failed | Abandoned
 
 
 def words_of_fault(error: BaseException) -> str:
-    """Return the text about a fault for the caller: it contains only the kind of the error."""
+    """Return the text about a fault for the caller: the kind of the error alone, since its message may hold secrets."""
+    if isinstance(error, ScriptExhausted):
+        return "triocept: no reply is left for this call"
     return f"the program that answers failed ({type(error).__name__})"
 
 

@@ -29,6 +29,7 @@ from .._util.contexts import call_user
 from .._util.failures import split_cancelled
 from .._util.unicode import mended_text
 from ..errors import Refusal
+from .outcome import words_of_fault
 from .tools import json_of
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ class ServiceCalls:
         name = type(error).__name__
         call.outcome = "failed"
         call.error = TurnError(type=name, message=mended_text(str(error)), status=500)
-        words = f"the program that answers failed ({name})" if call.owned else f"{name}: {error}"
+        words = words_of_fault(error) if call.owned else f"{name}: {error}"
         call.refusal = Refusal(500, words, should_retry=False)
         if not isinstance(error, Exception):
             self._on_fatal(error)

@@ -10,6 +10,9 @@
 * `faults`: failures on the wire, as replies. `chaos`: a handler that replaces some answers with faults.
 """
 
+from typing import TYPE_CHECKING
+
+from .._moved import hints_of
 from .._recording.play import Timing
 from .._recording.replay.handler import Match, Replay, TurnName
 from .approve import approve
@@ -21,7 +24,7 @@ from .limits import limits
 from .policies import ask_terminal, read_policy
 from .rewrite import rewrite
 from .route import Choice, fallback, route
-from .script import Item, Reply, Rule, ScriptedModel, ShadowedRule
+from .script import Item, NotAReply, Reply, Rule, ScriptedModel, ShadowedRule
 from .script.asked_json import AskedJSON
 from .script.conditions import Conditions
 from .script.file import read_embeddings, read_script
@@ -32,6 +35,9 @@ from .script.template import Template
 from .stop_when import stop_when
 from .withhold import withhold
 
+if not TYPE_CHECKING:
+    __getattr__ = hints_of(__name__)
+
 __all__ = [
     "AskedJSON",
     "Choice",
@@ -41,6 +47,7 @@ __all__ = [
     "Fixtures",
     "Item",
     "Match",
+    "NotAReply",
     "Policy",
     "PolicyFunction",
     "Replay",

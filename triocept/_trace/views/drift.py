@@ -46,7 +46,7 @@ from ..._canonical.content import Message, Opaque, Part, ToolResult
 from ..._canonical.form import join_messages, message_key
 from ..trace import Trace
 from ..turn import Turn
-from .step import Step, steps
+from .step import Step, check_trace, steps
 
 _BYTES = 4
 """Bytes of a token id."""
@@ -175,7 +175,11 @@ def drift(trace: Trace) -> DriftReport:
 
     Args:
         trace: live, sealed, or read from a file. Its children are not included.
+
+    Raises:
+        TypeError: `trace` is not one trace.
     """
+    check_trace("drift", trace)
     all_steps = steps(trace)
     earlier = _earlier(trace)
     by_id = {step.turn.id: step for step in all_steps}

@@ -227,9 +227,25 @@ def steps(trace: Trace, *, accept: Collection[str] = ()) -> tuple[Step, ...]:
             `rewritten_response`, `superseded`, `upstream_truncated`.
 
     Raises:
+        TypeError: `trace` is not one trace.
         ValueError: `accept` contains another name.
     """
+    check_trace("steps", trace)
     return tuple(step for step, _ in rooted_steps(trace, accept))
+
+
+def check_trace(function: str, trace: object) -> None:
+    """Raise TypeError if the argument of a view is not one trace; for an object with several, show the loop."""
+    if isinstance(trace, Trace):
+        return
+    kind = type(trace).__name__
+    if hasattr(trace, "traces"):
+        hint = f"a {kind}: `for trace in {kind.lower()}.traces: {function}(trace)`"
+    elif isinstance(trace, Sequence) and not isinstance(trace, str):
+        hint = f"a {kind}: `for trace in traces: {function}(trace)`"
+    else:
+        hint = described(trace)
+    raise TypeError(f"{function} takes one Trace, not {hint}")
 
 
 def rooted_steps(trace: Trace, accept: Collection[str]) -> list[tuple[Step, Node | None]]:

@@ -18,7 +18,7 @@ import msgspec
 
 from ..tokens import unpacked_floats, unpacked_ids
 from ..trace import Trace
-from .step import Node, Step, rooted_steps
+from .step import Node, Step, check_trace, rooted_steps
 
 _BYTES = 4
 """Bytes of an id, and of a log probability."""
@@ -97,8 +97,9 @@ def branches(trace: Trace, *, accept: Collection[str] = ()) -> tuple[TokenBranch
         accept: as for `steps`.
 
     Raises:
-        ValueError: as for `steps`.
+        TypeError, ValueError: as for `steps`.
     """
+    check_trace("branches", trace)
     rooted = rooted_steps(trace, accept)
     by_node = {node: step for step, node in rooted if node is not None}
     trained = [node for node, step in by_node.items() if step.trained]

@@ -60,7 +60,7 @@ class ScriptedModel:
         is_nested = isinstance(only, (list, tuple)) and len(only) > 1
         self._hint = _NESTED_HINT.format(len(cast(list[object], only))) if is_nested else ""
         self.reset()
-        self._total = self.remaining
+        self._total: int = self.remaining
 
     def reset(self) -> None:
         """Restart the script. Replies that are being given are completed.
@@ -69,6 +69,7 @@ class ScriptedModel:
         runs.
         """
         self._sources: list[Source] = list(_sources(self._items))
+        self._calls = 0
 
     @property
     def remaining(self) -> int:
@@ -85,16 +86,18 @@ class ScriptedModel:
 
     async def __call__(self, exchange: Exchange) -> None:
         request = exchange.request
+        self._calls += 1
         for source in self._sources:
             if (taken := source.take(request)) is not None:
                 break
         else:
             misses = [miss for source in self._sources for miss in source.misses(request)]
-            raise ScriptExhausted(f"{described_miss(request, misses, self._total)}{self._hint}")
+            raise ScriptExhausted(f"{described_miss(request, misses, self._calls, self._total)}{self._hint}")
         try:
             await trio.sleep(taken.pause)
         except trio.Cancelled:
             source.give_back(taken)
+            self._calls -= 1
             raise
         await give(taken.reply, exchange, taken.place)
 
@@ -138,6 +141,11 @@ def _plain_rule(group: list[tuple[int, Reply]], total: int) -> tuple[str, Rule, 
     (first, _), (last, last_reply) = group[0], group[-1]
     if is_pause(last_reply) and last + 1 < total:
         raise NotAReply(f"replies[{last}] is a pause before a rule: it goes into it, .reply({last_reply}, …)")
+    if is_pause(last_reply):
+        raise NotAReply(
+            f"replies[{last}] is a pause of {last_reply:g} s and no reply follows it; "
+            f'for the text write "{last_reply}"'
+        )
     name = f"replies[{first}]" if first == last else f"replies[{first}] to replies[{last}]"
     replies = tuple([reply for _, reply in group])
     return f"{name}, given to every request", Rule(conditions=Conditions(), replies=replies), first

@@ -42,7 +42,7 @@ def read_items(document: Node) -> list[Reply | Rule]:
         read_form(document, forms.FileForm)
         document = document.value["script"]
     if not isinstance(document.value, list):
-        raise document.error("a script is a list of replies, or a mapping with one as its 'script'")
+        raise document.error("expected a list of replies, or a mapping with the list under 'script'")
     return [_read_rule(node) or _read_reply(node, pauses=True) for node in document.value]
 
 

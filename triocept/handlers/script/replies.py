@@ -46,6 +46,8 @@ class ReadScript(list[Any]):
 class NotAReply(TypeError):
     """An item of a script is not a reply."""
 
+    __module__ = "triocept.handlers"  # the public place, shown in tracebacks
+
 
 async def give(reply: Reply, exchange: Exchange, place: str) -> None:
     """Answer with a reply that is not a pause.
@@ -69,7 +71,9 @@ async def give(reply: Reply, exchange: Exchange, place: str) -> None:
             raise
         check_reply(said, place)
         if is_pause(said) or (callable(said) and not isinstance(said, _HANDLERS)):
-            raise NotAReply(f"{place} is a function, and gave {said!r}: no pause or function is meant here")
+            raise NotAReply(
+                f"{place} is a function, and returned {said!r}: it must return a reply other than a pause or a function"
+            )
     if isinstance(said, Refusal):
         raise said
     if isinstance(said, _HANDLERS):
@@ -89,11 +93,11 @@ def check_replies(replies: Sequence[Reply], place: str) -> None:
         NotAReply: there are no replies, or an item is not a reply.
     """
     if isinstance(replies, tuple) and len(replies) == 1 and isinstance(replies[0], (int, float)):
-        raise NotAReply(f"{place} has a pause, and no reply behind it")
+        raise NotAReply(f"{place} has only a pause: give it a reply")
     for number, reply in enumerate(replies):
         check_reply(reply, f"{place}: reply {number}")
     if not replies or is_pause(replies[-1]):
-        raise NotAReply(f"{place} ends with no reply: give it one")
+        raise NotAReply(f"{place} must end with a reply")
 
 
 def check_reply(reply: object, place: str) -> None:
@@ -108,7 +112,7 @@ def check_reply(reply: object, place: str) -> None:
     except ValueError as exc:
         raise NotAReply(str(exc)) from None
     if isinstance(reply, type):
-        raise NotAReply(f"{place} is the class {reply.__name__}: give one of it")
+        raise NotAReply(f"{place} is the class {reply.__name__}, not an instance of it")
     if isinstance(reply, ReadScript):
         raise NotAReply(
             f"{place} is all of a script, as read_script gives it: with a star, *read_script(…), its replies are "
@@ -135,7 +139,7 @@ def check_reply(reply: object, place: str) -> None:
     is_list = isinstance(reply, Sequence) and reply and all(isinstance(p, (str, *_PARTS)) for p in reply)
     if not is_list and not isinstance(reply, (ToolCall, Response)):
         raise NotAReply(
-            f"{place} is no reply: {short(reply)}. A reply is a text, a ToolCall, a list of these, a Response, "
+            f"{place} is not a reply: {short(reply)}; a reply is a text, a ToolCall, a list of these, a Response, "
             "a Stream, a Refusal, a Fault, a number (a pause), or a function of the request"
         )
     try:

@@ -18,6 +18,8 @@ from .rules import Rule
 class ShadowedRule(ValueError):
     """A rule of a script can never answer, since an earlier rule always answers all its requests."""
 
+    __module__ = "triocept.handlers"  # the public place, shown in tracebacks
+
 
 def check_shadows(rules: Iterable[tuple[str, Rule]]) -> None:
     """Raise if one of these named rules cannot be reached.

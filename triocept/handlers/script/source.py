@@ -108,7 +108,7 @@ class Replies:
         why = tuple(self._rule.conditions.failures(request))
         if self._peek() is None:
             said = sum(not is_pause(reply) for reply in self._rule.replies)
-            why = (*why, f"all that it says ({said}) is said")
+            why = (*why, f"its {said} {'reply is' if said == 1 else 'replies are'} used up")
         return [Miss(source=self._place, why=why, is_rule=bool(self._rule.conditions))]
 
     def _peek(self) -> Taken | None:
@@ -132,11 +132,15 @@ class Replies:
         return f"{self._place}, reply {number}" if self._first is None else f"replies[{self._first + number}]"
 
 
-def described_miss(request: Request, misses: Sequence[Miss], total: int) -> str:
-    """Return a text that explains why no source has a reply for a request."""
+def described_miss(request: Request, misses: Sequence[Miss], call: int, total: int) -> str:
+    """Return a text that explains why no source has a reply for a request, the script's call of this number."""
     asked = described_request(request)
     if all(len(miss.why) == 1 and not miss.is_rule for miss in misses):
-        return f"the script has no reply left after {total}; the request was {asked}"
+        replies = f"{total or 'no'} {'reply' if total < 2 else 'replies'}"
+        return (
+            f"call {call} came, but the script has {replies}: add one, or check why the application calls again; "
+            f"the request was {asked}"
+        )
     closest = sorted(misses, key=lambda miss: len(miss.why))
     lines = [f"  {miss.source}: {'; '.join(miss.why)}" for miss in closest[:MOST_RULES]]
     if (others := len(closest) - MOST_RULES) > 0:

@@ -44,7 +44,7 @@ def test_a_reply_that_is_left_over(triocept_model):
 
 
 def test_a_call_too_many(triocept_model):
-    """Fails: the script has no reply left after 1"""
+    """Fails: call 2 came, but the script has 1 reply"""
     triocept_model("developers")
     assert triage("?") == "developers"
     assert triage("!") == "people"
