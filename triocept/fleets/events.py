@@ -265,14 +265,7 @@ class Observers:
 
 @final
 class MapEvents:
-    """Sender of one map's events.
-
-    Args:
-        observers: receivers of the events.
-        map_number: number of the map.
-        function: name of the map's function.
-        total: number of expected outcomes; None: unknown.
-    """
+    """Sender of one map's events; `total` is the number of expected outcomes, None if unknown."""
 
     def __init__(self, observers: Observers, map_number: int, function: str, total: int | None) -> None:
         self._observers = observers

@@ -52,9 +52,7 @@ class Frame(msgspec.Struct, frozen=True):
 
 @final
 class FrameStream:
-    """Frames over a byte stream.
-
-    Every end of the stream means that the other side is gone, whatever error the kernel reports.
+    """Frames over a byte stream. Its every end means that the other side is gone, whatever error the kernel reports.
 
     Frames wait for `write`, which runs in its own task: a task that is cancelled leaves no half frame behind.
     """

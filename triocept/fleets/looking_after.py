@@ -30,9 +30,7 @@ async def looked_after(
 ) -> AsyncIterator[None]:
     """Serve a worker while the body runs and while the worker ends, also after a cancellation.
 
-    Args:
-        serve: communicates with the worker, until it is gone; cancelled when `end` has returned.
-        end: ends the worker; bounded, and shielded.
+    `serve` runs until the worker is gone, or `end` has returned; `end` is shielded, so it must be bounded.
     """
     service = trio.CancelScope(shield=True)
 

@@ -46,9 +46,7 @@ class Bridge:
     async def open(self, path: list[str], setup: bytes) -> bytes:
         """Start trio, and open the context of the calls; return the packed failure, or empty bytes.
 
-        Args:
-            path: the driver's `sys.path`; its entries that exist here are searched last.
-            setup: see `open_site`.
+        The entries of the driver's `sys.path` that exist here are searched last.
         """
         Thread(target=self._run, args=(path, setup), name="trio", daemon=True).start()
         return await asyncio.wrap_future(self._ready)

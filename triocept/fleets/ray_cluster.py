@@ -35,11 +35,7 @@ HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, SETTINGS, 0, 0, 0,
 
 
 def check_installed() -> None:
-    """Raise if Ray is not installed.
-
-    Raises:
-        ImportError: it is not; the text names the package to install.
-    """
+    """Raise ImportError, with the package to install, if Ray is not installed."""
     if importlib.util.find_spec("ray") is None:
         raise ImportError("RayEngine needs Ray: pip install 'triocept[ray]'", name="ray")
 
@@ -50,8 +46,7 @@ async def connected(address: str | None) -> AsyncIterator[None]:
 
     Raises:
         ConnectionError: no cluster answers there.
-        RuntimeError: from Ray: the cluster has another version of Ray or Python. Or this program is connected
-            elsewhere.
+        RuntimeError: from Ray: another version of Ray or Python. Or this program is connected elsewhere.
         ValueError: the address is of another kind.
     """
     is_ours = await _connection.enter(address)
@@ -168,12 +163,7 @@ def _init(address: str | None, where: str | None) -> None:
 
 
 async def _find(address: str | None) -> str | None:
-    """Return the address of the cluster that `address` selects; None: a cluster has to be started.
-
-    Raises:
-        ConnectionError: no gRPC server answers there.
-        ValueError: the address is of another kind.
-    """
+    """Return the address of the cluster that `address` selects; None: a cluster has to be started."""
     given = address if address not in (None, "auto") else os.environ.get("RAY_ADDRESS") or address
     if given is not None and "://" in given:
         raise ValueError(

@@ -41,15 +41,9 @@ PAUSE = 0.5
 async def open_actor(
     make: Callable[[], Any], name: str, setup: bytes, grace: float, packing: Packing, hung_after: float | None
 ) -> AsyncIterator[FleetWorker]:
-    """Start an actor, yield it when it is ready, and end it.
+    """Start an actor with `make`, in a thread; yield it when it is ready, and end it.
 
-    Args:
-        make: makes an actor; it is run in a thread.
-        name: see `Engine.open_worker`.
-        setup: see `Engine.open_worker`.
-        grace: seconds; see `Engine.open_worker`.
-        packing: encoding of `setup`, and of the exception that it may raise.
-        hung_after: see `RayEngine`.
+    For the arguments see `Engine.open_worker` and `RayEngine`.
 
     Raises:
         RuntimeError: its node has other versions than this program.

@@ -55,8 +55,7 @@ class Site:
         Args:
             data: the packed job.
             report: called with an early answer if the function has not ended within the job's grace after its timeout:
-                the driver then kills this process. None: the process is the driver's own, so the function is waited
-                for.
+                the driver then kills this process. None in the driver's own process: it waits for the function.
         """
         try:
             job: Job = self._packing.unpack(data)

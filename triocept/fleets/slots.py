@@ -94,12 +94,7 @@ class _Case:
 
 @final
 class Slots:
-    """The slots of a fleet.
-
-    Args:
-        per_worker: number of slots of each worker.
-        coming: number of workers that are being started.
-    """
+    """The slots of a fleet: `per_worker` of each, with `coming` workers that are being started."""
 
     def __init__(self, per_worker: int, coming: int) -> None:
         self._per_worker = per_worker
@@ -122,11 +117,7 @@ class Slots:
         return [state.worker for state in self._states.values() if not state.retires]
 
     async def take(self, priority: int) -> Slot:
-        """Wait for a slot, to be given back; a higher priority comes first.
-
-        Raises:
-            NoWorkers: there is no worker, and there will be none.
-        """
+        """Wait for a slot, to be given back; a higher priority comes first. Raise NoWorkers if there will be none."""
         slot = Slot(priority)
         self._queue(slot, priority)
         self.assign()

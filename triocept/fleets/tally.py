@@ -15,11 +15,7 @@ MOST_KINDS = 20
 
 @final
 class Rate:
-    """Recent amount per second.
-
-    Args:
-        now: the clock.
-    """
+    """Recent amount per second."""
 
     def __init__(self, now: float) -> None:
         self._since = now
@@ -54,7 +50,6 @@ class Tally:
     """Counts of one map.
 
     Args:
-        name: name of the map's function.
         total: number of expected outcomes; None: unknown.
         now: the clock, in seconds, here and in every method.
     """

@@ -93,13 +93,9 @@ class Call(msgspec.Struct, Generic[Task]):
 
 @final
 class TaskSource(Generic[Task]):
-    """The samples of a map's tasks, in their order.
+    """The samples of a map's tasks, in their order. For the options see `Fleet.map`.
 
     Args:
-        tasks: the tasks.
-        group_size: number of samples of each task; None: the map has no groups.
-        stop_group: see `Fleet.map`.
-        store: the store of the map.
         ordered: True keeps also lost tasks in their order.
         on_skipped: called with the index of a task that has all its outcomes in the store, and their number.
     """
@@ -136,11 +132,7 @@ class TaskSource(Generic[Task]):
         """Number of outcomes found in the store, of tasks that have all of them."""
 
     async def next_call(self) -> Call[Task]:
-        """Return the next sample of the current task, or the first of the next task.
-
-        Raises:
-            StopAsyncIteration: each sample has been returned.
-        """
+        """Return the next sample of the current task, or the first of the next task; StopAsyncIteration at the end."""
         while self.begun is None or (sample := self.begun.next_sample()) is None:
             self.begun = await self._next_task()
         self.calls += 1

@@ -33,15 +33,10 @@ class Key(msgspec.Struct, frozen=True):
 
 
 def key_of(task: object, place: str, own: TaskKey | None = None) -> Key:
-    """Return the key of a task: the result of `own`, else the task's `id`, else a digest of the task.
+    """Return the key of a task, named `place` in messages: the result of `own`, else its `id`, else a digest of it.
 
-    The `id` is a member of a mapping, else an attribute.
-
-    Args:
-        place: name of the task in messages.
-
-    Raises:
-        TypeError: the task has no id, and is not JSON; or its id is neither a text nor a whole number.
+    The `id` is a member of a mapping, else an attribute. Raise TypeError without an id if the task is not JSON, or if
+    the id is neither a text nor a whole number.
     """
     try:
         data = json_of(task, place)
@@ -71,8 +66,7 @@ def key_of(task: object, place: str, own: TaskKey | None = None) -> Key:
 def json_of(value: object, what: str) -> bytes:
     """Return a value as JSON, the same bytes for equal values: all types that msgspec encodes, and paths.
 
-    Raises:
-        TypeError: the value cannot be encoded, or not completely: an infinite float would be null.
+    Raise TypeError if it cannot be encoded, or not completely: an infinite float would be null.
     """
     try:
         try:

@@ -61,12 +61,7 @@ def is_store(directory: str | os.PathLike[str]) -> bool:
 
 
 def make(directory: Path) -> None:
-    """Create the directory of a store, with its parents.
-
-    Raises:
-        StoreError: the path is no directory, or holds other content.
-        OSError: the directory cannot be created, or written.
-    """
+    """Create the directory of a store, with its parents; raise StoreError if it is a file, or holds other content."""
     if directory.exists() and not directory.is_dir():
         raise StoreError("a store is a directory, but this is a file", path=str(directory))
     directory.mkdir(parents=True, exist_ok=True)
@@ -82,11 +77,7 @@ def make(directory: Path) -> None:
 
 
 def probe(directory: Path) -> None:
-    """Raise if the disk is full, or files cannot be created.
-
-    Raises:
-        OSError: the error; it names the directory.
-    """
+    """Raise OSError, with the directory's name, if the disk is full, or files cannot be created."""
     path = directory / TRACES / f".probe-{token_hex(4)}"
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
@@ -103,12 +94,7 @@ def probe(directory: Path) -> None:
 
 
 def read_run(directory: Path) -> RunFile:
-    """Return the content of a store's `run.json`.
-
-    Raises:
-        StoreError: the directory holds no store, or a newer triocept wrote the store.
-        OSError: it cannot be read.
-    """
+    """Return the content of `run.json`; raise StoreError if there is no store, or a newer triocept wrote it."""
     path = directory / RUN
     try:
         data = path.read_bytes()
@@ -129,11 +115,7 @@ def read_run(directory: Path) -> RunFile:
 
 
 def write_run(directory: Path, run: RunFile) -> None:
-    """Write `run.json`; it is on the disk when this returns.
-
-    Raises:
-        OSError: it could not be written.
-    """
+    """Write `run.json`; it is on the disk when this returns."""
     part = directory / _PART
     data = msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n"
     fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
@@ -168,11 +150,9 @@ def sync_directory(directory: Path) -> None:
 
 @final
 class Lock:
-    """Lock of the driver on the store. The kernel releases it when the process ends, however it ends.
+    """Lock of the driver on the store; StoreError if another driver has it. OSError: the file system may have no locks.
 
-    Raises:
-        StoreError: another driver has the lock.
-        OSError: the lock failed: the file system may have no locks.
+    The kernel releases it when the process ends, however it ends.
     """
 
     def __init__(self, directory: Path) -> None:

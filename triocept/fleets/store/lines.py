@@ -112,12 +112,7 @@ def index_of(
 ) -> tuple[dict[tuple[str, int], Done], int]:
     """Return the last line of each (key, sample), and the end of the whole lines.
 
-    Args:
-        on_damage: called with the number of each unreadable line, and the reason.
-
-    Raises:
-        StoreError: a line is unreadable, and there is no `on_damage`; the text names it.
-        OSError: the file cannot be read.
+    Call `on_damage` with the number of each unreadable line, and the reason; without it, raise StoreError with them.
     """
     found: dict[tuple[str, int], Done] = {}
     end = 0
@@ -148,12 +143,7 @@ def index_of(
 
 
 def lines_of(path: Path, index: dict[tuple[str, int], Done], end: int) -> Iterator[DoneLine]:
-    """Yield the valid lines, in the order in which they were written.
-
-    Raises:
-        StoreError: a line cannot be read.
-        OSError: the file cannot be read.
-    """
+    """Yield the valid lines, in the order in which they were written; raise StoreError if one cannot be read."""
     if not end:
         return
     lasts = {done.offset for done in index.values()}
@@ -176,16 +166,7 @@ def _decoded(data: bytes, place: str) -> DoneLine:
 
 @final
 class DoneFile:
-    """`done.jsonl`, for the driver that has the lock.
-
-    Args:
-        path: the file.
-        fsync: True forces each line to the disk.
-
-    Raises:
-        StoreError: a line cannot be read.
-        OSError: the file cannot be read, or written.
-    """
+    """`done.jsonl`, for the driver that has the lock; `fsync=True` forces each line to the disk."""
 
     def __init__(self, path: Path, *, fsync: bool) -> None:
         self.path = path
@@ -201,11 +182,9 @@ class DoneFile:
             os.ftruncate(self._fd, self.end)
 
     def append(self, line: DoneLine) -> None:
-        """Write a line.
+        """Write a line; after an OSError no part of it is in the file.
 
-        Raises:
-            StoreError: the store was closed; or the file was changed by another program.
-            OSError: the line could not be written, and no part of it is in the file.
+        Raise StoreError if the store was closed, or the file was changed by another program.
         """
         if self._fd is None:
             raise StoreError("it was closed while a map runs with it", path=str(self.path))
@@ -232,12 +211,7 @@ class DoneFile:
         self.end += len(data)
 
     def read(self, key: str, sample: int) -> DoneLine:
-        """Return the line of a task that is done.
-
-        Raises:
-            StoreError: it cannot be read.
-            OSError: the file cannot be read.
-        """
+        """Return the line of a task that is done; raise StoreError if it cannot be read."""
         with open(self.path, "rb") as file:
             file.seek(self.index[key, sample].offset)
             return _decoded(file.readline(), str(self.path))
@@ -253,13 +227,7 @@ class DoneFile:
 class LostFile:
     """`lost.jsonl`: the lost tasks, for the driver that has the lock. A resumed run begins with all other tasks.
 
-    An incomplete line of a killed driver is skipped: only the order of tasks changes.
-
-    Args:
-        path: the file; created with the first line.
-
-    Raises:
-        OSError: the file cannot be read.
+    An incomplete line of a killed driver is skipped: only the order of tasks changes. The first line creates the file.
     """
 
     def __init__(self, path: Path) -> None:

@@ -63,11 +63,7 @@ class StoredTraces(Sequence[Trace]):
 
 
 def read_places(folder: Path, places: Sequence[TracePlace]) -> list[Trace]:
-    """Return the traces at these places; a child is among its parent's children.
-
-    Raises:
-        OSError: a file cannot be read.
-    """
+    """Return the traces at these places; a child is among its parent's children."""
     found: dict[tuple[str, str], Trace] = {}
     for name in dict.fromkeys(place.file for place in places):
         path, in_file = folder / name, [place for place in places if place.file == name]

@@ -41,21 +41,12 @@ def results_in(directory: Path) -> Iterator[Result[Json, Json]]:
 
 
 def trace_files(directory: Path) -> list[Path]:
-    """Return the files of traces in a store, in the order of their names.
-
-    Raises:
-        OSError: the directory cannot be read.
-    """
+    """Return the files of traces in a store, in the order of their names."""
     return sorted(path for path in (directory / TRACES).iterdir() if path.suffix == ".jsonl")
 
 
 def named_runs(directory: Path) -> set[str]:
-    """Return the traces of results, by `Trace.run`: all other traces are of attempts without a result.
-
-    Raises:
-        StoreError: the directory is no store, or a line of it cannot be read.
-        OSError: the store cannot be read.
-    """
+    """Return the traces of results, by `Trace.run`: all other traces are of attempts without a result."""
     read_run(directory)
     index, end = index_of(directory / DONE)
     return {place.run for line in lines_of(directory / DONE, index, end) for place in line.traces}

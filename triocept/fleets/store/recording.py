@@ -63,9 +63,7 @@ class Recorders:
     def of(self, to: RecordTo) -> CallRecorder:
         """Return a recorder for a call.
 
-        Raises:
-            StoreError: the store does not exist: a worker on another machine, without the disk.
-            OSError: the store cannot be read.
+        Raise StoreError if the store does not exist: a worker on another machine, without the disk.
         """
         key = (to.directory, to.run)
         if (recorder := self._recorders.get(key)) is None:

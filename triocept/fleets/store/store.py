@@ -135,20 +135,11 @@ class MapStore:
         """Indexes of the tasks that came, by key."""
 
     def open(self) -> None:
-        """Mark the store as used by a running map.
-
-        Raises:
-            StoreError: another map runs with the store, or it was closed.
-        """
+        """Mark the store as used by a running map; raise StoreError if another map runs with it, or it was closed."""
         self._state.begin()
 
     def task(self, number: int, task: object) -> TaskStore:
-        """Return the store's entry of a task.
-
-        Raises:
-            TypeError: the task has no key.
-            StoreError: another task of the map has the same key.
-        """
+        """Return the store's entry of a task; raise StoreError if another task of the map has the same key."""
         key = key_of(task, f"task {number}", self._own_key)
         if (first := self._numbers.setdefault(key.key, number)) != number:
             raise StoreError(
@@ -173,8 +164,7 @@ class TaskStore:
     def is_done(self, sample: int) -> bool:
         """Return True if the sample has its outcome, and is not to be run again.
 
-        Raises:
-            StoreError: the outcome under this key is of another task.
+        Raise StoreError if the outcome under this key is of another task.
         """
         key = self._key
         known = self._state.done.index.get((key.key, sample))
@@ -191,11 +181,7 @@ class TaskStore:
         return any((self._key.key, sample) in self._state.lost.keys for sample in range(size))
 
     def stored(self, task: T, sample: int) -> Result[T, Any]:
-        """Return the stored result of a sample: its value from JSON, its error as a `RemoteError`.
-
-        Raises:
-            StoreError, OSError: it cannot be read.
-        """
+        """Return the stored result of a sample: its value from JSON, its error as a `RemoteError`."""
         result = result_of(self._state.directory, self._state.done.read(self._key.key, sample))
         return cast(Result[T, Any], msgspec.structs.replace(result, task=task))
 
@@ -209,13 +195,8 @@ class TaskStore:
     def kept(self, result: Result[T, V], kept: Kept | None) -> Result[T, V]:
         """Store a result, which is done from now on, and return it as the reader of the map gets it.
 
-        Args:
-            kept: the record of its worker; None: no worker has run it to an end. It runs again in the next run then,
-                unless its group was stopped.
-
-        Raises:
-            StoreError: its worker could not record all of it.
-            OSError: the driver could not record it.
+        Without `kept`, the record of its worker, no worker has run it to an end. It runs again in the next run then,
+        unless its group was stopped. Raise StoreError if the worker could not record all of it.
         """
         if isinstance(result.outcome, Outcome.Lost):
             self._state.lost.append(
@@ -245,7 +226,6 @@ def map_store(store: Store, function: str, own_key: TaskKey | None, tasks: objec
     Raises:
         TypeError: a task has no key (checked for tasks that can be iterated more than once).
         StoreError: two tasks have one key; or the store holds the results of another function, or was closed.
-        OSError: the store cannot be written.
     """
     state: _State = store._state
     state.check_open()
@@ -258,11 +238,7 @@ def map_store(store: Store, function: str, own_key: TaskKey | None, tasks: objec
 
 
 class _State:
-    """State of a store.
-
-    Args:
-        directory, settings, retry_errors, fsync: as for `open_store`.
-    """
+    """State of a store."""
 
     def __init__(
         self, directory: Path, settings: dict[str, Json], *, retry_errors: bool, fsync: bool
