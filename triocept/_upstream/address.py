@@ -44,12 +44,7 @@ class Address:
         return self.base.removesuffix("/v1")
 
     def at(self, path: str, agent_query: str = "") -> str:
-        """Return the URL of a call.
-
-        Args:
-            path: appended to the base, perhaps with a query, which takes precedence.
-            agent_query: the query of the agent's URL.
-        """
+        """Return the URL of a call. A query in `path`, which is appended to the base, wins over the agent's query."""
         path, _, own = path.partition("?")
         passed = [(name, value) for name, value in _pairs(agent_query) if name not in _NOT_PASSED]
         query = urlencode([*self.query, *passed, *_pairs(own)])
@@ -57,10 +52,7 @@ class Address:
 
 
 def is_near(host: str) -> bool:
-    """Return True if a provider on this host is probably the user's own, which mostly has no key.
-
-    Such a host is this machine, or in a private network.
-    """
+    """Return True if a provider on this host is on this machine, or in a private network, and mostly needs no key."""
     try:
         return host == "localhost" or "." not in host or ip_address(host).is_private
     except ValueError:
@@ -68,12 +60,7 @@ def is_near(host: str) -> bool:
 
 
 def parse_address(base_url: str) -> Address:
-    """Parse a base URL.
-
-    Raises:
-        TypeError: the URL is not a str.
-        ValueError: it is not an http or https URL, or contains a user and a password.
-    """
+    """Parse a base URL; raise ValueError if it is no http or https URL, or contains a user and a password."""
     check_str("base_url", base_url)
     parts = urlsplit(base_url.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname:

@@ -46,11 +46,7 @@ Places: TypeAlias = Sequence[tuple[str, ...]]
 
 
 class Ceiling:
-    """The token maximums of one upstream.
-
-    Args:
-        configured: the configured maximum; None: none is configured.
-    """
+    """The token maximums of one upstream; `configured` is None if none is configured."""
 
     def __init__(self, configured: int | None) -> None:
         self.configured = configured
@@ -62,12 +58,7 @@ class Ceiling:
         return model in self._outputs or model in self._windows
 
     def of(self, model: str, prompt: int) -> int | None:
-        """Return the learned maximum of a model; None: nothing was learned.
-
-        Args:
-            model: its name.
-            prompt: estimated tokens of the prompt.
-        """
+        """Return the learned maximum of a model, for a prompt of about `prompt` tokens; None: nothing was learned."""
         found = [self._outputs[model]] if model in self._outputs else []
         if model in self._windows:  # an estimate may be too low by a third
             found.append(max(LEAST, self._windows[model] - prompt * 3 // 2))
@@ -98,13 +89,9 @@ def asked_output(document: Json, places: Places) -> int | None:
 
 
 def capped(document: dict[str, Json], places: Places, most: int, *, always: bool) -> dict[str, Json]:
-    """Return the document, with at most `most` requested tokens.
+    """Return the document of a provider's dialect, with at most `most` requested tokens.
 
-    Args:
-        document: in the provider's dialect.
-        places: the paths of its dialect.
-        most: tokens.
-        always: True to set a number also in a document without one.
+    With `always`, set a number also in a document without one.
     """
     asked = asked_output(document, places)
     if (asked is None and not always) or (asked is not None and asked <= most):

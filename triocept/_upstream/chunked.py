@@ -29,9 +29,7 @@ class ChunkedDecoder:
     def feed(self, data: bytes) -> bytes:
         """Return the bytes that `data` adds to the body: a chunk need not be whole.
 
-        Raises:
-            ValueError: the bytes are not in the coding, and none before them add to the body; also in each later
-                call.
+        Raise ValueError, also in each later call, if bytes are not in the coding; none before them add to the body.
         """
         self.check()
         if self.rest:

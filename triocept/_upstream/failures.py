@@ -41,11 +41,7 @@ class Reader:
         self._redaction = Redaction(api_key)
 
     def response(self, body: bytes, headers: Mapping[str, str]) -> Response:
-        """Return the whole answer in a body.
-
-        Raises:
-            UpstreamError: the body contains no answer.
-        """
+        """Return the whole answer in a body; raise UpstreamError if it contains none."""
         if not body.strip():
             raise UpstreamError("the provider's answer is empty", headers=passed_down(headers))
         try:
@@ -58,13 +54,9 @@ class Reader:
     def failure(
         self, status: int, body: bytes, headers: Mapping[str, str], address: str = ""
     ) -> UpstreamError:
-        """Return the error for an answer with this status.
+        """Return the error for an answer with this status: 300 or more, or under 200.
 
-        Args:
-            status: 300 or more, or under 200.
-            body: the part that was read.
-            headers: names in lower case.
-            address: the URL of the call, which is shown if it may be wrong.
+        The body may be cut off; header names are in lower case; the address is shown if it may be wrong.
         """
         passed = passed_down(headers)
         if status < 400:
@@ -119,10 +111,7 @@ class Reader:
         return UpstreamError(what, body=self._redaction.document(_text(body)), headers=passed_down(headers))
 
     def _shown(self, body: bytes) -> str:
-        """Return the text of a body, on one line.
-
-        The key is removed before the text is cut, because a half key would not be found.
-        """
+        """Return the text of a body, on one line. The key is removed before a cut: a half key would not be found."""
         text = self._redaction.document(_text(body))
         words = " ".join(_TAGS.sub(" ", text[:8000]).split())
         if not words:

@@ -48,13 +48,9 @@ def secrets_in(headers: Mapping[str, str]) -> list[str]:
 def passed_up(
     headers: Mapping[str, str], *, same_dialect: bool, wanted: Container[str] = ()
 ) -> dict[str, str]:
-    """Return the agent's headers that are sent to the provider.
+    """Return the agent's headers, names in lower case, that are sent to the provider; never a key.
 
-    Args:
-        headers: the agent's, names in lower case.
-        same_dialect: True if the provider speaks the agent's dialect.
-        wanted: further names to forward in that case: headers that clients of the dialect always send. A key is
-            never forwarded.
+    `wanted` names further headers to forward in the same dialect: headers that clients of the dialect always send.
     """
     if not same_dialect:
         return {name: value for name, value in headers.items() if name in _UP_ANYWHERE}

@@ -47,14 +47,7 @@ class Restored(msgspec.Struct, frozen=True):
 
 
 def restored(request: Request, rollout: RolloutState, *, upstream: str, dialect: str) -> Restored:
-    """Return the request for this upstream.
-
-    Args:
-        request: the agent's.
-        rollout: the rollout of the call.
-        upstream: the name of the upstream that receives it.
-        dialect: dialect of that upstream.
-    """
+    """Return the agent's request for this upstream and its dialect."""
     index = _indexes.setdefault(rollout, _Index())
     index.update(rollout)
     messages: list[Message] = []

@@ -36,10 +36,7 @@ class Limiter:
 
     @asynccontextmanager
     async def slot(self, rollout: str) -> AsyncIterator[None]:
-        """Hold a slot for as long as the body runs.
-
-        Cancellation: while it waits, no slot is taken.
-        """
+        """Hold a slot for as long as the body runs. Cancellation: while it waits, no slot is taken."""
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._limit is None or self._held < self._limit:
             self._held += 1

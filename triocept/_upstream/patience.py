@@ -38,12 +38,7 @@ _FINAL = ("insufficient_quota", "billing_error", "usage_limit_reached", "usage_n
 
 @final
 class Patience:
-    """The time limits of one call.
-
-    Args:
-        total: seconds for the whole call; None: no limit.
-        idle: seconds without an increment; None: no limit.
-    """
+    """The time limits of one call, in seconds: for the whole call, and without an increment; None: no limit."""
 
     def __init__(self, total: float | None, idle: float | None) -> None:
         self._total, self._idle = total, inf if idle is None else idle
@@ -56,8 +51,7 @@ class Patience:
     def trying(self) -> Iterator[None]:
         """Limit one try, up to the head of the answer; then the wait for the first increment begins.
 
-        Raises:
-            UpstreamError: 504, no head has arrived within the limit of silence.
+        Raise UpstreamError, 504, if no head has arrived within the limit of silence.
         """
         with trio.move_on_after(self._idle) as scope:
             yield
@@ -97,10 +91,7 @@ class Patience:
 
 
 def retry_pause(error: UpstreamError, tries: int, most: int) -> float | None:
-    """Return the seconds to wait after `tries` tries, the last of which failed with `error`.
-
-    None: no further try, of `most` retries.
-    """
+    """Return the seconds to wait after the last of `tries` tries failed; None: no further try, of `most` retries."""
     advice = error.headers.get("x-should-retry")
     may_help = advice == "true"
     if advice not in ("true", "false"):

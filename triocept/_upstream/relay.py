@@ -48,11 +48,7 @@ class Frames:
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the frames that `data` completes.
-
-        Raises:
-            DialectError: a frame is larger than the maximum of an event.
-        """
+        """Return the frames that `data` completes; raise DialectError if one is larger than the maximum of an event."""
         searched = len(self._rest)
         whole: bytes | bytearray = data
         if searched:
@@ -88,8 +84,7 @@ class Relay:
     Args:
         parser: of the provider's dialect.
         rewrite: called first with each frame; returns the frame to parse, and the frame for the agent.
-        hold_calls: True if the bytes of calls wait for the end of the answer.
-        most_held: maximum bytes that may wait for it.
+        hold_calls: True if the bytes of calls wait for the end of the answer, at most `most_held` of them.
     """
 
     def __init__(
@@ -135,9 +130,7 @@ class Relay:
     def feed(self, data: bytes, *, passed: bool = False) -> Relayed | None:
         """Return the piece that `data` completes; None: no piece yet, or only the last one is left.
 
-        Args:
-            data: the received bytes.
-            passed: True if the agent has the bytes already. Then they are a piece, whatever they contain.
+        With `passed` the agent has the bytes already. Then they are a piece, whatever they contain.
 
         Raises:
             UpstreamError: the provider reports a failure.
@@ -157,11 +150,7 @@ class Relay:
         return self._ready.take() if self._ready.events else None
 
     def close(self) -> None:
-        """Process the end of the bytes.
-
-        Raises:
-            UpstreamTruncated: the answer has not ended.
-        """
+        """Process the end of the bytes; raise UpstreamTruncated if the answer has not ended."""
         if self.ended:
             return
         rest, end = self._frames.rest(), self._parser.left_out
@@ -221,13 +210,7 @@ class _Gathered:
 class Pieces:
     """The pieces of a provider's stream; only the last of them has the terminal event.
 
-    Args:
-        reply: the reply whose body is read.
-        relay: converts the body.
-        reader: creates the errors.
-        names: restores the tools' own names.
-        pass_on: sends bytes to the agent before they are parsed, and returns True, if the agent can take them
-            now.
+    `pass_on` sends bytes to the agent before they are parsed, and returns True, if the agent can take them now.
     """
 
     def __init__(
@@ -249,9 +232,8 @@ class Pieces:
     async def next(self) -> Relayed | None:
         """Return the next piece; None after the last.
 
-        Raises:
-            UpstreamTruncated: the stream ended before its terminal event.
-            UpstreamError: the provider reports a failure; or the stream is not in its dialect.
+        Raise UpstreamTruncated if the stream ended before its terminal event; UpstreamError if the provider reports a
+        failure, or the stream is not in its dialect.
         """
         try:
             piece = await self._next()

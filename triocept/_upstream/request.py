@@ -115,8 +115,7 @@ class Requests:
     def of_exchange(self, exchange: ExchangeState) -> ProviderRequest:
         """Return the call that answers an exchange; note in its turn how much reasoning was dropped.
 
-        Raises:
-            Refusal: 400, the provider's dialect cannot express it.
+        Raise Refusal, 400, if the provider's dialect cannot express it.
         """
         same_dialect = exchange.dialect == self._dialect.name
         history = restored(
@@ -152,11 +151,7 @@ class Requests:
         return self._call(request, document, headers, query, names, prompt)
 
     def of_request(self, request: Request, *, stream: bool) -> ProviderRequest:
-        """Return the call for a request that the program made.
-
-        Raises:
-            DialectError: the provider's dialect cannot express it.
-        """
+        """Return the call for a request that the program made; DialectError if the dialect cannot express it."""
         request = self._overridden(msgspec.structs.replace(request, stream=stream))
         names = self._names(request)
         document = self._dialect.render_request(_named(request, names))

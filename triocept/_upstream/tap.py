@@ -65,14 +65,11 @@ class TappedBody:
         self._chunks = ChunkedDecoder()
 
     async def receive(self) -> bytes:
-        """Receive more of the body, as it arrives; empty at its end.
+        """Receive more of the body, as it arrives; empty at its end. Cancellation: nothing is lost.
 
         Raises:
-            httpcore2.RemoteProtocolError: the connection has ended before the body, or the bytes are not a
-                chunked body.
+            httpcore2.RemoteProtocolError: the connection has ended before the body, or the body is not chunked.
             httpcore2.ReadError: the connection has broken.
-
-        Cancellation: nothing is lost.
         """
         try:
             while not self._chunks.ended:
@@ -198,11 +195,7 @@ class TappedPool(httpx2.AsyncBaseTransport):
     """A pool of connections, as many as there are calls. It raises httpcore2's errors.
 
     If a reused connection breaks before the first byte of an answer, the request is sent once more, on a new
-    connection.
-
-    Args:
-        keepalive: seconds for which an idle connection is kept.
-        ssl_context: for https; None: for plain HTTP only.
+    connection. An idle connection is kept for `keepalive` seconds. Without `ssl_context`: plain HTTP only.
     """
 
     def __init__(self, *, keepalive: float, ssl_context: ssl.SSLContext | None) -> None:

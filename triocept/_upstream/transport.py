@@ -38,12 +38,9 @@ DRAIN = 0.5
 
 
 class ProviderReply:
-    """A provider's answer, of which the head has arrived.
+    """A provider's answer, of which the head has arrived, and no byte of the body was read yet.
 
-    Args:
-        response: the response, of which no byte of the body was read yet.
-        patience: the time limits of the answer.
-        stream: True if the body may be a stream, which is read beside httpx2 if possible.
+    If the body may be a `stream`, it is read beside httpx2 if possible.
     """
 
     def __init__(self, response: httpx2.Response, patience: Patience, *, stream: bool) -> None:
@@ -57,10 +54,7 @@ class ProviderReply:
         self.media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     async def receive(self) -> bytes:
-        """Receive more of the body, as it arrives; empty at its end.
-
-        Raises:
-            UpstreamTruncated: the connection ended before the body did.
+        """Receive more of the body, as it arrives; empty at its end. UpstreamTruncated: the connection ended before it.
 
         Cancellation: the body has ended: no more of it can be received.
         """
@@ -79,8 +73,7 @@ class ProviderReply:
     async def read(self, limit: int = MAX_DOCUMENT) -> bytes:
         """Read the whole body. A whole document counts, however its connection ends behind it.
 
-        Raises:
-            UpstreamError: the body is larger than `limit`; or see `receive`.
+        Raise UpstreamError if the body is larger than `limit`; or see `receive`.
         """
         body = bytearray()
         try:
@@ -100,10 +93,7 @@ class ProviderReply:
         return bytes(body)
 
     async def drain(self) -> None:
-        """Read the bytes behind a whole answer, for a moment, so that the connection can be used again.
-
-        A clean or unclean end there has no effect on the answer.
-        """
+        """Read the bytes behind a whole answer for a moment, so that the connection can be used again."""
         with trio.move_on_after(DRAIN), suppress(UpstreamError):
             while await self.receive():
                 pass
@@ -135,13 +125,9 @@ class ProviderClient:
 
     @asynccontextmanager
     async def open(self, call: ProviderRequest, patience: Patience) -> AsyncIterator[ProviderReply]:
-        """Send `call`, and wait for the head of its answer, both with `patience`.
+        """Send `call`, and wait for the head of its answer. A body not read to its end closes its connection.
 
-        Closing: an answer that was not read to its end closes its connection.
-
-        Raises:
-            UpstreamError: 502, no server answers, or it does not speak HTTP; 504, there was no connection in
-                time.
+        Raise UpstreamError: 502, no server answers, or it does not speak HTTP; 504, there was no connection in time.
         """
         try:
             # As bytes, because an agent's header may be non-ASCII, and is forwarded unchanged.
@@ -172,8 +158,8 @@ async def open_provider_client(
     Args:
         connect_timeout: seconds, each try.
         tls: None trusts the system's certificates.
-        address: the upstream's address. An upstream on this machine is called directly, whatever proxy the
-            environment names: the proxy would get the key, and could not reach it.
+        address: an upstream on this machine is called directly, whatever proxy the environment names: the proxy would
+            get the key, and could not reach it.
     """
     # True if the environment names a proxy: httpx2 then decides which calls go through it.
     proxied = not (address.here or {"http", "https", "all"}.isdisjoint(getproxies()))
@@ -208,10 +194,7 @@ _FOREIGN = (
 def _mapped(exc: Exception, *, begun: bool, address: str = "") -> UpstreamError:
     """Return the triocept error for one of httpx2's or httpcore2's errors.
 
-    Args:
-        exc: the error.
-        begun: True if the head of the answer has arrived.
-        address: the URL of the call, and the proxy if there is one.
+    `begun`: the head of the answer has arrived. `address`: the URL of the call, and the proxy if there is one.
     """
     match exc:
         case httpx2.ConnectTimeout() | httpcore2.ConnectTimeout():

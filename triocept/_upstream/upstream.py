@@ -269,12 +269,7 @@ class Upstream:
     async def _open(
         self, call: ProviderRequest, exchange: ExchangeState | None = None
     ) -> AsyncIterator[ProviderReply]:
-        """Yield the provider's answer to `call`, if it is an answer; retry as far as allowed.
-
-        Args:
-            call: the request.
-            exchange: the exchange that the call answers, if there is one.
-        """
+        """Yield the provider's answer to `call`, if it is an answer; retry as far as allowed."""
         self._check_open()
         rollout, total, idle = "", self._total_timeout, self._read_timeout
         if exchange is not None:
@@ -470,10 +465,7 @@ class Upstream:
     ) -> Pieces | _Whole:
         """Return the pieces of a stream; a whole answer in place of a stream is accepted.
 
-        Args:
-            reply: the reply whose body is read.
-            call: the request that it answers.
-            own: the exchange whose agent gets the bytes unchanged.
+        `own` is the exchange whose agent gets the bytes unchanged.
         """
         if reply.media_type == "application/json" and reply.media_type not in self._codec.stream_types:
             response, _ = await self._read_whole(reply, call)

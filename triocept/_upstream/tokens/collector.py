@@ -58,7 +58,6 @@ class Collector:
     """The tokens of one answer.
 
     Args:
-        engine: the profile's name.
         strip: the fields to remove from the agent's answer.
         temperature: the requested temperature; None: the server's own.
     """
@@ -90,10 +89,7 @@ class Collector:
         return encode_json(self._stripped(document))
 
     def frame(self, frame: bytes) -> tuple[bytes, bytes]:
-        """Read a frame of a stream.
-
-        Return the frame to parse and the frame for the agent, each of which may be empty.
-        """
+        """Return the frame of a stream to parse, and the frame for the agent; each may be empty."""
         decoded = SSEDecoder().feed(frame)
         if len(decoded) != 1 or not decoded[0].data.startswith(b"{"):
             return frame, frame
@@ -116,12 +112,9 @@ class Collector:
         self._prompt = _ids(ids)
 
     def tokens(self, usage: Usage | None, version: str | None = None, *, whole: bool = True) -> Tokens:
-        """Return the collected tokens, checked.
+        """Return the collected tokens, checked against the server's counts, if it is the whole answer.
 
-        Args:
-            usage: the server's counts.
-            version: version of the weights, if the server sends none.
-            whole: True if the answer is complete.
+        `version` is the version of the weights, if the server sends none.
         """
         completion = self._completion or [each for each in self._named if each is not None]
         logprobs, pairs = self._logprobs, zip(self._named, completion, strict=False)

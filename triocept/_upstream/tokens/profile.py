@@ -47,11 +47,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     def ask(self, document: dict[str, Json], logprobs: Json) -> tuple[dict[str, Json], Collector]:
         """Return the document that requests tokens too, and the collector for the answer.
 
-        Fields that the agent requested itself stay unchanged, and stay in the answer.
-
-        Args:
-            document: of the server's dialect.
-            logprobs: the value that requests log probabilities in it, without alternatives.
+        Fields that the agent requested itself stay unchanged, and stay in the answer. `logprobs` is the value that
+        requests log probabilities in the server's dialect, without alternatives.
         """
         if self.whole:
             document = {name: value for name, value in document.items() if name not in _OF_STREAMS}
@@ -104,11 +101,7 @@ PROFILES: dict[str, Profile] = {
 
 
 def profile_named(name: str, dialect: str) -> Profile:
-    """Return the profile of this name.
-
-    Raises:
-        ValueError: there is no such profile, or its server does not send tokens in this dialect.
-    """
+    """Return the profile of this name; ValueError if there is none, or its server sends no tokens in this dialect."""
     if name not in PROFILES:
         raise ValueError(f"there is no profile {name!r} for tokens; there are {', '.join(PROFILES)}")
     profile = PROFILES[name]
@@ -119,14 +112,7 @@ def profile_named(name: str, dialect: str) -> Profile:
 
 
 def check_probe(tokens: Tokens) -> None:
-    """Raise unless a server's tokens for one generated token are complete.
-
-    Args:
-        tokens: the collected tokens.
-
-    Raises:
-        UpstreamError: some are missing; the text names them, and what to do.
-    """
+    """Raise UpstreamError, with what to do, unless a server's tokens for one generated token are complete."""
     if tokens.gaps:
         raise UpstreamError(
             f"the server does not send its tokens as {tokens.engine} does: {', '.join(tokens.gaps)}; "
