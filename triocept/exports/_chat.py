@@ -42,13 +42,12 @@ def answer_of(response: Response) -> Message:
 
 @dataclass(frozen=True)
 class Chat:
-    """A writer of messages in the form of chat completions.
+    """A writer of messages in the form of chat completions; `losses` counts content without a place.
 
     Args:
-        losses: counts content without a place.
-        media: True: images are parts of the content; False: they are left out.
-        reasoning: True: reasoning is written as `reasoning_content`; False: it is left out.
-        errors: True: a result that is an error has `is_error`; False: the mark is left out.
+        media: write images as parts of the content.
+        reasoning: write reasoning as `reasoning_content`.
+        errors: write `is_error` in a result that is an error.
     """
 
     losses: Losses

@@ -123,9 +123,7 @@ def write_export(
 def new_file(path: Path, *, replace: bool = False) -> Iterator[IO[bytes]]:
     """Open a new file that appears as `path` at the end of the block; after an exception it does not.
 
-    Raises:
-        FileExistsError: `path` exists and is not to be replaced, or is not a file.
-        OSError: the file cannot be written.
+    Raise FileExistsError if `path` exists and is not to be replaced, or is not a file.
     """
     _check_place(path, replace=replace)
     if replace:
@@ -154,12 +152,7 @@ def new_file(path: Path, *, replace: bool = False) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Make a folder that appears as `path` at the end of the block; after an exception it does not.
-
-    Raises:
-        FileExistsError: `path` exists.
-        OSError: the folder cannot be made.
-    """
+    """Make a folder that appears as `path`, which must not exist, at the end of the block; not after an exception."""
     _check_place(path, replace=False)
     beside = _beside(path)
     with _naming(beside, path):

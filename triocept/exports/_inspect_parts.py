@@ -242,12 +242,7 @@ class Span:
 
 
 class SpanTree:
-    """The spans of a trace, parents first.
-
-    Args:
-        turns: all turns of the trace.
-        segments: all segments of the trace.
-    """
+    """The spans of a trace, parents first."""
 
     def __init__(self, turns: Iterable[Turn], segments: Iterable[Segment]) -> None:
         turns = list(turns)

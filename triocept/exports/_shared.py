@@ -132,13 +132,9 @@ _NO_SETTINGS = {
 
 
 def count_lost(losses: Losses, trace: Trace, *kinds: Loss, settings: tuple[str, ...] | None = None) -> None:
-    """Count the content of these kinds in a trace.
+    """Count the content of these kinds, which have no place in the format, in a trace.
 
-    Args:
-        losses: the count.
-        trace: the trace.
-        kinds: kinds without a place in the format.
-        settings: fields of requests and of their sampling that the format supports; None: all fields.
+    `settings`: fields of requests and of their sampling that the format supports; None: all fields.
     """
     for kind in kinds:
         losses.add(kind, _COUNTS[kind](trace))
@@ -181,15 +177,9 @@ def ended_at(turn: Turn) -> float:
 
 
 def optional(module: str, what: str, extra: str) -> Any:
-    """Return a module of an optional package.
+    """Return a module of an optional package; ModuleNotFoundError names the extra of triocept that installs it.
 
-    Args:
-        module: name of the module.
-        what: the feature that needs it, in the plural.
-        extra: the extra of triocept that installs it.
-
-    Raises:
-        ModuleNotFoundError: the package is not installed; the message names the extra to install.
+    `what` is the feature that needs it, in the plural.
     """
     try:
         return import_module(module)

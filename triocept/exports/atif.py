@@ -159,9 +159,6 @@ class Steps:
 
     A tool's result comes with a later call, and is the observation of the step that called the tool. A result is
     matched by its id, or by order if the agent makes new ids.
-
-    Args:
-        losses: counts content without a place in the steps.
     """
 
     def __init__(self, losses: Losses) -> None:

@@ -120,11 +120,7 @@ _JSON = ("tools", "notes", "scores", "metadata")
 
 
 def write_parquet(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
-    """Write a row for each turn of these traces.
-
-    Raises:
-        ModuleNotFoundError: pyarrow is not installed; the message names the extra to install.
-    """
+    """Write a row for each turn of these traces; ModuleNotFoundError names the extra that installs pyarrow."""
     pyarrow, schema = _imported("pyarrow"), parquet_schema()
     rows = (row for trace in traces for row in flat_rows(trace, losses))
     with _imported("pyarrow.parquet").ParquetWriter(file, schema, compression="zstd") as writer:

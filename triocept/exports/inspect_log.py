@@ -164,12 +164,7 @@ LONG = 100
 
 
 class SampleEvents:
-    """The events of a trace, with the messages and attachments that they refer to.
-
-    Args:
-        trace: the trace.
-        losses: counts content without a place in the events.
-    """
+    """The events of a trace, with the messages and attachments that they refer to."""
 
     def __init__(self, trace: Trace, losses: Losses) -> None:
         self.pool: list[dict[str, Json]] = []
@@ -277,10 +272,7 @@ class SampleEvents:
         return event
 
     def _results(self, turn: Turn, of_turn: dict[str, str]) -> Iterable[tuple[float, int, Json]]:
-        """Yield the events of the agent's tools whose results are new in this turn.
-
-        A tool ran between its call and the request with its result.
-        """
+        """Yield the tools' new results in this turn: a tool ran between its call and the request with its result."""
         for message in turn.request.messages:
             for result in message.tool_results if id(message) not in self._known else ():
                 if (found := self._calls.pop(result.id, None)) is None:

@@ -160,11 +160,8 @@ class SpanData:
 def trace_spans(trace: Trace, losses: Losses, *, content: bool = False) -> Iterator[SpanData]:
     """Yield all spans of a trace, parents first.
 
-    Args:
-        trace: the trace.
-        losses: counts content without a place in the spans.
-        content: include messages, answers and tools as attributes of each call; the size grows with the square of a
-            conversation's length.
+    With `content`, messages, answers and tools are attributes of each call: the size grows with the square of a
+    conversation's length.
     """
     conversations = trace.conversations
     members: dict[str, list[Turn]] = {ROOT: []}

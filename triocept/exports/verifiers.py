@@ -72,8 +72,7 @@ def write_verifiers(
 ) -> None:
     """Write a line for each of these traces. Without `reward`, a score is the reward only if no trace has another.
 
-    Raises:
-        ValueError: no rollout has the score that is the reward.
+    Raise ValueError if no rollout has the score that is the reward.
     """
     names: Counter[str] = Counter()
     with TemporaryFile() if reward is None else nullcontext(file) as lines:
@@ -229,10 +228,7 @@ class _Graph:
 def _tokens(tokens: Tokens | None, before: Tokens | None, *, trained: bool) -> dict[str, Json]:
     """Return the tokens that an answer adds to the tokens before it: the new end of the prompt, and the sampled tokens.
 
-    Args:
-        tokens: tokens of the call; None: they were not requested.
-        before: tokens of the call that it continues, if any.
-        trained: True if the sampled tokens are trained on.
+    `before`: tokens of the call that it continues, if any. `trained`: the sampled tokens are trained on.
     """
     if tokens is None:
         return {}
