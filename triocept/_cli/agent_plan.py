@@ -52,13 +52,9 @@ class AgentPlan:
         return usual
 
     def launch(self, rollout: Rollout, folder: Path, prompt: str | None = None) -> Launch:
-        """Return how to start the agent.
+        """Return how to start the agent, with a known agent's configuration in `folder`.
 
-        Args:
-            rollout: the rollout of the agent.
-            folder: directory for the configuration of a known agent.
-            prompt: task of a known agent, and the replacement of `{prompt}` in a command. None: `command` is used
-                as it is.
+        `prompt` is the task of a known agent, and replaces `{prompt}` in a command. None: `command` is used as it is.
         """
         if self.name is None:
             words = self.command
@@ -71,11 +67,7 @@ class AgentPlan:
         return msgspec.structs.replace(launch, argv=(*launch.argv, *self.options))
 
     def check_installed(self) -> None:
-        """Raise if the agent's program does not exist.
-
-        Raises:
-            click.UsageError: it is not on the PATH, or not executable.
-        """
+        """Raise click.UsageError if the agent's program is not on the PATH, or not executable."""
         name = self.command[0] if self.name is None else self.executable or self.usual
         if PROMPT in name or which(name, path=self.env.get("PATH")) is not None:
             return
@@ -132,11 +124,7 @@ def agent_options(what: str) -> Callable[[F], F]:
 def plan_run(
     command: tuple[str, ...], agent: str | None, executable: str | None, env: dict[str, str]
 ) -> AgentPlan:
-    """Return the agent of `triocept run`.
-
-    Raises:
-        click.UsageError: the command is not one, or the agent is not installed.
-    """
+    """Return the agent of `triocept run`; click.UsageError: the command is not one, or it is not installed."""
     if executable is not None and agent is None:
         raise click.UsageError("--executable is the command of a known agent: it needs --agent NAME")
     plan = AgentPlan(command, env=env)
@@ -185,9 +173,6 @@ def plan_fleet(
         executable: the known agent's command.
         env: variables for the agents.
         here: True if the agents run on this machine, where they must be installed.
-
-    Raises:
-        click.UsageError: the command is not one, or the agent is not installed.
     """
     options: tuple[str, ...] = ()
     if agent is not None and command and command[0].startswith("-"):

@@ -45,10 +45,7 @@ def end_with(
 ) -> NoReturn:
     """Run `work`, then end the program: with its status, with 1 after an error, or by a signal.
 
-    Args:
-        work: the work; returns the status.
-        script: the user's script, whose errors are shown with their place.
-        notice: text to print if the end takes more than a moment after a signal.
+    Errors of `script` are shown with their place; `notice` is printed if the end takes a moment after a signal.
     """
     received: list[signal.Signals] = []
     signals = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]

@@ -53,11 +53,7 @@ class Export:
     _others: set[str] = field(default_factory=set)
 
     def run(self) -> None:
-        """Write the export, and print the losses.
-
-        Raises:
-            TrioceptError, OSError, click.ClickException: the export failed.
-        """
+        """Write the export, and print the losses."""
         if folder := next((file for file in self.files if file.is_dir() and not is_store(file)), None):
             raise WrongPath(a_directory(folder))
         with warnings.catch_warnings(record=True) as told:
@@ -103,11 +99,9 @@ class Export:
         return losses
 
     def _chosen(self) -> Iterator[Trace]:
-        """Yield the requested traces.
+        """Yield the requested traces; click.ClickException: a requested rollout does not exist.
 
-        Raises:
-            click.ClickException: a requested rollout does not exist.
-            DialectError: none of the files is a trace file.
+        Raise DialectError if none of the files is a trace file.
         """
         for trace in (each for file in self.files for each in traces_of(file, self._damages.append)):
             if self.rollouts and trace.rollout not in self.rollouts:

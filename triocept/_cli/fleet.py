@@ -148,11 +148,7 @@ class Stored:
 
 
 async def check_reachable(url: str) -> None:
-    """Raise if no HTTP server answers there, with any status.
-
-    Raises:
-        click.UsageError: nothing answers.
-    """
+    """Raise click.UsageError if no HTTP server answers there, with any status."""
     import httpx2  # imported here: commands that read files need no HTTP client
 
     address = parse_address(url)

@@ -39,8 +39,7 @@ class TaskLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 def read_tasks(path: Path) -> list[dict[str, Any]]:
     """Return the tasks in a file, as JSON objects without unset fields. Blank lines are skipped.
 
-    Raises:
-        click.UsageError: a line is not a task, or two tasks are equal; the text has the line numbers.
+    Raise click.UsageError with the line numbers if a line is not a task, or two tasks are equal.
     """
     tasks: list[dict[str, Any]] = []
     lines: dict[str, int] = {}
@@ -86,8 +85,7 @@ def _task(text: bytes, number: int, lines: dict[str, int]) -> dict[str, Any]:
 def engine_of(text: str, workers: int | None, slots: int | None) -> Engine:
     """Return the engine that `--engine`, `--workers` and `--slots-per-worker` describe.
 
-    Raises:
-        click.UsageError: they are invalid, or contradict each other, or Ray is not installed.
+    Raise click.UsageError if they are invalid, or contradict each other, or Ray is not installed.
     """
     kind, _, rest = text.partition(":")
     if kind != "ray" and rest and not (rest.isdecimal() and int(rest)):

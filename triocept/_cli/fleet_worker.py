@@ -76,8 +76,7 @@ async def open_bench(plan: Plan) -> AsyncIterator[Bench]:
 async def rollout(bench: Bench, task: dict[str, Any], *, attempt: int) -> dict[str, Any]:
     """Run an agent with a prompt.
 
-    Raises:
-        AgentFailed: it ended with a status other than 0, and no limit had ended its run before.
+    Raise AgentFailed if it ended with a status other than 0, and no limit had ended its run before.
     """
     plan = bench.plan
     handler, embed = bench.answers()

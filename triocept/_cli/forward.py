@@ -50,8 +50,7 @@ class Forward:
     ) -> Forward:
         """Return the model that the options describe.
 
-        Raises:
-            click.UsageError: the variable for the key is not set, or two options contradict each other.
+        Raise click.UsageError if the variable for the key is not set, or two options contradict each other.
         """
         by_host = _HOSTS.get(urlsplit(url).hostname or "", "openai_chat")
         name = dialect.replace("-", "_") if dialect else by_host
@@ -174,8 +173,7 @@ forward_options: Callable[[F], F] = add_options(*_OPTIONS.values())
 def forward_of(options: dict[str, Any]) -> Forward | None:
     """Return the real model that the options describe, and remove these options; None: there is no `--upstream`.
 
-    Raises:
-        click.UsageError: an option has no effect without `--upstream`, or contradicts another one.
+    Raise click.UsageError if an option has no effect without `--upstream`, or contradicts another one.
     """
     popped = {name: options.pop(name) for name in _OPTIONS}
     given = {name: value for name, value in popped.items() if value is not None}

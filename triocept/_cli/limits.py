@@ -68,10 +68,8 @@ limit_options: Callable[[F], F] = add_options(
 def limits_of(options: dict[str, Any], forward: Forward | None) -> Limits:
     """Return the limits that the options describe, and remove these options.
 
-    A call answered by the model of `forward` costs its price, whatever the agent requests.
-
-    Raises:
-        click.UsageError: a price is invalid, or `--max-cost` has no prices.
+    A call answered by the model of `forward` costs its price, whatever the agent requests. Raise click.UsageError if a
+    price is invalid, or `--max-cost` has no prices.
     """
     model = None if forward is None else forward.model
     file: Path | None = options.pop("prices")

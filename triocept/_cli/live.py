@@ -43,9 +43,7 @@ MOST_TOOLS = 10
 class Live:
     """A recorder that prints. It stands behind the writing recorder, so it gets turns that are recorded already.
 
-    Args:
-        quiet: print nothing.
-        record: the file in which the turns are recorded.
+    `quiet`: print nothing. `record`: the file in which the turns are recorded.
     """
 
     def __init__(self, *, quiet: bool = False, record: Path | None = None) -> None:

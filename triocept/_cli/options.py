@@ -112,11 +112,7 @@ class NewFile(click.Path):
 
 
 def base_url(text: str) -> str:
-    """Return the base URL of a provider.
-
-    Raises:
-        click.BadParameter: it is not one.
-    """
+    """Return the base URL of a provider; raise click.BadParameter if it is none."""
     try:
         base = parse_address(text).base
     except ValueError as exc:

@@ -126,9 +126,6 @@ def replay_of(options: dict[str, Any]) -> ReplayFile | None:
     """Return the recorded run that the options describe, and remove these options.
 
     A file that `--record-once` names and that does not exist is left as `keep_as`; `record` is then a file beside it.
-
-    Raises:
-        click.UsageError: options contradict each other.
     """
     replay, once, until, rollout, match = (
         options.pop(name) for name in ("replay", "record_once", "until", "rollout", "match")

@@ -52,9 +52,7 @@ class Run:
     async def run(self) -> int:
         """Run the agent and return the exit status: its own (128 and the signal if a signal ended it, as in a shell).
 
-        Raises:
-            Exception: an error that ends the command with another status, for example a handler's, whatever the agent
-                did.
+        An exception, for example a handler's, ends the command with another status, whatever the agent did.
         """
         live = Live(quiet=self.quiet, record=self.record)
         if self.keep_as is not None and self.record is not None:

@@ -47,9 +47,7 @@ class Script:
     async def open(self, say: Callable[[str], None]) -> AsyncIterator[Answers]:
         """Open the script's handler. The script can import modules in its directory, as if Python ran it.
 
-        Raises:
-            TrioceptError: the file is not a script.
-            Exception: an error of the script's own code.
+        Raise TrioceptError if the file is not a script, or any exception of the script's own code.
         """
         await trio.lowlevel.checkpoint()
         self.prepare()

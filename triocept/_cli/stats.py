@@ -50,11 +50,7 @@ class Quantiles:
         self._classes[round(log(max(seconds, _LEAST)) / _STEP)] += 1
 
     def percentile(self, percent: float) -> float:
-        """Return the smallest time that `percent` of all times do not exceed.
-
-        Raises:
-            ValueError: there are no times.
-        """
+        """Return the smallest time that `percent` of all times do not exceed; ValueError: there are none."""
         if not self.count:
             raise ValueError("no times")
         wanted, seen = percent / 100 * self.count, 0
@@ -118,11 +114,7 @@ class Group:
 
 
 class Stats:
-    """Counts of all calls, and of each group of calls.
-
-    Args:
-        by: properties by which calls are grouped: names of `KEYS`.
-    """
+    """Counts of all calls, and of each group of calls; `by` are names of `KEYS`."""
 
     def __init__(self, by: Sequence[str]) -> None:
         self.by = tuple(dict.fromkeys(by))

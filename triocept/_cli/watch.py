@@ -32,15 +32,9 @@ _AS_BEFORE = "the script as it was before goes on answering"
 
 
 class WatchedScript:
-    """A handler that answers from the last valid version of a file.
+    """A handler that answers from the last valid version of a file, which must be valid at the beginning.
 
-    Args:
-        path: the file.
-        say: function that reports errors.
-        note: function that reports successes.
-
-    Raises:
-        Exception: the file is invalid at the beginning.
+    `say` reports errors, `note` successes.
     """
 
     def __init__(self, path: Path, say: Callable[[str], None], note: Callable[[str], None]) -> None:

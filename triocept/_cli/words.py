@@ -119,10 +119,7 @@ def said(turn: Turn, *, whole: bool) -> str:
 def relation_words(relation: Relation, numbers: Mapping[str, int], before: str | None) -> str:
     """Return how a turn relates to earlier turns; empty if it continues as expected.
 
-    Args:
-        relation: relation of the turn.
-        numbers: numbers of the turns, by id.
-        before: id of the previous turn in its conversation.
+    `numbers` are by the ids of turns; `before` is the id of the previous turn in its conversation.
     """
     of = str(numbers[relation.turn]) if relation.turn is not None else "?"
     match relation.kind:
