@@ -28,10 +28,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def made(directory: Directory) -> Path:
-    """Return the absolute path of the directory, created if it does not exist.
-
-    qwen-code requires that its HOME exists. The path is absolute because the agent may run in another directory.
-    """
+    """Return the directory's absolute path (the agent may run elsewhere), created: qwen-code requires a HOME."""
     path = Path(directory)
     path.mkdir(parents=True, exist_ok=True)
     return path.absolute()

@@ -80,11 +80,7 @@ def opencode_servers(rollout: Rollout) -> dict[str, Any]:
 
 
 def _has_tools(rollout: Rollout) -> bool:
-    """Return True if the rollout has tools.
-
-    Raises:
-        ModuleNotFoundError: it has tools that the endpoint cannot serve: the agent would silently run without them.
-    """
+    """Return True if the rollout has tools; raise if they cannot be served: the agent would silently lack them."""
     if rollout.tools and find_spec("mcp") is None:
         raise ModuleNotFoundError(
             f"rollout {rollout.id} has tools, which agents get over MCP, and the package 'mcp' is not installed: "
