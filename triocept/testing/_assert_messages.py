@@ -25,11 +25,9 @@ ExpectedMessage: TypeAlias = str | re.Pattern[str] | tuple[Any, Any] | ToolCall 
 
 
 def check_messages(request: Request, expected: Sequence[ExpectedMessage]) -> None:
-    """Raise an error if the messages differ from the expected messages.
+    """Raise AssertionError with the differences if the messages differ from the expected messages.
 
-    Raises:
-        AssertionError: the messages differ; the text shows the differences.
-        TypeError: an expected message is a mapping in a provider's format, which equals no `Message`.
+    Raise TypeError if an expected message is a mapping in a provider's format, which equals no `Message`.
     """
     for each in expected:
         if isinstance(each, Mapping):

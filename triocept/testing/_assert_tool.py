@@ -24,8 +24,7 @@ def carried_out(
 ) -> ToolResult:
     """Return the result of the first call of this tool with at least these arguments.
 
-    Raises:
-        AssertionError: no such call exists; the text lists the existing calls.
+    Raise AssertionError with the existing calls if no such call exists.
     """
     done = list(_carried_out(calls))
     for call, result in done:

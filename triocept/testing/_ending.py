@@ -43,9 +43,7 @@ class Script(Protocol):
 class Life:
     """State of a rollout for threads other than the loop's.
 
-    Args:
-        loop: loop that runs the rollout.
-        script: handler whose replies must all be used; None: no such handler.
+    All replies of `script` must be used; None: no such handler.
     """
 
     rollout: Rollout
@@ -85,10 +83,7 @@ class Life:
         return faults
 
     def news(self) -> list[BaseException]:
-        """Return the problems so far that were not returned before.
-
-        Handlers have `AT_WORK` seconds at most to end.
-        """
+        """Return the new problems since the last call. Handlers have `AT_WORK` seconds at most to end."""
         if not self._closed:
             if not self._loop.ask(self._looked):
                 self._loop.call(self._look, AT_WORK)

@@ -118,11 +118,7 @@ def _listed(refused: Refusals, before: int) -> str:
 
 
 def environment(rollout: Mapping[str, str]) -> dict[str, str | None]:
-    """Return the changes that make SDKs of every dialect call a rollout; None removes a variable.
-
-    Args:
-        rollout: variables of the rollout, from `Rollout.environ`.
-    """
+    """Return the changes that make SDKs of all dialects call a rollout (`Rollout.environ`); None removes a variable."""
     own = {name: value for name, value in rollout.items() if name not in _LEFT_ALONE}
     proxied = {name: os.environ[name] for name in ("NO_PROXY", "no_proxy") if name in os.environ}
     return {**dict.fromkeys(_TAKEN_OUT), **agent_environment(proxied, own)}

@@ -39,11 +39,7 @@ log = logging.getLogger("triocept.testing")
 
 
 def in_loop(handler: AnyHandler, twin: Callable[[Exchange], SyncExchange]) -> Handler:
-    """Return the handler as an async handler for the loop.
-
-    Raises:
-        TypeError: the object is no handler.
-    """
+    """Return the handler as an async handler for the loop; raise TypeError if it is no handler."""
     if isinstance(handler, Chaos):
         return handler.around(lambda inner: in_loop(inner, twin))
     if inspect.isroutine(handler) and not takes(handler, 1):
@@ -107,11 +103,7 @@ class _Call:
 
 
 def with_threads(options: O) -> O:
-    """Return the options with `embed` and `moderate` adapted to the loop.
-
-    Raises:
-        TypeError: one of the two is invalid.
-    """
+    """Return the options with `embed` and `moderate` adapted to the loop; raise TypeError if one is invalid."""
     changed: dict[str, Any] = {**options}
     for name, check in (("embed", check_embed), ("moderate", check_moderate)):
         function = changed.get(name)

@@ -32,11 +32,7 @@ class Held(Generic[T]):
         return self._loop.is_forked
 
     def open(self) -> T:
-        """Enter the context.
-
-        Raises:
-            BaseException: exception of the context, which is then not open. Other errors: see `Loop.call`.
-        """
+        """Enter the context; if it raises, it is not open. Other errors: see `Loop.call`."""
         try:
             self._closed.when_done(lambda: self._opened.fail(over()))
             self._loop.submit(self._closed, self._run)
@@ -51,11 +47,7 @@ class Held(Generic[T]):
         self._loop.give_up(self._closed)
 
     def close(self, error: BaseException | None) -> bool:
-        """Leave the context; return True if it has suppressed `error`.
-
-        Raises:
-            BaseException: exception of the context, except `error`.
-        """
+        """Leave the context; return True if it has suppressed `error`. Any other exception of the context is raised."""
         if self.is_forked:
             return False
         self._error = error

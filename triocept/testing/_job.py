@@ -24,11 +24,7 @@ T = TypeVar("T")
 
 @final
 class Job(Generic[T]):
-    """A call and its result.
-
-    Args:
-        on_lost: gets a result that arrives after the caller has stopped waiting.
-    """
+    """A call and its result; `on_lost` gets a result that arrives after the caller has stopped waiting."""
 
     def __init__(self, on_lost: Callable[[T], None] | None = None) -> None:
         self.scope: trio.CancelScope = trio.CancelScope()
@@ -70,10 +66,7 @@ class Job(Generic[T]):
         _call_each(callbacks)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the end of the job, in a thread other than the loop's; return True if it has ended.
-
-        A Ctrl-C ends the wait.
-        """
+        """Wait in another thread than the loop's; return True if the job has ended. A Ctrl-C ends the wait."""
         return self._done.wait(timeout)
 
     def when_done(self, callback: Callable[[], None]) -> None:
@@ -95,11 +88,7 @@ class Job(Generic[T]):
                 self._callbacks.remove(callback)
 
     def take(self) -> T:
-        """Return the result.
-
-        Raises:
-            BaseException: the error of the job.
-        """
+        """Return the result, or raise the error of the job."""
         with self._lock:
             if self._error is not None:
                 raise self._error

@@ -19,11 +19,7 @@ _hint = hints_of("triocept.testing")
 
 
 def __getattr__(name: str) -> Any:
-    """Load a name of `triocept.testing` (PEP 562).
-
-    Raises:
-        AttributeError, ImportError: no such name exists; the text names the new name of a renamed one.
-    """
+    """Load a name of `triocept.testing` (PEP 562); the error for a renamed name contains its new name."""
     if name not in _MODULES:
         _hint(name)
     return getattr(import_module(f"{__package__}._memory.{_MODULES[name]}"), name)

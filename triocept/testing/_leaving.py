@@ -32,10 +32,9 @@ _HINT = (
 
 
 def leave(body: BaseException | None, errors: Iterable[BaseException]) -> None:
-    """Raise the error that leaves the block; return if the body's own error is the only one, since the block raises it.
+    """Raise the error that leaves the block, or several as a group.
 
-    Raises:
-        BaseException: one of `errors` bare, or several as a group.
+    Return if the body's own error is the only one, since the block raises it.
     """
     __tracebackhide__ = True
     left = list({id(error): error for error in errors if error is not body}.values())

@@ -38,11 +38,7 @@ ROUND = 2.0
 
 @final
 class Loop:
-    """Trio in its own thread.
-
-    Args:
-        name: name of the thread.
-    """
+    """Trio in its own thread."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -70,11 +66,9 @@ class Loop:
 
     @contextmanager
     def running(self, context: AbstractAsyncContextManager[T, Any]) -> Iterator[T]:
-        """Run the loop with `context` open in it while the block runs.
+        """Run the loop with `context` open in it while the block runs; raise its exceptions.
 
-        Raises:
-            BaseException: exception of `context` at its opening or closing.
-            TimeoutError: the loop is blocked, and does not end.
+        Raise TimeoutError if the loop is blocked, and does not end.
         """
         opening, ending = Job[T](), Job[None]()
         run = partial(self._run, context, opening, ending)
@@ -155,12 +149,9 @@ class Loop:
     # Calls into the loop
 
     def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Call an async function in the loop, and return its result.
+        """Call an async function in the loop, and return its result. A Ctrl-C cancels the function.
 
-        Raises:
-            BaseException: exception of the function, or a Ctrl-C, which cancels the function.
-            RuntimeError: the loop has ended, or belongs to another process.
-            TimeoutError: the loop is blocked.
+        Raise RuntimeError if the loop has ended, or belongs to another process; TimeoutError if it is blocked.
         """
         return self.do(Job[T](), function, *args)
 
@@ -189,9 +180,7 @@ class Loop:
     def read(self, function: Callable[..., T], *args: Any) -> T:
         """Call a function that reads only constant state: in the calling thread, without a wait for the loop.
 
-        Raises:
-            BaseException: exception of the function.
-            RuntimeError: see `call`.
+        Raise RuntimeError as `call` does.
         """
         self._check()
         if self._ended or self._token is None:
@@ -293,10 +282,7 @@ class Loop:
                 raise self._blocked()
 
     def _ask_for_life(self, job: Job[Any]) -> Job[None]:
-        """Return a job that ends soon unless the loop is blocked.
-
-        A loop that has ended fails the jobs that are left.
-        """
+        """Return a job that ends soon unless the loop is blocked: an ended loop fails the jobs that are left."""
         answer = Job[None]()
         try:
             self.soon(partial(answer.succeed, None))
@@ -307,10 +293,7 @@ class Loop:
         return answer
 
     def _blocked(self) -> TimeoutError:
-        """Return the error for a caller that waits in vain.
-
-        All callers get the same error, and only the first waits long.
-        """
+        """Return the error for all callers that wait in vain: only the first waits long."""
         assert self._thread is not None
         self._patience = BREATH
         if self._watch is not None:

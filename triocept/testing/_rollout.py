@@ -335,10 +335,7 @@ def target_of(rollout: SyncRollout) -> Target:
 
 
 def _import_sdk(dialect: str) -> None:
-    """Import the SDK of a dialect in this thread.
-
-    An import takes seconds on a busy machine and would block the loop.
-    """
+    """Import a dialect's SDK in this thread: that takes seconds on a busy machine and would block the loop."""
     facts = known_dialects().get(dialect)
     if facts is not None and facts.sdk is not None and find_spec(facts.sdk.package) is not None:
         import_module(facts.sdk.package)

@@ -11,11 +11,7 @@ from .._util.loop_watch import Place, TimedWatch
 
 @final
 class Watch(TimedWatch):
-    """Watch that collects the blocks, and warns of them.
-
-    Args:
-        thread: thread of the loop.
-    """
+    """Watch that collects the blocks of the loop's thread, and warns of them."""
 
     def __init__(self, thread: threading.Thread) -> None:
         super().__init__(thread)
@@ -28,11 +24,7 @@ class Watch(TimedWatch):
         self._reported_since = self._busy_since
 
     def warn(self) -> None:
-        """Warn of each recorded block, once.
-
-        Raises:
-            RuntimeWarning: warnings are errors.
-        """
+        """Warn of each recorded block, once; a RuntimeWarning is raised if warnings are errors."""
         __tracebackhide__ = True
         found, self._found = self._found, []
         for place, seconds in found:

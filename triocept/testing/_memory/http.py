@@ -27,15 +27,9 @@ _NAMES = ("DefaultAsyncHttpx2Client", "DefaultAsyncHttpxClient")
 
 
 def http_client(package: str, transport: MemoryHTTPTransport, options: Mapping[str, Any]) -> Any:
-    """Return the HTTP client of an SDK, connected to this transport.
+    """Return the HTTP client of an SDK, with its options, connected to this transport.
 
-    Args:
-        package: package of the SDK.
-        transport: transport of the client.
-        options: options of the SDK's client.
-
-    Raises:
-        ModuleNotFoundError: the package is not installed, or it does not use httpx2.
+    Raise ModuleNotFoundError if the package is not installed, or does not use httpx2.
     """
     try:
         sdk = import_module(package)
@@ -55,8 +49,7 @@ def http_client(package: str, transport: MemoryHTTPTransport, options: Mapping[s
 class MemoryHTTPTransport(httpx2.AsyncBaseTransport):
     """Transport of httpx2: each request is a call of an agent in memory.
 
-    Args:
-        begin: starts a call with its head, its body, and the maximum seconds without a byte.
+    `begin` starts a call with its head, its body, and the maximum seconds without a byte.
     """
 
     def __init__(self, begin: Callable[[h11.Request, bytes, float], MemoryCall]) -> None:

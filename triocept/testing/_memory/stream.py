@@ -11,13 +11,9 @@ from trio.testing import lockstep_stream_pair
 
 @final
 class MemoryStream(trio.abc.HalfCloseableStream):
-    """One end of a connection in memory.
+    """One end of a connection in memory; `reset` is set once an end resets the connection.
 
     It has the methods of a socket that the server uses, and is its own `socket`.
-
-    Args:
-        stream: this end of the byte streams.
-        reset: set once an end resets the connection.
     """
 
     family = AF_UNSPEC

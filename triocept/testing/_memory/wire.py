@@ -41,10 +41,6 @@ def written(
         dialect: dialect of the agent.
         model: model name to use if the input names no model.
         stream: True to request a stream. None: as in the input.
-
-    Raises:
-        TypeError, ValueError: the input cannot be sent.
-        DialectError: the dialect cannot express the input.
     """
     if isinstance(given, Mapping):
         document: dict[str, Json] = dict(given)
@@ -70,17 +66,9 @@ def written(
 def head_of(
     request: Request, dialect: Dialect, rollout: Rollout, length: int, headers: Mapping[str, str]
 ) -> h11.Request:
-    """Return the head of a call.
+    """Return the head of a call with a body of `length` bytes; the agent's headers win over the default ones.
 
-    Args:
-        request: request that determines the path.
-        dialect: dialect of the agent.
-        rollout: the called rollout.
-        length: bytes of the body.
-        headers: headers of the agent, which win over the default ones.
-
-    Raises:
-        ValueError: a header cannot be sent.
+    Raise ValueError if a header cannot be sent.
     """
     usual = {
         "host": "memory",
@@ -99,10 +87,6 @@ def head_of(
 
 async def response_in(call: MemoryCall, dialect: Dialect) -> Response:
     """Return the whole answer.
-
-    Args:
-        call: the call that waits for the answer.
-        dialect: dialect of the answer.
 
     Raises:
         UpstreamError: the call was refused, or the answer is invalid.
@@ -143,10 +127,7 @@ async def events_in(call: MemoryCall, dialect: Dialect) -> AsyncIterator[Event]:
 
 
 def _unpacked(call: MemoryCall) -> Callable[[bytes], bytes]:
-    """Return a function that decodes a body piece by piece.
-
-    It raises UpstreamError for an invalid or unknown coding.
-    """
+    """Return a function that decodes a body piece by piece; UpstreamError: an invalid or unknown coding."""
     coding = call.headers.get("content-encoding", "identity").lower()
     if coding == "identity":
         return lambda data: data

@@ -24,11 +24,7 @@ _MODELS = pytest.StashKey[ModelFactory]()
 
 
 class Hooks:
-    """Plugin of pytest.
-
-    Args:
-        items: all tests of the session that are known so far.
-    """
+    """Plugin of pytest; `items` are all tests of the session that are known so far."""
 
     def __init__(self, items: Iterable[pytest.Item]) -> None:
         self._tapes = Tapes(items)

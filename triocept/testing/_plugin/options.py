@@ -38,11 +38,7 @@ _CASSETTE = (*CassetteOptions.__annotations__, "dialect", "api_key_env")
 
 
 def options_of(item: pytest.Item) -> ModelOptions:
-    """Return the options from the marks of a test; the configuration supplies missing options.
-
-    Raises:
-        pytest.fail.Exception: a mark holds a mistake; the text names the test.
-    """
+    """Return the options from the marks of a test; the configuration supplies missing options."""
     given: dict[str, Any] = {}
     for mark in item.iter_markers("triocept"):
         try:

@@ -25,9 +25,7 @@ _LONGEST = 300
 def section_of(models: ModelFactory, shown: BaseException | None) -> str:
     """Return all calls, oldest first, model by model, then the problems; empty if no model was opened.
 
-    Args:
-        models: models of the test.
-        shown: exception of the report; problems in its text are not repeated.
+    Problems in the text of the exception that the report shows are not repeated.
     """
     several = len(models.models) > 1
     lines: list[str] = []

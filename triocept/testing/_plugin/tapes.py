@@ -42,11 +42,7 @@ _HASH = 8
 
 
 class Tapes:
-    """Cassettes of a session.
-
-    Args:
-        items: all tests of the session.
-    """
+    """Cassettes of all tests of a session."""
 
     def __init__(self, items: Iterable[pytest.Item]) -> None:
         self._tests: defaultdict[str, list[str]] = defaultdict(list)
@@ -58,15 +54,9 @@ class Tapes:
                 self._tests[str(_own_path(item)).casefold()].append(item.nodeid)
 
     def open(self, item: pytest.Item, options: ModelOptions, more: Mapping[str, Any]) -> Cassette | None:
-        """Return the cassette of a test; None if the test has no cassette.
+        """Return the cassette of a test; None if the test has no cassette. `more`: the project's options for all tests.
 
-        Args:
-            item: the test.
-            options: options from the marks of the test.
-            more: options of the project for all tests.
-
-        Raises:
-            pytest.fail.Exception: an option is invalid, or the file cannot be read or written; the text names the test.
+        Raise pytest.fail.Exception, which names the test, if an option is invalid, or a file cannot be read or written.
         """
         if not options.cassette:
             return None
@@ -79,19 +69,12 @@ class Tapes:
     def share(self, config: pytest.Config, folder: Path) -> None:
         """Prepare to write files that several tests share.
 
-        Args:
-            config: configuration of this process.
-            folder: temporary directory of this process; if xdist runs several processes, its parent belongs to all of
-                them.
+        If xdist runs several processes, the parent of `folder`, this process's temporary directory, belongs to all.
         """
         self._session = (folder.parent if hasattr(config, "workerinput") else folder) / "triocept"
 
     def write(self, item: pytest.Item, cassette: Cassette) -> None:
-        """Write the recorded calls of a test.
-
-        Raises:
-            pytest.fail.Exception: the file cannot be written; the text names the test.
-        """
+        """Write the recorded calls of a test; the failure for a file that cannot be written names the test."""
         try:
             if self._session is None or cassette.mode != "rewrite":
                 cassette.write()

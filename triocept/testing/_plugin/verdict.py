@@ -22,12 +22,7 @@ from .models import ModelFactory
 
 
 def verdict(models: ModelFactory, own: BaseException | None) -> BaseException | None:
-    """Return the exception that fails the test; None if the test passes.
-
-    Args:
-        models: models of the test.
-        own: exception that the test itself raised.
-    """
+    """Return the exception that fails the test; None if it passes. `own`: the exception that the test raised."""
     found = models.check(own)
     faults = [each for each in found if models.is_fault(each)]
     fault = _as_one(faults)
