@@ -237,7 +237,6 @@ class Observers:
         self._listeners.append(listener)
 
     def send(self, event: FleetEvent) -> None:
-        """Send an event to all listeners and streams."""
         for listener in self._listeners:
             listener(event)
         for stream in self._streams:
@@ -257,7 +256,6 @@ class Observers:
             stream.close()
 
     def close(self) -> None:
-        """End all streams."""
         self._over = True
         for stream in self._streams:
             stream.close()

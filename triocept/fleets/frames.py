@@ -22,8 +22,6 @@ CHUNK = 256 * 1024
 
 
 class Kind(IntEnum):
-    """Kind of a frame."""
-
     SETUP = 1
     """To the worker, first: its import path, and the context to open."""
     READY = 2
@@ -43,8 +41,6 @@ class Kind(IntEnum):
 
 
 class Frame(msgspec.Struct, frozen=True):
-    """A frame."""
-
     kind: Kind
     call: int
     data: bytes
@@ -66,7 +62,6 @@ class FrameStream:
         self._data_came = trio.Event()
 
     def put(self, kind: Kind, call: int = 0, data: bytes = b"") -> None:
-        """Queue a frame to be sent."""
         head = HEAD.pack(HEAD.size - LENGTH.size + len(data), kind, call)
         self._outbox += (head + data,) if len(data) < CHUNK else (head, data)
         self._news.set()

@@ -245,7 +245,6 @@ class Mapping(Generic[Task, T]):
         self._notify()
 
     def _add(self, call: Call[Task], result: Result[Task, T], scope: trio.CancelScope) -> None:
-        """Add the result of a call."""
         self.results[call.order] = result
         self._notify()
         call.group.add(result, scope)

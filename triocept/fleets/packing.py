@@ -31,8 +31,6 @@ from .store.recording import Kept, RecordTo
 
 
 class Job(msgspec.Struct, frozen=True):
-    """A call of a function."""
-
     function: bytes
     """The function, packed once for all tasks of a map."""
     task: Any
@@ -57,8 +55,6 @@ class Spent(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Result of a job."""
-
     value: Any = None
     failure: Failure | None = None
     traces: tuple[Trace, ...] = ()

@@ -106,8 +106,6 @@ class Processes(Engine):
 
 
 class _Call:
-    """A call that waits for its answer."""
-
     def __init__(self) -> None:
         self.over = trio.Event()
         self.answer: bytes | None = None
@@ -189,7 +187,6 @@ class _Process(FleetWorker):
                 call.over.set()
 
     async def _watch(self, hung_after: float) -> None:
-        """Kill the worker when its loop does not answer."""
         while True:
             self._stream.put(Kind.PING)
             if not await happens(self._stream.await_data(), hung_after):

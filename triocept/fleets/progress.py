@@ -40,7 +40,6 @@ async def show_progress(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Show the progress until the scope is cancelled."""
     progress = Progress()
     observers.listen(progress.add)
     with scope:
@@ -62,7 +61,6 @@ class Progress:
         self._lines_due: list[str] = []
 
     def add(self, event: FleetEvent) -> None:
-        """Add an event."""
         now = trio.current_time()
         match event:
             case MapStarted():
@@ -181,7 +179,6 @@ class _LiveDisplay:
             live.stop()
 
     def _print_due(self) -> None:
-        """Print the permanent lines above the display."""
         lines = self._progress.take_lines()
         if lines:
             self._hide()

@@ -41,7 +41,6 @@ def make_actor_class() -> type[Any]:
             }
 
         async def introduce(self) -> dict[str, str]:
-            """Return the facts of the actor: see `facts`."""
             return self.facts()
 
         async def open(self, path: list[str], setup: bytes) -> bytes:
@@ -64,7 +63,6 @@ def make_actor_class() -> type[Any]:
             await self._bridge.wait_over(number)
 
         async def ping(self) -> None:
-            """Return when trio's loop has run."""
             await self._bridge.ping()
 
         async def live(self) -> None:
@@ -74,7 +72,6 @@ def make_actor_class() -> type[Any]:
             await asyncio.Event().wait()
 
         async def end(self) -> None:
-            """Close the bridge in order."""
             await self._bridge.end()
 
     return TrioceptWorker

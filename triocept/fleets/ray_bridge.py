@@ -104,7 +104,6 @@ class Bridge:
         self._token.run_sync_soon(step)
 
     def _run(self, path: list[str], setup: bytes) -> None:
-        """Run trio, in its thread."""
         sys.path += [entry for entry in path if entry not in sys.path and os.path.exists(entry)]
         of_raylet: dict[str, str] = {}
         with contextlib.suppress(OSError), open(f"/proc/{os.getppid()}/environ", "rb") as file:

@@ -103,7 +103,6 @@ class _Connection:
         self._left = left
 
         def hold() -> None:
-            """Connect, and stay connected until `leave` is set."""
             try:
                 _init(address, where)
             except SystemExit as exc:
@@ -218,15 +217,12 @@ class Waited:
             self._token.run_sync_soon(self.over.set)
 
     async def get(self) -> Any:
-        """Wait for the result, and return it or raise the exception."""
         await self.over.wait()
         return self._future.result()
 
     @property
     def done(self) -> bool:
-        """True if the future has a result or an exception."""
         return self._future.done()
 
     def result(self) -> Any:
-        """Return the result of a done future, or raise its exception."""
         return self._future.result(0)

@@ -82,7 +82,6 @@ class _Actor(FleetWorker):
         return self._reached and not self._lost.is_set()
 
     def _ask(self, method: str, *args: object) -> Waited:
-        """Call a method of the actor."""
         return Waited(getattr(self._actor, method).remote(*args).future())
 
     async def start(self, setup: bytes, packing: Packing) -> None:
@@ -113,7 +112,6 @@ class _Actor(FleetWorker):
             raise_failure(packing.unpack(failure))
 
     async def _free_cpus(self) -> str:
-        """Return the free CPUs of the cluster, as text."""
         free, total = [
             await trio.to_thread.run_sync(ask, abandon_on_cancel=True)
             for ask in (self._ray.available_resources, self._ray.cluster_resources)
@@ -197,7 +195,6 @@ class _Actor(FleetWorker):
             answer.over.set()
 
     async def serve(self, hung_after: float | None) -> None:
-        """Watch the actor until it is gone."""
         async with trio.open_nursery() as nursery:
             if hung_after is not None:
                 nursery.start_soon(self._watch, hung_after)
@@ -209,7 +206,6 @@ class _Actor(FleetWorker):
             nursery.cancel_scope.cancel()
 
     async def _watch(self, hung_after: float) -> None:
-        """Kill the worker when its loop does not answer."""
         while True:
             if not await happens(self._ask("ping").over, hung_after):
                 await self._kill_hung(f"its loop did not answer for {hung_after:g} s")

@@ -26,7 +26,6 @@ OpenWorker: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
 
 @asynccontextmanager
 async def open_site(setup: bytes, packing: Packing) -> AsyncIterator[Site]:
-    """Open the context of the calls."""
     open_worker: OpenWorker | None = packing.unpack(setup)
     async with (open_worker or serve_endpoint)() as value:
         yield Site(value, packing)
@@ -34,8 +33,6 @@ async def open_site(setup: bytes, packing: Packing) -> AsyncIterator[Site]:
 
 @final
 class Site:
-    """The opened context of a worker."""
-
     def __init__(self, value: object, packing: Packing) -> None:
         self._value = value
         self._packing = packing

@@ -49,8 +49,6 @@ class Slot:
 
 
 class _WorkerState:
-    """A worker, and the calls in it."""
-
     def __init__(self, worker: FleetWorker) -> None:
         self.worker = worker
         self.slots: dict[Slot, None] = {}
@@ -63,7 +61,6 @@ class _WorkerState:
 
     @property
     def takes_calls(self) -> bool:
-        """True if the worker takes calls."""
         return not self.retires and not self.dead and self.worker.alive
 
 
@@ -264,7 +261,6 @@ class Slots:
         self._returned = trio.Event()
 
     def add(self, worker: FleetWorker) -> None:
-        """Add a worker that is ready."""
         self._coming -= 1
         self._states[worker] = _WorkerState(worker)
         self.assign()
@@ -289,7 +285,6 @@ class Slots:
         return was_used
 
     def expect(self) -> None:
-        """Count one more worker that is being started."""
         self._coming += 1
 
     def give_up(self, why: BaseException | None = None) -> None:

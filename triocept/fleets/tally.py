@@ -24,7 +24,6 @@ class Rate:
         """Second and amount, for each second with an amount: bounded by the window."""
 
     def add(self, amount: int, now: float) -> None:
-        """Add an amount."""
         self._total += amount
         second = int(now)
         if self._seconds and self._seconds[-1][0] == second:
@@ -89,11 +88,9 @@ class Tally:
 
     @property
     def in_flight(self) -> int:
-        """Number of running tasks."""
         return len(self._running)
 
     def add(self, event: FleetEvent, now: float) -> None:
-        """Add an event of the map."""
         match event:
             case TaskStarted():
                 self._running.add(event.number)

@@ -41,7 +41,6 @@ class Setup(msgspec.Struct, frozen=True):
 
 
 def main() -> None:
-    """Serve the driver at the other end of the descriptors."""
     control, death = int(sys.argv[1]), int(sys.argv[2])
     for descriptor in (control, death):
         os.set_inheritable(descriptor, False)

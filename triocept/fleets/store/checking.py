@@ -60,8 +60,6 @@ def check_store(directory: str | os.PathLike[str]) -> StoreReport:
 
 
 class _Check:
-    """State of the check of a store so far."""
-
     def __init__(self, path: Path) -> None:
         self._path = path
         self._gaps: list[Gap] = []
@@ -81,7 +79,6 @@ class _Check:
                 self._named.setdefault(place.file, {})[place.run] = place
 
     def add(self, file: Path) -> None:
-        """Check a file of traces."""
         named = self._named.pop(file.name, {})
         report = check_those(file, lambda gap: gap.run in named or gap.name in _OF_ALL)
         self._gaps += report.gaps
@@ -105,7 +102,6 @@ class _Check:
                     self._add_gap("seal_changed", file, "its seal has changed since the task was done", place)
 
     def report(self) -> StoreReport:
-        """Return the report on all files."""
         for name, named in self._named.items():  # missing files
             for place in named.values():
                 self._rollouts += 1

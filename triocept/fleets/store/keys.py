@@ -20,8 +20,6 @@ TaskKey: TypeAlias = Callable[[Any], str | int]
 
 
 class Key(msgspec.Struct, frozen=True):
-    """Identity of a task."""
-
     place: str
     """Name of the task in messages."""
     key: str

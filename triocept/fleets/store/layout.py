@@ -56,7 +56,6 @@ class _Format(msgspec.Struct, frozen=True):
 
 
 def is_store(directory: str | os.PathLike[str]) -> bool:
-    """Return True if a directory contains a `run.json`."""
     return os.path.isfile(os.path.join(directory, RUN))
 
 
@@ -130,7 +129,6 @@ def write_run(directory: Path, run: RunFile) -> None:
 
 
 def new_run(settings: Mapping[str, Json]) -> RunFile:
-    """Return the `run.json` of a new store."""
     return RunFile(
         run=f"run_{token_hex(8)}",
         settings=dict(settings),

@@ -48,8 +48,6 @@ class TracePlace(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
 
 
 class ErrorLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Exception of a function."""
-
     type: str
     """Name of the class: `myproject.errors.Odd`."""
     message: str
@@ -57,8 +55,6 @@ class ErrorLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DoneLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A task that has its outcome."""
-
     key: str
     sample: int = 0
     group: int | None = None

@@ -34,7 +34,6 @@ def read_results(directory: str | os.PathLike[str]) -> Iterator[Result[Json, Jso
 
 
 def results_in(directory: Path) -> Iterator[Result[Json, Json]]:
-    """Return the results in a store."""
     path = directory / DONE
     index, end = index_of(path)
     return (result_of(directory, line) for line in lines_of(path, index, end))
@@ -53,7 +52,6 @@ def named_runs(directory: Path) -> set[str]:
 
 
 def result_of(directory: Path, line: DoneLine) -> Result[Json, Json]:
-    """Return the result in a line."""
     outcome: AnyOutcome[Json]
     if line.error is not None:
         outcome = Outcome.Error(RemoteError(line.error.message, type=line.error.type), line.error.traceback)

@@ -44,8 +44,6 @@ class RecordTo(msgspec.Struct, frozen=True):
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """Record of a call by its worker."""
-
     traces: tuple[TracePlace, ...] = ()
     value: bytes = b""
     """Return value of the function, as JSON."""

@@ -149,7 +149,6 @@ class MapStore:
         return TaskStore(self._state, key)
 
     def close(self) -> None:
-        """Mark the map as ended."""
         self._state.has_map = False
 
 
@@ -186,7 +185,6 @@ class TaskStore:
         return cast(Result[T, Any], msgspec.structs.replace(result, task=task))
 
     def record_to(self, sample: int, attempt: int, worker: str) -> RecordTo:
-        """Return the settings for the worker's recorder."""
         state = self._state
         task: dict[str, Json] = {"task": self._key.key, "sample": sample, "attempt": attempt}
         return RecordTo(str(state.directory), state.run.run, worker, task, state.fsync)
@@ -238,8 +236,6 @@ def map_store(store: Store, function: str, own_key: TaskKey | None, tasks: objec
 
 
 class _State:
-    """State of a store."""
-
     def __init__(
         self, directory: Path, settings: dict[str, Json], *, retry_errors: bool, fsync: bool
     ) -> None:
