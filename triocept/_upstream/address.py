@@ -26,7 +26,6 @@ class Address:
 
     @property
     def secure(self) -> bool:
-        """True if the URL is https."""
         return self.base.startswith("https:")
 
     @property

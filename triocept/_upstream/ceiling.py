@@ -54,7 +54,6 @@ class Ceiling:
         self._windows: dict[str, int] = {}
 
     def knows(self, model: str) -> bool:
-        """Return True if a maximum was learned for a model."""
         return model in self._outputs or model in self._windows
 
     def of(self, model: str, prompt: int) -> int | None:

@@ -60,7 +60,6 @@ class ChunkedDecoder:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def check(self) -> None:
-        """Raise ValueError if there is a fault."""
         if self.fault is not None:
             raise ValueError(self.fault)
 

@@ -28,8 +28,6 @@ _ABSENT = frozenset({400, 403, 404, 405, 422, 501})
 
 @final
 class Counter:
-    """The token counter of one upstream."""
-
     def __init__(self, requests: Requests, transport: ProviderClient, dialect: Dialect) -> None:
         self._requests = requests
         self._transport = transport

@@ -120,7 +120,6 @@ class Reader:
 
 
 def _decoded(body: bytes) -> Json:
-    """Return the document in a body, or None."""
     try:
         return decode_json(body)
     except DialectError:

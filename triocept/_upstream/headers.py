@@ -62,6 +62,5 @@ def passed_up(
 
 
 def passed_down(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the provider's headers that are sent to the agent."""
     names = [name for name in headers if name in _DOWN or name.startswith(_DOWN_PREFIXES)]
     return {name: headers[name] for name in names}

@@ -128,8 +128,6 @@ class _Index:
 
 
 class _Alike:
-    """Answers with equal text and calls."""
-
     def __init__(self) -> None:
         self._by_place: dict[int, Turn] = {}
         """The latest answer for each number of messages before it."""

@@ -26,12 +26,10 @@ class Limiter:
 
     @property
     def held(self) -> int:
-        """Number of slots that are taken."""
         return self._held
 
     @property
     def waiting(self) -> int:
-        """Number of calls that wait for a slot."""
         return sum(map(len, self._waiting.values()))
 
     @asynccontextmanager

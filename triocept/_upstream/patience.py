@@ -60,7 +60,6 @@ class Patience:
         self.pause(False)
 
     def reset(self) -> None:
-        """Record that an increment has arrived."""
         now = trio.current_time()
         if now >= self._due:
             self._due = now + self._slack

@@ -36,7 +36,6 @@ class Redaction:
         self._pattern = re.compile(either if len(secret or "") >= LONG else whole_word)
 
     def text(self, text: str) -> str:
-        """Return the text, without the key."""
         return self._pattern.sub(MARK, text) if self._is_in(text) else text
 
     def document(self, text: str) -> str:

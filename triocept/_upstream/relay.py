@@ -189,8 +189,6 @@ class Relay:
 
 
 class _Gathered:
-    """A piece that is being assembled."""
-
     def __init__(self) -> None:
         self.data: list[bytes] = []
         self.events: list[Event] = []

@@ -41,8 +41,6 @@ MAX_DOCUMENT = 256 * 1024 * 1024
 
 @dataclass(frozen=True)
 class ProviderRequest:
-    """A request to a provider."""
-
     url: str
     headers: Mapping[str, str]
     body: bytes
@@ -88,8 +86,6 @@ class Overrides(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Requests:
-    """The request builder of one upstream."""
-
     def __init__(
         self,
         address: Address,

@@ -57,8 +57,6 @@ def take_body(response: httpx2.Response) -> TappedBody | None:
 
 @final
 class TappedBody:
-    """A body in chunks."""
-
     def __init__(self, tap: _Tap, begun: bytes) -> None:
         self._tap = tap
         self._data = begun
@@ -172,8 +170,6 @@ class _Tap(httpcore2.AsyncNetworkStream):
 
 
 class TappedBackend(httpcore2.AsyncNetworkBackend):
-    """A network backend whose connections have a tap."""
-
     def __init__(self) -> None:
         self._backend = httpcore2.TrioBackend()
 

@@ -31,8 +31,6 @@ TokenProfile: TypeAlias = Literal["vllm", "sglang", "llama_cpp"]
 
 @final
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """The token settings of one server."""
-
     name: str
     dialects: frozenset[str]
     hint: str
