@@ -65,7 +65,6 @@ class Chat:
         return self._known[key]
 
     def messages(self, messages: Iterable[Message]) -> list[dict[str, Json]]:
-        """Return the documents of a conversation."""
         return [document for message in messages for document in self.message(message)]
 
     def message(self, message: Message) -> list[dict[str, Json]]:
@@ -117,7 +116,6 @@ class Chat:
         return document
 
     def _count(self, parts: Sequence[Part]) -> None:
-        """Count the parts that are not written."""
         thoughts = [part for part in parts if isinstance(part, Reasoning)]
         if not self.reasoning:
             self.losses.add(Lost.REASONING, sum(bool(part.text) for part in thoughts))
@@ -130,7 +128,6 @@ class Chat:
 
 
 def input_text(parts: Iterable[Part]) -> str:
-    """Return the text of the model's input parts."""
     return "\n\n".join(part.text for part in parts if isinstance(part, Text | RefusalText) and part.text)
 
 
@@ -176,7 +173,6 @@ def object_arguments(call: ToolCall, losses: Losses) -> dict[str, Json]:
 
 
 def is_object(text: str) -> bool:
-    """Return True if `text` is a JSON object."""
     return isinstance(_decoded(text), dict)
 
 

@@ -79,7 +79,6 @@ def messages_of(message: Message, losses: Losses) -> Iterator[dict[str, Json]]:
 
 
 def output_of(response: Response, losses: Losses) -> dict[str, Json]:
-    """Return an answer."""
     (message,) = messages_of(answer_of(response), losses)
     output: dict[str, Json] = {
         "model": response.model,
@@ -115,7 +114,6 @@ def usage_of(usage: Usage) -> dict[str, Json]:
 
 
 def config_of(request: Request) -> dict[str, Json]:
-    """Return the sampling settings."""
     sampling = request.sampling
     config = {
         "max_tokens": sampling.max_output_tokens,
@@ -228,8 +226,6 @@ ROOT = "solvers"
 
 @dataclass
 class Span:
-    """A span of an Inspect sample."""
-
     id: str
     name: str
     type: str | None

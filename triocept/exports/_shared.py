@@ -44,7 +44,6 @@ class Losses:
         return {loss.many: count for loss, count in self._counts.items()}
 
     def __bool__(self) -> bool:
-        """Return True if anything was lost."""
         return bool(self._counts)
 
     def __str__(self) -> str:
@@ -162,7 +161,6 @@ def json_line(document: Json) -> bytes:
 
 
 def without_none(document: Mapping[str, Json]) -> dict[str, Json]:
-    """Return the fields that have a value."""
     return {name: value for name, value in document.items() if value is not None}
 
 

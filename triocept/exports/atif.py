@@ -170,7 +170,6 @@ class Steps:
         """Ids of calls that have a result."""
 
     def add_turns(self, turns: Iterable[Turn]) -> None:
-        """Add the calls of a conversation."""
         before: Turn | None = None
         for turn in turns:
             for message in new_messages(before, turn):

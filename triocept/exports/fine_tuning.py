@@ -57,7 +57,6 @@ def fine_tuning_lines(trace: Trace, losses: Losses | None = None) -> Iterator[di
 
 
 def write_fine_tuning(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
-    """Write a line for each thread of these traces."""
     for trace in traces:
         for line in fine_tuning_lines(trace, losses):
             file.write(json_line(line))

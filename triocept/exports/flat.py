@@ -82,7 +82,6 @@ def flat_rows(trace: Trace, losses: Losses | None = None) -> Iterator[dict[str, 
 
 
 def write_flat(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
-    """Write a line for each turn of these traces."""
     for trace in traces:
         for row in flat_rows(trace, losses):
             file.write(json_line(row))

@@ -72,7 +72,6 @@ def har_log(traces: Iterable[Trace], losses: Losses | None = None) -> dict[str, 
 
 
 def write_har(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
-    """Write these traces as one archive."""
     file.write(encode_json(har_log(traces, losses)) + b"\n")
 
 
@@ -141,7 +140,6 @@ def _request(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, Js
 
 
 def _sent(wire: WireView) -> dict[str, Json]:
-    """Return the request, as it was sent."""
     host = wire.headers.get("host")
     text, is_text = _as_text(wire.body)
     comments = [] if is_text else ["the text is base64"]
@@ -170,7 +168,6 @@ def _request_document(
 
 
 def _received(status: int, headers: Mapping[str, str], data: bytes, size: int) -> dict[str, Json]:
-    """Return the answer, as it was sent."""
     text, is_text = _as_text(data)
     content = {"size": size, "mimeType": headers.get("content-type", "x-unknown"), "text": text}
     if not is_text:

@@ -84,7 +84,6 @@ def inspect_log(
 
 
 def write_inspect(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None:
-    """Write these traces as one log."""
     file.write(encode_json(inspect_log(traces, losses)) + b"\n")
 
 

@@ -141,8 +141,6 @@ _FINISHED: dict[StopReason, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class SpanData:
-    """A span."""
-
     key: str
     """Source of the span: a turn's id, a conversation's key, or a service call's id."""
     parent: str | None
@@ -221,7 +219,6 @@ def agent_span(trace: Trace, conversation: Conversation | None, turns: Sequence[
 def turn_span(
     turn: Turn, conversation: Conversation | None, losses: Losses, *, content: bool = False
 ) -> SpanData:
-    """Return the span of one model call."""
     operation = _OPERATIONS.get(turn.dialect, "chat")
     request, sampling, response = turn.request, turn.request.sampling, turn.response
     usage = response.usage if response is not None else None
@@ -278,7 +275,6 @@ def turn_span(
 
 
 def service_span(call: ServiceCall) -> SpanData:
-    """Return the span of one call of a host service."""
     attributes: dict[str, Attribute] = {
         "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": call.name,
