@@ -47,7 +47,6 @@ class AgentPlan:
 
     @property
     def usual(self) -> str:
-        """The known agent's usual command."""
         usual: str = signature(find_agent(self.name or "")).parameters["executable"].default
         return usual
 

@@ -36,7 +36,6 @@ def schema(name: str) -> dict[str, Any]:
 
 
 def ask(messages: list[dict[str, Any]]) -> dict[str, Any]:
-    """Send one model call."""
     body = {"model": "demo-model", "messages": messages, "tools": [schema(name) for name in TOOLS]}
     request = Request(
         os.environ["OPENAI_BASE_URL"] + "/chat/completions",

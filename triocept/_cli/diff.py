@@ -22,7 +22,6 @@ _MARKS = {"added": ("+", "green"), "dropped": ("-", "red"), "edited": ("~", "yel
 
 
 def show_diff(page: Page, diff: TurnDiff, before: Turn, after: Turn) -> None:
-    """Print all differences."""
     tools = "differ" if diff.tools else f"same ({diff.tools.count})"
     page.line(
         (f"turn {before.number} → {after.number}", "bold"),

@@ -37,8 +37,6 @@ class WrongPath(click.ClickException):
 
 @dataclass
 class Export:
-    """A run of `triocept export`."""
-
     files: Sequence[Path]
     to: str
     out: Path
@@ -53,7 +51,6 @@ class Export:
     _others: set[str] = field(default_factory=set)
 
     def run(self) -> None:
-        """Write the export, and print the losses."""
         if folder := next((file for file in self.files if file.is_dir() and not is_store(file)), None):
             raise WrongPath(a_directory(folder))
         with warnings.catch_warnings(record=True) as told:

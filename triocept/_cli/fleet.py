@@ -34,8 +34,6 @@ TO_ANSWER = 10.0
 
 @dataclass(frozen=True)
 class FleetRun:
-    """A run of `triocept fleet`."""
-
     tasks: list[dict[str, Any]]
     plan: Plan
     engine: Engine
@@ -109,7 +107,6 @@ class FleetRun:
 
     @property
     def _total(self) -> int:
-        """Number of rollouts of all tasks."""
         return len(self.tasks) * (self.group_size or 1)
 
     def _say(self, text: str) -> None:
@@ -130,7 +127,6 @@ class Stored:
 
     @classmethod
     def of(cls, store: Store, tasks: list[dict[str, Any]]) -> Stored:
-        """Return the rollouts of these tasks in the store."""
         keys = {key_of(task, "a task").key for task in tasks}
         done = failed = silent = 0
         last = ""

@@ -26,8 +26,6 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class TaskLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A line of the file of tasks."""
-
     prompt: str
     """Prompt of the agent."""
     id: str | int | None = None

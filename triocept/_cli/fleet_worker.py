@@ -47,8 +47,6 @@ class Plan:
 
 @dataclass(frozen=True)
 class Bench:
-    """The open resources of a worker."""
-
     plan: Plan
     endpoint: Endpoint
     upstream: Handler | None
@@ -63,7 +61,6 @@ class Bench:
 
 @asynccontextmanager
 async def open_bench(plan: Plan) -> AsyncIterator[Bench]:
-    """Open a worker's resources."""
     async with AsyncExitStack() as stack:
         upstream = None
         if isinstance(plan.handler, Forward):

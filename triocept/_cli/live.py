@@ -56,7 +56,6 @@ class Live:
             self._console.width = FILE_WIDTH
 
     def begin(self, endpoint: Endpoint, rollout: Rollout, command: Sequence[str]) -> None:
-        """Print the endpoint and the agent's command."""
         self.opened(rollout)
         self.note(f"endpoint {endpoint.url}, rollout {rollout.id}")
         self.note(f"agent    {shlex.join(command)}")
@@ -71,11 +70,9 @@ class Live:
             self.say("standard input is not passed on: the agent's standard input is empty")
 
     def say(self, warning: str) -> None:
-        """Print a warning."""
         self._print("▸", "yellow", warning)
 
     def note(self, what: str) -> None:
-        """Print a note."""
         self._print("▸", "cyan", what)
 
     def opened(self, rollout: Rollout) -> None:

@@ -127,7 +127,6 @@ def base_url(text: str) -> str:
 
 
 def add_options(*options: Callable[[F], F]) -> Callable[[F], F]:
-    """Return a decorator that adds options to a command, in this order."""
 
     def add(command: F) -> F:
         for option in reversed(options):
@@ -162,7 +161,6 @@ def _record(context: click.Context, option: click.Parameter, path: Path | None) 
 
 
 def existing_file(name: str, group: str, text: str, **settings: Any) -> Callable[[F], F]:
-    """Return an option that takes an existing file."""
     kind = click.Path(exists=True, dir_okay=False, path_type=Path)
     return click.option(name, cls=Option, group=group, type=kind, metavar="FILE", help=text, **settings)
 

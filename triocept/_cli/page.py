@@ -25,8 +25,6 @@ Piece: TypeAlias = str | tuple[str, str]
 
 
 class Page:
-    """Lines on standard output."""
-
     def __init__(self) -> None:
         if hasattr(sys.stdout, "reconfigure"):  # characters that the encoding lacks are escaped
             sys.stdout.reconfigure(errors="backslashreplace")

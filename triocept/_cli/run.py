@@ -35,8 +35,6 @@ async def say_hello(exchange: Exchange) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """A run of `triocept run`."""
-
     agent: AgentPlan
     handler: Answers | Forward | Script | ReplayFile
     record: Path | None = None

@@ -37,8 +37,6 @@ class Answers:
 
 @dataclass(frozen=True)
 class Script:
-    """A script, as the option names it."""
-
     path: Path
     variables: tuple[str, ...] = ()
     """Environment variables to hide from the agent: none for a script; see `Forward`."""

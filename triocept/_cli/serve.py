@@ -24,8 +24,6 @@ from .watch import WatchedScript
 
 @dataclass(frozen=True)
 class Serve:
-    """A run of `triocept serve`."""
-
     handler: Answers | Forward | Script
     record: Path | None = None
     redact: Redaction | None = None
@@ -37,7 +35,6 @@ class Serve:
     """True if the script is reloaded when its file changes."""
 
     async def run(self) -> int:
-        """Serve until cancelled."""
         live = Live(quiet=self.quiet, record=self.record)
         try:
             async with trio.open_nursery() as nursery:

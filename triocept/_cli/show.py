@@ -40,8 +40,6 @@ class _Group:
 
 
 class Overview:
-    """A rollout on a page."""
-
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
         self._relations = trace.relations
@@ -51,7 +49,6 @@ class Overview:
         self._begun = begun_at(trace)
 
     def show(self, page: Page) -> None:
-        """Print the overview."""
         head = headline(self._trace)
         if page.width is not None and width_of(head) > page.width:  # no number is cut in two
             page.line(*head[:2])

@@ -44,7 +44,6 @@ class Quantiles:
         self._classes: Counter[int] = Counter()
 
     def add(self, seconds: float) -> None:
-        """Add a time."""
         self.count += 1
         self.max = max(self.max, seconds)
         self._classes[round(log(max(seconds, _LEAST)) / _STEP)] += 1
@@ -142,7 +141,6 @@ class Stats:
         return sorted(self.groups.items(), key=lambda each: (-each[1].calls, each[0]))
 
     def document(self) -> dict[str, Json]:
-        """Return the counts as JSON."""
         return {
             "rollouts": self.rollouts,
             "sealed": self.sealed,

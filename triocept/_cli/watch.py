@@ -76,7 +76,6 @@ class WatchedScript:
             await exchange.refuse(status, str(exc) or type(exc).__name__)
 
     async def watch(self) -> NoReturn:
-        """Check the file until cancelled."""
         seen = self._stamp
         while True:
             await trio.sleep(EVERY)

@@ -98,7 +98,6 @@ def reason(error: TurnError) -> str:
 
 
 def cut(text: str, length: int | None) -> str:
-    """Return the text, or its beginning."""
     return text if length is None or len(text) <= length else f"{text[:length]}…"
 
 
