@@ -47,7 +47,6 @@ def codex_config(rollout: Rollout) -> str:
 
 
 def gemini_servers(rollout: Rollout) -> dict[str, Any]:
-    """Return the additions to the settings of gemini-cli."""
     if not _has_tools(rollout):
         return {}
     server = {
@@ -71,7 +70,6 @@ def qwen_servers(rollout: Rollout) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def opencode_servers(rollout: Rollout) -> dict[str, Any]:
-    """Return the additions to opencode's configuration."""
     if not _has_tools(rollout):
         return {}
     headers = _headers("{env:TRIOCEPT_API_KEY}")
