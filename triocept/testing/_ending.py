@@ -71,7 +71,6 @@ class Life:
 
     @property
     def calls(self) -> list[Request]:
-        """Requests of the agent so far."""
         return self.rollout.calls if self._closed else self._loop.ask(lambda: self.rollout.calls)
 
     @property

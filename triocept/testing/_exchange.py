@@ -239,7 +239,6 @@ def function_of(handler: object) -> Any:
 
 
 def loop_of(exchange: SyncExchange) -> Loop:
-    """Return the loop of the exchange."""
     return exchange._loop
 
 

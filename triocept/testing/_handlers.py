@@ -67,8 +67,6 @@ def in_loop(handler: AnyHandler, twin: Callable[[Exchange], SyncExchange]) -> Ha
 
 
 class _Call:
-    """Call of a plain function with an exchange, in a thread."""
-
     def __init__(self, function: Callable[[Any], object], exchange: SyncExchange) -> None:
         self.abandoned = False
         self._function = function

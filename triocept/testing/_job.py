@@ -41,7 +41,6 @@ class Job(Generic[T]):
 
     @property
     def is_done(self) -> bool:
-        """True if the job has a result or an error."""
         return self._done.is_set()
 
     def succeed(self, value: T) -> None:
@@ -57,7 +56,6 @@ class Job(Generic[T]):
         _call_each(callbacks)
 
     def fail(self, error: BaseException) -> None:
-        """Set the error."""
         with self._lock:
             if self._done.is_set():
                 return
@@ -140,7 +138,6 @@ async def ended(job: Job[Any], seconds: float) -> bool:
 
 
 def runs_asyncio() -> bool:
-    """Return True if asyncio runs in the current thread."""
     asyncio = sys.modules.get("asyncio")
     if asyncio is None:
         return False

@@ -52,7 +52,6 @@ def leave(body: BaseException | None, errors: Iterable[BaseException]) -> None:
 
 
 def is_among(error: BaseException, known: Iterable[BaseException | None]) -> bool:
-    """Return True if the error is one of the known errors."""
     return any(error is one for one in known)
 
 

@@ -117,7 +117,6 @@ class Loop:
         self._stop.set()
 
     def _run(self, context: AbstractAsyncContextManager[T, Any], opening: Job[T], ending: Job[None]) -> None:
-        """Run the loop: the whole body of the thread."""
         errors: list[BaseException] = []
         with keeping(errors):
             instruments = [self._watch] if self._watch is not None else []

@@ -330,7 +330,6 @@ def news_of(rollout: SyncRollout) -> list[BaseException]:
 
 
 def target_of(rollout: SyncRollout) -> Target:
-    """Return the rollout's model as a target of the environment."""
     return rollout._life.target
 
 

@@ -74,8 +74,6 @@ class MemoryHTTPTransport(httpx2.AsyncBaseTransport):
 
 
 class _Body(httpx2.AsyncByteStream):
-    """Body of an answer, as it arrives."""
-
     def __init__(self, call: MemoryCall, request: httpx2.Request) -> None:
         self._call = call
         self._request = request

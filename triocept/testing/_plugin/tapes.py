@@ -42,8 +42,6 @@ _HASH = 8
 
 
 class Tapes:
-    """Cassettes of all tests of a session."""
-
     def __init__(self, items: Iterable[pytest.Item]) -> None:
         self._tests: defaultdict[str, list[str]] = defaultdict(list)
         """Tests by the path of their cassette, in lower case, since some file systems ignore case."""
