@@ -2,8 +2,8 @@
 
 Each agent has one small file (one for two if one was derived from the other) with a function `NAME(rollout,
 directory, prompt, …) -> Launch`. It writes the agent's configuration files into `directory`, and returns the command
-and the environment. The files are measured with real versions of the agents; agents change, and the functions change
-with them::
+and the environment; `Prepare` describes the common arguments, and `dialect` is the agent's dialect. The files are
+measured with real versions of the agents; agents change, and the functions change with them::
 
     launch = agents.codex(rollout, directory, "fix the bug")
     result = await rollout.run_agent(launch.argv, env=launch.env)

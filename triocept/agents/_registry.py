@@ -29,7 +29,15 @@ class Prepare(Protocol):
 
     def __call__(
         self, rollout: Rollout, directory: Directory, prompt: str, *, executable: str = ...
-    ) -> Launch: ...
+    ) -> Launch:
+        """Write the agent's configuration, and return how to start it.
+
+        Args:
+            rollout: the rollout that answers its calls.
+            directory: directory of its configuration, its state and its log.
+            prompt: its task.
+            executable: its command.
+        """
 
 
 _ALL: dict[str, Prepare] = {

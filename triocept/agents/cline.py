@@ -25,10 +25,6 @@ def cline(
     telemetry; its state is stored beside them. One call to its vendor remains, for its feature flags.
 
     Args:
-        rollout: the rollout that answers its calls.
-        directory: directory of its configuration and its state.
-        prompt: its task.
-        executable: its command.
         dialect: its dialect: chat or responses.
     """
     data, provider = made(directory) / "cline", _PROVIDERS[dialect]

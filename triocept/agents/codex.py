@@ -26,10 +26,6 @@ def codex(
     Writes `codex/config.toml`, and for the built-in provider `codex/auth.json`, as `codex login --with-api-key` does.
 
     Args:
-        rollout: the rollout that answers its calls.
-        directory: directory of its configuration.
-        prompt: its task.
-        executable: its command.
         provider: `custom`: a provider of its own, with half an hour of silence allowed (default of Codex: 300 s; only
             events count). `built_in`: the built-in provider with another URL, as a user with an OpenAI key has it;
             its limits are fixed.

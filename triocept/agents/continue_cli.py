@@ -23,10 +23,6 @@ def continue_cli(
     Writes `continue/config.yaml`, and keeps its state beside it.
 
     Args:
-        rollout: the rollout that answers its calls.
-        directory: directory of its configuration and its state.
-        prompt: its task.
-        executable: its command.
         dialect: its dialect: chat or messages; it supports responses only with OpenAI's own host.
     """
     home = made(directory) / "continue"

@@ -22,11 +22,6 @@ def copilot(
     --resume=…` that it prints at its end needs the same COPILOT_HOME.
 
     Args:
-        rollout: the rollout that answers its calls.
-        directory: directory of its state.
-        prompt: its task.
-        executable: its command.
-        dialect: its dialect: chat, responses or messages.
         websocket: True for responses over a websocket.
     """
     home = made(directory) / "copilot"

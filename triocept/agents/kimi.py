@@ -26,13 +26,6 @@ def kimi_code(
     """Prepare `kimi -p`, with this rollout as its provider; with `-p` it needs no permission.
 
     Writes `kimi-code/config.toml`, and keeps its state beside it.
-
-    Args:
-        rollout: the rollout that answers its calls.
-        directory: directory of its configuration and its state.
-        prompt: its task.
-        executable: its command.
-        dialect: its dialect: chat, responses or messages.
     """
     home = made(directory) / "kimi-code"
     configuration = f"""default_model = "triocept"

@@ -25,10 +25,6 @@ def llm(
     Writes `llm/extra-openai-models.yaml`, `llm/keys.json` and `llm/functions.py`.
 
     Args:
-        rollout: the rollout that answers its calls.
-        directory: directory of its configuration and its log.
-        prompt: its task.
-        executable: its command.
         functions: Python code; each function in it is a tool. `""`: no tools.
     """
     home = made(directory) / "llm"

@@ -25,13 +25,6 @@ def mistral_vibe(
     """Prepare `vibe -p`, allowed to run its tools without confirmation, with this rollout as its provider.
 
     Writes `vibe/config.toml`, and keeps its state beside it. Titles, telemetry and experiments are off.
-
-    Args:
-        rollout: the rollout that answers its calls.
-        directory: directory of its configuration and its state.
-        prompt: its task.
-        executable: its command.
-        dialect: its dialect: chat, responses or messages.
     """
     home = made(directory) / "vibe"
     write_text(

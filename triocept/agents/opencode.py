@@ -23,13 +23,6 @@ def opencode(
     `--title` prevents a second call, for a title, beside the first.
 
     Writes `opencode.json`, and keeps its state in `directory`.
-
-    Args:
-        rollout: the rollout that answers its calls.
-        directory: directory of its configuration and its state.
-        prompt: its task.
-        executable: its command.
-        dialect: its dialect: chat, responses or messages.
     """
     directory = made(directory)
     config = write_json(directory / "opencode.json", _configuration(rollout, dialect))
@@ -52,13 +45,6 @@ def kilo(
     `--title` prevents a second call, for a title, beside the first; its environment disables telemetry.
 
     Writes `kilo.json`, and keeps its state in `directory`.
-
-    Args:
-        rollout: the rollout that answers its calls.
-        directory: directory of its configuration and its state.
-        prompt: its task.
-        executable: its command.
-        dialect: its dialect: chat, responses or messages.
     """
     directory = made(directory)
     config = write_json(

@@ -17,13 +17,6 @@ def pi(
     """Prepare `pi -p`, with this rollout as its provider.
 
     Writes `.pi/agent/models.json` into `directory`, which is its HOME.
-
-    Args:
-        rollout: the rollout that answers its calls.
-        directory: directory of its configuration and its state.
-        prompt: its task.
-        executable: its command.
-        dialect: its dialect: chat, responses or messages.
     """
     directory = made(directory)
     provider = {
