@@ -127,7 +127,6 @@ def base_url(text: str) -> str:
 
 
 def add_options(*options: Callable[[F], F]) -> Callable[[F], F]:
-
     def add(command: F) -> F:
         for option in reversed(options):
             command = option(command)

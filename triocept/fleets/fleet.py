@@ -145,13 +145,13 @@ class Fleet:
         observers: Observers,
     ) -> None:
         self._engine = engine
-        self._setup = setup
         self._retries = retries
         self._grace = grace
         self._nursery = nursery
         self._observers = observers
         self._maps = count()
         self._slots = Slots(engine.slots_per_worker, 0)
+        self._new_position = partial(_Position, engine, setup, grace, self._slots, observers)
         self._positions: list[_Position] = []
         self._numbers = count()
         self._closed = False
@@ -294,17 +294,7 @@ class Fleet:
         await self._hire(workers - len(wanted))
 
     async def _hire(self, number: int) -> None:
-        new = [
-            _Position(
-                self._engine,
-                f"worker {next(self._numbers)}",
-                self._setup,
-                self._grace,
-                self._slots,
-                self._observers,
-            )
-            for _ in range(number)
-        ]
+        new = [self._new_position(f"worker {next(self._numbers)}") for _ in range(number)]
         self._positions += new
         errors = await _run_together([partial(self._nursery.start, position.run) for position in new])
         raise_all(errors[:1])  # several workers that failed to open at once failed for one reason
@@ -329,11 +319,11 @@ class _Position:
     """A position in the fleet: its worker is replaced when it dies."""
 
     engine: Engine
-    name: str
     setup: bytes
     grace: float
     slots: Slots
     observers: Observers
+    name: str
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     worker: FleetWorker | None = None
     had_worker: bool = False

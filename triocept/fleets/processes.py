@@ -24,7 +24,7 @@ from .._util.checks import check_count, check_number
 from .engine import Engine, FleetWorker, WorkerLost
 from .frames import Frame, FrameStream, Kind
 from .looking_after import LOOKS, happens, looked_after
-from .packing import Packing, Pickled, import_path, raise_failure
+from .packing import Pickled, import_path, raise_failure
 from .worker_process import Setup
 
 START_TIMEOUT = 120.0
@@ -48,6 +48,8 @@ class Processes(Engine):
     goes to this program's output; Ctrl-C in the terminal reaches this program alone.
     """
 
+    packing = Pickled()
+
     def __init__(
         self, workers: int | None = None, *, slots_per_worker: int = 32, hung_after: float | None = 120.0
     ) -> None:
@@ -59,14 +61,9 @@ class Processes(Engine):
         check_count("slots_per_worker", slots_per_worker, least=1)
         if hung_after is not None:
             check_number("hung_after", hung_after, positive=True)
-        self._packing = Pickled()
         self.workers = workers
         self.slots_per_worker = slots_per_worker
         self._hung_after = hung_after
-
-    @property
-    def packing(self) -> Packing:
-        return self._packing
 
     def __repr__(self) -> str:
         return f"Processes({self.workers}, slots_per_worker={self.slots_per_worker})"
@@ -92,7 +89,7 @@ class Processes(Engine):
             worker = _Process(f"{name} (pid {process.pid})", process, stream, grace)
             try:
                 frames = stream.frames()
-                await worker.set_up(frames, setup, self._packing)
+                await worker.set_up(frames, setup, self.packing)
                 async with looked_after(partial(worker.serve, frames, self._hung_after), worker.end):
                     yield worker
             finally:

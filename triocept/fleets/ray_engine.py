@@ -15,7 +15,7 @@ import trio
 
 from .._util.checks import check_count, check_mapping, check_number, check_str
 from .engine import Engine, FleetWorker
-from .packing import Packing, Pickled
+from .packing import Pickled
 from .ray_actor import make_actor_class
 from .ray_cluster import check_installed, connected
 from .ray_worker import open_actor
@@ -48,6 +48,8 @@ class RayEngine(Engine):
         ImportError: Ray is not installed.
     """
 
+    packing = Pickled()
+
     def __init__(
         self,
         address: str | None = None,
@@ -69,7 +71,6 @@ class RayEngine(Engine):
         if hung_after is not None:
             check_number("hung_after", hung_after, positive=True)
         check_installed()
-        self._packing = Pickled()
         self._address = address
         self._wanted = workers
         self.workers: int = workers or 1
@@ -79,10 +80,6 @@ class RayEngine(Engine):
         self._hung_after = hung_after
         self._make: Any = None
         """Function that makes an actor; set while connected."""
-
-    @property
-    def packing(self) -> Packing:
-        return self._packing
 
     def __repr__(self) -> str:
         where = "" if self._address is None else f"{self._address!r}, "
@@ -110,4 +107,4 @@ class RayEngine(Engine):
             yield
 
     def open_worker(self, name: str, setup: bytes, grace: float) -> AbstractAsyncContextManager[FleetWorker]:
-        return open_actor(self._make, name, setup, grace, self._packing, self._hung_after)
+        return open_actor(self._make, name, setup, grace, self.packing, self._hung_after)
