@@ -21,6 +21,8 @@ import os
 import stat
 from pathlib import Path
 
+from .._util.disk import sync
+
 log = logging.getLogger("triocept.trace")
 
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
@@ -199,11 +201,7 @@ class LineFile:
         self.opening += 1
         self._identity, self._least, self._last = (found.st_dev, found.st_ino), found.st_size, (0, b"")
         if self.fsync and found.st_size == 0:  # a new file's name may only be in the directory
-            folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync(self.path.parent)
 
 
 def _ends_whole(fd: int) -> bool:

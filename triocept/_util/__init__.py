@@ -6,5 +6,5 @@
 * `unicode`: text that every wire can hold. `figures`: short numbers. `terminal`: output that never blocks.
 * `sse`: bytes of server-sent events. `bare_socket`: bytes of a trio socket. `threads`: work in threads.
 * `loop_watch`: finds functions that block the event loop.
-* `documents`: JSON and YAML files that people write, with line numbers.
+* `documents`: JSON and YAML files that people write, with line numbers. `disk`: files that survive a power cut.
 """

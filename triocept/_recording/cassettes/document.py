@@ -22,7 +22,7 @@ import os
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from secrets import token_hex
@@ -31,6 +31,7 @@ import msgspec
 
 from ..._canonical.content import Json
 from ..._canonical.request import Request
+from ..._util.disk import sync
 from ..._util.documents import Node, decoded, read_yaml
 from ..._util.unicode import mended
 from ..play import Answer, same_content
@@ -341,7 +342,5 @@ def write_file(path: Path, text: str) -> None:
         if isinstance(exc, OSError) and exc.errno is not None:
             raise OSError(exc.errno, exc.strerror, str(path)) from exc
         raise
-    with suppress(OSError), ExitStack() as stack:  # Windows and some file systems do not support it
-        descriptor = os.open(target.parent, os.O_RDONLY)
-        stack.callback(os.close, descriptor)
-        os.fsync(descriptor)
+    with suppress(OSError):  # Windows and some file systems do not support it
+        sync(target.parent)

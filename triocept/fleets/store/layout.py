@@ -24,6 +24,7 @@ from typing import Any, final
 import msgspec
 
 from ..._canonical.content import Json
+from ..._util.disk import sync
 from ...errors import StoreError
 
 FORMAT = 1
@@ -125,7 +126,7 @@ def write_run(directory: Path, run: RunFile) -> None:
     finally:
         os.close(fd)
     os.rename(part, directory / RUN)
-    sync_directory(directory)
+    sync(directory)
 
 
 def new_run(settings: Mapping[str, Json]) -> RunFile:
@@ -135,15 +136,6 @@ def new_run(settings: Mapping[str, Json]) -> RunFile:
         created_at=time.time(),
         versions={"triocept": version("triocept"), "python": platform.python_version()},
     )
-
-
-def sync_directory(directory: Path) -> None:
-    """Force the names in a directory to the disk."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 @final

@@ -22,8 +22,9 @@ from ..._trace.jsonl import JSONLRecorder, place_of
 from ..._trace.trace import Trace
 from ..._trace.turn import ServiceCall, Turn
 from ..._util.contexts import protected_methods
+from ..._util.disk import sync
 from ...errors import StoreError
-from .layout import TRACES, read_run, sync_directory
+from .layout import TRACES, read_run
 from .lines import TracePlace
 
 P = ParamSpec("P")
@@ -129,17 +130,10 @@ class CallRecorder:
             ]
         )
 
-        def sync() -> None:
-            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            sync_directory(path.parent)  # its name, too
-
         if self._fsync and places:
             try:
-                await trio.to_thread.run_sync(sync)
+                await trio.to_thread.run_sync(sync, path)
+                await trio.to_thread.run_sync(sync, path.parent)  # its name, too
             except OSError as exc:
                 self.problem = self.problem or str(exc)
         return Kept(places, value, self.problem)
