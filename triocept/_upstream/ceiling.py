@@ -7,8 +7,7 @@ Rules:
 1. The configured maximum applies to every call, also to a call without a number.
 2. A maximum that a refusal teaches for a model is kept for its next calls, and only lowers the number that they
    request.
-3. A window that the prompt has nearly filled is no maximum: the agent receives the refusal, and shortens its
-   history.
+3. A window that the prompt has nearly filled is no maximum: the agent receives the refusal, and shortens its history.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The headers that are forwarded, by name, in both directions. A header that is not named here is not forwarded.
 
 Keys, cookies, lengths, encodings and headers of one connection are never forwarded. Proxies that dropped others
-had known effects: without `retry-after` or `anthropic-ratelimit-*` agents retry for ever, without
-`anthropic-beta` features are missing, and without `user-agent` or `x-stainless-*` providers have answered with
-429.
+had known effects: without `retry-after` or `anthropic-ratelimit-*` agents retry for ever, without `anthropic-beta`
+features are missing, and without `user-agent` or `x-stainless-*` providers have answered with 429.
 """
 
 from __future__ import annotations

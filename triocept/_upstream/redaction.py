@@ -5,8 +5,7 @@ Rules:
 1. Only a text that can be a secret is removed (see `_util.secrets`): an error would be unreadable without
    ordinary words and numbers.
 2. A key is a whole word, unless it is so long that no other text contains it.
-3. In a document only strings are changed, each after decoding: JSON stays JSON, and the rest of it stays byte for
-   byte.
+3. In a document only strings are changed, each after decoding: JSON stays JSON, and the rest of it stays byte for byte.
 4. The meaning of an error is determined before, from the provider's own message.
 """
 

@@ -12,9 +12,8 @@ Rules:
 5. Bytes that are clearly content of a running answer may go to the agent before they are parsed here: most of the
    time that a relay adds to an event is parsing.
 6. Content before a failure is sent before it. Without content, the failure still has its own HTTP status.
-7. If calls are held, the bytes from the first frame of a call on belong to the last piece: an agent that has a
-   whole call runs it, though the answer may still break. Their events are passed on as they arrive, in pieces
-   without bytes.
+7. If calls are held, the bytes from the first frame of a call on belong to the last piece: an agent that has a whole
+   call runs it, though the answer may still break. Their events are passed on as they arrive, in pieces without bytes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """httpx2's own transport, except that its connections have a tap for the body of a stream.
 
-httpx2 and h11 take a third of the time of an event: eight generators and three parser steps for a single read. So
-they are used for connections, TLS, the request and the head, and the chunks of a streamed body are read beside
-them.
+httpx2 and h11 take a third of the time of an event: eight generators and three parser steps for a single read. So they
+are used for connections, TLS, the request and the head, and the chunks of a streamed body are read beside them.
 
 Rules:
 

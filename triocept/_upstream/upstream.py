@@ -4,8 +4,7 @@ Rules:
 
 1. An agent that requested a stream is answered from a stream, piece by piece as it arrives; an agent that
    requested a whole answer, from a whole answer.
-2. In the provider's own dialect the answer is passed on byte for byte; in another it is translated event by
-   event.
+2. In the provider's own dialect the answer is passed on byte for byte; in another it is translated event by event.
 3. Nothing is settled before the first piece has arrived: until then a failure is raised, with its status.
 4. When the agent disconnects, the provider's connection is closed.
 """
@@ -121,8 +120,7 @@ class Upstream:
         self.policy_version: str | None = None
         """Version of the weights that the provider has now, for programs that change them.
 
-        It is put into `turn.tokens` of the calls that begin from here on, unless the provider itself sends a
-        version.
+        It is put into `turn.tokens` of the calls that begin from here on, unless the provider itself sends a version.
         """
 
     def __repr__(self) -> str:
@@ -132,10 +130,9 @@ class Upstream:
         """Answer an exchange with the provider's answer.
 
         Raises:
-            UpstreamError: the provider failed. Before any byte has reached the agent, the exchange has no outcome
-                yet: another upstream may be tried, and a handler that re-raises the error gives the agent its
-                status and message. In the middle of a stream the exchange is settled by it: the agent receives a
-                visible break.
+            UpstreamError: the provider failed. Before any byte has reached the agent, the exchange has no outcome yet:
+                another upstream may be tried, and a handler that re-raises the error gives the agent its status and
+                message. In the middle of a stream the exchange is settled by it: the agent receives a visible break.
             UpstreamTruncated: its stream ended before the terminal event.
             ContextLengthError: the prompt is too long for its model.
             Refusal: 400, the provider's dialect cannot express the agent's request.
@@ -531,16 +528,13 @@ async def open_upstream(
     Args:
         base_url: in the form for the provider's own SDK: with `/v1` for OpenAI's dialects, without for
             Anthropic's, Google's and Ollama's. Its query is sent with every call.
-        dialect: the provider's dialect: `openai_chat`, `openai_responses`, `openai_completions`,
-            `anthropic_messages`, `gemini`, `ollama`; the name of an installed package's dialect (see
-            `triocept.dialects`), or a `Dialect`.
-        api_key: sent in the form of this dialect's providers. None: no key; an empty key is an error. It is
-            removed from the provider's error messages; a key of fewer than 8 characters ("x", "EMPTY") counts as
-            no secret.
+        dialect: the provider's dialect: `openai_chat`, `openai_responses`, `openai_completions`, `anthropic_messages`,
+            `gemini`, `ollama`; the name of an installed package's dialect (see `triocept.dialects`), or a `Dialect`.
+        api_key: sent in the form of this dialect's providers. None: no key; an empty key is an error. It is removed
+            from the provider's error messages; a key of fewer than 8 characters ("x", "EMPTY") counts as no secret.
         model: the name of the model to request; None: the agent's.
         sampling: its set fields take precedence over the agent's.
-        extra_body: fields for the provider's document, in its own terms; objects are merged, None removes a
-            field.
+        extra_body: fields for the provider's document, in its own terms; objects are merged, None removes a field.
         extra_headers: headers for every call; they take precedence over the agent's.
         concurrency: maximum concurrent calls, fair between rollouts. When exceeded: further calls wait. None: any
             number.

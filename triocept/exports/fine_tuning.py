@@ -6,8 +6,7 @@ Rules:
 2. An answer is trained once. In every further line that contains it, it has `"weight": 0`. Two other kinds of messages
    have weight 0: model messages that are not from this rollout, such as examples in a prompt; and answers with a call
    whose arguments are not a JSON object, which keep the model's text.
-3. A thread without anything to train is not a line: for example, it ends in a failed call, or its only answer is
-   empty.
+3. A thread without anything to train is not a line: for example, it ends in a failed call, or its only answer is empty.
 
 No package has a type of these lines, or a validator: `check_fine_tuning` is triocept's own.
 """
