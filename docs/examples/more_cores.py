@@ -1,5 +1,10 @@
+import sys
+from pathlib import Path
+
 import trio
 from triocept.fleets import Processes, open_fleet
+
+TINY_AGENT = [sys.executable, str(Path(__file__).with_name("tiny_agent.py"))]
 
 
 async def answer(exchange):
@@ -9,7 +14,7 @@ async def answer(exchange):
 async def fix(endpoint, number, *, attempt):
     """One rollout, in a worker: what it returns goes back to the program, and its trace too."""
     async with endpoint.open_rollout(answer) as rollout:
-        result = await rollout.run_agent(["claude", "-p", f"fix bug {number}"])
+        result = await rollout.run_agent([*TINY_AGENT, f"fix bug {number}"])
     return result.returncode
 
 

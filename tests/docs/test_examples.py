@@ -184,6 +184,14 @@ def test_the_first_example_of_the_readme_runs_as_it_stands_and_prints_what_the_r
     assert printed == shown
 
 
+def test_the_test_in_the_readme_passes_as_it_stands(tmp_path: Path) -> None:
+    found = re.search(r"```python\n(import openai\n.*?)```", README, re.DOTALL)
+    (tmp_path / "test_readme.py").write_text(found[1])
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    argv = ["-m", "pytest", "-q", "-p", "no:trio", "-p", "no:cacheprovider", "test_readme.py"]
+    assert "1 passed" in run(argv, cwd=tmp_path)
+
+
 def test_the_page_of_invariants_names_tests_that_exist_and_all_of_them() -> None:
     named = re.findall(r"`(test_invariant_\w+)`", (DOCS / "explanation" / "invariants.md").read_text())
     written = re.findall(r"def (test_invariant_\w+)\(", (ROOT / "tests" / "test_invariants.py").read_text())

@@ -47,11 +47,11 @@ def test_no_workflow_is_left_off_the_page() -> None:
 def test_every_other_language_is_on_its_page() -> None:
     page = (ROOT / "docs" / "how-to" / "other-languages.md").read_text()
     there = {path.name for path in (EXAMPLES / "other_languages").iterdir() if path.is_file()}
-    assert there == set(re.findall(r"examples/other_languages/(\S+)", page))
+    assert there == set(re.findall(r"examples/other_languages/([\w.]+\w)", page))
 
 
 def test_every_example_for_trainers_is_on_its_page() -> None:
     """They are run by `nox -s trainers`."""
     page = (ROOT / "docs" / "how-to" / "trainers.md").read_text()
     there = {path.name for path in (EXAMPLES / "trainers").iterdir() if path.is_file()}
-    assert there == set(re.findall(r"examples/trainers/(\S+)", page))
+    assert there == set(re.findall(r"examples/trainers/([\w.]+\w)", page))
