@@ -249,12 +249,13 @@ def test_nobody_is_named_where_the_whole_process_stood_still(
         clock.now += 2 / looks
         return clock.now > 2
 
-    watch = Watch(threading.current_thread())
+    posted: list[Callable[[], object]] = []
+    watch = Watch(threading.current_thread(), posted.append)
     monkeypatch.setattr("triocept._util.loop_watch.time", clock)
     monkeypatch.setattr(watch, "_ended", SimpleNamespace(wait=look_later))
-    watch.after_io_wait(0)
     watch._look()
-    watch.before_io_wait(0)
+    (beat,) = posted
+    beat()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         watch.warn()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from reprlib import Repr
 from typing import TYPE_CHECKING, Any
 
+from .._canonical.content import ToolCall
 from .._canonical.request import offered_names
 from .._trace.turn import Turn
 from .._util.secrets import without_keys
@@ -20,13 +22,11 @@ _repr = Repr()
 _repr.maxstring = 100
 
 
-def warn_of_unknown_tools(rollout: RolloutState, turn: Turn) -> None:
+def warn_of_unknown_tools(rollout: RolloutState, turn: Turn, calls: Sequence[ToolCall]) -> None:
     """Log each tool, once in a rollout, that an answer calls and its request does not offer.
 
     Most agents ignore such a call.
     """
-    if turn.response is None or not (calls := turn.response.tool_calls):
-        return
     offered = offered_names(turn.request)
     unknown = {call.name for call in calls} - set(offered) - rollout.unknown_tools
     if unknown:

@@ -237,8 +237,8 @@ class RolloutState:
         end_budgets(exchange, turn)
         if not exchange.handed_over:
             self.arrivals.discard(exchange)
-        if turn is not None and self.logs_unknown_tools:
-            warn_of_unknown_tools(self, turn)
+        if self.logs_unknown_tools and turn and turn.response and (calls := turn.response.tool_calls):
+            warn_of_unknown_tools(self, turn, calls)
 
     def outlives(self, error: BaseException) -> bool:
         """Return True if the rollout stays open after this error.

@@ -10,8 +10,10 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -21,7 +23,7 @@ import trio
 LONG = 1.0
 """Maximum seconds of a block without a report; asyncio's debug mode warns after a tenth of that."""
 EVERY = 0.25
-"""Seconds between two checks."""
+"""Seconds between two looks at the loop."""
 MOST_PLACES = 100
 """Maximum places that an endpoint logs."""
 _TRIO = str(Path(trio.__file__).parent)
@@ -38,17 +40,32 @@ class Place(msgspec.Struct, frozen=True):
     line: int
 
 
-class LoopWatch(trio.abc.Instrument):
-    """Instrument that finds the functions which keep the loop from checking for new I/O.
+@dataclass(slots=True, eq=False)
+class _Heartbeat:
+    """A function call that was posted to the loop and has not run yet."""
+
+    since: float
+    place: Place | None = None
+    """Location of the block that delays it; None until enough looks have found a block."""
+    reported: bool = False
+    """True if a caller already got an error for the block."""
+
+
+class LoopWatch:
+    """Watch for functions that keep the loop from running other tasks. A call that blocks nothing costs nothing.
+
+    The watch's thread looks at the stack of the loop every `EVERY` seconds, and posts a heartbeat if a user function is
+    on it. A loop that waits for I/O has none, so it is not woken: a mock clock still jumps.
 
     Args:
         thread: thread of the loop.
+        soon: posts a function to the loop, as `TrioToken.run_sync_soon`; raises RuntimeError if no loop runs.
     """
 
-    def __init__(self, thread: threading.Thread) -> None:
+    def __init__(self, thread: threading.Thread, soon: Callable[[Callable[[], object]], object]) -> None:
         self._thread = thread
-        self._cycle = 0
-        """Number of checks for new I/O."""
+        self._soon = soon
+        self._heartbeat: _Heartbeat | None = None
         self._ended = threading.Event()
         self._looking = threading.Thread(target=self._look, name="triocept-watch", daemon=True)
 
@@ -65,61 +82,55 @@ class LoopWatch(trio.abc.Instrument):
     def found(self, place: Place) -> None:
         """Handle a block that lasts, once. Called in the watch's thread."""
 
-    def after_io_wait(self, timeout: float) -> None:
-        """Count a cycle of the loop. Called in the loop, and cheap: some cycles belong to each call."""
-        self._cycle += 1
+    def over(self, place: Place, seconds: float) -> None:
+        """Handle a block that has ended, unless a caller got an error for it. Called in the loop.
+
+        Args:
+            place: location of the block.
+            seconds: time since the first look that found a user function, so up to `EVERY` less than the block.
+        """
+
+    def note_reported(self) -> None:
+        """Record that a caller already got an error for the current block."""
+        if (heartbeat := self._heartbeat) is not None:
+            heartbeat.reported = True
 
     def _look(self) -> None:
-        """Report the location that blocks the loop, once enough checks have found the loop blocked.
+        """Report the location that blocks the loop, once a heartbeat is late by time and by number of looks.
 
-        A process that was suspended for a while, on a loaded machine, has had too few checks. A loop that waits for I/O
-        has no user function on its stack.
+        A process that was suspended for a while, or gets no time on a loaded machine, has had too few looks.
         """
-        looks, before, since, reported = 0, -1, 0.0, -1
+        looks = 0
         while not self._ended.wait(EVERY) and self._thread.is_alive():
-            cycle = self._cycle
-            if cycle != before:
-                looks, before, since = 0, cycle, time.monotonic()
+            user = _first_of_user(sys._current_frames().get(self._thread.ident or -1))
+            heartbeat = self._heartbeat
+            if heartbeat is None:
+                if user is None:
+                    continue
+                looks, heartbeat = 0, _Heartbeat(time.monotonic())
+                self._heartbeat = heartbeat
+                try:
+                    self._soon(partial(self._beat, heartbeat))
+                except RuntimeError:  # the loop has not begun, or has ended
+                    self._heartbeat = None
+                    continue
             looks += 1
-            if cycle != reported and looks >= LONG / EVERY and time.monotonic() - since > LONG:
-                user = _first_of_user(sys._current_frames().get(self._thread.ident or -1))
-                if cycle == self._cycle and user is not None:
-                    reported = cycle
-                    self.found(_place(user))
+            late = looks >= LONG / EVERY and time.monotonic() - heartbeat.since > LONG
+            if late and user is not None and heartbeat.place is None and heartbeat is self._heartbeat:
+                heartbeat.place = _place(user)
+                self.found(heartbeat.place)
 
-
-class TimedWatch(LoopWatch):
-    """A watch that measures how long each block has lasted."""
-
-    def __init__(self, thread: threading.Thread) -> None:
-        super().__init__(thread)
-        self._busy_since: float | None = None
-        self._seen: Place | None = None
-        """Location that blocks the loop now."""
-
-    def found(self, place: Place) -> None:
-        self._seen = place
-
-    def over(self, place: Place, seconds: float) -> None:
-        """Handle a block that has ended. Called in the loop."""
-
-    def after_io_wait(self, timeout: float) -> None:
-        super().after_io_wait(timeout)
-        self._busy_since = time.monotonic()
-
-    def before_io_wait(self, timeout: float) -> None:
-        if self._seen is not None and self._busy_since is not None:
-            seen, seconds, self._seen = self._seen, time.monotonic() - self._busy_since, None
-            if seconds > LONG:
-                self.over(seen, seconds)
-        self._busy_since = None
+    def _beat(self, heartbeat: _Heartbeat) -> None:
+        self._heartbeat = None
+        if heartbeat.place is not None and not heartbeat.reported:
+            self.over(heartbeat.place, time.monotonic() - heartbeat.since)
 
 
 class _LoggingWatch(LoopWatch):
     """A watch that logs each place once."""
 
-    def __init__(self, thread: threading.Thread) -> None:
-        super().__init__(thread)
+    def __init__(self) -> None:
+        super().__init__(threading.current_thread(), trio.lowlevel.current_trio_token().run_sync_soon)
         self.users = 0
         """Number of endpoints in the loop."""
         self._places: set[Place] = set()
@@ -145,8 +156,7 @@ def logged_blocks() -> Iterator[None]:
     """Log each place that blocks the event loop while the block runs. Several endpoints in a loop share one watch."""
     watch = _watch.get()
     if watch is None:
-        watch = _LoggingWatch(threading.current_thread())
-        trio.lowlevel.add_instrument(watch)
+        watch = _LoggingWatch()
         watch.start()
         _watch.set(watch)
     watch.users += 1
@@ -156,7 +166,6 @@ def logged_blocks() -> Iterator[None]:
         watch.users -= 1
         if not watch.users:
             _watch.set(None)
-            trio.lowlevel.remove_instrument(watch)
             watch.stop()
 
 
@@ -177,10 +186,8 @@ def _first_of_user(frame: FrameType | None) -> FrameType | None:
     """Return the innermost frame of the loop's tasks that is neither ours, nor a library's, nor generated by one."""
     while frame is not None:
         code = frame.f_code
-        if code.co_name == "unrolled_run" and code.co_filename.startswith(
-            _TRIO
-        ):  # outside: the caller of trio.run
-            return None
+        if code.co_name == "unrolled_run" and code.co_filename.startswith(_TRIO):
+            return None  # outside: the caller of trio.run
         if not _is_library(frame):
             return frame
         frame = frame.f_back

@@ -73,7 +73,7 @@ class Loop:
         opening, ending = Job[T](), Job[None]()
         run = partial(self._run, context, opening, ending)
         self._thread = threading.Thread(target=run, name=self._name, daemon=True)
-        self._watch = Watch(self._thread)
+        self._watch = Watch(self._thread, self.soon)
         try:
             self._thread.start()
             self._watch.start()
@@ -119,8 +119,7 @@ class Loop:
     def _run(self, context: AbstractAsyncContextManager[T, Any], opening: Job[T], ending: Job[None]) -> None:
         errors: list[BaseException] = []
         with keeping(errors):
-            instruments = [self._watch] if self._watch is not None else []
-            trio.run(self._main, context, opening, instruments=instruments)
+            trio.run(self._main, context, opening)
         with self._lock:
             self._ended = True
             jobs, self._jobs = self._jobs, set()

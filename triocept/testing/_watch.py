@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Callable
 from typing import final
 
-from .._util.loop_watch import Place, TimedWatch
+from .._util.loop_watch import LoopWatch, Place
 
 
 @final
-class Watch(TimedWatch):
-    """Watch that collects the blocks of the loop's thread, and warns of them."""
+class Watch(LoopWatch):
+    """Watch that collects the blocks, and warns of them."""
 
-    def __init__(self, thread: threading.Thread) -> None:
-        super().__init__(thread)
-        self._reported_since: float | None = None
-        """Start time of a block that was reported while it lasted."""
+    def __init__(self, thread: threading.Thread, soon: Callable[[Callable[[], object]], object]) -> None:
+        super().__init__(thread, soon)
         self._found: list[tuple[Place, float]] = []
-
-    def note_reported(self) -> None:
-        """Record that a caller already got an error for the current block."""
-        self._reported_since = self._busy_since
 
     def warn(self) -> None:
         """Warn of each recorded block, once; a RuntimeWarning is raised if warnings are errors."""
@@ -35,5 +30,4 @@ class Watch(TimedWatch):
             warnings.warn_explicit(text, RuntimeWarning, place.file, place.line)
 
     def over(self, place: Place, seconds: float) -> None:
-        if self._reported_since != self._busy_since:  # else a caller got an error
-            self._found.append((place, seconds))
+        self._found.append((place, seconds))
