@@ -177,9 +177,8 @@ class OutputReader:
                 try:
                     for tee in self._sinks:
                         await tee.write(data)
-                except (
-                    Exception
-                ) as exc:  # an object of the caller may raise any exception, and the caller gets it
+                except Exception as exc:
+                    # An object of the caller may raise any exception, and the caller gets it.
                     self.error = exc
                     on_error()
 

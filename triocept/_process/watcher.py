@@ -159,9 +159,8 @@ class Watcher:
                 start_new_session=True,
             )
             assert self._process.stdout is not None
-            with trio.fail_after(
-                READY_TIMEOUT
-            ):  # until it has set up its signals, and cannot be stopped any more
+            with trio.fail_after(READY_TIMEOUT):
+                # Until it has set up its signals, and cannot be stopped any more.
                 async with self._process.stdout as ready:
                     if not await ready.receive_some(16):
                         raise OSError(f"{sys.executable} ended at once")

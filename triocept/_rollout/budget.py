@@ -78,9 +78,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
             raise ValueError(
                 "the cost is limited, and there are no prices: Limits(cost=…, prices={model: Price(…)})"
             )
-        msgspec.structs.force_setattr(
-            self, "prices", dict(self.prices)
-        )  # keep a copy: the value is immutable
+        msgspec.structs.force_setattr(self, "prices", dict(self.prices))  # a copy: the value is immutable
 
 
 @dataclass(slots=True)
@@ -139,13 +137,10 @@ class Budget:
             MissingPrice: the cost is limited, and the model's price is unknown. Nothing is reserved.
         """
         levels = tuple(self._levels())
-        tokens = 0
-        if any(level._estimates for level in levels):
-            tokens = call.estimate_input()
+        tokens = call.estimate_input() if any(level._estimates for level in levels) else 0
         asked_for = call.request.model
-        models = (
-            (asked_for,) if configured in (None, asked_for) else (configured, asked_for)
-        )  # as `models_of` after the answer
+        # As `models_of` after the answer.
+        models = (asked_for,) if configured in (None, asked_for) else (configured, asked_for)
         asked = [(level, level._needs(models, tokens)) for level in levels]
         for level, needs in reversed(asked):
             if (reached := level._reached(needs)) is not None:

@@ -140,9 +140,8 @@ class RecordWriter:
             return
         try:
             await self._lock.acquire()
-        except (
-            KeyboardInterrupt
-        ):  # it arrives at the next checkpoint after this recording; a second one arrives here
+        except KeyboardInterrupt:
+            # It arrives at the next checkpoint after this recording; a second one arrives here.
             await self._lock.acquire()
             signal.raise_signal(signal.SIGINT)
 

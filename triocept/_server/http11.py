@@ -132,9 +132,8 @@ class HTTP11:
                             self._unread -= len(inbox.take(self._unread))
                             if self._unread:
                                 await inbox.arrival()
-                if (
-                    self._stalls
-                ):  # until the client hangs up, or the server stops and closes this idle connection
+                if self._stalls:
+                    # Until the client hangs up, or the server stops and closes this idle connection.
                     connection.idle = True
                     while not inbox.gone:
                         inbox.data.clear()
@@ -172,9 +171,7 @@ class HTTP11:
         headers: dict[str, str] = {}
         for line in lines[:-1]:
             name, _, value = line.partition(":")
-            headers[name.lower()] = (
-                value.strip()
-            )  # strips spaces and tabs: the grammar allows no other white space
+            headers[name.lower()] = value.strip()  # spaces and tabs: the grammar allows no other white space
         length = headers.get("content-length", "0" if method in _WITHOUT_BODY else "")
         closes = headers.get("connection", "").lower()
         if (

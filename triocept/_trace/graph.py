@@ -75,9 +75,7 @@ class Recent(Generic[T]):
                 sent, head = each, common
             if common == len(each.messages) >= len(messages) - _CHANGED:
                 break
-        if (
-            sent is None or head < len(sent.messages) - _CHANGED
-        ):  # a new conversation, or one that leaves another
+        if sent is None or head < len(sent.messages) - _CHANGED:  # a new conversation, or it leaves another
             sent = Sent(messages, sent.known[:head] if sent is not None else [])
             del self._latest[_KEPT - 1 :]
         else:

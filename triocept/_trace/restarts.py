@@ -33,7 +33,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from itertools import groupby, takewhile
+from itertools import dropwhile, groupby, takewhile
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -151,10 +151,7 @@ def is_handed_over(
 
 
 def _without_system(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    start = 0
-    while start < len(messages) and messages[start].role in ("system", "developer"):
-        start += 1
-    return messages[start:]
+    return tuple(dropwhile(lambda message: message.role in ("system", "developer"), messages))
 
 
 def _is_same(one: Message, other: Message) -> bool:

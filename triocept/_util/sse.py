@@ -40,9 +40,8 @@ class FrameEnd(msgspec.Struct, frozen=True, kw_only=True):
 
 
 SSE_FRAMES = FrameEnd(
-    pattern=re.compile(
-        rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?=[^\n]))"
-    ),  # a CR at the end may be half of a CR LF
+    # A CR at the end may be half of a CR LF.
+    pattern=re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?=[^\n]))"),
     longest=3,
     last=re.compile(rb"(?:\r\n|\n|\r(?!\n))\r\Z"),
 )
