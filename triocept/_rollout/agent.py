@@ -12,13 +12,7 @@ import trio
 from .._process.command import check_cwd, check_env, check_input
 from .._process.environment import agent_environment
 from .._process.output import AgentResult
-from .._process.process import (
-    OUTPUT_LIMIT,
-    TERMINATE_GRACE,
-    AgentProcess,
-    check_output,
-    open_process,
-)
+from .._process.process import OUTPUT_LIMIT, TERMINATE_GRACE, AgentProcess, check_output, open_process
 from .._trace.entries import AgentStart
 from .._util.checks import check_keywords, check_type
 from .._util.contexts import protected_context
@@ -151,9 +145,7 @@ def check_agent_options(function: str, options: AgentOptions) -> AgentOptions:
 
 @protected_context
 async def open_agent(
-    core: RolloutState,
-    argv: Sequence[str | os.PathLike[str]],
-    options: AgentOptions,
+    core: RolloutState, argv: Sequence[str | os.PathLike[str]], options: AgentOptions
 ) -> AsyncIterator[Agent]:
     """See `Rollout.open_agent`."""
     if core.ending is not None:

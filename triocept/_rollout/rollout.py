@@ -256,9 +256,7 @@ class Rollout(Given):
         return await ask(self._core, asked)
 
     def open_child(
-        self,
-        handler: Handler | None = None,
-        **options: Unpack[RolloutOptions],
+        self, handler: Handler | None = None, **options: Unpack[RolloutOptions]
     ) -> AbstractAsyncContextManager[Rollout]:
         """Open a rollout that is part of this rollout: for a sub-agent, or an agent that runs agents.
 
@@ -337,9 +335,7 @@ class Rollout(Given):
 
     @trio.lowlevel.enable_ki_protection
     async def run_agent(
-        self,
-        argv: Sequence[str | os.PathLike[str]],
-        **options: Unpack[AgentOptions],
+        self, argv: Sequence[str | os.PathLike[str]], **options: Unpack[AgentOptions]
     ) -> AgentResult:
         """Run an agent in this rollout, to its end.
 
@@ -384,9 +380,7 @@ class Rollout(Given):
         return agent.result
 
     def open_agent(
-        self,
-        argv: Sequence[str | os.PathLike[str]],
-        **options: Unpack[AgentOptions],
+        self, argv: Sequence[str | os.PathLike[str]], **options: Unpack[AgentOptions]
     ) -> AbstractAsyncContextManager[Agent]:
         """Run an agent, and take its calls in a loop that ends with it.
 

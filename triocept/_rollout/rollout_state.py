@@ -164,12 +164,7 @@ class RolloutState:
         self.prices: Mapping[str, Price] | None = limits.prices if limits and limits.prices else above
         run = f"run_{token_hex(8)}"
         self.opening: Opening = Opening(
-            rollout=self.id,
-            run=run,
-            at=time.time(),
-            versions=VERSIONS,
-            metadata=metadata,
-            branch=branch,
+            rollout=self.id, run=run, at=time.time(), versions=VERSIONS, metadata=metadata, branch=branch
         )
         self.trace: Trace = Trace(self.id, run=run, branch=branch, prices=self.prices, opening=self.opening)
         self.memory: Memory = Memory()

@@ -23,9 +23,7 @@ USUAL = "openai_chat"
 
 
 def add_model_views(
-    view: Callable[[View], View],
-    rollout_of: Callable[[], RolloutState],
-    dialects: Mapping[str, Dialect],
+    view: Callable[[View], View], rollout_of: Callable[[], RolloutState], dialects: Mapping[str, Dialect]
 ) -> None:
     """Register the functions of the list of models with `view`."""
 

@@ -34,16 +34,7 @@ from typing import Any, TypeVar, final
 
 import msgspec
 
-from .._canonical.content import (
-    Message,
-    Opaque,
-    Part,
-    Reasoning,
-    RefusalText,
-    Text,
-    ToolCall,
-    ToolResult,
-)
+from .._canonical.content import Message, Opaque, Part, Reasoning, RefusalText, Text, ToolCall, ToolResult
 from .._canonical.memory import MessageTable
 from .._canonical.request import Request
 from .._canonical.response import Response
