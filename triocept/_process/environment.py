@@ -7,11 +7,10 @@ Variables that are removed, in upper or lower case:
   `OPENAI_WEBHOOK_SECRET`, `OLLAMA_HOST`. Settings stay: `CLAUDE_CODE_MAX_OUTPUT_TOKENS`, `ANTHROPIC_MODEL`;
 * any variable that ends like a key or an endpoint of a provider (`SUFFIXES`), and some single ones (`NAMES`).
 
-The list is wider than the existing providers: `env=` restores a key removed in error, while a key that stays is a
-leak. AWS keys open Amazon's models, so they are removed too. `GOOGLE_APPLICATION_CREDENTIALS` stays: it names a file
-that an agent may need for its work. `GH_TOKEN` and `GITHUB_TOKEN` stay, because git and gh need them. GitHub's
-Copilot is the only agent that uses them as its model's key; it gets its own provider, and is configured to call no
-other.
+The list is wider than the existing providers: `env=` restores a key removed in error, while a key that stays is a leak.
+AWS keys open Amazon's models, so they are removed too. `GOOGLE_APPLICATION_CREDENTIALS` stays: it names a file that an
+agent may need for its work. `GH_TOKEN` and `GITHUB_TOKEN` stay, because git and gh need them. GitHub's Copilot is the
+only agent that uses them as its model's key; it gets its own provider, and is configured to call no other.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The processes of an agent, and the signals to them. Run as a script, this module is the watcher.
 
-The script uses the standard library alone, because the watcher must start in milliseconds, and must survive
-everything.
+The script uses the standard library alone, because the watcher must start in milliseconds, and must survive everything.
 
 Rules:
 

@@ -125,10 +125,7 @@ class Watcher:
         return self._since != 0
 
     async def processes(self) -> dict[int, ProcessInfo] | None:
-        """Return all processes, as of some time after the call; None if there is no /proc.
-
-        Cancellation: immediate.
-        """
+        """Return all processes, as of some time after the call; None if there is no /proc. Cancellation: immediate."""
         asked = time.monotonic()
         async with self._look:
             if self._looked < asked:

@@ -14,8 +14,7 @@ Rules:
 5. A provider's own bytes may accompany the increments (`Relayed`), for connections in that provider's dialect. Such a
    connection may get the bytes before they are parsed (`write_early`); the increment follows at once.
 6. Raw bytes that are streamed are increments, too (`RawPiece`). An answer with raw bytes has no other increments.
-7. If a connection's dialect cannot express an increment, the error belongs to that subscription, never to the
-   producer.
+7. If a connection's dialect cannot express an increment, the error belongs to that subscription, never to the producer.
 """
 
 from __future__ import annotations
@@ -148,10 +147,7 @@ class Delivery(Protocol):
 
     @property
     def wait(self) -> Callable[[Condition, float], Awaitable[None]]:
-        """Wait until there is news, or until a time of trio's clock.
-
-        Cancellation: immediate.
-        """
+        """Wait until there is news, or until a time of trio's clock. Cancellation: immediate."""
 
     async def flush(self) -> None:
         """Send all pending bytes. Only the connection's own task calls this.
@@ -438,10 +434,7 @@ class Condition:
     _tasks: list[trio.lowlevel.Task] | None = None
 
     async def wait(self) -> None:
-        """Wait until notified.
-
-        Cancellation: immediate, unless already notified.
-        """
+        """Wait until notified. Cancellation: immediate, unless already notified."""
         task = trio.lowlevel.current_task()
         tasks = self._tasks = self._tasks or []
         tasks.append(task)

@@ -2,8 +2,7 @@
 
 Rules:
 
-1. No proxy of the environment is used between a client and its rollout, unless the caller's own `http_client` uses
-   one.
+1. No proxy of the environment is used between a client and its rollout, unless the caller's own `http_client` uses one.
 2. A blocking client raises an error if it would block the endpoint that it waits for.
 """
 

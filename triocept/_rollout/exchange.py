@@ -134,8 +134,7 @@ class Exchange:
             answer: a `Response`, or its only part; a `str` is text.
 
         Raises:
-            TypeError, ValueError: the argument is not an answer. The exchange is unchanged, and can still be
-                answered.
+            TypeError, ValueError: the argument is not an answer. The exchange is unchanged, and can still be answered.
             AlreadySettled: the exchange has its outcome.
             ExchangeAbandoned: the agent has disconnected.
             OSError: (or another error of the recorder) the turn could not be recorded.

@@ -31,8 +31,7 @@ async def open_rollout(
 ) -> AsyncIterator[Rollout]:
     """Run `rollout` with its `handler`, if there is one, for as long as the body runs.
 
-    The body's own exception is raised unwrapped, and so is a handler's, which cancels the body. If both fail: a
-    group.
+    The body's own exception is raised unwrapped, and so is a handler's, which cancels the body. If both fail: a group.
     """
     check_loop("open_rollout")
     rollout.registry.add(rollout)

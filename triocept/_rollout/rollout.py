@@ -162,8 +162,7 @@ class Rollout(Given):
 
         Raises:
             ModuleNotFoundError: the SDK is not installed.
-            ValueError: there is no client for this dialect; `config` contains the values for the client of another
-                SDK.
+            ValueError: there is no client for this dialect; `config` contains the values for the client of another SDK.
         """
         config = self.config(dialect)
         return open_client(self._core.addresses.dialects[dialect], config, sync=sync, options=options)
@@ -171,8 +170,7 @@ class Rollout(Given):
     def environ(self, *, reach: Reach = "local") -> dict[str, str]:
         """Return the environment variables that point agents at this rollout, and give them long timeouts.
 
-        They include `TRIOCEPT_URL` and `TRIOCEPT_API_KEY`, for calls to the rollout's services:
-        `$TRIOCEPT_URL/tools`.
+        They include `TRIOCEPT_URL` and `TRIOCEPT_API_KEY`, for calls to the rollout's services: `$TRIOCEPT_URL/tools`.
 
         Args:
             reach: `local` for an agent on this machine, `public` for an agent elsewhere; errors as `base_url`.

@@ -1,9 +1,7 @@
 """The path from the socket to the exchange and back, on hypercorn and Quart-Trio.
 
-* `listen`: the listening socket, bound once and held. `serve`: the start, run and end of a server with all its
-  parts.
-* `admission`: the limits of connections: how many, for how long without a key, in which order, with how much
-  memory.
+* `listen`: the listening socket, bound once and held. `serve`: the start, run and end of a server with all its parts.
+* `admission`: the limits of connections: how many, for how long without a key, in which order, with how much memory.
 * `base_connection`: the protocol-independent base of a connection: its received bytes, and its bytes still to be
   sent to a client that may have stopped reading.
 * `connection`: a connection on hypercorn's TCPServer, each a fault domain; it speaks the protocol of its client.

@@ -6,16 +6,13 @@ Rules:
    agents think. When the rollout ends, the connection counts as keyless again.
 2. At the limit of connections, the oldest keyless connection is closed. If every connection is authenticated, the
    new one is answered with 503.
-3. Bytes held for keyless connections (heads, and what follows them) are counted as they are read, wherever they
-   wait afterwards. Above `MOST_HELD`, the connection that has held bytes for longest is closed and its bytes are
-   discarded.
-4. The time limits are equal for all connections, so deadlines come in the order of arrival: two queues, and one
-   task that sleeps until the first deadline. A request needs no timer, and neither does an authenticated
-   connection.
+3. Bytes held for keyless connections (heads, and what follows them) are counted as they are read, wherever they wait
+   afterwards. Above `MOST_HELD`, the connection that has held bytes for longest is closed and its bytes are discarded.
+4. The time limits are equal for all connections, so deadlines come in the order of arrival: two queues, and one task
+   that sleeps until the first deadline. A request needs no timer, and neither does an authenticated connection.
 5. Keyless connections are read a few at a time. Otherwise thousands that send at once would all be read in one
    turn of the event loop, and no other task would run meanwhile. Authenticated connections never wait there.
-6. A turn lasts for one piece and one schedule point: the piece is processed before pieces of other connections
-   are.
+6. A turn lasts for one piece and one schedule point: the piece is processed before pieces of other connections are.
 7. Requests without a key are also served one at a time, after the connections that can be accepted and those that
    begin. So a crowd of them waits only at this point, where a request with a key does not wait.
 8. Connections that have not begun anything and have not sent a request without a key come first. An agent's first
@@ -336,8 +333,7 @@ class Share(msgspec.Struct):
             arrived_at: returns the time of the last byte of any kind, such as the framing of a chunk.
 
         Raises:
-            Refusal: the rollout has ended; or 408, no piece arrived in time. All bytes of the request are
-                released.
+            Refusal: the rollout has ended; or 408, no piece arrived in time. All bytes of the request are released.
         """
         rollout, seconds = self.rollout, self.waiting.seconds
         due, is_last = trio.current_time() + seconds, False

@@ -282,10 +282,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
             await super().protocol_send(event)
 
     async def wait_ending(self) -> None:
-        """Wait until the server stops.
-
-        Cancellation: immediate.
-        """
+        """Wait until the server stops. Cancellation: immediate."""
         await self.context.terminated.wait()
 
     def cork(self) -> None:

@@ -234,8 +234,7 @@ class _HTTPDelivery(ABC):
     def _unsayable(self, exc: Exception) -> Failure:
         """Return the failure for an answer that could not be rendered.
 
-        The dialect may have no form for it (a tool call for an agent of text completions), or triocept has a
-        fault.
+        The dialect may have no form for it (a tool call for an agent of text completions), or triocept has a fault.
         """
         if not isinstance(exc, DialectError):
             self._subscription.fault = exc

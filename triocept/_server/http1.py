@@ -8,8 +8,7 @@
 * `100 Continue` is sent when the body is read, not before the key was checked.
 * Bytes behind the last request of a connection make h11 send 400 in place of the answer. (Some clients end a body
   with an empty line.) Here such bytes are not read.
-* The lines of a head, or of the trailers of a body, are limited: they are counted before h11 makes objects of
-  them.
+* The lines of a head, or of the trailers of a body, are limited: they are counted before h11 makes objects of them.
 
 `can_read`, `_check_protocol`, `_create_stream`, `_send_error_response` are hypercorn's internals: equal in 0.17.3
 and 0.18.0. `_receive_buffer` and its `maybe_extract_lines` are h11's: equal in 0.14.0 and 0.16.0.

@@ -92,8 +92,7 @@ class HTTP11:
     async def run(self) -> bool:
         """Serve requests, until the connection ends or is left to hypercorn.
 
-        Return True if the bytes in the connection's `ahead` are hypercorn's, and False if the connection has
-        ended.
+        Return True if the bytes in the connection's `ahead` are hypercorn's, and False if the connection has ended.
         """
         if not await self._inbox.begin():
             return False

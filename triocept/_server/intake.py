@@ -1,8 +1,7 @@
 """The path from a request to its answer, in one function. Independent of ASGI and Quart.
 
-The steps follow the order of the wire: method, key, size, body, JSON, dialect; then the exchange; then the
-answer. Every error on the way is sent in the dialect's own form, logged once without the key, and affects no
-other exchange.
+The steps follow the order of the wire: method, key, size, body, JSON, dialect; then the exchange; then the answer.
+Every error on the way is sent in the dialect's own form, logged once without the key, and affects no other exchange.
 
 Before these steps, the path selects the call: the rollout's prefix, then the dialect's usual path, with or
 without `/v1`. Paths are parsed before the key is checked. The cache of parsed paths is small, whatever clients
@@ -142,10 +141,7 @@ async def intake(
     max_body: int,
     admission: Admission,
 ) -> None:
-    """Answer one model call.
-
-    Cancellation: the exchange is abandoned, its connection broken off.
-    """
+    """Answer one model call. Cancellation: the exchange is abandoned, its connection broken off."""
     rollout: RolloutState | None = None
     share: Share | None = None
     wire: WireLog | None = None

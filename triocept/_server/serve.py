@@ -8,8 +8,7 @@ Rules (each had a test that failed without it):
 2. After `started()` the server never raises into its caller's nursery: it keeps the crash and cancels the body.
 3. The server outlives the body's clean-up: it is shielded, but only from `started()` on, and only if its parent
    is the caller's nursery; earlier, a start that hangs could not be cancelled.
-4. The end is always bounded: refuse waiting exchanges, let answers finish for `grace` seconds, then break off the
-   rest.
+4. The end is always bounded: refuse waiting exchanges, let answers finish for `grace` seconds, then break off the rest.
 """
 
 from __future__ import annotations

@@ -72,10 +72,7 @@ class Transport(Protocol):
         """True if bytes are still to be sent."""
 
     async def wait(self, news: Condition, until: float) -> None:
-        """Wait until `news` is notified, or until the time `until` of trio's clock.
-
-        Cancellation: immediate.
-        """
+        """Wait until `news` is notified, or until the time `until` of trio's clock. Cancellation: immediate."""
 
     async def flush(self) -> None:
         """Send the bytes that are still to be sent.

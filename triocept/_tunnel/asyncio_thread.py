@@ -3,8 +3,7 @@
 Rules:
 
 1. The thread ends with its context, and no asyncio code runs in trio's thread.
-2. A cancelled call is cancelled on the loop, and waited for; if its clean-up takes too long, it is cancelled
-   again.
+2. A cancelled call is cancelled on the loop, and waited for; if its clean-up takes too long, it is cancelled again.
 3. Work that asyncio itself runs in threads (a look-up of a name) cannot be cancelled, and is never waited for.
 4. A Ctrl-C is never raised in this code: a thread that is half started, or half ended, would never end.
 """

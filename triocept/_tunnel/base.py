@@ -52,8 +52,7 @@ class Tunnel(ABC):
             previous: the URL that this endpoint's tunnel had before it died; a tunnel that can reopens it.
 
         Raises:
-            TunnelError: on entering: the tunnel cannot be opened. On leaving, with the body cancelled: it has
-                died.
+            TunnelError: on entering: the tunnel cannot be opened. On leaving, with the body cancelled: it has died.
 
         Closing: at once, or within a bounded time; no part of it lives afterwards, also when cancelled.
         """

@@ -43,17 +43,15 @@ REFUSED = "remote port forwarding failed"
 class SSHTunnel(Tunnel):
     """A tunnel by `ssh -R`: a port of another host leads to the endpoint.
 
-    Needs OpenSSH's client here and its server there. Unless `public_host` is set, the port is open on the other
-    host's loopback only, for agents that run there: their calls, keys included, cross the network inside the ssh
-    connection.
+    Needs OpenSSH's client here and its server there. Unless `public_host` is set, the port is open on the other host's
+    loopback only, for agents that run there: their calls, keys included, cross the network inside the ssh connection.
 
     Args:
         destination: `user@host`, `host`, or a name of `~/.ssh/config`.
         port: the ssh server's port; None: the port of the configuration, else 22.
         identity: the path of a private key. Then no other key is offered.
-        options: further options of `ssh`, as on its command line: `("-J", "bastion", "-o", "Compression=yes")`.
-            Of an option given twice, ssh takes the first; the tunnel's own (BatchMode, ExitOnForwardFailure, …)
-            come first.
+        options: further options of `ssh`, as on its command line: `("-J", "bastion", "-o", "Compression=yes")`. Of an
+            option given twice, ssh takes the first; the tunnel's own (BatchMode, ExitOnForwardFailure, …) come first.
         public_host: the name or address under which other machines reach that host: the port is then open on all
             of its interfaces. Its sshd must allow it (`GatewayPorts clientspecified`). Between the agent and that
             host the network then carries plain HTTP, unless the endpoint has a certificate.

@@ -4,8 +4,7 @@ Rules (WHATWG HTML, "Parsing an event stream"):
 
 1. A line ends with LF, CR or CR LF, wherever the bytes are split; one BOM at the start is skipped.
 2. A line that starts with a colon is a comment; one space after a field's colon is not part of the value.
-3. Several `data` lines make one event, joined with LF. An empty line ends the event; an event without data is
-   dropped.
+3. Several `data` lines make one event, joined with LF. An empty line ends the event; an event without data is dropped.
 4. An event that is cut by the end of the stream is dropped.
 5. Memory is bounded by one event, whose size is limited.
 """
