@@ -483,7 +483,7 @@ class _Latest:
         self.by_key.setdefault(ended.retry_key, []).append(ended)
         if self._undelivered:
             self._undelivered = [one for one in self._undelivered if one.is_undelivered]
-        if ended.answer is not None and not ended.answer.delivered:
+        if ended.is_undelivered:
             self._undelivered.append(ended)
         if len(self._kept) > KEPT_ANSWERS:
             delivered = (one for one in self._kept if one is not ended and not one.is_undelivered)
@@ -504,10 +504,8 @@ class _Latest:
         same = [
             one
             for one in self._undelivered
-            if one.answer is not None
-            and not one.answer.delivered
-            and bool(one.answer.subscriptions) == attended
-            and one.retry_key == retry_key
+            if one.answer is not None and not one.answer.delivered and one.retry_key == retry_key
+            if bool(one.answer.subscriptions) == attended
         ]
         return _first(request, same) if same else None
 

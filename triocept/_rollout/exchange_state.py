@@ -518,7 +518,6 @@ class ExchangeState:
             self.rollout.on_settled(self, turn)
 
     def _turn(self, outcome: Outcome, number: int) -> Turn:
-        answer = self.answer
         response = outcome.response if isinstance(outcome, Answered | Raw) else None
         if response is None and self.fold is not None:
             response = self.fold.response()
@@ -540,14 +539,10 @@ class ExchangeState:
             conversation=self.claimed,
             attempt=self.attempt,
             started_at=self.started_at,
-            first_event=None if answer.began_at is None else answer.began_at - self._start,
-            duration=trio.current_time() - self._start,
-            attended=bool(answer.subscriptions),
-            rewritten=(
-                self.sampled is not None
-                and response is not None
-                and said_in(response) != said_in(self.sampled())
-            ),
+            first_event=self.first_event,
+            duration=self.elapsed,
+            attended=bool(self.answer.subscriptions),
+            rewritten=bool(self.sampled and response and said_in(response) != said_in(self.sampled())),
             branch=self.rollout.trace.branch,
             notes=self._notes,
             decisions=self.decisions,

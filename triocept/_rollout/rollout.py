@@ -130,9 +130,8 @@ class Rollout(Given):
 
     def config(self, dialect: DialectName | str, *, reach: Reach = "local") -> ClientConfig:
         """Return base URL, key and model for a client of `dialect`; errors as `base_url`."""
-        return ClientConfig(
-            base_url=self.base_url(dialect, reach=reach), api_key=self.api_key, model=self.model
-        )
+        base_url = self.base_url(dialect, reach=reach)
+        return ClientConfig(base_url=base_url, api_key=self.api_key, model=self.model)
 
     @overload
     def client(self, dialect: OpenAIName, *, sync: Literal[False] = False, **options: Any) -> AsyncOpenAI: ...
@@ -295,10 +294,8 @@ class Rollout(Given):
         return self
 
     async def __anext__(self) -> Exchange:
-        core = self._core
-        if core.handler is not None:
-            core.check_untaken()
-        exchange = await core.arrivals.next()
+        self._core.check_untaken()
+        exchange = await self._core.arrivals.next()
         if exchange is None:
             raise StopAsyncIteration
         assert exchange.facade is not None
@@ -434,9 +431,8 @@ class Rollout(Given):
         await trio.lowlevel.checkpoint_if_cancelled()
         check_str("the name of a score", name)
         check_number("a score", int(value) if isinstance(value, bool) else value, negative=True)
-        score = Score(
-            rollout=self.id, run=self.trace.run, name=fit_json(name), value=float(value), at=time.time()
-        )
+        run, name = self.trace.run, fit_json(name)
+        score = Score(rollout=self.id, run=run, name=name, value=float(value), at=time.time())
         await self._core.records.record_entry(score)
         await trio.lowlevel.cancel_shielded_checkpoint()
 

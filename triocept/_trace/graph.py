@@ -23,6 +23,7 @@ equal, calls `tell_apart`. Then object identity counts, and only messages that a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from operator import is_not
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -44,12 +45,12 @@ _CHANGED = 4
 """Messages at the end that an agent may send as new objects with equal content: Claude Code moves its cache mark."""
 
 
+@dataclass(eq=False, slots=True)
 class Sent(Generic[T]):
     """A conversation as last sent, and the data held for each message."""
 
-    def __init__(self, messages: tuple[Message, ...], known: list[T]) -> None:
-        self.messages = messages
-        self.known = known
+    messages: tuple[Message, ...]
+    known: list[T]
 
 
 class Recent(Generic[T]):
@@ -254,9 +255,7 @@ class _Nodes:
 
 def _has_opaque(message: Message) -> bool:
     """Return True if a message may differ though Python compares it as equal: `true` and `1` in opaque parts."""
-    for part in message.content:
-        if type(part) is Opaque:
-            return True
-        if type(part) is ToolResult and Opaque in map(type, part.content):
-            return True
-    return False
+    return any(
+        type(part) is Opaque or (type(part) is ToolResult and Opaque in map(type, part.content))
+        for part in message.content
+    )

@@ -58,44 +58,6 @@ class Conversation:
         return Conversation(self.items[:length], ranges, self.digests[: length + 1])
 
 
-class Recent:
-    """The latest conversations."""
-
-    def __init__(self) -> None:
-        self._kept: list[Conversation] = []
-        """Conversations, the latest at the end."""
-
-    @property
-    def latest(self) -> Conversation:
-        """The latest conversation; empty, if there was none."""
-        return self._kept[-1] if self._kept else Conversation([], [], [b""])
-
-    def forget(self, conversation: Conversation) -> None:
-        """Remove a conversation that is about to change."""
-        if conversation in self._kept:
-            self._kept.remove(conversation)
-
-    def take(self, items: list[Any]) -> Conversation:
-        """Return the conversation that these messages continue; else the common head of the most similar one."""
-        most, best = 0, None
-        for known in reversed(self._kept):
-            others = known.items
-            if most < len(others) and most < len(items) and others[most] == items[most]:  # else no longer
-                head = common_head(items, others)
-                if head == len(others):
-                    self._kept.remove(known)
-                    return known
-                if head > most:
-                    most, best = head, known
-        return Conversation([], [], [b""]) if best is None else best.head(most)
-
-    def keep(self, conversation: Conversation, items: list[Any]) -> None:
-        """Keep a conversation that now holds these messages."""
-        conversation.items = items
-        self._kept.append(conversation)
-        del self._kept[:-_RECENT]
-
-
 class Said(msgspec.Struct, eq=False, gc=False):
     """A message, written once, however often it is sent."""
 
@@ -121,15 +83,16 @@ class Numbering:
         self._by_digest: dict[bytes, Said] = {}
         self._by_id: dict[int, Said] = {}
         """Messages by the `id` of the message object."""
-        self._recent = Recent()
+        self._recent: list[Conversation] = []
+        """The latest conversations, the latest at the end."""
 
     def of(self, messages: tuple[Message, ...]) -> Conversation:
         """Return the conversation of these messages, with a number for each new message."""
         # The known beginning is not kept meanwhile: an exception here (an interrupt) leaves no wrong conversation.
-        latest = self._recent.latest
+        latest = self._recent[-1] if self._recent else Conversation([], [], [b""])
         if len(latest.given) <= len(messages) and all(map(is_, latest.given, messages)):  # nearly always
             items = latest.items + [self._said(message) for message in messages[len(latest.given) :]]
-            self._recent.forget(latest)
+            del self._recent[-1:]
             conversation = latest
         else:
             # A message may equal the previous message at its place: then it need not be encoded.
@@ -138,7 +101,7 @@ class Numbering:
                 for message, like, said in zip(messages, latest.given, latest.items, strict=False)
             ]
             items += [self._said(message) for message in messages[len(items) :]]
-            conversation = self._recent.take(items)
+            conversation = self._take(items)
         for said in items[len(conversation.items) :]:
             number = said.number
             if number < 0 or conversation.says(number):
@@ -146,9 +109,24 @@ class Numbering:
                 self.blobs.append(said)
                 said.number = number if said.number < 0 else said.number
             conversation.append(number, said.digest)
-        conversation.given = messages
-        self._recent.keep(conversation, items)
+        conversation.given, conversation.items = messages, items
+        self._recent.append(conversation)
+        del self._recent[:-_RECENT]
         return conversation
+
+    def _take(self, items: list[Any]) -> Conversation:
+        """Return the conversation that these messages continue; else the common head of the most similar one."""
+        most, best = 0, None
+        for known in reversed(self._recent):
+            others = known.items
+            if most < len(others) and most < len(items) and others[most] == items[most]:  # else no longer
+                head = common_head(items, others)
+                if head == len(others):
+                    self._recent.remove(known)
+                    return known
+                if head > most:
+                    most, best = head, known
+        return Conversation([], [], [b""]) if best is None else best.head(most)
 
     def _said(self, message: Message) -> Said:
         said = self._by_id.get(id(message))

@@ -15,6 +15,8 @@ latest conversations are kept with the values made of their messages: each call 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -45,16 +47,16 @@ _CHANGED = 4
 """Messages at the end that an agent may rewrite while it continues a conversation."""
 
 
+@dataclass(eq=False, slots=True)
 class RangedConversation(Generic[T]):
     """The messages of a call, and of the calls that continue it. It may grow, and does not change otherwise."""
 
-    def __init__(self, ranges: Ranges, ends: list[int], values: list[T]) -> None:
-        self.ranges = ranges
-        self.ends = ends
-        """Number of messages up to the end of each range."""
-        self.values = values
-        """Value made of each message."""
-        self._whole: tuple[T, ...] = ()
+    ranges: Ranges
+    ends: list[int]
+    """Number of messages up to the end of each range."""
+    values: list[T]
+    """Value made of each message."""
+    _whole: tuple[T, ...] = ()
 
     def head(self, count: int) -> tuple[T, ...]:
         """Return the first values. No intermediate list is made: it would double the memory of each call."""
@@ -214,8 +216,6 @@ class Proof:
                 self._seal(line, number)
             case OtherLine():
                 self._other(line, number)
-            case _:
-                pass
         return True
 
     def rest(self) -> None:
@@ -227,23 +227,13 @@ class Proof:
         if self.digest is None:
             self._gap("no_seal", self._last, "no seal follows it")
         for call, number in self.waiting.items():
-            self._gap(
-                "no_turn", number, "it was running when its program ended, or its turn is missing", call
-            )
+            text = "it was running when its program ended, or its turn is missing"
+            self._gap("no_turn", number, text, call)
 
     def _gap(self, name: str, number: int | None, message: str, call: str | None = None) -> None:
         self.whole = False
-        self._take_gap(
-            Gap(
-                name=name,
-                message=message,
-                path=self._path,
-                line=number,
-                rollout=self.rollout,
-                run=self.run,
-                call=call,
-            )
-        )
+        place: dict[str, Any] = {"path": self._path, "line": number, "rollout": self.rollout, "run": self.run}
+        self._take_gap(Gap(name=name, message=message, call=call, **place))
 
     def _follow(self, line: Line | OtherLine, data: memoryview, number: int) -> None:
         """Continue the chain, from the `prev` of the line."""
@@ -258,10 +248,9 @@ class Proof:
                 self._gap("lines_missing", number, f"{what} missing before it")
             else:
                 self._gap("line_changed", self._last or number, "it is not as it was written")
-            try:
-                self._seq, self._chain = line.seq, bytes.fromhex(line.prev)
-            except ValueError:  # damaged digits
-                self._seq, self._chain = line.seq, b""
+            self._seq, self._chain = line.seq, b""
+            with suppress(ValueError):  # damaged digits
+                self._chain = bytes.fromhex(line.prev)
         is_seal = isinstance(line, SealLine) or (isinstance(line, OtherLine) and line.kind == "seal")
         body = chain.unsealed_line(bytes(data)) if is_seal else data
         self._chain = chain.link(self._chain, body)
@@ -273,9 +262,8 @@ class Proof:
         for at, (start, stop) in enumerate(self._missed):
             if start <= line.seq < stop:
                 self._missed[at : at + 1] = [(start, line.seq), (line.seq + 1, stop)]
-                self._gap(
-                    "line_moved", number, f"line {line.seq} of the rollout is behind line {self._seq - 1}"
-                )
+                text = f"line {line.seq} of the rollout is behind line {self._seq - 1}"
+                self._gap("line_moved", number, text)
                 return True
         self._gap("line_again", number, f"the file has line {line.seq} of the rollout already")
         return False
@@ -307,10 +295,9 @@ class Proof:
             try:
                 self.value = decode(line.value)
             except BROKEN as exc:
-                self.value = Unfit(
-                    f"{line.kind} {line.number} of rollout {self.rollout} cannot be read: {exc}"
-                )
-                self._gap("value_unreadable", number, str(self.value))
+                text = f"{line.kind} {line.number} of rollout {self.rollout} cannot be read: {exc}"
+                self.value = Unfit(text)
+                self._gap("value_unreadable", number, text)
                 return
         values[line.number] = bytes.fromhex(digest)
 

@@ -199,10 +199,6 @@ class TraceReader:
         except Unfit as exc:
             self._on_damage(DialectError(str(exc), path=place))
 
-    def is_open(self, key: Key) -> bool:
-        """Return True if there is such a rollout, and its seal was not read yet."""
-        return key in self._runs and self._runs[key].proof.digest is None
-
     def give(self, key: Key) -> Trace | None:
         """Return the trace of a rollout without further lines; None if there is no such rollout."""
         run = self._runs.pop(key, None)
@@ -223,7 +219,7 @@ class _Run:
         self.proof = Proof(rollout, run, path, self.writer.miss)
         self._messages: dict[int, Message] = {}
         self._tools: dict[int, tuple[Tool, ...]] = {}
-        self._conversations = RecentRanges[Message](lambda before, number: self._messages[number])
+        self._conversations = RecentRanges(self._message)
         self._intents: dict[str, partial[Intent]] = {}
         """Intents that have no turn yet, by call; each is made on first use, as turns are."""
 
@@ -237,8 +233,7 @@ class _Run:
             raise Unfit(f"the file has line {line.seq} of rollout {line.rollout} already")
         match line:
             case OpenLine():
-                self._messages, self._tools = {}, {}
-                self._conversations = RecentRanges(lambda before, number: self._messages[number])
+                self._messages, self._tools, self._conversations = {}, {}, RecentRanges(self._message)
                 self.writer.open(_entry(Opening, line))
             case AgentLine():
                 self.writer.add(_entry(AgentStart, line))
@@ -271,6 +266,9 @@ class _Run:
                 if line.kind == "turn":  # the call has an outcome
                     self._intents.pop(str(line.call), None)
                 raise Unfit(f"rollout {line.rollout}: {line}")
+
+    def _message(self, before: list[Message], number: int) -> Message:
+        return self._messages[number]
 
     def finished(self) -> Trace:
         """Return the trace; sealed, if nothing is missing."""

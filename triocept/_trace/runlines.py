@@ -75,8 +75,6 @@ class _Written(msgspec.Struct, gc=False):
                 self.turns += 1
             case ServiceLine():
                 self.services += 1
-            case _:
-                pass
 
 
 class RunLines:
