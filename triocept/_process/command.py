@@ -67,9 +67,8 @@ def check_env(env: Mapping[str, object]) -> dict[str, str]:
         if not isinstance(value, str):
             raise TypeError(f"env holds only str, but the value of {name!r} is {type(value).__name__}")
         if not name or "=" in name or not _can_be_passed(name) or not _can_be_passed(value):
-            raise ValueError(
-                f"the environment variable {name!r} cannot be passed on: a NUL, a `=` or a surrogate"
-            )
+            text = f"the environment variable {name!r} cannot be passed on: a NUL, a `=` or a surrogate"
+            raise ValueError(text)
         environment[name] = value
     return environment
 

@@ -417,9 +417,8 @@ def check_output(
     check_count("output_limit", output_limit)
     check_number("terminate_grace", terminate_grace)
     if output == "inherit" and (stdout_file is not None or stderr_file is not None):
-        raise ValueError(
-            'output="inherit" gives the agent our own stdout and stderr: there is nothing for a file'
-        )
+        text = 'output="inherit" gives the agent our own stdout and stderr: there is nothing for a file'
+        raise ValueError(text)
     _check_file("stdout_file", stdout_file)
     _check_file("stderr_file", stderr_file)
 

@@ -85,9 +85,8 @@ async def ask(rollout: RolloutState, request: Request) -> Response:
         case Answered(response=response) | Raw(complete=True, response=Response() as response):
             return response
         case Raw(sent=sent):
-            raise Refusal(
-                502, f"the call was answered with bytes that are not a response: {sent}", should_retry=False
-            )
+            text = f"the call was answered with bytes that are not a response: {sent}"
+            raise Refusal(502, text, should_retry=False)
         case Refused(refusal=refusal):
             raise refusal
         case outcome:  # this caller does not disconnect: the end of its rollout is a refusal, too

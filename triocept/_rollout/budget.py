@@ -26,6 +26,7 @@ from .._canonical.price import Price, price_of
 from .._trace.cost import cost_of, usage_of
 from .._trace.turn import Turn
 from .._util.checks import NamesItself, check_count, check_number, check_type
+from .._util.figures import counted
 from ..errors import LimitReached, MissingPrice
 
 if TYPE_CHECKING:
@@ -75,9 +76,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
             hint = "Price(input=…, output=…), for a million tokens"
             check_type(f"Limits.prices[{model!r}]", price, Price, "a Price", hint)
         if self.cost is not None and not self.prices:
-            raise ValueError(
-                "the cost is limited, and there are no prices: Limits(cost=…, prices={model: Price(…)})"
-            )
+            text = "the cost is limited, and there are no prices: Limits(cost=…, prices={model: Price(…)})"
+            raise ValueError(text)
         msgspec.structs.force_setattr(self, "prices", dict(self.prices))  # a copy: the value is immutable
 
 
@@ -120,9 +120,8 @@ class Budget:
         self._reserved = _Sum()
         self._calls: dict[ExchangeState, _Sum] = {}
         """Reservation of each call in progress."""
-        self._estimates = any(
-            limit is not None for limit in (limits.input_tokens, limits.total_tokens, limits.cost)
-        )
+        estimated = (limits.input_tokens, limits.total_tokens, limits.cost)
+        self._estimates = any(limit is not None for limit in estimated)
         """True if the input of a call must be estimated before it is answered."""
 
     def admit(self, call: ExchangeState, configured: str | None) -> LimitReached | None:
@@ -208,15 +207,10 @@ class Budget:
         """Return a text that names the limit which a call with these needs would cross. None: it crosses no limit."""
         limits, spent, held = self.limits, self._spent, self._reserved
         if limits.turns is not None and spent.turns + held.turns >= limits.turns:
-            turns = "turn" if limits.turns == 1 else "turns"
-            waits = (
-                f" ({held.turns:,} {'is' if held.turns == 1 else 'are'} being answered)" if held.turns else ""
-            )
-            return f"the limit of {limits.turns:,} {turns} is reached{waits}"
-        if limits.output_tokens is not None and spent.output >= limits.output_tokens:
-            return (
-                f"the limit of {limits.output_tokens:,} output tokens is reached: {spent.output:,} are spent"
-            )
+            waits = f" ({counted(held.turns, 'is', 'are')} being answered)" if held.turns else ""
+            return f"the limit of {counted(limits.turns, 'turn', 'turns')} is reached{waits}"
+        if (most := limits.output_tokens) is not None and spent.output >= most:
+            return f"the limit of {most:,} output tokens is reached: {spent.output:,} are spent"
         return (
             _crossed("input tokens", limits.input_tokens, spent.input, held.input, needs.input)
             or _crossed("tokens", limits.total_tokens, spent.input + spent.output, held.input, needs.input)

@@ -56,9 +56,8 @@ def open_client(
     try:
         sdk: Any = __import__(package)
     except ModuleNotFoundError as exc:
-        raise ModuleNotFoundError(
-            f"the client needs the package {package!r}: pip install 'triocept[{package}]'", name=package
-        ) from exc
+        text = f"the client needs the package {package!r}: pip install 'triocept[{package}]'"
+        raise ModuleNotFoundError(text, name=package) from exc
     kind = getattr(sdk, dialect.sdk.sync if sync else dialect.sdk.asynchronous)
     if "http_client" not in options and getproxies():
         arguments["http_client"] = _direct(sdk, config.base_url, sync=sync, options=options)

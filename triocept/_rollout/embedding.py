@@ -69,9 +69,8 @@ def _checked(given: Any, count: int, dimensions: int | None) -> Sequence[Vector]
     if len(sizes) > 1 or 0 in sizes:
         raise ValueError(f"embed must return vectors of one size, and not some of {sorted(sizes)} numbers")
     if dimensions is not None and sizes - {dimensions}:
-        raise ValueError(
-            f"embed returned vectors of {sizes.pop()} numbers, but the agent requested {dimensions}"
-        )
+        text = f"embed returned vectors of {sizes.pop()} numbers, but the agent requested {dimensions}"
+        raise ValueError(text)
     if not all(isfinite(number) for vector in vectors for number in vector):
         raise ValueError("embed must return finite numbers that four bytes can hold")
     return vectors

@@ -291,9 +291,8 @@ class ExchangeState:
     def _check_awaited(self) -> None:
         """Raise an error if no connection waits for the rest of a stream."""
         if self._is_over:
-            raise RolloutClosed(
-                f"{self!r}: its rollout has ended, and no connection waits for the rest of this stream"
-            )
+            text = f"{self!r}: its rollout has ended, and no connection waits for the rest of this stream"
+            raise RolloutClosed(text)
         self.check_open()
 
     @property

@@ -60,9 +60,8 @@ def awaiting(handler: Handler) -> Handler:
         given: object = handler(exchange)
         if not inspect.isawaitable(given):
             what = f"it returned a {type(given).__name__}, {short(given)}"
-            raise TypeError(
-                f"a handler is `async def handler(exchange)`; {named(handler)} is not async: {what}"
-            )
+            text = f"a handler is `async def handler(exchange)`; {named(handler)} is not async: {what}"
+            raise TypeError(text)
         await given
 
     return awaited

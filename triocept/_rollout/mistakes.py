@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .._canonical.content import ToolCall
 from .._canonical.request import offered_names
 from .._trace.turn import Turn
+from .._util.figures import counted
 from .._util.secrets import without_keys
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def warn_of_unused_replies(rollout: RolloutState) -> None:
         return
     left = [reply for reply in unused if isinstance(reply, str)]  # a cassette has unused calls
     if left:
-        count = f"{len(left)} {'reply' if len(left) == 1 else 'replies'}"
+        count = counted(len(left), "reply", "replies")
         shown = without_keys("; ".join(left[:MOST])) + (" …" if len(left) > MOST else "")
         log.warning("rollout %s has ended, and no call took %s of its script: %s", rollout.id, count, shown)
 

@@ -43,9 +43,8 @@ async def moderate(function: Moderate | None, texts: Sequence[str]) -> Sequence[
         raise TypeError(f"moderate is {_FORM}; it returned {described(given)}")
     verdicts = [_verdict(found) for found in given]
     if len(verdicts) != len(texts):
-        raise ValueError(
-            f"moderate must return the findings for each text: {len(texts)}, and not {len(verdicts)}"
-        )
+        text = f"moderate must return the findings for each text: {len(texts)}, and not {len(verdicts)}"
+        raise ValueError(text)
     return verdicts
 
 
@@ -55,9 +54,8 @@ def _verdict(found: Any) -> Verdict:
     if isinstance(found, str):
         found = (found,)
     if not isinstance(found, Iterable):
-        raise TypeError(
-            f"moderate must return True, categories, or scores by category, not {described(found)}"
-        )
+        text = f"moderate must return True, categories, or scores by category, not {described(found)}"
+        raise TypeError(text)
     scores = dict(found) if isinstance(found, Mapping) else dict.fromkeys(found, 1.0)
     for category, score in scores.items():
         if category not in CATEGORIES:

@@ -277,11 +277,8 @@ class RolloutState:
         """
         reset = getattr(self.handler, "reset", None)
         if reset is None:
-            raise Refusal(
-                404,
-                f"the handler of rollout {self.id} cannot be reset: a script can, or a handler with a `reset` method",
-                should_retry=False,
-            )
+            text = f"the handler of rollout {self.id} cannot be reset: a script can, or a handler with a `reset` method"
+            raise Refusal(404, text, should_retry=False)
         reset()
 
     # Called by the server
@@ -364,14 +361,12 @@ class RolloutState:
         """
         try:
             refusal = budget.admit(exchange, configured_model(self.handler))
-        except MissingPrice as exc:
-            if self.fail is not None and not self._lacks_price:
-                self.fail(exc)
-            self._lacks_price = True
-            await self._run_reported(partial(exchange.settle, Failed(exc)))
-            return False
         except Exception as exc:
-            self.take_fault(exc)
+            if not isinstance(exc, MissingPrice):
+                self.take_fault(exc)
+            elif self.fail is not None and not self._lacks_price:
+                self._lacks_price = True
+                self.fail(exc)
             await self._run_reported(partial(exchange.settle, Failed(exc)))
             return False
         if refusal is not None:
@@ -433,9 +428,8 @@ class RolloutState:
         If a fault may be the reason, refuse it; otherwise the program may still answer it.
         """
         if exchange.outcome is None and self.fail is not None and (fault := self.fault_within()) is not None:
-            await self._run_reported(
-                partial(exchange.settle, exchange.fix_from_outside(refused_after(fault)))
-            )
+            outcome = exchange.fix_from_outside(refused_after(fault))
+            await self._run_reported(partial(exchange.settle, outcome))
 
     async def _refuse_untaken(self, exchange: ExchangeState, fault: BaseException) -> None:
         """Refuse an exchange at once if its consumer has failed.
@@ -519,10 +513,7 @@ class RolloutState:
         self.arrivals.close()
         # Also exchanges with an outcome that no task records yet: an interrupt may have come in between.
         waiting = [exchange for exchange in self.calls.open if not exchange.recording]
-        steps = [
-            partial(exchange.settle, exchange.outcome or exchange.fix_from_outside(outcome))
-            for exchange in waiting
-        ]
+        steps = [partial(each.settle, each.outcome or each.fix_from_outside(outcome)) for each in waiting]
         return [*steps, *(step for child in self.children for step in child.refuse_open(refusal))]
 
     def fail_open(self, fault: BaseException, besides: ExchangeState | None = None) -> list[Step]:

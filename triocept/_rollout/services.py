@@ -135,9 +135,8 @@ class Services:
         async def run() -> str | None:
             given: object = await _awaited("stop", stop, stop(messages, rollout.public))
             if given is not None and not isinstance(given, str):
-                raise TypeError(
-                    f"a stop condition returns its reason, a str, or None, not {described(given)}"
-                )
+                text = f"a stop condition returns its reason, a str, or None, not {described(given)}"
+                raise TypeError(text)
             return given
 
         reason: str | None = await self.calls.run(rollout, "stop", "stop", messages, run)
@@ -161,9 +160,8 @@ class Services:
             try:
                 self.state = msgspec.convert(document, self.state_type, str_keys=True)
             except msgspec.ValidationError as exc:
-                raise Refusal(
-                    400, f"the state of this rollout has another type: {exc}", should_retry=False
-                ) from exc
+                text = f"the state of this rollout has another type: {exc}"
+                raise Refusal(400, text, should_retry=False) from exc
             return json_of(self.state, "the state")
 
         return await self.calls.run(rollout, "state", "put", document, run)
@@ -237,9 +235,8 @@ async def _awaited(name: str, function: object, returned: object) -> Any:
     """Return the awaited result of a function of the program; raise TypeError if it is not awaitable."""
     if not inspect.isawaitable(returned):
         form = f"`async def {name}(messages, rollout)`"
-        raise TypeError(
-            f"{name} is {form}; {named(function)} is not async: it returned {described(returned)}"
-        )
+        text = f"{name} is {form}; {named(function)} is not async: it returned {described(returned)}"
+        raise TypeError(text)
     return await returned
 
 

@@ -78,17 +78,14 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
             check_number("timeout", timeout, hint="None is for ever")
         name = name or str(getattr(function, "__name__", ""))
         if not NAME.fullmatch(name):
-            raise ValueError(
-                f"a tool's name is 1 to 64 letters, digits, _ and -, not {name!r}: give it one by name="
-            )
+            text = f"a tool's name is 1 to 64 letters, digits, _ and -, not {name!r}: give it one by name="
+            raise ValueError(text)
         types = _parameter_types(function, name)
-        own = next(
-            (p for p, kind in types.items() if isinstance(kind, type) and issubclass(kind, Given)), None
-        )
+        given = (p for p, kind in types.items() if isinstance(kind, type) and issubclass(kind, Given))
+        own = next(given, None)
         types.pop(own or "", None)
-        defaults = {
-            p.name: p.default for p in inspect.signature(function).parameters.values() if p.name in types
-        }
+        parameters = inspect.signature(function).parameters
+        defaults = {name: parameters[name].default for name in types}
         # A missing argument stays unset: the function has its own default.
         fields: list[Any] = [
             (p, kind)
@@ -121,9 +118,8 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
         try:
             found = msgspec.convert({} if arguments is None else arguments, self._arguments, str_keys=True)
         except msgspec.ValidationError as exc:
-            raise Refusal(
-                400, f"the arguments do not fit {self.tool.name}: {exc}", should_retry=False
-            ) from exc
+            text = f"the arguments do not fit {self.tool.name}: {exc}"
+            raise Refusal(400, text, should_retry=False) from exc
         values = ((name, getattr(found, name)) for name in self._arguments.__struct_fields__)
         return {name: value for name, value in values if value is not msgspec.UNSET}
 
@@ -141,9 +137,8 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
                 result = await result
             return json_of(result, f"what the tool {self.tool.name} returned")
         assert scope.cancelled_caught
-        raise Refusal(
-            504, f"the tool {self.tool.name} took longer than {self.timeout:g} s", should_retry=False
-        )
+        text = f"the tool {self.tool.name} took longer than {self.timeout:g} s"
+        raise Refusal(504, text, should_retry=False)
 
 
 ToolLike: TypeAlias = HostTool | Callable[..., Any]
@@ -170,15 +165,13 @@ def _parameter_types(function: Callable[..., Any], name: str) -> dict[str, Any]:
         plain = function if inspect.isroutine(function) else type(function).__call__
         hints = get_type_hints(plain, include_extras=True)
     except NameError as exc:
-        raise TypeError(
-            f"tool {name!r}: a type in its signature cannot be found where it was defined: {exc}"
-        ) from exc
+        text = f"tool {name!r}: a type in its signature cannot be found where it was defined: {exc}"
+        raise TypeError(text) from exc
     types: dict[str, Any] = {}
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise TypeError(
-                f"tool {name!r}: {parameter} cannot be given by name, as an agent gives arguments"
-            )
+            text = f"tool {name!r}: {parameter} cannot be given by name, as an agent gives arguments"
+            raise TypeError(text)
         if parameter.name not in hints:
             raise TypeError(f"tool {name!r}: the parameter {parameter.name!r} has no type")
         types[parameter.name] = hints[parameter.name]

@@ -236,9 +236,7 @@ class _Workers:
             if fault is not None:
                 await self._end_by_fault()
         if answer is not None:
-            answer.__traceback__ = (
-                None  # kept as an answer, without the frames and everything that they reference
-            )
+            answer.__traceback__ = None  # it is kept, without the frames and everything that they reference
 
     def _fail(self, fault: BaseException, exchange: ExchangeState) -> None:
         """Stop calling the handler; settle all exchanges except the one in which it failed."""
@@ -277,16 +275,11 @@ def _note(fault: BaseException, exchange: ExchangeState) -> None:
 
 
 def _why_unanswered(exchange: ExchangeState, returned: object) -> str:
+    what = "" if returned is None else f" {short(returned)}"
     if returned is None:
-        return (
-            f"the handler returned, and {exchange!r} has no outcome: is there an `await exchange.respond(…)`?"
-        )
-    if isinstance(returned, BaseException):
-        return (
-            f"the handler returned {short(returned)}, and {exchange!r} has no outcome: "
-            f"`raise` it, `return` gives no answer"
-        )
-    return (
-        f"the handler returned {short(returned)}, and {exchange!r} has no outcome: "
-        "what is returned is no answer, `await exchange.respond(…)` gives one"
-    )
+        hint = "is there an `await exchange.respond(…)`?"
+    elif isinstance(returned, BaseException):
+        hint = "`raise` it, `return` gives no answer"
+    else:
+        hint = "what is returned is no answer, `await exchange.respond(…)` gives one"
+    return f"the handler returned{what}, and {exchange!r} has no outcome: {hint}"

@@ -184,9 +184,8 @@ class Wire:
         async def receive(most: int) -> bytes:
             return bytes(await stream.receive_some(most))
 
-        self.receive: Callable[[int], Awaitable[bytes]] = (
-            receive if self.socket is None else self.socket.receive
-        )
+        bare = self.socket
+        self.receive: Callable[[int], Awaitable[bytes]] = receive if bare is None else bare.receive
         """Function that receives at most so many bytes; it returns no bytes if the client has hung up.
 
         Raises:

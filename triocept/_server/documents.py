@@ -165,9 +165,8 @@ async def read_large(dialect: Dialect, document: Json, target: Target, rollout: 
 
 def _has_many(document: Json) -> bool:
     """Return True if the document's lists, and the lists of their items, hold more than `_MANY` items."""
-    lists = (
-        [value for value in document.values() if type(value) is list] if isinstance(document, dict) else []
-    )
+    values = document.values() if isinstance(document, dict) else ()
+    lists = [value for value in values if type(value) is list]
     count = sum(map(len, lists))
     if count <= _MANY:
         items = (item for items in lists for item in items if type(item) is dict)

@@ -68,9 +68,8 @@ async def decoded(body: bytes, encoding: str, cap: int) -> bytes:
             frame = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj
             return await _decode(body, cap, frame, frame, zstandard.ZstdError)
         case other:
-            raise Refusal(
-                415, f"a body with Content-Encoding {other!r} cannot be read here", should_retry=False
-            )
+            text = f"a body with Content-Encoding {other!r} cannot be read here"
+            raise Refusal(415, text, should_retry=False)
 
 
 async def _decode(

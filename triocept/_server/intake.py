@@ -248,14 +248,10 @@ def authenticate_state(head: Head, registry: Registry[RolloutState], rollout_id:
     if rollout is None:
         asking = registry.authenticate(_key(head), rollout_id)
         if asking is not None and asking.state_key is None:
-            raise Refusal(
-                404,
-                f"rollout {asking.id} has no state: give open_rollout its initial value, state=…",
-                should_retry=False,
-            )
-        raise Refusal(
-            401, "this API key opens no state here: it wants the rollout's state_key", should_retry=False
-        )
+            text = f"rollout {asking.id} has no state: give open_rollout its initial value, state=…"
+            raise Refusal(404, text, should_retry=False)
+        text = "this API key opens no state here: it wants the rollout's state_key"
+        raise Refusal(401, text, should_retry=False)
     return rollout
 
 

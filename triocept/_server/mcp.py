@@ -59,9 +59,8 @@ async def serve_mcp(
     try:
         manager = await run_in_thread(_make_manager, rollout, max_body)
     except ModuleNotFoundError as exc:
-        raise Refusal(
-            501, "MCP needs the package 'mcp': pip install 'triocept[mcp]'", should_retry=False
-        ) from exc
+        text = "MCP needs the package 'mcp': pip install 'triocept[mcp]'"
+        raise Refusal(501, text, should_retry=False) from exc
     body: bytes | None = await read_body()
 
     async def receive_whole() -> Message:

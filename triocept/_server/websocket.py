@@ -214,12 +214,10 @@ class _Socket:
 
     def _check_capacity(self, lane: str | None) -> None:
         if lane is None and lane in self._lanes:
-            raise Refusal(
-                400,
-                "a response is being given on this socket: wait for its end, or name lanes with `stream_id`",
-                should_retry=False,
-                code="response_in_progress",
+            text = (
+                "a response is being given on this socket: wait for its end, or name lanes with `stream_id`"
             )
+            raise Refusal(400, text, should_retry=False, code="response_in_progress")
         if sum(map(len, self._lanes.values())) >= MAX_WAITING:
             raise Refusal(429, f"{MAX_WAITING} responses are waiting on this socket", retry_after=1)
 

@@ -112,11 +112,9 @@ class WebSocket:
             return "an upgrade to a websocket has no body"
         if headers.get("sec-websocket-version") != "13":
             return "the websocket version here is 13"
-        return (
-            None
-            if headers.get("sec-websocket-key")
-            else "an upgrade to a websocket needs a Sec-WebSocket-Key"
-        )
+        if not headers.get("sec-websocket-key"):
+            return "an upgrade to a websocket needs a Sec-WebSocket-Key"
+        return None
 
     async def begin_request(self, rollout: RolloutState | None) -> None:
         """Admit the connection, or wait for its turn; see `BaseConnection`."""
@@ -138,10 +136,8 @@ class WebSocket:
             ClientGone: the client has hung up.
         """
         token = generate_accept_token(self._head.headers["sec-websocket-key"].encode("latin-1"))
-        head = (
-            b"HTTP/1.1 101 \r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: %b\r\n\r\n"
-        )
-        await self._transmit(head % token)
+        head = b"HTTP/1.1 101 \r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+        await self._transmit(head + b"sec-websocket-accept: %b\r\n\r\n" % token)
 
     # Messages
 
@@ -197,11 +193,12 @@ class WebSocket:
         if not event.message_finished:
             return None
         share.release()
-        kind = Kind.TEXT if isinstance(event, TextMessage) else Kind.BINARY
-        if self._crowded:
-            kind = Kind.CROWDED
         if self._length > self._max_message:
             kind = Kind.TOO_LARGE
+        elif self._crowded:
+            kind = Kind.CROWDED
+        else:
+            kind = Kind.TEXT if isinstance(event, TextMessage) else Kind.BINARY
         received = Received(kind, bytes(self._message) if kind is Kind.TEXT else b"")
         self._message, self._length, self._crowded = bytearray(), 0, False
         return received

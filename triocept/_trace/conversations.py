@@ -76,12 +76,6 @@ class _Unnamed:
             self._last_text = self.latest.messages[-1].text
         return self._last_text
 
-    @property
-    def ends_with_user(self) -> bool:
-        """True if the last message of the latest call is the user's."""
-        messages = self.latest.messages
-        return bool(messages) and messages[-1].role == "user"
-
     def add(self, turn: Turn, node: int) -> None:
         """Add a call to the conversation."""
         self.latest, self.node, self._last_text = turn.request, node, None
@@ -108,12 +102,9 @@ class _Unnamed:
         first = self.first
         if not is_side_call(first):
             return asks_for_summary(first)
-        is_known = first.output_format is not None or gives_summary(self.answer)
-        if is_known:
+        if first.output_format is not None or gives_summary(self.answer):
             return True
         new = {whose: question for whose, question in questions.items() if whose not in self._others}
-        if not new:
-            return False
         whole = "\n".join(message.text for message in first.messages)
         last = first.last.text.strip() if first.last is not None else ""
         for whose, question in new.items():  # the question of another conversation, or a part of it
@@ -194,7 +185,7 @@ class Conversations:
             found.add(turn, node)
             if not self._has_tools:
                 self._growing.pop(found.id, None)
-                if found.ends_with_user:
+                if turn.request.last is not None and turn.request.last.role == "user":
                     self._growing[found.id] = found
                 if len(self._growing) > _GROWING:
                     del self._growing[next(iter(self._growing))]

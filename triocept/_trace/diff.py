@@ -132,7 +132,8 @@ def _messages(old: Sequence[Message], new: Sequence[Message]) -> Iterator[Messag
     tail = _common(old[::-1], new[::-1], head)
     yield from _same(range(head), 0, old, new)
     ends = len(old) - tail, len(new) - tail
-    matcher = SequenceMatcher(None, _keys(old[head : ends[0]]), _keys(new[head : ends[1]]))
+    keys = [*map(message_key, old[head : ends[0]])], [*map(message_key, new[head : ends[1]])]
+    matcher = SequenceMatcher(None, *keys)
     for tag, i, i_end, j, j_end in matcher.get_opcodes():
         if tag == "equal":
             yield from _same(range(head + i, head + i_end), j - i, old, new)
@@ -149,10 +150,6 @@ def _common(one: Sequence[Message], other: Sequence[Message], taken: int) -> int
     ):
         count += 1
     return count
-
-
-def _keys(messages: Sequence[Message]) -> list[bytes]:
-    return [message_key(message) for message in messages]
 
 
 def _same(places: range, shift: int, old: Sequence[Message], new: Sequence[Message]) -> Iterator[MessageDiff]:

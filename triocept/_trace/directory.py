@@ -262,16 +262,16 @@ class _File:
 
         It also keeps the new name: else a program killed here would lose the file.
         """
+        linked = True
         try:
             os.link(self._sealed, self._open)
         except OSError:  # a file system without links
             os.rename(self._sealed, self._open)
-            try:
-                yield
-            finally:
-                os.rename(self._open, self._sealed)
-        else:
-            try:
-                yield
-            finally:
+            linked = False
+        try:
+            yield
+        finally:
+            if linked:
                 os.unlink(self._open)
+            else:
+                os.rename(self._open, self._sealed)

@@ -172,21 +172,17 @@ def reference(known: dict[Key, tuple[T, weakref.ref[Trace]]], key: Key, trace: T
 def _opening_of(entry: Entry | Turn | ServiceCall | Trace) -> Opening:
     """Return the opening of a rollout whose start this recorder did not record."""
     match entry:
-        case Trace():
-            at = entry.started_at if entry.started_at is not None else time.time()
-            return Opening(
-                rollout=entry.rollout,
-                run=entry.run,
-                at=at,
-                versions=dict(entry.versions),
-                metadata=dict(entry.metadata),
-                branch=entry.branch,
-            )
-        case Turn() | ServiceCall():
-            return Opening(rollout=entry.rollout, run=entry.run, at=entry.started_at, branch=entry.branch)
-        case AgentStart():
-            return Opening(rollout=entry.rollout, run=entry.run, at=entry.started_at)
         case Opening():
             return entry
+        case Intent() | Score():
+            at: float | None = entry.at
         case _:
-            return Opening(rollout=entry.rollout, run=entry.run, at=entry.at)
+            at = entry.started_at
+    return Opening(
+        rollout=entry.rollout,
+        run=entry.run,
+        at=at if at is not None else time.time(),
+        versions=dict(entry.versions) if isinstance(entry, Trace) else {},
+        metadata=dict(entry.metadata) if isinstance(entry, Trace) else {},
+        branch=getattr(entry, "branch", None),
+    )

@@ -128,9 +128,8 @@ def _given_headers(headers: object) -> dict[str, str]:
     given: dict[str, str] = {}
     for name, value in headers.items():
         if not (isinstance(name, str) and isinstance(value, str)):
-            raise TypeError(
-                f"headers are a mapping of str to str, not of {described(name)} to {described(value)}"
-            )
+            text = f"headers are a mapping of str to str, not of {described(name)} to {described(value)}"
+            raise TypeError(text)
         if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
             raise ValueError(
                 f"headers: {name!r}: {value!r} is not a valid header; an invalid head can be sent as "

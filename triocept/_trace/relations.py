@@ -172,12 +172,9 @@ class _Fact(msgspec.Struct, frozen=True, kw_only=True):
         if conversation.kind in ("side", "tool"):
             return Relation(kind=conversation.kind, turn=parent or aside)
         if self.before is None and conversation.kind == "sub_agent":
-            launch = self.launch
-            return Relation(
-                kind="sub_agent",
-                turn=launch.turn if launch is not None else parent,
-                call=launch.number if launch is not None else None,
-            )
+            if (launch := self.launch) is None:
+                return Relation(kind="sub_agent", turn=parent)
+            return Relation(kind="sub_agent", turn=launch.turn, call=launch.number)
         if parent is not None:
             return Relation(kind="continues", turn=parent)
         if self.before is None:
@@ -228,11 +225,8 @@ class Relations:
         """Latest turn so far, by a conversation's id."""
         for fact in self._facts:
             conversation = conversations[fact.turn]
-            aside = (
-                at.get(conversation.id)
-                or at.get(conversation.parent or "")
-                or next(reversed(at.values()), None)
-            )
+            aside = at.get(conversation.id) or at.get(conversation.parent or "")
+            aside = aside or next(reversed(at.values()), None)
             found[fact.turn] = fact.relation(conversation, aside)
             if conversation.kind in ("main", "sub_agent"):
                 at.pop(conversation.id, None)

@@ -99,9 +99,8 @@ async def probe(client: httpx2.AsyncClient, url: str, endpoint_id: str, timeout:
     if not isinstance(said, dict) or "endpoint" not in said:
         raise TunnelError(f"{url} leads somewhere else: {url}/health answers {shown!r}")
     if said["endpoint"] != endpoint_id:
-        raise TunnelError(
-            f"{url} leads to another endpoint: {said['endpoint']}, and this one is {endpoint_id}"
-        )
+        text = f"{url} leads to another endpoint: {said['endpoint']}, and this one is {endpoint_id}"
+        raise TunnelError(text)
 
 
 @final

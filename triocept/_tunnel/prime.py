@@ -87,9 +87,8 @@ class PrimeTunnel(Tunnel):
         try:
             self._package: Any = importlib.import_module("prime_tunnel")
         except ModuleNotFoundError as exc:
-            raise ModuleNotFoundError(
-                "PrimeTunnel needs the package prime-tunnel: pip install 'triocept[prime]'", name=exc.name
-            ) from exc
+            text = "PrimeTunnel needs the package prime-tunnel: pip install 'triocept[prime]'"
+            raise ModuleNotFoundError(text, name=exc.name) from exc
         self.name = name
         self.team_id = team_id
         self.labels: tuple[str, ...] = tuple(labels)

@@ -11,6 +11,7 @@ import dis
 import inspect
 import math
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import wraps
 from numbers import Integral, Real
@@ -160,11 +161,10 @@ def named(function: object) -> str:
 def takes(function: object, count: int) -> bool:
     """Return True if a function can be called with `count` arguments."""
     try:
-        inspect.signature(function).bind(*[None] * count)  # type: ignore[arg-type]
+        with suppress(ValueError):  # perhaps written in C, without a signature
+            inspect.signature(function).bind(*[None] * count)  # type: ignore[arg-type]
     except TypeError:
         return False
-    except ValueError:  # perhaps written in C, without a signature
-        return True
     return True
 
 
@@ -193,9 +193,8 @@ _NOT_THESE = ("Extra positional", "Unexpected keyword", "Missing required")
 def is_not_async(function: object) -> bool:
     """Return True if a function, or a method, can return nothing but constants, texts and similar values."""
     code = getattr(function, "__code__", None)
-    if code is None or code.co_flags & (
-        inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
-    ):
+    generator = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+    if code is None or code.co_flags & (inspect.CO_COROUTINE | generator):
         return False
     before = ""
     for step in dis.get_instructions(code):

@@ -52,20 +52,16 @@ def keeping_each(errors: list[BaseException]) -> Iterator[None]:
     """Keep the exceptions that leave a nursery of triocept, unpacked from the group that the nursery makes."""
     try:
         yield
-    except BaseExceptionGroup as group:
-        errors.extend(group.exceptions)
     except BaseException as exc:
-        errors.append(exc)
+        errors.extend(exc.exceptions if isinstance(exc, BaseExceptionGroup) else [exc])
 
 
 async def run_each(*steps: Callable[[], Awaitable[None]]) -> list[BaseException]:
     """Run one step after the other, even after a failure. Return the exceptions."""
     errors: list[BaseException] = []
     for step in steps:
-        try:
+        with keeping(errors):
             await step()
-        except BaseException as exc:
-            errors.append(exc)
     return errors
 
 
