@@ -25,9 +25,7 @@ from .options import Choice, F, Option, add_options, variables_of
 PROMPT = "{prompt}"
 """Placeholder of the task's prompt in a command."""
 TO_END = 10.0
-"""Seconds for an agent to end by itself after `--max-seconds`.
-
-Model calls are then refused, and most agents end at once."""
+"""Seconds for an agent to end by itself after `--max-seconds`: model calls are then refused, and most end at once."""
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from .._util.checks import check_str
 
 _NOT_PASSED = frozenset({"key", "alt", "$alt"})
-"""Parameters of the agent's query that are not forwarded.
-
-Google's clients may put the key there, and the framing of a stream is set anew.
-"""
+"""Parameters of the agent's query that are not forwarded: Google's clients may put the key there, and the framing of a
+stream is set anew."""
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,9 @@ class Limiter:
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
-        self._held = 0
+        self.held = 0
+        """Number of slots that are taken."""
         self._waiting: OrderedDict[str, deque[trio.Event]] = OrderedDict()
-
-    @property
-    def held(self) -> int:
-        return self._held
 
     @property
     def waiting(self) -> int:
@@ -36,8 +33,8 @@ class Limiter:
     async def slot(self, rollout: str) -> AsyncIterator[None]:
         """Hold a slot for as long as the body runs. Cancellation: while it waits, no slot is taken."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self._limit is None or self._held < self._limit:
-            self._held += 1
+        if self._limit is None or self.held < self._limit:
+            self.held += 1
             await trio.lowlevel.cancel_shielded_checkpoint()
         else:
             granted = trio.Event()
@@ -60,7 +57,7 @@ class Limiter:
     def _give(self) -> None:
         """Pass a slot to the next waiting call, or release it."""
         if not self._waiting:
-            self._held -= 1
+            self.held -= 1
             return
         rollout, queue = self._waiting.popitem(last=False)
         granted = queue.popleft()

@@ -28,10 +28,8 @@ from .request import MAX_DOCUMENT, ProviderRequest
 from .tap import TappedPool, take_body
 
 IDLE = 3.0
-"""Seconds for which an idle connection is kept.
-
-It is under the 5 s after which Node and uvicorn close theirs, so that no call uses a connection that is just closing.
-"""
+"""Seconds for which an idle connection is kept: under the 5 s after which Node and uvicorn close theirs, so that no
+call uses a connection that is just closing."""
 DRAIN = 0.5
 """Seconds that an answered call waits for the end of the bytes, so that its connection can be used again."""
 

@@ -66,10 +66,8 @@ log = logging.getLogger("triocept.upstream")
 CONNECT_TIMEOUT = 10.0
 """Seconds, as long as the agents' own SDKs give a provider to accept."""
 MAX_LOWERED = 3
-"""Maximum times that a call is sent again with fewer tokens.
-
-vLLM needs two: it checks the number alone, then together with the prompt.
-"""
+"""Maximum times that a call is sent again with fewer tokens. vLLM needs two: it checks the number alone, then together
+with the prompt."""
 
 _PROBE = Request(
     dialect="",

@@ -209,7 +209,7 @@ class Waited:
         self.over: trio.Event = trio.Event()
         """Set when the future is done; also set by code that detects that it never will be."""
         self._token = trio.lowlevel.current_trio_token()
-        self._future = future
+        self.future = future
         future.add_done_callback(self._on_done)
 
     def _on_done(self, _: object) -> None:
@@ -218,11 +218,4 @@ class Waited:
 
     async def get(self) -> Any:
         await self.over.wait()
-        return self._future.result()
-
-    @property
-    def done(self) -> bool:
-        return self._future.done()
-
-    def result(self) -> Any:
-        return self._future.result(0)
+        return self.future.result()

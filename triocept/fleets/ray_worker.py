@@ -139,16 +139,16 @@ class _Actor(FleetWorker):
 
     async def _answer(self, number: int, answer: Waited) -> bytes:
         """Return the answer of a call, whose wait is over."""
-        if not answer.done:
+        if not answer.future.done():
             raise WorkerLost(self.name, self.reason)
         try:
-            data: bytes = answer.result()
+            data: bytes = answer.future.result(0)
         except self._failed as exc:
             with trio.CancelScope(shield=True):
                 await self._find_out(exc)
                 if not self._lost.is_set() and await self._has_ended(over := self._ask("wait_over", number)):
                     try:
-                        over.result()
+                        over.future.result(0)
                     except self._failed as failure:
                         await self._find_out(failure)
             if self._lost.is_set():

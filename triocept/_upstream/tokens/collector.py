@@ -38,9 +38,7 @@ _DONE = frozenset({"stop", "tool_calls"})
 """Finish reasons of an answer that the model has ended itself, or a stop string."""
 _STOPS = {"vllm": ("stop_reason", True), "sglang": ("matched_stop", None)}
 """Field of a choice with the stop (a number: a token, a text: a stop string), and the meaning of its absence.
-
-vLLM leaves it out for the model's own stop token.
-"""
+vLLM leaves it out for the model's own stop token."""
 _STOP_TYPES = {"eos": True, "word": False, "limit": False}
 """llama.cpp's stop types; True if the stop token is included."""
 _VERSIONS = ("weight_version", "weight_versions", "policy_version", "model_version")
