@@ -146,7 +146,7 @@ def test_an_agent_that_ends_badly_has_failed_and_is_run_again_when_that_is_asked
     assert "the last failure: task x: triocept.errors.AgentFailed: agent " in run.stderr
     resumed = fleet("--resume")
     assert resumed.returncode == 1, "what failed has failed"
-    assert "0 done, 2 done before" in resumed.stderr
+    assert "all 2 were done before" in resumed.stderr
     again = fleet("--resume", "--retry-errors")
     assert again.returncode == 1
     assert "0 done, 1 failed (1 AgentFailed), 1 done before" in again.stderr
@@ -204,9 +204,12 @@ def test_each_agent_gets_the_variables_and_options_that_the_command_line_names(
     )
     assert "sk-mistral" not in Path("run/run.json").read_text()
     assert fleet("--resume", *usual, command=("--", "--", "--max-turns", "5")).returncode == 1, "as in `run`"
-    assert "it is of another run: its 'agent_options'" in fleet("--resume", *usual, command=()).stderr
     assert (
-        "it is of another run: its 'env'"
+        "this store belongs to another run: its setting agent_options"
+        in fleet("--resume", *usual, command=()).stderr
+    )
+    assert (
+        "this store belongs to another run: its setting env"
         in fleet("--resume", *usual[:-2], command=("--", "--max-turns", "5")).stderr
     )
 
@@ -382,7 +385,7 @@ def test_who_resumes_with_another_model_is_refused(folder: Path) -> None:
     run = fleet("--resume", "--script", "script.yaml")
     assert run.returncode == 1
     assert "greeting" not in run.stderr
-    assert "it is of another run: its 'script'" in run.stderr
+    assert "this store belongs to another run: its setting script" in run.stderr
 
 
 def test_quiet_says_nothing_but_errors(folder: Path) -> None:

@@ -96,10 +96,10 @@ def test_outcomes_are_counted_apart_and_replies_left_over_are_said(tmp_path: Pat
     replies = script(tmp_path, "a", 0.01, "b", "c", "d")
     done = ran("--max-turns", "2", "--script", replies, "--record", record, words=("0", "a", "b", "c"))
     assert f"3 turns (2 answered, 1 refused) recorded in {record}\n" in done.stderr
-    assert "2 replies of the script left" in done.stderr
+    assert "2 of 4 replies of the script were not used" in done.stderr
     done = ran("--script", script(tmp_path, "a", "b"))
     assert "1 turn\n" in done.stderr
-    assert "1 reply of the script left" in done.stderr
+    assert "1 of 2 replies of the script was not used" in done.stderr
     assert "replies" not in ran("--script", script(tmp_path, "a")).stderr
 
 

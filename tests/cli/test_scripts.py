@@ -48,7 +48,7 @@ def written(folder: Path, text: str, name: str = "s.yaml") -> Path:
 def test_run_answers_by_a_script_in_yaml(tmp_path: Path) -> None:
     done = run(written(tmp_path, RULES), "joke", "x", "a joke", "joke")
     assert done.stdout == "said: one\nsaid: other\nsaid: two\nsaid: one\n", done.stderr
-    assert "of the script left" not in done.stderr
+    assert "of the script w" not in done.stderr
 
 
 def test_run_answers_by_fixtures_and_says_what_may_not_be_meant(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_an_error_in_a_script_is_a_line_with_its_place(text: str, words: str, tm
 
 def test_replies_that_nobody_asked_for_are_named(tmp_path: Path) -> None:
     done = run(written(tmp_path, "- a\n- when: {text: z}\n  replies: [b, c]\n"), "x")
-    assert "2 replies of the script left: the agent ended before them" in done.stderr
+    assert "2 of 3 replies of the script were not used: the agent ended before" in done.stderr
     assert re.search(r"replies\[1\], when\(text='z'\) \(.*s.yaml:2\), reply 1: 'c'", done.stderr), done.stderr
 
 

@@ -20,7 +20,17 @@ import triocept
 from tests.fleets import work
 from tests.fleets.engines import ENGINES, Make, every_engine, on_every_python, with_processes
 from triocept.errors import FleetLost, RemoteError
-from triocept.fleets import Fleet, InProcess, Outcome, Result, TaskEnded, WorkerDied, open_fleet, open_store
+from triocept.fleets import (
+    Fleet,
+    InProcess,
+    Outcome,
+    Processes,
+    Result,
+    TaskEnded,
+    WorkerDied,
+    open_fleet,
+    open_store,
+)
 
 
 async def results_of(fleet: Fleet, function: Any, tasks: Any, **options: Any) -> list[Result[Any, Any]]:
@@ -208,8 +218,23 @@ async def test_a_function_with_other_arguments_is_said_at_once() -> None:
         pass
 
     async with open_fleet() as fleet:
-        with pytest.raises(TypeError, match=r"is called as `await .*other\(worker, task, attempt=1\)`"):
+        with pytest.raises(
+            TypeError,
+            match=r"other must accept attempt=: a map calls `await .*other\(worker, task, attempt=1\)`",
+        ):
             fleet.map(other, [1])  # type: ignore[arg-type]
+
+
+async def test_a_class_as_engine_and_a_path_as_store_are_errors() -> None:
+    wrong: Any = Processes
+    with pytest.raises(TypeError, match=r"^engine must be an instance, .*, not the class Processes$"):
+        async with open_fleet(engine=wrong):
+            pass
+    async with open_fleet() as fleet:
+        with pytest.raises(
+            TypeError, match=r"^store must be an open store, not str: 'runs': `async with open_store"
+        ):
+            await results_of(fleet, work.double, [1], store="runs")
 
 
 async def test_a_function_that_is_not_async_is_said_at_once() -> None:
@@ -227,7 +252,7 @@ async def test_a_function_that_is_not_async_is_said_at_once() -> None:
 
     async with open_fleet() as fleet:
         for function in (constant, plain, generator, asynchronous, partial(plain)):
-            with pytest.raises(TypeError, match="returns nothing that can be awaited: write an `async def`"):
+            with pytest.raises(TypeError, match="must be an `async def` without `yield`"):
                 fleet.map(function, [1])  # type: ignore[arg-type]
         async with fleet.map(
             lambda worker, task, *, attempt: work.double(worker, task, attempt=attempt), [4]

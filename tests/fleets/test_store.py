@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import resource
 import signal
@@ -275,6 +276,8 @@ async def test_a_group_is_resumed_by_its_samples_and_given_whole(
     async with open_store(tmp_path) as store, open_fleet(make()) as fleet:
         first = await results_of(fleet, store_work.sample_of, ["a"], store=store, group_size=2)
         assert sorted((result.sample, result.value) for result in first) == [(0, "a 0"), (1, "a 1")]
+        lines = [json.loads(line) for line in (tmp_path / "done.jsonl").read_text().splitlines()]
+        assert sorted(line["sample"] for line in lines) == [0, 1]
         async with fleet.map(store_work.sample_of, ["a", "b"], store=store, group_size=3) as results:
             groups = [group async for group in results.groups()]
         assert {group.task: [result.value for result in group.results] for group in groups} == {
@@ -390,7 +393,9 @@ async def test_a_key_of_the_user_tells_alone(tmp_path: Path) -> None:
 
 async def test_a_task_that_changed_under_its_id_is_told_and_not_skipped(tmp_path: Path) -> None:
     await run(tmp_path, store_work.ignore, [{"id": 1, "text": "old"}])
-    with pytest.raises(StoreError, match=r"task 1 is another one than the task '1' whose result is there"):
+    with pytest.raises(
+        StoreError, match=r"task '1' \(task 1\) differs from the task that is stored under this id"
+    ):
         await run(tmp_path, store_work.ignore, [{"id": 2}, {"id": 1, "text": "new"}])
     assert len(list(read_results(tmp_path))) == 1, "it is said before one runs"
 
@@ -541,12 +546,14 @@ async def test_a_store_of_another_run_is_refused(tmp_path: Path) -> None:
     await run(tmp_path, work.double, [1], settings={"model": "a", "tries": [1, 2]})
     with pytest.raises(
         StoreError,
-        match=r"it is of another run: its 'model' was 'a', and is 'b' now; use another directory",
+        match=r"this store belongs to another run: its setting model is 'a', not 'b'; use another directory",
     ):
         await run(tmp_path, work.double, [1], settings={"model": "b", "tries": [1, 2]})
-    with pytest.raises(StoreError, match=r"it is of another run: its 'model' was 'a', and is not set now"):
+    with pytest.raises(
+        StoreError, match=r"this store belongs to another run: its setting model is 'a', not unset"
+    ):
         await run(tmp_path, work.double, [1])
-    with pytest.raises(StoreError, match=r"it holds results of 'double', and this is 'ignore'"):
+    with pytest.raises(StoreError, match=r"it holds results of 'double', not 'ignore'"):
         await run(tmp_path, store_work.ignore, [1], settings={"model": "a", "tries": [1, 2]})
     assert await run(tmp_path, work.double, [1], settings={"tries": [1, 2], "model": "a"}) == []
     with pytest.raises(TypeError, match=r"settings: `model` is not JSON"):

@@ -80,9 +80,7 @@ def test_it(triocept_model):
 """)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        [
-            "E *1 reply is left of model 0's, after 0 calls (no call came at all: the environment led to model 1,*"
-        ]
+        ["E *1 of 1 reply of model 0 was not used (no call came at all: the environment led to model 1,*"]
     )
     (section,) = sections(result)
     assert section.startswith("model 0: 0 calls\nmodel 1: 1 call\n")
@@ -107,7 +105,7 @@ def test_no_bool(triocept_model):
 """)
     result.assert_outcomes(passed=2, failed=2)
     result.stdout.fnmatch_lines(
-        ["FAILED *::test_may_not *1 reply is left*", "FAILED *::test_no_bool *must_be_used is a bool*"]
+        ["FAILED *::test_may_not *1 of 1 reply was not*", "FAILED *::test_no_bool *must_be_used is a bool*"]
     )
 
 

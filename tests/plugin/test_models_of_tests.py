@@ -295,7 +295,7 @@ class Async(unittest.IsolatedAsyncioTestCase):
         assert greet() == "sorry"
 """)
     result.assert_outcomes(passed=1, failed=3, skipped=1)
-    result.stdout.fnmatch_lines(["*ZeroDivisionError*", "*1 reply is left*"])
+    result.stdout.fnmatch_lines(["*ZeroDivisionError*", "*1 of 2 replies was not *"])
 
 
 def test_a_doctest_has_it_too(run: Run, pytester: pytest.Pytester) -> None:
@@ -366,8 +366,11 @@ class TestClass:
         ...
     def test_method(self, triocept_model):
         assert 0
+
+def test_its_argument_raises(triocept_model):
+    triocept_model(pytest.no_such_name)
 """)
-    result.assert_outcomes(failed=3)
+    result.assert_outcomes(failed=4)
     assert result.stdout.str().count("triocept_model was not called, so there was no model") == 2
 
 

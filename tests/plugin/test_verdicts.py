@@ -119,7 +119,7 @@ def test_it(triocept_model):
 
 
 @pytest.mark.parametrize(("test", "words"), [
-    ("triocept_model('one', 'two'); greet()", "1 reply is left of the model's, after 1 call:"),
+    ("triocept_model('one', 'two'); greet()", "1 of 2 replies was not used (1 call came):"),
     ("triocept_model('one')", "no call came at all: was the client built before the model"),
     ("triocept_model('one'); greet(); greet()", "call 2 came, but the script has 1 reply"),
     ("triocept_model(handler=lambda exchange: None); greet()", "is there an `await exchange.respond(…)`"),
@@ -471,3 +471,35 @@ def test_it(triocept_model):
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["E *ValueError: *'openai'*"])
     result.stdout.no_fnmatch_line("*no call came at all*")
+
+
+def test_a_tool_that_the_request_does_not_offer_is_a_warning_and_not_logged_too(run: Run) -> None:
+    test = """
+from triocept import ToolCall
+
+def test_it(triocept_model):
+    triocept_model(ToolCall("serach", "{}"))
+    greet()
+"""
+    result = run(test, "-W", "default")
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines(
+        ["*test_it.py:*: ScriptWarning: rollout *calls 'serach', which*it offers no tools"]
+    )
+    result = run(test, "-W", "error::triocept.handlers.ScriptWarning")
+    result.assert_outcomes(failed=1)
+    assert "WARNING  triocept.rollout" not in result.stdout.str()
+
+
+def test_requests_that_take_no_reply_are_named(run: Run) -> None:
+    result = run("""
+import urllib.request
+
+def test_it(triocept_model):
+    triocept_model("hello")
+    head = {"authorization": "Bearer " + os.environ["OPENAI_API_KEY"]}
+    request = urllib.request.Request(os.environ["OPENAI_BASE_URL"] + "/models", headers=head)
+    urllib.request.urlopen(request, timeout=20).close()
+""")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["E *1 of 1 reply was not used (only GET /models came; it takes no reply):*"])

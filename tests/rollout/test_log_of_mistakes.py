@@ -64,7 +64,9 @@ async def test_replies_that_no_call_took_are_logged_at_the_end(
     async with opened(chaos(script, seed=1) if wrapped else script) as rollout:
         await rollout.ask("x")
     (line,) = lines(caplog)
-    assert line.startswith(f"rollout {rollout.id} has ended, and no call took 2 replies of its script: ")
+    assert line.startswith(
+        f"rollout {rollout.id} has ended, and 2 of 3 replies of its script were not used: "
+    )
     assert "'second'" in line
     assert "'third'" in line
 

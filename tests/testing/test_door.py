@@ -181,7 +181,7 @@ def test_a_call_that_nobody_has_answered_is_an_error() -> None:
 def test_replies_that_are_left_are_a_note_of_a_body_that_failed() -> None:
     with pytest.raises(ZeroDivisionError) as failed, fake_model("left"):
         _ = 1 / 0
-    assert failed.value.__notes__[0].startswith("triocept: 1 reply is left of the model's, after 0 calls")
+    assert failed.value.__notes__[0].startswith("triocept: 1 of 1 reply was not used (no call came")
 
 
 def test_replies_and_a_handler_are_too_much() -> None:

@@ -53,7 +53,7 @@ def test_what_a_handler_raises_is_raised_at_the_end_and_its_agent_gets_the_same_
 
 
 def test_a_reply_that_is_left_is_an_error() -> None:
-    with pytest.raises(AssertionError, match=r"1 reply is left of the model's, after 1 call:\n"):
+    with pytest.raises(AssertionError, match=r"1 of 2 replies was not used \(1 call came\):\n"):
         with fake_model("used", "left"):
             asked()
 

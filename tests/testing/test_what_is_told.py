@@ -304,7 +304,7 @@ def test_of_two_models_the_one_that_the_environment_led_away_from_is_told_where_
     with pytest.raises(AssertionError) as failed, fake_model("a", id="first"), fake_model("b", id="second"):
         assert asked("hi") == "b"
     assert str(failed.value).startswith(
-        "1 reply is left of rollout first's, after 0 calls (no call came at all: the environment led to rollout "
+        "1 of 1 reply of rollout first was not used (no call came at all: the environment led to rollout "
         "second, which was opened after rollout first; `model.client(dialect)` returns a client of this model):"
     )
 

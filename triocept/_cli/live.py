@@ -23,6 +23,7 @@ from rich.text import Text as RichText
 from .._canonical.request import offered_names
 from .._endpoint import Endpoint
 from .._process.output import AgentResult
+from .._rollout.mistakes import not_used
 from .._rollout.rollout import Rollout, core_of_rollout, refusals
 from .._trace.trace import Trace
 from .._trace.turn import Turn, TurnError
@@ -79,7 +80,7 @@ class Live:
         """Note that there will be a summary at the end."""
         self._begun = True
         state = core_of_rollout(rollout)
-        state.logs_unknown_tools = state.logs_unused_replies = False  # they are printed here
+        state.on_unknown_tools, state.logs_unused_replies = None, False  # they are printed here
         if not self._console.quiet:
             state.upstream_failed = True  # so that it is not logged: each error is printed here
 
@@ -139,8 +140,7 @@ class Live:
         if not len(rollout.trace) and rollout.trace.stopped is None:
             self.say(_without_calls(rollout, agent))
         if isinstance(handler, ScriptedModel) and (left := handler.remaining):
-            what = counted(left, "reply", "replies")
-            self.say(f"{what} of the script left: the agent ended before them")
+            self.say(f"{not_used(handler, left, ' of the script')}: the agent ended before")
             for what in handler.unused[:MOST_UNUSED]:
                 self._print("    └", "yellow", what)
 

@@ -28,16 +28,15 @@ def warn_of_unknown_tools(rollout: RolloutState, turn: Turn, calls: Sequence[Too
 
     Most agents ignore such a call.
     """
+    if rollout.on_unknown_tools is None:
+        return
     offered = offered_names(turn.request)
     unknown = {call.name for call in calls} - set(offered) - rollout.unknown_tools
     if unknown:
         rollout.unknown_tools |= unknown
-        log.warning(
-            "rollout %s: turn %d calls %s, which its request does not offer; it offers %s",
-            rollout.id,
-            turn.number,
-            _listed(sorted(unknown)),
-            _listed(offered) if offered else "no tools",
+        rollout.on_unknown_tools(
+            f"rollout {rollout.id}: turn {turn.number} calls {_listed(sorted(unknown))}, which its request does not "
+            f"offer; it offers {_listed(offered) if offered else 'no tools'}"
         )
 
 
@@ -51,9 +50,21 @@ def warn_of_unused_replies(rollout: RolloutState) -> None:
         return
     left = [reply for reply in unused if isinstance(reply, str)]  # a cassette has unused calls
     if left:
-        count = counted(len(left), "reply", "replies")
         shown = without_keys("; ".join(left[:MOST])) + (" …" if len(left) > MOST else "")
-        log.warning("rollout %s has ended, and no call took %s of its script: %s", rollout.id, count, shown)
+        what = not_used(script, len(left), " of its script")
+        log.warning("rollout %s has ended, and %s: %s", rollout.id, what, shown)
+
+
+def not_used(script: object, left: int, of: str = "") -> str:
+    """Return the number of unused replies as text: `1 of 2 replies was not used`.
+
+    Args:
+        script: the handler; only a `ScriptedModel` has a total.
+        left: number of its unused replies.
+        of: the owner, with a space before it.
+    """
+    total = getattr(script, "_total", left)
+    return f"{left} of {counted(total, 'reply', 'replies')}{of} {'was' if left == 1 else 'were'} not used"
 
 
 def _listed(names: list[str]) -> str:

@@ -463,6 +463,11 @@ def refusals(rollout: Rollout) -> Refusals:
     return rollout._core.refusals
 
 
+def other_requests(rollout: Rollout) -> tuple[str, ...]:
+    """Return the requests to this rollout that take no reply, as `GET /models`, each once."""
+    return tuple(rollout._core.other_requests)
+
+
 def stray_refusals(rollout: Rollout) -> Refusals:
     """Return the refused requests to the rollout's endpoint that belong to no open rollout."""
     return rollout._core.registry.refusals

@@ -190,8 +190,12 @@ class RolloutState:
         self._lacks_price = False
         self.unknown_tools: set[str] = set()
         """Tools that were logged because a request did not offer them."""
-        self.logs_unknown_tools = self.logs_unused_replies = True
+        self.on_unknown_tools: Callable[[str], object] | None = log.warning
+        """Called with a text for tools that a request did not offer; None: the command line prints them."""
+        self.logs_unused_replies = True
         """False: the command line or a test reports them itself."""
+        self.other_requests: dict[str, None] = {}
+        """Requests that take no reply, as `GET /models`, each once."""
         self.upstream_failed = False
         """True if a provider's failure was logged."""
         self.ending: Refusal | None = None
@@ -232,7 +236,7 @@ class RolloutState:
         end_budgets(exchange, turn)
         if not exchange.handed_over:
             self.arrivals.discard(exchange)
-        if self.logs_unknown_tools and turn and turn.response and (calls := turn.response.tool_calls):
+        if turn and turn.response and (calls := turn.response.tool_calls):
             warn_of_unknown_tools(self, turn, calls)
 
     def outlives(self, error: BaseException) -> bool:

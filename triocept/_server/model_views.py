@@ -33,11 +33,13 @@ def add_model_views(
 
     @view
     async def models(version: str = "") -> Response:
-        return json_response(asking().render_models([rollout_of().model]))
+        rollout = rollout_of()
+        rollout.other_requests["GET /models"] = None
+        return json_response(asking().render_models([rollout.model]))
 
     @view
     async def model(name: str, version: str = "") -> Response:
-        rollout_of()
+        rollout_of().other_requests["GET /models/…"] = None
         listed = asking().render_models([name])  # agents may request any model
         return json_response(next(value for value in listed.values() if isinstance(value, list))[0])
 
@@ -68,6 +70,7 @@ def _side_view(
 ) -> View:
     async def answer(**names: str) -> Response:
         rollout = rollout_of()
+        rollout.other_requests[f"{route.method} {route.paths[0]}"] = None
         services = rollout.services
 
         def earlier(response_id: str) -> Earlier:

@@ -26,7 +26,6 @@ from .._util.checks import (
     check_callable,
     check_count,
     check_number,
-    check_type,
     described,
     takes,
 )
@@ -99,7 +98,10 @@ async def open_fleet(
     """
     check_loop("open_fleet")
     engine = InProcess() if engine is None else engine
-    check_type("engine", engine, Engine, "an engine", "Processes(4)")
+    given: object = engine
+    if not isinstance(given, Engine):
+        found = f"the class {given.__name__}" if isinstance(given, type) else described(given)
+        raise TypeError(f"engine must be an instance, such as Processes(4), not {found}")
     check_count("retries", retries)
     check_number("grace", grace, positive=True)
     if worker is not None and not takes(worker, 0):
@@ -248,8 +250,10 @@ class Fleet:
         if timeout is not None:
             check_number("timeout", timeout, positive=True)
         check_count("prefetch", prefetch)
-        if store is not None:
-            check_type("store", store, Store, "a store", 'async with open_store("runs/today") as store')
+        if store is not None and not isinstance(store, Store):
+            raise TypeError(
+                f"store must be an open store, not {described(store)}: `async with open_store(path) as store`"
+            )
         if key is not None and store is None:
             raise TypeError("key= needs a store: pass store=, too")
         packing = self._engine.packing

@@ -65,7 +65,7 @@ def takes_sample(function: object) -> bool:
         )
     if returns_none:
         raise TypeError(
-            f"{name} returns nothing that can be awaited: write an `async def` with no `yield` in it"
+            f"{name} must be an `async def` without `yield`: it returns nothing that can be awaited"
         )
     try:
         signature = inspect.signature(function)
@@ -81,7 +81,8 @@ def takes_sample(function: object) -> bool:
         signature.bind(None, None, attempt=1)
     except TypeError as exc:
         raise TypeError(
-            f"{name} is called as `await {name}(worker, task, attempt=1)`, with `sample=0` if it takes that: {exc}"
+            f"{name} must accept attempt=: a map calls `await {name}(worker, task, attempt=1)`, with sample=0 if it "
+            f"accepts that ({exc})"
         ) from None
     return False
 

@@ -280,6 +280,8 @@ def _ends(tally: Tally) -> list[str]:
 
 def summary(tally: Tally, now: float) -> str:
     """Return a map's summary: `solve: 1,000 in 12m03s: 984 done, 12 failed (9 AgentFailed, 3 ValueError), 4 lost`."""
+    if tally.skipped and tally.skipped == tally.there and tally.total in (None, tally.there):
+        return f"{tally.name}: all {tally.skipped:,} were done before"
     elapsed = tally.elapsed(now)
     ends = _ends(tally)
     if tally.kinds:

@@ -16,6 +16,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from typing import Protocol, final
 
 from .._canonical.request import Request
+from .._rollout.mistakes import not_used
 from .._rollout.rollout import Rollout, core_of_rollout, rested, unanswered, wait_rested
 from .._trace.trace import Trace, snapshot
 from .._util.failures import keeping, without
@@ -98,13 +99,12 @@ class Life:
         if self.raised:
             return []
         found: list[str] = []
+        of = f" of {self.target.name}" if self.target.is_one_of_several else ""
         if left := self._unused:
             calls = len(self.calls)
-            what = f"{len(left)} {'reply is' if len(left) == 1 else 'replies are'} left of {self._whose}"
-            hint = "" if calls or self.trace.services else f" ({self.target.why_no_call()})"
-            found += ["\n".join([f"{what}, after {calls} {'call' if calls == 1 else 'calls'}{hint}:", *left])]
+            came = f"{calls} {'call' if calls == 1 else 'calls'} came" if calls else self.target.why_no_call()
+            found += ["\n".join([f"{not_used(self._script, len(left), of)} ({came}):", *left])]
         if waiting := self._waiting:
-            of = f" of {self.target.name}" if self.target.is_one_of_several else ""
             found += ["\n".join([f"these calls{of} were not answered:", *map(described_request, waiting)])]
         return found
 
@@ -147,10 +147,6 @@ class Life:
         self.target.close()
         for close in self.closers:
             close()
-
-    @property
-    def _whose(self) -> str:
-        return f"{self.target.name if self.target.is_one_of_several else 'the model'}'s"
 
 
 @contextmanager

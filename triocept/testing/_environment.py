@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from .._process.environment import agent_environment
 from .._rollout.registry import Refusals
-from .._rollout.rollout import Rollout, refusals, stray_refusals
+from .._rollout.rollout import Rollout, other_requests, refusals, stray_refusals
 
 _lock = threading.Lock()
 _layers: list[dict[str, str | None]] = []
@@ -74,6 +74,10 @@ class Target:
         """Return the probable reason why no call arrived."""
         if refused := _listed(refusals(self._rollout), 0):
             return f"no call was accepted; {refused}"
+        if others := other_requests(self._rollout):
+            return (
+                f"only {', '.join(others)} came; {'it takes' if len(others) == 1 else 'they take'} no reply"
+            )
         if blocked := self._blocked():
             return (
                 f"no call came at all: something blocks connections to the endpoint ({blocked}). Allow this machine: "

@@ -18,7 +18,7 @@ from .._rollout.addresses import DialectName, Reach
 from .._rollout.clients import ClientConfig
 from .._rollout.exchange import Exchange
 from .._rollout.options import AgentOptions
-from .._rollout.rollout import OpenAIName, give_back
+from .._rollout.rollout import OpenAIName, core_of_rollout, give_back
 from .._trace.trace import Trace
 from .._util.failures import raise_all
 from ..dialects import known_dialects
@@ -327,6 +327,11 @@ class SyncRollout:
 def news_of(rollout: SyncRollout) -> list[BaseException]:
     """Return the new problems of the rollout. Errors: see `SyncRollout.trace`."""
     return rollout._life.news()
+
+
+def on_unknown_tools(rollout: SyncRollout, call: Callable[[str], object]) -> None:
+    """Call a function, in the endpoint's thread, for tools that a request did not offer, instead of logging them."""
+    core_of_rollout(rollout._life.rollout).on_unknown_tools = call
 
 
 def target_of(rollout: SyncRollout) -> Target:

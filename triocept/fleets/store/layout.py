@@ -175,7 +175,7 @@ def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     for name in dict.fromkeys([*before, *now]):
         one, other = before.get(name), now.get(name)
         if one != other or (name in before) != (name in now):
-            was = f"{one!r:.100}" if name in before else "not set"
-            is_now = f"{other!r:.100}" if name in now else "not set"
-            return f"its {name!r} was {was}, and is {is_now} now"
+            was = f"{one!r:.100}" if name in before else "unset"
+            is_now = f"{other!r:.100}" if name in now else "unset"
+            return f"its setting {name} is {was}, not {is_now}"
     return None

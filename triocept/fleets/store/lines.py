@@ -56,7 +56,8 @@ class ErrorLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class DoneLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     key: str
-    sample: int = 0
+    sample: int = msgspec.field(default_factory=int)
+    """Index in the group. Always written: only a plain default would be omitted. Missing in earlier files: 0."""
     group: int | None = None
     outcome: OutcomeWord
     value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET

@@ -169,8 +169,8 @@ class TaskStore:
         known = self._state.done.index.get((key.key, sample))
         if known is not None and None not in (known.digest, key.digest) and known.digest != key.digest:
             raise StoreError(
-                f"{key.place} is another one than the task {key.key!r} whose result is there: it was changed; give it "
-                "another id, or the map a `key=`, which alone then counts",
+                f"task {key.key!r} ({key.place}) differs from the task that is stored under this id: give it a new id, "
+                "or pass fleet.map(key=…) to compare keys only",
                 path=str(self._state.directory),
             )
         return known is not None and not (known.is_error and self._state.retry_errors)
@@ -252,7 +252,7 @@ class _State:
             self.run: RunFile = read_run(directory)
             if how := differing(self.run.settings, settings):
                 raise StoreError(
-                    f"it is of another run: {how}; use another directory for this run", path=str(directory)
+                    f"this store belongs to another run: {how}; use another directory", path=str(directory)
                 )
             probe(directory)
             self.lost: LostFile = LostFile(directory / LOST)
@@ -272,8 +272,8 @@ class _State:
             write_run(self.directory, self.run)
         if self.run.function != function:
             raise StoreError(
-                f"it is of another run: it holds results of {self.run.function!r}, and this is {function!r} "
-                "(if the function was renamed, change its name in run.json)",
+                f"this store belongs to another run: it holds results of {self.run.function!r}, not {function!r}; use "
+                "another directory (if the function was renamed, change its name in run.json)",
                 path=str(self.directory),
             )
 

@@ -31,7 +31,12 @@ _CONDITIONS = (*_PARTS_OF_TEXTS, "toolCallId", "toolName", "model", "responseFor
 
 
 class ScriptWarning(UserWarning):
-    """A part of a script's file that may not do what its author meant."""
+    """Content of a script that may not do what its author meant.
+
+    Such content is a part of a file, or, under pytest, a call of a tool that the request does not offer.
+    """
+
+    __module__ = "triocept.handlers"  # the public place, shown in tracebacks
 
 
 class VectorsLeft(ScriptWarning):

@@ -6,12 +6,14 @@ Projects without such a test do not load this module.
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Generator, Iterable
 from typing import Any, NoReturn
 
 import pytest
 
 from ..._server import serve as serve  # importing Quart and hypercorn takes half a second: not within a test
+from ...handlers import ScriptWarning
 from .._endpoint import SyncEndpoint
 from .models import ModelFactory
 from .options import options_of
@@ -57,6 +59,11 @@ class Hooks:
             # Not in an `except`: the test's own exception would become the context of the raised one.
             models = item.stash.get(_MODELS, None)
             found = own if models is None else verdict(models, own)
+            if models is not None:
+                try:
+                    _warn(item, models.warnings)
+                except ScriptWarning as exc:  # the filters make errors of warnings
+                    found = found or exc
             if found is None:
                 return returned
             if found is own:
@@ -77,7 +84,12 @@ class Hooks:
                 models.check()  # report errors of the setup here, and not once more at the teardown
             if text := section_of(models, call.excinfo.value if call.excinfo is not None else None):
                 report.sections.append(("triocept", text))
-            elif report.when == "call" and not models.asked_for and _asks_for_models(item):
+            elif (
+                report.when == "call"
+                and not models.asked_for
+                and call.excinfo is not None
+                and _asks_for_models(item, call.excinfo)
+            ):
                 report.sections.append(("triocept", _NOT_CALLED))
         if models is not None and report.when == "call":  # with subtests there are several
             models.passed = report.passed and not models.failed
@@ -135,8 +147,19 @@ _NOT_CALLED = (
 )
 
 
-def _asks_for_models(item: pytest.Item) -> bool:
-    """Return True if the test itself names the fixture; other fixtures may request it for all tests."""
+def _warn(item: pytest.Item, texts: list[str]) -> None:
+    path, line, _ = item.reportinfo()
+    while texts:
+        warnings.warn_explicit(texts.pop(0), ScriptWarning, str(path), (line or 0) + 1)
+
+
+def _asks_for_models(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
+    """Return True if the test itself names the fixture, and did not fail in the arguments of the fixture's call.
+
+    Other fixtures may request it for all tests.
+    """
+    if any("triocept_model(" in str(entry.statement) for entry in excinfo.traceback):
+        return False
     code = getattr(inspect.unwrap(getattr(item, "obj", None)), "__code__", None)  # type: ignore[arg-type]
     return (
         code is not None and "triocept_model" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]

@@ -16,7 +16,7 @@ from .._environment import environment
 from .._exchange import AnyHandler
 from .._leaving import is_mistake
 from .._model import fake_model
-from .._rollout import SyncRollout, news_of, target_of
+from .._rollout import SyncRollout, news_of, on_unknown_tools, target_of
 
 if TYPE_CHECKING:
     import pytest
@@ -58,6 +58,8 @@ class ModelFactory:
         self._ended = False
         self.asked_for: bool = False
         """True if the test has called the factory, with any arguments."""
+        self.warnings: list[str] = []
+        """Texts about tools that a model called and its request did not offer."""
         self._of_cassette: SyncRollout | None = None
         if cassette is not None:  # open from the start, even if the test never calls the factory
             own = options.environ, options.must_be_used, RolloutOptions()
@@ -143,6 +145,7 @@ class ModelFactory:
                 **cast(RolloutOptions, {**self._options.rollout, **options}),
             )
         )
+        on_unknown_tools(model, self.warnings.append)
         target = target_of(model)
         target.name = f"model {len(self._models)}"  # the name in the report
         self._models.append(model)
