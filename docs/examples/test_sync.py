@@ -62,6 +62,6 @@ def test_it_greets_whoever_asks() -> None:
 
 
 def test_what_it_does_not_ask_for_is_left() -> None:
-    with pytest.raises(AssertionError, match="reply was not used"):
+    with pytest.raises(AssertionError, match="was not used"):
         with fake_model("hello", ToolCall.of("search", q="hello")):
             greet()

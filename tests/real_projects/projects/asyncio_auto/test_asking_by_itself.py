@@ -16,7 +16,7 @@ async def test_a_test_without_a_mark_is_answered(model):
 
 
 async def test_a_reply_that_is_left_over(model):
-    """Fails: reply was not used"""
+    """Fails: was not used"""
     assert await ask("hi") == "hello"
 
 

@@ -38,7 +38,7 @@ def test_an_assert_in_the_handler(triocept_model):
 
 
 def test_a_reply_that_is_left_over(triocept_model):
-    """Fails: reply was not used"""
+    """Fails: was not used"""
     triocept_model("developers", "nobody asks for this")
     assert triage("?") == "developers"
 

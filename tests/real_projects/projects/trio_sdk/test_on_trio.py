@@ -34,5 +34,5 @@ async def test_an_error_of_the_handler(triocept_model):
 
 
 async def test_a_reply_that_is_left_over(model):
-    """Fails: reply was not used"""
+    """Fails: was not used"""
     assert await ask("hi") == "hello"

@@ -25,7 +25,7 @@ class Sync(unittest.TestCase):
         assert triage("?") == "people"
 
     def test_a_reply_that_is_left_over(self):
-        """Fails: reply was not used"""
+        """Fails: was not used"""
         self.fake_model("developers", "left")
         assert triage("?") == "developers"
 
