@@ -174,10 +174,9 @@ class Watcher:
             self._tell(line)
 
     def _tell(self, line: bytes) -> None:
-        if self._pipe is None:
-            return
         try:
-            os.write(self._pipe, line)  # shorter than PIPE_BUF: all or nothing
+            if self._pipe is not None:
+                os.write(self._pipe, line)  # shorter than PIPE_BUF: all or nothing
         except OSError:  # dead, or stopped for so long that the pipe is full
             self._on_died()
 
@@ -197,7 +196,7 @@ class Watcher:
 
     async def _close(self) -> None:
         self._closed = True
-        if not self._agents and self._process is not None and self._pipe is not None:
+        if not self._agents and self._process is not None:
             self._tell(b"quit\n")
         self._close_pipe()
         if self._process is not None:

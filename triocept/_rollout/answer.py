@@ -189,10 +189,7 @@ class Answer:
     @property
     def is_full(self) -> bool:
         """True if `put` would have to wait for a connection."""
-        for subscription in self.subscriptions:
-            if subscription.takes_more:
-                return False
-        return bool(self.subscriptions)
+        return bool(self.subscriptions) and not any(each.takes_more for each in self.subscriptions)
 
     async def put(self, entry: Entry) -> None:
         """Add an increment, and wait until a connection has taken it.

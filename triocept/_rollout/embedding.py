@@ -47,14 +47,14 @@ async def embed(
     if function is not None:
         texts = [said if isinstance(said, str) else " ".join(map(str, said)) for said in inputs]
         return _checked(await awaited(function(texts)), len(texts), dimensions)
+
+    def made() -> Sequence[Vector]:
+        return [vector_of(said, dimensions or DIMENSIONS) for said in inputs]
+
     if sum(map(len, inputs)) < _LONG:
         await trio.lowlevel.checkpoint()
-        return _made(inputs, dimensions or DIMENSIONS)
-    return await run_in_thread(_made, inputs, dimensions or DIMENSIONS, abandon_on_cancel=True)
-
-
-def _made(inputs: Sequence[Embedded], dimensions: int) -> Sequence[Vector]:
-    return [vector_of(said, dimensions) for said in inputs]
+        return made()
+    return await run_in_thread(made, abandon_on_cancel=True)
 
 
 def _checked(given: Any, count: int, dimensions: int | None) -> Sequence[Vector]:

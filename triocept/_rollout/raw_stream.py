@@ -86,9 +86,8 @@ class RawStream:
 
     def sent(self, end: RawEnd | None = None) -> RawResponse:
         """Return the bytes that were sent, with their end; None: the planned end."""
-        return msgspec.structs.replace(
-            self._head, body=tuple(self._body), size=self._size, end=end or self._head.end
-        )
+        head, body = self._head, tuple(self._body)
+        return msgspec.structs.replace(head, body=body, size=self._size, end=end or head.end)
 
 
 @asynccontextmanager

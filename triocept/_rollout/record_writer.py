@@ -60,9 +60,8 @@ class RecordWriter:
         self.recorder = recorder
         self._takes_entries = isinstance(recorder, EntryRecorder)
         self._lock = trio.Lock()
-        self._raised: list[Exception] = (
-            [] if parent is None or parent.recorder is not recorder else parent._raised
-        )
+        shared = parent is not None and parent.recorder is recorder
+        self._raised: list[Exception] = parent._raised if parent is not None and shared else []
         """Errors that the recorder has raised so far, each once."""
 
     def as_given(self, turn: Turn) -> Turn:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from importlib.metadata import version
 from secrets import token_hex, token_urlsafe
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final
 
 import trio
 
@@ -102,12 +102,8 @@ class RolloutState:
     ) -> None:
         id = options.get("id")  # noqa: A001 - the field's own word
         model = _given(options.get("model"), parent.model if parent is not None else "triocept")
-        on_hangup: OnHangup = _given(
-            options.get("on_hangup"), parent.on_hangup if parent is not None else "cancel"
-        )
-        on_retry: OnRetry = _given(
-            options.get("on_retry"), parent.calls.on_retry if parent is not None else "join"
-        )
+        on_hangup: OnHangup = _given(options.get("on_hangup"), parent.on_hangup if parent else "cancel")
+        on_retry: OnRetry = _given(options.get("on_retry"), parent.calls.on_retry if parent else "join")
         on_fault: OnFault = _given(options.get("on_fault"), "cancel")
         recorder = _given(options.get("recorder"), recorder)
         if parent is not None:
@@ -326,17 +322,8 @@ class RolloutState:
             await _end_call(deliver, Refused(self.ending))
             return
         if found is None:
-            found = ExchangeState(
-                self,
-                request,
-                raw=raw,
-                headers=headers,
-                claimed=claimed,
-                retry_key=key,
-                query=query,
-                kind=kind,
-                wire=wire,
-            )
+            received: dict[str, Any] = {"raw": raw, "headers": headers, "query": query, "wire": wire}
+            found = ExchangeState(self, request, claimed=claimed, retry_key=key, kind=kind, **received)
             self.calls.add(found)
         exchange, answer = (found, found.answer) if isinstance(found, ExchangeState) else (None, found)
         subscription = Subscription(answer)

@@ -302,8 +302,7 @@ class _Streamed(_HTTPDelivery):
             data = renderer.render(entry)
         last = self._ended = entry.last if isinstance(entry, Relayed) else isinstance(entry, ResponseEnd)
         if not self._begun:
-            self._begun = True
-            self._transport.start(200, self._head())
+            self._begin()
         elif not data and not last:
             return True
         self.due = trio.current_time() + KEEPALIVE_EVERY
