@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 import trio
 
-from triocept.fleets import Engine, FleetWorker, Packing, WorkerLost
+from triocept.fleets import Engine, FleetWorker, WorkerLost
 from triocept.fleets.in_process import InProcess
 from triocept.fleets.site import Site, open_site
 
@@ -66,7 +66,7 @@ class Mortal(Engine):
     """Runs workers in this loop; they can be killed, and the next ones kept from starting."""
 
     def __init__(self, workers: int = 1, slots_per_worker: int = 2) -> None:
-        self._packing = InProcess().packing
+        self.packing = InProcess().packing
         self.workers = workers
         self.slots_per_worker = slots_per_worker
         self.living: list[Frail] = []
@@ -74,17 +74,13 @@ class Mortal(Engine):
         self.fails_to_start: list[Exception] = []
         self.start_takes = 0.0
 
-    @property
-    def packing(self) -> Packing:
-        return self._packing
-
     @asynccontextmanager
     async def open_worker(self, name: str, setup: bytes, grace: float) -> AsyncIterator[FleetWorker]:
         self.started_at.append(trio.current_time())
         await trio.sleep(self.start_takes)
         if self.fails_to_start:
             raise self.fails_to_start.pop(0)
-        async with open_site(setup, self._packing) as site:
+        async with open_site(setup, self.packing) as site:
             worker = Frail(name, site)
             self.living.append(worker)
             try:

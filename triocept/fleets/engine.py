@@ -68,11 +68,8 @@ class FleetWorker(ABC):
 class Engine(ABC):
     """The environment in which workers run."""
 
-    @property
-    @abstractmethod
-    def packing(self) -> Packing:
-        """Encoding of values for the engine's workers."""
-
+    packing: Packing
+    """Encoding of values for the engine's workers."""
     workers: int
     """Initial number of a fleet's workers; known when the engine is `opened`."""
     slots_per_worker: int

@@ -24,20 +24,16 @@ class InProcess(Engine):
 
     def __init__(self, slots: int = 32) -> None:
         check_count("slots", slots, least=1)
-        self._packing = ByReference()
+        self.packing: Packing = ByReference()
         self.workers = 1
         self.slots_per_worker = slots
-
-    @property
-    def packing(self) -> Packing:
-        return self._packing
 
     def __repr__(self) -> str:
         return f"InProcess({self.slots_per_worker})"
 
     @asynccontextmanager
     async def open_worker(self, name: str, setup: bytes, grace: float) -> AsyncIterator[FleetWorker]:
-        async with open_site(setup, self._packing) as site:
+        async with open_site(setup, self.packing) as site:
             worker = _Local(name, site)
             try:
                 yield worker

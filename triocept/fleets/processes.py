@@ -48,7 +48,7 @@ class Processes(Engine):
     goes to this program's output; Ctrl-C in the terminal reaches this program alone.
     """
 
-    packing = Pickled()
+    packing: Pickled = Pickled()
 
     def __init__(
         self, workers: int | None = None, *, slots_per_worker: int = 32, hung_after: float | None = 120.0

@@ -48,7 +48,7 @@ class RayEngine(Engine):
         ImportError: Ray is not installed.
     """
 
-    packing = Pickled()
+    packing: Pickled = Pickled()
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeAlias, Unpack, final
 
@@ -58,7 +58,7 @@ class MemoryAgent:
         rollout: Rollout,
         dialect: Dialect,
         nursery: trio.Nursery,
-        connections: Connections,
+        accept: Callable[[Any], None],
         *,
         retries: int,
         timeout: float,
@@ -70,7 +70,7 @@ class MemoryAgent:
         self.calls: list[MemoryCall] = []
         """Calls so far, oldest first; each try is one call."""
         self._nursery = nursery
-        self._connections = connections
+        self._accept = accept
         self._retries = retries
         self._timeout = timeout
         self._closed = False
@@ -220,10 +220,9 @@ class MemoryAgent:
         if self._closed:
             raise RuntimeError("this agent has ended, with the block of its `open_memory_agent`")
         own, end = memory_stream_pair()
-        peer: Any = end  # it has all that the server uses of a `SocketStream`
         call = MemoryCall(own, head, body, timeout)
         self.calls.append(call)
-        self._nursery.start_soon(self._connections.serve, self._connections.enter(peer))
+        self._accept(end)
         self._nursery.start_soon(call.send)
         self._nursery.start_soon(call.run)
         return call
@@ -306,9 +305,11 @@ async def _open(
         async with trio.open_nursery() as nursery:
             ending = trio.Event()
             server = await nursery.start(_serve, connections, ending)
-            agent = MemoryAgent(
-                rollout, dialects[name], server, connections, retries=retries, timeout=timeout
-            )
+
+            def accept(end: Any) -> None:  # it has all that the server uses of a `SocketStream`
+                server.start_soon(connections.serve, connections.enter(end))
+
+            agent = MemoryAgent(rollout, dialects[name], server, accept, retries=retries, timeout=timeout)
             with keeping(errors), body.scope:
                 yield agent
             agent.close()
