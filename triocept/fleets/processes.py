@@ -24,7 +24,7 @@ from .._util.checks import check_count, check_number
 from .engine import Engine, FleetWorker, WorkerLost
 from .frames import Frame, FrameStream, Kind
 from .looking_after import LOOKS, happens, looked_after
-from .packing import Pickled, import_path, raise_failure
+from .packing import Packing, Pickled, import_path, raise_failure
 from .worker_process import Setup
 
 START_TIMEOUT = 120.0
@@ -48,7 +48,7 @@ class Processes(Engine):
     goes to this program's output; Ctrl-C in the terminal reaches this program alone.
     """
 
-    packing: Pickled = Pickled()
+    packing: Packing = Pickled()
 
     def __init__(
         self, workers: int | None = None, *, slots_per_worker: int = 32, hung_after: float | None = 120.0
@@ -125,7 +125,7 @@ class _Process(FleetWorker):
     def alive(self) -> bool:
         return not self._lost.is_set()
 
-    async def set_up(self, frames: AsyncIterator[Frame], setup: bytes, packing: Pickled) -> None:
+    async def set_up(self, frames: AsyncIterator[Frame], setup: bytes, packing: Packing) -> None:
         """Send the worker its setup, and wait until the context is open."""
         self._stream.put(Kind.SETUP, data=pickle.dumps(Setup(import_path(), setup)))
         try:

@@ -15,7 +15,7 @@ import trio
 
 from .._util.checks import check_count, check_mapping, check_number, check_str
 from .engine import Engine, FleetWorker
-from .packing import Pickled
+from .packing import Packing, Pickled
 from .ray_actor import make_actor_class
 from .ray_cluster import check_installed, connected
 from .ray_worker import open_actor
@@ -48,7 +48,7 @@ class RayEngine(Engine):
         ImportError: Ray is not installed.
     """
 
-    packing: Pickled = Pickled()
+    packing: Packing = Pickled()
 
     def __init__(
         self,
