@@ -91,7 +91,7 @@ async def test_an_exchange_shows_the_request_as_a_value() -> None:
     assert turn.notes == {"reward": 1.5, "tags": ["a"]}
     assert turn.attempt == 3
     assert turn.request.messages == exchange.request.messages
-    with pytest.raises(Exception, match="no more notes"):
+    with pytest.raises(Exception, match="no note can be added"):
         exchange.annotate(late=True)
 
 
