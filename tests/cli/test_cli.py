@@ -66,7 +66,7 @@ def test_run_forwards_to_a_real_model_and_the_agent_does_not_see_its_key(tmp_pat
     with serving("--script", script, "--quiet") as (_, far):
         done = triocept(
             *("run", "--record", record, "--upstream", far["ANTHROPIC_BASE_URL"]),
-            *("--upstream-dialect", "anthropic-messages", "--model", "far", "--api-key-env", "MY_SECRET"),
+            *("--upstream-dialect", "anthropic_messages", "--model", "far", "--api-key-env", "MY_SECRET"),
             *("--", sys.executable, "-c", agent, "3", "a", "b"),
             env={"MY_SECRET": far["OPENAI_API_KEY"]},
         )

@@ -1,6 +1,7 @@
 """`--max-turns` and its kin, as a person types them."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,9 @@ def test_an_agent_that_asks_nobody_is_ended_some_time_after_its_seconds(tmp_path
     arguments = ("run", "--max-seconds", "0.2", "--", sys.executable, "-c", "import time; time.sleep(60)")
     done = run_python(code, *arguments, timeout=30)
     assert done.returncode == 128 + 15, done.stderr
+    assert re.search(
+        r"triocept ended the agent \(SIGTERM\) after .* s: the limit of 0.2 seconds is", done.stderr
+    )
     assert "stopped: the limit of 0.2 seconds is reached" in done.stderr
 
 

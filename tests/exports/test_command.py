@@ -81,7 +81,7 @@ def test_the_last_word_says_what_was_lost(tmp_path: Path) -> None:
     done = export("--to", "openai", file, "-o", "out.jsonl", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("▸ 8 turns of 1 rollout in out.jsonl; left out: ")
+    assert last.startswith("▸ 8 turns of 1 rollout in out.jsonl; not in this format: ")
     assert "2 calls of custom tools" in last
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 5
 
@@ -227,7 +227,7 @@ def test_of_a_link_the_file_that_it_leads_to_is_replaced(tmp_path: Path) -> None
 def test_a_dash_is_standard_output(tmp_path: Path, file: Path) -> None:
     done = export("--to", "jsonl", file, "-o", "-", cwd=tmp_path)
     assert [json.loads(line)["number"] for line in done.stdout.splitlines()] == list(range(8))
-    assert done.stderr.startswith("▸ 8 turns of 1 rollout; left out: ")
+    assert done.stderr.startswith("▸ 8 turns of 1 rollout; not in this format: ")
     assert [path.name for path in tmp_path.iterdir()] == ["t.jsonl"]
     done = export("--to", "atif", file, "-o", "-", cwd=tmp_path)
     assert done.stderr == "Error: atif is a folder, which standard output cannot hold: name one with -o\n"

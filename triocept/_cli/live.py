@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import shlex
+import signal
 import stat
 import sys
 from collections import Counter
@@ -128,9 +129,12 @@ class Live:
     async def aclose(self) -> None:
         pass
 
-    def ended(self, result: AgentResult) -> None:
-        """Note that the agent has ended, with any result."""
+    def ended(self, result: AgentResult, why: str | None) -> None:
+        """Note that the agent has ended, with any result; `why`: the reason why triocept ended it, if it did."""
         what = f"agent ended with {result.returncode} after {result.duration:.1f} s"
+        if why is not None and result.returncode < 0:
+            name = signal.Signals(-result.returncode).name
+            what = f"triocept ended the agent ({name}) after {result.duration:.1f} s: {why}"
         if result.returncode == 127:  # as from a shell and from `env`
             what += ": usually, a program that it needs is not installed (node, for example); see its output"
         self._print("▸", "green" if result.returncode == 0 else "red", what)

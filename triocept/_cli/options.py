@@ -71,15 +71,16 @@ class Group(click.Group):
 
 
 class Choice(_TextChoice):
-    """One of some names; the error for another name suggests a similar one. Hyphens stand for underscores."""
+    """One of some names; the error for another name suggests a similar one. Underscores count as hyphens."""
 
     def __init__(self, names: Iterable[str]) -> None:
         super().__init__([name.replace("_", "-") for name in names])
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value not in self.choices:
+        name = str(value).replace("_", "-")
+        if name not in self.choices:
             self.fail(f"{value!r} is not one of {self}{did_you_mean(value, self.choices)}", param, ctx)
-        return str(value)
+        return name
 
     def get_missing_message(self, *args: Any, **options: Any) -> str:
         return f"Names: {self}"

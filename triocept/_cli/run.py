@@ -93,15 +93,18 @@ class Run:
             if kept := sorted(name for name in mine if opens_an_account(name)):
                 live.note(f"environ  the agent can use {', '.join(kept)}; --env NAME= empties one")
             process: Agent | None = None
+            why: str | None = "the run was ended early"
             try:
                 async with rollout.open_agent(
                     launch.argv, env=env, output="inherit", cwd=self.cwd
                 ) as process:
                     with trio.move_on_after(patience(self.limits)):
                         await process.wait()
+                        why = None
             finally:  # also if a handler has failed meanwhile
                 if process is not None:
-                    live.ended(process.result)
+                    stopped = rollout.trace.stopped
+                    live.ended(process.result, f"{stopped}" if why is not None and stopped else why)
         live.end(rollout, answers.model, self.agent.name)
         return process.result.returncode
 

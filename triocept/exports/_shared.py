@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -16,19 +17,23 @@ from .._trace.trace import Trace
 from .._trace.turn import Turn
 from ..dialects.kit import encode_json
 
+_LEFT_OUT = "not in this format"
+_OWNED = re.compile(r"((?:(?! of ).)+?)(?:'s|(?<=s)') (.+)")
+"""`answers' ids`, which is shown as `the ids of 16 answers`."""
+
 
 class Loss(NamedTuple):
     """A kind of content that a format cannot express."""
 
     one: str
     many: str
-    fate: str = "left out"
+    fate: str = _LEFT_OUT
     """The effect on the content."""
 
 
 @final
 class Losses:
-    """Content that exports left out. `str(losses)` is the command's last line: `left out: 1 custom tool call`."""
+    """Content that exports left out. `str(losses)` is the command's last line: `not in this format: 1 service call`."""
 
     def __init__(self) -> None:
         self._counts: Counter[Loss] = Counter()
@@ -49,7 +54,10 @@ class Losses:
     def __str__(self) -> str:
         fates: dict[str, list[str]] = {}
         for loss, count in self._counts.items():
-            fates.setdefault(loss.fate, []).append(f"{count} {loss.one if count == 1 else loss.many}")
+            what = loss.one if count == 1 else loss.many
+            owned = _OWNED.fullmatch(what) if loss.fate == _LEFT_OUT else None
+            text = f"the {owned[2]} of {count} {owned[1]}" if owned else f"{count} {what}"
+            fates.setdefault(loss.fate, []).append(text)
         return "; ".join(f"{fate}: {', '.join(words)}" for fate, words in fates.items())
 
     def __repr__(self) -> str:
