@@ -33,8 +33,11 @@ ENGINES: dict[str, Make] = {
     **({"ray": on_ray} if HAS_RAY else {}),
 }
 """Four slots each."""
+_OWN_PROCESSES = [pytest.mark.once, pytest.mark.timeout(200)]
+"""A test whose workers die starts six of them, one after the other: 13 s on a busy machine, 55 s on one six times as
+busy."""
 PARAMETERS = [
-    pytest.param(make, id=name, marks=[] if name == "in_process" else [pytest.mark.once])
+    pytest.param(make, id=name, marks=[] if name == "in_process" else _OWN_PROCESSES)
     for name, make in ENGINES.items()
 ]
 every_engine = pytest.mark.parametrize("make", PARAMETERS)
