@@ -34,7 +34,7 @@ ENGINES: dict[str, Make] = {
 }
 """Four slots each."""
 _OWN_PROCESSES = [pytest.mark.once, pytest.mark.timeout(200)]
-"""A test whose workers die starts six of them, one after the other: 13 s on a busy machine, 55 s on one six times as
+"""A test whose workers die starts several, one after the other: 13 s on a busy machine, 55 s on one six times as
 busy."""
 PARAMETERS = [
     pytest.param(make, id=name, marks=[] if name == "in_process" else _OWN_PROCESSES)
