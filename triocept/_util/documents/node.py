@@ -89,7 +89,7 @@ class Node:
             DialectError: the value is not a mapping, or has another member.
         """
         if not isinstance(self.value, dict):
-            raise self.error(f"a mapping is meant here, and this is {self.kind}")
+            raise self.error(f"expected a mapping, not {self.kind}")
         for name, inner in self.value.items():
             if known and name not in known:
                 raise inner.error(f"there is no {name!r} here; there are {', '.join(known)}")
@@ -102,13 +102,13 @@ class Node:
             DialectError: the value is not a list.
         """
         if not isinstance(self.value, list):
-            raise self.error(f"a list is meant here, and this is {self.kind}")
+            raise self.error(f"expected a list, not {self.kind}")
         return self.value
 
     def text(self, *words: str) -> str:
         """Return the text; with `words`, only these texts are allowed."""
         if not isinstance(self.value, str):
-            raise self.error(f"a text is meant here, and this is {self.kind}{self._in_quotes()}")
+            raise self.error(f"expected a text, not {self.kind}{self._in_quotes()}")
         if words and self.value not in words:
             raise self.error(f"there is no {self.value!r} here; there are {', '.join(words)}")
         return self.value
@@ -116,7 +116,7 @@ class Node:
     def text_or_items(self) -> str | list[Node]:
         """Return the text or the items."""
         if not isinstance(self.value, str | list):
-            problem = f"a text or a list is meant here, and this is {self.kind}{self._in_quotes()}"
+            problem = f"expected a text or a list, not {self.kind}{self._in_quotes()}"
             raise self.error(problem)
         return self.value
 
@@ -129,21 +129,19 @@ class Node:
     def flag(self) -> bool:
         """Return the boolean."""
         if not isinstance(self.value, bool):
-            raise self.error(f"true or false is meant here, and this is {self.kind}: {_shown(self.value)}")
+            raise self.error(f"expected true or false, not {self.kind}: {_shown(self.value)}")
         return self.value
 
     def count(self, least: int = 0) -> int:
         """Return the whole number, of at least `least`."""
         if not isinstance(self.value, int) or isinstance(self.value, bool) or self.value < least:
-            raise self.error(
-                f"a whole number from {least} is meant here, and this is {self.kind}: {_shown(self.value)}"
-            )
+            raise self.error(f"expected a whole number from {least}, not {self.kind}: {_shown(self.value)}")
         return self.value
 
     def seconds(self) -> float:
         """Return the number, which must not be negative."""
         if not isinstance(self.value, int | float) or isinstance(self.value, bool) or not self.value >= 0:
-            raise self.error(f"seconds are meant here, and this is {self.kind}: {_shown(self.value)}")
+            raise self.error(f"expected seconds, not {self.kind}: {_shown(self.value)}")
         return float(self.value)
 
 
