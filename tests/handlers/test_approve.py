@@ -9,16 +9,29 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triocept import Exchange, Limits, Message, Request, Response, Text, Tool, ToolCall, UpstreamError
+from triocept import (
+    Exchange,
+    Limits,
+    Message,
+    Refusal,
+    Request,
+    Response,
+    Text,
+    Tool,
+    ToolCall,
+    UpstreamError,
+    Usage,
+)
 from triocept.dialects import known_dialects
 from triocept.errors import DialectError
 from triocept.handlers import Decision, approve, ask_terminal, read_policy
-from triocept.testing import MemoryAgent, open_memory_agent
+from triocept.testing import MemoryAgent, open_memory_agent, open_rollout
 from triocept.types import ToolResult
 
 DIALECTS = ("openai_chat", "openai_responses", "anthropic_messages", "gemini", "ollama")
@@ -162,7 +175,7 @@ async def test_a_rejected_call_never_runs_and_the_model_still_knows_ten_turns_la
     model = Model(Response.of("I run it.", call(command="rm")), Response.of("Then not."), *later)
     async with open_memory_agent(approve(model, POLICY), dialect=dialect) as memory:
         agent = Agent(memory)
-        assert await agent.ask("clean up", stream=stream) == "I run it.Then not."
+        assert await agent.ask("clean up", stream=stream) == "I run it.\n\nThen not."
         for number in range(10):
             assert await agent.ask(f"more {number}", stream=stream) == f"turn {number}"
         trace = memory.rollout.trace
@@ -499,3 +512,82 @@ async def test_a_terminal_without_anybody_is_a_clear_fault(monkeypatch: pytest.M
         async with open_memory_agent(approve(Model(Response.of(call())), {"*": ask_terminal})) as memory:
             with pytest.raises(UpstreamError):
                 await Agent(memory).ask("go", stream=False)
+
+
+async def test_a_model_that_numbers_its_calls_anew_does_not_mix_two_agents_up() -> None:
+    seen: dict[str, Request] = {}
+
+    async def model(exchange: Exchange) -> None:
+        who = exchange.request.messages[0].text
+        seen[who] = exchange.request
+        if any(message.role == "assistant" for message in exchange.request.messages):
+            await exchange.respond("done")
+        else:
+            own = ToolCall("run" if who == "one" else "read", '{"n":1}', "call_0")
+            await exchange.respond(Response.of(own, ToolCall("read", '{"n":2}', "call_1")))
+
+    async with open_rollout(approve(model, POLICY)) as rollout:
+        for who in ("one", "two"):
+            async with open_memory_agent(rollout) as memory:
+                await Agent(memory).ask(who, stream=False)
+    names = [part.name for message in seen["two"].messages for part in message.tool_calls]
+    assert names == ["read", "read"]
+    assert not any(result.is_error for message in seen["two"].messages for result in message.tool_results)
+
+
+async def test_what_was_proposed_is_recorded_even_if_it_was_never_decided() -> None:
+    def down(proposed: ToolCall, exchange: Exchange) -> Decision:
+        raise Refusal(503, "the policy service is down")
+
+    async with open_memory_agent(approve(Model(Response.of(call(command="rm"))), down)) as memory:
+        with pytest.raises(UpstreamError, match="is down"):
+            await Agent(memory).ask("go", stream=False)
+        (turn,) = memory.rollout.trace
+    assert turn.outcome == "refused"
+    assert turn.drafts[0].response is not None
+    assert turn.drafts[0].response.tool_calls[0].name == "run"
+
+
+async def test_tokens_of_rejected_answers_count_at_once_and_only_once() -> None:
+    answers = [
+        msgspec.structs.replace(Response.of(call(n=number)), usage=Usage(input_tokens=100, output_tokens=10))
+        for number in range(20)
+    ]
+    model = Model(*answers)
+    async with open_memory_agent(approve(model, POLICY), limits=Limits(total_tokens=250)) as memory:
+        with pytest.raises(UpstreamError, match="limit of 250 tokens"):
+            await Agent(memory).ask("go", stream=True)
+        usage = memory.rollout.trace.usage
+    assert len(model.requests) == 2
+    assert (usage.input_tokens, usage.output_tokens) == (200, 20)
+
+
+@pytest.mark.parametrize("make", [lambda: Decision.reject(None), lambda: Decision.approve(by=3)])  # type: ignore[arg-type]
+def test_a_decision_takes_texts_alone(make: Callable[[], Decision]) -> None:
+    with pytest.raises(TypeError, match="is a text, not"):
+        make()
+
+
+async def test_arguments_that_are_no_object_are_a_clear_fault() -> None:
+    with pytest.raises(TypeError, match="run takes a JSON object, not 'ls'"):
+        async with open_memory_agent(
+            approve(Model(Response.of(call())), {"*": Decision.modify("ls")})
+        ) as memory:
+            with pytest.raises(UpstreamError):
+                await Agent(memory).ask("go", stream=False)
+
+
+async def test_an_agent_may_strip_white_space_and_rename_calls() -> None:
+    model = Model(
+        Response.of(call(command="rm")),
+        Response.of("fine\n", call("read"), call("run")),
+        Response.of("end"),
+    )
+    async with open_memory_agent(approve(model, POLICY)) as memory:
+        first = Message("user", (Text("go"),))
+        answer = await memory.ask([first])
+        renamed = ToolCall(answer.tool_calls[0].name, answer.tool_calls[0].arguments, "mine")
+        again = Message("assistant", (Text(answer.text.strip()), renamed))
+        await memory.ask([first, again, Message("tool", (ToolResult(id="mine", content=(Text("ok"),)),))])
+    results = [result for message in model.requests[2].messages for result in message.tool_results]
+    assert [result.is_error for result in results] == [True, False, True]

@@ -400,7 +400,8 @@ def test_five_powers_compose_in_any_order(
                 answer = await agent.ask(request, stream=stream)
                 assert [call.name for call in answer.tool_calls] == [name for name in calls if name == "read"]
                 only_rejected = calls and "read" not in calls
-                assert answer.text == (text.upper() + "AGAIN" if only_rejected else text.upper())
+                glue = "\n\n" if text else ""
+                assert answer.text == (text.upper() + glue + "AGAIN" if only_rejected else text.upper())
                 with trio.move_on_after(0.1):  # a rollout that is being stopped
                     while len(agent.rollout.trace) < 1:
                         await trio.lowlevel.checkpoint()

@@ -166,6 +166,14 @@ class Budget:
             assert cost is not None, "the call was admitted without a price"
             self._spent.add(_Sum(0, usage.input_tokens, usage.output_tokens, cost))
 
+    def hold(self, draft: ExchangeState, turn: Turn) -> None:
+        """Reserve what a draft has spent, until the turn that keeps it is counted."""
+        turns = int(self._give_back(draft))  # the turn of the first one is that of the agent's exchange
+        used, cost = usage_of(turn), 0.0 if self.limits.cost is None else cost_of([turn], self.limits.prices)
+        held = _Sum(turns, used.input_tokens, used.output_tokens, cost or 0.0) if used else _Sum(turns)
+        self._calls[draft] = held
+        self._reserved.add(held)
+
     def release(self, call: ExchangeState) -> None:
         """Give back the reservations of a call that is handled elsewhere: it counts neither here nor in the parents."""
         for level in self._levels():
@@ -209,11 +217,17 @@ class Budget:
         if limits.turns is not None and spent.turns + held.turns >= limits.turns:
             waits = f" ({counted(held.turns, 'is', 'are')} being answered)" if held.turns else ""
             return f"the limit of {counted(limits.turns, 'turn', 'turns')} is reached{waits}"
-        if (most := limits.output_tokens) is not None and spent.output >= most:
-            return f"the limit of {most:,} output tokens is reached: {spent.output:,} are spent"
+        if (most := limits.output_tokens) is not None and spent.output + held.output >= most:
+            return f"the limit of {most:,} output tokens is reached: {spent.output + held.output:,} are spent"
         return (
             _crossed("input tokens", limits.input_tokens, spent.input, held.input, needs.input)
-            or _crossed("tokens", limits.total_tokens, spent.input + spent.output, held.input, needs.input)
+            or _crossed(
+                "tokens",
+                limits.total_tokens,
+                spent.input + spent.output,
+                held.input + held.output,
+                needs.input,
+            )
             or _crossed("cost", limits.cost, spent.cost, held.cost, needs.cost)
         )
 

@@ -5,8 +5,8 @@ of its own, with the agent's request or a changed one, and answers it as always.
 
 Rules:
 
-1. A draft is no turn. The outer handler keeps it in the turn of the agent's exchange (`OpenDraft.keep`), unless the
-   agent gets exactly this answer.
+1. A draft is no turn. It is kept in the turn of the agent's exchange, unless the agent gets exactly this answer
+   (`OpenDraft.use`): also if the outer handler fails, or the agent disconnects while the draft is read or decided.
 2. A slow reader slows the inner handler down, as a slow agent does.
 3. An exception of the inner handler is raised unwrapped in the reader's task, after the events that came before it.
 4. Leaving the block cancels the inner handler. If the agent's exchange is settled from outside, both are cancelled.
@@ -36,7 +36,7 @@ from .budget import end_budgets
 from .exchange import Exchange, core_of
 from .exchange_state import ExchangeState
 from .handler import Handler, configured_model
-from .outcome import Answered, Failed, Outcome, Raw, Refused
+from .outcome import Abandoned, Answered, Failed, Outcome, Raw, Refused
 
 
 class _Records:
@@ -207,36 +207,49 @@ class OpenDraft:
         elif (response := self.response) is not None:
             outer.sampled = lambda: response
 
+    def use(self) -> None:
+        """Note that the agent gets this answer, so that the turn need not keep the draft."""
+        if self in self._outer.open_drafts:
+            self._outer.open_drafts.remove(self)
+
     def keep(self, why: str, *, counted: bool) -> None:
         """Keep the draft in the turn of the agent's exchange.
 
         Args:
             why: the name of the handler that has read it.
-            counted: True if its usage is additional to that of the agent's answer.
+            counted: True if its usage is additional to that of the agent's answer. The limits of the rollout count it
+                from now on.
         """
-        turn = self._home.turn
-        if turn is None:  # left before its end
-            return
+        self.use()
         self._take_inner()
+        outer, turn = self._outer, self._home.turn
+        outer.drafts += (self.record(why, counted=counted),)
+        if counted and turn is not None:
+            for level in outer.budgets:
+                level.hold(self._inner, turn)
+                if (level, self._inner) not in outer.reserved:
+                    outer.reserved += ((level, self._inner),)
+
+    def record(self, why: str = "unused", *, counted: bool = True) -> Draft:
+        """Return the draft as a turn keeps it, as far as it has come."""
+        turn = self._home.turn or self._inner._turn(Abandoned(), 0)
         clean = self._outer.rollout.records.redactor.turn(turn)
         ours, theirs = self._outer.recorded_request(), clean.request
         common = common_messages(ours, theirs)
         same = msgspec.structs.replace(theirs, messages=ours.messages) == ours
-        self._outer.drafts += (
-            Draft(
-                why=why,
-                counted=counted,
-                common=common,
-                dropped=len(ours.messages) - common,
-                messages=theirs.messages[common:],
-                changed=not same,
-                response=clean.response,
-                error=clean.error,
-                notes=clean.notes,
-                tokens=clean.tokens,
-                started=turn.started_at - self._outer.started_at,
-                duration=turn.duration,
-            ),
+        return Draft(
+            why=why,
+            counted=counted,
+            common=common,
+            dropped=len(ours.messages) - common,
+            messages=theirs.messages[common:],
+            changed=not same,
+            response=clean.response,
+            error=clean.error,
+            notes=clean.notes,
+            tokens=clean.tokens,
+            started=turn.started_at - self._outer.started_at,
+            duration=turn.duration,
         )
 
     def _take_inner(self) -> None:
@@ -248,6 +261,7 @@ class OpenDraft:
     async def pass_raw(self) -> None:
         """Answer the agent with the raw bytes of the draft."""
         assert self.raw is not None
+        self.use()
         await self._outer.respond_raw(self.raw)
 
 
@@ -278,10 +292,9 @@ async def pass_on(
     if change is None and draft.came_whole:
         whole = await draft.read()
         assert whole is not None
-        if keep:
-            draft.keep(why, counted=False)
         if before_end is not None:
             await before_end(whole)
+        draft.keep(why, counted=False) if keep else draft.use()
         await exchange.respond(whole)
         return
     async with exchange.open_stream() as stream:
@@ -294,8 +307,7 @@ async def pass_on(
                 draft.adopt()
                 if before_end is not None and whole is not None:
                     await before_end(whole)
-                if keep:
-                    draft.keep(why, counted=False)
+                draft.keep(why, counted=False) if keep else draft.use()
             for each in events:
                 await stream.send(each)
             event = await anext(draft, None)
@@ -350,6 +362,7 @@ async def open_draft(
         inner.budgets = ()
     reader = _Reader()
     draft = OpenDraft(outer, inner, home, reader)
+    outer.open_drafts.append(draft)
     subscription = Subscription(inner.answer)
     try:
         with outer.work():

@@ -44,6 +44,7 @@ from .outcome import Abandoned, Answered, Failed, Outcome, Raw, Refused, outcome
 from .raw_stream import RawBody, RawStream, pieces_of
 
 if TYPE_CHECKING:
+    from .draft import OpenDraft
     from .exchange import Exchange
     from .rollout_state import RolloutState
 
@@ -111,6 +112,8 @@ class ExchangeState:
     """Decisions about tool calls, for the turn."""
     drafts: tuple[Draft, ...] = ()
     """Answers that handlers around other handlers have read, for the turn."""
+    open_drafts: list[OpenDraft]
+    """Drafts that were neither used nor kept so far."""
     _kept: Request | None = None
     _raw_stream: RawStream | None = None
     """Raw bytes that are sent while they are made."""
@@ -154,6 +157,7 @@ class ExchangeState:
         self.answer: Answer = Answer(prefix + random[16:], f"req_{random[:16]}")
         self._held = HeldCalls()
         self._work_scopes: set[trio.CancelScope] = set()
+        self.open_drafts = []
 
     def __repr__(self) -> str:
         state = self.outcome.kind if self.outcome else "waiting"
@@ -545,7 +549,7 @@ class ExchangeState:
             branch=self.rollout.trace.branch,
             notes=self._notes,
             decisions=self.decisions,
-            drafts=self.drafts,
+            drafts=self.drafts + tuple([draft.record() for draft in self.open_drafts]),
             tokens=self.tokens() if self.tokens is not None else None,
             agent=self.agent,
             increments=self.kept_increments if self.rollout.record_increments else None,

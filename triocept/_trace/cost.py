@@ -37,10 +37,11 @@ def usage_of(turn: Turn) -> Usage | None:
 
 def _spent(turn: Turn) -> Iterator[tuple[tuple[str, ...], Usage]]:
     """Yield the names of the model and the usage: of the answer, and of each counted draft."""
-    if (usage := answer_usage(turn)) is not None:
+    broken = turn.outcome != "answered" and bool(turn.drafts)  # such an answer consists of its drafts
+    if not broken and (usage := answer_usage(turn)) is not None:
         yield models_of(turn), usage
     for draft in turn.drafts:
-        if draft.counted and (response := draft.response) is not None:
+        if (draft.counted or broken) and (response := draft.response) is not None:
             used = response.usage or estimate_usage(turn.request, response)
             yield _models(turn.request.model, draft.notes, response), used
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from itertools import groupby
 from typing import final
 from weakref import WeakKeyDictionary
@@ -24,7 +25,7 @@ import msgspec
 import trio
 
 from .._canonical.content import Message, Text, ToolCall, ToolResult
-from .._canonical.events import Event, PartStart, ResponseEnd, ResponseStart
+from .._canonical.events import Event, PartDelta, PartStart, ResponseEnd, ResponseStart
 from .._canonical.form import join_messages, message_key
 from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart, settled_stop
@@ -32,6 +33,7 @@ from .._rollout.draft import OpenDraft, open_draft
 from .._rollout.exchange import Exchange, ResponseStream, core_of
 from .._rollout.handler import Handler, awaiting, check_handler, configured_model
 from .._rollout.rollout import Rollout
+from .._trace.turn import Decided
 from .._util.checks import check_count, check_number, with_known_keywords
 from .._util.failures import keeping_each, raise_all
 from ..errors import Refusal
@@ -68,28 +70,27 @@ class _Rejections:
     """The answers of one rollout that had rejected calls, by what the agent got of them."""
 
     def __init__(self) -> None:
-        self._by_call: dict[str, tuple[Message, ...]] = {}
-        self._by_key: dict[tuple[bytes, bytes], tuple[Message, ...]] = {}
+        self._known: dict[tuple[int, bytes, bytes], tuple[Message, ...]] = {}
 
     def add(self, request: Request, sent: Response, said: tuple[Message, ...]) -> None:
         """Add what the model has said, with the results of rejected calls, and what the agent got in its place."""
-        for call in sent.tool_calls:
-            self._by_call[call.id] = said
-        if not sent.tool_calls:
-            message = Message("assistant", sent.content)
-            self._by_key[_key(request.messages), message_key(message)] = said
+        self._known[_place(request.messages, Message("assistant", sent.content))] = said
 
     def restore(self, request: Request) -> Request:
         """Return the agent's request with what the model has really said."""
-        if not self._by_call and not self._by_key:
+        if not self._known:
             return request
         messages: list[Message] = []
         place = 0
         changed = rejected = False
         for role, group in groupby(request.messages, key=lambda message: message.role):
             same = tuple(group)
-            # one answer may come back as several messages: text and calls of Responses are items of their own
-            said = self._said(join_messages(same), request.messages[:place]) if role == "assistant" else None
+            said: tuple[Message, ...] | None = None
+            if role == "assistant":
+                # one answer may come back as several messages: text and calls of Responses are items of their own
+                message = join_messages(same)
+                said = self._known.get(_place(request.messages[:place], message))
+                said = said and _with_ids(said, message.tool_calls)
             place += len(same)
             changed = changed or said is not None
             if rejected and same[0].tool_results:
@@ -98,13 +99,33 @@ class _Rejections:
             messages += said or same
         return msgspec.structs.replace(request, messages=tuple(messages)) if changed else request
 
-    def _said(self, message: Message, before: Sequence[Message]) -> tuple[Message, ...] | None:
-        for call in message.tool_calls:
-            if (said := self._by_call.get(call.id)) is not None:
-                return said
-        if message.tool_calls or not self._by_key:
-            return None
-        return self._by_key.get((_key(before), message_key(message)))
+
+def _place(before: Sequence[Message], message: Message) -> tuple[int, bytes, bytes]:
+    """Return what an answer is recognised by in the agent's history.
+
+    These are the number of answers before it, the message before it, and its own content. White space at the ends of
+    its text does not count, nor do ids of calls: agents change both.
+    """
+    own = [message for message in before if message.role not in ("system", "developer")]
+    texts = "".join([part.text for part in message.content if isinstance(part, Text)]).strip()
+    rest = [part for part in message.content if not isinstance(part, Text)]
+    answers = sum(1 for role, _ in groupby(own, key=lambda message: message.role) if role == "assistant")
+    plain = Message("assistant", (Text(texts), *rest))
+    return answers, message_key(own[-1]) if own else b"", message_key(plain)
+
+
+def _with_ids(said: tuple[Message, ...], calls: tuple[ToolCall, ...]) -> tuple[Message, ...]:
+    """Return the messages with the agent's ids of the calls that it has run: some agents make new ones."""
+    *head, full = said if said[-1].role == "assistant" else said[:-1]
+    rejected = {result.id for message in said for result in message.tool_results}
+    waiting = iter(calls)
+    content = tuple(
+        msgspec.structs.replace(part, id=call.id)
+        if isinstance(part, ToolCall) and part.id not in rejected and (call := next(waiting, None))
+        else part
+        for part in full.content
+    )
+    return (*head, msgspec.structs.replace(full, content=content), *said[len(head) + 1 :])
 
 
 def _with_results(rejected: Message, results: Message, calls: Message) -> Message:
@@ -123,14 +144,6 @@ def _with_results(rejected: Message, results: Message, calls: Message) -> Messag
             )
         ),
     )
-
-
-def _key(messages: Sequence[Message]) -> bytes:
-    """Return the key of the last message that is none of the system."""
-    for message in reversed(messages):
-        if message.role not in ("system", "developer"):
-            return message_key(message)
-    return b""
 
 
 @final
@@ -186,7 +199,7 @@ class _Approved:
                     return
                 draft.adopt()
                 draft.keep("approve", counted=True)
-                answer.next_draft(response)
+                answer.next_draft()
                 messages = (*(asked or exchange.request).messages, full, Message("tool", results))
                 asked = msgspec.structs.replace(asked or exchange.request, messages=messages)
             reason = f"the model proposed rejected tool calls {self._max_rejections} times"
@@ -196,18 +209,21 @@ class _Approved:
         """Return the decision about each call; all are made at once. None: the exchange was settled meanwhile."""
         found: list[Decision] = [Decision.reject()] * len(calls)
         core, errors = core_of(exchange), list[BaseException]()
-        records = list[object]([None] * len(calls))
+        before, records = core.decisions, dict[int, Decided]()
 
-        async def decide_one(place: int) -> None:
+        async def decide_one(place: int, *, task_status: trio.TaskStatus[None]) -> None:
+            task_status.started()  # in the order of the calls: a person is asked in this order
             found[place], records[place] = await decide(self._policy, calls[place], exchange, self._timeout)
+            core.decisions = before + tuple([records[place] for place in sorted(records)])
+            if found[place].kind == "terminate":
+                nursery.cancel_scope.cancel()
 
         if calls:
             with core.work(), keeping_each(errors):
                 async with trio.open_nursery() as nursery:
                     for place in range(len(calls)):
-                        nursery.start_soon(decide_one, place)
+                        await nursery.start(partial(decide_one, place))
             raise_all(errors)
-            core.decisions += tuple(record for record in records if record is not None)  # type: ignore[misc]
         return None if exchange.settled else found
 
     async def _end(
@@ -225,8 +241,8 @@ class _Approved:
         if said:
             if not whole:
                 said.append(Message("assistant", kept))
-            sent = Response((*answer.sent, *kept))
-            rejections.add(answer.exchange.request, sent, tuple(said))
+            sent = (*answer.flowed_so_far(), *kept[answer.flowed :])
+            rejections.add(answer.exchange.request, Response(sent), tuple(said))
         await answer.end(draft, kept[answer.flowed :], changed=changed)
 
 
@@ -241,8 +257,8 @@ class _Answer:
         """Number of parts that were sent before this draft."""
         self.flowed = 0
         """Number of parts of this draft that have flowed."""
-        self.sent: list[ResponsePart] = []
-        """Parts of earlier drafts that the agent has got."""
+        self._joins = False
+        """True if an earlier draft has sent text, which the next text must not run into."""
 
     async def flow(self, draft: OpenDraft) -> None:
         """Read a draft, and send the parts before its first tool call."""
@@ -259,6 +275,10 @@ class _Answer:
                     if not calls:
                         self.flowed = index + 1
                         await self._send(event)
+                        if isinstance(part, Text):
+                            if self._joins:
+                                await self._send(PartDelta(index, "\n\n"))
+                            self._joins = False
                 case ResponseEnd():
                     pass
                 case _ if event.index < self.flowed:
@@ -269,9 +289,14 @@ class _Answer:
         assert not isinstance(event, ResponseStart | ResponseEnd)
         await self._stream.send(msgspec.structs.replace(event, index=event.index + self._count))
 
-    def next_draft(self, response: Response) -> None:
-        """Note the parts of a draft that the agent has got, before the next draft is read."""
-        self.sent += response.content[: self.flowed]
+    def flowed_so_far(self) -> tuple[ResponsePart, ...]:
+        """Return what the agent has got of this answer."""
+        fold = core_of(self.exchange).fold
+        return fold.response().content if fold is not None else ()
+
+    def next_draft(self) -> None:
+        """Prepare for the next draft of this answer."""
+        self._joins = any(isinstance(part, Text) and part.text for part in self.flowed_so_far())
 
     async def end(self, draft: OpenDraft, parts: Iterable[ResponsePart], *, changed: bool = True) -> None:
         """Send the rest, and end the answer as the draft ends."""
@@ -279,8 +304,7 @@ class _Answer:
         assert response is not None
         assert self._stream is not None
         draft.adopt()
-        if changed:
-            draft.keep("approve", counted=False)
+        draft.keep("approve", counted=False) if changed else draft.use()
         rest = tuple(parts)
         for part in rest:
             await self._stream.send(part)

@@ -74,6 +74,7 @@ def best_of(n: int, handler: Handler, judge: Callable[[Sequence[Response]], int 
             if draft is not read_ones[place]:
                 draft.keep("best_of", counted=True)
         read_ones[place].adopt()
+        read_ones[place].use()
         await exchange.respond(answers[place])
 
     return best

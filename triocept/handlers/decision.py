@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from time import perf_counter
-from typing import TypeAlias, Union
+from os import PathLike
+from typing import TypeAlias, Union, get_args
 
 import msgspec
 import trio
@@ -27,6 +27,7 @@ from .._rollout.exchange import Exchange
 from .._rollout.functions import awaited
 from .._trace.turn import Decided, DecisionKind
 from .._util.checks import described, named, takes
+from .._util.unicode import mended_text
 
 UNDECIDED = "no policy allows this tool call"
 """Reason of a rejection that no policy has given."""
@@ -41,6 +42,17 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     by: str = ""
     """Name of the policy, or of the person, that decided. Empty: the policy's own name."""
+
+    def __post_init__(self) -> None:
+        """Check the texts, which are recorded."""
+        for name in ("reason", "by", "arguments"):
+            text: object = getattr(self, name)
+            if text is None and name == "arguments":
+                continue
+            if not isinstance(text, str):
+                raise TypeError(f"Decision.{self.kind}: {name} is a text, not {described(text)}")
+            if not text.isascii() and (mended := mended_text(text)) != text:
+                msgspec.structs.force_setattr(self, name, mended)
 
     @classmethod
     def approve(cls, *, by: str = "") -> Decision:
@@ -58,7 +70,14 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             TypeError: the arguments are not JSON.
         """
-        text = arguments if isinstance(arguments, str) else msgspec.json.encode(fit_json(arguments)).decode()
+        try:
+            text = (
+                arguments if isinstance(arguments, str) else msgspec.json.encode(fit_json(arguments)).decode()
+            )
+        except (TypeError, ValueError) as exc:
+            raise TypeError(
+                f"Decision.modify needs JSON arguments, not {described(arguments)}: {exc}"
+            ) from None
         return cls(kind="modify", arguments=text, by=by)
 
     @classmethod
@@ -114,8 +133,21 @@ def check_policy(policy: object, place: str = "the policy") -> None:
         for number, each in enumerate(policy):
             check_policy(each, f"{place}[{number}]")
     elif not callable(policy) or isinstance(policy, type) or not takes(policy, 2):
-        form = "a function policy(call, exchange), or a mapping from tool names to policies or decisions"
-        raise TypeError(f"{place} is {form}, not {described(policy)}")
+        form = "a function policy(call, exchange), a mapping from tools to policies or decisions, or a list of policies"
+        raise TypeError(f"{place} is {form}, not {described(policy)}{_hint(policy)}")
+
+
+def _hint(policy: object) -> str:
+    if isinstance(policy, str | PathLike):
+        words = get_args(DecisionKind)
+        return (
+            f"; write Decision.{policy}(…)"
+            if policy in words
+            else f"; read_policy({str(policy)!r}) reads a file"
+        )
+    if isinstance(policy, Decision):
+        return f'; for every tool: {{"*": Decision.{policy.kind}(…)}}'
+    return "; it has to take two arguments, the call and the exchange" if callable(policy) else ""
 
 
 def patterns_of(policy: Policy) -> Iterator[str]:
@@ -145,7 +177,7 @@ async def decide(
         TypeError: a function returned no decision; or arguments were changed that are not the tool's.
         Exception: the exception of a function.
     """
-    began = perf_counter()
+    began = trio.current_time()
     decision = Decision.escalate()
     with trio.move_on_after(timeout if timeout is not None else float("inf")) as limit:
         decision = await _decide(policy, call, exchange)
@@ -153,6 +185,8 @@ async def decide(
         decision = Decision.reject(f"no decision within {timeout:g} seconds", by="timeout")
     elif decision.kind == "escalate":
         decision = Decision.reject(by="default")
+    elif decision.kind == "modify" and call.kind == "json" and not _is_object(decision.arguments or ""):
+        raise TypeError(f"Decision.modify: {call.name} takes a JSON object, not {decision.arguments!r}")
     return decision, Decided(
         call=call.id,
         tool=call.name,
@@ -160,29 +194,35 @@ async def decide(
         arguments=decision.arguments,
         reason=decision.reason,
         by=decision.by,
-        seconds=perf_counter() - began,
+        seconds=trio.current_time() - began,
     )
 
 
-async def _decide(policy: Policy | Decision, call: ToolCall, exchange: Exchange) -> Decision:
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(text), dict)
+    except msgspec.DecodeError:
+        return False
+
+
+async def _decide(policy: Policy | Decision, call: ToolCall, exchange: Exchange, by: str = "") -> Decision:
+    """Return the decision of a policy; `by` is the pattern of a decision in a mapping."""
     if isinstance(policy, Decision):
-        return policy
+        return policy if policy.by or policy.kind == "escalate" else msgspec.structs.replace(policy, by=by)
     if isinstance(policy, Mapping):
-        matching = [policy[call.name]] if call.name in policy else []
-        matching += [
-            each for name, each in policy.items() if name != call.name and fnmatchcase(call.name, name)
-        ]
+        names = [call.name] if call.name in policy else []
+        names += [name for name in policy if name != call.name and fnmatchcase(call.name, name)]
+        matching = [(name, policy[name]) for name in names]
     elif isinstance(policy, Sequence):
-        matching = list(policy)
+        matching = [(by, each) for each in policy]
     else:
         decision: object = await awaited(policy(call, exchange))
         if not isinstance(decision, Decision):
             hint = "; a policy function returns Decision.approve(), Decision.reject(reason), …"
             raise TypeError(f"{named(policy)} returned {described(decision)}{hint}")
-        return (
-            decision if decision.by else msgspec.structs.replace(decision, by=getattr(policy, "__name__", ""))
-        )
-    for each in matching:
-        if (decision := await _decide(each, call, exchange)).kind != "escalate":
-            return decision
+        name = getattr(policy, "__name__", type(policy).__name__)
+        return decision if decision.by else msgspec.structs.replace(decision, by=name)
+    for name, each in matching:
+        if (found := await _decide(each, call, exchange, name)).kind != "escalate":
+            return found
     return Decision.escalate()

@@ -76,9 +76,12 @@ def rewrite(
             changed: object = response(whole)
             if not isinstance(changed, Response):
                 raise TypeError(f"{named(response)} returned {described(changed)}; rewrite needs a Response")
+            answer = given_response(changed)
             if changed is not whole or request is not None:
                 draft.keep("rewrite", counted=False)
-            await exchange.respond(given_response(changed))
+            else:
+                draft.use()
+            await exchange.respond(answer)
 
     return rewritten
 

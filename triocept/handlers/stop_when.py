@@ -10,7 +10,7 @@ from .._rollout.draft import open_draft, pass_on
 from .._rollout.exchange import Exchange, core_of
 from .._rollout.functions import awaited, check_function
 from .._rollout.handler import Handler, awaiting, check_handler
-from .._util.checks import check_bool, named, with_known_keywords
+from .._util.checks import check_bool, with_known_keywords
 from ..errors import LimitReached
 
 
@@ -40,7 +40,13 @@ def stop_when(
 
     async def reason_of(response: Response) -> str | None:
         found = await awaited(predicate(response))
-        return found if isinstance(found, str) and found else f"{named(predicate)} held" if found else None
+        return (
+            found
+            if isinstance(found, str) and found
+            else "the condition of stop_when holds"
+            if found
+            else None
+        )
 
     async def finish(exchange: Exchange, response: Response) -> None:
         if (reason := await reason_of(response)) is not None:
@@ -56,6 +62,7 @@ def stop_when(
             if whole is None:
                 await draft.pass_raw()
             elif (reason := await reason_of(whole)) is None:
+                draft.use()
                 await exchange.respond(whole)
             else:
                 draft.keep("stop_when", counted=True)
