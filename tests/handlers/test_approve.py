@@ -30,6 +30,7 @@ from triocept import (
 )
 from triocept.dialects import known_dialects
 from triocept.errors import DialectError
+from triocept.exports import Losses, flat_rows
 from triocept.handlers import Decision, approve, ask_terminal, read_policy
 from triocept.testing import MemoryAgent, open_memory_agent, open_rollout
 from triocept.types import ToolResult
@@ -476,8 +477,8 @@ async def test_a_policy_file_decides_by_tool(tmp_path: Path) -> None:
     [
         ("[]", "policy.yaml:1: a policy is a mapping"),
         ("{}", "at least one tool"),
-        ("a: yes please", "policy.yaml:1: a: a decision is approve, ask,.*not a text"),
-        ("a: approve\nb: {reject: 3}", "policy.yaml:2: b.*a text is meant"),
+        ("a: yes please", "policy.yaml:1: a: there is no decision 'yes please'"),
+        ("a: approve\nb: {reject: 3}", "policy.yaml:2: b.*text"),
         ("a: {reject: no, answer: x}", "not a mapping"),
     ],
 )
@@ -591,3 +592,14 @@ async def test_an_agent_may_strip_white_space_and_rename_calls() -> None:
         await memory.ask([first, again, Message("tool", (ToolResult(id="mine", content=(Text("ok"),)),))])
     results = [result for message in model.requests[2].messages for result in message.tool_results]
     assert [result.is_error for result in results] == [True, False, True]
+
+
+async def test_every_export_counts_the_decisions_and_answers_that_it_leaves_out() -> None:
+    model = Model(Response.of(call(command="rm")), Response.of("done"))
+    async with open_memory_agent(approve(model, POLICY)) as memory:
+        await Agent(memory).ask("go", stream=False)
+        trace = memory.rollout.trace
+    losses = Losses()
+    list(flat_rows(trace, losses))
+    assert "1 decision about a tool call" in str(losses)
+    assert "1 answer that the agent did not get" in str(losses)

@@ -75,6 +75,8 @@ class Lost:
     CONVERSATIONS = Loss("conversation's name", "conversations' names")
     CUSTOM_CALLS = Loss("call of a custom tool", "calls of custom tools", "as a call of a function")
     CUSTOM_TOOLS = Loss("custom tool", "custom tools", "as a function of one text")
+    DECISIONS = Loss("decision about a tool call", "decisions about tool calls")
+    DRAFTS = Loss("answer that the agent did not get", "answers that the agent did not get")
     FAILED_CALLS = Loss("call that was not answered", "calls that were not answered")
     FREE_ARGUMENTS = Loss(
         "call's arguments that are no object", "calls' arguments that are no object", "wrapped in one"
@@ -115,6 +117,8 @@ _COUNTS: Mapping[Loss, Callable[[Trace], int]] = {
     ),
     Lost.CONTENT: len,
     Lost.CONVERSATIONS: lambda trace: len({each.id for each in trace.conversations.values()}),
+    Lost.DECISIONS: lambda trace: sum(len(turn.decisions) for turn in trace),
+    Lost.DRAFTS: lambda trace: sum(len(turn.drafts) for turn in trace),
     Lost.FAILED_CALLS: lambda trace: sum(turn.outcome != "answered" for turn in trace),
     Lost.INCREMENTS: lambda trace: sum(turn.increments is not None for turn in trace),
     Lost.METADATA: lambda trace: bool(trace.metadata),
@@ -139,11 +143,11 @@ _NO_SETTINGS = {
 
 
 def count_lost(losses: Losses, trace: Trace, *kinds: Loss, settings: tuple[str, ...] | None = None) -> None:
-    """Count the content of these kinds, which have no place in the format, in a trace.
+    """Count the content of these kinds, which have no place in the format, in a trace. Drafts have none in any format.
 
     `settings`: fields of requests and of their sampling that the format supports; None: all fields.
     """
-    for kind in kinds:
+    for kind in (*kinds, Lost.DRAFTS, Lost.DECISIONS):
         losses.add(kind, _COUNTS[kind](trace))
     plain = Request(dialect="", model="", messages=())
     for request in (turn.request for turn in trace if settings is not None):

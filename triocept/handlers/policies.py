@@ -15,7 +15,9 @@ from .._util.terminal import visible
 from .decision import Decision, Policy
 from .script.file import read_document
 
-_FORMS = "approve, ask, escalate, or {reject: REASON}, {answer: TEXT}, {terminate: REASON}, {modify: {…}}"
+_FORMS = (
+    "approve, reject, ask, escalate, {reject: REASON}, {answer: TEXT}, {terminate: REASON} or {modify: {…}}"
+)
 
 
 def read_policy(path: str | Path) -> Policy:
@@ -61,6 +63,8 @@ def _decision(node: Node) -> Policy | Decision:
             return Decision.terminate(reason.text(), by="policy file")
         case {"modify": arguments, **rest} if not rest:
             return Decision.modify(arguments.json, by="policy file")
+        case str() as word:
+            raise node.error(f"there is no decision {word!r}; a decision is {_FORMS}")
         case _:
             raise node.error(f"a decision is {_FORMS}, not {node.kind}")
 
