@@ -173,7 +173,7 @@ async def test_traces_are_a_sequence_that_is_read_when_it_is_asked_for(tmp_path:
     assert repr(traces) == f"<StoredTraces: 2 in {tmp_path / 'traces'}>"
     files_of(tmp_path)[0].unlink()
     assert len(traces) == 2
-    with pytest.raises(FileNotFoundError, match="worker-0"):
+    with pytest.raises(StoreError, match="worker-0"):
         list(traces)
 
 

@@ -202,3 +202,32 @@ async def test_a_store_that_is_in_use_can_be_looked_at(tmp_path: Path) -> None:
             assert report.complete
             assert report.results == 1
             assert [result.task for result in read_results(tmp_path / "s")] == ["a"]
+
+
+async def test_results_whose_trace_file_is_missing_are_reported_by_each_command(
+    store: Path, tmp_path: Path
+) -> None:
+    """Their calls would be absent from the counts, and from an export."""
+    one = next(read_results(store)).traces[0].rollout
+    kept = (store / "done.jsonl").read_bytes().splitlines(keepends=True)
+    away = json.loads(kept[0])
+    away["traces"][0]["file"] = "gone.jsonl"
+    (store / "done.jsonl").write_bytes(json.dumps(away).encode() + b"\n" + b"".join(kept[1:]))
+    text = f"{store}: 1 of 3 results: their trace file is missing; see triocept check\n"
+    out = tmp_path / "log.json"
+    for command in (("stats", store), ("show", store), ("export", "--to", "jsonl", "-o", out, store)):
+        done = triocept(*command)
+        assert (done.returncode, text in done.stderr) == (1, True), done
+    other = next(json.loads(line)["traces"][0]["rollout"] for line in kept if one.encode() not in line)
+    done = triocept("show", store, "--rollout", other)
+    assert (done.returncode, done.stderr) == (0, "")
+    (result, *_) = read_results(store)
+    with pytest.raises(
+        StoreError, match=r"gone\.jsonl: the file is missing, and with it traces of the result '.'"
+    ):
+        list(result.traces)
+    for file in files(store):
+        file.unlink()
+    for command in (("show", store), ("export", "--to", "jsonl", "-o", "-", store)):
+        done = triocept(*command)
+        assert (done.returncode, "missing" in done.stderr, done.stdout) == (1, True, ""), done

@@ -184,7 +184,7 @@ def export(
     triocept export --to jsonl runs/*.jsonl -o - | jq .outcome
     """
     try:
-        Export(files, to, out, rollouts=rollouts, replace=force, reward=reward).run()
+        status = Export(files, to, out, rollouts=rollouts, replace=force, reward=reward).run()
     except (TrioceptError, OSError) as exc:
         wrong_paths = StoreError | IsADirectoryError | PermissionError
         given = isinstance(exc, wrong_paths) or (
@@ -192,6 +192,7 @@ def export(
         )
         kind = WrongPath if given else click.ClickException
         raise kind(describe_error(exc).removeprefix("Error: ")) from exc
+    sys.exit(status)
 
 
 @main.command(short_help="Check that trace files are complete.")

@@ -20,7 +20,7 @@ from ..errors import DialectError
 from ..exports import FORMATS, Losses, write_export
 from ..fleets.store.layout import is_store
 from .ending import in_options
-from .files import UNREAD, traces_of
+from .files import UNREAD, missing_files, traces_of
 from .words import a_directory, counted, flaw
 
 MOST = 10
@@ -48,9 +48,12 @@ class Export:
     _damages: list[DialectError] = field(default_factory=list)
     _seen: dict[str, int] = field(default_factory=dict)
     """The number of turns of each chosen rollout."""
+    _missing: list[str] = field(default_factory=list)
+    """Reports on stores whose trace files are missing."""
     _others: set[str] = field(default_factory=set)
 
-    def run(self) -> None:
+    def run(self) -> int:
+        """Write the export, and return the exit status: 1 if results of a store lack their traces."""
         if folder := next((file for file in self.files if file.is_dir() and not is_store(file)), None):
             raise WrongPath(a_directory(folder))
         with warnings.catch_warnings(record=True) as told:
@@ -58,12 +61,15 @@ class Export:
             losses = self._write()
         for text in dict.fromkeys(str(each.message) for each in told):
             say(f"▸ {in_options(text)}")
+        for text in self._missing:
+            say(f"▸ {text}")
         for line in _some([str(damage) for damage in self._damages], "lines that cannot be read"):
             say(f"▸ {line}")
         turns = counted(sum(self._seen.values()), "turn", "turns")
         where = "" if self.out == STANDARD_OUTPUT else f" in {self.out}"
         said = f"▸ {turns} of {counted(len(self._seen), 'rollout', 'rollouts')}{where}"
         say(f"{said}; {losses}" if losses else said)
+        return 1 if self._missing else 0
 
     def _write(self) -> Losses:
         try:
@@ -100,7 +106,7 @@ class Export:
 
         Raise DialectError if none of the files is a trace file.
         """
-        for trace in (each for file in self.files for each in traces_of(file, self._damages.append)):
+        for trace in (each for file in self.files for each in self._traces_of(file)):
             if self.rollouts and trace.rollout not in self.rollouts:
                 self._others.add(trace.rollout)
                 continue
@@ -110,6 +116,8 @@ class Export:
             yield trace
         where = ", ".join(_some([*map(str, self.files)], "files"))
         known = {*self._seen, *self._others}
+        if not known and self._missing:
+            raise click.ClickException(self._missing[0])
         if not known and self._damages:
             raise self._damages[0]
         if not known:
@@ -117,6 +125,12 @@ class Export:
         if missing := next((each for each in self.rollouts if each not in known), None):
             there = ", ".join(_some(sorted(known), "others"))
             raise click.ClickException(f"{where}: there is no rollout {missing!r} in it; there are {there}")
+
+    def _traces_of(self, file: Path) -> Iterator[Trace]:
+        def on_missing(missing: int, results: int) -> None:
+            self._missing.append(missing_files(file, missing, results))
+
+        yield from traces_of(file, self._damages.append, on_missing, wanted=self.rollouts)
 
 
 def _some(names: list[str], what: str) -> list[str]:

@@ -6,7 +6,7 @@ file, and the others are only counted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from .._trace.trace import Trace
@@ -50,6 +50,8 @@ class File:
         """Number of unreadable lines so far."""
         self.attempts = 0
         """Number of rollouts of a store that were left out: their attempts ended without a result."""
+        self.missing = 0
+        """Number of a store's results of which a trace file is missing."""
 
     def __iter__(self) -> Iterator[Trace]:
         def on_damage(damage: DialectError) -> None:
@@ -62,11 +64,16 @@ class File:
             self.attempts += left_out
             return left_out
 
+        def on_missing(missing: int, results: int) -> None:
+            self.missing = missing
+            say(missing_files(self._path, missing, results))
+
         if self._path.is_dir() and not is_store(self._path):
             raise NotAFile(a_directory(self._path))
         found = 0
         others: list[str] = []
-        for trace in traces_of(self._path, on_damage, leave_out):
+        wanted = () if self._rollout is None else (self._rollout,)
+        for trace in traces_of(self._path, on_damage, on_missing, leave_out, wanted):
             if self._rollout in (None, trace.rollout, trace.run):
                 found += 1
                 yield trace
@@ -81,6 +88,7 @@ class File:
             raise NotThere(f"{self._path} holds no result yet, but {attempts} of attempts")
         if not found:
             why = "no line of it can be read" if self.damages else "it is empty"
+            why = "the trace files of its results are missing" if self.missing else why
             raise NotThere(f"{self._path} holds no rollout: {why}")
 
     def one(self) -> Trace:
@@ -127,17 +135,30 @@ class File:
 def traces_of(
     path: Path,
     on_damage: Callable[[DialectError], object],
+    on_missing: Callable[[int, int], object],
     leave_out: Callable[[Trace], bool] = lambda trace: True,
+    wanted: Collection[str] = (),
 ) -> Iterator[Trace]:
-    """Yield the rollouts of a file. Of a fleet's store: the rollouts of results, and others that `leave_out` keeps."""
+    """Yield the rollouts of a file. Of a fleet's store: the rollouts of results, and others that `leave_out` keeps.
+
+    If a trace file of a store's results is missing, `on_missing` is called first: with the number of these results, and
+    that of all results. With `wanted`, only the results with these rollouts count.
+    """
     if not is_store(path):
         yield from iter_traces(path, on_damage=on_damage)
         return
-    named = named_runs(path)
+    named, results, missing = named_runs(path, wanted)
+    if missing:
+        on_missing(missing, results)
     for file in trace_files(path):
         for trace in iter_traces(file, on_damage=on_damage):
             if trace.run in named or not leave_out(trace):
                 yield trace
+
+
+def missing_files(path: Path, missing: int, results: int) -> str:
+    of = counted(results, "result", "results")
+    return f"{path}: {missing:,} of {of}: their trace file is missing; see triocept check"
 
 
 def _listed(names: list[str]) -> str:

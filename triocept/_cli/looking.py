@@ -187,8 +187,8 @@ def _through(files: Sequence[Path], rollout: str | None, take: Callable[[Trace],
 
 
 def _status(file: File) -> int:
-    """Return the status for a file that was read: 1 if a line of it was unreadable."""
-    return 1 if file.damages else 0
+    """Return the status for a file that was read: 1 if a line of it was unreadable, or a store's file is missing."""
+    return 1 if file.damages or file.missing else 0
 
 
 def _status_of(error: OSError | TrioceptError) -> int:

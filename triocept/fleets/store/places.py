@@ -11,7 +11,7 @@ from typing import BinaryIO, final, overload
 from ..._trace.lines import lines_between
 from ..._trace.reader import TraceReader
 from ..._trace.trace import Trace
-from ...errors import DialectError
+from ...errors import DialectError, StoreError
 from .lines import TracePlace
 
 _HEAD = 400
@@ -25,12 +25,14 @@ class StoredTraces(Sequence[Trace]):
     """Traces in a store. Made by a store only.
 
     Each access reads them from disk: ten thousand results in memory cost no more than the places of their traces. To
-    use a trace twice, keep a reference. Each access may raise `OSError`: the file is missing, or cannot be read. A
-    damaged trace has `gaps`.
+    use a trace twice, keep a reference. Each access may raise `StoreError`: the file is missing; or `OSError`: it
+    cannot be read. A damaged trace has `gaps`.
     """
 
-    def __init__(self, folder: Path, places: tuple[TracePlace, ...]) -> None:
+    def __init__(self, folder: Path, places: tuple[TracePlace, ...], key: str) -> None:
         self._folder = folder
+        self._key = key
+        """Key of the result."""
         self.places: tuple[TracePlace, ...] = places
         """Places of the traces, in their order."""
 
@@ -41,7 +43,7 @@ class StoredTraces(Sequence[Trace]):
         return len(self.places)
 
     def __iter__(self) -> Iterator[Trace]:
-        return iter(read_places(self._folder, self.places))
+        return iter(self._read())
 
     @overload
     def __getitem__(self, which: int) -> Trace: ...
@@ -49,9 +51,18 @@ class StoredTraces(Sequence[Trace]):
     def __getitem__(self, which: slice) -> Sequence[Trace]: ...
     def __getitem__(self, which: int | slice) -> Trace | Sequence[Trace]:
         if isinstance(which, slice):
-            return StoredTraces(self._folder, self.places[which])
+            return StoredTraces(self._folder, self.places[which], self._key)
         self.places[which]
-        return read_places(self._folder, self.places)[which]  # all: a child is found with its parent
+        return self._read()[which]  # all: a child is found with its parent
+
+    def _read(self) -> list[Trace]:
+        try:
+            return read_places(self._folder, self.places)
+        except FileNotFoundError as exc:
+            raise StoreError(
+                f"the file is missing, and with it traces of the result {self._key!r}: see triocept check",
+                path=os.fspath(exc.filename),
+            ) from None
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, StoredTraces):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import msgspec
@@ -44,11 +45,22 @@ def trace_files(directory: Path) -> list[Path]:
     return sorted(path for path in (directory / TRACES).iterdir() if path.suffix == ".jsonl")
 
 
-def named_runs(directory: Path) -> set[str]:
-    """Return the traces of results, by `Trace.run`: all other traces are of attempts without a result."""
+def named_runs(directory: Path, wanted: Collection[str] = ()) -> tuple[set[str], int, int]:
+    """Return the traces of results, by `Trace.run`; the number of results; and how many lack a file of their traces.
+
+    All other traces are of attempts without a result. With `wanted`, the ids or runs of rollouts, a result whose
+    missing files hold none of them is not counted as lacking one.
+    """
     read_run(directory)
     index, end = index_of(directory / DONE)
-    return {place.run for line in lines_of(directory / DONE, index, end) for place in line.traces}
+    runs: set[str] = set()
+    files: Counter[frozenset[str]] = Counter()
+    for line in lines_of(directory / DONE, index, end):
+        runs.update(place.run for place in line.traces)
+        places = (place for place in line.traces if not wanted or {place.rollout, place.run} & {*wanted})
+        files[frozenset(place.file for place in places)] += 1
+    there = {path.name for path in trace_files(directory)}
+    return runs, files.total(), sum(count for names, count in files.items() if not names <= there)
 
 
 def result_of(directory: Path, line: DoneLine) -> Result[Json, Json]:
@@ -67,7 +79,7 @@ def result_of(directory: Path, line: DoneLine) -> Result[Json, Json]:
         worker=line.worker,
         outcome=outcome,
         scores=line.scores,
-        traces=StoredTraces(directory / TRACES, line.traces),
+        traces=StoredTraces(directory / TRACES, line.traces, line.key),
     )
 
 

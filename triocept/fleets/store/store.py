@@ -214,7 +214,7 @@ class TaskStore:
         if kept.problem is not None:
             raise StoreError(f"{result.worker} could not record {self._key.place}: {kept.problem}")
         self._state.done.append(_line(result, self._key, kept))
-        traces = StoredTraces(self._state.directory / TRACES, kept.traces)
+        traces = StoredTraces(self._state.directory / TRACES, kept.traces, self._key.key)
         return msgspec.structs.replace(result, key=self._key.key, traces=traces)
 
 
