@@ -129,7 +129,7 @@ def test_nothing_is_recorded_behind_something_else(tmp_path: Path, file: Path) -
     script.write_text("replies = []\n")
     done = triocept("demo", "--record", script)
     assert done.returncode == 2
-    assert f"{script} is there, and is no trace file" in done.stderr.replace("\n", " ")
+    assert f"{script} is not a trace file" in done.stderr.replace("\n", " ")
     assert script.read_text() == "replies = []\n"
     assert triocept("demo", "--record", file).returncode == 0
     assert len(check(file).digests) == 2

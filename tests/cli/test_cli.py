@@ -240,7 +240,7 @@ def test_a_script_that_runs_out_says_so_and_shows_the_request(tmp_path: Path) ->
 
 def test_a_wrong_command_and_a_wrong_script_are_clear_errors(tmp_path: Path) -> None:
     done = triocept("run", "--", "no-such-agent-anywhere", "-p")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "no-such-agent-anywhere" in done.stderr
     assert "Traceback" not in done.stderr
     script = tmp_path / "s.json"

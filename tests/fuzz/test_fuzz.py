@@ -76,13 +76,13 @@ def test_a_fault_is_found_and_told_with_its_seed_and_the_shortest_input(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A decoder that forgets a size line which comes in two, say."""
-    line = ChunkedDecoder._line
+    line = ChunkedDecoder._read_line
 
     def forgetful(self: ChunkedDecoder, data: bytes, at: int) -> int | None:
         after = line(self, data, at)
         return len(data) if after is None else after
 
-    monkeypatch.setattr(ChunkedDecoder, "_line", forgetful)
+    monkeypatch.setattr(ChunkedDecoder, "_read_line", forgetful)
     report = run(KINDS["upstream"], 7, inputs=20_000, most_failures=1)
     (failure,) = report.failures
     text = told(failure, 7)

@@ -364,7 +364,7 @@ class _Reply:
         self._pieces = [piece for piece in reversed(pieces) if piece]
         self.patience = self
 
-    def heard(self) -> None:
+    def reset(self) -> None:
         """Nothing."""
 
     async def receive(self) -> bytes:

@@ -30,7 +30,7 @@ from triocept._trace.lines import lines_between
 from triocept._trace.redaction import Redactor
 from triocept._trace.trace import TraceWriter
 from triocept._trace.turn import UPSTREAM, Branch
-from triocept._tunnel.program import Words
+from triocept._tunnel.program import Output
 from triocept._upstream.history import restored
 from triocept._upstream.redaction import Redaction
 from triocept._util.terminal import visible
@@ -304,7 +304,7 @@ class SimpleNamespaceWithRef(SimpleNamespace):
 
 
 def heard(n: int) -> Work:
-    words = Words(lambda line: None)
+    words = Output(lambda line: None)
     stream = words.open_stream()
 
     def work() -> None:

@@ -393,7 +393,7 @@ async def test_a_piece_that_was_read_in_a_strangers_turn_is_not_lost_when_its_re
         async def read() -> None:
             with trio.CancelScope() as scope:
                 taken.extend(
-                    await wire.receive_of_stranger(100, admission.Turns(1), 0, lambda _: scope.cancel(), True)
+                    await wire.receive_keyless(100, admission.Turns(1), 0, lambda _: scope.cancel(), True)
                 )
 
         await read()

@@ -184,7 +184,7 @@ _AS_OPTIONS = (
     (r"^(cannot listen on .+|host .+: Name or service not known)$", r"\1; choose another --host or --port"),
     (r"name it \(reward=\)", "name it (--reward)"),
     (r"an upstream's base_url", "a base URL"),
-    (r"a key is given as api_key", "put the key into a variable, and name the variable with --api-key-env"),
+    (r"pass a key as api_key", "put the key into a variable, and name the variable with --api-key-env"),
 )
 """Advice of errors that names arguments of Python, and the same advice with options of the command line."""
 
