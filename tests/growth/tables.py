@@ -69,7 +69,7 @@ def crowded(n: int) -> Work:
     async def main() -> None:
         admission = Admission(EndpointLimits(connections=100))
         for _ in range(n):
-            if admission.make_room():
+            if admission.has_capacity() or admission.shed():
                 await let_in(admission, 1)
 
     return run(main)
