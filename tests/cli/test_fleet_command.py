@@ -221,7 +221,7 @@ def test_errors_of_a_fleet_name_options_and_no_arguments(folder: Path) -> None:
     write_tasks({"prompt": "changed", "id": "w"})
     run = fleet("--resume")
     assert run.returncode == 1
-    assert run.stderr.splitlines()[-1].endswith("it was changed; give it another id")
+    assert run.stderr.splitlines()[-1].endswith("under this id: give it a new id")
 
 
 def test_the_first_tasks_are_run_alone_and_the_others_by_a_resume(folder: Path) -> None:
@@ -270,10 +270,22 @@ def test_a_line_that_is_no_task_is_told_with_its_number_and_nothing_starts(folde
     )
     told = re.findall(r"tasks\.jsonl:(\d+): (.*)", refused())
     assert [int(number) for number, _ in told] == [2, 4, 5, 7, 8, 9, 10, 11]
-    assert "unknown field `promt`; a line is {" in told[0][1]
+    assert "unknown field `promt`: put your own data into metadata; a line is {" in told[0][1]
     assert "line 1 is the same" in told[2][1]
+    assert told[4][1].startswith("prompt must be a text, not 3; a line is {")
+    assert told[7][1].startswith("id must be a whole number or a text, not true; a line is {")
     assert told[3][1] == "line 6 has the same id, '1': ids must differ"
     assert not Path("run").exists()
+
+
+def test_a_line_that_is_no_closed_object_is_described(folder: Path) -> None:
+    Path("tasks.jsonl").write_text('{"prompt": "a"\n[1]\n{"prompt": "a", "metadata": 1}\n')
+    told = re.findall(r"tasks\.jsonl:\d+: (.*?);", refused())
+    assert told == [
+        "the JSON object is not closed",
+        "a task must be a JSON object, not [1]",
+        "metadata must be a JSON object, not 1",
+    ]
 
 
 def test_of_many_bad_lines_the_first_are_told(folder: Path) -> None:
@@ -354,8 +366,8 @@ def test_an_upstream_that_nobody_answers_at_is_told_before_anything_starts(folde
         nobody.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}/v1"
         run = fleet("--upstream", url)
-    assert run.returncode == 1
-    assert run.stderr.startswith(f"Error: --upstream: nobody answers at 127.0.0.1:{url[17:-3]}: ")
+    assert run.returncode == 2
+    assert run.stderr.startswith(f"Error: --upstream: no server answers at 127.0.0.1:{url[17:-3]}: ")
     assert not Path("run").exists()
 
 
@@ -375,6 +387,37 @@ def test_a_directory_that_holds_results_is_left_alone_without_resume(folder: Pat
     before = Path("run/done.jsonl").read_bytes()
     assert "run holds the results of a run: continue it with --resume" in refused()
     assert Path("run/done.jsonl").read_bytes() == before
+
+
+def test_the_parents_of_a_store_are_created(folder: Path) -> None:
+    write_tasks({"prompt": "a"})
+    run = fleet("--store", "runs/new/today")
+    assert run.returncode == 0, run.stderr
+    assert len(results("runs/new/today")) == 1
+
+
+def test_a_task_that_has_changed_is_named_by_its_line_and_nothing_is_reported_as_done(folder: Path) -> None:
+    write_tasks({"prompt": "a", "id": "x"}, {"prompt": "b", "id": "y"})
+    assert fleet("--group-size", "2").returncode == 0
+    write_tasks({"prompt": "a", "id": "x"}, {"prompt": "other", "id": "y"})
+    run = fleet("--resume", "--group-size", "2")
+    assert run.returncode == 1
+    assert (
+        "task 'y' (tasks.jsonl:2) differs from the task that is stored under this id: give it a new id\n"
+        in (run.stderr)
+    )
+    assert "of 4 done" not in run.stderr
+
+
+def test_an_agent_that_never_calls_the_model_needs_another_store(folder: Path) -> None:
+    write_tasks({"prompt": "a"})
+    for more in ((), ("--resume",)):
+        run = fleet(*more, command=("--", sys.executable, "-S", "-c", "pass", "{prompt}"))
+        assert run.returncode == 1
+        assert (
+            "1 of 1 done, without any model call\n▸ these count as done: after the correction, use another"
+            in (run.stderr)
+        )
 
 
 def test_who_resumes_with_another_model_is_refused(folder: Path) -> None:

@@ -47,8 +47,13 @@ WRONG = [
     (("demo", "--record", "none/t.jsonl"), "there is no directory none; create it"),
     (("fleet", "--tasks", "none.jsonl", "--store", "store", *COMMAND), "File 'none.jsonl' does not exist"),
     (("fleet", "--tasks", "folder", "--store", "store", *COMMAND), "File 'folder' is a directory"),
-    (("fleet", "--tasks", "tasks.jsonl", "--store", "none/store", *COMMAND), "there is no directory none"),
-    (("fleet", "--tasks", "tasks.jsonl", "--store", "tasks.jsonl", *COMMAND), "'tasks.jsonl' is a file"),
+    (("fleet", "--tasks", "tasks.jsonl", "--store", "tasks.jsonl", *COMMAND), "tasks.jsonl is a file"),
+    (("fleet", "--tasks", "tasks.jsonl", "--store", "tasks.jsonl/a", *COMMAND), "tasks.jsonl is a file"),
+    (("fleet", "--store", "tasks.jsonl", "--tasks", "none.jsonl", *COMMAND), "File 'none.jsonl' does not exist"),
+    (("fleet", "--store", "tasks.jsonl", "--tasks", "empty.jsonl", *COMMAND), "there is no task in it"),
+    (("fleet", "--store", "tasks.jsonl", "--tasks", "tasks.jsonl", "--script", "none.py", *COMMAND),
+     "File 'none.py' does not exist"),
+    (("fleet", "--store", "tasks.jsonl", "--tasks", "tasks.jsonl", "--", "./none", "{prompt}"), "correct the path"),
     ((*FLEET, "--workspace", "none", *COMMAND), "Directory 'none' does not exist"),
     ((*FLEET, "--workspace", "tasks.jsonl", *COMMAND), "Directory 'tasks.jsonl' is a file"),
     ((*FLEET, "--script", "none.py", *COMMAND), "File 'none.py' does not exist"),
@@ -76,6 +81,7 @@ WRONG = [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wrong")
     (folder / "folder").mkdir()
+    (folder / "empty.jsonl").write_text("")
     (folder / "tasks.jsonl").write_text('{"prompt": "fix the bug"}\n')
     assert forked("demo", "--record", "trace.jsonl", timeout=60, cwd=folder).returncode == 0
     return folder

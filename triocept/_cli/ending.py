@@ -179,7 +179,7 @@ def describe_error(error: BaseException, script: Path | None = None) -> str:
 _AS_OPTIONS = (
     (r"match='nearest' goes by", "--match nearest goes by"),
     (r"then=handler \(on the command line --script or --upstream\)", "--script or --upstream"),
-    (r"another id, or the map a `key=`, which alone then counts", "another id"),
+    (r", or pass fleet\.map\(key=…\) to compare keys only", ""),
     (r"the timeout of its map, ([\d.e+-]+) s", r"--rollout-timeout \1"),
     (r"^(cannot listen on .+|host .+: Name or service not known)$", r"\1; choose another --host or --port"),
     (r"name it \(reward=\)", "name it (--reward)"),

@@ -8,6 +8,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -22,6 +23,7 @@ from .._upstream.address import parse_address
 from .._util.terminal import say
 from ..fleets import Engine, Outcome, Store, open_fleet, open_store
 from ..fleets.store.keys import key_of
+from ..fleets.store.store import check_unchanged
 from .ending import in_options
 from .fleet_worker import Plan, open_bench, rollout
 from .forward import Forward
@@ -34,7 +36,8 @@ TO_ANSWER = 10.0
 
 @dataclass(frozen=True)
 class FleetRun:
-    tasks: list[dict[str, Any]]
+    tasks: dict[str, dict[str, Any]]
+    """Tasks by file and line."""
     plan: Plan
     engine: Engine
     store: Path
@@ -61,17 +64,21 @@ class FleetRun:
                 if isinstance(handler, Forward):
                     await check_reachable(handler.url)
         async with open_store(self.store, settings=self.settings, retry_errors=self.retry_errors) as store:
+            for place, task in self.tasks.items():
+                check_unchanged(store, key_of(task, place), self.group_size or 1)
             lost = 0
             try:
                 lost = await self._map(store)
             finally:
-                stored = Stored.of(store, self.tasks)
+                stored = Stored.of(store, self.tasks.values())
                 words = [f"{stored.done:,} of {self._total:,} done"]
                 words += [f"{stored.failed:,} failed"] if stored.failed else []
                 words += ["without any model call"] if stored.without_calls else []
                 self._say(f"store    {self.store}: {', '.join(words)}")
                 if (missing := self._total - stored.done - stored.failed) > 0:
                     self._say(f"to run the other {missing:,}: the same command with --resume")
+                if stored.without_calls:
+                    self._say("these count as done: after the correction, use another --store")
                 if stored.last_failure:
                     self._say(f"the last failure: {stored.last_failure}")
                     self._say("to run failed tasks again: the same command with --resume --retry-errors")
@@ -83,7 +90,11 @@ class FleetRun:
         most = inf if self.most_failures is None else self.most_failures
         if most < 1:
             most *= self._total
-        if most < inf and not self.retry_errors and (failed := Stored.of(store, self.tasks).failed) >= most:
+        if (
+            most < inf
+            and not self.retry_errors
+            and (failed := Stored.of(store, self.tasks.values()).failed) >= most
+        ):
             self._say(f"{failed:,} failed before: no further task is run (--fail-on-error)")
             return 0
         opening = open_fleet(
@@ -94,7 +105,7 @@ class FleetRun:
         )
         async with opening as fleet:
             mapping = fleet.map(
-                rollout, self.tasks, store=store, group_size=self.group_size, timeout=self.timeout
+                rollout, [*self.tasks.values()], store=store, group_size=self.group_size, timeout=self.timeout
             )
             async with mapping as results:
                 async for result in results:
@@ -126,7 +137,7 @@ class Stored:
     """True if rollouts are done, and none of them has a model call, although no limit ended it."""
 
     @classmethod
-    def of(cls, store: Store, tasks: list[dict[str, Any]]) -> Stored:
+    def of(cls, store: Store, tasks: Iterable[dict[str, Any]]) -> Stored:
         keys = {key_of(task, "a task").key for task in tasks}
         done = failed = silent = 0
         last = ""

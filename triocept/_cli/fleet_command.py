@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from .fleet_given import ENGINES, SLOTS, engine_of, read_tasks
 from .fleet_worker import Plan
 from .forward import forward_of, forward_options
 from .limits import limit_options, limits_of
-from .options import Command, NewFile, Option, WholeNumber, existing_file, redact_option, script_option
+from .options import Command, Option, WholeNumber, existing_file, redact_option, script_option
 from .script import Script
 
 _NOTICE = "the agents are being ended: one that ignores SIGTERM is killed after 5 s"
@@ -44,9 +45,9 @@ _in_workers = partial(click.option, cls=Option, group="Workers")
 @_in_tasks(
     "--store",
     required=True,
-    type=NewFile(file_okay=False, dir_okay=True),
+    type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Directory for traces and results.",
+    help="Directory for traces and results. Created with its parents.",
 )
 @_in_tasks("--resume", is_flag=True, help="Continue the run in the store: finished tasks are not repeated.")
 @_in_tasks("--retry-errors", is_flag=True, help="With --resume: run failed tasks again.")
@@ -147,6 +148,8 @@ def fleet(
     )
     if script is not None and forward is not None:
         raise click.UsageError("--script and --upstream exclude each other: give one of them")
+    found = read_tasks(tasks)
+    _check_writable(store)
     done = store / DONE
     if resume and not is_store(store):
         raise click.UsageError(
@@ -159,7 +162,7 @@ def fleet(
             f"{store} holds the results of a run: continue it with --resume, or name another directory"
         )
     what = FleetRun(
-        tasks=read_tasks(tasks)[:limit],
+        tasks=dict(list(found.items())[:limit]),
         plan=plan,
         engine=runs,
         store=store,
@@ -168,6 +171,15 @@ def fleet(
         **options,
     )
     end_with(what.run, script=plan.handler.path if isinstance(plan.handler, Script) else None, notice=_NOTICE)
+
+
+def _check_writable(store: Path) -> None:
+    """Raise click.UsageError if the store cannot be created, or not be written."""
+    folder = next(each for each in (store.absolute(), *store.absolute().parents) if os.path.lexists(each))
+    if not folder.is_dir():
+        raise click.UsageError(f"--store {store}: {folder} is a file; name another directory")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise click.UsageError(f"--store {store}: no permission to write in {folder}; name another directory")
 
 
 def _settings(plan: Plan) -> dict[str, Json]:

@@ -5,6 +5,7 @@ It is the file of tasks, a JSON object in each line, and the engine that runs th
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from .options import did_you_mean
 
 MOST_ERRORS = 10
 """Maximum bad lines to list."""
+MOST_SHOWN = 60
+"""Maximum characters of a wrong value to print."""
 ENGINES = "in-process[:SLOTS] | processes[:N] | ray[:ADDRESS]"
 _KINDS = ("in-process", "processes", "ray")
 SLOTS = 32
@@ -34,12 +37,12 @@ class TaskLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     """Metadata of its traces."""
 
 
-def read_tasks(path: Path) -> list[dict[str, Any]]:
-    """Return the tasks in a file, as JSON objects without unset fields. Blank lines are skipped.
+def read_tasks(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the tasks in a file, by file and line, as JSON objects without unset fields. Blank lines are skipped.
 
     Raise click.UsageError with the line numbers if a line is not a task, or two tasks are equal.
     """
-    tasks: list[dict[str, Any]] = []
+    tasks: dict[str, dict[str, Any]] = {}
     lines: dict[str, int] = {}
     """Line of each key."""
     errors: list[str] = []
@@ -49,7 +52,7 @@ def read_tasks(path: Path) -> list[dict[str, Any]]:
             if not text:
                 continue
             try:
-                tasks.append(_task(text, number, lines))
+                tasks[f"{path}:{number}"] = _task(text, number, lines)
             except ValueError as exc:
                 errors.append(f"{path}:{number}: {exc}")
     if errors:
@@ -66,7 +69,9 @@ def _task(text: bytes, number: int, lines: dict[str, int]) -> dict[str, Any]:
     try:
         line = msgspec.json.decode(text, type=TaskLine)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise ValueError(f'{exc}; a line is {{"prompt": …, "id": …, "metadata": {{…}}}}') from None
+        raise ValueError(
+            f'{_in_words(str(exc), text)}; a line is {{"prompt": …, "id": …, "metadata": {{…}}}}'
+        ) from None
     if not line.prompt.strip():
         raise ValueError("the prompt is empty")
     task: dict[str, Any] = msgspec.to_builtins(line)
@@ -78,6 +83,26 @@ def _task(text: bytes, number: int, lines: dict[str, int]) -> dict[str, Any]:
             f"line {first} is the same: give them different ids, or run each task several times with --group-size"
         )
     return task
+
+
+def _in_words(error: str, text: bytes) -> str:
+    """Return an error of msgspec without the names of its types."""
+    if error == "Input data was truncated":
+        return "the JSON object is not closed"
+    if "unknown field" in error:
+        return f"{error.removeprefix('Object contains ')}: put your own data into metadata"
+    if found := re.fullmatch(r"Expected `(.+)`, got `\w+`(?: - at `\$\.(\w+)`)?", error):
+        value = msgspec.json.decode(text)
+        if name := found[2]:
+            value = value[name]
+        expected = [_TYPES[each] for each in found[1].split(" | ") if each in _TYPES]
+        shown = msgspec.json.encode(value).decode()
+        shown = shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}…"
+        return f"{name or 'a task'} must be {' or '.join(expected)}, not {shown}"
+    return error
+
+
+_TYPES = {"str": "a text", "int": "a whole number", "object": "a JSON object"}
 
 
 def engine_of(text: str, workers: int | None, slots: int | None) -> Engine:

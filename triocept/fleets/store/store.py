@@ -235,6 +235,13 @@ def map_store(store: Store, function: str, own_key: TaskKey | None, tasks: objec
     return MapStore(state, own_key)
 
 
+def check_unchanged(store: Store, key: Key, samples: int) -> None:
+    """Raise StoreError if a result under this key is of another task."""
+    task = TaskStore(store._state, key)
+    for sample in range(samples):
+        task.is_done(sample)
+
+
 class _State:
     def __init__(
         self, directory: Path, settings: dict[str, Json], *, retry_errors: bool, fsync: bool
