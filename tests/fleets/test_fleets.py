@@ -225,6 +225,51 @@ async def test_a_function_with_other_arguments_is_said_at_once() -> None:
             fleet.map(other, [1])  # type: ignore[arg-type]
 
 
+async def test_a_function_that_requires_another_argument_is_named_with_it() -> None:
+    async def more(worker: object, task: object, *, attempt: int, extra: int) -> None:
+        pass
+
+    async def sampled(
+        worker: object, task: object, third: int, *, attempt: int, sample: int, extra: int
+    ) -> None:
+        pass
+
+    async def without(worker: object, task: object, *, extra: int) -> None:
+        pass
+
+    wrong: list[tuple[Any, str]] = [
+        (
+            more,
+            r"more requires `extra`, which a map does not pass: give it a default, or a value with functools",
+        ),
+        (sampled, r"sampled requires `third`, `extra`, which a map does not pass"),
+        (without, r"without must accept attempt=: "),
+    ]
+    async with open_fleet() as fleet:
+        for function, text in wrong:
+            with pytest.raises(TypeError, match=text):
+                fleet.map(function, [1])
+        async with fleet.map(partial(more, extra=1), [1]) as results:
+            assert [result.value async for result in results] == [None]
+
+
+@pytest.mark.parametrize("engine", [None, triocept.fleets.InProcess(1)])
+async def test_unused_replies_are_not_logged_for_each_rollout_of_a_fleet(
+    engine: triocept.fleets.Engine | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def leave_a_reply(endpoint: triocept.Endpoint, task: int, *, attempt: int) -> None:
+        async with endpoint.open_rollout(triocept.ScriptedModel(["unused"])):
+            pass
+
+    if engine is None:
+        async with triocept.serve_endpoint() as endpoint:
+            await leave_a_reply(endpoint, 0, attempt=1)
+    else:
+        async with open_fleet(engine) as fleet, fleet.map(leave_a_reply, [1]) as results:
+            assert [result.value async for result in results] == [None]
+    assert ("not used" in caplog.text) is (engine is None)
+
+
 async def test_a_class_as_engine_and_a_path_as_store_are_errors() -> None:
     wrong: Any = Processes
     with pytest.raises(TypeError, match=r"^engine must be an instance, .*, not the class Processes$"):

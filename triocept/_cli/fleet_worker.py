@@ -15,7 +15,6 @@ import trio
 from .._endpoint import Endpoint, serve_endpoint
 from .._rollout.budget import Limits
 from .._rollout.embedding import Embed
-from .._rollout.rollout import core_of_rollout
 from .._rollout.workers import Handler
 from .._trace.redaction import Redaction, Redactor
 from .agent_plan import AgentPlan, patience
@@ -84,7 +83,6 @@ async def rollout(bench: Bench, task: dict[str, Any], *, attempt: int) -> dict[s
     work = folder / "work"
     try:
         async with opening as run:
-            core_of_rollout(run).logs_unused_replies = False  # a line for each rollout would hide all others
             if (template := plan.workspace) is None:
                 work.mkdir()
             else:

@@ -128,7 +128,10 @@ async def open_rollout(
             errors += await run_each(rollout.services.calls.close)
             service.cancel()
             errors += await run_each(rollout.close)
-    if not errors and rollout.trace.stopped is None and rollout.logs_unused_replies:
+    logs_unused = (
+        rollout.logs_unused_replies and rollout.collector is None
+    )  # a fleet logs no line for each rollout
+    if not errors and rollout.trace.stopped is None and logs_unused:
         warn_of_unused_replies(rollout)
     rollout.report = None
     raise_all(errors)

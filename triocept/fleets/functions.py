@@ -80,6 +80,24 @@ def takes_sample(function: object) -> bool:
     try:
         signature.bind(None, None, attempt=1)
     except TypeError as exc:
+        parameters = signature.parameters.values()
+        plain = [
+            each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+        ]
+        required = [
+            each.name
+            for each in (*plain[2:], *(each for each in parameters if each.kind is each.KEYWORD_ONLY))
+            if each.default is each.empty and each.name not in ("attempt", "sample")
+        ]
+        takes_attempt = "attempt" in signature.parameters or any(
+            each.kind is each.VAR_KEYWORD for each in parameters
+        )
+        if required and takes_attempt:
+            names = ", ".join(f"`{each}`" for each in required)
+            raise TypeError(
+                f"{name} requires {names}, which a map does not pass: give it a default, or a value with "
+                "functools.partial"
+            ) from None
         raise TypeError(
             f"{name} must accept attempt=: a map calls `await {name}(worker, task, attempt=1)`, with sample=0 if it "
             f"accepts that ({exc})"
