@@ -157,7 +157,11 @@ def demo(record: Path | None) -> None:
     help="File to write (of atif, the directory); - is standard output. It appears when it is complete.",
 )
 @click.option(
-    "--rollout", "rollouts", multiple=True, metavar="ID", help="Only this one. May be given several times."
+    "--rollout",
+    "rollouts",
+    multiple=True,
+    metavar="ID",
+    help="Export only this rollout. May be given several times.",
 )
 @click.option(
     "--reward",
@@ -183,6 +187,8 @@ def export(
     triocept export --to inspect traces.jsonl -o log.json
     triocept export --to jsonl runs/*.jsonl -o - | jq .outcome
     """
+    if reward is not None and to != "verifiers":
+        raise click.UsageError("--reward: only with --to verifiers")
     try:
         status = Export(files, to, out, rollouts=rollouts, replace=force, reward=reward).run()
     except (TrioceptError, OSError) as exc:
