@@ -420,6 +420,21 @@ def test_an_agent_that_never_calls_the_model_needs_another_store(folder: Path) -
         )
 
 
+def test_a_relative_file_in_the_command_of_agents_that_failed_is_named(folder: Path) -> None:
+    write_tasks({"prompt": "a"})
+    (folder / "agent.py").write_text("print('it runs')\n")
+    command = ("--", sys.executable, "-S", "agent.py", "{prompt}")
+    run = fleet(command=command)
+    assert run.returncode == 1
+    assert "and agent.py is a file of this one: give its absolute path" in run.stderr
+    assert "check the base URL" not in run.stderr
+    (folder / "there").mkdir()
+    (folder / "there" / "agent.py").write_text("raise SystemExit(3)\n")
+    run = fleet("--store", "other", "--workspace", "there", command=command)
+    assert "returned 3" in run.stderr
+    assert "absolute path" not in run.stderr
+
+
 def test_who_resumes_with_another_model_is_refused(folder: Path) -> None:
     write_tasks({"prompt": "a"})
     first = fleet()

@@ -144,6 +144,15 @@ async def test_the_summary_reports_rollouts_that_received_no_model_call(
     assert "no rollout received" not in one + none
 
 
+def test_a_map_of_agents_that_failed_has_no_advice_on_the_base_url() -> None:
+    for ends, advice in ((["AgentFailed: a"] * 2, False), (["AgentFailed: a", "OSError: b"], True)):
+        tally = Tally("solve", 2, 0.0)
+        for number, kind in enumerate(ends):
+            tally.add(ended(number, "error", kind), 1.0)
+        tally.rollouts = 2
+        assert ("check the base URL" in summary(tally, 1.0)) is advice
+
+
 def test_the_last_word_of_a_map_that_was_left_says_so() -> None:
     tally = Tally("solve", 10, 0.0)
     tally.add(ended(0), 1.0)

@@ -8,6 +8,7 @@ Rules:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +31,8 @@ from .forward import Forward
 
 REASON_LENGTH = 500
 """Maximum characters of a failure."""
+NAME_LENGTH = 256
+"""Maximum characters of a word that may be a file's name."""
 TO_ANSWER = 10.0
 """Maximum seconds until an upstream's first answer."""
 
@@ -81,6 +84,11 @@ class FleetRun:
                     self._say("these count as done: after the correction, use another --store")
                 if stored.last_failure:
                     self._say(f"the last failure: {stored.last_failure}")
+                    if not stored.done and (names := self._relative_files()):
+                        self._say(
+                            f"each agent works in a directory of its own, and {names[0]} is a file of this one: give "
+                            "its absolute path, or put it into --workspace"
+                        )
                     self._say("to run failed tasks again: the same command with --resume --retry-errors")
         return 1 if stored.failed or lost or stored.without_calls else 0
 
@@ -115,6 +123,18 @@ class FleetRun:
                         self._say(f"{failed:,} failed: the run ends here (--fail-on-error)")
                         break
         return lost
+
+    def _relative_files(self) -> list[str]:
+        """Return the words of the agent's command that name files here, and none in its workspace."""
+        workspace = self.plan.workspace
+        return [
+            word
+            for word in (*self.plan.agent.command[1:], *self.plan.agent.options)
+            if len(word) < NAME_LENGTH
+            and not os.path.isabs(word)
+            and os.path.isfile(word)
+            and not (workspace is not None and (workspace / word).exists())
+        ]
 
     @property
     def _total(self) -> int:

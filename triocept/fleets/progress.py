@@ -295,7 +295,8 @@ def summary(tally: Tally, now: float) -> str:
         ends.append(f"{short(tally.tokens)} tokens, {short(round(tally.tokens / max(elapsed, 0.001)))}/s")
     if tally.unfinished:
         ends.append(f"{tally.unfinished:,} cut short")
-    if tally.rollouts and not tally.turns:
+    agents_failed = tally.kinds["AgentFailed"] == tally.outcomes.total() > 0  # their errors name the cause
+    if tally.rollouts and not tally.turns and not agents_failed:
         ends[-1] += "; no rollout received a model call: check the base URL and the key that the agent uses"
     whole = tally.total is None or tally.there == tally.total
     count = f"{tally.there:,}" if whole else f"{tally.there:,} of {tally.total:,}"
