@@ -77,7 +77,7 @@ _in_workers = partial(click.option, cls=Option, group="Workers")
     default="processes",
     metavar="ENGINE",
     show_default="processes, one for each core",
-    help=f"Where the workers run: {ENGINES}.",
+    help=f"Where the workers run: {ENGINES}. SLOTS: number of agents at once; N: number of processes.",
 )
 @_in_workers(
     "--workers", type=WholeNumber(1), metavar="N", help="Number of workers, as in --engine processes:N."
@@ -95,7 +95,7 @@ _in_workers = partial(click.option, cls=Option, group="Workers")
     default=2,
     show_default=True,
     metavar="N",
-    help="Repeat a rollout up to N times if its worker ends while it runs there alone.",
+    help="Run a rollout that kills its worker again, up to N times.",
 )
 @_in_workers(
     "--rollout-timeout",

@@ -46,7 +46,7 @@ _rollout_option = click.option("--rollout", metavar="ID", help="Only this rollou
     "--turn", "which", metavar="N", help="Show one turn completely, by its number or its id; of one file."
 )
 @click.option("--new", is_flag=True, help="Leave out the messages of that turn that the turn before it had.")
-@click.option("--json", "as_json", is_flag=True, help="Print that turn as one JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="With --turn: print the turn as JSON.")
 def show(files: tuple[Path, ...], rollout: str | None, which: str | None, new: bool, as_json: bool) -> None:
     """Show the rollouts in all FILES, a line for each turn; or one complete turn of one file.
 

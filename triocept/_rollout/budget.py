@@ -38,7 +38,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
 
     For example: `open_rollout(handler, limits=Limits(turns=50, cost=2.0, prices=…))`.
 
-    None is no limit. The how-to and `triocept/_rollout/budget.py` define what is counted, and when.
+    None is no limit. The how-to page "Limit a run" defines what is counted, and when.
 
     Raises:
         TypeError: a limit is not a number, or a price is not a `Price`.
