@@ -24,6 +24,7 @@ from tests.exports.sample import (
     with_tokens,
 )
 from triocept import Message, Response, Text, ToolCall, ToolResult, Trace, Usage
+from triocept._trace.entries import Opening
 from triocept._trace.trace import TraceWriter
 from triocept.dialects import DIALECTS
 from triocept.exports import (
@@ -751,3 +752,23 @@ def test_the_same_trace_has_the_same_spans_and_a_child_links_to_its_parent() -> 
 def test_the_system_prompt_alone_is_no_conversation() -> None:
     one = turn(0, (SYSTEM,), Response.of("ok"))
     assert "gen_ai.input.messages" not in spans(otlp_document(trace_of(one), content=True))[1]["attributes"]
+
+
+def test_a_rollout_of_a_fleets_store_is_a_sample_of_its_task() -> None:
+    def of(number: int, rollout: str, fleet: dict[str, Any]) -> Trace:
+        trace = Trace(rollout, run=f"run_{number}")
+        writer = TraceWriter(trace)
+        writer.open(Opening(rollout=rollout, run=f"run_{number}", at=1.0, metadata={"fleet": fleet}))
+        writer.add(turn(0, (SYSTEM, TASK), Response.of("x"), rollout=rollout))
+        writer.seal()
+        return trace
+
+    ids = (("a", 0), ("a", 1), ("b", 0), ("twice", 0), ("twice", 0))
+    log = inspect_log(
+        of(n, f"r_{n}", {"task": task, "sample": sample, "attempt": 1})
+        for n, (task, sample) in enumerate(ids)
+    )
+    found = [(each["id"], each["epoch"], each["metadata"].get("rollout")) for each in log["samples"]]
+    assert found == [("a", 1, "r_0"), ("a", 2, "r_1"), ("b", 1, "r_2"), ("r_3", 1, None), ("r_4", 1, None)]
+    assert log["eval"]["dataset"]["sample_ids"] == ["a", "b", "r_3", "r_4"]
+    assert log["eval"]["config"]["epochs"] == 2

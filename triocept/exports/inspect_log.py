@@ -2,7 +2,8 @@
 
 Rules:
 
-1. A rollout is a sample; another rollout of the same id is the next epoch of that sample.
+1. A rollout is a sample; another rollout of the same id is the next epoch of that sample. The only rollout of a task
+   in a fleet's store has the task's id, and the number of its sample as the epoch.
 2. A conversation is a span of type `agent`, which has a row in the viewer's timeline; sub-agents are within the agent
    that began them. A compaction is an event in front of the call that continues after it.
 3. Content is written once: calls refer to a pool of messages, and the texts of tools to attachments. So read the log
@@ -45,11 +46,16 @@ def inspect_log(
     """
     losses = losses if losses is not None else Losses()
     traces = list(traces)
-    epochs: Counter[str] = Counter()
+    tasks = [_task_of(trace) for trace in traces]
+    of_tasks, epochs = Counter(tasks), Counter[str]()
     samples = []
-    for trace in traces:
-        epochs[trace.rollout] += 1
-        samples.append(_sample(trace, epochs[trace.rollout], losses))
+    for trace, task_of in zip(traces, tasks, strict=True):
+        if task_of is not None and of_tasks[task_of] == 1:
+            name, epoch = task_of
+        else:
+            name, epoch = trace.rollout, epochs[trace.rollout] + 1
+        epochs[name] = max(epochs[name], epoch)
+        samples.append(_sample(trace, name, epoch, losses))
     turns = [turn for trace in traces for turn in trace]
     started = min((turn.started_at for turn in turns), default=0.0)
     models = Counter(turn.request.model for turn in turns)
@@ -87,13 +93,23 @@ def write_inspect(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> N
     file.write(encode_json(inspect_log(traces, losses)) + b"\n")
 
 
-def _sample(trace: Trace, epoch: int, losses: Losses) -> dict[str, Json]:
+def _task_of(trace: Trace) -> tuple[str, int] | None:
+    """Return the id of the task in a fleet's store, and the number of its sample from 1. None: there is no store."""
+    match trace.metadata.get("fleet"):
+        case {"task": str(task), "sample": int(sample)}:
+            return task, sample + 1
+        case _:
+            return None
+
+
+def _sample(trace: Trace, name: str, epoch: int, losses: Losses) -> dict[str, Json]:
     count_lost(losses, trace, Lost.TOKENS, Lost.INCREMENTS, Lost.WIRE, settings=_SETTINGS)
     events = SampleEvents(trace, losses)
     turns = list(trace)
     started = min((turn.started_at for turn in turns), default=0.0)
     ended = max(map(ended_at, turns), default=0.0)
     metadata: dict[str, Json] = {
+        "rollout": None if name == trace.rollout else trace.rollout,
         "run": trace.run,
         "sealed": trace.sealed,
         "stopped": trace.stopped,
@@ -106,7 +122,7 @@ def _sample(trace: Trace, epoch: int, losses: Losses) -> dict[str, Json]:
         "parent_rollout": trace.branch.rollout if trace.branch is not None else None,
     }
     return {
-        "id": trace.rollout,
+        "id": name,
         "epoch": epoch,
         "uuid": _identity([trace]),
         "input": events.question,
