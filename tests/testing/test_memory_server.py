@@ -79,7 +79,7 @@ async def test_a_body_that_is_never_whole_is_waited_for(autojump_clock: MockCloc
     """An endpoint would refuse it with 408 after a minute."""
     async with open_memory_agent(never) as agent:
         own, peer = memory_stream_pair()
-        agent._nursery.start_soon(agent._connections.serve, agent._connections.enter(peer))  # type: ignore[arg-type]
+        agent._accept(peer)
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {agent.rollout.api_key}\r\n"
         await own.send_all(f"{head}Content-Length: 9\r\n\r\n{{".encode())
         with trio.move_on_after(86_400) as scope:

@@ -322,7 +322,7 @@ def test_of_two_models_a_call_that_nobody_answered_is_one_of_either() -> None:
 def test_one_model_after_the_other_is_not_two() -> None:
     with fake_model("a"):
         asked("hi")
-    with pytest.raises(AssertionError, match=r"left of the model's.*was the client built before the model"):
+    with pytest.raises(AssertionError, match=r"reply was not used.*was the client built before the model"):
         with fake_model("b"):
             pass
 

@@ -21,7 +21,7 @@ class Limiter:
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
-        self.held = 0
+        self.held: int = 0
         """Number of slots that are taken."""
         self._waiting: OrderedDict[str, deque[trio.Event]] = OrderedDict()
 
