@@ -14,6 +14,15 @@ The package is layered: imports only point down, and import-linter checks it. Fr
 * L1 `_canonical`: the types in which all dialects meet. `_process`: an agent's process and its descendants.
 * L0 `errors`: the error hierarchy. `_util`: helpers without a domain. `_moved`: public modules on first use, and hints
   for names that are elsewhere.
+
+Questions, and the modules that decide them:
+
+* Why does a call continue an earlier one? `_trace/conversations`, `_trace/graph`. When are two messages equal?
+  `_canonical/form`.
+* Why does a replay miss? `_recording/replay/record`, by `_canonical/form`.
+* How is the silence before an answer broken? `_server/delivery`, with the bytes of `keepalive` of each dialect's
+  renderer (`dialects/streams` lists them).
+* What becomes of an exchange in each case? `_rollout/outcome`.
 """
 
 from typing import TYPE_CHECKING

@@ -325,7 +325,7 @@ class _Member:
 
 @final
 class _Assignment:
-    """The place of one rollout on a member."""
+    """The slot that one rollout occupies on a member of the pool."""
 
     def __init__(self, member: _Member) -> None:
         self.member = member

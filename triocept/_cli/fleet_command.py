@@ -102,7 +102,7 @@ _in_workers = partial(click.option, cls=Option, group="Workers")
     "timeout",
     type=click.FloatRange(0, min_open=True),
     metavar="SECONDS",
-    help="Cancel a rollout after SECONDS, its workspace included; it counts as failed.",
+    help="Cancel a rollout after SECONDS, and count it as failed. The time to copy its workspace counts.",
 )
 @click.option("--quiet", is_flag=True, help="Print no progress.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)

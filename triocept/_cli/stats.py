@@ -49,7 +49,7 @@ class Quantiles:
         self._classes[round(log(max(seconds, _LEAST)) / _STEP)] += 1
 
     def percentile(self, percent: float) -> float:
-        """Return the smallest time that `percent` of all times do not exceed; ValueError: there are none."""
+        """Return a percentile: the smallest time that `percent` of all times do not exceed."""
         if not self.count:
             raise ValueError("no times")
         wanted, seen = percent / 100 * self.count, 0

@@ -1,4 +1,4 @@
-"""Vectors for the texts of an agent: from the program's function, or made of the words."""
+"""Embedding vectors for an agent's texts: of the program's function, or computed from the words."""
 
 from __future__ import annotations
 

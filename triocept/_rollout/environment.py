@@ -31,7 +31,7 @@ QUIET = {
 
 
 def provider_environment(providers: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Return the variables that make agents of every dialect call a rollout, and wait for its answer.
+    """Return the environment variables that point agents of every dialect at a rollout.
 
     Args:
         providers: for each dialect, the variables in which its agents look for their provider.

@@ -174,7 +174,7 @@ class Services:
         inputs: tuple[Embedded, ...],
         dimensions: int | None,
     ) -> tuple[Sequence[Vector], int]:
-        """Return a vector for each input, and their number of tokens.
+        """Return one vector for each input, and the number of tokens of all inputs.
 
         The function's exceptions are reported to the owner, like those of a handler; otherwise as `call_tool`.
         """

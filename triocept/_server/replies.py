@@ -173,7 +173,7 @@ _ROUTES = (
 
 
 def _beside(dialects: Iterable[Dialect]) -> Iterator[tuple[str, str, str]]:
-    """Yield the routes of these dialects, also behind the base paths of their agents' base URLs."""
+    """Yield each route of these dialects, alone and behind the path of its agents' base URLs (such as `/v1`)."""
     for dialect in dialects:
         base = dialect.base_path
         for name, route in side_views(dialect):

@@ -281,7 +281,7 @@ class Dialect:
 
     @cached_property
     def usual_paths(self) -> frozenset[str]:
-        """The paths of model calls, without a rollout's prefix, if `read_path` is not set."""
+        """The URL paths of model calls, without a rollout's prefix. Used if `read_path` is not set."""
         return frozenset(f"{base}{self.route}" for base in ("", "/v1", self.base_path))
 
     def path(self, request: Request) -> str:

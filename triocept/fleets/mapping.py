@@ -202,7 +202,7 @@ class Mapping(Generic[Task, T]):
 
     @property
     def _most_unread(self) -> int:
-        """Maximum calls begun and not read; in order, a slow task keeps later outcomes from being read."""
+        """Maximum calls that run or whose outcome was not read. With `ordered`, those after a slow task count too."""
         return self.slots.total * (2 if self.ordered else 1) + self.prefetch
 
     def _give_up(self, why: NoWorkers, begun: Begun[Task] | None) -> None:

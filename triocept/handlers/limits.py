@@ -1,4 +1,4 @@
-"""A handler that answers within one budget, across rollouts.
+"""A handler that enforces one budget, shared by all rollouts.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Requests of chat completions; format, sampling, stream options and user are those of OpenAI's other dialects, too.
+"""Requests of chat completions. OpenAI's other dialects share the code for format, sampling and user.
 
 Rules:
 

@@ -1,4 +1,4 @@
-"""Whole answers of Responses, their ends, and errors.
+"""Answers of the Responses API without a stream, the reasons why they ended, and errors.
 
 Rules:
 

@@ -168,7 +168,7 @@ class ItemWriter:
         return []
 
     def finish(self) -> list[WireEvent]:
-        """Return the last events of the part before its item ends."""
+        """Return the events that close the current part; the event that ends its item follows."""
         return []
 
     def is_whole(self) -> bool:

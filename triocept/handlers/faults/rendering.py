@@ -32,7 +32,7 @@ _SOME = re.compile(r".{1,8}", re.DOTALL)
 
 
 def response_of(answer: object) -> Response:
-    """Return the answer that a fault was given.
+    """Return the answer that the fault is to damage, as a response.
 
     Raises:
         TypeError, ValueError: it is not an answer; the text names the argument.

@@ -189,7 +189,7 @@ def _parts(node: Node, name: str) -> list[str | ResponsePart]:
 
 
 def _beside(form: forms.Form, *names: str) -> dict[str, Any]:
-    """Return the form's fields except these, as keywords for the object that is made from it."""
+    """Return the form's fields without the named ones, as keyword arguments."""
     return {name: value for name, value in msgspec.structs.asdict(form).items() if name not in names}
 
 
