@@ -132,7 +132,7 @@ def test_how_the_agent_ended_is_said_though_the_script_has_failed(tmp_path: Path
 @pytest.mark.parametrize(("text", "said"), [
     ("replies = ['one', {'text': 'two'}]", "replies[1] is not a reply: {'text': 'two'}"),
     ("replies = ['one', None]", "replies[1] is not a reply: None"),
-    ("replies = [lambda request: 5]", "replies[0] is a function, and gave 5"),
+    ("replies = [lambda request: 5]", "replies[0] is a function, and returned 5"),
     ("replies = [lambda request: None]", "replies[0] is not a reply: None"),
     ("replies = 'hello'", "a list named 'replies'"),
     ("", "a list named 'replies'"),

@@ -198,6 +198,7 @@ async def test_the_inner_handler_is_cancelled_with_the_agent(autojump_clock: tri
             await agent.ask("hi")
         with trio.fail_after(5):
             await cancelled.wait()
+        assert agent.rollout.trace[0].outcome == "abandoned"
 
 
 def longest(answers: Sequence[Response]) -> int:

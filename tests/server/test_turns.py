@@ -117,7 +117,8 @@ async def test_a_crowd_without_a_key_costs_a_call_little_cpu() -> None:
         async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
             alone = await cost(None)
             beside = await cost(Strangers(stack, endpoint.port, ASKED["health"]))
-    assert beside < max(3 * alone, 0.03)
+    slower = 3 if os.environ.get("COVERAGE_RUN") else 1  # `coverage` measures each line
+    assert beside < max(3 * alone, slower * 0.03)
 
 
 async def test_requests_without_a_key_are_served_though_connections_come_without_end(
