@@ -152,7 +152,7 @@ class Stored:
     done: int
     failed: int
     last_failure: str
-    """Task and error of the last failure; empty: there is none."""
+    """Task and error of the last failure. Empty: no task has failed."""
     without_calls: bool
     """True if rollouts are done, and none of them has a model call, although no limit ended it."""
 

@@ -113,7 +113,7 @@ class NewFile(click.Path):
 
 
 def base_url(text: str) -> str:
-    """Return the base URL of a provider; raise click.BadParameter if it is none."""
+    """Return the base URL of a provider. Raise click.BadParameter if the text is no URL."""
     try:
         base = parse_address(text).base
     except ValueError as exc:

@@ -102,7 +102,7 @@ class ExchangeState:
     budgets: tuple[Budget, ...] = ()
     """The budgets that count the exchange."""
     reserved: tuple[tuple[Budget, ExchangeState], ...] = ()
-    """What its drafts have reserved in the budgets of its rollout."""
+    """Reservations of its drafts in the budgets of its rollout."""
     tokens: Callable[[], Tokens] | None = None
     """Returns the tokens for the turn; set by an upstream that was configured to return tokens."""
     sampled: Callable[[], Response] | None = None

@@ -63,7 +63,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     changed: bool = False
     """True if the draft's request differs in more than its messages."""
     response: Response | None = None
-    """The answer; None: there is none."""
+    """The answer. None: the draft was not answered."""
     error: TurnError | None = None
     """None exactly if the draft was answered."""
     notes: dict[str, Json] = {}

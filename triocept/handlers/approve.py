@@ -3,8 +3,8 @@
 Rules:
 
 1. Text before the first call flows at once. The calls, and what follows them, are held until every call is decided.
-2. Approved and modified calls go to the agent. If there is none, the model is prompted again with its answer and a
-   failed result for each rejected call, until it proposes no rejected call alone. These answers are in `turn.drafts`.
+2. Approved and modified calls go to the agent. If all calls of an answer are rejected, the model is prompted again,
+   with its answer and a failed result for each call. The answers that the agent did not get are in `turn.drafts`.
 3. The agent's history does not contain a rejected call. In its later requests, the agent's message is replaced by what
    the model has really said, with a result for each rejected call. So the model keeps knowing of the rejection, each
    call has its result, and signed reasoning stays in the message it belongs to. A message that the agent has changed

@@ -70,7 +70,7 @@ def _decision(node: Node) -> Policy | Decision:
 
 
 _turns = trio.Lock()
-"""One question at a time: several rollouts share the terminal."""
+"""Lock for one question at a time: several rollouts share the terminal."""
 
 
 async def ask_terminal(call: ToolCall, exchange: Exchange) -> Decision:
@@ -80,7 +80,7 @@ async def ask_terminal(call: ToolCall, exchange: Exchange) -> Decision:
     reason, `e` edits the arguments, `t` ends the rollout.
 
     Raises:
-        EOFError: standard input has ended, so that nobody can answer.
+        EOFError: standard input has ended, so no person can answer.
 
     Cancellation: the question is withdrawn; a line that is typed afterwards is dropped.
     """

@@ -85,13 +85,13 @@ def withhold(
 
 
 class _Removed:
-    """What is removed from one request, by path."""
+    """The parts that are removed from one request, by path."""
 
     def __init__(self, patterns: tuple[str, ...], kinds: frozenset[str], urls: bool, network: bool) -> None:
         self._patterns, self._kinds, self._urls, self._network = patterns, kinds, urls, network
         self.paths: list[str] = []
         self._names: dict[str, None] = {}
-        """What the notice names, without duplicates."""
+        """The names in the notice, without duplicates."""
 
     def apply(self, request: Request) -> Request:
         """Return the request without what is to be withheld, with the notice."""
