@@ -439,7 +439,7 @@ def test_who_resumes_with_another_model_is_refused(folder: Path) -> None:
     write_tasks({"prompt": "a"})
     first = fleet()
     assert first.returncode == 0
-    assert "no --script and no --upstream: one fixed greeting answers every call" in first.stderr
+    assert "no --script, --handler or --upstream: one fixed greeting answers every call" in first.stderr
     run = fleet("--resume", "--script", "script.yaml")
     assert run.returncode == 1
     assert "greeting" not in run.stderr

@@ -5,8 +5,8 @@
 * `agent_plan`: the agent that `run` and `fleet` start. `limits`: the budget of a run.
 * `run`: an endpoint, a rollout, an agent.
 * `serve`: an endpoint and a rollout, for agents that are started elsewhere.
-* `forward`, `script`: the model behind either: a real model, or a scripted one. `watch`: a script that is reloaded when
-  its file changes.
+* `forward`, `script`, `handler_file`: the model behind either: a real model, a scripted one, or a handler in a file.
+  `watch`: a script that is reloaded when its file changes.
 * `replay`: a handler that answers as a recorded run did, and runs that are recorded once.
 * `fleet`: many rollouts, from a file of prompts. `fleet_command`: its options. `fleet_given`: the file and the engine.
   `fleet_worker`: the work of a worker.

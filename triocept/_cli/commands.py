@@ -18,7 +18,8 @@ from .demo import run_demo
 from .ending import describe_error, end_with
 from .export import Export, WrongPath
 from .fleet_command import fleet
-from .forward import Forward, forward_of, forward_options
+from .forward import forward_of, forward_options
+from .handler_file import HandlerFile, handler_option, one_model
 from .limits import limit_options, limits_of
 from .looking import diff, show, stats
 from .options import (
@@ -35,7 +36,7 @@ from .options import (
 )
 from .replay import replay_of, replay_options
 from .run import Run, say_hello
-from .script import Answers, Script
+from .script import Answers, Model, Script
 from .serve import Serve
 
 _NOTICE = "the agent is being ended; again to kill it"
@@ -55,6 +56,7 @@ def main() -> None:
 )
 @agent_options("COMMAND is then its task, and options of the agent follow a second --.")
 @script_option
+@handler_option
 @forward_options
 @replay_options
 @limit_options
@@ -64,6 +66,7 @@ def main() -> None:
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def run(
     script: Path | None,
+    handler: HandlerFile | None,
     agent: str | None,
     executable: str | None,
     env: dict[str, str],
@@ -87,18 +90,18 @@ def run(
     forward = forward_of(options)
     limits = limits_of(options, forward)
     replay = replay_of(options)
-    handler: Any = _handler(script, forward)
+    model = one_model(Script(script) if script else None, handler, forward)
+    chosen: Model = model or Answers(say_hello)
     if replay is not None and replay.once:  # it needs no handler
-        handler = replay
+        chosen = replay
     elif replay is not None:
-        then = handler if isinstance(handler, Forward | Script) else None
-        if replay.until is not None and then is None:
+        if replay.until is not None and model is None:
             raise click.UsageError(
-                "--until needs a model for the turns that follow: --script FILE or --upstream URL"
+                "--until needs a model for the turns that follow: --script FILE, --handler FILE:NAME, --upstream URL"
             )
-        handler = replace(replay, then=then)
-    what = Run(plan, handler=handler, limits=limits, **options)
-    end_with(what.run, script=script, notice=None if what.quiet else _NOTICE)
+        chosen = replace(replay, then=model)
+    what = Run(plan, handler=chosen, limits=limits, **options)
+    end_with(what.run, script=getattr(model, "path", None), notice=None if what.quiet else _NOTICE)
 
 
 @main.command(short_help="Serve an endpoint for agents that are started elsewhere.")
@@ -110,12 +113,13 @@ def run(
     is_flag=True,
     help="Reload the script whenever its file changes. Calls without a reply are refused, and do not end the command.",
 )
+@handler_option
 @forward_options
 @limit_options
 @add_options(record_option, redact_option)
 @endpoint_options
 @click.option("--quiet", is_flag=True, help="Print no model calls.")
-def serve(script: Path | None, watch: bool, **options: Any) -> None:
+def serve(script: Path | None, handler: HandlerFile | None, watch: bool, **options: Any) -> None:
     """Serve an endpoint with one rollout until Ctrl-C, for agents that are started elsewhere.
 
     Prints the base URLs, the key and, for a shell, the variables that connect an agent.
@@ -128,8 +132,9 @@ def serve(script: Path | None, watch: bool, **options: Any) -> None:
         raise click.UsageError("--watch needs a script: --script FILE")
     forward = forward_of(options)
     limits = limits_of(options, forward)
-    serving = Serve(_handler(script, forward), watch=watch, limits=limits, **options)
-    end_with(serving.run, script=script)
+    model = one_model(Script(script) if script else None, handler, forward)
+    serving = Serve(model or Answers(say_hello), watch=watch, limits=limits, **options)
+    end_with(serving.run, script=getattr(model, "path", None))
 
 
 @main.command(short_help="Run a small agent with a scripted model: no key, no network.")
@@ -219,10 +224,3 @@ def check(files: tuple[Path, ...], as_json: bool, quiet: bool) -> None:
 
 for each in (fleet, show, diff, stats):
     main.add_command(each)
-
-
-def _handler(script: Path | None, forward: Forward | None) -> Answers | Forward | Script:
-    """Return the handler: a script, a real model, or one fixed greeting."""
-    if script is not None and forward is not None:
-        raise click.UsageError("--script and --upstream exclude each other: give one of them")
-    return Script(script) if script is not None else forward or Answers(say_hello)

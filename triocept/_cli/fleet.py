@@ -61,7 +61,7 @@ class FleetRun:
             click.UsageError: the upstream does not answer.
         """
         if (handler := self.plan.handler) is None:
-            self._say("no --script and no --upstream: one fixed greeting answers every call")
+            self._say("no --script, --handler or --upstream: one fixed greeting answers every call")
         else:
             async with handler.open(self._say):
                 if isinstance(handler, Forward):

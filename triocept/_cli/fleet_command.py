@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from .ending import end_with
 from .fleet import FleetRun
 from .fleet_given import ENGINES, SLOTS, engine_of, read_tasks
 from .fleet_worker import Plan
-from .forward import forward_of, forward_options
+from .forward import Forward, forward_of, forward_options
+from .handler_file import HandlerFile, handler_option, one_model
 from .limits import limit_options, limits_of
 from .options import Command, Option, WholeNumber, existing_file, redact_option, script_option
 from .script import Script
@@ -69,6 +71,7 @@ _in_workers = partial(click.option, cls=Option, group="Workers")
     help="Give each agent a copy of this directory to work in, removed at its end. Default: an empty directory.",
 )
 @script_option
+@handler_option
 @forward_options
 @limit_options
 @redact_option
@@ -113,6 +116,7 @@ def fleet(
     env: dict[str, str],
     workspace: Path | None,
     script: Path | None,
+    handler: HandlerFile | None,
     store: Path,
     redact: Redaction | None,
     resume: bool,
@@ -139,15 +143,17 @@ def fleet(
     limits = limits_of(options, forward)
     runs = engine_of(engine, workers, slots_per_worker)
     plan = Plan(
-        handler=forward if script is None else Script(script.absolute()),
+        handler=one_model(
+            Script(script.absolute()) if script else None,
+            replace(handler, path=handler.path.absolute()) if handler else None,
+            forward,
+        ),
         # Ray's agents run on its nodes
         agent=plan_fleet(command, agent, executable, env, here=not isinstance(runs, RayEngine)),
         limits=limits,
         workspace=None if workspace is None else workspace.absolute(),
         redact=redact,
     )
-    if script is not None and forward is not None:
-        raise click.UsageError("--script and --upstream exclude each other: give one of them")
     found = read_tasks(tasks)
     _check_writable(store)
     done = store / DONE
@@ -170,7 +176,7 @@ def fleet(
         most_failures=fail_on_error,
         **options,
     )
-    end_with(what.run, script=plan.handler.path if isinstance(plan.handler, Script) else None, notice=_NOTICE)
+    end_with(what.run, script=getattr(plan.handler, "path", None), notice=_NOTICE)
 
 
 def _check_writable(store: Path) -> None:
@@ -194,7 +200,9 @@ def _settings(plan: Plan) -> dict[str, Json]:
         settings["workspace"] = str(plan.workspace)
     if isinstance(handler, Script):
         settings["script"] = str(handler.path)
-    elif handler is not None:
+    elif isinstance(handler, HandlerFile):
+        settings["handler"] = str(handler)
+    elif isinstance(handler, Forward):
         settings["model"] = handler.model or handler.url
         for name in ("sampling", "max_output_tokens"):
             if (value := handler.options.get(name)) is not None:

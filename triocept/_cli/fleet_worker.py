@@ -14,13 +14,11 @@ import trio
 
 from .._endpoint import Endpoint, serve_endpoint
 from .._rollout.budget import Limits
-from .._rollout.embedding import Embed
-from .._rollout.workers import Handler
 from .._trace.redaction import Redaction, Redactor
 from .agent_plan import AgentPlan, patience
 from .forward import Forward
 from .run import say_hello
-from .script import Script, read_answers
+from .script import Answers, Model
 
 OUTPUT_LENGTH = 20_000
 """Characters of an agent's output to keep: its end, which usually reports the outcome."""
@@ -34,7 +32,7 @@ def _ignore(warning: str) -> None:
 class Plan:
     """Settings that all tasks share. They are sent to the workers."""
 
-    handler: Forward | Script | None
+    handler: Model | None
     """The model; None: each call gets one fixed greeting."""
     agent: AgentPlan
     limits: Limits
@@ -48,25 +46,17 @@ class Plan:
 class Bench:
     plan: Plan
     endpoint: Endpoint
-    upstream: Handler | None
-
-    def answers(self) -> tuple[Handler, Embed | None]:
-        """Return the handler of one rollout, which begins a script anew. The script's warnings are printed already."""
-        if isinstance(self.plan.handler, Script):
-            answers = read_answers(self.plan.handler.path, _ignore)
-            return answers.model, answers.embeddings
-        return self.upstream or say_hello, None
+    model: Model
+    """Opened for each rollout, which begins a script anew. Its warnings are printed already."""
 
 
 @asynccontextmanager
 async def open_bench(plan: Plan) -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
-        upstream = None
-        if isinstance(plan.handler, Forward):
-            upstream = (await stack.enter_async_context(plan.handler.open(_ignore))).model
-        elif plan.handler is not None:
-            plan.handler.prepare()
-        yield Bench(plan, await stack.enter_async_context(serve_endpoint(redact=plan.redact)), upstream)
+        model = plan.handler or Answers(say_hello)
+        if isinstance(model, Forward):  # one for all rollouts
+            model = await stack.enter_async_context(model.open(_ignore))
+        yield Bench(plan, await stack.enter_async_context(serve_endpoint(redact=plan.redact)), model)
 
 
 async def rollout(bench: Bench, task: dict[str, Any], *, attempt: int) -> dict[str, Any]:
@@ -75,14 +65,15 @@ async def rollout(bench: Bench, task: dict[str, Any], *, attempt: int) -> dict[s
     Raise AgentFailed if it ended with a status other than 0, and no limit had ended its run before.
     """
     plan = bench.plan
-    handler, embed = bench.answers()
-    opening = bench.endpoint.open_rollout(
-        handler, limits=plan.limits, embed=embed, metadata=task.get("metadata")
-    )
     folder = Path(tempfile.mkdtemp(prefix="triocept-"))
     work = folder / "work"
     try:
-        async with opening as run:
+        async with AsyncExitStack() as stack:
+            answers = await stack.enter_async_context(bench.model.open(_ignore))
+            opening = bench.endpoint.open_rollout(
+                answers.model, limits=plan.limits, embed=answers.embeddings, metadata=task.get("metadata")
+            )
+            run = await stack.enter_async_context(opening)
             if (template := plan.workspace) is None:
                 work.mkdir()
             else:

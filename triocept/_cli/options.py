@@ -169,7 +169,7 @@ script_option = existing_file(
     "--script",
     "Model",
     "Answer from this script: a Python file that defines 'replies', a list in YAML or JSON, or aimock's fixtures. "
-    "Each rollout starts it anew. Default, without --upstream: one fixed greeting answers every call.",
+    "Each rollout starts it anew. Default, without another model: one fixed greeting answers every call.",
 )
 
 files_argument: Callable[[F], F] = click.argument(

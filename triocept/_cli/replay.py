@@ -15,9 +15,8 @@ from .._rollout.workers import Handler
 from .._trace.reader import read_traces
 from .._trace.trace import Trace
 from ..handlers import Match, Replay, TurnName
-from .forward import Forward
 from .options import Choice, F, NewFile, Option, add_options, existing_file
-from .script import Answers, Script
+from .script import Answers, Model, Script
 from .words import flaw
 
 
@@ -28,7 +27,7 @@ class ReplayFile:
     path: Path
     rollout: str | None = None
     until: TurnName | None = None
-    then: Forward | Script | None = None
+    then: Model | None = None
     match: Match = "strict"
     once: bool = False
     """True for a run that was recorded once, without a handler behind it."""
@@ -93,7 +92,7 @@ replay_options: Callable[[F], F] = add_options(
     existing_file(
         "--replay",
         "Recorded run",
-        "Answer as this recorded run did. With --script or --upstream: that answers calls without a recorded turn.",
+        "Answer as this recorded run did. With a model: that answers calls without a recorded turn.",
     ),
     _in_replay(
         "--rollout",
@@ -103,7 +102,7 @@ replay_options: Callable[[F], F] = add_options(
     _in_replay(
         "--until",
         metavar="TURN",
-        help="First turn that --script or --upstream answers: its number in the main conversation, its id, or "
+        help="First turn that the model answers: its number in the main conversation, its id, or "
         "CONVERSATION:NUMBER with a name of `triocept show`, as in 'sub-agent 1:0'.",
     ),
     _in_replay(

@@ -22,10 +22,9 @@ from .._trace.jsonl import JSONLRecorder
 from .._trace.recorder import Recorder
 from .._trace.redaction import Redaction
 from .agent_plan import AgentPlan, patience
-from .forward import Forward
 from .live import Live
 from .replay import ReplayFile
-from .script import Answers, Script
+from .script import Answers, Model
 
 
 async def say_hello(exchange: Exchange) -> None:
@@ -36,7 +35,7 @@ async def say_hello(exchange: Exchange) -> None:
 @dataclass(frozen=True)
 class Run:
     agent: AgentPlan
-    handler: Answers | Forward | Script | ReplayFile
+    handler: Model
     record: Path | None = None
     redact: Redaction | None = None
     keep_as: Path | None = None
@@ -111,7 +110,7 @@ class Run:
 
 @asynccontextmanager
 async def open_rollout(
-    handler: Answers | Forward | Script | ReplayFile,
+    handler: Model,
     live: Live,
     *,
     record: Path | None,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import trio
 
@@ -35,6 +36,17 @@ class Answers:
         yield self
 
 
+class Model(Protocol):
+    """A handler to open, as the options that name a model describe it."""
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Environment variables to hide from the agent; see `Forward`."""
+
+    def open(self, say: Callable[[str], None]) -> AbstractAsyncContextManager[Answers]:
+        """Open the handler; `say` reports warnings."""
+
+
 @dataclass(frozen=True)
 class Script:
     path: Path
@@ -53,7 +65,13 @@ class Script:
 
     def prepare(self) -> None:
         """Make the modules in the script's directory importable."""
-        sys.path.insert(0, str(self.path.resolve().parent))
+        add_directory(self.path)
+
+
+def add_directory(path: Path) -> None:
+    """Make the modules in a file's directory importable, as if Python ran the file."""
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.insert(0, folder)
 
 
 def read_answers(path: Path, say: Callable[[str], None]) -> Answers:

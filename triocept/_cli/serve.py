@@ -15,16 +15,15 @@ from .._rollout.rollout import Rollout
 from .._trace.redaction import Redaction
 from .._util.terminal import say
 from ..dialects import known_dialects
-from .forward import Forward
 from .live import Live
 from .run import open_rollout
-from .script import Answers, Script
+from .script import Answers, Model, Script
 from .watch import WatchedScript
 
 
 @dataclass(frozen=True)
 class Serve:
-    handler: Answers | Forward | Script
+    handler: Model
     record: Path | None = None
     redact: Redaction | None = None
     host: str = "127.0.0.1"

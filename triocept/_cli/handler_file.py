@@ -1,0 +1,119 @@
+"""`--handler FILE:NAME`: a handler in a Python file.
+
+Rules:
+
+1. What can be called without arguments (a function, a class) is called, once for each rollout: it returns the handler,
+   or a context that yields it. Anything else is the handler.
+2. The file is run once in a process. It can import modules in its directory, as if Python ran it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import trio
+
+from .._rollout.functions import awaited
+from .._rollout.handler import check_handler
+from .._util.checks import takes
+from .forward import Forward
+from .options import F, Option, did_you_mean
+from .script import Answers, Model, Script, add_directory
+
+
+@dataclass(frozen=True)
+class HandlerFile:
+    path: Path
+    name: str
+    variables: tuple[str, ...] = ()
+    """Environment variables to hide from the agent: none; see `Forward`."""
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.name}"
+
+    @asynccontextmanager
+    async def open(self, say: Callable[[str], None]) -> AsyncIterator[Answers]:
+        """Open the handler.
+
+        Raises:
+            click.UsageError: the file has a syntax error or no such handler.
+            Exception: an exception of the file's own code.
+        """
+        await trio.lowlevel.checkpoint()
+        found = self.load()
+        async with AsyncExitStack() as stack:
+            if callable(found) and takes(found, 0):
+                found = await awaited(found())
+                if isinstance(found, AbstractAsyncContextManager):
+                    found = await stack.enter_async_context(found)
+            try:
+                check_handler(found)
+            except TypeError as exc:
+                raise click.UsageError(f"--handler {self}: {exc}") from None
+            yield Answers(found)
+
+    def load(self) -> Any:
+        """Return the object of this name in the file."""
+        names = vars(_module(self.path))
+        if self.name not in names:
+            public = [name for name, value in names.items() if callable(value) and not name.startswith("_")]
+            hint = did_you_mean(self.name, public)
+            raise click.UsageError(f"--handler {self}: there is no {self.name!r} in {self.path}{hint}")
+        return names[self.name]
+
+
+@cache
+def _module(path: Path) -> ModuleType:
+    name = path.stem if path.stem not in sys.modules else f"{path.stem}_handler"
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    add_directory(path)
+    sys.modules[name] = module  # dataclasses of the file look it up
+    try:
+        code = compile(path.read_bytes(), str(path), "exec")
+    except SyntaxError as exc:
+        raise click.UsageError(f"--handler {path}, line {exc.lineno}: {exc.msg}") from None
+    exec(code, module.__dict__)
+    return module
+
+
+def _parse(context: click.Context, option: click.Parameter, text: str | None) -> HandlerFile | None:
+    if text is None:
+        return None
+    file, colon, name = text.rpartition(":")
+    if not colon:
+        raise click.BadParameter(f"{text!r} names no handler: write {text}:NAME")
+    click.Path(exists=True, dir_okay=False).convert(file, option, context)
+    if not file.endswith(".py"):
+        raise click.BadParameter(f"{file!r} is not a Python file (*.py); a script is given with --script")
+    if not name.isidentifier():
+        raise click.BadParameter(f"{name!r} is not a name of Python: write {file}:NAME")
+    return HandlerFile(Path(file), name)
+
+
+handler_option: Callable[[F], F] = click.option(
+    "--handler",
+    cls=Option,
+    group="Model",
+    type=click.Path(),
+    callback=_parse,
+    metavar="FILE:NAME",
+    help="Answer with this handler of a Python file, or with the handler that this function without arguments returns.",
+)
+
+
+def one_model(script: Script | None, handler: HandlerFile | None, forward: Forward | None) -> Model | None:
+    """Return the only given model; None: none is given. Raise click.UsageError if there are several."""
+    given = {"--script": script, "--handler": handler, "--upstream": forward}
+    names = [name for name, model in given.items() if model is not None]
+    if len(names) > 1:
+        raise click.UsageError(f"{' and '.join(names)} exclude each other: give one of them")
+    return script or handler or forward
