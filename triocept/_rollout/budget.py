@@ -232,14 +232,6 @@ class Budget:
         )
 
 
-def end_budgets(call: ExchangeState, turn: Turn | None) -> None:
-    """Count the turn of a call in all its budgets, with its drafts, and give back what was reserved for them."""
-    for budget in call.budgets:
-        budget.end(call, turn)
-    for budget, draft in call.reserved:
-        budget.end(draft, None)
-
-
 def _crossed(what: str, limit: float | None, spent: float, held: float, needed: float) -> str | None:
     """Return a text if a limit is spent or would be exceeded; otherwise None."""
     if limit is None or (spent < limit and spent + held + needed <= limit):

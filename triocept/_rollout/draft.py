@@ -32,7 +32,6 @@ from .._util.failures import split_cancelled
 from ..errors import LimitReached, Unanswered
 from .answer import Condition, Entry, RawPiece, Relayed, Subscription
 from .asking import Asking
-from .budget import end_budgets
 from .exchange import Exchange, core_of
 from .exchange_state import ExchangeState
 from .handler import Handler, configured_model
@@ -85,7 +84,6 @@ class _DraftHome:
 
     def on_settled(self, exchange: ExchangeState, turn: Turn | None) -> None:
         self.turn = turn
-        end_budgets(exchange, turn)
 
 
 class _Reader(Asking):

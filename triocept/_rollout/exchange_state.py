@@ -518,6 +518,10 @@ class ExchangeState:
         else:
             self.answer.end(outcome, last)
         finally:
+            for budget in self.budgets:
+                budget.end(self, turn)
+            for budget, draft in self.reserved:
+                budget.end(draft, None)
             self.rollout.on_settled(self, turn)
 
     def _turn(self, outcome: Outcome, number: int) -> Turn:

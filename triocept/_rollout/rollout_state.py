@@ -34,7 +34,7 @@ from .._util.limits import EndpointLimits
 from ..errors import LimitReached, MissingPrice, Refusal
 from .addresses import Addresses, Reach
 from .answer import Answer, ClientGone, Condition, Subscription
-from .budget import Budget, Limits, end_budgets
+from .budget import Budget, Limits
 from .calls import Arrivals, Calls, Deliver, OnRetry, Service, claimed_conversation, retry_key
 from .children import Children
 from .collecting import Collector, collector
@@ -229,7 +229,6 @@ class RolloutState:
         """Handle an exchange that has its outcome. Without a turn, it could not be recorded."""
         exchange.facade = None
         self.calls.end(exchange, turn)
-        end_budgets(exchange, turn)
         if not exchange.handed_over:
             self.arrivals.discard(exchange)
         if turn and turn.response and (calls := turn.response.tool_calls):

@@ -219,7 +219,9 @@ def authenticate(
         if (other := headers.get(name)) and other != key:
             _check_other_key(head, name, other, rollout, registry)
     for dialect in dialects:
-        if dialect.key_names and (other := _own_key(dialect, headers)) and other != key:
+        if {headers.get(name, key) for name in dialect.key_names} <= {key}:
+            continue  # the usual case: the key alone, without a text around it
+        if (other := _own_key(dialect, headers)) and other != key:
             name = next(name for name in dialect.key_names if other in headers.get(name, ""))
             _check_other_key(head, name, other, rollout, registry)
     return rollout

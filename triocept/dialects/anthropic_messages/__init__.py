@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..base import SDK, Dialect
-from .parts import NAME, as_it_came, with_whole_arguments
+from .parts import NAME, as_it_came
 from .request import continued, parse_request, render_request
-from .response import parse_error, parse_response, render_error, render_response
+from .response import parse_error, parse_response, render_error, render_response, with_whole_arguments
 from .side import (
     NOT_SERVED,
     REQUIRED,

@@ -28,8 +28,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-import msgspec
-
 from ..._canonical.content import (
     Blob,
     Json,
@@ -43,14 +41,12 @@ from ..._canonical.content import (
     ToolResult,
 )
 from ..._canonical.request import Request, Tool, ToolChoice
-from ..._canonical.response import Response
 from ..._canonical.text_file import text_as_data, text_in_file
 from ...errors import DialectError
-from .._calls import SCHEMA, fresh_id, is_object, legal_id, object_of, text_of, wrapped
+from .._calls import SCHEMA, fresh_id, legal_id, object_of, text_of, wrapped
 from .._documents import (
     Fields,
     as_content,
-    encode_json,
     in_result,
     media_type_of,
     merged,
@@ -138,23 +134,6 @@ def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
         "input": object_of(call.arguments),
     }
     return merged(document, call.extra) if same_dialect and call.extra else document
-
-
-def with_whole_arguments(response: Response) -> Response:
-    """Return the response with arguments that are objects, as `render_call` writes them.
-
-    Without this step, a stream would contain the arguments as the model wrote them.
-    """
-    broken = [call for call in response.tool_calls if call.kind != "text" and not is_object(call.arguments)]
-    if not broken:
-        return response
-    content = tuple(
-        msgspec.structs.replace(part, arguments=encode_json(object_of(part.arguments)).decode())
-        if isinstance(part, ToolCall) and part in broken
-        else part
-        for part in response.content
-    )
-    return msgspec.structs.replace(response, content=content)
 
 
 _ONE_OF, _ALL_OF = ("anyOf", "oneOf"), "allOf"

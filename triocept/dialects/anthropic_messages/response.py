@@ -15,13 +15,15 @@ Errors of Messages: `{"type": "error", "error": {type, message}, "request_id"}`,
 
 from __future__ import annotations
 
+import msgspec
+
 from ..._canonical.content import Json, Opaque, Reasoning, RefusalText, ToolCall
 from ..._canonical.request import Request
 from ..._canonical.response import Response, ResponsePart, StopReason, Usage, settled_stop
 from ..._canonical.tokens import estimate_usage
 from ...errors import UpstreamError
-from .._calls import fresh_id
-from .._documents import Fields, is_same_dialect, known_of, merged, parse_content, present
+from .._calls import fresh_id, is_object, object_of
+from .._documents import Fields, encode_json, is_same_dialect, known_of, merged, parse_content, present
 from .._failures import (
     OVERFLOW,
     Failure,
@@ -101,6 +103,23 @@ _PARSED: dict[str, StopReason] = {
     "compaction": "paused",  # a beta's; the word itself is kept in `extra`
 }
 _RENDERED: dict[StopReason, str] = {stop: word for word, stop in _PARSED.items() if word != "compaction"}
+
+
+def with_whole_arguments(response: Response) -> Response:
+    """Return the response with arguments that are objects, as `render_call` writes them.
+
+    Without this step, a stream would contain the arguments as the model wrote them.
+    """
+    broken = [call for call in response.tool_calls if call.kind != "text" and not is_object(call.arguments)]
+    if not broken:
+        return response
+    content = tuple(
+        msgspec.structs.replace(part, arguments=encode_json(object_of(part.arguments)).decode())
+        if isinstance(part, ToolCall) and part in broken
+        else part
+        for part in response.content
+    )
+    return msgspec.structs.replace(response, content=content)
 
 
 def parse_finish(reason: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
