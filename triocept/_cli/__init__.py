@@ -5,6 +5,7 @@
 * `agent_plan`: the agent that `run` and `fleet` start. `limits`: the budget of a run.
 * `run`: an endpoint, a rollout, an agent.
 * `serve`: an endpoint and a rollout, for agents that are started elsewhere.
+* `approval`: decisions on tool calls.
 * `forward`, `script`, `handler_file`: the model behind either: a real model, a scripted one, or a handler in a file.
   `watch`: a script that is reloaded when its file changes.
 * `replay`: a handler that answers as a recorded run did, and runs that are recorded once.

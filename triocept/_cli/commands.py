@@ -13,6 +13,7 @@ import click
 from ..errors import StoreError, TrioceptError
 from ..exports import FORMATS
 from .agent_plan import agent_options, plan_run
+from .approval import approve_option, policy_of, policy_option
 from .check import check_files
 from .demo import run_demo
 from .ending import describe_error, end_with
@@ -59,6 +60,8 @@ def main() -> None:
 @handler_option
 @forward_options
 @replay_options
+@policy_option
+@approve_option
 @limit_options
 @add_options(record_option, redact_option)
 @endpoint_options
@@ -89,6 +92,7 @@ def run(
     plan = plan_run(command, agent, executable, env)
     forward = forward_of(options)
     limits = limits_of(options, forward)
+    policy = policy_of(options.pop("policy"), options.pop("approve"))
     replay = replay_of(options)
     model = one_model(Script(script) if script else None, handler, forward)
     chosen: Model = model or Answers(say_hello)
@@ -100,7 +104,7 @@ def run(
                 "--until needs a model for the turns that follow: --script FILE, --handler FILE:NAME, --upstream URL"
             )
         chosen = replace(replay, then=model)
-    what = Run(plan, handler=chosen, limits=limits, **options)
+    what = Run(plan, handler=chosen, limits=limits, policy=policy, **options)
     end_with(what.run, script=getattr(model, "path", None), notice=None if what.quiet else _NOTICE)
 
 
@@ -115,6 +119,8 @@ def run(
 )
 @handler_option
 @forward_options
+@policy_option
+@approve_option
 @limit_options
 @add_options(record_option, redact_option)
 @endpoint_options
@@ -132,8 +138,9 @@ def serve(script: Path | None, handler: HandlerFile | None, watch: bool, **optio
         raise click.UsageError("--watch needs a script: --script FILE")
     forward = forward_of(options)
     limits = limits_of(options, forward)
+    policy = policy_of(options.pop("policy"), options.pop("approve"))
     model = one_model(Script(script) if script else None, handler, forward)
-    serving = Serve(model or Answers(say_hello), watch=watch, limits=limits, **options)
+    serving = Serve(model or Answers(say_hello), watch=watch, limits=limits, policy=policy, **options)
     end_with(serving.run, script=getattr(model, "path", None))
 
 

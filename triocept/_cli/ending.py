@@ -163,7 +163,7 @@ def describe_error(error: BaseException, script: Path | None = None) -> str:
         return f"Error: {script}: {error}"
     frames = traceback.walk_tb(error.__traceback__)
     is_of_script = any(frame.f_code.co_filename == str(script) for frame, _ in frames)
-    if isinstance(error, TrioceptError | OSError) and not is_of_script:
+    if isinstance(error, TrioceptError | OSError | EOFError) and not is_of_script:
         text = str(error)
         if isinstance(error, OSError) and error.strerror:  # without the system's error number
             text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"

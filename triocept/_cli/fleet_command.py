@@ -16,6 +16,7 @@ from .._trace.redaction import Redaction
 from ..fleets import RayEngine
 from ..fleets.store.layout import DONE, is_store
 from .agent_plan import PROMPT, agent_options, plan_fleet
+from .approval import policy_of, policy_option
 from .ending import end_with
 from .fleet import FleetRun
 from .fleet_given import ENGINES, SLOTS, engine_of, read_tasks
@@ -73,6 +74,7 @@ _in_workers = partial(click.option, cls=Option, group="Workers")
 @script_option
 @handler_option
 @forward_options
+@policy_option
 @limit_options
 @redact_option
 @_in_workers(
@@ -116,6 +118,7 @@ def fleet(
     env: dict[str, str],
     workspace: Path | None,
     script: Path | None,
+    policy: Path | None,
     handler: HandlerFile | None,
     store: Path,
     redact: Redaction | None,
@@ -151,6 +154,7 @@ def fleet(
         # Ray's agents run on its nodes
         agent=plan_fleet(command, agent, executable, env, here=not isinstance(runs, RayEngine)),
         limits=limits,
+        policy=policy_of(policy, at_terminal=False),
         workspace=None if workspace is None else workspace.absolute(),
         redact=redact,
     )
@@ -172,7 +176,7 @@ def fleet(
         plan=plan,
         engine=runs,
         store=store,
-        settings=_settings(plan),
+        settings=_settings(plan, policy),
         most_failures=fail_on_error,
         **options,
     )
@@ -188,7 +192,7 @@ def _check_writable(store: Path) -> None:
         raise click.UsageError(f"--store {store}: no permission to write in {folder}; name another directory")
 
 
-def _settings(plan: Plan) -> dict[str, Json]:
+def _settings(plan: Plan, policy: Path | None) -> dict[str, Json]:
     """Return the settings of a run; resuming it with other settings is refused."""
     handler, agent = plan.handler, plan.agent
     settings: dict[str, Json] = {"agent": agent.name or list(agent.command)}
@@ -198,6 +202,8 @@ def _settings(plan: Plan) -> dict[str, Json]:
         settings["env"] = sorted(agent.env)
     if plan.workspace is not None:
         settings["workspace"] = str(plan.workspace)
+    if policy is not None:
+        settings["policy"] = str(policy.absolute())
     if isinstance(handler, Script):
         settings["script"] = str(handler.path)
     elif isinstance(handler, HandlerFile):

@@ -15,6 +15,7 @@ import trio
 from .._endpoint import Endpoint, serve_endpoint
 from .._rollout.budget import Limits
 from .._trace.redaction import Redaction, Redactor
+from ..handlers import Policy, approve
 from .agent_plan import AgentPlan, patience
 from .forward import Forward
 from .run import say_hello
@@ -37,6 +38,8 @@ class Plan:
     agent: AgentPlan
     limits: Limits
     """Limits of each rollout."""
+    policy: Policy | None
+    """Decides on tool calls; None: all are approved."""
     workspace: Path | None
     """Directory of which each agent gets a copy to work in; None: an empty directory."""
     redact: Redaction | None = None
@@ -70,8 +73,9 @@ async def rollout(bench: Bench, task: dict[str, Any], *, attempt: int) -> dict[s
     try:
         async with AsyncExitStack() as stack:
             answers = await stack.enter_async_context(bench.model.open(_ignore))
+            model = answers.model if plan.policy is None else approve(answers.model, plan.policy)
             opening = bench.endpoint.open_rollout(
-                answers.model, limits=plan.limits, embed=answers.embeddings, metadata=task.get("metadata")
+                model, limits=plan.limits, embed=answers.embeddings, metadata=task.get("metadata")
             )
             run = await stack.enter_async_context(opening)
             if (template := plan.workspace) is None:

@@ -21,6 +21,7 @@ from .._rollout.rollout import Rollout
 from .._trace.jsonl import JSONLRecorder
 from .._trace.recorder import Recorder
 from .._trace.redaction import Redaction
+from ..handlers import Policy, approve
 from .agent_plan import AgentPlan, patience
 from .live import Live
 from .replay import ReplayFile
@@ -44,6 +45,7 @@ class Run:
     port: int = 0
     quiet: bool = False
     limits: Limits | None = None
+    policy: Policy | None = None
     cwd: Path | None = None
 
     async def run(self) -> int:
@@ -75,12 +77,14 @@ class Run:
             redact=self.redact,
             at=(self.host, self.port),
             limits=self.limits,
+            policy=self.policy,
         )
         async with opening as (endpoint, rollout, answers):
             launch = self.agent.launch(rollout, folder)
             live.begin(endpoint, rollout, launch.argv)
             if self.agent.name is not None:
-                live.note("config   temporary, not your own; the agent runs its tools without asking")
+                asks = "" if self.policy is not None else "; the agent runs its tools without asking"
+                live.note(f"config   temporary, not your own{asks}")
             if isinstance(self.handler, ReplayFile):
                 live.note(f"replay   {self.handler.what}")
             hidden = [name for name in self.handler.variables if name not in rollout.environ()]
@@ -117,13 +121,13 @@ async def open_rollout(
     redact: Redaction | None,
     at: tuple[str, int],
     limits: Limits | None,
+    policy: Policy | None,
 ) -> AsyncIterator[tuple[Endpoint, Rollout, Answers]]:
     """Open the handler, an endpoint at a host and port, and a rollout; its turns are recorded, then printed."""
     recorders: list[Recorder] = [] if record is None else [JSONLRecorder(record)]
     recorder = RecorderGroup([*recorders, live])
     async with handler.open(live.say) as answers:
         async with serve_endpoint(host=at[0], port=at[1], recorder=recorder, redact=redact) as endpoint:
-            async with endpoint.open_rollout(
-                answers.model, limits=limits, embed=answers.embeddings
-            ) as rollout:
+            model = answers.model if policy is None else approve(answers.model, policy)
+            async with endpoint.open_rollout(model, limits=limits, embed=answers.embeddings) as rollout:
                 yield endpoint, rollout, answers

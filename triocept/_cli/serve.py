@@ -15,6 +15,7 @@ from .._rollout.rollout import Rollout
 from .._trace.redaction import Redaction
 from .._util.terminal import say
 from ..dialects import known_dialects
+from ..handlers import Policy
 from .live import Live
 from .run import open_rollout
 from .script import Answers, Model, Script
@@ -30,6 +31,7 @@ class Serve:
     port: int = 0
     quiet: bool = False
     limits: Limits | None = None
+    policy: Policy | None = None
     watch: bool = False
     """True if the script is reloaded when its file changes."""
 
@@ -45,7 +47,13 @@ class Serve:
                     handler = Answers(watched, watched.embed)
                 at = (self.host, self.port)
                 opening = open_rollout(
-                    handler, live, record=self.record, redact=self.redact, at=at, limits=self.limits
+                    handler,
+                    live,
+                    record=self.record,
+                    redact=self.redact,
+                    at=at,
+                    limits=self.limits,
+                    policy=self.policy,
                 )
                 async with opening as (endpoint, rollout, _):
                     try:

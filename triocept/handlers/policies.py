@@ -82,26 +82,44 @@ async def ask_terminal(call: ToolCall, exchange: Exchange) -> Decision:
     Raises:
         EOFError: standard input has ended, so no person can answer.
 
-    Cancellation: the question is withdrawn; a line that is typed afterwards is dropped.
+    Lines that were typed before the question are dropped.
+
+    Cancellation: the question is withdrawn. If standard input is not a terminal, its next line is dropped.
     """
     async with _turns:
         _show(f"\n{visible(call.name)} {visible(call.arguments)}\n")
-        while True:
-            match (await _read("run it? [y]es, [n]o, [e]dit, [t]erminate: ")).strip().lower():
-                case "y" | "yes":
-                    return Decision.approve(by="terminal")
-                case "n" | "no":
-                    reason = (await _read("reason for the model: ")).strip()
-                    return Decision.reject(reason or "a person rejected it", by="terminal")
-                case "t" | "terminate":
-                    reason = (await _read("reason: ")).strip()
-                    return Decision.terminate(reason or "a person ended the run", by="terminal")
-                case "e" | "edit":
-                    text = await _read("arguments: ")
-                    if call.kind == "json" and (problem := _problem(text)):
-                        _show(f"not JSON: {problem}\n")
-                    else:
-                        return Decision.modify(text, by="terminal")
+        _drop_typed()
+        try:
+            return await _ask(call)
+        except trio.Cancelled:
+            _show("\nthe question is withdrawn\n")
+            raise
+
+
+async def _ask(call: ToolCall) -> Decision:
+    while True:
+        match (await _read("run it? [y]es, [n]o, [e]dit, [t]erminate: ")).strip().lower():
+            case "y" | "yes":
+                return Decision.approve(by="terminal")
+            case "n" | "no":
+                reason = (await _read("reason for the model: ")).strip()
+                return Decision.reject(reason or "a person rejected it", by="terminal")
+            case "t" | "terminate":
+                reason = (await _read("reason: ")).strip()
+                return Decision.terminate(reason or "a person ended the run", by="terminal")
+            case "e" | "edit":
+                text = await _read("arguments: ")
+                if call.kind == "json" and (problem := _problem(text)):
+                    _show(f"not JSON: {problem}\n")
+                else:
+                    return Decision.modify(text, by="terminal")
+
+
+def _drop_typed() -> None:
+    if sys.stdin.isatty():
+        import termios  # Windows has none
+
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 def _problem(text: str) -> str | None:
@@ -114,8 +132,13 @@ def _problem(text: str) -> str | None:
 
 async def _read(question: str) -> str:
     _show(question)
+    if (
+        sys.stdin.isatty()
+    ):  # no thread waits for a person: it could not be ended, and would take the next line
+        await trio.lowlevel.wait_readable(sys.stdin.fileno())
     line: str = await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
     if not line:
+        _show("\n")
         raise EOFError("ask_terminal: standard input has ended; a person at a terminal has to answer")
     return line.rstrip("\n")
 

@@ -1,0 +1,125 @@
+"""`--policy` and `--approve`: decisions on the tool calls that the model proposes.
+
+Rules:
+
+1. Without `--policy`, only the tools of `--approve` are decided, by a person at the terminal. All others are approved.
+2. With both, the file decides first. The person decides on the tools of `--approve` that the file does not name, or
+   escalates. All others are rejected.
+3. A tool of `--approve` that the file decides is an error: the person would never be asked.
+4. While the agent has offered no tool of a name in `--approve`, the person is asked about every call: the name may be
+   mistyped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import click
+
+from .._canonical.content import ToolCall
+from .._canonical.request import offered_names
+from .._rollout.exchange import Exchange
+from .._util.terminal import say
+from ..errors import DialectError
+from ..handlers import Decision, Policy, ask_terminal, read_policy
+from .options import F, Option, did_you_mean, existing_file
+
+
+def _patterns(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> list[str]:
+    patterns = [pattern.strip() for each in given for pattern in each.split(",")]
+    if "" in patterns:
+        raise click.BadParameter("a name of a tool is empty: write Bash, or Bash,Write; '*' is every tool")
+    return patterns
+
+
+policy_option: Callable[[F], F] = existing_file(
+    "--policy",
+    "Approval",
+    "Decide on tool calls by this YAML or JSON file: a mapping from tools to approve, reject, ask and others. Calls "
+    "that it does not decide are rejected.",
+)
+approve_option: Callable[[F], F] = partial(click.option, cls=Option, group="Approval")(
+    "--approve",
+    multiple=True,
+    callback=_patterns,
+    metavar="TOOLS",
+    help="Ask here, in the terminal, before a tool call: names of tools, separated by commas; '*' is every one. May be "
+    "given several times. Other tools run without a question, or as --policy decides.",
+)
+
+
+def policy_of(file: Path | None, approve: Sequence[str] = (), *, at_terminal: bool = True) -> Policy | None:
+    """Return the policy that the options describe; None: they are not given.
+
+    Raise click.UsageError if the file is not a policy, or a person is to be asked and there is no terminal.
+    """
+    asked: dict[str, Policy | Decision] = dict.fromkeys(approve, ask_terminal)
+    read: dict[str, Policy | Decision] = {}
+    if file is not None:
+        try:
+            read = {**cast("dict[str, Policy | Decision]", read_policy(file))}
+        except (DialectError, OSError) as exc:
+            raise click.UsageError(f"--policy: {exc}") from exc
+        for tool, (pattern, kind) in _decided(read, approve):
+            raise click.UsageError(
+                f"--approve {tool}: {file} decides these calls first ({pattern}: {kind}), so no person is asked; write "
+                f"{pattern}: escalate in the file, or leave out one of them"
+            )
+    asks = [f"--policy {file}"] if ask_terminal in read.values() else []
+    asks += [f"--approve {','.join(approve)}"] if approve else []
+    if asks and not at_terminal:
+        raise click.UsageError(f"{asks[0]} asks a person, and agents of a fleet have no terminal")
+    if asks and not all(map(_is_terminal, (0, 2))):
+        raise click.UsageError(
+            f"{asks[0]} asks a person, and standard input and standard error are not both a terminal"
+        )
+    if file is None:
+        return [asked, Others(approve)] if asked else None
+    return [read, asked] if asked else read
+
+
+class Others:
+    """The policy for tools that `--approve` does not name: they are approved, if the agent has the named tools."""
+
+    def __init__(self, approve: Sequence[str]) -> None:
+        self._missing = [name for name in approve if not set(name) & set("*?[")]
+        self._reported = False
+
+    async def __call__(self, call: ToolCall, exchange: Exchange) -> Decision:
+        offered = offered_names(exchange.request)
+        self._missing = [name for name in self._missing if name not in offered]
+        if not self._missing:
+            return Decision.approve(by="--approve")
+        if not self._reported:
+            names = ", ".join(self._missing)
+            hint = did_you_mean(self._missing[0], offered)
+            say(
+                f"▸ --approve {names}: the agent offers no such tool, so you are asked about every call{hint}"
+            )
+            self._reported = True
+        return await ask_terminal(call, exchange)
+
+
+def _decided(
+    read: dict[str, Policy | Decision], approve: Sequence[str]
+) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield the tools of `--approve` that the file decides without a person, with the file's pattern and decision."""
+    for tool in approve:
+        matching = [pattern for pattern in (tool, *read) if pattern in read and fnmatchcase(tool, pattern)]
+        for pattern in matching:
+            if not isinstance(decision := read[pattern], Decision):
+                break
+            if decision.kind != "escalate":
+                yield tool, (pattern, decision.kind)
+
+
+def _is_terminal(number: int) -> bool:
+    try:
+        return os.isatty(number)
+    except OSError:
+        return False
