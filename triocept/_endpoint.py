@@ -212,6 +212,9 @@ class Endpoint:
                 agents that request embeddings. None: the endpoint's function.
             moderate: a function of this program, async or not, that takes texts and returns the findings for each
                 text: True, categories, or scores by category. None: the endpoint's function.
+            gate: a policy, or a `Gate`, that decides at the agent's own hooks before a tool runs (`POST …/gate`). The
+                launches of `triocept.agents` configure the hooks. A tool that runs without a decision is an error:
+                see `Gate`. None: no gate, except for the decisions of `approve`.
             redact: what is removed from everything that is recorded, beside keys. None: the endpoint's redaction.
             metadata: JSON values by name, such as a task, a seed or a policy. They are written to the trace and to
                 its file.
@@ -236,6 +239,7 @@ class Endpoint:
             Exception: the handler's exception, unwrapped. It has cancelled the body (see `on_fault`). If the body
                 failed too: a group.
             MissingPrice: `limits` has a cost, and a model without a price was requested. The body was cancelled.
+            GateBypassed: a tool ran without a decision of the gate. The body was cancelled.
             TunnelError: the public URL that the agent was given is lost (`on_lost_url="raise"`), and the body was
                 cancelled.
         """

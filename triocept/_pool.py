@@ -115,7 +115,7 @@ class Pool:
         Errors and closing are those of `Endpoint.open_rollout`.
 
         Keywords: id, model, on_hangup, on_retry, on_fault, concurrency, recorder, tools, user, stop, state,
-        state_type, embed, moderate, redact, metadata, record_increments, record_wire, limits; see
+        state_type, embed, moderate, gate, redact, metadata, record_increments, record_wire, limits; see
         `Endpoint.open_rollout`. Without a recorder the turns go to the pool's recorder.
 
         Raises:

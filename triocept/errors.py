@@ -18,6 +18,7 @@ By situation::
     ├── ReplayMiss               no recorded turn matches the call
     ├── RecordingFailed          a response that a cassette must not record
     ├── RolloutClosed            the rollout has ended
+    ├── GateBypassed             an agent ran a tool without a decision of its rollout's gate
     ├── EndpointCrashed          the server crashed
     ├── TunnelError              the endpoint cannot be reached from elsewhere
     ├── AgentFailed              the agent could not be started, or ended with a return code that is checked
@@ -56,6 +57,7 @@ __all__ = [
     "ExchangeAbandoned",
     "ExchangeError",
     "FleetLost",
+    "GateBypassed",
     "GroupStopped",
     "LimitReached",
     "MissingPrice",
@@ -281,6 +283,10 @@ class RecordingFailed(TrioceptError):
 
 class RolloutClosed(TrioceptError):
     """An operation on a rollout that has ended."""
+
+
+class GateBypassed(TrioceptError):
+    """A tool that the agent ran without a decision of its rollout's gate: its hooks are missing, or have failed."""
 
 
 class EndpointCrashed(TrioceptError):

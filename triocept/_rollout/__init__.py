@@ -20,6 +20,8 @@
 * `clients`: the official SDKs' clients, pointed at a rollout.
 * `services`, `service_calls`, `tools`: the services of a rollout for its agent beside the model. `embedding`,
   `moderation`, `functions`: call the program's own functions for them, or use the built-in answers.
+* `gate`: decisions at the agent's own hooks, and the check of its results. `hooks`: the forms of these hooks.
+  `decision`: decisions about tool calls, and policies.
 * `agent`: a running agent, its process and its calls. `environment`: the variables that point an agent at a rollout.
 
 Programs hold facades (`Rollout`, `Exchange`); the modules here hold states (`RolloutState`, `ExchangeState`). The

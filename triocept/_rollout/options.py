@@ -12,7 +12,9 @@ from .._trace.recorder import Recorder
 from .._trace.redaction import Redaction
 from .budget import Limits
 from .calls import OnRetry
+from .decision import Policy
 from .embedding import Embed
+from .gate import Gate
 from .moderation import Moderate
 from .services import Said
 from .tools import ToolLike
@@ -73,6 +75,8 @@ class RolloutOptions(TypedDict, total=False):
     """Returns vectors for texts. None: the endpoint's function, or vectors made of the words."""
     moderate: Moderate | None
     """Returns findings for texts. None: the endpoint's function, or no findings."""
+    gate: Gate | Policy | None
+    """Decides at the agent's own hooks before a tool runs. None: no gate, except for the decisions of `approve`."""
     redact: Redaction | None
     """Redaction of everything that is recorded, beside keys. None: only keys are removed."""
     metadata: Mapping[str, Json] | None

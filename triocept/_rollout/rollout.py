@@ -29,6 +29,7 @@ from .clients import ClientConfig, open_client
 from .environment import provider_environment
 from .exchange import Exchange, core_of
 from .handler import Handler, awaiting, check_handler
+from .hooks import Hook
 from .life import open_rollout
 from .options import AgentOptions, OnHangup, RolloutOptions
 from .registry import Refusals
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
 
 OpenAIName: TypeAlias = Literal["openai_chat", "openai_completions", "openai_responses"]
-SERVICES = ("mcp", "tools", "user", "stop", "model", "state")
+SERVICES = ("mcp", "tools", "user", "stop", "model", "state", "gate")
 
 
 @final
@@ -217,11 +218,11 @@ class Rollout(Given):
         return self._core.state_key
 
     def service_url(self, name: str, *, reach: Reach = "local") -> str:
-        """Return the URL of a service: `mcp`, `tools`, `tools/NAME`, `user`, `stop`, `model`, `state`.
+        """Return the URL of a service: `mcp`, `tools`, `tools/NAME`, `user`, `stop`, `model`, `state`, `gate`.
 
         Errors are those of `base_url`, and ValueError for another name.
         """
-        if name not in SERVICES and not name.startswith("tools/"):
+        if name not in SERVICES and not name.startswith(("tools/", "gate/")):
             raise ValueError(f"there is no service {name!r}: there are {', '.join(SERVICES)}, tools/NAME")
         self._core.hold(reach)
         return f"{self._core.addresses.root_url(self.id, reach)}/{name}"
@@ -261,7 +262,7 @@ class Rollout(Given):
         `children` of the parent's trace contain its trace. Its calls count against its own `limits` and its parent's.
 
         Keywords: id, model, on_hangup, on_retry, on_fault, concurrency, recorder, tools, user, stop, state,
-        state_type, embed, moderate, redact, metadata, record_increments, record_wire, limits; see
+        state_type, embed, moderate, gate, redact, metadata, record_increments, record_wire, limits; see
         `Endpoint.open_rollout`. If omitted, these are the parent's: model, recorder, redact, on_hangup, on_retry,
         record_increments, record_wire, embed and moderate.
 
@@ -440,6 +441,15 @@ class Rollout(Given):
 def core_of_rollout(rollout: Rollout) -> RolloutState:
     """Return the state of a rollout, for internal code that uses it as the server does."""
     return rollout._core
+
+
+def take_hook(rollout: Rollout, hook: Hook) -> tuple[Literal["before", "after"], ...]:
+    """Note the hook of the rollout's agent, before the agent starts. Return the events that must be configured.
+
+    Raises:
+        ValueError: the hook cannot do what the rollout's gate needs.
+    """
+    return rollout._core.gate.take(hook)
 
 
 def give_back(rollout: Rollout, exchange: Exchange) -> None:

@@ -7,6 +7,7 @@ import platform
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
 from secrets import token_hex, token_urlsafe
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final
 import trio
 
 from .._canonical.content import Json
+from .._canonical.form import arguments_value
 from .._canonical.given import fit_metadata
 from .._canonical.memory import Memory
 from .._canonical.price import Price
@@ -31,7 +33,7 @@ from .._trace.wire import WireLog
 from .._util.checks import check_bool, check_choice, check_str, check_type
 from .._util.failures import raise_all, run_each
 from .._util.limits import EndpointLimits
-from ..errors import LimitReached, MissingPrice, Refusal
+from ..errors import GateBypassed, LimitReached, MissingPrice, Refusal
 from .addresses import Addresses, Reach
 from .answer import Answer, ClientGone, Condition, Subscription
 from .budget import Budget, Limits
@@ -41,11 +43,12 @@ from .collecting import Collector, collector
 from .embedding import Embed
 from .exchange import Exchange
 from .exchange_state import ExchangeState
+from .gate import GateState, gate_of
 from .handler import Handler, configured_model
 from .mistakes import warn_of_unknown_tools
 from .moderation import Moderate
 from .options import OnFault, OnHangup, RolloutOptions
-from .outcome import Failed, Outcome, Refused, refused_after
+from .outcome import Answered, Failed, Outcome, Raw, Refused, refused_after
 from .record_writer import RecordWriter
 from .registry import Refusals, Registry
 from .services import Services
@@ -207,6 +210,8 @@ class RolloutState:
             embed=_given(options.get("embed"), parent.services.embedder if parent else embed),
             moderate=_given(options.get("moderate"), parent.services.moderator if parent else moderate),
         )
+        gate = options.get("gate")
+        self.gate: GateState = GateState(self, None if gate is None else gate_of(gate))
         self.children: Children = Children(self)
         self.closing: trio.Event = trio.Event()
         self.ended: trio.Event = trio.Event()
@@ -228,6 +233,8 @@ class RolloutState:
     def on_settled(self, exchange: ExchangeState, turn: Turn | None) -> None:
         """Handle an exchange that has its outcome. Without a turn, it could not be recorded."""
         exchange.facade = None
+        if isinstance(outcome := exchange.outcome, Answered | Raw):
+            self.gate.add(exchange, outcome.response)
         self.calls.end(exchange, turn)
         if not exchange.handed_over:
             self.arrivals.discard(exchange)
@@ -237,9 +244,10 @@ class RolloutState:
     def outlives(self, error: BaseException) -> bool:
         """Return True if the rollout stays open after this error.
 
-        An error that ends programs, such as KeyboardInterrupt, always ends it.
+        An error that ends programs, such as KeyboardInterrupt, always ends it, and so does a bypassed gate.
         """
-        return self.on_fault == "stay" and isinstance(error, Exception)
+        stays = isinstance(error, Exception) and not isinstance(error, GateBypassed)
+        return self.on_fault == "stay" and stays
 
     def fault_within(self) -> BaseException | None:
         """Return the fault that may have cancelled the body, or the body of a parent. None: there is no fault."""
@@ -363,6 +371,24 @@ class RolloutState:
             await self._run_reported(partial(exchange.settle, Refused(refusal)))
         return refusal is None
 
+    async def _check_gate(self, exchange: ExchangeState) -> bool:
+        """Return True if the results in a call are those of decided tool calls; otherwise end the rollout."""
+        for call, error in tuple(self.gate.bypassed(exchange.request)):
+            ends = self.gate.ends(exchange)
+
+            async def fail(error: GateBypassed = error) -> None:
+                raise error
+
+            with suppress(Refusal):  # recorded, and reported to the owner if it ends the rollout
+                arguments = {"arguments": arguments_value(call.arguments), "id": call.id}
+                await self.services.calls.run(self, "gate", call.name, arguments, fail, owned=ends)
+            if ends:
+                await self._run_reported(partial(exchange.settle, Failed(error)))
+                for each in self.fail_open(error):
+                    await self._run_reported(each)
+                return False
+        return True
+
     async def _begin(self, exchange: ExchangeState) -> None:
         """Record a new call, and hand it over, if it is within the limits and not settled yet.
 
@@ -370,6 +396,8 @@ class RolloutState:
         """
         if (fault := self.arrivals.fault) is not None:  # it counts for no limit, and is handed to no handler
             await self._refuse_untaken(exchange, fault)
+            return
+        if self.gate.active and not await self._check_gate(exchange):
             return
         if self.budget is not None and not await self._admit(exchange, self.budget):
             return

@@ -166,6 +166,8 @@ _ROUTES = (
     ("/tools/<name>", "call_tool", "POST"),
     ("/user", "ask_user", "POST"),
     ("/stop", "ask_stop", "POST"),
+    ("/gate", "ask_gate", "POST"),
+    ("/gate/<hook>", "ask_gate", "POST"),
     ("/reset", "reset", "POST"),
     ("/state", "get_state", "GET"),
     ("/state", "put_state", "PUT"),

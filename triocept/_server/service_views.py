@@ -7,6 +7,7 @@ call                               body                                   answer
 `POST …/tools/NAME`                `{"arguments": {…}}`                   `{"result": …}`
 `POST …/user`                      a transcript, in the asking dialect    `{"messages": […]}`, in the asking dialect
 `POST …/stop`                      a transcript; may be empty             `{"done": true, "reason": "…"}`
+`POST …/gate`                      a question of the agent's hook         the decision (see `_rollout.hooks`)
 `POST …/reset`                                                            `{"reset": true}`
 `GET …/state`, `PUT …/state`       (`PUT`) the new state                  the state
 `POST …/model`                     a model call, in the asking dialect    its answer (see `routes`, `intake`)
@@ -24,6 +25,7 @@ from quart import Response, request
 
 from .._canonical.content import Json, Message
 from .._canonical.request import Request, Tool
+from .._rollout.hooks import HOOKS, NEUTRAL
 from .._rollout.rollout_state import RolloutState
 from ..dialects import Dialect
 from ..errors import DialectError, Refusal
@@ -73,6 +75,14 @@ def add_service_views(
         messages = _transcript(await _document(), dialect, rollout)
         reason = await rollout.services.ask_stop(rollout, messages)
         return json_response({"done": reason is not None, "reason": reason})
+
+    @view
+    async def ask_gate(hook: str = "") -> Response:
+        rollout, form = rollout_of(), HOOKS.get(hook) if hook else NEUTRAL
+        if form is None:
+            text = f"there is no form of hooks {hook!r}; there are {', '.join(HOOKS)}"
+            raise Refusal(404, text, should_retry=False)
+        return json_response(await rollout.gate.ask(form, form.question(await _document())))
 
     @view
     async def reset() -> Response:

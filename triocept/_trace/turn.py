@@ -182,7 +182,7 @@ class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):
         return f"<Turn {self.number} of rollout {self.rollout}, {self.outcome}{what}>"
 
 
-ServiceKind: TypeAlias = Literal["tool", "user", "stop", "state", "embeddings", "moderations"]
+ServiceKind: TypeAlias = Literal["tool", "user", "stop", "state", "embeddings", "moderations", "gate"]
 
 
 class ServiceCall(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -197,8 +197,8 @@ class ServiceCall(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     """Place in the order in which the rollout's service calls ended, from 0."""
     kind: ServiceKind
     name: str
-    """Name of the tool, or of the model that should embed or moderate; for other kinds, the operation: `user`, `stop`,
-    `get`, `put`."""
+    """Name of the tool (`tool`, `gate`), or of the model that should embed or moderate; for other kinds, the
+    operation: `user`, `stop`, `get`, `put`."""
     arguments: Json = None
     """Arguments as received."""
     outcome: OutcomeKind

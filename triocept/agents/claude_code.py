@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .._rollout.rollout import Rollout
+from ._hooks import claude_hooks
 from ._launch import Directory, Launch, made
 from ._mcp import claude_options
 
@@ -10,11 +11,12 @@ from ._mcp import claude_options
 def claude_code(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "claude") -> Launch:
     """Prepare `claude -p`, allowed to run its tools without confirmation.
 
-    The environment is enough; if the rollout has tools, the function writes `mcp.json`. `IS_SANDBOX` allows the tools
-    for root, too.
+    The environment is enough; if the rollout has tools, the function writes `mcp.json`, and for its gate `gate.json`.
+    `IS_SANDBOX` allows the tools for root, too.
     """
     options, env = claude_options(rollout, directory)
+    hooks = claude_hooks(rollout, directory)
     return Launch(
-        argv=(executable, "-p", prompt, "--dangerously-skip-permissions", *options),
+        argv=(executable, "-p", prompt, "--dangerously-skip-permissions", *options, *hooks),
         env={"IS_SANDBOX": "1", "CLAUDE_CONFIG_DIR": str(made(directory) / "claude"), **env},
     )

@@ -3,8 +3,8 @@
 * `route`: several handlers as one, by model or until one succeeds.
 * `limits`: a handler that answers within a budget.
 * `script`: a scripted model; replies and rules are written in advance.
-* `approve`: tool calls are decided before the agent gets them; `decision`: decisions and policies; `policies`: of a
-  file, of a person at the terminal. `rewrite`: requests and answers are changed.
+* `approve`: tool calls are decided before the agent runs them; `policies`: decisions of a file, of a person at the
+  terminal. `rewrite`: requests and answers are changed.
 * `best_of`: the best of several answers. `stop_when`: an answer that ends the rollout. `withhold`: requests without
   some tools, media or network access.
 * `faults`: failures on the wire, as replies. `chaos`: a handler that replaces some answers with faults.
@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from .._moved import hints_of
 from .._recording.play import Timing
 from .._recording.replay.handler import Match, Replay, TurnName
+from .._rollout.decision import Decision, Policy, PolicyFunction
+from .._rollout.gate import AfterTool, Gate, OnBypass
 from .approve import approve
 from .best_of import best_of
 from .chaos import chaos
-from .decision import Decision, Policy, PolicyFunction
 from .faults import Fault
 from .limits import limits
 from .policies import ask_terminal, read_policy
@@ -39,15 +40,18 @@ if not TYPE_CHECKING:
     __getattr__ = hints_of(__name__)
 
 __all__ = [
+    "AfterTool",
     "AskedJSON",
     "Choice",
     "Conditions",
     "Decision",
     "Fault",
     "Fixtures",
+    "Gate",
     "Item",
     "Match",
     "NotAReply",
+    "OnBypass",
     "Policy",
     "PolicyFunction",
     "Replay",

@@ -10,6 +10,8 @@ Rules:
    call has its result, and signed reasoning stays in the message it belongs to. A message that the agent has changed
    or dropped (compaction) is left as it is.
 4. Raw bytes with unknown content are refused: they could contain a call.
+5. If a launch has configured the agent's own hook (see `gate`), the answer goes to the agent unchanged, and its hook
+   gets the decisions. What the hook cannot do is done in the answer, as above.
 """
 
 from __future__ import annotations
@@ -29,15 +31,16 @@ from .._canonical.events import Event, PartDelta, PartStart, ResponseEnd, Respon
 from .._canonical.form import join_messages, message_key
 from .._canonical.request import Request
 from .._canonical.response import Response, ResponsePart, settled_stop
+from .._rollout.decision import Decision, Policy, check_policy, decide
 from .._rollout.draft import OpenDraft, open_draft
 from .._rollout.exchange import Exchange, ResponseStream, core_of
+from .._rollout.gate import GateState
 from .._rollout.handler import Handler, awaiting, check_handler, configured_model
 from .._rollout.rollout import Rollout
 from .._trace.turn import Decided
 from .._util.checks import check_count, check_number, with_known_keywords
 from .._util.failures import keeping_each, raise_all
 from ..errors import Refusal
-from .decision import Decision, Policy, check_policy, decide
 
 
 @with_known_keywords
@@ -150,6 +153,9 @@ def _with_results(rejected: Message, results: Message, calls: Message) -> Messag
 class _Approved:
     """The handler that `approve` returns."""
 
+    _decides_calls = True
+    """The launch of an agent with hooks configures them then."""
+
     def __init__(self, handler: Handler, policy: Policy, timeout: float | None, max_rejections: int) -> None:
         self._handler = handler
         self._policy = policy
@@ -188,6 +194,7 @@ class _Approved:
                 if (last := next((one for one in decisions if one.kind == "answer"), None)) is not None:
                     await answer.end(draft, (Text(last.reason),))
                     return
+                decisions = self._leave_to_gate(response.tool_calls, decisions, exchange)
                 kept, results = _carried_out(response, decisions)
                 if not results:
                     await self._end(answer, draft, kept, said, rejections, changed=kept != response.content)
@@ -205,15 +212,36 @@ class _Approved:
             reason = f"the model proposed rejected tool calls {self._max_rejections} times"
             await exchange.rollout.stop(reason)
 
+    def _leave_to_gate(
+        self, calls: Sequence[ToolCall], decisions: list[Decision], exchange: Exchange
+    ) -> list[Decision]:
+        """Return the decisions that the answer carries out; the agent's hook gets the others."""
+        if (gate := _gate_of(exchange)) is None:
+            return decisions
+        here: list[Decision] = []
+        for call, decision in zip(calls, decisions, strict=True):
+            at_gate = gate.carries_out(call, decision)
+            if at_gate or decision.kind == "modify":
+                gate.fix(call, decision if at_gate else Decision.approve(by=decision.by), exchange)
+            here.append(Decision.approve() if at_gate else decision)
+        return here
+
     async def _decide(self, calls: Sequence[ToolCall], exchange: Exchange) -> list[Decision] | None:
         """Return the decision about each call; all are made at once. None: the exchange was settled meanwhile."""
         found: list[Decision] = [Decision.reject()] * len(calls)
-        core, errors = core_of(exchange), list[BaseException]()
+        core, errors, gate = core_of(exchange), list[BaseException](), _gate_of(exchange)
         before, records = core.decisions, dict[int, Decided]()
+        equal = [place if gate is None else gate.first_equal(calls, place) for place in range(len(calls))]
 
         async def decide_one(place: int, *, task_status: trio.TaskStatus[None]) -> None:
             task_status.started()  # in the order of the calls: a person is asked in this order
-            found[place], records[place] = await decide(self._policy, calls[place], exchange, self._timeout)
+            decision, record = await decide(self._policy, calls[place], exchange, self._timeout)
+            for each in [each for each, first in enumerate(equal) if first == place]:
+                at_gate = gate is not None and gate.carries_out(calls[each], decision)
+                found[each] = decision
+                records[each] = msgspec.structs.replace(
+                    record, call=calls[each].id, way="gate" if at_gate else "answer"
+                )
             core.decisions = before + tuple([records[place] for place in sorted(records)])
             if found[place].kind == "terminate":
                 nursery.cancel_scope.cancel()
@@ -221,7 +249,7 @@ class _Approved:
         if calls:
             with core.work(), keeping_each(errors):
                 async with trio.open_nursery() as nursery:
-                    for place in range(len(calls)):
+                    for place in sorted(set(equal)):
                         await nursery.start(partial(decide_one, place))
             raise_all(errors)
         return None if exchange.settled else found
@@ -317,6 +345,12 @@ class _Answer:
                 extra=response.extra,
             )
         )
+
+
+def _gate_of(exchange: Exchange) -> GateState | None:
+    """Return the gate that the agent's hook asks. None: it has none, or another handler reads this answer first."""
+    gate: GateState | None = getattr(core_of(exchange).rollout, "gate", None)
+    return gate if gate is not None and gate.hook is not None else None
 
 
 def _carried_out(

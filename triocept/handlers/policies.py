@@ -9,10 +9,10 @@ import msgspec
 import trio
 
 from .._canonical.content import ToolCall
+from .._rollout.decision import Decision, Policy
 from .._rollout.exchange import Exchange
 from .._util.documents import Node
 from .._util.terminal import visible
-from .decision import Decision, Policy
 from .script.file import read_document
 
 _FORMS = (

@@ -16,18 +16,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from os import PathLike
-from typing import TypeAlias, Union, get_args
+from typing import TYPE_CHECKING, ForwardRef, TypeAlias, Union, get_args
 
 import msgspec
 import trio
 
 from .._canonical.content import Json, ToolCall
 from .._canonical.given import fit_json
-from .._rollout.exchange import Exchange
-from .._rollout.functions import awaited
 from .._trace.turn import Decided, DecisionKind
 from .._util.checks import described, named, takes
 from .._util.unicode import mended_text
+from .exchange import Exchange
+from .functions import awaited
 
 UNDECIDED = "no policy allows this tool call"
 """Reason of a rejection that no policy has given."""
@@ -102,9 +102,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 PolicyFunction: TypeAlias = Callable[[ToolCall, Exchange], Decision | Awaitable[Decision]]
-Policy: TypeAlias = Union[  # noqa: UP007 - it refers to itself
-    PolicyFunction, Mapping[str, "Policy | Decision"], Sequence["Policy"]
-]
+if TYPE_CHECKING:
+    _Policy: TypeAlias = "Policy"
+else:  # for `get_type_hints` of another module
+    _Policy = ForwardRef("Policy", module=__name__)
+Policy: TypeAlias = Union[PolicyFunction, Mapping[str, Union[_Policy, Decision]], Sequence[_Policy]]  # noqa: UP007
 """A function `policy(call, exchange)`, a mapping from tool patterns to policies or decisions, or a list of policies.
 
 See `approve`."""

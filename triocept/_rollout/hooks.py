@@ -1,0 +1,146 @@
+"""The forms in which agents' hooks ask the gate, and get its answer.
+
+The neutral form is for agents and programs without a form of their own::
+
+    POST …/gate         {"tool": "bash", "arguments": {…}, "id": "call_1"}
+    answer              {"decision": "allow"}, {"decision": "allow", "arguments": {…}} or
+                        {"decision": "deny", "reason": "…"}
+
+    POST …/gate         {"tool": "bash", "arguments": {…}, "id": "call_1", "result": …}, after the tool ran
+    answer              {}, or {"result": …}, which replaces the result
+
+A status other than 200 means that the tool must not run. Each other form has its own path, `…/gate/NAME`; the forms
+were measured with the versions that `agents` names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from .._canonical.content import Json
+from ..errors import DialectError
+
+
+class Question(msgspec.Struct, frozen=True):
+    """A question of an agent's hook."""
+
+    tool: str
+    arguments: Json
+    id: str = ""
+    """Id of the call; empty if the agent's hooks send none."""
+    after: bool = False
+    """True if the tool has run."""
+    result: Json = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The gate's answer to a question."""
+
+    allowed: bool = False
+    reason: str = ""
+    arguments: Json = None
+    """The changed arguments, as the model would have written them. None: unchanged."""
+    result: Json = None
+    """The changed result. None: unchanged."""
+
+
+class Hook(msgspec.Struct, frozen=True, kw_only=True):
+    """The hook of one agent: its form, and what it can do."""
+
+    agent: str
+    read: Callable[[dict[str, Json]], Question]
+    """Returns the question in a document; raises KeyError if a field is missing."""
+    render: Callable[[Question, Answer], Json]
+    """Returns the document of an answer; raises TypeError if the form cannot express it."""
+    modifies: bool = True
+    """True if the hook can change the arguments of a call."""
+    replaces: bool = True
+    """True if the hook can replace a result."""
+    ids: bool = True
+    """True if the hook sends the ids of calls."""
+    own_errors: str | None = None
+    """Pattern of the results that the agent makes itself, without running a tool. None: unknown."""
+    unasked: frozenset[str] = frozenset()
+    """Names of the tools for which the agent runs no hook."""
+
+    def question(self, document: Json) -> Question:
+        """Return the question in a document.
+
+        Raises:
+            DialectError: it is not a question of this hook.
+        """
+        try:
+            return self.read(document)
+        except (KeyError, TypeError, ValueError) as exc:
+            raise DialectError(f"this is no question of the hook of {self.agent}: {exc!r}") from exc
+
+
+def _read_neutral(document: dict[str, Json]) -> Question:
+    after = "result" in document
+    tool, arguments = document["tool"], document["arguments"]
+    return msgspec.convert(
+        {**document, "tool": tool, "arguments": arguments, "after": after}, Question, strict=True
+    )
+
+
+def _render_neutral(question: Question, answer: Answer) -> Json:
+    if question.after:
+        return {} if answer.result is None else {"result": answer.result}
+    if not answer.allowed:
+        return {"decision": "deny", "reason": answer.reason}
+    changed = {} if answer.arguments is None else {"arguments": answer.arguments}
+    return {"decision": "allow", **changed}
+
+
+def _read_event(document: dict[str, Json]) -> Question:
+    """Read a question in the form of Claude Code, which other agents have taken over."""
+    after = document["hook_event_name"] in ("PostToolUse", "AfterTool")
+    return Question(
+        document["tool_name"],
+        document["tool_input"],
+        document.get("tool_use_id") or document.get("tool_call_id") or "",
+        after,
+        document.get("tool_response"),
+    )
+
+
+def _render_claude(question: Question, answer: Answer) -> Json:
+    """Say nothing to allow a call: the user's own permissions still count then."""
+    if question.after:
+        if answer.result is None:
+            return {}
+        output = _in_shape(answer.result, question.result)
+        return {"hookSpecificOutput": {"hookEventName": "PostToolUse", "updatedToolOutput": output}}
+    if not answer.allowed:
+        decision = {"permissionDecision": "deny", "permissionDecisionReason": answer.reason}
+    elif answer.arguments is None:
+        return {}
+    else:
+        decision = {"permissionDecision": "allow", "updatedInput": answer.arguments}
+    return {"hookSpecificOutput": {"hookEventName": "PreToolUse", **decision}}
+
+
+def _in_shape(result: Json, shape: Json) -> Json:
+    """Return a result in the shape of the tool's own: Claude Code ignores any other."""
+    if isinstance(result, str) and isinstance(shape, dict):
+        if "stdout" not in shape:
+            raise TypeError(
+                f"a result of this tool is an object with {', '.join(shape)}: return one, not a text"
+            )
+        return {**shape, "stdout": result, "stderr": ""}
+    if type(result) is not type(shape):
+        raise TypeError(f"a result of this tool is {type(shape).__name__}, not {type(result).__name__}")
+    return result
+
+
+NEUTRAL = Hook(agent="this agent", read=_read_neutral, render=_render_neutral)
+CLAUDE_CODE = Hook(
+    agent="Claude Code",
+    read=_read_event,
+    render=_render_claude,
+    own_errors="<tool_use_error>",
+)
+HOOKS: Mapping[str, Hook] = {"claude_code": CLAUDE_CODE}
+"""The forms by the names of their paths."""
