@@ -255,6 +255,26 @@ async def test_a_key_is_found_and_hidden_within_whatever_its_header_says(name: s
     assert seen == ["[redacted]", "[redacted]"]
 
 
+@pytest.mark.parametrize("text", ["{}", "Key {}"])
+async def test_keys_of_two_rollouts_are_refused_if_one_is_in_a_header_of_the_dialect(text: str) -> None:
+    dialect = dataclasses.replace(TOY, key_headers=lambda key: {"x-toy-key": text.format(key)})
+    async with serve_endpoint(dialects=[dialect]) as endpoint, endpoint.open_rollout(shout) as rollout:
+        async with endpoint.open_rollout(shout) as other, httpx2.AsyncClient() as client:
+            answers = [
+                await client.post(
+                    f"{rollout.base_url('toy')}/talk",
+                    json=SAID,
+                    headers={
+                        "authorization": f"Bearer {rollout.api_key}",
+                        "x-toy-key": text.format(second),
+                    },
+                )
+                for second in (rollout.api_key, "sk-of-a-provider", other.api_key)
+            ]
+    assert [answer.status_code for answer in answers] == [200, 200, 401]
+    assert "the headers 'authorization' and 'x-toy-key' have the keys of two rollouts" in answers[2].text
+
+
 async def test_a_key_in_a_header_of_its_own_is_one_for_whatever_asks_whether_there_is_one() -> None:
     async with serve_endpoint(dialects=[SHOUTED]) as endpoint, endpoint.open_rollout(shout) as rollout:
         for key, shown in ((rollout.api_key, True), ("another", False)):
