@@ -17,11 +17,11 @@ The package is layered: imports only point down, and import-linter checks it. Fr
 
 Questions, and the modules that decide them:
 
-* Why does a call continue an earlier one? `_trace/conversations`, `_trace/graph`. When are two messages equal?
-  `_canonical/form`.
-* Why does a replay miss? `_recording/replay/record`, by `_canonical/form`.
-* How is the silence before an answer broken? `_server/delivery`, with the bytes of `keepalive` of each dialect's
-  renderer (`dialects/streams` lists them).
+* Why does a call belong to the conversation of an earlier one? `_trace/conversations`.
+* Why does a call share the answer of an earlier one, as a retry? `_rollout/retries`.
+* When are two messages equal? `_canonical/form`, with a rule for each use.
+* Why does a replay miss? `_recording/replay/record`. A cassette? `_recording/cassettes/request_form`.
+* How often is silence before or within an answer broken, and with which bytes? `_server/delivery`.
 * What becomes of an exchange in each case? `_rollout/outcome`.
 """
 

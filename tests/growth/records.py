@@ -23,12 +23,12 @@ from triocept._rollout.outcome import Answered
 from triocept._rollout.retries import same_request
 from triocept._trace.check import check
 from triocept._trace.conversations import Conversations
-from triocept._trace.derived import Derived, Wanted
 from triocept._trace.diff import diff_of
 from triocept._trace.jsonl import JSONLRecorder
 from triocept._trace.lines import lines_between
 from triocept._trace.redaction import Redactor
-from triocept._trace.trace import TraceWriter
+from triocept._trace.search import Wanted
+from triocept._trace.trace import Derived, TraceWriter
 from triocept._trace.turn import UPSTREAM, Branch
 from triocept._tunnel.program import Output
 from triocept._upstream.history import restored

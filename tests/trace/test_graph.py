@@ -13,8 +13,7 @@ from tests.trace.telling import AS_RECORDED
 from triocept import Message, Request, Response, Text, Tool, ToolCall, ToolResult, Trace, Turn
 from triocept._canonical.form import join_messages, message_key
 from triocept._trace import graph
-from triocept._trace.derived import Derived
-from triocept._trace.trace import TraceWriter
+from triocept._trace.trace import Derived, TraceWriter
 
 Outcome = Literal["answered", "failed", "abandoned", "refused"]
 

@@ -12,9 +12,9 @@ The policies:
 * `replay`: a trace answers again. Nothing is consumed; the order between sub-agents is kept. `Replay`.
 * `cassettes`: a YAML file answers again, or is recorded. Each call is consumed. `open_cassette`, `use_cassette`.
 
-Why does a call miss? The error shows what differs. These files define what counts:
+Why does a call miss? No recorded call is equal, and the error shows what differs from the closest. Or an equal call
+has no answer: the recorded agent disconnected, and the live agent does not. One file defines what counts:
 
-* in a replay: `replay/record` (calls, equal turns), `_canonical/form` (parts of calls);
-* in a cassette: `cassettes/request_form` (calls), `_canonical/form` (parts of calls), `cassettes/cassette` (equal
-  calls).
+* in a replay: `replay/record`;
+* in a cassette: `cassettes/request_form`. Equal calls are used up in order (`cassettes/cassette`).
 """

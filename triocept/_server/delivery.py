@@ -4,8 +4,15 @@ Rules:
 
 1. The head is sent with the first increment, or after `HEAD_AFTER` seconds without one. A refusal before that has
    its own HTTP status.
-2. Silence is filled with bytes that the dialect ignores: its own no-op events (SSE comments break gemini-cli, and
-   do not count for Codex), or white space before a JSON document.
+2. Silence is broken with bytes that the dialect ignores: first after `HEAD_AFTER` seconds without an increment, then
+   whenever nothing was sent for `KEEPALIVE_EVERY` seconds, within an answer, too. The bytes:
+
+   * in a stream, a no-op of the dialect (`keepalive` of its renderer). Messages: the event `ping`. Chat: a chunk with
+     an empty delta. Completions: a chunk with empty text. Responses: the event `keepalive`. Gemini: a response without
+     candidates, or in a JSON array a line feed. Ollama: a line with empty content. Never an SSE comment, which breaks
+     gemini-cli, and does not count for Codex;
+   * before a whole document: a space;
+   * on a websocket (`websocket`): the event `keepalive`, every `KEEPALIVE_EVERY` seconds from the beginning.
 3. A stream that fails in the middle gets the dialect's in-band error, then its connection is broken off: no
    client can take it for complete.
 4. A provider's own bytes, in the agent's dialect, are written unchanged. For a connection that requested another

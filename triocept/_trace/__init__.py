@@ -1,13 +1,19 @@
 """Records of a rollout: its turns, the message graph over them, and the trace file.
 
 * `turn`: the frozen record of one settled exchange, and of one call of a host service.
-* `trace`: the turns of one rollout, and queries over them.
-* `graph`: which turn continues which, derived from the messages.
-* `conversation`: the kind of a call: of the main conversation, of a sub-agent, or a side call.
-* `conversations`: the conversation of each turn, found by the messages where the agent names no conversation.
-* `relations`: the named relation of a turn to earlier turns, and the tool call that started a sub-agent. `restarts`:
-  a conversation that continues from a summary, or that another agent continues.
-* `derived`: everything derived from the turns, and turns found by their text; computed on demand.
+* `trace`: the turns of one rollout, and queries over them, computed on demand. `search`: turns by their text.
+* `conversation`: the conversation of a call, as a value: its name, and its kind (main, sub-agent, side call).
+
+Three modules derive the structure of a trace from its messages, each from the results of the one before:
+
+* `graph`: the turn that each turn continues: the turn whose messages and answer it sends again.
+* `conversations`: the conversation of each turn. Most calls join one through the graph; others restart one, from a
+  summary or in another agent. Its rules are all the reasons why a call joins an earlier one.
+* `relations`: the name of each turn's relation to earlier turns (`continues`, `retry`, `compaction`, `sub_agent`, …),
+  and the tool call that started a sub-agent.
+
+The other modules:
+
 * `diff`: the differences between two calls. `texts`: the readable text of a message.
 * `cost`: the tokens that turns used, and their price.
 * `tokens`: the tokens that the engine read and sampled. `increments`: the pieces of an answer, and their times. `wire`:

@@ -1,40 +1,75 @@
-"""The conversations of a rollout: as the agent names them, else derived from the messages.
+"""The conversation of each call: as the agent names it, else found by the messages.
 
-A call whose agent does not name its conversation belongs to the conversation of
+A call belongs to the conversation of the first rule that fits:
 
-1. the turn that the call continues (see `graph`);
-2. else the call that it repeats, if that call got no answer;
-3. else the call whose messages it continues without the answer, which the agent has dropped (unless it requests a title
-   behind the task);
-4. else, where no earlier call had tools, the call whose messages it repeats with more text in the last message: a
-   program of DSPy adds the results of its tools there;
-5. else the conversation that was handed over to another agent (see `handoffs`);
-6. else the conversation whose summary the call continues from (see `compaction`);
-7. else none: the call begins a conversation.
+1. The agent names the conversation (`claimed_conversation` in `_rollout/calls`: headers of Claude Code, Codex, …).
+2. The call continues a turn (see `graph`): it sends the turn's messages, its answer, and more. The answer may be
+   repeated unchanged, joined from broken answers, or reworded. Of several turns the longest wins, then the latest.
+3. It repeats a call that got no answer.
+4. It sends the messages of an earlier call and more, without that call's answer, which the agent has dropped; unless it
+   looks like a title: no tools, behind a task of an agent with tools.
+5. It repeats an earlier call with more text in the last message, and no earlier call had tools: a program of DSPy adds
+   the results of its tools there.
+6. Another agent takes the conversation over: a handoff, below.
+7. It contains the summary of a turn: a compaction, below.
+8. Otherwise the call begins a conversation.
 
-Two calls of different kinds or different families (`prompt_cache_key`), as named by the agent, never share a
-conversation.
+Messages are equal if their roles, texts, calls, results and media are: `THREAD` in `_canonical/form`. Reasoning, ids of
+calls, cache marks and the split of a text into parts do not count. In rules 2 to 7, two calls never share a
+conversation if the agent names different kinds or families (`prompt_cache_key`) for them.
 
-Where other calls of the rollout have tools, a short conversation without tools is a side call in three cases. It
-requests an object; it gives a summary; or, as a title is, it is about the user's text in a conversation with tools. A
-long conversation without tools is a side call if it requests a summary. A member of a crew (CrewAI) has a task of its
-own. Of the remaining conversations the first is the main conversation, and the others are sub-agents'. Where no call
-has tools, each conversation is a main one, because nothing distinguishes them. The kind of a waiting call can change
-with later calls: a title that comes first is initially the main conversation.
+A handoff: another agent continues under a system prompt of its own. Behind the system prompt, its first call has one of
+these forms:
+
+1. The messages of the conversation's latest call, and behind them its answer: unchanged (OpenAI Agents), or in words
+   that name each tool it called (ADK).
+2. The messages of the latest call and its answer, all without tool calls, tool results and reasoning
+   (`remove_all_tools` of OpenAI Agents). A sub-agent with the same task looks the same. So the latest answer must call
+   nothing but `transfer_to_…` tools, and no other turn may be between.
+3. A message of the model that contains the user's texts, and names each tool that the latest answer called
+   (`nest_handoff_history` of OpenAI Agents). A sub-agent's task is the user's message.
+
+Measured with openai-agents 0.24 and google-adk 2.13. Other filters of a history are not recognized.
+
+A compaction: an agent with a full context requests a summary, and restarts from it. A call contains the summary of a
+turn if
+
+1. the turn was answered in text without a tool call, and its call requested a summary, or its answer is marked as a
+   summary;
+2. a message of the call contains the summary: the text between the marks, else the whole answer;
+3. no message of the call contains the question: an agent that repeats its whole history in one message (DSPy) compacts
+   nothing.
+
+Measured with Claude Code 2.1, which puts the text between `<summary>` marks into the first message of the user.
+`<state_snapshot>` is the mark of gemini-cli and qwen-code. Other agents use no mark: for them the words of the question
+decide.
+
+The kind of a conversation that the agent has not named. Where other calls of the rollout have tools, a short
+conversation without tools is a side call in three cases. It requests an object; it gives a summary; or, as a title is,
+it is about the user's text in a conversation with tools. A long conversation without tools is a side call if it
+requests a summary. A member of a crew (CrewAI) has a task of its own. Of the remaining conversations the first is the
+main conversation, and the others are sub-agents'. Where no call has tools, each conversation is a main one, because
+nothing distinguishes them. The kind of a waiting call can change with later calls: a title that comes first is
+initially the main conversation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+import re
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from functools import cached_property
+from itertools import dropwhile, groupby, takewhile
 from typing import TYPE_CHECKING, TypeAlias
 
-from .._canonical.content import Json, Text
+import msgspec
+
+from .._canonical.content import Json, Message, Opaque, Reasoning, Text, ToolCall, ToolResult
+from .._canonical.form import join_messages, message_key
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .conversation import CallKind, Conversation, is_router, is_side_call
 from .graph import Graph
-from .relations import Place
-from .restarts import Summaries, asks_for_summary, gives_summary, is_handed_over
 
 if TYPE_CHECKING:
     from .turn import Turn
@@ -50,6 +85,27 @@ _QUESTION = 8
 """Maximum texts of the user compared in a first call: the latest."""
 _NEAR = 64
 """Characters on each side of a text's middle that are compared before the rest."""
+_SUMMARIES = 16
+"""Maximum summaries kept: an agent continues from a recent summary."""
+_MARKED = re.compile(r"<(summary|state_snapshot)>(.*?)</\1>", re.DOTALL)
+_ASKED = re.compile("(?<!not a )summar|compact|compress|condens|snapshot|hand-?off", re.IGNORECASE)
+"""Words in a request for a summary. CrewAI requests from each member its whole answer, "not a summary"."""
+_TRANSFER = "transfer_to_"
+"""Beginning of the name of a tool that hands over, by the convention of OpenAI Agents, LangGraph and AutoGen."""
+_FILTERED = (Reasoning, ToolCall, ToolResult, Opaque)
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """The place of a turn in the graph."""
+
+    node: int
+    """Node of the graph in which the turn's conversation ends."""
+    conversation: Hashable
+    """Key that is equal for the turns of one conversation."""
+    parent: str | None
+    """Id of the turn that this turn continues."""
+    summary: str | None
+    """Id of the turn whose summary this turn contains."""
 
 
 class _Unnamed:
@@ -101,8 +157,8 @@ class _Unnamed:
         """Return True if the first call, which has no tools, requests a title, a summary or an object."""
         first = self.first
         if not is_side_call(first):
-            return asks_for_summary(first)
-        if first.output_format is not None or gives_summary(self.answer):
+            return _asks_for_summary(first)
+        if first.output_format is not None or _gives_summary(self.answer):
             return True
         new = {whose: question for whose, question in questions.items() if whose not in self._others}
         whole = "\n".join(message.text for message in first.messages)
@@ -131,7 +187,7 @@ class Conversations:
         """Conversation of the latest call that ends in a node, by node."""
         self._unanswered: dict[int, _Found] = {}
         """Conversation of the latest unanswered call that ends in a node, by node."""
-        self._summaries = Summaries()
+        self._summaries = _Summaries()
         self._growing: dict[str, _Unnamed] = {}
         """Unnamed conversations whose call ended with the user, by id, the latest at the end; empty once a call has
         tools."""
@@ -268,7 +324,7 @@ class Conversations:
     def _handed_over(self, turn: Turn) -> _Unnamed | None:
         """Return the conversation that this call continues under another system prompt."""
         request = turn.request
-        if asks_for_summary(request):
+        if _asks_for_summary(request):
             return None
         for each in reversed(self._unnamed[-_HANDED:]):
             answer = each.answer
@@ -276,7 +332,7 @@ class Conversations:
                 answer is not None
                 and _agree(turn, each)
                 and (request.tools or answer.tool_calls or not each.has_tools)  # else it is a side call
-                and is_handed_over(
+                and _is_handed_over(
                     request,
                     each.latest,
                     answer,
@@ -360,3 +416,117 @@ def _is_grown(new: str, old: str) -> bool:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if new.startswith(old[:middle]) else (low, middle - 1)
     return new.endswith(old[low:])
+
+
+def _asks_for_summary(request: Request) -> bool:
+    """Return True if a call only requests a summary: it offers no tools, and its last message requests a summary."""
+    return not request.tools and request.last is not None and bool(_ASKED.search(request.last.text))
+
+
+def _gives_summary(response: Response | None) -> bool:
+    """Return True if an answer is marked as a summary."""
+    return response is not None and bool(_MARKED.search(response.text))
+
+
+class _Summaries:
+    """Recent answers that may be summaries. They are read only when a conversation restarts."""
+
+    def __init__(self) -> None:
+        self._kept: deque[_Said] = deque(maxlen=_SUMMARIES)
+
+    def add(self, turn: Turn) -> None:
+        """Add a turn."""
+        response = turn.response
+        if response is not None and turn.outcome == "answered" and not response.tool_calls:
+            self._kept.append(_Said(turn, response))
+
+    def found_in(self, request: Request) -> Iterator[str]:
+        """Yield the ids of the turns whose summary this call contains, the latest first."""
+        if not self._kept:
+            return
+        texts = [message.text for message in request.messages]
+        for said in reversed(self._kept):
+            if said.summary and _stands_in(said.summary, texts) and not _stands_in(said.question, texts):
+                yield said.turn
+
+
+class _Said:
+    """An answer in text."""
+
+    def __init__(self, turn: Turn, response: Response) -> None:
+        self.turn = turn.id
+        self._last = turn.request.last
+        self._response = response
+
+    @cached_property
+    def question(self) -> str:
+        return self._last.text if self._last is not None else ""
+
+    @cached_property
+    def summary(self) -> str:
+        """The text that a later call may repeat as a summary; empty: no summary."""
+        text = self._response.text
+        if marked := _MARKED.search(text):
+            return marked[2].strip()
+        return text.strip() if _ASKED.search(self.question) else ""
+
+
+def _stands_in(text: str, texts: list[str]) -> bool:
+    return bool(text) and any(text in each for each in texts)
+
+
+def _is_handed_over(
+    request: Request, latest: Request, answer: Response, *, question: Iterable[str], follows: bool
+) -> bool:
+    """Return True if a request continues a conversation under another system prompt.
+
+    Args:
+        request: the first request under the system prompt.
+        latest: the latest request of the conversation.
+        answer: the answer to `latest`.
+        question: the texts of the user in the conversation's first request. In a nested history they are literal, or in
+            JSON.
+        follows: True if no other turn of the rollout is between `latest` and `request`.
+    """
+    messages, before = _without_system(request.messages), _without_system(latest.messages)
+    names = [call.name for call in answer.tool_calls]
+    given = Message("assistant", tuple(answer.content))
+    if 0 < len(before) < len(messages) and all(map(_is_same, before, messages)):
+        behind = messages[len(before) :]
+        if said := tuple(takewhile(lambda message: message.role == "assistant", behind)):
+            return _is_same(join_messages(said), given)
+        text = "\n".join(message.text for message in behind)
+        return bool(names) and all(name in text for name in names)
+    if not (messages and names):
+        return False
+    if messages[0].role == "assistant":
+        text = messages[0].text
+        asked = [each in text or msgspec.json.encode(each)[1:-1].decode() in text for each in question]
+        return all(name in text for name in names) and bool(asked) and all(asked)
+    if not follows or not all(name.startswith(_TRANSFER) for name in names):
+        return False
+    if any(message.tool_calls or message.tool_results for message in messages):
+        return False
+    return _without_tools(messages) == _without_tools((*before, given))
+
+
+def _without_system(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    return tuple(dropwhile(lambda message: message.role in ("system", "developer"), messages))
+
+
+def _is_same(one: Message, other: Message) -> bool:
+    return one is other or message_key(one) == message_key(other)
+
+
+def _without_tools(messages: tuple[Message, ...]) -> list[bytes]:
+    """Return the keys of the messages without tool calls, tool results and reasoning."""
+    kept = [
+        Message(message.role, content, message.name)
+        for message in messages
+        if (content := tuple(part for part in message.content if not isinstance(part, _FILTERED)))
+    ]
+    keys: list[bytes] = []
+    for role, group in groupby(kept, key=lambda message: message.role):
+        same = list(group)
+        keys += map(message_key, [join_messages(same)] if role == "assistant" else same)
+    return keys

@@ -8,7 +8,7 @@ Rules, the first that fits:
 3. The first call of a side call, or of the program's tools, belongs to the conversation that was running.
 4. The first call of a sub-agent was started by a tool call, else it left the turn that it continues.
 5. Any other first call of a conversation continues a turn of another conversation, or begins.
-6. A later call that continues no turn continues from a summary (see `restarts`), or rewrites the conversation.
+6. A later call that continues no turn continues from a summary (see `conversations`), or rewrites the conversation.
 
 The cost of a turn depends on its new messages. The kind of a conversation may change later, so it is computed on
 demand.
@@ -32,6 +32,7 @@ from .._canonical.content import Text, ToolCall
 from .._canonical.request import Request
 from ..errors import DialectError
 from .conversation import Conversation, is_side_call
+from .conversations import Place
 from .texts import texts_in
 from .turn import Turn
 
@@ -135,19 +136,6 @@ class Launches:
         if found is not None:
             found.used = True
         return found
-
-
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """The place of a turn in the graph."""
-
-    node: int
-    """Node of the graph in which the turn's conversation ends."""
-    conversation: Hashable
-    """Key that is equal for the turns of one conversation."""
-    parent: str | None
-    """Id of the turn that this turn continues."""
-    summary: str | None
-    """Id of the turn whose summary this turn contains."""
 
 
 class _Fact(msgspec.Struct, frozen=True, kw_only=True):

@@ -90,9 +90,7 @@ class StreamRenderer(ABC):
     def keepalive(self, response_id: str = "") -> bytes:
         """Return a no-op of the protocol, sent during a silence: never an SSE comment, which some clients fail on.
 
-        Messages: the event `ping`. Chat and completions: a chunk with an empty delta, or text. Responses: the event
-        `keepalive`. Gemini: a chunk without candidates, or in a JSON array a line end. Ollama: a line with empty
-        content. Before a whole document, the server sends a space (`_server/delivery`).
+        For example, the event `ping` of Messages. `_server/delivery` lists the no-ops of all dialects, and their times.
 
         Args:
             response_id: the id of the answer, in case the no-op is the first event that contains it.

@@ -10,6 +10,9 @@ Rules:
 2. Additions of an SDK or a provider are left out: headers, `stream`, metadata, cache marks, ids, reasoning and its
    signatures, Claude Code's billing line. Sampling settings are included only if the program compares them.
 3. It is a fixed point: `restored` makes a request from a form, and the form of that request is equal.
+
+A call misses if no recorded call has an equal form; if each that has one was given already; or if the recorded client
+disconnected there, and this client does not.
 """
 
 from __future__ import annotations

@@ -1,7 +1,16 @@
 """A trace that answers again: its turns in the form in which two runs are compared, the turn for a call, its answer.
 
-Two calls of two runs of one agent, in one dialect or two, have equal moves if only the environment differs. The rule
-`REPLAY` of `_canonical.form` compares parts. Beyond it (a real agent needed each rule):
+A call misses, with `ReplayMiss`, in two cases:
+
+* No turn has an equal `Key`: equal moves (messages and actions, in order) and equal names of offered tools. The model,
+  sampling settings and schemas of tools do not count. With `match="nearest"` (rule 8) a call misses only if its
+  conversation has had all turns of its kind.
+* Its turn has no answer (rule 5), and the live agent does not disconnect.
+
+Two calls of two runs of one agent, in one dialect or two, have equal moves if only the environment differs. Parts are
+compared by the rule `REPLAY` of `_canonical.form`: `developer` equals `system`; arguments are JSON values; media are
+compared by their hash; reasoning, empty texts, ids and cache marks do not count. Beyond it (a real agent needed each
+rule):
 
 1. The results of tools have the role `tool`, wherever the dialect packs them. Neighbours of one role are one.
 2. Directories of the run are masked everywhere. Other parts that differ from run to run are masked in texts of the

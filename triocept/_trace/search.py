@@ -1,0 +1,79 @@
+"""Search of turns by their text and other criteria.
+
+A text is searched in the new parts of a turn: its answer, and the messages that no earlier turn had. So the search
+finds the turn where the text first appeared, not every call that repeats it; and each message is searched once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .._canonical.content import Message
+from .._canonical.form import message_key
+from .conversation import CallKind, Conversation
+from .graph import Recent
+from .texts import texts_of
+
+if TYPE_CHECKING:
+    from .turn import OutcomeKind, Turn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Search criteria; None matches everything."""
+
+    text: str | re.Pattern[str] | None = None
+    tool: str | None = None
+    kind: CallKind | None = None
+    conversation: str | None = None
+    outcome: OutcomeKind | None = None
+    model: str | None = None
+
+    def fits(self, turn: Turn, conversation: Conversation) -> bool:
+        """Return True if a turn matches all criteria but the text."""
+        response = turn.response
+        called = [call.name for call in response.tool_calls] if response is not None else ()
+        return (
+            self.kind in (None, conversation.kind)
+            and self.conversation in (None, conversation.id)
+            and self.outcome in (None, turn.outcome)
+            and self.model in (None, turn.request.model, response.model if response is not None else "")
+            and (self.tool is None or self.tool in called)
+        )
+
+
+class Search:
+    """The new messages of each turn."""
+
+    def __init__(self) -> None:
+        self._new: dict[str, list[Message]] = {}
+        self._seen: set[bytes] = set()
+        self._known: dict[int, tuple[Message, bytes]] = {}
+        self._recent: Recent[None] = Recent()
+        self._count = 0
+
+    def add(self, turns: Sequence[Turn]) -> None:
+        """Add all turns that were not added before."""
+        for turn in turns[self._count :]:
+            new = self._new[turn.id] = []
+            known = self._recent.go_on(turn.request.messages).known
+            for message in turn.request.messages[len(known) :]:
+                known.append(None)
+                entry = self._known.get(id(message))
+                if entry is None or entry[0] is not message:
+                    entry = self._known[id(message)] = (message, message_key(message))
+                if entry[1] not in self._seen:
+                    self._seen.add(entry[1])
+                    new.append(message)
+            if turn.response is not None:
+                new.append(answer := Message("assistant", turn.response.content))
+                self._seen.add(message_key(answer))
+        self._count = len(turns)
+
+    def has(self, turn: Turn, text: str | re.Pattern[str]) -> bool:
+        """Return True if the text is in the new messages of a turn."""
+        parts = (part for message in self._new[turn.id] for part in texts_of(message))
+        return any(text in part if isinstance(text, str) else text.search(part) is not None for part in parts)
