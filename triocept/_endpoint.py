@@ -21,6 +21,7 @@ from ._rollout.addresses import Reach
 from ._rollout.budget import Limits
 from ._rollout.embedding import Embed, check_embed
 from ._rollout.event_loop import check_loop
+from ._rollout.event_sender import EventReceiver, OnEvent, check_on_event
 from ._rollout.handler import Handler
 from ._rollout.life import open_rollout
 from ._rollout.moderation import Moderate, check_moderate
@@ -274,6 +275,7 @@ async def serve_endpoint(
     moderate: Moderate | None = None,
     record_increments: bool = False,
     record_wire: bool = False,
+    on_event: OnEvent | None = None,
     websocket: bool = True,
     keep_alive: bool = True,
 ) -> AsyncIterator[Endpoint]:
@@ -311,6 +313,8 @@ async def serve_endpoint(
         moderate: returns findings for texts in every rollout without its own `moderate`. Its exceptions propagate as
             those of `embed` do. None: no findings.
         record_increments, record_wire: defaults for rollouts that do not set these options; see `open_rollout`.
+        on_event: called with each event of each rollout as it happens (`triocept.traces.RolloutEvent`). Its exceptions
+            are logged, once for each type. Not async: the endpoint waits for it. None: no events are made.
         websocket: True if the Responses dialect is served over websockets too. False: an upgrade is answered with
             426, after which Codex sends POST requests at once.
         keep_alive: True if a connection carries several calls. False: each connection is closed after its answer. Use
@@ -345,6 +349,8 @@ async def serve_endpoint(
         check_embed(embed)
     if moderate is not None:
         check_moderate(moderate)
+    if on_event is not None:
+        check_on_event(on_event)
     switches = {
         "record_increments": record_increments,
         "record_wire": record_wire,
@@ -364,6 +370,7 @@ async def serve_endpoint(
         moderate=moderate,
         record_increments=record_increments,
         record_wire=record_wire,
+        on_event=EventReceiver(on_event) if on_event is not None else None,
     )
     registry: Registry[RolloutState] = Registry()
     errors: list[BaseException] = []  # raised after all contexts have closed: nothing wraps or hides them
@@ -474,6 +481,8 @@ class EndpointOptions(TypedDict, total=False):
     """True if turns keep the pieces of their answers with their times. Default: False."""
     record_wire: bool
     """True if turns keep their HTTP traffic. Default: False."""
+    on_event: OnEvent | None
+    """Called with each event of each rollout. None: no events are made."""
     websocket: bool
     """True if the Responses dialect is served over websockets too. Default: True."""
     keep_alive: bool
@@ -489,7 +498,8 @@ async def run_endpoint(
     `serve_endpoint`.
 
     Keywords: host, port, recorder, redact, max_body, grace, tls, advertise, tunnel, tunnel_health, on_lost_url,
-    limits, dialects, embed, moderate, record_increments, record_wire, websocket, keep_alive; see `serve_endpoint`.
+    limits, dialects, embed, moderate, record_increments, record_wire, on_event, websocket, keep_alive; see
+    `serve_endpoint`.
     """
     check_keywords("run_endpoint", options, EndpointOptions.__annotations__)
     async with serve_endpoint(**options) as endpoint:

@@ -1,8 +1,9 @@
-"""The record of a rollout, and the recorders that write it."""
+"""The record of a rollout, its events as they happen, and the recorders that write it."""
 
 from typing import TYPE_CHECKING
 
 from ._moved import hints_of
+from ._rollout.event_sender import OnEvent
 from ._rollout.recorder_group import RecorderGroup
 from ._trace.check import Report, check
 from ._trace.conversation import Conversation
@@ -16,6 +17,22 @@ from ._trace.reader import read_traces
 from ._trace.recorder import EntryRecorder, OpenedRecorder, Recorder, ServiceRecorder
 from ._trace.redaction import Redaction
 from ._trace.relations import Relation, RelationKind, TurnBranch
+from ._trace.rollout_events import (
+    AgentEnded,
+    AgentStarted,
+    CallArrived,
+    DecisionAsked,
+    DecisionMade,
+    IncrementKind,
+    IncrementSent,
+    RolloutEnded,
+    RolloutEvent,
+    RolloutOpened,
+    Scored,
+    ServiceCalled,
+    TurnLost,
+    TurnSettled,
+)
 from ._trace.tokens import Tokens
 from ._trace.trace import Trace
 from ._trace.turn import Branch, Decided, DecisionKind, Draft, ServiceCall, Turn, TurnError
@@ -30,6 +47,21 @@ if not TYPE_CHECKING:
     __getattr__ = hints_of(__name__)
 
 __all__ = [
+    "AgentEnded",
+    "AgentStarted",
+    "CallArrived",
+    "DecisionAsked",
+    "DecisionMade",
+    "IncrementKind",
+    "IncrementSent",
+    "RolloutEnded",
+    "RolloutEvent",
+    "RolloutOpened",
+    "Scored",
+    "ServiceCalled",
+    "TurnLost",
+    "TurnSettled",
+    "OnEvent",
     "AgentStart",
     "Branch",
     "Conversation",

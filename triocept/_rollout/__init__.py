@@ -8,6 +8,7 @@
 * `options`: the keywords of a rollout.
 * `children`: rollouts in rollouts. `asking`: the model calls of the program's own tools.
 * `record_writer`: writes a rollout's trace and calls its recorder. `recorder_group`: several recorders as one.
+  `event_sender`: calls the program's `on_event`. `increment_sender`: the pieces of an answer as events.
 * `handler`: the type of a handler, and its check. `draft`: the answer of a handler that another handler reads.
 * `workers`: run a handler on a rollout's exchanges.
 * `budget`: what a rollout may spend: `Limits`.

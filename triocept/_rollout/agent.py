@@ -14,6 +14,7 @@ from .._process.environment import agent_environment
 from .._process.output import AgentResult
 from .._process.process import OUTPUT_LIMIT, TERMINATE_GRACE, AgentProcess, check_output, open_process
 from .._trace.entries import AgentStart
+from .._trace.rollout_events import AgentEnded
 from .._util.checks import check_keywords, check_type
 from .._util.contexts import protected_context
 from .._util.failures import keeping, keeping_each, raise_all
@@ -163,15 +164,22 @@ async def open_agent(
         config=next((environment[name] for name in CONFIG_DIRECTORIES if environment.get(name)), None),
         started_at=time.time(),
     )
-    await core.records.record_entry(start)
+    start = await core.records.record_entry(start)
     of_process: dict[str, Any] = {**options, "env": environment}
-    async with open_process(argv, watcher=core.watcher, **of_process) as process:
-        agent = Agent(core, process)
-        errors: list[BaseException] = []  # raised outside the nursery, which would wrap them
-        with keeping_each(errors):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(agent._watch)
-                with keeping(errors):
-                    yield agent
-                agent._watch_scope.cancel()
-        raise_all(errors)
+    process: AgentProcess | None = None
+    try:
+        async with open_process(argv, watcher=core.watcher, **of_process) as process:
+            agent = Agent(core, process)
+            errors: list[BaseException] = []  # raised outside the nursery, which would wrap them
+            with keeping_each(errors):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(agent._watch)
+                    with keeping(errors):
+                        yield agent
+                    agent._watch_scope.cancel()
+            raise_all(errors)
+    finally:
+        if (events := core.records.events) is not None:
+            events.send(
+                AgentEnded, agent=start, returncode=process.returncode if process is not None else None
+            )

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from os import PathLike
-from typing import TYPE_CHECKING, ForwardRef, TypeAlias, Union, get_args
+from typing import TYPE_CHECKING, ForwardRef, Literal, TypeAlias, Union, get_args
 
 import msgspec
 import trio
@@ -26,7 +26,7 @@ from .._canonical.given import fit_json
 from .._trace.turn import Decided, DecisionKind
 from .._util.checks import described, named, takes
 from .._util.unicode import mended_text
-from .exchange import Exchange
+from .exchange import Exchange, core_of
 from .functions import awaited
 
 UNDECIDED = "no policy allows this tool call"
@@ -165,7 +165,11 @@ def patterns_of(policy: Policy) -> Iterator[str]:
 
 
 async def decide(
-    policy: Policy, call: ToolCall, exchange: Exchange, timeout: float | None
+    policy: Policy,
+    call: ToolCall,
+    exchange: Exchange,
+    timeout: float | None,
+    way: Literal["answer", "gate"] = "answer",
 ) -> tuple[Decision, Decided]:
     """Return the decision about a call, and its record. Nothing decided: a rejection.
 
@@ -174,12 +178,16 @@ async def decide(
         call: the call.
         exchange: the exchange whose model proposes the call.
         timeout: seconds. None: wait for ever. After a time-out the call is rejected.
+        way: the place where the decision is carried out.
 
     Raises:
         TypeError: a function returned no decision; or arguments were changed that are not the tool's.
         Exception: the exception of a function.
     """
     began = trio.current_time()
+    agents = core_of(exchange).outermost
+    if (events := agents.rollout.records.events) is not None:
+        events.asked(agents.id, call)
     decision = Decision.escalate()
     with trio.move_on_after(timeout if timeout is not None else float("inf")) as limit:
         decision = await _decide(policy, call, exchange)
@@ -189,7 +197,7 @@ async def decide(
         decision = Decision.reject(by="default")
     elif decision.kind == "modify" and call.kind == "json" and not _is_object(decision.arguments or ""):
         raise TypeError(f"Decision.modify: {call.name} takes a JSON object, not {decision.arguments!r}")
-    return decision, Decided(
+    decided = Decided(
         call=call.id,
         tool=call.name,
         kind=decision.kind,
@@ -197,7 +205,11 @@ async def decide(
         reason=decision.reason,
         by=decision.by,
         seconds=trio.current_time() - began,
+        way=way,
     )
+    if events is not None:
+        events.decided(agents.id, decided)
+    return decision, decided
 
 
 def _is_object(text: str) -> bool:

@@ -41,6 +41,8 @@ from .outcome import Abandoned, Answered, Failed, Outcome, Raw, Refused
 class _Records:
     """The records of a draft: its turn is made, and not recorded."""
 
+    events = None
+
     def __init__(self, outer: ExchangeState) -> None:
         self._outer = outer
         self.writer = self
@@ -62,6 +64,7 @@ class _DraftHome:
     record_increments = False
 
     def __init__(self, outer: ExchangeState) -> None:
+        self.outer = outer
         self._rollout = outer.rollout
         self.id = outer.rollout.id
         self.trace = outer.rollout.trace

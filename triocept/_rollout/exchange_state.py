@@ -171,6 +171,12 @@ class ExchangeState:
         return self.rollout.records.writer.conversation_of(self._turn(Abandoned(), len(self.rollout.trace)))
 
     @property
+    def outermost(self) -> ExchangeState:
+        """The agent's exchange: this one, or the one that this draft's exchange belongs to."""
+        outer: ExchangeState | None = getattr(self.rollout, "outer", None)  # only a draft's rollout has it
+        return self if outer is None else outer.outermost
+
+    @property
     def settled(self) -> bool:
         """True if the exchange has its outcome."""
         return self.outcome is not None
@@ -246,7 +252,7 @@ class ExchangeState:
     async def _send_raw(self, piece: RawPiece) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_awaited()
-        await self.answer.put(piece)
+        await self._put(piece)
 
     async def _pause(self, seconds: float) -> None:
         with self.work():
@@ -412,7 +418,13 @@ class ExchangeState:
             tokens = self.rollout.estimator.input_tokens(self.request)
             usage = msgspec.structs.replace(_NO_USAGE, input_tokens=tokens)
             event = msgspec.structs.replace(event, usage=usage)
-        await self.answer.put(event)
+        await self._put(event)
+
+    async def _put(self, entry: Entry) -> None:
+        """Give an increment to the agent's connection, and to the program that watches."""
+        if (events := self.rollout.records.events) is not None:
+            events.increments(self.id).send(entry)
+        await self.answer.put(entry)
 
     async def _pass_on(self, piece: Relayed, fold: Fold) -> None:
         """Send one piece of a provider's stream.
@@ -431,7 +443,7 @@ class ExchangeState:
         if self.hold_calls:
             events = tuple([event for event in events if not self._held.hold(event)])
         if data or events:
-            await self.answer.put(Relayed(data, events))
+            await self._put(Relayed(data, events))
         else:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -511,9 +523,13 @@ class ExchangeState:
             self.outcome, self.recording = outcome, True
             if self._wire is not None:  # the bytes about to be sent are kept with the turn
                 self.answer.prepare(outcome, last)
+            if last is not None and (events := self.rollout.records.events) is not None:
+                events.increments(self.id).last = last
             turn = await self.rollout.records.record(partial(self._turn, outcome))
         except BaseException as exc:
             self.answer.end(Failed(exc))
+            if (events := self.rollout.records.events) is not None:
+                events.lost(self.id, exc)
             raise
         else:
             self.answer.end(outcome, last)

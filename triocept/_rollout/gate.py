@@ -230,7 +230,7 @@ class GateState:
         )
         if decision.kind == "approve" and self._gate.before is not None:
             exchange = Exchange(known.exchange, self._rollout.public)
-            decision, _ = await decide(self._gate.before, known.call, exchange, None)
+            decision, _ = await decide(self._gate.before, known.call, exchange, None, "gate")
         if decision.kind == "answer" or (decision.kind == "modify" and not hook.modifies):
             text = f"Decision.{decision.kind} cannot be carried out at the gate of {hook.agent}"
             raise TypeError(f"{text}: use approve(handler, policy)")

@@ -29,8 +29,10 @@ from .._trace.redaction import Redaction, Redactor
 from .._trace.trace import Trace, TraceWriter
 from .._trace.turn import ServiceCall, Turn, TurnError
 from .._util.contexts import call_user, protected_methods
+from .event_sender import EventSender
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Entry)
 for kind in (JSONLRecorder, DirectoryRecorder):  # here, because `_trace` does not import trio
     protected_methods(kind)
 
@@ -43,6 +45,7 @@ class RecordWriter:
         recorder: the recorder that receives every entry too.
         redaction: what is removed before writing, beside keys.
         parent: the record of the parent rollout, whose owner receives the child's errors too.
+        events: sends the events of the rollout. None: the program does not watch.
     """
 
     def __init__(
@@ -52,12 +55,14 @@ class RecordWriter:
         *,
         redaction: Redaction | None = None,
         parent: RecordWriter | None = None,
+        events: EventSender | None = None,
     ) -> None:
         self._trace = trace
         self.redactor: Redactor = Redactor(redaction)
         self.writer: TraceWriter = TraceWriter(trace)
         """Writer of everything in the trace beside its turns, for code that holds this object."""
         self.recorder = recorder
+        self.events = events
         self._takes_entries = isinstance(recorder, EntryRecorder)
         self._lock = trio.Lock()
         shared = parent is not None and parent.recorder is recorder
@@ -110,7 +115,7 @@ class RecordWriter:
         """
         if self.recorder is None:
             turn = self.redactor.turn(make_turn(len(self._trace)))
-            self.writer.add(turn)
+            self._add_turn(turn)
             return turn
         self.check_free()
         with trio.CancelScope(shield=True):
@@ -121,12 +126,17 @@ class RecordWriter:
                     await self._pass_on(self.recorder.record, turn)
                 except BaseException as exc:
                     error = TurnError(type=type(exc).__name__, message=f"not recorded: {exc}", status=500)
-                    self.writer.add(msgspec.structs.replace(turn, outcome="failed", error=error))
+                    self._add_turn(msgspec.structs.replace(turn, outcome="failed", error=error))
                     raise
-                self.writer.add(turn)
+                self._add_turn(turn)
             finally:
                 self._lock.release()
         return turn
+
+    def _add_turn(self, turn: Turn) -> None:
+        self.writer.add(turn)
+        if self.events is not None:
+            self.events.turn(turn)
 
     async def _begin(self) -> None:
         """Wait for the recordings in progress.
@@ -145,15 +155,15 @@ class RecordWriter:
             signal.raise_signal(signal.SIGINT)
 
     @trio.lowlevel.enable_ki_protection
-    async def record_entry(self, entry: Entry) -> None:
-        """Record an entry that is not a turn and not a service call.
+    async def record_entry(self, entry: E) -> E:
+        """Record an entry that is not a turn and not a service call. Return the entry as recorded.
 
         Shielded; no checkpoint if no recorder takes entries.
 
         Raises:
             Exception: the error of the recorder; the trace does not have the entry.
         """
-        entry = self.redactor.entry(entry)
+        entry = cast(E, self.redactor.entry(entry))
         if self._takes_entries:
             self.check_free()
             with trio.CancelScope(shield=True):
@@ -163,6 +173,9 @@ class RecordWriter:
                 finally:
                     self._lock.release()
         self.writer.add(entry)
+        if self.events is not None:
+            self.events.entry(entry)
+        return entry
 
     @trio.lowlevel.enable_ki_protection
     async def record_service(self, make_call: Callable[[int], ServiceCall]) -> None:
@@ -176,6 +189,8 @@ class RecordWriter:
                 if isinstance(recorder, ServiceRecorder):
                     await self._pass_on(recorder.record_service, call)
                 self.writer.add(call)
+                if self.events is not None:
+                    self.events.service(call)
             finally:
                 self._lock.release()
 
@@ -187,8 +202,12 @@ class RecordWriter:
             self.writer.seal()
         finally:
             self._lock.release()
-        if first and self.recorder is not None:
-            await self._pass_on(self.recorder.seal, self._trace)
+        try:
+            if first and self.recorder is not None:
+                await self._pass_on(self.recorder.seal, self._trace)
+        finally:
+            if first and self.events is not None:
+                self.events.end()
 
     async def _pass_on(self, take: Callable[[T], Awaitable[None]], given: T) -> None:
         """Pass a value to the recorder. If the recorder repeats an error, raise the first exception object."""

@@ -41,6 +41,7 @@ from .calls import Arrivals, Calls, Deliver, OnRetry, Service, claimed_conversat
 from .children import Children
 from .collecting import Collector, collector
 from .embedding import Embed
+from .event_sender import EventReceiver, EventSender
 from .exchange import Exchange
 from .exchange_state import ExchangeState
 from .gate import GateState, gate_of
@@ -80,6 +81,7 @@ class RolloutState:
         embed: default function for embeddings.
         moderate: default function for moderations.
         record_increments, record_wire: default values of these options.
+        on_event: receives the events. None: no events are made.
         branch: the place where it branches off its parent.
         parent: the rollout that it is part of.
     """
@@ -100,6 +102,7 @@ class RolloutState:
         moderate: Moderate | None = None,
         record_increments: bool = False,
         record_wire: bool = False,
+        on_event: EventReceiver | None = None,
         branch: Branch | None = None,
         parent: RolloutState | None = None,
     ) -> None:
@@ -177,11 +180,14 @@ class RolloutState:
         self.addresses: Addresses = addresses
         self.registry: Registry[RolloutState] = registry
         self.watcher: Watcher = watcher
+        if parent is not None and parent.records.events is not None:
+            on_event = parent.records.events.receiver
         self.records: RecordWriter = RecordWriter(
             self.trace,
             recorder,
             redaction=self.redaction,
             parent=parent.records if parent is not None else None,
+            events=EventSender(self, on_event) if on_event is not None else None,
         )
         self.arrivals: Arrivals = Arrivals()
         self._announced = 0

@@ -23,6 +23,7 @@ The other modules:
 * `redaction`: removal of secrets before anything is recorded.
 * `recorder`: receivers of turns beside the trace; `jsonl` writes the file.
 * `entries`: records beside turns: the start of a rollout, its agents, the calls it took, its scores, and gaps.
+* `rollout_events`: the events of rollouts, for programs that watch.
 * `lines`: the format of the file, and its lines, whole or damaged. `chain`: the hash chain over the lines of a rollout.
   `linefile`: whole lines, appended by several programs. `jsonl` writes the file: `runlines` the lines of one rollout,
   `numbering` its messages as numbers.

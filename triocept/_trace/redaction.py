@@ -186,19 +186,21 @@ class Redactor:
         """Return a turn as recorded; its request is already redacted."""
         response = None if turn.response is None else self.response(turn.response)
         if response is turn.response and not (
-            turn.error or turn.notes or turn.agent or turn.tokens or turn.wire or turn.raw
+            turn.error or turn.notes or turn.agent or turn.tokens or turn.wire or turn.raw or turn.decisions
         ):
             return turn  # nearly all turns
         error = turn.error and self._clean(turn.error)
         notes = self.json(turn.notes) if turn.notes else turn.notes
         agent = turn.agent and self._text(turn.agent)
+        decisions = tuple([self._clean(each) for each in turn.decisions])
         tokens = turn.tokens
         if tokens is not None:
             tokens = self._masked(tokens, turn, answer=response is not turn.response)
         wire = self._wire(turn.wire) if turn.wire is not None else None
         raw = self._raw(turn.raw) if turn.raw is not None else None
         same = response is turn.response and error is turn.error and notes is turn.notes
-        if same and tokens is turn.tokens and wire is turn.wire and raw is turn.raw and agent == turn.agent:
+        same = same and agent == turn.agent and decisions == turn.decisions
+        if same and tokens is turn.tokens and wire is turn.wire and raw is turn.raw:
             return turn
         increments = turn.increments if response is turn.response else None  # they count the characters
         if response is not turn.response or notes is not turn.notes:
@@ -209,6 +211,7 @@ class Redactor:
             error=error,
             notes=notes,
             agent=agent,
+            decisions=decisions,
             tokens=tokens,
             increments=increments,
             wire=wire,

@@ -49,6 +49,7 @@ _LEAST = 16
 """Minimum characters of such a value. Shorter values are often words (`postgres`), and not set in every run."""
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)', re.DOTALL)
 """A string in JSON; a string without an end extends to the end of the text."""
+_SPACE, _LINE_END = re.compile(r"\s"), re.compile(r"[\r\n]")
 _encode = msgspec.json.Encoder().encode
 _decode_text = msgspec.json.Decoder(str).decode
 
@@ -102,6 +103,60 @@ class LiveKeys:
 
 LIVE_KEYS = LiveKeys()
 """The keys of this program."""
+
+
+class KeylessPieces:
+    """A text that comes in pieces, without the keys in use.
+
+    The end of a text that may begin a key waits for the next piece. A word with a backslash, or with the prefix of
+    triocept's own keys, waits for the white space after it.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[str] = []
+        self._in_word = False
+        """True if everything waits for white space."""
+
+    def take(self, piece: str) -> str:
+        """Return the text that may go on, without keys."""
+        self._held.append(piece)
+        if self._in_word and not _space().search(piece):
+            return ""
+        text = "".join(self._held)
+        at, self._in_word = _possible_key(text)
+        self._held = [text[at:]]
+        return without_keys(text[:at])
+
+    def end(self) -> str:
+        """Return the rest, without keys."""
+        text, self._held, self._in_word = "".join(self._held), [], False
+        return without_keys(text)
+
+
+def _possible_key(text: str) -> tuple[int, bool]:
+    """Return the start of the end of a text that may begin a key, and True if it lasts until white space."""
+    if "\\" in text or OWN_TEXT in text:
+        word = max([found.end() for found in _space().finditer(text)], default=0)
+        if "\\" in text[word:] or OWN_TEXT in text[word:]:
+            return word, True
+    at = size = len(text)
+    for key in (OWN_TEXT, *LIVE_KEYS.texts):
+        start = text.find(key[0], max(0, size - len(key) + 1))
+        while 0 <= start < at and not key.startswith(text[start:]):
+            start = text.find(key[0], start + 1)
+        at = min(at, start) if start >= 0 else at
+    while at < size:  # a whole key may extend over this place
+        starts = [text.find(key, max(0, at - len(key) + 1)) for key in LIVE_KEYS.texts]
+        before = [start for start in starts if 0 <= start < at]
+        if not before:
+            break
+        at = min(before)
+    return at, False
+
+
+def _space() -> re.Pattern[str]:
+    """Return the pattern of a character that no key in use contains."""
+    return _LINE_END if any(" " in key for key in LIVE_KEYS.texts) else _SPACE
 
 
 def without_keys(text: str, more: Iterable[str] = (), *, known_forms: bool = False) -> str:

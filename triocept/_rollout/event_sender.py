@@ -1,0 +1,200 @@
+"""The program's `on_event`, and the events of one rollout that it is called with.
+
+Rules:
+
+1. `on_event` is called in the task that caused the event, and must return at once: a slow function blocks the loop.
+2. An exception of it is logged, once for each type of exception, and reaches no exchange. An exception that is no
+   `Exception`, such as KeyboardInterrupt, goes to the rollout's owner, like one of a handler.
+3. Without `on_event` there is no `EventSender`: nothing is built.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, final
+
+import msgspec
+import trio
+from trio.lowlevel import disable_ki_protection
+
+from .._canonical.content import ToolCall
+from .._trace.entries import AgentStart, Entry, Intent, Opening
+from .._trace.rollout_events import (
+    AgentStarted,
+    CallArrived,
+    DecisionAsked,
+    DecisionMade,
+    IncrementSent,
+    RolloutEnded,
+    RolloutEvent,
+    RolloutOpened,
+    Scored,
+    ServiceCalled,
+    TurnLost,
+    TurnSettled,
+)
+from .._trace.turn import Decided, ServiceCall, Turn
+from .._util.checks import named
+from .._util.secrets import without_keys
+from .functions import check_function
+from .increment_sender import IncrementSender, redacted
+
+if TYPE_CHECKING:
+    from .rollout_state import RolloutState
+
+log = logging.getLogger("triocept.rollout")
+
+OnEvent: TypeAlias = Callable[[RolloutEvent], object]
+"""A function of one event, not async; its result is ignored."""
+
+
+def check_on_event(function: object) -> None:
+    """Raise TypeError unless it is a function of one event that is not async."""
+    form = "a function of one event that is not async"
+    check_function("on_event", function, form)
+    called = getattr(type(function), "__call__", None)  # noqa: B004 - the method itself
+    for each in (function, called):
+        if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
+            hint = (
+                "to do async work, put the event into a memory channel (`send_nowait`), and read it in a task"
+            )
+            raise TypeError(f"on_event is {form}; {named(function)} is async: {hint}")
+
+
+@final
+class EventReceiver:
+    """The program's function, shared by all rollouts of an endpoint."""
+
+    def __init__(self, function: OnEvent) -> None:
+        self._function = function
+        self._logged: set[type[Exception]] = set()
+
+    def call(self, event: RolloutEvent) -> BaseException | None:
+        """Call the function, and log its exception. Return an exception that is no `Exception`."""
+        try:
+            returned = _interruptible(self._function, event)
+            if returned is not None and inspect.iscoroutine(returned):
+                returned.close()
+                raise TypeError(f"on_event returned a coroutine: {named(self._function)} must not be async")
+        except Exception as exc:
+            if type(exc) not in self._logged:
+                self._logged.add(type(exc))
+                text = "on_event failed for a %s of rollout %s; further %s exceptions of it are not logged"
+                log.warning(text, type(event).__name__, event.rollout, type(exc).__name__, exc_info=exc)
+        except BaseException as exc:
+            return exc
+        return None
+
+
+@disable_ki_protection
+def _interruptible(function: OnEvent, event: RolloutEvent) -> object:
+    return function(event)
+
+
+@final
+class EventSender:
+    """The sender of the events of one rollout."""
+
+    def __init__(self, rollout: RolloutState, receiver: EventReceiver) -> None:
+        self._rollout = rollout
+        self.receiver = receiver
+        self._count = 0
+        self._ended = False
+        self._arrived: set[str] = set()
+        """Ids of the exchanges that have arrived and have no outcome yet."""
+        self._increments: dict[str, IncrementSender] = {}
+        """Senders of the answers that are being streamed, by exchange."""
+
+    def send(self, kind: type[RolloutEvent], /, **fields: Any) -> None:
+        """Make an event, and call `on_event` with it. Only a score may follow the end of the rollout."""
+        if self._ended and kind is not Scored:
+            return
+        self._ended = self._ended or kind is RolloutEnded
+        trace = self._rollout.trace
+        number, self._count = self._count, self._count + 1
+        clock = trio.current_time()
+        event = kind(
+            rollout=trace.rollout, run=trace.run, number=number, at=time.time(), clock=clock, **fields
+        )
+        error = self.receiver.call(event)
+        if error is not None:
+            if self._rollout.report is None:  # the caller is the program itself
+                raise error
+            self._rollout.report(error)
+
+    def entry(self, entry: Entry) -> None:
+        """Send the event of a recorded entry."""
+        match entry:
+            case Opening():
+                self.send(RolloutOpened, opening=entry)
+            case AgentStart():
+                self.send(AgentStarted, agent=entry)
+            case Intent():
+                self._arrive(entry.id, entry)
+            case _:
+                self.send(Scored, score=entry)
+
+    def turn(self, turn: Turn) -> None:
+        """Send the end of a call, after its arrival."""
+        if turn.id not in self._arrived:
+            self._arrive(turn.id, turn)
+        self._end_call(turn.id, answered=turn.outcome == "answered")
+        self.send(TurnSettled, turn=turn)
+
+    def lost(self, exchange: str, error: BaseException) -> None:
+        """Send the end of a call whose turn could not be recorded, unless its turn has settled."""
+        if exchange in self._arrived:
+            self._end_call(exchange, answered=False)
+            self.send(TurnLost, exchange=exchange, error=type(error).__name__)
+
+    def asked(self, exchange: str, call: ToolCall) -> None:
+        """Send the question to a policy."""
+        redaction = self._rollout.redaction
+        arguments = redacted(call.arguments, redaction, json=True)
+        tool, id_ = without_keys(call.name), without_keys(call.id)
+        self.send(DecisionAsked, exchange=exchange, call=id_, tool=tool, arguments=arguments)
+
+    def decided(self, exchange: str, decision: Decided) -> None:
+        """Send the decision of a policy."""
+        redaction, arguments = self._rollout.redaction, decision.arguments
+        clean = msgspec.structs.replace(
+            decision,
+            call=without_keys(decision.call),
+            tool=without_keys(decision.tool),
+            arguments=None if arguments is None else redacted(arguments, redaction, json=True),
+            reason=redacted(decision.reason, redaction),
+            by=redacted(decision.by, redaction),
+        )
+        self.send(DecisionMade, exchange=exchange, decision=clean)
+
+    def increments(self, exchange: str) -> IncrementSender:
+        """Return the sender of an answer's pieces."""
+        found = self._increments.get(exchange)
+        if found is None:
+            send = partial(self.send, IncrementSent, exchange=exchange)
+            found = self._increments[exchange] = IncrementSender(send, self._rollout.redaction)
+        return found
+
+    def service(self, call: ServiceCall) -> None:
+        """Send the end of a service call."""
+        self.send(ServiceCalled, call=call)
+
+    def end(self) -> None:
+        """Send the end of the rollout."""
+        trace = self._rollout.trace
+        self.send(RolloutEnded, ended=trace.ended, stopped=trace.stopped, turns=len(trace))
+
+    def _end_call(self, exchange: str, *, answered: bool) -> None:
+        self._arrived.discard(exchange)
+        if (increments := self._increments.pop(exchange, None)) is not None:
+            increments.end(answered=answered)
+
+    def _arrive(self, exchange: str, call: Intent | Turn) -> None:
+        self._arrived.add(exchange)
+        self.send(
+            CallArrived, exchange=exchange, dialect=call.dialect, request=call.request, agent=call.agent
+        )

@@ -1,0 +1,244 @@
+"""Events of rollouts, as `serve_endpoint(on_event=…)` passes them on while they happen.
+
+Rules:
+
+1. The events of one rollout are numbered, and come in the order of the record: `RolloutOpened` first, `RolloutEnded`
+   last. Only a `Scored` may follow.
+2. Each `CallArrived` is followed by exactly one `TurnSettled` or `TurnLost` of the same exchange. The exchange's other
+   events are between them, except decisions at the agent's gate, which come when the agent asks.
+3. Events hold the entries as recorded: redacted, and shared with the trace. They must not be changed.
+4. No event holds a key in use, also not in pieces: the end of a text that may begin a key waits for the next piece.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from .._canonical.content import Json
+from .._canonical.request import Request
+from .entries import AgentStart, Ending, Opening, Score
+from .turn import Decided, ServiceCall, Turn
+
+_BRIEF = 200
+"""Maximum characters of a text in the brief form of an event."""
+
+
+class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="event"):
+    rollout: str
+    """Id of the rollout."""
+    run: str
+    """Run of the rollout's id, as in `Trace.run`."""
+    number: int
+    """Place in the order of the rollout's events, from 0."""
+    at: float
+    """Time of the event, in seconds since the epoch."""
+    clock: float
+    """Time of the event by trio's clock (`trio.current_time()`), in seconds: for durations."""
+
+    def brief(self) -> dict[str, Json]:
+        """Return the event as a short JSON object: for a log, or a line of a terminal.
+
+        Texts are cut to their last 200 characters, and conversations are left out.
+        """
+        name = type(self).__name__
+        return {"event": name, "rollout": self.rollout, "number": self.number, "at": self.at, **self._more()}
+
+    def _more(self) -> dict[str, Json]:
+        names = self.__struct_fields__[len(_Event.__struct_fields__) :]
+        found: dict[str, Json] = msgspec.to_builtins({name: getattr(self, name) for name in names})
+        return found
+
+
+class RolloutOpened(_Event, frozen=True, kw_only=True):
+    """A rollout was opened."""
+
+    opening: Opening
+    """Its metadata, and the rollout that it is a child of."""
+
+    def _more(self) -> dict[str, Json]:
+        branch = self.opening.branch
+        return {"parent": branch.rollout if branch else None, "metadata": self.opening.metadata}
+
+
+class RolloutEnded(_Event, frozen=True, kw_only=True):
+    """A rollout has ended, and its trace is sealed."""
+
+    ended: Ending | None
+    """Manner in which the rollout's body ended; None: unknown."""
+    stopped: str | None
+    """Reason for which the rollout was stopped, such as the limit that was reached; None: not stopped."""
+    turns: int
+    """Number of turns in the trace."""
+
+
+class AgentStarted(_Event, frozen=True, kw_only=True):
+    """An agent's process is about to start."""
+
+    agent: AgentStart
+    """Its command and directories."""
+
+    def _more(self) -> dict[str, Json]:
+        return {"argv": list(self.agent.argv), "cwd": self.agent.cwd}
+
+
+class AgentEnded(_Event, frozen=True, kw_only=True):
+    """An agent's process has ended. Not sent if its rollout has ended before."""
+
+    agent: AgentStart
+    """The record of its start."""
+    returncode: int | None
+    """Return code of the process; negative: the signal that ended it. None: the process could not be started."""
+
+    def _more(self) -> dict[str, Json]:
+        return {"argv": list(self.agent.argv), "returncode": self.returncode}
+
+
+class CallArrived(_Event, frozen=True, kw_only=True):
+    """A model call of the agent has arrived.
+
+    It comes just before the call is passed to its handler. For a call that no handler gets, such as a call over a
+    limit, it comes just before its `TurnSettled`.
+    """
+
+    exchange: str
+    """Id of the call's exchange, and of its turn."""
+    dialect: str
+    request: Request
+    agent: str | None
+    """Name that the caller gives itself, as `Turn.agent`."""
+
+    def _more(self) -> dict[str, Json]:
+        request = self.request
+        return {
+            "exchange": self.exchange,
+            "dialect": self.dialect,
+            "model": request.model,
+            "messages": len(request.messages),
+            "tools": len(request.tools),
+            "text": request.messages[-1].text[-_BRIEF:] if request.messages else "",
+            "agent": self.agent,
+        }
+
+
+IncrementKind: TypeAlias = Literal["text", "reasoning", "refusal", "tool_call", "other", "raw"]
+
+
+class IncrementSent(_Event, frozen=True, kw_only=True):
+    """A piece of an answer was sent to the agent. An answer that is given whole has no such events."""
+
+    exchange: str
+    """Id of the exchange."""
+    index: int
+    """Place in the order of the exchange's increments, from 0."""
+    kind: IncrementKind
+    """`tool_call`: the name, then the arguments. `other`: a part that only its dialect understands. `raw`: raw
+    bytes."""
+    part: int
+    """Number of the part in the answer, from 0; 0 for raw bytes."""
+    text: str = ""
+    """Text to append to the part; empty for raw bytes and `other`. The end of a text that may begin a key comes with
+    the next piece. With a `Redaction`, a part comes as one piece, at its end."""
+    call: str = ""
+    """Id of the tool call, in its first piece."""
+    tool: str = ""
+    """Name of the tool, in the first piece of a tool call."""
+
+
+class DecisionAsked(_Event, frozen=True, kw_only=True):
+    """A policy was asked to decide about a tool call of the model.
+
+    `DecisionMade` follows, unless the agent disconnects first, or the policy fails.
+    """
+
+    exchange: str
+    """Id of the exchange whose model proposes the call."""
+    call: str
+    """Id of the tool call."""
+    tool: str
+    """Name of the tool."""
+    arguments: str
+    """Arguments of the call, as text."""
+
+
+class DecisionMade(_Event, frozen=True, kw_only=True):
+    """A tool call of the model was decided."""
+
+    exchange: str
+    """Id of the exchange whose model proposes the call."""
+    decision: Decided
+    """The decision, its time, and the policy or the person that made it."""
+
+
+class TurnSettled(_Event, frozen=True, kw_only=True):
+    """A call has its outcome, and its turn is recorded."""
+
+    turn: Turn
+
+    @property
+    def exchange(self) -> str:
+        """Id of the call's exchange."""
+        return self.turn.id
+
+    def _more(self) -> dict[str, Json]:
+        turn = self.turn
+        response, error = turn.response, turn.error
+        usage = response.usage if response is not None else None
+        return {
+            "exchange": turn.id,
+            "turn": turn.number,
+            "outcome": turn.outcome,
+            "duration": turn.duration,
+            "text": response.text[-_BRIEF:] if response is not None else "",
+            "tool_calls": [call.name for call in response.tool_calls] if response is not None else [],
+            "input_tokens": usage.input_tokens if usage is not None else None,
+            "output_tokens": usage.output_tokens if usage is not None else None,
+            "error": f"{error.type}: {error.message}"[:_BRIEF] if error is not None else None,
+        }
+
+
+class TurnLost(_Event, frozen=True, kw_only=True):
+    """A call has ended without a turn, because its turn could not be made or recorded. The agent gets a 500."""
+
+    exchange: str
+    """Id of the call's exchange."""
+    error: str
+    """Name of the exception's class."""
+
+
+class ServiceCalled(_Event, frozen=True, kw_only=True):
+    """A call of a host service has ended."""
+
+    call: ServiceCall
+
+    def _more(self) -> dict[str, Json]:
+        call = self.call
+        names = ("id", "kind", "name", "outcome", "duration")
+        return {each: getattr(call, each) for each in names} | {"error": call.error and call.error.type}
+
+
+class Scored(_Event, frozen=True, kw_only=True):
+    """The run has got a score, perhaps after its end."""
+
+    score: Score
+
+    def _more(self) -> dict[str, Json]:
+        return {"name": self.score.name, "value": self.score.value}
+
+
+RolloutEvent: TypeAlias = (
+    RolloutOpened
+    | RolloutEnded
+    | AgentStarted
+    | AgentEnded
+    | CallArrived
+    | IncrementSent
+    | DecisionAsked
+    | DecisionMade
+    | TurnSettled
+    | TurnLost
+    | ServiceCalled
+    | Scored
+)
+"""One event of a rollout: what `on_event` is called with."""
