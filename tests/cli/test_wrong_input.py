@@ -144,7 +144,10 @@ def test_the_help_of_a_command_fits_80_columns(name: str, command: click.Command
 def test_the_options_of_run_are_in_groups() -> None:
     text = CliRunner().invoke(main, ["run", "--help"]).output
     titles = [line[:-1] for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert titles == ["Agent", "Model", "Real model", "Recorded run", "Approval", "Limits of a run", "Record", "Endpoint", "Other options"]  # fmt: skip  # noqa: E501
+    assert titles == [
+        "Agent", "Model", "Real model", "Recorded run", "Approval", "Limits of a run", "Record", "Endpoint",
+        "Other options",
+    ]  # fmt: skip
     assert "An agent that has not ended 10 s later" in " ".join(text.split())
 
 

@@ -66,12 +66,18 @@ def medias() -> st.SearchStrategy[Media]:
 
 @cache
 def reasonings(dialect: str) -> st.SearchStrategy[Reasoning]:
-    blobs = {"anthropic_messages": st.one_of(st.builds(Blob, st.just(dialect), st.just("signature"), names),
-      st.builds(Blob, st.just(dialect), st.just("redacted"), names)),
-     "openai_responses": st.builds(Blob, st.just(dialect), st.just("encrypted_content"), names),
-     "gemini": st.builds(Blob, st.just(dialect), st.just("thought_signature"), names),
-     "openai_chat": st.builds(Blob, st.just(dialect), st.just("reasoning_details"),
-      st.just('{"type":"reasoning.encrypted","data":"d"}'))}  # fmt: skip
+    blobs = {
+        "anthropic_messages": st.one_of(
+            st.builds(Blob, st.just(dialect), st.just("signature"), names),
+            st.builds(Blob, st.just(dialect), st.just("redacted"), names),
+        ),
+        "openai_responses": st.builds(Blob, st.just(dialect), st.just("encrypted_content"), names),
+        "gemini": st.builds(Blob, st.just(dialect), st.just("thought_signature"), names),
+        "openai_chat": st.builds(
+            Blob, st.just(dialect), st.just("reasoning_details"),
+            st.just('{"type":"reasoning.encrypted","data":"d"}'),
+        ),
+    }  # fmt: skip
     other = st.builds(Blob, st.just("another"), st.just("signature"), names)
     some = st.lists(st.one_of(blobs.get(dialect, other), other), max_size=2).map(tuple)
     return st.builds(Reasoning, st.one_of(st.just(""), texts), some)

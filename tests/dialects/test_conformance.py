@@ -121,9 +121,14 @@ def test_what_is_remembered_of_earlier_calls_changes_nothing(dialect: Dialect, d
     """Each call is read as if it were the first: a longer conversation, a cut one, another head, another call."""
     memory = Memory()
     one, two = (data.draw(some.any_request(dialect.name)) for _ in range(2))
-    calls = [one, msgspec.structs.replace(one, messages=(*one.messages, *two.messages)), one,
-     msgspec.structs.replace(one, messages=(*two.messages[:1], *one.messages[1:])),
-     msgspec.structs.replace(two, messages=one.messages), two]  # fmt: skip
+    calls = [
+        one,
+        msgspec.structs.replace(one, messages=(*one.messages, *two.messages)),
+        one,
+        msgspec.structs.replace(one, messages=(*two.messages[:1], *one.messages[1:])),
+        msgspec.structs.replace(two, messages=one.messages),
+        two,
+    ]
     for call in calls:
         document = dialect.render_request(call)
         wire = msgspec.json.encode(document)

@@ -324,8 +324,9 @@ def test_a_result_is_read_as_text_and_written_again_as_it_stood(
 
 def test_media_of_a_result_stay_in_it() -> None:
     picture = {"inlineData": {"mimeType": "image/png", "data": "iVBO", "displayName": "p"}}
-    inner = {"id": "c", "name": "see", "response": {"output": "x"}, "parts": [picture],
-     "scheduling": "SILENT"}  # fmt: skip
+    inner = {
+        "id": "c", "name": "see", "response": {"output": "x"}, "parts": [picture], "scheduling": "SILENT",
+    }  # fmt: skip
     contents = [USER, {"role": "user", "parts": [{"functionResponse": inner}]}]
     request = parse(*contents)
     assert request.tool_results[0].content[1] == Media(
@@ -335,9 +336,11 @@ def test_media_of_a_result_stay_in_it() -> None:
 
 
 def test_a_signature_stays_on_its_very_part() -> None:
-    parts = [{"text": "a"}, {"text": "", "thoughtSignature": "x"}, {"thoughtSignature": "y"},
-     {"inlineData": {"mimeType": "image/png", "data": ""}, "thoughtSignature": "z"},
-     {"functionCall": {"id": "c", "name": "ls", "args": {}}, "thoughtSignature": "w"}]  # fmt: skip
+    parts = [
+        {"text": "a"}, {"text": "", "thoughtSignature": "x"}, {"thoughtSignature": "y"},
+        {"inlineData": {"mimeType": "image/png", "data": ""}, "thoughtSignature": "z"},
+        {"functionCall": {"id": "c", "name": "ls", "args": {}}, "thoughtSignature": "w"},
+    ]  # fmt: skip
     contents = [USER, {"role": "model", "parts": parts}]
     assert again(parse(*contents))["contents"] == contents
 
@@ -366,15 +369,25 @@ def test_nobody_is_asked_to_stream_arguments() -> None:
 
 
 def test_schemas_are_json_schema_and_written_as_they_were() -> None:
-    openapi = {"type": "OBJECT",
-     "properties": {"type": {"type": "STRING", "enum": ["a"], "nullable": True},
-      "many": {"type": "ARRAY", "items": {"type": "NUMBER"}, "minItems": "1", "maxItems": 5},
-      "any": {"anyOf": [{"type": "STRING"}, {"type": "INTEGER"}], "nullable": True, "example": 5}},
-     "required": ["type"], "propertyOrdering": ["type", "many", "any"]}  # fmt: skip
-    schema = {"type": "object", "properties": {"type": {"type": ["string", "null"], "enum": ["a", None]},
-      "many": {"type": "array", "items": {"type": "number"}, "minItems": 1, "maxItems": 5},
-      "any": {"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}], "examples": [5]}},
-     "required": ["type"]}  # fmt: skip
+    openapi = {
+        "type": "OBJECT",
+        "properties": {
+            "type": {"type": "STRING", "enum": ["a"], "nullable": True},
+            "many": {"type": "ARRAY", "items": {"type": "NUMBER"}, "minItems": "1", "maxItems": 5},
+            "any": {"anyOf": [{"type": "STRING"}, {"type": "INTEGER"}], "nullable": True, "example": 5},
+        },
+        "required": ["type"],
+        "propertyOrdering": ["type", "many", "any"],
+    }
+    schema = {
+        "type": "object",
+        "properties": {
+            "type": {"type": ["string", "null"], "enum": ["a", None]},
+            "many": {"type": "array", "items": {"type": "number"}, "minItems": 1, "maxItems": 5},
+            "any": {"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}], "examples": [5]},
+        },
+        "required": ["type"],
+    }
     tools = [{"functionDeclarations": [{"name": "f", "parameters": openapi}]}]
     config = {"responseMimeType": "application/json", "responseSchema": openapi}
     request = parse(USER, tools=tools, generationConfig=config)
@@ -425,14 +438,27 @@ def test_asks_for_thinking_are_read_and_written(thinking: Json, ask: ReasoningAs
 
 
 def test_a_whole_answer_is_read() -> None:
-    document = {"candidates": [{"content": {"role": "model",
-        "parts": [{"text": "hm", "thought": True}, {"text": "o"}, {"text": "k"},
-         {"functionCall": {"name": "ls", "args": {"a": 1}}, "thoughtSignature": "s"},
-         {"executableCode": {"code": "1"}}]}, "finishReason": "STOP", "index": 0, "safetyRatings": [1]}],
-     "usageMetadata": {"promptTokenCount": 10, "cachedContentTokenCount": 4, "candidatesTokenCount": 5,
-      "thoughtsTokenCount": 3, "toolUsePromptTokenCount": 2, "totalTokenCount": 20,
-      "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 10}]}, "modelVersion": "M",
-     "responseId": "r", "createTime": "now"}  # fmt: skip
+    document = {
+        "candidates": [
+            {
+                "content": {
+                    "role": "model",
+                    "parts": [
+                        {"text": "hm", "thought": True}, {"text": "o"}, {"text": "k"},
+                        {"functionCall": {"name": "ls", "args": {"a": 1}}, "thoughtSignature": "s"},
+                        {"executableCode": {"code": "1"}},
+                    ],
+                },
+                "finishReason": "STOP", "index": 0, "safetyRatings": [1],
+            },
+        ],
+        "usageMetadata": {
+            "promptTokenCount": 10, "cachedContentTokenCount": 4, "candidatesTokenCount": 5,
+            "thoughtsTokenCount": 3, "toolUsePromptTokenCount": 2, "totalTokenCount": 20,
+            "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 10}],
+        },
+        "modelVersion": "M", "responseId": "r", "createTime": "now",
+    }  # fmt: skip
     response = CODEC.parse_response(document)
     assert response.content == (
         Reasoning("hm"),
@@ -644,15 +670,31 @@ def chat_calls(*ids: str) -> Json:
 
 
 def test_a_conversation_of_another_dialect_is_one_that_gemini_takes() -> None:
-    document = from_chat({"role": "system", "content": "a"}, {"role": "developer", "content": "b"}, ASK,
-     chat_calls("c1", "c2"), {"role": "tool", "tool_call_id": "c1", "content": "one"},
-     {"role": "tool", "tool_call_id": "c2", "content": "two"}, {"role": "system", "content": "mid"},
-     {"role": "user", "content": "go on"}, {"role": "assistant", "content": "", "reasoning_content": "hm"})  # fmt: skip
-    assert document == {"systemInstruction": {"parts": [{"text": "a"}, {"text": "b"}]},
-     "contents": [USER,
-      {"role": "model", "parts": [{**call("ls", "c1"), "thoughtSignature": UNSIGNED}, call("ls", "c2")]},
-      {"role": "user", "parts": [result("ls", {"output": "one"}, "c1"), result("ls", {"output": "two"}, "c2"),
-        {"text": "mid"}, {"text": "go on"}]}]}  # fmt: skip
+    document = from_chat(
+        {"role": "system", "content": "a"}, {"role": "developer", "content": "b"}, ASK,
+        chat_calls("c1", "c2"),
+        {"role": "tool", "tool_call_id": "c1", "content": "one"},
+        {"role": "tool", "tool_call_id": "c2", "content": "two"},
+        {"role": "system", "content": "mid"}, {"role": "user", "content": "go on"},
+        {"role": "assistant", "content": "", "reasoning_content": "hm"},
+    )  # fmt: skip
+    assert document == {
+        "systemInstruction": {"parts": [{"text": "a"}, {"text": "b"}]},
+        "contents": [
+            USER,
+            {
+                "role": "model",
+                "parts": [{**call("ls", "c1"), "thoughtSignature": UNSIGNED}, call("ls", "c2")],
+            },
+            {
+                "role": "user",
+                "parts": [
+                    result("ls", {"output": "one"}, "c1"), result("ls", {"output": "two"}, "c2"),
+                    {"text": "mid"}, {"text": "go on"},
+                ],
+            },
+        ],
+    }  # fmt: skip
 
 
 def test_a_conversation_that_begins_with_the_model_has_a_turn_put_before_it() -> None:
@@ -731,8 +773,9 @@ def test_media_come_from_another_dialect() -> None:
 def test_a_conversation_of_gemini_reaches_other_dialects() -> None:
     request = CODEC.parse_request(WHOLE, Target(model="m"))
     chat = CHAT.render_request(request)
-    assert [message["role"] for message in chat["messages"]] == ["system", "user", "assistant", "tool",
-     "tool", "user"]  # fmt: skip
+    assert [message["role"] for message in chat["messages"]] == [
+        "system", "user", "assistant", "tool", "tool", "user",
+    ]  # fmt: skip
     ids = [each["id"] for each in chat["messages"][2]["tool_calls"]]
     assert [message["tool_call_id"] for message in chat["messages"][3:5]] == ids == ["c1", "triocept_call_1"]
     assert chat["tools"][0]["function"]["parameters"]["type"] == "object"

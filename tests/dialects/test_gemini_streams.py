@@ -116,9 +116,11 @@ def test_text_goes_out_as_it_comes_and_a_call_when_it_is_whole() -> None:
 
 
 def test_parts_that_overlap_come_one_after_the_other() -> None:
-    events: list[Event] = [ResponseStart(), PartStart(0, ToolCall("a", "", "t0")), PartStart(1, Text("")),
-     PartDelta(1, "x"), PartStart(2, ToolCall("b", "", "t2")), PartDelta(2, "{}"), PartEnd(2),
-     PartDelta(0, "{}"), PartEnd(0), PartDelta(1, "y"), PartEnd(1), ResponseEnd()]  # fmt: skip
+    events: list[Event] = [
+        ResponseStart(), PartStart(0, ToolCall("a", "", "t0")), PartStart(1, Text("")), PartDelta(1, "x"),
+        PartStart(2, ToolCall("b", "", "t2")), PartDelta(2, "{}"), PartEnd(2), PartDelta(0, "{}"), PartEnd(0),
+        PartDelta(1, "y"), PartEnd(1), ResponseEnd(),
+    ]  # fmt: skip
     first, x, y, second = parts_of(written(events))
     assert (first["functionCall"]["name"], second["functionCall"]["name"]) == ("a", "b")
     assert (x, y) == ({"text": "x"}, {"text": "y"})
@@ -344,10 +346,12 @@ def test_a_document_over_the_cap_is_refused() -> None:
 
 
 def test_a_stream_of_another_dialect_reaches_a_gemini_agent_and_back() -> None:
-    events = [ResponseStart(dialect="anthropic_messages"), PartStart(0, Reasoning()), PartDelta(0, "hm"),
-     PartBlob(0, Blob("anthropic_messages", "signature", "s")), PartEnd(0),
-     PartStart(1, ToolCall("ls", "", "toolu_1")), PartDelta(1, '{"a": 1}'), PartEnd(1),
-     ResponseEnd(stop_reason="tool_use", usage=Usage(input_tokens=10, output_tokens=5, cached_tokens=4))]  # fmt: skip
+    events = [
+        ResponseStart(dialect="anthropic_messages"), PartStart(0, Reasoning()), PartDelta(0, "hm"),
+        PartBlob(0, Blob("anthropic_messages", "signature", "s")),
+        PartEnd(0), PartStart(1, ToolCall("ls", "", "toolu_1")), PartDelta(1, '{"a": 1}'), PartEnd(1),
+        ResponseEnd(stop_reason="tool_use", usage=Usage(input_tokens=10, output_tokens=5, cached_tokens=4)),
+    ]  # fmt: skip
     response = read(written(events))
     signature = (Blob("anthropic_messages", "signature", "s"),)
     call = ToolCall("ls", '{"a":1}', "toolu_1")

@@ -151,9 +151,10 @@ async def test_an_answer_repeats_all_that_was_asked() -> None:
     for document in (plain, first):
         check_resource(document)
         assert document["service_tier"] == "default"
-        assert {name: document[name] for name in wishes} == {"frequency_penalty": 0.0,
-         "presence_penalty": 0.0, "top_logprobs": 0, "max_tool_calls": None, "prompt_cache_key": None,
-         "safety_identifier": None, "temperature": 1.0}  # fmt: skip
+        assert {name: document[name] for name in wishes} == {
+            "frequency_penalty": 0.0, "presence_penalty": 0.0, "top_logprobs": 0, "max_tool_calls": None,
+            "prompt_cache_key": None, "safety_identifier": None, "temperature": 1.0,
+        }  # fmt: skip
 
 
 async def test_a_failure_in_the_stream_fits_its_schema() -> None:

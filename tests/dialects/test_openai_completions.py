@@ -134,11 +134,13 @@ def test_what_is_wrong_in_a_request_is_named(fields: Json, path: str) -> None:
 
 
 def test_a_whole_request_is_read_and_written_again() -> None:
-    document = {"model": "m", "prompt": "a", "suffix": "z", "max_tokens": 0, "temperature": 0.5, "top_p": 0.9,
-     "top_k": 5, "n": 1, "stream": True,
-     "stream_options": {"include_usage": True, "continuous_usage_stats": True}, "logprobs": 5, "echo": True,
-     "stop": ["\n"], "presence_penalty": 1, "frequency_penalty": 1, "best_of": 3, "logit_bias": {"5": 1},
-     "seed": 7, "user": "u", "return_token_ids": True}  # fmt: skip
+    document = {
+        "model": "m", "prompt": "a", "suffix": "z", "max_tokens": 0, "temperature": 0.5, "top_p": 0.9,
+        "top_k": 5, "n": 1, "stream": True,
+        "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+        "logprobs": 5, "echo": True, "stop": ["\n"], "presence_penalty": 1, "frequency_penalty": 1,
+        "best_of": 3, "logit_bias": {"5": 1}, "seed": 7, "user": "u", "return_token_ids": True,
+    }  # fmt: skip
     request = CODEC.parse_request(document)
     assert request.sampling == Sampling(
         max_output_tokens=0,
@@ -279,9 +281,14 @@ def test_log_probabilities_of_a_stream_are_gathered() -> None:
     def logprobs(token: str) -> Json:
         return {"tokens": [token], "token_logprobs": [-1], "top_logprobs": None, "text_offset": [0]}
 
-    response = read({"choices": []}, chunk("a", logprobs=logprobs("a"), token_ids=[1], prompt_token_ids=[9]),
-     chunk("b", logprobs=logprobs("b"), token_ids=[2]), chunk("", token_ids=[3]), chunk("", "stop"),
-     {"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 5}, "system_fingerprint": "fp"})  # fmt: skip
+    response = read(
+        {"choices": []},
+        chunk("a", logprobs=logprobs("a"), token_ids=[1], prompt_token_ids=[9]),
+        chunk("b", logprobs=logprobs("b"), token_ids=[2]),
+        chunk("", token_ids=[3]),
+        chunk("", "stop"),
+        {"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 5}, "system_fingerprint": "fp"},
+    )
     assert (response.text, response.usage, response.stop_reason) == ("ab", USAGE, "end")
     (choice,) = response.extra["choices"]
     assert (choice["logprobs"]["tokens"], choice["token_ids"]) == (["a", "b"], [1, 2, 3])
@@ -306,8 +313,10 @@ def test_an_error_in_place_of_a_chunk_is_raised() -> None:
 
 
 def test_texts_that_overlap_are_all_there() -> None:
-    events = [ResponseStart(extra={"x": 1}), PartStart(0, Text("a")), PartStart(1, Reasoning()),
-     PartDelta(1, "hm"), PartDelta(0, "b"), PartEnd(1), PartEnd(0), ResponseEnd()]  # fmt: skip
+    events = [
+        ResponseStart(extra={"x": 1}), PartStart(0, Text("a")), PartStart(1, Reasoning()), PartDelta(1, "hm"),
+        PartDelta(0, "b"), PartEnd(1), PartEnd(0), ResponseEnd(),
+    ]  # fmt: skip
     response = read_back(written(events))
     assert (response.text, response.extra) == ("ab", {"x": 1})
 

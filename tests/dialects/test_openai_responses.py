@@ -314,8 +314,10 @@ OTHER = {"type": "namespace", "name": "web", "description": "w", "tools": [SEARC
 def test_tools_of_every_kind_are_read_and_written() -> None:
     tools = [FUNCTION, CUSTOM, SPACE, {"type": "web_search"}, {"type": "namespace", "name": "e", "tools": []}]
     request = parsed(tools=tools)
-    assert [(tool.name, tool.kind) for tool in request.tools] == [("ls", "function"), ("patch", "custom"),
-     ("search", "function"), ("say", "custom"), ("", "server"), ("e", "server")]  # fmt: skip
+    assert [(tool.name, tool.kind) for tool in request.tools] == [
+        ("ls", "function"), ("patch", "custom"), ("search", "function"), ("say", "custom"), ("", "server"),
+        ("e", "server"),
+    ]  # fmt: skip
     header = {"type": "namespace", "name": "agents", "description": "n"}
     assert request.tools[2] == Tool(
         name="search",
@@ -523,9 +525,13 @@ def test_a_last_call_that_the_cap_cut_is_marked(arguments: str, status: str) -> 
 
 
 def test_usage_has_all_numbers_and_is_estimated_where_nobody_counted() -> None:
-    assert answered(Text("x" * 40))["usage"] == {"input_tokens": 1,
-     "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0}, "output_tokens": 10,
-     "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 11}  # fmt: skip
+    assert answered(Text("x" * 40))["usage"] == {
+        "input_tokens": 1,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": 10,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 11,
+    }
 
 
 @pytest.mark.parametrize(
@@ -575,32 +581,53 @@ def of_chat(*messages: Json, **fields: Json) -> Json:
 
 
 def test_a_request_of_another_dialect_is_legal_here() -> None:
-    document = of_chat({"role": "system", "content": "be terse"},
-     {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://e.org/a"}}]},
-     {"role": "assistant", "content": "ok", "reasoning_content": "hm",
-      "tool_calls": [{"id": "x" * 65, "type": "function", "function": {"name": "ls", "arguments": "{}"}},
-       {"id": "c2", "type": "custom", "custom": {"name": "patch", "input": "***"}}]},
-     {"role": "tool", "tool_call_id": "x" * 65, "content": "out"},
-     {"role": "tool", "tool_call_id": "c2", "content": "done"},
-     tools=[{"type": "function", "function": {"name": "ls"}},
-      {"type": "custom", "custom": {"name": "patch"}}], max_completion_tokens=9, stop=["a"],
-     reasoning_effort="low", user="u" * 65, service_tier="flex")  # fmt: skip
+    document = of_chat(
+        {"role": "system", "content": "be terse"},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://e.org/a"}}]},
+        {
+            "role": "assistant", "content": "ok", "reasoning_content": "hm",
+            "tool_calls": [
+                {"id": "x" * 65, "type": "function", "function": {"name": "ls", "arguments": "{}"}},
+                {"id": "c2", "type": "custom", "custom": {"name": "patch", "input": "***"}},
+            ],
+        },
+        {"role": "tool", "tool_call_id": "x" * 65, "content": "out"},
+        {"role": "tool", "tool_call_id": "c2", "content": "done"},
+        tools=[
+            {"type": "function", "function": {"name": "ls"}},
+            {"type": "custom", "custom": {"name": "patch"}},
+        ],
+        max_completion_tokens=9, stop=["a"], reasoning_effort="low", user="u" * 65, service_tier="flex",
+    )  # fmt: skip
     long = document["input"][2]["call_id"]
     assert long.startswith("call_")
     assert len(long) <= 64
-    assert document == {"model": "m", "instructions": "be terse",
-     "input": [{"type": "message", "role": "user",
-       "content": [{"type": "input_image", "image_url": "https://e.org/a", "detail": "auto"}]},
-      {"type": "message", "role": "assistant",
-       "content": [{"type": "output_text", "text": "ok", "annotations": []}]},
-      {"type": "function_call", "call_id": long, "name": "ls", "arguments": "{}"},
-      {"type": "custom_tool_call", "call_id": "c2", "name": "patch", "input": "***"},
-      {"type": "function_call_output", "call_id": long, "output": "out"},
-      {"type": "custom_tool_call_output", "call_id": "c2", "output": "done"}],
-     "tools": [
-      {"type": "function", "name": "ls", "parameters": {"type": "object", "properties": {}}, "strict": False},
-      {"type": "custom", "name": "patch"}], "max_output_tokens": 9, "reasoning": {"effort": "low"},
-     "store": False}  # fmt: skip
+    assert document == {
+        "model": "m", "instructions": "be terse",
+        "input": [
+            {
+                "type": "message", "role": "user",
+                "content": [{"type": "input_image", "image_url": "https://e.org/a", "detail": "auto"}],
+            },
+            {
+                "type": "message", "role": "assistant",
+                "content": [{"type": "output_text", "text": "ok", "annotations": []}],
+            },
+            {"type": "function_call", "call_id": long, "name": "ls", "arguments": "{}"},
+            {"type": "custom_tool_call", "call_id": "c2", "name": "patch", "input": "***"},
+            {"type": "function_call_output", "call_id": long, "output": "out"},
+            {"type": "custom_tool_call_output", "call_id": "c2", "output": "done"},
+        ],
+        "tools": [
+            {
+                "type": "function", "name": "ls",
+                "parameters": {"type": "object", "properties": {}},
+                "strict": False,
+            },
+            {"type": "custom", "name": "patch"},
+        ],
+        "max_output_tokens": 9, "reasoning": {"effort": "low"}, "store": False,
+    }  # fmt: skip
 
 
 def test_an_error_of_a_tool_is_said_in_words() -> None:
@@ -627,8 +654,9 @@ def test_a_conversation_goes_on_from_an_earlier_response() -> None:
     request = parsed(output, instructions="new", tools=[FUNCTION], previous_response_id="r")
     whole = continued(request, earlier, answer)
     assert whole.previous_response is None
-    assert [message.role for message in whole.messages] == ["system", "developer", "user", "assistant",
-     "tool"]  # fmt: skip
+    assert [message.role for message in whole.messages] == [
+        "system", "developer", "user", "assistant", "tool",
+    ]  # fmt: skip
     assert whole.system.startswith("new")
     assert RESPONSES.render_request(whole)["input"] == [item, USER, call(), output]
     assert [tool.name for tool in whole.tools] == ["ls", "search", "say"]

@@ -116,9 +116,13 @@ def test_the_minimal_stream_is_this() -> None:
     assert end["type"] == "response.completed"
     assert (end["response"]["id"], end["response"]["created_at"]) == ("resp_1", begun["created_at"])
     assert (end["response"]["status"], end["response"]["output"]) == ("completed", [item])
-    assert end["response"]["usage"] == {"input_tokens": 10,
-     "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0}, "output_tokens": 5,
-     "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 15}  # fmt: skip
+    assert end["response"]["usage"] == {
+        "input_tokens": 10,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": 5,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 15,
+    }
 
 
 ITEM_KINDS = {
@@ -143,8 +147,9 @@ ITEM_KINDS = {
 @pytest.mark.parametrize(("part", "inner"), ITEM_KINDS.values(), ids=ITEM_KINDS)
 def test_each_item_has_these_events(part: Any, inner: list[str]) -> None:
     documents = written(events_of(Response((part,))), asked(tools=(PATCH,)))
-    assert kinds(documents) == ["created", "in_progress", "output_item.added", *inner, "output_item.done",
-     "completed"]  # fmt: skip
+    assert kinds(documents) == [
+        "created", "in_progress", "output_item.added", *inner, "output_item.done", "completed",
+    ]  # fmt: skip
     assert [document["sequence_number"] for document in documents] == list(range(len(documents)))
     for document in documents:
         STREAM_EVENT.validate_python(document)
@@ -163,8 +168,10 @@ def test_every_frame_has_the_name_of_its_data() -> None:
 
 def test_overlapping_parts_are_told_apart_by_their_places() -> None:
     a, b = ToolCall("a", "", "c1"), ToolCall("b", "", "c2")
-    events = [ResponseStart(), PartStart(0, a), PartStart(1, b), PartDelta(1, '{"b":1}'), PartDelta(0, "{}"),
-     PartEnd(0), PartEnd(1), ResponseEnd()]  # fmt: skip
+    events = [
+        ResponseStart(), PartStart(0, a), PartStart(1, b), PartDelta(1, '{"b":1}'), PartDelta(0, "{}"),
+        PartEnd(0), PartEnd(1), ResponseEnd(),
+    ]  # fmt: skip
     documents = written(events)
     deltas = only(documents, "function_call_arguments.delta")
     assert [(each["output_index"], each["delta"]) for each in deltas] == [(1, '{"b":1}'), (0, "{}")]
@@ -279,10 +286,16 @@ def test_a_failure_is_one_event_flat_and_nested(failure: Failure, code: str | No
 def test_annotations_and_logprobs_are_events_and_in_the_whole_text() -> None:
     cite = {"type": "url_citation", "url": "u", "title": "t", "start_index": 0, "end_index": 1}
     log = {"token": "a", "bytes": [], "logprob": -1.0, "top_logprobs": []}
-    events = [ResponseStart(dialect=NAME), PartStart(0, Text("", {"annotations": [cite]})), PartDelta(0, "a"),
-     PartBlob(0, Blob(NAME, "annotations", msgspec.json.encode(cite).decode())),
-     PartBlob(0, Blob(NAME, "logprobs", msgspec.json.encode(log).decode())),
-     PartBlob(0, Blob("another", "annotations", "{}")), PartEnd(0), ResponseEnd()]  # fmt: skip
+    events = [
+        ResponseStart(dialect=NAME),
+        PartStart(0, Text("", {"annotations": [cite]})),
+        PartDelta(0, "a"),
+        PartBlob(0, Blob(NAME, "annotations", msgspec.json.encode(cite).decode())),
+        PartBlob(0, Blob(NAME, "logprobs", msgspec.json.encode(log).decode())),
+        PartBlob(0, Blob("another", "annotations", "{}")),
+        PartEnd(0),
+        ResponseEnd(),
+    ]
     documents = written(events)
     assert [each["annotation_index"] for each in only(documents, "output_text.annotation.added")] == [0, 1]
     part = only(documents, "content_part.done")[0]["part"]

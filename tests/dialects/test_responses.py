@@ -24,8 +24,9 @@ def asked(dialect: str, **fields: Any) -> Request:
 def chat(message: Json, reason: str = "stop", **fields: Json) -> Json:
     message = {"role": "assistant", "content": "", "refusal": None, **message}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
-    return {"id": "c1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice],
-     **fields}  # fmt: skip
+    return {
+        "id": "c1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], **fields,
+    }  # fmt: skip
 
 
 def messages(content: Json, reason: str = "end_turn", **fields: Json) -> Json:

@@ -144,9 +144,11 @@ def test_arguments_that_are_no_object_reach_an_anthropic_agent_as_raw(arguments:
 
 
 def test_parallel_calls_that_interleave_are_one_after_the_other_in_messages() -> None:
-    events: list[Event] = [ResponseStart(), PartStart(0, ToolCall("a", "", "t0")),
-     PartStart(1, ToolCall("b", "", "t1")), PartDelta(1, '{"y"'), PartDelta(0, '{"x":1}'),
-     PartDelta(1, ":2}"), PartEnd(1), PartEnd(0), PartStart(2, Text("done")), PartEnd(2), ResponseEnd()]  # fmt: skip
+    events: list[Event] = [
+        ResponseStart(), PartStart(0, ToolCall("a", "", "t0")), PartStart(1, ToolCall("b", "", "t1")),
+        PartDelta(1, '{"y"'), PartDelta(0, '{"x":1}'), PartDelta(1, ":2}"), PartEnd(1), PartEnd(0),
+        PartStart(2, Text("done")), PartEnd(2), ResponseEnd(),
+    ]  # fmt: skip
     body = written(ANTHROPIC, events)
     block = ["content_block_start", "content_block_delta", "content_block_stop"]
     second = ["content_block_start", "content_block_delta", "content_block_delta", "content_block_stop"]
@@ -415,9 +417,12 @@ def test_citations_go_through_a_stream() -> None:
 
 
 def test_a_block_that_nobody_knows_is_held_until_it_is_whole() -> None:
-    blocks = [start(0, type="server_tool_use", id="s1", name="web_search", input={}),
-     more(0, "input_json_delta", partial_json='{"query":'), more(0, "input_json_delta", partial_json='"x"}'),
-     stop(0), start(1, type="compaction", content="a"), more(1, "compaction_delta", content="b"), stop(1)]  # fmt: skip
+    blocks = [
+        start(0, type="server_tool_use", id="s1", name="web_search", input={}),
+        more(0, "input_json_delta", partial_json='{"query":'),
+        more(0, "input_json_delta", partial_json='"x"}'),
+        stop(0), start(1, type="compaction", content="a"), more(1, "compaction_delta", content="b"), stop(1),
+    ]  # fmt: skip
     response = read(ANTHROPIC, BEGIN, *blocks, *ending())
     assert response.content == (
         Opaque(

@@ -56,11 +56,24 @@ def test_results_of_parallel_calls_are_one_user_message_with_the_text_behind_the
     document = to_messages(
         USER, calls("a", "b"), result("a"), result("b"), {"role": "user", "content": "go on"}
     )
-    assert document["messages"] == [USER,
-     {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "ls", "input": {}},
-       {"type": "tool_use", "id": "b", "name": "ls", "input": {}}]},
-     {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "out"},
-       {"type": "tool_result", "tool_use_id": "b", "content": "out"}, {"type": "text", "text": "go on"}]}]  # fmt: skip
+    assert document["messages"] == [
+        USER,
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "tool_use", "id": "a", "name": "ls", "input": {}},
+                {"type": "tool_use", "id": "b", "name": "ls", "input": {}},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": "a", "content": "out"},
+                {"type": "tool_result", "tool_use_id": "b", "content": "out"},
+                {"type": "text", "text": "go on"},
+            ],
+        },
+    ]
 
 
 def test_results_come_before_the_text_of_their_user_message() -> None:
@@ -86,10 +99,18 @@ def test_images_of_results_come_behind_all_results_of_the_turn() -> None:
         {"type": "text", "text": "go on"},
     ]
     document = to_chat(USER, {"role": "user", "content": results})
-    assert document["messages"][1:] == [result("a", "(see below)"), result("b"),
-     {"role": "user", "content": [{"type": "text", "text": "Result of tool call a:"},
-       {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}},
-       {"type": "text", "text": "go on"}]}]  # fmt: skip
+    assert document["messages"][1:] == [
+        result("a", "(see below)"),
+        result("b"),
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Result of tool call a:"},
+                {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}},
+                {"type": "text", "text": "go on"},
+            ],
+        },
+    ]
 
 
 def test_images_of_results_are_not_lost_where_an_assistant_speaks_next() -> None:
@@ -119,8 +140,10 @@ def test_system_prompts_at_the_head_are_the_system_and_later_ones_are_reminders_
 
 @pytest.mark.parametrize("text", ["", " \n"])
 def test_no_empty_text_reaches_anthropic(text: str) -> None:
-    document = to_messages({"role": "system", "content": text}, {"role": "user", "content": text},
-     {"role": "assistant", "content": text}, {**calls("a"), "content": text}, result("a", text))  # fmt: skip
+    document = to_messages(
+        {"role": "system", "content": text}, {"role": "user", "content": text},
+        {"role": "assistant", "content": text}, {**calls("a"), "content": text}, result("a", text),
+    )  # fmt: skip
     assert "system" not in document
     assert document["messages"] == [
         {"role": "user", "content": "(no content)"},
@@ -401,10 +424,19 @@ def test_a_shape_of_the_answer_is_translated_or_asked_for_in_words() -> None:
 def test_media_are_translated() -> None:
     url = f"data:image/png;base64,{PNG}"
     document = to_messages(
-     {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url, "detail": "low"}},
-       {"type": "image_url", "image_url": {"url": "https://e.org/a"}},
-       {"type": "file", "file": {"file_data": "data:application/pdf;base64,JVBE", "filename": "a.pdf"}},
-       {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]})  # fmt: skip
+        {
+            "role": "user",
+            "content": [
+                {"type": "image_url", "image_url": {"url": url, "detail": "low"}},
+                {"type": "image_url", "image_url": {"url": "https://e.org/a"}},
+                {
+                    "type": "file",
+                    "file": {"file_data": "data:application/pdf;base64,JVBE", "filename": "a.pdf"},
+                },
+                {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+            ],
+        }
+    )
     first, second, third, fourth = document["messages"][0]["content"]
     assert first == {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
     assert second == {"type": "image", "source": {"type": "url", "url": "https://e.org/a"}}
@@ -422,9 +454,13 @@ def test_cached_and_written_tokens_survive_both_ways() -> None:
 
 
 def test_an_answers_own_fields_do_not_reach_an_agent_of_another_dialect() -> None:
-    document = {"id": "c1", "choices": [
-      {"message": {"content": "a", "annotations": [1]}, "finish_reason": "stop", "token_ids": [5]}],
-     "system_fingerprint": "fp"}  # fmt: skip
+    document = {
+        "id": "c1",
+        "choices": [
+            {"message": {"content": "a", "annotations": [1]}, "finish_reason": "stop", "token_ids": [5]}
+        ],
+        "system_fingerprint": "fp",
+    }
     response = DIALECTS[CHAT].parse_response(document)
     asked = Request(dialect=ANTHROPIC, model="m", messages=(Message("user", (Text("hi"),)),))
     told = DIALECTS[ANTHROPIC].render_response(response, asked)

@@ -289,9 +289,15 @@ def test_log_probabilities_may_have_the_shape_of_chat() -> None:
 
 
 def test_reasoning_items_go_back_verbatim() -> None:
-    items: Json = [{"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"},
-     {"type": "reasoning", "summary": [{"type": "summary_text", "text": "a"}], "encrypted_content": "gAAA"},
-     {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "a"}]}]  # fmt: skip
+    items: Json = [
+        {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"},
+        {
+            "type": "reasoning",
+            "summary": [{"type": "summary_text", "text": "a"}],
+            "encrypted_content": "gAAA",
+        },
+        {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "a"}]},
+    ]
     document = {"model": "m", "input": [USER, *items, {"role": "user", "content": "go on"}]}
     sent = DIALECTS[RESPONSES].render_request(DIALECTS[RESPONSES].parse_request(document))
     assert sent["input"][1:-1] == items
@@ -350,8 +356,9 @@ def test_a_conversation_goes_on_over_a_warm_up_a_tool_turn_and_an_empty_input() 
     third = continued(frame(previous_response_id="2"), second, Response.of("not yet"))
     assert third.previous_response is None
     whole = codec.parse_request(codec.render_request(third))
-    assert [message.role for message in whole.messages] == ["developer", "user", "assistant", "tool",
-     "assistant"]  # fmt: skip
+    assert [message.role for message in whole.messages] == [
+        "developer", "user", "assistant", "tool", "assistant",
+    ]  # fmt: skip
     assert whole.messages[2].tool_calls == (call,)
     assert whole.messages[3].tool_results == (ToolResult(id="call_1", content=(Text("out"),)),)
 

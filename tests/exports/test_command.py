@@ -153,9 +153,13 @@ def test_what_is_no_trace_is_said_in_a_line_and_nothing_is_written(tmp_path: Pat
     (tmp_path / "text").write_text("hello\nworld\n")
     (tmp_path / "bytes").write_bytes(bytes(range(256)) * 10)
     (tmp_path / "folder").mkdir()
-    said = {"empty": "empty: there is no rollout in it", "text": "text:1: not a line of a triocept trace",
-     "bytes": "bytes:1: not a line of a triocept trace", "folder": "folder: it is a directory",
-     "missing": "missing: No such file or directory"}  # fmt: skip
+    said = {
+        "empty": "empty: there is no rollout in it",
+        "text": "text:1: not a line of a triocept trace",
+        "bytes": "bytes:1: not a line of a triocept trace",
+        "folder": "folder: it is a directory",
+        "missing": "missing: No such file or directory",
+    }
     for name, text in said.items():
         done = export("--to", "jsonl", name, "-o", "out.jsonl", cwd=tmp_path)
         assert done.returncode == (2 if name in ("folder", "missing") else 1), name

@@ -101,8 +101,9 @@ def test_a_flat_row_says_what_became_of_the_call_and_who_made_it() -> None:
     assert (rows[3]["error"], rows[3]["error_message"], rows[3]["status"]) == ("ValueError", "no", 500)
     assert rows[3]["answer"] is None
     assert rows[3]["stop_reason"] is None
-    assert [row["kind"] for row in rows] == ["side", "main", "sub_agent", "main", "main", "sub_agent", "main",
-     "main"]  # fmt: skip
+    assert [row["kind"] for row in rows] == [
+        "side", "main", "sub_agent", "main", "main", "sub_agent", "main", "main",
+    ]  # fmt: skip
     assert (rows[2]["conversation"], rows[2]["parent_conversation"]) == ("s/1", "s")
     assert rows[4]["parent"] == "x1"
     assert (rows[1]["input_tokens"], rows[1]["cached_tokens"], rows[1]["estimated"]) == (100, 60, False)
@@ -132,8 +133,9 @@ def test_an_answer_that_two_threads_share_is_trained_once() -> None:
     answers = [
         [each["content"] for each in line["messages"] if each["role"] == "assistant"] for line in lines
     ]
-    assert answers == [["Files"], ["I look.", "Done."], ["", "Three files."], ["I look.", SUMMARY.text],
-     ["All done."]]  # fmt: skip
+    assert answers == [
+        ["Files"], ["I look.", "Done."], ["", "Three files."], ["I look.", SUMMARY.text], ["All done."],
+    ]  # fmt: skip
     assert list(map(weights, lines)) == [[1], [1, 1], [1, 1], [0, 1], [1]]
 
 
@@ -369,8 +371,9 @@ def test_a_trajectory_has_its_steps_its_sub_agents_and_what_follows_a_compaction
     assert list(documents) == ["r.json", "r.cont-1.json"]
     first, second = documents.values()
     assert first["continued_trajectory_ref"] == "r.cont-1.json"
-    assert [step["source"] for step in first["steps"]] == ["system", "user", "agent", "user", "agent", "user",
-     "agent"]  # fmt: skip
+    assert [step["source"] for step in first["steps"]] == [
+        "system", "user", "agent", "user", "agent", "user", "agent",
+    ]  # fmt: skip
     assert [step["step_id"] for step in first["steps"]] == [1, 2, 3, 4, 5, 6, 7]
     assert first["steps"][3]["message"] == "Go on."
     assert first["steps"][6]["message"] == SUMMARY.text
@@ -451,8 +454,11 @@ def test_a_conversation_is_a_span_of_an_agent_and_a_compaction_an_event_before_w
     (one,) = inspect_log([sample()])["samples"]
     spans = {event["id"]: event for event in events(one, "span_begin")}
     assert sorted((span["name"], span.get("type")) for span in spans.values()) == [
-     *(("agent", "tool"), ("main", "agent"), ("side call", None), ("solvers", "solvers"),
-      ("sub-agent 1", "agent"))]  # fmt: skip
+        *(
+            ("agent", "tool"), ("main", "agent"), ("side call", None), ("solvers", "solvers"),
+            ("sub-agent 1", "agent"),
+        ),
+    ]  # fmt: skip
     above = {span["name"]: spans[span["parent_id"]]["name"] for span in spans.values() if "parent_id" in span}
     assert above == {"main": "solvers", "side call": "main", "agent": "main", "sub-agent 1": "agent"}
     number = next(n for n, event in enumerate(one["events"]) if event["event"] == "compaction")
@@ -556,10 +562,14 @@ def test_an_episode_has_all_that_it_must_have() -> None:
 def test_a_message_is_a_node_once_and_branches_are_conversations() -> None:
     (trace,) = verifiers_episode(sample())["traces"]
     said = [[node["message"]["content"] for node in path if node["sampled"]] for path in paths(trace)]
-    assert said == [["Files"], ["I look.", "Done."], ["", "Three files."], ["I look.", SUMMARY.text],
-     ["All done."]]  # fmt: skip
-    links = [(link["type"], trace["nodes"][link["node"]]["message"]["content"])
-             for node in trace["nodes"] for link in node.get("semantic_parents", ())]  # fmt: skip
+    assert said == [
+        ["Files"], ["I look.", "Done."], ["", "Three files."], ["I look.", SUMMARY.text], ["All done."],
+    ]  # fmt: skip
+    links = [
+        (link["type"], trace["nodes"][link["node"]]["message"]["content"])
+        for node in trace["nodes"]
+        for link in node.get("semantic_parents", ())
+    ]
     assert links == [("subagent_call", "I look."), ("compaction", SUMMARY.text)]
 
 

@@ -78,9 +78,12 @@ def generate(random: Random) -> Input:
         else document
     )
     body = written(random, changed)
-    return {"dialect": name, "path": random.choice(PATHS[name]), "before": document,
-     "body": mutated(random, body) if random.random() < 0.15 else body, "answer": any_answer(random),
-     "other": random.choice(NAMES), "streamed": random.random() < 0.5, "cuts": random.randrange(2**32)}  # fmt: skip
+    return {
+        "dialect": name, "path": random.choice(PATHS[name]), "before": document,
+        "body": mutated(random, body) if random.random() < 0.15 else body,
+        "answer": any_answer(random), "other": random.choice(NAMES), "streamed": random.random() < 0.5,
+        "cuts": random.randrange(2**32),
+    }  # fmt: skip
 
 
 @asynccontextmanager

@@ -42,15 +42,17 @@ def descriptors() -> int:
 
 def _state() -> dict[str, Any]:
     """What a process has one of."""
-    return {"threads": sum(not thread.name.startswith(IDLE) for thread in threading.enumerate()),
-     "environment": dict(os.environ), "directory": os.getcwd(), "recursion": sys.getrecursionlimit(),
-     "digits": sys.get_int_max_str_digits(),
-     "signals": {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)},
-     "filters": len(warnings.filters), "locale": locale.setlocale(locale.LC_ALL),
-     "handlers": [len(logging.getLogger(name).handlers) for name in (None, "triocept", "triocept.http")],
-     "levels": [logging.getLogger(name).level for name in (None, "triocept", "triocept.http")],
-     "hooks": (sys.excepthook, threading.excepthook, sys.unraisablehook),
-     "collector": (gc.isenabled(), gc.get_threshold())}  # fmt: skip
+    return {
+        "threads": sum(not thread.name.startswith(IDLE) for thread in threading.enumerate()),
+        "environment": dict(os.environ), "directory": os.getcwd(), "recursion": sys.getrecursionlimit(),
+        "digits": sys.get_int_max_str_digits(),
+        "signals": {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)},
+        "filters": len(warnings.filters), "locale": locale.setlocale(locale.LC_ALL),
+        "handlers": [len(logging.getLogger(name).handlers) for name in (None, "triocept", "triocept.http")],
+        "levels": [logging.getLogger(name).level for name in (None, "triocept", "triocept.http")],
+        "hooks": (sys.excepthook, threading.excepthook, sys.unraisablehook),
+        "collector": (gc.isenabled(), gc.get_threshold()),
+    }  # fmt: skip
 
 
 @contextmanager

@@ -41,8 +41,10 @@ def generate(random: Random) -> Input:
         ]
         for _ in range(random.choice((0, 1, 1, 1, 2)))
     ]
-    return {**value, "request": text, "changes": changes, "version": random.choice((2, 3, 3)),
-     "bye": random.random() < 0.5}  # fmt: skip
+    return {
+        **value, "request": text, "changes": changes, "version": random.choice((2, 3, 3)),
+        "bye": random.random() < 0.5,
+    }  # fmt: skip
 
 
 def _change(random: Random) -> list[Any]:
@@ -52,9 +54,15 @@ def _change(random: Random) -> list[Any]:
         case 1:
             return ["drop", random.choice((1, 5, 100))]
         case 2:
-            return ["put",
-             random.choice(("\x15\x03\x03\x00\x02\x02\x28", "\x17\x03\x03\x40\x01", "\0", "x" * 20,
-               "GET / HTTP/1.1\r\n\r\n", "\x14\x03\x03\x00\x01\x01"))]  # fmt: skip
+            return [
+                "put",
+                random.choice(
+                    (
+                        "\x15\x03\x03\x00\x02\x02\x28", "\x17\x03\x03\x40\x01", "\0", "x" * 20,
+                        "GET / HTTP/1.1\r\n\r\n", "\x14\x03\x03\x00\x01\x01",
+                    ),
+                ),
+            ]  # fmt: skip
         case _:
             return ["flip", 1 << random.randrange(8)]
 

@@ -61,9 +61,11 @@ def generate(random: Random) -> Input:
     pieces = cut_up(random, body)
     if random.random() < 0.2:
         reads, pieces = ["chunks", "tap"], cut_up(random, _coded(random, pieces))
-    return {"dialect": name, "reads": reads, "pieces": pieces,
-     "status": random.choice((200, 200, 200, 400, 429, 500, 302, 204)), "held": random.random() < 0.5,
-     "agents": random.sample(NAMES, 2), "bytes": random.random() < 0.03}  # fmt: skip
+    return {
+        "dialect": name, "reads": reads, "pieces": pieces,
+        "status": random.choice((200, 200, 200, 400, 429, 500, 302, 204)),
+        "held": random.random() < 0.5, "agents": random.sample(NAMES, 2), "bytes": random.random() < 0.03,
+    }  # fmt: skip
 
 
 @cache

@@ -86,8 +86,13 @@ def _strange(random: Random) -> list[Any]:
                 [0x80 | CLOSE, True, random.choice((as_text(struct.pack(">H", code)) + reason, "", "\x03"))]
             ]
         case 2:
-            return [[0x80 | random.choice((TEXT, BINARY)), True,
-              random.choice(("\xff\xfe", "\xc3", "{}", "\xed\xa0\x80", "[1]", ""))]]  # fmt: skip
+            return [
+                [
+                    0x80 | random.choice((TEXT, BINARY)),
+                    True,
+                    random.choice(("\xff\xfe", "\xc3", "{}", "\xed\xa0\x80", "[1]", "")),
+                ]
+            ]
         case 3:
             return [[random.choice((0x80, 0x00, 0x01)), True, random.choice(("", "x"))]]
         case 4:

@@ -44,8 +44,10 @@ def block_delta(index: int, delta: dict[str, Any]) -> bytes:
 
 
 def item(number: int, verb: str = "added", **more: Any) -> bytes:
-    call = {"type": "function_call", "id": f"fc_{number}", "call_id": f"c{number}", "name": "ls",
-     "arguments": "{}"}  # fmt: skip
+    call = {
+        "type": "function_call", "id": f"fc_{number}", "call_id": f"c{number}", "name": "ls",
+        "arguments": "{}",
+    }  # fmt: skip
     return frame({"type": f"response.output_item.{verb}", "item": call, **more})
 
 

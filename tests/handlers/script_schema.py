@@ -20,13 +20,19 @@ def schema() -> str:
     defined["WhenForm"]["minProperties"] = 1
     script = {"type": "array", "items": ref("Item")}
     defined["FileForm"]["properties"]["script"] = script
-    document: dict[str, Any] = {"$schema": "https://json-schema.org/draft/2020-12/schema",
-     "title": "A script of triocept", "anyOf": [script, ref("FileForm")],
-     "$defs": {"Item": {"anyOf": [ref("Step"), ref("RuleForm"), ref("OtherwiseForm")]},
-      "Step": {"anyOf": [ref("Pause"), ref("Reply")]},
-      "Pause": {"description": "Seconds before the next reply.", "type": "number", "minimum": 0},
-      "Reply": {"anyOf": [{"type": "string"}, parts(), named(*forms.REPLIES)]},
-      "Part": {"anyOf": [{"type": "string"}, named(*forms.PARTS)]}, **defined}}  # fmt: skip
+    document: dict[str, Any] = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A script of triocept",
+        "anyOf": [script, ref("FileForm")],
+        "$defs": {
+            "Item": {"anyOf": [ref("Step"), ref("RuleForm"), ref("OtherwiseForm")]},
+            "Step": {"anyOf": [ref("Pause"), ref("Reply")]},
+            "Pause": {"description": "Seconds before the next reply.", "type": "number", "minimum": 0},
+            "Reply": {"anyOf": [{"type": "string"}, parts(), named(*forms.REPLIES)]},
+            "Part": {"anyOf": [{"type": "string"}, named(*forms.PARTS)]},
+            **defined,
+        },
+    }
     for each in defined.values():
         each["description"] = cleandoc(each["description"])  # as Python 3.13 has it from the beginning
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"

@@ -159,9 +159,13 @@ def test_a_schema_that_refers_to_itself_has_an_end() -> None:
 def numbers(kind: str) -> st.SearchStrategy[Any]:
     whole = st.integers(-50, 50)
     bounds = whole if kind == "integer" else whole | st.floats(-50, 50, allow_subnormal=False)
-    return st.fixed_dictionaries({"type": st.just(kind)},
-     optional={"minimum": bounds, "maximum": bounds, "exclusiveMinimum": bounds, "exclusiveMaximum": bounds,
-      "multipleOf": st.integers(1, 7)})  # fmt: skip
+    return st.fixed_dictionaries(
+        {"type": st.just(kind)},
+        optional={
+            "minimum": bounds, "maximum": bounds, "exclusiveMinimum": bounds, "exclusiveMaximum": bounds,
+            "multipleOf": st.integers(1, 7),
+        },
+    )  # fmt: skip
 
 
 SCALARS = (
@@ -225,9 +229,14 @@ def test_what_pydantic_and_its_like_ask_for_is_always_made(schema: Any) -> None:
 
 
 def wanting(inner: Any) -> Any:
-    return {"type": "object", "properties": {"one": inner, "many": {"type": "array", "items": inner},
-      "maybe": {"anyOf": [inner, {"type": "null"}]}}, "required": ["one", "many", "maybe"],
-     "additionalProperties": False}  # fmt: skip
+    return {
+        "type": "object",
+        "properties": {
+            "one": inner, "many": {"type": "array", "items": inner},
+            "maybe": {"anyOf": [inner, {"type": "null"}]},
+        },
+        "required": ["one", "many", "maybe"], "additionalProperties": False,
+    }  # fmt: skip
 
 
 def possible(schema: Any) -> bool:

@@ -149,11 +149,17 @@ def test_each_kind_of_answer_is_read(tmp_path: Path) -> None:
     replies = [each.reply for each in found._all]
     signed = Reasoning("hm", (Blob("anthropic_messages", "signature", "s"),))
     redacted = Reasoning("", (Blob("anthropic_messages", "redacted", "r"),))
-    assert replies == [Response.of('[1,{"a":null}]'),
-     Response.of("so", ToolCall.of("t", a=1), ToolCall("u", "{}", "c1")),
-     Response.of(ToolCall("t", "{}"), "then"), Response.of(signed, redacted, "x"),
-     Response((Text("x"),), "max_tokens", usage=Usage(input_tokens=3, output_tokens=4, cached_tokens=2),
-      model="n", id="i"), Response.of("x")]  # fmt: skip
+    assert replies == [
+        Response.of('[1,{"a":null}]'),
+        Response.of("so", ToolCall.of("t", a=1), ToolCall("u", "{}", "c1")),
+        Response.of(ToolCall("t", "{}"), "then"), Response.of(signed, redacted, "x"),
+        Response(
+            (Text("x"),), "max_tokens",
+            usage=Usage(input_tokens=3, output_tokens=4, cached_tokens=2),
+            model="n", id="i",
+        ),
+        Response.of("x"),
+    ]  # fmt: skip
 
 
 PACES: list[tuple[dict[str, Any], list[float]]] = [

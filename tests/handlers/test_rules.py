@@ -86,8 +86,12 @@ def test_a_condition_holds_of_one_request_and_not_of_another(
 
 
 async def test_each_request_gets_what_its_rule_says_and_plain_replies_answer_the_rest_in_order() -> None:
-    script = ScriptedModel([when(text="weather").reply("sun", "rain"), when(text="joke").cycle("one", "two"),
-      when(text="who").repeat("me"), "first", "second"])  # fmt: skip
+    script = ScriptedModel(
+        [
+            when(text="weather").reply("sun", "rain"), when(text="joke").cycle("one", "two"),
+            when(text="who").repeat("me"), "first", "second",
+        ],
+    )  # fmt: skip
     asked = ["joke", "a", "weather", "who", "joke", "weather", "joke", "who", "weather"]
     assert script.remaining == 4
     answers = await said(script, *asked)
@@ -98,8 +102,9 @@ async def test_each_request_gets_what_its_rule_says_and_plain_replies_answer_the
 
 async def test_a_plain_reply_before_a_rule_is_given_whatever_is_asked() -> None:
     script = ScriptedModel(["first", when(text="weather").reply("sun"), otherwise("hm", "well")])
-    assert await said(script, "weather", "x", "weather", "weather", "x") == ["first", "hm", "sun", "well",
-     "hm"]  # fmt: skip
+    assert await said(script, "weather", "x", "weather", "weather", "x") == [
+        "first", "hm", "sun", "well", "hm",
+    ]  # fmt: skip
 
 
 async def test_two_rules_for_the_same_are_used_one_after_the_other() -> None:

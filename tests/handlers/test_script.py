@@ -19,16 +19,21 @@ async def test_each_kind_of_reply_is_given_in_order() -> None:
         await trio.lowlevel.checkpoint()
         return f"{len(request.messages)} messages"
 
-    script = ScriptedModel(["text", ToolCall.of("t", a=1), ["both", ToolCall.of("t"), ToolCall.of("u")],
-      Response.of("whole", stop_reason="max_tokens"), 0.01, later, Refusal(429, "wait")])  # fmt: skip
+    script = ScriptedModel(
+        [
+            "text", ToolCall.of("t", a=1), ["both", ToolCall.of("t"), ToolCall.of("u")],
+            Response.of("whole", stop_reason="max_tokens"), 0.01, later, Refusal(429, "wait"),
+        ],
+    )  # fmt: skip
     assert script.remaining == 6
     async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
         for number in range(6):
             await ask(rollout, str(number))
     answers = [turn.response for turn in rollout.trace if turn.response]
     assert [answer.text for answer in answers] == ["text", "", "both", "whole", "1 messages"]
-    assert [[call.name for call in answer.tool_calls] for answer in answers] == [[], ["t"], ["t", "u"], [],
-     []]  # fmt: skip
+    assert [[call.name for call in answer.tool_calls] for answer in answers] == [
+        [], ["t"], ["t", "u"], [], [],
+    ]  # fmt: skip
     assert rollout.trace[5].error.status == 429
     assert script.remaining == 0
 

@@ -146,8 +146,11 @@ def test_atif_has_each_answer_and_result(name: str, trace: Trace, export: Callab
     ]
     assert len(references) == RUNS[name].sub_agents
     assert set(references) <= {each["trajectory_id"] for each in all_of_them}
-    continued = [document["continued_trajectory_ref"] for document in documents.values()
-                 if "continued_trajectory_ref" in document]  # fmt: skip
+    continued = [
+        document["continued_trajectory_ref"]
+        for document in documents.values()
+        if "continued_trajectory_ref" in document
+    ]
     assert len(continued) == RUNS[name].compactions
     assert set(continued) <= documents.keys()
 

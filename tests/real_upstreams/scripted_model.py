@@ -123,11 +123,14 @@ def make_weights(tokenizer: Tokenizer) -> dict[str, Any]:
         embeddings[number(token), at], head[number(following), at] = 8.0, 4.0
     output = np.zeros((WIDTH, HEAD))
     output[CHAIN : WIDTH - 1] = random.normal(0, 0.05, (WIDTH - 1 - CHAIN, HEAD))
-    layer = {"attn_norm": np.ones(WIDTH), "ffn_norm": np.ones(WIDTH),
-     "attn_q": random.normal(0, 0.06, (HEAD, WIDTH)), "attn_k": random.normal(0, 0.06, (HEAD, WIDTH)),
-     "attn_v": random.normal(0, 0.06, (HEAD, WIDTH)), "attn_output": output,
-     "ffn_gate": np.zeros((HIDDEN, WIDTH)), "ffn_up": np.zeros((HIDDEN, WIDTH)),
-     "ffn_down": np.zeros((WIDTH, HIDDEN))}  # fmt: skip
+    layer = {
+        "attn_norm": np.ones(WIDTH), "ffn_norm": np.ones(WIDTH),
+        "attn_q": random.normal(0, 0.06, (HEAD, WIDTH)),
+        "attn_k": random.normal(0, 0.06, (HEAD, WIDTH)),
+        "attn_v": random.normal(0, 0.06, (HEAD, WIDTH)),
+        "attn_output": output, "ffn_gate": np.zeros((HIDDEN, WIDTH)), "ffn_up": np.zeros((HIDDEN, WIDTH)),
+        "ffn_down": np.zeros((WIDTH, HIDDEN)),
+    }  # fmt: skip
     whole = {"token_embd.weight": embeddings, "output.weight": head, "output_norm.weight": np.ones(WIDTH)}
     weights = {**whole, **{f"blk.0.{name}.weight": values for name, values in layer.items()}}
     return {name: values.astype(np.float32) for name, values in weights.items()}
@@ -217,10 +220,12 @@ def write_folder(path: Path, tokenizer: Tokenizer) -> None:
     }
     save_file(named, path / "model.safetensors", metadata={"format": "pt"})
     ids = {"bos_token_id": tokenizer.token_to_id("<s>"), "eos_token_id": tokenizer.token_to_id(END)}
-    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", **OF_LLAMA, **ids,
-     "vocab_size": tokenizer.get_vocab_size(), "max_position_embeddings": CONTEXT, "hidden_size": WIDTH,
-     "intermediate_size": HIDDEN, "num_hidden_layers": 1, "head_dim": HEAD, "num_attention_heads": 1,
-     "num_key_value_heads": 1, "rms_norm_eps": 1e-6, "rope_theta": 10_000.0}  # fmt: skip
+    config = {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", **OF_LLAMA, **ids,
+        "vocab_size": tokenizer.get_vocab_size(), "max_position_embeddings": CONTEXT, "hidden_size": WIDTH,
+        "intermediate_size": HIDDEN, "num_hidden_layers": 1, "head_dim": HEAD, "num_attention_heads": 1,
+        "num_key_value_heads": 1, "rms_norm_eps": 1e-6, "rope_theta": 10_000.0,
+    }  # fmt: skip
     (path / "config.json").write_text(json.dumps(config))
     (path / "generation_config.json").write_text(json.dumps(ids))
 

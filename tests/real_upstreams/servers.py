@@ -154,8 +154,10 @@ def vllm(folder: Path) -> Iterator[str]:
         *("--max-model-len", "40960", "--max-num-seqs", "8", "--dtype", "float32", "--enforce-eager"),
         *("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
     ]
-    environ = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HOME": str(folder / "home"),
-     "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}  # fmt: skip
+    environ = {
+        "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HOME": str(folder / "home"),
+        "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1",
+    }  # fmt: skip
     with started(command, folder / "vllm.log", "(Application startup complete)", **environ):
         yield url
 

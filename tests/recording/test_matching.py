@@ -179,12 +179,14 @@ def shown(record: Record, *messages: Message | str) -> list[str]:
 
 def test_a_difference_shows_where_two_calls_part() -> None:
     record = record_of([turn(0, 1, "go", called("t", a=1), resulted("x"), "and then " + "y" * 300)])
-    assert shown(record, "go", called("t", a=1), resulted("x"), "and then not") == ["@@ -6,3 +6,3 @@",
-     "        - {a: 1}", '    - tool result: ""', "-   - user: and then " + "y" * 151 + "…",
-     "+   - user: and then not"]  # fmt: skip
-    assert shown(record, "go", called("t", a=2)) == ["@@ -4,5 +4,3 @@", "    - assistant call:",
-     "        - t", "-       - {a: 1}", '-   - tool result: ""', "-   - user: and then " + "y" * 151 + "…",
-     "+       - {a: 2}"]  # fmt: skip
+    assert shown(record, "go", called("t", a=1), resulted("x"), "and then not") == [
+        "@@ -6,3 +6,3 @@", "        - {a: 1}", '    - tool result: ""',
+        "-   - user: and then " + "y" * 151 + "…", "+   - user: and then not",
+    ]  # fmt: skip
+    assert shown(record, "go", called("t", a=2)) == [
+        "@@ -4,5 +4,3 @@", "    - assistant call:", "        - t", "-       - {a: 1}",
+        '-   - tool result: ""', "-   - user: and then " + "y" * 151 + "…", "+       - {a: 2}",
+    ]  # fmt: skip
 
 
 def test_a_difference_shows_only_the_moves_that_differ_each_from_where_it_does() -> None:

@@ -31,9 +31,13 @@ def waits(*turns: Turn, clock: tuple[float, float] = (float("inf"), 0)) -> dict[
 @pytest.mark.parametrize("by", [-3600, 3600])
 @pytest.mark.parametrize("when", [0.5, 1.2, 1.7, 8])
 def test_an_order_is_the_same_though_the_clock_was_set_meanwhile(when: float, by: float) -> None:
-    run = (*(turn(0, 1, "go", answer=LAUNCH), turn(1.5, 2.5, TASK, of="a"), turn(1.6, 4.5, TASK, of="b")),
-     *(turn(2, 3, "go", "2"), turn(2.6, 8.5, TASK, "more", of="a"), turn(6, 7, "go", "3"),
-      turn(9, 10, "go", "4")))  # fmt: skip
+    run = (
+        *(turn(0, 1, "go", answer=LAUNCH), turn(1.5, 2.5, TASK, of="a"), turn(1.6, 4.5, TASK, of="b")),
+        *(
+            turn(2, 3, "go", "2"), turn(2.6, 8.5, TASK, "more", of="a"), turn(6, 7, "go", "3"),
+            turn(9, 10, "go", "4"),
+        ),
+    )  # fmt: skip
     assert waits(*run, clock=(when, by)) == waits(*run)
 
 

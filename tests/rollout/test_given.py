@@ -447,9 +447,13 @@ async def test_a_surrogate_in_what_is_said_of_a_failure_is_mended(tmp_path: Path
 async def test_a_surrogate_in_what_the_program_asks_itself_is_mended(tmp_path: Path) -> None:
     recorder = JSONLRecorder(tmp_path / "t.jsonl")
     async with serve_endpoint(recorder=recorder) as endpoint, endpoint.open_rollout(echo) as rollout:
-        answers = [await rollout.ask(f"a{CUT}"), await rollout.ask([Message("user", (Text(f"b{CUT}"),))]),
-         await rollout.ask(
-          Request(dialect="openai_chat", model="m", messages=(Message("user", (Text(CUT),)),)))]  # fmt: skip
+        answers = [
+            await rollout.ask(f"a{CUT}"),
+            await rollout.ask([Message("user", (Text(f"b{CUT}"),))]),
+            await rollout.ask(
+                Request(dialect="openai_chat", model="m", messages=(Message("user", (Text(CUT),)),))
+            ),
+        ]
     assert [answer.text for answer in answers] == [f"a{LOST}", f"b{LOST}", LOST]
     (written,) = read_traces(tmp_path / "t.jsonl")
     assert [turn.request for turn in written] == [turn.request for turn in rollout.trace]

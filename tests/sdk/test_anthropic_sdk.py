@@ -224,8 +224,11 @@ async def test_each_status_is_the_error_of_its_type(kind: str) -> None:
 
 async def test_a_429_that_says_when_is_retried_into_a_success_and_a_no_ends_it(kind: str) -> None:
     script = ScriptedModel(
-     [*[Refusal(429, "wait", retry_after=0.01)] * 2, "in the end", Refusal(529, "wait", retry_after=0.01),
-      "in pieces", Refusal(500, "no", should_retry=False)])  # fmt: skip
+        [
+            *[Refusal(429, "wait", retry_after=0.01)] * 2, "in the end",
+            Refusal(529, "wait", retry_after=0.01), "in pieces", Refusal(500, "no", should_retry=False),
+        ],
+    )  # fmt: skip
     async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
         async with open_client(rollout, "anthropic_messages", kind) as client:
             raw = await client.messages.with_raw_response.create(**said("1"))

@@ -292,8 +292,11 @@ async def test_each_status_is_the_error_of_its_type(kind: str, dialect: str) -> 
 
 async def test_a_429_that_says_when_is_retried_into_a_success_and_a_no_ends_it(kind: str) -> None:
     script = ScriptedModel(
-     [*[Refusal(429, "wait", retry_after=0.01)] * 2, "in the end", Refusal(503, "wait", retry_after=0.01),
-      "in pieces", Refusal(500, "no", should_retry=False)])  # fmt: skip
+        [
+            *[Refusal(429, "wait", retry_after=0.01)] * 2, "in the end",
+            Refusal(503, "wait", retry_after=0.01), "in pieces", Refusal(500, "no", should_retry=False),
+        ],
+    )  # fmt: skip
     async with serve_endpoint() as endpoint, endpoint.open_rollout(script) as rollout:
         async with open_client(rollout, "openai_responses", kind) as client:
             raw = await client.responses.with_raw_response.create(model="m", input="1")

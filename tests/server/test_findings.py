@@ -278,8 +278,9 @@ async def test_a_server_that_dies_by_itself_is_an_error(monkeypatch: pytest.Monk
 def test_the_inside_of_hypercorn_that_we_use_is_as_we_know_it() -> None:
     from inspect import signature
 
-    assert [*signature(TCPServer.__init__).parameters] == ["self", "app", "config", "context", "state",
-     "stream"]  # fmt: skip
+    assert [*signature(TCPServer.__init__).parameters] == [
+        "self", "app", "config", "context", "state", "stream",
+    ]  # fmt: skip
     assert {"protocol_send", "run"} <= set(vars(TCPServer))
 
 

@@ -279,9 +279,12 @@ async def test_strangers_that_leave_within_their_head_leave_nothing_and_an_agent
         return made[-1]
 
     monkeypatch.setattr(serve, "Admission", make)
-    heads = [b"", b"P", b"GET /health HTTP/1.1\r\nHost: a\r\n",
-     b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nX: " + b"y" * 5_000,
-     b"POST /v1/messages HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", b"GET / HTTP/1.1\r\n\x00"]  # fmt: skip
+    heads = [
+        b"", b"P", b"GET /health HTTP/1.1\r\nHost: a\r\n",
+        b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nX: " + b"y" * 5_000,
+        b"POST /v1/messages HTTP/1.1\r\nTransfer-Encoding: chunked\r\n",
+        b"GET / HTTP/1.1\r\n\x00",
+    ]  # fmt: skip
     async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
         request = raw_request(rollout, json.dumps(ask_body()).encode())
         async with connected(endpoint.port) as agent:

@@ -86,8 +86,11 @@ class Tools:
 
     @property
     def all(self) -> list[Any]:
-        return [self.add, self.hang, self.fail, self.refuse, self.give_an_object, self.give_numbers_as_keys,
-         self.fail_in_a_nursery, HostTool.of(self.hang, name="hang_a_moment", timeout=0.05)]  # fmt: skip
+        return [
+            self.add, self.hang, self.fail, self.refuse, self.give_an_object, self.give_numbers_as_keys,
+            self.fail_in_a_nursery,
+            HostTool.of(self.hang, name="hang_a_moment", timeout=0.05),
+        ]  # fmt: skip
 
 
 # Tools

@@ -103,10 +103,15 @@ async def test_the_official_client_lists_and_calls_every_tool(mode: str) -> None
             tools = {tool.name: tool for tool in (await client.list_tools()).tools}
             assert list(tools) == [made.tool.name for made in rollout.tools]
             assert tools["add"].description == "Add two numbers."
-            assert tools["add"].input_schema == {"type": "object",
-             "properties": {"a": {"type": "integer"},
-              "b": {"type": "integer", "minimum": 0, "description": "the other", "default": 1}},
-             "required": ["a"], "additionalProperties": False}  # fmt: skip
+            assert tools["add"].input_schema == {
+                "type": "object",
+                "properties": {
+                    "a": {"type": "integer"},
+                    "b": {"type": "integer", "minimum": 0, "description": "the other", "default": 1},
+                },
+                "required": ["a"],
+                "additionalProperties": False,
+            }
             assert await said(client, "add", a=1, b=2) == (False, "3")
             assert await said(client, "add", a=1) == (False, "2")
             assert await said(client, "greet", place={"name": "Rome", "people": 3}) == (
@@ -130,10 +135,11 @@ async def test_the_official_client_lists_and_calls_every_tool(mode: str) -> None
             with pytest.raises(mcp.MCPError, match="no tool 'other'"):
                 await client.call_tool("other", {})
     calls = rollout.trace.services
-    assert [(call.name, call.outcome) for call in calls] == [("add", "answered"), ("add", "answered"),
-     ("greet", "answered"), ("look_up", "answered"), ("break_down", "failed"), ("list_files", "answered"),
-     ("name_a_file", "answered"), ("return_what_is_not_json", "failed"), ("hang_a_moment", "failed"),
-     ("add", "refused")]  # fmt: skip
+    assert [(call.name, call.outcome) for call in calls] == [
+        ("add", "answered"), ("add", "answered"), ("greet", "answered"), ("look_up", "answered"),
+        ("break_down", "failed"), ("list_files", "answered"), ("name_a_file", "answered"),
+        ("return_what_is_not_json", "failed"), ("hang_a_moment", "failed"), ("add", "refused"),
+    ]  # fmt: skip
     assert calls[0].arguments == {"a": 1, "b": 2}
     assert calls[0].result == 3
 

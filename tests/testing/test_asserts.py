@@ -106,9 +106,10 @@ def test_messages_are_what_they_are_said_to_be(model: SyncRollout) -> None:
 def test_messages_that_are_others_are_shown_beside_those_expected(model: SyncRollout) -> None:
     with pytest.raises(AssertionError) as failed:
         model.assert_messages("be terse", ("user", "what to eat?"), call=0)
-    assert str(failed.value).splitlines() == ["the messages are not those expected:",
-     "    system: 'be terse'", "  - user: 'what to eat?'", "  ?                ^^^",
-     "  + user: 'what to drink?'", "  ?                ^^^^^"]  # fmt: skip
+    assert str(failed.value).splitlines() == [
+        "the messages are not those expected:", "    system: 'be terse'", "  - user: 'what to eat?'",
+        "  ?                ^^^", "  + user: 'what to drink?'", "  ?                ^^^^^",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("expected", [

@@ -125,12 +125,23 @@ def test_a_form_reads_like_the_conversation() -> None:
     )
     image = Message("user", (Media(kind="image", data=PNG), Media(kind="file", url="https://a/b")))
     assert said(Message("developer", (Text("Be brief."),)), called, results, image) == [
-     {"system": "Be brief."},
-     {"assistant": [{"text": "I look."}, {"call": "search", "arguments": {"q": "trio", "n": 2}},
-       {"call": "now", "arguments": {}}]},
-     {"tool": [{"json": {"hits": [1, 2]}}, {"result": "noon", "failed": True}]},
-     {"user": [{"text": "Go on."}, {"image": "sha256:4c4b6a3be1314ab86138bef4314dde02"},
-       {"file": "https://a/b"}]}]  # fmt: skip
+        {"system": "Be brief."},
+        {
+            "assistant": [
+                {"text": "I look."},
+                {"call": "search", "arguments": {"q": "trio", "n": 2}},
+                {"call": "now", "arguments": {}},
+            ]
+        },
+        {"tool": [{"json": {"hits": [1, 2]}}, {"result": "noon", "failed": True}]},
+        {
+            "user": [
+                {"text": "Go on."},
+                {"image": "sha256:4c4b6a3be1314ab86138bef4314dde02"},
+                {"file": "https://a/b"},
+            ]
+        },
+    ]
 
 
 USER = Message("user", (Text("hi"),))

@@ -42,8 +42,10 @@ def with_chat(model: SyncRollout) -> str:
 
 
 def with_responses(model: SyncRollout) -> str:
-    tool = {"type": "function", "name": "weather", "description": "The weather.", "parameters": SCHEMA,
-     "strict": True}  # fmt: skip
+    tool = {
+        "type": "function", "name": "weather", "description": "The weather.", "parameters": SCHEMA,
+        "strict": True,
+    }  # fmt: skip
     with model.client("openai_responses") as client:
         answer = client.responses.create(model="m", instructions=SYSTEM, input=QUESTION, tools=[tool])
         results = [

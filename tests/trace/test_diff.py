@@ -89,8 +89,10 @@ def test_dropped_and_added_messages_stand_in_order_between_what_is_the_same() ->
         said("system: s", "one", "assistant: gone", "two", "end"),
         said("system: s", "one", "two", "assistant: wholly new", "end", "last"),
     )
-    assert kinds(found) == [("same", 0, 0), ("same", 1, 1), ("dropped", 2, None), ("same", 3, 2),
-     ("added", None, 3), ("same", 4, 4), ("added", None, 5)]  # fmt: skip
+    assert kinds(found) == [
+        ("same", 0, 0), ("same", 1, 1), ("dropped", 2, None), ("same", 3, 2), ("added", None, 3),
+        ("same", 4, 4), ("added", None, 5),
+    ]  # fmt: skip
 
 
 texts = st.lists(st.sampled_from(["a", "b", "aa", "ab", ""]), max_size=8)

@@ -554,9 +554,11 @@ def descriptors() -> set[str]:
 def unwritable(tmp_path: Path) -> dict[str, Path]:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
-    return {"no such folder": tmp_path / "none" / "t.jsonl", "a folder": tmp_path / "folder",
-     "a pipe": tmp_path / "pipe", "a full device": Path("/dev/full"),
-     "a file as a folder": Path(__file__) / "t.jsonl"}  # fmt: skip
+    return {
+        "no such folder": tmp_path / "none" / "t.jsonl",
+        "a folder": tmp_path / "folder", "a pipe": tmp_path / "pipe", "a full device": Path("/dev/full"),
+        "a file as a folder": Path(__file__) / "t.jsonl",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

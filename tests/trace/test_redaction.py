@@ -53,10 +53,14 @@ KEY = "sk-live-0123456789abcdef"
 
 def everywhere(secret: str) -> tuple[Message, ...]:
     """A conversation that says it in each way there is."""
-    return (Message("system", (Text(f"never say {secret}"),)),
-     Message("user", (Text(secret), Opaque("openai_chat", {"of": [{"deep": f"<{secret}>"}, 1, True, None]}))),
-     Message("assistant", (Reasoning(f"hm {secret}"), ToolCall("t", f'{{"card": "{secret}"}}', "c1"))),
-     Message("tool", (ToolResult(id="c1", content=(Text(f"is {secret}"),)),), extra={"x": secret}))  # fmt: skip
+    return (
+        Message("system", (Text(f"never say {secret}"),)),
+        Message(
+            "user", (Text(secret), Opaque("openai_chat", {"of": [{"deep": f"<{secret}>"}, 1, True, None]}))
+        ),
+        Message("assistant", (Reasoning(f"hm {secret}"), ToolCall("t", f'{{"card": "{secret}"}}', "c1"))),
+        Message("tool", (ToolResult(id="c1", content=(Text(f"is {secret}"),)),), extra={"x": secret}),
+    )
 
 
 def request_of(secret: str) -> Request:

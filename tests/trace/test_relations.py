@@ -36,8 +36,9 @@ def test_what_is_asked_again_is_a_retry_where_it_got_no_answer_else_a_repeat() -
     tell(trace, TASK, "b", of="s")
     tell(trace, TASK, "c", of="s", attempt=2)
     tell(trace, TASK, "c", of="another")
-    assert relations(trace) == [("begins", None), ("retry", "x0"), ("repeat", "x1"), ("retry", "x2"),
-     ("begins", None)]  # fmt: skip
+    assert relations(trace) == [
+        ("begins", None), ("retry", "x0"), ("repeat", "x1"), ("retry", "x2"), ("begins", None),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("of", ["s", ""])
@@ -278,8 +279,9 @@ def test_a_side_call_stands_where_its_conversation_was() -> None:
     tell(trace, (*TASK, *said("assistant: a", "b")), "c", of="s")
     tell(trace, said("is this a new topic?"), "no", of="s", kind="side", tools=())
     tell(trace, said("count words"), "2", kind="tool")
-    assert relations(trace) == [("side", None), ("begins", None), ("continues", "x1"), ("side", "x2"),
-     ("tool", "x2")]  # fmt: skip
+    assert relations(trace) == [
+        ("side", None), ("begins", None), ("continues", "x1"), ("side", "x2"), ("tool", "x2"),
+    ]  # fmt: skip
 
 
 def test_a_conversation_that_leaves_another_continues_it() -> None:

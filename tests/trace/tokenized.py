@@ -50,8 +50,11 @@ def tokens(prompt: Sequence[int], completion: Sequence[int], **more: Any) -> Tok
 
 def made(number: int, given: Given) -> Turn:
     """The turn of a call."""
-    fields: dict[str, Any] = {"id": f"x{number}", "outcome": "answered", "started_at": float(number),
-     "tokens": tokens(given.prompt, given.completion), "tools": TOOLS, **given.more}  # fmt: skip
+    fields: dict[str, Any] = {
+        "id": f"x{number}", "outcome": "answered", "started_at": float(number),
+        "tokens": tokens(given.prompt, given.completion),
+        "tools": TOOLS, **given.more,
+    }  # fmt: skip
     request = Request(
         dialect="openai_chat", model="m", messages=tuple(given.messages), tools=fields.pop("tools")
     )

@@ -108,8 +108,13 @@ async def test_text_usage_and_the_reason_pass(agent: str, provider: str, stream:
 async def test_parallel_tools_pass_and_their_results_come_back(
     agent: str, provider: str, stream: bool
 ) -> None:
-    tools = (Tool(name="ls", description="list",
-      parameters={"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}),)  # fmt: skip
+    tools = (
+        Tool(
+            name="ls",
+            description="list",
+            parameters={"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]},
+        ),
+    )
     calls = (ToolCall.of("ls", path="a \u00e9"), ToolCall.of("ls", path="b"))
     pair = Pair(agent, provider)
     answer = Response((Text("Looking."), *calls), usage=Usage(input_tokens=5, output_tokens=6))

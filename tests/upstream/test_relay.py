@@ -95,8 +95,9 @@ async def test_what_is_overridden_is_changed_and_nothing_else() -> None:
     with trio.fail_after(5):
         async with staged(answers(CHAT), CHAT, **options) as stage:
             await stage.ask(CHAT, metadata={"a": "1"}, user="me", top_a=0.5)
-    assert stage.provider.asked[0].document == {**body_of(CHAT), "model": "real",
-     "metadata": {"a": "1", "b": 2}, "top_a": 0.5, "seed": 7}  # fmt: skip
+    assert stage.provider.asked[0].document == {
+        **body_of(CHAT), "model": "real", "metadata": {"a": "1", "b": 2}, "top_a": 0.5, "seed": 7,
+    }  # fmt: skip
 
 
 async def test_overridden_sampling_leaves_no_second_name_of_the_same_thing() -> None:
@@ -174,9 +175,11 @@ async def test_the_key_is_sent_as_the_provider_wants_it_and_the_agents_key_never
 
 
 async def test_listed_headers_and_the_query_go_up_and_others_do_not() -> None:
-    headers = {"anthropic-beta": "a-2025,b-2025", "anthropic-version": "2026-10-21",
-     "user-agent": "claude-cli/2.1", "x-stainless-lang": "js", "cookie": "secret=1",
-     "x-forwarded-for": "10.0.0.1", "connection": "keep-alive"}  # fmt: skip
+    headers = {
+        "anthropic-beta": "a-2025,b-2025", "anthropic-version": "2026-10-21", "user-agent": "claude-cli/2.1",
+        "x-stainless-lang": "js", "cookie": "secret=1", "x-forwarded-for": "10.0.0.1",
+        "connection": "keep-alive",
+    }  # fmt: skip
     async with staged(answers(MESSAGES), MESSAGES) as stage:
         async with stage.asking(MESSAGES, headers=headers, query="?beta=true&key=hidden") as answered:
             await answered.aread()

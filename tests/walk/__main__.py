@@ -111,8 +111,9 @@ def _in_processes(options: argparse.Namespace) -> int:
     """One process for each core, and each its share."""
     share = -(-options.total // options.processes) if options.total else 0
     first = options.first if options.first is not None else _fresh()
-    more = ["--total", str(share), "--seconds", str(options.seconds),
-     *(["--verbose"] if options.verbose else [])]  # fmt: skip
+    more = [
+        "--total", str(share), "--seconds", str(options.seconds), *(["--verbose"] if options.verbose else []),
+    ]  # fmt: skip
     programs = [
         subprocess.Popen([sys.executable, "-m", "tests.walk", "--first", str(first + number * 10**6), *more])
         for number in range(options.processes)

@@ -70,12 +70,16 @@ class _Generator:
     def step(self) -> None:
         chance, most = self.chance, max(2, self.exchanges // 15)
         rare = 0.3 if self.calm else 1.0
-        choices: list[tuple[float, Callable[[], None]]] = [(60, self.call), (8, self.clash), (2, self.serve),
-         (2, self.hand_over), (1, self.reach_limit), (2, self.work_together),
-         (5 if len(self.open) < most else 0, self.open_rollout), (2 if self.open else 0, self.open_child),
-         (1.5 * rare, self.stop), (1.5 * rare, self.leave), (3, self.visit), (0.8, self.cut_line),
-         (0.4 * rare, self.end_endpoint), (0.4 * rare if self.pools else 0, self.crash),
-         (0.3 if len(self.endpoints) < 4 else 0, self.open_place), (0.15, self.run_agent)]  # fmt: skip
+        choices: list[tuple[float, Callable[[], None]]] = [
+            (60, self.call), (8, self.clash), (2, self.serve), (2, self.hand_over), (1, self.reach_limit),
+            (2, self.work_together),
+            (5 if len(self.open) < most else 0, self.open_rollout),
+            (2 if self.open else 0, self.open_child), (1.5 * rare, self.stop), (1.5 * rare, self.leave),
+            (3, self.visit), (0.8, self.cut_line), (0.4 * rare, self.end_endpoint),
+            (0.4 * rare if self.pools else 0, self.crash),
+            (0.3 if len(self.endpoints) < 4 else 0, self.open_place),
+            (0.15, self.run_agent),
+        ]  # fmt: skip
         weights = [weight for weight, _ in choices]
         chance.choices([do for _, do in choices], weights)[0]()
         if not self.endpoints:

@@ -138,10 +138,14 @@ class Home:
         handler = Answering(self._world, step) if step.form == "handler" else None
         given: dict[str, Any] = dict(step.limits)
         limits = Limits(**given, prices=PRICES if "cost" in given else {}) if given else None
-        options: dict[str, Any] = {"on_hangup": step.on_hangup, "on_retry": step.on_retry,
-         "on_fault": step.on_fault, "concurrency": step.concurrency,
-         "recorder": self._world.recorders[step.recorder], "limits": limits,
-         "redact": Redaction([SECRET]) if step.redacts else None, **services_of(self._world, step)}  # fmt: skip
+        options: dict[str, Any] = {
+            "on_hangup": step.on_hangup, "on_retry": step.on_retry, "on_fault": step.on_fault,
+            "concurrency": step.concurrency,
+            "recorder": self._world.recorders[step.recorder],
+            "limits": limits,
+            "redact": Redaction([SECRET]) if step.redacts else None,
+            **services_of(self._world, step),
+        }  # fmt: skip
         if self.step.parent is not None:
             parent = self.parent
             if parent is None or parent.rollout is None:

@@ -16,23 +16,31 @@ def said(message):
 
 
 def call(event):
-    return {"span": event.span_id, "input": [said(message) for message in event.input],
-     "tools": [[tool.name, tool.description] for tool in event.tools],
-     "output": said(event.output.message) if event.output.choices else None,
-     "usage": event.output.usage.model_dump() if event.output.usage else None, "error": event.error}  # fmt: skip
+    return {
+        "span": event.span_id,
+        "input": [said(message) for message in event.input],
+        "tools": [[tool.name, tool.description] for tool in event.tools],
+        "output": said(event.output.message) if event.output.choices else None,
+        "usage": event.output.usage.model_dump() if event.output.usage else None,
+        "error": event.error,
+    }
 
 
 def sample(each):
     kinds = [event.event for event in each.events]
     begun = [event for event in each.events if event.event == "span_begin"]
     behind = [each.events[n + 1] for n, kind in enumerate(kinds) if kind == "compaction"]
-    return {"id": each.id, "epoch": each.epoch, "messages": [said(message) for message in each.messages],
-     "scores": {name: score.value for name, score in (each.scores or {}).items()},
-     "calls": {event.metadata["turn"]: call(event) for event in each.events if event.event == "model"},
-     "tools": {event.id: event.result for event in each.events if event.event == "tool"},
-     "spans": {event.id: [event.name, event.type, event.parent_id] for event in begun},
-     "ended": [event.id for event in each.events if event.event == "span_end"],
-     "behind_compactions": [event.metadata["turn"] for event in behind]}  # fmt: skip
+    return {
+        "id": each.id,
+        "epoch": each.epoch,
+        "messages": [said(message) for message in each.messages],
+        "scores": {name: score.value for name, score in (each.scores or {}).items()},
+        "calls": {event.metadata["turn"]: call(event) for event in each.events if event.event == "model"},
+        "tools": {event.id: event.result for event in each.events if event.event == "tool"},
+        "spans": {event.id: [event.name, event.type, event.parent_id] for event in begun},
+        "ended": [event.id for event in each.events if event.event == "span_end"],
+        "behind_compactions": [event.metadata["turn"] for event in behind],
+    }
 
 
 def log(path):
