@@ -134,15 +134,12 @@ class GateState:
         self._rollout = rollout
         self._given = given
         self._gate = given or Gate()
+        self.active: bool = given is not None
+        """True if results are held against questions: the rollout has a gate, or its agent's hook is configured."""
         self._calls: dict[str, _Call] = {}
         """By id."""
         self._latest: ExchangeState | None = None
         """The latest exchange that was answered."""
-
-    @property
-    def active(self) -> bool:
-        """True if results are held against questions."""
-        return self._given is not None or self.hook is not None
 
     def take(self, hook: Hook) -> tuple[Literal["before", "after"], ...]:
         """Note the agent's hook, if the rollout needs a gate. Return the events that must be configured.
@@ -156,14 +153,14 @@ class GateState:
             raise ValueError(
                 f"{hook.agent} cannot replace results in its hook: open the rollout without Gate(after=…)"
             )
-        self.hook = hook
+        self.hook, self.active = hook, True
         return ("before",) if self._gate.after is None else ("before", "after")
 
     # The model's calls
 
     def add(self, exchange: ExchangeState, response: Response | None) -> None:
-        """Add the calls of an answer; the agent gets its end afterwards."""
-        if self.active and response is not None:
+        """Add the calls of an answer to an active gate; the agent gets the end of the answer afterwards."""
+        if response is not None:
             self._latest = exchange
             for call in response.tool_calls:
                 known = self._calls.get(call.id)

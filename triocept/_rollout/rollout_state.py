@@ -239,7 +239,7 @@ class RolloutState:
     def on_settled(self, exchange: ExchangeState, turn: Turn | None) -> None:
         """Handle an exchange that has its outcome. Without a turn, it could not be recorded."""
         exchange.facade = None
-        if isinstance(outcome := exchange.outcome, Answered | Raw):
+        if self.gate.active and isinstance(outcome := exchange.outcome, Answered | Raw):
             self.gate.add(exchange, outcome.response)
         self.calls.end(exchange, turn)
         if not exchange.handed_over:
