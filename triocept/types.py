@@ -46,6 +46,7 @@ from ._rollout.moderation import Found, Moderate
 from ._rollout.options import AgentOptions, RolloutOptions, StopCondition, UserSimulator
 from ._rollout.services import Said
 from ._rollout.tools import HostTool, ToolLike
+from ._upstream.pausing import Pause, PauseMode
 from ._util.limits import EndpointLimits
 
 __all__ = [
@@ -74,6 +75,8 @@ __all__ = [
     "PartDelta",
     "PartEnd",
     "PartStart",
+    "Pause",
+    "PauseMode",
     "Price",
     "Reach",
     "Reasoning",

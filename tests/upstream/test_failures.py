@@ -414,7 +414,7 @@ async def test_an_answer_that_ended_for_no_known_reason_is_not_taken_for_the_wor
 ) -> None:
     body = wire_whole(dialect)
     for good, bad in (
-        (b'"stop"', b'"abort"'),
+        (b'"stop"', b'"odd"'),
         (b'"status": "completed"', b'"status": "odd"'),
         (b'"STOP"', b'"ODD"'),
     ):

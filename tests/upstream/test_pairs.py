@@ -219,7 +219,7 @@ async def test_the_agent_hears_the_name_that_it_asked_for(agent: str) -> None:
 @pytest.mark.parametrize("provider", [CHAT, GEMINI])
 async def test_an_end_for_no_known_reason_is_never_an_ordinary_end(agent: str, provider: str) -> None:
     bad = {
-        CHAT: (b'"finish_reason":"stop"', b'"finish_reason":"abort"'),
+        CHAT: (b'"finish_reason":"stop"', b'"finish_reason":"odd"'),
         GEMINI: (b'"STOP"', b'"MALFORMED_FUNCTION_CALL"'),
     }
     data = b"".join(wire_stream(provider)).replace(*bad[provider])

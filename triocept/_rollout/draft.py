@@ -27,6 +27,7 @@ from .._canonical.events import Event, ResponseEnd, events_of
 from .._canonical.request import Request
 from .._canonical.response import Response
 from .._trace.conversation import Conversation
+from .._trace.tokens import Tokens
 from .._trace.turn import Draft, Turn
 from .._util.failures import split_cancelled
 from ..errors import LimitReached, Unanswered
@@ -36,6 +37,7 @@ from .exchange import Exchange, core_of
 from .exchange_state import ExchangeState
 from .handler import Handler, configured_model
 from .outcome import Abandoned, Answered, Failed, Outcome, Raw, Refused
+from .rollout_state import RolloutState
 
 
 class _Records:
@@ -76,6 +78,11 @@ class _DraftHome:
     def finish(self, reached: LimitReached) -> None:
         """Accept no more calls of the agent. Open calls are finished."""
         self._rollout.finish(reached)
+
+    @property
+    def agents_own(self) -> RolloutState:
+        """The rollout itself."""
+        return self._rollout.agents_own
 
     @property
     def upstream_failed(self) -> bool:
@@ -202,7 +209,7 @@ class OpenDraft:
         if inner.answer.headers:
             outer.answer.headers = inner.answer.headers
         outer.annotate(**inner._notes)
-        outer.tokens = inner.tokens
+        outer.tokens, outer.policy = inner.tokens, inner.policy
         if inner.sampled is not None:
             outer.sampled = inner.sampled
         elif (response := self.response) is not None:
@@ -312,6 +319,39 @@ async def pass_on(
             for each in events:
                 await stream.send(each)
             event = await anext(draft, None)
+
+
+def keep_aborted(
+    exchange: ExchangeState,
+    error: BaseException,
+    *,
+    since: float,
+    response: Response | None,
+    tokens: Tokens | None,
+) -> None:
+    """Keep a call that its server has aborted in the turn of its exchange.
+
+    Args:
+        exchange: the exchange, which is not settled.
+        error: the reason.
+        since: seconds from the start of the exchange to the start of the call.
+        response, tokens: the part that the server has returned, if there is one.
+    """
+    turn = exchange._turn(Failed(error), len(exchange.rollout.trace))
+    turn = msgspec.structs.replace(turn, id="", response=response, tokens=tokens)
+    clean = exchange.rollout.records.redactor.turn(turn)
+    exchange.drafts += (
+        Draft(
+            why="abort",
+            counted=True,
+            common=len(turn.request.messages),
+            response=clean.response,
+            error=clean.error,
+            tokens=clean.tokens,
+            started=since,
+            duration=exchange.elapsed - since,
+        ),
+    )
 
 
 def common_messages(one: Request, other: Request) -> int:

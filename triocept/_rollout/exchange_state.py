@@ -105,6 +105,8 @@ class ExchangeState:
     """Reservations of its drafts in the budgets of its rollout."""
     tokens: Callable[[], Tokens] | None = None
     """Returns the tokens for the turn; set by an upstream that was configured to return tokens."""
+    policy: Callable[[Response | None], tuple[str | None, str | None]] | None = None
+    """Returns the versions of the weights at the start and at the end of an answer; set by the upstream."""
     sampled: Callable[[], Response] | None = None
     """Returns the answer of an upstream that the program requested, and may change before it answers; set by the
     upstream."""
@@ -549,6 +551,7 @@ class ExchangeState:
             raw = outcome.sent
         elif self._raw_stream is not None:  # a stream without its end: the bytes so far
             raw = self._raw_stream.sent("stall" if isinstance(outcome, Abandoned) else "reset")
+        policy_start, policy_end = (None, None) if self.policy is None else self.policy(response)
         return Turn(
             id=self.id,
             rollout=self.rollout.id,
@@ -571,6 +574,8 @@ class ExchangeState:
             decisions=self.decisions,
             drafts=self.drafts + tuple([draft.record() for draft in self.open_drafts]),
             tokens=self.tokens() if self.tokens is not None else None,
+            policy_start=policy_start,
+            policy_end=policy_end,
             agent=self.agent,
             increments=self.kept_increments if self.rollout.record_increments else None,
             wire=self._wire.view() if self._wire is not None else None,

@@ -236,6 +236,11 @@ class RolloutState:
         """The key that opens its state."""
         return self.services.state_key
 
+    @property
+    def agents_own(self) -> RolloutState:
+        """The rollout itself; of the rollout of a draft: the rollout whose agent waits."""
+        return self
+
     def on_settled(self, exchange: ExchangeState, turn: Turn | None) -> None:
         """Handle an exchange that has its outcome. Without a turn, it could not be recorded."""
         exchange.facade = None

@@ -51,7 +51,8 @@ class Draft(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     """An answer that one handler has read from another: the agent did not get it, or not unchanged."""
 
     why: str
-    """Name of the handler that has read it: `approve`, `best_of`, `rewrite`, …"""
+    """Name of the handler that has read it: `approve`, `best_of`, `rewrite`, …; `abort`: its server has aborted it, and
+    the call was sent again."""
     counted: bool = False
     """True if its usage is additional to that of the turn's answer."""
     common: int = 0
@@ -63,7 +64,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     changed: bool = False
     """True if the draft's request differs in more than its messages."""
     response: Response | None = None
-    """The answer. None: the draft was not answered."""
+    """The answer. None: the draft was not answered. Of an aborted call: the part that its server has returned."""
     error: TurnError | None = None
     """None exactly if the draft was answered."""
     notes: dict[str, Json] = {}
@@ -132,6 +133,12 @@ class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     """Answers that handlers around other handlers have read, and that the agent did not get unchanged, in order."""
     tokens: Tokens | None = None
     """Ids and log probabilities, from an upstream configured to return them; None: not requested."""
+    policy_start: str | None = None
+    """Version of the weights when the call was sent to its server; None: unknown. It comes from the server, else from
+    `upstream.policy_version`."""
+    policy_end: str | None = None
+    """Version of the weights when the answer was complete. It differs from `policy_start` if the server has kept the
+    call while its weights changed (`upstream.paused`)."""
     increments: Increments | None = None
     """The pieces of the answer, and their times; None: not requested (`record_increments`), or the answer was given
     whole."""

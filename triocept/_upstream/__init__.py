@@ -14,6 +14,9 @@
 * `redaction`: the removal of the key from errors.
 * `relay`: the conversion of a stream's bytes to whole pieces.
 * `limiter`: the maximum number of concurrent calls.
+* `pausing`: pauses while the weights of the server change, and calls that it has aborted.
+* `versions`: the version of the weights, in an answer.
+* `sessions`: the end of each rollout, reported to a router.
 * `tokens`: token ids and log probabilities, for training.
 
 Rules:

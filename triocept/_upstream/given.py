@@ -59,6 +59,19 @@ def check_headers(headers: Mapping[str, str] | None) -> None:
             raise ValueError(f"extra_headers[{name!r}] is not one line of Latin-1")
 
 
+def check_session(header: str | None, finish: str | None) -> None:
+    """Raise if the names of a session's header and path cannot be sent."""
+    if header is not None:
+        check_str("session_header", header)
+        if not _NAME.fullmatch(header):
+            raise ValueError(f"session_header is a header's name, such as 'X-Session-ID', not {header!r}")
+    if finish is not None:
+        check_str("finish_session", finish)
+        if not finish.startswith("/") or "{id}" not in finish:
+            example = "/finish_session?session_id={id}"
+            raise ValueError(f"finish_session is a path with {{id}}, such as {example!r}, not {finish!r}")
+
+
 def check_body(fields: Mapping[str, Json] | None) -> None:
     """Raise if the fields are not JSON."""
     if fields is None:

@@ -15,7 +15,7 @@ Rules:
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -45,7 +45,12 @@ class Patience:
         self._end = inf if total is None else trio.current_time() + total
         self._slack = self._idle / _PARTS
         self._due = -inf  # time from which the deadline is worth moving
-        self.scope = trio.CancelScope(deadline=self._end)
+        self._paused = True
+        self._held_at: float | None = None
+        self._try: trio.CancelScope | None = None
+        self.scope: trio.CancelScope = trio.CancelScope(deadline=self._end)
+        self.on_stop: Callable[[], object] = int
+        """Called when the provider's answer is complete."""
 
     @contextmanager
     def trying(self) -> Iterator[None]:
@@ -53,8 +58,9 @@ class Patience:
 
         Raise UpstreamError, 504, if no head has arrived within the limit of silence.
         """
-        with trio.move_on_after(self._idle) as scope:
+        with trio.move_on_after(self._idle) as self._try:
             yield
+        scope, self._try = self._try, None
         if scope.cancelled_caught:
             raise self._silence()
         self.pause(False)
@@ -67,16 +73,39 @@ class Patience:
 
     def pause(self, paused: bool) -> None:
         """Suspend the limit of silence, because the call waits for something else; or resume it."""
+        self._paused = paused
+        if self._held_at is not None:
+            return
         if paused:
             self._due, self.scope.deadline = inf, self._end
         else:
             self._due = -inf
             self.reset()
 
+    def hold(self) -> None:
+        """Stop the clocks of both limits, because the server of the call is paused, until `release`."""
+        if self._held_at is None:
+            self._held_at = trio.current_time()
+            self._due = self.scope.deadline = inf
+            if self._try is not None:
+                self._try.deadline = inf
+
+    def release(self) -> None:
+        """Let the clocks run again. The limit of silence begins anew."""
+        if self._held_at is None:
+            return
+        now = trio.current_time()
+        self._end += now - self._held_at
+        self._held_at = None
+        if self._try is not None:
+            self._try.deadline = now + self._idle
+        self.pause(self._paused)
+
     def stop(self) -> None:
         """End all limits: the provider's answer is complete, and the remaining work has no limit."""
         self._end = self._idle = inf
         self.pause(True)
+        self.on_stop()
 
     @property
     def error(self) -> UpstreamError:

@@ -56,6 +56,7 @@ class ProviderRequest:
     """Returns the estimated tokens of the prompt."""
     temperature: float | None = None
     """The requested temperature; None: none is requested, and the provider's default applies."""
+    method: str = "POST"
 
     @property
     def address(self) -> str:
@@ -93,8 +94,10 @@ class Requests:
         api_key: str | None,
         overrides: Overrides,
         profile: Profile | None = None,
+        session_header: str | None = None,
     ) -> None:
         self._address = address
+        self._session_header = session_header
         self._dialect = dialect
         self._overrides = overrides
         self._profile = profile
@@ -144,14 +147,23 @@ class Requests:
         query = exchange.query if same_dialect else ""
         prompt = partial(exchange.rollout.estimator.input_tokens, request)
         headers = passed_up(exchange.headers, same_dialect=same_dialect, wanted=self._defaults)
+        headers |= self._session(exchange.rollout.id)
         return self._call(request, document, headers, query, names, prompt)
 
-    def of_request(self, request: Request, *, stream: bool) -> ProviderRequest:
-        """Return the call for a request that the program made; DialectError if the dialect cannot express it."""
+    def of_request(self, request: Request, *, stream: bool, rollout: str = "") -> ProviderRequest:
+        """Return the call for a request that the program made; DialectError if the dialect cannot express it.
+
+        `rollout` is the id of the rollout that the call belongs to; empty if it belongs to none.
+        """
         request = self._overridden(msgspec.structs.replace(request, stream=stream))
         names = self._names(request)
         document = self._dialect.render_request(_named(request, names))
-        return self._call(request, document, {}, "", names, partial(estimate_input_tokens, request))
+        prompt = partial(estimate_input_tokens, request)
+        return self._call(request, document, self._session(rollout), "", names, prompt)
+
+    def _session(self, rollout: str) -> dict[str, str]:
+        """Return the header that names the rollout of a call."""
+        return {self._session_header: rollout} if self._session_header and rollout else {}
 
     def of_provider(self, asked: ProviderCall) -> ProviderRequest:
         """Return a call beside model calls: the dialect's, or a call of the server's own, at its root."""

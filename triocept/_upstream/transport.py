@@ -24,6 +24,7 @@ import trio
 from ..errors import UpstreamError, UpstreamTruncated
 from .address import Address
 from .patience import Patience
+from .pausing import InFlight
 from .request import MAX_DOCUMENT, ProviderRequest
 from .tap import TappedPool, take_body
 
@@ -43,6 +44,8 @@ class ProviderReply:
     def __init__(self, response: httpx2.Response, patience: Patience, *, stream: bool) -> None:
         self._response = response
         self.patience = patience
+        self.in_flight: InFlight
+        """The call; set by the upstream."""
         self._source: AsyncIterator[bytes] | None = None
         self._raw = response.headers.get("content-encoding", "identity").lower() in ("", "identity")
         self._tapped = take_body(response) if stream and self._raw else None
@@ -132,7 +135,7 @@ class ProviderClient:
                 (name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
                 for name, value in call.headers.items()
             ]
-            request = self._client.build_request("POST", call.url, headers=headers, content=call.body)
+            request = self._client.build_request(call.method, call.url, headers=headers, content=call.body)
             response = await self._client.send(request, stream=True)
         except _FOREIGN as exc:
             raise _mapped(exc, begun=False, address=f"{call.address}{self._via}") from exc

@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
-    ExitStack,
     aclosing,
     asynccontextmanager,
     contextmanager,
 )
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, final
 
 import msgspec
@@ -34,6 +34,7 @@ from .._canonical.given_request import given_request
 from .._canonical.request import Request, Sampling, Tool
 from .._canonical.response import Response, Usage
 from .._rollout.answer import Relayed
+from .._rollout.draft import keep_aborted
 from .._rollout.event_loop import check_loop
 from .._rollout.exchange import Exchange, ResponseStream, StreamContext, core_of, joins
 from .._rollout.exchange_state import ExchangeState
@@ -45,18 +46,30 @@ from .._util.secrets import LIVE_KEYS
 from ..dialects import Dialect
 from ..dialects import dialect as dialect_named
 from ..dialects._documents import decode_json
+from ..dialects._failures import ABORTED
 from ..dialects.kit import ProviderCall
 from ..errors import ContextLengthError, DialectError, UpstreamError
 from .address import Address, parse_address
 from .counting import Counter
 from .failures import MAX_ERROR, Reader
-from .given import check_body, check_headers, check_overrides, check_timeouts, check_tls, key_of
+from .given import (
+    check_body,
+    check_headers,
+    check_overrides,
+    check_session,
+    check_timeouts,
+    check_tls,
+    key_of,
+)
 from .headers import passed_down, secrets_in
 from .limiter import Limiter
 from .patience import Patience, retry_pause
+from .pausing import Pause, PauseMode, Pauses, may_repeat, partial_answer
 from .relay import Pieces, Relay
 from .request import MAX_DOCUMENT, Overrides, ProviderRequest, Requests
+from .sessions import Sessions, open_sessions
 from .tokens import Collector, Profile, TokenProfile, check_probe, profile_named
+from .versions import versions_in
 
 if TYPE_CHECKING:
     from .transport import ProviderClient, ProviderReply
@@ -100,6 +113,8 @@ class Upstream:
         total_timeout: float | None,
         profile: Profile | None,
         hold_calls: bool,
+        session_header: str | None,
+        sessions: Sessions | None,
     ) -> None:
         self.url: str = address.base
         """The base URL, without a query."""
@@ -107,19 +122,58 @@ class Upstream:
         """The name of the provider's dialect."""
         self._codec = dialect
         self._transport = transport
-        self._requests = Requests(address, self._codec, api_key, overrides, profile)
+        self._requests = Requests(address, self._codec, api_key, overrides, profile, session_header)
         self._counter = Counter(self._requests, transport, self._codec)
         self._reader = Reader(self._codec, api_key)
+        self._pauses = Pauses(self._requests, transport, self._reader)
+        self._sessions = sessions
+        if sessions is not None:
+            sessions.pauses = self._pauses
         self._model = overrides.model
         self._limiter = limiter
         self._retries = retries
         self._hold_calls = hold_calls
         self._read_timeout, self._total_timeout = read_timeout, total_timeout
-        self.policy_version: str | None = None
-        """Version of the weights that the provider has now, for programs that change them.
 
-        It is put into `turn.tokens` of the calls that begin from here on, unless the provider itself sends a version.
+    @property
+    def policy_version(self) -> str | None:
+        """Version of the weights that the provider has now. Programs that change the weights set it.
+
+        It is `policy_start` of the turns whose calls are sent from here on, and `policy_end` of the turns whose answers
+        end from here on. A version that the provider itself sends has priority.
         """
+        return self._pauses.version
+
+    @policy_version.setter
+    def policy_version(self, version: str | None) -> None:
+        self._pauses.version = version
+
+    def paused(self, mode: PauseMode = "keep") -> AbstractAsyncContextManager[Pause]:
+        """Pause the provider while the body changes its weights: `async with upstream.paused() as pause`.
+
+        Calls that arrive meanwhile wait, in triocept; agents get keep-alives, and the time limits of calls stand still.
+        If the server has pause routes that this program may call (vLLM with `VLLM_SERVER_DEV_MODE=1`, SGLang), it is
+        paused by them, too, for the calls of other clients. `pause.server` names the kind of server.
+
+        Args:
+            mode: `keep`: the server keeps the calls in progress, and continues them with the new weights; a server that
+                cannot gets `wait` (`pause.mode` is the mode in effect). `wait`: calls in progress finish before the
+                body begins. `abort`: calls in progress are aborted, and sent again after the body. A stream of which
+                an agent has a part cannot be sent again: it finishes before the body begins.
+
+        After the body, `policy_version` is read from the server, if it has a route for that and the body has set no
+        other version.
+
+        Raises:
+            ValueError: there is no such mode.
+            RuntimeError: the upstream is paused already.
+            UpstreamError: the server refused the pause; the body does not begin. Or it was not resumed within a
+                minute; calls are sent all the same.
+
+        Closing, cancellation: resumes, shielded and within a minute.
+        """
+        self._check_open()
+        return self._pauses.paused(mode)
 
     def __repr__(self) -> str:
         return f"<Upstream {self.url}: {self.dialect}>"
@@ -143,18 +197,16 @@ class Upstream:
             with core.work(), self._named(core.rollout.id):
                 core.annotate(**{UPSTREAM: self._note()})
                 core.hold_calls = self._hold_calls
-                core.sampled = core.tokens = None  # an earlier upstream's sample does not answer the exchange
-                call, version = self._requests.of_exchange(core), self.policy_version
+                core.sampled = core.tokens = core.policy = (
+                    None  # an earlier upstream's do not belong to the answer
+                )
+                call = self._requests.of_exchange(core)
                 if call.temperature is not None:
                     core.annotate(**{UPSTREAM: self._note(call)})
+                if self._sessions is not None:
+                    self._sessions.add(core.rollout)
                 try:
-                    async with self._open(call, core) as reply:
-                        core.answer.headers = passed_down(reply.headers)
-                        core.annotate(**{UPSTREAM: self._note(call, reply)})
-                        if not call.stream or reply.media_type == "application/json":
-                            await self._answer_whole(core, reply, call, version)
-                        else:
-                            await self._answer_stream(core, reply, call, version)
+                    await self._answer(core, call)
                 except UpstreamError as exc:
                     if core.fold is not None:  # the time ran out in the middle of its stream
                         await core.settle_by(exc)
@@ -188,16 +240,24 @@ class Upstream:
 
         Cancellation: closes the connection to the provider.
         """
-        request, version = _given("fetch", request), self.policy_version
-        call = self._requests.of_request(request, stream=False)
-        with self._named():
-            async with self._open(call) as reply:
-                response, _ = await self._read_whole(reply, call)
-        if exchange is not None:
-            core = core_of(exchange)
+        request, core = _given("fetch", request), None if exchange is None else core_of(exchange)
+        rollout = "" if core is None else core.rollout.id
+        call = self._requests.of_request(request, stream=False, rollout=rollout)
+        for tries in count(1):
+            try:
+                with self._named():
+                    async with self._open(call) as reply:
+                        response, _ = await self._read_whole(reply, call)
+                break
+            except UpstreamError as exc:
+                if not await may_repeat(exc, tries):
+                    raise
+                call = self._requests.of_request(request, stream=False, rollout=rollout)
+        if core is not None:
             core.sampled = lambda: response
+            core.policy = partial(self._policy, reply, sampled=response)
             if call.collector is not None:
-                core.tokens = partial(call.collector.tokens, response.usage, version)
+                core.tokens = partial(call.collector.tokens, response.usage, reply.in_flight.version)
         return response
 
     async def count_input_tokens(self, request: Request) -> int | None:
@@ -235,15 +295,29 @@ class Upstream:
     async def _open_response(
         self, request: Request, exchange: Exchange | None
     ) -> AsyncIterator[AsyncIterator[Event]]:
-        request, version = _given("open_response", request), self.policy_version
-        call = self._requests.of_request(request, stream=True)
+        request, core = _given("open_response", request), None if exchange is None else core_of(exchange)
+        begun = False
         with self._named():
             async with AsyncExitStack() as stack:
-                reply = await stack.enter_async_context(self._open(call))
-                pieces = await self._pieces(reply, call)
-                first = await pieces.next()
+                for tries in count(1):
+                    call = self._requests.of_request(
+                        request, stream=True, rollout="" if core is None else core.rollout.id
+                    )
+                    try:
+                        reply = await stack.enter_async_context(self._open(call, begun=lambda: begun))
+                        pieces = await self._pieces(reply, call)
+                        first = await pieces.next()
+                        break
+                    except UpstreamError as exc:
+                        await stack.aclose()
+                        if not await may_repeat(exc, tries):
+                            raise
+                begun = True
                 reply.patience.pause(True)
-                sampled = None if exchange is None else _Sampled(core_of(exchange), call.collector, version)
+                sampled = None
+                if core is not None:
+                    core.policy = partial(self._policy, reply, sampled=None)
+                    sampled = _Sampled(core, call.collector, reply.in_flight.version)
 
                 async def flat() -> AsyncGenerator[Event, None]:
                     piece = first
@@ -262,9 +336,15 @@ class Upstream:
 
     @asynccontextmanager
     async def _open(
-        self, call: ProviderRequest, exchange: ExchangeState | None = None
+        self,
+        call: ProviderRequest,
+        exchange: ExchangeState | None = None,
+        begun: Callable[[], bool] = lambda: False,
     ) -> AsyncIterator[ProviderReply]:
-        """Yield the provider's answer to `call`, if it is an answer; retry as far as allowed."""
+        """Yield the provider's answer to `call`, if it is an answer; retry as far as allowed.
+
+        `begun` returns True if the call cannot be sent again, because a part of its answer was used.
+        """
         self._check_open()
         rollout, total, idle = "", self._total_timeout, self._read_timeout
         if exchange is not None:
@@ -278,8 +358,12 @@ class Upstream:
                 async with AsyncExitStack() as stack:
                     try:
                         await stack.enter_async_context(self._limiter.slot(rollout))
+                        in_flight = await stack.enter_async_context(
+                            self._pauses.in_flight(patience, begun, stream=call.stream)
+                        )
                         with patience.trying():
                             reply = await stack.enter_async_context(self._transport.open(call, patience))
+                            reply.in_flight = in_flight
                             if not 200 <= reply.status < 300:
                                 body = await reply.read(MAX_ERROR)
                                 raise self._reader.failure(reply.status, body, reply.headers, call.address)
@@ -349,12 +433,47 @@ class Upstream:
 
     # From the head to the agent
 
+    async def _answer(self, exchange: ExchangeState, call: ProviderRequest) -> None:
+        """Answer an exchange; send the call again if it was aborted before the agent got anything."""
+
+        def begun() -> bool:
+            return exchange.answer.began_at is not None or exchange.settled
+
+        for tries in count(1):
+            reply, since = None, exchange.elapsed
+            try:
+                async with self._open(call, exchange, begun) as reply:
+                    exchange.answer.headers = passed_down(reply.headers)
+                    exchange.annotate(**{UPSTREAM: self._note(call, reply)})
+                    exchange.policy = partial(self._policy, reply)
+                    if not call.stream or reply.media_type == "application/json":
+                        await self._answer_whole(exchange, reply, call)
+                    else:
+                        await self._answer_stream(exchange, reply, call)
+                return
+            except UpstreamError as exc:
+                if begun() or not await may_repeat(exc, tries):
+                    raise
+                kept = None if reply is None else reply.in_flight
+                keep_aborted(
+                    exchange, exc, since=since, response=kept and kept.partial, tokens=kept and kept.tokens
+                )
+                exchange.fold = exchange.tokens = exchange.policy = None
+                call = self._requests.of_exchange(exchange)
+
+    def _policy(
+        self, reply: ProviderReply, response: Response | None, sampled: Response | None = None
+    ) -> tuple[str | None, str | None]:
+        """Return the versions of the weights at the start and at the end of an answer."""
+        response = sampled or response
+        return self._pauses.versions(reply.in_flight, versions_in(response and response.extra))
+
     async def _answer_whole(
-        self, exchange: ExchangeState, reply: ProviderReply, call: ProviderRequest, version: str | None
+        self, exchange: ExchangeState, reply: ProviderReply, call: ProviderRequest
     ) -> None:
         response, body = await self._read_whole(reply, call)
         if call.collector is not None:
-            exchange.tokens = partial(call.collector.tokens, response.usage, version)
+            exchange.tokens = partial(call.collector.tokens, response.usage, reply.in_flight.version)
         reply.patience.stop()
         if exchange.dialect == self.dialect:
             await exchange.respond(response, None if exchange.request.stream else body)
@@ -363,9 +482,10 @@ class Upstream:
             await exchange.respond(named)
 
     async def _answer_stream(
-        self, exchange: ExchangeState, reply: ProviderReply, call: ProviderRequest, version: str | None
+        self, exchange: ExchangeState, reply: ProviderReply, call: ProviderRequest
     ) -> None:
         same_dialect, collector = exchange.dialect == self.dialect, call.collector
+        version = reply.in_flight.version
         pieces = await self._pieces(reply, call, exchange if same_dialect else None)
         piece = await pieces.next()
         async with StreamContext(exchange) as stream:
@@ -422,7 +542,16 @@ class Upstream:
         body, collector = await reply.read(), call.collector
         if collector is not None:
             body = collector.document(body)
-        response = self._reader.response(body, reply.headers)
+        try:
+            response = self._reader.response(body, reply.headers)
+        except UpstreamError as exc:
+            if exc.code == ABORTED and (part := partial_answer(self._codec, body)) is not None:
+                reply.in_flight.partial = part
+                if collector is not None:
+                    reply.in_flight.tokens = collector.tokens(
+                        part.usage, reply.in_flight.version, whole=False
+                    )
+            raise
         if call.names is not None:
             response = call.names.response(response)
         if collector is not None and collector.prompt_text is not None:
@@ -510,6 +639,8 @@ async def open_upstream(
     tokens: TokenProfile | None = None,
     max_output_tokens: int | None = None,
     hold_calls: bool = True,
+    session_header: str | None = "X-Session-ID",
+    finish_session: str | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Upstream]:
     """Open a real model provider, to which exchanges can be forwarded.
@@ -554,6 +685,12 @@ async def open_upstream(
         hold_calls: True to hold a streamed answer back from its first tool call on, until it is whole. Agents run
             a call as soon as they have all of it, and once more if the answer then breaks and is requested again.
             False: calls are streamed as they are written.
+        session_header: name of a header with the id of the rollout in each of its calls, by which a router in front of
+            several servers sends them to one, which has their prompts in its cache. vllm-router reads it with
+            `--request-id-headers x-session-id`; SGLang's gateway reads `X-SMG-Routing-Key`. None: no such header.
+        finish_session: path at the server's root to which a POST is sent when a rollout with calls ends, with `{id}`
+            for its id: `/finish_session?session_id={id}` for SkyRL. It may take 10 s, and its failure is only logged.
+            None: no such call.
         tls: None: the system's trusted certificates.
 
     A proxy of the environment (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, except for the hosts of `NO_PROXY`) is
@@ -577,11 +714,12 @@ async def open_upstream(
     check_body(extra_body)
     check_headers(extra_headers)
     check_timeouts(connect_timeout=connect_timeout, read_timeout=read_timeout, total_timeout=total_timeout)
-    for name, count in (("concurrency", concurrency), ("max_output_tokens", max_output_tokens)):
-        if count is not None:
-            check_count(name, count, least=1)
+    for name, number in (("concurrency", concurrency), ("max_output_tokens", max_output_tokens)):
+        if number is not None:
+            check_count(name, number, least=1)
     check_count("retries", retries)
     check_bool("hold_calls", hold_calls)
+    check_session(session_header, finish_session)
     check_tls(tls)
     profile = None if tokens is None else profile_named(tokens, dialect.name)
     if profile is not None and model is None:
@@ -595,7 +733,13 @@ async def open_upstream(
     )
     from .transport import open_provider_client  # imports httpx2, which takes a fifth of a second to load
 
-    async with open_provider_client(connect_timeout=connect_timeout, tls=tls, address=address) as transport:
+    async with AsyncExitStack() as stack:
+        transport = await stack.enter_async_context(
+            open_provider_client(connect_timeout=connect_timeout, tls=tls, address=address)
+        )
+        sessions = None
+        if finish_session is not None:
+            sessions = await stack.enter_async_context(open_sessions(finish_session))
         upstream = Upstream(
             address,
             dialect,
@@ -608,13 +752,15 @@ async def open_upstream(
             total_timeout=total_timeout,
             profile=profile,
             hold_calls=hold_calls,
+            session_header=session_header,
+            sessions=sessions,
         )
-        with ExitStack() as held:
-            for secret in (key, *secrets_in(overrides.extra_headers)):
-                held.enter_context(LIVE_KEYS.holding(secret))
-            if profile is not None:
-                await upstream._probe()
-            yield upstream
+        stack.push_async_callback(upstream._pauses.close)
+        for secret in (key, *secrets_in(overrides.extra_headers)):
+            stack.enter_context(LIVE_KEYS.holding(secret))
+        if profile is not None:
+            await upstream._probe()
+        yield upstream
 
 
 def _given(who: str, request: object) -> Request:

@@ -36,6 +36,9 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Further response headers (rate limits), names in lower case."""
 
 
+ABORTED = "abort"
+"""Code of the error for an answer that its server has aborted, as vLLM and SGLang do before they change their weights.
+"""
 OVERFLOW = "context_length_exceeded"
 """The `Failure.code` of an overflow, in every dialect."""
 

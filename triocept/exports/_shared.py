@@ -142,6 +142,12 @@ _NO_SETTINGS = {
 """Fields of a request that other columns hold, or that concern only its delivery."""
 
 
+def policy_of(turn: Turn) -> dict[str, Json]:
+    """Return the versions of the weights that sampled a turn, if they are known."""
+    versions = {"policy_start": turn.policy_start, "policy_end": turn.policy_end}
+    return {name: version for name, version in versions.items() if version is not None}
+
+
 def count_lost(losses: Losses, trace: Trace, *kinds: Loss, settings: tuple[str, ...] | None = None) -> None:
     """Count the content of these kinds, which have no place in the format, in a trace. Drafts have none in any format.
 

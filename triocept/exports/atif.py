@@ -35,7 +35,7 @@ from .._trace.turn import Turn
 from ..dialects.kit import data_url, encode_json, media_type_of
 from ._chat import Chat, input_text, object_arguments
 from ._segments import Segment, new_messages, segments_of
-from ._shared import Losses, Lost, count_lost, ended_at, iso_time, without_none
+from ._shared import Losses, Lost, count_lost, ended_at, iso_time, policy_of, without_none
 
 VERSION = "ATIF-v1.8"
 
@@ -273,6 +273,7 @@ class Steps:
             "duration": turn.duration,
             "first_event": turn.first_event,
             **({"notes": turn.notes} if turn.notes else {}),
+            **policy_of(turn),
         }
 
     def _add_parts(self, step: dict[str, Json], parts: Iterable[object]) -> None:

@@ -76,6 +76,7 @@ def flat_rows(trace: Trace, losses: Losses | None = None) -> Iterator[dict[str, 
             "logprobs": list(tokens.logprobs) if tokens is not None else None,
             "engine": tokens.engine or None if tokens is not None else None,
             **_fields(tokens, "policy_version", "stop_included"),
+            **_fields(turn, "policy_start", "policy_end"),
             "token_gaps": list(tokens.gaps) if tokens is not None else None,
             "notes": turn.notes or None,
         }
@@ -108,6 +109,7 @@ _TEXTS = (
         "stop_reason",
     ),
     *("tools", "notes", "scores", "metadata", "agent", "engine", "policy_version"),
+    *("policy_start", "policy_end"),
 )
 _NUMBERS = (
     *("number", "attempt", "status", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens"),

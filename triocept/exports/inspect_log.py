@@ -29,7 +29,7 @@ from ..dialects.kit import encode_json
 from ._chat import answer_of, object_arguments
 from ._inspect_parts import SpanTree, config_of, messages_of, no_output, output_of, tool_of, usage_of
 from ._segments import Segment, segments_of
-from ._shared import Losses, Lost, count_lost, ended_at, iso_time, without_none
+from ._shared import Losses, Lost, count_lost, ended_at, iso_time, policy_of, without_none
 
 _SETTINGS = (*Sampling.__struct_fields__, "parallel_tool_calls", "tool_choice")
 
@@ -281,6 +281,7 @@ class SampleEvents:
             "outcome": turn.outcome,
             "dialect": turn.dialect,
             **({"notes": turn.notes} if turn.notes else {}),
+            **policy_of(turn),
         }
         if response is not None and turn.outcome == "answered":
             self._calls |= {call.id: (call, turn) for call in response.tool_calls}

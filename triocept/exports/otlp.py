@@ -245,6 +245,8 @@ def turn_span(
         "triocept.outcome": turn.outcome,
         "triocept.kind": conversation.kind if conversation is not None else None,
         "triocept.attempt": turn.attempt,
+        "triocept.policy_start": turn.policy_start,
+        "triocept.policy_end": turn.policy_end,
         "user_agent.original": turn.agent,
         **(_content_of(turn, losses) if content else {}),
     }

@@ -20,6 +20,7 @@ from ..._trace.tokens import Tokens, packed_floats, packed_ids
 from ..._util.sse import SSEDecoder, encode_sse
 from ...dialects._documents import decode_json, encode_json
 from ...errors import DialectError
+from ..versions import versions_in
 
 SENTINEL = -9999.0
 """vLLM's value for a log probability that it does not have."""
@@ -41,7 +42,6 @@ _STOPS = {"vllm": ("stop_reason", True), "sglang": ("matched_stop", None)}
 vLLM leaves it out for the model's own stop token."""
 _STOP_TYPES = {"eos": True, "word": False, "limit": False}
 """llama.cpp's stop types; True if the stop token is included."""
-_VERSIONS = ("weight_version", "weight_versions", "policy_version", "model_version")
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,9 +148,7 @@ class Collector:
 
     def _read(self, document: dict[str, Json]) -> None:
         """Collect the fields of a chunk, or of a whole answer."""
-        for place in (document, document.get("meta_info"), document.get("metadata")):
-            if isinstance(place, dict):
-                self._version = next((str(place[n]) for n in _VERSIONS if place.get(n)), self._version)
+        self._version = next(iter(versions_in(document)), self._version)
         self._take(document)
         if isinstance(verbose := document.get(_VERBOSE), dict):
             self._completion += _ids(verbose.get("tokens"))

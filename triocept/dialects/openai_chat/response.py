@@ -31,6 +31,7 @@ from .._calls import custom_names, fitted_call, fresh_id, with_id
 from .._clock import answer_time
 from .._documents import Fields, encode_json, is_same_dialect, known_of, merged
 from .._failures import (
+    ABORTED,
     OVERFLOW,
     Failure,
     error_of,
@@ -190,6 +191,9 @@ def parse_finish(reason: Json, matched: Json, *, calls: bool, refusal: bool) -> 
         refusal: True if the answer contains a refusal in words.
     """
     stop = _PARSED.get(reason) if isinstance(reason, str) else None
+    if reason == ABORTED:
+        text = 'the provider aborted its answer (finish_reason "abort"), as servers do before they change their weights'
+        raise UpstreamError(text, code=ABORTED)
     if stop is None:
         raise UpstreamError(
             f"the provider ended its answer for no reason known to chat completions: {reason!r}"

@@ -1,0 +1,74 @@
+"""The end of a rollout, reported to a router that keeps a session for each rollout.
+
+Rules:
+
+1. Each rollout with calls is reported once, when it ends; a failure is logged.
+2. A report takes at most `FINISH_SECONDS`, also after a cancellation.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, final
+
+import trio
+
+from .._rollout.rollout_state import RolloutState
+from .._util.failures import keeping, keeping_each, raise_all
+from ..errors import UpstreamError
+
+if TYPE_CHECKING:
+    from .pausing import Pauses
+
+FINISH_SECONDS = 10.0
+"""Seconds for one report, as SkyRL's own client."""
+
+log = logging.getLogger("triocept.upstream")
+
+
+@final
+class Sessions:
+    """The rollouts with calls to one upstream. Only `open_sessions` creates it."""
+
+    def __init__(self, path: str, nursery: trio.Nursery) -> None:
+        self.pauses: Pauses
+        """Sends the reports; set by the upstream."""
+        self._path = path
+        self._nursery = nursery
+        self._open: dict[RolloutState, None] = {}
+        self.closed: bool = False
+
+    def add(self, rollout: RolloutState) -> None:
+        """Report the end of a rollout, once it ends."""
+        rollout = rollout.agents_own
+        if rollout not in self._open:
+            self._open[rollout] = None
+            rollout.on_end.add(partial(self._end, rollout))
+
+    def _end(self, rollout: RolloutState) -> None:
+        if self._open.pop(rollout, rollout) is None and not self.closed:
+            self._nursery.start_soon(self._report, rollout.id)
+
+    async def _report(self, rollout: str) -> None:
+        path = self._path.replace("{id}", rollout)
+        with trio.CancelScope(shield=True):
+            try:
+                await self.pauses.send("POST", path, {}, FINISH_SECONDS)
+            except (UpstreamError, trio.ClosedResourceError) as exc:
+                log.warning("the end of rollout %s was not reported: %s", rollout, exc)
+
+
+@asynccontextmanager
+async def open_sessions(path: str) -> AsyncIterator[Sessions]:
+    """Open the sessions of an upstream. Closing: waits for the reports of the rollouts that have ended."""
+    errors: list[BaseException] = []
+    with keeping_each(errors):
+        async with trio.open_nursery() as nursery:
+            sessions = Sessions(path, nursery)
+            with keeping(errors):
+                yield sessions
+            sessions.closed = True
+    raise_all(errors)

@@ -1,0 +1,19 @@
+"""The version of a server's weights, as its answers name it."""
+
+from __future__ import annotations
+
+UNSET = "default"
+"""SGLang's version of weights that no program has named."""
+_NAMES = ("weight_version", "weight_versions", "policy_version", "model_version")
+
+
+def versions_in(document: object) -> tuple[str, ...]:
+    """Return the versions in an answer: mostly one, or one for each change; empty if there is none."""
+    if not isinstance(document, dict):
+        return ()
+    found: object = None
+    for place in (document, document.get("meta_info"), document.get("metadata")):
+        if isinstance(place, dict):
+            found = next((place[name] for name in _NAMES if place.get(name)), found)
+    versions = found if isinstance(found, list) else [found]
+    return tuple([str(each) for each in versions if each not in (None, UNSET)])
