@@ -18,7 +18,7 @@ The package is layered: imports only point down, and import-linter checks it. Fr
 Questions, and the modules that decide them:
 
 * Why does a call belong to the conversation of an earlier one? `_trace/conversations`.
-* Why does a call share the answer of an earlier one, as a retry? `_rollout/retries`.
+* Why does a call get the answer of an earlier one, as its retry? `_rollout/calls`.
 * When are two messages equal? `_canonical/form`, with a rule for each use.
 * Why does a replay miss? `_recording/replay/record`. A cassette? `_recording/cassettes/request_form`.
 * How often is silence before or within an answer broken, and with which bytes? `_server/delivery`.

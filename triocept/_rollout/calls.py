@@ -2,7 +2,8 @@
 
 It also reads the conversation and the retry count from an agent's headers.
 
-The rules of retries, for calls with equal content (see `retries`) in the same conversation:
+The rules of retries, for calls of one conversation that the model gets with equal content (`retries`: the form of the
+answer, the caller and cache marks do not count):
 
 1. A call that arrives while an equal call runs joins the running exchange, and reads its answer from the start. If a
    connection still waits for that exchange, the call must also prove that it is a retry: some agents sample several

@@ -13,8 +13,8 @@ compared by their hash; reasoning, empty texts, ids and cache marks do not count
 rule):
 
 1. The results of tools have the role `tool`, wherever the dialect packs them. Neighbours of one role are one.
-2. Directories of the run are masked everywhere. Other parts that differ from run to run are masked in texts of the
-   agent and its user. The model's texts are compared exactly.
+2. Directories of the run are masked everywhere. Other parts that differ from run to run (`volatile`: dates, times, ids,
+   listings of the directory) are masked in texts of the agent and its user. The model's texts are compared exactly.
 3. Results of tools do not count by default: they contain dates, process numbers and durations.
 4. Turns are in the order in which they settled; a turn's number is its position. If the clock was set during the run,
    this order corrects their times.
