@@ -14,14 +14,14 @@ from cli_helpers import PATIENCE
 
 
 class Terminal:
-    """Runs `triocept` as a shell would: in a session with this controlling terminal, in the foreground."""
+    """Runs `triocept`, or a shell, in the foreground of a session with this controlling terminal."""
 
-    def __init__(self, *arguments: str, cwd: Path, **environment: str) -> None:
+    def __init__(self, *arguments: str, cwd: Path, shell: tuple[str, ...] = (), **environment: str) -> None:
         self.ours, self.theirs = pty.openpty()
         self.shown = ""
         """What has been printed since the last `expect`."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "triocept", *arguments],
+            shell or [sys.executable, "-m", "triocept", *arguments],
             cwd=cwd,
             env={**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "24", **environment},
             stdin=self.theirs,
@@ -44,6 +44,10 @@ class Terminal:
 
     def type(self, text: str) -> None:
         os.write(self.ours, text.encode())
+
+    @property
+    def modes(self) -> list[object]:
+        return termios.tcgetattr(self.theirs)
 
     def close(self) -> None:
         self.process.kill()

@@ -16,6 +16,7 @@ from shutil import which
 import click
 import msgspec
 
+from .._process.terminal import terminal_problem
 from .._rollout.budget import Limits
 from .._rollout.rollout import Rollout
 from ..agents import AGENTS, Launch
@@ -118,10 +119,43 @@ def agent_options(what: str) -> Callable[[F], F]:
     )
 
 
+run_options: Callable[[F], F] = add_options(
+    _in_agent(
+        "--cwd",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        metavar="DIR",
+        help="Working directory of the agent. Default: this one.",
+    ),
+    _in_agent(
+        "--interactive",
+        is_flag=True,
+        help="Give the agent this terminal, with the keyboard. What triocept prints appears at the agent's end.",
+    ),
+)
+
+
 def plan_run(
-    command: tuple[str, ...], agent: str | None, executable: str | None, env: dict[str, str]
+    command: tuple[str, ...],
+    agent: str | None,
+    executable: str | None,
+    env: dict[str, str],
+    *,
+    cwd: Path | None = None,
+    interactive: bool = False,
 ) -> AgentPlan:
-    """Return the agent of `triocept run`; click.UsageError: the command is not one, or it is not installed."""
+    """Return the agent of `triocept run`.
+
+    Raise click.UsageError if the command is not one, or is not installed, or there is no terminal for it.
+    """
+    if interactive and agent is not None:
+        raise click.UsageError(
+            f"--interactive and --agent exclude each other: --agent {agent} starts the agent for one task; name its "
+            "command, as in: triocept run --interactive -- claude"
+        )
+    if interactive and (problem := terminal_problem()) is not None:
+        raise click.UsageError(f"--interactive gives the agent the terminal, and {problem}")
+    if cwd is not None and command and os.sep in command[0]:  # a path from here, not from there
+        command = (os.path.abspath(command[0]), *command[1:])
     if executable is not None and agent is None:
         raise click.UsageError("--executable is the command of a known agent: it needs --agent NAME")
     plan = AgentPlan(command, env=env)

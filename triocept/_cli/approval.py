@@ -53,10 +53,12 @@ approve_option: Callable[[F], F] = partial(click.option, cls=Option, group="Appr
 )
 
 
-def policy_of(file: Path | None, approve: Sequence[str] = (), *, at_terminal: bool = True) -> Policy | None:
+def policy_of(file: Path | None, approve: Sequence[str] = (), *, no_terminal: str = "") -> Policy | None:
     """Return the policy that the options describe; None: they are not given.
 
-    Raise click.UsageError if the file is not a policy, or a person is to be asked and there is no terminal.
+    `no_terminal` is the reason why no person can be asked.
+
+    Raise click.UsageError if the file is not a policy, or a person is to be asked and cannot be.
     """
     asked: dict[str, Policy | Decision] = dict.fromkeys(approve, ask_terminal)
     read: dict[str, Policy | Decision] = {}
@@ -72,12 +74,10 @@ def policy_of(file: Path | None, approve: Sequence[str] = (), *, at_terminal: bo
             )
     asks = [f"--policy {file}"] if ask_terminal in read.values() else []
     asks += [f"--approve {','.join(approve)}"] if approve else []
-    if asks and not at_terminal:
-        raise click.UsageError(f"{asks[0]} asks a person, and agents of a fleet have no terminal")
-    if asks and not all(map(_is_terminal, (0, 2))):
-        raise click.UsageError(
-            f"{asks[0]} asks a person, and standard input and standard error are not both a terminal"
-        )
+    if not no_terminal and not all(map(_is_terminal, (0, 2))):
+        no_terminal = "standard input and standard error are not both a terminal"
+    if asks and no_terminal:
+        raise click.UsageError(f"{asks[0]} asks a person, and {no_terminal}")
     if file is None:
         return [asked, Others(approve)] if asked else None
     return [read, asked] if asked else read

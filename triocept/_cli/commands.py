@@ -12,7 +12,7 @@ import click
 
 from ..errors import StoreError, TrioceptError
 from ..exports import FORMATS
-from .agent_plan import agent_options, plan_run
+from .agent_plan import agent_options, plan_run, run_options
 from .approval import approve_option, policy_of, policy_option
 from .check import check_files
 from .demo import run_demo
@@ -56,6 +56,7 @@ def main() -> None:
     short_help="Run an agent with triocept as its model.", context_settings={"allow_interspersed_args": False}
 )
 @agent_options("COMMAND is then its task, and options of the agent follow a second --.")
+@run_options
 @script_option
 @handler_option
 @forward_options
@@ -89,10 +90,12 @@ def run(
         -- claude -p "fix the bug" --allowedTools Bash
     triocept run --replay trace.jsonl -- claude -p "fix the bug"
     """
-    plan = plan_run(command, agent, executable, env)
+    cwd, interactive = options["cwd"], options["interactive"]
+    plan = plan_run(command, agent, executable, env, cwd=cwd, interactive=interactive)
     forward = forward_of(options)
     limits = limits_of(options, forward)
-    policy = policy_of(options.pop("policy"), options.pop("approve"))
+    busy = "with --interactive the agent has the terminal" if interactive else ""
+    policy = policy_of(options.pop("policy"), options.pop("approve"), no_terminal=busy)
     replay = replay_of(options)
     model = one_model(Script(script) if script else None, handler, forward)
     chosen: Model = model or Answers(say_hello)

@@ -154,7 +154,7 @@ def fleet(
         # Ray's agents run on its nodes
         agent=plan_fleet(command, agent, executable, env, here=not isinstance(runs, RayEngine)),
         limits=limits,
-        policy=policy_of(policy, at_terminal=False),
+        policy=policy_of(policy, no_terminal="agents of a fleet have no terminal"),
         workspace=None if workspace is None else workspace.absolute(),
         redact=redact,
     )

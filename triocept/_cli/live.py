@@ -45,13 +45,14 @@ MOST_TOOLS = 10
 class Live:
     """A recorder that prints. It stands behind the writing recorder, so it gets turns that are recorded already.
 
-    `quiet`: print nothing. `record`: the file in which the turns are recorded.
+    `quiet`: print nothing. `record`: the file in which the turns are recorded. `turns`: True for a line for each turn.
     """
 
-    def __init__(self, *, quiet: bool = False, record: Path | None = None) -> None:
+    def __init__(self, *, quiet: bool = False, record: Path | None = None, turns: bool = True) -> None:
         self.file = record
         """The file of the recorded turns, printed at the end."""
         self._begun = False
+        self._turns = turns
         self._outcomes: Counter[str] = Counter()
         self._console = Console(file=cast(IO[str], Screen()), quiet=quiet, highlight=False, soft_wrap=True)
         if not self._console.is_terminal:
@@ -87,6 +88,8 @@ class Live:
 
     async def record(self, turn: Turn) -> None:
         self._outcomes[turn.outcome] += 1
+        if not self._turns:
+            return
         response, error = turn.response, turn.error
         usage = response.usage if response is not None else None
         mark = "~" if usage is not None and usage.estimated else ""

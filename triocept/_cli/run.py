@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 
 import trio
 
 from .._endpoint import Endpoint, serve_endpoint
 from .._process.environment import agent_environment, opens_an_account
+from .._process.process import OutputMode
 from .._rollout.agent import Agent
 from .._rollout.budget import Limits
 from .._rollout.exchange import Exchange
@@ -21,6 +23,7 @@ from .._rollout.rollout import Rollout
 from .._trace.jsonl import JSONLRecorder
 from .._trace.recorder import Recorder
 from .._trace.redaction import Redaction
+from .._util.terminal import Screen
 from ..handlers import Policy, approve
 from .agent_plan import AgentPlan, patience
 from .live import Live
@@ -47,13 +50,15 @@ class Run:
     limits: Limits | None = None
     policy: Policy | None = None
     cwd: Path | None = None
+    interactive: bool = False
+    """True if the agent gets the terminal. Output of this program waits until its end."""
 
     async def run(self) -> int:
         """Run the agent and return the exit status: its own (128 and the signal if a signal ended it, as in a shell).
 
         An exception, for example a handler's, ends the command with another status, whatever the agent did.
         """
-        live = Live(quiet=self.quiet, record=self.record)
+        live = Live(quiet=self.quiet, record=self.record, turns=not self.interactive)
         if self.keep_as is not None and self.record is not None:
             self.record.unlink(missing_ok=True)  # left by a run that did not end well
         try:
@@ -88,7 +93,10 @@ class Run:
             if isinstance(self.handler, ReplayFile):
                 live.note(f"replay   {self.handler.what}")
             hidden = [name for name in self.handler.variables if name not in rollout.environ()]
-            env = {**dict.fromkeys(hidden), **launch.env, **self.agent.env}
+            env: dict[str, str | None] = {**dict.fromkeys(hidden), **launch.env, **self.agent.env}
+            if self.interactive and Path(launch.argv[0]).name == "claude":
+                # Claude Code would ask whether to use the key; of a token it does not ask
+                env = {"ANTHROPIC_API_KEY": None, "ANTHROPIC_AUTH_TOKEN": rollout.api_key, **env}
             passed = agent_environment(os.environ, rollout.environ(), env)
             if left_out := sorted(os.environ.keys() - passed.keys()):
                 live.note(f"environ  without {', '.join(left_out)}; --env NAME passes one")
@@ -98,12 +106,15 @@ class Run:
             process: Agent | None = None
             why: str | None = "the run was ended early"
             try:
-                async with rollout.open_agent(
-                    launch.argv, env=env, output="inherit", cwd=self.cwd
-                ) as process:
-                    with trio.move_on_after(patience(self.limits)):
-                        await process.wait()
-                        why = None
+                with ExitStack() as stack:
+                    output: OutputMode = "terminal" if self.interactive else "inherit"
+                    opening_agent = rollout.open_agent(launch.argv, env=env, output=output, cwd=self.cwd)
+                    async with opening_agent as process:
+                        if self.interactive:
+                            stack.enter_context(held_output())
+                        with trio.move_on_after(patience(self.limits)):
+                            await process.wait()
+                            why = None
             finally:  # also if a handler has failed meanwhile
                 if process is not None:
                     stopped = rollout.trace.stopped
@@ -131,3 +142,22 @@ async def open_rollout(
             model = answers.model if policy is None else approve(answers.model, policy)
             async with endpoint.open_rollout(model, limits=limits, embed=answers.embeddings) as rollout:
                 yield endpoint, rollout, answers
+
+
+@contextmanager
+def held_output() -> Iterator[None]:
+    """Hold what this program prints: while an agent has the terminal, it would spoil the agent's screen."""
+    with TemporaryFile() as held:
+        before = [os.dup(number) for number in (1, 2)]
+        for number in (1, 2):
+            os.dup2(held.fileno(), number)
+        try:
+            yield
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            for number, saved in zip((1, 2), before, strict=True):
+                os.dup2(saved, number)
+                os.close(saved)
+            held.seek(0)
+            Screen(patience=1).write(held.read().decode(errors="replace"))

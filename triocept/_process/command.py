@@ -107,9 +107,10 @@ async def start_process(
     cwd: str | os.PathLike[str] | None,
     feed: bool,
     capture: bool,
+    terminal: bool = False,
     mark: int | None = None,
 ) -> trio.Process:
-    """Start the process, in its own session and group.
+    """Start the process, in its own group and, without a terminal, in its own session.
 
     Args:
         argv: as of `check_argv`.
@@ -117,6 +118,7 @@ async def start_process(
         cwd: its working directory.
         feed: True for a pipe to its stdin, False for an empty stdin.
         capture: True for pipes from its stdout and stderr, False to inherit those of the program.
+        terminal: True to inherit stdin, too, and to stay in the program's session.
         mark: the mark that `launch` puts on it, and on all that it starts. None: no mark.
 
     Cancellation: immediate, or else the process is returned; never both.
@@ -131,10 +133,10 @@ async def start_process(
     options: dict[str, Any] = {
         "env": env,
         "cwd": cwd,
-        "stdin": subprocess.PIPE if feed else subprocess.DEVNULL,
+        "stdin": None if terminal else subprocess.PIPE if feed else subprocess.DEVNULL,
         "stdout": pipe,
         "stderr": pipe,
-        "start_new_session": True,
+        **({"process_group": 0} if terminal else {"start_new_session": True}),
     }
     try:
         process = await _start_marked(argv, mark, options) if mark is not None else None

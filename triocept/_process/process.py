@@ -3,7 +3,7 @@
 Rules:
 
 1. The agent leads its own session and group, without a terminal: programs that would prompt there (ssh, git) fail at
-   once.
+   once. With `output="terminal"` it leads its own group in the program's session, and gets its terminal (`terminal`).
 2. When the context is left, on every path, no process of the agent lives. The group and the processes that left it
    (see `group`) get SIGTERM, some grace, then SIGKILL. Then the agent is reaped. All of that takes a bounded time.
 3. The agent is reaped last: until then its process id, and its group's, cannot be reused.
@@ -36,17 +36,19 @@ from .command import check_argv, check_env, check_input, start_process
 from .environment import secret_values
 from .group import MARK, Ending, ProcessTree, birth, limit_mark, open_handle, read_processes
 from .output import AgentResult, BinaryWriter, OutputReader, Tee, redact
+from .terminal import Terminal
 from .watcher import Watcher
 
 log = logging.getLogger("triocept.agent")
 
 OutputFile: TypeAlias = str | os.PathLike[str] | BinaryWriter
 """A path, which is created or emptied, or an object to write bytes to."""
-OutputMode: TypeAlias = Literal["capture", "echo", "inherit"]
+OutputMode: TypeAlias = Literal["capture", "echo", "inherit", "terminal"]
 """The treatment of the output.
 
 `capture`: it is kept. `echo`: it is kept, and written to this program's own stdout and stderr as well. `inherit`: the
-agent writes there itself, to the terminal if there is one, and nothing is kept.
+agent writes there itself, to the terminal if there is one, and nothing is kept. `terminal`: the agent gets the terminal
+of this program, with the keyboard, and nothing is kept.
 """
 
 OUTPUT_LIMIT = 1024 * 1024
@@ -108,7 +110,8 @@ async def open_process(
     """
     command, environment, token = check_argv(argv), check_env(env), secrets.token_hex(16)
     data = check_input(input)
-    check_output(output, output_limit, stdout_file, stderr_file, terminate_grace)
+    check_output(output, output_limit, stdout_file, stderr_file, terminate_grace, input)
+    terminal = Terminal() if output == "terminal" else None
     # An agent may itself run agents: their processes belong to it, too.
     outer = environment.get(MARK) or os.environ.get(MARK)
     environment[MARK] = f"{outer}:{token}" if outer else token
@@ -116,6 +119,8 @@ async def open_process(
     agent: AgentProcess | None = None
     with keeping_each(errors):
         async with AsyncExitStack() as stack:
+            if terminal is not None:
+                stack.push(lambda *_: terminal.close(None if agent is None else agent.returncode))
             stdout_tees, stderr_tees = _open_tees(stack, output, stdout_file, stderr_file)
             await watcher.register(token)
             stack.push(lambda kind, *_: _leave(agent, kind, watcher, token))
@@ -125,7 +130,8 @@ async def open_process(
                 env=environment,
                 cwd=cwd,
                 feed=data is not None,
-                capture=output != "inherit",
+                capture=output in ("capture", "echo"),
+                terminal=terminal is not None,
                 mark=limit_mark(token),
             )
             agent = AgentProcess(
@@ -138,6 +144,7 @@ async def open_process(
                 stdout=OutputReader(process.stdout, output_limit, stdout_tees),
                 stderr=OutputReader(process.stderr, output_limit, stderr_tees),
                 secrets=secret_values(environment),
+                terminal=terminal,
             )
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(agent._run, data)
@@ -174,6 +181,7 @@ class AgentProcess:
         stdout: OutputReader,
         stderr: OutputReader,
         secrets: tuple[str, ...],
+        terminal: Terminal | None,
     ) -> None:
         self.argv = argv
         self.pid: int = process.pid
@@ -189,6 +197,7 @@ class AgentProcess:
         self._grace = grace
         self._stdout, self._stderr = stdout, stderr
         self._secrets = secrets
+        self._terminal = terminal
         # Without /proc, the group itself is probed for life, and an unreaped process would count as alive.
         self._handle = None if agent.born is None else open_handle(process.pid)
         self._reaped = False
@@ -261,6 +270,8 @@ class AgentProcess:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._attempt, self._await_exit)
                     nursery.start_soon(self._attempt, feed)
+                    if self._terminal is not None:
+                        nursery.start_soon(self._attempt, partial(self._terminal.follow, self.pid))
                     for stream in (self._stdout, self._stderr):
                         nursery.start_soon(self._attempt, partial(stream.read, self._body.cancel))
         finally:  # `_end` waits for it
@@ -410,15 +421,18 @@ def check_output(
     stdout_file: OutputFile | None,
     stderr_file: OutputFile | None,
     terminate_grace: object,
+    data: object = None,
 ) -> None:
     """Check the options of the output before an agent runs that an error would have to end."""
     if output not in get_args(OutputMode):
         raise ValueError(f"output is one of {', '.join(get_args(OutputMode))}, not {output!r}")
     check_count("output_limit", output_limit)
     check_number("terminate_grace", terminate_grace)
-    if output == "inherit" and (stdout_file is not None or stderr_file is not None):
-        text = 'output="inherit" gives the agent our own stdout and stderr: there is nothing for a file'
+    if output in ("inherit", "terminal") and (stdout_file is not None or stderr_file is not None):
+        text = f'output="{output}" gives the agent our own stdout and stderr: there is nothing for a file'
         raise ValueError(text)
+    if output == "terminal" and data is not None:
+        raise ValueError('output="terminal" gives the agent our own stdin: leave out input=')
     _check_file("stdout_file", stdout_file)
     _check_file("stderr_file", stderr_file)
 

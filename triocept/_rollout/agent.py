@@ -140,6 +140,7 @@ def check_agent_options(function: str, options: AgentOptions) -> AgentOptions:
         options.get("stdout_file"),
         options.get("stderr_file"),
         options.get("terminate_grace", TERMINATE_GRACE),
+        options.get("input"),
     )
     return options
 

@@ -104,7 +104,7 @@ class AgentOptions(TypedDict, total=False):
     """Bytes for the agent's stdin; a str is encoded as UTF-8. None: stdin is empty."""
     output: OutputMode
     """Treatment of the agent's output: `capture` (default) keeps it, `echo` shows it as well, `inherit` leaves it
-    alone."""
+    alone, `terminal` gives the agent this program's terminal."""
     output_limit: int
     """Maximum bytes of each stream that are kept in memory. Default: 1 MiB."""
     stdout_file: OutputFile | None

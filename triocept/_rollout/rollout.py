@@ -344,7 +344,8 @@ class Rollout(Given):
             cwd: the agent's working directory. None: the program's.
             input: bytes for the agent's stdin; a str is encoded as UTF-8. None: stdin is empty.
             output: `capture` (default) keeps the output. `echo` also writes it to this program's stdout and stderr.
-                `inherit` lets the agent write there itself, and keeps nothing.
+                `inherit` lets the agent write there itself, and keeps nothing. `terminal` gives the agent the terminal
+                of this program until its end, with the keyboard: Ctrl-C goes to the agent alone.
             output_limit: maximum bytes of each stream that are kept in memory, half from its start and half from its
                 end. Default: 1 MiB.
             stdout_file: a path or a binary file that receives all of stdout, as it arrives.

@@ -1,0 +1,140 @@
+"""The terminal of this program, given to an agent for its life, as a shell gives it to a job.
+
+Rules:
+
+1. The agent's group is the terminal's foreground group. So Ctrl-C, other keys and changes of the window's size
+   reach the agent, not this program.
+2. When the agent is suspended (Ctrl-Z), this program takes the terminal back and suspends itself, so that the user's
+   shell continues. When the shell continues this program, the agent gets the terminal with its own modes.
+3. At the agent's end, however it comes, the terminal's modes are those from before. After an agent that did not end by
+   itself, typed input is dropped, and the screen leaves modes that full-screen programs set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import threading
+from collections.abc import Iterator
+
+import trio
+
+with contextlib.suppress(ImportError):  # Windows
+    import termios
+
+FD = 0
+"""Descriptor of the terminal: standard input."""
+STOP_TIME = 0.1
+"""Seconds for the kernel to stop this program after its signal."""
+_PLAIN_MODES = (
+    "\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1004l"  # no reports of mouse and focus
+    "\x1b[?2004l\x1b[?1l\x1b>\x1b[<u"  # paste without brackets, usual keys
+    "\x1b[?1047l\x1b[?25h\x1b[0m\r\n\x1b[J"  # main screen, visible cursor, no colours, nothing below
+)
+
+
+def terminal_problem() -> str | None:
+    """Return why this program cannot give a terminal to an agent; None: it can."""
+    if threading.current_thread() is not threading.main_thread():
+        return "this is not the main thread"
+    if os.name != "posix" or not (os.isatty(FD) and os.isatty(1)):
+        return "standard input and standard output are not both a terminal"
+    try:
+        group = os.tcgetpgrp(FD)
+    except OSError:
+        return "standard input is not the terminal of this session"
+    return None if group == os.getpgrp() else "this program runs in the background of its terminal"
+
+
+class Terminal:
+    """The terminal of this program. Raise ValueError if there is none to give."""
+
+    def __init__(self) -> None:
+        if (problem := terminal_problem()) is not None:
+            raise ValueError(f'output="terminal" gives the agent the terminal, and {problem}')
+        self._modes = termios.tcgetattr(FD)
+        self._group = os.getpgrp()
+        self._given = False
+        """False while the agent is suspended: the terminal may be the shell's then."""
+
+    async def follow(self, pid: int) -> None:
+        """Give the terminal to the process `pid` and its group, and suspend this program with it. Return at its end."""
+        with trio.open_signal_receiver(signal.SIGCHLD) as signals:
+            self._give(pid)
+            while True:
+                match _stop_signal(pid):
+                    case None:
+                        await signals.__anext__()
+                    case 0:
+                        return
+                    case signal.SIGTTIN | signal.SIGTTOU:  # it was faster than the first `_give`
+                        self._give(pid)
+                    case _:
+                        await self._suspend(pid)
+
+    def close(self, returncode: int | None) -> None:
+        """Take the terminal back. `returncode` is the agent's; None: it did not start."""
+        if not self._given:
+            return
+        with _in_background(), contextlib.suppress(OSError, termios.error):  # the terminal is closed
+            os.tcsetpgrp(FD, self._group)
+            termios.tcsetattr(FD, termios.TCSANOW, self._modes)
+            if returncode:
+                termios.tcflush(FD, termios.TCIFLUSH)
+                if os.environ.get("TERM", "dumb") != "dumb" and select.select([], [1], [], 0)[1]:
+                    os.write(1, _PLAIN_MODES.encode())
+
+    def _give(self, pid: int) -> None:
+        with _in_background(), contextlib.suppress(OSError):  # the agent has ended
+            self._given = True
+            os.tcsetpgrp(FD, pid)
+            os.killpg(pid, signal.SIGCONT)
+
+    async def _suspend(self, pid: int) -> None:
+        modes = self._modes
+        with _in_background(), contextlib.suppress(OSError, termios.error):
+            modes = termios.tcgetattr(FD)
+            os.tcsetpgrp(FD, self._group)
+            termios.tcsetattr(FD, termios.TCSANOW, self._modes)
+        self._given = False
+        number = signal.SIGTSTP
+        while True:
+            os.killpg(
+                self._group, number
+            )  # without a shell, the kernel ignores it, and the agent continues at once
+            await trio.sleep(STOP_TIME)
+            if self._is_in_foreground():
+                break
+            await trio.sleep(STOP_TIME)  # for a signal that ends this program
+            if not _stop_signal(pid):
+                return
+            number = signal.SIGTTIN  # as a shell expects of a program that was continued in the background
+        with _in_background(), contextlib.suppress(OSError, termios.error):
+            termios.tcsetattr(FD, termios.TCSANOW, modes)
+        self._give(pid)
+
+    def _is_in_foreground(self) -> bool:
+        with contextlib.suppress(OSError):
+            return os.tcgetpgrp(FD) == self._group
+        return False
+
+
+def _stop_signal(pid: int) -> int | None:
+    """Return the signal that has stopped a process; 0 if the process has ended; None if it runs."""
+    try:
+        state = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return 0
+    return None if state is None else state.si_status if state.si_code == os.CLD_STOPPED else 0
+
+
+@contextlib.contextmanager
+def _in_background() -> Iterator[None]:
+    """Allow changes of the terminal from a background group, which SIGTTOU would stop."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
