@@ -171,7 +171,7 @@ class Endpoint:
         given: object = dialect
         if not isinstance(given, str):
             name = repr(given.name) if isinstance(given, Dialect) else "a str"
-            raise TypeError(f"a dialect is given by its name, {name}, not {described(given)}")
+            raise TypeError(f"a dialect must be given by its name, {name}, not {described(given)}")
         if dialect not in self.dialects:
             raise ValueError(f"no dialect {dialect!r}: there are {', '.join(self.dialects)}")
         return f"{self.root_url(rollout_id, reach)}{self.dialects[dialect].base_path}"
@@ -343,7 +343,7 @@ async def serve_endpoint(
     check_count("port", port)
     check_count("max_body", max_body)
     check_number("grace", grace)
-    hint = "Limits are open_rollout's" if isinstance(limits, Limits) else "EndpointLimits(connections=…)"
+    hint = "pass Limits to open_rollout" if isinstance(limits, Limits) else "EndpointLimits(connections=…)"
     check_type("limits", limits, EndpointLimits, "an EndpointLimits", hint)
     if embed is not None:
         check_embed(embed)
@@ -562,14 +562,16 @@ def _check_reach(
 ) -> None:
     if advertise is not None:
         if tunnel is not None:
-            raise ValueError("the public URL is the tunnel's or the advertised one: give one of them")
+            raise ValueError("tunnel= and advertise= both define the public URL: pass one of them")
         check_host(advertise, whose="advertise")
     if tunnel is not None and not isinstance(tunnel, Tunnel):
-        raise TypeError(f"tunnel is a Tunnel, such as FixedURL or SSHTunnel, not {type(tunnel).__name__}")
+        raise TypeError(
+            f"tunnel must be a Tunnel, such as FixedURL or SSHTunnel, not {type(tunnel).__name__}"
+        )
     if tunnel_health is not None:
         check_type("tunnel_health", tunnel_health, TunnelHealth, "a TunnelHealth", "TunnelHealth(interval=…)")
     if on_lost_url not in ("raise", "move"):
-        raise ValueError(f"on_lost_url is 'raise' or 'move', not {on_lost_url!r}")
+        raise ValueError(f"on_lost_url must be 'raise' or 'move', not {on_lost_url!r}")
 
 
 def _ssl_context(tls: TLS | None) -> ssl.SSLContext | None:
@@ -577,7 +579,7 @@ def _ssl_context(tls: TLS | None) -> ssl.SSLContext | None:
         return tls
     pair: object = tls
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-        raise TypeError(f"tls is an ssl.SSLContext or (certificate, key), not {described(tls)}")
+        raise TypeError(f"tls must be an ssl.SSLContext or (certificate, key), not {described(tls)}")
     for path in tls:
         Path(path).open("rb").close()  # the error of `open` names the path
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -585,7 +587,7 @@ def _ssl_context(tls: TLS | None) -> ssl.SSLContext | None:
         context.load_cert_chain(*tls)
     except ssl.SSLError as exc:
         raise ValueError(
-            f"tls: no certificate and its key, as PEM, are in {tls[0]} and {tls[1]}: {exc}"
+            f"tls: {tls[0]} and {tls[1]} do not contain a certificate and its key, as PEM: {exc}"
         ) from exc
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -136,7 +136,7 @@ class Pool:
         while self._ended or (member := self._least_loaded(self._per_endpoint)) is None:
             if self._ended:
                 raise trio.ClosedResourceError(
-                    "this pool has ended: a rollout is opened within the block of its `serve_pool`"
+                    "this pool has ended: open rollouts within the block of its `serve_pool`"
                 )
             self._waiting += 1
             try:
@@ -268,7 +268,9 @@ class Pool:
                 for assignment in tuple(member.assignments):  # the endpoint has died
                     if not self._moves:
                         where = member.endpoint.url
-                        assignment.fail(EndpointCrashed(f"the endpoint at {where}, one of a pool, has died"))
+                        assignment.fail(
+                            EndpointCrashed(f"the endpoint at {where}, a member of a pool, has failed")
+                        )
                     elif target := self._least_loaded(self._per_endpoint) or self._least_loaded(math.inf):
                         assignment.move(target)
                     else:
@@ -426,7 +428,7 @@ async def serve_pool(
     if max_endpoints is not None:
         check_count("max_endpoints", max_endpoints, least=1)
         if not grows:
-            raise ValueError("max_endpoints is only for a pool that grows")
+            raise ValueError("max_endpoints needs a pool that grows")
     errors: list[BaseException] = []  # raised outside the nursery, which would wrap them
     with keeping(errors):
         async with AsyncExitStack() as stack:
@@ -478,10 +480,10 @@ def _check_opener(given: object) -> None:
     for one in several:
         if isinstance(one, AbstractAsyncContextManager):
             raise TypeError(
-                f"open_endpoint is a function that opens an endpoint, and this one was called: {hint}"
+                f"open_endpoint must be a function that opens an endpoint; this one was called already: {hint}"
             )
         if not callable(one):
             more = f"; per_endpoint={one} is how many rollouts one has" if isinstance(one, int) else ""
             raise TypeError(
-                f"open_endpoint is a function that opens an endpoint, not {described(one)}: {hint}{more}"
+                f"open_endpoint must be a function that opens an endpoint, not {described(one)}: {hint}{more}"
             )

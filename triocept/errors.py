@@ -127,7 +127,7 @@ class Refusal(TrioceptError):
     ) -> None:
         check_count("a refusal's status", status)
         if not 400 <= status <= 599:
-            raise ValueError(f"a refusal has a status from 400 to 599, not {status}")
+            raise ValueError(f"the status of a refusal must be 400 to 599, not {status}")
         if retry_after is not None:
             check_number("retry_after", retry_after)
         check_str("a refusal's message", message)
@@ -168,7 +168,7 @@ def _checked(name: str, value: str) -> tuple[str, str]:
 
 def _mended_code(code: str | None) -> str | None:
     if code is not None and not isinstance(code, str):
-        raise TypeError(f"a code is a str, not {type(code).__name__}: {code!r}")
+        raise TypeError(f"a code must be a str, not {type(code).__name__}: {code!r}")
     return code and mended_text(code)
 
 

@@ -38,7 +38,7 @@ async def test_a_signal_that_ended_an_agent_is_its_negative_return_code() -> Non
 
 async def test_an_agent_has_no_result_while_it_runs() -> None:
     async with open_agent("cat", input="x") as agent:
-        with pytest.raises(RuntimeError, match="before its context is left"):
+        with pytest.raises(RuntimeError, match="before its `async with` block ends"):
             agent.result  # noqa: B018
 
 
@@ -87,7 +87,7 @@ async def test_an_agent_of_an_agent_bears_the_marks_of_both() -> None:
     ("claude -p", TypeError, "is a list"),
     (b"claude", TypeError, "is a list"),
     (["claude", 1], TypeError, r"argv\[1\] is int"),
-    (["claude", b"x"], TypeError, r"argv\[1\] is bytes"),
+    (["claude", b"x"], TypeError, r"argv\[1\] must be a str, not bytes"),
     (["claude", "a\0b"], ValueError, r"argv\[1\].*NUL"),
     (["claude", "\ud800"], ValueError, r"argv\[1\].*surrogate"),
 ])  # fmt: skip
@@ -125,7 +125,7 @@ async def test_each_way_not_to_start_says_what_to_do(tmp_path: Path) -> None:
         ([str(tmp_path / "none")], None, "no such file"),
         ([str(plain)], None, "chmod"),
         ([str(tmp_path)], None, "it is a directory"),
-        ([str(garbage)], None, "no program for this machine"),
+        ([str(garbage)], None, "not a program for this machine"),
         (["true"], tmp_path / "none", "working directory .*none.*No such file"),
         (["true"], plain, "working directory .*plain.*Not a directory"),
         (["true", "x" * 3_000_000], None, "too long"),
@@ -350,7 +350,7 @@ async def test_an_agent_starts_where_its_environment_breaks_the_interpreter_that
 @pytest.mark.parametrize("data", [{"task": "x"}, ["a"], 5, io.BytesIO(b"x")])
 async def test_input_that_is_neither_bytes_nor_str_is_said_before_the_agent_starts(data: Any) -> None:
     async with open_watcher() as watcher:
-        with pytest.raises(TypeError, match="input is bytes or str"):
+        with pytest.raises(TypeError, match="input must be bytes or str"):
             async with open_process(["cat"], env=ENV, watcher=watcher, input=data):
                 pass
         assert watcher.pid is None

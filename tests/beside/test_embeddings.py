@@ -249,11 +249,11 @@ async def test_the_function_is_cancelled_when_its_agent_hangs_up() -> None:
 
 @pytest.mark.parametrize("given", [3, "text-embedding-3-small", dict, lambda: [[1.0]], lambda a, b: [[1.0]]])
 async def test_what_can_be_no_embed_is_refused_at_once(given: Any) -> None:
-    with pytest.raises(TypeError, match=r"embed is a function of .texts."):
+    with pytest.raises(TypeError, match=r"embed must be a function of .texts."):
         async with serve_endpoint(embed=given):
             pass
     async with serve_endpoint() as endpoint:
-        with pytest.raises(TypeError, match=r"embed is a function of .texts."):
+        with pytest.raises(TypeError, match=r"embed must be a function of .texts."):
             async with endpoint.open_rollout(embed=given):
                 pass
 

@@ -104,7 +104,7 @@ def test_what_a_real_model_cannot_be_asked_for_is_said() -> None:
         return done.stderr
 
     assert "there is no 'heat'; there are temperature, top_p" in told("--sampling", "heat=1")
-    assert "'hot' is no value for temperature" in told("--sampling", "temperature=hot")
+    assert "'hot' is not a value of temperature" in told("--sampling", "temperature=hot")
     assert "--tokens needs --model NAME" in told("--tokens", "vllm")
     assert "--max-output-tokens" in told("--max-output-tokens", "0")
     wrong = told("--tokens", "llama-cpp", "--model", "m", "--upstream-dialect", "gemini")

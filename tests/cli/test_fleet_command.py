@@ -297,7 +297,7 @@ def test_of_many_bad_lines_the_first_are_told(folder: Path) -> None:
 
 def test_a_file_without_a_task_is_told(folder: Path) -> None:
     Path("tasks.jsonl").write_text("\n\n")
-    assert "there is no task in it" in refused()
+    assert "it contains no task" in refused()
 
 
 @pytest.mark.parametrize(
@@ -308,9 +308,9 @@ def test_a_file_without_a_task_is_told(folder: Path) -> None:
         ((), ("--", "no-such-program", "{prompt}"), "there is no program 'no-such-program' on the PATH"),
         (("--agent", "kimi-code"), (), "install it, or name its command with --executable"),
         (("--agent", "codex"), AGENT_COMMAND, "exclude each other"),
-        (("--executable", "x"), AGENT_COMMAND, "it needs --agent NAME"),
+        (("--executable", "x"), AGENT_COMMAND, "needs --agent NAME"),
         (("--engine", "threads"), AGENT_COMMAND, "there is no such engine; there are in-process"),
-        (("--engine", "processes:0"), AGENT_COMMAND, "a number from 1 on is needed, not '0'"),
+        (("--engine", "processes:0"), AGENT_COMMAND, "the number of workers must be 1 or more, not '0'"),
         (("--engine", "processes:2", "--workers", "3"), AGENT_COMMAND, "contradict each other"),
         (("--engine", "in-process:2", "--slots-per-worker", "3"), AGENT_COMMAND, "contradict each other"),
         (("--engine", "in-process", "--workers", "3"), AGENT_COMMAND, "has one worker"),

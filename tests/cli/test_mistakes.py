@@ -59,7 +59,7 @@ def test_a_known_agent_without_anything_to_do_is_said() -> None:
 def test_a_command_for_no_agent_is_said() -> None:
     done = triocept("run", "--executable", "claude-next", "--", "hello")
     assert done.returncode == 2
-    assert "it needs --agent NAME" in done.stderr
+    assert "needs --agent NAME" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["run", "serve"])
@@ -150,7 +150,7 @@ def test_what_is_no_reply_is_said_with_its_place(text: str, said: str, tmp_path:
 
 
 @pytest.mark.parametrize(("text", "said"), [
-    ('["a", {"refuse": 200}]', "s.json:1: [1]: a refusal has a status from 400 to 599, not 200"),
+    ('["a", {"refuse": 200}]', "s.json:1: [1]: the status of a refusal must be 400 to 599, not 200"),
     ('[{"refuse": 429, "retry": 1}]', "s.json:1: [0].retry: there is no 'retry' here: retry_after?"),
     ('[{"tool": "bash", "args": {}}]', "s.json:1: [0].args: there is no 'args' here"),
     ('[["a", {"tool": "b", "x": 1}]]', "s.json:1: [0][1].x: there is no 'x' here"),
@@ -200,7 +200,7 @@ def test_a_key_that_is_missing_is_said_before_the_first_call() -> None:
 
 def test_what_is_piped_in_is_said_not_to_reach_the_agent() -> None:
     done = triocept("run", "--", "cat", shell='echo words | exec "$@"')
-    assert "standard input is not passed on" in done.stderr
+    assert "the agent does not get this standard input" in done.stderr
     assert "not passed on" not in triocept("run", "--", "cat", shell='exec "$@" </dev/null').stderr
 
 
@@ -353,7 +353,7 @@ def test_a_price_that_is_none_says_how_it_is_written() -> None:
 def test_a_command_in_quotes_says_to_leave_them_out() -> None:
     done = triocept("run", "--", "python x.py")
     assert done.returncode == 2
-    assert "without the quotes" in done.stderr
+    assert "omit the quotes" in done.stderr
     assert "triocept run -- python x.py" in done.stderr
 
 

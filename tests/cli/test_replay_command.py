@@ -58,7 +58,7 @@ def test_a_miss_ends_the_command_and_shows_where_the_two_part(recorded: Path) ->
         "in a few words where it happens, and whole at the end"
     )
     assert (
-        "--match nearest goes by the turn that begins most alike, and --script or --upstream lets"
+        "--match nearest selects the turn with the longest common beginning, and --script or --upstream lets"
         in done.stderr
     )
     assert done.stderr.count("+   - user: c") == done.stderr.count("record it again") == 1
@@ -119,7 +119,7 @@ def test_of_several_runs_one_has_to_be_named(recorded: Path, tmp_path: Path) -> 
     assert f"choose one with --rollout: {first.rollout}, {second.rollout}" in unnamed.stderr
     named = run("--replay", recorded, "--rollout", second.rollout)
     assert named.stdout == "said: uno\nsaid: due\n", named.stderr
-    assert "holds no rollout 'r_0'" in run("--replay", recorded, "--rollout", "r_0").stderr
+    assert "contains no rollout 'r_0'" in run("--replay", recorded, "--rollout", "r_0").stderr
 
 
 def test_what_is_recorded_once_is_replayed_from_then_on(tmp_path: Path) -> None:

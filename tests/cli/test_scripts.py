@@ -55,7 +55,7 @@ def test_run_answers_by_fixtures_and_says_what_may_not_be_meant(tmp_path: Path) 
     text = '{"fixtures": [{"match": {}, "response": {"content": "hi", "created": 3}}]}'
     done = run(written(tmp_path, text, "f.json"), "a", "b")
     assert done.stdout == "said: hi\nsaid: hi\n", done.stderr
-    assert "f.json: left out of what is answered, since it has no place here: created" in done.stderr
+    assert "f.json: not supported, and ignored: created" in done.stderr
     assert "ScriptWarning" not in done.stderr
 
 
@@ -136,7 +136,7 @@ def test_a_script_is_read_anew_when_it_changes_and_an_error_leaves_it_as_it_was(
         assert served.ask("a", "b") == "said: before\nsaid: before\n"
         script.write_text("- otherwise: {txet: after}")
         assert "s.yaml:1: [0].otherwise.txet: not a reply" in served.wait_for("txet")
-        served.wait_for("the script as it was before goes on answering")
+        served.wait_for("the previous version of the script continues to answer")
         assert served.ask("c") == "said: before\n"
         other = written(tmp_path, "- when: {text: d}\n  reply: after\n", "other.yaml")
         other.replace(script)  # as editors do it
@@ -146,7 +146,7 @@ def test_a_script_is_read_anew_when_it_changes_and_an_error_leaves_it_as_it_was(
         served.wait_for("the script has no reply for this request")
         script.unlink()
         served.wait_for("s.yaml is gone")
-        served.wait_for("the script as it was before goes on answering")
+        served.wait_for("the previous version of the script continues to answer")
         assert "404" in served.ask("d")
         script.write_text("- otherwise: again")
         assert "one answers any number of times" in served.wait_for("was read anew")
@@ -154,7 +154,7 @@ def test_a_script_is_read_anew_when_it_changes_and_an_error_leaves_it_as_it_was(
         script.unlink()
         script.mkdir()
         served.wait_for("s.yaml: Is a directory")
-        served.wait_for("the script as it was before goes on answering")
+        served.wait_for("the previous version of the script continues to answer")
         assert served.ask("e") == "said: again\n"
 
 
@@ -238,7 +238,7 @@ async def test_embeddings_that_come_later_are_told(
     assert watched.embed is None
     script.write_text(fixtures([1.0]))
     await looked_at(watched)
-    assert said[1:] == [f"{script} has embeddings now: they are given when it is served again"]
+    assert said[1:] == [f"{script} has embeddings now: they are served after a restart of the command"]
 
 
 async def test_a_file_that_could_not_be_read_is_read_when_its_rights_are_mended(
@@ -255,7 +255,10 @@ async def test_a_file_that_could_not_be_read_is_read_when_its_rights_are_mended(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_bytes", refuse)
         await looked_at(watched)
-    assert said == [f"Error: {script}: Permission denied", "the script as it was before goes on answering"]
+    assert said == [
+        f"Error: {script}: Permission denied",
+        "the previous version of the script continues to answer",
+    ]
     await looked_at(watched)
     assert len(said) == 2
     script.chmod(0o600)

@@ -124,7 +124,7 @@ async def test_an_endpoint_that_was_not_given_it_does_not_speak_it() -> None:
 
 async def test_two_of_one_name_and_what_is_none_are_refused_before_anything_is_bound() -> None:
     other = dataclasses.replace(TOY, name="gemini")
-    with pytest.raises(ValueError, match="two dialects are called 'gemini'"):
+    with pytest.raises(ValueError, match="two dialects have the name 'gemini'"):
         async with serve_endpoint(dialects=[other]):
             raise AssertionError
     with pytest.raises(TypeError, match=r"triocept\.dialects\.Dialect, not str"):
@@ -181,10 +181,10 @@ def _cannot() -> Any:
 
 @pytest.mark.parametrize(("load", "why"), [
     (_cannot, "AttributeError: module 'toys' has no attribute 'TOY'"),
-    (lambda: 3, "TypeError: a dialect is a triocept.dialects.Dialect, not int: 3"),
+    (lambda: 3, "TypeError: a dialect must be a triocept.dialects.Dialect, not int: 3"),
     (lambda: dataclasses.replace(TOY, route="/messages"),
-     "that path is that of the dialect 'anthropic_messages'"),
-    (lambda: dataclasses.replace(TOY, name="gemini"), "two dialects are called 'gemini'"),
+     "the dialect 'anthropic_messages' has that path"),
+    (lambda: dataclasses.replace(TOY, name="gemini"), "two dialects have the name 'gemini'"),
 ])  # fmt: skip
 async def test_an_installed_package_that_brings_none_is_named_in_the_log_and_in_nobodys_way(
     load: Callable[[], Any], why: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -174,7 +174,7 @@ async def later(*given: Any) -> Any:
 def test_a_function_that_is_async_is_told_that_none_is(name: str) -> None:
     """Its coroutine would be taken for what it gives, at the first call."""
     with pytest.raises(
-        TypeError, match=rf"`{name}` of the dialect 'toy' is a function of .* that is not async, not"
+        TypeError, match=rf"`{name}` of the dialect 'toy' must be a function of .* that is not async, not"
     ):
         dataclasses.replace(TOY, **{name: later})
 
@@ -205,7 +205,7 @@ def test_a_path_of_a_side_route_that_cannot_be_or_is_ours_is_named(path: str) ->
 
 
 def test_a_side_route_is_looked_at_where_it_is_made() -> None:
-    with pytest.raises(TypeError, match="`answer` of a SideRoute is not async"):
+    with pytest.raises(TypeError, match="`answer` of a SideRoute must not be async"):
         SideRoute(paths=("/a",), answer=later)
     with pytest.raises(TypeError, match="`paths` of a SideRoute"):
         SideRoute(paths="/a", answer=lambda call: None)  # type: ignore[arg-type]
@@ -233,7 +233,9 @@ def test_one_on_a_route_of_ours_is_refused(name: str) -> None:
 
 
 def test_two_of_one_name_are_both_said() -> None:
-    with pytest.raises(ValueError, match="two dialects are called 'toy', one of route /talk and one of /say"):
+    with pytest.raises(
+        ValueError, match="two dialects have the name 'toy': one with the route /talk and one with /say"
+    ):
         known_dialects([TOY, dataclasses.replace(TOY, route="/say")])
 
 
@@ -243,13 +245,13 @@ def test_one_may_be_given_twice() -> None:
 
 @pytest.mark.parametrize("given", [None, TOY, 3])
 async def test_what_is_no_row_of_dialects_is_named(given: Any) -> None:
-    with pytest.raises(TypeError, match=r"dialects is several triocept\.dialects\.Dialect.* not"):
+    with pytest.raises(TypeError, match=r"dialects must be several triocept\.dialects\.Dialect.* not"):
         async with serve_endpoint(dialects=given):
             raise AssertionError
 
 
 @pytest.mark.parametrize("given", [None, 3, Dialect])
 async def test_an_upstreams_dialect_may_be_a_record_too(given: Any) -> None:
-    with pytest.raises(TypeError, match=r"dialect is a name or a triocept\.dialects\.Dialect, not"):
+    with pytest.raises(TypeError, match=r"dialect must be a name or a triocept\.dialects\.Dialect, not"):
         async with open_upstream("http://127.0.0.1:9", dialect=given):
             raise AssertionError

@@ -104,7 +104,10 @@ def test_the_score_that_is_the_reward_can_be_named_and_several_without_a_name_ar
     ask = ("--to", "verifiers", "s.jsonl", "-o", "out.jsonl", "--force")
     done = export(*ask, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "▸ the scores right, tokens are metrics, and none is the reward: name it (--reward)" in done.stderr
+    assert (
+        "▸ the scores right, tokens are all metrics: name the score that is the reward (--reward)"
+        in done.stderr
+    )
     done = export(*ask, "--reward", "right", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (trace,) = json.loads((tmp_path / "out.jsonl").read_text())["traces"]
@@ -125,7 +128,7 @@ def test_one_of_several_rollouts_can_be_chosen(tmp_path: Path) -> None:
     assert row["rollout"] == "other"
     done = export("--to", "jsonl", file, "-o", "none.jsonl", "--rollout", "third", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == f"Error: {file}: there is no rollout 'third' in it; there are other, r\n"
+    assert done.stderr == f"Error: {file}: it contains no rollout 'third'; it contains other, r\n"
     assert not (tmp_path / "none.jsonl").exists()
 
 
@@ -154,9 +157,9 @@ def test_what_is_no_trace_is_said_in_a_line_and_nothing_is_written(tmp_path: Pat
     (tmp_path / "bytes").write_bytes(bytes(range(256)) * 10)
     (tmp_path / "folder").mkdir()
     said = {
-        "empty": "empty: there is no rollout in it",
-        "text": "text:1: not a line of a triocept trace",
-        "bytes": "bytes:1: not a line of a triocept trace",
+        "empty": "empty: it contains no rollout",
+        "text": "text:1: this line does not belong to a triocept trace",
+        "bytes": "bytes:1: this line does not belong to a triocept trace",
         "folder": "folder: it is a directory",
         "missing": "missing: No such file or directory",
     }
@@ -203,7 +206,7 @@ def test_several_files_are_one_export(tmp_path: Path, file: Path) -> None:
     done = export("--to", "jsonl", file, other, "-o", "out", cwd=tmp_path)
     assert len((tmp_path / "out").read_text().splitlines()) == 9, done.stderr
     done = export("--to", "jsonl", file, other, "--rollout", "no", "-o", "no", cwd=tmp_path)
-    assert f"{file}, {other}: there is no rollout 'no' in it" in done.stderr
+    assert f"{file}, {other}: it contains no rollout 'no'" in done.stderr
 
 
 def test_a_directory_is_told_what_to_give_instead(tmp_path: Path) -> None:
@@ -236,7 +239,9 @@ def test_a_dash_is_standard_output(tmp_path: Path, file: Path) -> None:
     assert done.stderr.startswith("▸ 8 turns of 1 rollout; not in this format: ")
     assert [path.name for path in tmp_path.iterdir()] == ["t.jsonl"]
     done = export("--to", "atif", file, "-o", "-", cwd=tmp_path)
-    assert done.stderr == "Error: atif is a folder, which standard output cannot hold: name one with -o\n"
+    assert (
+        done.stderr == "Error: atif writes a directory, which standard output cannot hold: name one with -o\n"
+    )
 
 
 def test_a_reader_of_standard_output_that_has_gone_ends_it_without_a_word(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_inspect_is_told_that_arguments_cannot_be_parsed_and_finds_a_choice_of_a
     turns = turn(0, (TASK,), broken), turn(1, (TASK,), None)
     (one,) = inspect_log([trace_of(*turns)])["samples"]
     calls = one["output"]["choices"][0]["message"]["tool_calls"]
-    assert [call.get("parse_error") for call in calls] == ["the arguments are no JSON object", None]
+    assert [call.get("parse_error") for call in calls] == ["the arguments are not a JSON object", None]
     failed = next(event for event in one["events"] if event["event"] == "model" and event.get("error"))
     assert [choice["stop_reason"] for choice in failed["output"]["choices"]] == ["unknown"]
     assert failed["output"]["error"] == failed["error"] == "ValueError: no"
@@ -256,7 +256,7 @@ def rewards_of(trace: Trace, **more: str) -> tuple[dict[str, float], dict[str, f
 def test_one_score_is_the_reward_and_all_others_are_metrics() -> None:
     """verifiers adds rewards up: a count of tokens would be one."""
     assert rewards_of(scored(right=0.75)) == ({"right": {"score": 0.75}}, {})
-    with pytest.warns(UserWarning, match="right, tokens are metrics, and none is the reward"):
+    with pytest.warns(UserWarning, match="right, tokens are all metrics"):
         assert rewards_of(scored(right=0.75, tokens=5000)) == ({}, {"right": 0.75, "tokens": 5000})
     both = scored(right=0.75, tokens=5000)
     assert rewards_of(both, reward="right") == ({"right": {"score": 0.75}}, {"tokens": 5000})
@@ -276,7 +276,7 @@ def test_which_score_is_the_reward_is_decided_once_for_all_rollouts_of_a_file(tm
     path = tmp_path / "out"
     both, one, other = scored(right=1, tokens=2), scored(right=0.5), scored(tokens=3)
     for traces in ((one, both), (both, one), (one, other), (one, scored(), other)):
-        with pytest.warns(UserWarning, match="right, tokens are metrics, and none is the reward") as warned:
+        with pytest.warns(UserWarning, match="right, tokens are all metrics") as warned:
             found = rewards_written(path, *traces)
         assert found == [({}, dict(trace.scores)) for trace in traces]
         assert len(warned) == 1
@@ -360,7 +360,7 @@ def test_a_line_of_which_nothing_is_trained_is_wrong() -> None:
     for message in line["messages"]:
         if message["role"] == "assistant":
             message["weight"] = 0
-    assert check_fine_tuning([json.dumps(line)]) == ["1: messages: none of the model's has a weight"]
+    assert check_fine_tuning([json.dumps(line)]) == ["1: messages: no message of the model has a weight"]
 
 
 # ATIF

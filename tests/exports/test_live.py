@@ -212,5 +212,5 @@ async def test_a_refusal_is_a_span_too() -> None:
 
 
 def test_what_is_no_exporter_is_said() -> None:
-    with pytest.raises(TypeError, match="exporter is a SpanExporter, not str: 'http://there'"):
+    with pytest.raises(TypeError, match="exporter must be a SpanExporter, not str: 'http://there'"):
         OTelRecorder("http://there")

@@ -650,7 +650,7 @@ async def test_outcomes_are_fetched_ahead_of_a_reader_that_is_busy() -> None:
                 await wait_all_tasks_blocked()
                 assert len(begun) == most
                 assert [result.value async for result in results] == list(range(100))
-        with pytest.raises(ValueError, match="prefetch is 0 or more"):
+        with pytest.raises(ValueError, match="prefetch must be 0 or more"):
             fleet.map(note, [], prefetch=-1)
         with pytest.raises(ValueError, match="timeout"):
             fleet.map(note, [], timeout=0)

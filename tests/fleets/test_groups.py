@@ -222,7 +222,7 @@ async def test_results_are_read_in_one_way_or_in_the_other() -> None:
 
 async def test_what_makes_no_group_is_said_at_once() -> None:
     async with open_fleet() as fleet:
-        with pytest.raises(ValueError, match="group_size is 1 or more, not 0"):
+        with pytest.raises(ValueError, match="group_size must be 1 or more, not 0"):
             fleet.map(work.double, [1], group_size=0)
         with pytest.raises(TypeError, match="stop_group needs groups"):
             fleet.map(work.double, [1], stop_group=lambda results: True)

@@ -404,9 +404,9 @@ BAD_TASKS: list[tuple[list[Any], Any, str]] = [
     ([{"id": "a"}, {"id": "b"}, {"id": "a"}], StoreError, r"task 2 has the same key as task 0: 'a'"),
     (["a", "b", "a"], StoreError, r"task 2 has the same key as task 0: 'sha256:"),
     (["a", threading.Lock()], TypeError, r"task 1 is not JSON: .*lock.*task 1 has no key for a resumed run"),
-    (["a", float("nan")], TypeError, r"task 1 is not JSON: .*it is no finite number"),
-    ([{"id": ["x"]}], TypeError, r"task 0: a key is a text or a whole number, but its id is list"),
-    ([{"id": True}], TypeError, r"task 0: a key is a text or a whole number, but its id is bool"),
+    (["a", float("nan")], TypeError, r"task 1 is not JSON: .*it is not a finite number"),
+    ([{"id": ["x"]}], TypeError, r"task 0: a key must be a text or a whole number, but its id is list"),
+    ([{"id": True}], TypeError, r"task 0: a key must be a text or a whole number, but its id is bool"),
 ]
 
 
@@ -457,7 +457,7 @@ async def test_what_json_says_is_kept_as_json(tmp_path: Path) -> None:
 
 @every_engine
 @pytest.mark.parametrize(
-    ("task", "why"), [("nan", r"\['reward'\] is no finite number"), ("lock", r"it has a _thread\.lock")]
+    ("task", "why"), [("nan", r"\['reward'\] is not a finite number"), ("lock", r"it has a _thread\.lock")]
 )
 async def test_what_is_no_json_is_an_error_of_its_task(
     task: str, why: str, make: Callable[[], Engine], tmp_path: Path
@@ -490,7 +490,7 @@ async def test_it_is_one_maps_at_a_time(tmp_path: Path) -> None:
                     raise AssertionError
         assert len(await results_of(fleet, work.double, [3], store=store)) == 1
     async with open_fleet() as fleet:
-        with pytest.raises(StoreError, match="it is closed: its block has been left"):
+        with pytest.raises(StoreError, match="it is closed: its block has ended"):
             fleet.map(work.double, [1], store=store)
 
 
@@ -510,21 +510,21 @@ async def test_a_store_that_is_closed_under_a_map_ends_it(tmp_path: Path) -> Non
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "newer": (lambda path: (path / "run.json").write_text(
       (path / "run.json").read_text().replace('"format": 1', '"format": 2')),
-     r"s: a newer triocept has written it: its format is 2, and this one reads up to 1"),
+     r"s: it was written by a newer triocept: its format is 2, and this version reads formats up to 1"),
     "another thing": (lambda path: (path / "run.json").write_text("{}"),
      r"its run.json cannot be read: .*`what`"),
     "broken": (lambda path: (path / "run.json").write_text("{"), r"its run.json cannot be read: "),
     "damaged line": (
      lambda path: (path / "done.jsonl").write_bytes(b"{}\n" + (path / "done.jsonl").read_bytes()),
-     r"s/done.jsonl:1: it is no line of a store: .*take it out, and its task runs again"),
+     r"s/done.jsonl:1: this line does not belong to a store: .*remove the line, and its task runs again"),
     "damaged task": (lambda path: (path / "done.jsonl").write_bytes(
       (path / "done.jsonl").read_bytes().partition(b',"task":')[0] + b',"task":"\xff"}\n'),
-     r"s/done.jsonl:1: it is no line of a store: .*(?i:utf-8)"),
+     r"s/done.jsonl:1: this line does not belong to a store: .*(?i:utf-8)"),
     "a member of a line": (lambda path: (path / "done.jsonl").write_text(
       (path / "done.jsonl").read_text().replace('"worker"', '"walker"')),
-     r"s/done.jsonl:1: it is no line of a store: .*`worker`"),
+     r"s/done.jsonl:1: this line does not belong to a store: .*`worker`"),
     "no run.json": (lambda path: (path / "run.json").unlink(),
-     r"s: it is no store, and not empty: it holds done.jsonl; use an empty or a new directory"),
+     r"s: it is not a store, and not empty: it contains done.jsonl; use an empty or a new directory"),
 }  # fmt: skip
 
 
@@ -562,12 +562,12 @@ async def test_a_store_of_another_run_is_refused(tmp_path: Path) -> None:
 
 async def test_a_directory_of_something_else_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("")
-    with pytest.raises(StoreError, match=r"it is no store, and not empty: it holds thesis\.tex"):
+    with pytest.raises(StoreError, match=r"it is not a store, and not empty: it contains thesis\.tex"):
         await run(tmp_path, work.double, [1])
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-    with pytest.raises(StoreError, match=r"thesis\.tex: a store is a directory, but this is a file"):
+    with pytest.raises(StoreError, match=r"thesis\.tex: a store must be a directory, but this is a file"):
         await run(tmp_path / "thesis.tex", work.double, [1])
-    with pytest.raises(StoreError, match=r"it is no store: there is no run\.json in it"):
+    with pytest.raises(StoreError, match=r"it is not a store: it contains no run\.json"):
         read_results(tmp_path)
 
 
@@ -672,7 +672,7 @@ async def test_a_worker_that_has_another_disk_says_so(tmp_path: Path) -> None:
     async with open_store(tmp_path / "s") as store, open_fleet(Processes(1)) as fleet:
         (tmp_path / "s").rename(tmp_path / "t")
         with pytest.raises(
-            StoreError, match=r"could not record task 0: .*s: it is no store: there is no run\.json"
+            StoreError, match=r"could not record task 0: .*s: it is not a store: it contains no run\.json"
         ):
             await results_of(fleet, work.double, [1], store=store)
 

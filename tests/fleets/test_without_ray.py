@@ -22,10 +22,10 @@ def test_ray_is_imported_when_a_fleet_connects_and_no_earlier() -> None:
 
 
 @pytest.mark.parametrize(("options", "text"), [
-    ({"workers": 0}, "workers is 1 or more"),
-    ({"slots_per_worker": 0}, "slots_per_worker is 1 or more"),
-    ({"num_cpus": -1}, "num_cpus is 0 or more"),
-    ({"hung_after": 0}, "hung_after is more than 0"),
+    ({"workers": 0}, "workers must be 1 or more"),
+    ({"slots_per_worker": 0}, "slots_per_worker must be 1 or more"),
+    ({"num_cpus": -1}, "num_cpus must be 0 or more"),
+    ({"hung_after": 0}, "hung_after must be more than 0"),
 ])  # fmt: skip
 def test_a_number_that_makes_no_sense_is_said_first(options: dict[str, float], text: str) -> None:
     with pytest.raises(ValueError, match=text):

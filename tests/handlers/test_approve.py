@@ -407,11 +407,11 @@ async def test_raw_bytes_are_refused_because_they_could_hold_a_call() -> None:
 @pytest.mark.parametrize(
     ("policy", "words"),
     [
-        ({}, "the policy is empty"),
-        ([], "the policy is an empty list"),
-        ({"run": "yes"}, r"the policy\['run'\] is a function policy\(call, exchange\).*not str"),
-        ({1: Decision.approve()}, "a pattern is the name of a tool, not int"),
-        (lambda only: None, "the policy is a function policy"),
+        ({}, "the policy must not be empty"),
+        ([], "the policy must not be an empty list"),
+        ({"run": "yes"}, r"the policy\['run'\] must be a function policy\(call, exchange\).*not str"),
+        ({1: Decision.approve()}, "a pattern must be the name of a tool, not int"),
+        (lambda only: None, "the policy must be a function policy"),
     ],
 )
 def test_what_is_no_policy_is_an_error_that_names_the_place(policy: object, words: str) -> None:
@@ -475,7 +475,7 @@ async def test_a_policy_file_decides_by_tool(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[]", "policy.yaml:1: a policy is a mapping"),
+        ("[]", "policy.yaml:1: a policy must be a mapping"),
         ("{}", "at least one tool"),
         ("a: yes please", "policy.yaml:1: a: there is no decision 'yes please'"),
         ("a: approve\nb: {reject: 3}", "policy.yaml:2: b.*text"),
@@ -565,7 +565,7 @@ async def test_tokens_of_rejected_answers_count_at_once_and_only_once() -> None:
 
 @pytest.mark.parametrize("make", [lambda: Decision.reject(None), lambda: Decision.approve(by=3)])  # type: ignore[arg-type]
 def test_a_decision_takes_texts_alone(make: Callable[[], Decision]) -> None:
-    with pytest.raises(TypeError, match="is a text, not"):
+    with pytest.raises(TypeError, match="must be a text, not"):
         make()
 
 

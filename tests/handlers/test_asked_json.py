@@ -52,8 +52,8 @@ def test_a_request_that_demands_a_tool_gets_a_call_of_it() -> None:
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        (asking(), "asks for no JSON"),
-        (asking(tools=(Tool(name="a"),), tool_choice=ToolChoice(mode="auto")), "asks for no JSON"),
+        (asking(), "does not ask for JSON"),
+        (asking(tools=(Tool(name="a"),), tool_choice=ToolChoice(mode="auto")), "does not ask for JSON"),
         (
             asking(tools=(Tool(name="a"), Tool(name="b")), tool_choice=ToolChoice(mode="required")),
             r"several .*a, b",
@@ -62,14 +62,14 @@ def test_a_request_that_demands_a_tool_gets_a_call_of_it() -> None:
             asking(tools=(Tool(name="a"),), tool_choice=ToolChoice(mode="tool", name="b")),
             "demands the tool 'b'",
         ),
-        (by_schema({"type": "string", "pattern": "^(?=.*q)x{3}!$"}), r"schema at \$: no text is known"),
+        (by_schema({"type": "string", "pattern": "^(?=.*q)x{3}!$"}), r"schema at \$: cannot generate a text"),
         (
             by_schema({"properties": {"a": {"not": {}}}, "required": ["a"]}),
-            r"schema at \$.a: 'not' is not understood",
+            r"schema at \$.a: 'not' is not supported",
         ),
         (by_schema({"$ref": "#/$defs/x"}), r"there is no #/\$defs/x"),
         (by_schema({"$ref": "other.json"}), "in another document"),
-        (by_schema({"enum": []}), "nothing is in the enum"),
+        (by_schema({"enum": []}), "no entry of the enum"),
         (by_schema({"type": "integer", "minimum": 3, "maximum": 2}), "between 3 and 2"),
         (by_schema({"properties": {"a": {"$ref": "#"}}, "required": ["a"]}), r"\$.*a: # would be in itself"),
         (

@@ -149,7 +149,7 @@ def test_what_is_no_chaos_is_told_at_once(options: dict[str, Any], word: str) ->
 
 
 def test_what_answers_the_others_is_a_handler() -> None:
-    with pytest.raises(TypeError, match="a handler is"):
+    with pytest.raises(TypeError, match="a handler must be"):
         chaos(5, seed=1)  # type: ignore[arg-type]
 
 

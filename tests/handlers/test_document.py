@@ -54,7 +54,9 @@ def test_an_alias_is_what_its_anchor_is_where_that_is_allowed(tmp_path: Path) ->
     found = read_yaml(text, "s.yaml", aliases=True)
     assert found.json[1]["reply"] == "x"
     assert found.value[1].value["reply"].line == 4
-    with pytest.raises(DialectError, match=r"^s.yaml:1: \[0\].when: anchors and aliases are not meant here$"):
+    with pytest.raises(
+        DialectError, match=r"^s.yaml:1: \[0\].when: anchors and aliases are not allowed here$"
+    ):
         read_yaml(text, "s.yaml")
 
 

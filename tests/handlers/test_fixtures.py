@@ -1,4 +1,4 @@
-"""aimock's fixtures are read and chosen as aimock does that; what has no place here is told where it stands.
+"""aimock's fixtures are read and chosen as aimock does that; what is not supported here is told where it stands.
 
 `tests/real_upstreams/test_aimock_fixtures.py` holds them against aimock itself.
 """
@@ -223,22 +223,22 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (fixture("x", usrMessage="a"), r"f.json:5: .*match.usrMessage: there is no 'usrMessage' .*userMessage\?"),
     (fixture("x", userMessage=3), r"f.json:5: fixtures\[0\].match.userMessage: expected `str`"),
     (fixture({"contnt": "x"}), r"f.json:6: fixtures\[0\].response.contnt: there is no 'contnt' here: content\?"),
-    (fixture({}), r"f.json:5: fixtures\[0\].response: a response is a mapping that says something"),
-    (fixture({"id": "x"}), r"a response that says nothing: it has none of content, toolCalls, blocks"),
+    (fixture({}), r"f.json:5: fixtures\[0\].response: a response must be a mapping with an answer"),
+    (fixture({"id": "x"}), r"the response is empty: it must have content, toolCalls or blocks"),
     (fixture({"toolCalls": [{"name": "t", "argments": {}}]}), r"f.json:9: .*toolCalls\[0\].argments: .*arguments\?"),
-    (fixture({"blocks": [{"type": "txt", "text": "a"}]}), r"f.json:7: .*blocks\[0\]: a block is"),
+    (fixture({"blocks": [{"type": "txt", "text": "a"}]}), r"f.json:7: .*blocks\[0\]: a block must be"),
     (fixture({"content": "x", "finishReason": "done"}), r"f.json:7: .*finishReason: there is no finishReason 'done'"),
-    (fixture({"content": "x", "usage": {"prompt_tokens": "3"}}), r"f.json:7: .*usage: usage is numbers"),
+    (fixture({"content": "x", "usage": {"prompt_tokens": "3"}}), r"f.json:7: .*usage: usage must be numbers"),
     (fixture({"error": {"message": "x", "cod": "y"}}), r"f.json:8: .*response.error.cod: .*code\?"),
     (fixture({"error": {"message": "x"}, "status": 200}), r"f.json:9: .*status: expected `int` >= 400: 200"),
-    (fixture({"image": {"url": "x"}}), r"f.json:6: .*response.image: 'image' is of an endpoint that"),
-    (fixture({"transcription": {"text": "x"}}), "'transcription' is of an endpoint"),
-    (fixture({"json": {}}), "'json' is of an endpoint"),
+    (fixture({"image": {"url": "x"}}), r"f.json:6: .*response.image: 'image' belongs to an endpoint that"),
+    (fixture({"transcription": {"text": "x"}}), "'transcription' belongs to an endpoint"),
+    (fixture({"json": {}}), "'json' belongs to an endpoint"),
     (fixture("x", endpoint="image"), r"f.json:5: .*match.endpoint: the endpoint 'image' is not served here"),
-    (fixture("x", inputText="a"), "'inputText' is of embeddings"),
-    (fixture("x", context="a"), "'context' has no place here: each rollout"),
-    ({**fixture("x"), "chaos": {"dropRate": 1}}, r"f.json:8: fixtures\[0\].chaos: 'chaos' has no place here"),
-    ({**fixture("x"), "truncateAfterChunks": 3}, "'truncateAfterChunks' has no place here"),
+    (fixture("x", inputText="a"), "'inputText' belongs to embeddings"),
+    (fixture("x", context="a"), "'context' is not supported: each rollout"),
+    ({**fixture("x"), "chaos": {"dropRate": 1}}, r"f.json:8: fixtures\[0\].chaos: 'chaos' is not supported here"),
+    ({**fixture("x"), "truncateAfterChunks": 3}, "'truncateAfterChunks' is not supported here"),
     ({**fixture("x"), "latncy": 3}, r"f.json:8: fixtures\[0\].latncy: .*latency\?"),
     ({"match": {}}, "missing required field `response`"),
     ({**fixture("x"), "streamingProfile": {"tsp": 3}}, r"f.json:9: .*streamingProfile.tsp: .*tps\?"),
@@ -269,7 +269,7 @@ def test_a_configuration_is_told_from_fixtures(tmp_path: Path) -> None:
      r"f.json:11 is never reached: .*f.json:3"),
     ([fixture("a"), fixture("b", userMessage="xy")], "is never reached"),
     ([fixture("a", model="m"), fixture("b", userMessage="xy", model="m")], "is never reached"),
-    ([fixture({"content": "a", "created": 3, "role": "x"})], "no place here: created, role"),
+    ([fixture({"content": "a", "created": 3, "role": "x"})], "not supported, and ignored: created, role"),
     ([fixture({"embedding": [1.0]}, inputText="a")], "1 fixture is of embeddings"),
 ])  # fmt: skip
 def test_what_may_not_be_meant_is_warned_of(
@@ -304,9 +304,9 @@ def test_embeddings_are_read_apart(tmp_path: Path) -> None:
     assert len(list(other)) == 2
     assert list(other) == list(embed(["else"])[0])
     for document, words in [
-        ({"fixtures": [fixture("x")]}, "no fixture here is of an embedding"),
+        ({"fixtures": [fixture("x")]}, "this file has no fixture of an embedding"),
         ({"fixtures": [vectors[0], fixture({"embedding": [1]})]}, r"of several sizes: \[1, 2\]"),
-        (["a"], "embeddings are read of aimock's fixtures"),
+        (["a"], "embeddings are read from aimock's fixtures"),
     ]:
         file.write_text(json.dumps(document))
         with pytest.raises(DialectError, match=words):

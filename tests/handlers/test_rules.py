@@ -144,7 +144,7 @@ async def test_a_request_that_no_rule_is_for_is_shown_with_the_closest_rules() -
     with pytest.raises(ScriptExhausted) as caught:
         await said(ScriptedModel(rules), "what is the weather")
     first, *closest, _, asked, _ = str(caught.value).splitlines()
-    assert first == "the script has no reply for this request; what comes closest:"
+    assert first == "the script has no reply for this request; the closest ones:"
     assert closest == [
         "  replies[1], when(text='weather', offered_tool='search'): no tool is offered",
         "  replies[2], when(text='time'): the user says 'what is the weather'",
@@ -212,13 +212,13 @@ WRONG: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: when(txet="a"), TypeError, r"when\(\) got an unexpected keyword argument 'txet': text\?"),
     (lambda: when(tool="a"), TypeError, r"'tool': offered_tool=… .* or result_of=…"),
     (lambda: when(), TypeError, r"otherwise\(…\) each time"),
-    (lambda: when(text=3), TypeError, "when: text is a str or a compiled pattern, not int: 3"),
+    (lambda: when(text=3), TypeError, "when: text must be a str or a compiled pattern, not int: 3"),
     (lambda: when(text=re.compile(b"a")), TypeError, "not of bytes"),
-    (lambda: when(text=""), ValueError, "would hold of everything"),
+    (lambda: when(text=""), ValueError, "would match everything"),
     (lambda: when(result_of=""), ValueError, "no tool has that name"),
-    (lambda: when(offered_tool=True), TypeError, "offered_tool is a str"),
+    (lambda: when(offered_tool=True), TypeError, "offered_tool must be a str"),
     (lambda: when(output="json"), ValueError, "'text', 'json_object' or 'json_schema', not 'json'"),
-    (lambda: when(predicate="a"), TypeError, "predicate is a function"),
+    (lambda: when(predicate="a"), TypeError, "predicate must be a function"),
     (lambda: when(predicate=lambda: True), TypeError, "does not take one argument"),
     (lambda: when(predicate=later), TypeError, "is async"),
     (lambda: when(text="a").reply(), NotAReply, r"when\(text='a'\)\.reply must end with a reply"),
@@ -236,21 +236,25 @@ WRONG: list[tuple[Callable[[], object], type[Exception], str]] = [
         r"replies\[2\] is a pause of 2 s and no reply follows it",
     ),
     (lambda: otherwise(), NotAReply, "otherwise must end with a reply"),
-    (lambda: ScriptedModel([when(text="a")]), NotAReply, r"replies\[0\] is when\(text='a'\) without a reply"),
-    (lambda: ScriptedModel(when(text="a").reply("b")), TypeError, "a script is a list"),
+    (
+        lambda: ScriptedModel([when(text="a")]),
+        NotAReply,
+        r"replies\[0\] is a rule without a reply: write when\(text='a'\)",
+    ),
+    (lambda: ScriptedModel(when(text="a").reply("b")), TypeError, "a script must be a list"),
     (
         lambda: ScriptedModel([1, when(text="a").reply("b")]),
         NotAReply,
         r"replies\[0\] is a pause before a rule",
     ),
-    (lambda: Template("{txet}"), ValueError, "between braces stands one of text, system"),
-    (lambda: Template("{text.__class__}"), ValueError, "between braces"),
-    (lambda: Template("{text!r}"), ValueError, "between braces"),
-    (lambda: Template("{text:>10}"), ValueError, "between braces"),
-    (lambda: Template("{0}"), ValueError, "between braces"),
-    (lambda: Template('{"a": 1}'), ValueError, "a brace is written twice"),
-    (lambda: Template("{"), ValueError, "a brace is written twice"),
-    (lambda: Template(3), TypeError, "a Template's text is a str"),
+    (lambda: Template("{txet}"), ValueError, "braces must contain one of text, system"),
+    (lambda: Template("{text.__class__}"), ValueError, "braces must contain"),
+    (lambda: Template("{text!r}"), ValueError, "braces must contain"),
+    (lambda: Template("{text:>10}"), ValueError, "braces must contain"),
+    (lambda: Template("{0}"), ValueError, "braces must contain"),
+    (lambda: Template('{"a": 1}'), ValueError, "write a literal brace twice"),
+    (lambda: Template("{"), ValueError, "write a literal brace twice"),
+    (lambda: Template(3), TypeError, "a Template's text must be a str"),
 ]
 
 

@@ -117,7 +117,7 @@ async def test_a_script_that_has_run_out_shows_each_message_in_a_line_and_counts
 async def test_a_list_in_a_list_is_one_response_and_who_runs_out_is_told_so() -> None:
     async with serve_endpoint() as endpoint:
         with pytest.raises(
-            ScriptExhausted, match=r"a list, which is one response of 2 parts; .* brackets, 2 replies"
+            ScriptExhausted, match=r"a list: one response of 2 parts. .* brackets, .* 2 replies"
         ):
             async with endpoint.open_rollout(ScriptedModel([["one", "two"]])) as rollout:
                 await ask(rollout)
@@ -140,4 +140,4 @@ async def test_a_handler_among_the_replies_is_told_what_it_is_given() -> None:
                 async with endpoint.open_rollout(ScriptedModel([function])) as rollout:
                     await ask(rollout)
             notes = "".join(raised.value.__notes__)
-            assert told == ("replies[0] is a function: it is given the request" in notes)
+            assert told == ("replies[0] is a function: a reply function gets the request" in notes)

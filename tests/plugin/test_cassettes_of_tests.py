@@ -315,16 +315,16 @@ def test_it(text):
 
 
 @pytest.mark.parametrize(("mark", "ini", "words"), [
-    ("", "", "there is no real model to record from: its base URL is triocept_upstream"),
+    ("", "", "there is no real model to record from: set its base URL as triocept_upstream"),
     ("", "triocept_upstream = https://api.openai.com/v1", "the variable OPENAI_API_KEY is not set"),
     ("", "triocept_upstream = https://api.anthropic.com", "the variable ANTHROPIC_API_KEY is not set"),
     (", dialect='klingon'", "triocept_upstream = http://localhost:1", "there is no dialect 'klingon'"),
     (", api_key_env='NOBODYS_KEY'", "triocept_upstream = http://localhost:1",
      "the variable NOBODYS_KEY is not set"),
     (", recrod='once'", "", "unexpected keyword argument 'recrod': record?"),
-    (", record='twice'", "", "record is 'none', 'once', 'new' or 'rewrite', not 'twice'"),
-    (", record='once', upstream='ftp://x'", "", "is an http or https URL"),
-    (", upstream=7", "", "upstream, where it is no handler, is a str, not int: 7"),
+    (", record='twice'", "", "record must be 'none', 'once', 'new' or 'rewrite', not 'twice'"),
+    (", record='once', upstream='ftp://x'", "", "must be an http or https URL"),
+    (", upstream=7", "", "upstream, unless it is a handler, must be a str, not int: 7"),
 ])  # fmt: skip
 def test_a_mistake_in_what_is_recorded_is_told_before_the_test_begins(
     run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, mark: str, ini: str, words: str

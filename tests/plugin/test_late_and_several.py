@@ -105,7 +105,10 @@ def test_no_bool(triocept_model):
 """)
     result.assert_outcomes(passed=2, failed=2)
     result.stdout.fnmatch_lines(
-        ["FAILED *::test_may_not *1 of 1 reply was not*", "FAILED *::test_no_bool *must_be_used is a bool*"]
+        [
+            "FAILED *::test_may_not *1 of 1 reply was not*",
+            "FAILED *::test_no_bool *must_be_used must be a bool*",
+        ]
     )
 
 
@@ -121,7 +124,7 @@ def test_both(triocept_model):
     result.stdout.fnmatch_lines(
         [
             "E *TypeError: triocept_model() got an unexpected keyword argument 'must_be_use': must_be_used?",
-            "E *ValueError: triocept_model is given replies, or a handler which makes them: not both",
+            "E *ValueError: triocept_model takes replies or a handler, not both",
         ]
     )
 

@@ -114,8 +114,8 @@ def test_near(triocept_model):
 
 @pytest.mark.parametrize(("mark", "words"), [
     ("enviorn=False", "unexpected keyword argument 'enviorn': environ?"),
-    ("'hello'", "it takes options, by their names, and not 'hello'"),
-    ("environ='no'", "environ is a bool, not str: 'no'"),
+    ("'hello'", "the mark takes only keyword arguments, not 'hello'"),
+    ("environ='no'", "environ must be a bool, not str: 'no'"),
 ])  # fmt: skip
 def test_a_mistake_in_a_mark_is_an_error_that_names_the_test(run: Run, mark: str, words: str) -> None:
     result = run(f"""
@@ -158,7 +158,7 @@ def test_it(triocept_model):
         triocept_model(handlr=print)
     with pytest.raises(ValueError, match="replies, or a handler"):
         triocept_model("hello", handler=print)
-    with pytest.raises(TypeError, match="environ is a bool"):
+    with pytest.raises(TypeError, match="environ must be a bool"):
         triocept_model("hello", environ=1)
     with pytest.raises(TypeError, match="replies.0. is not a reply"):
         triocept_model(None)
@@ -178,7 +178,7 @@ class TestIt:
 """)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
-        ["*triocept_model is of one test: what lives longer takes triocept_endpoint*"]
+        ["*triocept_model belongs to one test: a fixture with a wider scope must take triocept_endpoint*"]
     )
 
 
@@ -339,9 +339,9 @@ def test_slip(triocept_model):
     result.assert_outcomes(failed=3)
     result.stdout.fnmatch_lines(
         [
-            "*AttributeError: triocept_model has no 'calls': it opens a model, `model = triocept_model(…)`, "
-            "and that has `model.calls`",
-            "*TypeError: it is open already, *: `model = triocept_model(…)`, with no `with`",
+            "*AttributeError: triocept_model has no 'calls': call it to open a model, `model = triocept_model(…)`; "
+            "the model has `model.calls`",
+            "*TypeError: it is already open, *: write `model = triocept_model(…)`, without `with`",
             "*AttributeError: triocept_model has no 'cals'",
         ]
     )

@@ -255,7 +255,9 @@ def test_it(triocept_model):
     assert greet() == "sorry"
 """)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["E *Unanswered: no task has taken a call for 30 s: give the model replies*"])
+    result.stdout.fnmatch_lines(
+        ["E *Unanswered: no task took this call within 30 s: give the model replies*"]
+    )
 
 
 def test_an_async_handler_that_blocks_is_named_and_the_session_goes_on(

@@ -103,7 +103,7 @@ async def test_an_endpoint_is_no_cluster() -> None:
     async with triocept.serve_endpoint() as endpoint:
         said = await refused(f"127.0.0.1:{endpoint.port}")
     assert said["type"] == "ConnectionError"
-    assert "is no Ray cluster" in said["text"]
+    assert "is not a Ray cluster" in said["text"]
 
 
 async def test_rays_client_is_not_enough() -> None:

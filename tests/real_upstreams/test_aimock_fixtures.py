@@ -355,5 +355,5 @@ def test_every_example_of_aimocks_is_read_or_told_what_it_is(upstreams_dir: Path
                 ScriptedModel(read_script(file))
             except DialectError as exc:
                 told += 1
-                assert "configuration of aimock" in str(exc) or "'live' is of an endpoint" in str(exc)
+                assert "configuration of aimock" in str(exc) or "'live' belongs to an endpoint" in str(exc)
     assert told > 5

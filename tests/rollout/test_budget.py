@@ -424,9 +424,9 @@ def test_prices_that_change_change_no_limits() -> None:
     "fields", [{"turns": -1}, {"seconds": float("nan")}, {"cost": 1.0}, {"cost": -1.0, "prices": PRICES}]
 )
 def test_a_limit_that_makes_no_sense_is_told_at_once(fields: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"Limits.* is 0 or more|there are no prices"):
+    with pytest.raises(ValueError, match=r"Limits.* must be 0 or more|there are no prices"):
         Limits(**fields)
-    with pytest.raises(ValueError, match=r"Price.input is 0 or more"):
+    with pytest.raises(ValueError, match=r"Price.input must be 0 or more"):
         Price(input=-1, output=0)
 
 
@@ -661,11 +661,11 @@ async def test_the_reason_of_a_stop_is_kept_and_a_close_is_none() -> None:
 @pytest.mark.parametrize("amount", [float("nan"), -1, True, "5"])
 @pytest.mark.parametrize("name", ["turns", "total_tokens", "seconds", "cost"])
 def test_a_limit_is_a_number_from_0_on(name: str, amount: Any) -> None:
-    with pytest.raises((TypeError, ValueError), match=rf"Limits\.{name} is"):
+    with pytest.raises((TypeError, ValueError), match=rf"Limits\.{name} must be"):
         Limits(**{name: amount}, prices=PRICES)
 
 
 @pytest.mark.parametrize("amount", [float("nan"), -1])
 def test_a_price_is_a_number_from_0_on(amount: float) -> None:
-    with pytest.raises(ValueError, match=r"Price\.output is 0 or more"):
+    with pytest.raises(ValueError, match=r"Price\.output must be 0 or more"):
         Price(input=1, output=amount)

@@ -60,49 +60,49 @@ NO_ANSWERS: dict[str, tuple[Any, str]] = {
     "bytes": (b"x", "not bytes"),
     "a message": (Message("assistant", (Text("x"),)), "not Message"),
     "a picture": (Media(kind="image", url="x"), "not Media"),
-    "a content that is text": (Response(content="x"), "Response.content is a tuple of parts, not str: 'x'"),
-    "a text in the content": (Response(("x",)), "Response.of(…) takes texts, too"),
-    "a text of a number": (Text(5), "Text.text is a str, not int: 5"),
-    "no reasoning": (Reasoning(None), "Reasoning.text is a str, not None"),
+    "a content that is text": (Response(content="x"), "Response.content must be a tuple of parts, not str: 'x'"),
+    "a text in the content": (Response(("x",)), "Response.of(…) also takes str"),
+    "a text of a number": (Text(5), "Text.text must be a str, not int: 5"),
+    "no reasoning": (Reasoning(None), "Reasoning.text must be a str, not None"),
     "arguments that are a dict": (
         ToolCall("bash", {"command": "ls"}),  # type: ignore[arg-type]
-        "ToolCall.arguments is a str, not dict: {'command': 'ls'}; it is the JSON that the model wrote: ToolCall.of(",
+        "ToolCall.arguments must be a str, not dict: {'command': 'ls'}; the arguments are JSON text: ToolCall.of(",
     ),
-    "a call without a name": (ToolCall(None), "ToolCall.name is a str"),
-    "such a call in a response": (Response.of("x", ToolCall("t", {})), "ToolCall.arguments is a str"),
-    "extra that is a list": (Text("x", []), "Text.extra is a dict"),
-    "extra that is no JSON": (Text("x", {"a": object()}), "Text with something that is not JSON"),
+    "a call without a name": (ToolCall(None), "ToolCall.name must be a str"),
+    "such a call in a response": (Response.of("x", ToolCall("t", {})), "ToolCall.arguments must be a str"),
+    "extra that is a list": (Text("x", []), "Text.extra must be a dict"),
+    "extra that is no JSON": (Text("x", {"a": object()}), "Text has a value that JSON cannot encode"),
     "such an extra behind a surrogate": (Text("\ud83d", {"a": object()}),
-     "Text with something that is not JSON"),
-    "blobs that are text": (Reasoning("x", ("sig",)), "Reasoning.blobs is a tuple of Blobs"),
-    "blobs that are None": (Reasoning("x", None), "Reasoning.blobs is a tuple of Blobs, not None"),
+     "Text has a value that JSON cannot encode"),
+    "blobs that are text": (Reasoning("x", ("sig",)), "Reasoning.blobs must be a tuple of Blobs"),
+    "blobs that are None": (Reasoning("x", None), "Reasoning.blobs must be a tuple of Blobs, not None"),
     "blobs that are one": (Reasoning("x", Blob("a", "b", "c")),
-     "Reasoning.blobs is a tuple of Blobs, not Blob"),
-    "usage that is a dict": (Response((), usage={"input_tokens": 1}), "usage is a Usage, not dict"),
+     "Reasoning.blobs must be a tuple of Blobs, not Blob"),
+    "usage that is a dict": (Response((), usage={"input_tokens": 1}), "usage must be a Usage, not dict"),
     "a stop reason of the wire": (Response((), stop_reason="stop"),
      "there is no stop reason 'stop': there are end,"),
-    "tokens that are no number": (_counted(float("nan")), "Usage.input_tokens is an int, not float: nan"),
-    "tokens that are no whole number": (_counted(0.1), "Usage.input_tokens is an int, not float: 0.1"),
-    "tokens that are true": (_counted(True), "Usage.input_tokens is an int, not bool: True"),
+    "tokens that are no number": (_counted(float("nan")), "Usage.input_tokens must be an int, not float: nan"),
+    "tokens that are no whole number": (_counted(0.1), "Usage.input_tokens must be an int, not float: 0.1"),
+    "tokens that are true": (_counted(True), "Usage.input_tokens must be an int, not bool: True"),
     "more tokens than a file can say": (_counted(2**63),
-     "Usage.input_tokens is 0 to 9223372036854775807, not"),
-    "less tokens than none": (_counted(-1), "Usage.input_tokens is 0 to 9223372036854775807, not -1"),
+     "Usage.input_tokens must be 0 to 9223372036854775807, not"),
+    "less tokens than none": (_counted(-1), "Usage.input_tokens must be 0 to 9223372036854775807, not -1"),
     "cached tokens that are a text": (
         Response((), usage=Usage(input_tokens=1, output_tokens=1, cached_tokens="1")),  # type: ignore[arg-type]
-        "Usage.cached_tokens is an int, not str: '1'",
+        "Usage.cached_tokens must be an int, not str: '1'",
     ),
-    "tokens that nobody counted": (_counted(None), "Usage.input_tokens is an int, not None"),
+    "tokens that nobody counted": (_counted(None), "Usage.input_tokens must be an int, not None"),
     "an estimate that is a text": (
         Response((), usage=Usage(input_tokens=1, output_tokens=1, estimated="no")),  # type: ignore[arg-type]
-        "Usage.estimated is a bool, not str: 'no'",
+        "Usage.estimated must be a bool, not str: 'no'",
     ),
     "usage with an extra that is a list": (
         Response((), usage=Usage(input_tokens=1, output_tokens=1, extra=[])),  # type: ignore[arg-type]
-        "Usage.extra is a dict, not list",
+        "Usage.extra must be a dict, not list",
     ),
-    "an id that is a number": (Response((), id=5), "Response.id is a str, not int: 5"),
-    "a model that is None": (Response((), model=None), "Response.model is a str, not None"),
-    "an answer's extra that is a list": (Response((), extra=[]), "Response.extra is a dict, not list"),
+    "an id that is a number": (Response((), id=5), "Response.id must be a str, not int: 5"),
+    "a model that is None": (Response((), model=None), "Response.model must be a str, not None"),
+    "an answer's extra that must be a list": (Response((), extra=[]), "Response.extra must be a dict, not list"),
 }  # fmt: skip
 
 
@@ -134,23 +134,23 @@ NO_INCREMENTS: dict[str, tuple[Any, str]] = {
     "None": (None, "not None"),
     "a list": (["a"], "not list"),
     "a response": (Response.of("x"), "not Response"),
-    "a text of a number": (Text(5), "Text.text is a str"),
+    "a text of a number": (Text(5), "Text.text must be a str"),
     "a delta of a number": (PartDelta(0, 5), "an event with a field of the wrong type"),
-    "a start of a text": (PartStart(0, "x"), "a part of an answer is one of"),
+    "a start of a text": (PartStart(0, "x"), "a part of an answer must be one of"),
     "an end with a word of the wire": (ResponseEnd("stop"), "there is no stop reason 'stop'"),
-    "a call with a dict": (ToolCall("t", {"a": 1}), "ToolCall.arguments is a str"),
+    "a call with a dict": (ToolCall("t", {"a": 1}), "ToolCall.arguments must be a str"),
     "an end with tokens that are no number": (
         ResponseEnd(usage=Usage(input_tokens=1, output_tokens=float("nan"))),  # type: ignore[arg-type]
-        "Usage.output_tokens is an int, not float: nan",
+        "Usage.output_tokens must be an int, not float: nan",
     ),
     "a start with such tokens": (ResponseStart(usage=Usage(input_tokens=True, output_tokens=0)),
-     "Usage.input_tokens is an int, not bool: True"),
-    "a start with an id that is a number": (ResponseStart(id=5), "ResponseStart.id is a str, not int: 5"),
+     "Usage.input_tokens must be an int, not bool: True"),
+    "a start with an id that is a number": (ResponseStart(id=5), "ResponseStart.id must be a str, not int: 5"),
     "a start with an extra that is a list": (ResponseStart(extra=[]),
-     "ResponseStart.extra is a dict, not list"),
+     "ResponseStart.extra must be a dict, not list"),
     "an end with a stop sequence that is a number": (
         ResponseEnd(stop_sequence=5),  # type: ignore[arg-type]
-        "ResponseEnd.stop_sequence is a str, not int: 5",
+        "ResponseEnd.stop_sequence must be a str, not int: 5",
     ),
 }  # fmt: skip
 
@@ -208,12 +208,12 @@ async def _with_two(text: str, exchange: Exchange) -> None:
 
 
 NO_HANDLERS: dict[str, tuple[Any, str]] = {
-    "a text": ("hello", "a handler is `async def handler(exchange)`; 'hello' cannot be called"),
+    "a text": ("hello", "a handler must be `async def handler(exchange)`; 'hello' cannot be called"),
     "a function that is not async": (_sync, "`_sync` is not async"),
     "one in a partial": (partial(_sync), "is not async"),
     "a method that is not async": (_SyncCallable().__call__, "is not async"),
     "an object of such a method": (_SyncCallable(), "is not async"),
-    "a class": (_Callable, "`_Callable` is a class: give an object of it"),
+    "a class": (_Callable, "`_Callable` is a class: pass an instance of it"),
     "a generator": (_generator, "is a generator"),
     "a function of nothing": (_of_none, "does not take one argument, the exchange"),
     "a function of two": (_with_two, "does not take one argument, the exchange"),
@@ -232,17 +232,17 @@ async def test_what_is_no_handler_is_said_where_it_is_given(handler: Any, words:
         assert words in str(caught.value)
         assert "\n" not in str(caught.value)
         async with endpoint.open_rollout() as rollout:
-            with pytest.raises(TypeError, match="a handler is"):
+            with pytest.raises(TypeError, match="a handler must be"):
                 rollout.open_child(handler)
-            with pytest.raises(TypeError, match="a handler is"):
+            with pytest.raises(TypeError, match="a handler must be"):
                 await rollout.serve(handler)
     async with serve_pool() as pool:
-        with pytest.raises(TypeError, match="a handler is"):
+        with pytest.raises(TypeError, match="a handler must be"):
             async with pool.open_rollout(handler):
                 pass
-    with pytest.raises(TypeError, match="a handler is"):
+    with pytest.raises(TypeError, match="a handler must be"):
         route({"*": handler})
-    with pytest.raises(TypeError, match="a handler is"):
+    with pytest.raises(TypeError, match="a handler must be"):
         fallback([echo, handler])
 
 
@@ -287,12 +287,12 @@ async def test_a_handler_that_returns_its_answer_is_told_how_to_give_it(returned
 
 @pytest.mark.parametrize("replies", ["hello", b"hello", ToolCall.of("t"), Response.of("x"), 5, {"a": 1}])
 def test_a_script_that_is_no_list_is_refused(replies: Any) -> None:
-    with pytest.raises(TypeError, match=r"a script is a list of replies: ScriptedModel\(\["):
+    with pytest.raises(TypeError, match=r"a script must be a list of replies: ScriptedModel\(\["):
         ScriptedModel(replies)
 
 
 def test_a_script_says_the_place_of_a_reply_that_cannot_be_given() -> None:
-    with pytest.raises(TypeError, match=r"replies\[1\]: ToolCall.arguments is a str"):
+    with pytest.raises(TypeError, match=r"replies\[1\]: ToolCall.arguments must be a str"):
         ScriptedModel(["a", ToolCall("t", {"a": 1})])  # type: ignore[arg-type]
 
 
@@ -499,15 +499,15 @@ def test_a_header_of_a_refusal_that_no_client_can_read_is_a_value_error(value: A
 
 @pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1])
 def test_seconds_that_nobody_can_wait_are_a_value_error(seconds: float) -> None:
-    with pytest.raises(ValueError, match=r"^retry_after is (0 or more|finite), not"):
+    with pytest.raises(ValueError, match=r"^retry_after must be (0 or more|finite), not"):
         Refusal(429, "no", retry_after=seconds)
 
 
 @pytest.mark.parametrize("code", [5, b"x", {}])
 def test_a_code_that_is_no_text_is_a_type_error(code: Any) -> None:
-    with pytest.raises(TypeError, match="a code is a str"):
+    with pytest.raises(TypeError, match="a code must be a str"):
         Refusal(429, "no", code=code)
-    with pytest.raises(TypeError, match="a code is a str"):
+    with pytest.raises(TypeError, match="a code must be a str"):
         UpstreamError("no", code=code)
 
 

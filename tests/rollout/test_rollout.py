@@ -550,5 +550,5 @@ async def test_an_exchange_that_is_being_streamed_takes_no_other_answer_and_no_s
 
 async def test_there_are_two_ways_to_reach_a_rollout_and_another_is_a_valueerror() -> None:
     async with serve_endpoint() as endpoint, endpoint.open_rollout() as rollout:
-        with pytest.raises(ValueError, match="reach is 'local' or 'public', not 'far'"):
+        with pytest.raises(ValueError, match="reach must be 'local' or 'public', not 'far'"):
             rollout.base_url("openai_chat", reach=cast(Any, "far"))

@@ -101,29 +101,29 @@ async def tool(text: str) -> str:
 
 
 OF_ROLLOUT = r"""
-concurrency=0 -> ValueError: concurrency is 1 or more, not 0
-concurrency=True -> TypeError: concurrency is a whole number, not bool: True
-concurrency="4" -> TypeError: concurrency is a whole number, not str: '4'
-concurrency=1.5 -> TypeError: concurrency is a whole number, not float: 1.5
-on_hangup="ignore" -> ValueError: on_hangup is 'cancel' or 'finish', not 'ignore'
-on_retry="no" -> ValueError: on_retry is 'join' or 'new', not 'no'
-on_fault="no" -> ValueError: on_fault is 'cancel' or 'stay', not 'no'
-model=5 -> TypeError: model is a str, not int: 5
-id=5 -> TypeError: id is a str, not int: 5
-limits=5 -> TypeError: limits is a Limits, not int: 5; Limits\(turns=5\)
-limits={"turns": 5} -> TypeError: limits is a Limits, not dict
-limits=EndpointLimits() -> TypeError: limits is a Limits, not EndpointLimits.*serve_endpoint
+concurrency=0 -> ValueError: concurrency must be 1 or more, not 0
+concurrency=True -> TypeError: concurrency must be a whole number, not bool: True
+concurrency="4" -> TypeError: concurrency must be a whole number, not str: '4'
+concurrency=1.5 -> TypeError: concurrency must be a whole number, not float: 1.5
+on_hangup="ignore" -> ValueError: on_hangup must be 'cancel' or 'finish', not 'ignore'
+on_retry="no" -> ValueError: on_retry must be 'join' or 'new', not 'no'
+on_fault="no" -> ValueError: on_fault must be 'cancel' or 'stay', not 'no'
+model=5 -> TypeError: model must be a str, not int: 5
+id=5 -> TypeError: id must be a str, not int: 5
+limits=5 -> TypeError: limits must be a Limits, not int: 5; Limits\(turns=5\)
+limits={"turns": 5} -> TypeError: limits must be a Limits, not dict
+limits=EndpointLimits() -> TypeError: limits must be a Limits, not EndpointLimits.*serve_endpoint
 recorder="x.jsonl" -> TypeError: recorder .* not str.*JSONLRecorder\('x.jsonl'\)
 recorder=Path("x.jsonl") -> TypeError: recorder .*JSONLRecorder\('x.jsonl'\)
-recorder=JSONLRecorder -> TypeError: recorder .*JSONLRecorder is a class: give an object of it
+recorder=JSONLRecorder -> TypeError: recorder .*JSONLRecorder is a class: pass an instance of it
 recorder=Synchronous() -> TypeError: recorder .*`record` of Synchronous is not async
 recorder=Halved() -> TypeError: recorder .*Halved has no `aclose`
-tools=echo -> TypeError: tools is a list of functions.*tools=\[echo\]
-tools="echo" -> TypeError: tools is a list of functions, not str: 'echo'
-tools={"echo": echo} -> TypeError: tools is a list of functions, not dict:
-tools=HostTool.of(tool) -> TypeError: tools is a list of functions, not HostTool:
-user=5 -> TypeError: user is `async def user.messages, rollout.`, not int: 5
-stop="done" -> TypeError: stop is `async def stop.messages, rollout.`, not str: 'done'
+tools=echo -> TypeError: tools must be a list of functions.*tools=\[echo\]
+tools="echo" -> TypeError: tools must be a list of functions, not str: 'echo'
+tools={"echo": echo} -> TypeError: tools must be a list of functions, not dict:
+tools=HostTool.of(tool) -> TypeError: tools must be a list of functions, not HostTool:
+user=5 -> TypeError: user must be `async def user.messages, rollout.`, not int: 5
+stop="done" -> TypeError: stop must be `async def stop.messages, rollout.`, not str: 'done'
 """
 
 
@@ -142,25 +142,25 @@ async def test_what_a_rollout_is_given_is_looked_at_when_it_is_opened(
 
 
 OF_ENDPOINT = r"""
-advertise=5 -> TypeError: advertise is a str, not int: 5
-tunnel_health=5 -> TypeError: tunnel_health is a TunnelHealth, not int: 5; TunnelHealth\(interval=
-limits=Limits(turns=3) -> TypeError: limits is an EndpointLimits, not Limits.*open_rollout
-limits=5 -> TypeError: limits is an EndpointLimits, not int: 5
-max_body="1MB" -> TypeError: max_body is a whole number, not str: '1MB'
-max_body=-1 -> ValueError: max_body is 0 or more, not -1
-grace=inf -> ValueError: grace is finite, not float: inf
-grace="1" -> TypeError: grace is a number, not str: '1'
-port="8080" -> TypeError: port is a whole number, not str: '8080'
-on_lost_url="wait" -> ValueError: on_lost_url is 'raise' or 'move', not 'wait'
-port=70_000 -> ValueError: a port is a number from 0 to 65535
-host=5 -> TypeError: host is a str, not int: 5
-websocket=None -> TypeError: websocket is a bool, not None
+advertise=5 -> TypeError: advertise must be a str, not int: 5
+tunnel_health=5 -> TypeError: tunnel_health must be a TunnelHealth, not int: 5; TunnelHealth\(interval=
+limits=Limits(turns=3) -> TypeError: limits must be an EndpointLimits, not Limits.*open_rollout
+limits=5 -> TypeError: limits must be an EndpointLimits, not int: 5
+max_body="1MB" -> TypeError: max_body must be a whole number, not str: '1MB'
+max_body=-1 -> ValueError: max_body must be 0 or more, not -1
+grace=inf -> ValueError: grace must be finite, not float: inf
+grace="1" -> TypeError: grace must be a number, not str: '1'
+port="8080" -> TypeError: port must be a whole number, not str: '8080'
+on_lost_url="wait" -> ValueError: on_lost_url must be 'raise' or 'move', not 'wait'
+port=70_000 -> ValueError: a port must be a number from 0 to 65535
+host=5 -> TypeError: host must be a str, not int: 5
+websocket=None -> TypeError: websocket must be a bool, not None
 prot=5 -> TypeError: serve_endpoint\(\) got an unexpected keyword argument 'prot': port\?
 http2=True -> TypeError: serve_endpoint\(\) got .* 'http2': it was removed; .* reverse proxy
 fast=True -> TypeError: serve_endpoint\(\) got an unexpected keyword argument 'fast': it was removed;
-host="" -> ValueError: host is empty: use '127.0.0.1', or '0.0.0.0' for every interface
+host="" -> ValueError: host must not be empty: use '127.0.0.1', or '0.0.0.0' for every interface
 recorder="x.jsonl" -> TypeError: recorder .*JSONLRecorder\('x.jsonl'\)
-tls="a.pem" -> TypeError: tls is an ssl.SSLContext or \(certificate, key\), not str: 'a.pem'
+tls="a.pem" -> TypeError: tls must be an ssl.SSLContext or \(certificate, key\), not str: 'a.pem'
 tls=("/no/a.pem", "/no/b.pem") -> FileNotFoundError: .*'/no/a.pem'
 tls=(__file__, __file__) -> ValueError: tls: .*test_wrong_arguments.py
 """
@@ -183,13 +183,13 @@ def _endless() -> list[Any]:
 
 
 OF_POOL = r"""
-on_lost_endpoint="wait" -> ValueError: on_lost_endpoint is 'raise' or 'move', not 'wait'
-shrink_after="5" -> TypeError: shrink_after is a number, not str: '5'
-per_endpoint=0 -> ValueError: per_endpoint is 1 or more, not 0
-max_endpoints=0 -> ValueError: max_endpoints is 1 or more, not 0
+on_lost_endpoint="wait" -> ValueError: on_lost_endpoint must be 'raise' or 'move', not 'wait'
+shrink_after="5" -> TypeError: shrink_after must be a number, not str: '5'
+per_endpoint=0 -> ValueError: per_endpoint must be 1 or more, not 0
+max_endpoints=0 -> ValueError: max_endpoints must be 1 or more, not 0
 open_endpoint=[] -> ValueError: a pool needs at least one endpoint
 per_endpiont=2 -> TypeError: serve_pool\(\) got an unexpected .*'per_endpiont': per_endpoint\?
-open_endpoint=[serve_endpoint], max_endpoints=2 -> ValueError: max_endpoints is only for a pool that grows
+open_endpoint=[serve_endpoint], max_endpoints=2 -> ValueError: max_endpoints needs a pool that grows
 """
 
 
@@ -204,44 +204,44 @@ async def test_what_a_pool_is_given_is_looked_at_before_it_begins(
 
 PRICE = Price(input=1, output=2)
 AT_ONCE = r"""
-Limits(turns="5") -> TypeError: Limits.turns is a whole number, not str: '5'
-Limits(turns=-1) -> ValueError: Limits.turns is 0 or more, not -1
-Limits(seconds="5") -> TypeError: Limits.seconds is a number, not str: '5'
-Limits(seconds=True) -> TypeError: Limits.seconds is a number, not bool: True
-Limits(cost=float("nan"), prices={"*": PRICE}) -> ValueError: Limits.cost is 0 or more, not nan
-Limits(cost=1, prices={"*": (1, 2)}) -> TypeError: .* is a Price, not tuple: \(1, 2\); Price\(input=…, output=…\)
-Limits(cost=1, prices={"*": 1.5}) -> TypeError: Limits.prices\['\*'\] is a Price, not float
-Limits(cost=1, prices=PRICE) -> TypeError: Limits.prices is a mapping of models to prices
+Limits(turns="5") -> TypeError: Limits.turns must be a whole number, not str: '5'
+Limits(turns=-1) -> ValueError: Limits.turns must be 0 or more, not -1
+Limits(seconds="5") -> TypeError: Limits.seconds must be a number, not str: '5'
+Limits(seconds=True) -> TypeError: Limits.seconds must be a number, not bool: True
+Limits(cost=float("nan"), prices={"*": PRICE}) -> ValueError: Limits.cost must be 0 or more, not nan
+Limits(cost=1, prices={"*": (1, 2)}) -> TypeError: .* must be a Price, not tuple: \(1, 2\); Price\(input=…, output=…\)
+Limits(cost=1, prices={"*": 1.5}) -> TypeError: Limits.prices\['\*'\] must be a Price, not float
+Limits(cost=1, prices=PRICE) -> TypeError: Limits.prices must be a mapping of models to prices
 limits(echo, prices={"*": 1.5}) -> TypeError: Limits.prices\['\*'\]
-limits(5) -> TypeError: a handler is .*5 cannot be called
+limits(5) -> TypeError: a handler must be .*5 cannot be called
 limits(echo, trun=5) -> TypeError: limits\(\) got an unexpected keyword argument 'trun': turns\?
-Price(input="1", output=2) -> TypeError: Price.input is a number, not str: '1'
-Price(input=-1, output=2) -> ValueError: Price.input is 0 or more, not -1
-EndpointLimits(connections="9") -> TypeError: EndpointLimits.connections is a whole number
-EndpointLimits(head_seconds=-1) -> ValueError: EndpointLimits.head_seconds is 0 or more
-EndpointLimits(head_bytes=None) -> TypeError: EndpointLimits.head_bytes is a whole number, not None
-ScriptedModel([inf]) -> TypeError: replies\[0\], a pause, is finite, not float: inf
-Limits(seconds=inf) -> ValueError: Limits.seconds is finite, not float: inf; None is no limit
-Refusal("500", "no") -> TypeError: a refusal's status is a whole number, not str: '500'
-Refusal(429, "no", headers=["a"]) -> TypeError: a refusal's headers is a mapping of names to values, not list
-Refusal(429, "no", headers={1: "a"}) -> TypeError: the name of a refusal's header is a str, not int: 1
-TunnelHealth(verify="no") -> TypeError: TunnelHealth.verify is a bool or an ssl.SSLContext, not
-JSONLRecorder("x", fsync=1) -> TypeError: fsync is a bool, not int: 1
-Refusal(429, None) -> TypeError: a refusal's message is a str, not None
-Refusal(429, "no", should_retry="no") -> TypeError: a refusal's should_retry is a bool, not str: 'no'
-Refusal(200, "no") -> ValueError: a refusal has a status from 400 to 599, not 200
+Price(input="1", output=2) -> TypeError: Price.input must be a number, not str: '1'
+Price(input=-1, output=2) -> ValueError: Price.input must be 0 or more, not -1
+EndpointLimits(connections="9") -> TypeError: EndpointLimits.connections must be a whole number
+EndpointLimits(head_seconds=-1) -> ValueError: EndpointLimits.head_seconds must be 0 or more
+EndpointLimits(head_bytes=None) -> TypeError: EndpointLimits.head_bytes must be a whole number, not None
+ScriptedModel([inf]) -> TypeError: replies\[0\], a pause, must be finite, not float: inf
+Limits(seconds=inf) -> ValueError: Limits.seconds must be finite, not float: inf; None sets no limit
+Refusal("500", "no") -> TypeError: a refusal's status must be a whole number, not str: '500'
+Refusal(429, "no", headers=["a"]) -> TypeError: a refusal's headers must be a mapping of names to values, not list
+Refusal(429, "no", headers={1: "a"}) -> TypeError: the name of a refusal's header must be a str, not int: 1
+TunnelHealth(verify="no") -> TypeError: TunnelHealth.verify must be a bool or an ssl.SSLContext, not
+JSONLRecorder("x", fsync=1) -> TypeError: fsync must be a bool, not int: 1
+Refusal(429, None) -> TypeError: a refusal's message must be a str, not None
+Refusal(429, "no", should_retry="no") -> TypeError: a refusal's should_retry must be a bool, not str: 'no'
+Refusal(200, "no") -> ValueError: the status of a refusal must be 400 to 599, not 200
 fallback(echo) -> TypeError: fallback takes a list of handlers, not function: .*\[echo\]
 route([echo]) -> TypeError: route takes handlers by model, \{\"\*\": handler\}, or a function
 route({}) -> ValueError: route needs at least one handler
-FixedURL(3) -> TypeError: FixedURL is a str, not int: 3
-CommandTunnel(3) -> TypeError: argv is a list, \["cloudflared", "tunnel", …\], not int: 3
-SSHTunnel(3) -> TypeError: SSHTunnel: a destination is user@host, a str, not int: 3
-SSHTunnel("host", port="22") -> TypeError: SSHTunnel: a port is a whole number, not str
+FixedURL(3) -> TypeError: FixedURL must be a str, not int: 3
+CommandTunnel(3) -> TypeError: argv must be a list, \["cloudflared", "tunnel", …\], not int: 3
+SSHTunnel(3) -> TypeError: SSHTunnel: a destination must be user@host, a str, not int: 3
+SSHTunnel("host", port="22") -> TypeError: SSHTunnel: a port must be a whole number, not str
 ToolCall.of("bash", {"command": "ls"}) -> TypeError: .*: ToolCall.of\('bash', \*\*\{…\}\)
 ToolCall.of("b", command=object()) -> TypeError: ToolCall.of: `command` .* not JSON: .*object
 ToolCall.of("b", cut="\ud83d", x=object()) -> TypeError: ToolCall.of: `x` is not JSON: .*object
 ToolCall.of("b", inner=_endless()) -> TypeError: ToolCall.of: `inner` is not JSON: list:
-ToolCall.of(5) -> TypeError: ToolCall.of: the name is a str, not int: 5
+ToolCall.of(5) -> TypeError: ToolCall.of: the name must be a str, not int: 5
 """
 
 
@@ -253,7 +253,7 @@ def test_a_value_says_at_once_what_is_wrong_with_it(call: str, kind: type[Except
 
 NOT_ASYNC: dict[str, tuple[Any, str]] = {
     "a constant": (lambda messages, rollout: "x", "`.*<lambda>` is not async"),
-    "a class": (Synchronous, "Synchronous is a class: give an object of it"),
+    "a class": (Synchronous, "Synchronous is a class: pass an instance of it"),
     "too few arguments": (echo, "`echo` does not take two arguments"),
 }
 
@@ -264,17 +264,23 @@ async def test_a_user_or_a_stop_condition_that_cannot_be_awaited_is_told_where_i
     name: str, given: Any, text: str
 ) -> None:
     async with serve_endpoint() as endpoint:
-        with pytest.raises(TypeError, match=rf"^{name} is `async def {name}\(messages, rollout\)`; {text}$"):
+        with pytest.raises(
+            TypeError, match=rf"^{name} must be `async def {name}\(messages, rollout\)`; {text}$"
+        ):
             async with endpoint.open_rollout(echo, **{name: given}):
                 pytest.fail("it began")
 
 
 SAID: list[tuple[str, Any, str]] = [
-    ("user", lambda messages, rollout: len(messages), "user is .*<lambda>` is not async: it returned int: 0"),
+    (
+        "user",
+        lambda messages, rollout: len(messages),
+        "user must be .*<lambda>` is not async: it returned int: 0",
+    ),
     (
         "stop",
         lambda messages, rollout: str(messages),
-        r"stop is .*<lambda>` is not async: it returned str: '\(\)'",
+        r"stop must be .*<lambda>` is not async: it returned str: '\(\)'",
     ),
 ]
 
@@ -332,42 +338,42 @@ def test_no_number_is_infinite_or_nan_where_nothing_says_what_that_means() -> No
 
 
 OF_UPSTREAM = r"""
-sampling={"temperature": 0.5} -> TypeError: sampling is a Sampling, not dict: .*Sampling\(temperature=
-model=5 -> TypeError: model is a str, not int: 5
-api_key=5 -> TypeError: api_key is a str, not int$
-api_key="k\u00e9y" -> ValueError: api_key is not printable ASCII$
+sampling={"temperature": 0.5} -> TypeError: sampling must be a Sampling, not dict: .*Sampling\(temperature=
+model=5 -> TypeError: model must be a str, not int: 5
+api_key=5 -> TypeError: api_key must be a str, not int$
+api_key="k\u00e9y" -> ValueError: api_key must be printable ASCII$
 tokens="vllm" -> ValueError: tokens= needs model=
-retries="2" -> TypeError: retries is a whole number, not str: '2'
-concurrency="2" -> TypeError: concurrency is a whole number, not str: '2'
-read_timeout="2" -> TypeError: read_timeout is a number, not str: '2'
-read_timeout=nan -> ValueError: read_timeout is 0 or more, not nan
-connect_timeout=inf -> ValueError: connect_timeout is finite, not float: inf; None is for ever
-sampling=Sampling(temperature=inf) -> ValueError: Sampling.temperature is finite, not float: inf
-sampling=Sampling(presence_penalty=nan) -> ValueError: Sampling.presence_penalty is .*, not nan
-extra_headers=["a"] -> TypeError: extra_headers is a mapping, not list
-extra_headers={"a": 1} -> TypeError: extra_headers\['a'\] is a str, not int$
-extra_headers={1: "a"} -> TypeError: extra_headers: a name is a str, not int: 1
-extra_headers={"a b": "c"} -> ValueError: extra_headers: 'a b' is no header name
-extra_headers={"a": "secret\n"} -> ValueError: extra_headers\['a'\] is not one line of Latin-1$
-extra_headers={"a": "ключ"} -> ValueError: extra_headers\['a'\] is not one line of Latin-1
+retries="2" -> TypeError: retries must be a whole number, not str: '2'
+concurrency="2" -> TypeError: concurrency must be a whole number, not str: '2'
+read_timeout="2" -> TypeError: read_timeout must be a number, not str: '2'
+read_timeout=nan -> ValueError: read_timeout must be 0 or more, not nan
+connect_timeout=inf -> ValueError: connect_timeout must be finite, not float: inf; None waits without a limit
+sampling=Sampling(temperature=inf) -> ValueError: Sampling.temperature must be finite, not float: inf
+sampling=Sampling(presence_penalty=nan) -> ValueError: Sampling.presence_penalty must be .*, not nan
+extra_headers=["a"] -> TypeError: extra_headers must be a mapping, not list
+extra_headers={"a": 1} -> TypeError: extra_headers\['a'\] must be a str, not int$
+extra_headers={1: "a"} -> TypeError: extra_headers: a name must be a str, not int: 1
+extra_headers={"a b": "c"} -> ValueError: extra_headers: 'a b' is not a header name
+extra_headers={"a": "secret\n"} -> ValueError: extra_headers\['a'\] must be one line of Latin-1$
+extra_headers={"a": "ключ"} -> ValueError: extra_headers\['a'\] must be one line of Latin-1
 extra_body={"x": object()} -> TypeError: extra_body: `x` is not JSON: object: <object
-extra_body={1: 2} -> TypeError: extra_body: a name is a str, not int: 1
-retries=None -> TypeError: retries is a whole number, not None
-retries=-1 -> ValueError: retries is 0 or more, not -1
-concurrency=0 -> ValueError: concurrency is 1 or more, not 0
-max_output_tokens=0 -> ValueError: max_output_tokens is 1 or more, not 0
-hold_calls="no" -> TypeError: hold_calls is a bool, not str: 'no'
+extra_body={1: 2} -> TypeError: extra_body: a name must be a str, not int: 1
+retries=None -> TypeError: retries must be a whole number, not None
+retries=-1 -> ValueError: retries must be 0 or more, not -1
+concurrency=0 -> ValueError: concurrency must be 1 or more, not 0
+max_output_tokens=0 -> ValueError: max_output_tokens must be 1 or more, not 0
+hold_calls="no" -> TypeError: hold_calls must be a bool, not str: 'no'
 modle="m" -> TypeError: open_upstream\(\) got an unexpected keyword argument 'modle': model\?
-tls=False -> TypeError: tls is an ssl.SSLContext, not bool: False; .*create_default_context\(cafile=
-tls=True -> TypeError: tls is an ssl.SSLContext, not bool: True; None trusts the system's certificates
+tls=False -> TypeError: tls must be an ssl.SSLContext, not bool: False; .*create_default_context\(cafile=
+tls=True -> TypeError: tls must be an ssl.SSLContext, not bool: True; None trusts the system's certificates
 sampling=Sampling(temperature="hot") -> TypeError: Sampling.temperature: expected `float.*`str`
 api_key="" -> ValueError: api_key is empty: pass None for a provider that needs no key
 api_key=" \n" -> ValueError: api_key is empty
 model="" -> ValueError: model is empty: pass None to request the agent's model
-dialect=None -> TypeError: dialect is a name or a triocept.dialects.Dialect, not None
-base_url=None -> TypeError: base_url is a str, not None
+dialect=None -> TypeError: dialect must be a name or a triocept.dialects.Dialect, not None
+base_url=None -> TypeError: base_url must be a str, not None
 base_url="http://127.0.0.1:port/v1?key=s" -> ValueError: an upstream's base_url .*:port/v1': Invalid port
-base_url="http://127.0.0.1:70000/v1" -> ValueError: an upstream's base_url is .*:70000/v1':
+base_url="http://127.0.0.1:70000/v1" -> ValueError: an upstream's base_url must be .*:70000/v1':
 base_url="http:// x" -> ValueError: an upstream's base_url has a space in its host
 """
 
@@ -384,21 +390,21 @@ async def test_what_an_upstream_is_given_is_looked_at_before_it_begins(
 
 
 IN_ROLLOUT = r"""
-r.run_agent(["true"], output="print") -> ValueError: output is one of capture, echo, inherit, not 'print'
-r.run_agent(["true"], terminate_grace=inf) -> ValueError: terminate_grace is finite, not float: inf
-r.run_agent(["true"], env=["A=1"]) -> TypeError: env is a mapping of names to values, not list:
-r.run_agent(["true"], env={3: "x"}) -> TypeError: env: a name is a str, not int: 3
-r.run_agent(["true"], env={3: None}) -> TypeError: env: a name is a str, not int: 3
-r.run_agent(["/no"], stdout_file=object()) -> TypeError: stdout_file is a path or a file .* binary mode, not object:
-r.run_agent(["/no"], stderr_file=StringIO()) -> TypeError: stderr_file is a path or a file .* binary mode, not StringIO:
-r.base_url(DIALECTS["gemini"]) -> TypeError: a dialect is given by its name, 'gemini', not Dialect:
-r.config(None) -> TypeError: a dialect is given by its name, a str, not None
+r.run_agent(["true"], output="print") -> ValueError: output must be one of capture, echo, inherit, not 'print'
+r.run_agent(["true"], terminate_grace=inf) -> ValueError: terminate_grace must be finite, not float: inf
+r.run_agent(["true"], env=["A=1"]) -> TypeError: env must be a mapping of names to values, not list:
+r.run_agent(["true"], env={3: "x"}) -> TypeError: env: a name must be a str, not int: 3
+r.run_agent(["true"], env={3: None}) -> TypeError: env: a name must be a str, not int: 3
+r.run_agent(["/no"], stdout_file=object()) -> TypeError: stdout_file must be a path or a file .*, not object:
+r.run_agent(["/no"], stderr_file=StringIO()) -> TypeError: stderr_file must be a path or a file .*, not StringIO:
+r.base_url(DIALECTS["gemini"]) -> TypeError: a dialect must be given by its name, 'gemini', not Dialect:
+r.config(None) -> TypeError: a dialect must be given by its name, a str, not None
 r.ask(Message("user", (Text("hi"),))) -> TypeError: ask takes .*, not Message: .*; a list of one, ask\(\[message\]\)
-r.stop(None) -> TypeError: the reason is a str, not None
+r.stop(None) -> TypeError: the reason must be a str, not None
 r.service_url("mpc") -> ValueError: there is no service 'mpc': there are mcp, tools, user,
-r.ask([{"role": "user"}]) -> TypeError: ask: messages\[0\] is a Message, not dict:
+r.ask([{"role": "user"}]) -> TypeError: ask: messages\[0\] must be a Message, not dict:
 r.ask(5) -> TypeError: ask takes a text, a Request or Messages, not int: 5
-r.serve(echo, concurrency=0) -> ValueError: concurrency is 1 or more, not 0
+r.serve(echo, concurrency=0) -> ValueError: concurrency must be 1 or more, not 0
 """
 
 
@@ -420,7 +426,7 @@ async def test_no_tools_are_none() -> None:
 
 async def test_an_answer_that_is_an_error_is_to_be_raised() -> None:
     async def answer(exchange: Exchange) -> None:
-        with pytest.raises(TypeError, match=r"not Refusal: .*; an error is an answer where it is raised"):
+        with pytest.raises(TypeError, match=r"not Refusal: .*; raise the error to answer with it"):
             await exchange.respond(ANY or Refusal(429, "later"))
         await exchange.refuse(429, "later")
 
@@ -471,7 +477,7 @@ async def test_what_a_number_may_be_is_no_more_than_its_argument_says() -> None:
         pass
     async with serve_pool(shrink_after=inf):
         pass
-    with pytest.raises(ValueError, match="starts_per_minute is more than 0, not 0"):
+    with pytest.raises(ValueError, match="starts_per_minute must be more than 0, not 0"):
         PrimeTunnel(starts_per_minute=0)
 
 
@@ -521,7 +527,7 @@ async def test_a_function_that_hands_on_what_another_gives_is_a_handler() -> Non
 async def test_a_context_that_was_not_entered_is_no_handler() -> None:
     upstream: Any = open_upstream("http://127.0.0.1:9/v1", dialect="openai_chat")
     async with serve_endpoint() as endpoint:
-        with pytest.raises(TypeError, match="is not entered: `async with … as handler`"):
+        with pytest.raises(TypeError, match="was not entered: use `async with … as handler`"):
             endpoint.open_rollout(upstream)
 
 
@@ -618,11 +624,11 @@ def by_kind(what: str, kind: Unknown) -> None: ...
 
 
 OPENED = r"""
-HostTool.of("search") -> TypeError: a tool is a function, not str: 'search'
-HostTool.of({"type": "function"}) -> TypeError: a tool is a function, not dict
-HostTool.of(None) -> TypeError: a tool is a function, not None
+HostTool.of("search") -> TypeError: a tool must be a function, not str: 'search'
+HostTool.of({"type": "function"}) -> TypeError: a tool must be a function, not dict
+HostTool.of(None) -> TypeError: a tool must be a function, not None
 HostTool.of(by_kind) -> TypeError: tool 'by_kind': the parameter 'kind' is of type Unknown, which has no JSON Schema
-HostTool.of(by_kind, description=5) -> TypeError: description is a str, not int: 5
+HostTool.of(by_kind, description=5) -> TypeError: description must be a str, not int: 5
 RecorderGroup(JSONLRecorder("x")) -> TypeError: RecorderGroup takes a list of recorders, not JSONLRecorder
 ScriptedModel([ToolCall]) -> NotAReply: replies\[0\] is the class ToolCall, not an instance
 Price(1, 2) -> TypeError: Price takes input, output, cached_input, cache_write by name: Extra
@@ -643,8 +649,8 @@ def test_what_is_made_wrongly_is_named(call: str, kind: type[Exception], text: s
 
 
 POOLS: dict[str, tuple[Any, str]] = {
-    "one that was called": (lambda: serve_endpoint(), "and this one was called: serve_pool.partial"),
-    "one in a list": (lambda: [serve_endpoint()], "and this one was called"),
+    "one that was called": (lambda: serve_endpoint(), "this one was called already: serve_pool.partial"),
+    "one in a list": (lambda: [serve_endpoint()], "this one was called already"),
     "a number": (lambda: 4, "not int: 4: serve_pool.*; per_endpoint=4 is how many rollouts one has"),
     "a text": (lambda: "x", "not str: 'x'"),
 }
@@ -654,7 +660,7 @@ POOLS: dict[str, tuple[Any, str]] = {
 async def test_what_opens_no_endpoint_is_told_before_a_pool_begins(
     given: Callable[[], Any], text: str
 ) -> None:
-    with pytest.raises(TypeError, match=f"^open_endpoint is a function that opens an endpoint, {text}"):
+    with pytest.raises(TypeError, match=f"^open_endpoint must be a function that opens an endpoint, {text}"):
         async with serve_pool(given()):
             pytest.fail("it began")
 
@@ -667,13 +673,13 @@ class Bundle:
 
 
 RUN = r"""
-r.run_agent("true x") -> TypeError: argv is a list
-r.run_agent(Bundle()) -> TypeError: argv is a list.*run_agent\(launch.argv, env=launch.env\)
-r.run_agent(5) -> TypeError: argv is a list.*, not int: 5
-r.run_agent(["true"], env={"A": 1}) -> TypeError: env holds only str
-r.run_agent(["true"], cwd=5) -> TypeError: cwd is a str or a path, not int: 5
-r.run_agent(["true"], input=5) -> TypeError: input is bytes or str
-r.run_agent(["true"], output_limit=-1) -> ValueError: output_limit is 0 or more
+r.run_agent("true x") -> TypeError: argv must be a list
+r.run_agent(Bundle()) -> TypeError: argv must be a list.*run_agent\(launch.argv, env=launch.env\)
+r.run_agent(5) -> TypeError: argv must be a list.*, not int: 5
+r.run_agent(["true"], env={"A": 1}) -> TypeError: env must hold only str
+r.run_agent(["true"], cwd=5) -> TypeError: cwd must be a str or a path, not int: 5
+r.run_agent(["true"], input=5) -> TypeError: input must be bytes or str
+r.run_agent(["true"], output_limit=-1) -> ValueError: output_limit must be 0 or more
 """
 
 
@@ -746,5 +752,5 @@ async def test_a_rollout_without_a_state_says_so() -> None:
 async def test_a_score_may_be_below_0_and_is_told_so_where_it_is_no_number(value: float, wanted: str) -> None:
     async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
         await rollout.score("loss", -3.0)
-        with pytest.raises(ValueError, match=f"^a score is {wanted}"):
+        with pytest.raises(ValueError, match=f"^a score must be {wanted}"):
             await rollout.score("loss", value)

@@ -56,6 +56,6 @@ async def test_the_keys_of_two_rollouts_are_refused_and_a_strangers_second_key_i
                     assert answer.startswith(b"HTTP/1.1 401") == (key == b.api_key)
                     if key == b.api_key:
                         names = [line.partition(":")[0].lower() for line in (first, second)]
-                        said = "the headers '{}' and '{}' have the keys of two rollouts".format(*names)
+                        said = "the headers '{}' and '{}' contain keys of two rollouts".format(*names)
                         assert said.encode() in answer
     assert len(b.trace) == 0

@@ -245,8 +245,8 @@ async def test_a_key_is_found_wherever_clients_put_it() -> None:
 
 @pytest.mark.parametrize(("headers", "words"), [
     ({"x": "y"}, "no API key: send the key of rollout"),
-    ({"authorization": "Basic secret"}, "(there is an 'Authorization', of another scheme than Bearer)"),
-    ({"authorization": "Bearer"}, "('Authorization: Bearer' is there, with nothing behind it)"),
+    ({"authorization": "Basic secret"}, "(an 'Authorization' was sent, with a scheme other than Bearer)"),
+    ({"authorization": "Bearer"}, "('Authorization: Bearer' was sent without a key)"),
     ({"authorization": "secret"}, "this API key does not open"),
     ({"api-key": "secret"}, "this API key does not open"),
 ])  # fmt: skip

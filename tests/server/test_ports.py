@@ -170,6 +170,6 @@ async def test_a_host_that_does_not_resolve_is_a_bare_gaierror_that_names_it() -
 
 @pytest.mark.parametrize("port", [-1, 65536])
 async def test_a_port_that_is_none_is_a_valueerror(port: int) -> None:
-    with pytest.raises(ValueError, match=r"port is 0 or more|from 0 to 65535"):
+    with pytest.raises(ValueError, match=r"port must be 0 or more|from 0 to 65535"):
         async with serve_endpoint(port=port):
             raise AssertionError

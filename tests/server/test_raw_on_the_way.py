@@ -186,7 +186,7 @@ async def test_a_refusal_that_it_raises_is_the_outcome_and_no_fault() -> None:
 
 @KINDS
 @pytest.mark.parametrize(
-    ("piece", "word"), [("text", r"body\[1\] is bytes"), (-1, r"body\[1\]"), (b"x" * 99, "99 bytes|100")]
+    ("piece", "word"), [("text", r"body\[1\] must be bytes"), (-1, r"body\[1\]"), (b"x" * 99, "99 bytes|100")]
 )
 async def test_what_is_no_piece_is_named_and_its_generator_closed(kind: str, piece: Any, word: str) -> None:
     made = Maker(b"ab", piece, b"c")
@@ -205,7 +205,7 @@ async def test_what_is_no_piece_is_named_and_its_generator_closed(kind: str, pie
 @pytest.mark.parametrize("body", ["text", {"a": 1}, 5, None])
 async def test_what_is_no_body_is_said_before_anything_is_sent(body: Any) -> None:
     async def handler(exchange: Exchange) -> None:
-        with pytest.raises(TypeError, match="body is bytes, or an iterable of bytes and pauses"):
+        with pytest.raises(TypeError, match="body must be bytes, or an iterable of bytes and pauses"):
             await exchange.respond_raw(200, {}, body)
         with pytest.raises(ValueError, match="status"):
             await exchange.respond_raw(100, {}, endless())

@@ -167,7 +167,7 @@ async def test_a_rollout_may_say_otherwise_than_its_endpoint() -> None:
             )
         ]
         assert kept == [False, True, False, True], name
-    with pytest.raises(TypeError, match="record_wire is a bool"):
+    with pytest.raises(TypeError, match="record_wire must be a bool"):
         async with serve_endpoint(record_wire=1):  # type: ignore[arg-type]
             pass
 

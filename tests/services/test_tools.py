@@ -115,7 +115,7 @@ def of_nowhere(x: Nowhere) -> None: ...  # type: ignore[name-defined] # noqa: F8
     (by_position, "cannot be given by name"),
     (of_nowhere, "cannot be found"),
     (partial(of_no_schema, x=Unknown()), "parameter 'x' has no type"),
-    (3, "a tool is a function, not int: 3"),
+    (3, "a tool must be a function, not int: 3"),
 ])  # fmt: skip
 def test_what_has_no_schema_is_no_tool_and_says_why(function: Any, why: str) -> None:
     with pytest.raises(TypeError, match=why):

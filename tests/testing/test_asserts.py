@@ -57,7 +57,7 @@ def test_a_tool_call_that_was_not_is_told_what_was(model: SyncRollout) -> None:
     with pytest.raises(AssertionError) as failed:
         model.assert_called_with_tool("search", q="water")
     assert str(failed.value).splitlines() == [
-        "no call of the application has a tool result of search(q='water')",
+        "no call of the application contains a tool result of search(q='water')",
         "there are results of:",
         "  search(q='tea', limit=3) -> 'found tea'",
         "  search(q='milk') -> 'found milk'",
@@ -107,7 +107,7 @@ def test_messages_that_are_others_are_shown_beside_those_expected(model: SyncRol
     with pytest.raises(AssertionError) as failed:
         model.assert_messages("be terse", ("user", "what to eat?"), call=0)
     assert str(failed.value).splitlines() == [
-        "the messages are not those expected:", "    system: 'be terse'", "  - user: 'what to eat?'",
+        "the messages differ from the expected ones:", "    system: 'be terse'", "  - user: 'what to eat?'",
         "  ?                ^^^", "  + user: 'what to drink?'", "  ?                ^^^^^",
     ]  # fmt: skip
 
@@ -123,7 +123,7 @@ def test_messages_that_are_others_are_shown_beside_those_expected(model: SyncRol
     [Message("assistant", "be terse"), ...],
 ])  # fmt: skip
 def test_messages_that_are_others_are_an_error(model: SyncRollout, expected: list[object]) -> None:
-    with pytest.raises(AssertionError, match="the messages are not those expected"):
+    with pytest.raises(AssertionError, match="the messages differ from the expected ones"):
         model.assert_messages(*expected, call=0)
 
 

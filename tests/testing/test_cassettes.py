@@ -256,7 +256,7 @@ async def test_several_may_record_one_file_anew(tmp_path: Path) -> None:
 
 async def test_what_somebody_has_written_meanwhile_and_is_no_cassette_is_not_lost(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
-    with pytest.raises(DialectError, match=f"{path}:1: this is no cassette"):
+    with pytest.raises(DialectError, match=f"{path}:1: this is not a cassette"):
         async with open_cassette(path, record="once", upstream=echo) as cassette:
             await asking(cassette, asks("a"))
             path.write_text("mine\n...\n")
@@ -417,14 +417,14 @@ def test_a_sync_application_that_asks_what_is_not_there_is_told_at_the_end(tmp_p
 
 
 @pytest.mark.parametrize(("options", "error", "words"), [
-    ({"record": "all"}, ValueError, "record is 'none', 'once', 'new' or 'rewrite', not 'all'"),
+    ({"record": "all"}, ValueError, "record must be 'none', 'once', 'new' or 'rewrite', not 'all'"),
     ({"record": "new"}, TypeError, "record='new' needs a real model to record from: upstream="),
-    ({"upstream": "https://api.openai.com"}, TypeError, "a handler is"),
-    ({"normalise": "a"}, TypeError, "normalise is a function of a Request, that gives one"),
+    ({"upstream": "https://api.openai.com"}, TypeError, "a handler must be"),
+    ({"normalise": "a"}, TypeError, "normalise must be a function of a Request, that gives one"),
     ({"normalise_text": echo}, TypeError, "not async"),
     ({"timing": "fast"}, ValueError, "timing"),
     ({"timing": -1}, ValueError, "timing"),
-    ({"repeats": 1}, TypeError, "repeats is a bool"),
+    ({"repeats": 1}, TypeError, "repeats must be a bool"),
     ({"repeat": True}, TypeError, "repeat"),
 ])  # fmt: skip
 async def test_wrong_arguments_are_told_where_they_are_given(

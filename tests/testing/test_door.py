@@ -87,7 +87,7 @@ def test_a_plain_function_that_gives_something_to_await_is_told_to_be_async() ->
     async def answer(exchange: Exchange) -> None:
         await exchange.respond("never")
 
-    with serve() as endpoint, pytest.raises(TypeError, match=r"gave something to await: .* is `async def"):
+    with serve() as endpoint, pytest.raises(TypeError, match=r"returned an awaitable: .* is `async def"):
         with endpoint.open_rollout(lambda exchange: answer(exchange)) as rollout:
             with pytest.raises(openai.InternalServerError):
                 asks(rollout)
@@ -309,7 +309,7 @@ def test_behind_its_block_it_is_closed_and_says_so() -> None:
     with serve() as endpoint:
         with endpoint.open_rollout() as rollout:
             pass
-        with pytest.raises(RolloutClosed, match="no call comes any more"):
+        with pytest.raises(RolloutClosed, match="no further call can arrive"):
             rollout.next()
     for use in (rollout.next, rollout.environ, lambda: rollout.base_url("openai_chat")):
         with pytest.raises(RuntimeError, match="the endpoint has ended"):

@@ -156,7 +156,7 @@ def test_an_async_handler_that_blocks_the_loop_is_named_with_its_line() -> None:
     """)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(
-        "timed out\nfor 5 s the endpoint has not answered: its loop is blocked in sleepy (<string>:"
+        "timed out\nthe endpoint has not answered for 5 s: its loop is blocked in sleepy (<string>:"
     )
     assert done.stderr.startswith("sleepy (<string>:"), "the endpoint logs it, too"
     assert done.stderr.count("\n") == 1

@@ -78,7 +78,7 @@ async def test_300_seconds_of_silence_are_filled_and_take_no_time(
 
 async def test_who_waits_for_less_than_the_keep_alives_hangs_up(autojump_clock: MockClock) -> None:
     async with open_memory_agent(after_5_minutes, timeout=9) as agent:
-        with pytest.raises(TimeoutError, match="nothing came for 9 seconds: the agent has disconnected"):
+        with pytest.raises(TimeoutError, match="no data arrived for 9 seconds: the agent has disconnected"):
             await agent.ask("hello", stream=True)
         assert trio.current_time() == 9
         await trio.testing.wait_all_tasks_blocked()
@@ -272,7 +272,9 @@ async def test_a_document_that_is_wrong_is_refused_with_the_place(autojump_clock
 async def test_after_its_block_it_asks_nothing() -> None:
     async with open_memory_agent(echo) as agent:
         pass
-    with pytest.raises(RuntimeError, match="this agent has ended, with the block of its `open_memory_agent`"):
+    with pytest.raises(
+        RuntimeError, match="this agent has ended: use it within the block of its `open_memory_agent`"
+    ):
         await agent.ask("hello")
 
 
@@ -311,10 +313,10 @@ async def test_arguments_are_looked_at(autojump_clock: MockClock) -> None:
     with pytest.raises(ValueError, match=r"no dialect str: 'openai': there are openai_chat, "):
         async with open_memory_agent(echo, dialect="openai"):
             pass
-    with pytest.raises(TypeError, match="a handler is"):
+    with pytest.raises(TypeError, match="a handler must be"):
         async with open_memory_agent("hello"):  # type: ignore[arg-type]
             pass
-    with pytest.raises(ValueError, match="timeout is more than 0"):
+    with pytest.raises(ValueError, match="timeout must be more than 0"):
         async with open_memory_agent(echo, timeout=0):
             pass
     with pytest.raises(TypeError, match="modle"):
@@ -331,7 +333,7 @@ async def test_several_agents_of_several_dialects_ask_one_rollout(autojump_clock
         assert (await one.ask("a")).text + (await other.ask("b")).text == "ab"
     assert [turn.dialect for turn in rollout.trace] == ["gemini", "openai_responses"]
     assert {turn.request.model for turn in rollout.trace} == {"m-7"}
-    with pytest.raises(TypeError, match="model: options of a rollout that is opened here"):
+    with pytest.raises(TypeError, match="model are options for opening a rollout"):
         async with open_memory_agent(rollout, model="m"):
             pass
 

@@ -348,7 +348,7 @@ def test_a_keyword_that_nobody_has_is_told_by_the_function_that_was_called() -> 
         with pytest.raises(TypeError, match=r"^open_rollout\(\) got .* 'must_be_use': must_be_used\?"):
             with endpoint.open_rollout(must_be_use=True):  # type: ignore[call-arg]
                 pass
-    with pytest.raises(TypeError, match=r"^must_be_used is a bool, not str"):
+    with pytest.raises(TypeError, match=r"^must_be_used must be a bool, not str"):
         with fake_model("a", must_be_used="no"):  # type: ignore[arg-type]
             pass
 
@@ -356,7 +356,7 @@ def test_a_keyword_that_nobody_has_is_told_by_the_function_that_was_called() -> 
 def test_a_model_that_is_not_entered_says_how_it_is() -> None:
     model: Any = fake_model("a")
     with pytest.raises(
-        AttributeError, match=r"nothing is open yet: `with fake_model\(…\) as model`, .* 'calls'"
+        AttributeError, match=r"the context is not entered yet: `with fake_model\(…\) as model`, .* 'calls'"
     ):
         _ = model.calls
     with pytest.raises(TypeError, match=r"`with fake_model\(…\) as model`"):
@@ -374,7 +374,9 @@ def test_a_model_that_is_not_entered_says_how_it_is() -> None:
         async with model:
             pass
 
-    with pytest.raises(TypeError, match=r"it is no async context: `with fake_model\(…\) as model`"):
+    with pytest.raises(
+        TypeError, match=r"it is not an async context manager: `with fake_model\(…\) as model`"
+    ):
         asyncio.run(main())
 
 

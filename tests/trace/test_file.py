@@ -265,7 +265,9 @@ def test_a_line_that_cannot_be_read_is_told_as_a_warning_or_to_whoever_asks(tmp_
     record(file, turn(0, "a"))
     with file.open("ab") as out:
         out.write(b'{"type":"song"}\n\n  \n\0\0\0\n')
-    with pytest.warns(UserWarning, match=r"t\.jsonl:(6|9): not a line of a triocept trace") as told:
+    with pytest.warns(
+        UserWarning, match=r"t\.jsonl:(6|9): this line does not belong to a triocept trace"
+    ) as told:
         (trace,) = read_traces(file)
     assert trace.sealed
     assert len(told) == 2
@@ -281,7 +283,7 @@ def test_a_line_that_cannot_be_read_is_told_as_a_warning_or_to_whoever_asks(tmp_
 def test_a_file_of_something_else_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "t.jsonl"
     file.write_bytes(b"a,b\n1,2\n")
-    with pytest.raises(DialectError, match=r"t\.jsonl:1: not a line"):
+    with pytest.raises(DialectError, match=r"t\.jsonl:1: this line does not belong"):
         read_traces(file)
     file.write_bytes(b"")
     assert read_traces(file) == []

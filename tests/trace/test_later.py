@@ -72,4 +72,4 @@ def test_a_line_that_a_later_version_has_written_is_one_gap_and_no_damage(
     told: list[str] = []
     read_traces(file, on_damage=lambda damage: told.append(str(damage)))
     assert f"this version of triocept cannot read the {what} line: " in told[0]
-    assert "not a line" not in "".join(told)
+    assert "does not belong" not in "".join(told)

@@ -263,7 +263,7 @@ def test_a_flip_in_any_byte_is_found(whole: Path, bit: int) -> None:
         try:
             traces = read(whole)
         except Exception as exc:
-            assert "newer triocept" in str(exc) or "not a line" in str(exc)
+            assert "newer triocept" in str(exc) or "does not belong" in str(exc)
         else:
             assert not all(trace.sealed for trace in traces) or traces == before
         data[place] ^= 1 << bit
@@ -681,8 +681,8 @@ def test_of_very_many_damaged_lines_the_first_are_told_and_how_many_more_there_a
     assert len(found) == 10_000
     file.write_bytes(b"x\n" * 5000)
     with (
-        pytest.warns(UserWarning, match=r"t.jsonl:\d+: not a line"),
-        pytest.raises(DialectError, match=r"t.jsonl:1: not a line"),
+        pytest.warns(UserWarning, match=r"t.jsonl:\d+: this line does not belong"),
+        pytest.raises(DialectError, match=r"t.jsonl:1: this line does not belong"),
     ):
         list(iter_traces(file))
 

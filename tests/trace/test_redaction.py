@@ -323,7 +323,7 @@ def test_what_is_no_rule_is_an_error(give: object, error: type[Exception]) -> No
 
 async def test_what_is_no_redaction_is_an_error_of_its_own_line() -> None:
     async with serve_endpoint() as endpoint:
-        with pytest.raises(TypeError, match="redact is a Redaction"):
+        with pytest.raises(TypeError, match="redact must be a Redaction"):
             endpoint.open_rollout(redact=["a"])  # type: ignore[arg-type]
 
 

@@ -338,7 +338,7 @@ def test_turns_are_found_where_it_came_up_first() -> None:
 @pytest.mark.parametrize("wanted", [{"kind": "sub-agent"}, {"outcome": "error"}])
 def test_a_kind_or_an_outcome_that_there_is_not_is_told_and_not_searched_for(wanted: dict[str, str]) -> None:
     (name,) = wanted
-    with pytest.raises(ValueError, match=f"{name} is 'main', |{name} is 'answered', "):
+    with pytest.raises(ValueError, match=f"{name} must be 'main', |{name} must be 'answered', "):
         Trace("r").find(**wanted)  # type: ignore[arg-type]
 
 

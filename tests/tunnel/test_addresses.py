@@ -94,7 +94,7 @@ async def test_a_tunnel_and_an_advertised_name_exclude_each_other() -> None:
 
 
 async def test_a_url_in_place_of_a_tunnel_is_a_typeerror() -> None:
-    with pytest.raises(TypeError, match="tunnel is a Tunnel"):
+    with pytest.raises(TypeError, match="tunnel must be a Tunnel"):
         async with serve_endpoint(tunnel="https://a.example"):  # type: ignore[arg-type]
             raise AssertionError
 

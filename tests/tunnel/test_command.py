@@ -100,7 +100,7 @@ async def test_a_command_that_talks_without_end_does_not_fill_memory_and_still_e
 
 async def test_what_a_command_prints_must_be_a_url() -> None:
     script = "echo '| https://'; sleep 60"
-    with pytest.raises(TunnelError, match="not a URL"):
+    with pytest.raises(TunnelError, match="must be a URL"):
         async with serve_endpoint(tunnel=command(script)):
             raise AssertionError
 

@@ -170,7 +170,7 @@ async def test_a_provider_that_refuses_every_number_is_not_asked_for_ever() -> N
 
 
 async def test_a_ceiling_is_a_number_of_tokens() -> None:
-    with pytest.raises(ValueError, match="max_output_tokens is 1 or more, not 0"):
+    with pytest.raises(ValueError, match="max_output_tokens must be 1 or more, not 0"):
         async with open_upstream("http://127.0.0.1:1", dialect=CHAT, max_output_tokens=0):
             raise AssertionError("it was opened")
 

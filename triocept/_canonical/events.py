@@ -152,7 +152,7 @@ class Fold(msgspec.Struct):
                 case ResponseEnd():
                     self._end = event
         except KeyError as exc:
-            raise DialectError(f"part {exc.args[0]} goes on, but it never started") from None
+            raise DialectError(f"part {exc.args[0]} has an increment, but it was never started") from None
 
     def response(self) -> Response:
         """Return the response so far; before the terminal event, it has no stop reason."""

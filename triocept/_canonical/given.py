@@ -56,7 +56,7 @@ def given_response(answer: object) -> Response:
     if type(answer) in _TEXTS:
         return Response((given_part(answer),))
     if not isinstance(answer, Response):
-        hint = "; an error is an answer where it is raised" if isinstance(answer, Exception) else ""
+        hint = "; raise the error to answer with it" if isinstance(answer, Exception) else ""
         if isinstance(answer, list | tuple):
             hint = "; Response.of(…) makes one of several parts"
         raise TypeError(
@@ -64,7 +64,7 @@ def given_response(answer: object) -> Response:
         )
     if not isinstance(answer.content, tuple | list):
         raise TypeError(
-            f"Response.content is a tuple of parts, not {_described(answer.content)}; Response.of(…) makes one"
+            f"Response.content must be a tuple of parts, not {_described(answer.content)}; Response.of(…) makes one"
         )
     parts = tuple([given_part(part) for part in answer.content])
     _check_end(answer)
@@ -87,8 +87,8 @@ def given_part(part: object) -> ResponsePart:
     """Return a checked part of an answer; raise as `given_response` does."""
     texts = _TEXTS.get(type(part))
     if texts is None:
-        hint = "; Response.of(…) takes texts, too" if isinstance(part, str) else ""
-        raise TypeError(f"a part of an answer is one of {_PARTS}, not {_described(part)}{hint}")
+        hint = "; Response.of(…) also takes str" if isinstance(part, str) else ""
+        raise TypeError(f"a part of an answer must be one of {_PARTS}, not {_described(part)}{hint}")
     plain = True
     for name in texts:
         text = getattr(part, name)
@@ -100,7 +100,7 @@ def given_part(part: object) -> ResponsePart:
     _check_extra(part)
     blobs: object = _blobs(part)
     if not isinstance(blobs, tuple | list) or not all(isinstance(blob, Blob) for blob in blobs):
-        raise TypeError(f"Reasoning.blobs is a tuple of Blobs, not {_described(blobs)}")
+        raise TypeError(f"Reasoning.blobs must be a tuple of Blobs, not {_described(blobs)}")
     return fit(part)  # type: ignore[type-var, return-value]
 
 
@@ -129,7 +129,7 @@ def given_event(event: object) -> Event:
         case _:
             raise TypeError(
                 f"send takes a str, a part ({_PARTS}) or an event, not {_described(event)}; "
-                "one at a time, in the order of the answer"
+                "send the parts one at a time, in the order of the answer"
             )
 
 
@@ -146,7 +146,7 @@ def fit(noun: T) -> T:
             return msgspec.convert(mended(msgspec.to_builtins(noun)), type(noun))
         return noun
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:
-        raise TypeError(f"{type(noun).__name__} with something that is not JSON: {exc}") from None
+        raise TypeError(f"{type(noun).__name__} has a value that JSON cannot encode: {exc}") from None
 
 
 def fit_notes(notes: dict[str, Json]) -> dict[str, Json]:
@@ -180,7 +180,7 @@ def fit_metadata(metadata: object, name: str = "metadata") -> dict[str, Json]:
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:
         raise unsayable(name, given, _encode) or exc from None
     if (path := no_number_at(given)) is not None:
-        raise ValueError(f"{name}{path} is not a finite number: JSON has no other numbers")
+        raise ValueError(f"{name}{path} must be a finite number: JSON has no NaN and no infinity")
     return copy
 
 
@@ -239,16 +239,16 @@ def _check_usage(usage: object) -> None:
     if usage is None:
         return
     if not isinstance(usage, Usage):
-        raise TypeError(f"usage is a Usage, not {_described(usage)}")
+        raise TypeError(f"usage must be a Usage, not {_described(usage)}")
     for name in _COUNTS:
         count = getattr(usage, name)
         if type(count) is not int:
             if count is not None or name in ("input_tokens", "output_tokens"):
-                raise TypeError(f"Usage.{name} is an int, not {_described(count)}")
+                raise TypeError(f"Usage.{name} must be an int, not {_described(count)}")
         elif not 0 <= count <= _MOST_TOKENS:
-            raise ValueError(f"Usage.{name} is 0 to {_MOST_TOKENS}, not {short(count)}")
+            raise ValueError(f"Usage.{name} must be 0 to {_MOST_TOKENS}, not {short(count)}")
     if not isinstance(usage.estimated, bool):
-        raise TypeError(f"Usage.estimated is a bool, not {_described(usage.estimated)}")
+        raise TypeError(f"Usage.estimated must be a bool, not {_described(usage.estimated)}")
     _check_extra(usage)
 
 
@@ -261,7 +261,7 @@ def _check_text(noun: object, name: str) -> None:
 def _check_extra(noun: object) -> None:
     extra = getattr(noun, "extra", None)
     if extra is not None and not isinstance(extra, dict):
-        raise TypeError(f"{type(noun).__name__}.extra is a dict, not {_described(extra)}")
+        raise TypeError(f"{type(noun).__name__}.extra must be a dict, not {_described(extra)}")
 
 
 def _blobs(part: object) -> tuple[Blob, ...]:
@@ -269,7 +269,7 @@ def _blobs(part: object) -> tuple[Blob, ...]:
 
 
 def _not_text(part: object, name: str, value: object) -> str:
-    what = f"{type(part).__name__}.{name} is a str, not {_described(value)}"
+    what = f"{type(part).__name__}.{name} must be a str, not {_described(value)}"
     if isinstance(part, ToolCall) and name == "arguments":
-        what += "; it is the JSON that the model wrote: ToolCall.of(name, …) makes it of keywords"
+        what += "; the arguments are JSON text: ToolCall.of(name, …) makes the text from keywords"
     return what

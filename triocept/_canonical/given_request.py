@@ -43,7 +43,7 @@ def given_request(who: str, request: object) -> Request:
         ValueError: a role is unknown, or a number is not valid JSON.
     """
     if not isinstance(request, Request):
-        hint = "; that of an exchange is exchange.request" if hasattr(request, "request") else ""
+        hint = "; the request of an exchange is exchange.request" if hasattr(request, "request") else ""
         raise TypeError(f"{who} takes a Request, not {described(request)}{hint}")
     messages = _tidy_all(f"{who}: Request.messages", request.messages)
     tools: Sequence[Tool] = request.tools
@@ -72,7 +72,7 @@ def check_sampling(name: str, sampling: Sampling) -> None:
 
 def _tidy_all(what: str, given: object) -> tuple[Message, ...]:
     if isinstance(given, str) or not isinstance(given, Iterable):
-        raise TypeError(f"{what} is a tuple of Messages, not {described(given)}; ({_ONE},)")
+        raise TypeError(f"{what} must be a tuple of Messages, not {described(given)}; ({_ONE},)")
     messages = given if isinstance(given, tuple) else tuple(given)
     tidy = [_tidy(f"{what}[{number}]", message) for number, message in enumerate(messages)]
     changed = any(new is not old for new, old in zip(tidy, messages, strict=True))
@@ -82,7 +82,7 @@ def _tidy_all(what: str, given: object) -> tuple[Message, ...]:
 def _tidy(place: str, message: object) -> Message:
     """Return the message with a tuple as content; a str becomes its one part."""
     if not isinstance(message, Message):
-        raise TypeError(f"{place} is a Message, not {described(message)}; {_ONE}")
+        raise TypeError(f"{place} must be a Message, not {described(message)}; {_ONE}")
     if message.role not in _ROLES:
         raise ValueError(f"{place}: there is no role {message.role!r}: there are {', '.join(get_args(Role))}")
     content = _parts(f"{place}.content", message.content)
@@ -96,7 +96,7 @@ def _tidy_part(place: str, part: object) -> Part:
     if not isinstance(part, _PARTS):
         hint = f"; Text({short(part)})" if isinstance(part, str) else ""
         names = ", ".join(kind.__name__ for kind in _PARTS)
-        raise TypeError(f"{place} is one of {names}, not {described(part)}{hint}")
+        raise TypeError(f"{place} must be one of {names}, not {described(part)}{hint}")
     if not isinstance(part, ToolResult):
         return part
     content = _parts(f"{place}.content", part.content)
@@ -110,7 +110,7 @@ def _parts(place: str, content: object) -> tuple[Any, ...]:
         return (Text(content),) if content else ()
     if isinstance(content, list):
         return tuple(content)
-    raise TypeError(f"{place} is a tuple of parts, not {described(content)}; {_ONE}")
+    raise TypeError(f"{place} must be a tuple of parts, not {described(content)}; {_ONE}")
 
 
 def _check_types(place: str, noun: T) -> None:

@@ -72,7 +72,7 @@ class AgentPlan:
         words = name.split()
         if self.name is None and len(self.command) == 1 and len(words) > 1 and not Path(name).exists():
             raise click.UsageError(
-                f"there is no program {name!r}; without the quotes it is {words[0]!r} with arguments, as in: "
+                f"there is no program {name!r}; to run {words[0]!r} with arguments, omit the quotes, as in: "
                 f"triocept run -- {' '.join(words)}"
             )
         if os.sep not in name:
@@ -157,7 +157,7 @@ def plan_run(
     if cwd is not None and command and os.sep in command[0]:  # a path from here, not from there
         command = (os.path.abspath(command[0]), *command[1:])
     if executable is not None and agent is None:
-        raise click.UsageError("--executable is the command of a known agent: it needs --agent NAME")
+        raise click.UsageError("--executable names the command of a known agent, and needs --agent NAME")
     plan = AgentPlan(command, env=env)
     if agent is not None:
         end = command.index("--") if "--" in command else len(command)
@@ -215,7 +215,7 @@ def plan_fleet(
             f"in: --agent {agent} -- --max-turns 5"
         )
     if executable is not None and agent is None:
-        raise click.UsageError("--executable is the command of a known agent: it needs --agent NAME")
+        raise click.UsageError("--executable names the command of a known agent, and needs --agent NAME")
     if agent is None and not command:
         raise click.UsageError(
             f"there is no agent to run: give --agent NAME, or -- COMMAND with {PROMPT} in it"

@@ -177,12 +177,12 @@ def describe_error(error: BaseException, script: Path | None = None) -> str:
 
 
 _AS_OPTIONS = (
-    (r"match='nearest' goes by", "--match nearest goes by"),
+    (r"match='nearest' uses", "--match nearest uses"),
     (r"then=handler \(on the command line --script or --upstream\)", "--script or --upstream"),
     (r", or pass fleet\.map\(key=…\) to compare keys only", ""),
     (r"the timeout of its map, ([\d.e+-]+) s", r"--rollout-timeout \1"),
     (r"^(cannot listen on .+|host .+: Name or service not known)$", r"\1; choose another --host or --port"),
-    (r"name it \(reward=\)", "name it (--reward)"),
+    (r"name the score that is the reward \(reward=\)", "name the score that is the reward (--reward)"),
     (r"an upstream's base_url", "a base URL"),
     (r"pass a key as api_key", "put the key into a variable, and name the variable with --api-key-env"),
 )

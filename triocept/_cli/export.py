@@ -90,7 +90,9 @@ class Export:
     def _print(self) -> Losses:
         """Write to standard output, only once the export is complete. If the reader has gone, end silently."""
         if FORMATS[self.to].write is None:
-            raise WrongPath(f"{self.to} is a folder, which standard output cannot hold: name one with -o")
+            raise WrongPath(
+                f"{self.to} writes a directory, which standard output cannot hold: name one with -o"
+            )
         with ExitStack() as stack:
             with TemporaryDirectory(prefix="triocept-") as folder:
                 losses = write_export(self._chosen(), self.to, Path(folder) / "export", reward=self.reward)
@@ -121,10 +123,10 @@ class Export:
         if not known and self._damages:
             raise self._damages[0]
         if not known:
-            raise click.ClickException(f"{where}: there is no rollout in it")
+            raise click.ClickException(f"{where}: it contains no rollout")
         if missing := next((each for each in self.rollouts if each not in known), None):
             there = ", ".join(_some(sorted(known), "others"))
-            raise click.ClickException(f"{where}: there is no rollout {missing!r} in it; there are {there}")
+            raise click.ClickException(f"{where}: it contains no rollout {missing!r}; it contains {there}")
 
     def _traces_of(self, file: Path) -> Iterator[Trace]:
         def on_missing(missing: int, results: int) -> None:

@@ -82,7 +82,9 @@ class File:
         if self.damages > _SHOWN:
             say(f"{self._path}: and {counted(self.damages - _SHOWN, 'line', 'lines')} more")
         if others and not found:
-            raise NoSuchRollout(f"{self._path} holds no rollout {self._rollout}; it has {_listed(others)}")
+            raise NoSuchRollout(
+                f"{self._path} contains no rollout {self._rollout}; it contains {_listed(others)}"
+            )
         if self.attempts and not found:
             attempts = counted(self.attempts, "rollout", "rollouts")
             raise NotThere(f"{self._path} holds no result yet, but {attempts} of attempts")

@@ -60,7 +60,7 @@ def read_tasks(path: Path) -> dict[str, dict[str, Any]]:
         raise click.UsageError("\n".join(errors[:MOST_ERRORS]) + more)
     if not tasks:
         raise click.UsageError(
-            f'{path}: there is no task in it; write one per line, as {{"prompt": "fix the bug"}}'
+            f'{path}: it contains no task; write one per line, as {{"prompt": "fix the bug"}}'
         )
     return tasks
 
@@ -70,7 +70,7 @@ def _task(text: bytes, number: int, lines: dict[str, int]) -> dict[str, Any]:
         line = msgspec.json.decode(text, type=TaskLine)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise ValueError(
-            f'{_in_words(str(exc), text)}; a line is {{"prompt": …, "id": …, "metadata": {{…}}}}'
+            f'{_in_words(str(exc), text)}; a line has the form {{"prompt": …, "id": …, "metadata": {{…}}}}'
         ) from None
     if not line.prompt.strip():
         raise ValueError("the prompt is empty")
@@ -112,7 +112,7 @@ def engine_of(text: str, workers: int | None, slots: int | None) -> Engine:
     """
     kind, _, rest = text.partition(":")
     if kind != "ray" and rest and not (rest.isdecimal() and int(rest)):
-        raise click.UsageError(f"--engine {text}: a number from 1 on is needed, not {rest!r}")
+        raise click.UsageError(f"--engine {text}: the number of workers must be 1 or more, not {rest!r}")
     number = int(rest) if kind != "ray" and rest else None
     match kind:
         case "in-process":

@@ -111,7 +111,7 @@ def _parse_sampling(
             values[name] = msgspec.convert(value, _FIELDS[name], strict=False)
         except msgspec.ValidationError as exc:
             raise click.BadParameter(
-                f"{value!r} is no value for {name}; write a number, as in {name}=1"
+                f"{value!r} is not a value of {name}; write a number, as in {name}=1"
             ) from exc
     return Sampling(**values) if values else None
 

@@ -70,7 +70,7 @@ class Live:
         except (AttributeError, OSError, ValueError):  # there is no standard input, or it was closed
             is_fed = False
         if is_fed:
-            self.say("standard input is not passed on: the agent's standard input is empty")
+            self.say("the agent does not get this standard input; its own is empty")
 
     def say(self, warning: str) -> None:
         self._print("▸", "yellow", warning)

@@ -28,7 +28,7 @@ from .script import read_answers
 
 EVERY = 0.25
 """Seconds between two checks. An editor that writes a file in pieces has this long to finish."""
-_AS_BEFORE = "the script as it was before goes on answering"
+_AS_BEFORE = "the previous version of the script continues to answer"
 
 
 class WatchedScript:
@@ -108,7 +108,7 @@ class WatchedScript:
             self._is_good = True
             self._note(f"script   {self._path} was read anew: {self._answers.model!r}")
             if self._answers.embeddings is not None and not self._embeds:
-                self._say(f"{self._path} has embeddings now: they are given when it is served again")
+                self._say(f"{self._path} has embeddings now: they are served after a restart of the command")
 
     def _tell(self, error: BaseException) -> None:
         for line in describe_error(error, self._path).splitlines():

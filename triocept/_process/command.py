@@ -35,17 +35,17 @@ def check_argv(
         ValueError: empty, or the system cannot pass it on.
     """
     if isinstance(argv, str | bytes | os.PathLike):
-        raise TypeError(f"argv is a list, [{example}], not one str: no shell would split it")
+        raise TypeError(f"argv must be a list, [{example}], not one str: no shell would split it")
     given: object = argv
     if not isinstance(given, Iterable):
         kind = type(argv).__name__
         hint = f"; of {kind} it is run_agent(launch.argv, env=launch.env)" if hasattr(argv, "argv") else ""
-        raise TypeError(f"argv is a list, [{example}], not {described(argv)}{hint}")
+        raise TypeError(f"argv must be a list, [{example}], not {described(argv)}{hint}")
     command = []
     for place, argument in enumerate(argv):
         text: object = os.fspath(argument) if isinstance(argument, os.PathLike) else argument
         if not isinstance(text, str):
-            raise TypeError(f"argv[{place}] is {type(text).__name__}, not str")
+            raise TypeError(f"argv[{place}] must be a str, not {type(text).__name__}")
         if not _can_be_passed(text):
             raise ValueError(f"argv[{place}] cannot be passed on: it holds a NUL or a surrogate")
         command.append(text)
@@ -65,7 +65,7 @@ def check_env(env: Mapping[str, object]) -> dict[str, str]:
     for name, value in env.items():
         check_type("env: a name", name, str, "a str")
         if not isinstance(value, str):
-            raise TypeError(f"env holds only str, but the value of {name!r} is {type(value).__name__}")
+            raise TypeError(f"env must hold only str, but the value of {name!r} is {type(value).__name__}")
         if not name or "=" in name or not _can_be_passed(name) or not _can_be_passed(value):
             text = f"the environment variable {name!r} cannot be passed on: a NUL, a `=` or a surrogate"
             raise ValueError(text)
@@ -92,12 +92,12 @@ def check_input(data: object) -> bytes | None:
         return bytes(data)
     if not isinstance(data, str):
         raise TypeError(
-            f"input is bytes or str; {type(data).__name__} is neither: give what it holds, for a file file.read()"
+            f"input must be bytes or str, not {type(data).__name__}; for a file, pass file.read()"
         )
     try:
         return data.encode()
     except UnicodeEncodeError as exc:
-        raise ValueError("input cannot be passed on: a surrogate is in it, which UTF-8 cannot hold") from exc
+        raise ValueError("input contains a surrogate, which UTF-8 cannot encode") from exc
 
 
 async def start_process(
@@ -216,11 +216,11 @@ def _what_to_do(name: str, cwd: str | os.PathLike[str] | None, error: OSError) -
     if error.errno == errno.ENOENT:
         return "there is no such command on its PATH; install it, or give its full path"
     if error.errno == errno.EACCES and os.path.isdir(name):
-        return "it is a directory; give the program in it"
+        return "it is a directory; name the program in it"
     if error.errno == errno.EACCES:
         return f"it may not be executed; `chmod +x {name}`, or start it with its interpreter"
     if error.errno == errno.ENOEXEC:
-        return "it is no program for this machine; a script needs `#!` and its interpreter as first line"
+        return "it is not a program for this machine; a script needs `#!` and its interpreter as first line"
     if error.errno == errno.E2BIG:
-        return "its arguments and environment are too long for the system; give the prompt as input"
+        return "its arguments and environment are too long for the system; pass the prompt as input"
     return error.strerror or str(error)

@@ -240,7 +240,7 @@ class AgentProcess:
             RuntimeError: the context has not been left.
         """
         if not self._drained.is_set() or self.returncode is None or self.duration is None:
-            raise RuntimeError(f"agent {self.argv[0]!r} has no result before its context is left")
+            raise RuntimeError(f"agent {self.argv[0]!r} has no result before its `async with` block ends")
         out, err = self._stdout.buffer, self._stderr.buffer
         return AgentResult(
             argv=self.argv,
@@ -387,7 +387,8 @@ class AgentProcess:
         """
         if self._blind:
             log.warning(
-                "no descriptor is left to look for what agent %r has started: its watcher does", self.argv[0]
+                "no descriptor is left to list the processes that agent %r started: its watcher ends them",
+                self.argv[0],
             )
         if self._is_over:
             self._watcher.unregister_nowait(self._agent.token.decode())
@@ -425,11 +426,11 @@ def check_output(
 ) -> None:
     """Check the options of the output before an agent runs that an error would have to end."""
     if output not in get_args(OutputMode):
-        raise ValueError(f"output is one of {', '.join(get_args(OutputMode))}, not {output!r}")
+        raise ValueError(f"output must be one of {', '.join(get_args(OutputMode))}, not {output!r}")
     check_count("output_limit", output_limit)
     check_number("terminate_grace", terminate_grace)
     if output in ("inherit", "terminal") and (stdout_file is not None or stderr_file is not None):
-        text = f'output="{output}" gives the agent our own stdout and stderr: there is nothing for a file'
+        text = f'output="{output}" connects the agent to our own stdout and stderr: no file gets output'
         raise ValueError(text)
     if output == "terminal" and data is not None:
         raise ValueError('output="terminal" gives the agent our own stdin: leave out input=')
@@ -442,7 +443,7 @@ def _check_file(name: str, file: object) -> None:
     if file is None or isinstance(file, str | os.PathLike):
         return
     if isinstance(file, io.TextIOBase) or not callable(getattr(file, "write", None)):
-        raise TypeError(f"{name} is a path or a file opened in binary mode, not {described(file)}")
+        raise TypeError(f"{name} must be a path or a file opened in binary mode, not {described(file)}")
 
 
 def _read_returncode(pid: int) -> int | None:

@@ -203,7 +203,7 @@ def pace_of(timing: Timing) -> float:
         TypeError, ValueError: `timing` is not a timing.
     """
     if isinstance(timing, str):
-        check_choice("timing, where it is no number,", timing, Literal["none", "recorded"])
+        check_choice("timing, unless it is a number,", timing, Literal["none", "recorded"])
         return 1.0 if timing == "recorded" else 0.0
     check_number("timing", timing)
     return float(timing)

@@ -85,7 +85,7 @@ async def ask(rollout: RolloutState, request: Request) -> Response:
         case Answered(response=response) | Raw(complete=True, response=Response() as response):
             return response
         case Raw(sent=sent):
-            text = f"the call was answered with bytes that are not a response: {sent}"
+            text = f"the answer of the call was raw bytes, which are not a response: {sent}"
             raise Refusal(502, text, should_retry=False)
         case Refused(refusal=refusal):
             raise refusal

@@ -38,7 +38,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
 
     For example: `open_rollout(handler, limits=Limits(turns=50, cost=2.0, prices=…))`.
 
-    None is no limit. The how-to page "Limit a run" defines what is counted, and when.
+    None sets no limit. The how-to page "Limit a run" defines what is counted, and when.
 
     Raises:
         TypeError: a limit is not a number, or a price is not a `Price`.
@@ -67,7 +67,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
             value = getattr(self, name)
             if value is not None:
                 if name in ("cost", "seconds"):
-                    check_number(f"Limits.{name}", value, hint="None is no limit")
+                    check_number(f"Limits.{name}", value, hint="None sets no limit")
                 else:
                     check_count(f"Limits.{name}", value)
         what = "a mapping of models to prices"
@@ -76,7 +76,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
             hint = "Price(input=…, output=…), for a million tokens"
             check_type(f"Limits.prices[{model!r}]", price, Price, "a Price", hint)
         if self.cost is not None and not self.prices:
-            text = "the cost is limited, and there are no prices: Limits(cost=…, prices={model: Price(…)})"
+            text = "the cost is limited, but there are no prices: Limits(cost=…, prices={model: Price(…)})"
             raise ValueError(text)
         msgspec.structs.force_setattr(self, "prices", dict(self.prices))  # a copy: the value is immutable
 
@@ -201,7 +201,7 @@ class Budget:
             return _Sum(1, tokens)
         price = price_of(self.limits.prices, models)
         if price is None:
-            known = f"there are prices for {', '.join(self.limits.prices)} ('*' is any model)"
+            known = f"there are prices for {', '.join(self.limits.prices)} ('*' stands for any model)"
             if len(models) == 1:
                 raise MissingPrice(f"the cost is limited, and the model {models[0]!r} has no price: {known}")
             configured, asked = models

@@ -50,7 +50,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
             if text is None and name == "arguments":
                 continue
             if not isinstance(text, str):
-                raise TypeError(f"Decision.{self.kind}: {name} is a text, not {described(text)}")
+                raise TypeError(f"Decision.{self.kind}: {name} must be a text, not {described(text)}")
             if not text.isascii() and (mended := mended_text(text)) != text:
                 msgspec.structs.force_setattr(self, name, mended)
 
@@ -122,21 +122,21 @@ def check_policy(policy: object, place: str = "the policy") -> None:
     if isinstance(policy, Mapping):
         if not policy:
             raise ValueError(
-                f"{place} is empty: it would reject every call; write {{'*': Decision.reject(…)}}"
+                f"{place} must not be empty: it would reject every call; write {{'*': Decision.reject(…)}}"
             )
         for pattern, value in policy.items():
             if not isinstance(pattern, str) or not pattern:
-                raise TypeError(f"{place}: a pattern is the name of a tool, not {described(pattern)}")
+                raise TypeError(f"{place}: a pattern must be the name of a tool, not {described(pattern)}")
             if not isinstance(value, Decision):
                 check_policy(value, f"{place}[{pattern!r}]")
     elif isinstance(policy, Sequence) and not isinstance(policy, str):
         if not policy:
-            raise ValueError(f"{place} is an empty list: it would reject every call")
+            raise ValueError(f"{place} must not be an empty list: it would reject every call")
         for number, each in enumerate(policy):
             check_policy(each, f"{place}[{number}]")
     elif not callable(policy) or isinstance(policy, type) or not takes(policy, 2):
         form = "a function policy(call, exchange), a mapping from tools to policies or decisions, or a list of policies"
-        raise TypeError(f"{place} is {form}, not {described(policy)}{_hint(policy)}")
+        raise TypeError(f"{place} must be {form}, not {described(policy)}{_hint(policy)}")
 
 
 def _hint(policy: object) -> str:
@@ -149,7 +149,7 @@ def _hint(policy: object) -> str:
         )
     if isinstance(policy, Decision):
         return f'; for every tool: {{"*": Decision.{policy.kind}(…)}}'
-    return "; it has to take two arguments, the call and the exchange" if callable(policy) else ""
+    return "; it must take two arguments, the call and the exchange" if callable(policy) else ""
 
 
 def patterns_of(policy: Policy) -> Iterator[str]:

@@ -62,7 +62,7 @@ def _checked(given: Any, count: int, dimensions: int | None) -> Sequence[Vector]
     try:
         vectors = [array("f", vector).tolist() for vector in given]
     except (TypeError, ValueError, OverflowError) as exc:
-        raise TypeError(f"embed is {_FORM}; it returned {described(given)} ({exc})") from exc
+        raise TypeError(f"embed must be {_FORM}; it returned {described(given)} ({exc})") from exc
     sizes = {len(vector) for vector in vectors}
     if len(vectors) != count:
         raise ValueError(f"embed must return a vector for each text: {count}, and not {len(vectors)}")

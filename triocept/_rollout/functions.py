@@ -12,9 +12,9 @@ def check_function(name: str, function: object, form: str) -> None:
     """Raise TypeError unless the function can be called with one argument; `form` describes the expected function."""
     check_callable(name, function, form)
     if isinstance(function, type):
-        raise TypeError(f"{name} is {form}; {function.__qualname__} is a class: give an object of it")
+        raise TypeError(f"{name} must be {form}; {function.__qualname__} is a class: pass an instance of it")
     if not takes(function, 1):
-        raise TypeError(f"{name} is {form}; {named(function)} does not take one argument")
+        raise TypeError(f"{name} must be {form}; {named(function)} does not take one argument")
 
 
 async def awaited(given: Any) -> Any:

@@ -30,12 +30,12 @@ def check_handler(handler: object, *, plain: bool = False) -> None:
         TypeError: it is not a handler; the text gives the reason.
     """
     if isinstance(handler, list | tuple):
-        what = "a list of replies: ScriptedModel(replies) is a handler that answers by it"
-        raise TypeError(f"a handler is `async def handler(exchange)`; {short(handler)} may be {what}")
+        what = "a list of replies: ScriptedModel(replies) is the handler for them"
+        raise TypeError(f"a handler must be `async def handler(exchange)`; {short(handler)} may be {what}")
     if (inner := getattr(handler, "_handler_within", None)) is not None:
         check_handler(inner)
     if (problem := _problem(handler, plain=plain)) is not None:
-        raise TypeError(f"a handler is `async def handler(exchange)`; {named(handler)} {problem}")
+        raise TypeError(f"a handler must be `async def handler(exchange)`; {named(handler)} {problem}")
 
 
 def configured_model(handler: object) -> str | None:
@@ -60,7 +60,7 @@ def awaiting(handler: Handler) -> Handler:
         given: object = handler(exchange)
         if not inspect.isawaitable(given):
             what = f"it returned a {type(given).__name__}, {short(given)}"
-            text = f"a handler is `async def handler(exchange)`; {named(handler)} is not async: {what}"
+            text = f"a handler must be `async def handler(exchange)`; {named(handler)} is not async: {what}"
             raise TypeError(text)
         await given
 
@@ -84,11 +84,11 @@ def _problem(handler: object, *, plain: bool) -> str | None:
     while isinstance(inner, partial):
         inner = inner.func
     if is_unentered(inner):
-        return "is not entered: `async with … as handler`, and then it is one"
+        return "is a context that was not entered: use `async with … as handler`"
     if not callable(inner):
         return "cannot be called"
     if isinstance(inner, type) and not hasattr(inner, "__await__"):
-        return "is a class: give an object of it"
+        return "is a class: pass an instance of it"
     function = inner if inspect.isroutine(inner) else type(inner).__call__
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         return "is a generator: `yield` gives no answer, `await exchange.respond(…)` does"

@@ -40,7 +40,7 @@ async def moderate(function: Moderate | None, texts: Sequence[str]) -> Sequence[
         return [Verdict() for _ in texts]
     given: Any = await awaited(function(texts))
     if not isinstance(given, Iterable) or isinstance(given, (str, Mapping)):
-        raise TypeError(f"moderate is {_FORM}; it returned {described(given)}")
+        raise TypeError(f"moderate must be {_FORM}; it returned {described(given)}")
     verdicts = [_verdict(found) for found in given]
     if len(verdicts) != len(texts):
         text = f"moderate must return the findings for each text: {len(texts)}, and not {len(verdicts)}"

@@ -87,7 +87,7 @@ class Registry(Generic[R]):
         """
         if self.closing:
             raise trio.ClosedResourceError(
-                "this endpoint has ended: a rollout is opened within the block of its `serve_endpoint`"
+                "this endpoint has ended: open rollouts within the block of its `serve_endpoint`"
             )
         if rollout.id in self._by_id:
             raise ValueError(f"a rollout with the id {rollout.id!r} is open already on this endpoint")

@@ -136,7 +136,7 @@ class RolloutState:
         if limits is not None:
             hint = f"Limits(turns={limits})" if isinstance(limits, int) else "Limits(turns=…)"
             if isinstance(limits, EndpointLimits):
-                hint = "those are serve_endpoint's"
+                hint = "pass EndpointLimits to serve_endpoint"
             check_type("limits", limits, Limits, "a Limits", hint)
         if recorder is not None:
             check_recorder(recorder)
@@ -269,7 +269,7 @@ class RolloutState:
     def hold(self, reach: Reach) -> None:
         """Check the reach, and keep the public URL if it is given to an agent."""
         if reach not in ("local", "public"):
-            raise ValueError(f"reach is 'local' or 'public', not {reach!r}")
+            raise ValueError(f"reach must be 'local' or 'public', not {reach!r}")
         if reach == "public":
             self._held_url = self.addresses.public_url
 

@@ -64,7 +64,7 @@ class Services:
         given_tools: object = tools
         if not isinstance(given_tools, Iterable) or isinstance(given_tools, (str, Mapping)):
             hint = f"; tools=[{getattr(tools, '__name__', 'f')}]" if callable(tools) else ""
-            raise TypeError(f"tools is a list of functions, not {described(tools)}{hint}")
+            raise TypeError(f"tools must be a list of functions, not {described(tools)}{hint}")
         for name, given in (("user", user), ("stop", stop)):
             if given is not None:
                 _check_async(name, given)
@@ -160,7 +160,7 @@ class Services:
             try:
                 self.state = msgspec.convert(document, self.state_type, str_keys=True)
             except msgspec.ValidationError as exc:
-                text = f"the state of this rollout has another type: {exc}"
+                text = f"the state of this rollout does not have the requested type: {exc}"
                 raise Refusal(400, text, should_retry=False) from exc
             return json_of(self.state, "the state")
 
@@ -224,18 +224,18 @@ def _check_async(name: str, given: object) -> None:
     form = f"`async def {name}(messages, rollout)`"
     check_callable(name, given, form)
     if isinstance(given, type):
-        raise TypeError(f"{name} is {form}; {given.__qualname__} is a class: give an object of it")
+        raise TypeError(f"{name} must be {form}; {given.__qualname__} is a class: pass an instance of it")
     if is_not_async(given):
-        raise TypeError(f"{name} is {form}; {named(given)} is not async")
+        raise TypeError(f"{name} must be {form}; {named(given)} is not async")
     if not takes(given, 2):
-        raise TypeError(f"{name} is {form}; {named(given)} does not take two arguments")
+        raise TypeError(f"{name} must be {form}; {named(given)} does not take two arguments")
 
 
 async def _awaited(name: str, function: object, returned: object) -> Any:
     """Return the awaited result of a function of the program; raise TypeError if it is not awaitable."""
     if not inspect.isawaitable(returned):
         form = f"`async def {name}(messages, rollout)`"
-        text = f"{name} is {form}; {named(function)} is not async: it returned {described(returned)}"
+        text = f"{name} must be {form}; {named(function)} is not async: it returned {described(returned)}"
         raise TypeError(text)
     return await returned
 

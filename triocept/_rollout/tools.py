@@ -71,14 +71,16 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
             ValueError: a dialect does not allow the name, or `timeout` is less than 0 or infinite.
         """
         if not callable(function):
-            raise TypeError(f"a tool is a function, not {described(function)}")
+            raise TypeError(f"a tool must be a function, not {described(function)}")
         if description is not None:
             check_str("description", description)
         if timeout is not None:
-            check_number("timeout", timeout, hint="None is for ever")
+            check_number("timeout", timeout, hint="None waits without a limit")
         name = name or str(getattr(function, "__name__", ""))
         if not NAME.fullmatch(name):
-            text = f"a tool's name is 1 to 64 letters, digits, _ and -, not {name!r}: give it one by name="
+            text = (
+                f"a tool's name must be 1 to 64 letters, digits, _ and -, not {name!r}: give it one by name="
+            )
             raise ValueError(text)
         types = _parameter_types(function, name)
         given = (p for p, kind in types.items() if isinstance(kind, type) and issubclass(kind, Given))

@@ -281,5 +281,5 @@ def _why_unanswered(exchange: ExchangeState, returned: object) -> str:
     elif isinstance(returned, BaseException):
         hint = "`raise` it, `return` gives no answer"
     else:
-        hint = "what is returned is no answer, `await exchange.respond(…)` gives one"
+        hint = "a handler's return value is not an answer: send one with `await exchange.respond(…)`"
     return f"the handler returned{what}, and {exchange!r} has no outcome: {hint}"

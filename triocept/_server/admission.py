@@ -154,7 +154,9 @@ class Admission:
         else:
             self._held.pop(guest, None)
         while self._bytes_held > MOST_HELD:
-            self.notices.warn("held", "over %d bytes of connections without a key: one is closed", MOST_HELD)
+            self.notices.warn(
+                "held", "unauthenticated connections hold over %d bytes: the oldest is closed", MOST_HELD
+            )
             self._cut(next(iter(self._held)), late=True)
 
     def shed(self) -> bool:
@@ -162,7 +164,7 @@ class Admission:
         guest = next(iter(self._keyless), None)
         if guest is None:
             return False
-        self.notices.warn("shed", "too many connections are open: one without a key is closed")
+        self.notices.warn("shed", "too many connections are open: the oldest unauthenticated one is closed")
         self._cut(guest)
         return True
 

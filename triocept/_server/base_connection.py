@@ -142,7 +142,7 @@ class BaseConnection(ABC):
     def note_slow_reader(self) -> None:
         """Log that the connection is broken off because its client took no bytes."""
         seconds = self.limits.reader_seconds
-        self.note("reader", "a client took nothing of its answer for %g s: it is broken off", seconds)
+        self.note("reader", "a client read nothing of its answer for %g s: its connection is closed", seconds)
 
     async def abort(self) -> None:
         """Break the connection off: no further byte, no clean end."""

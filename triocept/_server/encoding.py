@@ -96,7 +96,7 @@ async def _decode(
             size += len(piece)
             since += len(piece) + _SLICE
         if size > cap:
-            raise Refusal(413, f"the body is over {cap} bytes without its encoding", should_retry=False)
+            raise Refusal(413, f"the decoded body has over {cap} bytes", should_retry=False)
         if since > _STEP:
             since = 0
             await trio.lowlevel.checkpoint()
@@ -106,4 +106,4 @@ async def _decode(
 
 
 def _not_so(why: str) -> Refusal:
-    return Refusal(400, f"the body is not what its Content-Encoding says: {why}", should_retry=False)
+    return Refusal(400, f"the body does not match its Content-Encoding: {why}", should_retry=False)

@@ -161,7 +161,7 @@ class Front:
     def _rollout_of(self, head: Head, socket: WebSocket) -> RolloutState:
         rollout_id, path = split_rollout(head.path)
         if path not in RESPONSES:
-            message = "there is no websocket here except at …/v1/responses"
+            message = "websockets are supported only at …/v1/responses"
             raise Refusal(404, message, should_retry=False, code="unknown_url")
         if not self._websockets:
             raise Refusal(426, "no websocket here: use POST", should_retry=False)
@@ -208,7 +208,7 @@ class Front:
     async def _read_document(
         self, head: Head, cycle: HTTPCycle, rollout: RolloutState | None, optional: bool
     ) -> Json:
-        assert rollout is not None, "a route that reads a body has looked at the key"
+        assert rollout is not None, "a route that reads a body has checked the key"
         share = Share(self._admission.waiting, rollout)
         try:
             return await read_document(

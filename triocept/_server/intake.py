@@ -56,7 +56,7 @@ OVER_LIMITS = frozenset({408, 413, 429, 431, 503})
 """Statuses that a client can cause as often as it likes: one line a minute of each in the log."""
 REFUSALS_OF_A_ROLLOUT = 10
 """Maximum log lines a minute for each other status of one rollout: the faults of its agent's calls differ."""
-BOTH_LENGTHS = "a request has a Content-Length or a Transfer-Encoding, not both"
+BOTH_LENGTHS = "a request must have a Content-Length or a Transfer-Encoding, not both"
 LINGER = 5.0
 """Seconds for which the body of an answered request is still read and discarded."""
 
@@ -233,7 +233,7 @@ def _check_other_key(
     """Raise Refusal 401 if the second key of a request opens another rollout: a proxy may have checked that key."""
     if registry.authenticate(key, None) not in (None, rollout):
         first = next((each for each in _SENT_ONCE if head.headers.get(each)), name)
-        message = f"the headers '{first}' and '{name}' have the keys of two rollouts: send one key"
+        message = f"the headers '{first}' and '{name}' contain keys of two rollouts: send one key"
         raise Refusal(401, message, should_retry=False)
 
 
@@ -271,7 +271,9 @@ def _endpoint_stops() -> Refusal:
 
 def _wrong_key(head: Head, key: str | None, rollout_id: str | None, dialects: Iterable[Dialect]) -> Refusal:
     if several := next((name for name in _SENT_ONCE if "," in head.headers.get(name, "")), None):
-        return Refusal(400, f"the header '{several}' has several keys: send it once", should_retry=False)
+        return Refusal(
+            400, f"the header '{several}' was sent with several keys: send it once", should_retry=False
+        )
     where = f"rollout {rollout_id!r}" if rollout_id is not None else "any rollout"
     if key:
         message = f"this API key does not open {where} here: it is wrong, or its rollout has ended"
@@ -279,9 +281,9 @@ def _wrong_key(head: Head, key: str | None, rollout_id: str | None, dialects: It
     given = head.headers.get("authorization", "").strip()
     note = ""  # without the value, which may be a key
     if given.lower() == "bearer":
-        note = " ('Authorization: Bearer' is there, with nothing behind it)"
+        note = " ('Authorization: Bearer' was sent without a key)"
     elif given:
-        note = " (there is an 'Authorization', of another scheme than Bearer)"
+        note = " (an 'Authorization' was sent, with a scheme other than Bearer)"
     own = dict.fromkeys(name for dialect in dialects for name in sorted(dialect.key_names))
     names = [f"'{name}'" for name in (*(name for name in own if name not in KEY_HEADERS), *KEY_NAMES)]
     message = (

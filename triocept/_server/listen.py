@@ -45,9 +45,9 @@ async def open_listener(host: str, port: int) -> trio.SocketListener:
     Cancellation: no socket stays open.
     """
     if not 0 <= port <= 65535:
-        raise ValueError(f"a port is a number from 0 to 65535, not {port!r}")
+        raise ValueError(f"a port must be a number from 0 to 65535, not {port!r}")
     if not host:
-        raise ValueError("host is empty: use '127.0.0.1', or '0.0.0.0' for every interface")
+        raise ValueError("host must not be empty: use '127.0.0.1', or '0.0.0.0' for every interface")
     try:
         found = await trio.socket.getaddrinfo(
             host, port, type=trio.socket.SOCK_STREAM, family=AddressFamily.AF_UNSPEC, flags=AI_PASSIVE

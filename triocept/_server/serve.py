@@ -174,7 +174,7 @@ class Connections:
                         "a connection failed, and was closed", exc_info=fault if group is error else error
                     )
                 elif gone is not None:
-                    log.debug("a connection has broken: %r", error)
+                    log.debug("a connection failed: %r", error)
             if cancelled is not None:
                 raise cancelled from None
         finally:

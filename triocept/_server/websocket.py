@@ -196,7 +196,7 @@ class _Socket:
     def _envelope(self, message: Received) -> _Envelope:
         match message.kind:
             case Kind.BINARY:
-                raise Refusal(400, "a frame is JSON text here, not binary", should_retry=False)
+                raise Refusal(400, "a frame must be JSON text here, not binary", should_retry=False)
             case Kind.CROWDED:
                 raise over_capacity()
             case Kind.TOO_LARGE:
@@ -214,12 +214,10 @@ class _Socket:
 
     def _check_capacity(self, lane: str | None) -> None:
         if lane is None and lane in self._lanes:
-            text = (
-                "a response is being given on this socket: wait for its end, or name lanes with `stream_id`"
-            )
+            text = "a response is in progress on this websocket: wait for its end, or use another `stream_id`"
             raise Refusal(400, text, should_retry=False, code="response_in_progress")
         if sum(map(len, self._lanes.values())) >= MAX_WAITING:
-            raise Refusal(429, f"{MAX_WAITING} responses are waiting on this socket", retry_after=1)
+            raise Refusal(429, f"{MAX_WAITING} responses are waiting on this websocket", retry_after=1)
 
     @trio.lowlevel.enable_ki_protection
     async def _work(self, lane: str | None, waiting: deque[_Frame]) -> None:
@@ -426,12 +424,12 @@ class _Response:
 
     def check_raw(self, raw: RawResponse) -> None:
         if raw.status is None and raw.size:
-            raise ValueError("a websocket has no bytes without a frame: give the status 200, or no body")
+            raise ValueError("a websocket sends no bytes outside a frame: use the status 200, or no body")
         if raw.status not in (None, 200):
-            raise ValueError(f"a websocket has no status: it cannot say {raw.status}, as POST can")
+            raise ValueError(f"a websocket has no HTTP status: it cannot send {raw.status}, as POST can")
         for name in ("content-length", "content-encoding"):
             if name in raw.headers:
-                raise ValueError(f"a websocket has no {name}, right or wrong")
+                raise ValueError(f"a websocket answer has no {name}, valid or invalid")
 
     def end(self, outcome: Outcome) -> bool:
         self._prepared.clear()  # prepared for an outcome that could not be recorded

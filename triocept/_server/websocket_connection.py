@@ -111,7 +111,7 @@ class WebSocket:
         if "content-length" in headers or "transfer-encoding" in headers:
             return "an upgrade to a websocket has no body"
         if headers.get("sec-websocket-version") != "13":
-            return "the websocket version here is 13"
+            return "the websocket version must be 13"
         if not headers.get("sec-websocket-key"):
             return "an upgrade to a websocket needs a Sec-WebSocket-Key"
         return None

@@ -123,7 +123,7 @@ _decode_request = msgspec.json.Decoder(Request).decode
 
 NAMES = {
     "empty": "the file holds no line",
-    "unreadable_line": "these bytes are not a line: cut off, or damaged",
+    "unreadable_line": "these bytes are not a complete line: they are cut off, or damaged",
     "newer_version": "a later triocept wrote the line; this version cannot read it",
     "old_format": "a line of format 1, which triocept 0.2.0 wrote; only that version reads it",
     "no_open": "the rollout's first line is missing",
@@ -144,7 +144,7 @@ NAMES = {
     "no_turn": "a call was passed to its handler, but its outcome is missing",
     "no_intent": "a turn has no call before it",
     "no_rollout": "a store's result names a rollout that is not in its file",
-    "token_gap": "the tokens of a turn have a gap of their own (see `Tokens.gaps`)",
+    "token_gap": "the tokens of a turn have a gap (see `Tokens.gaps`)",
 }
 """Every name of a gap, and its meaning."""
 
@@ -227,7 +227,7 @@ class Proof:
         if self.digest is None:
             self._gap("no_seal", self._last, "no seal follows it")
         for call, number in self.waiting.items():
-            text = "it was running when its program ended, or its turn is missing"
+            text = "the call was running when its program ended, or its turn is missing"
             self._gap("no_turn", number, text, call)
 
     def _gap(self, name: str, number: int | None, message: str, call: str | None = None) -> None:
@@ -247,7 +247,7 @@ class Proof:
                 what = "a line is" if missing == 1 else f"{missing} lines are"
                 self._gap("lines_missing", number, f"{what} missing before it")
             else:
-                self._gap("line_changed", self._last or number, "it is not as it was written")
+                self._gap("line_changed", self._last or number, "the line was changed after it was written")
             self._seq, self._chain = line.seq, b""
             with suppress(ValueError):  # damaged digits
                 self._chain = bytes.fromhex(line.prev)
@@ -265,7 +265,7 @@ class Proof:
                 text = f"line {line.seq} of the rollout is behind line {self._seq - 1}"
                 self._gap("line_moved", number, text)
                 return True
-        self._gap("line_again", number, f"the file has line {line.seq} of the rollout already")
+        self._gap("line_again", number, f"line {line.seq} of the rollout is in the file twice")
         return False
 
     def _open(self, line: OpenLine, number: int) -> None:

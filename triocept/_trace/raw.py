@@ -87,14 +87,14 @@ def given_raw(
     if status is not None:
         check_count("status", status)
         if not isinstance(status, int) or not 200 <= status <= 599:
-            raise ValueError(f"status is 200 to 599, or None where no head is sent, not {status!r}")
+            raise ValueError(f"status must be 200 to 599, or None where no head is sent, not {status!r}")
     check_choice("end", end, RawEnd)
     given = _given_headers(headers)
     if status is None and given:
-        raise ValueError("headers need a status: without a status no head is sent")
+        raise ValueError("headers need a status: without one, no head is sent")
     items = [body] if isinstance(body, (bytes, bytearray, memoryview)) else body
     if isinstance(items, (str, Mapping)) or not isinstance(items, Iterable):
-        raise TypeError(f"body is bytes, or an iterable of bytes and pauses, not {described(body)}")
+        raise TypeError(f"body must be bytes, or an iterable of bytes and pauses, not {described(body)}")
     pieces = tuple(
         [piece for number, item in enumerate(items) if (piece := given_piece(number, item)) != b""]
     )
@@ -112,7 +112,7 @@ def is_made_on_the_way(body: object) -> bool:
     if isinstance(body, (bytes, bytearray, memoryview, list, tuple)):
         return False
     if isinstance(body, (str, Mapping)) or not isinstance(body, (Iterable, AsyncIterable)):
-        raise TypeError(f"body is bytes, or an iterable of bytes and pauses, not {described(body)}")
+        raise TypeError(f"body must be bytes, or an iterable of bytes and pauses, not {described(body)}")
     return not isinstance(body, Sequence)
 
 
@@ -128,7 +128,7 @@ def _given_headers(headers: object) -> dict[str, str]:
     given: dict[str, str] = {}
     for name, value in headers.items():
         if not (isinstance(name, str) and isinstance(value, str)):
-            text = f"headers are a mapping of str to str, not of {described(name)} to {described(value)}"
+            text = f"headers must be a mapping of str to str, not of {described(name)} to {described(value)}"
             raise TypeError(text)
         if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
             raise ValueError(
@@ -148,5 +148,7 @@ def given_piece(number: int, item: Any) -> bytes | float:
     try:
         check_number(f"body[{number}], a pause,", item)
     except TypeError:
-        raise TypeError(f"body[{number}] is bytes, or a number (a pause), not {described(item)}") from None
+        raise TypeError(
+            f"body[{number}] must be bytes, or a number (a pause), not {described(item)}"
+        ) from None
     return float(item)

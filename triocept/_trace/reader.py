@@ -185,7 +185,7 @@ class TraceReader:
                 case Unreadable(cut=True):
                     pass
                 case Unreadable(why=why):
-                    raise Unfit(f"not a line of a triocept trace: {why}")
+                    raise Unfit(f"this line does not belong to a triocept trace: {why}")
                 case Found(line=line, data=data):
                     key = key_of(line)
                     if (run := self._runs.get(key)) is None:
@@ -230,7 +230,7 @@ class _Run:
             Unfit: the line is a repetition, or a value that it needs is missing.
         """
         if not self.proof.take(line, data, number):
-            raise Unfit(f"the file has line {line.seq} of rollout {line.rollout} already")
+            raise Unfit(f"line {line.seq} of rollout {line.rollout} is in the file twice")
         match line:
             case OpenLine():
                 self._messages, self._tools, self._conversations = {}, {}, RecentRanges(self._message)

@@ -73,12 +73,12 @@ def check_recorder(recorder: object) -> None:
     Raises:
         TypeError: it is not a recorder; the text names the problem.
     """
-    wanted = "recorder is a Recorder, such as JSONLRecorder(path)"
+    wanted = "recorder must be a Recorder, such as JSONLRecorder(path)"
     if isinstance(recorder, (str, os.PathLike)):
         hint = f"JSONLRecorder({os.fspath(recorder)!r}) writes that file"
-        raise TypeError(f"{wanted}: it is not {described(recorder)}; {hint}")
+        raise TypeError(f"{wanted}, not {described(recorder)}; {hint}")
     if isinstance(recorder, type):
-        raise TypeError(f"{wanted}: {recorder.__name__} is a class: give an object of it")
+        raise TypeError(f"{wanted}: {recorder.__name__} is a class: pass an instance of it")
     kind = type(recorder).__name__
     for name in ("record", "seal", "aclose"):
         method = getattr(recorder, name, None)

@@ -92,7 +92,7 @@ class Redaction:
         known_keys: bool = False,
     ) -> None:
         if isinstance(patterns, (str, re.Pattern)):
-            raise TypeError(f"Redaction takes a list of patterns: Redaction([{patterns!r}])")
+            raise TypeError(f"Redaction needs a list of patterns: Redaction([{patterns!r}])")
         compiled: list[re.Pattern[str]] = []
         for pattern in patterns:
             try:
@@ -100,13 +100,13 @@ class Redaction:
             except re.error as exc:
                 raise ValueError(f"the pattern {pattern!r} of a Redaction cannot be read: {exc}") from exc
             except TypeError:
-                raise TypeError(f"a pattern is a regular expression, not {described(pattern)}") from None
+                raise TypeError(f"a pattern must be a regular expression, not {described(pattern)}") from None
             if not isinstance(compiled[-1].pattern, str):
-                raise TypeError(f"a pattern is a regular expression, not {described(pattern)}")
+                raise TypeError(f"a pattern must be a regular expression, not {described(pattern)}")
         self._patterns = tuple(compiled)
         given: object = function
         if given is not None and (not callable(given) or iscoroutinefunction(given)):
-            raise TypeError(f"function is `(text) -> text`, not async, and not {described(given)}")
+            raise TypeError(f"function must be `(text) -> text`, not async, and not {described(given)}")
         self._function = function
         check_bool("known_keys", known_keys)
         self.known_keys: bool = known_keys

@@ -129,9 +129,9 @@ class TraceLease:
         if trace is not None and all(each.sealed for each in traces):
             self._claims[id(trace)] = (trace, claim)
             return trace
-        gap = next((gap for each in traces for gap in each.gaps), "no line of a rollout is in it")
+        gap = next((gap for each in traces for gap in each.gaps), "it contains no line of a rollout")
         try:
-            log.warning("%s is not whole, and was moved to %s: %s", path, claim.put_aside(), gap)
+            log.warning("%s is incomplete, and was moved to %s: %s", path, claim.put_aside(), gap)
         except OSError:
             claim.give_back()
             raise

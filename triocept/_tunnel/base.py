@@ -79,7 +79,7 @@ def check_url(url: str, *, whose: str) -> str:
     except ValueError:
         usable = False
     if not usable or re.search(r"[\s\x00-\x1f\x7f]", url):
-        raise ValueError(f"{whose}: not a URL that begins with http:// or https://, but {url!r}")
+        raise ValueError(f"{whose} must be a URL that begins with http:// or https://, not {url!r}")
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError(f"{whose}: a query, a fragment or a password cannot stand in an agent's base URL")
     return url.rstrip("/")
@@ -123,7 +123,7 @@ def in_url(host: str) -> str:
 
 def lost(url: str, why: object) -> TunnelError:
     """Return the error of a tunnel that has died."""
-    return TunnelError(f"the tunnel at {url} has died: {why}")
+    return TunnelError(f"the tunnel at {url} has ended: {why}")
 
 
 @final

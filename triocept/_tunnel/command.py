@@ -54,7 +54,7 @@ class CommandTunnel(Tunnel):
         try:
             self.pattern: re.Pattern[str] = re.compile(pattern)
         except re.error as exc:
-            raise ValueError(f"pattern is no regular expression: {exc}") from exc
+            raise ValueError(f"pattern must be a regular expression: {exc}") from exc
         self.timeout = timeout
         self.env: dict[str, str] = dict(env or {})
         self._any = pattern == URL

@@ -167,7 +167,7 @@ class Supervisor:
             previous, self._last = self._last, url
             self.url, self._up_since = url, trio.current_time()
             if previous is not None and previous != url:
-                error = TunnelError(f"the tunnel has another URL now: {url}, no longer {previous}")
+                error = TunnelError(f"the URL of the tunnel changed from {previous} to {url}")
                 self._on_lost(previous, error)
             log.info("the tunnel is up: %s", url)
             self._change()

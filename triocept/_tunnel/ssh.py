@@ -71,13 +71,13 @@ class SSHTunnel(Tunnel):
     ) -> None:
         check_type("SSHTunnel: a destination", destination, str, "user@host, a str")
         if not destination or destination.startswith("-") or re.search(r"\s", destination):
-            raise ValueError(f"SSHTunnel: a destination is user@host, not {destination!r}")
+            raise ValueError(f"SSHTunnel: a destination must be user@host, not {destination!r}")
         if port is not None:
             check_count("SSHTunnel: a port", port)
             if not 0 < port < 65536:
-                raise ValueError(f"SSHTunnel: a port is a number from 1 to 65535, not {port!r}")
+                raise ValueError(f"SSHTunnel: a port must be a number from 1 to 65535, not {port!r}")
         if isinstance(options, str):
-            raise TypeError('SSHTunnel: options is a list, ["-J", "bastion"], not one str')
+            raise TypeError('SSHTunnel: options must be a list, ["-J", "bastion"], not one str')
         self.destination = destination
         self.port = port
         self.identity: str | None = None if identity is None else os.fspath(identity)

@@ -61,7 +61,7 @@ def parse_address(base_url: str) -> Address:
     check_str("base_url", base_url)
     parts = urlsplit(base_url.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"an upstream's base_url is an http or https URL, not {base_url!r}")
+        raise ValueError(f"an upstream's base_url must be an http or https URL, not {base_url!r}")
     if "@" in parts.netloc:
         raise ValueError("an upstream's base_url cannot contain a user or a password: pass a key as api_key")
     shown = base_url.partition("?")[0]  # a query may contain a key
@@ -71,7 +71,9 @@ def parse_address(base_url: str) -> Address:
         httpx2.URL(base_url.strip())
         _ = parts.port
     except (httpx2.InvalidURL, ValueError) as exc:
-        raise ValueError(f"an upstream's base_url is an http or https URL, not {shown!r}: {exc}") from None
+        raise ValueError(
+            f"an upstream's base_url must be an http or https URL, not {shown!r}: {exc}"
+        ) from None
     if any(character.isspace() for character in parts.netloc):
         raise ValueError(f"an upstream's base_url has a space in its host: {shown!r}")
     base = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))

@@ -71,7 +71,7 @@ class ChunkedDecoder:
                 self.fault = "a chunk is longer than its size line"
                 return None
             if end > at and _TRAILER.match(data, at) is None:
-                self.fault = "the line behind the last chunk is no header"
+                self.fault = "the line after the last chunk is not a header"
                 return None
             if end >= 0:
                 self.ended = self._trailers and end == at

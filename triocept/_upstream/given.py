@@ -31,7 +31,7 @@ def check_timeouts(**timeouts: float | None) -> None:
     """Raise if a timeout is out of range; None means no limit."""
     for name, number in timeouts.items():
         if number is not None:
-            check_number(name, number, infinite=name != "connect_timeout", hint="None is for ever")
+            check_number(name, number, infinite=name != "connect_timeout", hint="None waits without a limit")
 
 
 def check_overrides(model: str | None, sampling: Sampling | None) -> None:
@@ -52,11 +52,11 @@ def check_headers(headers: Mapping[str, str] | None) -> None:
     for name, value in headers.items():
         check_type("extra_headers: a name", name, str, "a str")
         if not _NAME.fullmatch(name):
-            raise ValueError(f"extra_headers: {name!r} is no header name: use letters, digits and -")
+            raise ValueError(f"extra_headers: {name!r} is not a header name: use letters, digits and -")
         if not isinstance(value, str):
-            raise TypeError(f"extra_headers[{name!r}] is a str, not {type(value).__name__}")
+            raise TypeError(f"extra_headers[{name!r}] must be a str, not {type(value).__name__}")
         if not _VALUE.fullmatch(value):
-            raise ValueError(f"extra_headers[{name!r}] is not one line of Latin-1")
+            raise ValueError(f"extra_headers[{name!r}] must be one line of Latin-1")
 
 
 def check_session(header: str | None, finish: str | None) -> None:
@@ -86,7 +86,7 @@ def check_body(fields: Mapping[str, Json] | None) -> None:
 def check_tls(tls: ssl.SSLContext | None) -> None:
     if tls is not None and not isinstance(tls, ssl.SSLContext):
         raise TypeError(
-            f"tls is an ssl.SSLContext, not {described(tls)}; None trusts the system's certificates, "
+            f"tls must be an ssl.SSLContext, not {described(tls)}; None trusts the system's certificates, "
             "ssl.create_default_context(cafile=…) your own"
         )
 
@@ -96,10 +96,10 @@ def key_of(api_key: str | None) -> str | None:
     if api_key is None:
         return None
     if not isinstance(api_key, str):
-        raise TypeError(f"api_key is a str, not {type(api_key).__name__}")
+        raise TypeError(f"api_key must be a str, not {type(api_key).__name__}")
     key = api_key.strip()
     if not key:
         raise ValueError("api_key is empty: pass None for a provider that needs no key")
     if not (key.isascii() and key.isprintable()):
-        raise ValueError("api_key is not printable ASCII")
+        raise ValueError("api_key must be printable ASCII")
     return key

@@ -179,9 +179,7 @@ async def open_provider_client(
             transport.closed = True
 
 
-_BY_PROXY = (
-    " (by the proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY in the environment, unless NO_PROXY has its host)"
-)
+_BY_PROXY = " (by the proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY in the environment, unless NO_PROXY lists its host)"
 
 
 _FOREIGN = (
@@ -206,7 +204,7 @@ def _mapped(exc: Exception, *, begun: bool, address: str = "") -> UpstreamError:
         case httpx2.ProxyError() | httpcore2.ProxyError():
             return UpstreamError(f"the proxy makes no connection to the provider: {_reason(exc)}: {address}")
         case httpx2.DecodingError():
-            return UpstreamError(f"the provider's answer is not in its content-encoding: {_reason(exc)}")
+            return UpstreamError(f"the provider's answer does not match its content-encoding: {_reason(exc)}")
         case httpx2.InvalidURL():
             return UpstreamError(f"no request can be sent there: {_reason(exc)}")
         case _ if begun:

@@ -38,7 +38,7 @@ def described(value: object) -> str:
 def check_type(name: str, value: object, kind: type | tuple[type, ...], what: str, hint: str = "") -> None:
     """Raise TypeError unless `value` has the type. `what` names the expected type, `hint` shows how to make it."""
     if not isinstance(value, kind):
-        raise TypeError(f"{name} is {what}, not {described(value)}{f'; {hint}' if hint else ''}")
+        raise TypeError(f"{name} must be {what}, not {described(value)}{f'; {hint}' if hint else ''}")
 
 
 def check_str(name: str, value: object) -> None:
@@ -55,14 +55,14 @@ def check_mapping(name: str, value: object) -> None:
 
 def check_callable(name: str, value: object, what: str) -> None:
     if not callable(value):
-        raise TypeError(f"{name} is {what}, not {described(value)}")
+        raise TypeError(f"{name} must be {what}, not {described(value)}")
 
 
 def check_choice(name: str, value: object, choices: object) -> None:
     """Raise ValueError unless `value` is a member of a `Literal`."""
     words = [repr(word) for word in get_args(choices)]
     if value not in get_args(choices):
-        raise ValueError(f"{name} is {', '.join(words[:-1])} or {words[-1]}, not {value!r}")
+        raise ValueError(f"{name} must be {', '.join(words[:-1])} or {words[-1]}, not {value!r}")
 
 
 def check_keywords(function: str, given: Mapping[str, object], known: Collection[str]) -> None:
@@ -98,9 +98,9 @@ def with_known_keywords(function: Callable[P, T]) -> Callable[P, T]:
 def check_count(name: str, value: object, *, least: int = 0) -> None:
     """Raise an error unless `value` is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} is a whole number, not {described(value)}")
+        raise TypeError(f"{name} must be a whole number, not {described(value)}")
     if value < least:
-        raise ValueError(f"{name} is {least} or more, not {value}")
+        raise ValueError(f"{name} must be {least} or more, not {value}")
 
 
 def check_number(
@@ -123,13 +123,13 @@ def check_number(
         hint: the value to give instead of infinity.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} is a number, not {described(value)}")
+        raise TypeError(f"{name} must be a number, not {described(value)}")
     number: Any = value  # Real has no comparison operators
     if not (number > 0 if positive else number >= 0 or (negative and number < 0)):  # False for NaN
         wanted = "more than 0" if positive else "a number" if negative else "0 or more"
-        raise ValueError(f"{name} is {wanted}, not {value}")
+        raise ValueError(f"{name} must be {wanted}, not {value}")
     if not (_is_finite(value) or (infinite and value == math.inf)):
-        raise ValueError(f"{name} is finite, not {described(value)}{f'; {hint}' if hint else ''}")
+        raise ValueError(f"{name} must be finite, not {described(value)}{f'; {hint}' if hint else ''}")
 
 
 def _is_finite(value: Real) -> bool:

@@ -67,9 +67,9 @@ _HEADERS = _Rule(
 
 _FACTS: Mapping[str, _Rule] = {
     "name": _Rule("a name of letters, digits, `_`, `-` and `.`", _is_text, _NAME.fullmatch),
-    "route": _Rule("a path that begins with `/` and ends with none", _is_text, _PATH.fullmatch),
+    "route": _Rule("a path that begins with `/` and does not end with `/`", _is_text, _PATH.fullmatch),
     "base_path": _Rule(
-        "a path that begins with `/` and ends with none, or empty",
+        "a path that begins with `/` and does not end with `/`, or empty",
         _is_text,
         lambda path: not path or _PATH.fullmatch(path),
     ),

@@ -83,24 +83,24 @@ def _installed() -> _Installed:
                 f"the entry point `{point.name} = {point.value}` of {package}, of the group {GROUP}, "
                 f"brings none: {type(exc).__name__}: {exc}"
             )
-            log.warning("a dialect is left out: %s", broken[point.name])
+            log.warning("a dialect is omitted: %s", broken[point.name])
     return _Installed(found, broken)
 
 
 def _add(found: dict[str, Dialect], each: Dialect) -> None:
     if not isinstance(each, Dialect):
-        raise TypeError(f"a dialect is a triocept.dialects.Dialect, not {described(each)}")
+        raise TypeError(f"a dialect must be a triocept.dialects.Dialect, not {described(each)}")
     same = found.get(each.name)
     if same is each:
         return
     if same is not None:
         raise ValueError(
-            f"two dialects are called {each.name!r}, one of route {same.route} and one of {each.route}"
+            f"two dialects have the name {each.name!r}: one with the route {same.route} and one with {each.route}"
         )
     for path in sorted(each.usual_paths):
         owner = next((other for other in found.values() if other.match(path, "") is not None), None)
         if owner is not None and each.match(path, "") is not None:  # the first dialect would get all calls
             raise ValueError(
-                f"the dialect {each.name!r} cannot have {path}: that path is that of the dialect {owner.name!r}"
+                f"the dialect {each.name!r} cannot have {path}: the dialect {owner.name!r} has that path"
             )
     found[each.name] = each

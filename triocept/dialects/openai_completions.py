@@ -222,7 +222,7 @@ def render_part(part: ResponsePart) -> str:
         case Text(text=text) | RefusalText(text=text):
             return text
         case ToolCall(name=name):
-            raise DialectError(f"completions have no tool calls: that of {name!r} cannot be written")
+            raise DialectError(f"completions have no tool calls: the call of {name!r} cannot be written")
         case _:
             return ""
 

@@ -95,15 +95,17 @@ class SideRoute:
         for path in self.paths:
             check_str("each of the `paths` of a SideRoute", path)
         if not self.paths or not all(path.startswith("/") for path in self.paths):
-            raise ValueError(f"`paths` of a SideRoute is one or more that begin with `/`, not {self.paths!r}")
+            raise ValueError(
+                f"`paths` of a SideRoute must be one or more paths that begin with `/`, not {self.paths!r}"
+            )
         for path in self.paths:
             if (problem := path_problem(path)) is not None:
                 raise ValueError(f"`paths` of a SideRoute: {path!r} {problem}")
         if self.method not in _METHODS:
-            raise ValueError(f"`method` of a SideRoute is {', '.join(_METHODS)}, not {self.method!r}")
+            raise ValueError(f"`method` of a SideRoute must be {', '.join(_METHODS)}, not {self.method!r}")
         check_callable("`answer` of a SideRoute", self.answer, "a function of (call)")
         if inspect.iscoroutinefunction(self.answer):
-            raise TypeError(f"`answer` of a SideRoute is not async, and {named(self.answer)} is")
+            raise TypeError(f"`answer` of a SideRoute must not be async, and {named(self.answer)} is")
 
 
 def path_problem(path: str) -> str | None:

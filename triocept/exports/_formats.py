@@ -174,12 +174,12 @@ def _check_place(path: Path, *, replace: bool) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if os.path.lexists(path):
         if not replace:
-            words = f"{os.strerror(errno.EEXIST)}, and replace=True is not given"
+            words = f"{os.strerror(errno.EEXIST)}; pass replace=True to replace it"
             raise FileExistsError(errno.EEXIST, words, str(path))
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if path.exists() and not path.is_file():
-            raise FileExistsError(errno.EEXIST, "it is no file, and is not replaced", str(path))
+            raise FileExistsError(errno.EEXIST, "it is not a file, and is not replaced", str(path))
 
 
 @contextmanager

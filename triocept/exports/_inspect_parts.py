@@ -69,7 +69,7 @@ def messages_of(message: Message, losses: Losses) -> Iterator[dict[str, Json]]:
                 }
             )
             if call.kind == "json" and not is_object(call.arguments or "{}"):
-                calls[-1]["parse_error"] = "the arguments are no JSON object"
+                calls[-1]["parse_error"] = "the arguments are not a JSON object"
         if calls:
             document["tool_calls"] = calls
         yield document

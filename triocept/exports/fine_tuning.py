@@ -146,7 +146,7 @@ def _problems(line: Json) -> Iterator[str]:
     if not messages or messages[-1].get("role") != "assistant":
         yield "messages: the last one must be the model's"
     elif not any(_is_trained(message) for message in messages):
-        yield "messages: none of the model's has a weight"
+        yield "messages: no message of the model has a weight"
     for number, tool in enumerate(line.get("tools") or ()):
         function = tool.get("function") if isinstance(tool, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):

@@ -59,7 +59,7 @@ class OTelRecorder:
     def __init__(self, exporter: Any = None, *, content: bool = False) -> None:
         kind = _imported("opentelemetry.sdk.trace.export").SpanExporter
         if exporter is not None and not isinstance(exporter, kind):
-            raise TypeError(f"exporter is a SpanExporter, not {described(exporter)}")
+            raise TypeError(f"exporter must be a SpanExporter, not {described(exporter)}")
         self._exporter = exporter
         self._content = content
         self._provider: Any = None
@@ -110,7 +110,7 @@ class OTelRecorder:
             send = provider.force_flush if self._agents else provider.shutdown
             await trio.to_thread.run_sync(send, abandon_on_cancel=True)
         if scope.cancelled_caught:
-            log.warning("spans were not sent: the exporter has not taken them in %g s", PATIENCE)
+            log.warning("spans were not sent: the exporter did not finish within %g s", PATIENCE)
 
     def _tracer(self) -> Any:
         if self._provider is None:

@@ -106,7 +106,7 @@ async def open_fleet(
     check_number("grace", grace, positive=True)
     if worker is not None and not takes(worker, 0):
         raise TypeError(
-            f"worker is a function that opens a context, without arguments, not {described(worker)}"
+            f"worker must be a function that opens a context, without arguments, not {described(worker)}"
         )
     check_bool("progress", progress)
     setup = engine.packing.pack(worker, "worker", keep=True)
@@ -232,10 +232,10 @@ class Fleet:
         included. After the fleet's grace, a worker that has not ended its calls is killed.
         """
         if self._closed:
-            raise RuntimeError("the fleet is closed: its block has been left")
+            raise RuntimeError("the fleet is closed: its block has ended")
         passes_sample, name = takes_sample(function), name_of(function)
         if not isinstance(tasks, (Iterable, AsyncIterable)):
-            raise TypeError(f"tasks are an iterable, not {described(tasks)}")
+            raise TypeError(f"tasks must be an iterable, not {described(tasks)}")
         check_bool("ordered", ordered)
         if group_size is not None:
             check_count("group_size", group_size, least=1)
@@ -358,7 +358,7 @@ class _Position:
                     why = await self._run_worker(task_status)
                     early = 0 if why is None else early + 1
                     if early >= len(PAUSES):
-                        log.error("%s is not replaced any more: %s", self.name, why)
+                        log.error("%s is no longer replaced: %s", self.name, why)
                         self.observers.send(
                             WorkerGivenUp(worker=self.name, reason=str(why) or type(why).__name__)
                         )

@@ -66,7 +66,7 @@ class Results(Generic[Task, T]):
         Cancellation: no outcome is lost by it.
         """
         if self._groups is not None:
-            raise RuntimeError("the results of this map are read in groups: each result is in its group")
+            raise RuntimeError("the results of this map are read in groups: take each result from its group")
         result = await self._mapping.next_result()
         self._single = True
         return result

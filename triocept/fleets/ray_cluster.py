@@ -166,7 +166,7 @@ async def _find(address: str | None) -> str | None:
     given = address if address not in (None, "auto") else os.environ.get("RAY_ADDRESS") or address
     if given is not None and "://" in given:
         raise ValueError(
-            f"{given!r} is an address of Ray's client, not of a cluster: pass host:port, on a node of the cluster"
+            f"{given!r} is an address for Ray's client, not of a cluster: pass host:port, on a node of the cluster"
         )
     where = await trio.to_thread.run_sync(_bootstrap_address, given)
     if where is None:
@@ -188,7 +188,7 @@ async def _find(address: str | None) -> str | None:
         ) from exc
     if len(frame) < 4 or frame[3] != SETTINGS:
         raise ConnectionError(
-            f"the server at {where}{hint} is no Ray cluster, but perhaps its dashboard: "
+            f"the server at {where}{hint} is not a Ray cluster (it may be the dashboard of one): "
             "pass the address that `ray start` printed"
         )
     return where

@@ -182,7 +182,9 @@ class _Approved:
                 response = draft.response
                 if response is None:
                     raise Refusal(
-                        502, "the answer is raw bytes, whose tool calls cannot be decided", should_retry=False
+                        502,
+                        "the answer is raw bytes: its tool calls cannot be approved or rejected",
+                        should_retry=False,
                     )
                 decisions = await self._decide(response.tool_calls, exchange)
                 if decisions is None:

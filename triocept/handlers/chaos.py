@@ -89,12 +89,12 @@ def chaos(
     check_mapping("faults", faults or {})
     for fault, rate in (faults or {}).items():
         if not isinstance(fault, Fault):
-            raise TypeError(f"faults is a mapping of faults to rates: {fault!r} is no Fault")
+            raise TypeError(f"faults must be a mapping of faults to rates: {fault!r} is no Fault")
         rates[f"faults[{fault!r}]"] = fault, rate
     for name, (_, rate) in rates.items():
         check_number(name, rate)
     if (total := sum(rate for _, rate in rates.values())) > 1 + 1e-9:
-        raise ValueError(f"the rates are no more than 1 together, not {total:g}")
+        raise ValueError(f"the rates must sum to 1 or less, not {total:g}")
     drawn = [each for each in rates.values() if each[1]]
     return Chaos(cast(Handler, handler), seed, drawn)
 

@@ -39,7 +39,7 @@ def read_policy(path: str | Path) -> Policy:
     """
     document = read_document(Path(path))
     if not isinstance(document.value, dict):
-        raise document.error('a policy is a mapping from tools to decisions, such as {"*": "ask"}')
+        raise document.error('a policy must be a mapping from tools to decisions, such as {"*": "ask"}')
     if not document.value:
         raise document.error('a policy needs a decision for at least one tool, such as {"*": "ask"}')
     return {pattern: _decision(node) for pattern, node in document.value.items()}
@@ -64,9 +64,9 @@ def _decision(node: Node) -> Policy | Decision:
         case {"modify": arguments, **rest} if not rest:
             return Decision.modify(arguments.json, by="policy file")
         case str() as word:
-            raise node.error(f"there is no decision {word!r}; a decision is {_FORMS}")
+            raise node.error(f"there is no decision {word!r}; a decision must be {_FORMS}")
         case _:
-            raise node.error(f"a decision is {_FORMS}, not {node.kind}")
+            raise node.error(f"a decision must be {_FORMS}, not {node.kind}")
 
 
 _turns = trio.Lock()
@@ -139,7 +139,7 @@ async def _read(question: str) -> str:
     line: str = await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
     if not line:
         _show("\n")
-        raise EOFError("ask_terminal: standard input has ended; a person at a terminal has to answer")
+        raise EOFError("ask_terminal: standard input has ended; a person at a terminal must answer")
     return line.rstrip("\n")
 
 

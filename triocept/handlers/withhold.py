@@ -57,16 +57,16 @@ def withhold(
     check_bool("urls", urls)
     check_bool("network", network)
     if isinstance(tools, str):
-        raise TypeError(f"tools is a list of names, not {described(tools)}: tools=[{tools!r}]")
+        raise TypeError(f"tools must be a list of names, not {described(tools)}: tools=[{tools!r}]")
     patterns = tuple(tools)
     given: tuple[object, ...] = patterns
     for pattern in given:
         if not isinstance(pattern, str) or not pattern:
-            raise TypeError(f"tools is a list of names, not of {described(pattern)}")
+            raise TypeError(f"tools must be a list of names, not of {described(pattern)}")
     kinds = _KINDS if media is True else () if media is False else tuple(media)
     for kind in kinds:
         if kind not in _KINDS:
-            raise ValueError(f"media is True, or some of {', '.join(_KINDS)}, not {kind!r}")
+            raise ValueError(f"media must be True, or some of {', '.join(_KINDS)}, not {kind!r}")
     if not (patterns or kinds or urls or network):
         raise ValueError("withhold needs tools=, media=, urls= or network=: there is nothing to withhold")
     inner = awaiting(handler)

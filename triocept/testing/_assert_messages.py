@@ -32,7 +32,7 @@ def check_messages(request: Request, expected: Sequence[ExpectedMessage]) -> Non
     for each in expected:
         if isinstance(each, Mapping):
             raise TypeError(
-                f"an expected message is a text, a pair of role and text, a ToolCall or a Message, not "
+                f"an expected message must be a text, a pair of role and text, a ToolCall or a Message, not "
                 f"{described(each)}: ({each.get('role', 'user')!r}, …) is a pair"
             )
     messages = request.messages
@@ -47,7 +47,7 @@ def check_messages(request: Request, expected: Sequence[ExpectedMessage]) -> Non
     ]
     lines = [line for line in ndiff(wanted, came) if not (line.startswith("- ...") and "..." in wanted)]
     text = [f"  {line.rstrip()}" for line in lines]
-    raise AssertionError("\n".join(["the messages are not those expected:", *text]))
+    raise AssertionError("\n".join(["the messages differ from the expected ones:", *text]))
 
 
 def _all_match(expected: Sequence[ExpectedMessage], messages: Sequence[Message]) -> bool:

@@ -69,7 +69,7 @@ def _report(
     arguments: dict[str, Any],
 ) -> Iterator[str]:
     wanted = f"{name}({', '.join(f'{key}={_short(value)}' for key, value in arguments.items())})"
-    yield f"no call of the application has a tool result of {wanted}"
+    yield f"no call of the application contains a tool result of {wanted}"
     if done:
         yield "there are results of:"
         yield from (f"  {_shown(call)} -> {_short(result.text)}" for call, result in done)
@@ -78,10 +78,10 @@ def _report(
     made = [part for part in parts if isinstance(part, ToolCall)]
     open_calls = [call for call in made if (call.id, call.name) not in known]
     if open_calls:
-        yield "the model has asked for these, and no result came back:"
+        yield "the model called these tools, and no result came back:"
         yield from (f"  {_shown(call)}" for call in open_calls)
     if not done and not open_calls:
-        yield f"the model has asked for no tool, in {len(calls)} {'call' if len(calls) == 1 else 'calls'}"
+        yield f"the model called no tool, in {len(calls)} {'call' if len(calls) == 1 else 'calls'}"
     offered = list(dict.fromkeys(tool.name for request in calls for tool in request.tools))
     if name not in offered:
         near = get_close_matches(name, offered, 1)

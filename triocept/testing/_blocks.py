@@ -47,14 +47,16 @@ class Block(ContextDecorator, AbstractContextManager[T, "bool | None"], Generic[
         def __getattr__(self, name: str) -> NoReturn:
             """Raise an error: attributes exist only within the block."""
             raise AttributeError(
-                f"nothing is open yet: {self._text}, and then it has {name!r}", name=name, obj=self
+                f"the context is not entered yet: {self._text}; after that it has {name!r}",
+                name=name,
+                obj=self,
             )
 
         def __iter__(self) -> NoReturn:
-            raise TypeError(f"nothing is open yet: {self._text}")
+            raise TypeError(f"the context is not entered yet: {self._text}")
 
         async def __aenter__(self) -> NoReturn:
-            raise TypeError(f"it is no async context: {self._text}")
+            raise TypeError(f"it is not an async context manager: {self._text}")
 
         async def __aexit__(self, *error: object) -> None: ...
 

@@ -43,7 +43,7 @@ def in_loop(handler: AnyHandler, twin: Callable[[Exchange], SyncExchange]) -> Ha
     if isinstance(handler, Chaos):
         return handler.around(lambda inner: in_loop(inner, twin))
     if inspect.isroutine(handler) and not takes(handler, 1):
-        form = "a handler is `def handler(exchange)`, async or not"
+        form = "a handler must be `def handler(exchange)`, async or not"
         raise TypeError(f"{form}; {named(handler)} does not take one argument, the exchange")
     function = function_of(handler)
     generates = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
@@ -51,7 +51,7 @@ def in_loop(handler: AnyHandler, twin: Callable[[Exchange], SyncExchange]) -> Ha
         check_handler(cast(Handler, handler))
         return cast(Handler, handler)
     if not takes(handler, 1):
-        text = f"a handler is called with the exchange: {named(handler)} does not take one argument"
+        text = f"a handler must take one argument, the exchange; {named(handler)} does not"
         raise TypeError(text)
     limiter = trio.CapacityLimiter(math.inf)
 
@@ -80,24 +80,24 @@ class _Call:
                 self._report(exc)
             raise
         if returned is not None and not self._exchange.settled:
-            what = f"{named(self._function)} returned {short(returned)}, which is no answer: "
+            what = f"{named(self._function)} returned {short(returned)}, which is not an answer: "
             what += "`exchange.respond(…)` gives one"
             if inspect.isawaitable(returned):
                 if inspect.iscoroutine(returned):
                     returned.close()
-                what = f"{named(self._function)} is a plain function, and gave something to await: "
-                what += "a handler that awaits is `async def handler(exchange)`"
+                what = f"{named(self._function)} is a plain function, and returned an awaitable: "
+                what += "a handler that awaits must be `async def handler(exchange)`"
             raise TypeError(what)
 
     def _report(self, error: BaseException) -> None:
         def report() -> None:
             if not report_fault(rollout_of(self._exchange), error):
-                log.warning("a handler has failed whose exchange was over", exc_info=error)
+                log.warning("a handler failed after the end of its exchange", exc_info=error)
 
         try:
             loop_of(self._exchange).soon(report)
         except RuntimeError:  # the endpoint has ended
-            log.warning("a handler has failed whose endpoint has ended", exc_info=error)
+            log.warning("a handler failed after the end of its endpoint", exc_info=error)
 
 
 def with_threads(options: O) -> O:

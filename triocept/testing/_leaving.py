@@ -26,8 +26,8 @@ _OF_ASYNCIO = (
 """Messages of asyncio if it does not run, and of trio if it receives an awaitable of asyncio."""
 _HINT = (
     "triocept: an async handler runs under trio, in the endpoint's own thread: `trio.sleep` in the place of "
-    "`asyncio.sleep`, say. What needs asyncio is a plain function, `def handler(exchange)`: that runs in a thread of "
-    "its own, and may call `asyncio.run`"
+    "`asyncio.sleep`, say. Code that needs asyncio must be a plain function, `def handler(exchange)`: that runs in a "
+    "thread of its own, and may call `asyncio.run`"
 )
 
 

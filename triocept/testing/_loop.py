@@ -298,7 +298,7 @@ class Loop:
             self._watch.note_reported()
         if self._why is None:
             self._why = TimeoutError(
-                f"for {PATIENCE:g} s the endpoint has not answered: its loop is blocked in {place_of(self._thread)}. "
+                f"the endpoint has not answered for {PATIENCE:g} s: its loop is blocked in {place_of(self._thread)}. "
                 "Make a handler that blocks a plain function (`def`), which runs in its own thread"
             )
         return self._why
@@ -306,4 +306,4 @@ class Loop:
 
 def over() -> RuntimeError:
     """Return the error for a call after the end."""
-    return RuntimeError("the endpoint has ended: this came after its block")
+    return RuntimeError("the endpoint has ended: this was called after its block")

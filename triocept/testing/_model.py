@@ -58,7 +58,7 @@ def fake_model(
     check_bool("environ", environ)
     check_bool("must_be_used", must_be_used)
     if replies and handler is not None:
-        raise ValueError("fake_model is given replies, or a handler which makes them: not both")
+        raise ValueError("fake_model takes replies or a handler, not both")
     script = ScriptedModel(replies) if replies else None
     with ExitStack() as stack:
         if endpoint is None:

@@ -63,7 +63,7 @@ class SyncRollout:
         def __enter__(self) -> NoReturn:
             """Raise an error for `with` on an open model."""
             raise TypeError(
-                "it is open already, and what opened it ends it: `model = triocept_model(…)`, with no `with`"
+                "it is already open, and is closed for you: write `model = triocept_model(…)`, without `with`"
             )
 
         def __exit__(self, *error: object) -> None: ...
@@ -274,7 +274,7 @@ class SyncRollout:
         __tracebackhide__ = True
         calls = self._all_calls()
         if not -len(calls) <= call < len(calls):
-            raise AssertionError(f"there is no call {call}: {len(calls)} came")
+            raise AssertionError(f"there is no call {call}: the model was called {len(calls)} times")
         check_messages(calls[call], expected)
 
     def check(self) -> None:
@@ -305,7 +305,7 @@ class SyncRollout:
             try:
                 return await self._rollout.__anext__()
             except StopAsyncIteration:
-                raise RolloutClosed(f"rollout {self.id} has ended: no call comes any more") from None
+                raise RolloutClosed(f"rollout {self.id} has ended: no further call can arrive") from None
         text = f"for {timeout:g} s no call came"
         if blocks_asyncio:
             text += "; asyncio runs in this thread, and was blocked meanwhile: `await model.anext()`"

@@ -104,7 +104,7 @@ def read_answer(node: Node) -> Answer:
     """
     members = node.mapping(*_MEMBERS)
     if not members.keys() & {"content", "failure", "hung_up"}:
-        raise node.error("an answer has a content, a failure, or `hung_up: true`")
+        raise node.error("an answer must have a content, a failure, or `hung_up: true`")
     first, holds, usage = map(members.get, ("first", "holds_calls", "usage"))
     response: Response | None = None
     if "content" in members:
@@ -156,7 +156,7 @@ def _read_part(node: Node) -> ResponsePart:
             return ToolCall(name, text, extra=extra)
         case ["opaque"]:
             return Opaque(_text(node.mapping("opaque", "dialect"), "dialect"), members["opaque"].json)
-    raise node.error(f"a part of an answer is one of {', '.join(_PART_KINDS)}")
+    raise node.error(f"a part of an answer must be one of {', '.join(_PART_KINDS)}")
 
 
 def _read_failure(node: Node) -> Failure:
@@ -165,7 +165,7 @@ def _read_failure(node: Node) -> Failure:
         members["kind"].text(*get_args(FailureKind))
     if "status" in members and members["status"].count(400) > 599:
         raise members["status"].error(
-            f"a failure has a status from 400 to 599, not {members['status'].value}"
+            f"the status of a failure must be 400 to 599, not {members['status'].value}"
         )
     if "retry_after" in members:
         members["retry_after"].seconds()

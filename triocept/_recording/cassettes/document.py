@@ -131,11 +131,12 @@ def read_document(
         DialectError: this version cannot read the document; the text names the place.
     """
     if not isinstance(document.value, dict) or "cassette" not in document.value:
-        raise document.error("this is no cassette: it does not begin with `cassette: 1`")
+        raise document.error("this is not a cassette: it does not begin with `cassette: 1`")
     version = document.value["cassette"]
     if version.count(1) > VERSION:
         raise version.error(
-            f"this cassette is of format {version.value}, which a newer triocept writes; this one reads {VERSION}"
+            f"this cassette has format {version.value}, written by a newer triocept; this version reads format "
+            f"{VERSION}"
         )
     members = document.mapping("cassette", "tools", "calls")
     if "calls" not in members:
@@ -146,7 +147,7 @@ def read_document(
     for node in members["calls"].items():
         number, request, answer = _read_call(node, tools, messages)
         if number in found:
-            raise node.error(f"call {number} stands here twice: first on line {found[number].line}")
+            raise node.error(f"call {number} is in the file twice: first on line {found[number].line}")
         found[number] = Recorded(number=number, form=form_of(request), answer=answer, line=node.line)
     return list(found.values())
 
@@ -157,11 +158,11 @@ def _read_call(
     """Return number, request and answer of a call; `before` holds the messages of the calls before it."""
     members = node.mapping("call", "request", "answer")
     if missing := [member for member in ("call", "request", "answer") if member not in members]:
-        raise node.error(f"a call has a {missing[0]!r}, and this one has none")
+        raise node.error(f"a call must have a {missing[0]!r}, and this one has none")
     number = members["call"].count(1)
     request = members["request"].mapping(*_REQUEST)
     if "messages" not in request:
-        raise members["request"].error("a request has messages, and this one has none")
+        raise members["request"].error("a request must have messages, and this one has none")
     messages = list(request["messages"].items())
     if (continues := request.get("continues")) is not None:
         if continues.count(1) not in before:

@@ -214,9 +214,9 @@ class ReplayRun:
 
 
 _ADVICE = (
-    "If the agent, its prompt or its configuration has changed, record it again; match='nearest' goes by the turn that "
-    "begins most alike, and then=handler (on the command line --script or --upstream) lets another handler "
-    "answer what is new."
+    "If the agent, its prompt or its configuration has changed, record it again; match='nearest' uses the turn with "
+    "the longest common beginning, and then=handler (on the command line --script or --upstream) lets another handler "
+    "answer new calls."
 )
 _KINDS = {
     "main": "main conversation",
@@ -302,7 +302,7 @@ class Replay:
         is_pair = isinstance(until, tuple) and [type(each) for each in until] == [str, int]
         if until is not None and type(until) not in (str, int) and not is_pair:
             raise TypeError(
-                "until is a turn: its id, its number in the main conversation, or (conversation, number), not "
+                "until must be a turn: its id, its number in the main conversation, or (conversation, number), not "
                 f"{described(until)}"
             )
         if paths is not None:
@@ -310,7 +310,7 @@ class Replay:
         for path in (path for pair in (paths or {}).items() for path in pair):
             check_str("a directory of paths", path)
             if not path.strip("/"):
-                raise ValueError(f"a directory of paths has a name, which {path!r} has not")
+                raise ValueError(f"the path of a directory must have a name; {path!r} has none")
         if redact is not None:
             check_type("redact", redact, Redaction, "a Redaction")
         if then is not None:

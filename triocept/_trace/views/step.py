@@ -251,7 +251,7 @@ def check_trace(function: str, trace: object) -> None:
 def rooted_steps(trace: Trace, accept: Collection[str]) -> list[tuple[Step, Node | None]]:
     """Return the steps, each with its node in the tree of tokens, if it has one."""
     if isinstance(accept, str) or not isinstance(accept, Collection):
-        raise TypeError(f"accept is a list of names of gaps, not {described(accept)}")
+        raise TypeError(f"accept must be a list of names of gaps, not {described(accept)}")
     for name in accept:
         if name not in ACCEPTABLE:
             raise ValueError(f"accept takes {', '.join(ACCEPTABLE)}, and not {name!r}")

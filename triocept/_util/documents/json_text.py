@@ -34,7 +34,7 @@ def read_json(text: str, file: str) -> Node:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"there is no {name} in JSON")
+    raise ValueError(f"JSON has no {name}")
 
 
 _SPACE = re.compile(r"[ \t\n\r]*")

@@ -124,7 +124,7 @@ class Node:
         """Return a hint that quotes make a text of the value."""
         if isinstance(self.value, dict | list | None):
             return ""
-        return f": {self.value!r}; in quotes it is a text"
+        return f": {self.value!r}; put it in quotes to make it a text"
 
     def flag(self) -> bool:
         """Return the boolean."""

@@ -56,7 +56,7 @@ def read_yaml(text: str, file: str, *, aliases: bool = False) -> Node:
         if conflict := _CONFLICT.search(text):
             line = text.count("\n", 0, conflict.start()) + 1
             raise Node(file, line, "", None).error(
-                "a merge conflict of git is unresolved: keep the entries of both sides, each whole"
+                "the file contains an unresolved merge conflict of git: keep the complete entries of both sides"
             ) from None
         problem = ", ".join(filter(None, (getattr(exc, "context", None), getattr(exc, "problem", None))))
         problem = problem or str(exc).splitlines()[0]
@@ -122,9 +122,9 @@ class _Builder:
         if kind == "AliasEvent":
             return self._alias(event.anchor, node)
         if event.anchor is not None and not self._aliases:
-            raise node.error("anchors and aliases are not meant here")
+            raise node.error("anchors and aliases are not allowed here")
         if event.tag is not None:
-            raise node.error(f"a tag ({event.tag}) is not meant here")
+            raise node.error(f"a tag ({event.tag}) is not allowed here")
         before = self._count
         if kind == "ScalarEvent":
             node.value = _plain_value(event.value, node) if event.implicit[0] else event.value
@@ -140,9 +140,9 @@ class _Builder:
 
     def _alias(self, name: str, node: Node) -> Node:
         if not self._aliases:
-            raise node.error("anchors and aliases are not meant here")
+            raise node.error("anchors and aliases are not allowed here")
         if name not in self._anchors:
-            raise node.error(f"there is no whole `&{name}` before this `*{name}`")
+            raise node.error(f"there is no complete `&{name}` before this `*{name}`")
         meant, count = self._anchors[name]
         self._add(count, node)
         node.value = meant.value
@@ -160,7 +160,7 @@ class _Builder:
             if not isinstance(name.value, str):
                 shown = getattr(event, "value", None)
                 hint = "" if shown is None else f": in quotes, {shown!r} would be one"
-                raise name.error(f"a key is a text{hint}")
+                raise name.error(f"a key must be a text{hint}")
             key = name.value
             name.path = f"{path}.{key}" if path else key
             if key in found:

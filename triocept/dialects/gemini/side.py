@@ -133,7 +133,7 @@ def _text(fields: ProtoFields) -> str:
     texts = [part.text("text") for _, part in parts]
     for (path, _), text in zip(parts, texts, strict=True):
         if text is None:
-            raise DialectError("is no text, and only text is embedded here", path=path)
+            raise DialectError("must be text: only text is embedded here", path=path)
     if not (said := "\n".join(text for text in texts if text)):
         raise DialectError("must not be empty", path=content.at("parts"))
     return said

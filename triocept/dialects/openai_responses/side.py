@@ -95,8 +95,8 @@ def _stored(call: SideCall) -> Json | SideBody:
 def _compact(call: SideCall) -> Json:
     raise Refusal(
         404,
-        "there is no compaction here, for it is opaque state of a provider's own model: have the conversation "
-        "summarised by a model call",
+        "triocept cannot compact a conversation, since the result is opaque state of a provider's model: have the "
+        "conversation summarised by a model call",
         should_retry=False,
         code="unknown_url",
     )

@@ -57,7 +57,7 @@ def key_of(task: object, place: str, own: TaskKey | None = None) -> Key:
         return Key(place, f"sha256:{digest}", None, data)
     if isinstance(given, bool) or not isinstance(given, (str, Integral, UUID)):
         what = "`key` returned" if own is not None else "its id is"
-        raise TypeError(f"{place}: a key is a text or a whole number, but {what} {described(given)}")
+        raise TypeError(f"{place}: a key must be a text or a whole number, but {what} {described(given)}")
     return Key(place, str(given), None if own is not None else digest, data)
 
 
@@ -73,7 +73,7 @@ def json_of(value: object, what: str) -> bytes:
             data = _encoder.encode(mended(msgspec.to_builtins(value, enc_hook=_path)))
         if b"null" not in data or (place := no_number_at(msgspec.to_builtins(value, enc_hook=_path))) is None:
             return data
-        why = f"{place or 'it'} is no finite number"
+        why = f"{place or 'it'} is not a finite number"
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:
         why = str(exc)
     raise TypeError(f"{what} is not JSON: {described(value)} ({why})")
@@ -82,7 +82,7 @@ def json_of(value: object, what: str) -> bytes:
 def _path(value: object) -> str:
     if isinstance(value, os.PathLike):
         return os.fsdecode(value)
-    raise TypeError(f"it has a {type(value).__module__}.{type(value).__qualname__}")
+    raise TypeError(f"it contains a {type(value).__module__}.{type(value).__qualname__}")
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_path, order="deterministic")

@@ -63,13 +63,13 @@ def is_store(directory: str | os.PathLike[str]) -> bool:
 def make(directory: Path) -> None:
     """Create the directory of a store, with its parents; raise StoreError if it is a file, or holds other content."""
     if directory.exists() and not directory.is_dir():
-        raise StoreError("a store is a directory, but this is a file", path=str(directory))
+        raise StoreError("a store must be a directory, but this is a file", path=str(directory))
     directory.mkdir(parents=True, exist_ok=True)
     others = {entry.name for entry in os.scandir(directory)}
     strange = sorted(others - {LOCK, TRACES, _PART})
     if RUN not in others and strange:
         raise StoreError(
-            f"it is no store, and not empty: it holds {', '.join(strange[:3])}{', …' if strange[3:] else ''}; "
+            f"it is not a store, and not empty: it contains {', '.join(strange[:3])}{', …' if strange[3:] else ''}; "
             "use an empty or a new directory",
             path=str(directory),
         )
@@ -99,14 +99,15 @@ def read_run(directory: Path) -> RunFile:
     try:
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise StoreError(f"it is no store: there is no {RUN} in it", path=str(directory)) from None
+        raise StoreError(f"it is not a store: it contains no {RUN}", path=str(directory)) from None
     try:
         found = msgspec.json.decode(data, type=_Format)
         if found.what != _WHAT:
-            raise StoreError(f"it is no store: its {RUN} is of another program", path=str(directory))
+            raise StoreError(f"it is not a store: its {RUN} belongs to another program", path=str(directory))
         if found.format > FORMAT:
             raise StoreError(
-                f"a newer triocept has written it: its format is {found.format}, and this one reads up to {FORMAT}",
+                f"it was written by a newer triocept: its format is {found.format}, and this version reads "
+                f"formats up to {FORMAT}",
                 path=str(directory),
             )
         return msgspec.json.decode(data, type=RunFile)

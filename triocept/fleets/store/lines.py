@@ -129,7 +129,7 @@ def index_of(
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
                 if on_damage is None:
                     raise StoreError(
-                        f"it is no line of a store: {exc}; take it out, and its task runs again",
+                        f"this line does not belong to a store: {exc}; remove the line, and its task runs again",
                         path=f"{path}:{number}",
                     ) from None
                 on_damage(number, str(exc))
@@ -158,7 +158,7 @@ def _decoded(data: bytes, place: str) -> DoneLine:
     try:
         return _line.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise StoreError(f"it is no line of a store: {exc}", path=place) from None
+        raise StoreError(f"this line does not belong to a store: {exc}", path=place) from None
 
 
 @final

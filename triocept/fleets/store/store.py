@@ -270,7 +270,7 @@ class _State:
 
     def check_open(self) -> None:
         if self._lock is None:
-            raise StoreError("it is closed: its block has been left", path=str(self.directory))
+            raise StoreError("it is closed: its block has ended", path=str(self.directory))
 
     def hold(self, function: str) -> None:
         """Record the function whose results the store holds; raise StoreError if it holds those of another function."""

@@ -66,13 +66,13 @@ class OddAnswers(BaseFault):
         check_type("call", call, ToolCall, "a ToolCall")
         length = len(call.arguments)
         if length < 2:
-            raise ValueError(f"call has arguments that can be cut, not {call.arguments!r}")
+            raise ValueError(f"call must have arguments that can be cut, not {call.arguments!r}")
         if after is not None:
             check_count("after", after, least=1)
             if after >= length:
-                raise ValueError(f"after is less than the {length} characters that there are, not {after}")
+                raise ValueError(f"after must be less than {length}, the number of characters, not {after}")
         if reason is not None and reason != "length":
-            raise ValueError(f"reason is 'length' or None, not {reason!r}")
+            raise ValueError(f"reason must be 'length' or None, not {reason!r}")
         cut = msgspec.structs.replace(
             call, arguments=call.arguments[: length // 2 if after is None else after]
         )
@@ -124,7 +124,7 @@ class Quirks(BaseFault):
         """
         given = response_of(answer)
         if str(given.content).isascii():
-            raise ValueError("answer has a letter that is longer than a byte: all of these are ASCII")
+            raise ValueError("answer must have a character longer than a byte: all of these are ASCII")
 
         def split(rendering: Rendering) -> list[bytes | float]:
             data = b"".join(rendering.body())

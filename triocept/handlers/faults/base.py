@@ -54,7 +54,7 @@ class BaseFault(metaclass=FaultType):
 
     def __init__(self, name: str = "", arguments: object = None, act: Act | None = None) -> None:
         if act is None or not isinstance(arguments, Mapping):
-            raise TypeError("a fault is made by its name: Fault.status(429), Fault.cut(after=2), …")
+            raise TypeError("a fault must be made by its name: Fault.status(429), Fault.cut(after=2), …")
         takes = signature(getattr(type(self), name)).parameters
         given = {key: value for key, value in arguments.items() if value != takes[key].default}
         object.__setattr__(self, "name", name)
@@ -62,10 +62,10 @@ class BaseFault(metaclass=FaultType):
         object.__setattr__(self, "_act", act)
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a fault is a value: its {name} cannot be set")
+        raise AttributeError(f"a Fault is immutable: its {name} cannot be set")
 
     def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"a fault is a value: its {name} cannot be deleted")
+        raise AttributeError(f"a Fault is immutable: its {name} cannot be deleted")
 
     def __repr__(self) -> str:
         return f"Fault.{self.name}({', '.join(f'{key}={value!r}' for key, value in self.arguments.items())})"

@@ -60,7 +60,7 @@ class Refusals(BaseFault):
         check_count("most", most, least=1)
         check_count("tokens", tokens)
         if tokens <= most:
-            raise ValueError(f"tokens is more than most, {most}, not {tokens}: it would fit")
+            raise ValueError(f"tokens must be more than most ({most}), not {tokens}: the prompt would fit")
         words = f"prompt is too long: {tokens} tokens > {most} maximum"
         act = _refusing(400, words, None, code=OVERFLOW, should_retry=False)
         return cls("context_length", {"tokens": tokens, "most": most}, act)
@@ -105,11 +105,11 @@ def retry_header(when: RetryAfter, *, seconds: bool = True) -> dict[str, str]:
             return {}
         case timedelta():
             if when < timedelta(0):
-                raise ValueError(f"retry_after is no time in the past, not {described(when)}")
+                raise ValueError(f"retry_after must not be in the past, but is {described(when)}")
             when = datetime.now(UTC) + when
         case datetime():
             if when.tzinfo is None:
-                raise ValueError(f"retry_after is a date with a time zone, not {described(when)}")
+                raise ValueError(f"retry_after must be a date with a time zone, not {described(when)}")
         case _:
             return {"retry-after": f"{when:g}"} if seconds else {}
     return {"retry-after": format_datetime(when.astimezone(UTC), usegmt=True)}
@@ -171,7 +171,7 @@ class BrokenBodies(BaseFault):
             TypeError, ValueError: the status is not a redirect, or the location is not valid in a header.
         """
         if status not in (301, 302, 303, 307, 308):
-            raise ValueError(f"status is 301, 302, 303, 307 or 308, not {status!r}")
+            raise ValueError(f"status must be 301, 302, 303, 307 or 308, not {status!r}")
         check_str("location", location)
         given_raw(status, {"location": location}, b"", "whole")
 
@@ -241,9 +241,9 @@ class BrokenBodies(BaseFault):
         """
         check_not_answer("by", by)
         if isinstance(by, bool) or not isinstance(by, int):
-            raise TypeError(f"by is a whole number, not {by!r}")
+            raise TypeError(f"by must be a whole number, not {by!r}")
         if by == 0:
-            raise ValueError("by is not 0: that would be the right length")
+            raise ValueError("by must not be 0: 0 is the right length")
         given = response_of(answer)
 
         async def lie(exchange: Exchange) -> None:
@@ -275,5 +275,5 @@ def check_failure(status: int, message: str) -> None:
     """Raise if an error cannot have this status or message."""
     check_count("status", status)
     if not 400 <= status <= 599:
-        raise ValueError(f"status is 400 to 599, not {status}")
+        raise ValueError(f"status must be 400 to 599, not {status}")
     check_str("message", message)

@@ -49,13 +49,13 @@ def check_after(after: object, answer: Response) -> None:
     check_count("after", after)
     count = sum(isinstance(event, PartDelta) for event in _events(answer))
     if not isinstance(after, int) or after > count:
-        raise ValueError(f"after is {count} or less, for the answer has so many pieces, not {after}")
+        raise ValueError(f"after must be at most {count}, the number of pieces of the answer, not {after}")
 
 
 def check_not_answer(name: str, value: object) -> None:
     """Raise if `value` is an answer: the answer is the argument after this number."""
     if isinstance(value, str | ToolCall | Response):
-        raise TypeError(f"{name} is a number, not {described(value)}: the answer is given as answer=…")
+        raise TypeError(f"{name} must be a number, not {described(value)}: pass the answer as answer=…")
 
 
 @final

@@ -49,7 +49,7 @@ class AskedJSON:
         shape = request.output_format
         if shape is None:
             raise ValueError(
-                "AskedJSON: the request asks for no JSON: it has no output format, and demands no tool"
+                "AskedJSON: the request does not ask for JSON: it has no output format, and requires no tool"
             )
         return self._text({"type": "object"} if shape.schema is None else shape.schema)
 
@@ -61,7 +61,7 @@ class AskedJSON:
         try:
             value = instance_of(schema)
         except NoInstance as exc:
-            raise ValueError(f"AskedJSON: no value is known for the schema at {exc}") from None
+            raise ValueError(f"AskedJSON: cannot generate a value for the schema at {exc}") from None
         if self._fields:
             value = {**(value if isinstance(value, dict) else {}), **self._fields}
         return msgspec.json.encode(value).decode()

@@ -57,15 +57,13 @@ class Conditions:
             if (value := getattr(self, name)) is not None:
                 check_str(f"when: {name}", value)
                 if not value:
-                    raise ValueError(f"when: {name} is empty, and no tool has that name")
+                    raise ValueError(f"when: {name} must not be empty: no tool has that name")
         if self.output is not None:
             check_choice("when: output", self.output, OutputKind)
         if (predicate := self.predicate) is not None:
             check_callable("when: predicate", predicate, "a function of the request")
             if iscoroutinefunction(predicate):
-                raise TypeError(
-                    f"when: {named(predicate)} is async: a predicate looks at the request, and waits for nothing"
-                )
+                raise TypeError(f"when: {named(predicate)} is async: a predicate must not be async")
             if isinstance(predicate, type) or not takes(predicate, 1):
                 raise TypeError(f"when: {named(predicate)} does not take one argument, the request")
 
@@ -118,12 +116,12 @@ class Conditions:
                     actual = f"the results are {', '.join(map(shown, texts))}" if texts else _NO_RESULT
                 case "result_of":
                     holds = wanted in (names := called_names(request))
-                    actual = f"the results are of {', '.join(names)}" if names else _NO_RESULT
+                    actual = f"the results are those of {', '.join(names)}" if names else _NO_RESULT
                 case "offered_tool":
                     holds = wanted in (names := offered_names(request))
                     actual = f"the tools offered are {', '.join(names)}" if names else "no tool is offered"
                 case "output":
-                    holds, actual = wanted == output, f"the output is to be {output}"
+                    holds, actual = wanted == output, f"the requested output is {output}"
                 case _:
                     holds, actual = bool(wanted(request)), f"{named(wanted)} returned a false value"
             if not holds:
@@ -139,7 +137,7 @@ def is_of_model(model: Wording, asked: str) -> bool:
 
 _DATE = re.compile(r"(?:[-@]20\d{6}|-20\d\d-\d\d-\d\d)?")
 """Date suffixes of Anthropic, Google Cloud and OpenAI."""
-_NO_RESULT = "no result of a tool has come"
+_NO_RESULT = "the request has no tool result"
 
 
 def _is_in(wording: Wording, text: str) -> bool:
@@ -151,6 +149,6 @@ def _check_wording(name: str, wording: object, what: str = "a str or a compiled 
         return
     check_type(f"when: {name}", wording, (str, re.Pattern), what)
     if not isinstance(wording.pattern if isinstance(wording, re.Pattern) else wording, str):
-        raise TypeError(f"when: {name} is a pattern of a str, not of bytes")
+        raise TypeError(f"when: {name} must be a pattern of a str, not of bytes")
     if wording == "":
-        raise ValueError(f"when: {name} is empty, and would hold of everything")
+        raise ValueError(f"when: {name} must not be empty: it would match everything")

@@ -58,10 +58,10 @@ def read_embeddings(path: str | Path) -> Embed:
     """
     document = read_document(Path(path))
     if not is_fixture_file(document):
-        raise document.error("embeddings are read of aimock's fixtures: {'fixtures': […]}")
+        raise document.error("embeddings are read from aimock's fixtures: {'fixtures': […]}")
     found = _embeddings(document)
     if found is None:
-        raise document.error("no fixture here is of an embedding")
+        raise document.error("this file has no fixture of an embedding")
     return found
 
 

@@ -55,10 +55,10 @@ def read_fixtures(document: Node) -> Fixtures:
         )
     if left_out:
         names = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in left_out.items())
-        _warn(document, f"left out of what is answered, since it has no place here: {names}")
+        _warn(document, f"not supported, and ignored: {names}")
     for before, fixture in combinations(fixtures, 2):
         if hides(before.match, fixture.match):
-            why = f"{before.place} matches all that it does, and is first"
+            why = f"{before.place} comes first, and matches every request that this one matches"
             _warn(document, f"{fixture.place} is never reached: {why}")
     return Fixtures(fixtures)
 
@@ -82,7 +82,7 @@ def _entries(document: Node) -> list[Node]:
     if "fixtures" not in inner:
         name = next(name for name in _CONFIGURED if name in inner)
         raise document.error(
-            f"a configuration of aimock ({name!r}): what a model says is in the file that llm.fixtures names there"
+            f"a configuration of aimock ({name!r}): the answers are in the file that its llm.fixtures names"
         )
     known = {name: node for name, node in inner.items() if name not in ("$comment", "$schema")}
     plain = Node(document.file, document.line, document.path, known)
@@ -99,25 +99,26 @@ def _read_entry(node: Node, left_out: Counter[str]) -> Fixture | Vectors:
     entry = read_form(node, forms.EntryForm, forms.NESTED)
     response, match = node.value["response"], node.value["match"]
     if not isinstance(response.value, dict) or not response.value:
-        raise response.error("a response is a mapping that says something")
+        raise response.error("a response must be a mapping with an answer")
     if media := [name for name in forms.MEDIA if name in response.value]:
         raise response.value[media[0]].error(
-            f"{media[0]!r} is of an endpoint that is not served here: only conversations and embeddings are"
+            f"{media[0]!r} belongs to an endpoint that triocept does not serve: it serves only "
+            "conversations and embeddings"
         )
     for name in ("truncateAfterChunks", "disconnectAfterMs"):
         if getattr(entry, name) is not None:
-            raise node.value[name].error(f"{name!r} has no place here: a Fault in a script cuts streams")
+            raise node.value[name].error(f"{name!r} is not supported here: a Fault in a script cuts streams")
     if entry.chaos is not None:
-        raise node.value["chaos"].error("'chaos' has no place here: handlers.chaos goes round any handler")
+        raise node.value["chaos"].error("'chaos' is not supported here: wrap any handler in handlers.chaos")
     if "embedding" in response.value:
         vector = read_form(response, forms.EmbeddingForm).embedding
         return Vectors(entry.match.inputText or "", tuple(vector))
     if "inputText" in match.value:
-        raise match.value["inputText"].error("'inputText' is of embeddings, and this answers none")
-    if "context" in match.value:
-        raise match.value["context"].error(
-            "'context' has no place here: each rollout has a script of its own"
+        raise match.value["inputText"].error(
+            "'inputText' belongs to embeddings, but the response of this fixture is not one"
         )
+    if "context" in match.value:
+        raise match.value["context"].error("'context' is not supported: each rollout has its own script")
     if entry.match.endpoint not in ("chat", forms.MatchForm().endpoint):
         raise match.value["endpoint"].error(f"the endpoint {entry.match.endpoint!r} is not served here")
     reply = _read_error(response) if "error" in response.value else _read_answer(response, entry, left_out)
@@ -165,9 +166,11 @@ def _read_answer(node: Node, entry: forms.EntryForm, left_out: Counter[str]) -> 
             parts.append(ToolCall(block.name, _as_text(block.arguments), block.id))
         else:
             inner = node.value["blocks"].items()[number]
-            raise inner.error("a block is {type: text, text: …} or {type: toolCall, name: …, arguments: …}")
+            raise inner.error(
+                "a block must be {type: text, text: …} or {type: toolCall, name: …, arguments: …}"
+            )
     if not parts:
-        raise node.error("a response that says nothing: it has none of content, toolCalls, blocks")
+        raise node.error("the response is empty: it must have content, toolCalls or blocks")
     reason = form.finishReason
     if reason is not None and reason not in _STOPS:
         known = ", ".join(_STOPS)
@@ -203,7 +206,7 @@ def _usage(node: Node, usage: dict[str, Json] | None) -> Usage | None:
     thought = (given.get("completion_tokens_details") or {}).get("reasoning_tokens")
     numbers = [number for number in (sent, written, cached, thought) if number is not None]
     if not all(type(number) is int and number >= 0 for number in numbers):
-        raise node.value["usage"].error("usage is numbers of tokens")
+        raise node.value["usage"].error("usage must be numbers of tokens")
     return Usage(
         input_tokens=sent or 0, output_tokens=written or 0, cached_tokens=cached, reasoning_tokens=thought
     )

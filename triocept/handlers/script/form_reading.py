@@ -58,7 +58,7 @@ def read_form(node: Node, form: type[F], nested: Mapping[str, type[Form]] | None
         elif not isinstance(value, dict | list):
             text += f": {value!r}"
             if "Expected `str" in problem and not isinstance(value, str):
-                text += "; in quotes it is a text"
+                text += "; put it in quotes to make it a text"
             elif "Expected `bool" in problem and isinstance(value, str):
                 text += "; write true or false"
         raise inner.error(text) from None

@@ -101,14 +101,14 @@ class _Maker:
     def _plain(self, schema: Json, at: _Place) -> Json:
         """Return a value for a schema without references and branches."""
         if unknown := [key for key in _NOT_UNDERSTOOD if key in schema]:
-            raise NoInstance(f"{at.path}: {unknown[0]!r} is not understood here: give the value")
+            raise NoInstance(f"{at.path}: {unknown[0]!r} is not supported: give the value")
         kinds = _kinds(schema)
         if "const" in schema or "enum" in schema:
             named = [schema["const"]] if "const" in schema else schema["enum"]
             named = [value for value in named if "enum" not in schema or value in schema["enum"]]
             typed = [value for value in named if any(_TYPES[kind](value) for kind in kinds if kind in _TYPES)]
             if not (fitting := [value for value in typed if admits(schema, value)]):
-                raise NoInstance(f"{at.path}: none of {named!r} fits: nothing is in the enum that does")
+                raise NoInstance(f"{at.path}: no entry of the enum {named!r} fits")
             return fitting[min(at.variant, len(fitting) - 1)]
         match kind := kinds[0]:
             case "object":
@@ -133,7 +133,7 @@ class _Maker:
         names = [name for name in known if name in required]
         names += dict.fromkeys(name for name in required if name not in known)
         if names and "propertyNames" in schema:
-            raise NoInstance(f"{at.path}: 'propertyNames' is not understood here: give the value")
+            raise NoInstance(f"{at.path}: 'propertyNames' is not supported: give the value")
         others = [name for name in known if name not in names]
         least = max(schema.get("minProperties") or 0, len(names))
         made: dict[str, Json] = {}
@@ -141,10 +141,10 @@ class _Maker:
             if len(made) >= least:
                 return made
             if schema.get("patternProperties"):
-                raise NoInstance(f"{at.path}: 'patternProperties' is not understood here: give the value")
+                raise NoInstance(f"{at.path}: 'patternProperties' is not supported: give the value")
             inner = known[name] if name in known else schema.get("additionalProperties", True)
             made[name] = self.make(inner, at._replace(path=f"{at.path}.{name}", name=name))
-        raise NoInstance(f"{at.path}: more properties are asked for than are made here")
+        raise NoInstance(f"{at.path}: more properties are required than triocept generates")
 
     def _array(self, schema: Json, at: _Place) -> Json:
         first = schema.get("prefixItems") or []
@@ -165,7 +165,7 @@ class _Maker:
             if not schema.get("uniqueItems") or item not in made:
                 made.append(item)
         if len(made) < least:
-            raise NoInstance(f"{at.path}: no {least} items that are unlike each other are known")
+            raise NoInstance(f"{at.path}: cannot generate {least} different items")
         return made
 
 
@@ -253,9 +253,9 @@ def _merged(schemas: Sequence[Json]) -> Json:
             if one[name] == other[name] or name in _BESIDE:
                 whole[name] = one[name]
             elif name in ("anyOf", "oneOf", "$ref"):
-                raise ValueError(f"two of {name!r} at once are not understood here: give the value")
+                raise ValueError(f"two {name!r} at once are not supported: give the value")
             elif (join := _JOINS.get(name)) is None:
-                raise ValueError(f"{name!r} is {one[name]!r}, and {other[name]!r} at once")
+                raise ValueError(f"{name!r} cannot be both {one[name]!r} and {other[name]!r}")
             else:
                 whole[name] = join(one[name], other[name])
     return whole
@@ -279,7 +279,7 @@ def _types(one: Json, other: Json) -> Json:
         these, those = ([kind.replace("number", "integer") for kind in kinds] for kinds in (these, those))
     found = [kind for kind in these if kind in those]
     if not found:
-        raise ValueError(f"nothing is {one!r}, and {other!r} at once")
+        raise ValueError(f"no value is both {one!r} and {other!r}")
     return found
 
 

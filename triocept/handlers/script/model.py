@@ -53,7 +53,7 @@ class ScriptedModel:
 
     def __init__(self, replies: Iterable[Item]) -> None:
         if isinstance(replies, (str, bytes, Mapping, Rule, Fixtures)) or not isinstance(replies, Iterable):
-            raise TypeError(f"a script is a list of replies: ScriptedModel([{short(replies)}])")
+            raise TypeError(f"a script must be a list of replies: ScriptedModel([{short(replies)}])")
         self._items = items = list(replies)
         only = items[0] if len(items) == 1 else None
         # A list in another list: usually each text in it was meant as a reply.
@@ -110,7 +110,9 @@ class ScriptedModel:
         return f"<ScriptedModel: {', '.join(counts)}>"
 
 
-_NESTED_HINT = "\nreplies[0] is a list, which is one response of {0} parts; without its brackets, {0} replies"
+_NESTED_HINT = (
+    "\nreplies[0] is a list: one response of {0} parts. Without its brackets, it would be {0} replies"
+)
 
 
 def _sources(items: list[Item]) -> Iterator[Source]:
@@ -136,11 +138,13 @@ def _plain_rule(group: list[tuple[int, Reply]], total: int) -> tuple[str, Rule, 
     """Return adjacent plain replies as a rule for every request: its name, the rule, and the first reply's number."""
     for number, reply in group:
         if isinstance(reply, When):
-            raise NotAReply(f"replies[{number}] is {reply!r} without a reply: {reply!r}.reply(…)")
+            raise NotAReply(f"replies[{number}] is a rule without a reply: write {reply!r}.reply(…)")
         check_reply(reply, f"replies[{number}]")
     (first, _), (last, last_reply) = group[0], group[-1]
     if is_pause(last_reply) and last + 1 < total:
-        raise NotAReply(f"replies[{last}] is a pause before a rule: it goes into it, .reply({last_reply}, …)")
+        raise NotAReply(
+            f"replies[{last}] is a pause before a rule: move it into the rule, .reply({last_reply}, …)"
+        )
     if is_pause(last_reply):
         raise NotAReply(
             f"replies[{last}] is a pause of {last_reply:g} s and no reply follows it; "

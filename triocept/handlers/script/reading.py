@@ -57,7 +57,7 @@ def _read_rule(node: Node) -> Rule | None:
             names = [name for name in forms.SAYS if name in value]
             if len(names) != 1:
                 raise node.error(
-                    f"a rule has one of {', '.join(forms.SAYS)}, not {' and '.join(names) or 'none'}"
+                    f"a rule must have one of {', '.join(forms.SAYS)}, not {' and '.join(names) or 'none'}"
                 )
             return _rule(node, _conditions(value["when"], form.when), value[names[0]], names[0])
         case forms.OtherwiseForm:
@@ -127,7 +127,7 @@ def _no_reply(node: Node, what: str, among: tuple[type[forms.Form], ...]) -> Dia
     heads = [head_of(form) for form in among]
     if isinstance(node.value, dict) and node.value:
         name, inner = next(iter(node.mapping().items()))
-        hint = meant(name, heads, f"a {what} has one of")
+        hint = meant(name, heads, f"a {what} must have one of")
         return inner.error(f"not a {what}: there is no {name!r}{hint}")
     return node.error(
         f"not a {what}: {short(node.json)}; it is a text, or a mapping with one of {', '.join(heads)}"

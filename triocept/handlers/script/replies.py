@@ -65,8 +65,8 @@ async def give(reply: Reply, exchange: Exchange, place: str) -> None:
         except AttributeError as exc:
             if exc.obj is request and hasattr(Exchange, exc.name or ""):
                 exc.add_note(
-                    f"triocept: {place} is a function: it is given the request, and returns what is said. "
-                    "One that is given the exchange is a handler: `handler=…` in the place of replies"
+                    f"triocept: {place} is a function: a reply function gets the request, and returns the reply. "
+                    "A function of the exchange is a handler: pass it as `handler=…` in place of replies"
                 )
             raise
         check_reply(said, place)
@@ -115,14 +115,14 @@ def check_reply(reply: object, place: str) -> None:
         raise NotAReply(f"{place} is the class {reply.__name__}, not an instance of it")
     if isinstance(reply, ReadScript):
         raise NotAReply(
-            f"{place} is all of a script, as read_script gives it: with a star, *read_script(…), its replies are "
-            "given one by one; ScriptedModel(read_script(…)) is a handler that answers by it"
+            f"{place} is the list that read_script returns: write *read_script(…) to insert its replies, "
+            "or ScriptedModel(read_script(…)) for a handler"
         )
     if isinstance(reply, PathLike):
-        raise NotAReply(f"{place} is a path: *read_script(path) are the replies of that file")
+        raise NotAReply(f"{place} is a path: write *read_script(path) for the replies of that file")
     if isinstance(getattr(reply, "__self__", None), FaultType):
         name = getattr(reply, "__name__", "")
-        raise NotAReply(f"{place} is not called: Fault.{name}(…) is a fault")
+        raise NotAReply(f"{place} must be a Fault, not the function that makes it: call Fault.{name}(…)")
     if isinstance(reply, (str, Refusal, *_HANDLERS)) or is_pause(reply):
         return
     if callable(reply):

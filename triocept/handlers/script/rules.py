@@ -63,9 +63,9 @@ class When:
 
 
 _CONFUSED = {
-    "tool": "offered_tool=… (the agent offers it) or result_of=… (it was called, and its result has come)?",
-    "tool_name": "offered_tool=… (the agent offers it) or result_of=… (it was called, and its result has come)?",
-    "called_tool": "result_of=… (it was called, and its result has come)?",
+    "tool": "offered_tool=… (the agent offers the tool) or result_of=… (the request has a result of the tool)?",
+    "tool_name": "offered_tool=… (the agent offers the tool) or result_of=… (the request has a result of the tool)?",
+    "called_tool": "result_of=… (the request has a result of the tool)?",
 }
 """Ambiguous names, with the keywords that each could mean."""
 

@@ -106,7 +106,7 @@ def text_for(schema: Json, name: str, variant: int) -> str:
     for guess in guesses:
         if len(guess) >= least and (most is None or len(guess) <= most) and _fits(pattern, guess):
             return guess
-    raise ValueError("no text is known that fits; give it: AskedJSON(…)")
+    raise ValueError("cannot generate a text that fits; give the value: AskedJSON(…)")
 
 
 def _fits(pattern: str | None, text: str) -> bool:

@@ -146,7 +146,7 @@ def described_miss(request: Request, misses: Sequence[Miss], call: int, total: i
     if (others := len(closest) - MOST_RULES) > 0:
         lines.append(f"  … and {others} more")
     return "\n".join(
-        ["the script has no reply for this request; what comes closest:", *lines, f"The request was {asked}"]
+        ["the script has no reply for this request; the closest ones:", *lines, f"The request was {asked}"]
     )
 
 

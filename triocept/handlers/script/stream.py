@@ -62,13 +62,13 @@ class Stream:
         check_number("Stream: delay", delay)
         check_number("Stream: first_after", first_after)
         if not pieces:
-            raise TypeError("Stream takes the pieces of an answer: Stream('Hel', 'lo')")
+            raise TypeError("Stream needs the pieces of an answer: Stream('Hel', 'lo')")
         for number, piece in enumerate(pieces):
             if not isinstance(piece, str):
                 try:
                     given_increment(piece)
                 except (TypeError, ValueError) as exc:
-                    what = f"Stream: piece {number} is no piece of an answer: {described(piece)} ({exc})"
+                    what = f"Stream: piece {number} is not a piece of an answer: {described(piece)} ({exc})"
                     raise type(exc)(what) from None
         self._steps: tuple[_Step, ...] = tuple(
             [_Step(delay if number else first_after, (piece,)) for number, piece in enumerate(pieces)]

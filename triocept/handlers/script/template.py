@@ -40,12 +40,12 @@ class Template:
         try:
             pieces = list(Formatter().parse(text))
         except ValueError as exc:
-            raise ValueError(f"Template({text!r}): {exc}; a brace is written twice: {{{{ }}}}") from None
+            raise ValueError(f"Template({text!r}): {exc}; write a literal brace twice: {{{{ }}}}") from None
         for _, name, spec, conversion in pieces:
             if name is not None and (name not in NAMES or spec or conversion):
                 raise ValueError(
-                    f"Template({text!r}): between braces stands one of {', '.join(NAMES)}, and nothing else; "
-                    "a brace is written twice: {{ }}"
+                    f"Template({text!r}): braces must contain one of {', '.join(NAMES)}, and nothing else; "
+                    "write a literal brace twice: {{ }}"
                 )
         self._pieces = [(before, name) for before, name, _, _ in pieces]
 

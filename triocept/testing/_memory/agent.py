@@ -142,7 +142,7 @@ class MemoryAgent:
             await call.wait_head()
             if call.status != 200 or not call.is_stream:
                 await response_in(call, self.dialect)
-                raise UpstreamError("the answer is no stream", headers=call.headers)
+                raise UpstreamError("the answer is not a stream", headers=call.headers)
             events = events_in(call, self.dialect)
             try:
                 yield events
@@ -218,7 +218,7 @@ class MemoryAgent:
 
     def _begin(self, head: h11.Request, body: bytes, timeout: float) -> MemoryCall:
         if self._closed:
-            raise RuntimeError("this agent has ended, with the block of its `open_memory_agent`")
+            raise RuntimeError("this agent has ended: use it within the block of its `open_memory_agent`")
         own, end = memory_stream_pair()
         call = MemoryCall(own, head, body, timeout)
         self.calls.append(call)
@@ -269,7 +269,7 @@ async def open_memory_agent(
             if options:
                 names = ", ".join(options)
                 raise TypeError(
-                    f"{names}: options of a rollout that is opened here; the given rollout is already open"
+                    f"{names}are options for opening a rollout, but the given rollout is already open"
                 )
             rollout = handler
         else:

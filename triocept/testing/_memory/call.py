@@ -199,4 +199,4 @@ class MemoryCall:
             await self._news.park()
         if scope.cancelled_caught:
             self.hang_up()
-            raise TimeoutError(f"nothing came for {self._timeout:g} seconds: the agent has disconnected")
+            raise TimeoutError(f"no data arrived for {self._timeout:g} seconds: the agent has disconnected")

@@ -41,7 +41,9 @@ def http_client(package: str, transport: MemoryHTTPTransport, options: Mapping[s
     made = make(transport=transport, **own)
     if isinstance(made, httpx2.AsyncClient):
         return made
-    text = f"this {package} speaks through httpx: in memory the client needs one that speaks through httpx2"
+    text = (
+        f"this version of {package} uses httpx: for a rollout in memory, install a version that uses httpx2"
+    )
     raise ModuleNotFoundError(text, name=package)
 
 

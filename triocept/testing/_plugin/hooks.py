@@ -172,7 +172,8 @@ _BLOCKED = (
 )
 
 _TOO_WIDE = (
-    "triocept_model is of one test: what lives longer takes triocept_endpoint, and opens a model in it:\n\n"
+    "triocept_model belongs to one test: a fixture with a wider scope must take triocept_endpoint, and open a model "
+    "in it:\n\n"
     '    @pytest.fixture(scope="class")\n'
     "    def model(triocept_endpoint):\n"
     "        with triocept_endpoint.open_rollout(ScriptedModel([…])) as model:\n"

@@ -81,7 +81,9 @@ class ModelFactory:
             """Raise an error that points to the model, if the name is an attribute of a model."""
             what = f"triocept_model has no {name!r}"
             if not name.startswith("_") and hasattr(SyncRollout, name):
-                what += f": it opens a model, `model = triocept_model(…)`, and that has `model.{name}`"
+                what += (
+                    f": call it to open a model, `model = triocept_model(…)`; the model has `model.{name}`"
+                )
             raise AttributeError(what, name=name, obj=self)
 
     def __call__(
@@ -121,7 +123,7 @@ class ModelFactory:
         check_bool("must_be_used", must_be_used)
         check_keywords("triocept_model", options, ("handler", *_OWN, *RolloutOptions.__annotations__))
         if replies and handler is not None:
-            raise ValueError("triocept_model is given replies, or a handler which makes them: not both")
+            raise ValueError("triocept_model takes replies or a handler, not both")
         if self._of_cassette is not None and not replies and handler is None:
             return self._of_cassette
         return self._open(replies, handler, environ, must_be_used, options)

@@ -61,7 +61,7 @@ def options_of(item: pytest.Item) -> ModelOptions:
 def _checked(mark: pytest.Mark) -> dict[str, Any]:
     if mark.args:
         raise TypeError(
-            f"it takes options, by their names, and not {mark.args[0]!r}: replies and a handler are given to the "
+            f"the mark takes only keyword arguments, not {mark.args[0]!r}: pass replies or a handler to the "
             "fixture, as `triocept_model('hello')`"
         )
     given = dict(mark.kwargs)

@@ -33,7 +33,7 @@ def section_of(models: ModelFactory, shown: BaseException | None) -> str:
         lines += _model(model, f"model {number}: " if several else "")
     if (cassette := models.cassette) is not None:
         recorded = len(cassette.recorded)
-        unwritten = f"; recorded now: {recorded}, not written, for the test has failed" if recorded else ""
+        unwritten = f"; recorded now: {recorded}; not written, since the test failed" if recorded else ""
         lines.append(
             f"cassette {cassette.path}: {_counted(len(cassette.calls) - recorded, 'call')}{unwritten}"
         )

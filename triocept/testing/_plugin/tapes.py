@@ -91,8 +91,8 @@ class Tapes:
         path = _own_path(item)
         if len(tests := self._tests[str(path).casefold()]) > 1:
             raise ValueError(
-                f"{path} is that of {' and of '.join(tests)}: give parameters other `ids`, or each its own name, as "
-                "cassette='greeting'"
+                f"{path} is the cassette of {' and of '.join(tests)}: give the parameters different `ids`, or each "
+                "test its own name, as cassette='greeting'"
             )
         return path
 
@@ -140,10 +140,10 @@ def _upstream(given: object, dialect: str | None, api_key_env: str | None) -> Ha
         return given  # the cassette checks it
     if given is None:
         raise ValueError(
-            "there is no real model to record from: its base URL is triocept_upstream in pytest's configuration, the "
-            "variable TRIOCEPT_UPSTREAM, or upstream= of the mark"
+            "there is no real model to record from: set its base URL as triocept_upstream in pytest's configuration, "
+            "in the variable TRIOCEPT_UPSTREAM, or as upstream= of the mark"
         )
-    check_str("upstream, where it is no handler,", given)
+    check_str("upstream, unless it is a handler,", given)
     url = str(given)
     spoken, host = known_dialects(), urlsplit(url).hostname or ""
     name = dialect or next((name for name, each in spoken.items() if host in each.hosts), "openai_chat")
@@ -152,5 +152,5 @@ def _upstream(given: object, dialect: str | None, api_key_env: str | None) -> Ha
     variable = api_key_env or spoken[name].key_variable
     key = os.environ.get(variable) or None
     if key is None and (api_key_env or not is_near(host)):
-        raise ValueError(f"to record from {host}, its key is needed: the variable {variable} is not set")
+        raise ValueError(f"recording from {host} needs its key: set the variable {variable}")
     return forward_to(url, dialect=name, api_key=key)
