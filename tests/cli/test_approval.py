@@ -134,7 +134,7 @@ def test_a_question_that_is_not_answered_ends_with_the_run(end: str, folder: Pat
         (None, ("--policy", "none.yaml"), "File 'none.yaml' does not exist"),
         ("a: ask", ("--policy", "policy.yaml"), "--policy policy.yaml asks a person"),
         ("a: approv", ("--policy", "policy.yaml"), "there is no decision 'approv'"),
-        ("- a", ("--policy", "policy.yaml"), "a policy is a mapping from tools to decisions"),
+        ("- a", ("--policy", "policy.yaml"), "a policy must be a mapping from tools to decisions"),
         ("a: approve", ("--policy", "policy.yaml", "--approve", "a"), "decides these calls first (a: approve)"),
         ("a: escalate\n'*': reject", ("--policy", "policy.yaml", "--approve", "a"), "(*: reject)"),
         ("'b*': approve", ("--policy", "policy.yaml", "--approve", "bc"), "write b*: escalate in the file"),

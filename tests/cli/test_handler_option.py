@@ -88,7 +88,7 @@ def test_a_handler_of_a_file_answers(name: str, output: str, folder: Path) -> No
         (("--handler", "script.yaml:answer"), "'script.yaml' is not a Python file (*.py)"),
         (("--handler", "mine.py:a-b"), "'a-b' is not a name of Python"),
         (("--handler", "mine.py:answr"), "there is no 'answr' in mine.py; did you mean answer?"),
-        (("--handler", "mine.py:number"), "a handler is `async def handler(exchange)`; 3 cannot"),
+        (("--handler", "mine.py:number"), "a handler must be `async def handler(exchange)`; 3 cannot"),
         (("--handler", "slip.py:answer"), "--handler slip.py, line 2: "),
         (("--handler", "mine.py:answer", "--script", "script.yaml"), "--script and --handler exclude each other"),
         (("--handler", "mine.py:answer", "--upstream", "http://127.0.0.1:1"), "--handler and --upstream exclude"),

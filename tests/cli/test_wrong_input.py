@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+import triocept
 from tests.cli.cli_forks import triocept as forked
 from triocept._cli import main
+from triocept._cli.ending import _AS_OPTIONS
 
 pytestmark = pytest.mark.once
 
@@ -177,3 +182,21 @@ def test_bash_completes_the_name_of_an_agent() -> None:
         env={**os.environ, "PATH": path},
     )
     assert done.stdout.split() == ["claude-code", "cline"], done.stderr
+
+
+def _raised_texts() -> Iterator[str]:
+    """Yield the texts in the package's code, with the number 1 for each value in them."""
+    for path in Path(triocept.__file__).parent.rglob("*.py"):
+        if path.name == "ending.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+            texts = [part.value if isinstance(part, ast.Constant) else 1 for part in parts]
+            if any(isinstance(text, str) for text in texts):
+                yield "".join(str(text) for text in texts)
+
+
+def test_each_advice_that_is_replaced_is_in_a_text_of_today() -> None:
+    texts = list(_raised_texts())
+    stale = [pattern for pattern, _ in _AS_OPTIONS if not any(re.search(pattern, text) for text in texts)]
+    assert not stale

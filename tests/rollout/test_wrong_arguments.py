@@ -331,7 +331,7 @@ NUMBERS: dict[str, Callable[[Any], Any]] = {
 def test_no_number_is_infinite_or_nan_where_nothing_says_what_that_means() -> None:
     for place, makes in NUMBERS.items():
         for value in (nan, inf, -inf, -1, 10**400):
-            with pytest.raises(ValueError, match=f"^{re.escape(place)} is ") as caught:
+            with pytest.raises(ValueError, match=f"^{re.escape(place)} must be ") as caught:
                 makes(value)
             assert "\n" not in str(caught.value)
             assert len(str(caught.value)) < 200
