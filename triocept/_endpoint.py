@@ -185,9 +185,9 @@ class Endpoint:
         """Open a rollout: one agent run, with its own key and trace.
 
         Args:
-            handler: answers every exchange, each in its own task. None: the body answers, with `async for` or
+            handler: answers every exchange, each in its own task. If None, the body answers, with `async for` or
                 `rollout.serve`.
-            id: part of the rollout's URLs, unique among the open rollouts. None: a generated id.
+            id: part of the rollout's URLs, unique among the open rollouts. None means a generated id.
             model: the name that `/v1/models` lists. Default: `triocept`.
             on_hangup: what happens to an exchange when the agent disconnects. `cancel` (default) cancels the handler,
                 and the turn is `abandoned`. `finish` lets the handler finish and keeps the answer for the agent's
@@ -198,19 +198,19 @@ class Endpoint:
                 `stay` keeps the rollout open until the body has ended, which then raises the error; `rollout.faults`
                 contains it earlier. In both cases every waiting and later call gets a 500 until the body has ended,
                 and the handler is not called.
-            concurrency: maximum exchanges that the handler gets at once. None: no limit.
-            recorder: receives the turns; None: the endpoint's recorder. The rollout opens the recorder and does not
-                close it, because other rollouts may share it.
+            concurrency: maximum exchanges that the handler gets at once. None means no limit.
+            recorder: receives the turns; None means the endpoint's recorder. The rollout opens the recorder and does
+                not close it, because other rollouts may share it.
             tools: typed functions of this program, or results of `HostTool.of`, that the agent may call over MCP
-                (`…/mcp`) or by `POST …/tools/NAME`. None: no tools.
-            user: a simulated user that answers `POST …/user`. None: no user.
+                (`…/mcp`) or by `POST …/tools/NAME`. None means no tools.
+            user: a simulated user that answers `POST …/user`. None means no user.
             stop: returns whether the run is done, and why, in answer to `POST …/stop`. `rollout.stop` also sets that
                 answer, and is the only source if `stop` is None.
             state: initial value of the state that `GET` and `PUT …/state` share with tools elsewhere, under
-                `rollout.state_key`. None, without a `state_type`: no state.
-            state_type: the type of every value of the state. None: the type of the initial value.
+                `rollout.state_key`. None without a `state_type` means no state.
+            state_type: the type of every value of the state. None means the type of the initial value.
             embed: a function of this program, async or not, that takes texts and returns a vector for each, for
-                agents that request embeddings. None: the endpoint's function.
+                agents that request embeddings. None means the endpoint's function.
             moderate: a function of this program, async or not, that takes texts and returns the findings for each
                 text: True, categories, or scores by category. None: the endpoint's function.
             gate: a policy, or a `Gate`, that decides at the agent's own hooks before a tool runs (`POST …/gate`). The
@@ -220,11 +220,11 @@ class Endpoint:
             metadata: JSON values by name, such as a task, a seed or a policy. They are written to the trace and to
                 its file.
             record_increments: True if each turn keeps the pieces of its answer with their times (`turn.increments`),
-                so that a replay can stream the answer at the same pace. None: the endpoint's setting.
+                so that a replay can stream the answer at the same pace. None means the endpoint's setting.
             record_wire: True if each turn keeps its HTTP traffic (`turn.wire`): URL, headers without keys, and bodies
                 of up to 8 MiB each. An agent sends its whole conversation with every call, and the file grows by as
-                much. None: the endpoint's setting.
-            limits: maximum turns, tokens, cost and seconds of the rollout. None: no limit. When exceeded: the call
+                much. None means the endpoint's setting.
+            limits: maximum turns, tokens, cost and seconds of the rollout. None means no limit. When exceeded: the call
                 that would cross a limit is refused with 404 (`LimitReached`), and the rollout ends, as after `stop`.
                 Calls in progress still finish, except after the time limit. `rollout.stopped` names the limit.
 
@@ -285,19 +285,19 @@ async def serve_endpoint(
 
     Args:
         host: an address or a name. Default: loopback. `0.0.0.0` and `::` mean every interface.
-        port: the port to bind. 0: the kernel chooses one.
+        port: the port to bind. If 0, the kernel chooses one.
         recorder: receives every turn of every rollout before the agent sees the end of the answer. It is opened
             before the body begins, and closed at the end.
         redact: what is removed from everything that is recorded, in memory too. Keys are always removed.
         max_body: maximum bytes of a request body. When exceeded: the request is refused with 413 before its body is
             read.
         grace: seconds that open connections have at the end before they are aborted.
-        tls: certificate and key, or an `ssl.SSLContext`. None: plain HTTP.
+        tls: certificate and key, or an `ssl.SSLContext`. None means plain HTTP.
         advertise: a name or address under which others reach this machine. With the live port it forms the
             `public_url`. The endpoint does not check that the name leads here.
         tunnel: makes the port reachable from elsewhere. The tunnel is up and checked before the body begins. Until
             the endpoint ends it is watched, and reopened if it dies.
-        tunnel_health: how the tunnel is watched. None: send no probes through its URL, and assume that the tunnel is
+        tunnel_health: how the tunnel is watched. If None, send no probes through its URL, and assume that the tunnel is
             up while it is open.
         on_lost_url: what happens to a rollout whose agent was given a public URL (`reach="public"`) that is lost for
             good: the tunnel has a new URL, or was down for `tunnel_health.patience`. `raise` cancels the rollout's
@@ -307,18 +307,18 @@ async def serve_endpoint(
             dialects under the entry points `triocept.dialects`; a dialect that cannot be loaded is logged as a
             warning. `triocept.dialects` describes how to write a dialect.
         embed: returns vectors for texts in every rollout without its own `embed`: a function of texts, async or not.
-            It stands in for a model: its exceptions propagate to the code that opened the rollout. None: vectors of
-            unit length made from the words. Equal texts have equal vectors, and texts that share words have near
+            It stands in for a model: its exceptions propagate to the code that opened the rollout. None means vectors
+            of unit length made from the words. Equal texts have equal vectors, and texts that share words have near
             vectors.
         moderate: returns findings for texts in every rollout without its own `moderate`. Its exceptions propagate as
-            those of `embed` do. None: no findings.
+            those of `embed` do. None means no findings.
         record_increments, record_wire: defaults for rollouts that do not set these options; see `open_rollout`.
         on_event: called with each event of each rollout as it happens (`triocept.traces.RolloutEvent`). Its exceptions
             are logged, once for each type. Not async: the endpoint waits for it. None: no events are made.
         websocket: True if the Responses dialect is served over websockets too. False: an upgrade is answered with
             426, after which Codex sends POST requests at once.
-        keep_alive: True if a connection carries several calls. False: each connection is closed after its answer. Use
-            False for clients that outlive their event loop, and would reuse a connection of a loop that has ended.
+        keep_alive: True if a connection carries several calls. If False, each connection is closed after its answer.
+            Use False for clients that outlive their event loop, and would reuse a connection of a loop that has ended.
 
     Closing: rollouts that are still open end, and their agents get a 503. Idle connections are closed at once, others
     after `grace` at the latest. The port is free again.
@@ -451,21 +451,22 @@ class EndpointOptions(TypedDict, total=False):
     port: int
     """Port to listen on. Default: 0, the kernel chooses."""
     recorder: Recorder | None
-    """Receives every turn of every rollout, and is closed at the end. None: only the traces keep the turns."""
+    """Receives every turn of every rollout, and is closed at the end. If None, only the traces keep the turns."""
     redact: Redaction | None
-    """Redaction of everything that is recorded, beside keys. None: only keys are removed."""
+    """Redaction of everything that is recorded, beside keys. If None, only keys are removed."""
     max_body: int
     """Maximum bytes of a request body. Default: 256 MiB."""
     grace: float
     """Seconds that open connections have at the end. Default: 1."""
     tls: TLS | None
-    """Certificate and key. None: plain HTTP."""
+    """Certificate and key. None means plain HTTP."""
     advertise: str | None
-    """The name under which others reach this machine. None: a public URL exists only if the bound address is public."""
+    """The name under which others reach this machine. If None, a public URL exists only if the bound address is
+    public."""
     tunnel: Tunnel | None
-    """Makes the port reachable from elsewhere. None: no tunnel."""
+    """Makes the port reachable from elsewhere. None means no tunnel."""
     tunnel_health: TunnelHealth | None
-    """Settings of the tunnel's health checks. Default: `TunnelHealth()`. None: no probes are sent through the
+    """Settings of the tunnel's health checks. Default: `TunnelHealth()`. If None, no probes are sent through the
     tunnel's URL."""
     on_lost_url: OnLostURL
     """Effect on a rollout whose public URL is lost. Default: `raise`."""
@@ -474,9 +475,9 @@ class EndpointOptions(TypedDict, total=False):
     dialects: Iterable[Dialect]
     """Dialects beside those of the package. Default: no further dialects."""
     embed: Embed | None
-    """Returns vectors for texts. None: vectors made from the words."""
+    """Returns vectors for texts. None means vectors made from the words."""
     moderate: Moderate | None
-    """Returns findings for texts. None: no findings."""
+    """Returns findings for texts. None means no findings."""
     record_increments: bool
     """True if turns keep the pieces of their answers with their times. Default: False."""
     record_wire: bool

@@ -394,7 +394,7 @@ async def serve_pool(
         open_endpoint: a function that opens one endpoint, called as often as the pool needs; or a sequence of such
             functions for a fixed set. Do not give them `recorder=`: an endpoint closes its recorder when it ends.
         per_endpoint: maximum rollouts of one endpoint. When all endpoints are full: the pool grows, or a rollout
-            waits. None: 32, and no limit for a fixed set.
+            waits. None means 32, and no limit for a fixed set.
         max_endpoints: maximum endpoints of a growing pool, at least one.
         shrink_after: seconds without a rollout after which an endpoint of a growing pool ends. One endpoint always
             stays; with `math.inf`, all endpoints stay.

@@ -104,9 +104,9 @@ class Refusal(TrioceptError):
     Attributes:
         status: the HTTP status, 400 to 599.
         message: the text that the agent (and its log) receives.
-        retry_after: seconds after which the agent may retry. None: no such header.
-        should_retry: value of the header `x-should-retry`, which SDKs read. None: no such header.
-        code: the dialect's own error code or type. None: the dialect chooses by status.
+        retry_after: seconds after which the agent may retry. None means no such header.
+        should_retry: value of the header `x-should-retry`, which SDKs read. None means no such header.
+        code: the dialect's own error code or type. If None, the dialect chooses by status.
         headers: further response headers, such as rate limits; names in lower case, values of visible ASCII
             characters, spaces and tabs.
 
@@ -191,7 +191,7 @@ class UpstreamError(TrioceptError):
         body: the provider's body, as text.
         headers: the provider's response headers that are passed on (request ids, rate limits, `retry-after`), names
             in lower case.
-        code: the provider's own error code or type. None: the provider sent no code.
+        code: the provider's own error code or type. None if the provider sent no code.
         dialect: the dialect of `body` and `code`; empty if the body is not a document of a dialect.
         upstream: the name of the upstream; empty if no upstream was involved. Part of the exception's text.
         rollout: the id of the rollout that sent the call; empty if no rollout was involved. Part of the exception's
@@ -263,7 +263,7 @@ class ReplayMiss(TrioceptError):
     """A call that matches no recorded turn. The message shows the first difference, and what to do.
 
     Attributes:
-        closest: the id of the nearest recorded turn. None: there is no near turn.
+        closest: the id of the nearest recorded turn. None if there is no near turn.
         difference: the differences between the recorded turn (`-`) and the live call (`+`), line by line.
     """
 
@@ -302,7 +302,7 @@ class AgentFailed(TrioceptError):
 
     Attributes:
         argv: the command, without the environment.
-        returncode: the return code. None: the agent never started.
+        returncode: the return code. None if the agent never started.
     """
 
     def __init__(self, message: str, *, argv: tuple[str, ...], returncode: int | None = None) -> None:
@@ -332,7 +332,7 @@ class StoreError(TrioceptError):
     """A fleet's store that cannot be used as requested, or an item that the store cannot hold.
 
     Attributes:
-        path: the store, or its file and line. None: the error concerns a task.
+        path: the store, or its file and line. None if the error concerns a task.
     """
 
     def __init__(self, message: str, *, path: str | None = None) -> None:

@@ -80,7 +80,7 @@ class ToolCall(_Part, frozen=True, gc=False):
     arguments: str = "{}"
     """The text as the model wrote it: JSON for a function, free text for a tool of kind `text`."""
     id: str = ""
-    """The id that the agent sends back with the result. Empty: an id is generated when the answer is given."""
+    """The id that the agent sends back with the result. If empty, an id is generated when the answer is given."""
     kind: Literal["json", "text"] = "json"
     extra: dict[str, Json] | None = None
 

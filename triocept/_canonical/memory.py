@@ -54,7 +54,7 @@ class _Latest:
 
     rest: bytes | None
     """The document without the conversation, in an unambiguous encoding: to Python, `true` equals 1, 1 equals 1.0, and
-    objects have no order. None: the document cannot be encoded (it has a number beyond 64 bits, for example), and
+    objects have no order. None if the document cannot be encoded (it has a number beyond 64 bits, for example), and
     equals no other."""
     request: Request
     before: int
@@ -153,7 +153,7 @@ class MessageTable:
 
         Args:
             messages: a conversation.
-            kept_form: returns the form of a new message that is kept; None: the message is kept as it is.
+            kept_form: returns the form of a new message that is kept; if None, the message is kept as it is.
         """
         head = common_head(messages, self._given, is_not)
         ours = head if self._kept is self._given else common_head(messages, self._kept, is_not)

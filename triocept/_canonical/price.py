@@ -24,9 +24,9 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
     output: float
     """Price of output, reasoning included."""
     cached_input: float | None = None
-    """Price of input that is read from a cache; None: the price of other input."""
+    """Price of input that is read from a cache; None means the price of other input."""
     cache_write: float | None = None
-    """Price of input that is written to a cache; None: the price of other input."""
+    """Price of input that is written to a cache; None means the price of other input."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:

@@ -41,7 +41,7 @@ class ToolChoice(
 class Sampling(
     msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, metaclass=NamesItself
 ):
-    """Sampling parameters. None: the model's own default."""
+    """Sampling parameters. None means the model's own default."""
 
     max_output_tokens: int | None = None
     """Maximum tokens of the answer, reasoning included."""

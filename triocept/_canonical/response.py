@@ -23,7 +23,7 @@ StopReason: TypeAlias = Literal[
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, metaclass=NamesItself):
-    """Token counts, with one meaning for all dialects. None: unknown."""
+    """Token counts, with one meaning for all dialects. None if unknown."""
 
     input_tokens: int
     """Tokens of the whole prompt, cached and cache-writing tokens included."""
@@ -45,18 +45,18 @@ class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     content: tuple[ResponsePart, ...]
     stop_reason: StopReason | None = None
-    """The stop reason. None: derived from the content, `tool_use` if a tool is called, else `end`."""
+    """The stop reason. If None, it is derived from the content, `tool_use` if a tool is called, else `end`."""
     stop_sequence: str | None = None
     """The stop string that ended the answer, if the provider gives it."""
     usage: Usage | None = None
-    """The usage. None: unknown; an agent that requires usage gets an estimate, and the turn marks it as such."""
+    """The usage. None if unknown; an agent that requires usage gets an estimate, and the turn marks it as such."""
     model: str = ""
-    """The model's name. Empty: the name in the request."""
+    """The model's name. If empty, the name in the request."""
     id: str = ""
-    """The id of the response. Empty: an id is generated when the answer is given."""
+    """The id of the response. If empty, an id is generated when the answer is given."""
     extra: dict[str, Json] | None = None
     dialect: str = ""
-    """The dialect that the response came in; every `extra` in it uses the field names of that dialect. Empty: the
+    """The dialect that the response came in; every `extra` in it uses the field names of that dialect. Empty if the
     program made the response, and its `extra` is written into any dialect."""
 
     @classmethod

@@ -36,7 +36,7 @@ class AgentPlan:
     command: tuple[str, ...]
     """The command; of a known agent, the words of its task."""
     name: str | None = None
-    """Name of a known agent; None: `command` starts the agent."""
+    """Name of a known agent; if None, `command` starts the agent."""
     executable: str | None = None
     """The known agent's command, if it is not the usual one."""
     options: tuple[str, ...] = ()
@@ -52,7 +52,8 @@ class AgentPlan:
     def launch(self, rollout: Rollout, folder: Path, prompt: str | None = None) -> Launch:
         """Return how to start the agent, with a known agent's configuration in `folder`.
 
-        `prompt` is the task of a known agent, and replaces `{prompt}` in a command. None: `command` is used as it is.
+        `prompt` is the task of a known agent, and replaces `{prompt}` in a command. If None, `command` is used as it
+        is.
         """
         if self.name is None:
             words = self.command

@@ -41,7 +41,7 @@ class Export:
     to: str
     out: Path
     rollouts: tuple[str, ...] = ()
-    """Ids of the rollouts; empty: all rollouts in the file."""
+    """Ids of the rollouts; empty means all rollouts in the file."""
     replace: bool = False
     reward: str | None = None
     """Name of the score that is the reward."""

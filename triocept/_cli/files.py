@@ -40,7 +40,7 @@ class NoSuchRollout(NotThere):
 class File:
     """A file of `JSONLRecorder`; or a fleet's store, of which only the rollouts of results are taken.
 
-    `rollout` is the id or run of the requested rollouts; None: all.
+    `rollout` is the id or run of the requested rollouts; None means all.
     """
 
     def __init__(self, path: Path, rollout: str | None = None) -> None:

@@ -49,7 +49,7 @@ class FleetRun:
     rollout_retries: int
     timeout: float | None
     most_failures: float | None
-    """Maximum failed or lost rollouts; below 1: a share of all; None: no limit. When exceeded: the run ends."""
+    """Maximum failed or lost rollouts; below 1: a share of all; None means no limit. When exceeded: the run ends."""
     retry_errors: bool
     quiet: bool
 
@@ -152,7 +152,7 @@ class Stored:
     done: int
     failed: int
     last_failure: str
-    """Task and error of the last failure. Empty: no task has failed."""
+    """Task and error of the last failure. Empty if no task has failed."""
     without_calls: bool
     """True if rollouts are done, and none of them has a model call, although no limit ended it."""
 

@@ -32,7 +32,7 @@ class TaskLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     prompt: str
     """Prompt of the agent."""
     id: str | int | None = None
-    """Key that distinguishes the task, also when the run is resumed. None: its complete content does."""
+    """Key that distinguishes the task, also when the run is resumed. If None, its complete content identifies it."""
     metadata: dict[str, Json] = {}
     """Metadata of its traces."""
 

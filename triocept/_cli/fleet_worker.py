@@ -34,14 +34,14 @@ class Plan:
     """Settings that all tasks share. They are sent to the workers."""
 
     handler: Model | None
-    """The model; None: each call gets one fixed greeting."""
+    """The model; None means each call gets one fixed greeting."""
     agent: AgentPlan
     limits: Limits
     """Limits of each rollout."""
     policy: Policy | None
-    """Decides on tool calls; None: all are approved."""
+    """Decides on tool calls; if None, all are approved."""
     workspace: Path | None
-    """Directory of which each agent gets a copy to work in; None: an empty directory."""
+    """Directory of which each agent gets a copy to work in; None means an empty directory."""
     redact: Redaction | None = None
 
 

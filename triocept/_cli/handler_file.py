@@ -111,7 +111,7 @@ handler_option: Callable[[F], F] = click.option(
 
 
 def one_model(script: Script | None, handler: HandlerFile | None, forward: Forward | None) -> Model | None:
-    """Return the only given model; None: none is given. Raise click.UsageError if there are several."""
+    """Return the only given model; None if none is given. Raise click.UsageError if there are several."""
     given = {"--script": script, "--handler": handler, "--upstream": forward}
     names = [name for name, model in given.items() if model is not None]
     if len(names) > 1:

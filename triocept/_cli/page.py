@@ -34,7 +34,7 @@ class Page:
             file=sys.stdout, color_system=colours, highlight=False, markup=False, emoji=False, soft_wrap=True
         )
         self.width: int | None = None
-        """Columns; None: lines are not cut."""
+        """Columns; if None, lines are not cut."""
         given = os.environ.get("COLUMNS", "")
         try:
             if given.isascii() and given.isdigit() and int(given):

@@ -25,7 +25,7 @@ class Answers:
 
     model: Handler
     embeddings: Embed | None = None
-    """Returns vectors of texts from a file of fixtures; None: the file has no vectors."""
+    """Returns vectors of texts from a file of fixtures; None if the file has no vectors."""
     variables: tuple[str, ...] = ()
     """Environment variables to hide from the agent; see `Forward`."""
 

@@ -67,7 +67,7 @@ class Group:
         self.calls = 0
         self.outcomes: Counter[str] = Counter()
         self.usage: Usage | None = None
-        """Sum of the reported token counts; None: no call reported any."""
+        """Sum of the reported token counts; None if no call reported any."""
         self.uncounted = 0
         """Number of answered calls without token counts."""
         self.latency = Quantiles()

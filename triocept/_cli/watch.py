@@ -49,7 +49,7 @@ class WatchedScript:
 
     @property
     def embed(self) -> Embed | None:
-        """Returns vectors of texts from the current file; None: the first version had no vectors."""
+        """Returns vectors of texts from the current file; None if the first version had no vectors."""
 
         def embed(texts: Sequence[str]) -> Any:
             embeddings = self._answers.embeddings
@@ -126,7 +126,7 @@ class _Stamp(msgspec.Struct, frozen=True):
 
 
 def _stamp(path: Path) -> _Stamp | None:
-    """Return the stamp of a file; None: it does not exist."""
+    """Return the stamp of a file; None if it does not exist."""
     try:
         found = path.stat()
     except OSError:

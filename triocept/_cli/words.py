@@ -60,7 +60,7 @@ def command_line(agent: AgentStart) -> str:
 
 
 def flaw(trace: Trace) -> str:
-    """Return why a trace of a file is not proved complete, in words that follow `it is`; empty: it is proved."""
+    """Return why a trace of a file is not proved complete, in words that follow `it is`; empty if it is proved."""
     if trace.sealed:
         return ""
     if trace.digest is None:

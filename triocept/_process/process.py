@@ -90,8 +90,8 @@ async def open_process(
         argv: the command and its arguments. A name without a slash is looked up in the `PATH` of `env`.
         env: the whole environment, as of `environment.agent_environment`. The agent's mark is added.
         watcher: ends the agent if the program is killed.
-        cwd: the agent's working directory. None: the program's.
-        input: bytes for the agent's stdin; a str is encoded as UTF-8. None: stdin is empty.
+        cwd: the agent's working directory. None means the program's.
+        input: bytes for the agent's stdin; a str is encoded as UTF-8. If None, stdin is empty.
         output: see `OutputMode`.
         output_limit: maximum bytes of each stream that are kept, half from its start and half from its end.
         stdout_file: receives all of stdout as it arrives.

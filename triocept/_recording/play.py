@@ -52,14 +52,14 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of a call."""
 
     response: Response | None = None
-    """The answer; if it broke, the part that was sent; None: nothing was sent."""
+    """The answer; if it broke, the part that was sent; None if nothing was sent."""
     failure: Failure | None = None
     hung_up: bool = False
     """True if the agent disconnected before the end."""
     holds_calls: bool = True
     """True if calls in a stream waited for its end."""
     increments: Increments | None = None
-    """Pieces of the answer; None: it was given whole."""
+    """Pieces of the answer; None if it was given whole."""
     first_event: float | None = None
     """Seconds from the call to the first event."""
     duration: float = 0.0
@@ -215,7 +215,7 @@ async def give(exchange: Exchange, answer: Answer, pace: float) -> None:
     Args:
         exchange: the exchange.
         answer: the recorded answer.
-        pace: factor for its times; 0: everything at once.
+        pace: factor for its times; 0 means everything at once.
 
     Raises:
         Refusal, UpstreamError: the recorded outcome.

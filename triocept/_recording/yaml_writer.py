@@ -103,7 +103,7 @@ def _scalar(text: Json, indent: int) -> list[str]:
 
 
 def _flow(value: Json) -> str | None:
-    """Return a list or an object on one line; None: it is too long."""
+    """Return a list or an object on one line; None if it is too long."""
     if isinstance(value, dict):
         flow = ", ".join(f"{_text(name, flow=True)}: {_word(inner)}" for name, inner in value.items())
         return f"{{{flow}}}" if all(map(_is_number, value.values())) and len(flow) <= _WIDTH else None

@@ -40,7 +40,7 @@ class Relayed(msgspec.Struct, frozen=True, gc=False):
 
     data: bytes | None
     """Whole frames in the agent's own dialect, as the provider sent them, for a connection that requested a stream.
-    None: the frames are not rendered yet."""
+    None if the frames are not rendered yet."""
     events: tuple[Event, ...]
     """The events in these bytes; may be empty."""
 
@@ -51,7 +51,7 @@ class Relayed(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def start(self) -> ResponseStart | None:
-        """The start of the answer. None: it is not in this increment."""
+        """The start of the answer. None if it is not in this increment."""
         return next((event for event in self.events if isinstance(event, ResponseStart)), None)
 
 
@@ -61,7 +61,7 @@ class RawPiece(msgspec.Struct, frozen=True, gc=False):
     head: RawResponse
     """The response that the bytes are part of, without its body."""
     data: bytes
-    """Empty: only the head is sent."""
+    """Empty if only the head is sent."""
 
 
 Increment: TypeAlias = Event | Relayed
@@ -173,7 +173,7 @@ class Answer:
     headers: Mapping[str, str] = MappingProxyType({})
     """Additional response headers, set before the first entry: a provider's request id, its rate limits."""
     began_at: float | None = None
-    """Time of the first entry, by trio's clock. None: no entry was put."""
+    """Time of the first entry, by trio's clock. None if no entry was put."""
     outcome: Outcome | None = None
     delivered: bool = False
     """True if a connection has written the whole answer."""

@@ -129,8 +129,8 @@ class Budget:
 
         Args:
             call: the exchange.
-            configured: the model that the upstream is configured to request. None: the agent's model, or the upstream
-                is not chosen yet.
+            configured: the model that the upstream is configured to request. None means the agent's model, or that no
+                upstream is chosen yet.
 
         Raises:
             MissingPrice: the cost is limited, and the model's price is unknown. Nothing is reserved.
@@ -153,7 +153,10 @@ class Budget:
         return None
 
     def end(self, call: ExchangeState, turn: Turn | None) -> None:
-        """Count the turn of a call that has ended; None: the call has no turn. A second call of `end` has no effect."""
+        """Count the turn of a call that has ended; None if the call has no turn.
+
+        A second call of `end` has no effect.
+        """
         if not self._give_back(call) or turn is None:
             return
         answered = [
@@ -212,7 +215,7 @@ class Budget:
         return _Sum(1, tokens, 0, price.least(tokens))
 
     def _reached(self, needs: _Sum) -> str | None:
-        """Return a text that names the limit which a call with these needs would cross. None: it crosses no limit."""
+        """Return a text that names the limit which a call with these needs would cross, or None."""
         limits, spent, held = self.limits, self._spent, self._reserved
         if limits.turns is not None and spent.turns + held.turns >= limits.turns:
             waits = f" ({counted(held.turns, 'is', 'are')} being answered)" if held.turns else ""

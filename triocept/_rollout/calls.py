@@ -91,7 +91,7 @@ def attempt_of(headers: Mapping[str, str]) -> int:
 def claimed_conversation(headers: Mapping[str, str], request: Request, raw: Json) -> Conversation | None:
     """Return the conversation that the agent's headers name.
 
-    None: they name no conversation; an empty id: they name only the kind of the call.
+    None if they name no conversation; an empty id: they name only the kind of the call.
 
     No key is stored as a name: a key in a header is replaced by `[redacted]`.
 
@@ -273,7 +273,8 @@ class Arrivals:
         self._services: set[Service] = set()
         """The services that take every exchange."""
         self.fault: BaseException | None = None
-        """The reason for which no task takes exchanges. None: no service has failed, or another one takes exchanges."""
+        """The reason for which no task takes exchanges. None if no service has failed, or another one takes
+        exchanges."""
         self.failed: BaseException | None = None
         """The latest failure of a service since a task last began to take exchanges."""
         self._failing: set[Service] = set()
@@ -320,7 +321,7 @@ class Arrivals:
         """Return the next exchange, or None if no more will come.
 
         Args:
-            service: the service that takes it, which has entered; None: a loop takes it.
+            service: the service that takes it, which has entered; if None, a loop takes it.
 
         Cancellation: no exchange is taken.
         """
@@ -423,7 +424,8 @@ class Arrivals:
         """Log a warning if an exchange waits and no task has ever taken one: its agent hangs silently.
 
         Returns:
-            True: the exchange has waited for `GIVEN_UP`. False: the rollout has ended, or a task takes exchanges.
+            True if the exchange has waited for `GIVEN_UP` seconds; False if the rollout has ended, or a task takes
+                exchanges.
         """
         with self._watch:
             await self._first.wait()
@@ -449,9 +451,9 @@ class _Ended(msgspec.Struct, eq=False):
     """The request as it is recorded, which costs no memory: parts of it may be redacted."""
     as_given: Callable[[Request], Request]
     answer: Answer | None
-    """None: the exchange was not answered."""
+    """None if the exchange was not answered."""
     meaning: bytes | None = None
-    """The meaning of the request; None: not computed yet."""
+    """The meaning of the request; None if not computed yet."""
 
     @property
     def is_undelivered(self) -> bool:

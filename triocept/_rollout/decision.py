@@ -41,7 +41,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """The changed arguments of the call, as text."""
     reason: str = ""
     by: str = ""
-    """Name of the policy, or of the person, that decided. Empty: the policy's own name."""
+    """Name of the policy, or of the person, that decided. Empty means the policy's own name."""
 
     def __post_init__(self) -> None:
         """Check the texts, which are recorded."""

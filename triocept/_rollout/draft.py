@@ -136,7 +136,7 @@ class OpenDraft:
     raw: Raw | None = None
     """Raw bytes with unknown content that the inner handler has answered with, once the iteration has ended."""
     response: Response | None = None
-    """The whole answer, once the iteration has ended. None: the inner handler has answered with raw bytes."""
+    """The whole answer, once the iteration has ended. None if the inner handler has answered with raw bytes."""
 
     def __init__(self, outer: ExchangeState, inner: ExchangeState, home: _DraftHome, reader: _Reader) -> None:
         self._outer, self._inner, self._home, self._reader = outer, inner, home, reader
@@ -193,7 +193,7 @@ class OpenDraft:
         raise outcome.error
 
     async def read(self) -> Response | None:
-        """Read to the end, and return the whole answer. None: the inner handler has answered with raw bytes."""
+        """Read to the end, and return the whole answer. None if the inner handler has answered with raw bytes."""
         async for _ in self:
             pass
         return self.response
@@ -287,7 +287,7 @@ async def pass_on(
     Args:
         exchange: the agent's exchange.
         draft: the draft, of which nothing was read.
-        change: returns the events that the agent gets for one event. None: the events are passed on unchanged.
+        change: returns the events that the agent gets for one event. If None, the events are passed on unchanged.
         why: the name of the handler that reads the draft.
         keep: True if the turn keeps the draft even if no event is changed.
         before_end: called with the whole draft, before the agent gets the end of its answer.
@@ -373,7 +373,7 @@ async def open_draft(
     Args:
         exchange: the agent's exchange.
         handler: the inner handler.
-        request: the request to answer. None: the agent's.
+        request: the request to answer. None means the agent's.
         counted: True for a call beside the agent's: it is admitted by the limits of the rollout, and counts there.
 
     Raises:

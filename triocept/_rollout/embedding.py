@@ -34,9 +34,9 @@ async def embed(
 
     Args:
         function: returns vectors for texts. Inputs of tokens are passed as their ids (`"9906 1917"`), because their
-            tokenizer is unknown. None: vectors are made of the words, see `_canonical.vectors`.
+            tokenizer is unknown. If None, vectors are made of the words, see `_canonical.vectors`.
         inputs: the inputs of the call.
-        dimensions: how many numbers each vector must have; None: as many as the function returns.
+        dimensions: how many numbers each vector must have; None means as many as the function returns.
 
     Raises:
         TypeError, ValueError: the function returned something else.

@@ -115,7 +115,7 @@ class Exchange:
 
     @property
     def turn(self) -> Turn | None:
-        """The recorded turn of the exchange in the trace. None: it is not recorded yet."""
+        """The recorded turn of the exchange in the trace. None if it is not recorded yet."""
         turns = reversed(self._core.rollout.trace.turns)
         return next((turn for turn in turns if turn.id == self._core.id), None)
 
@@ -183,8 +183,8 @@ class Exchange:
             status: 400 to 599.
             message: the text that the agent receives.
             retry_after: seconds.
-            should_retry: value of the header `x-should-retry`. None: no such header.
-            code: the dialect's own error code. None: chosen by status.
+            should_retry: value of the header `x-should-retry`. None means no such header.
+            code: the dialect's own error code. None means chosen by status.
             headers: further response headers, such as rate limits (`x-ratelimit-remaining-tokens`, …).
 
         Raises:
@@ -220,7 +220,7 @@ class Exchange:
         refused. If the head was already sent, after half a minute of silence, only the end of this answer is applied.
 
         Args:
-            status: 200 to 599. None: no head is sent, only the body.
+            status: 200 to 599. If None, no head is sent, only the body.
             headers: headers of the response. No others are sent, except the date and the headers that framing needs.
             body: bytes; or pieces that are written one by one, with numbers between them: pauses, in seconds. A list
                 is recorded first. A generator, async or not, yields its next piece after the last was sent, and its
@@ -228,7 +228,7 @@ class Exchange:
             end: `whole`: as HTTP ends it. `close`: the connection is closed at this point. `reset`: the connection is
                 reset (RST), and the agent may lose unread bytes. `stall`: nothing more is sent.
             response: the content of the bytes, if they are an answer: the turn is `answered`, with this response.
-                None: the turn is `refused`. The turn has the bytes, as `raw`, in both cases.
+                If None, the turn is `refused`. The turn has the bytes, as `raw`, in both cases.
 
         Raises:
             TypeError, ValueError: an argument is invalid, or the agent's connection cannot carry the bytes. The
@@ -342,9 +342,9 @@ class ResponseStream:
         block ends.
 
         Args:
-            stop_reason: None: derived from the content.
+            stop_reason: None means derived from the content.
             stop_sequence: the stop string, if it is the reason.
-            usage: None: an estimate.
+            usage: None means an estimate.
 
         Raises:
             ExchangeAbandoned, AlreadySettled, RolloutClosed, TypeError, ValueError: as `send`.

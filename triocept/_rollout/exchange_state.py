@@ -82,7 +82,7 @@ class ExchangeState:
         claimed: the conversation that the agent's headers name.
         retry_key: the value that a retry of the call shares.
         kind: the kind of the call, if its path gives it.
-        wire: the log of the HTTP traffic. None: nothing is logged.
+        wire: the log of the HTTP traffic. If None, nothing is logged.
     """
 
     outcome: Outcome | None = None
@@ -193,12 +193,12 @@ class ExchangeState:
 
     @property
     def kept_increments(self) -> Increments | None:
-        """The increments of the answer. None: they were not kept, or the answer came whole."""
+        """The increments of the answer. None if they were not kept, or the answer came whole."""
         return self._increments.increments() if self._increments is not None else None
 
     @property
     def first_event(self) -> float | None:
-        """Seconds from the call to the first increment of its answer. None: there was no increment."""
+        """Seconds from the call to the first increment of its answer. None if there was no increment."""
         return None if self.answer.began_at is None else self.answer.began_at - self._start
 
     @property

@@ -41,7 +41,7 @@ def check_handler(handler: object, *, plain: bool = False) -> None:
 def configured_model(handler: object) -> str | None:
     """Return the model that a handler is configured to request, whatever the agent requests.
 
-    It is the model of an upstream, or of an upstream within another handler. None: unknown.
+    It is the model of an upstream, or of an upstream within another handler. None if unknown.
     """
     model = getattr(handler, "_configured_model", None)
     return model if isinstance(model, str) else None

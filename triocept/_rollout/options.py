@@ -36,7 +36,7 @@ UserSimulator: TypeAlias = Callable[[Sequence[Message], _Rollout], Awaitable[Sai
 it."""
 
 StopCondition: TypeAlias = Callable[[Sequence[Message], _Rollout], Awaitable[str | None]]
-"""`async (messages, rollout) -> reason for which the run is done`; None: the run is not done."""
+"""`async (messages, rollout) -> reason for which the run is done`; None if the run is not done."""
 
 
 class RolloutOptions(TypedDict, total=False):
@@ -48,45 +48,46 @@ class RolloutOptions(TypedDict, total=False):
     """
 
     id: str | None
-    """Part of the rollout's URLs. None: a generated id."""
+    """Part of the rollout's URLs. None means a generated id."""
     model: str | None
-    """The name that `/v1/models` lists. None: `triocept`."""
+    """The name that `/v1/models` lists. None means `triocept`."""
     on_hangup: OnHangup | None
-    """Effect of an agent's disconnect on its exchange. None: `cancel`."""
+    """Effect of an agent's disconnect on its exchange. None means `cancel`."""
     on_retry: OnRetry | None
-    """Treatment of an agent's re-send of a call. None: `join`."""
+    """Treatment of an agent's re-send of a call. None means `join`."""
     on_fault: OnFault | None
-    """Effect of a fault of the handler on the rollout. None: `cancel`."""
+    """Effect of a fault of the handler on the rollout. None means `cancel`."""
     concurrency: int | None
-    """Maximum exchanges that the handler gets at once. None: no limit."""
+    """Maximum exchanges that the handler gets at once. None means no limit."""
     recorder: Recorder | None
-    """Receives the turns. None: the recorder of the endpoint or the pool."""
+    """Receives the turns. None means the recorder of the endpoint or the pool."""
     tools: Iterable[ToolLike] | None
-    """Functions that the agent may call. None: no functions."""
+    """Functions that the agent may call. None means no functions."""
     user: UserSimulator | None
-    """A simulated user. None: no user; a request for one gets 404."""
+    """A simulated user. None means no user; a request for one gets 404."""
     stop: StopCondition | None
-    """Returns whether the run is done. None: only `rollout.stop` ends it."""
+    """Returns whether the run is done. If None, only `rollout.stop` ends it."""
     state: Any
-    """Initial value of the state that is shared with tools elsewhere. None, without a `state_type`: no state."""
+    """Initial value of the state that is shared with tools elsewhere. None without a `state_type` means no state."""
     state_type: Any
-    """Type of every value of the state. None: the type of the initial value."""
+    """Type of every value of the state. None means the type of the initial value."""
     embed: Embed | None
-    """Returns vectors for texts. None: the endpoint's function, or vectors made of the words."""
+    """Returns vectors for texts. None means the endpoint's function, or vectors made of the words."""
     moderate: Moderate | None
     """Returns findings for texts. None: the endpoint's function, or no findings."""
     gate: Gate | Policy | None
     """Decides at the agent's own hooks before a tool runs. None: no gate, except for the decisions of `approve`."""
     redact: Redaction | None
-    """Redaction of everything that is recorded, beside keys. None: only keys are removed."""
+    """Redaction of everything that is recorded, beside keys. If None, only keys are removed."""
     metadata: Mapping[str, Json] | None
-    """JSON values, such as a task, a seed or a policy, for the trace and its file. None: no values."""
+    """JSON values, such as a task, a seed or a policy, for the trace and its file. None means no values."""
     record_increments: bool | None
-    """True if turns keep the pieces of their answers with their times. None: the endpoint's setting."""
+    """True if turns keep the pieces of their answers with their times. None means the endpoint's setting."""
     record_wire: bool | None
-    """True if turns keep their HTTP traffic. None: the endpoint's setting."""
+    """True if turns keep their HTTP traffic. None means the endpoint's setting."""
     limits: Limits | None
-    """Maximum spending of the rollout. None: no limit; a child's calls always count against its parents' limits."""
+    """Maximum spending of the rollout. None means no limit; a child's calls always count against its parents'
+    limits."""
 
 
 class AgentOptions(TypedDict, total=False):
@@ -96,20 +97,20 @@ class AgentOptions(TypedDict, total=False):
     """
 
     env: Mapping[str, str | None] | None
-    """Variables added to the environment, with priority; a value of None removes the variable. None: nothing is
+    """Variables added to the environment, with priority; a value of None removes the variable. If None, nothing is
     added."""
     cwd: str | os.PathLike[str] | None
-    """The working directory. None: the program's."""
+    """The working directory. None means the program's."""
     input: bytes | str | None
-    """Bytes for the agent's stdin; a str is encoded as UTF-8. None: stdin is empty."""
+    """Bytes for the agent's stdin; a str is encoded as UTF-8. If None, stdin is empty."""
     output: OutputMode
     """Treatment of the agent's output: `capture` (default) keeps it, `echo` shows it as well, `inherit` leaves it
     alone, `terminal` gives the agent this program's terminal."""
     output_limit: int
     """Maximum bytes of each stream that are kept in memory. Default: 1 MiB."""
     stdout_file: OutputFile | None
-    """A path, or a binary file, that receives all of stdout. None: no file."""
+    """A path, or a binary file, that receives all of stdout. None means no file."""
     stderr_file: OutputFile | None
-    """A path, or a binary file, that receives all of stderr. None: no file."""
+    """A path, or a binary file, that receives all of stderr. None means no file."""
     terminate_grace: float
     """Seconds that the agent has after SIGTERM. Default: 5."""

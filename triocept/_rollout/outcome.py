@@ -61,7 +61,7 @@ class Answered(msgspec.Struct, frozen=True):
     kind: ClassVar[OutcomeKind] = "answered"
     """Name of the outcome in a turn."""
     why: ClassVar[None] = None
-    """Reason for a missing answer; None: the exchange was answered."""
+    """Reason for a missing answer; None if the exchange was answered."""
 
     response: Response
     document: bytes | None = None

@@ -85,7 +85,7 @@ class RawStream:
         await self._put(RawPiece(self._head, piece))
 
     def sent(self, end: RawEnd | None = None) -> RawResponse:
-        """Return the bytes that were sent, with the way in which they ended. None: as planned."""
+        """Return the bytes that were sent, with the way in which they ended. None means as planned."""
         head, body = self._head, tuple(self._body)
         return msgspec.structs.replace(head, body=body, size=self._size, end=end or head.end)
 

@@ -111,7 +111,7 @@ class Alike:
     def _same(self, exchange: ExchangeState) -> _Same | None:
         """Return the group of equal exchanges that contains this one.
 
-        None: its meaning is not computed, or the group is gone.
+        None if its meaning is not computed, or the group is gone.
         """
         read = self._meanings.get(exchange)
         return self._saying.get(read) if read is not None else None

@@ -91,7 +91,7 @@ class Rollout(Given):
     def stopped(self) -> str | None:
         """Reason for which the rollout was stopped: the limit that was reached, or the argument of `stop`.
 
-        None: not stopped.
+        None if not stopped.
 
         A child that is stopped with its parent has its parent's reason.
         """
@@ -308,8 +308,8 @@ class Rollout(Given):
         Args:
             handler: `async (Exchange) -> None`. A `Refusal` or an `UpstreamError` that it raises is an answer; any
                 other exception ends the service.
-            concurrency: maximum exchanges that are handled at once. None: no limit. When reached: further exchanges
-                wait. With 1, a handler that calls `ask` on this rollout waits for ever.
+            concurrency: maximum exchanges that are handled at once. None means no limit. When reached: further
+                exchanges wait. With 1, a handler that calls `ask` on this rollout waits for ever.
 
         Raises:
             TypeError: the argument is not a handler.
@@ -341,8 +341,8 @@ class Rollout(Given):
         Args:
             argv: the command and its arguments.
             env: variables added to the environment, with priority; a value of None removes the variable.
-            cwd: the agent's working directory. None: the program's.
-            input: bytes for the agent's stdin; a str is encoded as UTF-8. None: stdin is empty.
+            cwd: the agent's working directory. None means the program's.
+            input: bytes for the agent's stdin; a str is encoded as UTF-8. If None, stdin is empty.
             output: `capture` (default) keeps the output. `echo` also writes it to this program's stdout and stderr.
                 `inherit` lets the agent write there itself, and keeps nothing. `terminal` gives the agent the terminal
                 of this program until its end, with the keyboard: Ctrl-C goes to the agent alone.

@@ -196,9 +196,9 @@ class RolloutState:
         self.unknown_tools: set[str] = set()
         """Tools that were logged because a request did not offer them."""
         self.on_unknown_tools: Callable[[str], object] | None = log.warning
-        """Called with a text for tools that a request did not offer; None: the command line prints them."""
+        """Called with a text for tools that a request did not offer; None if the command line prints them."""
         self.logs_unused_replies = True
-        """False: the command line or a test reports them itself."""
+        """False if the command line or a test reports them itself."""
         self.other_requests: dict[str, None] = {}
         """Requests that take no reply, as `GET /models`, each once."""
         self.upstream_failed = False
@@ -261,7 +261,7 @@ class RolloutState:
         return self.on_fault == "stay" and stays
 
     def fault_within(self) -> BaseException | None:
-        """Return the fault that may have cancelled the body, or the body of a parent. None: there is no fault."""
+        """Return the fault that may have cancelled the body, or the body of a parent. None if there is no fault."""
         arrivals, parent = self.arrivals, self.parent
         own = next((fault for fault in self.faults if not self.outlives(fault)), None)
         return arrivals.fault or arrivals.failed or own or (parent and parent.fault_within())
@@ -322,7 +322,7 @@ class RolloutState:
             deliver: writes the answer to the connection that waits for it.
             raw, headers, query: the call as received.
             kind: the kind of the call, if its path gives it.
-            wire: the log of the HTTP traffic. None: nothing is logged.
+            wire: the log of the HTTP traffic. If None, nothing is logged.
         """
         if self.ending is not None and not self._finishes:
             await _end_call(deliver, Refused(self.ending))

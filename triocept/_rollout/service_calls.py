@@ -58,7 +58,7 @@ class _Call:
     result: Json = None
     error: TurnError | None = _CANCELLED
     refusal: Refusal | None = None
-    """The answer to the caller; None: the result."""
+    """The answer to the caller; None means the result."""
 
 
 class ServiceCalls:

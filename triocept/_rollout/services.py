@@ -40,10 +40,10 @@ class Services:
         tools: functions, or `HostTool`s.
         user: the simulated user, if there is one.
         stop: the stop condition, if there is one beside `rollout.stop`.
-        state: the initial value; None: the rollout has no state.
-        state_type: the type of new values; None: the type of the initial value.
-        embed: returns vectors for texts; None: vectors are made of the words.
-        moderate: returns findings for texts; None: no findings.
+        state: the initial value; if None, the rollout has no state.
+        state_type: the type of new values; None means the type of the initial value.
+        embed: returns vectors for texts; if None, vectors are made of the words.
+        moderate: returns findings for texts; None means no findings.
 
     Raises:
         TypeError: a tool has no schema, or two tools have one name; the initial state is not of its type.

@@ -44,7 +44,7 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
     tool: Tool
     """Name, description and JSON Schema, as a dialect renders them."""
     timeout: float | None = None
-    """Seconds after which a call is cancelled, and answered with an error; None: no limit."""
+    """Seconds after which a call is cancelled, and answered with an error; None means no limit."""
     function: Callable[..., Any]
     _arguments: type[msgspec.Struct]
     _rollout_parameter: str | None = None
@@ -62,9 +62,9 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
 
         Args:
             function: a typed function or bound method, `async` or not.
-            name: letters, digits, `_` and `-`, at most 64. None: the function's own name.
-            description: None: the function's docstring.
-            timeout: maximum seconds of a call. None: no limit, until its caller disconnects or the rollout ends.
+            name: letters, digits, `_` and `-`, at most 64. None means the function's own name.
+            description: None means the function's docstring.
+            timeout: maximum seconds of a call. None means no limit, until its caller disconnects or the rollout ends.
 
         Raises:
             TypeError: the signature has no JSON Schema; the text gives the reason.

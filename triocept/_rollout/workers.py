@@ -63,9 +63,9 @@ async def run_workers(
     Args:
         rollout: the rollout whose exchanges are handled.
         handler: the handler.
-        concurrency: maximum exchanges at once. None: no limit.
+        concurrency: maximum exchanges at once. None means no limit.
         on_error: receives each error.
-        outlives: returns True if the rollout stays open after an error. None: an error ends only this service, not
+        outlives: returns True if the rollout stays open after an error. If None, an error ends only this service, not
             the rollout.
     """
     before, rollout.handler = rollout.handler, handler
@@ -124,7 +124,7 @@ class _Workers:
         self._fault: BaseException | None = None
         """The error of the handler that has failed."""
         self._refusals: list[Step] | None = None
-        """Steps that record the exchanges refused because of the fault. None: there is no fault, or the rollout stays
+        """Steps that record the exchanges refused because of the fault. None if there is no fault, or the rollout stays
         open."""
         self._limit = limit
         self._context = copy_context()

@@ -178,7 +178,7 @@ class Wire:
     def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
         plain = BareSocket.usable and isinstance(stream, trio.SocketStream)
         self.plain: trio.socket.SocketType | None = stream.socket if plain else None
-        """The bare socket; None: bytes can only be received and sent through the stream."""
+        """The bare socket; None if bytes can only be received and sent through the stream."""
         self.socket = None if self.plain is None else BareSocket(self.plain)
 
         async def receive(most: int) -> bytes:

@@ -96,9 +96,9 @@ class _HTTPDelivery(ABC):
     """True if the connection must be broken off: the bytes sent are not a complete answer."""
     _begun = False
     _prepared: deque[bytes] | None = None
-    """Bytes rendered from the last increments before they are written; None: nothing was rendered."""
+    """Bytes rendered from the last increments before they are written; None if nothing was rendered."""
     _reply: Reply | None = None
-    """The reply rendered in advance for an answer that is given whole; None: nothing was rendered."""
+    """The reply rendered in advance for an answer that is given whole; None if nothing was rendered."""
     _prepared_for: Outcome | None = None
     """The outcome that the bytes were rendered for; if it cannot be recorded, the actual outcome differs."""
     _raw: RawResponse | None = None

@@ -35,7 +35,7 @@ def failure_reply(
     """Return an error's document in the dialect's own form, with its headers.
 
     `take_fault` is called with the exception of a dialect that cannot render the error; the status is sent
-    nevertheless. None: the exception is logged.
+    nevertheless. If None, the exception is logged.
     """
     failure = identified(failure, dialect, request_id)
     try:

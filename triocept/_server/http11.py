@@ -148,7 +148,7 @@ class HTTP11:
         scope.cancel()
 
     async def _begin(self, head: Head) -> Route | Reply | None:
-        """Return the route of a model call, or the reply to another request. None: the request is hypercorn's.
+        """Return the route of a model call, or the reply to another request. None if the request is hypercorn's.
 
         A checkpoint only if a request without a key waits for its turn.
         """
@@ -160,7 +160,7 @@ class HTTP11:
         return route if route is not None else front.replies.in_front(head, keyed=rollout is not None)
 
     def _read(self, data: bytearray, size: int) -> Head | None:
-        """Return the head of so many bytes; None: it is ambiguous."""
+        """Return the head of so many bytes; None if it is ambiguous."""
         match = _HEAD.fullmatch(data, 0, size) if data.count(b"\n", 0, size) <= self._most_lines else None
         if match is None:
             return None
@@ -319,7 +319,7 @@ class Inbox:
         self.data = connection.ahead
         self.gone = False
         self.on_gone: Callable[[], None] | None = None
-        """Function called when the client hangs up. None: no call."""
+        """Function called when the client hangs up. None means no call."""
         self.due = inf
         self.at_due: Callable[[], None] | None = None
         """Function called once at the time `due` of trio's clock."""

@@ -326,7 +326,7 @@ async def read_document(
 ) -> Json:
     """Return the JSON in a request's body, counted in `share` until `share` is released.
 
-    None: the body is `optional`, and empty.
+    None if the body is `optional`, and empty.
 
     Raises:
         BodyTooLarge, ClientGone, Refusal, DialectError: there is no JSON, or it exceeds a limit.

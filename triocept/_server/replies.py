@@ -96,7 +96,7 @@ class Replies:
     def refused(self, head: Head, exc: Exception, dialect: Dialect | None = None) -> Reply:
         """Return the reply to a request refused with `Refusal`, `DialectError` or `BodyTooLarge`; log it.
 
-        `dialect` is the dialect of the error; None: the client's dialect.
+        `dialect` is the dialect of the error; None means the client's dialect.
         """
         failure = failure_of(exc, self._max_body)
         self._note(head, failure)
@@ -208,7 +208,7 @@ _NAME = re.compile(r"<(?:(any\([^()]*\)|path|[^<>:]+):)?\w+>")
 
 
 def refusal_of_unserved(path: str, dialects: Iterable[Dialect]) -> Refusal | None:
-    """Return the refusal of a path that providers serve and no endpoint does; None: no provider serves it, either.
+    """Return the refusal of a path that providers serve and no endpoint does; None means no provider serves it, either.
 
     The path has no prefix of a rollout.
     """

@@ -47,7 +47,7 @@ log = logging.getLogger("triocept.endpoint")
 _AT_CAPACITY = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 """Errors of accept(2) when the process or the system has no resources left."""
 OWN_HTTP1: ContextVar[bool] = ContextVar("own_http1", default=True)
-"""False: a new server sends model calls through hypercorn and ASGI, as all other requests. Only tests set it."""
+"""If False, a new server sends model calls through hypercorn and ASGI, as all other requests. Only tests set it."""
 _ACCEPTED_AT_ONCE = 32
 """Maximum connections that are accepted in one turn of the event loop, beside the first: some 5 ms of work."""
 _BREATH = 0.1

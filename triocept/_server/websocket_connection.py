@@ -142,7 +142,7 @@ class WebSocket:
     # Messages
 
     async def receive(self, share: Share) -> Received | None:
-        """Return the next message; None: the client has hung up, or its bytes have ended the connection.
+        """Return the next message; None if the client has hung up, or its bytes have ended the connection.
 
         `share` counts the bytes of an incomplete message. Cancellation: nothing is lost.
         """

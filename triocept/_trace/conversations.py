@@ -208,7 +208,7 @@ class Conversations:
 
     @property
     def parents(self) -> dict[str, str | None]:
-        """For each turn's id, the id of the turn it continues; None: the turn begins a thread."""
+        """For each turn's id, the id of the turn it continues; None if the turn begins a thread."""
         return self._graph.parents
 
     def add(self, turn: Turn) -> Place:

@@ -49,9 +49,9 @@ class MessageDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     kind: Literal["same", "added", "dropped", "edited"]
     """`same` as in the trace: insignificant changes by agents (cache marks, ids of calls) are no edit."""
     before: int | None = None
-    """Index in the first call; None: not in that call."""
+    """Index in the first call; None if not in that call."""
     after: int | None = None
-    """Index in the second call; None: not in that call."""
+    """Index in the second call; None if not in that call."""
     old: Message | None = None
     new: Message | None = None
     edit: Edit | None = None

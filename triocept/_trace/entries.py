@@ -52,7 +52,7 @@ class AgentStart(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     home: str | None = None
     """HOME of the agent; None if it has no HOME."""
     config: str | None = None
-    """Configuration directory set for the agent (`CODEX_HOME`, `CLAUDE_CONFIG_DIR`, …); None: not set."""
+    """Configuration directory set for the agent (`CODEX_HOME`, `CLAUDE_CONFIG_DIR`, …); None if not set."""
     started_at: float
     """Seconds since the epoch."""
 
@@ -111,7 +111,7 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     path: str
     """Path of the file."""
     line: int | None = None
-    """Line number, from 1; None: the gap is at the file's end, or concerns the whole file."""
+    """Line number, from 1; None if the gap is at the file's end, or concerns the whole file."""
     rollout: str | None = None
     """Id of the rollout with the gap; None if unknown."""
     run: str = ""

@@ -115,7 +115,7 @@ class Graph:
 
     def __init__(self) -> None:
         self.parents: dict[str, str | None] = {}
-        """For each turn's id, the id of the turn it continues; None: the turn begins a thread."""
+        """For each turn's id, the id of the turn it continues; None if the turn begins a thread."""
         self.nodes = _Nodes()
         self._ends: dict[int, _Answer] = {}
         """Answers by the node in which the conversation with its answer ends."""

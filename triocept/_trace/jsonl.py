@@ -28,7 +28,7 @@ class Place(msgspec.Struct, frozen=True):
     ranges: tuple[tuple[int, int], ...]
     """Start and end of each range, in bytes from the file's beginning, in order. At least one range."""
     digest: str | None
-    """The chain at the rollout's seal; None: not sealed."""
+    """The chain at the rollout's seal; None if not sealed."""
 
     @property
     def begin(self) -> int:

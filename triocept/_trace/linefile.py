@@ -71,7 +71,7 @@ class LineFile:
         self._least = 0
         """Minimum size of the file in bytes."""
         self._size: int | None = None
-        """Size in bytes at the check before this line; None: not checked."""
+        """Size in bytes at the check before this line; None if not checked."""
         self._last = (0, b"")
         """Start and first bytes of the last line written here: a file that was truncated and has grown again differs
         there."""

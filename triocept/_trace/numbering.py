@@ -66,7 +66,7 @@ class Said(msgspec.Struct, eq=False, gc=False):
     value: bytes | None
     """Encoded value, for the first line with it."""
     number: int = -1
-    """Number of the message's first blob; -1: not written yet."""
+    """Number of the message's first blob; -1 if not written yet."""
 
 
 class Numbering:

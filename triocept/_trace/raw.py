@@ -26,7 +26,7 @@ class RawResponse(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
     """Raw bytes that were sent in place of an answer."""
 
     status: int | None = None
-    """Status of the answer; None: without a head."""
+    """Status of the answer; None means an answer without a head."""
     headers: dict[str, str] = {}
     """Headers as passed, names in lower case."""
     body: tuple[bytes | float, ...] = ()
@@ -79,7 +79,7 @@ def given_raw(
     """Return the arguments of `exchange.respond_raw` as a RawResponse, for a body that is complete.
 
     Args:
-        most: maximum bytes of the body; None: any number.
+        most: maximum bytes of the body; None means any number.
 
     Raises:
         TypeError, ValueError: an argument is invalid; the text names the argument.

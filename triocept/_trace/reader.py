@@ -62,7 +62,7 @@ def read_traces(path: str | os.PathLike[str], *, on_damage: OnDamage | None = No
 
     Args:
         on_damage: called with a `DialectError` for each line that is unreadable, or does not fit; its path is
-            `file:line`. It may raise the error. None: a warning for each of the first hundred.
+            `file:line`. It may raise the error. None means a warning for each of the first hundred.
 
     Raises:
         OSError: the file cannot be read.
@@ -89,7 +89,7 @@ class Damages:
     """The unreadable lines, and the number of further ones.
 
     Args:
-        most: maximum errors kept; None: a hundred.
+        most: maximum errors kept; None means a hundred.
     """
 
     def __init__(self, most: float | None = None) -> None:

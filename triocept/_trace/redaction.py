@@ -136,7 +136,7 @@ class Redactor:
     """Redactor of the records of one rollout.
 
     Args:
-        redaction: the program's redaction; None: only keys in use are removed.
+        redaction: the program's redaction; if None, only keys in use are removed.
         keys: keys beside those in use; they need a redaction.
     """
 
@@ -148,7 +148,7 @@ class Redactor:
         self._said = b""
         """Encoded fields that a handler may have changed since then: the next request shares their objects."""
         self._rest: Request | None = None
-        """Fields of the last request as recorded; None: unchanged."""
+        """Fields of the last request as recorded; None if unchanged."""
         self._failed = False
         """True if the program's redaction failed: no further text is recorded."""
         self._table = MessageTable()

@@ -56,7 +56,7 @@ class Relation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     turn: str | None = None
     """Id of the related turn; None if the turn begins something and its origin is unknown."""
     call: int | None = None
-    """Index of the tool call in that answer that started the sub-agent, from 0; None: unknown."""
+    """Index of the tool call in that answer that started the sub-agent, from 0; None if unknown."""
 
 
 class TurnBranch(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +68,7 @@ class TurnBranch(msgspec.Struct, frozen=True, kw_only=True):
 
     turns: tuple[Turn, ...]
     leaves: str | None = None
-    """Id of the turn in another branch that the first turn continues; None: it begins a thread."""
+    """Id of the turn in another branch that the first turn continues; None if it begins a thread."""
     conversation: Conversation
     """Conversation of the branch's first turn."""
 

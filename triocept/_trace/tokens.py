@@ -27,19 +27,19 @@ class Tokens(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     engine: str = ""
     """Profile of the engine: `vllm`, `sglang`, `llama_cpp`."""
     policy_version: str | None = None
-    """Version of the weights, from the engine, else from `upstream.policy_version`; None: neither gave a version."""
+    """Version of the weights, from the engine, else from `upstream.policy_version`; None if neither gave a version."""
     temperature: float | None = None
-    """Temperature requested from the server, or reported by it; None: unknown, the server used its own."""
+    """Temperature requested from the server, or reported by it; None if unknown: the server used its own."""
     stop_included: bool | None = None
-    """True if the server reports that the completion ends with the end-of-turn token; None: it reports nothing."""
+    """True if the server reports that the completion ends with the end-of-turn token; None if it reports nothing."""
     routed_experts: bytes = b""
     """Experts of each token of prompt and completion but for the last, if the server returns them (vLLM with
     `--enable-return-routed-experts`, in a whole answer). A `.npy` file of shape (tokens, layers, experts per token),
-    which `numpy.load(io.BytesIO(...))` reads. Empty: not returned."""
+    which `numpy.load(io.BytesIO(...))` reads. Empty if not returned."""
     gaps: tuple[str, ...] = ()
     """Failed checks of the tokens: `ids_missing`, `ids_count`, `prompt_ids_missing`, `prompt_ids_count`,
-    `logprob_count`, `logprob_sentinel`, `token_id_mismatch`, `multi_choice`, `upstream_truncated`. Empty: every check
-    passed."""
+    `logprob_count`, `logprob_sentinel`, `token_id_mismatch`, `multi_choice`, `upstream_truncated`. Empty means every
+    check passed."""
 
     @property
     def prompt_ids(self) -> array[int]:

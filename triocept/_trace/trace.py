@@ -207,7 +207,7 @@ class Trace:
     def ended(self) -> Ending | None:
         """Manner in which the rollout's body ended: by itself (`body`), `cancelled` from outside, or it `raised`.
 
-        None: still running, or not recorded.
+        None if still running, or not recorded.
         """
         return self._ended
 
@@ -215,7 +215,7 @@ class Trace:
     def digest(self) -> str | None:
         """Digest of the rollout's sealed record in its file: 32 hex digits.
 
-        Store the digest elsewhere to verify later that the file is unchanged (`check(path).digests`). None: not in a
+        Store the digest elsewhere to verify later that the file is unchanged (`check(path).digests`). None if not in a
         file, or not sealed.
         """
         return self._digest
@@ -250,14 +250,14 @@ class Trace:
 
     @property
     def stopped(self) -> str | None:
-        """Reason why the run was stopped: a limit, or `rollout.stop(reason)`; None: not stopped."""
+        """Reason why the run was stopped: a limit, or `rollout.stop(reason)`; None if not stopped."""
         return self._stopped
 
     @property
     def cost(self) -> float | None:
         """Cost of the run, its children included, at the prices of its `Limits`.
 
-        None: there are no prices, or the price of a model is missing.
+        None if there are no prices, or the price of a model is missing.
         """
         return self.cost_of(self._prices) if self._prices else None
 
@@ -288,7 +288,7 @@ class Trace:
 
     @property
     def parents(self) -> dict[str, str | None]:
-        """For each turn's id, the id of the turn it continues; None: the turn begins a thread (see `graph`)."""
+        """For each turn's id, the id of the turn it continues; None if the turn begins a thread (see `graph`)."""
         return dict(self._derived.parents)
 
     @property

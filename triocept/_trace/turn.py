@@ -27,7 +27,7 @@ class Branch(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     turns: int = 0
     """Number of turns in the parent's trace at that point."""
     service: str | None = None
-    """Id of the parent's service call that opened the child; None: the program opened it."""
+    """Id of the parent's service call that opened the child; None if the program opened it."""
 
 
 UPSTREAM = "upstream"
@@ -140,12 +140,12 @@ class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     """Version of the weights when the answer was complete. It differs from `policy_start` if the server has kept the
     call while its weights changed (`upstream.paused`)."""
     increments: Increments | None = None
-    """The pieces of the answer, and their times; None: not requested (`record_increments`), or the answer was given
+    """The pieces of the answer, and their times; None if not requested (`record_increments`), or the answer was given
     whole."""
     wire: WireView | None = None
-    """The call as sent over the wire; None: not requested (`record_wire`)."""
+    """The call as sent over the wire; None if not requested (`record_wire`)."""
     raw: RawResponse | None = None
-    """The raw bytes sent to the agent (`exchange.respond_raw`), and how they ended; None: the call was answered, or
+    """The raw bytes sent to the agent (`exchange.respond_raw`), and how they ended; None if the call was answered, or
     refused, in its dialect. `response` is then the content of the bytes, if the program passed it. Bytes generated
     while they are sent may be incomplete: with the end `reset` if the generator failed, `stall` if the agent left."""
 
@@ -172,8 +172,8 @@ class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):
         """Temperature at which the answer was sampled.
 
         The temperature in the provider's answer, or the temperature requested from it, after `sampling=` and
-        `extra_body=` of the upstream. None: the upstream requested none and the provider reported none, or no upstream
-        has answered. `request.sampling` holds the agent's request.
+        `extra_body=` of the upstream. None if the upstream requested none and the provider reported none, or no
+        upstream has answered. `request.sampling` holds the agent's request.
         """
         if self.tokens is not None:
             return self.tokens.temperature

@@ -33,7 +33,7 @@ class WireView(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_default
     body_size: int
     """Bytes of the whole body; more than in `body` if that is cut, or omitted."""
     status: int | None = None
-    """Status of the answer; None: no status was sent when the turn was recorded."""
+    """Status of the answer; None if no status was sent when the turn was recorded."""
     answer_headers: dict[str, str] = {}
     answer: bytes = b""
     """Body of the answer: the part sent, and the part about to be sent. For a websocket, its frames, one a line."""

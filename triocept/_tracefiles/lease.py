@@ -54,7 +54,7 @@ class TraceLease:
         """By the trace's `id`; by the claim's `id` while the file is read."""
         self._ready: deque[Path] = deque()
         self._seen: int | None = None
-        """Modification time of the directory at the last listing; None: list it again."""
+        """Modification time of the directory at the last listing; None means list it again."""
         self._others = False
         """True if another process or lease holds a file of the directory."""
         self._looked_at = -ALL

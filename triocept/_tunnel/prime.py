@@ -63,7 +63,7 @@ class PrimeTunnel(Tunnel):
 
     Args:
         name: name of the tunnel at the service.
-        team_id: team that owns the tunnel; None: the team of the package's configuration.
+        team_id: team that owns the tunnel; None means the team of the package's configuration.
         labels: labels for finding the tunnel at the service.
         timeout: seconds for `frpc` to connect.
         starts_per_minute: maximum starts a minute by this object.

@@ -48,7 +48,7 @@ class SSHTunnel(Tunnel):
 
     Args:
         destination: `user@host`, `host`, or a name of `~/.ssh/config`.
-        port: the ssh server's port; None: the port of the configuration, else 22.
+        port: the ssh server's port; None means the port of the configuration, else 22.
         identity: the path of a private key. Then no other key is offered.
         options: further options of `ssh`, as on its command line: `("-J", "bastion", "-o", "Compression=yes")`. Of an
             option given twice, ssh takes the first; the tunnel's own (BatchMode, ExitOnForwardFailure, …) come first.

@@ -56,14 +56,14 @@ class Ceiling:
         return model in self._outputs or model in self._windows
 
     def of(self, model: str, prompt: int) -> int | None:
-        """Return the learned maximum of a model, for a prompt of about `prompt` tokens; None: nothing was learned."""
+        """Return the learned maximum of a model, for a prompt of about `prompt` tokens; None if nothing was learned."""
         found = [self._outputs[model]] if model in self._outputs else []
         if model in self._windows:  # an estimate may be too low by a third
             found.append(max(LEAST, self._windows[model] - prompt * 3 // 2))
         return min(found, default=None)
 
     def learn(self, model: str, words: str, prompt: int) -> int | None:
-        """Return and keep the maximum that a refusal states; None: it states no usable maximum."""
+        """Return and keep the maximum that a refusal states; None if it states no usable maximum."""
         text = words[:MAX_WORDS].replace("\n", " ")
         for pattern, less in _OUTPUT:
             if (found := re.search(pattern, text)) is not None:
@@ -81,7 +81,7 @@ class Ceiling:
 
 
 def asked_output(document: Json, places: Places) -> int | None:
-    """Return the number of tokens that a document requests; None: it has no number."""
+    """Return the number of tokens that a document requests; None if it has no number."""
     values = (_at(document, place) for place in places)
     return max((value for value in values if isinstance(value, int)), default=None)
 

@@ -35,7 +35,7 @@ class Counter:
         self._absent: set[str] = set()
 
     async def count(self, request: Request) -> int | None:
-        """Return the tokens of a prompt; None: the provider gives no count.
+        """Return the tokens of a prompt; None if the provider gives no count.
 
         Cancellation: closes the connection to the provider.
         """

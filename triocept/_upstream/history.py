@@ -107,7 +107,7 @@ class _Index:
         return None if turn is None or turn.response is None else _as_written(turn.response, message)
 
     def origin(self, part: Reasoning) -> str | None:
-        """Return the upstream that made the opaque parts of this reasoning; None: unknown."""
+        """Return the upstream that made the opaque parts of this reasoning; None if unknown."""
         return next(
             (self._origins[key] for blob in part.blobs if (key := _digest(blob.data)) in self._origins), None
         )

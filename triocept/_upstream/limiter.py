@@ -17,7 +17,7 @@ import trio
 
 
 class Limiter:
-    """A limit of `limit` concurrent holders; None: any number."""
+    """A limit of `limit` concurrent holders; None means any number."""
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit

@@ -38,7 +38,7 @@ _FINAL = ("insufficient_quota", "billing_error", "usage_limit_reached", "usage_n
 
 @final
 class Patience:
-    """The time limits of one call, in seconds: for the whole call, and without an increment; None: no limit."""
+    """The time limits of one call, in seconds: for the whole call, and without an increment; None means no limit."""
 
     def __init__(self, total: float | None, idle: float | None) -> None:
         self._total, self._idle = total, inf if idle is None else idle
@@ -119,7 +119,7 @@ class Patience:
 
 
 def retry_pause(error: UpstreamError, tries: int, most: int) -> float | None:
-    """Return the seconds to wait after the last of `tries` tries failed; None: no further try, of `most` retries."""
+    """Return the seconds to wait before the next try, of `most` retries; None if the call is not tried again."""
     advice = error.headers.get("x-should-retry")
     may_help = advice == "true"
     if advice not in ("true", "false"):
@@ -149,7 +149,7 @@ def wait_of(error: UpstreamError) -> float | None:
 
 
 def seconds_until(date: str) -> float | None:
-    """Return the seconds until an HTTP date; None: the text is not a date."""
+    """Return the seconds until an HTTP date; None if the text is not a date."""
     try:
         return max(0.0, (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds())
     except (TypeError, ValueError):

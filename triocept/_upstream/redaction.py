@@ -24,7 +24,7 @@ _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 
 class Redaction:
-    """The removal of one key (printable ASCII; None: no key) from texts and documents."""
+    """The removal of one key (printable ASCII; None means no key) from texts and documents."""
 
     def __init__(self, key: str | None) -> None:
         secret = key if key is not None and len(key) >= SECRET else None

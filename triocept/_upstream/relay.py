@@ -127,7 +127,7 @@ class Relay:
         )
 
     def feed(self, data: bytes, *, passed: bool = False) -> Relayed | None:
-        """Return the piece that `data` completes; None: no piece yet, or only the last one is left.
+        """Return the piece that `data` completes; None if there is no piece yet, or only the last one is left.
 
         With `passed` the agent has the bytes already. Then they are a piece, whatever they contain.
 

@@ -49,7 +49,7 @@ class ProviderRequest:
     collector: Collector | None = None
     """Extracts the tokens from the answer."""
     names: ToolNames | None = None
-    """Restores the own names of the tools in the answer; None: the provider has the own names."""
+    """Restores the own names of the tools in the answer; None if the provider has the own names."""
     model: str = ""
     """The requested model."""
     prompt: Callable[[], int] = int
@@ -172,7 +172,7 @@ class Requests:
         return ProviderRequest(url=url, headers=headers, body=encode_json(asked.document), stream=False)
 
     def lowered(self, call: ProviderRequest, error: UpstreamError) -> ProviderRequest | None:
-        """Return the call with the number of tokens that its refusal allows; None: the number was not the reason."""
+        """Return the call with the number of tokens that its refusal allows; None if the number was not the reason."""
         if error.status not in _REFUSED:
             return None
         most = self._ceiling.learn(call.model, error.message, call.prompt())

@@ -148,7 +148,7 @@ class _Tap(httpcore2.AsyncNetworkStream):
         return self._stream.get_extra_info(info)
 
     def take_body(self) -> TappedBody | None:
-        """Return the next body; None: the head has not just been read."""
+        """Return the next body; None if the head has not just been read."""
         if not self._at_body:
             return None
         begun, self._ahead, self._at_body = self._ahead, b"", False

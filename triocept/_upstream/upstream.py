@@ -263,7 +263,7 @@ class Upstream:
     async def count_input_tokens(self, request: Request) -> int | None:
         """Return the tokens of a prompt, as the provider counts them.
 
-        None: the provider has no call for that, or does not answer. If the rollout's handler is an upstream, an
+        None if the provider has no call for that, or does not answer. If the rollout's handler is an upstream, an
         agent's count request (`count_tokens` of Messages, `countTokens` of Gemini) receives this number.
         Anthropic, Google, vLLM, llama.cpp and OpenAI's Responses have such a call.
 
@@ -659,22 +659,23 @@ async def open_upstream(
             Anthropic's, Google's and Ollama's. Its query is sent with every call.
         dialect: the provider's dialect: `openai_chat`, `openai_responses`, `openai_completions`, `anthropic_messages`,
             `gemini`, `ollama`; the name of an installed package's dialect (see `triocept.dialects`), or a `Dialect`.
-        api_key: sent in the form of this dialect's providers. None: no key; an empty key is an error. It is removed
-            from the provider's error messages; a key of fewer than 8 characters ("x", "EMPTY") counts as no secret.
-        model: the name of the model to request; None: the agent's.
+        api_key: sent in the form of this dialect's providers. None means no key; an empty key is an error. It is
+            removed from the provider's error messages; a key of fewer than 8 characters ("x", "EMPTY") counts as no
+            secret.
+        model: the name of the model to request; None means the agent's.
         sampling: its set fields take precedence over the agent's.
         extra_body: fields for the provider's document, in its own terms; objects are merged, None removes a field.
         extra_headers: headers for every call; they take precedence over the agent's.
-        concurrency: maximum concurrent calls, fair between rollouts. When exceeded: further calls wait. None: any
+        concurrency: maximum concurrent calls, fair between rollouts. When exceeded: further calls wait. None means any
             number.
         retries: maximum retries of a call that failed before its first byte and may succeed later (408, 409, 429,
             500 and above, no connection). The pause is 0.5 s, then twice as long each time, or the time of
             `retry-after`, up to 60 s.
-        connect_timeout: seconds for a connection, each try. None: no limit.
+        connect_timeout: seconds for a connection, each try. None means no limit.
         read_timeout: seconds of silence, before the answer and in it. Only an increment of the answer ends the
-            silence, not comments, pings and the like. None: `upstream_idle_seconds` of the endpoint's
+            silence, not comments, pings and the like. None means `upstream_idle_seconds` of the endpoint's
             `EndpointLimits` (default: 600); for `fetch` and `open_response` no limit. `math.inf`: no limit.
-        total_timeout: seconds for a whole call, including its retries and its wait for a slot. None:
+        total_timeout: seconds for a whole call, including its retries and its wait for a slot. None means
             `upstream_seconds` of the endpoint's `EndpointLimits` (default: 3600); for `fetch` and `open_response`
             no limit. `math.inf`: no limit.
         tokens: the kind of server, to get the ids and the log probabilities of its tokens: `vllm`, `sglang` or

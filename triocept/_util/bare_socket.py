@@ -58,7 +58,7 @@ class BareSocket:
         await trio.lowlevel.wait_readable(number)
 
     def take(self, most: int) -> bytes | None:
-        """Return the bytes that are available now. None: no bytes yet; empty: the peer has disconnected.
+        """Return the bytes that are available now. None means no bytes yet; empty if the peer has disconnected.
 
         Raises:
             trio.BrokenResourceError, trio.ClosedResourceError: as `receive`.

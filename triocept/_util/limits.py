@@ -23,7 +23,7 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     """
 
     connections: int | None = None
-    """Maximum open connections. None: three quarters of the descriptors that the process may open.
+    """Maximum open connections. None means three quarters of the descriptors that the process may open.
 
     When exceeded: the oldest unauthenticated connection is closed; if all have authenticated, the new one gets 503.
     Unauthenticated connections have limits of their own: 8,192 connections, and 8 MiB of unfinished heads and bodies.
@@ -73,10 +73,11 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     """Seconds in which a client reads no byte of its answer. When exceeded: the connection is aborted, as by a
     disconnect."""
     upstream_seconds: float | None = 3600.0
-    """Seconds for one whole answer of an upstream without its own `timeout`. None: no limit. When exceeded: 504."""
+    """Seconds for one whole answer of an upstream without its own `timeout`. None means no limit. When exceeded:
+    504."""
     upstream_idle_seconds: float | None = 600.0
     """Seconds without an event from an upstream without its own `read_timeout`; comments and pings do not count.
-    None: no limit. When exceeded: 504, or a broken stream."""
+    None means no limit. When exceeded: 504, or a broken stream."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:

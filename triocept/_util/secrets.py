@@ -202,7 +202,7 @@ def environment_keys(more: Iterable[str] = ()) -> list[str]:
 
 
 def may_hold_a_key(data: bytes) -> bool:
-    """Return True if these bytes, or their decoded JSON, may contain a key; False: they contain none."""
+    """Return True if these bytes, or their decoded JSON, may contain a key; False means they contain none."""
     return (
         _OWN in data
         or (LIVE_KEYS.bytes != () and any(map(data.__contains__, LIVE_KEYS.bytes)))

@@ -129,7 +129,7 @@ def events_pattern(data: bytes, event: bytes | None = None) -> re.Pattern[bytes]
 
     Args:
         data: a pattern of the beginning of the data.
-        event: a pattern of the event's name; None: there is no name.
+        event: a pattern of the event's name; None if there is no name.
     """
     name = b"" if event is None else rb"(?:event: ?(?:%b)\r?\n)?" % event
     return re.compile(rb"(?:%bdata: ?(?:%b)[^\r\n]*+(?:\r\n\r\n|\n\n))++" % (name, data))

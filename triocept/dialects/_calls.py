@@ -303,7 +303,7 @@ def results_first(
     Args:
         messages: the conversation.
         shown: function that returns the parts of a result that the wire cannot hold in a result. They follow in a user
-            message. None: no parts.
+            message. None means no parts.
     """
     waiting: list[Part] = []
     for message in messages:

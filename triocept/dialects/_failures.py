@@ -25,7 +25,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The HTTP status, 400 to 599: SDKs act on it."""
     message: str
     code: str | None = None
-    """The dialect's own code or type (`insufficient_quota`, `overloaded_error`); None: derived from the status."""
+    """The dialect's own code or type (`insufficient_quota`, `overloaded_error`); None means derived from the status."""
     param: str | None = None
     """The path of the invalid field, if there is one."""
     retry_after: float | None = None

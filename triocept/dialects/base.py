@@ -49,7 +49,8 @@ class ParseRequest(Protocol):
         Args:
             document: the body, decoded.
             target: the facts from the call's path and query.
-            memory: the memory of earlier calls, so that unchanged parts are not parsed again; None: an empty memory.
+            memory: the memory of earlier calls, so that unchanged parts are not parsed again; None means an empty
+                memory.
 
         Raises:
             DialectError: the document is invalid; the error has the path in the document.
@@ -127,8 +128,8 @@ class Dialect:
     """Function of `(request)` that returns the path of the request at a provider, after a base URL as the provider's
     own SDK takes it. Default: `route`, with `/v1` before it if `base_path` is empty."""
     hosts: tuple[str, ...] = ()
-    """The hosts of providers that serve this dialect only: the command line selects it for them. Empty: the dialect is
-    always an explicit option."""
+    """The hosts of providers that serve this dialect only: the command line selects it for them. If empty, the dialect
+    is always an explicit option."""
 
     # Streams
 
@@ -148,15 +149,15 @@ class Dialect:
     """The request field that holds the conversation: services (`…/user`, `…/stop`) receive documents with that field
     alone."""
     required: Mapping[str, Json] = field(default_factory=dict)
-    """Further fields that `parse_request` requires, with a value that is filled in for such documents. Empty: the
+    """Further fields that `parse_request` requires, with a value that is filled in for such documents. If empty, the
     conversation suffices."""
     caps: tuple[tuple[str, ...], ...] = ()
     """The places of the output token limit in a document, the place to write first. Each place is a tuple of the names
-    that lead to it, as in `(("options", "num_predict"),)`. Empty: `max_output_tokens` of an upstream has no effect, and
-    a provider's refusal of too large a number is passed on without a retry."""
+    that lead to it, as in `(("options", "num_predict"),)`. If empty, `max_output_tokens` of an upstream has no effect,
+    and a provider's refusal of too large a number is passed on without a retry."""
     logprobs: Json = None
-    """The value of a field `logprobs` that requests log probabilities, without alternatives. None: the dialect has no
-    such field, and an upstream with `tokens=` does not request them."""
+    """The value of a field `logprobs` that requests log probabilities, without alternatives. If None, the dialect has
+    no such field, and an upstream with `tokens=` does not request them."""
     tools: bool = True
     """True if requests can offer tools."""
     tool_names: str = "[a-zA-Z0-9_-]{1,64}"
@@ -167,7 +168,7 @@ class Dialect:
     call_prefix: str = "call_"
     """The prefix of the id of a tool call that was given without one."""
     not_posted: frozenset[str] = frozenset()
-    """Fields of an agent's document that no provider accepts by POST. Empty: all fields are sent to the provider."""
+    """Fields of an agent's document that no provider accepts by POST. If empty, all fields are sent to the provider."""
     as_it_came: Callable[[Mapping[str, Json], Request], bool] = lambda document, request: (
         bool(document.get("stream")) == request.stream
     )
@@ -195,12 +196,12 @@ class Dialect:
     """Headers that its clients always send, and that providers require, with names in lower case. They are added to
     calls that lack them, and to calls of agents of other dialects. A header that the agent itself sends wins."""
     request_id_header: str = "x-request-id"
-    """The response header that contains the id of the call, in every answer. Empty: no header."""
+    """The response header that contains the id of the call, in every answer. Empty means no header."""
     lost_status: int = 400
     """The HTTP status of a call whose `previous_response` is unknown: on this status some clients send the whole
     conversation again. Only a dialect with `continued` has such calls."""
     no_route: str | None = None
-    """The error code of an unknown path; None: the code for the status."""
+    """The error code of an unknown path; None means the code for the status."""
 
     # Calls other than model calls
 
@@ -212,10 +213,11 @@ class Dialect:
     render_models: Callable[[Sequence[str]], Json] = render_models
     """Function of `(names)` that returns the list of these models. Default: OpenAI's answer to `/v1/models`."""
     side_routes: tuple[SideRoute, ...] = ()
-    """Further routes of the dialect. Empty: such a call fails with 404, apart from the routes of every endpoint."""
+    """Further routes of the dialect. If empty, such a call fails with 404, apart from the routes of every endpoint."""
     not_served: tuple[str, ...] = ()
     """Paths after the base, with all paths below them, that its providers have and no endpoint serves: they fail with
-    501, and the error lists the existing routes. `<name>` as in a SideRoute. Empty: every unknown path fails with 404.
+    501, and the error lists the existing routes. `<name>` as in a SideRoute. If empty, every unknown path fails with
+    404.
     """
     count_tokens: Callable[[str, Json], CountCalls] | None = None
     """Function of `(model, document)` that yields the calls that count the document's tokens at a provider. Default:
@@ -226,7 +228,7 @@ class Dialect:
     key_variable: str = "OPENAI_API_KEY"
     """The environment variable with the provider's key for the command line."""
     sdk: SDK | None = None
-    """The official client. None: `rollout.client` has no client for this dialect."""
+    """The official client. If None, `rollout.client` has no client for this dialect."""
 
     def __post_init__(self) -> None:
         check_record(self)

@@ -173,7 +173,7 @@ class Embeddings:
     inputs: tuple[Embedded, ...]
     """The inputs, each a text, or the ids of its tokens."""
     dimensions: int | None = None
-    """Required length of each vector; None: the vectors' own length."""
+    """Required length of each vector; None means the vectors' own length."""
     render: Callable[[Sequence[Vector], int], Json]
     """Function of `(vectors, tokens)` that returns the document: one vector for each input, and the inputs' total
     tokens."""

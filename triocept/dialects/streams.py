@@ -151,7 +151,7 @@ class PartSequence:
 
     def __init__(self) -> None:
         self.current: int | None = None
-        """The index of the part whose events pass; None: the next part to start takes this place."""
+        """The index of the part whose events pass; if None, the next part to start takes this place."""
         self._held: dict[int, list[PartEvent]] = {}
         self._order: deque[int] = deque()
         """The indexes of held parts. (A dict alone is slow: finding its first key scans the deleted ones.)"""

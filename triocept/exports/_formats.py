@@ -44,9 +44,9 @@ class Format:
     what: str
     """Short description of the format."""
     write: WriteFile | None = None
-    """Function that writes one file; None: the format has several files."""
+    """Function that writes one file; None if the format has several files."""
     write_folder: WriteFolder | None = None
-    """Function that fills a folder; None: the format has one file."""
+    """Function that fills a folder; None if the format has one file."""
     takes_reward: bool = False
     """True if `write` takes `reward`, the name of the score that is the reward."""
 
@@ -90,8 +90,8 @@ def write_export(
         to: the format, one of `FORMATS`.
         path: path of the new file (for `atif`, of the new folder).
         replace: replace an existing file; a folder is never replaced.
-        losses: counts content that the format cannot express; None: a new one.
-        reward: for `verifiers`, the name of the score that is the reward; all other scores are metrics. None: if all
+        losses: counts content that the format cannot express; None means a new one.
+        reward: for `verifiers`, the name of the score that is the reward; all other scores are metrics. If None, if all
             rollouts together have one score, that score is the reward; else all are metrics, with a warning.
 
     Returns:

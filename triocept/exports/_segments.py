@@ -35,7 +35,7 @@ class Segment:
     conversation: Conversation
     turns: tuple[Turn, ...]
     summarised_by: Turn | None = None
-    """The call whose answer is the summary at the beginning; None: there is no summary."""
+    """The call whose answer is the summary at the beginning; None if there is no summary."""
     launch: Launch | None = None
     """Origin of a sub-agent, on its first segment, if known."""
 

@@ -151,7 +151,7 @@ def policy_of(turn: Turn) -> dict[str, Json]:
 def count_lost(losses: Losses, trace: Trace, *kinds: Loss, settings: tuple[str, ...] | None = None) -> None:
     """Count the content of these kinds, which have no place in the format, in a trace. Drafts have none in any format.
 
-    `settings`: fields of requests and of their sampling that the format supports; None: all fields.
+    `settings`: fields of requests and of their sampling that the format supports; None means all fields.
     """
     for kind in (*kinds, Lost.DRAFTS, Lost.DECISIONS):
         losses.add(kind, _COUNTS[kind](trace))

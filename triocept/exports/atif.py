@@ -47,8 +47,8 @@ def atif_documents(
 
     Args:
         trace: the trace; without an answered call it has no document.
-        losses: counts content without a place in the documents; None: no count.
-        name: prefix of the file names; empty: the rollout's id.
+        losses: counts content without a place in the documents; None means no count.
+        name: prefix of the file names; empty means the rollout's id.
     """
     losses = losses if losses is not None else Losses()
     kinds = Lost.SERVICE_CALLS, Lost.FAILED_CALLS, Lost.INCREMENTS, Lost.WIRE

@@ -35,7 +35,7 @@ def fine_tuning_lines(trace: Trace, losses: Losses | None = None) -> Iterator[di
 
     Args:
         trace: the trace.
-        losses: counts content without a place in a line; None: no count.
+        losses: counts content without a place in a line; None means no count.
     """
     losses = losses if losses is not None else Losses()
     count_lost(losses, trace, *_LOST, settings=("parallel_tool_calls",))

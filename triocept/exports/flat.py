@@ -31,7 +31,7 @@ def flat_rows(trace: Trace, losses: Losses | None = None) -> Iterator[dict[str, 
 
     Args:
         trace: the trace.
-        losses: counts content without a column; None: no count.
+        losses: counts content without a column; None means no count.
     """
     losses = losses if losses is not None else Losses()
     count_lost(losses, trace, Lost.SERVICE_CALLS, Lost.INCREMENTS, Lost.WIRE, settings=_SETTINGS)

@@ -49,7 +49,7 @@ def har_log(traces: Iterable[Trace], losses: Losses | None = None) -> dict[str, 
 
     Args:
         traces: traces of any number of rollouts.
-        losses: counts content without a place in the archive; None: no count.
+        losses: counts content without a place in the archive; None means no count.
     """
     losses = losses if losses is not None else Losses()
     pages, entries = [], []

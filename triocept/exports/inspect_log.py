@@ -41,7 +41,7 @@ def inspect_log(
 
     Args:
         traces: traces of any number of rollouts.
-        losses: counts content without a place in the log; None: no count.
+        losses: counts content without a place in the log; None means no count.
         task: the log's name in the viewer.
     """
     losses = losses if losses is not None else Losses()
@@ -94,7 +94,7 @@ def write_inspect(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> N
 
 
 def _task_of(trace: Trace) -> tuple[str, int] | None:
-    """Return the id of the task in a fleet's store, and the number of its sample from 1. None: there is no store."""
+    """Return the id of the task in a fleet's store, and the number of its sample from 1. None if there is no store."""
     match trace.metadata.get("fleet"):
         case {"task": str(task), "sample": int(sample)}:
             return task, sample + 1

@@ -42,7 +42,7 @@ class OTelRecorder:
     that nothing is missing: spans that cannot be delivered are dropped.
 
     Args:
-        exporter: a `SpanExporter`, called in a thread. None: OTLP over HTTP, to the URL in
+        exporter: a `SpanExporter`, called in a thread. None means OTLP over HTTP, to the URL in
             `OTEL_EXPORTER_OTLP_ENDPOINT` (default: `http://localhost:4318`).
         content: include messages, answers and tools as attributes of each call. All content of the agent then leaves
             this machine, again with every call.

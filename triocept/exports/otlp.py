@@ -51,7 +51,7 @@ def otlp_document(trace: Trace, losses: Losses | None = None, *, content: bool =
 
     Args:
         trace: the trace.
-        losses: counts content without a place in the spans; None: no count.
+        losses: counts content without a place in the spans; None means no count.
         content: include messages, answers and tools as attributes of each call; the size grows with the square of a
             conversation's length.
     """

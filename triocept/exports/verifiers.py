@@ -55,9 +55,9 @@ def verifiers_episode(
 
     Args:
         trace: the trace.
-        losses: counts content without a place in the episode; None: no count.
-        reward: name of the score that is the reward; all other scores are metrics. None: the only score is the reward;
-            several are metrics, with a warning, since verifiers adds rewards up.
+        losses: counts content without a place in the episode; None means no count.
+        reward: name of the score that is the reward; all other scores are metrics. If None, the only score is the
+            reward; several are metrics, with a warning, since verifiers adds rewards up.
     """
     losses = losses if losses is not None else Losses()
     if reward is None and len(trace.scores) == 1:

@@ -87,7 +87,7 @@ class MapStarted(_OfMap, frozen=True, kw_only=True, tag=True):
     function: str
     """Name of the map's function."""
     total: int | None
-    """Number of expected outcomes, samples counted. None: the number of tasks is unknown."""
+    """Number of expected outcomes, samples counted. None if the number of tasks is unknown."""
 
 
 class MapEnded(_OfMap, frozen=True, kw_only=True, tag=True):

@@ -77,10 +77,10 @@ async def open_fleet(
     """Open a fleet of workers that are ready: `async with open_fleet(Processes(4)) as fleet`.
 
     Args:
-        engine: where the workers run. None: `InProcess()`.
+        engine: where the workers run. None means `InProcess()`.
         worker: a function that opens, once in each worker, the first argument of every call: an async context manager
-            (an upstream, tools, `serve_endpoint` with options, a tunnel, a pool). Importable, or of `__main__`. None:
-            `serve_endpoint`.
+            (an upstream, tools, `serve_endpoint` with options, a tunnel, a pool). Importable, or of `__main__`. None
+            means `serve_endpoint`.
         retries: maximum retries of a task that ended its worker while no other task ran in it. When exceeded: the
             outcome is `Outcome.Lost`. Tasks that ran together in a worker that died always run again, apart from
             others. Also the maximum retries of a task by `retry_if`.
@@ -206,22 +206,22 @@ class Fleet:
             priority: priority among the maps of this fleet: the map with the highest value gets a free slot.
             group_size: number of samples of each task, each with its own outcome (`result.group`, `result.sample`),
                 attempts and rollouts. A function with a `sample` parameter is called with the sample's index.
-                `results.groups()` yields whole groups. None: each task is run once, and there are no groups.
+                `results.groups()` yields whole groups. If None, each task is run once, and there are no groups.
             stop_group: returns True if a group should end now, called with each of its outcomes but the last: running
                 samples of the group are cancelled, waiting samples never start, and the outcome of both is
                 `Outcome.Stopped`.
             timeout: maximum seconds of one call of the function. When exceeded: the call is cancelled, and its outcome
                 is an `Outcome.Error` with a `trio.TooSlowError`. If the function shields itself from cancellation for
                 longer than the fleet's grace, its worker is killed; with `InProcess` the map waits for its end. A
-                function that blocks the loop is not ended by this: see `hung_after`. None: no limit.
+                function that blocks the loop is not ended by this: see `hung_after`. None means no limit.
             prefetch: number of unread outcomes that are allowed beside those of the slots. A program that is busy for
                 long between two reads (a trainer) then finds this many outcomes ready, and the workers continue
                 meanwhile.
             store: keeps the results and records the rollouts. A task whose outcome is in the store is not run, and
                 yields no result (`results.skipped` counts it); but a group with samples to run is yielded whole. A
                 return value of the function has to be JSON, or it is an error.
-            key: `(task) -> a text or a number` that identifies the task in the store. None: the task's `id` (a member
-                of a mapping, an attribute), else a digest of the task as JSON.
+            key: `(task) -> a text or a number` that identifies the task in the store. None means the task's `id` (a
+                member of a mapping, an attribute), else a digest of the task as JSON.
 
         Raises:
             TypeError: the function takes other arguments, or cannot be sent; a task has no key.

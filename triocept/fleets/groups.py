@@ -37,7 +37,7 @@ class Group(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
     results: tuple[Result[Task, T], ...]
     """Results in the order of the samples."""
     complete: bool = True
-    """False: the map ended before all samples had an outcome."""
+    """False if the map ended before all samples had an outcome."""
 
     def __repr__(self) -> str:
         outcomes = ", ".join(type(result.outcome).__name__ for result in self.results)

@@ -42,7 +42,7 @@ class Outcome:
         """Reason of the worker's end."""
         beside: tuple[int, ...] = ()
         """The numbers (`result.number`) of the other tasks in the first worker that this task ended.
-        They were run again apart from this one. Empty: this task was alone there, too."""
+        They were run again apart from this one. Empty if this task was alone there, too."""
 
     class Stopped(msgspec.Struct, frozen=True):
         """The group of the sample was stopped first.
@@ -62,14 +62,14 @@ class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
     number: int
     """Index of the task, from 0; with groups, index among all samples of all tasks."""
     group: int | None = None
-    """Index of the task among the tasks, from 0. None: the map has no groups."""
+    """Index of the task among the tasks, from 0. None if the map has no groups."""
     sample: int = 0
     """Index of the sample in its group, from 0."""
     attempt: int
-    """Number of the attempt with this outcome, from 1: a dead worker and a retried error each use one. 0: never
-    began."""
+    """Number of the attempt with this outcome, from 1: a dead worker and a retried error each use one. 0 if the task
+    never began."""
     worker: str
-    """Name of the worker that ran the task last; empty: no worker."""
+    """Name of the worker that ran the task last; empty means no worker."""
     outcome: AnyOutcome[T]
     traces: Sequence[Trace] = ()
     """Traces of the rollouts that the function opened, sealed or not, in the order of opening.
@@ -80,7 +80,7 @@ class Result(msgspec.Struct, Generic[Task, T], frozen=True, kw_only=True):
     scores: dict[str, float] = {}
     """Values passed to `rollout.score` in these rollouts: the last value of each name."""
     key: str | None = None
-    """Identifier of the task in the store; None: there is no store."""
+    """Identifier of the task in the store; None if there is no store."""
 
     @property
     def value(self) -> T:

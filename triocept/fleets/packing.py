@@ -36,13 +36,13 @@ class Job(msgspec.Struct, frozen=True):
     task: Any
     attempt: int
     sample: int | None = None
-    """Index of the sample for the function; None: the function takes no sample."""
+    """Index of the sample for the function; None if the function takes no sample."""
     timeout: float | None = None
-    """Maximum seconds of the call; None: no limit."""
+    """Maximum seconds of the call; None means no limit."""
     grace: float = 0.0
     """Seconds for the call's end after `timeout`."""
     record: RecordTo | None = None
-    """Destination of the records of the call's rollouts; None: the map has no store."""
+    """Destination of the records of the call's rollouts; None if the map has no store."""
 
 
 class Spent(msgspec.Struct, frozen=True):

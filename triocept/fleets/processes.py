@@ -39,10 +39,11 @@ class Processes(Engine):
     """Subprocesses, one core's worth of Python each.
 
     Args:
-        workers: number of workers; None: one for each core that this program may use.
+        workers: number of workers; None means one for each core that this program may use.
         slots_per_worker: maximum concurrent calls of each worker.
         hung_after: maximum seconds until a worker's loop answers. When exceeded: the worker is killed, and its calls
-            run again elsewhere. None: no limit. A function that computes longer without a checkpoint is killed, too.
+            run again elsewhere. None means no limit. A function that computes longer without a checkpoint is killed,
+            too.
 
     A worker gets this program's `sys.path`. Functions, classes and tasks of `__main__` are sent by value. Its output
     goes to this program's output; Ctrl-C in the terminal reaches this program alone.
@@ -106,7 +107,7 @@ class _Call:
     def __init__(self) -> None:
         self.over = trio.Event()
         self.answer: bytes | None = None
-        """Packed answer; None: the worker was lost."""
+        """Packed answer; None if the worker was lost."""
 
 
 @final

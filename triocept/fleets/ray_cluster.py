@@ -162,7 +162,7 @@ def _init(address: str | None, where: str | None) -> None:
 
 
 async def _find(address: str | None) -> str | None:
-    """Return the address of the cluster that `address` selects; None: a cluster has to be started."""
+    """Return the address of the cluster that `address` selects; None if the engine must start a cluster."""
     given = address if address not in (None, "auto") else os.environ.get("RAY_ADDRESS") or address
     if given is not None and "://" in given:
         raise ValueError(

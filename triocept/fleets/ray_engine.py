@@ -33,7 +33,7 @@ class RayEngine(Engine):
             cluster that this program is connected to, or `RAY_ADDRESS` names, or `ray start` has started on this
             machine; else a cluster of this machine alone, started here and ended with the fleet. `"local"`: always such
             a local cluster. `"auto"`: never.
-        workers: number of workers; None: as many as the cluster has free resources for.
+        workers: number of workers; None means as many as the cluster has free resources for.
         slots_per_worker: maximum concurrent calls of each worker.
         num_cpus: CPUs that Ray reserves for each worker. Agents run on the node of their worker, and share its CPUs.
         resources: other reserved resources, by Ray's names: `{"big-disk": 1}` places workers on nodes that have it.

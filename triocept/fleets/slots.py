@@ -233,7 +233,7 @@ class Slots:
         return sum(not case.states for case in ready)
 
     def _give(self, slot: Slot, state: _WorkerState | None) -> None:
-        """Give a call its slot; None: there is no slot."""
+        """Give a call its slot; None if there is no slot."""
         slot._waits = False
         slot._state = state
         if state is not None:

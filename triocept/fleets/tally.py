@@ -49,7 +49,7 @@ class Tally:
     """Counts of one map.
 
     Args:
-        total: number of expected outcomes; None: unknown.
+        total: number of expected outcomes; None if unknown.
         now: the clock, in seconds, here and in every method.
     """
 
@@ -69,7 +69,7 @@ class Tally:
         self.skipped: int = 0
         """Number of outcomes from an earlier run."""
         self.unfinished: int | None = None
-        """Number of tasks without an outcome at the end; None: the map runs."""
+        """Number of tasks without an outcome at the end; None if the map runs."""
         self._since = now
         self._running: set[int] = set()
         self._ended_rate = Rate(now)

@@ -27,7 +27,7 @@ class Begun(Generic[Task]):
         self.number = number
         self.task = task
         self.size = size
-        """Number of samples; None: the map has no groups."""
+        """Number of samples; None if the map has no groups."""
         self._size = size or 1
         self._stop = stop
         self._samples = 0
@@ -87,7 +87,7 @@ class Call(msgspec.Struct, Generic[Task]):
 
     @property
     def group_number(self) -> int | None:
-        """Index of the task; None: the map has no groups."""
+        """Index of the task; None if the map has no groups."""
         return self.group.number if self.group.size is not None else None
 
 

@@ -52,8 +52,8 @@ def approve(
     Args:
         handler: the handler that answers.
         policy: see `Policy`. Calls that it does not decide are rejected.
-        timeout: seconds for each decision. When exceeded: the call is rejected. None: wait for ever; the agent's
-            connection is kept alive.
+        timeout: seconds for each decision. When exceeded: the call is rejected. If None, wait without a limit; the
+            agent's connection is kept alive.
         max_rejections: maximum answers of the model, within one call of the agent, of which every tool call is
             rejected. When exceeded: the rollout is stopped.
 
@@ -229,7 +229,7 @@ class _Approved:
         return here
 
     async def _decide(self, calls: Sequence[ToolCall], exchange: Exchange) -> list[Decision] | None:
-        """Return the decision about each call; all are made at once. None: the exchange was settled meanwhile."""
+        """Return the decision about each call; all are made at once. None if the exchange was settled meanwhile."""
         found: list[Decision] = [Decision.reject()] * len(calls)
         core, errors, gate = core_of(exchange), list[BaseException](), _gate_of(exchange)
         before, records = core.decisions, dict[int, Decided]()

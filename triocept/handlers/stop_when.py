@@ -26,8 +26,8 @@ def stop_when(
     Args:
         handler: the handler that answers.
         predicate: called with each whole answer, async or not. A true result stops the rollout; a text is the reason.
-        deliver: True: the answer flows, the agent gets all of it, and its next call is refused. False: the answer is
-            held until it is decided; if the rollout stops, the agent gets a 404 instead, so that it runs no tool.
+        deliver: if True, the answer flows, the agent gets all of it, and its next call is refused. If False, the answer
+            is held until it is decided; if the rollout stops, the agent gets a 404 instead, so that it runs no tool.
 
     Raises:
         TypeError: an argument is no handler, or no function of one argument.

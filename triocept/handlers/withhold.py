@@ -46,9 +46,9 @@ def withhold(
         handler: the handler that answers.
         tools: names of tools that the model is not offered; `*` and `?` are wildcards. The type of a tool that the
             provider runs counts as its name (`web_search_20250305`).
-        media: True: no image, sound or file; or the kinds to remove.
-        urls: True: no media by URL, which the provider would fetch. Inline media stay.
-        network: True: no tool that the provider runs, no remote MCP server, no container.
+        media: True means no image, sound or file; or the kinds to remove.
+        urls: True means no media by URL, which the provider would fetch. Inline media stay.
+        network: True means no tool that the provider runs, no remote MCP server, no container.
 
     Raises:
         TypeError, ValueError: an argument is invalid, or nothing is to be withheld.

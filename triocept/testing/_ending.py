@@ -44,7 +44,7 @@ class Script(Protocol):
 class Life:
     """State of a rollout for threads other than the loop's.
 
-    All replies of `script` must be used; None: no such handler.
+    All replies of `script` must be used; None means no such handler.
     """
 
     rollout: Rollout

@@ -71,7 +71,7 @@ class SyncEndpoint:
         Args:
             handler: answers every exchange. An async handler (`async def handler(exchange: Exchange)`, an upstream, a
                 script) runs in the endpoint's thread; a plain function (`def handler(exchange: SyncExchange)`), which
-                may block, in its own thread. A context manager (`open_upstream(…)`) is entered first. None: the body
+                may block, in its own thread. A context manager (`open_upstream(…)`) is entered first. If None, the body
                 answers, by `next` or iteration. If a call waits and the body does not begin to answer within 30 s, that
                 is an error (`Unanswered`). The call and all later calls then get a 500.
             must_be_used: True if an unused reply of a script is an error at the end.

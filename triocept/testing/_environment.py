@@ -25,7 +25,7 @@ from .._rollout.rollout import Rollout, other_requests, refusals, stray_refusals
 
 _lock = threading.Lock()
 _layers: list[dict[str, str | None]] = []
-"""Earlier values for each open block, newest last; None: the variable was not set."""
+"""Earlier values for each open block, newest last; None if the variable was not set."""
 _targets: list[Target] = []
 """Open models, newest last."""
 

@@ -37,7 +37,7 @@ def fake_model(
         replies: answers in order, as for a `ScriptedModel`.
         handler: answers instead of replies; see `SyncEndpoint.open_rollout`. Without replies and handler the body
             answers, by `next` or iteration.
-        endpoint: endpoint of the model. None: a new endpoint, which ends with the model.
+        endpoint: endpoint of the model. None means a new endpoint, which ends with the model.
         environ: True if the environment of this process, including its other threads, points at the model during the
             block. Clients that are made in the block, and programs that are started in it, call the model without
             further settings. The environment is restored exactly. Of two nested blocks the inner block has the

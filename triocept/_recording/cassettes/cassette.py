@@ -54,16 +54,16 @@ class RecordedCall(msgspec.Struct, frozen=True, kw_only=True):
     """A call in a cassette."""
 
     number: int
-    """Number in the file; 0: it was recorded in this run, and gets a number when it is written."""
+    """Number in the file; 0 if it was recorded in this run, and gets a number when it is written."""
     file: str
     line: int | None
-    """Place in the file; None: it was recorded in this run."""
+    """Place in the file; None if it was recorded in this run."""
     request: Request
     """The request, dialect-neutral, as it is compared: ids are numbers, images are hashes."""
     response: Response | None
-    """The answer; if it broke, the part that was sent; None: nothing was sent."""
+    """The answer; if it broke, the part that was sent; None if nothing was sent."""
     error: str | None
-    """Reason why the call was not answered, or not completely; None: it was answered."""
+    """Reason why the call was not answered, or not completely; None if it was answered."""
 
     def __str__(self) -> str:
         last = self.request.last
@@ -144,7 +144,7 @@ class Cassette:
         if self._may_record:
             check_place(self._file)
         self._new: list[Recorded | None] = []
-        """Calls recorded in this run, in order of arrival; None: the call had nothing to record."""
+        """Calls recorded in this run, in order of arrival; None if the call had nothing to record."""
         self._failed = False
         """True if there was an outcome that no cassette keeps."""
 
@@ -274,8 +274,8 @@ class Cassette:
         may be called in any thread while no call is in progress.
 
         Args:
-            keep: True: the current content of the file also stays if everything is recorded anew. For several recorders
-                of one file, each of which records a part.
+            keep: if True, the current content of the file also stays if everything is recorded anew. For several
+                recorders of one file, each of which records a part.
 
         Raises:
             OSError: the file cannot be written.
@@ -386,11 +386,11 @@ async def open_cassette(
             dialect-neutral requests that are compared, of this run and of the file.
         normalise_text: a function that changes each text in these requests; `normalize(tmp_path)` returns one.
         timing: `none`: answer at once; `recorded`: take the recorded time; a number: multiply the recorded time by it.
-        compare_model: True: the model's name counts (the date of its version never does).
-        compare_sampling: True: temperature, token limits, effort and similar settings count.
-        repeats: True: the last of several equal calls answers any number of times.
-        record_auth_errors: True: a refusal of the key (401, 403, Google's 400) is recorded as any other error. False:
-            it is taken as a mistake in the setup, and nothing is written.
+        compare_model: if True, the model's name counts (the date of its version never does).
+        compare_sampling: if True, temperature, token limits, effort and similar settings count.
+        repeats: if True, the last of several equal calls answers any number of times.
+        record_auth_errors: if True, a refusal of the key (401, 403, Google's 400) is recorded as any other error. If
+            False, it is taken as a mistake in the setup, and nothing is written.
 
     Closing: a block that ends normally writes the recorded calls, all at once. A block that an exception or a
     cancellation ends leaves the file unchanged.

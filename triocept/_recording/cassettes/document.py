@@ -53,7 +53,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """Form of the request: see `normal`."""
     answer: Answer
     line: int | None = None
-    """Place in its file; None: the call is new."""
+    """Place in its file; None if the call is new."""
 
 
 def document_of(calls: Sequence[Recorded]) -> dict[str, Json]:

@@ -43,7 +43,7 @@ def unrecordable(
         outcome: the outcome.
         call: the call, in words.
         redactor: removes keys from texts that the error repeats.
-        auth_errors: True: the refusal of a key is to be recorded.
+        auth_errors: if True, the refusal of a key is to be recorded.
     """
     if isinstance(outcome, Raw):
         return RecordingFailed(
@@ -80,7 +80,7 @@ def unrecordable(
 
 
 def outcome_given(core: ExchangeState, error: BaseException | None) -> Outcome | None:
-    """Return the outcome of an exchange whose handler has returned, or raised `error`; None: no outcome yet."""
+    """Return the outcome of an exchange whose handler has returned, or raised `error`; None means no outcome yet."""
     if core.outcome is None and error is not None:
         return outcome_of(error, core.dialect)
     return core.outcome

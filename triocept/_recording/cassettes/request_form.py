@@ -89,7 +89,7 @@ def normal_form(request: Request, *, sampling: bool = False) -> dict[str, Json]:
 
     Args:
         request: the request.
-        sampling: True: sampling and reasoning settings are part of the form.
+        sampling: if True, sampling and reasoning settings are part of the form.
     """
     form: dict[str, Json] = {"model": without_date(request.model)}
     form["messages"] = _messages(request.messages)
@@ -113,7 +113,7 @@ def key_of(form: dict[str, Json], *, model: bool = True) -> bytes:
 
     Args:
         form: the form of a request.
-        model: True: the model's name counts.
+        model: if True, the model's name counts.
     """
     counting = form if model else {name: value for name, value in form.items() if name != "model"}
     return sha256(_encode(counting)).digest()[:16]

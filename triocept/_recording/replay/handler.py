@@ -271,7 +271,7 @@ class Replay:
             sub-agents begun there. All other turns are still replayed.
         then: a handler: a real model, a script, another policy. Without `until` it gets the calls that the record
             lacks.
-        compare_results: True: results of the agent's tools count, too.
+        compare_results: if True, results of the agent's tools count, too.
         paths: recorded directories and their live replacements, in addition to the known directories: for agents that
             ran elsewhere, for example in a container.
         redact: the redaction of the record, if the live rollout has no such `redact`: it is applied to live calls

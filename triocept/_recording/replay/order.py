@@ -89,7 +89,7 @@ def launch_of(first: Recorded, turns: Sequence[Recorded]) -> Recorded | None:
 
 
 def report_of(ended: Sequence[Recorded], conversation: Sequence[Recorded]) -> Report | None:
-    """Return where a conversation first reports a sub-agent's end by name, else by its final text; None: nowhere.
+    """Return where a conversation first reports a sub-agent's end by name, else by its final text; None means nowhere.
 
     Args:
         ended: the sub-agent's turns.

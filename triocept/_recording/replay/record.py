@@ -94,7 +94,7 @@ class Normal:
 
     Args:
         mask: removes the run's directories from a text.
-        results: True: results of tools count.
+        results: if True, results of tools count.
     """
 
     def __init__(self, mask: Callable[[str], str], *, results: bool = False) -> None:
@@ -203,7 +203,7 @@ class Record:
     Args:
         trace: the trace.
         roots: the directories of its agents.
-        results: True: results of tools count.
+        results: if True, results of tools count.
     """
 
     def __init__(self, trace: Trace, roots: Iterable[dict[str, str]] = (), *, results: bool = False) -> None:
@@ -285,7 +285,7 @@ class Matching:
         return self._take(live, key, self._next(live, own or same_kind or free or rest or found))
 
     def nearest(self, key: Key, conversation: Conversation) -> Recorded | None:
-        """Return the nearest turn; None: this conversation has had them all."""
+        """Return the nearest turn; None if this conversation has had them all."""
         live = thread_of(conversation)
         had = self._had.get(live, {})
         for number, before in reversed(had.items()):
@@ -328,7 +328,7 @@ class Matching:
 
 
 def closest(moves: Moves, turns: Iterable[Recorded]) -> Recorded | None:
-    """Return the turn with the longest beginning in common, of equals the first; None: there is no turn."""
+    """Return the turn with the longest beginning in common, of equals the first; None if there is no turn."""
     without_system = [move for move in moves if move.role != "system"]
 
     def in_common(turn: Recorded) -> int:

@@ -166,7 +166,7 @@ class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def delivered_fraction(self) -> float | None:
-        """Share of the sampled tokens that was delivered to the agent; None: no tokens were sampled."""
+        """Share of the sampled tokens that was delivered to the agent; None if no tokens were sampled."""
         return self.delivered / self.sampled if self.sampled else None
 
 
@@ -215,7 +215,7 @@ def drift(trace: Trace) -> DriftReport:
 
 
 def _earlier(trace: Trace) -> dict[str, str | None]:
-    """Return the earlier turn to compare with, by the turn's id; None: the turn begins something."""
+    """Return the earlier turn to compare with, by the turn's id; None if the turn begins something."""
     found: dict[str, str | None] = {}
     for turn, relation in trace.relations.items():
         match relation.kind:

@@ -149,9 +149,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     turn: Turn
     """The call itself: its request, its answer, its outcome."""
     parent: str | None
-    """Id of the turn whose prompt and completion this prompt begins with, token by token; None: no such turn."""
+    """Id of the turn whose prompt and completion this prompt begins with, token by token; None means no such turn."""
     gaps: tuple[str, ...]
-    """Gaps for which the call is not trained on, without accepted gaps; empty: it is trained on.
+    """Gaps for which the call is not trained on, without accepted gaps; empty if it is trained on.
 
     The gaps of `Tokens.gaps`; `no_tokens`: tokens were not requested; `not_answered`; `client_disconnected_before_end`:
     the answer was not delivered; `superseded`: it was not delivered, and a repeated call was answered;
@@ -202,17 +202,17 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def temperature(self) -> float | None:
-        """Temperature requested from the server, or reported by it; None: unknown, the server used its own."""
+        """Temperature requested from the server, or reported by it; None if unknown: the server used its own."""
         return self.tokens.temperature
 
     @property
     def policy_version(self) -> str | None:
-        """Version of the weights that sampled the call; None: unknown."""
+        """Version of the weights that sampled the call; None if unknown."""
         return self.tokens.policy_version
 
     @property
     def stop_included(self) -> bool | None:
-        """True if the completion ends with the end-of-turn token; None: unknown."""
+        """True if the completion ends with the end-of-turn token; None if unknown."""
         return self.tokens.stop_included
 
 

@@ -57,7 +57,7 @@ class Collector:
 
     Args:
         strip: the fields to remove from the agent's answer.
-        temperature: the requested temperature; None: the server's own.
+        temperature: the requested temperature; None means the server's own.
     """
 
     def __init__(self, engine: str, *, strip: Wanted, temperature: float | None = None) -> None:

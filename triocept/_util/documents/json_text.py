@@ -55,7 +55,7 @@ class _Walk:
 
         Args:
             path: path of the value.
-            line: line of its key; None: it has no key.
+            line: line of its key; if None, it has no key.
         """
         self._skip()
         node = Node(self._file, line or self._line, path, None)

@@ -190,7 +190,7 @@ def take_arguments(fields: Fields, name: str) -> str:
 
 
 def parse_function(fields: Fields, name: str | None) -> Tool:
-    """Return the tool in the object `name`; None: in the fields themselves."""
+    """Return the tool in the object `name`; None means in the fields themselves."""
     inner = fields if name is None else fields.need_object(name)
     title, description = inner.need_text("name"), inner.text("description")
     parameters, strict = inner.mapping("parameters"), inner.flag("strict")

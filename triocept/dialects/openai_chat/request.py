@@ -116,7 +116,7 @@ _KINDS = ("text", "json_object", "json_schema", "structural_tag", "grammar", "re
 def read_format(fields: Fields, name: str, inside: str | None) -> OutputFormat | None:
     """Return the format that a field requests; servers' own types stay among the unknown fields.
 
-    `inside` names the inner field with the schema and its options; None: the field itself holds them.
+    `inside` names the inner field with the schema and its options; None if the field itself holds them.
     Raise `DialectError` if the type is unknown.
     """
     form = fields.object(name)

@@ -24,10 +24,10 @@ class Key(msgspec.Struct, frozen=True):
     """Name of the task in messages."""
     key: str
     digest: str | None
-    """Digest of the task, if it may not change under this key; None: a function made the key, or the task is not
+    """Digest of the task, if it may not change under this key; None if a function made the key, or the task is not
     JSON."""
     data: bytes | None
-    """The task as JSON; None: it is not JSON."""
+    """The task as JSON; None if it is not JSON."""
 
 
 def key_of(task: object, place: str, own: TaskKey | None = None) -> Key:

@@ -43,7 +43,7 @@ class RunFile(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     """Unique identifier of the store."""
     function: str | None = None
-    """Name of the function whose results the store holds; None: no results yet."""
+    """Name of the function whose results the store holds; None means no results yet."""
     settings: dict[str, Json] = {}
     created_at: float
     """Seconds since the epoch."""

@@ -42,9 +42,10 @@ class TracePlace(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     end: int
     """End of the last line that existed when the task got its outcome; a score may come later."""
     ranges: tuple[tuple[int, int], ...] = ()
-    """Start and end of the trace's lines, if lines of other traces are between them. Empty: from `begin` to `end`."""
+    """Start and end of the trace's lines, if lines of other traces are between them. Empty means from `begin` to
+    `end`."""
     digest: str | None = None
-    """Digest as in `Trace.digest`; None: its rollout was still open."""
+    """Digest as in `Trace.digest`; None if its rollout was still open."""
 
 
 class ErrorLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

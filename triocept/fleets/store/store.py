@@ -68,7 +68,7 @@ async def open_store(
         settings: settings that distinguish this run from others: the model, the prompt's version. Kept in the store; a
             later call with other settings raises.
         retry_errors: True runs tasks again whose outcome is an error. The new outcome then counts.
-        fsync: True forces a result and its traces to the disk before it is delivered. False: a result survives the
+        fsync: True forces a result and its traces to the disk before it is delivered. If False, a result survives the
             program's SIGKILL, but a power cut may lose the last results: `triocept check` reports it.
 
     Raises:

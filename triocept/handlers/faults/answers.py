@@ -57,8 +57,8 @@ class OddAnswers(BaseFault):
 
         Args:
             call: the complete call.
-            after: number of characters of the arguments to send; None: half of them.
-            reason: `length` to send that stop reason; None: the stop reason is a tool call.
+            after: number of characters of the arguments to send; None means half of them.
+            reason: `length` to send that stop reason; if None, the stop reason is a tool call.
 
         Raises:
             TypeError, ValueError: an argument is invalid, or these arguments have no such middle.

@@ -42,7 +42,7 @@ class Refusals(BaseFault):
 
         Args:
             status: 400 to 599.
-            message: the error text for the agent; None: the name of the status.
+            message: the error text for the agent; None means the name of the status.
             retry_after: seconds; or a date (an aware `datetime`), or its distance from now (a `timedelta`). With a
                 date, the header holds a date, which HTTP allows, too.
             should_retry, code, headers: as in `exchange.refuse`.
@@ -139,7 +139,7 @@ class BrokenBodies(BaseFault):
 
         Args:
             status: 200 to 599.
-            page: the HTML; None: a typical proxy page.
+            page: the HTML; None means a typical proxy page.
             retry_after: as in `status`.
             headers: further headers.
 

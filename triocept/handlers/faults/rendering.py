@@ -66,7 +66,7 @@ class Begun(msgspec.Struct, frozen=True):
     """The rest of the stream."""
     body: tuple[bytes, ...]
     response: Response | None
-    """The response that the beginning holds; None: no content yet."""
+    """The response that the beginning holds; None means no content yet."""
 
 
 @final

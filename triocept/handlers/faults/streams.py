@@ -39,8 +39,8 @@ class BrokenConnections(BaseFault):
         """Reset the connection (RST).
 
         Args:
-            after: None: before the head. Else in the middle of the answer: after this many pieces of a stream (a piece
-                is a word of its text), or after half of a document.
+            after: None means before the head. Else in the middle of the answer: after this many pieces of a stream (a
+                piece is a word of its text), or after half of a document.
             answer: the answer that is cut.
 
         Raises:
@@ -227,7 +227,7 @@ class BrokenStreams(BaseFault):
         A call without streaming gets the error's document.
 
         Args:
-            after: pieces of the answer to send first; 0: none.
+            after: pieces of the answer to send first; 0 means none.
             answer: the answer that is cut.
             message: the error text for the agent.
             status: the status that the error has in the dialect.

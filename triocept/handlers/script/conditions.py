@@ -29,7 +29,7 @@ OutputKind: TypeAlias = Literal["text", "json_object", "json_schema"]
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """Conditions on a request; None: no condition."""
+    """Conditions on a request; None means no condition."""
 
     text: Wording | None = None
     """Part of the user's newest text. Results of tools that come after it do not replace it."""
@@ -38,7 +38,7 @@ class Conditions:
     model: Wording | None = None
     """The requested model's full name, with or without a date suffix; a pattern is searched in it."""
     tool_result: Wording | bool | None = None
-    """Part of a tool result since the model's last answer; True: there is a result; False: there is no result."""
+    """Part of a tool result since the model's last answer; True requires any result, False none."""
     result_of: str | None = None
     """Name of a tool that was called, with a result since the model's last answer."""
     offered_tool: str | None = None

@@ -33,7 +33,7 @@ class ToolForm(Form, frozen=True):
     arguments: dict[str, Any] | str = msgspec.field(default_factory=dict)
     """By name; a text is the model's own text, JSON or not."""
     id: str = ""
-    """Empty: an id is made."""
+    """If empty, an id is generated."""
 
 
 class ReasoningForm(Form, frozen=True):

@@ -50,7 +50,7 @@ def read_items(document: Node) -> list[Reply | Rule]:
 
 
 def _read_rule(node: Node) -> Rule | None:
-    """Return a rule; None: it is not a rule."""
+    """Return a rule; None if it is not a rule."""
     match form_of(node, forms.ITEMS):
         case forms.RuleForm:
             form, value = read_form(node, forms.RuleForm, _NESTED), node.value

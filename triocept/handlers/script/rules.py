@@ -24,7 +24,7 @@ class Rule:
     endless: bool = False
     """True if the replies restart when all are given."""
     place: str = ""
-    """File and line of the rule; empty: it was made in a program."""
+    """File and line of the rule; empty if it was made in a program."""
 
     def __str__(self) -> str:
         name = f"when({self.conditions})" if self.conditions else "otherwise(…)"
@@ -91,8 +91,8 @@ def when(
             or use `tool_result`, to answer those requests differently.
         system: part of the system and developer messages.
         model: the requested model's full name, with or without a date suffix; a pattern is searched in it.
-        tool_result: part of a tool result since the model's last answer; True: there is a result; False: there is no
-            result.
+        tool_result: part of a tool result since the model's last answer; if True, there is a result; if False, there is
+            no result.
         result_of: name of a tool that was called, with a result since the model's last answer.
         offered_tool: name of a tool that the agent offers; the model need not have called it.
         output: required form of the answer: `text`, `json_object` or `json_schema`.

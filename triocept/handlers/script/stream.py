@@ -44,8 +44,8 @@ class Stream:
         pieces: texts, parts or events, each an increment of its own.
         delay: seconds between two pieces.
         first_after: seconds before the first piece.
-        stop_reason: the stop reason; None: derived from the content.
-        usage: the token counts; None: an estimate.
+        stop_reason: the stop reason; None means derived from the content.
+        usage: the token counts; None means an estimate.
 
     Raises:
         TypeError, ValueError: a piece is not part of an answer, or a duration is invalid.
@@ -117,7 +117,7 @@ def paced(
     Args:
         answer: a text, a part, a list of these, or a `Response`.
         characters: characters per piece. Four are a token.
-        tokens_per_second: the pace; None: as fast as the agent reads.
+        tokens_per_second: the pace; None means as fast as the agent reads.
         first_after: seconds before the first piece.
 
     Raises:

@@ -91,10 +91,10 @@ class MemoryAgent:
         Args:
             asked: a text, messages, a `Request` of any dialect, or a document of the agent's dialect, which is sent
                 unchanged.
-            stream: True to request a stream. None: as in the request or the document. Default: False.
+            stream: True to request a stream. If None, as in the request or the document. Default: False.
             headers: additional headers; they win over the default ones.
             timeout: maximum seconds without a byte. When exceeded: the agent disconnects, as in `open_memory_agent`.
-                None: the agent's own.
+                None means the agent's own.
 
         Raises:
             UpstreamError: the call was refused; `status`, `message`, `code`, `headers` are those received. Also for an
@@ -245,7 +245,7 @@ async def open_memory_agent(
 
     Args:
         handler: target of the calls: a handler, for which a rollout is opened; or a `Rollout`, of an endpoint or of
-            `triocept.testing.open_rollout`. None: a rollout is opened whose exchanges the body answers, at
+            `triocept.testing.open_rollout`. If None, a rollout is opened whose exchanges the body answers, at
             `agent.rollout`.
         dialect: dialect of the agent; the opened rollout also accepts a `Dialect` of the program.
         retries: maximum retries of a call that may succeed later, as in the SDKs of OpenAI and Anthropic.

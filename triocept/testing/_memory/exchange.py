@@ -39,7 +39,7 @@ async def open_exchange(
     Args:
         asked: a text, messages, a `Request`, or a document of the dialect, which is sent unchanged.
         dialect: dialect of the agent.
-        stream: True to request a stream. None: as in the request or the document. Default: False.
+        stream: True to request a stream. If None, as in the request or the document. Default: False.
         headers: additional headers of the agent.
         options: options of the exchange's rollout; see `Endpoint.open_rollout`. `record_increments` and `record_wire`
             default to True.

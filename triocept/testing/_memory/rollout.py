@@ -27,7 +27,7 @@ def open_rollout(
     `open_memory_agent(rollout)` calls it as an agent does, `rollout.ask` as a tool of the program does.
 
     Args:
-        handler: answers every exchange. None: the body answers, with `async for` or `rollout.serve`.
+        handler: answers every exchange. If None, the body answers, with `async for` or `rollout.serve`.
         dialects: dialects beside those of the package; see `serve_endpoint`.
         options: see `Endpoint.open_rollout`.
 

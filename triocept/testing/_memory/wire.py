@@ -40,7 +40,7 @@ def written(
         given: a text, messages, a `Request`, or the document itself, which is sent unchanged.
         dialect: dialect of the agent.
         model: model name to use if the input names no model.
-        stream: True to request a stream. None: as in the input.
+        stream: True to request a stream. None means as in the input.
     """
     if isinstance(given, Mapping):
         document: dict[str, Json] = dict(given)

@@ -104,8 +104,8 @@ class ModelFactory:
                 test answers, with `model.next()` or `for exchange in model`. None without replies in a test with a
                 cassette: the call returns the cassette's model, which is already open with the options of the mark.
             environ: True if the environment points at the model: `OPENAI_BASE_URL`, `OPENAI_API_KEY` and similar
-                variables. None: the value of the mark or of pytest's configuration (True).
-            must_be_used: True if an unused reply fails the test. None: the value of the mark or of pytest's
+                variables. None means the value of the mark or of pytest's configuration (True).
+            must_be_used: True if an unused reply fails the test. None means the value of the mark or of pytest's
                 configuration (True).
             options: options of `Endpoint.open_rollout`; they win over the mark's.
 
