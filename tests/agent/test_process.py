@@ -84,9 +84,9 @@ async def test_an_agent_of_an_agent_bears_the_marks_of_both() -> None:
 @pytest.mark.parametrize(("argv", "error", "text"), [
     ([], ValueError, "empty"),
     ([""], ValueError, "empty"),
-    ("claude -p", TypeError, "is a list"),
-    (b"claude", TypeError, "is a list"),
-    (["claude", 1], TypeError, r"argv\[1\] is int"),
+    ("claude -p", TypeError, "must be a list"),
+    (b"claude", TypeError, "must be a list"),
+    (["claude", 1], TypeError, r"argv\[1\] must be a str, not int"),
     (["claude", b"x"], TypeError, r"argv\[1\] must be a str, not bytes"),
     (["claude", "a\0b"], ValueError, r"argv\[1\].*NUL"),
     (["claude", "\ud800"], ValueError, r"argv\[1\].*surrogate"),

@@ -296,7 +296,7 @@ async def test_what_cannot_be_embedded_is_a_400_that_names_the_place(
     ("/v1beta/models/m:embedContent", {"content": {"parts": []}}, "content.parts"),
     ("/v1beta/models/m:embedContent",
      {"content": {"parts": [{"inlineData": {"mimeType": "image/png", "data": ""}}]}},
-     "content.parts[0]: is no text"),
+     "content.parts[0]: must be text"),
     ("/v1beta/models/m:batchEmbedContents", {"requests": []}, "requests"),
     ("/v1beta/models/m:batchEmbedContents", {"requests": [3]}, "requests[0]"),
     ("/v1beta/models/m:batchEmbedContents",

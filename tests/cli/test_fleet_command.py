@@ -270,10 +270,10 @@ def test_a_line_that_is_no_task_is_told_with_its_number_and_nothing_starts(folde
     )
     told = re.findall(r"tasks\.jsonl:(\d+): (.*)", refused())
     assert [int(number) for number, _ in told] == [2, 4, 5, 7, 8, 9, 10, 11]
-    assert "unknown field `promt`: put your own data into metadata; a line is {" in told[0][1]
+    assert "unknown field `promt`: put your own data into metadata; a line has the form {" in told[0][1]
     assert "line 1 is the same" in told[2][1]
-    assert told[4][1].startswith("prompt must be a text, not 3; a line is {")
-    assert told[7][1].startswith("id must be a whole number or a text, not true; a line is {")
+    assert told[4][1].startswith("prompt must be a text, not 3; a line has the form {")
+    assert told[7][1].startswith("id must be a whole number or a text, not true; a line has the form {")
     assert told[3][1] == "line 6 has the same id, '1': ids must differ"
     assert not Path("run").exists()
 

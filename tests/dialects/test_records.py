@@ -133,18 +133,20 @@ def test_the_description_of_a_function_says_what_it_is_given(name: str, argument
 
 @pytest.mark.parametrize("name", ["as_it_came", "caps", "required", "lost_status", *_records._PERHAPS])
 def test_a_field_says_what_is_done_without_it(name: str) -> None:
-    assert re.search(r"default:|empty:|only a dialect with", DESCRIBED[name], re.IGNORECASE)
+    assert re.search(
+        r"default:|if empty,|empty means|if none,|only a dialect with", DESCRIBED[name], re.IGNORECASE
+    )
 
 
 @pytest.mark.parametrize("name", WRONG_TYPES)
 def test_a_field_of_another_type_is_named(name: str) -> None:
-    with pytest.raises(TypeError, match=rf"`{name}` of the dialect .* is .*, not "):
+    with pytest.raises(TypeError, match=rf"`{name}` of the dialect .* must be .*, not "):
         dataclasses.replace(TOY, **{name: WRONG_TYPES[name]})
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG_VALUES)
 def test_a_value_that_cannot_be_is_an_error_that_names_its_field(name: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=rf"`{name}` of the dialect .* (is|makes) .*, not "):
+    with pytest.raises(ValueError, match=rf"`{name}` of the dialect .* must (be|not) .*, not "):
         dataclasses.replace(TOY, **{name: value})
 
 
@@ -156,7 +158,7 @@ def test_a_value_that_cannot_be_is_an_error_that_names_its_field(name: str, valu
 def test_a_function_that_takes_something_else_is_told_what_it_is_given(
     name: str, function: Any, takes: str
 ) -> None:
-    with pytest.raises(TypeError, match=rf"`{name}` of the dialect 'toy' is {takes}, not"):
+    with pytest.raises(TypeError, match=rf"`{name}` of the dialect 'toy' must be {takes}, not"):
         dataclasses.replace(TOY, **{name: function})
 
 
@@ -186,13 +188,15 @@ def test_a_function_that_is_async_is_told_that_none_is(name: str) -> None:
     ("stream_renderer", TOY.stream_parser),
 ])  # fmt: skip
 def test_a_class_in_the_place_of_a_function_is_a_whole_one_of_its_kind(name: str, kind: type) -> None:
-    with pytest.raises(TypeError, match=rf"`{name}` of the dialect 'toy' is a whole class of Stream"):
+    with pytest.raises(
+        TypeError, match=rf"`{name}` of the dialect 'toy' must be a complete subclass of Stream"
+    ):
         dataclasses.replace(TOY, **{name: kind})
 
 
 @pytest.mark.parametrize(("name", "given"), [("required", {3: 4}), ("not_posted", frozenset({1}))])
 def test_a_name_in_a_field_that_is_no_str_is_seen(name: str, given: Any) -> None:
-    with pytest.raises(TypeError, match=f"`{name}` of the dialect 'toy' is "):
+    with pytest.raises(TypeError, match=f"`{name}` of the dialect 'toy' must be "):
         dataclasses.replace(TOY, **{name: given})
 
 
@@ -220,7 +224,7 @@ def test_a_side_route_is_looked_at_where_it_is_made() -> None:
 @pytest.mark.parametrize("route", ["/talk", "/v1/talk"])
 def test_two_on_one_route_are_refused_and_both_are_named(route: str) -> None:
     second = dataclasses.replace(TOY, name="second", route=route)
-    with pytest.raises(ValueError, match=f"'second' .*{route}.* is that of the dialect 'toy'"):
+    with pytest.raises(ValueError, match=f"'second' .*{route}.* the dialect 'toy' has that path"):
         known_dialects([TOY, second])
 
 
@@ -228,7 +232,7 @@ def test_two_on_one_route_are_refused_and_both_are_named(route: str) -> None:
 def test_one_on_a_route_of_ours_is_refused(name: str) -> None:
     ours = DIALECTS[name]
     route = "/models/x:generateContent" if name == "gemini" else ours.route
-    with pytest.raises(ValueError, match=f"'toy' .*{route}.* is that of the dialect '{name}'"):
+    with pytest.raises(ValueError, match=f"'toy' .*{route}.* the dialect '{name}' has that path"):
         known_dialects([dataclasses.replace(TOY, route=route)])
 
 

@@ -47,7 +47,7 @@ def test_what_a_failed_test_has_recorded_is_not_written_and_that_is_said(run: Ru
     result = run(MARKED.replace("you said hi", "something else"), ONCE)
     result.assert_outcomes(failed=1)
     assert not CASSETTE.exists()
-    assert ["recorded now: 1, not written" in text for text in sections(result)] == [True]
+    assert ["recorded now: 1; not written" in text for text in sections(result)] == [True]
 
 
 def test_a_unittest_that_fails_writes_nothing_either(run: Run) -> None:

@@ -87,7 +87,7 @@ def test_a_plain_function_that_gives_something_to_await_is_told_to_be_async() ->
     async def answer(exchange: Exchange) -> None:
         await exchange.respond("never")
 
-    with serve() as endpoint, pytest.raises(TypeError, match=r"returned an awaitable: .* is `async def"):
+    with serve() as endpoint, pytest.raises(TypeError, match=r"returned an awaitable: .* must be `async def"):
         with endpoint.open_rollout(lambda exchange: answer(exchange)) as rollout:
             with pytest.raises(openai.InternalServerError):
                 asks(rollout)

@@ -154,7 +154,9 @@ def check_record(record: Any) -> None:
     if record.read_path is None:
         for name, bases in (("route", ("", "/v1")), ("base_path", (record.base_path,))):
             if any(is_endpoint_path(f"{base}{record.route}") for base in bases):
-                problem = f"makes no path of the endpoint's own ({', '.join(ENDPOINT_PATHS)}, /rollout/…, …)"
+                problem = (
+                    f"must not make a path of the endpoint's own ({', '.join(ENDPOINT_PATHS)}, /rollout/…, …)"
+                )
                 raise _wrong(ValueError, record, name, problem, getattr(record, name))
     for functions in (_FUNCTIONS, _PERHAPS):
         for name, arguments in functions.items():
@@ -165,24 +167,24 @@ def check_record(record: Any) -> None:
             taken = callable(function) and takes(function, len(arguments))
             if kind is not None and isinstance(function, type):
                 if not issubclass(function, kind) or inspect.isabstract(function):
-                    what, taken = f"a whole class of {kind.__name__}", False
+                    what, taken = f"a complete subclass of {kind.__name__}", False
             elif inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
                 what, taken = f"{what} that is not async", False
             if not taken:
-                raise _wrong(TypeError, record, name, f"is {what}", function)
+                raise _wrong(TypeError, record, name, f"must be {what}", function)
 
 
 def check_headers(record: Any) -> Mapping[str, str]:
     """Return the headers that `key_headers` gives for a sample key, checked."""
     headers: Mapping[str, str] = record.key_headers("key")
-    _check(record, "key_headers", headers, _HEADERS, "gives")
+    _check(record, "key_headers", headers, _HEADERS, "must return")
     return headers
 
 
 def check_client(record: Any, kind: type) -> None:
     """Raise an error if `sdk` is set and has the wrong type."""
     if record.sdk is not None and not isinstance(record.sdk, kind):
-        raise _wrong(TypeError, record, "sdk", f"is a {kind.__name__} or None", record.sdk)
+        raise _wrong(TypeError, record, "sdk", f"must be a {kind.__name__} or None", record.sdk)
 
 
 def lowered(headers: Mapping[str, str]) -> dict[str, str]:
@@ -190,7 +192,7 @@ def lowered(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def _check(record: Any, name: str, value: object, rule: _Rule, verb: str = "is") -> None:
+def _check(record: Any, name: str, value: object, rule: _Rule, verb: str = "must be") -> None:
     if not rule.is_type(value):
         raise _wrong(TypeError, record, name, f"{verb} {rule.what}", value)
     if not rule.is_one(value):
