@@ -309,18 +309,18 @@ def test_it(text):
     )
     result.assert_outcomes(passed=1, errors=2)
     result.stdout.fnmatch_lines(
-        ["*test_it?a-b?.yaml is that of *test_it?a/b? and of *test_it?A:b?: give parameters*"]
+        ["*test_it?a-b?.yaml is the cassette of *test_it?a/b? and of *test_it?A:b?: give the parameters*"]
     )
     assert len(upstream.calls) == 1
 
 
 @pytest.mark.parametrize(("mark", "ini", "words"), [
     ("", "", "there is no real model to record from: set its base URL as triocept_upstream"),
-    ("", "triocept_upstream = https://api.openai.com/v1", "the variable OPENAI_API_KEY is not set"),
-    ("", "triocept_upstream = https://api.anthropic.com", "the variable ANTHROPIC_API_KEY is not set"),
+    ("", "triocept_upstream = https://api.openai.com/v1", "set the variable OPENAI_API_KEY"),
+    ("", "triocept_upstream = https://api.anthropic.com", "set the variable ANTHROPIC_API_KEY"),
     (", dialect='klingon'", "triocept_upstream = http://localhost:1", "there is no dialect 'klingon'"),
     (", api_key_env='NOBODYS_KEY'", "triocept_upstream = http://localhost:1",
-     "the variable NOBODYS_KEY is not set"),
+     "set the variable NOBODYS_KEY"),
     (", recrod='once'", "", "unexpected keyword argument 'recrod': record?"),
     (", record='twice'", "", "record must be 'none', 'once', 'new' or 'rewrite', not 'twice'"),
     (", record='once', upstream='ftp://x'", "", "must be an http or https URL"),

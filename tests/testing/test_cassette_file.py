@@ -280,8 +280,8 @@ calls:
 
 BAD = {
     "nothing": ("", 1, "does not end"),
-    "something else": ("a: 1\n...\n", 1, "no cassette"),
-    "a list": ("- 1\n...\n", 1, "no cassette"),
+    "something else": ("a: 1\n...\n", 1, "not a cassette"),
+    "a list": ("- 1\n...\n", 1, "not a cassette"),
     "a newer version": (GOOD.replace("cassette: 1", "cassette: 2"), 1,
      "format 2, written by a newer triocept"),
     "no version": (GOOD.replace("cassette: 1", "cassette: one"), 1, "a whole number from 1, not a text: 'one'"),
@@ -293,7 +293,7 @@ BAD = {
     "a key twice": (GOOD.replace("      model: m\n", "      model: m\n      model: n\n", 1), 8,
      "'model' is defined twice"),
     "a call twice": (GOOD.replace("call: 2", "call: 1"), 14, "call 1 is in the file twice: first on line 5"),
-    "no answer": (GOOD[: GOOD.index("    answer:\n      failure")] + "...\n", 14, "a call has a 'answer'"),
+    "no answer": (GOOD[: GOOD.index("    answer:\n      failure")] + "...\n", 14, "a call needs 'answer'"),
     "an empty answer": (GOOD.replace("content: hello", "stop_reason: end"), 11,
      "an answer must have a content, a failure"),
     "half a file": (GOOD[: GOOD.index("kind: upstream")], 22, "this is not YAML"),

@@ -158,7 +158,7 @@ def _read_call(
     """Return number, request and answer of a call; `before` holds the messages of the calls before it."""
     members = node.mapping("call", "request", "answer")
     if missing := [member for member in ("call", "request", "answer") if member not in members]:
-        raise node.error(f"a call must have a {missing[0]!r}, and this one has none")
+        raise node.error(f"a call needs {missing[0]!r}, and this one has none")
     number = members["call"].count(1)
     request = members["request"].mapping(*_REQUEST)
     if "messages" not in request:

@@ -269,7 +269,7 @@ async def open_memory_agent(
             if options:
                 names = ", ".join(options)
                 raise TypeError(
-                    f"{names}are options for opening a rollout, but the given rollout is already open"
+                    f"{names} are options for opening a rollout, but the given rollout is already open"
                 )
             rollout = handler
         else:
