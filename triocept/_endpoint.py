@@ -212,11 +212,11 @@ class Endpoint:
             embed: a function of this program, async or not, that takes texts and returns a vector for each, for
                 agents that request embeddings. None means the endpoint's function.
             moderate: a function of this program, async or not, that takes texts and returns the findings for each
-                text: True, categories, or scores by category. None: the endpoint's function.
+                text: True, categories, or scores by category. None means the endpoint's function.
             gate: a policy, or a `Gate`, that decides at the agent's own hooks before a tool runs (`POST …/gate`). The
                 launches of `triocept.agents` configure the hooks. A tool that runs without a decision is an error:
-                see `Gate`. None: no gate, except for the decisions of `approve`.
-            redact: what is removed from everything that is recorded, beside keys. None: the endpoint's redaction.
+                see `Gate`. None means no gate, except for the decisions of `approve`.
+            redact: what is removed from everything that is recorded, beside keys. None means the endpoint's redaction.
             metadata: JSON values by name, such as a task, a seed or a policy. They are written to the trace and to
                 its file.
             record_increments: True if each turn keeps the pieces of its answer with their times (`turn.increments`),
@@ -314,8 +314,8 @@ async def serve_endpoint(
             those of `embed` do. None means no findings.
         record_increments, record_wire: defaults for rollouts that do not set these options; see `open_rollout`.
         on_event: called with each event of each rollout as it happens (`triocept.traces.RolloutEvent`). Its exceptions
-            are logged, once for each type. Not async: the endpoint waits for it. None: no events are made.
-        websocket: True if the Responses dialect is served over websockets too. False: an upgrade is answered with
+            are logged, once for each type. Not async: the endpoint waits for it. If None, no events are made.
+        websocket: True if the Responses dialect is served over websockets too. If False, an upgrade is answered with
             426, after which Codex sends POST requests at once.
         keep_alive: True if a connection carries several calls. If False, each connection is closed after its answer.
             Use False for clients that outlive their event loop, and would reuse a connection of a loop that has ended.
@@ -483,7 +483,7 @@ class EndpointOptions(TypedDict, total=False):
     record_wire: bool
     """True if turns keep their HTTP traffic. Default: False."""
     on_event: OnEvent | None
-    """Called with each event of each rollout. None: no events are made."""
+    """Called with each event of each rollout. If None, no events are made."""
     websocket: bool
     """True if the Responses dialect is served over websockets too. Default: True."""
     keep_alive: bool

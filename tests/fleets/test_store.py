@@ -457,7 +457,8 @@ async def test_what_json_says_is_kept_as_json(tmp_path: Path) -> None:
 
 @every_engine
 @pytest.mark.parametrize(
-    ("task", "why"), [("nan", r"\['reward'\] is not a finite number"), ("lock", r"it contains a _thread\.lock")]
+    ("task", "why"),
+    [("nan", r"\['reward'\] is not a finite number"), ("lock", r"it contains a _thread\.lock")],
 )
 async def test_what_is_no_json_is_an_error_of_its_task(
     task: str, why: str, make: Callable[[], Engine], tmp_path: Path

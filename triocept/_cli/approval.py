@@ -54,7 +54,7 @@ approve_option: Callable[[F], F] = partial(click.option, cls=Option, group="Appr
 
 
 def policy_of(file: Path | None, approve: Sequence[str] = (), *, no_terminal: str = "") -> Policy | None:
-    """Return the policy that the options describe; None: they are not given.
+    """Return the policy that the options describe; None if they are not given.
 
     `no_terminal` is the reason why no person can be asked.
 

@@ -119,7 +119,7 @@ async def start_process(
         feed: True for a pipe to its stdin, False for an empty stdin.
         capture: True for pipes from its stdout and stderr, False to inherit those of the program.
         terminal: True to inherit stdin, too, and to stay in the program's session.
-        mark: the mark that `launch` puts on it, and on all that it starts. None: no mark.
+        mark: the mark that `launch` puts on it, and on all that it starts. None means no mark.
 
     Cancellation: immediate, or else the process is returned; never both.
 

@@ -36,7 +36,7 @@ _PLAIN_MODES = (
 
 
 def terminal_problem() -> str | None:
-    """Return why this program cannot give a terminal to an agent; None: it can."""
+    """Return why this program cannot give a terminal to an agent; None if it can."""
     if threading.current_thread() is not threading.main_thread():
         return "this is not the main thread"
     if os.name != "posix" or not (os.isatty(FD) and os.isatty(1)):
@@ -75,7 +75,7 @@ class Terminal:
                         await self._suspend(pid)
 
     def close(self, returncode: int | None) -> None:
-        """Take the terminal back. `returncode` is the agent's; None: it did not start."""
+        """Take the terminal back. `returncode` is the agent's; None if it did not start."""
         if not self._given:
             return
         with _in_background(), contextlib.suppress(OSError, termios.error):  # the terminal is closed

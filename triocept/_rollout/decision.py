@@ -177,7 +177,7 @@ async def decide(
         policy: the policy.
         call: the call.
         exchange: the exchange whose model proposes the call.
-        timeout: seconds. None: wait for ever. After a time-out the call is rejected.
+        timeout: seconds. If None, wait without a limit. After a time-out the call is rejected.
         way: the place where the decision is carried out.
 
     Raises:

@@ -56,11 +56,11 @@ class Gate:
     """What the gate of a rollout decides: `open_rollout(gate=Gate(policy, after=check))`.
 
     Args:
-        before: the policy that decides before a tool runs. None: only the decisions of `approve` count.
+        before: the policy that decides before a tool runs. If None, only the decisions of `approve` count.
         after: a function `(call, result, exchange)`, called after a tool ran. Its result replaces the tool's; None
             leaves it as it is.
         on_bypass: the effect of a tool that ran without a decision. `end`: the rollout ends with `GateBypassed`.
-            `report`: it is logged, and recorded among the service calls. None: `end` if the results of the agent's
+            `report`: it is logged, and recorded among the service calls. If None, `end` if the results of the agent's
             dialect have a mark for errors, else `report`.
 
     Raises:
@@ -124,7 +124,7 @@ class GateState:
 
     Args:
         rollout: the rollout.
-        given: what the gate decides. None: the rollout has a gate only if its agent's hook is configured.
+        given: what the gate decides. If None, the rollout has a gate only if its agent's hook is configured.
     """
 
     hook: Hook | None = None

@@ -41,9 +41,9 @@ class Answer(msgspec.Struct, frozen=True):
     allowed: bool = False
     reason: str = ""
     arguments: Json = None
-    """The changed arguments, as the model would have written them. None: unchanged."""
+    """The changed arguments, as the model would have written them. None if unchanged."""
     result: Json = None
-    """The changed result. None: unchanged."""
+    """The changed result. None if unchanged."""
 
 
 class Hook(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +61,7 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
     ids: bool = True
     """True if the hook sends the ids of calls."""
     own_errors: str | None = None
-    """Pattern of the results that the agent makes itself, without running a tool. None: unknown."""
+    """Pattern of the results that the agent makes itself, without running a tool. None if unknown."""
     unasked: frozenset[str] = frozenset()
     """Names of the tools for which the agent runs no hook."""
 
@@ -127,11 +127,11 @@ def _in_shape(result: Json, shape: Json) -> Json:
     if isinstance(result, str) and isinstance(shape, dict):
         if "stdout" not in shape:
             raise TypeError(
-                f"a result of this tool is an object with {', '.join(shape)}: return one, not a text"
+                f"a result of this tool must be an object with {', '.join(shape)}: return one, not a text"
             )
         return {**shape, "stdout": result, "stderr": ""}
     if type(result) is not type(shape):
-        raise TypeError(f"a result of this tool is {type(shape).__name__}, not {type(result).__name__}")
+        raise TypeError(f"a result of this tool must be {type(shape).__name__}, not {type(result).__name__}")
     return result
 
 

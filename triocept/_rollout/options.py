@@ -74,9 +74,10 @@ class RolloutOptions(TypedDict, total=False):
     embed: Embed | None
     """Returns vectors for texts. None means the endpoint's function, or vectors made of the words."""
     moderate: Moderate | None
-    """Returns findings for texts. None: the endpoint's function, or no findings."""
+    """Returns findings for texts. None means the endpoint's function, or no findings."""
     gate: Gate | Policy | None
-    """Decides at the agent's own hooks before a tool runs. None: no gate, except for the decisions of `approve`."""
+    """Decides at the agent's own hooks before a tool runs. None means no gate, except for the decisions of
+    `approve`."""
     redact: Redaction | None
     """Redaction of everything that is recorded, beside keys. If None, only keys are removed."""
     metadata: Mapping[str, Json] | None

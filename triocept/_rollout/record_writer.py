@@ -45,7 +45,7 @@ class RecordWriter:
         recorder: the recorder that receives every entry too.
         redaction: what is removed before writing, beside keys.
         parent: the record of the parent rollout, whose owner receives the child's errors too.
-        events: sends the events of the rollout. None: the program does not watch.
+        events: sends the events of the rollout. If None, the program does not watch.
     """
 
     def __init__(

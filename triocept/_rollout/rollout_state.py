@@ -81,7 +81,7 @@ class RolloutState:
         embed: default function for embeddings.
         moderate: default function for moderations.
         record_increments, record_wire: default values of these options.
-        on_event: receives the events. None: no events are made.
+        on_event: receives the events. If None, no events are made.
         branch: the place where it branches off its parent.
         parent: the rollout that it is part of.
     """

@@ -464,7 +464,7 @@ class _Said:
 
     @cached_property
     def summary(self) -> str:
-        """The text that a later call may repeat as a summary; empty: no summary."""
+        """The text that a later call may repeat as a summary; empty means no summary."""
         text = self._response.text
         if marked := _MARKED.search(text):
             return marked[2].strip()

@@ -66,9 +66,9 @@ class RolloutEnded(_Event, frozen=True, kw_only=True):
     """A rollout has ended, and its trace is sealed."""
 
     ended: Ending | None
-    """Manner in which the rollout's body ended; None: unknown."""
+    """Manner in which the rollout's body ended; None if unknown."""
     stopped: str | None
-    """Reason for which the rollout was stopped, such as the limit that was reached; None: not stopped."""
+    """Reason for which the rollout was stopped, such as the limit that was reached; None if not stopped."""
     turns: int
     """Number of turns in the trace."""
 
@@ -89,7 +89,7 @@ class AgentEnded(_Event, frozen=True, kw_only=True):
     agent: AgentStart
     """The record of its start."""
     returncode: int | None
-    """Return code of the process; negative: the signal that ended it. None: the process could not be started."""
+    """Return code of the process; negative: the signal that ended it. None if the process could not be started."""
 
     def _more(self) -> dict[str, Json]:
         return {"argv": list(self.agent.argv), "returncode": self.returncode}

@@ -64,7 +64,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     changed: bool = False
     """True if the draft's request differs in more than its messages."""
     response: Response | None = None
-    """The answer. None: the draft was not answered. Of an aborted call: the part that its server has returned."""
+    """The answer. None if the draft was not answered. Of an aborted call: the part that its server has returned."""
     error: TurnError | None = None
     """None exactly if the draft was answered."""
     notes: dict[str, Json] = {}
@@ -132,9 +132,9 @@ class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     drafts: tuple[Draft, ...] = ()
     """Answers that handlers around other handlers have read, and that the agent did not get unchanged, in order."""
     tokens: Tokens | None = None
-    """Ids and log probabilities, from an upstream configured to return them; None: not requested."""
+    """Ids and log probabilities, from an upstream configured to return them; None if not requested."""
     policy_start: str | None = None
-    """Version of the weights when the call was sent to its server; None: unknown. It comes from the server, else from
+    """Version of the weights when the call was sent to its server; None if unknown. It comes from the server, else from
     `upstream.policy_version`."""
     policy_end: str | None = None
     """Version of the weights when the answer was complete. It differs from `policy_start` if the server has kept the

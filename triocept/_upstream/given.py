@@ -64,12 +64,16 @@ def check_session(header: str | None, finish: str | None) -> None:
     if header is not None:
         check_str("session_header", header)
         if not _NAME.fullmatch(header):
-            raise ValueError(f"session_header is a header's name, such as 'X-Session-ID', not {header!r}")
+            raise ValueError(
+                f"session_header must be a header's name, such as 'X-Session-ID', not {header!r}"
+            )
     if finish is not None:
         check_str("finish_session", finish)
         if not finish.startswith("/") or "{id}" not in finish:
             example = "/finish_session?session_id={id}"
-            raise ValueError(f"finish_session is a path with {{id}}, such as {example!r}, not {finish!r}")
+            raise ValueError(
+                f"finish_session must be a path with {{id}}, such as {example!r}, not {finish!r}"
+            )
 
 
 def check_body(fields: Mapping[str, Json] | None) -> None:

@@ -66,7 +66,7 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
     mode: PauseMode
     """The mode in effect: `wait` if `keep` was requested, and the server cannot keep calls."""
     server: Literal["vllm", "sglang"] | None
-    """The kind of server whose routes were used; None: triocept alone holds the calls."""
+    """The kind of server whose routes were used; None if triocept alone holds the calls."""
 
 
 class Routes(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +81,7 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def routes_of(document: Json) -> Routes | None:
-    """Return the routes that an OpenAPI document lists; None: it has no known ones.
+    """Return the routes that an OpenAPI document lists; None if it has no known ones.
 
     Sources: vLLM, entrypoints/rl/online/api_router.py (`mode`; 0.14 had `wait_for_inflight_requests`). SGLang,
     "SGLang for RL systems" in its documentation. Its `retract` computes kept calls anew, and permits a flush of the
@@ -156,7 +156,7 @@ class Pauses:
         self._routes: Routes | None = None
         self._calls: dict[InFlight, None] = {}
         self._resumed: trio.Event | None = None
-        """Set at the end of the pause. None: the upstream is not paused."""
+        """Set at the end of the pause. None if the upstream is not paused."""
         self._before: str | None = None
         """Version of the weights when the pause began."""
 
@@ -302,7 +302,7 @@ class Pauses:
             raise RuntimeError("the upstream is paused already: end that pause first")
 
     async def _find_routes(self) -> Routes | None:
-        """Return the server's routes. None: there are none, or no server answers."""
+        """Return the server's routes. None if there are none, or no server answers."""
         if self._routes is None:
             try:
                 self._routes = routes_of(await self.send("GET", "/openapi.json", {}, LOOK_SECONDS))
@@ -311,7 +311,7 @@ class Pauses:
         return self._routes
 
     async def _read_version(self) -> str | None:
-        """Return the version of the weights from the server's route; None: unknown."""
+        """Return the version of the weights from the server's route; None if unknown."""
         if self._routes is None or self._routes.version is None:
             return None
         try:

@@ -55,7 +55,7 @@ class ProviderRequest:
     prompt: Callable[[], int] = int
     """Returns the estimated tokens of the prompt."""
     temperature: float | None = None
-    """The requested temperature; None: none is requested, and the provider's default applies."""
+    """The requested temperature; None if none is requested: the provider's default applies."""
     method: str = "POST"
 
     @property

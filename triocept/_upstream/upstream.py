@@ -685,14 +685,14 @@ async def open_upstream(
             call whose number is refused is sent once more with the number that the provider's refusal allows.
         hold_calls: True to hold a streamed answer back from its first tool call on, until it is whole. Agents run
             a call as soon as they have all of it, and once more if the answer then breaks and is requested again.
-            False: calls are streamed as they are written.
+            If False, calls are streamed as they are written.
         session_header: name of a header with the id of the rollout in each of its calls, by which a router in front of
             several servers sends them to one, which has their prompts in its cache. vllm-router reads it with
-            `--request-id-headers x-session-id`; SGLang's gateway reads `X-SMG-Routing-Key`. None: no such header.
+            `--request-id-headers x-session-id`; SGLang's gateway reads `X-SMG-Routing-Key`. None means no such header.
         finish_session: path at the server's root to which a POST is sent when a rollout with calls ends, with `{id}`
             for its id: `/finish_session?session_id={id}` for SkyRL. It may take 10 s, and its failure is only logged.
-            None: no such call.
-        tls: None: the system's trusted certificates.
+            None means no such call.
+        tls: None means the system's trusted certificates.
 
     A proxy of the environment (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, except for the hosts of `NO_PROXY`) is
     used, except for a provider on this machine (`localhost`, 127.0.0.0/8, `::1`), which is called directly.

@@ -350,7 +350,7 @@ class _Answer:
 
 
 def _gate_of(exchange: Exchange) -> GateState | None:
-    """Return the gate that the agent's hook asks. None: it has none, or another handler reads this answer first."""
+    """Return the gate that the agent's hook asks. None if it has none, or another handler reads this answer first."""
     gate: GateState | None = getattr(core_of(exchange).rollout, "gate", None)
     return gate if gate is not None and gate.hook is not None else None
 
