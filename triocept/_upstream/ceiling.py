@@ -49,17 +49,16 @@ class Ceiling:
 
     def __init__(self, configured: int | None) -> None:
         self.configured = configured
-        self._outputs: dict[str, int] = {}
-        self._windows: dict[str, int] = {}
-
-    def knows(self, model: str) -> bool:
-        return model in self._outputs or model in self._windows
+        self.outputs: dict[str, int] = {}
+        """Learned maximum of an answer, by model."""
+        self.windows: dict[str, int] = {}
+        """Learned maximum of prompt and answer together, by model."""
 
     def of(self, model: str, prompt: int) -> int | None:
         """Return the learned maximum of a model, for a prompt of about `prompt` tokens; None if nothing was learned."""
-        found = [self._outputs[model]] if model in self._outputs else []
-        if model in self._windows:  # an estimate may be too low by a third
-            found.append(max(LEAST, self._windows[model] - prompt * 3 // 2))
+        found = [self.outputs[model]] if model in self.outputs else []
+        if model in self.windows:  # an estimate may be too low by a third
+            found.append(max(LEAST, self.windows[model] - prompt * 3 // 2))
         return min(found, default=None)
 
     def learn(self, model: str, words: str, prompt: int) -> int | None:
@@ -68,13 +67,13 @@ class Ceiling:
         for pattern, less in _OUTPUT:
             if (found := re.search(pattern, text)) is not None:
                 output = max(1, _number(found[1]) - less)
-                _keep(self._outputs, model, output)
+                _keep(self.outputs, model, output)
                 return output
         for pattern in _WINDOW:
             if (found := re.search(pattern, text)) is not None:
                 groups = found.groupdict()
                 window = _number(groups["all"])
-                _keep(self._windows, model, window)
+                _keep(self.windows, model, window)
                 room = window - (_number(groups["in"]) if "in" in groups else prompt * 3 // 2)
                 return room if room >= LEAST else None
         return None

@@ -216,7 +216,8 @@ class Requests:
         ceiling, model = self._ceiling, request.model
         if ceiling.configured is not None:
             document = capped(document, self._dialect.caps, ceiling.configured, always=True)
-        if ceiling.knows(model) and (most := ceiling.of(model, prompt())) is not None:
+        learned = model in ceiling.outputs or model in ceiling.windows
+        if learned and (most := ceiling.of(model, prompt())) is not None:
             document = capped(document, self._dialect.caps, most, always=False)
         collector = None
         if self._profile is not None:

@@ -466,7 +466,8 @@ class Upstream:
     ) -> tuple[str | None, str | None]:
         """Return the versions of the weights at the start and at the end of an answer."""
         response = sampled or response
-        return self._pauses.versions(reply.in_flight, versions_in(response and response.extra))
+        extra = response.extra if response is not None else None
+        return self._pauses.versions(reply.in_flight, versions_in(extra) if extra else ())
 
     async def _answer_whole(
         self, exchange: ExchangeState, reply: ProviderReply, call: ProviderRequest
