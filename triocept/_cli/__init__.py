@@ -14,6 +14,7 @@
 * `export`: a file of traces, in another format.
 * `check`: checks that trace files are complete.
 * `demo`: `run` with a small bundled agent (`demo_agent`) and a scripted model.
+* `json_events`: the events of a run, as JSON.
 * `live`: the output of a run in progress, for a person; a closed terminal fails no run.
 * `looking`: the commands that read `files`, and their options. `show`: a file's rollouts, a line for each turn;
   `turn`: one complete turn; `diff`: two turns compared; `stats`, `stats_table`: all calls, counted, with percentiles

@@ -21,6 +21,7 @@ from .export import Export, WrongPath
 from .fleet_command import fleet
 from .forward import forward_of, forward_options
 from .handler_file import HandlerFile, handler_option, one_model
+from .json_events import json_option
 from .limits import limit_options, limits_of
 from .looking import diff, show, stats
 from .options import (
@@ -66,6 +67,7 @@ def main() -> None:
 @limit_options
 @add_options(record_option, redact_option)
 @endpoint_options
+@json_option
 @click.option("--quiet", is_flag=True, help="Print the agent's output only.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def run(
@@ -92,6 +94,8 @@ def run(
     """
     cwd, interactive = options["cwd"], options["interactive"]
     plan = plan_run(command, agent, executable, env, cwd=cwd, interactive=interactive)
+    if interactive and options["as_json"]:
+        raise click.UsageError("--json and --interactive exclude each other: the terminal is the agent's")
     forward = forward_of(options)
     limits = limits_of(options, forward)
     busy = "with --interactive the agent has the terminal" if interactive else ""
@@ -127,6 +131,7 @@ def run(
 @limit_options
 @add_options(record_option, redact_option)
 @endpoint_options
+@json_option
 @click.option("--quiet", is_flag=True, help="Print no model calls.")
 def serve(script: Path | None, handler: HandlerFile | None, watch: bool, **options: Any) -> None:
     """Serve an endpoint with one rollout until Ctrl-C, for agents that are started elsewhere.

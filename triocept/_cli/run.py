@@ -26,6 +26,7 @@ from .._trace.redaction import Redaction
 from .._util.terminal import Screen
 from ..handlers import Policy, approve
 from .agent_plan import AgentPlan, patience
+from .json_events import json_events
 from .live import Live
 from .replay import ReplayFile
 from .script import Answers, Model
@@ -50,6 +51,7 @@ class Run:
     limits: Limits | None = None
     policy: Policy | None = None
     cwd: Path | None = None
+    as_json: bool = False
     interactive: bool = False
     """True if the agent gets the terminal. Output of this program waits until its end."""
 
@@ -83,6 +85,7 @@ class Run:
             at=(self.host, self.port),
             limits=self.limits,
             policy=self.policy,
+            as_json=self.as_json,
         )
         async with opening as (endpoint, rollout, answers):
             launch = self.agent.launch(rollout, folder)
@@ -133,12 +136,14 @@ async def open_rollout(
     at: tuple[str, int],
     limits: Limits | None,
     policy: Policy | None,
+    as_json: bool,
 ) -> AsyncIterator[tuple[Endpoint, Rollout, Answers]]:
     """Open the handler, an endpoint at a host and port, and a rollout; its turns are recorded, then printed."""
     recorders: list[Recorder] = [] if record is None else [JSONLRecorder(record)]
     recorder = RecorderGroup([*recorders, live])
-    async with handler.open(live.say) as answers:
-        async with serve_endpoint(host=at[0], port=at[1], recorder=recorder, redact=redact) as endpoint:
+    async with json_events(as_json) as on_event, handler.open(live.say) as answers:
+        serving = serve_endpoint(host=at[0], port=at[1], recorder=recorder, redact=redact, on_event=on_event)
+        async with serving as endpoint:
             model = answers.model if policy is None else approve(answers.model, policy)
             async with endpoint.open_rollout(model, limits=limits, embed=answers.embeddings) as rollout:
                 yield endpoint, rollout, answers

@@ -32,6 +32,7 @@ class Serve:
     quiet: bool = False
     limits: Limits | None = None
     policy: Policy | None = None
+    as_json: bool = False
     watch: bool = False
     """True if the script is reloaded when its file changes."""
 
@@ -54,6 +55,7 @@ class Serve:
                     at=at,
                     limits=self.limits,
                     policy=self.policy,
+                    as_json=self.as_json,
                 )
                 async with opening as (endpoint, rollout, _):
                     try:
