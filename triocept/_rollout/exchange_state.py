@@ -14,7 +14,7 @@ Rules:
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from os import urandom
@@ -422,11 +422,11 @@ class ExchangeState:
             event = msgspec.structs.replace(event, usage=usage)
         await self._put(event)
 
-    async def _put(self, entry: Entry) -> None:
+    def _put(self, entry: Entry) -> Awaitable[None]:
         """Give an increment to the agent's connection, and to the program that watches."""
         if (events := self.rollout.records.events) is not None:
             events.increments(self.id).send(entry)
-        await self.answer.put(entry)
+        return self.answer.put(entry)
 
     async def _pass_on(self, piece: Relayed, fold: Fold) -> None:
         """Send one piece of a provider's stream.

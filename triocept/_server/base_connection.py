@@ -69,7 +69,7 @@ class BaseConnection(ABC):
         """Return the value of a `Date` header."""
         return http_date(int(time.time()))
 
-    async def receive(self, held: int) -> bytes:
+    def receive(self, held: int) -> Awaitable[bytes]:
         """Receive some bytes. From a client without a key: fewer bytes, after waiting for a turn.
 
         `held` bytes of the connection are held already.
@@ -80,9 +80,9 @@ class BaseConnection(ABC):
         Cancellation: nothing is lost.
         """
         if not self.keyless:
-            return await self.wire.receive(MAX_RECEIVE)
+            return self.wire.receive(MAX_RECEIVE)
         turns, begins = self._admission.reading, not held and not self._has_requested
-        return await self.wire.receive_keyless(KEYLESS_PIECE, turns, held, self.hold, begins)
+        return self.wire.receive_keyless(KEYLESS_PIECE, turns, held, self.hold, begins)
 
     async def wait_turn(self) -> None:
         """Wait until this connection may be read."""

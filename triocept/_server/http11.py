@@ -114,7 +114,11 @@ class HTTP11:
                 break
             connection.idle = False
             head = self._read(inbox.data, size) if size else None
-            answer = await self._begin(head) if head is not None else None
+            answer: Route | Reply | None = None
+            if head is not None:
+                answer = self._front.routes.match(head.path, head.query)
+                if answer is None or connection.keyless:
+                    answer = await self._begin(head, answer)
             if head is None or answer is None:
                 self._is_hypercorns = bool(inbox.data)
                 break
@@ -147,17 +151,14 @@ class HTTP11:
                 break
         scope.cancel()
 
-    async def _begin(self, head: Head) -> Route | Reply | None:
+    async def _begin(self, head: Head, route: Route | None) -> Route | Reply | None:
         """Return the route of a model call, or the reply to another request. None if the request is hypercorn's.
 
         A checkpoint only if a request without a key waits for its turn.
         """
-        front, route = self._front, self._front.routes.match(head.path, head.query)
-        if route is not None and not self._connection.keyless:  # the usual case
-            return route
-        rollout = front.rollout_of_key(head)
+        rollout = self._front.rollout_of_key(head)
         await self._connection.begin_request(rollout)
-        return route if route is not None else front.replies.in_front(head, keyed=rollout is not None)
+        return route if route is not None else self._front.replies.in_front(head, keyed=rollout is not None)
 
     def _read(self, data: bytearray, size: int) -> Head | None:
         """Return the head of so many bytes; None if it is ambiguous."""
@@ -385,7 +386,6 @@ class Inbox:
         0 if the head is hypercorn's; -1 if the client is gone before the end of its head: no answer is made for it.
         """
         data, size, begun, connection = self.data, 0, False, self._connection
-        limits = connection.limits
         lines = counted = 0
         while True:
             while len(data) == size and not self.gone:
@@ -399,6 +399,7 @@ class Inbox:
             if blank is not None and blank.start() != end + 1:
                 return 0
             if not ours or end < 0:
+                limits = connection.limits
                 lines, counted = lines + data.count(b"\n", counted), len(data)
                 if lines > limits.head_lines:
                     return 0

@@ -51,6 +51,8 @@ KEY_HEADERS = frozenset({"authorization", *KEY_NAMES, "proxy-authorization", "co
 """Headers that may hold a key: no program receives their values."""
 _SENT_ONCE = ("authorization", *KEY_NAMES)
 """Headers whose repeated values are joined, so that none of the keys is valid: a proxy may have checked another."""
+_KEY_PLACES = frozenset(_SENT_ONCE)
+"""Headers that hold a key in every dialect."""
 REDACTED = "[redacted]"
 OVER_LIMITS = frozenset({408, 413, 429, 431, 503})
 """Statuses that a client can cause as often as it likes: one line a minute of each in the log."""
@@ -215,16 +217,28 @@ def authenticate(
     rollout = registry.authenticate(key, rollout_id)
     if rollout is None:
         raise _endpoint_stops() if registry.closing else _wrong_key(head, key, rollout_id, dialects)
+    places = _KEY_PLACES.union(*[dialect.key_names for dialect in dialects])
+    if len(headers.keys() & places) > 1:
+        _check_other_keys(head, key, rollout, registry, dialects)
+    return rollout
+
+
+def _check_other_keys(
+    head: Head,
+    key: str | None,
+    rollout: RolloutState,
+    registry: Registry[RolloutState],
+    dialects: Iterable[Dialect],
+) -> None:
+    """Raise Refusal 401 if another key of a request opens another rollout than `key`."""
+    headers = head.headers
     for name in KEY_NAMES:
         if (other := headers.get(name)) and other != key:
             _check_other_key(head, name, other, rollout, registry)
     for dialect in dialects:
-        if {headers.get(name, key) for name in dialect.key_names} <= {key}:
-            continue  # the usual case: the key alone, without a text around it
         if (other := _own_key(dialect, headers)) and other != key:
             name = next(name for name in dialect.key_names if other in headers.get(name, ""))
             _check_other_key(head, name, other, rollout, registry)
-    return rollout
 
 
 def _check_other_key(

@@ -23,7 +23,7 @@ from ..._canonical.response import Response, ResponsePart, StopReason, Usage, se
 from ..._canonical.tokens import estimate_usage
 from ...errors import UpstreamError
 from .._calls import fresh_id, is_object, object_of
-from .._documents import Fields, encode_json, is_same_dialect, known_of, merged, parse_content, present
+from .._documents import Fields, encode_json, is_same_dialect, known_of, merged, parse_content
 from .._failures import (
     OVERFLOW,
     Failure,
@@ -77,7 +77,8 @@ def render_response(response: Response, request: Request) -> Json:
                 content.append(render_call(part, same_dialect=same_dialect))
             case _:
                 refusal = refusal or isinstance(part, RefusalText)
-                content += present([render_block(part, same_dialect=same_dialect, blank=True)])
+                if (block := render_block(part, same_dialect=same_dialect, blank=True)) is not None:
+                    content.append(block)
     usage = response.usage or estimate_usage(request, response)
     document: dict[str, Json] = {
         "id": response.id or fresh_id("msg_"),
