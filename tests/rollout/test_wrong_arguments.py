@@ -390,7 +390,7 @@ async def test_what_an_upstream_is_given_is_looked_at_before_it_begins(
 
 
 IN_ROLLOUT = r"""
-r.run_agent(["true"], output="print") -> ValueError: output must be one of capture, echo, inherit, not 'print'
+r.run_agent(["true"], output="print") -> ValueError: output must be one of capture, echo, inherit, terminal, not 'print'
 r.run_agent(["true"], terminate_grace=inf) -> ValueError: terminate_grace must be finite, not float: inf
 r.run_agent(["true"], env=["A=1"]) -> TypeError: env must be a mapping of names to values, not list:
 r.run_agent(["true"], env={3: "x"}) -> TypeError: env: a name must be a str, not int: 3
@@ -660,7 +660,7 @@ POOLS: dict[str, tuple[Any, str]] = {
 async def test_what_opens_no_endpoint_is_told_before_a_pool_begins(
     given: Callable[[], Any], text: str
 ) -> None:
-    with pytest.raises(TypeError, match=f"^open_endpoint must be a function that opens an endpoint, {text}"):
+    with pytest.raises(TypeError, match=f"^open_endpoint must be a function that opens an endpoint[,;] {text}"):
         async with serve_pool(given()):
             pytest.fail("it began")
 

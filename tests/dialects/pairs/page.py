@@ -32,8 +32,8 @@ This page lists the features that are kept, changed or lost when an agent and it
 request is translated from the agent's dialect to the provider's, and each answer back. If both sides use one dialect,
 everything is kept.
 
-The test suite generates this page. It sends every feature through every pair of dialects and back, as bytes, and fails
-if a cell is no longer true.
+The test suite generates this page. The suite sends every feature through every pair of dialects and back, as bytes, and
+fails if a cell is no longer true.
 
 - *kept*: sent to the other side, with the same meaning.
 - *lost*: left out, because the other dialect cannot express it, or its servers would refuse it.
