@@ -660,7 +660,9 @@ POOLS: dict[str, tuple[Any, str]] = {
 async def test_what_opens_no_endpoint_is_told_before_a_pool_begins(
     given: Callable[[], Any], text: str
 ) -> None:
-    with pytest.raises(TypeError, match=f"^open_endpoint must be a function that opens an endpoint[,;] {text}"):
+    with pytest.raises(
+        TypeError, match=f"^open_endpoint must be a function that opens an endpoint[,;] {text}"
+    ):
         async with serve_pool(given()):
             pytest.fail("it began")
 

@@ -111,12 +111,12 @@ class File:
         return found
 
     def turn(self, which: str) -> tuple[Trace, Turn]:
-        """Return the turn of this number or id, of the only rollout. NotThere: it does not exist."""
+        """Return the turn of this number or id, of the only rollout. NotThere: the file does not exist."""
         trace = self.one()
         return trace, self.turn_of(trace, which)
 
     def turn_of(self, trace: Trace, which: str) -> Turn:
-        """Return the turn of this number or id. NotThere: it does not exist."""
+        """Return the turn of this number or id. NotThere: the file does not exist."""
         found = next((turn for turn in trace if which in (str(turn.number), turn.id)), None)
         if found is None:
             runs: list[list[int]] = []

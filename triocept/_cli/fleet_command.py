@@ -1,4 +1,4 @@
-"""`triocept fleet`: its options."""
+"""The options of `triocept fleet`."""
 
 from __future__ import annotations
 

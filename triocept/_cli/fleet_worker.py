@@ -50,7 +50,7 @@ class Bench:
     plan: Plan
     endpoint: Endpoint
     model: Model
-    """Opened for each rollout, which begins a script anew. Its warnings are printed already."""
+    """Opened for each rollout, which begins a script anew. Warnings about the script are printed already."""
 
 
 @asynccontextmanager

@@ -43,7 +43,7 @@ MOST_TOOLS = 10
 
 
 class Live:
-    """A recorder that prints. It stands behind the writing recorder, so it gets turns that are recorded already.
+    """A recorder that prints. This recorder comes after the writing one, so it gets turns that are recorded already.
 
     `quiet`: print nothing. `record`: the file in which the turns are recorded. `turns`: True for a line for each turn.
     """

@@ -26,7 +26,7 @@ class BinaryWriter(Protocol):
 
 @final
 class AgentResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of an agent. Its repr shows no output and no arguments: they may contain keys."""
+    """The result of an agent. The repr of a result shows no output and no arguments, which may contain keys."""
 
     argv: tuple[str, ...]
     returncode: int

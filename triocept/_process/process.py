@@ -439,7 +439,7 @@ def check_output(
 
 
 def _check_file(name: str, file: object) -> None:
-    """Raise TypeError unless bytes can be written to it."""
+    """Raise TypeError unless bytes can be written to the given file."""
     if file is None or isinstance(file, str | os.PathLike):
         return
     if isinstance(file, io.TextIOBase) or not callable(getattr(file, "write", None)):

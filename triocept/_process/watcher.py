@@ -56,7 +56,7 @@ async def open_watcher() -> AsyncIterator[Watcher]:
 
 @final
 class Watcher:
-    """A watcher of every agent of the program. It outlives the program until it has ended them.
+    """A watcher of every agent of the program. The watcher outlives the program until it has ended the agents.
 
     Created by `open_watcher`.
     """
@@ -137,9 +137,9 @@ class Watcher:
             return self._processes
 
     def _check_open(self) -> None:
-        """Raise an error after the end: a process that is started then, or was being started, would never be ended."""
+        """Raise an error if the endpoint has ended: nothing would end a process that is started now."""
         if self._closed:
-            raise trio.ClosedResourceError("its endpoint has ended: no agent can be run on it")
+            raise trio.ClosedResourceError("the endpoint has ended: it can run no agent")
 
     @trio.lowlevel.enable_ki_protection
     async def _start(self) -> None:

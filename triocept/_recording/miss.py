@@ -37,7 +37,7 @@ class Closest(NamedTuple):
     place: str
     """Where it is recorded, in words."""
     form: Json
-    """Its content, as far as it counts."""
+    """The content of the call, as far as it is compared."""
 
 
 def not_recorded(

@@ -51,7 +51,7 @@ class Relayed(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def start(self) -> ResponseStart | None:
-        """The start of the answer. None if it is not in this increment."""
+        """The start of the answer. None if the start is not in this increment."""
         return next((event for event in self.events if isinstance(event, ResponseStart)), None)
 
 
@@ -94,7 +94,7 @@ class Delivery(Protocol):
 
     @property
     def full(self) -> bool:
-        """True if bytes are still to be sent: the connection takes no more increments until then."""
+        """True while bytes are still to be sent; the connection takes no further increments meanwhile."""
 
     @property
     def due(self) -> float:

@@ -62,7 +62,7 @@ def check_on_event(function: object) -> None:
             hint = (
                 "to do async work, put the event into a memory channel (`send_nowait`), and read it in a task"
             )
-            raise TypeError(f"on_event is {form}; {named(function)} is async: {hint}")
+            raise TypeError(f"on_event must be {form}; {named(function)} is async: {hint}")
 
 
 @final

@@ -115,7 +115,7 @@ class Exchange:
 
     @property
     def turn(self) -> Turn | None:
-        """The recorded turn of the exchange in the trace. None if it is not recorded yet."""
+        """The recorded turn of the exchange in the trace. None if the exchange is not recorded yet."""
         turns = reversed(self._core.rollout.trace.turns)
         return next((turn for turn in turns if turn.id == self._core.id), None)
 
@@ -421,7 +421,7 @@ class StreamContext(Context[ResponseStream]):
 def open_raw(
     exchange: Exchange, status: object, headers: object, end: object, response: object
 ) -> AbstractAsyncContextManager[RawStream]:
-    """Return the context of `respond_raw` for pieces that other code sends within it; errors as `respond_raw`."""
+    """Return a context in which other code sends the pieces of a raw answer; it raises the errors of `respond_raw`."""
     core = exchange._core
     return core.open_raw(given_raw(status, headers, b"", end), _said(core, response))
 

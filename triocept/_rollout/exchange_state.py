@@ -193,7 +193,7 @@ class ExchangeState:
 
     @property
     def kept_increments(self) -> Increments | None:
-        """The increments of the answer. None if they were not kept, or the answer came whole."""
+        """The increments of the answer. None if increments were not kept, or the answer was given whole."""
         return self._increments.increments() if self._increments is not None else None
 
     @property

@@ -80,7 +80,7 @@ class Gate:
             form = "a function (call, result, exchange)"
             check_callable("Gate(after)", after, form)
             if not takes(after, 3):
-                raise TypeError(f"Gate(after) is {form}; {named(after)} does not take three arguments")
+                raise TypeError(f"Gate(after) must be {form}; {named(after)} does not take three arguments")
         if on_bypass is not None:
             check_choice("on_bypass", on_bypass, OnBypass)
         self.before: Policy | None = before

@@ -238,7 +238,7 @@ class RolloutState:
 
     @property
     def agents_own(self) -> RolloutState:
-        """The rollout itself; of the rollout of a draft: the rollout whose agent waits."""
+        """The rollout itself; for the rollout of a draft, the rollout whose agent waits for the answer."""
         return self
 
     def on_settled(self, exchange: ExchangeState, turn: Turn | None) -> None:

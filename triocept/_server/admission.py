@@ -62,7 +62,7 @@ ANY_SYSTEM = 1_024
 
 
 class Guest(Protocol):
-    """A connection, as `Admission` uses it."""
+    """The interface of a connection for `Admission`."""
 
     def cut(self, *, late: bool = False) -> None:
         """Close the connection at once; `late`: in the middle of a head, with 408."""
@@ -246,7 +246,7 @@ class Turns:
             await (self._beginners if begins else self._others).park()
 
     async def end(self) -> None:
-        """Give the turn back, after a schedule point.
+        """Give the turn back, after a schedule point (other tasks run first).
 
         Cancellation: not here, because no task owns the received bytes yet.
         """

@@ -37,7 +37,7 @@ _LINGER_NOT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
 class BaseConnection(ABC):
-    """A connection, as the protocols on it use it."""
+    """The interface of a connection for the protocols on it."""
 
     def __init__(
         self, stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream, admission: Admission

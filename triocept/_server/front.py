@@ -309,7 +309,7 @@ class HTTPCycle:
         return message
 
     async def forward(self, message: Message) -> None:
-        """Send a message of an ASGI application."""
+        """Send a message of an ASGI application to the client."""
         if message["type"] == "http.response.start" and not self._read.is_set():
             self._early = True
             message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}

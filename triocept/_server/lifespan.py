@@ -45,4 +45,4 @@ async def run_lifespan(
         {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": {}}, receive, send
     )
     if not reports["shutdown"].is_set():
-        raise LifespanFailed("the application ended before it was asked to")
+        raise LifespanFailed("the application ended before the server stopped it")

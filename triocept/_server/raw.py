@@ -18,7 +18,7 @@ CLOSE_WITHIN = 1.0
 async def send_raw(
     connection: BaseConnection, raw: RawResponse, *, begins: bool = True, ends: bool = True
 ) -> None:
-    """Send head and body, with their pauses; or a part of them, see `Transport.send_raw`.
+    """Send the head and the body with their pauses, or a part of both; see `Transport.send_raw`.
 
     Raises:
         trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError: see `Outbox.flush`.

@@ -76,7 +76,7 @@ class ToolsDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
 
 
 class TurnDiff(msgspec.Struct, frozen=True, kw_only=True):
-    """Differences between the calls of two turns. Their answers are not compared."""
+    """Differences between the calls of two turns. The answers of the calls are not compared."""
 
     before: str
     """Id of the first turn."""

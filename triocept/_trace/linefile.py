@@ -51,7 +51,7 @@ _KINDS = {
 
 
 class LineFile:
-    """A file of lines, opened on first use. Every error of it names the path.
+    """A file of lines, opened on first use. Every error of the file names its path.
 
     Args:
         path: the file; created if it does not exist; its directory must exist.

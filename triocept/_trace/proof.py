@@ -49,7 +49,7 @@ _CHANGED = 4
 
 @dataclass(eq=False, slots=True)
 class RangedConversation(Generic[T]):
-    """The messages of a call, and of the calls that continue it. It may grow, and does not change otherwise."""
+    """The messages of a call, and of the calls that continue it. The file may grow, and does not change otherwise."""
 
     ranges: Ranges
     ends: list[int]

@@ -184,7 +184,7 @@ class RunLines:
         self._last.services += 1
 
     def score(self, score: Score) -> None:
-        """Add the line of a score; behind the seal, with another seal."""
+        """Add the line of a score; if the rollout is sealed, also another seal."""
         self._add(ScoreLine(**self._place() | asdict(score)))
         if self.sealed:
             self._add_seal(score.at)

@@ -187,7 +187,7 @@ class TappedBackend(httpcore2.AsyncNetworkBackend):
 
 
 class TappedPool(httpx2.AsyncBaseTransport):
-    """A pool of connections, as many as there are calls. It raises httpcore2's errors.
+    """A pool of connections, as many as there are calls. Reading raises httpcore2's errors.
 
     If a reused connection breaks before the first byte of an answer, the request is sent once more, on a new
     connection. An idle connection is kept for `keepalive` seconds. Without `ssl_context`: plain HTTP only.

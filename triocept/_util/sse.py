@@ -1,4 +1,4 @@
-"""Server-sent events: bytes <-> events, sans-IO.
+"""Server-sent events: conversion between bytes and events, without I/O.
 
 Rules (WHATWG HTML, "Parsing an event stream"):
 

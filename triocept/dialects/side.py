@@ -105,7 +105,7 @@ class SideRoute:
             raise ValueError(f"`method` of a SideRoute must be {', '.join(_METHODS)}, not {self.method!r}")
         check_callable("`answer` of a SideRoute", self.answer, "a function of (call)")
         if inspect.iscoroutinefunction(self.answer):
-            raise TypeError(f"`answer` of a SideRoute must not be async, and {named(self.answer)} is")
+            raise TypeError(f"`answer` of a SideRoute must not be async, but {named(self.answer)} is")
 
 
 def path_problem(path: str) -> str | None:

@@ -132,7 +132,7 @@ class EventBuilder:
         return self._open[0]
 
     def new_index(self) -> int:
-        """Return an unused index, for a part whose events another object makes."""
+        """Return an unused index for a part whose events are made elsewhere."""
         self._next += 1
         return self._next - 1
 

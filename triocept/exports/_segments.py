@@ -1,4 +1,4 @@
-"""A trace as segments of conversation, each of them linear, for linear formats.
+"""A trace as linear segments of its conversations, for formats without branches.
 
 A segment holds the calls of one conversation of one kind, in the order in which they settled. A compaction ends a
 segment and begins the next. `trace.relations` gives the origin of a sub-agent, and the answer a compaction continues.

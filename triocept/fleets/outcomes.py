@@ -42,7 +42,7 @@ class Outcome:
         """Reason of the worker's end."""
         beside: tuple[int, ...] = ()
         """The numbers (`result.number`) of the other tasks in the first worker that this task ended.
-        They were run again apart from this one. Empty if this task was alone there, too."""
+        Those tasks were run again apart from this one. Empty if this task was alone there, too."""
 
     class Stopped(msgspec.Struct, frozen=True):
         """The group of the sample was stopped first.

@@ -190,5 +190,5 @@ def raise_failure(failure: Failure) -> NoReturn:
 
 
 def import_path() -> list[str]:
-    """Return this program's import path, absolute, for processes with any working directory."""
+    """Return the absolute entries of this program's import path, for processes with any working directory."""
     return [os.path.abspath(entry) for entry in sys.path]

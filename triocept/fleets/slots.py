@@ -156,7 +156,7 @@ class Slots:
         self._cases.append(_Case([slot]))
 
     def end_worker_of(self, slot: Slot) -> None:
-        """Give the worker of a call no more calls, because it is killed for this call: the others are no suspects."""
+        """Give no more calls to the worker of a call that it is killed for; the other calls are no suspects."""
         assert slot._state is not None
         for other in self._mark_dead(slot._state):
             other.lost_with = ()

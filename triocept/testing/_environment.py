@@ -32,7 +32,7 @@ _targets: list[Target] = []
 
 @final
 class Target:
-    """A model as a target of the environment.
+    """A model to which environment variables can point.
 
     Args:
         name: name of the model in messages, if several are open.

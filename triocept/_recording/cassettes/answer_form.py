@@ -1,4 +1,4 @@
-"""An answer in the form in which it stands in a file, and back."""
+"""Conversion of an answer to its form in a file, and back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FAILURE = Failure.__struct_fields__
 
 
 def answer_form(answer: Answer) -> dict[str, Json]:
-    """Return an answer in the form in which it stands in a file."""
+    """Return an answer in its form in a file."""
     form: dict[str, Json] = {}
     if (response := answer.response) is not None:
         parts, usage = list(map(_part, response.content)), response.usage

@@ -65,7 +65,7 @@ class Move(NamedTuple):
     kind: str
     """Kind of the part: text, call, result, refusal, media, opaque."""
     value: str
-    """Its text, or its JSON value as text."""
+    """The text of the result, or its JSON value as text."""
 
     @property
     def shown(self) -> Json:

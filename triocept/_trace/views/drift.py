@@ -53,7 +53,7 @@ _BYTES = 4
 
 
 def common_ids(ids: bytes, others: bytes) -> int:
-    """Return the number of ids with which both begin."""
+    """Return the length of the longest common beginning of two lists of ids."""
     low, high = 0, min(len(ids), len(others)) // _BYTES
     while low < high:  # halved each time, and compared at the speed of memory
         middle = (low + high + 1) // 2

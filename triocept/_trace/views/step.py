@@ -187,7 +187,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def mask(self) -> bytes:
-        """For each token of the completion, 1 if it is trained on; all of them or none."""
+        """For each token of the completion: 1 if it is trained on, else 0. All tokens have the same value."""
         return bytes([self.trained]) * (len(self.tokens.completion) // 4)
 
     @property

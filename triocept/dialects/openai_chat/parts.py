@@ -312,7 +312,7 @@ def image_at(url: str | None, fields: Fields) -> Media:
 
 
 def parse_audio(fields: Fields) -> Part:
-    """Return the part of an `input_audio` object, whose type was taken."""
+    """Return the part that an `input_audio` object describes; its `type` was read already."""
     audio = fields.need_object("input_audio")
     data, form = audio.need_text("data"), audio.text("format")
     fields.keep("input_audio", audio.rest())

@@ -111,7 +111,7 @@ class Item:
         return self._counter.event(kind, {**self._places, **fields})
 
     def delta_frame(self, kind: str, **fields: Json) -> bytes:
-        """Return the bytes before the number of a delta of this kind."""
+        """Return the bytes that precede the sequence number in a delta event of this kind."""
         return encode_json({"type": kind, **self._places, **fields})[:-1] + b',"sequence_number":'
 
     def delta(self, kind: str, frame: bytes, text: str) -> WireEvent:

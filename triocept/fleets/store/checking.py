@@ -24,7 +24,7 @@ class StoreReport(msgspec.Struct, frozen=True, kw_only=True):
     rollouts: int
     """Number of rollouts of the results."""
     attempts: int
-    """Number of other rollouts, of attempts without a result. Their missing parts are no gaps."""
+    """Number of other rollouts, of attempts without a result. Missing parts of such rollouts are no gaps."""
     turns: int
     """Number of turns of all rollouts."""
     lines: int

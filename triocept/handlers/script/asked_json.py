@@ -88,4 +88,4 @@ def _demanded(request: Request) -> Tool | None:
     names = ", ".join(tool.name for tool in functions) or "none"
     if choice.mode == "tool":
         raise ValueError(f"AskedJSON: the request demands the tool {choice.name!r}, and offers {names}")
-    raise ValueError(f"AskedJSON: the request demands one of several tools ({names}): a ToolCall says which")
+    raise ValueError(f"AskedJSON: the request requires one of several tools ({names}): reply with a ToolCall")

@@ -29,7 +29,7 @@ OutputKind: TypeAlias = Literal["text", "json_object", "json_schema"]
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """Conditions on a request; None means no condition."""
+    """Conditions on a request; a field that is None sets no condition."""
 
     text: Wording | None = None
     """Part of the user's newest text. Results of tools that come after it do not replace it."""

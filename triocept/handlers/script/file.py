@@ -42,7 +42,7 @@ def read_script(path: str | Path) -> list[Item]:
     if path.suffix == ".py":
         found = runpy.run_path(str(path)).get("replies")
         if not isinstance(found, (list, tuple)):
-            raise DialectError("a Python script defines a list named 'replies'", path=str(path))
+            raise DialectError("a Python script must define a list named 'replies'", path=str(path))
         return ReadScript(found)
     document = read_document(path)
     return ReadScript([read_fixtures(document)] if is_fixture_file(document) else read_items(document))

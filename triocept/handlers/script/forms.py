@@ -16,7 +16,7 @@ from .conditions import OutputKind
 Reply: TypeAlias = Annotated[Any, Meta(extra_json_schema={"$ref": "#/$defs/Reply"})]
 Step: TypeAlias = Annotated[Any, Meta(extra_json_schema={"$ref": "#/$defs/Step"})]
 Part: TypeAlias = Annotated[Any, Meta(extra_json_schema={"$ref": "#/$defs/Part"})]
-"""They are read separately: a text, a list or one of several mappings, which msgspec does not accept as a union."""
+"""Replies are read separately: a text, a list or one of several mappings, which msgspec does not accept as a union."""
 
 Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
 

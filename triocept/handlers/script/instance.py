@@ -85,7 +85,7 @@ class _Maker:
         return self._plain(schema, at)
 
     def _open(self, at: _Place, *references: str) -> _Place:
-        """Return the place within these references, of which none may be open."""
+        """Follow these references and return their place; none of them may be followed already."""
         if again := [reference for reference in references if reference in at.within]:
             raise NoInstance(f"{at.path}: {again[0]} would be in itself, without an end")
         return at._replace(within=(*at.within, *references))
@@ -236,7 +236,7 @@ def _resolved(root: Json, reference: str) -> Json:
 
 
 def _merged(schemas: Sequence[Json]) -> Json:
-    """Return a schema that holds where all of these hold.
+    """Return a schema that matches a value if all of these schemas match it.
 
     Raises:
         ValueError: the schemas cannot be combined here.

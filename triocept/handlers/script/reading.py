@@ -81,7 +81,7 @@ def _rule(node: Node, conditions: Conditions, said: Node, name: str) -> Rule:
 def _conditions(node: Node, form: forms.WhenForm) -> Conditions:
     said = {name: value for name, value in _beside(form).items() if value is not msgspec.UNSET}
     if not said:
-        raise node.error("this holds of every request: 'otherwise' says so")
+        raise node.error("this condition matches every request: write 'otherwise'")
     for name, value in said.items():
         if isinstance(value, forms.PatternForm):
             try:

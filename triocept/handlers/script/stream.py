@@ -78,7 +78,7 @@ class Stream:
         given_event(ResponseEnd(stop_reason, None, usage))  # raises if an argument is invalid
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer with these pieces; raises and is cancelled as `ResponseStream.send`."""
+        """Answer with these pieces; errors and cancellation are those of `ResponseStream.send`."""
         async with exchange.open_stream() as stream:
             for step in self._steps:
                 await trio.sleep(step.pause)

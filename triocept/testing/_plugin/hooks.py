@@ -104,7 +104,7 @@ class Hooks:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Write the recorded cassette after the teardown, if the test passed."""
+        """Write the recorded cassette after the teardown if the test passed."""
         returned = yield
         models = item.stash.get(_MODELS, None)
         if models is not None and models.cassette is not None and models.passed:
