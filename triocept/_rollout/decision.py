@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from os import PathLike
-from typing import TYPE_CHECKING, ForwardRef, Literal, TypeAlias, Union, get_args
+from typing import TYPE_CHECKING, ForwardRef, TypeAlias, Union, get_args
 
 import msgspec
 import trio
@@ -169,7 +169,8 @@ async def decide(
     call: ToolCall,
     exchange: Exchange,
     timeout: float | None,
-    way: Literal["answer", "gate"] = "answer",
+    *,
+    at_gate: Callable[[Decision], bool] = lambda decision: False,
 ) -> tuple[Decision, Decided]:
     """Return the decision about a call, and its record. Nothing decided: a rejection.
 
@@ -178,7 +179,7 @@ async def decide(
         call: the call.
         exchange: the exchange whose model proposes the call.
         timeout: seconds. If None, wait without a limit. After a time-out the call is rejected.
-        way: the place where the decision is carried out.
+        at_gate: returns True if the agent's hook carries the decision out.
 
     Raises:
         TypeError: a function returned no decision; or arguments were changed that are not the tool's.
@@ -205,7 +206,7 @@ async def decide(
         reason=decision.reason,
         by=decision.by,
         seconds=trio.current_time() - began,
-        way=way,
+        way="gate" if at_gate(decision) else "answer",
     )
     if events is not None:
         events.decided(agents.id, decided)

@@ -173,7 +173,9 @@ class GateState:
         hook = self.hook
         if hook is None or call.name in hook.unasked:
             return False
-        return decision.kind in ("approve", "reject") or (decision.kind == "modify" and hook.modifies)
+        if decision.kind == "modify":
+            return hook.modifies(call, arguments_value(decision.arguments or ""))
+        return decision.kind in ("approve", "reject")
 
     def first_equal(self, calls: Sequence[ToolCall], place: int) -> int:
         """Return the place of the first call that gets the same decision as the call at this place."""
@@ -227,8 +229,10 @@ class GateState:
         )
         if decision.kind == "approve" and self._gate.before is not None:
             exchange = Exchange(known.exchange, self._rollout.public)
-            decision, _ = await decide(self._gate.before, known.call, exchange, None, "gate")
-        if decision.kind == "answer" or (decision.kind == "modify" and not hook.modifies):
+            decision, _ = await decide(self._gate.before, known.call, exchange, None, at_gate=lambda _: True)
+        arguments = arguments_value(decision.arguments or "") if decision.kind == "modify" else None
+        cannot = decision.kind == "modify" and not hook.modifies(known.call, arguments)
+        if decision.kind == "answer" or cannot:
             text = f"Decision.{decision.kind} cannot be carried out at the gate of {hook.agent}"
             raise TypeError(f"{text}: use approve(handler, policy)")
         if decision.kind == "reject" and not _letters(decision.reason):
@@ -236,7 +240,6 @@ class GateState:
         if decision.kind == "terminate":
             await self._rollout.public.stop(decision.reason)
         known.decision = decision
-        arguments = arguments_value(decision.arguments or "") if decision.kind == "modify" else None
         allowed = decision.kind in ("approve", "modify")
         return msgspec.to_builtins(decision), Answer(allowed, decision.reason, arguments)
 

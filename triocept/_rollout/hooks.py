@@ -19,7 +19,8 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from .._canonical.content import Json
+from .._canonical.content import Json, ToolCall
+from .._canonical.form import arguments_value
 from ..errors import DialectError
 
 
@@ -54,8 +55,8 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
     """Returns the question in a document; raises KeyError if a field is missing."""
     render: Callable[[Question, Answer], Json]
     """Returns the document of an answer; raises TypeError if the form cannot express it."""
-    modifies: bool = True
-    """True if the hook can change the arguments of a call."""
+    modifies: Callable[[ToolCall, Json], bool] = lambda call, arguments: True
+    """Returns True if the hook can change the arguments of a call to these."""
     replaces: bool = True
     """True if the hook can replace a result."""
     ids: bool = True
@@ -100,10 +101,15 @@ def _read_event(document: dict[str, Json]) -> Question:
     return Question(
         document["tool_name"],
         document["tool_input"],
-        document.get("tool_use_id") or document.get("tool_call_id") or "",
+        document.get("tool_use_id", ""),
         after,
         document.get("tool_response"),
     )
+
+
+def _read_qwen(document: dict[str, Json]) -> Question:
+    """Read a question of qwen-code, whose `tool_use_id` is no id of the model; 0.15 has no `tool_call_id`."""
+    return msgspec.structs.replace(_read_event(document), id=document.get("tool_call_id", ""))
 
 
 def _render_claude(question: Question, answer: Answer) -> Json:
@@ -135,6 +141,55 @@ def _in_shape(result: Json, shape: Json) -> Json:
     return result
 
 
+def _render_codex(question: Question, answer: Answer) -> Json:
+    """Codex's hooks call the shell tool `Bash`, with `command`; the model calls `exec_command`, with `cmd`."""
+    if question.after:
+        return {} if answer.result is None else {"decision": "block", "reason": _text(answer.result)}
+    changed = answer.arguments
+    if changed is not None:
+        changed = {**question.arguments, "command": changed["cmd"]}
+    return _render_claude(question, msgspec.structs.replace(answer, arguments=changed))
+
+
+def _modifies_codex(call: ToolCall, arguments: Json) -> bool:
+    """Return True if only the command of a shell call differs."""
+    own = arguments_value(call.arguments)
+    shell = isinstance(own, dict) and "cmd" in own and isinstance(arguments, dict) and "cmd" in arguments
+    return shell and {**own, "cmd": ""} == {**arguments, "cmd": ""}
+
+
+def _text(result: Json) -> str:
+    return result if isinstance(result, str) else msgspec.json.encode(result).decode()
+
+
+def _read_copilot(document: dict[str, Json]) -> Question:
+    arguments = document["toolArgs"]
+    if isinstance(arguments, str):
+        arguments = arguments_value(arguments)
+    after = "toolResult" in document
+    result = (document.get("toolResult") or {}).get("textResultForLlm")
+    return Question(document["toolName"], arguments, "", after, result)
+
+
+def _render_copilot(question: Question, answer: Answer) -> Json:
+    if question.after:
+        changed = {"textResultForLlm": _text(answer.result), "resultType": "success"}
+        return {} if answer.result is None else {"modifiedResult": changed}
+    if not answer.allowed:
+        return {"permissionDecision": "deny", "permissionDecisionReason": answer.reason}
+    return (
+        {} if answer.arguments is None else {"permissionDecision": "allow", "modifiedArgs": answer.arguments}
+    )
+
+
+def _render_gemini(question: Question, answer: Answer) -> Json:
+    if question.after:
+        return {} if answer.result is None else {"decision": "deny", "reason": _text(answer.result)}
+    if not answer.allowed:
+        return {"decision": "deny", "reason": answer.reason}
+    return {} if answer.arguments is None else {"hookSpecificOutput": {"tool_input": answer.arguments}}
+
+
 NEUTRAL = Hook(agent="this agent", read=_read_neutral, render=_render_neutral)
 CLAUDE_CODE = Hook(
     agent="Claude Code",
@@ -142,5 +197,32 @@ CLAUDE_CODE = Hook(
     render=_render_claude,
     own_errors="<tool_use_error>",
 )
-HOOKS: Mapping[str, Hook] = {"claude_code": CLAUDE_CODE}
+CODEX = Hook(
+    agent="Codex",
+    read=_read_event,
+    render=_render_codex,
+    modifies=_modifies_codex,
+    own_errors="unsupported call: |failed to parse function arguments: ",
+    unasked=frozenset({"write_stdin"}),
+)
+OPENCODE = Hook(agent="opencode", read=_read_neutral, render=_render_neutral)
+GEMINI_CLI = Hook(agent="gemini-cli", read=_read_event, render=_render_gemini, ids=False)
+QWEN_CODE = Hook(
+    agent="qwen-code",
+    read=_read_qwen,
+    render=_render_claude,
+    ids=False,
+    modifies=lambda call, arguments: False,
+    own_errors=r'Tool "[^"]*" not found|params[/ ]',
+    replaces=False,
+)
+COPILOT = Hook(agent="Copilot", read=_read_copilot, render=_render_copilot, ids=False)
+HOOKS: Mapping[str, Hook] = {
+    "claude_code": CLAUDE_CODE,
+    "codex": CODEX,
+    "copilot": COPILOT,
+    "gemini_cli": GEMINI_CLI,
+    "opencode": OPENCODE,
+    "qwen_code": QWEN_CODE,
+}
 """The forms by the names of their paths."""

@@ -6,12 +6,42 @@ No file contains the key: the agents give their environment to their hooks.
 
 from __future__ import annotations
 
+import json
+import shlex
+import sys
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
 from .._rollout.hooks import HOOKS
 from .._rollout.rollout import Rollout, take_hook
-from ._launch import Directory, made, write_json
+from ._launch import Directory, made, write_json, write_text
 
 SECONDS = 7 * 24 * 3600
 """Time-out of a hook: a person may decide. After its time-out an agent runs the tool."""
+
+_SCRIPT = """import os
+import sys
+
+try:
+    from urllib.request import ProxyHandler, Request, build_opener
+
+    headers = {"Authorization": "Bearer " + os.environ["TRIOCEPT_API_KEY"], "Content-Type": "application/json"}
+    request = Request(sys.argv[1], sys.stdin.buffer.read(), headers)
+    with build_opener(ProxyHandler({})).open(request) as response:
+        answer = response.read()
+except BaseException as exc:  # 2 is the only status that keeps every agent from running the tool
+    print("the gate gave no decision:", exc, file=sys.stderr)
+    sys.exit(2)
+sys.stdout.buffer.write(answer)
+"""
+"""The hook of agents that run a command: it passes the question on, and prints the answer."""
+
+
+def _command(rollout: Rollout, directory: Directory, agent: str) -> str:
+    """Return the command of a hook, as a shell takes it. Write `gate.py`."""
+    script = write_text(made(directory) / "gate.py", _SCRIPT)
+    return shlex.join([sys.executable, "-I", "-S", str(script), rollout.service_url(f"gate/{agent}")])
 
 
 def claude_hooks(rollout: Rollout, directory: Directory) -> tuple[str, ...]:
@@ -33,3 +63,97 @@ def claude_hooks(rollout: Rollout, directory: Directory) -> tuple[str, ...]:
     names = {"before": "PreToolUse", "after": "PostToolUse"}
     hooks = {names[event]: [{"matcher": "*", "hooks": [hook]}] for event in events}
     return ("--settings", str(write_json(made(directory) / "gate.json", {"hooks": hooks})))
+
+
+def codex_hooks(rollout: Rollout, directory: Directory, config: Path) -> str:
+    """Return the addition to Codex's `config.toml`, which is written to `config`.
+
+    Codex silently skips a hook that the user has not trusted. The trust is a hash of the hook, under the resolved path
+    of the file.
+    """
+    if not (events := take_hook(rollout, HOOKS["codex"])):
+        return ""
+    hook = {"type": "command", "command": _command(rollout, directory, "codex"), "timeout": SECONDS}
+    text = ""
+    for event in events:
+        name, key = {"before": ("PreToolUse", "pre_tool_use"), "after": ("PostToolUse", "post_tool_use")}[
+            event
+        ]
+        trusted = {"event_name": key, "hooks": [{**hook, "async": False}]}
+        digest = sha256(json.dumps(trusted, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        fields = "".join(f"{name} = {json.dumps(value)}\n" for name, value in hook.items())
+        text += f"\n[[hooks.{name}]]\n[[hooks.{name}.hooks]]\n{fields}"
+        text += (
+            f'[hooks.state.{json.dumps(f"{config.resolve()}:{key}:0:0")}]\ntrusted_hash = "sha256:{digest}"\n'
+        )
+    return text
+
+
+def gemini_hooks(rollout: Rollout, directory: Directory, agent: str = "gemini_cli") -> dict[str, Any]:
+    """Return the addition to the settings of gemini-cli, from which qwen-code was derived."""
+    if not (events := take_hook(rollout, HOOKS[agent])):
+        return {}
+    command = _command(rollout, directory, agent)
+    hook = {"type": "command", "name": "triocept", "command": command, "timeout": SECONDS * 1000}
+    names = {"before": "BeforeTool", "after": "AfterTool"}
+    if agent == "qwen_code":
+        names = {"before": "PreToolUse", "after": "PostToolUse"}
+    return {"hooks": {names[event]: [{"matcher": "*", "hooks": [hook]}] for event in events}}
+
+
+def qwen_hooks(rollout: Rollout, directory: Directory) -> dict[str, str]:
+    """Return the variable that adds the hooks of qwen-code to the user's settings. Write `gate.json`.
+
+    Its http hooks run the tool if the gate answers with an error; its command hooks do not.
+    """
+    settings = gemini_hooks(rollout, directory, "qwen_code")
+    if not settings:
+        return {}
+    return {"QWEN_CODE_SYSTEM_SETTINGS_PATH": str(write_json(made(directory) / "gate.json", settings))}
+
+
+def copilot_hooks(rollout: Rollout, directory: Directory, home: Path) -> None:
+    """Write `hooks/triocept.json` into Copilot's home."""
+    if not (events := take_hook(rollout, HOOKS["copilot"])):
+        return
+    names = {"before": "preToolUse", "after": "postToolUse"}
+    hook = {"type": "command", "bash": _command(rollout, directory, "copilot"), "timeoutSec": SECONDS}
+    write_json(
+        home / "hooks" / "triocept.json",
+        {"version": 1, "hooks": {names[event]: [hook] for event in events}},
+    )
+
+
+_PLUGIN = """const ask = async (question) => {
+  const headers = {authorization: `Bearer ${process.env.TRIOCEPT_API_KEY}`, "content-type": "application/json"}
+  const body = JSON.stringify(question)
+  const response = await fetch(URL, {method: "POST", headers, body, timeout: false})
+  if (!response.ok) throw new Error(`the gate gave no decision: ${response.status}`)
+  return response.json()
+}
+
+export const Triocept = async () => ({
+  "tool.execute.before": async (input, output) => {
+    const answer = await ask({tool: input.tool, arguments: output.args, id: input.callID})
+    if (answer.decision !== "allow") throw new Error(answer.reason)
+    if (!answer.arguments) return
+    for (const name of Object.keys(output.args)) delete output.args[name]  // the agent keeps this object
+    Object.assign(output.args, answer.arguments)
+  },
+  "tool.execute.after": async (input, output) => {
+    if (!AFTER) return
+    const result = output.output ?? null
+    const answer = await ask({tool: input.tool, arguments: input.args ?? {}, id: input.callID, result})
+    if (answer.result !== undefined) output.output = answer.result
+  },
+})
+"""
+
+
+def opencode_hooks(rollout: Rollout, directory: Directory) -> dict[str, Any]:
+    """Return the addition to the configuration of opencode. Write the plugin `gate.js`."""
+    if not (events := take_hook(rollout, HOOKS["opencode"])):
+        return {}
+    url = json.dumps(rollout.service_url("gate/opencode"))
+    head = f"const URL = {url}\nconst AFTER = {json.dumps('after' in events)}\n"
+    return {"plugin": [write_text(made(directory) / "gate.js", head + _PLUGIN).as_uri()]}

@@ -6,6 +6,7 @@ import json
 from typing import Literal, TypeAlias
 
 from .._rollout.rollout import Rollout
+from ._hooks import codex_hooks
 from ._launch import Directory, Launch, made, write_json, write_text
 from ._mcp import codex_config
 
@@ -24,6 +25,7 @@ def codex(
     """Prepare `codex exec`, without sandbox and approvals, with this rollout as its provider.
 
     Writes `codex/config.toml`, and for the built-in provider `codex/auth.json`, as `codex login --with-api-key` does.
+    For the rollout's gate it also writes `gate.py`, the program of its hook.
 
     Args:
         provider: `custom`: a provider of its own, with half an hour of silence allowed (default of Codex: 300 s; only
@@ -47,7 +49,9 @@ wire_api = "responses"
 stream_idle_timeout_ms = 1800000
 supports_websockets = {"true" if websocket else "false"}
 """
-    write_text(home / "config.toml", f"model = {json.dumps(rollout.model)}\n{config}{codex_config(rollout)}")
+    path = home / "config.toml"
+    more = f"{codex_config(rollout)}{codex_hooks(rollout, directory, path)}"
+    write_text(path, f"model = {json.dumps(rollout.model)}\n{config}{more}")
     return Launch(
         argv=(
             *(executable, "exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"),

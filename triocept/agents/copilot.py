@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .._rollout.rollout import Rollout
+from ._hooks import copilot_hooks
 from ._launch import Directory, Launch, UsualDialect, made
 
 
@@ -17,14 +18,16 @@ def copilot(
 ) -> Launch:
     """Prepare `copilot -p`, allowed to run its tools without confirmation.
 
-    The environment is enough. It ends with 1 if `GH_TOKEN` or `GITHUB_TOKEN` is a classic token (`ghp_…`), though it
-    needs no token: remove the variable from its environment. Its sessions are in `directory`: the `copilot
-    --resume=…` that it prints at its end needs the same COPILOT_HOME.
+    The environment is enough; for the rollout's gate it writes `copilot/hooks/triocept.json` and `gate.py`. It ends
+    with 1 if `GH_TOKEN` or `GITHUB_TOKEN` is a classic token (`ghp_…`), though it needs no token: remove the variable
+    from its environment. Its sessions are in `directory`: the `copilot --resume=…` that it prints at its end needs the
+    same COPILOT_HOME.
 
     Args:
         websocket: True for responses over a websocket.
     """
     home = made(directory) / "copilot"
+    copilot_hooks(rollout, directory, home)
     provider = {
         "COPILOT_PROVIDER_TYPE": "anthropic" if dialect == "anthropic_messages" else "openai",
         "COPILOT_PROVIDER_BASE_URL": rollout.base_url(dialect),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .._rollout.rollout import Rollout
+from ._hooks import gemini_hooks
 from ._launch import Directory, Launch, made, write_json
 from ._mcp import gemini_servers
 
@@ -10,7 +11,8 @@ from ._mcp import gemini_servers
 def gemini_cli(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "gemini") -> Launch:
     """Prepare `gemini -p`, allowed to run its tools without confirmation; `-m` prevents a router call before each turn.
 
-    Writes `.gemini/settings.json` into `directory`, which is its HOME.
+    Writes `.gemini/settings.json` into `directory`, which is its HOME; for the
+    rollout's gate also `gate.py`, the program of its hook.
     """
     directory = made(directory)
     write_json(
@@ -19,6 +21,7 @@ def gemini_cli(rollout: Rollout, directory: Directory, prompt: str, *, executabl
             "security": {"auth": {"selectedType": "gemini-api-key"}},
             "privacy": {"usageStatisticsEnabled": False},
             **gemini_servers(rollout),
+            **gemini_hooks(rollout, directory),
         },
     )
     return Launch(

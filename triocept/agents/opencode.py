@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .._rollout.rollout import Rollout
+from ._hooks import opencode_hooks
 from ._launch import Directory, Launch, UsualDialect, made, write_json
 from ._mcp import opencode_servers
 
@@ -22,10 +23,11 @@ def opencode(
 
     `--title` prevents a second call, for a title, beside the first.
 
-    Writes `opencode.json`, and keeps its state in `directory`.
+    Writes `opencode.json`, for the rollout's gate the plugin `gate.js`, and keeps its state in `directory`.
     """
     directory = made(directory)
-    config = write_json(directory / "opencode.json", _configuration(rollout, dialect))
+    configuration = {**_configuration(rollout, dialect), **opencode_hooks(rollout, directory)}
+    config = write_json(directory / "opencode.json", configuration)
     return Launch(
         argv=(executable, "run", "--title", "triocept", prompt),
         env={"OPENCODE_CONFIG": str(config), **_state(directory)},

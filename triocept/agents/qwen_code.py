@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .._rollout.rollout import Rollout
+from ._hooks import qwen_hooks
 from ._launch import Directory, Launch, made, write_json
 from ._mcp import qwen_servers
 
@@ -10,13 +11,18 @@ from ._mcp import qwen_servers
 def qwen_code(rollout: Rollout, directory: Directory, prompt: str, *, executable: str = "qwen") -> Launch:
     """Prepare `qwen -p`, allowed to run its tools without confirmation.
 
-    Its HOME is in `directory`; if the rollout has tools, the function writes `.qwen/settings.json` there. It waits
-    120 s for the head of an answer.
+    Its HOME is in `directory`; if the rollout has tools, the function writes `.qwen/settings.json` there. For its
+    gate it writes `gate.json` and `gate.py`, beside the user's hooks. It waits 120 s for the head of an answer.
     """
     servers, env = qwen_servers(rollout)
     if servers:
         write_json(made(directory) / ".qwen" / "settings.json", servers)
     return Launch(
         argv=(executable, "-p", prompt, "--yolo", "--auth-type", "openai"),
-        env={"OPENAI_MODEL": rollout.model, "HOME": str(made(directory)), **env},
+        env={
+            "OPENAI_MODEL": rollout.model,
+            "HOME": str(made(directory)),
+            **env,
+            **qwen_hooks(rollout, directory),
+        },
     )

@@ -237,13 +237,14 @@ class _Approved:
 
         async def decide_one(place: int, *, task_status: trio.TaskStatus[None]) -> None:
             task_status.started()  # in the order of the calls: a person is asked in this order
-            decision, record = await decide(self._policy, calls[place], exchange, self._timeout)
+            call = calls[place]
+
+            def at_gate(decision: Decision) -> bool:
+                return gate is not None and gate.carries_out(call, decision)
+
+            decision, record = await decide(self._policy, call, exchange, self._timeout, at_gate=at_gate)
             for each in [each for each, first in enumerate(equal) if first == place]:
-                at_gate = gate is not None and gate.carries_out(calls[each], decision)
-                found[each] = decision
-                records[each] = msgspec.structs.replace(
-                    record, call=calls[each].id, way="gate" if at_gate else "answer"
-                )
+                found[each], records[each] = decision, msgspec.structs.replace(record, call=calls[each].id)
             core.decisions = before + tuple([records[place] for place in sorted(records)])
             if found[place].kind == "terminate":
                 nursery.cancel_scope.cancel()
