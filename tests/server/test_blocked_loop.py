@@ -89,6 +89,32 @@ async def test_a_crowd_of_strangers_that_send_while_the_loop_is_blocked_costs_an
                 assert (await read_answer(agent)).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.usefixtures("every_way")
+@pytest.mark.parametrize("sent", ["nothing", "half of the head"])
+async def test_handlers_that_block_the_loop_cost_no_other_agent_its_request(
+    sent: str, clock: trio.testing.MockClock
+) -> None:
+    async def blocks(exchange: Exchange) -> None:
+        clock.jump(BLOCKED)
+        await exchange.respond("hi")
+
+    limits = EndpointLimits(**{LIMITS[sent]: LIMIT})
+    with trio.fail_after(100 * BLOCKED):
+        async with serve_endpoint(limits=limits) as endpoint, endpoint.open_rollout(blocks) as rollout:
+            async with contextlib.AsyncExitStack() as stack:
+                agents = [await stack.enter_async_context(connected(endpoint.port)) for _ in range(60)]
+                request = request_of(rollout)
+                first = 60 if sent == "half of the head" else 0
+                for agent in agents:
+                    await agent.send_all(request[:first])
+                await trio.testing.wait_all_tasks_blocked(0.02)
+                for agent in agents:
+                    assert os.write(agent.socket.fileno(), request[first:])
+                clock.jump(BLOCKED)
+                for agent in agents:
+                    assert (await read_answer(agent)).startswith(b"HTTP/1.1 200")
+
+
 async def test_a_tls_handshake_that_was_begun_may_end_after_the_loop_was_blocked(
     clock: trio.testing.MockClock,
 ) -> None:

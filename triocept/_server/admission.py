@@ -18,7 +18,8 @@ Rules:
 8. Connections that have not begun anything and have not sent a request without a key come first. An agent's first
    piece contains its key, so a new agent waits only for other beginners.
 9. A time limit ends nothing before other tasks have run for a moment after it. A program may block the event loop
-   for longer than any limit; whatever arrived meanwhile is read first.
+   for longer than any limit; whatever arrived meanwhile is read first. That moment is counted in turns of the event
+   loop, and not in seconds: the handlers of the first requests may block it again before the next ones are read.
 """
 
 from __future__ import annotations
@@ -53,8 +54,6 @@ MOMENT = 0.25
 """Seconds after a time limit in which bytes that have arrived are still read."""
 _MOMENT_TURNS = 10
 """Turns of the event loop that such a moment has at least: from a readable socket to a parsed head."""
-_LONG_MOMENT = 1.0
-"""Maximum seconds of such a moment, if connections wait to be read."""
 MOST_ROUNDS = 16
 """Maximum times that a request without a key waits for connections that are accepted, or begin."""
 ANY_SYSTEM = 1_024
@@ -127,8 +126,7 @@ class Admission:
         try:
             for _ in range(MOST_ROUNDS):
                 entered = self._entered
-                for _ in range(2):  # two turns of the event loop: within a turn, tasks run in any order
-                    await trio.lowlevel.checkpoint()
+                await wait_turns(2)  # within a turn, tasks run in any order
                 if entered == self._entered and not self.reading.crowded:
                     break
         finally:
@@ -177,11 +175,9 @@ class Admission:
             with trio.CancelScope(deadline=min(keyless, heads)) as self._timer:
                 await trio.sleep_forever()
             now = trio.current_time()
-            for _ in range(_MOMENT_TURNS):
-                await trio.lowlevel.checkpoint()
+            await wait_turns(_MOMENT_TURNS)
             await trio.sleep(MOMENT)
-            while self.reading.crowded and trio.current_time() < now + _LONG_MOMENT:
-                await trio.lowlevel.checkpoint()
+            await wait_turns(self.reading.waiting + _MOMENT_TURNS)  # twice as many as it takes to read these
             for since, seconds, what in (
                 (self._heads, self.limits.head_seconds, "a head, or a TLS handshake, was incomplete after"),
                 (self._keyless, self.limits.keyless_seconds, "a connection has sent no key for"),
@@ -200,6 +196,12 @@ class Admission:
         late = late and guest in self._heads
         self.leave(guest)
         guest.cut(late=late)
+
+
+async def wait_turns(count: int) -> None:
+    """Wait for so many turns of the event loop."""
+    for _ in range(count):
+        await trio.lowlevel.checkpoint()
 
 
 def _descriptors() -> int:
@@ -259,6 +261,11 @@ class Turns:
     def crowded(self) -> bool:
         """True if connections that begin wait for a turn."""
         return bool(self._beginners)
+
+    @property
+    def waiting(self) -> int:
+        """Number of connections that wait for a turn."""
+        return len(self._beginners) + len(self._others)
 
     def give_back(self) -> None:
         """Give a turn back at once."""
