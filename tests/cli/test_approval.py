@@ -105,6 +105,17 @@ def test_the_file_decides_before_the_person_and_what_neither_decides_is_rejected
     assert decided(folder) == [("write_file", "approve", "terminal"), ("read_file", "reject", "default")]
 
 
+def test_the_person_is_not_asked_about_what_the_file_decides(folder: Path) -> None:
+    (folder / "policy.yaml").write_text("read_file: approve\n")
+    arguments = ("run", "--script", "s.json", "--policy", "policy.yaml", "--record", "t.jsonl")
+    with Terminal(*arguments, "--approve", "*", *AGENT, cwd=folder) as terminal:
+        assert "write_file" in terminal.expect("[t]erminate: ")
+        terminal.type("y\n")
+        assert "run it?" not in terminal.expect("the model says: done")
+        assert terminal.process.wait(PATIENCE) == 0
+    assert decided(folder) == [("write_file", "approve", "terminal"), ("read_file", "approve", "policy file")]
+
+
 @pytest.mark.parametrize("end", ["interrupt", "agent", "end of file"])
 def test_a_question_that_is_not_answered_ends_with_the_run(end: str, folder: Path) -> None:
     arguments = ("run", "--script", "s.json", "--approve", "write_file")
