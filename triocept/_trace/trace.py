@@ -467,8 +467,9 @@ class TraceWriter:
         self.trace._stopped = reason
 
     def end(self, ending: Ending | None) -> None:
-        """Record how the rollout's body ended."""
-        self.trace._ended = ending
+        """Record how the rollout's body ended, unless the trace is sealed."""
+        if not self.trace._sealed:
+            self.trace._ended = ending
 
     def seal(self) -> None:
         """Seal the trace: only scores can follow."""
