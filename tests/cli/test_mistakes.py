@@ -201,7 +201,7 @@ def test_a_key_that_is_missing_is_said_before_the_first_call() -> None:
 def test_what_is_piped_in_is_said_not_to_reach_the_agent() -> None:
     done = triocept("run", "--", "cat", shell='echo words | exec "$@"')
     assert "the agent does not get this standard input" in done.stderr
-    assert "not passed on" not in triocept("run", "--", "cat", shell='exec "$@" </dev/null').stderr
+    assert "the agent does not get" not in triocept("run", "--", "cat", shell='exec "$@" </dev/null').stderr
 
 
 def test_a_model_without_a_price_is_named_at_the_end(tmp_path: Path) -> None:

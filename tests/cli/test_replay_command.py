@@ -58,7 +58,7 @@ def test_a_miss_ends_the_command_and_shows_where_the_two_part(recorded: Path) ->
         "in a few words where it happens, and whole at the end"
     )
     assert (
-        "--match nearest selects the turn with the longest common beginning, and --script or --upstream lets"
+        "--match nearest uses the turn with the longest common beginning, and --script or --upstream lets"
         in done.stderr
     )
     assert done.stderr.count("+   - user: c") == done.stderr.count("record it again") == 1

@@ -78,7 +78,7 @@ def test_a_request_that_demands_a_tool_gets_a_call_of_it() -> None:
         ),
         (
             by_schema({"type": "array", "items": {"type": "null"}, "minItems": 2, "uniqueItems": True}),
-            "no 2 items",
+            "cannot generate 2",
         ),
     ],
 )

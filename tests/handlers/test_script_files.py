@@ -107,9 +107,9 @@ WRONG: list[tuple[str, str]] = [
     ("- when: {text: a}\n  reply: b\n  repeat: c",
      r"s.yaml:1: \[0\]: a rule must have one of .*, not reply and repeat"),
     ("- when: {text: a}", r"s.yaml:1: \[0\]: a rule must have one of .*, not none"),
-    ("- when: {}\n  reply: a", r"s.yaml:1: \[0\].when: this holds of every request: 'otherwise'"),
+    ("- when: {}\n  reply: a", r"s.yaml:1: \[0\].when: this condition matches every request: write 'otherwise'"),
     ("- when:\n    text: 12\n  reply: a",
-     r"s.yaml:2: \[0\].when.text: expected `.*`, got `int`: 12; in quotes"),
+     r"s.yaml:2: \[0\].when.text: expected `.*`, got `int`: 12; put it in quotes"),
     ("- when:\n    text:\n      regex: '('\n  reply: a",
      r"s.yaml:3: \[0\].when.text.regex: not a regular expression"),
     ("- when:\n    text: {regx: a}\n  reply: b", r"s.yaml:2: \[0\].when.text.*regex"),
@@ -256,7 +256,7 @@ def test_the_schema_in_the_docs_is_that_of_the_forms() -> None:
 
 
 BEYOND = re.compile(
-    "can be paced|must end with a reply|holds of every|between braces|no fault|is empty|regular expression|fault"
+    "can be paced|must end with a reply|matches every|braces must|no fault|must not be empty|regular expression|fault"
 )
 """What a schema cannot say, or need not."""
 

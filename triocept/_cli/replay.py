@@ -77,7 +77,7 @@ class ReplayFile:
             )
         if not traces:
             raise click.ClickException(
-                f"{self.path} holds no rollout {self.rollout!r}: triocept show {self.path} lists its rollouts"
+                f"{self.path} contains no rollout {self.rollout!r}: triocept show {self.path} lists its rollouts"
             )
         if len(traces) > 1:
             names = ", ".join(trace.rollout if self.rollout is None else trace.run for trace in traces)
