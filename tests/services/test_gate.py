@@ -354,3 +354,23 @@ async def test_a_wrong_question_is_an_error() -> None:
         assert "no form of hooks 'other'" in (await agent.ask_gate({}))["reason"]
     async with opened(CALL) as (rollout, agent):
         assert "has no gate" in (await agent.ask_gate({"tool": "run", "arguments": {}}))["reason"]
+
+
+@pytest.mark.parametrize("name", agents.AGENTS)
+async def test_a_launch_configures_the_hook_or_says_that_there_is_none(name: str, tmp_path: Path) -> None:
+    async with opened(CALL, gate={"*": Decision.approve()}) as (rollout, _):
+        if name in ("claude_code", "codex", "copilot", "gemini_cli", "opencode", "qwen_code"):
+            launch = agents.agent(name)(rollout, tmp_path, "go")
+            files = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+            assert any(f"/gate/{name}" in text for text in files)
+            assert not any(
+                rollout.api_key in text for text in files if "/gate/" in text and name != "opencode"
+            )
+            assert launch.ungated == (("write_stdin",) if name == "codex" else ())
+        else:
+            with pytest.raises(ValueError, match="no hooks that could ask the gate"):
+                agents.agent(name)(rollout, tmp_path, "go")
+    async with opened(CALL) as (rollout, _):
+        agents.agent(name)(rollout, tmp_path / "other", "go")
+        files = [path.read_text() for path in (tmp_path / "other").rglob("*") if path.is_file()]
+        assert not any("/gate" in text for text in files), "nothing is configured that no rollout needs"

@@ -132,7 +132,8 @@ class GateState:
 
     def __init__(self, rollout: RolloutState, given: Gate | None) -> None:
         self._rollout = rollout
-        self._given = given
+        self.given: bool = given is not None
+        """True if the rollout was opened with a gate."""
         self._gate = given or Gate()
         self.active: bool = given is not None
         """True if results are held against questions: the rollout has a gate, or its agent's hook is configured."""
@@ -147,7 +148,7 @@ class GateState:
         Raises:
             ValueError: the hook cannot do what the gate needs.
         """
-        if self._given is None and not getattr(self._rollout.handler, "_decides_calls", False):
+        if not self.given and not getattr(self._rollout.handler, "_decides_calls", False):
             return ()
         if self._gate.after is not None and not hook.replaces:
             raise ValueError(

@@ -453,6 +453,13 @@ def take_hook(rollout: Rollout, hook: Hook) -> tuple[Literal["before", "after"],
     return rollout._core.gate.take(hook)
 
 
+def refuse_gate(rollout: Rollout, agent: str) -> None:
+    """Raise ValueError if the rollout was opened with a gate, which an agent without hooks does not ask."""
+    if rollout._core.gate.given:
+        text = f"{agent} has no hooks that could ask the gate of rollout {rollout.id}"
+        raise ValueError(f"{text}: open the rollout without gate=, and use approve(handler, policy)")
+
+
 def give_back(rollout: Rollout, exchange: Exchange) -> None:
     """Return an exchange that did not reach the task that took it."""
     rollout._core.arrivals.put_back(core_of(exchange))

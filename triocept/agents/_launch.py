@@ -22,6 +22,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
 
     argv: tuple[str, ...]
     env: Mapping[str, str | None] = {}
+    ungated: tuple[str, ...] = ()
+    """Tools for which the agent runs no hook: the gate is not asked about them, and `approve` decides in the answer."""
 
     def __repr__(self) -> str:
         return f"Launch(argv={self.argv!r}, env of {', '.join(sorted(self.env)) or 'nothing'})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._rollout.rollout import Rollout
+from .._rollout.rollout import Rollout, refuse_gate
 from ._launch import Directory, Launch, made
 
 
@@ -12,6 +12,7 @@ def aider(rollout: Rollout, directory: Directory, prompt: str, *, executable: st
     Writes nothing, but has its HOME in `directory`. It commits nothing, because the commit message would cost another
     model call. Without a git repository it creates one. It ends with 0 even if the model failed.
     """
+    refuse_gate(rollout, "aider")
     return Launch(
         argv=(executable, "--model", f"openai/{rollout.model}", *_OPTIONS, "--message", prompt),
         env={"HOME": str(made(directory))},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from .._rollout.rollout import Rollout
+from .._rollout.rollout import Rollout, refuse_gate
 from ._launch import Directory, Launch, made, write_json
 
 Dialect: TypeAlias = Literal["openai_chat", "openai_responses"]
@@ -27,6 +27,7 @@ def cline(
     Args:
         dialect: its dialect: chat or responses.
     """
+    refuse_gate(rollout, "cline")
     data, provider = made(directory) / "cline", _PROVIDERS[dialect]
     settings = {
         "provider": provider,

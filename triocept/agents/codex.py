@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Literal, TypeAlias
 
+from .._rollout.hooks import HOOKS
 from .._rollout.rollout import Rollout
 from ._hooks import codex_hooks
 from ._launch import Directory, Launch, made, write_json, write_text
@@ -58,4 +59,5 @@ supports_websockets = {"true" if websocket else "false"}
             prompt,
         ),
         env={"CODEX_HOME": str(home)},
+        ungated=tuple(sorted(HOOKS["codex"].unasked)),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from .._rollout.rollout import Rollout
+from .._rollout.rollout import Rollout, refuse_gate
 from ._launch import Directory, Launch, made, write_json
 
 Dialect: TypeAlias = Literal["openai_chat", "anthropic_messages"]
@@ -25,6 +25,7 @@ def continue_cli(
     Args:
         dialect: its dialect: chat or messages; it supports responses only with OpenAI's own host.
     """
+    refuse_gate(rollout, "Continue")
     home = made(directory) / "continue"
     model = {
         "name": "triocept",

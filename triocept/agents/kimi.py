@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from .._rollout.rollout import Rollout
+from .._rollout.rollout import Rollout, refuse_gate
 from ._launch import Directory, Launch, UsualDialect, made, write_text
 
 _KIND = {
@@ -27,6 +27,7 @@ def kimi_code(
 
     Writes `kimi-code/config.toml`, and keeps its state beside it.
     """
+    refuse_gate(rollout, "kimi-code")
     home = made(directory) / "kimi-code"
     configuration = f"""default_model = "triocept"
 telemetry = false

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._rollout.rollout import Rollout
+from .._rollout.rollout import Rollout, refuse_gate
 from ._launch import Directory, Launch, made, write_json, write_text
 
 SHELL = '''import subprocess
@@ -27,6 +27,7 @@ def llm(
     Args:
         functions: Python code; each function in it is a tool. `""`: no tools.
     """
+    refuse_gate(rollout, "llm")
     home = made(directory) / "llm"
     # JSON is YAML, too.
     write_json(

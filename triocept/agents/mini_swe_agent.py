@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from .._rollout.rollout import Rollout
+from .._rollout.rollout import Rollout, refuse_gate
 from ._launch import Directory, Launch, made, write_json
 
 _FOR_EVER = 2**32
@@ -29,6 +29,7 @@ def mini_swe_agent(
             litellm's `chatgpt` provider, which only streams, puts instructions of Codex before the agent's own, and
             reads the key from a file.
     """
+    refuse_gate(rollout, "mini-swe-agent")
     env = {
         "MSWEA_CONFIGURED": "true",
         "MSWEA_COST_TRACKING": "ignore_errors",

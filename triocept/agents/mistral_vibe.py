@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from .._rollout.rollout import Rollout
+from .._rollout.rollout import Rollout, refuse_gate
 from ._launch import Directory, Launch, UsualDialect, made, write_text
 
 _STYLES: dict[str, str] = {
@@ -26,6 +26,7 @@ def mistral_vibe(
 
     Writes `vibe/config.toml`, and keeps its state beside it. Titles, telemetry and experiments are off.
     """
+    refuse_gate(rollout, "mistral-vibe")
     home = made(directory) / "vibe"
     write_text(
         home / "config.toml",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .._rollout.rollout import Rollout
+from .._rollout.rollout import Rollout, refuse_gate
 from ._hooks import opencode_hooks
 from ._launch import Directory, Launch, UsualDialect, made, write_json
 from ._mcp import opencode_servers
@@ -48,6 +48,7 @@ def kilo(
 
     Writes `kilo.json`, and keeps its state in `directory`.
     """
+    refuse_gate(rollout, "kilo")
     directory = made(directory)
     config = write_json(
         directory / "kilo.json", {**_configuration(rollout, dialect), "enabled_providers": ["triocept"]}

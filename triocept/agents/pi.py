@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._rollout.rollout import Rollout
+from .._rollout.rollout import Rollout, refuse_gate
 from ._launch import Directory, Launch, UsualDialect, made, write_json
 
 
@@ -18,6 +18,7 @@ def pi(
 
     Writes `.pi/agent/models.json` into `directory`, which is its HOME.
     """
+    refuse_gate(rollout, "pi")
     directory = made(directory)
     provider = {
         "baseUrl": rollout.base_url(dialect),
