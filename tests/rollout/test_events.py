@@ -344,7 +344,7 @@ async def generator(event: object) -> AsyncIterator[None]:
         (Asynchronous(), "is async: to do async work"),
         (partial(asynchronous), "is async: to do async work"),
         (generator, "`generator` is async: to do async work"),
-        (Asynchronous, "Asynchronous is a class: give an object of it"),
+        (Asynchronous, "Asynchronous is a class: pass an instance of it"),
         (lambda: None, "does not take one argument"),
         ("print", "not str: 'print'"),
     ],
@@ -352,7 +352,9 @@ async def generator(event: object) -> AsyncIterator[None]:
 async def test_a_function_that_cannot_watch_is_refused_when_the_endpoint_opens(
     function: Any, words: str
 ) -> None:
-    with pytest.raises(TypeError, match="on_event is a function of one event that is not async") as caught:
+    with pytest.raises(
+        TypeError, match="on_event must be a function of one event that is not async"
+    ) as caught:
         async with serve_endpoint(on_event=function):
             pass
     assert words in str(caught.value)
