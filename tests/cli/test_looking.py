@@ -145,7 +145,9 @@ def test_each_rollout_of_a_file_is_shown_and_one_can_be_chosen(tmp_path: Path) -
     assert done.returncode == 1
     assert done.stderr == f"Error: {file} holds several rollouts: choose one with --rollout: a, b, a\n"
     assert "--rollout: run_a, run_c" in looked("show", file, "--turn", "0", "--rollout", "a").stderr
-    assert f"{file} holds no rollout c; it has a, b, a" in looked("show", file, "--rollout", "c").stderr
+    assert (
+        f"{file} contains no rollout c; it contains a, b, a" in looked("show", file, "--rollout", "c").stderr
+    )
 
 
 def test_a_parent_names_its_children_and_a_child_its_parent(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_limits_that_make_no_sense_are_told(tmp_path: Path) -> None:
         (("--max-cost", "1"), "--max-cost needs prices: --price MODEL=INPUT,OUTPUT"),
         (("--price", "m=1"), "MODEL=INPUT,OUTPUT"),
         (("--price", "m=1,x"), "MODEL=INPUT,OUTPUT"),
-        (("--price", "m=-1,2"), "'-1' is not a number from 0 on"),
+        (("--price", "m=-1,2"), "'-1' is not a number of 0 or more"),
         (("--prices", broken), "the price of 'm'"),
         (("--max-turns", "-1"), "--max-turns"),
     ):
