@@ -84,6 +84,7 @@ class Engine:
             await self._generate(asked, stream)
             return
         self.routes.append(asked.target)
+        self.change()
         for path, data in self.fail.items():
             if target.path == path:
                 await stream.send_all(data)

@@ -137,9 +137,9 @@ class InFlight:
         """Set when the provider's answer is complete."""
         self.scope: trio.CancelScope = trio.CancelScope()
 
-    def keep(self, version: str | None) -> None:
-        """Stop the clocks of the call, whose server is paused; `version` is that of the weights before."""
-        self.kept, self.version = True, self.version or version
+    def keep(self) -> None:
+        """Stop the clocks of the call, whose server is paused."""
+        self.kept = True
         self.patience.hold()
 
 
@@ -157,6 +157,8 @@ class Pauses:
         self._calls: dict[InFlight, None] = {}
         self._resumed: trio.Event | None = None
         """Set at the end of the pause. None if the upstream is not paused."""
+        self._plan: tuple[Pause, tuple[str, Json] | None, tuple[InFlight, ...]] | None = None
+        """The pause, the route for it, and the calls that were in flight when it began."""
         self._before: str | None = None
         """Version of the weights when the pause began."""
 
@@ -197,6 +199,11 @@ class Pauses:
         is_mixed = call.kept and len(reported) == 1  # the server names the last version only
         return call.version if is_mixed else reported[0], reported[-1]
 
+    @property
+    def is_paused(self) -> bool:
+        """True from the beginning of a pause to its end."""
+        return self._resumed is not None
+
     @protected_context
     async def paused(self, mode: PauseMode) -> AsyncIterator[Pause]:
         """See `Upstream.paused`."""
@@ -211,11 +218,18 @@ class Pauses:
 
     async def begin(self, mode: PauseMode) -> Pause:
         """Pause; if that fails, resume, and raise the error. Cancellation: resumes."""
+        await self.hold_calls(mode)
+        return await self.pause_server()
+
+    async def hold_calls(self, mode: PauseMode) -> None:
+        """Send no more calls, and let those finish that the mode lets finish; errors and cancellation as `begin`.
+
+        Upstreams of one server do this before any of them pauses the server: it would hold calls that another waits
+        for.
+        """
         self._check_free()
         self._resumed = trio.Event()
-        route: tuple[str, Json] | None = None
-        errors: list[BaseException] = []
-        with keeping(errors):
+        async with self._or_resume():
             routes = await self._find_routes()
             pauses = {} if routes is None else routes.pauses
             if self.version is None:
@@ -223,32 +237,41 @@ class Pauses:
             self._before = self.version
             if mode == "keep" and mode not in pauses:
                 mode = "wait"
-            route = pauses.get(mode)
-            await self._stop_calls(mode, route)
+            route, calls = pauses.get(mode), tuple(self._calls)
+            server = None if routes is None or route is None else routes.server
+            self._plan = Pause(mode=mode, server=server), route, calls
+            for call in calls:
+                call.version = call.version or self.version
+                # A server returns what it has of a whole answer. A stream could begin before it is aborted.
+                if mode == "abort" and not call.begun() and (call.stream or route is None):
+                    call.scope.cancel()
+                elif mode == "keep":
+                    call.keep()
+            for call in calls:
+                if mode == "wait" or (mode == "abort" and (call.begun() or call.scope.cancel_called)):
+                    await call.over.wait()
+
+    async def pause_server(self) -> Pause:
+        """Pause the server, if it has a route, after `hold_calls`; errors and cancellation as `begin`."""
+        assert self._plan is not None
+        pause, route, calls = self._plan
+        async with self._or_resume():
+            if route is not None:
+                path, document = route
+                await self.send("POST", path, document, None if pause.mode == "wait" else ROUTE_SECONDS)
+            if pause.mode == "abort":
+                for call in calls:
+                    await call.over.wait()
+        return pause
+
+    @asynccontextmanager
+    async def _or_resume(self) -> AsyncIterator[None]:
+        """Resume if the body fails."""
+        errors: list[BaseException] = []
+        with keeping(errors):
+            yield
         if errors:
             raise_all([*errors, *await run_each(self.end)])
-        return Pause(mode=mode, server=None if routes is None or route is None else routes.server)
-
-    async def _stop_calls(self, mode: PauseMode, route: tuple[str, Json] | None) -> None:
-        """Do with the calls in flight what the mode says, then pause the server, if it has a route."""
-        calls = tuple(self._calls)
-        if mode == "keep":
-            for call in calls:
-                call.keep(self._before)
-        elif mode == "abort":
-            for call in calls:
-                # A server returns what it has of a whole answer. A stream could begin before it is aborted.
-                if not call.begun() and (call.stream or route is None):
-                    call.scope.cancel()
-        for call in calls:
-            if mode == "wait" or (mode == "abort" and (call.begun() or call.scope.cancel_called)):
-                await call.over.wait()
-        if route is not None:
-            path, document = route
-            await self.send("POST", path, document, None if mode == "wait" else ROUTE_SECONDS)
-        if mode == "abort":
-            for call in calls:
-                await call.over.wait()
 
     async def end(self) -> None:
         """Resume, also if this object has not paused the server. Shielded, and bounded.
@@ -262,17 +285,19 @@ class Pauses:
                 nursery.start_soon(self._end)
         raise_all(errors)
 
+    async def update_version(self) -> None:
+        """Read the version of the weights from the server, unless the program has set another one in the pause."""
+        version = await self._read_version()
+        if version is not None and self.version == self._before:
+            self.version = self._before = version
+
     async def _end(self) -> None:
         error: UpstreamError | None = None
         try:
             with trio.move_on_after(RESUME_SECONDS, shield=True) as scope:
                 routes = await self._find_routes()
                 while routes is not None:
-                    version = await self._read_version()
-                    if (
-                        version is not None and self.version == self._before
-                    ):  # else the program has set another
-                        self.version = version
+                    await self.update_version()
                     try:
                         await self.send("POST", routes.resume, {}, ROUTE_SECONDS)
                         break
@@ -315,9 +340,8 @@ class Pauses:
         if self._routes is None or self._routes.version is None:
             return None
         try:
-            return next(
-                iter(versions_in(await self.send("GET", self._routes.version, {}, LOOK_SECONDS))), None
-            )
+            answer = await self.send("GET", self._routes.version, {}, LOOK_SECONDS)
+            return next(iter(versions_in(answer)), None)
         except (UpstreamError, DialectError):
             return None
 

@@ -486,7 +486,6 @@ class Upstream:
         self, exchange: ExchangeState, reply: ProviderReply, call: ProviderRequest
     ) -> None:
         same_dialect, collector = exchange.dialect == self.dialect, call.collector
-        version = reply.in_flight.version
         pieces = await self._pieces(reply, call, exchange if same_dialect else None)
         piece = await pieces.next()
         async with StreamContext(exchange) as stream:
@@ -494,6 +493,7 @@ class Upstream:
                 if piece.last:
                     reply.patience.stop()
                 if collector is not None:
+                    version = reply.in_flight.version
                     exchange.tokens = partial(collector.tokens, _usage_of(piece), version, whole=piece.last)
                 await self._pass(piece, stream, exchange, reply, same_dialect=same_dialect)
                 piece = await pieces.next()
@@ -608,6 +608,11 @@ class Upstream:
         )
         pass_on = None if own is None else own.write_early
         return Pieces(reply, relay, self._reader, names=call.names, pass_on=pass_on)
+
+
+def pauses_of(upstream: Upstream) -> Pauses:
+    """Return the pauses of an upstream, for internal code that pauses several."""
+    return upstream._pauses
 
 
 class _Whole:

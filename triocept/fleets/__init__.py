@@ -21,6 +21,7 @@ A fleet runs one function of yours for each task, so many at once as its workers
 * `ray_engine`: actors of Ray; `ray_cluster`: the connection; `ray_worker`: the driver's side of an actor; `ray_actor`,
   `ray_bridge`: the actor's side.
 * `store`: finished results on disk, so that a run can be resumed.
+* `each`: a function that runs once in each worker, and the pause of all upstreams.
 * `looking_after`: service of a remote worker until it has ended.
 * `site`: the worker's side, for every engine. `packing`: the encoding of functions, tasks and results.
 """
@@ -28,6 +29,7 @@ A fleet runs one function of yours for each task, so many at once as its workers
 from typing import TYPE_CHECKING
 
 from .._moved import hints_of
+from .each import FindUpstreams, WorkerFunction
 from .engine import Engine, FleetWorker, WorkerLost
 from .events import (
     EventsMissed,
@@ -70,6 +72,7 @@ __all__ = [
     "Engine",
     "EventStream",
     "EventsMissed",
+    "FindUpstreams",
     "Fleet",
     "FleetEvent",
     "FleetResized",
@@ -101,6 +104,7 @@ __all__ = [
     "TaskStarted",
     "TracePlace",
     "WorkerDied",
+    "WorkerFunction",
     "WorkerGivenUp",
     "WorkerLeft",
     "WorkerLost",

@@ -21,16 +21,28 @@ from typing import TypeVar, final
 import trio
 
 from .._rollout.event_loop import check_loop
+from .._upstream.pausing import Pause, PauseMode
 from .._util.checks import (
     check_bool,
     check_callable,
+    check_choice,
     check_count,
     check_number,
     described,
     takes,
 )
-from .._util.contexts import shown, shown_context
-from .._util.failures import keeping, keeping_each, raise_all
+from .._util.contexts import protected_context, shown, shown_context
+from .._util.failures import keeping, keeping_each, raise_all, split_cancelled
+from .each import (
+    FindUpstreams,
+    WorkerFunction,
+    call_worker,
+    end_pauses,
+    finish,
+    hold_calls,
+    pause_servers,
+    update_versions,
+)
 from .engine import Engine, FleetWorker, WorkerLost
 from .events import (
     EventStream,
@@ -153,7 +165,8 @@ class Fleet:
         self._observers = observers
         self._maps = count()
         self._slots = Slots(engine.slots_per_worker, 0)
-        self._new_position = partial(_Position, engine, setup, grace, self._slots, observers)
+        self._admission = _Admission()
+        self._new_position = partial(_Position, engine, setup, grace, self._slots, observers, self._admission)
         self._positions: list[_Position] = []
         self._numbers = count()
         self._closed = False
@@ -231,8 +244,7 @@ class Fleet:
         Leaving the block, or cancelling it, cancels the running calls, and returns when they have ended, agents
         included. After the fleet's grace, a worker that has not ended its calls is killed.
         """
-        if self._closed:
-            raise RuntimeError("the fleet is closed: its block has ended")
+        self._check_open()
         passes_sample, name = takes_sample(function), name_of(function)
         if not isinstance(tasks, (Iterable, AsyncIterable)):
             raise TypeError(f"tasks must be an iterable, not {described(tasks)}")
@@ -282,6 +294,106 @@ class Fleet:
         )
         return shown(mapping.opened(), "fleet.map", "results")
 
+    async def each(self, function: WorkerFunction[T]) -> dict[str, T]:
+        """Run `await function(worker)` once in each worker, at the same time; return the results by worker.
+
+        The function runs beside the calls of maps, and takes no slot. A worker that starts meanwhile runs it, too, and
+        so does the replacement of a worker that dies. A dead worker has no result.
+
+        Args:
+            function: `async (worker) -> T`. Importable, or of `__main__`. The worker is the value that `worker=` of
+                `open_fleet` has opened.
+
+        Raises:
+            TypeError: the function takes other arguments, or cannot be sent.
+            BaseException: the exception of the function, when it has ended in all workers; if it failed in several, a
+                group of them.
+
+        Cancellation: cancels the function in each worker.
+        """
+        self._check_open()
+        check_callable("function", function, "an async function of the worker")
+        if not takes(function, 1):
+            raise TypeError(f"each runs `await function(worker)`, unlike {name_of(function)}")
+        return await self._each(function, with_starting=True)
+
+    def paused(
+        self, mode: PauseMode = "keep", *, upstreams: FindUpstreams | None = None
+    ) -> AbstractAsyncContextManager[dict[str, tuple[Pause, ...]]]:
+        """Pause upstreams of all workers while the body changes the weights of their servers.
+
+        Use it as `async with fleet.paused(upstreams=attrgetter("upstream")) as pauses`; see `Upstream.paused`. `pauses`
+        has the pauses of each worker. A worker that starts meanwhile gets no calls before the body has ended.
+
+        Args:
+            mode: as of `Upstream.paused`.
+            upstreams: `(worker) -> upstreams`: returns the upstream of a worker, or several. Importable, or of
+                `__main__`. None: the worker itself is an upstream.
+
+        Raises:
+            ValueError: there is no such mode.
+            RuntimeError: the fleet is paused already, or is closed.
+            UpstreamError, TypeError: as of `Upstream.paused`; or `upstreams` returns something else.
+
+        Closing, cancellation: resumes in each living worker, shielded and within 90 s.
+        """
+        self._check_open()
+        check_choice("mode", mode, PauseMode)
+        if upstreams is not None:
+            check_callable("upstreams", upstreams, "a function of the worker")
+        return shown(self._paused(mode, upstreams), "fleet.paused", "pauses")
+
+    @protected_context
+    async def _paused(
+        self, mode: PauseMode, upstreams: FindUpstreams | None
+    ) -> AsyncIterator[dict[str, tuple[Pause, ...]]]:
+        self._admission.close()
+        errors: list[BaseException] = []
+        with keeping(errors):
+            await self._each(partial(hold_calls, upstreams, mode))
+            yield await self._each(partial(pause_servers, upstreams))
+        for step in (update_versions, end_pauses):
+            errors += await finish(partial(self._each, partial(step, upstreams)))
+        self._admission.open()
+        raise_all(errors)
+
+    async def _each(self, function: WorkerFunction[T], *, with_starting: bool = False) -> dict[str, T]:
+        """Run a function in each worker; `with_starting`: wait for workers that are being started."""
+        results: dict[str, T] = {}
+        errors: list[BaseException] = []
+        done: set[FleetWorker] = set()
+        lost: set[FleetWorker] = set()
+
+        async def run(worker: FleetWorker) -> None:
+            with keeping(errors):  # the others run to their end
+                if not await call_worker(worker, function, self._engine.packing, results):
+                    lost.add(worker)
+
+        while True:
+            changed = self._admission.changed
+            new = [
+                each.worker for each in self._positions if each.worker is not None and each.worker not in done
+            ]
+            if new:
+                done.update(new)
+                errors += await _run_together([partial(run, worker) for worker in new])
+            elif with_starting and any(
+                each.worker is None or each.worker in lost
+                for each in self._positions
+                if not each.over.is_set()
+            ):
+                await changed.wait()
+            else:
+                break
+        if len(faults := [error for error in errors if split_cancelled(error)[1] is not None]) > 1:
+            raise BaseExceptionGroup(f"{name_of(function)} failed in {len(faults)} workers", faults)
+        raise_all(errors)
+        return results
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("the fleet is closed: its block has ended")
+
     async def resize(self, workers: int) -> None:
         """Change the number of workers.
 
@@ -318,6 +430,39 @@ async def _run_together(steps: Iterable[Callable[[], Awaitable[object]]]) -> lis
     return errors
 
 
+class _Admission:
+    """The permission of new workers to get calls, and news of workers."""
+
+    def __init__(self) -> None:
+        self.changed = trio.Event()
+        """Set when a worker has started or ended."""
+        self._opened: trio.Event | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._opened is None
+
+    def close(self) -> None:
+        """Give new workers no calls until `open`."""
+        if self._opened is not None:
+            raise RuntimeError("the fleet is paused already: end that pause first")
+        self._opened = trio.Event()
+
+    def open(self) -> None:
+        if self._opened is not None:
+            self._opened.set()
+            self._opened = None
+
+    async def wait(self) -> None:
+        """Wait until new workers get calls."""
+        if self._opened is not None:
+            await self._opened.wait()
+
+    def notify(self) -> None:
+        self.changed.set()
+        self.changed = trio.Event()
+
+
 @dataclass(eq=False)
 class _Position:
     """A position in the fleet: its worker is replaced when it dies."""
@@ -327,9 +472,12 @@ class _Position:
     grace: float
     slots: Slots
     observers: Observers
+    admission: _Admission
     name: str
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     worker: FleetWorker | None = None
+    has_slots: bool = False
+    """True if the worker gets calls."""
     had_worker: bool = False
     leaving: trio.Event = field(default_factory=trio.Event)
     """Set when the position takes no more calls."""
@@ -342,7 +490,8 @@ class _Position:
             return
         self.leaving.set()
         if self.worker is not None:
-            self.slots.retire(self.worker)
+            if self.has_slots:
+                self.slots.retire(self.worker)
             self.observers.send(WorkerLeft(worker=self.worker.name))
 
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
@@ -371,6 +520,7 @@ class _Position:
                     task_status.started()
         finally:
             self.over.set()
+            self.admission.notify()
 
     async def _run_worker(self, task_status: trio.TaskStatus[None]) -> Exception | None:
         """Run a worker until it ends. Return the reason of an early death; raise the exception of a first start."""
@@ -404,15 +554,21 @@ class _Position:
         self.worker = worker
         worker.changed = self.slots.assign
         self.observers.send(WorkerStarted(worker=worker.name))
-        self.slots.add(worker)
+        self.admission.notify()
+        was_used = False
         try:
             async with trio.open_nursery() as nursery:
 
                 async def end_when_idle() -> None:
                     await self.leaving.wait()
-                    await self.slots.wait_idle(worker)
+                    if self.has_slots:
+                        await self.slots.wait_idle(worker)
                     nursery.cancel_scope.cancel()
 
+                if self.admission.is_open:
+                    self._add_slots(worker)
+                else:
+                    nursery.start_soon(self._await_admission, worker)
                 nursery.start_soon(end_when_idle)
                 await worker.wait_lost()
                 log.warning("%s was lost: %s", worker.name, worker.reason)
@@ -421,8 +577,20 @@ class _Position:
                 nursery.cancel_scope.cancel()
         finally:
             self.worker = None
-            was_used = self.slots.remove(worker)
+            if self.has_slots:
+                self.has_slots = False
+                was_used = self.slots.remove(worker)
+            self.admission.notify()
         return was_used
+
+    async def _await_admission(self, worker: FleetWorker) -> None:
+        await self.admission.wait()
+        if not self.leaving.is_set():
+            self._add_slots(worker)
+
+    def _add_slots(self, worker: FleetWorker) -> None:
+        self.has_slots = True
+        self.slots.add(worker)
 
     async def close(self) -> None:
         """End the worker now."""

@@ -1,0 +1,120 @@
+"""Functions that run once in each worker of a fleet, beside the calls of its maps, and the pause of all upstreams.
+
+Rules:
+
+1. Such a function waits for no slot: during a pause all slots may be taken by calls that wait.
+2. A worker that dies has no result, and its replacement runs the function, too.
+3. While a fleet is paused, a worker that starts gets no calls. At the end, each living worker resumes its upstreams,
+   also one that has not paused them: its dead predecessor may have paused their servers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
+
+import trio
+
+from .._upstream import Upstream
+from .._upstream.pausing import RESUME_SECONDS, Pause, PauseMode
+from .._upstream.upstream import pauses_of
+from .._util.checks import described
+from .._util.failures import keeping, raise_all, run_each
+from .engine import FleetWorker, WorkerLost
+from .packing import Job, Packing, chained, unpack_answer
+
+T = TypeVar("T")
+
+WorkerFunction: TypeAlias = Callable[[Any], Awaitable[T]]
+"""`async (worker) -> T`: a function that `fleet.each` runs once in each worker."""
+FindUpstreams: TypeAlias = Callable[[Any], Upstream | Iterable[Upstream]]
+"""`(worker) -> upstreams`: returns one or more upstreams of a worker."""
+
+TRIES = 3
+"""Maximum times that a function is run in a living worker whose answers are lost."""
+END_SECONDS = RESUME_SECONDS + 30
+"""Seconds for the end of a pause in all workers."""
+
+
+async def call_worker(
+    worker: FleetWorker, function: WorkerFunction[T], packing: Packing, results: dict[str, T]
+) -> bool:
+    """Run a function in a worker, and add its result; return False if the worker died.
+
+    Raises:
+        BaseException: the exception of the function, in its own class.
+    """
+    packed = packing.pack(partial(_run, function), "the function", keep=True)
+    for _ in range(TRIES):
+        job = packing.pack(Job(function=packed, task=None, attempt=1), "the call")
+        try:
+            answer = unpack_answer(await worker.call(job), packing, has_store=False)
+        except WorkerLost as lost:
+            if not lost.worker_lives:
+                return False
+            continue
+        if answer.failure is not None:
+            error = chained(answer.failure.error, answer.failure.traceback)
+            error.add_note(f"raised in {worker.name}")
+            raise error
+        results[worker.name] = answer.value
+        return True
+    raise WorkerLost(worker.name, f"its answers were lost {TRIES} times")
+
+
+async def hold_calls(find: FindUpstreams | None, mode: PauseMode, worker: object) -> None:
+    """Let the upstreams of a worker send no more calls: before any worker pauses a server that others use, too."""
+    for upstream in _upstreams_of(worker, find):
+        await pauses_of(upstream).hold_calls(mode)
+
+
+async def pause_servers(find: FindUpstreams | None, worker: object) -> tuple[Pause, ...]:
+    """Pause the servers of a worker's upstreams; a worker that has started meanwhile has nothing to pause."""
+    pauses = [pauses_of(upstream) for upstream in _upstreams_of(worker, find)]
+    return tuple([await each.pause_server() for each in pauses if each.is_paused])
+
+
+async def update_versions(find: FindUpstreams | None, worker: object) -> None:
+    """Read the versions of the weights, before any worker lets calls go on: workers may share a server."""
+    with suppress(Exception):  # a version may be missing
+        for upstream in _upstreams_of(worker, find):
+            await pauses_of(upstream).update_version()
+
+
+async def end_pauses(find: FindUpstreams | None, worker: object) -> None:
+    """Resume the upstreams of a worker, whether this worker has paused them or not."""
+    upstreams: tuple[Upstream, ...] = ()
+    with suppress(Exception):  # `hold_calls` has raised it
+        upstreams = _upstreams_of(worker, find)
+    raise_all(await run_each(*[pauses_of(upstream).end for upstream in upstreams]))
+
+
+async def finish(step: Callable[[], Awaitable[object]]) -> list[BaseException]:
+    """Run the end of a pause, whatever happens to its caller; return its errors."""
+    errors: list[BaseException] = []
+
+    async def run() -> None:
+        with keeping(errors), trio.move_on_after(END_SECONDS, shield=True) as scope:
+            await step()
+        if scope.cancelled_caught:
+            errors.append(trio.TooSlowError(f"not every worker has resumed within {END_SECONDS:g} s"))
+
+    with keeping(errors):
+        async with trio.open_nursery() as nursery:  # a Ctrl-C interrupts the main task only
+            nursery.start_soon(run)
+    return errors
+
+
+async def _run(function: WorkerFunction[T], worker: object, task: None, *, attempt: int) -> T:
+    return await function(worker)
+
+
+def _upstreams_of(worker: object, find: FindUpstreams | None) -> tuple[Upstream, ...]:
+    found = worker if find is None else find(worker)
+    upstreams = tuple(found) if isinstance(found, Iterable) else (found,)
+    if not all(isinstance(each, Upstream) for each in upstreams):
+        hint = "pass upstreams=, a function that returns them" if find is None else "upstreams= returns them"
+        raise TypeError(f"a pause needs the upstreams of each worker, not {described(found)}: {hint}")
+    return upstreams
