@@ -596,13 +596,37 @@ async def test_a_call_that_shields_itself_beyond_its_timeout_ends_with_its_worke
     assert isinstance(outcome, Outcome.Error)
     assert isinstance(outcome.error, trio.TooSlowError)
     assert str(outcome.error) == (
-        "the call took longer than the timeout of its map, 2 s, and did not end within the grace of its fleet, "
-        "0.5 s: its worker was killed"
+        "the call took longer than the timeout of its map, 2 s, and its worker was killed: "
+        "task 0 did not end within 0.5 s of its timeout"
     )
     assert [event.reason for event in died] == ["task 0 did not end within 0.5 s of its timeout"]
     assert [results[number].value for number in range(1, 6)] == list(range(1, 6))
     (pid,) = [int(note.name.split("-")[2]) for note in notes.glob("0-*")]
     assert not is_there(pid)
+
+
+@with_processes
+async def test_all_calls_of_a_killed_worker_whose_timeouts_have_passed_end_with_it(
+    make: Make, tmp_path: Path
+) -> None:
+    """They do not run again, whether or not their graces have passed; the other calls do."""
+    tasks = [(str(tmp_path), number) for number in (0, -1, 1, 2, -2, *range(3, 8))]
+    async with open_fleet(make(1, 4), grace=2) as fleet:
+        with fleet.events() as events:
+            results = await results_of(fleet, work.shield, tasks, timeout=2)
+        died = [event async for event in events if isinstance(event, WorkerDied)]
+    assert [event.reason for event in died] in [
+        [f"task {number} did not end within 2 s of its timeout"] for number in (0, 1)
+    ]
+    assert sorted(result.task for result in results) == sorted(tasks)
+    for result in results:
+        if result.task[1] > 0:
+            assert result.value == result.task[1]
+            continue
+        assert isinstance(result.outcome, Outcome.Error)
+        assert str(result.outcome.error).endswith(f"its worker was killed: {died[0].reason}")
+        assert result.attempt == 1
+    assert max(result.attempt for result in results) == 2
 
 
 @with_processes
@@ -634,6 +658,22 @@ async def test_in_process_a_call_that_shields_itself_beyond_its_timeout_is_waite
     assert isinstance(late.outcome, Outcome.Error)
     assert str(late.outcome.error) == "the call took longer than the timeout of its map, 1 s"
     assert done.value == "done", "a function that ends without a checkpoint was not cancelled"
+
+
+async def test_calls_that_end_while_their_loop_is_blocked_end_before_their_timeout(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def wait(worker: object, task: float, *, attempt: int) -> float:
+        await trio.sleep(task)
+        if task == 0.5:
+            autojump_clock.jump(4)  # it blocks the loop
+        await trio.sleep(0.1)
+        return task
+
+    async with open_fleet(InProcess(30)) as fleet:
+        results = await results_of(fleet, wait, [0.5, *[1.0] * 20, 9.0], timeout=1.5)
+    outcomes = [type(result.outcome) for result in sorted(results, key=lambda result: result.number)]
+    assert outcomes == [Outcome.Value] * 21 + [Outcome.Error]
 
 
 async def test_outcomes_are_fetched_ahead_of_a_reader_that_is_busy() -> None:

@@ -153,11 +153,11 @@ async def hang(worker: object, task: str, *, attempt: int) -> str:
 
 
 async def shield(worker: object, task: tuple[str, int], *, attempt: int) -> int:
-    """Shield the task of number 0 from every cancellation for a minute; note each attempt in a file."""
+    """Shield tasks of numbers up to 0 from every cancellation for a minute; note each attempt in a file."""
     folder, number = task
     (Path(folder) / f"{number}-{attempt}-{os.getpid()}").write_text("")
-    with trio.CancelScope(shield=number == 0):
-        await trio.sleep(60 if number == 0 else 0.9)
+    with trio.CancelScope(shield=number <= 0):
+        await trio.sleep(60 if number <= 0 else 0.9)
     return number
 
 

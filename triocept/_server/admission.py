@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, final
 import msgspec
 import trio
 
-from .._util.limits import EndpointLimits
+from .._util.limits import MOMENT, MOMENT_TURNS, EndpointLimits, pass_moment, wait_turns
 from ..errors import Refusal
 from .notices import Notices
 
@@ -50,10 +50,6 @@ MOST_HELD = 8 * 1024 * 1024
 Connections are read a few at a time (`Turns`), and a connection that sends its key leaves the count before others
 are read. So this limits the heads and bodies that never end.
 """
-MOMENT = 0.25
-"""Seconds after a time limit in which bytes that have arrived are still read."""
-_MOMENT_TURNS = 10
-"""Turns of the event loop that such a moment has at least: from a readable socket to a parsed head."""
 MOST_ROUNDS = 16
 """Maximum times that a request without a key waits for connections that are accepted, or begin."""
 ANY_SYSTEM = 1_024
@@ -175,9 +171,8 @@ class Admission:
             with trio.CancelScope(deadline=min(keyless, heads)) as self._timer:
                 await trio.sleep_forever()
             now = trio.current_time()
-            await wait_turns(_MOMENT_TURNS)
-            await trio.sleep(MOMENT)
-            await wait_turns(self.reading.waiting + _MOMENT_TURNS)  # twice as many as it takes to read these
+            await pass_moment()
+            await wait_turns(self.reading.waiting + MOMENT_TURNS)  # twice as many as it takes to read these
             for since, seconds, what in (
                 (self._heads, self.limits.head_seconds, "a head, or a TLS handshake, was incomplete after"),
                 (self._keyless, self.limits.keyless_seconds, "a connection has sent no key for"),
@@ -196,12 +191,6 @@ class Admission:
         late = late and guest in self._heads
         self.leave(guest)
         guest.cut(late=late)
-
-
-async def wait_turns(count: int) -> None:
-    """Wait for so many turns of the event loop."""
-    for _ in range(count):
-        await trio.lowlevel.checkpoint()
 
 
 def _descriptors() -> int:

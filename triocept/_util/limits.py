@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import msgspec
+import trio
 
 from .checks import NamesItself, check_count, check_number
 
 KIB = 1024
 MIB = 1024 * KIB
+MOMENT = 0.25
+"""Seconds after a time limit in which calls may end, and bytes that have arrived are still read."""
+MOMENT_TURNS = 10
+"""Turns of the event loop that such a moment has at least: from a readable socket to a parsed head."""
+
+
+async def pass_moment() -> None:
+    """Wait until events from the time of a blocked event loop are handled, before a time limit ends anything."""
+    await wait_turns(MOMENT_TURNS)
+    await trio.sleep(MOMENT)
+
+
+async def wait_turns(count: int) -> None:
+    """Wait for so many turns of the event loop."""
+    for _ in range(count):
+        await trio.lowlevel.checkpoint()
 
 
 class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):

@@ -225,8 +225,9 @@ class Fleet:
                 `Outcome.Stopped`.
             timeout: maximum seconds of one call of the function. When exceeded: the call is cancelled, and its outcome
                 is an `Outcome.Error` with a `trio.TooSlowError`. If the function shields itself from cancellation for
-                longer than the fleet's grace, its worker is killed; with `InProcess` the map waits for its end. A
-                function that blocks the loop is not ended by this: see `hung_after`. None means no limit.
+                longer than the fleet's grace, its worker is killed, with each call in it whose timeout has passed; the
+                other calls run again. With `InProcess` the map waits for its end. A function that blocks the loop
+                (`time.sleep`) is not ended by this, but by `Processes(hung_after=)`. None means no limit.
             prefetch: number of unread outcomes that are allowed beside those of the slots. A program that is busy for
                 long between two reads (a trainer) then finds this many outcomes ready, and the workers continue
                 meanwhile.

@@ -11,8 +11,8 @@ Rules:
 6. With groups, these rules apply to each sample of a task.
 7. A task with its outcome in the store is not run, and an outcome is stored before it is delivered. A group with some
    samples in the store is delivered whole, including the stored samples.
-8. A call that has not ended within the fleet's grace after its timeout ends with its worker. It is an error; the other
-   calls of the worker run again, and none of them is a suspect.
+8. A call that has not ended within the fleet's grace after its timeout ends with its worker. It is an error, and so is
+   each other call of the worker whose timeout has passed. The rest run again, and none of them is a suspect.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ import trio
 
 from .._util.failures import keeping, keeping_each, raise_all
 from ..errors import FleetLost, StoreError
-from .engine import WorkerLost
+from .engine import FleetWorker, WorkerLost
 from .events import MapEvents
 from .functions import RetryIf
 from .groups import Groups
 from .outcomes import AnyOutcome, Outcome, Result
-from .packing import Answer, Job, Packing, unpack_answer
+from .packing import Answer, Job, Packing, failure_of, unpack_answer
 from .slots import NoWorkers, Slot, Slots
+from .store.recording import Kept
 from .store.store import MapStore
 from .tasks import Begun, Call, TaskSource
 
@@ -259,39 +260,51 @@ class Mapping(Generic[Task, T]):
                 call.attempt, call.worker = call.attempt + 1, worker.name
                 self.events.started(call)
                 try:
-                    packed = await worker.call(self._job(call))
+                    packed = await worker.call(self._job(call, slot))
                 except WorkerLost as lost:
-                    self.slots.lost(slot, worker_lives=lost.worker_lives)
-                    call.lost_with = call.lost_with or slot.lost_with
-                    call.ended_alone += len(slot.lost_with) == 1
-                    if call.ended_alone > self.retries:
-                        others = {number for owner, number in call.lost_with if owner is self} - {call.number}
-                        reason = f"{lost.reason}, while no other task ran in it"
-                        return Outcome.Lost(reason, tuple(sorted(others))), Answer()
-                    self.events.requeued(call, lost.reason)
+                    if not slot.overdue:
+                        self.slots.lost(slot, worker_lives=lost.worker_lives)
+                        call.lost_with = call.lost_with or slot.lost_with
+                        call.ended_alone += len(slot.lost_with) == 1
+                        if call.ended_alone > self.retries:
+                            others = {number for owner, number in call.lost_with if owner is self}
+                            reason = f"{lost.reason}, while no other task ran in it"
+                            return Outcome.Lost(reason, tuple(sorted(others - {call.number}))), Answer()
+                        self.events.requeued(call, lost.reason)
+                        await self.slots.retake(slot)
+                        continue
+                    answer = self._answer_of_overdue(worker)
                 except TypeError as exc:  # a task that cannot be sent
                     return Outcome.Error(exc), Answer()
                 else:
                     answer = unpack_answer(packed, self.packing, has_store=self.store is not None)
-                    if answer.runs_on:
-                        self.slots.end_worker_of(slot)
-                        worker.reason = (
-                            f"task {call.number} did not end within {self.grace:g} s of its timeout"
-                        )
+                    if answer.overdue:
+                        self.slots.end_worker_of(slot, answer.overdue)
+                        reason = f"task {call.number} did not end within {self.grace:g} s of its timeout"
+                        worker.reason = worker.reason or reason
                         await worker.kill()
-                    if (failure := answer.failure) is None:
-                        return Outcome.Value(answer.value), answer
-                    again = self.retry_if is not None and self.retry_if(failure.error)
-                    if not again or retried == self.retries:
-                        return Outcome.Error(failure.error, failure.traceback), answer
-                    retried += 1
-                    self.events.retried(call, failure.error)
-                    self.slots.give_back(slot)
+                        answer = self._answer_of_overdue(worker)
+                if (failure := answer.failure) is None:
+                    return Outcome.Value(answer.value), answer
+                again = self.retry_if is not None and self.retry_if(failure.error)
+                if not again or retried == self.retries:
+                    return Outcome.Error(failure.error, failure.traceback), answer
+                retried += 1
+                self.events.retried(call, failure.error)
+                self.slots.give_back(slot)
                 await self.slots.retake(slot)
         finally:
             self.slots.give_back(slot)
 
-    def _job(self, call: Call[Task]) -> bytes:
+    def _answer_of_overdue(self, worker: FleetWorker) -> Answer:
+        """Return the answer of a call that had not ended after its timeout when its worker was killed."""
+        error = trio.TooSlowError(
+            f"the call took longer than the timeout of its map, {self.timeout:g} s, and its worker was killed: "
+            f"{worker.reason}"
+        )
+        return Answer(failure=failure_of(error, self.packing), kept=None if self.store is None else Kept())
+
+    def _job(self, call: Call[Task], slot: Slot) -> bytes:
         job = Job(
             function=self.function,
             task=call.task,
@@ -299,6 +312,7 @@ class Mapping(Generic[Task, T]):
             sample=call.sample if self.passes_sample else None,
             timeout=self.timeout,
             grace=self.grace,
+            slot=slot.number,
             record=None
             if call.store is None
             else call.store.record_to(call.sample, call.attempt, call.worker),

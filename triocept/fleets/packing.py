@@ -41,6 +41,8 @@ class Job(msgspec.Struct, frozen=True):
     """Maximum seconds of the call; None means no limit."""
     grace: float = 0.0
     """Seconds for the call's end after `timeout`."""
+    slot: int = 0
+    """Number of the call's slot."""
     record: RecordTo | None = None
     """Destination of the records of the call's rollouts; None if the map has no store."""
 
@@ -63,8 +65,8 @@ class Answer(msgspec.Struct, frozen=True):
     kept: Kept | None = None
     """Record in the store, if the map has a store."""
     spent: Spent = Spent()
-    runs_on: bool = False
-    """True if the function has not ended, although the timeout and the grace of its job have passed."""
+    overdue: tuple[int, ...] = ()
+    """Slots of the worker's calls that have not ended after their timeouts; empty if this call has ended."""
 
 
 class Failure(msgspec.Struct, frozen=True):

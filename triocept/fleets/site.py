@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from math import inf
 from typing import Any, TypeAlias, final
 
 import msgspec
@@ -14,6 +13,7 @@ import trio
 from .._endpoint import serve_endpoint
 from .._rollout.collecting import Collector, collect_traces
 from .._util.checks import described, named
+from .._util.limits import pass_moment
 from ..errors import StoreError
 from .looking_after import happens
 from .packing import Answer, ByReference, Failure, Job, Packing, Spent, failure_of
@@ -22,6 +22,8 @@ from .store.recording import Kept, Recorders
 
 OpenWorker: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
 """Context that a worker opens once for all its calls: `serve_endpoint`, a `partial` of it, or a context of yours."""
+
+Report: TypeAlias = Callable[[bytes], None] | None
 
 
 @asynccontextmanager
@@ -41,9 +43,11 @@ class Site:
         if isinstance(packing, ByReference):  # in the program's own process it may be Ctrl-C
             self._raised += (KeyboardInterrupt,)
         self._recorders = Recorders()
+        self._overdue: set[int] = set()
+        """Slots of running calls whose timeouts have passed."""
         self._functions: dict[bytes, Callable[..., Awaitable[Any]]] = {}
 
-    async def call(self, data: bytes, report: Callable[[bytes], None] | None = None) -> bytes:
+    async def call(self, data: bytes, report: Report = None) -> bytes:
         """Run a job, and return its packed answer.
 
         An exception of the function is an answer. Two are raised instead: a cancellation from outside, and a
@@ -58,28 +62,26 @@ class Site:
             job: Job = self._packing.unpack(data)
         except (Exception, SystemExit) as exc:
             return self._pack(Answer(failure=failure_of(exc, self._packing)))
-        over = trio.Event()
-        if report is not None and job.timeout is not None:
-            trio.lowlevel.spawn_system_task(self._watch, job, over, report)
         try:
-            answer = await self._run(job)
+            return self._pack(await self._run(job, report))
         finally:
-            over.set()
-        return self._pack(answer)
+            self._overdue.discard(job.slot)
 
-    async def _watch(self, job: Job, over: trio.Event, report: Callable[[bytes], None]) -> None:
-        """Report a call that shields itself from the end of its timeout."""
+    async def _watch(self, job: Job, limit: trio.CancelScope, over: trio.Event, report: Report) -> None:
+        """Cancel a call after its timeout; report it if it shields itself from that."""
         assert job.timeout is not None
-        if await happens(over, job.timeout) or await happens(over, job.grace):
+        with trio.move_on_after(job.timeout):
+            await over.wait()
             return
-        error = trio.TooSlowError(
-            f"the call took longer than the timeout of its map, {job.timeout:g} s, and did not end within the grace of "
-            f"its fleet, {job.grace:g} s: its worker was killed"
-        )
-        kept = None if job.record is None else Kept()
-        report(self._pack(Answer(failure=failure_of(error, self._packing), kept=kept, runs_on=True)))
+        await pass_moment()
+        if over.is_set():
+            return
+        limit.cancel()
+        self._overdue.add(job.slot)
+        if report is not None and not await happens(over, job.grace):
+            report(self._pack(Answer(overdue=tuple(self._overdue))))
 
-    async def _run(self, job: Job) -> Answer:
+    async def _run(self, job: Job, report: Report) -> Answer:
         """Run a job; record its rollouts in the store, if the map has one."""
         recorder = collector = None
         if job.record is not None:
@@ -89,7 +91,7 @@ class Site:
                 return Answer(kept=Kept(problem=str(exc)))
             collector = Collector(recorder, {"fleet": job.record.task})
         with collect_traces(collector) as traces:
-            value, failure = await self._outcome(job)
+            value, failure = await self._outcome(job, report)
         usages = [trace.usage for trace in traces]
         spent = Spent(
             rollouts=len(traces),
@@ -108,8 +110,9 @@ class Site:
                 value, failure = None, failure_of(exc, self._packing)
         return Answer(value, failure, scores=scores, kept=await recorder.keep(traces, data), spent=spent)
 
-    async def _outcome(self, job: Job) -> tuple[Any, Failure | None]:
+    async def _outcome(self, job: Job, report: Report) -> tuple[Any, Failure | None]:
         """Call the function of a job; return its value, or its exception."""
+        limit, over = trio.CancelScope(), trio.Event()
         try:
             function = self._functions.get(job.function)
             if function is None:
@@ -122,7 +125,9 @@ class Site:
                     f"{named(function)} returned {described(made)}, which cannot be awaited: "
                     "is it an `async def` with no `yield` in it?"
                 )
-            with trio.move_on_after(inf if job.timeout is None else job.timeout):
+            if job.timeout is not None:
+                trio.lowlevel.spawn_system_task(self._watch, job, limit, over, report)
+            with limit:
                 return await made, None
             raise trio.TooSlowError(f"the call took longer than the timeout of its map, {job.timeout:g} s")
         except BaseException as exc:
@@ -131,6 +136,8 @@ class Site:
             ):
                 raise
             return None, failure_of(exc, self._packing)
+        finally:
+            over.set()
 
     def _pack(self, answer: Answer) -> bytes:
         try:

@@ -13,6 +13,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from heapq import heappop, heappush
 from itertools import count
 from typing import final
@@ -30,11 +31,14 @@ class NoWorkers(Exception):
 class Slot:
     """Slot of one call, from the first attempt to the last. Made by `Slots.take` only."""
 
-    def __init__(self, priority: int) -> None:
+    def __init__(self, priority: int, number: int) -> None:
+        self.number = number
         self.call: tuple[object, int] = (None, -1)
         """The map of the call, and the number of the task, once they are known."""
         self.lost_with: tuple[tuple[object, int], ...] = ()
         """The calls in the worker that was lost last, this one among them."""
+        self.overdue = False
+        """True if the worker is killed, and the timeout of this call had passed."""
         self._priority = priority
         self._state: _WorkerState | None = None
         self._case: _Case | None = None
@@ -115,7 +119,7 @@ class Slots:
 
     async def take(self, priority: int) -> Slot:
         """Wait for a slot, to be given back; a higher priority comes first. Raise NoWorkers if there will be none."""
-        slot = Slot(priority)
+        slot = Slot(priority, next(self._numbers))
         self._queue(slot, priority)
         self.assign()
         await self._wait_for(slot)
@@ -155,11 +159,15 @@ class Slots:
         slot._state, slot.lost_with = state, (slot.call,)
         self._cases.append(_Case([slot]))
 
-    def end_worker_of(self, slot: Slot) -> None:
-        """Give no more calls to the worker of a call that it is killed for; the other calls are no suspects."""
+    def end_worker_of(self, slot: Slot, overdue: Collection[int]) -> None:
+        """Give no more calls to the worker of a call that it is killed for; the other calls are no suspects.
+
+        The calls in the slots of the numbers `overdue` are over their timeouts.
+        """
         assert slot._state is not None
         for other in self._mark_dead(slot._state):
             other.lost_with = ()
+            other.overdue = other.number in overdue
 
     def _open_case(self, state: _WorkerState) -> None:
         """Open a case for the calls in a worker that has died."""
@@ -234,7 +242,7 @@ class Slots:
 
     def _give(self, slot: Slot, state: _WorkerState | None) -> None:
         """Give a call its slot; None if there is no slot."""
-        slot._waits = False
+        slot._waits = slot.overdue = False
         slot._state = state
         if state is not None:
             state.slots[slot] = None
