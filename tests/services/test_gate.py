@@ -171,12 +171,16 @@ async def test_a_result_without_a_question_ends_the_rollout() -> None:
 
 @pytest.mark.parametrize("on_fault", ["cancel", "stay"])
 async def test_a_bypass_ends_a_rollout_that_outlives_faults(on_fault: Any) -> None:
+    outlived = False
     with pytest.raises(GateBypassed):
         async with opened(CALL, "bye", gate={"*": Decision.approve()}, on_fault=on_fault) as (_, agent):
             (call,) = await agent.ask_model()
             agent.add(agent.result(call, "done"))
             await agent.ask_model()
-            await trio.sleep_forever()
+            with trio.move_on_after(5):
+                await trio.sleep_forever()
+            outlived = True
+    assert not outlived
 
 
 async def test_a_result_without_a_question_is_reported_where_results_have_no_error_mark(
