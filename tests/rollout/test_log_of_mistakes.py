@@ -137,3 +137,16 @@ async def test_a_handler_that_awaits_and_a_caller_of_trio_run_are_not_logged(
         async with serve_endpoint() as endpoint, endpoint.open_rollout(slow) as rollout:
             await ask(rollout)
     assert lines(caplog, "triocept.endpoint") == []
+
+
+def test_the_search_for_a_blocking_function_imports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search runs in a thread of its own, while the loop's thread may be in the middle of an import."""
+
+    def no_import(name: str, *args: object) -> object:
+        raise AssertionError(f"imports {name}")
+
+    thread = threading.current_thread()
+    with monkeypatch.context() as patched:
+        patched.setattr("builtins.__import__", no_import)
+        found = loop_watch.place_of(thread)
+    assert found.startswith("test_the_search_for_a_blocking_function_imports_nothing ")

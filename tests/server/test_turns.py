@@ -115,10 +115,13 @@ async def test_a_crowd_without_a_key_costs_a_call_little_cpu() -> None:
 
     with ExitStack() as stack:
         async with serve_endpoint() as endpoint, endpoint.open_rollout(echo) as rollout:
-            alone = await cost(None)
-            beside = await cost(Strangers(stack, endpoint.port, ASKED["health"]))
-    slower = 3 if os.environ.get("COVERAGE_RUN") else 1  # `coverage` measures each line
-    assert beside < max(3 * alone, slower * 0.03)
+            strangers = Strangers(stack, endpoint.port, ASKED["health"])
+            slower = 3 if os.environ.get("COVERAGE_RUN") else 1  # `coverage` measures each line
+            for _ in range(2):  # a loaded machine only adds to what one try measures
+                alone, beside = await cost(None), await cost(strangers)
+                if beside < (most := max(3 * alone, slower * 0.03)):
+                    break
+    assert beside < most
 
 
 async def test_requests_without_a_key_are_served_though_connections_come_without_end(

@@ -7,6 +7,7 @@ afterwards.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -26,8 +27,8 @@ EVERY = 0.25
 """Seconds between two looks at the loop."""
 MOST_PLACES = 100
 """Maximum places that an endpoint logs."""
-_TRIO = str(Path(trio.__file__).parent)
-_OURS = (str(Path(__file__).parents[1]), _TRIO)
+_TRIO = str(Path(trio.__file__).parent) + os.sep
+_LIBRARIES = (str(Path(__file__).parents[1]) + os.sep, _TRIO, str(Path(threading.__file__).parent) + os.sep)
 
 log = logging.getLogger("triocept.endpoint")
 
@@ -200,8 +201,5 @@ def _is_library(frame: FrameType) -> bool:
         if "__file__" not in frame.f_globals:
             return frame.f_globals.get("__name__") != "__main__"
         name = str(frame.f_globals["__file__"])
-    return (
-        name.startswith(_OURS)
-        or "site-packages" in name
-        or Path(name).is_relative_to(Path(threading.__file__).parent)
-    )
+    # No `Path` here: it imports a module on first use, and another thread may be in the middle of that import.
+    return name.startswith(_LIBRARIES) or "site-packages" in name
