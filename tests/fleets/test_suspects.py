@@ -178,6 +178,7 @@ async def test_calls_in_a_worker_that_is_killed_for_one_of_them_are_no_suspects(
     async with engine.open_worker("a", setup, 1) as first, engine.open_worker("b", setup, 1) as second:
         slots.add(first)
         late, other = [await slots.take(0) for _ in range(2)]
+        assert late.number, "0 is a call without a slot, such as one of `fleet.each`"
         slots.end_worker_of(late, {late.number})
         with trio.move_on_after(0.1) as limit:
             await slots.take(0)

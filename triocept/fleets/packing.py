@@ -42,7 +42,7 @@ class Job(msgspec.Struct, frozen=True):
     grace: float = 0.0
     """Seconds for the call's end after `timeout`."""
     slot: int = 0
-    """Number of the call's slot."""
+    """Number of the call's slot; 0 for a call without one."""
     record: RecordTo | None = None
     """Destination of the records of the call's rollouts; None if the map has no store."""
 

@@ -104,7 +104,7 @@ class Slots:
         self._cases: list[_Case] = []
         self._returned = trio.Event()
         self._waiting: list[tuple[int, int, Slot]] = []
-        self._numbers = count()
+        self._numbers = count(1)
         self._why: BaseException | None = None
 
     @property
