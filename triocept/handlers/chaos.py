@@ -63,7 +63,7 @@ def chaos(
         cut: rate of answers that are cut in the middle. The text is the fault's own: the handler is not called.
         unended: rate of answers that stop in the middle as if complete. The handler is not called either.
         stall: rate of calls that get nothing until the agent disconnects.
-        empty means rate of calls that get 200 without a body.
+        empty: rate of calls that get 200 without a body.
         garbage: rate of answers that contain something that is not JSON.
         error_event: rate of answers with an error in the middle, after status 200.
         faults: further faults, each with its rate: `{Fault.status(404): 0.01}`.
