@@ -141,6 +141,22 @@ async def upstream(scene: Scene) -> None:
                 nursery.start_soon(scene.call, rollout, text)
 
 
+async def paused_upstream(scene: Scene) -> None:
+    async with serve_endpoint() as provider, provider.open_rollout(scene.answer) as model:
+        async with (
+            open_upstream(
+                model.base_url("openai_chat"), api_key=model.api_key, dialect="openai_chat"
+            ) as forward,
+            serve_endpoint(recorder=JSONLRecorder(scene.file)) as endpoint,
+            scene.opened(endpoint.open_rollout(forward)) as rollout,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(scene.call, rollout, "a stream")
+            async with forward.paused("abort"):
+                nursery.start_soon(scene.call, rollout, "b")
+                await trio.lowlevel.checkpoint()
+
+
 async def pool(scene: Scene) -> None:
     async def one(text: str) -> None:
         async with scene.opened(endpoints.open_rollout(scene.answer)) as rollout:
@@ -157,6 +173,6 @@ PROGRAMS: dict[str, Program] = {
     program.__name__: program
     for program in (
         *(one_call, many_calls, a_fault, services, children),
-        *(agent, iterated_agent, agents_that_fork_late, upstream, pool),
+        *(agent, iterated_agent, agents_that_fork_late, upstream, paused_upstream, pool),
     )
 }
