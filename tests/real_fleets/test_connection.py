@@ -109,7 +109,7 @@ async def test_an_endpoint_is_no_cluster() -> None:
 async def test_rays_client_is_not_enough() -> None:
     said = await refused("ray://127.0.0.1:10001")
     assert said["type"] == "ValueError"
-    assert "give host:port" in said["text"]
+    assert "pass host:port" in said["text"]
 
 
 async def test_this_program_has_one_cluster_and_says_so_of_another(nobody: str) -> None:
