@@ -34,7 +34,7 @@ from triocept import (
 )
 from triocept._cli.stats import Quantiles
 from triocept._trace.trace import TraceWriter
-from triocept.traces import AgentStart
+from triocept.traces import AgentStart, Decided, Draft, TurnError
 
 pytestmark = pytest.mark.once
 
@@ -352,7 +352,61 @@ def test_two_turns_of_which_one_is_not_there_are_not_compared(file: Path) -> Non
     assert "has no turn x" in looked("diff", file, "x", "1").stderr
 
 
+def handled_run() -> Trace:
+    """A turn with decisions and drafts, and the same call again with other ones."""
+    ask = Decided(call="c1", tool="Bash", kind="approve", by="ask", seconds=1.21)
+    no = Decided(call="c2", tool="Write", kind="reject", reason="not\nallowed", seconds=0.5, way="gate")
+    new = Decided(call="c3", tool="Bash", kind="modify", arguments='{"command":"ls"}', seconds=0)
+    usage = Usage(input_tokens=12_100, output_tokens=7)
+    more = Draft(
+        why="best_of", counted=True, response=Response((Text("B"),), usage=usage), started=0, duration=2.5
+    )
+    error = TurnError(type="UpstreamError", message="overloaded", status=529)
+    failed = Draft(why="best_of", error=error, started=0, duration=1)
+    trace = Trace("r")
+    tell(trace, TASK, "A", of="s", decisions=(ask, no), drafts=(more, failed))
+    tell(trace, TASK, "A", of="s", decisions=(ask, new), drafts=(more,))
+    return trace
+
+
+def test_decisions_and_drafts_of_a_turn_are_shown(tmp_path: Path) -> None:
+    file = kept(tmp_path / "t.jsonl", handled_run())
+    assert shown("show", file, "--turn", "0").splitlines()[8:12] == [
+        "  decision     approve Bash, in the answer, by ask (c1, after 1.21 s)",
+        "  decision     reject Write, at the gate: not allowed (c2, after 0.500 s)",
+        "  draft 1      best_of, 12.1k in 7 out, in addition to the answer (took 2.50 s)",
+        "  draft 2      best_of: 529 overloaded (took 1.00 s)",
+    ]
+    row = " ".join(shown("show", file, COLUMNS="80").splitlines()[-2].split())
+    assert row == '0 - 1 approve, 1 reject, 2 drafts "A"'
+    turn = json.loads(shown("show", file, "--turn", "0", "--json"))
+    assert [each["kind"] for each in turn["decisions"]] == ["approve", "reject"]
+    assert [each["why"] for each in turn["drafts"]] == ["best_of", "best_of"]
+
+
+def test_decisions_and_drafts_that_only_one_turn_has_are_compared(tmp_path: Path) -> None:
+    lines = shown("diff", kept(tmp_path / "t.jsonl", handled_run()), "0", "1").splitlines()
+    assert lines[-3:] == [
+        "- decision      reject Write, at the gate: not allowed",
+        '+ decision      modify Bash to {"command":"ls"}, in the answer',
+        "- draft         best_of: 529 overloaded",
+    ]
+
+
 # stats
+
+
+def test_decisions_and_drafts_are_counted(tmp_path: Path) -> None:
+    file = kept(tmp_path / "t.jsonl", handled_run())
+    for columns in ("", "44", "80"):
+        assert shown("stats", file, COLUMNS=columns).splitlines()[-2:] == [
+            "decisions: 2 approve, 1 reject, 1 modify",
+            "3 drafts: 24.2k in 14 out, not in the table",
+        ]
+    total = json.loads(shown("stats", file, "--json"))["total"]
+    assert total["decisions"] == {"approve": 2, "reject": 1, "modify": 1}
+    assert (total["drafts"], total["draft_input_tokens"], total["draft_output_tokens"]) == (3, 24_200, 14)
+    assert total["input_tokens"] is None, "the tokens of drafts are counted for themselves"
 
 
 def test_calls_are_counted_by_kind_and_model(file: Path) -> None:
@@ -410,6 +464,8 @@ def test_figures_come_as_json_and_what_nobody_said_is_null(file: Path) -> None:
         ("answered", "-", 12),
         ("failed", "-", 2),
     ]
+    assert (found["total"]["decisions"], found["total"]["drafts"]) == ({}, 0)
+    assert found["total"]["draft_input_tokens"] is None
     answered, failed = found["groups"]
     assert (answered["input_tokens"], answered["cached_tokens"]) == (396_198, 10_000)
     assert (answered["estimated"], answered["uncounted_calls"]) == (True, 6)

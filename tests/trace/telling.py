@@ -8,7 +8,7 @@ from triocept._trace.conversation import CallKind, Conversation
 from triocept._trace.redaction import Redactor
 from triocept._trace.trace import TraceWriter
 from triocept._trace.turn import OutcomeKind
-from triocept.traces import TurnError
+from triocept.traces import Decided, Draft, TurnError
 
 TOOLS = (Tool(name="t"),)
 
@@ -39,6 +39,8 @@ def tell(
     parent: str | None = None,
     attempt: int = 1,
     agent: str | None = None,
+    decisions: tuple[Decided, ...] = (),
+    drafts: tuple[Draft, ...] = (),
     **request: Any,
 ) -> Turn:
     """One more turn: what was asked, and answered; `of` a conversation that the agent names, or none."""
@@ -58,6 +60,8 @@ def tell(
         conversation=named,
         attempt=attempt,
         agent=agent,
+        decisions=decisions,
+        drafts=drafts,
         error=None if outcome == "answered" else TurnError(type="Fault", message="no", status=500),
         started_at=0.0,
         duration=0.0,

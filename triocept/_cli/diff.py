@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 
@@ -12,7 +13,7 @@ from .._trace.diff import MessageDiff, TurnDiff, common_head
 from .._trace.texts import text_of
 from .._trace.turn import Turn
 from .page import Page, Piece
-from .words import counted
+from .words import counted, decision_words, draft_words
 
 _AROUND = 20
 """Characters to show before an edit, or before the first difference of two texts."""
@@ -56,6 +57,16 @@ def show_diff(page: Page, diff: TurnDiff, before: Turn, after: Turn) -> None:
                 if start > 0:
                     old, new = f"…{old[start:]}", f"…{new[start:]}"
             page.line(("~ ", "yellow"), f"{name}: {_json(old)} → {_json(new)}")
+    _show_handled(page, "decision", *([*map(decision_words, turn.decisions)] for turn in (before, after)))
+    _show_handled(page, "draft", *([*map(draft_words, turn.drafts)] for turn in (before, after)))
+
+
+def _show_handled(page: Page, name: str, olds: list[str], news: list[str]) -> None:
+    """Print the decisions, or the drafts, that only one of the turns has."""
+    for change, ones, others in (("dropped", olds, news), ("added", news, olds)):
+        mark, style = _MARKS[change]
+        for words in (Counter(ones) - Counter(others)).elements():
+            page.line((f"{mark} {name:<13} ", style), words)
 
 
 def _changed(each: MessageDiff) -> Iterator[Piece]:

@@ -17,6 +17,7 @@ from .words import (
     command_line,
     counted,
     gap_names,
+    handled,
     reason,
     relation_words,
     said,
@@ -103,6 +104,8 @@ class Overview:
             yield (f"{words}  ", "yellow")
         if turn.id in self._summaries:
             yield ("summarises: ", "yellow")
+        if words := handled(turn):
+            yield (f"{words}  ", "yellow")
         yield said(turn, whole=width is None)
         if turn.error is not None:
             yield f" {reason(turn.error)}"

@@ -70,6 +70,12 @@ class Group:
         """Sum of the reported token counts; None if no call reported any."""
         self.uncounted = 0
         """Number of answered calls without token counts."""
+        self.decisions: Counter[str] = Counter()
+        """Number of decisions about tool calls, by kind."""
+        self.drafts = 0
+        """Number of answers that handlers have read, and that the agent did not get unchanged."""
+        self.draft_usage: Usage | None = None
+        """Sum of the reported token counts of drafts, where they are additional to the answer's."""
         self.latency = Quantiles()
         """Durations of answered calls."""
         self.first_token = Quantiles()
@@ -87,6 +93,11 @@ class Group:
         usage = turn.response.usage if turn.response is not None else None
         if usage is not None:
             self.usage = usage_of_all([usage] if self.usage is None else [self.usage, usage])
+        self.decisions.update(each.kind for each in turn.decisions)
+        self.drafts += len(turn.drafts)
+        used = [each.response.usage for each in turn.drafts if each.counted and each.response is not None]
+        if more := [each for each in (self.draft_usage, *used) if each is not None]:
+            self.draft_usage = usage_of_all(more)
         if turn.outcome == "answered":
             self.uncounted += usage is None
             self.latency.add(turn.duration)
@@ -95,7 +106,7 @@ class Group:
 
     def document(self) -> dict[str, Json]:
         """Return the counts as JSON; unknown counts are null."""
-        usage = self.usage
+        usage, drafts = self.usage, self.draft_usage
         return {
             "calls": self.calls,
             "errors": self.errors,
@@ -107,6 +118,10 @@ class Group:
             "reasoning_tokens": usage.reasoning_tokens if usage is not None else None,
             "estimated": usage is not None and usage.estimated,
             "uncounted_calls": self.uncounted,
+            "decisions": dict(self.decisions),
+            "drafts": self.drafts,
+            "draft_input_tokens": drafts.input_tokens if drafts is not None else None,
+            "draft_output_tokens": drafts.output_tokens if drafts is not None else None,
             "latency": _percentiles(self.latency),
             "first_token": _percentiles(self.first_token),
         }

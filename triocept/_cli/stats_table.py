@@ -57,6 +57,15 @@ def show_stats(page: Page, stats: Stats) -> None:
     if stats.total.uncounted:
         calls = counted(stats.total.uncounted, "call", "calls")
         page.line(f"the tokens of {calls} were not reported")
+    if decisions := stats.total.decisions:
+        page.line(f"decisions: {', '.join(f'{count:,} {kind}' for kind, count in decisions.items())}")
+    if drafts := stats.total.drafts:
+        usage = stats.total.draft_usage
+        more = ""
+        if usage is not None:
+            read, written = tokens(usage.input_tokens, usage), tokens(usage.output_tokens, usage)
+            more = f": {read} in {written} out, not in the table"
+        page.line(f"{counted(drafts, 'draft', 'drafts')}{more}")
 
 
 def _fitting(by: tuple[str, ...], rows: list[tuple[object, ...]], width: int | None) -> list[tuple[str, ...]]:

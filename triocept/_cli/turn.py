@@ -13,7 +13,7 @@ from .._trace.trace import Trace
 from .._trace.turn import Turn
 from .page import Page
 from .show import begun_at
-from .words import STYLES, clock, reason, relation_words, seconds
+from .words import STYLES, clock, decision_words, draft_words, reason, relation_words, seconds
 
 _RULE = 60
 """Characters of the line above a message."""
@@ -138,5 +138,9 @@ def _facts(trace: Trace, turn: Turn) -> Iterator[tuple[str, str]]:
         gaps = f"; gaps: {', '.join(turn.tokens.gaps)}" if turn.tokens.gaps else ""
         engine = turn.tokens.engine or "an engine without a name"
         yield "token ids", f"{read:,} read, {sampled:,} sampled, by {engine}{gaps}"
+    for decided in turn.decisions:
+        yield "decision", f"{decision_words(decided)} ({decided.call}, after {seconds(decided.seconds)} s)"
+    for number, draft in enumerate(turn.drafts, 1):
+        yield f"draft {number}", f"{draft_words(draft)} (took {seconds(draft.duration)} s)"
     if turn.notes:
         yield "notes", msgspec.json.encode(turn.notes).decode()

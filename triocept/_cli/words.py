@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from .._canonical.response import Usage
 from .._trace.entries import AgentStart
 from .._trace.relations import Relation
 from .._trace.trace import Trace
-from .._trace.turn import Turn, TurnError
+from .._trace.turn import Decided, Draft, Turn, TurnError
 from .._util.figures import clock, counted, short
 
 __all__ = [
@@ -21,8 +22,11 @@ __all__ = [
     "clock",
     "command_line",
     "counted",
+    "decision_words",
+    "draft_words",
     "flaw",
     "gap_names",
+    "handled",
     "reason",
     "relation_words",
     "said",
@@ -113,6 +117,32 @@ def said(turn: Turn, *, whole: bool) -> str:
     ]  # the last item is cut at the edge of the line
     called = [f"{call.name}({cut(call.arguments, edge)})" for call, edge in zip(calls, edges, strict=False)]
     return " + ".join([*texts, *called]) or ('""' if turn.outcome == "answered" else "")
+
+
+def handled(turn: Turn) -> str:
+    """Return the decisions about the calls of a turn, by kind, and the number of its drafts: `2 reject, 1 draft`."""
+    kinds = Counter(each.kind for each in turn.decisions)
+    drafts = [counted(len(turn.drafts), "draft", "drafts")] if turn.drafts else []
+    return ", ".join([*(f"{count} {kind}" for kind, count in kinds.items()), *drafts])
+
+
+def decision_words(decided: Decided) -> str:
+    """Return a decision in one line, without its time: `reject Bash, in the answer, by ask: not allowed`."""
+    way = "at the gate" if decided.way == "gate" else "in the answer"
+    by = f", by {decided.by}" if decided.by else ""
+    arguments = f" to {decided.arguments}" if decided.arguments is not None else ""
+    why = cut(" ".join(decided.reason.split()), REASON_LENGTH)
+    return f"{decided.kind} {decided.tool}{arguments}, {way}{by}{f': {why}' if why else ''}"
+
+
+def draft_words(draft: Draft) -> str:
+    """Return a draft in one line, without its time: `best_of, 12.1k in 7 out, in addition to the answer`."""
+    usage = draft.response.usage if draft.response is not None else None
+    used = ", tokens not reported" if draft.response is not None else ""
+    if usage is not None:
+        used = f", {tokens(usage.input_tokens, usage)} in {tokens(usage.output_tokens, usage)} out"
+    more = ", in addition to the answer" if draft.counted else ""
+    return f"{draft.why}{used}{more}{f': {reason(draft.error)}' if draft.error is not None else ''}"
 
 
 def relation_words(relation: Relation, numbers: Mapping[str, int], before: str | None) -> str:
