@@ -115,6 +115,29 @@ async def test_handlers_that_block_the_loop_cost_no_other_agent_its_request(
                     assert (await read_answer(agent)).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.usefixtures("every_way")
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_bodies_that_arrive_while_the_loop_is_blocked_turn_after_turn_are_in_time(
+    chunked: bool, clock: trio.testing.MockClock
+) -> None:
+    with trio.fail_after(100 * BLOCKED):
+        limits = EndpointLimits(body_seconds=LIMIT)
+        async with serve_endpoint(limits=limits) as endpoint, endpoint.open_rollout(echo) as rollout:
+            async with contextlib.AsyncExitStack() as stack:
+                agents = [await stack.enter_async_context(connected(endpoint.port)) for _ in range(40)]
+                request = request_of(rollout, chunked=chunked)
+                for agent in agents:
+                    await agent.send_all(request[:-20])
+                await trio.testing.wait_all_tasks_blocked(0.02)
+                for agent in agents:
+                    assert os.write(agent.socket.fileno(), request[-20:])
+                for _ in range(10):
+                    clock.jump(BLOCKED)
+                    await trio.lowlevel.checkpoint()
+                for agent in agents:
+                    assert (await agent.receive_some()).startswith(b"HTTP/1.1 200")
+
+
 async def test_a_tls_handshake_that_was_begun_may_end_after_the_loop_was_blocked(
     clock: trio.testing.MockClock,
 ) -> None:

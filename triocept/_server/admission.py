@@ -348,7 +348,8 @@ class Share(msgspec.Struct):
             elif is_last:
                 break
             else:
-                due, is_last = now + MOMENT, True
+                await wait_turns(MOMENT_TURNS)
+                due, is_last = trio.current_time() + MOMENT, True
         self.release()
         if rollout.ended.is_set() and rollout.ending is not None:
             raise rollout.ending.with_traceback(None)
