@@ -213,61 +213,57 @@ def authenticate(
         Refusal: 401, for a key that is valid for no rollout here, and for valid keys of two rollouts; 400, for several
             keys in headers of one name; 503 if the endpoint is stopping.
     """
-    key, headers = _key(head, dialects), head.headers
+    _, key = next(_keys(head, dialects), ("", None))
     rollout = registry.authenticate(key, rollout_id)
+    places = _KEY_PLACES.union(*[dialect.key_names for dialect in dialects])
+    if rollout is not None and len(head.headers.keys() & places) == 1:
+        return rollout  # the usual case
+    _check_sent_once(head)
     if rollout is None:
         raise _endpoint_stops() if registry.closing else _wrong_key(head, key, rollout_id, dialects)
-    places = _KEY_PLACES.union(*[dialect.key_names for dialect in dialects])
-    if len(headers.keys() & places) > 1:
-        _check_other_keys(head, key, rollout, registry, dialects)
+    _check_other_keys(head, dialects, rollout, registry)
     return rollout
 
 
+def _check_sent_once(head: Head) -> None:
+    """Raise Refusal 400 if a header has several keys. A single `Authorization` of another scheme may have commas."""
+    for name in _SENT_ONCE:
+        value = head.headers.get(name, "")
+        if "," in value and (name in KEY_NAMES or "\n" in value or value[:7].lower() == "bearer "):
+            raise Refusal(400, f"the header '{name}' has several keys: send it once", should_retry=False)
+
+
 def _check_other_keys(
-    head: Head,
-    key: str | None,
-    rollout: RolloutState,
-    registry: Registry[RolloutState],
-    dialects: Iterable[Dialect],
+    head: Head, dialects: Iterable[Dialect], rollout: RolloutState, registry: Registry[RolloutState]
 ) -> None:
-    """Raise Refusal 401 if another key of a request opens another rollout than `key`."""
-    headers = head.headers
-    for name in KEY_NAMES:
-        if (other := headers.get(name)) and other != key:
-            _check_other_key(head, name, other, rollout, registry)
-    for dialect in dialects:
-        if (other := _own_key(dialect, headers)) and other != key:
-            name = next(name for name in dialect.key_names if other in headers.get(name, ""))
-            _check_other_key(head, name, other, rollout, registry)
-
-
-def _check_other_key(
-    head: Head, name: str, key: str, rollout: RolloutState, registry: Registry[RolloutState]
-) -> None:
-    """Raise Refusal 401 if the second key of a request opens another rollout: a proxy may have checked that key."""
-    if registry.authenticate(key, None) not in (None, rollout):
-        first = next((each for each in _SENT_ONCE if head.headers.get(each)), name)
-        message = f"the headers '{first}' and '{name}' contain keys of two rollouts: send one key"
-        raise Refusal(401, message, should_retry=False)
+    """Raise Refusal 401 if another key of a request opens another rollout: a proxy may have checked that key."""
+    (first, key), *others = _keys(head, dialects)
+    for name, other in others:
+        if other != key and _opened(other, registry) not in (None, rollout):
+            message = f"the headers '{first}' and '{name}' contain keys of two rollouts: send one key"
+            raise Refusal(401, message, should_retry=False)
 
 
 def authenticate_state(head: Head, registry: Registry[RolloutState], rollout_id: str | None) -> RolloutState:
     """Return the rollout whose state key the request has.
 
     Raises:
-        Refusal: 401, for a key that is no state key here (an agent's key is not); 404, its rollout has no state;
-            503 if the endpoint is stopping.
+        Refusal: 401, for a key that is no state key here (an agent's key is not), and for keys of two rollouts; 400,
+            for several keys in headers of one name; 404, its rollout has no state; 503 if the endpoint is stopping.
     """
-    rollout = registry.authenticate_state(_key(head), rollout_id)
+    _check_sent_once(head)
+    _, key = next(_keys(head), ("", None))
+    rollout = registry.authenticate_state(key, rollout_id)
     if rollout is None and registry.closing:
         raise _endpoint_stops()
     if rollout is None:
-        asking = registry.authenticate(_key(head), rollout_id)
+        asking = registry.authenticate(key, rollout_id)
         if asking is not None and asking.state_key is None:
             text = f"rollout {asking.id} has no state: give open_rollout its initial value, state=…"
             raise Refusal(404, text, should_retry=False)
         text = "this API key opens no state here: it wants the rollout's state_key"
         raise Refusal(401, text, should_retry=False)
+    _check_other_keys(head, (), rollout, registry)
     return rollout
 
 
@@ -275,7 +271,10 @@ def rollout_of_key(
     head: Head, registry: Registry[RolloutState], dialects: Iterable[Dialect]
 ) -> RolloutState | None:
     """Return the rollout of the request's key, whatever its kind and the request's path."""
-    key = _key(head, dialects)
+    return next((_opened(key, registry) for _, key in _keys(head, dialects)), None)
+
+
+def _opened(key: str, registry: Registry[RolloutState]) -> RolloutState | None:
     return registry.authenticate(key, None) or registry.authenticate_state(key, None)
 
 
@@ -307,17 +306,21 @@ def _wrong_key(head: Head, key: str | None, rollout_id: str | None, dialects: It
     return Refusal(401, message, should_retry=False)
 
 
-def _key(head: Head, dialects: Iterable[Dialect] = ()) -> str | None:
-    scheme, _, token = head.headers.get("authorization", "").strip().partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
+def _keys(head: Head, dialects: Iterable[Dialect] = ()) -> Iterator[tuple[str, str]]:
+    """Yield the keys of a request, each after the name of its header. The first key counts."""
     headers = head.headers
-    other = next(filter(None, map(headers.get, KEY_NAMES)), None)
-    if not other:
-        other = next((key for dialect in dialects if (key := _own_key(dialect, headers))), other)
-    if other or token or scheme.lower() == "bearer":
-        return other
-    return scheme or None  # the key alone, as curl users first try it
+    scheme, _, token = headers.get("authorization", "").strip().partition(" ")
+    is_bearer, token = scheme.lower() == "bearer", token.strip()
+    if is_bearer and token:
+        yield "authorization", token
+    for name in KEY_NAMES:
+        if key := headers.get(name):
+            yield name, key
+    for dialect in dialects:
+        if (own := _own_key(dialect, headers)) and own != token:
+            yield next(name for name in dialect.key_names if own in headers.get(name, "")), own
+    if scheme and not token and not is_bearer:  # the key alone, as curl users first try it
+        yield "authorization", scheme
 
 
 def _own_key(dialect: Dialect, headers: Mapping[str, str]) -> str | None:
@@ -396,14 +399,15 @@ def _answers(rollout: RolloutState, dialect: str) -> Iterator[tuple[Request, Res
 def text_headers(headers: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
     """Return headers as text, with names in lower case.
 
-    Of several headers of one name the last counts; those that hold keys are joined.
+    Of several headers of one name the last counts; those that hold keys are joined with a comma and a line break,
+    which no single header has.
     """
     found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
     if len(found) < len(headers):
         for sought in _SENT_ONCE:
             values = [value.decode("latin-1") for name, value in headers if name.lower() == sought.encode()]
             if len(values) > 1:
-                found[sought] = ", ".join(values)
+                found[sought] = ",\n".join(values)
     return found
 
 
