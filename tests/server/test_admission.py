@@ -1,10 +1,13 @@
 """Who is let in, and for how long: a client without a key takes no room from one that has a key."""
 
 import json
+import os
+import resource
+import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 
 import pytest
@@ -250,6 +253,39 @@ async def test_four_hundred_idle_connections_at_two_hundred_descriptors_starve_n
                     )
                     assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
         await process.stdin.aclose()
+
+
+@contextmanager
+def one_descriptor_left() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as lowest:
+        number = lowest.fileno()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (number + 1, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_an_agent_with_the_last_descriptor_is_answered(together: bool) -> None:
+    """One after the other: none waits. Together: the next ones wait until a descriptor is free."""
+    limits = EndpointLimits(connections=100_000)
+    async with serve_endpoint(limits=limits) as endpoint, endpoint.open_rollout(echo) as rollout:
+        assert (await ask(rollout)).status_code == 200
+        agents = [trio.socket.socket() for _ in range(4)]
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        with trio.fail_after(5), one_descriptor_left():
+            for agent in agents if together else ():
+                await agent.connect(("127.0.0.1", endpoint.port))
+                assert os.write(agent.fileno(), request_of(rollout))
+            for agent in agents:
+                if not together:
+                    await agent.connect(("127.0.0.1", endpoint.port))
+                    await trio.testing.wait_all_tasks_blocked(0.02)
+                    await agent.send(request_of(rollout))
+                assert (await agent.recv(10_000)).startswith(b"HTTP/1.1 200")
+                agent.close()
 
 
 async def test_an_answer_that_never_ends_fails_alone() -> None:

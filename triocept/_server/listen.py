@@ -82,18 +82,25 @@ async def open_listener(host: str, port: int) -> trio.SocketListener:
 def accept_waiting(listener: trio.SocketListener, most: int) -> Iterator[trio.SocketStream]:
     """Accept the connections that already wait, at most so many, without a schedule point.
 
-    Clients that have hung up within their head are closed here, which costs a tenth. An error ends the iteration:
-    `listener.accept` raises it, if it lasts.
+    Clients that have hung up within their head are closed here, which costs a tenth. A later error ends the iteration:
+    the next call raises it, if it lasts.
+
+    Raises:
+        OSError: the first connection cannot be accepted.
     """
     its = listener.socket
     bare = socket.socket(its.family, its.type, its.proto, its.fileno())
     try:
         bare.setblocking(False)
-        for _ in range(most):
+        for number in range(most):
             try:
                 accepted = bare.accept()[0]
-            except OSError:  # no connection waits, in most cases
+            except BlockingIOError:  # no connection waits
                 return
+            except OSError:  # with no descriptor left, even if no connection waits
+                if number:
+                    return
+                raise
             try:
                 if not _has_left(accepted):
                     stream = trio.SocketStream(trio.socket.from_stdlib_socket(accepted))

@@ -30,7 +30,7 @@ from hypercorn.utils import wrap_app
 from .._rollout.registry import Registry
 from .._rollout.rollout_state import RolloutState
 from .._util.failures import split_cancelled
-from .._util.limits import EndpointLimits
+from .._util.limits import MOMENT_TURNS, EndpointLimits, wait_turns
 from ..dialects import Dialect
 from .admission import Admission
 from .app import make_app
@@ -49,7 +49,7 @@ _AT_CAPACITY = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 OWN_HTTP1: ContextVar[bool] = ContextVar("own_http1", default=True)
 """If False, a new server sends model calls through hypercorn and ASGI, as all other requests. Only tests set it."""
 _ACCEPTED_AT_ONCE = 32
-"""Maximum connections that are accepted in one turn of the event loop, beside the first: some 5 ms of work."""
+"""Maximum connections that are accepted in one turn of the event loop: some 5 ms of work."""
 _BREATH = 0.1
 """Seconds to wait for a free descriptor, or for the client of a refused connection."""
 _MOST_REFUSED = 32
@@ -310,22 +310,22 @@ class Server:
             with shutting_down(self._listener):
                 task_status.started()
                 while True:
+                    # accept(2) takes a descriptor first: at their limit it fails even if no connection waits.
+                    await trio.lowlevel.wait_readable(self._listener.socket)
                     try:
-                        stream = await self._listener.accept()
+                        for stream in accept_waiting(self._listener, _ACCEPTED_AT_ONCE):
+                            self._enter(stream, connections)
+                            if self._admission.reading.crowded:
+                                break
                     except OSError as exc:
                         if exc.errno not in _AT_CAPACITY:
                             raise
                         self._admission.notices.warn(
                             "accept", "a connection cannot be accepted: %s", exc.strerror
                         )
+                        await wait_turns(MOMENT_TURNS)  # until the key of the last connection is read
                         if not self._admission.shed():  # no descriptor was freed
                             await trio.sleep(_BREATH)
-                    else:
-                        self._enter(stream, connections)
-                        for stream in accept_waiting(self._listener, _ACCEPTED_AT_ONCE):
-                            self._enter(stream, connections)
-                            if self._admission.reading.crowded:
-                                break
 
     def _enter(self, stream: trio.SocketStream, connections: trio.Nursery) -> None:
         if not self._admission.has_capacity():
