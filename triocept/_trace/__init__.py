@@ -1,14 +1,14 @@
 """Records of a rollout: its turns, the message graph over them, and the trace file.
 
-* `turn`: the frozen record of one settled exchange, and of one call of a host service.
-* `trace`: the turns of one rollout, and queries over them, computed on demand. `search`: turns by their text.
-* `conversation`: the conversation of a call, as a value: its name, and its kind (main, sub-agent, side call).
+* `turn`: the frozen record of one settled exchange, and of one call to a host service.
+* `trace`: the turns of one rollout, and queries over them, computed on demand. `search`: finds turns by their text.
+* `conversation`: the conversation that a call belongs to: its name, and its kind (main, sub-agent, side call).
 
-Three modules derive the structure of a trace from its messages, each from the results of the one before:
+Three modules derive the structure of a trace from its messages. Each uses the results of the module before it:
 
 * `graph`: the turn that each turn continues: the turn whose messages and answer it sends again.
-* `conversations`: the conversation of each turn. Most calls join one through the graph; others restart one, from a
-  summary or in another agent. Its rules are all the reasons why a call joins an earlier one.
+* `conversations`: the conversation of each turn. Most calls join a conversation through the graph. Others restart it,
+  from a summary or in another agent. The module lists every rule by which a call joins an earlier call.
 * `relations`: the name of each turn's relation to earlier turns (`continues`, `retry`, `compaction`, `sub_agent`, …),
   and the tool call that started a sub-agent.
 
@@ -19,16 +19,16 @@ The other modules:
 * `tokens`: the tokens that the engine read and sampled. `increments`: the pieces of an answer, and their times. `wire`:
   a call as sent over the wire. `raw`: raw bytes sent in place of an answer.
 * `views`: views of a trace for trainers: steps, flat branches, drift.
-* `directory`: one file for each rollout, its recorder, and its holder.
+* `directory`: one file for each rollout, the recorder that writes it, and the claim of the process that reads it.
 * `redaction`: removal of secrets before anything is recorded.
-* `recorder`: receivers of turns beside the trace; `jsonl` writes the file.
+* `recorder`: the interfaces of recorders, which receive each turn that the trace gets; `jsonl` writes the file.
 * `entries`: records beside turns: the start of a rollout, its agents, the calls it took, its scores, and gaps.
 * `rollout_events`: the events of rollouts, for programs that watch.
-* `lines`: the format of the file, and its lines, whole or damaged. `chain`: the hash chain over the lines of a rollout.
-  `linefile`: whole lines, appended by several programs. `jsonl` writes the file: `runlines` the lines of one rollout,
-  `numbering` its messages as numbers.
-* `reader` builds traces from the lines. `proof` checks that the lines of a rollout are complete, `check` the lines of a
-  file.
+* `lines`: the format of the file, and the reader of its lines, whole or damaged. `chain`: the hash chain over the lines
+  of a rollout. `linefile`: a file to which several programs append whole lines. `jsonl` writes the file: `runlines`
+  makes the lines of one rollout, and `numbering` numbers its messages.
+* `reader` builds traces from the lines. `proof` checks that the lines of a rollout are complete; `check` checks those
+  of a file.
 
 Imports the canonical types only: no dialect, no trio, no HTTP.
 """

@@ -6,9 +6,9 @@ Rules:
    `sha256(rollout + "\n" + run)`.
 2. Each line contains the number of earlier lines of its rollout (`seq`) and the chain so far (`prev`, 32 hex digits).
    Then the chain continues: `sha256(chain + line)`, the line without its newline.
-3. A seal contains the chain behind it (`digest`, the last member of its line). That chain covers the line without this
-   member.
-4. So the `prev` of the next line, or the seal, reveals each flipped, dropped, doubled, moved or cut line.
+3. A seal contains the chain after it (`digest`, the last member of its line). This chain covers the seal's line without
+   `digest`.
+4. So a changed, dropped, doubled, moved or cut line shows: the `prev` of the next line, or the seal, does not match.
 
 SHA-256 is used because every machine has a program for it, and processors have instructions for it. A digest of 50 KB
 takes half the time of a BLAKE2b.
@@ -29,12 +29,12 @@ def start(rollout: str, run: str) -> bytes:
 
 
 def link(chain: bytes, line: bytes | memoryview) -> bytes:
-    """Return the chain behind a line without newline; a seal is passed without its digest."""
+    """Return the chain after a line. Pass the line without its newline, and a seal without its digest."""
     return sha256(b"".join([chain, line])).digest()[:_BYTES]
 
 
 def sealed_line(line: bytes, chain: bytes) -> bytes:
-    """Return the line of a seal with the chain behind it as its digest."""
+    """Return the line of a seal, with the chain after it added as its digest."""
     return line[:-1] + _DIGEST % chain.hex().encode()
 
 

@@ -1,8 +1,9 @@
-"""Check of a trace file for completeness: every gap in it, by name.
+"""Check of a trace file for completeness. Every gap in the file has a name.
 
-No chain in a file reveals that all lines of a rollout are missing, or the last lines behind a seal (its scores). To
-detect such a loss, store `trace.digest` elsewhere, and compare it with `report.digests`. The check finds accidents: an
-author of deliberate changes can compute new chains. A digest stored elsewhere reveals deliberate changes, too.
+The chains in a file cannot reveal that all lines of a rollout are missing, or the last lines after a seal (its scores).
+To detect such a loss, store `trace.digest` elsewhere, and compare it with `report.digests`. The check alone finds
+accidents only: the author of a deliberate change can compute new chains. A digest stored elsewhere reveals deliberate
+changes, too.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from .lines import VERSION, Found, OtherLine, Piece, SealLine, Unreadable, found
 from .proof import Proof
 
 MOST_GAPS = 10_000
-"""Maximum gaps listed one by one: a file of another format may have as many gaps as lines."""
+"""Maximum number of gaps in a report: a file of another format may have as many gaps as lines."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +35,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     more: int = 0
     """Number of gaps beyond those in `gaps`."""
     digests: dict[str, str] = {}
-    """The chain at each rollout's last seal, by `rollout/run`: the value of `trace.digest` at the time of writing."""
+    """Digest of each rollout's last seal, by `rollout/run`: the value that `trace.digest` had when the file was
+    written."""
 
     @property
     def complete(self) -> bool:
@@ -45,8 +47,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def check(path: str | os.PathLike[str]) -> Report:
     """Check every line of a file of `JSONLRecorder`, and that no line is missing.
 
-    Memory use is constant, but for the open rollouts and a few hundred bytes for each rollout. A file that is being
-    written has gaps, too: `no_seal` and `no_turn` for running rollouts.
+    Memory holds the rollouts without a seal, and a few hundred bytes for each other rollout. A file that is still being
+    written has gaps too: `no_seal` and `no_turn` for the running rollouts.
 
     Raises:
         OSError: the file cannot be read.
@@ -73,7 +75,7 @@ class _Check:
         self._proofs: dict[tuple[str, str], Proof] = {}
         self._lines = 0
         self._is_old = False
-        """True after a line of format 1 was found: that gap is reported once."""
+        """True after a line of format 1 was found: its gap (`old_format`) is reported only once."""
 
     def add(self, piece: Piece, number: int) -> None:
         """Add the content of line `number`."""

@@ -1,11 +1,11 @@
-"""The conversation of a call: the agent's main conversation, a sub-agent's, or a side call such as a title.
+"""The conversation that a call belongs to: the agent's main one, a sub-agent's, or a side call (to get a title).
 
 Some agents name the conversation: `claimed_conversation`, in the rollout's `calls`, reads the name from the headers.
-For other agents the messages decide: see `conversations`. `prompt_cache_key` (Copilot, OpenHands, kimi-code) and
-`x-affinity` (vibe) name a family of conversations, because sub-agents share them. Different families are different
-conversations; the same family may hold several conversations.
+For other agents, `conversations` derives the conversation from the messages. `prompt_cache_key` (Copilot, OpenHands,
+kimi-code) and `x-affinity` (vibe) name a family of conversations, because sub-agents share them. Calls of different
+families belong to different conversations; one family may hold several conversations.
 
-Side calls, as they were measured with real versions:
+Side calls, observed with real versions of the agents:
 
 =============  ======================================
 agent          side call
@@ -39,19 +39,19 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     id: str
     """The agent's name for the conversation; without a name, the id of the turn (or exchange) that began it. In a
-    `Turn`, empty where the agent names only the kind of the call."""
+    `Turn`, it is empty if the agent names only the call's kind."""
     parent: str | None = None
-    """The conversation that began this conversation, where the agent names it."""
+    """Id of the conversation that began this conversation; None if the agent does not name it."""
     kind: CallKind = "main"
-    """Kind of the call. A side call (a title, a router, a warm-up) may carry its main conversation's id. A `tool` of
-    the program sent the call (`POST …/model`, `rollout.ask`), not the agent."""
+    """Kind of the call. A side call (a title, a router, a warm-up) may carry its main conversation's id. For the kind
+    `tool`, a tool of the program sent the call (`POST …/model`, `rollout.ask`), not the agent."""
 
 
 def names_of(conversations: Iterable[Conversation]) -> dict[tuple[str, CallKind], str]:
     """Return a short name for each conversation, by its id and kind: `main`, `main 2`, `sub-agent 1`.
 
     Args:
-        conversations: the conversation of each turn, in order. Side calls and calls of tools get no short name.
+        conversations: the conversation of each turn, in order. Side calls and calls from tools get no short name.
     """
     names: dict[tuple[str, CallKind], str] = {}
     counts = {"main": 0, "sub_agent": 0}
@@ -65,7 +65,7 @@ def names_of(conversations: Iterable[Conversation]) -> dict[tuple[str, CallKind]
 
 
 def is_side_call(request: Request, raw: Json = None) -> bool:
-    """Return True if a call looks like a side call: it offers no tools, though the agent has some."""
+    """Return True if a call looks like a side call: it offers no tools, though the agent's other calls do."""
     if isinstance(raw, dict) and raw.get("generate") is False:
         return True
     if request.tools or request.tool_results:
@@ -76,7 +76,7 @@ def is_side_call(request: Request, raw: Json = None) -> bool:
 def is_router(request: Request) -> bool:
     """Return True if a call is gemini-cli's router, which selects the model.
 
-    It comes first, and resembles other calls.
+    The router's call is the first call of a run, and resembles other calls.
     """
     schema = request.output_format and request.output_format.schema
     return _ROUTER in ((schema or {}).get("properties") or {})

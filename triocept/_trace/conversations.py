@@ -1,56 +1,56 @@
-"""The conversation of each call: as the agent names it, else found by the messages.
+"""The conversation of each call: the one that the agent names, else the one that the messages continue.
 
-A call belongs to the conversation of the first rule that fits:
+The first rule that fits decides which conversation a call belongs to:
 
 1. The agent names the conversation (`claimed_conversation` in `_rollout/calls`: headers of Claude Code, Codex, …).
 2. The call continues a turn (see `graph`): it sends the turn's messages, its answer, and more. The answer may be
    repeated unchanged, joined from broken answers, or reworded. Of several turns the longest wins, then the latest.
 3. It repeats a call that got no answer.
-4. It sends the messages of an earlier call and more, without that call's answer, which the agent has dropped; unless it
-   looks like a title: no tools, behind a task of an agent with tools.
-5. It repeats an earlier call with more text in the last message, and no earlier call had tools: a program of DSPy adds
-   the results of its tools there.
-6. Another agent takes the conversation over: a handoff, below.
-7. It contains the summary of a turn: a compaction, below.
-8. Otherwise the call begins a conversation.
+4. It sends the messages of an earlier call and more, but without the answer to that call, which the agent has dropped.
+   Exception: it looks like a request for a title, because it offers no tools and the conversation has tools.
+5. It repeats an earlier call with more text in the last message, and no earlier call had tools. (A DSPy program appends
+   the results of its tools to the last message.)
+6. It is a handoff (see below): another agent takes the conversation over.
+7. It is a compaction (see below): it contains the summary of a turn.
+8. Otherwise the call begins a new conversation.
 
-Messages are equal if their roles, texts, calls, results and media are: `THREAD` in `_canonical/form`. Reasoning, ids of
-calls, cache marks and the split of a text into parts do not count. In rules 2 to 7, two calls never share a
+Messages are equal if their roles, texts, calls, results and media are equal (`THREAD` in `_canonical/form`). Reasoning,
+ids of calls, cache marks and the split of a text into parts do not count. In rules 2 to 7, two calls never share a
 conversation if the agent names different kinds or families (`prompt_cache_key`) for them.
 
-A handoff: another agent continues under a system prompt of its own. Behind the system prompt, its first call has one of
-these forms:
+In a handoff, another agent continues the conversation under its own system prompt. After the system prompt, its first
+call has one of these forms:
 
-1. The messages of the conversation's latest call, and behind them its answer: unchanged (OpenAI Agents), or in words
-   that name each tool it called (ADK).
+1. The messages of the conversation's latest call, followed by the answer to it. The answer is unchanged (OpenAI
+   Agents), or retold in words that name each tool it called (ADK).
 2. The messages of the latest call and its answer, all without tool calls, tool results and reasoning
    (`remove_all_tools` of OpenAI Agents). A sub-agent with the same task looks the same. So the latest answer must call
-   nothing but `transfer_to_…` tools, and no other turn may be between.
-3. A message of the model that contains the user's texts, and names each tool that the latest answer called
-   (`nest_handoff_history` of OpenAI Agents). A sub-agent's task is the user's message.
+   only `transfer_to_…` tools, and no other turn may come between the two calls.
+3. First a message of the model that contains the user's texts, and names each tool that the latest answer called
+   (`nest_handoff_history` of OpenAI Agents). A sub-agent's first message, its task, is the user's instead.
 
 Measured with openai-agents 0.24 and google-adk 2.13. Other filters of a history are not recognized.
 
-A compaction: an agent with a full context requests a summary, and restarts from it. A call contains the summary of a
-turn if
+In a compaction, an agent whose context is full requests a summary, and restarts from it. A call contains the summary of
+a turn if
 
-1. the turn was answered in text without a tool call, and its call requested a summary, or its answer is marked as a
-   summary;
-2. a message of the call contains the summary: the text between the marks, else the whole answer;
-3. no message of the call contains the question: an agent that repeats its whole history in one message (DSPy) compacts
-   nothing.
+1. the turn's answer is text without a tool call; and either its call requested a summary, or the answer is marked as
+   one;
+2. a message of the call contains the summary, which is the text between the marks, or the whole answer without marks;
+3. no message of the call contains the request for the summary: an agent that repeats its whole history in one message
+   (DSPy) compacts nothing.
 
 Measured with Claude Code 2.1, which puts the text between `<summary>` marks into the first message of the user.
-`<state_snapshot>` is the mark of gemini-cli and qwen-code. Other agents use no mark: for them the words of the question
+`<state_snapshot>` is the mark of gemini-cli and qwen-code. Other agents use no mark: for them the words of the request
 decide.
 
-The kind of a conversation that the agent has not named. Where other calls of the rollout have tools, a short
-conversation without tools is a side call in three cases. It requests an object; it gives a summary; or, as a title is,
-it is about the user's text in a conversation with tools. A long conversation without tools is a side call if it
-requests a summary. A member of a crew (CrewAI) has a task of its own. Of the remaining conversations the first is the
-main conversation, and the others are sub-agents'. Where no call has tools, each conversation is a main one, because
-nothing distinguishes them. The kind of a waiting call can change with later calls: a title that comes first is
-initially the main conversation.
+If the agent has not named a conversation, these rules decide its kind. They need other calls of the rollout with tools:
+where no call has tools, each conversation is a main one, because nothing distinguishes them. A short conversation
+without tools is a side call if it requests an object, if its answer is a summary, or if it contains the user's text
+from a conversation with tools (a request for a title does). A long conversation without tools is a side call if it
+requests a summary. A member of a crew (CrewAI) has a task of its own, so it is no side call. The first of the remaining
+conversations is the main conversation, and the others are sub-agents'. The kind of a call without an answer yet can
+change with later calls: a request for a title that comes first counts as the main conversation until then.
 """
 
 from __future__ import annotations
@@ -76,22 +76,22 @@ if TYPE_CHECKING:
 
 _FAMILY = "prompt_cache_key"
 _GROWING = 64
-"""Maximum conversations without tools that may continue in a longer text: the latest, more than usually run at once."""
+"""Number of latest conversations that may grow in their last message (rule 5): more than usually alternate."""
 _HANDED = 16
-"""Maximum conversations, the latest, that may be handed over."""
+"""Number of latest conversations in which a handoff is recognized."""
 _QUESTIONS = 64
-"""Maximum conversations with tools, the latest, that a title may be about."""
+"""Number of latest conversations with tools for which a request for a title is recognized."""
 _QUESTION = 8
-"""Maximum texts of the user compared in a first call: the latest."""
+"""Number of the user's latest texts in a first call that are compared."""
 _NEAR = 64
-"""Characters on each side of a text's middle that are compared before the rest."""
+"""Characters around the middle of a text that are compared before the whole text."""
 _SUMMARIES = 16
-"""Maximum summaries kept: an agent continues from a recent summary."""
+"""Number of latest answers kept as possible summaries: an agent continues from a recent summary."""
 _MARKED = re.compile(r"<(summary|state_snapshot)>(.*?)</\1>", re.DOTALL)
 _ASKED = re.compile("(?<!not a )summar|compact|compress|condens|snapshot|hand-?off", re.IGNORECASE)
-"""Words in a request for a summary. CrewAI requests from each member its whole answer, "not a summary"."""
+"""Words that mark a request for a summary. CrewAI's requests contain "not a summary", which is no such request."""
 _TRANSFER = "transfer_to_"
-"""Beginning of the name of a tool that hands over, by the convention of OpenAI Agents, LangGraph and AutoGen."""
+"""Prefix of the names of handoff tools, by the convention of OpenAI Agents, LangGraph and AutoGen."""
 _FILTERED = (Reasoning, ToolCall, ToolResult, Opaque)
 
 
@@ -123,7 +123,7 @@ class _Unnamed:
         """Answer to the conversation's latest call."""
         self._last_text: str | None = None
         self._others: set[Hashable] = set()
-        """Conversations that the first call is not about, as far as compared."""
+        """Conversations already compared whose texts of the user are not in the first call."""
 
     @property
     def last_text(self) -> str:
@@ -143,7 +143,7 @@ class _Unnamed:
 
         Args:
             has_tools: this conversation has tools.
-            others_have: other calls of the rollout have tools.
+            others_have: any call of the rollout has tools.
             has_main: there is a main conversation already.
             questions: the user's texts, by conversation.
         """
@@ -154,7 +154,7 @@ class _Unnamed:
         return "sub_agent" if has_main and (has_tools or others_have) else "main"
 
     def _is_aside(self, questions: _Questions) -> bool:
-        """Return True if the first call, which has no tools, requests a title, a summary or an object."""
+        """Return True if the first call requests a title, a summary or an object. The call has no tools."""
         first = self.first
         if not is_side_call(first):
             return _asks_for_summary(first)
@@ -171,7 +171,7 @@ class _Unnamed:
 
 
 _Questions: TypeAlias = Mapping[Hashable, tuple[str, ...]]
-"""By conversation: the texts of the user in its first call."""
+"""Texts of the user in each conversation's first call, by conversation."""
 _Found: TypeAlias = Conversation | _Unnamed
 
 
@@ -181,22 +181,22 @@ class Conversations:
     def __init__(self) -> None:
         self._graph = Graph()
         self._of: dict[str, _Found] = {}
-        """Conversation by turn id."""
+        """Conversation of each turn, by the turn's id."""
         self._unnamed: list[_Unnamed] = []
         self._asked: dict[int, _Found] = {}
-        """Conversation of the latest call that ends in a node, by node."""
+        """Conversation of the latest call whose messages end in a node, by node."""
         self._unanswered: dict[int, _Found] = {}
-        """Conversation of the latest unanswered call that ends in a node, by node."""
+        """Conversation of the latest unanswered call whose messages end in a node, by node."""
         self._summaries = _Summaries()
         self._growing: dict[str, _Unnamed] = {}
-        """Unnamed conversations whose call ended with the user, by id, the latest at the end; empty once a call has
-        tools."""
+        """Unnamed conversations whose latest call ends with a message of the user, by id, the latest at the end. Empty
+        from the first call with tools on."""
         self._going_on: _Unnamed | None = None
         """Conversation of the latest call with tools."""
         self._last: _Found | None = None
         """Conversation of the latest turn."""
         self._questions: dict[Hashable, tuple[str, ...]] = {}
-        """Questions of the latest conversations with tools."""
+        """Texts of the user in the first calls of the latest conversations with tools."""
         self._count = 0
         self._has_tools = False
         self._has_main = False
@@ -212,13 +212,14 @@ class Conversations:
         return self._graph.parents
 
     def add(self, turn: Turn) -> Place:
-        """Add a turn, and return its place."""
+        """Add a turn, and return its place in the graph."""
         node = self._graph.nodes.end_of(turn.request.messages)
         found = self._of[turn.id] = self._find(turn, node)
         self._graph.add(turn, node)
         parent = self.parents[turn.id]
         summary: str | None = None
-        """The turn whose summary this turn continues from, if it continues no turn."""
+        """Id of the turn from whose summary this turn restarts; None if the turn continues another turn or uses no
+        summary."""
         named = isinstance(found, Conversation)
         for each in self._summaries.found_in(turn.request) if parent is None else ():
             other = self._of[each]
@@ -267,7 +268,7 @@ class Conversations:
         return {id_: named[each.id] if isinstance(each, _Unnamed) else each for id_, each in self._of.items()}
 
     def of_call(self, turn: Turn) -> Conversation:
-        """Return the conversation of a call that is not yet a turn."""
+        """Return the conversation of a call that has no outcome yet."""
         found = self._find(turn, self._graph.nodes.end_of(turn.request.messages))
         if not isinstance(found, _Unnamed):
             return found
@@ -277,7 +278,7 @@ class Conversations:
     def _name(
         self, unnamed: Iterable[_Unnamed], asking: tuple[_Unnamed, bool] | None
     ) -> dict[str, Conversation]:
-        """Return the conversations by id, as if the one in `asking` had one more call, with tools or without."""
+        """Return the conversations by id. `asking` is the conversation of a call not yet added, and if it has tools."""
         who, has_tools = asking or (None, False)
         others_have, has_main = self._has_tools or has_tools, self._has_main
         questions: _Questions = self._questions
@@ -292,7 +293,7 @@ class Conversations:
         return named
 
     def _find(self, turn: Turn, node: int) -> _Found:
-        """Return the conversation of a call that ends in this node; a new conversation, if the call begins one."""
+        """Return the conversation of a call whose messages end in this node: an earlier one, or a new one."""
         if turn.conversation is not None and turn.conversation.id:
             return turn.conversation
         parent = self._graph.continued(node)
@@ -346,7 +347,7 @@ class Conversations:
     def _summed_up(self, turn: Turn) -> _Unnamed | None:
         """Return the conversation that continues from a summary.
 
-        For a summary requested in a side call: the ongoing conversation.
+        If a side call requested the summary, this is the conversation of the latest call with tools.
         """
         for summary in self._summaries.found_in(turn.request):
             found: _Found | None = self._of[summary]
@@ -358,7 +359,7 @@ class Conversations:
 
 
 def _key(found: _Found) -> Hashable:
-    """Return a key that is equal for the calls of one conversation: side calls may carry the main conversation's id."""
+    """Return a key that is equal for the calls of one conversation. A side call may have the main conversation's id."""
     return (found.id, found.kind) if isinstance(found, Conversation) else found.id
 
 
@@ -367,7 +368,7 @@ def _said_kind(turn: Turn) -> CallKind | None:
 
 
 def _agree(turn: Turn, other: _Found) -> bool:
-    """Return True if the kind and family that the agent names for this call match those of the conversation."""
+    """Return True if the kind and family that the agent names allow this call to be in the conversation."""
     said = _said_kind(turn)
     if isinstance(other, Conversation):
         return other.kind != "tool" and said in (other.kind, None)
@@ -376,7 +377,7 @@ def _agree(turn: Turn, other: _Found) -> bool:
 
 
 def _is_aside(turn: Turn, other: _Unnamed) -> bool:
-    """Return True if a call looks like a side call, while the conversation's calls have tools."""
+    """Return True if a call looks like a side call although the other calls of the conversation have tools."""
     return other.has_tools and is_side_call(turn.request)
 
 
@@ -385,12 +386,12 @@ def _family(request: Request) -> Json:
 
 
 def _has_tools(turn: Turn) -> bool:
-    """Return True if a turn is the agent's, and offers tools."""
+    """Return True if the agent sent this turn's call (not a tool of the program), and the call offers tools."""
     return bool(turn.request.tools) and _said_kind(turn) != "tool"
 
 
 def _question_of(request: Request) -> tuple[str, ...]:
-    """Return the texts of the user in a call, without empty ones; of a long history the last ones."""
+    """Return the non-empty texts of the user in a call; of a long history, only the last ones."""
     said = [
         part.text
         for message in request.messages
@@ -429,13 +430,12 @@ def _gives_summary(response: Response | None) -> bool:
 
 
 class _Summaries:
-    """Recent answers that may be summaries. They are read only when a conversation restarts."""
+    """Recent answers that may be summaries. Their texts are searched only when a call continues no turn."""
 
     def __init__(self) -> None:
         self._kept: deque[_Said] = deque(maxlen=_SUMMARIES)
 
     def add(self, turn: Turn) -> None:
-        """Add a turn."""
         response = turn.response
         if response is not None and turn.outcome == "answered" and not response.tool_calls:
             self._kept.append(_Said(turn, response))
@@ -451,7 +451,7 @@ class _Summaries:
 
 
 class _Said:
-    """An answer in text."""
+    """An answer that consists of text, and may be a summary."""
 
     def __init__(self, turn: Turn, response: Response) -> None:
         self.turn = turn.id

@@ -4,12 +4,12 @@ Rules:
 
 1. An answer costs the tokens in its usage; without a usage from the provider, the usage is an estimate
    (`usage.estimated`).
-2. A broken answer costs too: the usage that the provider sent until then, or an estimate of the content received. A
-   turn without any answer costs nothing.
-3. The price of a turn is the price of its model. A model has up to three names: the name that an upstream was told to
-   request, the name that the agent requested, and the name in the answer. The first name with a price counts: of the
-   upstream's own, the answer's and the agent's, in this order. Without an upstream's own: the agent's, then the
-   answer's. A cost limit, which is checked before the answer, uses the same names but for the answer's
+2. A broken answer costs too: the usage that the provider sent before it broke, or an estimate of the content received.
+   A turn without any answer costs nothing.
+3. The price of a turn is the price of its model. A model has up to three names: the `model=` of an upstream, the name
+   that the agent requested, and the name in the answer. The first name with a price counts. If the upstream has a
+   `model=`, the order is: the upstream's name, the answer's, the agent's. Otherwise it is: the agent's name, then the
+   answer's. A cost limit is checked before there is an answer, so it uses the same names without the answer's
    (`_rollout/budget`).
 """
 
@@ -36,7 +36,7 @@ def usage_of(turn: Turn) -> Usage | None:
 
 
 def _spent(turn: Turn) -> Iterator[tuple[tuple[str, ...], Usage]]:
-    """Yield the names of the model and the usage: of the answer, and of each counted draft."""
+    """Yield the model's names and the usage, for the answer and for each counted draft."""
     broken = turn.outcome != "answered" and bool(turn.drafts)  # such an answer consists of its drafts
     if not broken and (usage := answer_usage(turn)) is not None:
         yield models_of(turn), usage
@@ -49,7 +49,7 @@ def _spent(turn: Turn) -> Iterator[tuple[tuple[str, ...], Usage]]:
 def answer_usage(turn: Turn) -> Usage | None:
     """Return the tokens of the answer alone; None if nothing was answered.
 
-    Of a broken answer: the input from the start of the stream, the output as far as received.
+    For a broken answer, the input counts from the start of the stream, and the output as far as it was received.
     """
     response = turn.response
     if response is None:
@@ -66,7 +66,7 @@ def answer_usage(turn: Turn) -> Usage | None:
 
 
 def usage_of_all(usages: Iterable[Usage]) -> Usage:
-    """Return the sum of all usages. A missing count (None) is skipped; without any count the sum stays None."""
+    """Return the sum of all usages. Missing counts (None) are skipped; a count missing in all usages stays None."""
     whole = Usage(input_tokens=0, output_tokens=0)
     for usage in usages:
         whole = Usage(

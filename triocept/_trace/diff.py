@@ -3,9 +3,10 @@
 Rules:
 
 1. Messages are equal as in the graph (see `message_key`).
-2. Between equal messages, two messages in the same place are an edit if they share their role, and half of their text
-   at its ends. Otherwise the old message was dropped, and the new message added.
-3. The time depends on the differences: heads and tails that are the same objects are skipped.
+2. Two unequal messages in the same place between equal messages are one edited message if their roles are equal, and at
+   least half of the shorter text is equal at its ends. Otherwise the old message was dropped, and the new one was
+   added.
+3. The time depends only on the differences, because messages at both ends that are the same objects are skipped.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     """A change to a message, as one replacement in its text (the texts of its parts, line by line)."""
 
     at: Literal["start", "end", "middle", "elsewhere"]
-    """Place of the replacement in the old text: text that grew at its end is `end`. `elsewhere`: the text is equal, and
-    another field differs (a result's error flag, a name)."""
+    """Place of the replacement in the old text; `end` if the text only grew at its end. `elsewhere` means that the
+    texts are equal and another field differs (a result's error flag, a name)."""
     place: int
     """Number of equal characters before the replacement."""
     removed: str = ""
@@ -47,15 +48,15 @@ class MessageDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     """A message of one call or of both."""
 
     kind: Literal["same", "added", "dropped", "edited"]
-    """`same` as in the trace: insignificant changes by agents (cache marks, ids of calls) are no edit."""
+    """`same` has the meaning that it has in the graph: changed cache marks and ids of calls are no edit."""
     before: int | None = None
-    """Index in the first call; None if not in that call."""
+    """Index of the message in the first call; None if the call does not have it."""
     after: int | None = None
-    """Index in the second call; None if not in that call."""
+    """Index of the message in the second call; None if the call does not have it."""
     old: Message | None = None
     new: Message | None = None
     edit: Edit | None = None
-    """The edit; None for other kinds than `edited`."""
+    """The edit, if the kind is `edited`; else None."""
 
 
 class ToolsDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -66,7 +67,7 @@ class ToolsDiff(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
     edited: tuple[str, ...] = ()
     """Tools with another description or other parameters."""
     reordered: bool = False
-    """True if the common tools are in another order: equal to a model, and another prompt to a cache."""
+    """True if the tools in both calls are in another order: equal for a model, but a prompt cache misses."""
     count: int = 0
     """Number of tools in the second call."""
 
@@ -86,8 +87,8 @@ class TurnDiff(msgspec.Struct, frozen=True, kw_only=True):
     """All messages of both calls, in order, equal messages included."""
     tools: ToolsDiff
     settings: dict[str, tuple[Json, Json]]
-    """Other differences, before and after, by the path in the request: `model`, `sampling.temperature`,
-    `extra.metadata`; None for a missing value."""
+    """Other values that differ: (before, after), by their path in the request (`model`, `sampling.temperature`,
+    `extra.metadata`). None stands for a missing value."""
 
     def __repr__(self) -> str:
         """Return a short text without the messages."""
@@ -143,7 +144,7 @@ def _messages(old: Sequence[Message], new: Sequence[Message]) -> Iterator[Messag
 
 
 def _common(one: Sequence[Message], other: Sequence[Message], taken: int) -> int:
-    """Return the number of equal messages at the head, except the `taken` messages of the other end."""
+    """Return the number of equal messages at the head. `taken` messages at the other end are already counted."""
     count, most = 0, min(len(one), len(other)) - taken
     while count < most and (
         one[count] is other[count] or message_key(one[count]) == message_key(other[count])
@@ -160,7 +161,7 @@ def _same(places: range, shift: int, old: Sequence[Message], new: Sequence[Messa
 def _changed(
     olds: range, news: range, old: Sequence[Message], new: Sequence[Message]
 ) -> Iterator[MessageDiff]:
-    """Yield the differences between equal messages."""
+    """Yield the edited, dropped and added messages of a stretch between equal messages."""
     i, j = olds.start, news.start
     while i < olds.stop or j < news.stop:
         edit = edit_of(old[i], new[j]) if i < olds.stop and j < news.stop else None
@@ -178,7 +179,7 @@ def _changed(
 
 
 def edit_of(old: Message, new: Message) -> Edit | None:
-    """Return the replacement that turns the old message into the new; None if they have too little in common."""
+    """Return the replacement that turns the old message into the new one; None if the two have too little in common."""
     if old.role != new.role:
         return None
     one, other = text_of(old), text_of(new)
@@ -209,7 +210,7 @@ def tool_name(tool: Tool) -> str:
 def _flat(request: Request) -> dict[str, Json]:
     """Return the fields of a request by path.
 
-    Fields that are compared separately are left out, and ids that change in each call.
+    Messages and tools, which are compared separately, and ids that change in each call are left out.
     """
     rest = msgspec.structs.replace(
         request, messages=(), tools=(), previous_response=None, continued_from=None

@@ -1,22 +1,22 @@
-"""A directory of traces: one file for each rollout, and its holder.
+"""A directory of traces: one file for each rollout, and claims that give each file to one process.
 
 =============================  ======================================================================
 path                           content
 =============================  ======================================================================
-`<rollout>.<run>.jsonl.open`   the rollout runs; or its program was killed, and it never ends (if the
-                               other name exists, too: killed while it added a late score)
+`<rollout>.<run>.jsonl.open`   the rollout is running, or its program was killed; if `….jsonl` exists too,
+                               the program was killed while it added a late score
 `<rollout>.<run>.jsonl`        the rollout has ended: a sealed trace, free to be claimed
-`taken/<rollout>.<run>.jsonl`  a holder has claimed the trace and acknowledged it
+`taken/<rollout>.<run>.jsonl`  a process has claimed the trace and acknowledged it
 `damaged/…`                    a trace without a complete seal: parts of it are missing
 =============================  ======================================================================
 
 Rules:
 
-1. A file gets its name by a rename: no process finds an incomplete file.
-2. The holder of a file holds its lock (flock). The kernel releases the lock when the process ends, however it ends. So
-   an unacknowledged file is given back without a time limit that would have to be guessed.
-3. A file is given whole or not at all: if a child is incomplete, the family is incomplete.
-4. A lock counts only while the path leads to the locked file: another holder may have acknowledged the file meanwhile.
+1. A file gets its final name by a rename when it is complete, so no process finds an incomplete file under that name.
+2. The process that has claimed a file locks it (flock). The kernel releases the lock when the process ends, however it
+   ends. So an unacknowledged file becomes free again without a time limit, which would have to be guessed.
+3. A file is read whole or not at all: if the trace of a child rollout is incomplete, the whole file is put aside.
+4. A lock counts only while the path leads to the locked file: another process may have moved the file before.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _LONGEST = 120
 
 
 def file_name(rollout: str, run: str) -> str:
-    """Return the name of a rollout's file, without its ending: the name is unique to the rollout."""
+    """Return the name of a rollout's file without its ending. No other rollout has this name."""
     return f"{quote(rollout, safe='')[:_LONGEST]}.{run}"
 
 
@@ -73,7 +73,7 @@ def sealed_files(directory: Path) -> list[Path]:
 
 @final
 class Claim:
-    """A file locked by this process. Made by `of` only."""
+    """A lock of this process on a file. Made by `of` only."""
 
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
@@ -81,10 +81,10 @@ class Claim:
 
     @classmethod
     def of(cls, path: Path) -> Claim | None:
-        """Return a claim on the file; None if another process holds the file, or it no longer exists.
+        """Return a claim on the file; None if another process has claimed the file, or it no longer exists.
 
         Raises:
-            OSError: the file cannot be opened, or its file system has no locks.
+            OSError: the file cannot be opened, or its file system does not support locks.
         """
         try:
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -105,7 +105,7 @@ class Claim:
         return None
 
     def acknowledge(self) -> None:
-        """Move the file to `taken`: it is not given out again.
+        """Move the file to `taken`, so that it cannot be claimed again.
 
         Raises:
             OSError: the file could not be moved, and is still claimed.
@@ -121,7 +121,7 @@ class Claim:
         return self._move(_DAMAGED)
 
     def give_back(self) -> None:
-        """Release the file to other holders, and change the directory's modification time to notify them."""
+        """Release the file, and change the directory's modification time so that other processes notice."""
         self._close()
         with suppress(OSError):  # other holders also look at intervals
             os.utime(self.path.parent)
@@ -146,23 +146,24 @@ class Claim:
 class DirectoryRecorder:
     """Recorder that writes each rollout into a file of its own in a directory, as `JSONLRecorder` does.
 
-    When the rollout has ended, the file is renamed, and `lease_traces` can give it to a trainer.
+    When the rollout has ended, the file is renamed; from then on, `lease_traces` can lease it to a trainer.
 
-    A child rollout is recorded in the file of its parent, if the parent is recorded here too: a trainer gets the whole
-    family at once. Any number of recorders, in one program or in several, may share a directory.
+    A child rollout is recorded in the file of its parent, if this recorder records the parent too. So a trainer gets
+    the traces of parent and children together. Any number of recorders, in one program or in several, may share a
+    directory.
 
-    Give a rollout its scores before its block ends. A later score is still written into the file, unless a holder has
+    Give a rollout its scores before its block ends. A later score is still written into the file, unless a process has
     already claimed the file.
 
     Args:
         directory: created if it does not exist; its parent directory must exist.
         fsync: True forces each line to the disk.
 
-    Closing: as for `JSONLRecorder`: it holds a descriptor for each open rollout. A file left by a killed program ends
-    in `.open`, and `read_traces` reads it.
+    Closing: as for `JSONLRecorder`. The recorder keeps one file descriptor open for each open rollout. A file left by a
+    killed program ends in `.open`, and `read_traces` reads it.
 
     Raises:
-        OSError: from `aopen`: the directory cannot be created. Else as for `JSONLRecorder`.
+        OSError: from `aopen`: the directory cannot be created. From the methods that record: as for `JSONLRecorder`.
     """
 
     def __init__(self, directory: str | os.PathLike[str], *, fsync: bool = False) -> None:
@@ -235,14 +236,14 @@ class _File:
         self.recorder = JSONLRecorder(self._open, fsync=fsync)
 
     def release(self) -> None:
-        """Rename the file of an ended rollout, so that it can be claimed."""
+        """Rename the file of an ended rollout, so that a process can claim it."""
         os.rename(self._open, self._sealed)
 
     async def add_late(self, score: Score) -> None:
         """Add a score, unless the file is claimed.
 
         Raises:
-            RuntimeError: a holder has claimed the file, or it does not exist.
+            RuntimeError: another process has claimed the file, or the file does not exist.
         """
         claim = Claim.of(self._sealed)
         if claim is None:
@@ -260,7 +261,7 @@ class _File:
     def _under_its_first_name(self) -> Iterator[None]:
         """Link the file under the name that its recorder uses.
 
-        It also keeps the new name: else a program killed here would lose the file.
+        Where links work, the file keeps its final name too: a program that is killed here does not lose the file.
         """
         linked = True
         try:

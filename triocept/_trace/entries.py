@@ -15,7 +15,7 @@ from .._canonical.request import Request
 from .turn import Branch
 
 Ending: TypeAlias = Literal["body", "cancelled", "raised"]
-"""Manner in which a rollout's body ended: by itself, by a cancellation from outside, or with an error."""
+"""How a rollout's body ended: normally (`body`), by a cancellation from outside, or because it raised an exception."""
 
 
 class Opening(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -24,7 +24,7 @@ class Opening(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     rollout: str
     """Id of the rollout."""
     run: str = ""
-    """Run of the rollout's id, as in `Trace.run`."""
+    """Id of this run: it tells apart rollouts with equal ids (see `Trace.run`)."""
     at: float
     """Seconds since the epoch."""
     versions: dict[str, str] = {}
@@ -32,19 +32,19 @@ class Opening(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     metadata: dict[str, Json] = {}
     """Value of `open_rollout(metadata=…)`."""
     branch: Branch | None = None
-    """The point where a child rollout leaves its parent; None for a root rollout."""
+    """The point in the parent's trace where a child rollout begins; None for a rollout without a parent."""
 
 
 class AgentStart(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Record of an agent's process that is about to start.
 
-    The agent's own name and version are in its turns: `turn.agent`.
+    The name and version that the agent sends are in its turns: `turn.agent`.
     """
 
     rollout: str
     """Id of the agent's rollout."""
     run: str = ""
-    """Run of the rollout's id, as in `Trace.run`."""
+    """Id of this run: it tells apart rollouts with equal ids (see `Trace.run`)."""
     argv: tuple[str, ...]
     """The command and its arguments."""
     cwd: str
@@ -70,15 +70,15 @@ class Intent(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     rollout: str
     """Id of the call's rollout."""
     run: str = ""
-    """Run of the rollout's id, as in `Trace.run`."""
+    """Id of this run: it tells apart rollouts with equal ids (see `Trace.run`)."""
     number: int
-    """Place in the order in which the rollout's calls were passed to handlers, from 0."""
+    """Position, from 0, in the order in which the rollout's calls were passed to handlers."""
     at: float
     """Seconds since the epoch."""
     dialect: str
     request: Request
     agent: str | None = None
-    """Name that the caller gives itself, as `Turn.agent`."""
+    """User-Agent header of the call, as in `Turn.agent`."""
 
     def __repr__(self) -> str:
         """Return a short text, as for a turn."""
@@ -86,12 +86,12 @@ class Intent(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
 
 
 class Score(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A score of a rollout: one number, by name."""
+    """A score of a rollout: a name and a number."""
 
     rollout: str
     """Id of the rollout."""
     run: str = ""
-    """Run of the rollout's id, as in `Trace.run`."""
+    """Id of this run: it tells apart rollouts with equal ids (see `Trace.run`)."""
     name: str
     value: float
     at: float
@@ -102,7 +102,7 @@ Entry: TypeAlias = Opening | AgentStart | Intent | Score
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A part of a file that is missing, or not as it was written."""
+    """A part of a file that is missing, or was changed after it was written."""
 
     name: str
     """Kind of the gap; `check` lists the kinds."""

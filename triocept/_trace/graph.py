@@ -1,23 +1,22 @@
-"""The graph of turns: which turn continues which, derived from the messages, never recorded.
+"""The graph of turns: for each turn, the turn that it continues. It is derived from the messages, and never recorded.
 
 Rules:
 
-1. A turn continues another if its conversation begins with the other's conversation and answer (see `message_key` for
-   equality of messages). Of several candidates the longest wins; of equally long candidates the latest.
-2. The content of a broken answer is an answer too, alone and joined with the content of the retries: some agents keep
-   it (kimi-code, Continue, open-interpreter).
-3. A turn with a reworded answer (smolagents repeats its calls as text; other agents trim) is continued, too: the
-   conversation begins with the other's, has an answer there, and continues.
-4. Each distinct message is hashed once, and a message in one of the last conversations is not compared again. An answer
-   that the agent sends back unchanged is not hashed again.
+1. A turn continues an earlier turn if its messages begin with the earlier turn's messages and answer (`message_key`
+   defines equal messages). Of several earlier turns the longest wins; of equally long turns, the latest.
+2. The content of a broken answer counts as an answer, both alone and joined with the content of the retries, because
+   some agents keep it (kimi-code, Continue, open-interpreter).
+3. A turn is also continued if its answer was reworded (smolagents repeats its calls as text; other agents trim
+   answers): the later messages begin with the turn's messages, followed by any message of the model, and more.
+4. Each distinct message is hashed once. Messages that are already in one of the last conversations are not compared
+   again, and an answer that the agent sends back unchanged is not hashed again.
 
 `Recent` finds the conversation that a new call continues. An agent sends its whole conversation again with every call,
 and several conversations alternate: sub-agents, side calls. So a few of the latest conversations are kept. The prefix
-that a new call shares with the latest call of its conversation is skipped at the speed of C: a few nanoseconds for each
-message.
+that a new call shares with the latest call of its conversation is compared in C, in a few nanoseconds for each message.
 
-Equal messages count as the same message here. Code that must distinguish `true` from `1`, which Python compares as
-equal, calls `tell_apart`. Then object identity counts, and only messages that a trace has interned are found again.
+`Recent` compares messages with Python's `==`, for which `true` equals `1`. Code that must distinguish the two calls
+`tell_apart`. From then on object identity counts, so only messages that a trace has interned are found again.
 """
 
 from __future__ import annotations
@@ -40,21 +39,21 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _KEPT = 8
-"""Maximum conversations kept: more than agents usually run at once. Each further conversation only costs time."""
+"""Maximum conversations kept: more than agents usually alternate. Each further one would only cost time."""
 _CHANGED = 4
 """Messages at the end that an agent may send as new objects with equal content: Claude Code moves its cache mark."""
 
 
 @dataclass(eq=False, slots=True)
 class Sent(Generic[T]):
-    """A conversation as last sent, and the data held for each message."""
+    """A conversation as the agent last sent it, and a value for each of its messages."""
 
     messages: tuple[Message, ...]
     known: list[T]
 
 
 class Recent(Generic[T]):
-    """A few conversations, the latest first."""
+    """The latest conversations, at most eight."""
 
     def __init__(self) -> None:
         self._latest: list[Sent[T]] = []
@@ -67,7 +66,7 @@ class Recent(Generic[T]):
     def go_on(self, messages: tuple[Message, ...]) -> Sent[T]:
         """Return the conversation with these messages.
 
-        Its data cover the prefix that it shares with a recent conversation.
+        Its values (`known`) cover the prefix that it shares with a recent conversation; the caller adds the rest.
         """
         sent, head = None, 0
         for each in self._latest:
@@ -99,7 +98,7 @@ def _equal_head(messages: tuple[Message, ...], sent: tuple[Message, ...]) -> int
 ROOT = 0
 """The node before the first message."""
 _BROKEN = 8
-"""Maximum broken answers to one question that are kept for joining: more than any agent retries while it shows them."""
+"""Maximum broken answers to one call that are kept for joining: more than the retries of any agent that joins them."""
 
 
 class _Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -108,9 +107,9 @@ class _Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Graph:
-    """The turns so far, and which turn continues which.
+    """The turns so far, and for each turn the turn that it continues.
 
-    A node stands for the messages up to a point: equal conversations end in the same node.
+    A node stands for a sequence of messages from the beginning: equal conversations end in the same node.
     """
 
     def __init__(self) -> None:
@@ -118,14 +117,14 @@ class Graph:
         """For each turn's id, the id of the turn it continues; None if the turn begins a thread."""
         self.nodes = _Nodes()
         self._ends: dict[int, _Answer] = {}
-        """Answers by the node in which the conversation with its answer ends."""
+        """Latest answer, by the node of its call's messages and the answer."""
         self._asked: dict[int, _Answer] = {}
-        """Answers by the node in which the answered conversation ends."""
+        """Latest answer, by the node of its call's messages."""
         self._broken: dict[int, list[Message]] = {}
-        """Contents of broken answers, by the node in which the conversation ends."""
+        """Contents of broken answers, by the node of their call's messages."""
 
     def add(self, turn: Turn, node: int) -> None:
-        """Add a turn, whose conversation ends in this node."""
+        """Add a turn whose messages end in this node."""
         self.parents[turn.id] = self.continued(node)
         mine = _Answer(turn=turn.id, whole=turn.outcome == "answered")
         if turn.response is None or not (mine.whole or turn.response.content):
@@ -141,7 +140,7 @@ class Graph:
             del broken[:-_BROKEN]
 
     def continued(self, node: int) -> str | None:
-        """Return the id of the turn that is continued by a call whose conversation ends in this node."""
+        """Return the id of the turn that a call continues whose messages end in this node."""
         behind = last = ROOT
         for at in self.nodes.upwards(node):
             if (end := self._ends.get(at)) is not None:
@@ -160,24 +159,24 @@ def _put(answers: dict[int, _Answer], node: int, mine: _Answer) -> None:
 
 
 class _Nodes:
-    """The tree of all conversations, one message for each step; consecutive messages of the model are one step."""
+    """The tree of all conversations. A step adds one message, or several consecutive messages of the model."""
 
     def __init__(self) -> None:
         self.is_answer = [False]
-        """True if a node's last message is the model's, by node."""
+        """By node: True if its last message is the model's."""
         self._before = [ROOT]
         self._steps: dict[tuple[int, int], int] = {}
-        """The next node, by node and number of a message key."""
+        """The next node, by node and by the number of the added message's key."""
         self._numbers: dict[bytes, int] = {}
-        """Numbers of message keys."""
+        """Number of each message key."""
         self._known: dict[int, tuple[Message, int]] = {}
         """Number of a message's key, by the message's `id` (the object is kept, so that the id stays unique)."""
         self._runs: dict[tuple[int, ...], int] = {}
-        """Number of the joined key, by the numbers of consecutive answers."""
+        """Number of the key of joined messages of the model, by the numbers of the single messages."""
         self._said: dict[int, tuple[tuple[Part, ...], int]] = {}
         """The latest answer at a node, and the number of its key."""
         self._recent: Recent[int] = Recent()
-        """Holds the node of each message."""
+        """Recent conversations, with the node of each message."""
 
     def upwards(self, node: int) -> Iterator[int]:
         """Yield this node and the nodes before it, without the root."""
@@ -190,7 +189,7 @@ class _Nodes:
         return self._before[node]
 
     def end_of(self, messages: tuple[Message, ...]) -> int:
-        """Return the node in which a conversation ends."""
+        """Return the node in which these messages end."""
         path = self._recent.go_on(messages).known
         # More messages of the model may follow it now.
         while path and messages[len(path) - 1].role == "assistant":
@@ -210,7 +209,7 @@ class _Nodes:
         return node
 
     def end_of_answer(self, node: int, messages: tuple[Message, ...], answers: tuple[Message, ...]) -> int:
-        """Return the node in which this conversation, which ends in `node`, ends with the answers appended."""
+        """Return the node of these messages, which end in `node`, with the answers appended."""
         if self.is_answer[node]:  # the answers continue the model's messages there
             node = self._before[node]
             start = len(messages)
@@ -230,7 +229,7 @@ class _Nodes:
         return found
 
     def _number_said(self, node: int, run: tuple[Message, ...]) -> int:
-        """Return the number of the model's content here, in one message or several."""
+        """Return the number of the key of what the model wrote after this node, in one message or several."""
         if len(run) > 1:
             numbers = tuple(map(self._number_of_one, run))
             if numbers not in self._runs:
@@ -254,7 +253,7 @@ class _Nodes:
 
 
 def _has_opaque(message: Message) -> bool:
-    """Return True if a message may differ though Python compares it as equal: `true` and `1` in opaque parts."""
+    """Return True if a message has opaque parts: in these, `true` and `1` differ, but Python compares them as equal."""
     return any(
         type(part) is Opaque or (type(part) is ToolResult and Opaque in map(type, part.content))
         for part in message.content

@@ -1,4 +1,4 @@
-"""The pieces of an answer, and their times: stored compactly, if the program requested them."""
+"""The pieces of an answer, and their times, in a compact form. They are recorded with `record_increments`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from .._canonical.events import Event, PartDelta, PartStart
 
 
 class Increments(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """The pieces in which the text of an answer came, and their times; the answer's parts hold the text."""
+    """Lengths and times of the pieces in which an answer came. The text of the pieces is in the answer's parts."""
 
     runs: tuple[tuple[int, int], ...]
-    """Part and number of consecutive pieces: `((0, 40), (1, 3))`."""
+    """Index of a part, and number of consecutive pieces of that part: `((0, 40), (1, 3))`."""
     lengths: tuple[int, ...]
     """Characters of each piece (of a text, or of a call's arguments)."""
     waits: tuple[int, ...]
@@ -20,7 +20,6 @@ class Increments(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class IncrementLog:
-    """Log of the increments of one answer as they arrive."""
 
     def __init__(self) -> None:
         self._runs: list[list[int]] = []
@@ -28,7 +27,7 @@ class IncrementLog:
         self._times: list[int] = []
 
     def add(self, event: Event, seconds: float) -> None:
-        """Add an increment, `seconds` after the call was received."""
+        """Add an increment that came `seconds` after the call was received."""
         match event:
             case PartDelta(index=index, text=text) if text:
                 self._add(index, len(text), seconds)

@@ -28,7 +28,7 @@ class Place(msgspec.Struct, frozen=True):
     ranges: tuple[tuple[int, int], ...]
     """Start and end of each range, in bytes from the file's beginning, in order. At least one range."""
     digest: str | None
-    """The chain at the rollout's seal; None if not sealed."""
+    """Digest of the rollout's seal; None if the rollout is not sealed."""
 
     @property
     def begin(self) -> int:
@@ -45,25 +45,25 @@ class Place(msgspec.Struct, frozen=True):
 class JSONLRecorder:
     """Recorder that appends the complete record of a rollout to a file.
 
-    It writes each turn before the agent receives the end of the answer, and each call before it is passed to its
-    handler. It also writes service calls, agents and scores. The file can be verified: see `check`.
+    It writes each call before the call is passed to its handler, and each turn before the agent receives the end of the
+    answer. It also writes service calls, agents and scores. `check` verifies the file.
 
-    Lines are written to the operating system, not to the disk: they survive the program's SIGKILL. With `fsync=True`
-    each line survives a power cut too, at the cost of a disk write. Several recorders, in one program or in several,
-    may share a file. If the file is removed, renamed, replaced or truncated meanwhile, the recorder closes it and
-    writes to the path anew.
+    Lines are written to the operating system, not forced to the disk: they survive a SIGKILL of the program. With
+    `fsync=True` each line survives a power cut too, at the cost of a disk write. Several recorders, in one program or
+    in several, may share a file. If the file is removed, renamed, replaced or truncated meanwhile, the recorder closes
+    it, and continues in the file that is then at the path (created if missing).
 
     Args:
         path: the file; created if it does not exist, else appended to. Its directory must exist.
         fsync: True forces each line to the disk.
 
-    Closing: it holds no descriptor after `aclose`, or while no rollout with lines of it is open. It opens its file
-    again when needed. A copy of it (`pickle`, `copy`) has the path, and opens the file itself.
+    Closing: the recorder keeps no file descriptor after `aclose`, or while it records no open rollout. It opens the
+    file again when needed. A copy of the recorder (`pickle`, `copy`) has the path, and opens the file itself.
 
     Raises:
-        OSError: from `aopen`, that is before the body of `serve_endpoint` or `open_rollout` begins: the path cannot be
-            written, or is no regular file. From the methods that record: a line could not be written whole. The text
-            names the path.
+        OSError: the path cannot be written, or is no regular file; `aopen` raises this before the body of
+            `serve_endpoint` or `open_rollout` begins. Or a line could not be written whole; the methods that record
+            raise this. The text names the path.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, fsync: bool = False) -> None:
@@ -120,7 +120,7 @@ class JSONLRecorder:
         self._file.close()
 
     def _run_of(self, entry: Entry | Turn | ServiceCall | Trace, opening: Opening | None = None) -> RunLines:
-        """Begin a block in the lines of a rollout, and return the lines. In a new file the lines begin anew."""
+        """Begin a block of lines for a rollout, and return the rollout's lines. For a new file they start again."""
         number = self._file.look()
         run = self._known(key := (entry.rollout, entry.run))
         if run is None and isinstance(entry, Score):
@@ -152,7 +152,7 @@ class JSONLRecorder:
 
 
 def place_of(trace: Trace, recorder: JSONLRecorder) -> Place | None:
-    """Return the place of a trace's lines, while the program holds the trace; None if nothing was recorded."""
+    """Return the place of a trace's lines, while the program holds the trace object; None if nothing was recorded."""
     run = recorder._known((trace.rollout, trace.run))
     if run is None or not run.ranges:
         return None
@@ -160,7 +160,7 @@ def place_of(trace: Trace, recorder: JSONLRecorder) -> Place | None:
 
 
 def reference(known: dict[Key, tuple[T, weakref.ref[Trace]]], key: Key, trace: Trace) -> weakref.ref[Trace]:
-    """Return a reference to a trace. When the trace is deleted, `known` loses its entry: no score can follow."""
+    """Return a reference to a trace. When the trace is deleted, so is its entry in `known`: no score can follow."""
 
     def forget(gone: object) -> None:
         if key in known and known[key][1] is gone:
@@ -170,7 +170,7 @@ def reference(known: dict[Key, tuple[T, weakref.ref[Trace]]], key: Key, trace: T
 
 
 def _opening_of(entry: Entry | Turn | ServiceCall | Trace) -> Opening:
-    """Return the opening of a rollout whose start this recorder did not record."""
+    """Make the opening of a rollout whose start this recorder did not record."""
     match entry:
         case Opening():
             return entry

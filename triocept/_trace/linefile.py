@@ -2,14 +2,15 @@
 
 Rules:
 
-1. Lines that belong together are one `write` to a file opened for appending: the kernel puts them behind all existing
-   content.
+1. Lines that belong together are written by one `write` to a file opened for appending, so the kernel puts them after
+   all existing content.
 2. Content of the file is never removed. A line that was written only in part (a full disk) is not cut off again:
-   another program may have appended behind it, and the cut would damage that program's line.
-3. Before appending, a program checks that the file ends with a newline, and else begins with a newline. So an
+   another program may have appended a line after it, and the cut would damage that line.
+3. Before appending, a program checks that the file ends with a newline; otherwise it writes a newline first. So an
    incomplete line, of this program or of a killed program, damages no other line.
-4. If the file is removed, renamed (log rotation), replaced or truncated, the next write detects it and goes to the file
-   now at the path. The program's log records that earlier lines are not in that file.
+4. If the file is removed, renamed (log rotation), replaced or truncated, the next write detects this and goes to the
+   file that is now at the path. A warning in the program's log reports that this file does not contain the earlier
+   lines.
 5. Only a regular file is accepted: a pipe without a reader would block the event loop, and a device returns nothing.
 """
 
@@ -26,11 +27,11 @@ from .._util.disk import sync
 log = logging.getLogger("triocept.trace")
 
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-"""Non-blocking: opening a file that is not regular may wait for a reader or a carrier."""
+"""Non-blocking, because opening a file that is not regular may wait: for a reader, or for a modem's carrier."""
 _HEAD = 256
-"""Bytes kept of a line to recognize it: they include its run's and its rollout's ids."""
+"""Bytes kept from the start of a line to recognize it: they include the ids of its run and its rollout."""
 _PATIENCE = 4
-"""Maximum checks of the end of a file that several programs write to. Too few cost an empty line."""
+"""Maximum checks whether a file that several programs write to ends with a newline. Too few cost an empty line."""
 _process = os.getpid()
 """Id of this process, cached because each query is a system call."""
 
@@ -51,7 +52,7 @@ _KINDS = {
 
 
 class LineFile:
-    """A file of lines, opened on first use. Every error of the file names its path.
+    """A file of lines, opened on first use. Each OSError names the path.
 
     Args:
         path: the file; created if it does not exist; its directory must exist.
@@ -62,26 +63,26 @@ class LineFile:
         self.path = path
         self.fsync = fsync
         self.opening = 0
-        """Number of files opened at the path so far. After a change, earlier lines may not be in the current file."""
+        """Number of files opened at the path so far. If it grows, earlier lines may not be in the current file."""
         self._name = os.fspath(path)
         self._fd: int | None = None
         self._pid = 0
         """Id of the process that opened the file."""
         self._identity = (0, 0)
         self._least = 0
-        """Minimum size of the file in bytes."""
+        """Size of the file in bytes after the last write here; if it gets smaller, the file was truncated."""
         self._size: int | None = None
-        """Size in bytes at the check before this line; None if not checked."""
+        """Size of the file in bytes at the last check before a write; None without a check."""
         self._last = (0, b"")
-        """Start and first bytes of the last line written here: a file that was truncated and has grown again differs
-        there."""
+        """Start and first bytes of the last block written here. A file that was truncated and has grown again has other
+        bytes there."""
         self.whole_lines = 0
-        """Number of lines of the last `append` that are in the file."""
+        """Number of lines that the last `append` wrote whole."""
         self.extent = (0, 0)
-        """Start and end of the last `append`: the range holds its lines, and perhaps lines of other programs."""
+        """Start and end of the lines of the last `append`, in bytes. Lines of other programs may be between them."""
         self._end: int | None = None
-        """End of the last line written here, if no other program wrote meanwhile. While the file ends there, it ends
-        whole."""
+        """End of the last block written whole here; None if unknown. While the file ends there, its last line is
+        complete."""
 
     def open(self) -> int:
         """Open the file, if it is not open, and return its descriptor.
@@ -110,7 +111,7 @@ class LineFile:
     def look(self) -> int:
         """Reopen the file if the path no longer leads to it, and return `opening`.
 
-        It takes about 2 us.
+        The check takes about 2 us.
 
         Raises:
             OSError: as for `open`.
@@ -136,8 +137,8 @@ class LineFile:
         """Append lines, each with its newline.
 
         Raises:
-            OSError: the lines could not be written whole: `whole_lines` is the number of lines written. A part of the
-                next line stays in the file, as an unreadable line.
+            OSError: not all lines could be written; `whole_lines` is the number of those that were. A part of the next
+                line may stay in the file, as an unreadable line.
         """
         self.whole_lines = 0
         fd, begin = self.open(), None
@@ -167,9 +168,9 @@ class LineFile:
             os.close(fd)
 
     def _write(self, fd: int, lines: bytes) -> int:
-        """Write lines, and return the number of bytes that are whole lines in the file.
+        """Write lines, and return the number of their bytes that form whole lines in the file.
 
-        A line that lacks only its newline is whole: the next writer begins with a newline.
+        A line that lacks only its newline counts as whole, because the next writer begins with a newline.
         """
         end, self._size = self._size, None
         if end is None:
@@ -187,7 +188,7 @@ class LineFile:
         return done + 1 if lines[done : done + 1] == b"\n" else lines.rfind(b"\n", 0, done) + 1
 
     def _is_ours(self, found: os.stat_result, fd: int) -> bool:
-        """Return True if this is the file written to before, and it contains the last line written."""
+        """Return True if this is the file of the last write, and it still contains what was written."""
         if (found.st_dev, found.st_ino) != self._identity or found.st_size < self._least:
             return False
         self._size = found.st_size
@@ -197,7 +198,7 @@ class LineFile:
         return os.pread(fd, len(head), begin) == head
 
     def _begin(self, found: os.stat_result, fd: int) -> None:
-        """Reset the state for another file than before."""
+        """Reset the state for a file that was not open before."""
         self.opening += 1
         self._identity, self._least, self._last = (found.st_dev, found.st_ino), found.st_size, (0, b"")
         if self.fsync and found.st_size == 0:  # a new file's name may only be in the directory

@@ -1,4 +1,4 @@
-"""The format of a trace file: one JSON object a line, appended, readable at any moment, verifiable by itself.
+"""The format of a trace file. Each line is a JSON object. The file can be read, and verified, at any moment.
 
 Format 2. Every line begins with the same members::
 
@@ -7,42 +7,43 @@ Format 2. Every line begins with the same members::
 and continues with the members of its type:
 
 =========  ============================================================================================================
-open       the rollout has begun: `at`, `versions`, `metadata`, `branch`; `elsewhere`: the numbers of its intents, turns
-           and service calls in another file, if this file was begun during the run
+open       the rollout has begun: `at`, `versions`, `metadata`, `branch`. If this file was begun during the run:
+           `elsewhere`, the numbers of the rollout's intents, turns and service calls in the earlier file
 agent      an agent's process is about to start: `argv`, `cwd`, `home`, `config`, `started_at`
-blob       a message (`kind` is `message`) or a list of tools (`tools`): `number` (of each kind from 0), `value`, and
-           `digest`, the first 32 hex digits of the value's SHA-256; for a repetition in a conversation, `same` in
-           place of the value: the number of the blob that has the value
-intent     a call is about to be passed to its handler: `call` (its id), `number`, `at`, `agent`, `request` without
-           messages and tools, `messages`: the numbers of its blobs, as half-open ranges, `tools`: the number of its
-           blob, and `digest`
-turn       outcome of a call: `call`, and `turn`, the members of a Turn without the members of its intent
-service    a service call: `call`
-score      a score of the rollout: `name`, `value`, `at`; it may come behind the seal
-seal       the end: the numbers of `intents`, `turns` and `services`, `ended` (`body`, `cancelled`, `raised`),
-           `stopped`, `at`; and `digest`, the chain
+blob       a message (`kind` is `message`) or a list of tools (`kind` is `tools`): `number` (each kind counts from 0),
+           `value`, and `digest`, the first 32 hex digits of the value's SHA-256. If a conversation repeats a message,
+           the further blob has `same` (the number of the blob with the value) instead of `value`
+intent     a call is about to be passed to its handler: `call` (its id), `number`, `at`, `agent`, `request` (without
+           messages and tools), `messages` (the numbers of their blobs, as half-open ranges), `tools` (the number of
+           their blob), and `digest`
+turn       the outcome of a call: `call`, and `turn`, the members of a Turn that are not in the intent
+service    a service call has ended: `call`
+score      a score of the rollout: `name`, `value`, `at`. It may come after the seal
+seal       the rollout has ended: the numbers of `intents`, `turns` and `services`, `ended` (`body`, `cancelled`,
+           `raised`), `stopped`, `at`; and `digest`, the chain
 =========  ============================================================================================================
 
 An intent's `digest` covers its request as recorded: the first 32 hex digits of `sha256(messages + tools + request)`.
-`request` is the bytes in the line, `tools` the digest of the tools (16 bytes, or none). `messages` is a chain over the
-messages, as the chain over lines, and begins empty: 16 bytes of `sha256(messages + digest)`.
+There, `request` is the bytes of that member in the line; `tools` is the digest of the tools (16 bytes, or none).
+`messages` is a chain over the digests of the messages: it begins empty, and each message makes it the first 16 bytes of
+`sha256(messages + digest)`.
 
 Rules:
 
-1. A rollout has one writer, and one chain (see `chain`): `seq` counts its lines; `prev` and the seal's `digest` contain
-   the chain before each line. Several rollouts, endpoints and programs may append to one file at once. Each line names
-   its rollout by id and `run`. The run is unique, even among rollouts of the same id in another program or another
-   epoch.
-2. Lines are written by one `write` to a file opened for appending, and content of the file is never removed. A killed
+1. A rollout has one writer, and one chain (see `chain`). `seq` counts its lines, `prev` contains the chain before a
+   line, and the seal's `digest` the chain after the seal. Several rollouts, endpoints and programs may append to one
+   file concurrently. Each line names its rollout by id and `run`. The run is unique, even if a rollout of another
+   program or another epoch has the same id.
+2. Each block of lines is one `write` to a file opened for appending, and content of the file is never removed. A killed
    program leaves at most one incomplete line. Each writer begins on a new line.
-3. An unreadable line, incomplete or damaged, loses only itself and the turns whose messages it contained. Empty lines
-   are ignored.
-4. An intent is in the file before its call is passed to the handler, a turn before the agent receives the end of its
-   answer. An intent without a turn is a call that was running when the program died.
-5. A score behind the seal continues the chain, and another seal closes it.
+3. If a line is unreadable (incomplete or damaged), only that line is lost, and the turns whose messages it contained.
+   Empty lines are ignored.
+4. An intent is in the file before its call is passed to the handler. A turn is in the file before the agent receives
+   the end of the answer. An intent without a turn is a call that was running when the program died.
+5. A score after the seal continues the chain, and another seal closes the chain again.
 
-A line of a later version is an error for `read_traces`, and a gap for `check`. A line of format 1, which triocept 0.2.0
-wrote, is unreadable too, but loses only itself.
+For a line of a later version, `read_traces` raises an error, and `check` reports a gap. A line of format 1, which
+triocept 0.2.0 wrote, is only skipped as an unreadable line.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 
 
 class Elsewhere(msgspec.Struct, frozen=True):
-    """Numbers of a rollout's records in another file."""
+    """Numbers of a rollout's records that are in an earlier file."""
 
     intents: int
     turns: int
@@ -147,7 +148,7 @@ class ScoreLine(_Line, frozen=True, kw_only=True, tag="score"):
 
 
 class SealLine(_Line, frozen=True, kw_only=True, tag="seal"):
-    """Line for the end: the numbers of records that must be in the file, and the chain."""
+    """Line for the end of the rollout: the numbers of records that must be in the file, and the chain."""
 
     intents: int
     turns: int
@@ -178,9 +179,9 @@ class OtherLine(msgspec.Struct, frozen=True, kw_only=True, rename={"kind": "type
 Line: TypeAlias = OpenLine | AgentLine | BlobLine | IntentLine | TurnLine | ServiceLine | ScoreLine | SealLine
 
 line_bytes = msgspec.json.Encoder().encode
-"""Encode a line, without its newline."""
+"""Function that encodes a line, without its newline."""
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""Exceptions of msgspec for bytes that are not JSON of the type: the last two are built-in exceptions."""
+"""Exceptions that msgspec raises for bytes that are not JSON of the type; the last two are built-in exceptions."""
 
 
 class Unreadable(msgspec.Struct, frozen=True):
@@ -188,9 +189,9 @@ class Unreadable(msgspec.Struct, frozen=True):
 
     why: str
     version: int = 0
-    """Version of a line for another triocept; 0 for any other bytes."""
+    """Version of the format, if another version of triocept wrote the line; 0 for any other bytes."""
     cut: bool = False
-    """True at the very end without a newline: a program was killed during a write, or is still writing."""
+    """True if the file ends here without a newline: a program was killed during a write, or is still writing."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -204,7 +205,7 @@ class Found(msgspec.Struct, frozen=True):
 Piece: TypeAlias = Found | Unreadable
 
 _START = re.compile(rb'\{"type":"(?:open|agent|blob|intent|turn|service|score|seal)","version":\d')
-"""Start of every line. In a JSON string its quotes would be escaped."""
+"""Start of every line. It cannot occur within a line, because quotes in a JSON string are escaped."""
 _decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 _other_decoder = msgspec.json.Decoder(OtherLine)
 _HEAD = re.compile(rb'\{"type":"[a-z]+","version":(\d{1,9})[,}]')
@@ -220,7 +221,7 @@ _version_decoder = msgspec.json.Decoder(_Versioned)
 
 
 def found_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, Piece]]:
-    """Yield the content of a file, each piece with its line number, from 1.
+    """Yield the pieces of a file (lines, or unreadable bytes), each with its line number, from 1.
 
     Raises:
         OSError: the file cannot be read.
@@ -230,9 +231,9 @@ def found_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, Piece]]:
 
 
 def lines_in(file: BinaryIO, size: int | None = None) -> Iterator[tuple[int, Piece]]:
-    """Yield the content of an open file from its beginning.
+    """Yield the pieces of an open file from its beginning, each with its line number.
 
-    With `size`: only the first `size` bytes, because the file may grow.
+    With `size`, read only the first `size` bytes: the file may grow meanwhile.
     """
     left = size
     for number, data in enumerate(file, 1):
@@ -245,10 +246,10 @@ def lines_in(file: BinaryIO, size: int | None = None) -> Iterator[tuple[int, Pie
 
 
 def lines_between(data: bytes) -> Iterator[Piece]:
-    """Yield the content between two newlines: a line, or unreadable bytes.
+    """Yield the pieces between two newlines: a line, unreadable bytes, or both.
 
-    A program killed in the middle of a line leaves the first part of that line; directly behind it stands the next
-    line, from another program. An empty line yields nothing.
+    A program that was killed while it wrote a line leaves the first part of that line. The next line, from another
+    program, may follow it without a newline. An empty line yields nothing.
     """
     body = memoryview(data)[: -1 if data.endswith(b"\n") else None]
     if not data.strip():
@@ -300,7 +301,7 @@ def _version_of(data: memoryview) -> int:
 
 
 def other_version(version: int) -> str:
-    """Return the error text for a line of a version that this triocept does not read."""
+    """Return the text of the error for a line of a version that this triocept does not read."""
     if version < VERSION:
         return f"written in format {version}: triocept 0.2.0 reads it, and later versions do not"
     return f"written by a newer triocept (version {version})"

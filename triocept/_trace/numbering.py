@@ -1,4 +1,4 @@
-"""Messages of a rollout as numbers: a conversation is a few ranges, and its digest costs only its new messages."""
+"""Numbers for the messages of a rollout. A conversation is a few ranges of numbers; only new messages are hashed."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from .._canonical.memory import common_head, equal_messages
 from . import chain
 
 _RECENT = 16
-"""Maximum conversations kept for continuation: more than any agent runs at once."""
+"""Maximum conversations kept for later calls: more than any agent alternates."""
 _value_bytes = msgspec.json.Encoder().encode
 
 
 class Conversation:
-    """A single conversation, as far as recorded."""
+    """The messages of a conversation that were recorded so far."""
 
     __slots__ = ("digests", "given", "items", "ranges")
 
     def __init__(self, items: list[Any], ranges: list[tuple[int, int]], digests: list[bytes]) -> None:
         self.given: tuple[Message, ...] = ()
-        """The messages of a conversation that was passed as messages."""
+        """The messages of the latest call of the conversation."""
         self.items = items
-        """An object for each message, equal for equal messages."""
+        """The `Said` of each message: the same object for equal messages."""
         self.ranges = ranges
-        """Ranges of the numbers of the messages' blobs."""
+        """Numbers of the messages' blobs, as half-open ranges."""
         self.digests = digests
-        """Digests of the first 0, 1, 2, … messages."""
+        """Chains over the first 0, 1, 2, … messages."""
 
     def says(self, number: int) -> bool:
         """Return True if the conversation contains this blob."""
@@ -47,7 +47,7 @@ class Conversation:
         self.digests.append(chain.link(self.digests[-1], digest))
 
     def head(self, length: int) -> Conversation:
-        """Return the first messages as a conversation."""
+        """Return the first `length` messages as a conversation of their own."""
         ranges: list[tuple[int, int]] = []
         left = length
         for start, stop in self.ranges:
@@ -59,7 +59,7 @@ class Conversation:
 
 
 class Said(msgspec.Struct, eq=False, gc=False):
-    """A message, written once, however often it is sent."""
+    """A message. Its value is written once, however often an agent sends the message."""
 
     message: Message
     digest: bytes
@@ -70,16 +70,16 @@ class Said(msgspec.Struct, eq=False, gc=False):
 
 
 class Numbering:
-    """Numbers for the messages of a rollout: a growing conversation is one range of numbers, or a few.
+    """Numbers for the messages of a rollout, by which a growing conversation is one range of numbers, or a few.
 
-    A message that a conversation contains twice gets two numbers: else each later turn would have two more ranges. The
-    cost of a call depends on its new messages, also for alternating conversations: the latest conversations are kept.
-    Messages are equal if their digests are equal; an identical object is recognized without its digest.
+    A message that a conversation contains twice gets two numbers: otherwise each later turn would have two more ranges.
+    The latest conversations are kept. So the cost of a call depends only on its new messages, even if conversations
+    alternate. Messages are equal if their digests are equal; an identical object is recognized without its digest.
     """
 
     def __init__(self) -> None:
         self.blobs: list[Said] = []
-        """Messages by number."""
+        """Messages, by the number of the blob."""
         self._by_digest: dict[bytes, Said] = {}
         self._by_id: dict[int, Said] = {}
         """Messages by the `id` of the message object."""
@@ -115,7 +115,7 @@ class Numbering:
         return conversation
 
     def _take(self, items: list[Any]) -> Conversation:
-        """Return the conversation that these messages continue; else the common head of the most similar one."""
+        """Return the conversation that these messages continue, or else the common head of the most similar one."""
         most, best = 0, None
         for known in reversed(self._recent):
             others = known.items
