@@ -20,7 +20,6 @@ class Increments(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class IncrementLog:
-
     def __init__(self) -> None:
         self._runs: list[list[int]] = []
         self._lengths: list[int] = []
