@@ -64,7 +64,7 @@ class Said(msgspec.Struct, eq=False, gc=False):
     message: Message
     digest: bytes
     value: bytes | None
-    """Encoded value, for the first line with it."""
+    """Encoded value; None after the first line with it was made."""
     number: int = -1
     """Number of the message's first blob; -1 if not written yet."""
 

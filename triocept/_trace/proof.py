@@ -2,14 +2,15 @@
 
 Rules:
 
-1. If `prev` is the chain, the line is in its place. If its number is right but `prev` is not, the line before it was
-   changed; if the number is higher, lines are missing before it. All these lines are accepted.
-2. If its number is lower, the line is a repetition, and is not accepted; or it was missing and came too late: then it
-   is accepted.
-3. A gap is not reported again for its consequences: the chain continues from the `prev` of the line.
+1. If the line's `prev` equals the chain so far, the line is in its place. If only its number (`seq`) fits, the line
+   before it was changed. If its number is higher than expected, lines are missing before it. The line is accepted in
+   all three cases.
+2. If its number is lower than expected, the line either was missing and comes too late, and is accepted; or it is a
+   repetition, and is not accepted.
+3. A gap is reported once, not again for the lines after it, because the chain continues from the `prev` of the line.
 
 An intent names its messages as half-open ranges of numbers, and most intents continue a recent conversation. So the
-latest conversations are kept with the values made of their messages: each call costs only its new messages.
+latest conversations are kept, with a value for each of their messages. A call then costs only its new messages.
 """
 
 from __future__ import annotations
@@ -42,35 +43,35 @@ from .lines import (
 T = TypeVar("T")
 
 _CONVERSATIONS = 16
-"""Maximum conversations kept: more than any agent runs at once."""
+"""Maximum conversations kept: more than any agent alternates."""
 _CHANGED = 4
 """Messages at the end that an agent may rewrite while it continues a conversation."""
 
 
 @dataclass(eq=False, slots=True)
 class RangedConversation(Generic[T]):
-    """The messages of a call, and of the calls that continue it. The file may grow, and does not change otherwise."""
+    """The messages of a call, and of the calls that continue it."""
 
     ranges: Ranges
     ends: list[int]
     """Number of messages up to the end of each range."""
     values: list[T]
-    """Value made of each message."""
+    """The value for each message."""
     _whole: tuple[T, ...] = ()
 
     def head(self, count: int) -> tuple[T, ...]:
-        """Return the first values. No intermediate list is made: it would double the memory of each call."""
+        """Return the first values. It makes no intermediate list, which would double the memory of each call."""
         if len(self._whole) < count:
             self._whole = tuple(self.values)
         return self._whole[:count]
 
 
 class RecentRanges(Generic[T]):
-    """The latest conversations, and the values made of their messages.
+    """The latest conversations, with a value for each of their messages.
 
     Args:
-        make: makes the value of one more message, given the values before it and its number. It raises KeyError where
-            there is no message of this number.
+        make: returns the value for one more message, given the values of the messages before it, and its number. It
+            raises KeyError if there is no message of this number.
     """
 
     def __init__(self, make: Callable[[list[T], int], T]) -> None:
@@ -79,11 +80,11 @@ class RecentRanges(Generic[T]):
         """Conversations, the latest first."""
 
     def go_on(self, ranges: Ranges) -> RangedConversation[T]:
-        """Return the conversation of these messages.
+        """Return the conversation with these messages.
 
         Raises:
-            KeyError: a message of these numbers is missing. The messages before it are kept: a damaged range may be of
-                any length.
+            KeyError: there is no message of one of these numbers. The values before it are kept, because a damaged
+                range may have any length.
         """
         known, same, head = self._best(ranges)
         if head >= len(known.values) - _CHANGED:  # else it leaves a conversation that may continue
@@ -104,7 +105,7 @@ class RecentRanges(Generic[T]):
         return known
 
     def _best(self, ranges: Ranges) -> tuple[RangedConversation[T], int, int]:
-        """Return the conversation with the longest common beginning, and the numbers of equal ranges and messages."""
+        """Return the conversation with the longest common beginning, and its numbers of equal ranges and messages."""
         best, same, most = RangedConversation[T]([], [], []), 0, 0
         for known in self._kept:
             whole = common_head(ranges, known.ranges)
@@ -146,7 +147,7 @@ NAMES = {
     "no_rollout": "a store's result names a rollout that is not in its file",
     "token_gap": "the tokens of a turn have a gap (see `Tokens.gaps`)",
 }
-"""Every name of a gap, and its meaning."""
+"""Every name that a gap can have, and its meaning."""
 
 
 class Unfit(Exception):
@@ -154,7 +155,7 @@ class Unfit(Exception):
 
 
 class Proof:
-    """State of the verification of one rollout in one file.
+    """Verification of the lines of one rollout in one file.
 
     Args:
         rollout, run: id and run of the rollout.
@@ -168,24 +169,25 @@ class Proof:
         self._chain = chain.start(rollout, run)
         self._seq = 0
         self._last = 0
-        """Number of the rollout's last line in the file."""
+        """Line number, in the file, of the rollout's latest line in its place."""
         self._missed: list[tuple[int, int]] = []
-        """Numbers of lines that were missing when later lines came, as half-open ranges."""
+        """Numbers (`seq`) of the lines that were missing when later lines came, as half-open ranges."""
         self._opened = False
         self.whole = True
         """True until a gap is reported."""
         self.digest: str | None = None
         """Digest of the rollout's last seal, if no line follows it."""
         self.value: Message | tuple[Tool, ...] | Request | Unfit | None = None
-        """The value, or the request without messages and tools, of the last accepted line; or why it is missing."""
+        """Value of the last accepted line; for an intent, the request without messages and tools. Unfit if
+        unreadable."""
         self._messages: dict[int, bytes] = {}
-        """Digests, by number."""
+        """Digests of messages, by number."""
         self._tools: dict[int, bytes] = {}
         self._conversations = RecentRanges(self._link)
         self.turns = 0
-        """Number of readable turns."""
+        """Number of turns that can be read with their requests."""
         self._unreadable: set[str] = set()
-        """The calls with unreadable requests that have no turn yet."""
+        """Calls that have an unreadable request, and no turn yet."""
         self.waiting: dict[str, int] = {}
         """Line numbers of the intents that have no turn yet, by call."""
         self._counts = {"intents": 0, "turns": 0, "services": 0}
@@ -219,7 +221,7 @@ class Proof:
         return True
 
     def rest(self) -> None:
-        """Forget the values that only calls need, after a seal."""
+        """Forget the values that only calls need."""
         self._messages, self._tools, self._conversations = {}, {}, RecentRanges(self._link)
 
     def end(self) -> None:
@@ -258,7 +260,7 @@ class Proof:
         self.digest = None
 
     def _was_missed(self, line: Line | OtherLine, number: int) -> bool:
-        """Return True if a late line was missing before; else it is a repetition."""
+        """Return True if a late line was missing before. If not, it is a repetition."""
         for at, (start, stop) in enumerate(self._missed):
             if start <= line.seq < stop:
                 self._missed[at : at + 1] = [(start, line.seq), (line.seq + 1, stop)]
@@ -321,7 +323,7 @@ class Proof:
             self._gap("request_changed", number, "its request does not match its digest", line.call)
 
     def _link(self, before: list[bytes], number: int) -> bytes:
-        """Return the digest of a conversation up to this message, given the digests of its beginnings."""
+        """Return the chain over a conversation up to this message, given the chains over its beginnings."""
         return chain.link(before[-1] if before else b"", self._messages[number])
 
     def _turn(self, line: TurnLine, number: int) -> None:

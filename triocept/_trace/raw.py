@@ -1,6 +1,6 @@
-"""An answer of raw bytes: bytes sent in place of an answer in the agent's dialect, and how they end.
+"""An answer of raw bytes: bytes that were sent instead of an answer in the agent's dialect, and how they ended.
 
-The bytes are sent unchanged; so the record can be sent again.
+The bytes are sent unchanged, so a replay can send the recorded bytes again.
 """
 
 from __future__ import annotations
@@ -14,26 +14,25 @@ import msgspec
 from .._util.checks import check_choice, check_count, check_mapping, check_number, described
 
 RawEnd: TypeAlias = Literal["whole", "close", "reset", "stall"]
-"""End of a raw answer: by the rules of HTTP; by a close or a reset of the connection; or without further bytes."""
+"""How a raw answer ends: as HTTP requires, with a close or a reset of the connection, or with no further bytes."""
 Framing: TypeAlias = Literal["none", "own", "length", "chunked", "close"]
-"""Framing of the body: without a head; by the connection; by its headers; or by its end."""
+"""How the body is framed: `none`, without a head; `own`, by the connection; by the headers passed; or by its end."""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class RawResponse(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Raw bytes that were sent in place of an answer."""
+    """Raw bytes that were sent instead of an answer."""
 
     status: int | None = None
     """Status of the answer; None means an answer without a head."""
     headers: dict[str, str] = {}
-    """Headers as passed, names in lower case."""
+    """Headers that the program passed, names in lower case."""
     body: tuple[bytes | float, ...] = ()
-    """Pieces, each sent by itself, and pauses between them, in seconds; empty if a `Redaction` removes texts from the
-    trace."""
+    """Pieces, each sent by itself, and the pauses between them, in seconds. Empty if the record has a `Redaction`."""
     size: int = 0
-    """Bytes of the body; more than in `body` if that was omitted."""
+    """Number of bytes of the body, also if `body` is empty because of a `Redaction`."""
     end: RawEnd = "whole"
 
     @property
@@ -49,7 +48,7 @@ class RawResponse(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defa
 
     @property
     def pieces(self) -> Iterator[tuple[float, bytes]]:
-        """The pieces of the body, each with the pause before it; the last pause may have nothing behind it."""
+        """The pieces of the body, each with the pause before it. A pause at the end comes with an empty piece."""
         pause = 0.0
         for item in self.body:
             if isinstance(item, bytes):
@@ -76,7 +75,7 @@ _ENDS = {
 def given_raw(
     status: object, headers: object, body: object, end: object, most: int | None = None
 ) -> RawResponse:
-    """Return the arguments of `exchange.respond_raw` as a RawResponse, for a body that is complete.
+    """Return the arguments of `exchange.respond_raw`, with a complete body, as a RawResponse.
 
     Args:
         most: maximum bytes of the body; None means any number.
@@ -107,7 +106,7 @@ def is_made_on_the_way(body: object) -> bool:
     """Return True if the pieces of a body are generated while it is sent, as by a generator.
 
     Raises:
-        TypeError: it is not a body.
+        TypeError: `body` is not a body.
     """
     if isinstance(body, (bytes, bytearray, memoryview, list, tuple)):
         return False
@@ -142,7 +141,7 @@ def _given_headers(headers: object) -> dict[str, str]:
 
 
 def given_piece(number: int, item: Any) -> bytes | float:
-    """Return one item of a body; errors as for `given_raw`."""
+    """Return one item of a body, checked; it raises what `given_raw` raises."""
     if isinstance(item, (bytes, bytearray, memoryview)):
         return bytes(item)
     try:

@@ -2,9 +2,9 @@
 
 Rules:
 
-1. All readable records are read. A turn with missing messages is not.
-2. A trace is sealed if the file proves it whole (see `proof`); `trace.gaps` lists the problems.
-3. A trace is returned when the file has no more of it. Memory holds only the traces that were not returned yet.
+1. Every readable record is read, except a turn of which messages are missing.
+2. A trace is sealed if the file proves that it is complete (see `proof`). Otherwise `trace.gaps` lists the problems.
+3. A trace is returned after its last line in the file. So memory holds only the traces that were not returned yet.
 """
 
 from __future__ import annotations
@@ -50,19 +50,20 @@ OnDamage: TypeAlias = Callable[[DialectError], object]
 Key: TypeAlias = tuple[str, str]
 E = TypeVar("E", Opening, AgentStart, Intent, Score)
 MOST_WARNINGS = 100
-"""Maximum warnings for one file. A file of another format may have any number of lines."""
+"""Maximum warnings for one file: in a file of another format, each line would cause one."""
 
 
 def read_traces(path: str | os.PathLike[str], *, on_damage: OnDamage | None = None) -> list[Trace]:
     """Return the traces in a file of `JSONLRecorder`, in the order in which they began.
 
-    An unreadable line loses only itself, and the turns whose messages it contained. An incomplete line at the very end
-    is no damage: the program was killed during a write, or is still writing. `trace.sealed` is True if a trace is
-    whole, `trace.gaps` lists the problems.
+    If a line is unreadable, only that line is lost, and the turns whose messages it contained. An incomplete line at
+    the end of the file is no damage: the program was killed during a write, or is still writing. `trace.sealed` is True
+    if a trace is complete; otherwise `trace.gaps` lists the problems.
 
     Args:
-        on_damage: called with a `DialectError` for each line that is unreadable, or does not fit; its path is
-            `file:line`. It may raise the error. None means a warning for each of the first hundred.
+        on_damage: called with a `DialectError` for each line that is unreadable, or does not fit the lines before it.
+            The error's path is `file:line`; the function may raise the error. None means a warning for each of the
+            first hundred lines.
 
     Raises:
         OSError: the file cannot be read.
@@ -86,7 +87,7 @@ def read_traces(path: str | os.PathLike[str], *, on_damage: OnDamage | None = No
 
 
 class Damages:
-    """The unreadable lines, and the number of further ones.
+    """The errors of unreadable lines, up to a limit, and the number of further errors.
 
     Args:
         most: maximum errors kept; None means a hundred.
@@ -115,12 +116,12 @@ class Damages:
 def iter_file(
     path: str | os.PathLike[str], on_damage: OnDamage | None, warn: Callable[[str], object]
 ) -> Generator[Trace]:
-    """Yield the traces in a file, each when the file has no more of it.
+    """Yield the traces in a file, each after its last line.
 
     Damage is reported as by `read_traces`; without `on_damage`, `warn` is called with the text of a warning.
 
-    The file is read twice: first to count the lines of each rollout, because a score may come behind a seal. Lines
-    written meanwhile are not read.
+    The file is read twice, the first time to count the lines of each rollout, because a score may come after a seal.
+    Lines that are written meanwhile are not read.
     """
     damages, count = Damages(), 0
 
@@ -152,7 +153,6 @@ def iter_file(
 
 
 def key_of(line: Line | OtherLine) -> Key:
-    """Return the key of the line's rollout."""
     return line.rollout, line.run
 
 
@@ -160,8 +160,8 @@ class TraceReader:
     """Reader that builds traces, line by line.
 
     Args:
-        path: the file, as errors name it.
-        on_damage: called with an error for each line that is unreadable, or does not fit.
+        path: the path of the file, for errors.
+        on_damage: called with an error for each line that is unreadable, or does not fit the lines before it.
     """
 
     def __init__(self, path: str | os.PathLike[str], on_damage: OnDamage) -> None:
@@ -173,7 +173,7 @@ class TraceReader:
         """Add the content of line `number`.
 
         Raises:
-            DialectError: it was written by a newer triocept.
+            DialectError: a newer triocept wrote the line.
         """
         place = f"{self._path}:{number}"
         try:
@@ -200,7 +200,7 @@ class TraceReader:
             self._on_damage(DialectError(str(exc), path=place))
 
     def give(self, key: Key) -> Trace | None:
-        """Return the trace of a rollout without further lines; None if there is no such rollout."""
+        """Return the trace of a rollout that has no further lines; None if there is no such rollout."""
         run = self._runs.pop(key, None)
         return run.finished() if run is not None else None
 
@@ -221,7 +221,7 @@ class _Run:
         self._tools: dict[int, tuple[Tool, ...]] = {}
         self._conversations = RecentRanges(self._message)
         self._intents: dict[str, partial[Intent]] = {}
-        """Intents that have no turn yet, by call; each is made on first use, as turns are."""
+        """Functions that make the intents without a turn so far, by call. Intents and turns are made on first use."""
 
     def add(self, line: Line | OtherLine, data: memoryview, number: int) -> None:
         """Add a line of the rollout.
@@ -271,7 +271,7 @@ class _Run:
         return self._messages[number]
 
     def finished(self) -> Trace:
-        """Return the trace; sealed, if nothing is missing."""
+        """Return the trace, and seal it if nothing is missing."""
         proof = self.proof
         proof.end()
         for intent in self._intents.values():
@@ -303,7 +303,7 @@ def _intent(
     count: int,
     tools: tuple[Tool, ...],
 ) -> Intent:
-    """Return the intent of a line with the first `count` messages of a conversation."""
+    """Return the intent of a line. Its messages are the first `count` messages of a conversation."""
     request = msgspec.structs.replace(bare, messages=conversation.head(count), tools=tools)
     return _entry(Intent, line, id=line.call, dialect=bare.dialect, request=request)
 
@@ -332,6 +332,6 @@ def score_of(line: ScoreLine) -> Score:
 
 
 def _entry(kind: type[E], line: Line, **more: Any) -> E:
-    """Return the entry in a line; `more` holds the fields with other names there."""
+    """Return the entry in a line; `more` holds the fields that have other names in the line."""
     names = [name for name in kind.__struct_fields__ if name not in more]
     return kind(**{name: getattr(line, name) for name in names}, **more)

@@ -1,4 +1,4 @@
-"""Interfaces of recorders, which receive turns beside the trace."""
+"""Interfaces of recorders. A recorder receives every turn that is added to a trace."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from .turn import ServiceCall, Turn
 
 
 class Recorder(Protocol):
-    """Receiver of every turn, before the agent receives the end of its answer.
+    """An object that receives every turn before the agent receives the end of the answer.
 
-    All three methods are awaited in a shielded scope, so that a turn is never half recorded: a recorder that waits must
-    limit the wait itself. An exception from `record` fails the exchange: the agent gets a 500, and the exception
-    reaches the code that answers. Further exceptions from `record`, or from `seal` after it, are reported only if they
-    differ.
+    All three methods are awaited in a shielded cancel scope, so that a turn is never recorded in part. So a recorder
+    that waits must limit the wait itself. An exception from `record` fails the exchange: the agent gets a 500, and the
+    exception reaches the code that answers. Further exceptions from `record`, or from `seal` after it, are reported
+    only if they differ.
     """
 
     async def record(self, turn: Turn) -> None:
         """Record `turn`."""
 
     async def seal(self, trace: Trace) -> None:
-        """Seal the `trace` of a rollout that has ended: only a score can follow."""
+        """Record that the rollout of `trace` has ended. After this call only a score can follow."""
 
     async def aclose(self) -> None:
-        """Close the recorder when the endpoint has stopped. A recorder that is used again opens itself again."""
+        """Close the recorder when its endpoint has stopped. If it is used again later, it must open itself again."""
 
 
 @runtime_checkable
 class ServiceRecorder(Protocol):
-    """A recorder of host service calls. A recorder without this method gets turns alone."""
+    """A recorder that also gets host service calls. A recorder without this method does not get them."""
 
     async def record_service(self, call: ServiceCall) -> None:
-        """Record `call`, as `Recorder.record` records a turn: before the caller gets the result, and shielded."""
+        """Record `call` before the caller gets the result. Awaited in a shielded scope, as `Recorder.record` is."""
 
 
 @runtime_checkable
 class EntryRecorder(Protocol):
-    """A recorder of rollout starts, agents, calls before they are passed to handlers, and scores.
+    """A recorder that also gets the other entries: openings of rollouts, agents, intents and scores.
 
     A recorder without this method gets turns alone.
     """
 
     async def record_entry(self, entry: Entry) -> None:
-        """Record `entry`, as `Recorder.record` records a turn, and shielded.
+        """Record `entry`. Awaited in a shielded scope, as `Recorder.record` is.
 
         An `Opening` comes first, when the rollout opens; if recording it fails, the rollout does not open. An `Intent`
         comes before its call is passed to a handler; if recording it fails, the call gets a 500. A `Score` may come
@@ -56,14 +56,14 @@ class EntryRecorder(Protocol):
 
 @runtime_checkable
 class OpenedRecorder(Protocol):
-    """A recorder that has to be opened, so that failures to open are found before an agent runs."""
+    """A recorder that is opened first, so that a failure to open it is found before an agent runs."""
 
     async def aopen(self) -> None:
-        """Open the recorder when an endpoint or a rollout starts: its body begins after this method returns.
+        """Open the recorder when an endpoint or a rollout starts, whose body begins only after this method returns.
 
         Exceptions from this method are raised to the code that opens the endpoint or rollout.
 
-        Called once for each of them, and so again for an open recorder. The caller may cancel this method.
+        Called for each endpoint and each rollout, so perhaps while the recorder is open. The caller may cancel it.
         """
 
 

@@ -1,27 +1,27 @@
-"""Redaction before anything is recorded: keys always, and the texts that a program wants removed.
+"""Redaction before anything is recorded. Keys are always removed; other texts if the program has a `Redaction`.
 
 Rules:
 
-1. Keys are removed wherever they appear: every key of triocept's own, and a provider's for as long as an upstream holds
-   it (see `_util.secrets`). So a reader of a trace cannot send calls as its agent did. Other keys, such as a key that
+1. Keys are removed wherever they appear: every key that triocept made, and a provider's key as long as an upstream uses
+   it (see `_util.secrets`). So the reader of a trace cannot send calls as the agent did. Other keys, such as a key that
    an agent reads from a file, are removed by their known forms with `Redaction(known_keys=True)`.
-2. A removed text leaves a mark, `[redacted]`. The messages between an agent and its model are unchanged: only the
-   record is redacted, the trace in memory and every recorder's alike.
+2. A removed text is replaced by `[redacted]`. Only the record is redacted, both the trace in memory and what recorders
+   get. The messages between an agent and its model are unchanged.
 3. Only texts are changed: contents, arguments and results of tools, a dialect's further members, metadata, notes, the
-   agent's own name. Roles, ids, the directories of an agent and the structure stay: names of members and of scores,
-   numbers, words of a fixed set (a stop reason, an effort). But no key stays in any of them: an agent may use its key
-   as the name of its session.
-4. Arguments are searched as written, and as decoded: JSON may encode each letter in other ways.
-5. The token ids of a text encode it. If an answer was redacted, its ids and probabilities are not kept; if a request
-   was redacted, the ids and probabilities of the prompt. Both are gaps by name: `redacted`, `prompt_redacted`.
-6. A message is searched once, when it is new. The other members of a request are searched if they are not the same
-   objects as in the last request: an agent repeats them with every call, and dialects decode them once (see `memory`).
-7. For the wire view of a call (`record_wire`), and for raw bytes, no body is kept if a program has a redaction.
-8. A text file that is sent inline (`Media` of a type `text/*`, in UTF-8) is redacted as its text: one dialect sends it
-   as plain text, which triocept itself encodes. Nothing else is decoded but JSON's escapes: a key within base64, hex or
-   similar encodings stays. A search for each key in each alignment of each encoding would slow every call, and still be
-   no guarantee.
-9. The agent and the model get the texts as passed, also where the record is redacted (`as_given`).
+   agent's own name. Roles, ids, the directories of an agent, names of members and of scores, numbers, and words of a
+   fixed set (a stop reason, an effort) stay. But keys are removed from them too: an agent may use its key as the name
+   of its session.
+4. Arguments are searched both as JSON text and decoded, because JSON can write a letter in several ways.
+5. Token ids encode the text. So if an answer was redacted, its ids and probabilities are not kept (gap `redacted`). If
+   a request was redacted, those of the prompt are not kept (gap `prompt_redacted`).
+6. A message is searched once, when it is new. The other members of a request are searched only if they are not the same
+   objects as in the last request. (An agent repeats them with every call, and dialects decode them once: see `memory`.)
+7. If a program has a redaction, the record of a call's wire view (`record_wire`), or of raw bytes, has no body.
+8. A text file that is sent inline (`Media` of a type `text/*`, in UTF-8) is decoded and redacted, because one dialect
+   sends such a file as plain text, which triocept itself encodes. Nothing else is decoded except JSON's escapes: a key
+   within base64, hex or a similar encoding stays. A search for each key in each alignment of each encoding would slow
+   every call, and still be no guarantee.
+9. The agent and the model always get the original texts; `as_given` restores them from a redacted record.
 """
 
 from __future__ import annotations
@@ -56,28 +56,28 @@ _NO_TEXT = frozenset(
         *("mode", "framing", "effort", "stop_reason", "previous_response", "continued_from", "service"),
     ]
 )
-"""Members that name a kind or an id, not a text."""
+"""Members that hold a kind or an id, not a text."""
 _GIVEN = frozenset({"arguments", "result", "metadata", "notes"})
-"""Members whose JSON is a program's own, or its tools': each member in them is text, whatever its name."""
+"""Members that hold JSON of the program, or of its tools: every string in them is a text, whatever its name."""
 _WITH_BASE64 = frozenset({"media_type", "mime_type", "mimeType", "kind"})
-"""Members beside which `data` is base64."""
+"""If an object has one of these members, its `data` is base64."""
 _IS_TEXT_FILE = b'"media_type":"text/'
 _encode = msgspec.json.Encoder().encode
 
 
 @final
 class Redaction:
-    """The texts that a program wants removed from all records. Keys in use are removed without it, too.
+    """The texts that a program wants removed from all records. Keys in use are removed even without it.
 
     Args:
         patterns: regular expressions; each match becomes `[redacted]`.
-        function: `(text) -> text`, for texts that no pattern can describe. It is called with every recorded text,
-            whole, and inserts its own mark. It must return the same result for the same text. Not async: a call waits
-            for it. An exception from it fails the call, and ends the rollout's body; no further text of that rollout is
-            recorded.
-        known_keys: also remove texts with a known form of a key, whatever the key opens (GitHub, AWS, OpenAI,
-            Anthropic, Google, Slack, private keys in PEM, others). Base64 (images, signatures) is not searched: it is
-            random, and may look like a key.
+        function: `(text) -> text`, for texts that no pattern can describe. It is called with each complete text before
+            that is recorded, and inserts its own mark. It must return the same result for the same text. It must not be
+            async, because the call waits for it. If it raises, the call fails and the rollout's body ends; no further
+            text of that rollout is recorded.
+        known_keys: also remove texts that look like a key of a known form (GitHub, AWS, OpenAI, Anthropic, Google,
+            Slack, private keys in PEM, others). Base64 (images, signatures) is not searched: it is random, and may look
+            like a key.
 
     Raises:
         TypeError: a pattern is not a pattern, or the function is not a function, or async; `known_keys` is not a bool.
@@ -137,35 +137,34 @@ class Redactor:
 
     Args:
         redaction: the program's redaction; if None, only keys in use are removed.
-        keys: keys beside those in use; they need a redaction.
+        keys: further keys to remove; they need a redaction.
     """
 
     def __init__(self, redaction: Redaction | None = None, *, keys: Sequence[str] = ()) -> None:
         self._redaction = redaction
         self._keys = keys
         self._looked: tuple[object, ...] = (self,)
-        """The fields of the last request without its messages, and the conditions of their search; initially none."""
+        """Fields of the last searched request without its messages, and the keys in use at that time."""
         self._said = b""
-        """Encoded fields that a handler may have changed since then: the next request shares their objects."""
+        """Encoded fields that a handler may have changed in place since then: requests share these objects."""
         self._rest: Request | None = None
-        """Fields of the last request as recorded; None if unchanged."""
+        """Redacted fields of the last request; None if nothing in them was redacted."""
         self._failed = False
         """True if the program's redaction failed: no further text is recorded."""
         self._table = MessageTable()
         self._requests: dict[int, tuple[Request, Request]] = {}
-        """Requests that were redacted beside their messages, by `id`; each with its original fields without
-        messages."""
+        """Requests redacted in more than their messages, by `id`; each with its original fields, without messages."""
         self._given: dict[str, tuple[Response | None, dict[str, Any]]] = {}
-        """Original answers and notes by turn, where the record differs."""
+        """Original answer and notes of each turn in which they were redacted, by turn."""
 
     def message(self, message: Message) -> Message:
-        """Return a message as recorded."""
+        """Return the redacted message."""
         if self._redaction is None and _is_keyless(message):
             return message  # most messages
         return self._clean(message)
 
     def request(self, request: Request) -> Request:
-        """Return a request as recorded, its messages shared with those of earlier requests."""
+        """Return the redacted request. It shares the message objects of earlier requests."""
         messages = self._table.intern(request.messages, self.message)
         rest = msgspec.structs.replace(request, messages=())
         looked = (LIVE_KEYS.bytes, self._failed, *msgspec.structs.astuple(rest))
@@ -183,7 +182,7 @@ class Redactor:
         return found
 
     def turn(self, turn: Turn) -> Turn:
-        """Return a turn as recorded; its request is already redacted."""
+        """Return the redacted turn. Its request must already be redacted."""
         response = None if turn.response is None else self.response(turn.response)
         if response is turn.response and not (
             turn.error or turn.notes or turn.agent or turn.tokens or turn.wire or turn.raw or turn.decisions
@@ -219,7 +218,7 @@ class Redactor:
         )
 
     def as_given(self, turn: Turn) -> Turn:
-        """Return a recorded turn with the original request, answer and notes; the same object, if it has them."""
+        """Return a recorded turn with its original request, answer and notes; the same object if it has them."""
         response, notes = self._given.get(turn.id, (turn.response, turn.notes))
         request = self.request_as_given(turn.request)
         if response is turn.response and notes is turn.notes and request is turn.request:
@@ -227,7 +226,7 @@ class Redactor:
         return msgspec.structs.replace(turn, request=request, response=response, notes=notes)
 
     def request_as_given(self, request: Request) -> Request:
-        """Return the original of a recorded request; the same object, if it is unchanged."""
+        """Return the original of a recorded request; the same object if nothing was redacted."""
         known, messages = self._table.given_form, request.messages
         _, rest = self._requests.get(id(request), (request, request))
         if known and any(id(message) in known for message in messages):
@@ -237,11 +236,11 @@ class Redactor:
         return msgspec.structs.replace(rest, messages=messages)
 
     def service(self, call: ServiceCall) -> ServiceCall:
-        """Return a service call as recorded."""
+        """Return the redacted service call."""
         return self._clean(call)
 
     def entry(self, entry: Entry) -> Entry:
-        """Return an entry as recorded; the request of an intent is already redacted."""
+        """Return the redacted entry. The request of an intent must already be redacted."""
         if isinstance(entry, Opening) and entry.metadata:
             metadata = self.json(entry.metadata)
             return entry if metadata is entry.metadata else msgspec.structs.replace(entry, metadata=metadata)
@@ -265,9 +264,9 @@ class Redactor:
         return entry
 
     def _wire(self, wire: WireView) -> WireView:
-        """Return the wire view as recorded.
+        """Return the redacted wire view.
 
-        With a redaction without bodies: escapes in a body would hide texts from patterns.
+        With a `Redaction` the bodies are left out, because escapes in a body would hide texts from its patterns.
         """
         body, answer = wire.body, wire.answer
         if self._redaction is not None or self._failed:
@@ -284,7 +283,7 @@ class Redactor:
         )
 
     def _raw(self, raw: RawResponse) -> RawResponse:
-        """Return raw bytes as recorded: without the body with a redaction; in one piece if they contain a key."""
+        """Return the redacted raw bytes: with a `Redaction`, without the body; if they contain a key, in one piece."""
         whole = b"".join([piece for _, piece in raw.pieces])
         hidden = self._redaction is not None or self._failed
         pieces = () if hidden else raw.body
@@ -310,7 +309,7 @@ class Redactor:
         return tokens
 
     def _clean(self, noun: T) -> T:
-        """Return a struct without the texts to remove; the same object, if nothing changes."""
+        """Return a struct without the texts to remove; the same object if nothing changes."""
         if self._redaction is None:
             encoded = _encode(noun)
             if not may_hold_a_key(encoded) and _IS_TEXT_FILE not in encoded:
@@ -322,11 +321,11 @@ class Redactor:
     def _cleaned(self, value: Any, *, given: bool = False) -> Any:
         """Return JSON without the texts to remove.
 
-        No recursion: a document of an agent may be nested thousands deep.
+        It does not use recursion, because an agent's document may be nested thousands of levels deep.
         """
         same, whole = True, [value]
         todo: list[tuple[Any, Any, str, bool]] = [(whole, 0, "", given)]
-        """Container, index in it, member name, and True if everything in it is text."""
+        """Container, index in the container, member name, and True if every string in the container is a text."""
         while todo:
             into, at, name, given = todo.pop()
             match into[at]:
@@ -361,7 +360,7 @@ class Redactor:
         return value if same else whole[0]
 
     def text(self, text: str) -> str:
-        """Return a text as recorded."""
+        """Return the redacted text."""
         return self._text(text)
 
     def json_text(self, text: str) -> str:
@@ -369,13 +368,13 @@ class Redactor:
         return cleaned_json(text, self._text)
 
     def json(self, value: Any) -> Any:
-        """Return JSON of a program as recorded."""
+        """Return redacted JSON of a program."""
         if self._redaction is None and not may_hold_a_key(_encode(value)):
             return value
         return self._cleaned(value, given=True)
 
     def response(self, response: Response) -> Response:
-        """Return an answer as recorded."""
+        """Return the redacted answer."""
         if self._redaction is None and _is_keyless(response):
             return response
         return self._clean(response)
@@ -397,10 +396,10 @@ class Redactor:
 
 
 def _is_keyless(noun: Message | Response) -> bool:
-    """Return True if a message or an answer holds only texts, without a key.
+    """Return True if a message or an answer consists only of texts, and contains no key.
 
-    The texts are not encoded as JSON for the search: a text beyond ASCII then caches its encoded bytes for its
-    lifetime, which doubles its memory.
+    The texts are not encoded as JSON for the search, because a text with non-ASCII characters then caches its encoded
+    bytes for its lifetime, which doubles its memory.
     """
     if noun.extra is not None:
         return False

@@ -1,22 +1,24 @@
 """The relation of each turn to earlier turns.
 
-Rules, the first that fits:
+The first rule that fits names the relation:
 
-1. A call that repeats a call of its conversation is a retry if the earlier call got no answer, or the agent's SDK marks
-   it. Else it is a repeat of an answered call.
-2. A call that continues a turn of its own conversation continues that turn (see `graph`).
-3. The first call of a side call, or of the program's tools, belongs to the conversation that was running.
-4. The first call of a sub-agent was started by a tool call, else it left the turn that it continues.
-5. Any other first call of a conversation continues a turn of another conversation, or begins.
-6. A later call that continues no turn continues from a summary (see `conversations`), or rewrites the conversation.
+1. A call that repeats an earlier call of its conversation is a `retry` if the earlier call got no answer, or if the
+   agent's SDK marks the call as a retry. Otherwise it is a `repeat`.
+2. A call that sends the messages and the answer of a turn of its own conversation again `continues` that turn (see
+   `graph`).
+3. A side call, or a call from a tool of the program, is related to the latest turn of the running conversation.
+4. The first call of a sub-agent is related to the tool call that started it, or else to the turn that it continues.
+5. Any other first call of a conversation `continues` a turn of another conversation, or `begins`.
+6. A later call that continues no turn restarts from a summary (`compaction`: see `conversations`), or else it is a
+   `rewrite` of the conversation.
 
-The cost of a turn depends on its new messages. The kind of a conversation may change later, so it is computed on
-demand.
+The cost of a turn depends only on its new messages. The kind of a conversation may change later, so the relations are
+computed on demand.
 
 The tool call that started a sub-agent has the sub-agent's task as an argument (`prompt` of Claude Code's Agent and of
-opencode's task, `message` of Codex's spawn_agent). The task is in a message of the user in the sub-agent's first call,
-alone or among others. Of several such calls the call with the longest task is chosen; of equally long tasks the
-earliest call that has started no sub-agent yet.
+opencode's task, `message` of Codex's spawn_agent). A user's message in the sub-agent's first call contains the task. Of
+several tool calls with such a task, the call with the longest task is chosen; of equally long tasks, the earliest call
+that has started no sub-agent yet.
 """
 
 from __future__ import annotations
@@ -54,29 +56,29 @@ class Relation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
 
     kind: RelationKind
     turn: str | None = None
-    """Id of the related turn; None if the turn begins something and its origin is unknown."""
+    """Id of the related earlier turn; None if the turn begins a conversation and its origin is unknown."""
     call: int | None = None
-    """Index of the tool call in that answer that started the sub-agent, from 0; None if unknown."""
+    """For a sub-agent: index, from 0, of the tool call that started it, in the answer of `turn`; None if unknown."""
 
 
 class TurnBranch(msgspec.Struct, frozen=True, kw_only=True):
     """A stretch of turns, each of which continues the turn before it. Each turn of a trace is in exactly one branch.
 
-    Where several turns continue the same turn, the first of them stays in its branch, and each other turn begins a
-    branch.
+    If several turns continue the same turn, the first of them stays in that turn's branch, and each of the others
+    begins a branch.
     """
 
     turns: tuple[Turn, ...]
     leaves: str | None = None
-    """Id of the turn in another branch that the first turn continues; None if it begins a thread."""
+    """Id of the turn, in another branch, that the first turn of this branch continues; None if it continues no turn."""
     conversation: Conversation
     """Conversation of the branch's first turn."""
 
 
 _LAUNCHES = 64
-"""Maximum calls searched: sub-agents begin soon after the call that starts them."""
+"""Number of latest tool calls that are searched: a sub-agent begins soon after the call that starts it."""
 _LONG = 16
-"""Minimum characters of a text that is unlikely to match by chance: a shorter text must equal a whole part."""
+"""Minimum characters of a task that may be a part of a message's text; a shorter task must equal a whole part."""
 
 
 class Launch:
@@ -86,7 +88,7 @@ class Launch:
         self.turn = turn
         """Id of the turn whose answer called the tool."""
         self.number = number
-        """Index of the call in that answer."""
+        """Index of the call in this answer."""
         self.used = False
         self._call = call
 
@@ -107,13 +109,12 @@ class Launches:
         self._kept: deque[Launch] = deque(maxlen=_LAUNCHES)
 
     def add(self, turn: Turn) -> None:
-        """Add the tool calls of a turn."""
         if turn.response is not None:
             calls = enumerate(turn.response.tool_calls)
             self._kept.extend(Launch(turn.id, number, call) for number, call in calls)
 
     def of(self, request: Request) -> Launch | None:
-        """Return the tool call that started the conversation of this first request, and mark it as used."""
+        """Return the tool call that started the conversation with this first request, and mark the call as used."""
         if not self._kept:
             return None
         parts = [
@@ -139,19 +140,19 @@ class Launches:
 
 
 class _Fact(msgspec.Struct, frozen=True, kw_only=True):
-    """The facts about a turn that do not change any more."""
+    """The facts about a turn that later turns do not change."""
 
     turn: str
     place: Place
     again: Relation | None
     before: str | None
-    """Id of the previous turn of the turn's conversation."""
+    """Id of the previous turn in this turn's conversation."""
     launch: Launch | None
     leaves: bool
-    """True if the continued turn is of another conversation."""
+    """True if this turn continues a turn of another conversation."""
 
     def relation(self, conversation: Conversation, aside: str | None) -> Relation:
-        """Return the relation of a turn, given the current turn of the surrounding conversation."""
+        """Return the relation. `aside`: id of the latest turn of the conversation that was running."""
         parent = self.place.parent
         if self.again is not None:
             return self.again
@@ -207,10 +208,10 @@ class Relations:
         self._conversation_of[turn.id] = whose
 
     def all(self, conversations: Mapping[str, Conversation]) -> dict[str, Relation]:
-        """Return the relation of each turn, by the turn's id, for the current conversations."""
+        """Return the relation of each turn, by the turn's id, given the conversation of each turn."""
         found: dict[str, Relation] = {}
         at: dict[str, str] = {}
-        """Latest turn so far, by a conversation's id."""
+        """Id of the latest turn so far, by the conversation's id."""
         for fact in self._facts:
             conversation = conversations[fact.turn]
             aside = at.get(conversation.id) or at.get(conversation.parent or "")

@@ -1,13 +1,15 @@
-"""Events of rollouts, as `serve_endpoint(on_event=…)` passes them on while they happen.
+"""Events of rollouts, which `serve_endpoint(on_event=…)` passes to a function while they happen.
 
 Rules:
 
-1. The events of one rollout are numbered, and come in the order of the record: `RolloutOpened` first, `RolloutEnded`
-   last. Only a `Scored` may follow.
+1. The events of one rollout are numbered, and come in the order of the record. `RolloutOpened` comes first, and
+   `RolloutEnded` last; only a `Scored` may follow.
 2. Each `CallArrived` is followed by exactly one `TurnSettled` or `TurnLost` of the same exchange. The exchange's other
-   events are between them, except decisions at the agent's gate, which come when the agent asks.
+   events come between these two, except decisions at the agent's gate (its hook), which come when the agent requests
+   them.
 3. Events hold the entries as recorded: redacted, and shared with the trace. They must not be changed.
-4. No event holds a key in use, also not in pieces: the end of a text that may begin a key waits for the next piece.
+4. No event holds a key in use, not even split over several events: if a text ends with what may be the start of a key,
+   this end is held back until the next piece.
 """
 
 from __future__ import annotations
@@ -29,16 +31,16 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="eve
     rollout: str
     """Id of the rollout."""
     run: str
-    """Run of the rollout's id, as in `Trace.run`."""
+    """Id of this run: it tells apart rollouts with equal ids (see `Trace.run`)."""
     number: int
-    """Place in the order of the rollout's events, from 0."""
+    """Position in the order of the rollout's events, from 0."""
     at: float
     """Time of the event, in seconds since the epoch."""
     clock: float
     """Time of the event by trio's clock (`trio.current_time()`), in seconds: for durations."""
 
     def brief(self) -> dict[str, Json]:
-        """Return the event as a short JSON object: for a log, or a line of a terminal.
+        """Return the event as a short JSON object, for a log or a terminal.
 
         Texts are cut to their last 200 characters, and conversations are left out.
         """
@@ -55,7 +57,7 @@ class RolloutOpened(_Event, frozen=True, kw_only=True):
     """A rollout was opened."""
 
     opening: Opening
-    """Its metadata, and the rollout that it is a child of."""
+    """Record of the start, with the metadata, and with the parent of a child rollout."""
 
     def _more(self) -> dict[str, Json]:
         branch = self.opening.branch
@@ -66,9 +68,9 @@ class RolloutEnded(_Event, frozen=True, kw_only=True):
     """A rollout has ended, and its trace is sealed."""
 
     ended: Ending | None
-    """Manner in which the rollout's body ended; None if unknown."""
+    """How the rollout's body ended; None if unknown."""
     stopped: str | None
-    """Reason for which the rollout was stopped, such as the limit that was reached; None if not stopped."""
+    """Reason why the rollout was stopped, such as the limit that was reached; None if it was not stopped."""
     turns: int
     """Number of turns in the trace."""
 
@@ -77,17 +79,17 @@ class AgentStarted(_Event, frozen=True, kw_only=True):
     """An agent's process is about to start."""
 
     agent: AgentStart
-    """Its command and directories."""
+    """Record of the agent's start, with its command and directories."""
 
     def _more(self) -> dict[str, Json]:
         return {"argv": list(self.agent.argv), "cwd": self.agent.cwd}
 
 
 class AgentEnded(_Event, frozen=True, kw_only=True):
-    """An agent's process has ended. Not sent if its rollout has ended before."""
+    """An agent's process has ended. There is no such event if the rollout ended first."""
 
     agent: AgentStart
-    """The record of its start."""
+    """Record of the agent's start."""
     returncode: int | None
     """Return code of the process; negative: the signal that ended it. None if the process could not be started."""
 
@@ -98,8 +100,8 @@ class AgentEnded(_Event, frozen=True, kw_only=True):
 class CallArrived(_Event, frozen=True, kw_only=True):
     """A model call of the agent has arrived.
 
-    It comes just before the call is passed to its handler. For a call that no handler gets, such as a call over a
-    limit, it comes just before its `TurnSettled`.
+    The event comes just before the call is passed to its handler. If no handler gets the call (it is over a limit, for
+    example), the event comes just before the call's `TurnSettled`.
     """
 
     exchange: str
@@ -107,7 +109,7 @@ class CallArrived(_Event, frozen=True, kw_only=True):
     dialect: str
     request: Request
     agent: str | None
-    """Name that the caller gives itself, as `Turn.agent`."""
+    """User-Agent header of the call, as in `Turn.agent`."""
 
     def _more(self) -> dict[str, Json]:
         request = self.request
@@ -131,19 +133,19 @@ class IncrementSent(_Event, frozen=True, kw_only=True):
     exchange: str
     """Id of the exchange."""
     index: int
-    """Place in the order of the exchange's increments, from 0."""
+    """Position in the order of the exchange's increments, from 0."""
     kind: IncrementKind
-    """`tool_call`: the name, then the arguments. `other`: a part that only its dialect understands. `raw`: raw
-    bytes."""
+    """`tool_call`: the name of a tool, or a piece of its arguments. `other`: a part that only its dialect understands.
+    `raw`: raw bytes."""
     part: int
-    """Number of the part in the answer, from 0; 0 for raw bytes."""
+    """Index of the part in the answer, from 0; 0 for raw bytes."""
     text: str = ""
-    """Text to append to the part; empty for raw bytes and `other`. The end of a text that may begin a key comes with
-    the next piece. With a `Redaction`, a part comes as one piece, at its end."""
+    """Text to append to the part; empty for raw bytes and `other`. An end that may be the start of a key comes with the
+    next piece. With a `Redaction`, each part comes as one piece when it is complete."""
     call: str = ""
-    """Id of the tool call, in its first piece."""
+    """Id of the tool call, in the call's first piece; otherwise empty."""
     tool: str = ""
-    """Name of the tool, in the first piece of a tool call."""
+    """Name of the tool, in the call's first piece; otherwise empty."""
 
 
 class DecisionAsked(_Event, frozen=True, kw_only=True):
@@ -153,7 +155,7 @@ class DecisionAsked(_Event, frozen=True, kw_only=True):
     """
 
     exchange: str
-    """Id of the exchange whose model proposes the call."""
+    """Id of the exchange in which the model proposed the call."""
     call: str
     """Id of the tool call."""
     tool: str
@@ -163,16 +165,16 @@ class DecisionAsked(_Event, frozen=True, kw_only=True):
 
 
 class DecisionMade(_Event, frozen=True, kw_only=True):
-    """A tool call of the model was decided."""
+    """A policy, or a person, has decided about a tool call of the model."""
 
     exchange: str
-    """Id of the exchange whose model proposes the call."""
+    """Id of the exchange in which the model proposed the call."""
     decision: Decided
     """The decision, its time, and the policy or the person that made it."""
 
 
 class TurnSettled(_Event, frozen=True, kw_only=True):
-    """A call has its outcome, and its turn is recorded."""
+    """A model call has its outcome, and its turn is recorded."""
 
     turn: Turn
 
@@ -199,16 +201,16 @@ class TurnSettled(_Event, frozen=True, kw_only=True):
 
 
 class TurnLost(_Event, frozen=True, kw_only=True):
-    """A call has ended without a turn, because its turn could not be made or recorded. The agent gets a 500."""
+    """A model call has ended without a turn, because the turn could not be made or recorded. The agent gets a 500."""
 
     exchange: str
     """Id of the call's exchange."""
     error: str
-    """Name of the exception's class."""
+    """Class name of the exception."""
 
 
 class ServiceCalled(_Event, frozen=True, kw_only=True):
-    """A call of a host service has ended."""
+    """A call to a host service has ended."""
 
     call: ServiceCall
 
@@ -219,7 +221,7 @@ class ServiceCalled(_Event, frozen=True, kw_only=True):
 
 
 class Scored(_Event, frozen=True, kw_only=True):
-    """The run has got a score, perhaps after its end."""
+    """The rollout was given a score, perhaps after its end."""
 
     score: Score
 
@@ -241,4 +243,4 @@ RolloutEvent: TypeAlias = (
     | ServiceCalled
     | Scored
 )
-"""One event of a rollout: what `on_event` is called with."""
+"""One event of a rollout. `on_event` is called with it."""

@@ -1,13 +1,13 @@
-"""The lines of one rollout in one file: the lines to be written next, and the lines in the file.
+"""The lines of one rollout in one file: a block to be written next, and the counts of the lines in the file.
 
 Rules:
 
-1. A line is made for its place: its `seq`, its `prev`. It counts from the moment before it is written, and is discarded
-   if the write failed. An interrupt between the two leaves a missing line, reported as a gap, and never two lines with
-   one number.
+1. A line is made for one place (its `seq` and `prev`). It is counted just before the write, and discounted if the write
+   fails. So an interrupt in between leaves a missing line, which is reported as a gap, but never two lines with the
+   same number.
 2. Each distinct message, and each distinct list of tools, is encoded and hashed once.
-3. A turn has its intent in the file, even if it was refused before it was passed to a handler, or came without an
-   intent.
+3. Every turn has an intent in the file. If the recorder got none (the call was refused before it was passed to a
+   handler, for example), the intent is made from the turn.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ from .turn import ServiceCall, Turn
 AT_INTENT: dict[str, Any] = dict.fromkeys(
     ("id", "rollout", "run", "branch", "dialect", "request", "agent"), msgspec.UNSET
 )
-"""The members of a turn that are in its intent, or in the opening."""
+"""The members of a turn that its intent or the opening already holds, each with its default."""
 _value_bytes = msgspec.json.Encoder().encode
 _decode_line = msgspec.json.Decoder(Line).decode
 
 
 class _Written(msgspec.Struct, gc=False):
-    """Counts of the rollout's lines, in the file or with the block that is to be written."""
+    """The chain and the counts after a number of the rollout's lines."""
 
     chain: bytes
     seq: int = 0
@@ -60,7 +60,7 @@ class _Written(msgspec.Struct, gc=False):
     services: int = 0
 
     def add(self, data: bytes) -> None:
-        """Count a line that was made before."""
+        """Count an encoded line."""
         line = _decode_line(data)
         self.chain = chain.link(self.chain, chain.unsealed_line(data) if isinstance(line, SealLine) else data)
         self.seq += 1
@@ -82,7 +82,7 @@ class RunLines:
 
     Args:
         opening: the start of the rollout.
-        number: number of the file's opening for which these lines are made.
+        number: value of `LineFile.opening` for which these lines are made.
         before: the rollout's lines in a previous file.
     """
 
@@ -91,11 +91,11 @@ class RunLines:
         self.number = number
         self.sealed: bool = before is not None and before.sealed
         self.ranges: list[tuple[int, int]] = []
-        """Ranges of the rollout's lines in the file, in order; lines of other rollouts are between them."""
+        """Byte ranges of the rollout's lines in the file, in order; lines of other rollouts are between them."""
         self._written = self._last = _Written(chain.start(opening.rollout, opening.run))
-        """Counts in the file, and counts including the block."""
+        """Counts of the lines in the file, and counts that include the block."""
         self._elsewhere: Elsewhere | None = None
-        """Counts of records in the files before this one."""
+        """Counts of the rollout's records in earlier files; None if this is the first file."""
         if before is not None:
             last, earlier = before._written, before._elsewhere or Elsewhere(0, 0, 0)
             self._elsewhere = Elsewhere(
@@ -104,13 +104,13 @@ class RunLines:
         self._block: list[bytes] = []
         self._numbering = Numbering()
         self._tools: list[tuple[Sequence[Tool], bytes]] = []
-        """Lists of tools, and their digests, by number."""
+        """Lists of tools, each with its digest, by number."""
         self._tools_by_id: dict[int, int] = {}
         self._tools_by_digest: dict[bytes, int] = {}
         self._intents: dict[str, int] = {}
         """Numbers of the intents that have no turn yet, by call."""
         self._seal: dict[str, Any] = before._seal if before is not None else {}
-        """Members of the seal."""
+        """Members of the seal, which each later seal repeats."""
 
     @property
     def digest(self) -> str:
@@ -121,7 +121,7 @@ class RunLines:
         """Write the lines of the block.
 
         Raises:
-            OSError: not all lines are in the file. Only the lines in the file count.
+            OSError: not all lines could be written. Only the written lines count.
         """
         if not self._block:
             return
@@ -151,7 +151,7 @@ class RunLines:
         self._tools_by_digest = {digest: number for number, (_, digest) in enumerate(self._tools)}
 
     def begin(self) -> None:
-        """Begin a block of lines. A new file gets the opening first."""
+        """Begin a block of lines; in a new file, with the opening."""
         if self._block:  # left by an exception: an interrupt, or a text that cannot be encoded
             self._forget_unwritten()
         self._block = []
@@ -184,7 +184,7 @@ class RunLines:
         self._last.services += 1
 
     def score(self, score: Score) -> None:
-        """Add the line of a score; if the rollout is sealed, also another seal."""
+        """Add the line of a score, and another seal if the rollout is sealed."""
         self._add(ScoreLine(**self._place() | asdict(score)))
         if self.sealed:
             self._add_seal(score.at)
@@ -276,12 +276,11 @@ class RunLines:
         return number
 
     def _place(self) -> dict[str, Any]:
-        """Return the first members of every line; the two most frequent lines set them directly, in half the time."""
+        """Return the first members of a line. The two most frequent kinds set them directly, in half the time."""
         opening, last = self.opening, self._last
         return {"rollout": opening.rollout, "run": opening.run, "seq": last.seq, "prev": last.chain.hex()}
 
     def _add(self, line: Line) -> None:
-        """Add a line to the block."""
         data, last = line_bytes(line), self._last
         last.chain = chain.link(last.chain, data)
         last.seq += 1

@@ -1,7 +1,7 @@
 """Search of turns by their text and other criteria.
 
-A text is searched in the new parts of a turn: its answer, and the messages that no earlier turn had. So the search
-finds the turn where the text first appeared, not every call that repeats it; and each message is searched once.
+A text is searched only in what is new in a turn: its answer, and the messages that no earlier turn had. So the search
+finds the turn in which the text first appeared, not every call that repeats it. Each message is searched once.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Wanted:
 
 
 class Search:
-    """The new messages of each turn."""
+    """The new messages of each turn, which are searched."""
 
     def __init__(self) -> None:
         self._new: dict[str, list[Message]] = {}

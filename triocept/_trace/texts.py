@@ -1,4 +1,4 @@
-"""The readable text of a message: the texts of its parts; and the texts in the arguments of a call."""
+"""Readable texts: of a message and its parts, and in the arguments of a call."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def text_of(message: Message) -> str:
 
 
 def texts_of(message: Message) -> list[str]:
-    """Return the text of each part: name and arguments of a call; kind or JSON of a part without text."""
+    """Return the text of each part. For a call: name and arguments. For a part without text: its kind, or its JSON."""
     return [_text(part) for part in message.content]
 
 

@@ -1,8 +1,8 @@
-"""The tokens of one call, as returned by the engine that sampled them, for trainers.
+"""The tokens of one call, as the engine that sampled them returned them. Trainers read them.
 
 Rules:
 
-1. Ids and log probabilities are bytes, four to a number, not lists of numbers: a long call has 100,000 of them.
+1. Ids and log probabilities are stored as bytes, four for each number, because a long call has 100,000 of them.
 2. Each inconsistency is recorded as a named gap.
 """
 
@@ -27,17 +27,17 @@ class Tokens(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     engine: str = ""
     """Profile of the engine: `vllm`, `sglang`, `llama_cpp`."""
     policy_version: str | None = None
-    """Version of the weights, from the engine, else from `upstream.policy_version`; None if neither gave a version."""
+    """Version of the weights, from the engine, or else from `upstream.policy_version`; None if both are missing."""
     temperature: float | None = None
-    """Temperature requested from the server, or reported by it; None if unknown: the server used its own."""
+    """Temperature requested from the server, or reported by it; None if unknown (the server used its default)."""
     stop_included: bool | None = None
-    """True if the server reports that the completion ends with the end-of-turn token; None if it reports nothing."""
+    """True if the completion ends with the end-of-turn token, by the server's report; None without a report."""
     routed_experts: bytes = b""
-    """Experts of each token of prompt and completion but for the last, if the server returns them (vLLM with
-    `--enable-return-routed-experts`, in a whole answer). A `.npy` file of shape (tokens, layers, experts per token),
-    which `numpy.load(io.BytesIO(...))` reads. Empty if not returned."""
+    """Experts of each token of prompt and completion, except the last token, if the server returns them (vLLM with
+    `--enable-return-routed-experts`, in an answer that is not streamed). A `.npy` file of shape (tokens, layers,
+    experts per token), which `numpy.load(io.BytesIO(...))` reads. Empty if not returned."""
     gaps: tuple[str, ...] = ()
-    """Failed checks of the tokens: `ids_missing`, `ids_count`, `prompt_ids_missing`, `prompt_ids_count`,
+    """Names of the checks that the tokens failed: `ids_missing`, `ids_count`, `prompt_ids_missing`, `prompt_ids_count`,
     `logprob_count`, `logprob_sentinel`, `token_id_mismatch`, `multi_choice`, `upstream_truncated`. Empty means every
     check passed."""
 

@@ -26,8 +26,8 @@ from .turn import Branch, OutcomeKind, ServiceCall, Turn
 class Turns(Sequence[Turn]):
     """Sequence of the turns of a trace, in order.
 
-    A turn that was read from a file is made on first use: each holds its whole conversation, so all of a long one take
-    time and memory with the square of its length.
+    A turn that was read from a file is made on first use. Each turn holds its whole conversation, so making all turns
+    of a long conversation takes time and memory that grow with the square of its length.
     """
 
     def __init__(self) -> None:
@@ -55,21 +55,22 @@ class Turns(Sequence[Turn]):
 
 
 class Derived:
-    """Data derived from a list of turns that may grow: never recorded, computed step by step and on demand.
+    """Data derived from a growing list of turns. They are never recorded, but computed on demand, turn by turn.
 
-    The cost of a turn depends on its new messages: a message that the agent sends again is not compared again.
+    The cost of a turn depends only on its new messages: a message that the agent sends again is not compared again.
     """
 
     def __init__(self, turns: Sequence[Turn]) -> None:
         self._turns = turns
         self._conversations = Conversations()
-        """Conversations of the first turns, as the relations and the search below; other turns are added on demand."""
+        """Conversations of the turns added so far, as in the relations and the search. More turns are added on
+        demand."""
         self._relations = Relations()
         self._search = Search()
 
     @property
     def parents(self) -> dict[str, str | None]:
-        """For each turn's id, the id of the turn it continues."""
+        """For each turn's id, the id of the turn that it continues, or None."""
         return self._known().parents
 
     def conversations(self) -> dict[str, Conversation]:
@@ -77,7 +78,7 @@ class Derived:
         return self._known().all()
 
     def conversation_of(self, turn: Turn) -> Conversation:
-        """Return the conversation of a turn, which may not have settled yet."""
+        """Return the conversation of a turn. The turn's call may still be without an outcome."""
         known = self._known()
         return known.one(turn.id) if turn.id in known.parents else known.of_call(turn)
 
@@ -99,11 +100,11 @@ class Derived:
         return tuple(thread(turn) for turn in self._turns if turn.id not in continued)
 
     def branches(self) -> tuple[TurnBranch, ...]:
-        """Return the turns in stretches, each turn in one stretch."""
+        """Return the turns as branches. Each turn is in exactly one branch."""
         above, conversations = self.parents, self.conversations()
         stretches: list[list[Turn]] = []
         ends: dict[str, list[Turn]] = {}
-        """Stretch by the id of its last turn so far."""
+        """Branch, by the id of its last turn so far."""
         for turn in self._turns:
             parent = above[turn.id]
             stretch = ends.pop(parent, None) if parent is not None else None
@@ -117,7 +118,7 @@ class Derived:
         )
 
     def find(self, wanted: Wanted) -> tuple[Turn, ...]:
-        """Return the turns that match."""
+        """Return the turns that match all criteria."""
         conversations = self.conversations()
         turns = [turn for turn in self._turns if wanted.fits(turn, conversations[turn.id])]
         if wanted.text is None:
@@ -126,7 +127,7 @@ class Derived:
         return tuple([turn for turn in turns if self._search.has(turn, wanted.text)])
 
     def _known(self) -> Conversations:
-        """Add the turns that are missing, and return the conversations."""
+        """Add the turns that were not added yet, and return the conversations."""
         known = self._conversations
         for number in range(len(known), len(self._turns)):
             turn = self._turns[number]
@@ -138,8 +139,8 @@ class Derived:
 class Trace:
     """The turns of one rollout, in the order in which its exchanges settled.
 
-    Made by a rollout, or by `read_traces`. It supports iteration, `len` and indexing. Two traces are equal if their
-    content is equal, sealed or not. A pickled or copied trace keeps its content.
+    A rollout makes it, or `read_traces`. It supports iteration, `len` and indexing. Two traces are equal if their
+    content is equal, even if only one is sealed. A pickled or copied trace keeps its content.
     """
 
     def __init__(
@@ -154,9 +155,10 @@ class Trace:
         self.rollout = rollout
         """Id of the rollout."""
         self.run = run
-        """Run of the rollout's id: unique to the rollout, in any program. Empty in files of older versions."""
+        """Id of this run: unique, even if rollouts of other programs have the same id. Empty in files of older
+        versions."""
         self.branch = branch
-        """The point where a child rollout leaves its parent; None for a root rollout."""
+        """The point in the parent's trace where a child rollout begins; None for a rollout without a parent."""
         self._turns = Turns()
         self._services: list[ServiceCall] = []
         self._children: list[Trace] = []
@@ -175,12 +177,12 @@ class Trace:
 
     @property
     def started_at(self) -> float | None:
-        """Start of the rollout: seconds since the epoch; None if not recorded."""
+        """Time when the rollout started, in seconds since the epoch; None if not recorded."""
         return self._opening.at if self._opening is not None else None
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """Versions of `triocept` and of `python` that recorded the trace; empty if not recorded."""
+        """Versions of `triocept` and `python` that recorded the trace, by these names; empty if not recorded."""
         return MappingProxyType(self._opening.versions if self._opening is not None else {})
 
     @property
@@ -195,19 +197,22 @@ class Trace:
 
     @property
     def pending(self) -> tuple[Intent, ...]:
-        """The calls that were passed to a handler and have no turn: running calls; in a file, lost calls."""
+        """The calls that were passed to a handler and have no turn.
+
+        In a live trace they are still running; in a trace that was read from a file they were lost.
+        """
         return tuple(self._pending.values())
 
     @property
     def scores(self) -> Mapping[str, float]:
-        """Values passed to `rollout.score`: the last value of each name."""
+        """Scores of the rollout (`rollout.score`), by name. If a name was scored twice, the last value counts."""
         return MappingProxyType(self._scores)
 
     @property
     def ended(self) -> Ending | None:
-        """Manner in which the rollout's body ended: by itself (`body`), `cancelled` from outside, or it `raised`.
+        """How the rollout's body ended: normally (`body`), `cancelled` from outside, or because it `raised`.
 
-        None if still running, or not recorded.
+        None if the rollout is still running, or its end was not recorded.
         """
         return self._ended
 
@@ -215,14 +220,14 @@ class Trace:
     def digest(self) -> str | None:
         """Digest of the rollout's sealed record in its file: 32 hex digits.
 
-        Store the digest elsewhere to verify later that the file is unchanged (`check(path).digests`). None if not in a
-        file, or not sealed.
+        Store the digest elsewhere to verify later that the file is unchanged (`check(path).digests`). None if the trace
+        is not in a file, or not sealed.
         """
         return self._digest
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
-        """The missing parts of a trace that was read from a file, by name (see `check`)."""
+        """The missing or changed parts of a trace that was read from a file. `check` lists their names."""
         return tuple(self._gaps)
 
     @property
@@ -231,7 +236,7 @@ class Trace:
 
     @property
     def services(self) -> tuple[ServiceCall, ...]:
-        """The calls of the rollout's host services (tools, user, stop, state), in the order in which they ended."""
+        """The calls to the rollout's host services (tools, user, stop, state), in the order in which they ended."""
         return tuple(self._services)
 
     @property
@@ -243,14 +248,14 @@ class Trace:
     def sealed(self) -> bool:
         """True if the rollout has ended: its trace does not change any more.
 
-        A trace that was read from a file is sealed if the file holds its seal, and proves that nothing is missing:
-        there are no `gaps`.
+        A trace that was read from a file is sealed if the file holds its seal and proves that nothing is missing. Such
+        a trace has no `gaps`.
         """
         return self._sealed
 
     @property
     def stopped(self) -> str | None:
-        """Reason why the run was stopped: a limit, or `rollout.stop(reason)`; None if not stopped."""
+        """Reason why the rollout was stopped: a limit, or `rollout.stop(reason)`; None if it was not stopped."""
         return self._stopped
 
     @property
@@ -264,12 +269,12 @@ class Trace:
     def cost_of(self, prices: Mapping[str, Price]) -> float | None:
         """Return the cost of the run, its children included.
 
-        Without token counts from the provider, the estimate counts; for a broken answer, the part received.
+        If the provider reported no token counts, an estimate is used; for a broken answer, the part received counts.
 
         Args:
-            prices: by model: an exact name wins, then the first pattern that fits (`*` and `?` match anything). The
-                model of a turn is the `model=` of its upstream, else the model that the agent requested, else the model
-                in the answer.
+            prices: prices by model name: an exact name wins, then the first pattern that fits (`*` and `?` match
+                anything). The model of a turn is the `model=` of its upstream, else the model that the agent requested,
+                else the model in the answer.
 
         Returns:
             The cost in the currency of the prices; None if the price of a model is missing.
@@ -281,37 +286,37 @@ class Trace:
     def usage(self) -> Usage:
         """The tokens that the run used, its children included; `estimated` if any of them are estimated.
 
-        Without token counts from the provider, the estimate counts; for a broken answer, the part received.
-        `cached_tokens` and similar counts are None if no provider reported them, else the sum of the reported counts.
+        If the provider reported no token counts, an estimate is used; for a broken answer, the part received counts.
+        `cached_tokens` and similar counts are the sums of the reported counts, or None if no provider reported them.
         """
         return usage_of_all(self._usages())
 
     @property
     def parents(self) -> dict[str, str | None]:
-        """For each turn's id, the id of the turn it continues; None if the turn begins a thread (see `graph`)."""
+        """For each turn's id, the id of the turn that it continues by its messages; None if it continues no turn."""
         return dict(self._derived.parents)
 
     @property
     def relations(self) -> dict[str, Relation]:
-        """For each turn's id, the named relation to earlier turns (see `relations`)."""
+        """For each turn's id, the turn's relation to earlier turns, such as `continues`, `retry` or `compaction`."""
         return self._derived.relations()
 
     @property
     def conversations(self) -> dict[str, Conversation]:
         """Conversation of each turn, by the turn's id.
 
-        The agent names it; else the messages decide (see `conversations`).
+        If the agent does not name the conversation, the messages decide.
         """
         return self._derived.conversations()
 
     @property
     def threads(self) -> tuple[tuple[Turn, ...], ...]:
-        """The turns as threads of conversation: each from its root to a turn that no turn continues."""
+        """The turns as threads: each thread leads from a first turn to a turn that no turn continues."""
         return self._derived.threads()
 
     @property
     def branches(self) -> tuple[TurnBranch, ...]:
-        """The turns as the branches of a tree: each shared stretch of threads is in exactly one branch."""
+        """The turns as the branches of a tree. Turns that several threads share are in one branch only."""
         return self._derived.branches()
 
     def find(
@@ -328,15 +333,16 @@ class Trace:
 
         Args:
             text: text in the answer, or in a message that no earlier turn had: in a text, a thought, the name and
-                arguments of a tool call, a tool's result. A `str` matches literally, a pattern anywhere.
+                arguments of a tool call, a tool's result. A `str` matches literally; a pattern may match anywhere in a
+                text.
             tool: name of a tool that the answer calls.
             kind: kind of the call.
             conversation: id of the conversation.
             outcome: outcome of the turn.
-            model: model that the agent requested, or that answered.
+            model: model that the agent requested, or that the answer names.
 
         Raises:
-            ValueError: there is no such kind, or outcome.
+            ValueError: there is no such kind or outcome.
         """
         if kind is not None:
             check_choice("kind", kind, CallKind)
@@ -359,7 +365,7 @@ class Trace:
         return diff_of(self._turn(before), self._turn(after))
 
     def answer(self, response_id: str) -> Turn | None:
-        """Return the turn that was answered with the response of this id, or None."""
+        """Return the turn whose answer has this response id; None if there is no such turn."""
         for turn in reversed(self._turns):
             if turn.outcome == "answered" and turn.response is not None and turn.response.id == response_id:
                 return turn
@@ -416,13 +422,13 @@ class Trace:
 
 
 class TraceWriter:
-    """Writer of a trace: only its owner may change the trace."""
+    """Writer of a trace. Only the code that holds the writer changes the trace."""
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
 
     def conversation_of(self, turn: Turn) -> Conversation:
-        """Return the conversation of a turn, which may not have settled yet."""
+        """Return the conversation of a turn. The turn's call may still be without an outcome."""
         return self.trace._derived.conversation_of(turn)
 
     def add_child(self, trace: Trace) -> None:
@@ -478,7 +484,7 @@ class TraceWriter:
 
     @property
     def sealed_at(self) -> float:
-        """Time of the seal: equal in every file, so that all files have one digest."""
+        """Time of the seal in seconds since the epoch: equal in every file, so that all files have the same digest."""
         found = self.trace._sealed_at
         return time.time() if found is None else found
 
@@ -487,12 +493,12 @@ class TraceWriter:
         self.trace._digest = digest
 
     def miss(self, gap: Gap) -> None:
-        """Add a gap: a part of the trace is missing in its file."""
+        """Add a gap: a part of the trace that is missing in its file."""
         self.trace._gaps.append(gap)
 
 
 def snapshot(trace: Trace) -> Trace:
-    """Return a copy of the trace and its children as they are now, for use in another thread."""
+    """Return a copy of the trace and its children with their current content, for use in another thread."""
     copied: Trace = copy(trace)
     copied._children = [snapshot(child) for child in trace._children]
     return copied

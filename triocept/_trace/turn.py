@@ -1,4 +1,4 @@
-"""The frozen records of settled exchanges, and of calls of host services."""
+"""The frozen records of settled exchanges, and of calls to host services."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from .wire import WireView
 
 
 class Branch(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """The point where a child rollout leaves the trace of its parent."""
+    """The point in the parent's trace where a child rollout begins."""
 
     rollout: str
     """The parent's id."""
     run: str = ""
-    """Run of the parent's id, as in `Trace.run`."""
+    """Id of the parent's run, as in `Trace.run`."""
     turns: int = 0
-    """Number of turns in the parent's trace at that point."""
+    """Number of turns in the parent's trace when the child began."""
     service: str | None = None
     """Id of the parent's service call that opened the child; None if the program opened it."""
 
 
 UPSTREAM = "upstream"
-"""The note in which an upstream records its name and its settings: `temperature`, and `model` where it differs from the
-agent's."""
+"""Name of the note in which an upstream records its name and settings: `temperature`, and `model` if it differs from
+the agent's."""
 
 OutcomeKind: TypeAlias = Literal["answered", "refused", "failed", "abandoned"]
 
@@ -48,27 +48,27 @@ class TurnError(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaul
 
 
 class Draft(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """An answer that one handler has read from another: the agent did not get it, or not unchanged."""
+    """An answer that one handler has read from another handler. The agent did not get it, or got it changed."""
 
     why: str
-    """Name of the handler that has read it: `approve`, `best_of`, `rewrite`, …; `abort`: its server has aborted it, and
-    the call was sent again."""
+    """Name of the handler that has read it: `approve`, `best_of`, `rewrite`, …; `abort` means that the server aborted
+    the answer, and the call was sent again."""
     counted: bool = False
-    """True if its usage is additional to that of the turn's answer."""
+    """True if the draft's tokens count in addition to the tokens of the turn's answer."""
     common: int = 0
-    """Number of messages at the head of the turn's request that the draft's request begins with."""
+    """Number of messages with which both the turn's request and the draft's request begin."""
     dropped: int = 0
-    """Number of the other messages of the turn's request, which the draft's request does not have."""
+    """Number of further messages of the turn's request that the draft's request does not have."""
     messages: tuple[Message, ...] = ()
     """The messages of the draft's request after the common ones."""
     changed: bool = False
     """True if the draft's request differs in more than its messages."""
     response: Response | None = None
-    """The answer. None if the draft was not answered. Of an aborted call: the part that its server has returned."""
+    """The answer; None if the draft was not answered. For an aborted call, it is the part that the server returned."""
     error: TurnError | None = None
-    """None exactly if the draft was answered."""
+    """Reason why the draft was not answered; None if it was answered."""
     notes: dict[str, Json] = {}
-    """Notes of the handlers that have answered it."""
+    """Notes of the handlers that answered the draft."""
     tokens: Tokens | None = None
     started: float
     """Seconds from the start of the turn to the start of the draft."""
@@ -88,31 +88,31 @@ class Decided(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     """Name of the tool."""
     kind: DecisionKind
     arguments: str | None = None
-    """The changed arguments, of a call that was modified."""
+    """The changed arguments, if the decision modified the call; else None."""
     reason: str = ""
-    """The reason that the model gets for a rejection; the text, of an answer in place of the model's."""
+    """The reason for a rejection, which the model gets; or the text that replaces the model's answer."""
     by: str = ""
     """Name of the policy, or of the person, that decided."""
     seconds: float
     """Seconds that the decision took."""
     way: Literal["answer", "gate"] = "answer"
-    """`answer`: carried out in the model's answer; `gate`: by the agent's own hook."""
+    """`answer`: the decision changed the model's answer. `gate`: the agent's own hook carried it out."""
 
 
 class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Outcome of a call: the fields of a turn that are unknown when the call is passed to its handler."""
 
     number: int
-    """Place in the order in which the rollout's exchanges settled, from 0."""
+    """Position in the order in which the rollout's exchanges settled, from 0."""
     outcome: OutcomeKind
     response: Response | None = None
-    """The answer; for a failed or abandoned stream, the part that was sent; None if nothing was sent."""
+    """The answer. For a failed or abandoned stream, it is the part that was sent. None if nothing was sent."""
     error: TurnError | None = None
-    """None exactly if the outcome is `answered`."""
+    """Reason why the call was not answered; None if the outcome is `answered`."""
     conversation: Conversation | None = None
-    """Conversation of the call, if the agent names it; `trace.conversations` has the conversation of each turn."""
+    """Conversation of the call, if the agent names one. `trace.conversations` has the conversation of every turn."""
     attempt: int = 1
-    """Number of the attempt of the agent's SDK, if the SDK sends it (`x-stainless-retry-count` + 1)."""
+    """Number of the attempt, from 1, if the agent's SDK sends it (`x-stainless-retry-count` + 1)."""
     started_at: float
     """Time when the call was received: seconds since the epoch."""
     first_event: float | None = None
@@ -120,34 +120,33 @@ class TurnRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     duration: float
     """Seconds from `started_at` to the moment the exchange settled."""
     attended: bool = True
-    """True if a connection of the agent waited for the answer when the exchange settled. A turn does not record how
-    much of the answer the agent received: it is recorded before the last byte leaves."""
+    """True if a connection of the agent waited for the answer when the exchange settled. How much of the answer the
+    agent received is not recorded, because a turn is recorded before the last byte is sent."""
     rewritten: bool = False
-    """True if the program answered with other content than `tokens` encode, which an upstream had sampled for this
-    call."""
+    """True if an upstream sampled `tokens` for this call, and the program then answered with other content."""
     notes: dict[str, Json] = {}
     """Notes that the program added with `exchange.annotate`."""
     decisions: tuple[Decided, ...] = ()
     """Decisions about the tool calls of the model, in the order of the calls."""
     drafts: tuple[Draft, ...] = ()
-    """Answers that handlers around other handlers have read, and that the agent did not get unchanged, in order."""
+    """Answers that a handler read from another handler, and that the agent did not get unchanged, in order."""
     tokens: Tokens | None = None
-    """Ids and log probabilities, from an upstream configured to return them; None if not requested."""
+    """Token ids and log probabilities, from an upstream that is configured to return them; None if not requested."""
     policy_start: str | None = None
     """Version of the weights when the call was sent to its server; None if unknown. It comes from the server, else from
     `upstream.policy_version`."""
     policy_end: str | None = None
-    """Version of the weights when the answer was complete. It differs from `policy_start` if the server has kept the
-    call while its weights changed (`upstream.paused`)."""
+    """Version of the weights when the answer was complete. It differs from `policy_start` if the server kept the call
+    running while its weights changed (`upstream.paused`)."""
     increments: Increments | None = None
-    """The pieces of the answer, and their times; None if not requested (`record_increments`), or the answer was given
-    whole."""
+    """The pieces of the answer, and their times; None without `record_increments`, or for an answer given whole."""
     wire: WireView | None = None
-    """The call as sent over the wire; None if not requested (`record_wire`)."""
+    """The call as sent over the wire; None without `record_wire`."""
     raw: RawResponse | None = None
     """The raw bytes sent to the agent (`exchange.respond_raw`), and how they ended; None if the call was answered, or
-    refused, in its dialect. `response` is then the content of the bytes, if the program passed it. Bytes generated
-    while they are sent may be incomplete: with the end `reset` if the generator failed, `stall` if the agent left."""
+    refused, in its dialect. With raw bytes, `response` is their content, if the program passed it. Bytes that were
+    generated while they were sent may be incomplete: the end is `reset` if the generator failed, and `stall` if the
+    agent disconnected."""
 
 
 class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -158,22 +157,21 @@ class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     rollout: str
     """Id of the call's rollout."""
     run: str = ""
-    """Run of the rollout's id, as in `Trace.run`: programs may reuse an id."""
+    """Id of this run: it tells apart rollouts with equal ids, which programs may reuse (see `Trace.run`)."""
     branch: Branch | None = None
-    """The point where a child rollout leaves its parent; None for a root rollout."""
+    """The point in the parent's trace where a child rollout begins; None for a rollout without a parent."""
     dialect: str
     request: Request
     agent: str | None = None
-    """Name that the caller gives itself: its User-Agent header. It holds name and version of the agent, or of its
-    SDK."""
+    """The caller's User-Agent header, with the name and version of the agent, or of its SDK."""
 
     @property
     def temperature(self) -> float | None:
         """Temperature at which the answer was sampled.
 
-        The temperature in the provider's answer, or the temperature requested from it, after `sampling=` and
-        `extra_body=` of the upstream. None if the upstream requested none and the provider reported none, or no
-        upstream has answered. `request.sampling` holds the agent's request.
+        It is the temperature that the provider reported, or else the temperature that the upstream requested, after
+        `sampling=` and `extra_body=`. None if the provider reported none and the upstream requested none, or if no
+        upstream answered. `request.sampling` holds the temperature that the agent requested.
         """
         if self.tokens is not None:
             return self.tokens.temperature
@@ -181,7 +179,7 @@ class Turn(TurnRecord, frozen=True, gc=False, kw_only=True, omit_defaults=True):
         return note.get("temperature") if isinstance(note, dict) else None
 
     def __repr__(self) -> str:
-        """Return a short text: a turn holds its whole conversation, and every tool of the agent."""
+        """Return a short text, because a turn holds its whole conversation and every tool of the agent."""
         response = self.response
         said = [call.name for call in response.tool_calls] if response is not None else []
         text = [short(response.text)] if response is not None and response.text else []
@@ -193,33 +191,33 @@ ServiceKind: TypeAlias = Literal["tool", "user", "stop", "state", "embeddings", 
 
 
 class ServiceCall(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A call of a host service, and its outcome."""
+    """A call to a host service, and its outcome."""
 
     id: str
     rollout: str
     """Id of the call's rollout."""
     run: str = ""
-    """Run of the rollout's id, as in `Trace.run`."""
+    """Id of this run: it tells apart rollouts with equal ids (see `Trace.run`)."""
     number: int
-    """Place in the order in which the rollout's service calls ended, from 0."""
+    """Position in the order in which the rollout's service calls ended, from 0."""
     kind: ServiceKind
     name: str
-    """Name of the tool (`tool`, `gate`), or of the model that should embed or moderate; for other kinds, the
-    operation: `user`, `stop`, `get`, `put`."""
+    """For the kinds `tool` and `gate`, the tool's name; for embeddings and moderations, the model's. For other kinds,
+    the operation: `user`, `stop`, `get`, `put`."""
     arguments: Json = None
     """Arguments as received."""
     outcome: OutcomeKind
-    """`answered`; `refused`: the arguments do not fit, or the service refused; `failed`: the service raised;
-    `abandoned`: the caller disconnected, or the rollout ended."""
+    """`answered`; `refused`: the arguments were invalid, or the service refused; `failed`: the service raised an
+    exception; `abandoned`: the caller disconnected, or the rollout ended."""
     result: Json = None
     """Result of the service; for embeddings, the number of vectors and their length."""
     error: TurnError | None = None
-    """None exactly if the outcome is `answered`."""
+    """Reason why the call was not answered; None if the outcome is `answered`."""
     turns: int = 0
-    """Number of turns in the trace when the call began: the model calls before it."""
+    """Number of turns in the trace when the call began, which shows its place among the model calls."""
     started_at: float
-    """Start of the call: seconds since the epoch."""
+    """Time when the call started, in seconds since the epoch."""
     duration: float
     """Seconds from `started_at` to the end of the call."""
     branch: Branch | None = None
-    """The point where a child rollout leaves its parent; None for a root rollout."""
+    """The point in the parent's trace where a child rollout begins; None for a rollout without a parent."""

@@ -2,11 +2,11 @@
 
 Rules:
 
-1. Headers that contain a key hold `[redacted]`, and so does the rollout's key in an address.
-2. The first 8 MiB of each body are kept, but nothing of a compressed request body; the size is that of the whole body.
-3. The turn is recorded before the end of its answer is sent. So the unsent rest is encoded beforehand, and kept.
-4. For a call over a websocket, the upgrade is kept, its frame as the body, and the frames of its answer, each on a
-   line.
+1. In headers that contain a key, and for the rollout's key in an address, `[redacted]` replaces the key.
+2. The first 8 MiB of each body are kept, but nothing of a compressed request body. The size counts the whole body.
+3. The turn is recorded before the end of its answer is sent. So the unsent rest is encoded before, and recorded too.
+4. For a call over a websocket, the record has the upgrade request, the call's frame as the body, and the frames of the
+   answer, one on each line.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 MOST = 8 * 1024 * 1024
-"""Maximum bytes of a body that are kept: more than any known agent sends."""
+"""Maximum bytes that are kept of a body: more than any known agent sends."""
 
 
 class WireView(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A call as sent over the wire: by HTTP, or over a websocket (its status is then 101, and its method `GET`)."""
+    """A call as sent over the wire. For a call over a websocket, the status is 101, and the method is `GET`."""
 
     method: str
     url: str
-    """Path and query."""
+    """Path and query of the request."""
     headers: dict[str, str]
     """Headers of the agent, names in lower case; headers that contain a key hold `[redacted]`."""
     body: bytes
-    """Body as received; for a websocket, the frame. Empty if it was compressed, or if a `Redaction` removes texts from
-    the trace."""
+    """Body as received; for a websocket, the call's frame. Empty if it was compressed, or if the record has a
+    `Redaction`."""
     body_size: int
-    """Bytes of the whole body; more than in `body` if that is cut, or omitted."""
+    """Number of bytes of the whole body; `body` has fewer if it was cut or left out."""
     status: int | None = None
     """Status of the answer; None if no status was sent when the turn was recorded."""
     answer_headers: dict[str, str] = {}
     answer: bytes = b""
-    """Body of the answer: the part sent, and the part about to be sent. For a websocket, its frames, one a line."""
+    """Body of the answer, with the part that is about to be sent. For a websocket, the frames, one on each line."""
     answer_size: int = 0
 
 
@@ -44,7 +44,7 @@ class WireLog:
     """Log of a call so far.
 
     Args:
-        method, url, headers: of the request, without keys.
+        method, url, headers: parts of the request, without keys.
     """
 
     def __init__(self, method: str, url: str, headers: Mapping[str, str]) -> None:
@@ -53,7 +53,7 @@ class WireLog:
         self.headers: dict[str, str] = dict(headers)
         self.body = b""
         self.closed: bool = False
-        """True if the whole answer was taken: later bytes are already included."""
+        """True if the whole answer was recorded in advance: bytes that are sent later are already included."""
         self._status: int | None = None
         self._answer_headers: dict[str, str] = {}
         self._answer: list[bytes] = []
