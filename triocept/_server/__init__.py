@@ -1,26 +1,28 @@
 """The path from the socket to the exchange and back, on hypercorn and Quart-Trio.
 
-* `listen`: the listening socket, bound once and held. `serve`: the start, run and end of a server with all its parts.
-* `admission`: the limits of connections: how many, for how long without a key, in which order, with how much memory.
-* `base_connection`: the protocol-independent base of a connection: its received bytes, and its bytes still to be
-  sent to a client that may have stopped reading.
-* `connection`: a connection on hypercorn's TCPServer, each a fault domain; it speaks the protocol of its client.
+* `listen`: the listening socket, which is bound once and kept open. `serve`: starts, runs and ends a server with all
+  its parts.
+* `admission`: limits the number of connections, their time without a key and their memory, and orders their reads.
+* `base_connection`: the protocol-independent base class of a connection. It holds the received bytes, and the bytes
+  still to be sent to a client that may have stopped reading.
+* `connection`: a connection based on hypercorn's TCPServer. It serves the protocol that its client uses, and its
+  failure affects no other connection.
 * `http11`: HTTP/1.1 without hypercorn, for model calls and requests without a key.
-* `raw`: raw bytes as an answer, written past the protocol implementation.
+* `raw`: sends raw bytes as an answer, without the protocol implementation.
 * `http1`: hypercorn's own HTTP/1.1, for all other requests.
 * `websocket_connection`: a websocket's handshake, messages and end.
 * `websocket`: the Responses protocol over a websocket.
 * `front`: the ASGI application: it sends model calls to `intake`, everything else to Quart.
 * `lifespan`: the application's start and end.
-* `intake`: ONE function from a request to its answer, independent of ASGI and Quart. Also: the paths of model
-  calls, the headers that may hold a key, and the lookup of a key's rollout.
-* `transport`: the interface of a connection for a model call, whatever the protocol. `tapped`: a transport that
-  records its call.
-* `delivery`: the conversion of an outcome to status, headers, JSON or SSE, and the keep-alives before it.
+* `intake`: the ONE function that answers a model call, independent of ASGI and Quart. Also: the paths of model calls,
+  the headers that may hold a key, and the lookup of the rollout that a key belongs to.
+* `transport`: the interface that a connection of any protocol has for a model call. `tapped`: a transport that records
+  its call.
+* `delivery`: writes an outcome as status, headers, JSON or SSE, and keep-alives while there is nothing to write.
   `failure`: the status and the message that an agent receives for a failure.
-* `notices`: log lines that clients can cause.
-* `encoding`, `documents`: compressed bodies; the JSON in bodies, and the requests in very large bodies.
-* `replies`: public routes, refusals of requests without a key, and errors, in front of Quart.
+* `notices`: limits the log lines that clients can cause.
+* `encoding`: decodes compressed bodies. `documents`: decodes the JSON in bodies, and reads very large requests.
+* `replies`: answers public routes, refuses requests without a key, and renders errors, all without Quart.
 * `app`: the Quart-Trio application: every other route that is not a model call. `model_views`: the routes that
   agents request beside model calls. `service_views`, `mcp`: the host services.
 """

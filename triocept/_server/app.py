@@ -1,7 +1,7 @@
 """The Quart-Trio application: the routes for requests with a key that are not model calls.
 
-These routes are the model list, token counting, the requests that agents send before they begin, and the host
-services. Public routes, and requests without a key, are answered in front of it (`replies`).
+These routes are the model list, token counting, the requests that agents send before they begin, and the host services.
+Public routes, and requests without a key, are answered without this application (`replies`).
 """
 
 from __future__ import annotations

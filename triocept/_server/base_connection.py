@@ -1,6 +1,6 @@
-"""The protocol-independent base of a connection: received bytes, bytes to be sent, limits, admission.
+"""The protocol-independent base class of a connection: received bytes, bytes to be sent, limits, admission.
 
-The client may have stopped reading. On plain TCP the bytes go through the bare socket; on TLS they go through the
+A client may stop reading its answer. On plain TCP, bytes are received from and sent to the bare socket; on TLS, the
 stream.
 """
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 MAX_RECEIVE = 128 * 1024
 """Maximum bytes of one read. A long conversation arrives in one piece."""
 KEYLESS_PIECE = 16 * 1024
-"""Maximum bytes of one read from a client without a key: a head and some of its body, which are then processed."""
+"""Maximum bytes of one read from a client without a key: enough for a head and the beginning of a body."""
 _PIECE = 64 * 1024
-"""Bytes that the client has to take within the time limit: about what a kernel's buffer frees at once."""
+"""Bytes of one send, which the client must read within the time limit: about what a kernel frees in one step."""
 _LINGER_NOT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 """`struct linger`: close at once, and discard the bytes that are still to be sent."""
 
@@ -46,13 +46,13 @@ class BaseConnection(ABC):
         self.limits = admission.limits
         self.wire = Wire(stream)
         self.outbox = Outbox(stream, self.wire.plain, admission.limits.reader_seconds)
-        """The bytes still to be sent. The task that has the connection writes to it, and flushes it."""
+        """The bytes still to be sent. Only the task that serves the connection writes to the outbox and flushes it."""
         self.ahead = bytearray()
-        """Bytes that were received, and are still to be read."""
+        """Received bytes that no protocol implementation has read yet."""
         self.queued = 0
-        """Bytes of a body that wait for an application to take them."""
+        """Bytes of a body that the application has not read yet."""
         self.idle = True
-        """True if the connection waits for a request, and nothing is lost by closing it."""
+        """True if the connection waits for a request, so that closing it loses nothing."""
         self.gone = False
         """True if the client has left, or the connection was broken off: no further request on it is served."""
         self.keyless = True
@@ -62,7 +62,7 @@ class BaseConnection(ABC):
         self._rollout: RolloutState | None = None
         """The rollout of the key that the connection sent last."""
         self.ending = False
-        """True if the connection ends with its next response: the server stops, or keeps no connection alive."""
+        """True if the connection ends with its next response, because the server stops or keeps no connection alive."""
         self._admission = admission
 
     def date(self) -> str:
@@ -70,9 +70,10 @@ class BaseConnection(ABC):
         return http_date(int(time.time()))
 
     def receive(self, held: int) -> Awaitable[bytes]:
-        """Receive some bytes. From a client without a key: fewer bytes, after waiting for a turn.
+        """Return some received bytes; empty if the client has hung up.
 
-        `held` bytes of the connection are held already.
+        A client without a key waits for its place in the queue first, and fewer bytes are read. `held` is the number of
+        received bytes that are not processed yet.
 
         Raises:
             trio.BrokenResourceError, trio.ClosedResourceError: the connection has broken, or was closed here.
@@ -90,9 +91,9 @@ class BaseConnection(ABC):
         await self._admission.reading.end()
 
     async def begin_request(self, rollout: RolloutState | None) -> None:
-        """Admit the connection if its request has a key; otherwise wait for a turn to be served.
+        """Admit the connection if its request has a key; otherwise wait until the request may be served.
 
-        A checkpoint only if it waits. `rollout` is the rollout of the request's key, or None.
+        This is a checkpoint only if it waits. `rollout` is the rollout of the request's key, or None.
         """
         if rollout is not None:
             self.admit(rollout)
@@ -123,7 +124,7 @@ class BaseConnection(ABC):
             self._rollout = None
 
     def hold(self, count: int) -> None:
-        """Record how many bytes are held unread; ignored if the connection is authenticated."""
+        """Record the number of received bytes that are not read yet; ignored if the connection is authenticated."""
         if self.keyless:
             self._admission.hold(self, count + self.queued)
 
@@ -136,7 +137,7 @@ class BaseConnection(ABC):
         self._admission.end_head(self)
 
     def note(self, kind: str, text: str, *args: object) -> None:
-        """Log an action of a client: at most one line a minute of each kind, over all connections."""
+        """Log what a client did, at most once a minute for each kind over all connections."""
         self._admission.notices.warn(kind, text, *args)
 
     def note_slow_reader(self) -> None:
@@ -145,12 +146,12 @@ class BaseConnection(ABC):
         self.note("reader", "a client read nothing of its answer for %g s: its connection is closed", seconds)
 
     async def abort(self) -> None:
-        """Break the connection off: no further byte, no clean end."""
+        """Break the connection off, without another byte and without a clean end."""
         self.gone = True
         await trio.aclose_forcefully(self.stream)
 
     async def close(self, seconds: float) -> None:
-        """Close cleanly: sent bytes arrive, then the end. `seconds` limits the TLS close."""
+        """Close cleanly, so that the client first receives all sent bytes. `seconds` limits the TLS close."""
         self.gone = True
         with trio.move_on_after(seconds):
             with suppress(trio.BrokenResourceError):
@@ -166,12 +167,12 @@ class BaseConnection(ABC):
 
     @abstractmethod
     def cut(self, *, late: bool = False) -> None:
-        """Close the connection at once; `late`: in the middle of a head, with 408."""
+        """Close the connection immediately. If `late`, answer its incomplete head with 408 first."""
 
 
 @final
 class Wire:
-    """The receiving side of `stream`. At most one task receives."""
+    """The receiving side of `stream`. At most one task may receive at a time."""
 
     __slots__ = ("plain", "receive", "socket")
 
@@ -186,7 +187,7 @@ class Wire:
 
         bare = self.socket
         self.receive: Callable[[int], Awaitable[bytes]] = receive if bare is None else bare.receive
-        """Function that receives at most so many bytes; it returns no bytes if the client has hung up.
+        """Function that receives at most the given number of bytes; it returns no bytes if the client has hung up.
 
         Raises:
             trio.BrokenResourceError, trio.ClosedResourceError: the connection has broken, or was closed here.
@@ -197,9 +198,10 @@ class Wire:
     async def receive_keyless(
         self, most: int, turns: Turns, held: int, hold: Callable[[int], None], begins: bool
     ) -> bytes:
-        """Receive from a client without a key, in turn. With TLS, the bytes are read before the turn.
+        """Receive from a client without a key, after waiting for its place in the queue.
 
-        `hold` is called with the new number of held bytes, before another connection has a turn.
+        With TLS, the bytes are received before the wait. `hold` is called with the new number of held bytes, before
+        another connection may be read.
 
         Cancellation: nothing is lost.
         """
@@ -224,15 +226,15 @@ class Wire:
 
 @final
 class Outbox:
-    """A send buffer that never blocks a writer: it sends what the kernel takes, and keeps the rest for `flush`.
+    """A send buffer that never blocks a writer: it sends what the kernel accepts, and keeps the rest for `flush`.
 
     On TLS, where nothing can be sent without waiting, it keeps all bytes.
 
     Args:
         stream: the connection.
-        plain: its socket, if the stream is plain TCP. Only the stream closes it, so its file descriptor is read at
-            each call (see `BareSocket`).
-        seconds: maximum seconds in which the client takes none of the bytes.
+        plain: the stream's socket, if the stream is plain TCP. Only the stream closes the socket, so the socket's file
+            descriptor is looked up at each call (see `BareSocket`).
+        seconds: maximum seconds in which the client reads none of the bytes.
     """
 
     __slots__ = ("_on_its_way", "_plain", "_rest", "_seconds", "_stream")
@@ -281,15 +283,15 @@ class Outbox:
         self._rest += data
 
     async def flush(self) -> None:
-        """Send the kept bytes: what the socket takes at once, then the rest in pieces, each with its own time limit.
+        """Send the kept bytes: first what the socket accepts immediately, then pieces, each with its own time limit.
 
-        One task at a time. A checkpoint only if it has to wait.
+        Only one task at a time may call it. It is a checkpoint only if it has to wait.
 
         Raises:
-            trio.TooSlowError: the client has taken no bytes within the time limit.
+            trio.TooSlowError: the client has read no bytes within the time limit.
             trio.BrokenResourceError, trio.ClosedResourceError: the connection has broken, or was closed here.
 
-        Cancellation: an unknown part was sent.
+        Cancellation: an unknown part of the bytes was sent.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         while self._rest:

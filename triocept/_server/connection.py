@@ -1,17 +1,17 @@
-"""A connection: hypercorn's TCPServer, made a fault domain of its own.
+"""A connection based on hypercorn's TCPServer, whose failure affects no other connection.
 
 hypercorn 0.18 has three habits that an endpoint cannot accept (each has a regression test in
 tests/server/test_findings.py):
 
-* an unexpected exception of one connection leaves the server's nursery, and ends every other connection;
+* an unexpected exception in one connection cancels the server's nursery, and so ends every other connection;
 * it shields `send_all` without a deadline, so a client that stops reading outlives cancellation and shutdown;
-* it has no function to break a connection off on purpose, as an agent must observe for a stream that failed.
+* it cannot break a connection off on purpose, which is how an agent must notice that a stream failed.
 
-Two more habits cost a fifth of a request's time. One is a task for the idle timer of each request; here there is
-none (a connection may idle until the server stops). The other is a separate send for a response's head.
+Two more habits cost a fifth of a request's time. hypercorn starts a task for the idle timer of each request; here a
+connection may idle until the server stops. hypercorn also sends the head of a response separately.
 
-`TCPServer(app, config, context, state, stream)`, `_read_data`, `_close` and `ProtocolWrapper` are hypercorn's
-internals: equal in 0.17.3 and 0.18.0.
+`TCPServer(app, config, context, state, stream)`, `_read_data`, `_close` and `ProtocolWrapper` are internals of
+hypercorn, identical in 0.17.3 and 0.18.0.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ if TYPE_CHECKING:
     from .transport import Head
 
 READ_AHEAD = 256 * 1024
-"""Maximum bytes that are read of the requests behind one that waits, in order to notice a hang-up."""
+"""Maximum bytes of later requests that are read while a request waits for its answer, in order to notice a hang-up."""
 _REFUSED_SECONDS = 1.0
-"""Seconds in which the rest of a refused head may arrive; it is discarded."""
+"""Seconds for which the rest of a refused head is still received and discarded."""
 
 
 def _last_words(status: int, text: str) -> bytes:
@@ -76,9 +76,9 @@ TOO_MANY = _last_words(503, "too many connections are open").replace(
 
 
 class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn types `stream` differently
-    """A connection, from its first byte to its close.
+    """One connection, from its first byte to its close.
 
-    `http11` makes the HTTP/1.1 implementation for model calls; None leaves them to hypercorn.
+    `http11` creates the HTTP/1.1 implementation for model calls. If None, hypercorn serves them, too.
     """
 
     def __init__(
@@ -191,14 +191,14 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         await self._send(_NO_HTTP2)
 
     async def run_websocket(self, head: Head, rest: bytes) -> None:
-        """Serve a websocket on this connection to its end; `rest` followed the request for it."""
+        """Serve a websocket until it ends; `rest` is the bytes that followed the upgrade request."""
         socket = WebSocket(self, head, rest, max_message=self._max_body)
         await self._front.websocket(head, socket)
 
     async def _read_piece(self) -> bool:
-        """Read and handle one piece; return False at the end.
+        """Receive and handle one piece; return False if the client has hung up.
 
-        A separate function, so that no frame keeps the piece during the next wait.
+        This is a separate function so that no frame keeps the piece in memory during the next wait.
         """
         data = bytes(self.ahead)
         self.ahead.clear()
@@ -215,7 +215,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
 
     @property
     def _buffered(self) -> int:
-        """Bytes that h11 has not read yet."""
+        """Number of received bytes that h11 has not read yet."""
         return self._http1.buffered if self._http1 is not None else 0
 
     async def queue(self, message: Any, put: Callable[[Any], Awaitable[None]]) -> None:
@@ -235,7 +235,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
             await self._http1.go_on()
 
     async def read_ahead(self) -> None:
-        """Read on, to notice a hang-up, and keep the bytes for later. Return when the client has hung up.
+        """Receive bytes for later, in order to notice a hang-up. Return when the client has hung up.
 
         Cancellation: nothing that was read is lost.
         """
@@ -254,7 +254,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         await trio.sleep_forever()
 
     async def throw_away(self) -> None:
-        """Discard the rest of a refused head: for a moment, and at most a few heads."""
+        """Discard the rest of a refused head, for at most a second and at most the length of a few heads."""
         self.end_head()
         left = READ_AHEAD + 2 * self.limits.head_bytes - len(self.ahead)
         self._drop()
@@ -286,11 +286,11 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         await self.context.terminated.wait()
 
     def cork(self) -> None:
-        """Hold back sent bytes, until `uncork`."""
+        """Hold back all bytes to be sent, until `uncork`."""
         self._corked = bytearray()
 
     async def uncork(self) -> None:
-        """Send the held back bytes, in one piece."""
+        """Send the bytes held back since `cork`, in one piece."""
         data, self._corked = self._corked, None
         if data:
             await self._send(data)
@@ -299,10 +299,12 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
         """Accept every raw response: HTTP/1.1 can express all of them."""
 
     async def send_raw(self, raw: RawResponse, *, begins: bool, ends: bool) -> None:
-        """Send raw bytes past hypercorn, and end as `raw` specifies; a stall stays open. See `Transport`.
+        """Send raw bytes without hypercorn, then end the connection as `raw` specifies. See `Transport`.
 
         Raises:
-            ClientGone: the client has hung up, or takes no more bytes: the connection was broken off.
+            ClientGone: the client has hung up, or reads no more bytes. The connection was broken off.
+
+        A stall leaves the connection open.
 
         Cancellation: breaks the connection off.
         """
@@ -325,7 +327,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
             self.send_lock.release()
 
     async def _send(self, data: bytes | bytearray) -> None:
-        """Send data. A cancelled send has sent an unknown part, so it breaks the connection off."""
+        """Send data. If cancelled, an unknown part was sent, so the connection is broken off."""
         if self._corked is not None:
             self._corked += data
             return
@@ -351,7 +353,7 @@ class Connection(TCPServer, BaseConnection):  # type: ignore[misc]  # hypercorn 
             self.send_lock.release()
 
     def cut(self, *, late: bool = False) -> None:
-        """Close the connection at once; `late`: in the middle of a head, with 408."""
+        """Close the connection immediately. If `late`, answer its incomplete head with 408 first."""
         self.gone = True
         stream: Any = self.stream
         if late and isinstance(stream, trio.SSLStream):

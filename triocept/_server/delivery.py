@@ -1,26 +1,36 @@
-"""Delivery of the outcome of an exchange: status, headers, JSON or SSE.
+r"""Delivery of the outcome of an exchange: status, headers, JSON or SSE.
 
 Rules:
 
-1. The head is sent with the first increment, or after `HEAD_AFTER` seconds without one. A refusal before that has
-   its own HTTP status.
-2. Silence is broken with bytes that the dialect ignores: first after `HEAD_AFTER` seconds without an increment, then
-   whenever nothing was sent for `KEEPALIVE_EVERY` seconds, within an answer, too. The bytes:
+1. The head is sent with the first increment of a stream, or after `HEAD_AFTER` seconds without an increment. A refusal
+   that comes earlier has its own HTTP status.
+2. Silence is broken with bytes that the agent's dialect ignores: first after `HEAD_AFTER` seconds without an
+   increment, then whenever nothing was sent for `KEEPALIVE_EVERY` seconds, within an answer, too. In a stream, the
+   bytes are a no-op of the dialect, never an SSE comment, which breaks gemini-cli and does not count for Codex.
+   `keepalive` of each dialect's renderer writes these bytes (`\n` is a line feed, … differs from answer to answer)::
 
-   * in a stream, a no-op of the dialect (`keepalive` of its renderer). Messages: the event `ping`. Chat: a chunk with
-     an empty delta. Completions: a chunk with empty text. Responses: the event `keepalive`. Gemini: a response without
-     candidates, or in a JSON array a line feed. Ollama: a line with empty content. Never an SSE comment, which breaks
-     gemini-cli, and does not count for Codex;
-   * before a whole document: a space;
-   * on a websocket (`websocket`): the event `keepalive`, every `KEEPALIVE_EVERY` seconds from the beginning.
-3. A stream that fails in the middle gets the dialect's in-band error, then its connection is broken off: no
-   client can take it for complete.
-4. A provider's own bytes, in the agent's dialect, are written unchanged. For a connection that requested another
-   form of the answer they are rendered anew.
-5. Raw bytes are sent unchanged; the connection frames them only if they have no framing. If a keep-alive was
-   already sent, raw bytes only end the response. Raw bytes that are generated while they are sent get no
-   keep-alives, and if they fail, the connection is reset.
-6. An answer is delivered when its last byte is sent, not before.
+       Messages     event: ping\ndata: {"type":"ping"}\n\n
+       Chat         data: {…,"choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":null}]}\n\n
+       Completions  data: {…,"choices":[{"text":"","index":0,"logprobs":null,"finish_reason":null}]}\n\n
+       Responses    event: keepalive\ndata: {"type":"keepalive","sequence_number":…}\n\n
+       Gemini       data: {"candidates": []}\n\n (in a JSON array: \n)
+       Ollama       {"model":"…","created_at":"…","message":{"role":"assistant","content":""},"done":false}\n
+
+   * Chat and Completions begin with `{"id":"…","object":"chat.completion.chunk","created":…,"model":"…",`, where the
+     object of Completions is `text_completion`. The id and the other values are those of the whole answer.
+   * Before the first keep-alive of Responses, the events `response.created` and `response.in_progress` are sent, unless
+     the answer has begun. Events are numbered from 0, so the first keep-alive then has the `sequence_number` 2.
+   * On a websocket, a keep-alive is the frame `{"type":"keepalive","sequence_number":…}`. The first one, too, is sent
+     after `KEEPALIVE_EVERY` seconds (`websocket`).
+   * Before a whole document (a request without streaming), a keep-alive is one space.
+3. If a stream fails in the middle, the dialect's in-band error is sent, then the connection is broken off. So no client
+   can take the stream for complete.
+4. A provider's bytes in the agent's dialect are written unchanged. They are rendered anew for a connection that
+   requested another form of stream (a JSON array).
+5. Raw bytes (`respond_raw`) are sent unchanged; the connection frames them only if they have no framing. If a
+   keep-alive was sent before, the raw bytes are not sent, and the connection ends. While a program generates raw bytes,
+   no keep-alives are sent between them, and if the program fails, the connection is reset.
+6. An answer counts as delivered when its last byte is sent, not before.
 """
 
 from __future__ import annotations
@@ -48,7 +58,7 @@ from .tapped import TappedTransport
 from .transport import Reply, Transport
 
 HEAD_AFTER = 30.0
-"""Seconds of silence after which the head of an answer is sent. Until then a refusal has its own HTTP status.
+"""Seconds without an increment after which the head of an answer is sent. Until then a refusal has its own HTTP status.
 
 gemini-cli waits 60 s for the head, qwen-code 120 s, Node's clients 300 s.
 """
@@ -62,7 +72,7 @@ _encode = msgspec.json.Encoder().encode
 async def deliver(
     subscription: Subscription, request: Request, dialect: Dialect, transport: Transport
 ) -> None:
-    """Write an answer to its end, whole or as a stream, as `request` specifies.
+    """Write a whole answer, or stream it until its end, as `request` specifies.
 
     Raises:
         ClientGone: the client has hung up before the end.
@@ -83,7 +93,7 @@ async def deliver(
 async def write_failure(
     failure: Failure, dialect: Dialect, transport: Transport, take_fault: TakeFault | None = None
 ) -> None:
-    """Write an error in the dialect's own form; `take_fault`: see `failure_reply`."""
+    """Write an error in the dialect's own form. For `take_fault`, see `failure_reply`."""
     await trio.lowlevel.checkpoint_if_cancelled()
     transport.respond(failure_reply(failure, dialect, take_fault=take_fault))
     await transport.flush()
@@ -96,17 +106,18 @@ class _HTTPDelivery(ABC):
     """True if the connection must be broken off: the bytes sent are not a complete answer."""
     _begun = False
     _prepared: deque[bytes] | None = None
-    """Bytes rendered from the last increments before they are written; None if nothing was rendered."""
+    """Bytes of the last increments, rendered before the turn is recorded and written afterwards; None if there are
+    none."""
     _reply: Reply | None = None
-    """The reply rendered in advance for an answer that is given whole; None if nothing was rendered."""
+    """The whole answer, rendered before the turn is recorded; None if it was not rendered."""
     _prepared_for: Outcome | None = None
-    """The outcome that the bytes were rendered for; if it cannot be recorded, the actual outcome differs."""
+    """The outcome that `_prepared` was rendered for. If this outcome cannot be recorded, another one is delivered."""
     _raw: RawResponse | None = None
-    """Raw bytes that are still to be sent: all of them, or the next part of raw bytes that are generated while sent."""
+    """Raw bytes that are still to be sent. If a program generates them while they are sent: only the next part."""
     _raw_begins = _raw_ends = True
     """`_raw_begins` is True if `_raw` contains the head, `_raw_ends` if it contains the end."""
     _raw_begun = False
-    """True if some raw bytes were written."""
+    """True if the first part of raw bytes was written."""
 
     def __init__(
         self, subscription: Subscription, request: Request, dialect: Dialect, transport: Transport
@@ -143,7 +154,7 @@ class _HTTPDelivery(ABC):
         self._transport.check_raw(raw)
 
     def _write_raw(self, piece: RawPiece) -> bool:
-        """Set a part of raw bytes for the connection's task to send; ignored behind another head."""
+        """Set the next raw bytes for the connection's task to send; ignored if another head was sent already."""
         if self._begun:
             return True
         self._raw = msgspec.structs.replace(piece.head, body=(piece.data,))
@@ -161,11 +172,11 @@ class _HTTPDelivery(ABC):
         return False  # the connection's task waits for the pauses
 
     def _break_raw(self) -> bool:
-        """Reset the connection, so that no client takes the bytes for complete."""
+        """Reset the connection, so that no client takes the raw bytes for complete."""
         return self._end_raw(RawResponse(end="reset"))
 
     async def _send_framed(self, raw: RawResponse, status: int) -> None:
-        """Send raw bytes that the connection frames: it adds their length, or their end."""
+        """Send raw bytes that have no framing: the connection adds a Content-Length, or the end of a chunked body."""
         transport, pieces = self._transport, tuple(raw.pieces)
         whole = self._raw_begins and self._raw_ends
         if whole and len(pieces) < 2 and not any(pause for pause, _ in pieces):
@@ -205,15 +216,15 @@ class _HTTPDelivery(ABC):
         wire.closed = True
 
     def _is_begun_by(self, entries: Sequence[Entry]) -> bool:
-        """Return True if these increments begin the answer."""
+        """Return True if writing these increments sends the head of the answer."""
         return False
 
     @abstractmethod
     def _last_pieces(self, entries: Sequence[Entry], outcome: Outcome) -> Iterable[bytes]:
-        """Yield the bytes of these increments, piece by piece, and of the outcome after them."""
+        """Yield the bytes of these increments, piece by piece, then the bytes of the outcome."""
 
     def _whole_reply(self, outcome: Outcome) -> Reply:
-        """Return the reply that holds the whole answer, or its error."""
+        """Return a reply with the whole answer, or with the error."""
         if self._reply is not None and outcome is self._prepared_for:
             return self._reply
         if not isinstance(outcome, Answered):
@@ -241,7 +252,8 @@ class _HTTPDelivery(ABC):
     def _unsayable(self, exc: Exception) -> Failure:
         """Return the failure for an answer that could not be rendered.
 
-        The dialect may have no form for it (a tool call for an agent of text completions), or triocept has a fault.
+        The dialect may have no form for the answer (text completions have none for a tool call), or triocept has a
+        fault.
         """
         if not isinstance(exc, DialectError):
             self._subscription.fault = exc
@@ -250,7 +262,7 @@ class _HTTPDelivery(ABC):
         return Failure(status=500, message=str(exc), should_retry=False)
 
     def _head(self) -> dict[str, str]:
-        """Return the headers of an answer: content type, id of the call, and the provider's headers."""
+        """Return the headers of an answer: content type, request id, and the provider's headers."""
         dialect, subscription = self._dialect, self._subscription
         if self._request.stream:
             kind = dialect.stream_types[0] if dialect.answer_type is None else None
@@ -277,11 +289,11 @@ class _HTTPDelivery(ABC):
 
     @abstractmethod
     def _fail(self, failure: Failure) -> bool:
-        """Write the error in place of the answer, or in the middle of it, without a clean end."""
+        """Write the error instead of the answer, or in the middle of the answer without a clean end."""
 
 
 def _streamed(answer: Answered, dialect: Dialect, renderer: StreamRenderer) -> bytes:
-    """Return the bytes of a whole answer, as a stream."""
+    """Return the bytes that stream a whole answer."""
     return b"".join([renderer.render(event) for event in events_of(dialect.streamed(answer.response))])
 
 
@@ -384,10 +396,10 @@ class _Streamed(_HTTPDelivery):
 
 
 class _Whole(_HTTPDelivery):
-    """The delivery of a whole answer, with white space before it if it is late."""
+    """The delivery of a whole answer, with spaces before it if it takes longer than `HEAD_AFTER`."""
 
     def write(self, entry: Entry) -> bool:
-        """Write nothing before the end, except raw bytes."""
+        """Write raw bytes. Any other increment is written at the end, as part of the whole answer."""
         return not isinstance(entry, RawPiece) or self._write_raw(entry)
 
     def write_early(self, data: bytes) -> bool:

@@ -2,18 +2,18 @@
 
 Rules:
 
-1. A large body is decoded piece by piece, with a schedule point between: agents send five megabytes after they
-   have viewed a picture, and other agents must not wait for that. A piece is at least one item of the document's
-   longest lists.
-2. The size of a decoded document is bounded before it is decoded: `[],` is three bytes, and 72 as a value.
-3. A request of very many items is read in a thread, then counted and recorded in steps: an item costs some
-   microseconds, so a document of 100,000 would delay every other agent for half a second. A usual request is read
-   in place.
-4. The number of items is only counted for a large body, by the lengths of its lists.
-5. The thread has the rollout's memory for itself. Another call that is read meanwhile has a fresh memory, which
-   is discarded.
-6. Values that the token estimate and the table of messages already contain cost almost nothing when the call is
-   recorded.
+1. A large body is decoded piece by piece, with a schedule point between the pieces. Agents send five megabytes after
+   they have viewed a picture, and other agents must not wait meanwhile. A piece has at least one item of a list.
+2. The number of a body's values is limited before the body is decoded: `[],` has 3 bytes in JSON, but takes 72 bytes of
+   memory.
+3. A request with very many items is parsed in a thread, then counted and recorded in steps. An item costs some
+   microseconds, so a request with 100,000 items would delay every other agent for half a second. A usual request is
+   parsed without a thread.
+4. The items are only counted in a large body, as the sum of the lengths of its lists.
+5. Only the thread uses the rollout's `Memory` (of parsed items) meanwhile. Another call that is parsed at the same time
+   gets a new `Memory`, which is then discarded.
+6. The token estimate and the table of messages are filled in these steps, so that recording the call later costs almost
+   nothing.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from ..dialects.kit import decode_json
 from ..errors import DialectError, Refusal
 
 LARGE = 512 * 1024
-"""Bytes that are decoded in one go: about half a millisecond.
+"""Maximum bytes that are decoded without a schedule point: about half a millisecond.
 
-The items of a larger body are counted; a smaller body is read by its dialect at once.
+The items of a larger body are counted; a smaller body is passed to its dialect without counting.
 """
 _STEP = 256 * 1024
-"""Bytes that are counted in one go."""
+"""Bytes whose marks are counted without a schedule point."""
 _PIECE = 16 * 1024
-"""Bytes that are split at their quotes in one go."""
+"""Bytes that are split at their quotes in one step."""
 _MARKS = (b",", b"[", b"{")
-"""Characters before each value, except the first value of all and the value of an object's only key."""
+"""One of these characters precedes each value, or its key, except the document's first value."""
 _EACH = 200
-"""Cost of beginning one value, as the number of bytes whose decoding takes as long."""
+"""Fixed cost of one value, as the number of bytes whose decoding takes as long."""
 _LIST = ord("[")
 _decode = msgspec.json.Decoder().decode
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -52,7 +52,7 @@ _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 async def read_body(body: bytes, max_items: int) -> Json:
-    """Decode a body. A schedule point only if it is large.
+    """Decode a body. This is a schedule point only if the body is large.
 
     Raises:
         DialectError: the body is not JSON.
@@ -96,7 +96,7 @@ async def _decode_in_pieces(body: bytes) -> Json:
 
 
 async def _has_more(body: bytes, most: int) -> bool:
-    """Return True if the body may have more than `most` values, by the marks outside of its strings."""
+    """Return True if the body may have more than `most` values, judged by the `_MARKS` outside of its strings."""
     marks = 0
     for start in range(0, len(body), _STEP):
         marks += _marks(body, start, start + _STEP)
@@ -105,7 +105,7 @@ async def _has_more(body: bytes, most: int) -> bool:
 
 
 async def _has_more_outside(body: bytes, most: int) -> bool:
-    """Return True if there are more than `most` marks outside of the strings: prose has commas, too."""
+    """Return True if more than `most` of the `_MARKS` are outside of strings (commas in a string do not count)."""
     at = marks = quotes = 0
     while at < len(body) and marks <= most and quotes <= 4 * most:  # between two strings: a mark or a colon
         piece = _whole_escapes(body[at : at + _PIECE])
@@ -132,17 +132,17 @@ def _marks(body: bytes, start: int, end: int) -> int:
 
 
 _MANY = 10_000
-"""Maximum items that are read in place: 10 to 30 ms."""
+"""Maximum items of a request that is parsed without a thread: 10 to 30 ms."""
 _STEPS = 8
 
 
 async def read_large(dialect: Dialect, document: Json, target: Target, rollout: RolloutState) -> Request:
-    """Return the request in a large body. A schedule point only if it has very many items.
+    """Return the request in a large body. This is a schedule point only if the body has very many items.
 
     Raises:
-        DialectError: with the path in the document.
+        DialectError: the body is not a valid request; the text contains the path in the document.
 
-    Cancellation: waits for the thread, a second or two.
+    Cancellation: waits for the thread to end, which takes up to a second or two.
     """
     if not _has_many(document):
         return dialect.parse_request(document, target, rollout.memory)

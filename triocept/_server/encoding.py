@@ -1,13 +1,13 @@
-"""Compressed request bodies: decoded with a limit on the decoded size, not on the received size.
+"""Decoding of compressed request bodies. The decoded size is limited, not the received size.
 
 Rules:
 
-1. A body is inflated a little at a time, with schedule points between: 50 KB of gzip may become 50 MB.
-2. Several members of gzip (RFC 1952, 2.2) or frames of zstd (RFC 8878, 3) are one body. Other bytes behind the
-   last member are an error, and so is a body that ends within a member.
+1. A body is inflated a little at a time, with schedule points between the steps: 50 KB of gzip may become 50 MB.
+2. Several members of gzip (RFC 1952, 2.2) or frames of zstd (RFC 8878, 3) are one body. Other bytes after the last
+   member are an error, and so is a body that ends within a member.
 
-hypercorn and Quart leave a Content-Encoding to the application. gzip and deflate need no package; zstd needs the
-package `zstandard` (the extra `zstd`).
+hypercorn and Quart do not decode a Content-Encoding. gzip and deflate need no package; zstd needs the package
+`zstandard` (the extra `zstd`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from ..errors import Refusal
 _GZIP_OR_ZLIB = 47  # zlib: 32 detects gzip or zlib, 15 is the largest window
 _GZIP = 31
 _SLICE = 512
-"""Bytes that are inflated in one go. zlib makes at most 0.5 MB of them, zstd 22 MB (3 bytes are a block of 128 KiB)."""
+"""Bytes that are inflated in one step: to at most 0.5 MB by zlib, 22 MB by zstd (a block of 128 KiB takes 3 bytes)."""
 _STEP = 256 * 1024
-"""Bytes, compressed or not, between two schedule points."""
+"""Bytes, compressed and decoded, between two schedule points."""
 _ZSTD_WINDOW = 8 * 1024 * 1024
 """Window that a decoder should support for a frame (RFC 8878, 3.1.1.1.2); a larger window is refused."""
 
@@ -42,11 +42,11 @@ class _Decoder(Protocol):
 
 
 async def decoded(body: bytes, encoding: str, cap: int) -> bytes:
-    """Return the body without its encoding.
+    """Return the decoded body.
 
     Raises:
-        Refusal: 400 for a body that its encoding cannot decode; 413 for a decoded size above `cap` bytes, 415 for an
-            unsupported encoding.
+        Refusal: 400 if the body is not valid in its encoding; 413 if the decoded size exceeds `cap` bytes; 415 if the
+            encoding is not supported.
     """
     match encoding.strip().lower():
         case "" | "identity":

@@ -22,7 +22,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def identified(failure: Failure, dialect: Dialect, request_id: str = "") -> Failure:
-    """Return the failure with a request id: the provider's, else the call's, else a new one."""
+    """Return the failure with a request id: the provider's id if there is one, else `request_id`, else a new id."""
     if not (name := dialect.request_id_header) or name in failure.headers:
         return failure
     headers = {name: request_id or f"req_{token_hex(8)}", **failure.headers}
@@ -32,10 +32,10 @@ def identified(failure: Failure, dialect: Dialect, request_id: str = "") -> Fail
 def failure_reply(
     failure: Failure, dialect: Dialect, request_id: str = "", take_fault: TakeFault | None = None
 ) -> Reply:
-    """Return an error's document in the dialect's own form, with its headers.
+    """Return the reply for a failure, in the dialect's own form of an error.
 
-    `take_fault` is called with the exception of a dialect that cannot render the error; the status is sent
-    nevertheless. If None, the exception is logged.
+    If the dialect cannot render the error, the reply still has the failure's status, and `take_fault` is called with
+    the dialect's exception. If `take_fault` is None, the exception is logged.
     """
     failure = identified(failure, dialect, request_id)
     try:
@@ -59,7 +59,7 @@ def failure_reply(
 
 
 def failure_of(exc: Exception, max_body: int) -> Failure:
-    """Return the failure of a request that did not become an exchange."""
+    """Return the failure for an exception that refused a request before it became an exchange."""
     match exc:
         case Refusal():
             return Failure(
@@ -79,7 +79,7 @@ def failure_of(exc: Exception, max_body: int) -> Failure:
 def failure_of_outcome(outcome: Outcome) -> Failure:
     """Return the failure of an exchange that was not answered.
 
-    The message of a failed program's exception is not sent: the agent receives the exception's class alone.
+    If an exception of the program failed the exchange, the agent receives the exception's class, and not its message.
     """
     match outcome:
         case Refused(refusal=refusal):

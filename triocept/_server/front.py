@@ -2,13 +2,14 @@
 
 Rules:
 
-1. Once the end of a response is being sent, no disconnect is delivered. hypercorn queues a disconnect after the
-   last byte; Quart-Trio would then cancel the very task that closes the connection or starts its idle timer. No
-   connection would ever be closed or idle.
-2. A `KeyboardInterrupt` (any exception that is neither an `Exception` nor cancellation) ends the endpoint.
-   hypercorn would log it as one more failed request.
-3. A request that is answered before its body was read is answered whole. Its body is then discarded for a while,
-   then the connection ends: closing at once would reset it, and the answer would be lost.
+1. Once the end of a response is being sent, the application receives no disconnect message. hypercorn queues that
+   message after the last byte, and Quart-Trio would then cancel the very task that closes the connection or makes it
+   idle.
+2. A `KeyboardInterrupt` (any exception that is neither an `Exception` nor cancellation) ends the endpoint. hypercorn
+   would only log it, as a failed request.
+3. If a request is answered before its body was read, the whole answer is sent first. The body is then received and
+   discarded for `LINGER` seconds before the connection is closed. Closing it immediately would reset it, and the client
+   would lose the answer.
 """
 
 from __future__ import annotations
@@ -62,19 +63,19 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 READ_DOCUMENT = "triocept.read_document"
-"""Scope key of the function that Quart calls for the JSON body. Its argument True allows an empty body, as None."""
+"""Scope key of the function that returns a request's JSON body; called with True, it returns None for an empty body."""
 ROLLOUT_KEY = "triocept.rollout_id"
 """Scope key of the rollout's id in the path, or None."""
 
 _DISCONNECTED: tuple[Any, ...] = (ClientGone, getattr(wrappers, "ClientDisconnectedError", ClientGone))
 """Exceptions that are raised after a client has hung up.
 
-Quart raises the second one; Quart 0.22, on Python 3.11 and 3.12, does not have it.
+Quart raises the second exception, except Quart 0.22 (on Python 3.11 and 3.12), which does not define it.
 """
 
 
 class Front:
-    """The application that hypercorn calls."""
+    """The ASGI application that hypercorn calls."""
 
     def __init__(
         self,
@@ -123,14 +124,14 @@ class Front:
             raise cancelled from None
 
     def rollout_of_key(self, head: Head) -> RolloutState | None:
-        """Return the rollout of a request's key, or None if it has no key of this endpoint."""
+        """Return the rollout that a request's key belongs to, or None if the request has no key of this endpoint."""
         return rollout_of_key(head, self._registry, self.routes.dialects)
 
     async def websocket(self, head: Head, socket: WebSocket) -> None:
         """Serve Responses over a websocket, or refuse the handshake.
 
-        Codex's built-in provider tries a websocket first. On 426 it uses POST at once; 404 and 400 are fatal to
-        it, and any other status costs seven tries (codex 0.169).
+        Codex's built-in provider tries a websocket first. After 426 it uses POST immediately, after 404 or 400 it gives
+        up, and after any other status it tries seven times (codex 0.169).
         """
         await socket.begin_request(self.rollout_of_key(head))
         try:
@@ -259,9 +260,9 @@ class HTTPCycle:
         self._receive = receive
         self._send = send
         self.nursery: trio.Nursery | None = None
-        """Nursery of the task that waits for a hang-up; set while `intake` runs."""
+        """Nursery for the task that waits for a hang-up; None before `intake` runs."""
         self._requested = False
-        """True if the body was requested."""
+        """True once the application has requested the body."""
         self._read = trio.Event()
         """Set once the body was read."""
         names = dict(self._headers)
@@ -274,30 +275,30 @@ class HTTPCycle:
         self._lingering: trio.CancelScope | None = None
         self._ending = False
         self._gone = trio.Event()
-        """Set by the task that waits for a hang-up, when it happens."""
+        """Set when the client has hung up, by the task that waits for that."""
         self._watched = False
         self._stalls = False
-        """True if nothing more is sent, though the response has not ended."""
+        """True if the response stalls: nothing more is sent, but the connection stays open."""
         self._start: Message | None = None
-        """The head of the response, which waits for the first piece of the body."""
+        """The head of the response, which is sent together with the first piece of the body."""
         self._piece = b""
-        """The piece of the body that waits to be sent."""
+        """The piece of the body that `flush` sends."""
         self._last = False
-        """True if the piece is the last."""
+        """True if `_piece` is the last piece of the body."""
         self._unsent = False
 
     async def receive(self) -> Message:
-        """Return the next ASGI message; no disconnect once the response is ending."""
+        """Return the next ASGI message; never a disconnect message once the response is ending."""
         message = await self._next()
         if message["type"] == "http.disconnect" and self._ending:
             await trio.sleep_forever()  # cancelled when the application returns
         return message
 
     async def receive_without_body(self) -> Message:
-        """Return the messages for Quart: a request without a body, then the disconnect.
+        """Return the next ASGI message for Quart: first a request with an empty body, then a disconnect message.
 
-        Quart would read a body before its key is checked, and keep it uncounted. Views read the body with
-        `receive_body`.
+        Otherwise Quart would read a body before the request's key is checked, and without counting the bytes. Views
+        read the body with `receive_body`.
         """
         if not self._empty_sent:
             self._empty_sent = True
@@ -326,7 +327,7 @@ class HTTPCycle:
         await self._send(message)
 
     async def _next(self) -> Message:
-        """Return the next message of the request."""
+        """Return the next ASGI message of the request."""
         if not self._requested:
             self._requested = True
             await self._connection.go_on()
@@ -417,7 +418,7 @@ class HTTPCycle:
         await self._connection.send_raw(raw, begins=begins, ends=ends)
 
     async def stall(self) -> None:
-        """For a stall, wait until the client hangs up or the server stops."""
+        """If the response stalls, wait until the client hangs up or the server stops; otherwise return."""
         if not self._stalls:
             return
         if not self._watched:
@@ -448,7 +449,7 @@ def head_of(scope: Scope) -> Head:
 
 
 def fatal_of(exc: BaseException) -> BaseException | None:
-    """Return the leaf of `exc` that must end the endpoint: neither an `Exception` nor cancellation."""
+    """Return the exception in `exc` that must end the endpoint: one that is neither an `Exception` nor cancellation."""
     if isinstance(exc, BaseExceptionGroup):
         return next((fatal for inner in exc.exceptions if (fatal := fatal_of(inner)) is not None), None)
     return None if isinstance(exc, (Exception, trio.Cancelled)) else exc

@@ -1,17 +1,18 @@
-"""hypercorn's HTTP/1.1, with six habits changed.
+"""hypercorn's HTTP/1.1, with six changes.
 
-* While a request waits for its answer, and its client has sent another request behind it, hypercorn reads no
-  further. It does not notice a hang-up then. Here the connection reads on, into a buffer of `READ_AHEAD` bytes.
-* A websocket has the whole connection (`websocket_connection`), from the request for it on.
+* If a client sends its next request before the answer to the first, hypercorn stops reading, and does not notice a
+  hang-up. Here the connection reads on, into a buffer of `READ_AHEAD` bytes.
+* From the upgrade request on, a websocket (`websocket_connection`) is the only reader and writer of the connection.
 * No request reaches hypercorn's HTTP/2: the preface of HTTP/2 is refused with 505, and `Upgrade: h2c` is ignored
   (RFC 9113, 3.1; Java's HttpClient sends it with each first request).
 * `100 Continue` is sent when the body is read, not before the key was checked.
-* Bytes behind the last request of a connection make h11 send 400 in place of the answer. (Some clients end a body
-  with an empty line.) Here such bytes are not read.
-* The lines of a head, or of the trailers of a body, are limited: they are counted before h11 makes objects of them.
+* h11 sends 400 in place of the answer if bytes follow the last request of a connection. (Some clients end a body with
+  an empty line.) Here such bytes are ignored.
+* The number of lines in a head, or in the trailers of a body, is limited. The lines are counted before h11 makes
+  objects of them.
 
-`can_read`, `_check_protocol`, `_create_stream`, `_send_error_response` are hypercorn's internals: equal in 0.17.3
-and 0.18.0. `_receive_buffer` and its `maybe_extract_lines` are h11's: equal in 0.14.0 and 0.16.0.
+`can_read`, `_check_protocol`, `_create_stream`, `_send_error_response` are internals of hypercorn, identical in 0.17.3
+and 0.18.0. `_receive_buffer` and its `maybe_extract_lines` are internals of h11, identical in 0.14.0 and 0.16.0.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class HungUp(Exception):
 
 
 class HTTP1(H11Protocol):
-    """HTTP/1.1 on `connection`, in place of `other`, which hypercorn has created."""
+    """HTTP/1.1 on `connection`; replaces `other`, the implementation that hypercorn has created."""
 
     def __init__(self, other: H11Protocol, connection: Connection) -> None:
         super().__init__(
@@ -67,12 +68,12 @@ class HTTP1(H11Protocol):
 
     @property
     def head_begun(self) -> int:
-        """Bytes of an incomplete head."""
+        """Number of received bytes of an incomplete head."""
         return self.buffered if self.connection.their_state is h11.IDLE else 0
 
     @property
     def buffered(self) -> int:
-        """Bytes that were received and not read yet."""
+        """Number of received bytes that h11 has not read yet."""
         parser: Any = self.connection
         return len(parser._receive_buffer)
 
@@ -118,7 +119,7 @@ class HTTP1(H11Protocol):
 
 
 class _Parser(h11.Connection):
-    """An h11 connection that ignores bytes behind the last request."""
+    """An h11 connection that ignores bytes after the last request."""
 
     def __init__(self, limits: EndpointLimits) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
@@ -126,7 +127,7 @@ class _Parser(h11.Connection):
 
     @property
     def they_are_waiting_for_100_continue(self) -> bool:
-        """False, because hypercorn would send `100 Continue` at once, before the key is checked."""
+        """Always False: otherwise hypercorn would send `100 Continue` before the key is checked."""
         return False
 
     def next_event(self) -> Any:
@@ -164,7 +165,7 @@ class _Received(ReceiveBuffer):
 
 
 class _Pause:
-    """Replacement of hypercorn's event that allows reading; while a task waits for it, the connection reads on."""
+    """Replacement of hypercorn's event that allows reading; while a task waits for it, the connection reads ahead."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

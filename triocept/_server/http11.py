@@ -2,21 +2,22 @@
 
 Rules:
 
-1. Only unambiguous requests are served here: a head of strict grammar (RFC 9112) and a Content-Length, for a
-   model call or an answer without Quart. Any other request goes to hypercorn byte for byte, with the rest of its
-   connection: another route with a key, an upgrade, chunks, a fold, a second Host. hypercorn then answers as if
-   this module did not exist.
-2. A connection has three tasks from its first bytes on, and no task for a request: a reader, a writer of answers,
-   and a task that waits for the end of both. A client that leaves before its head is whole costs one task. The
-   reader notices a hang-up, whatever the other tasks do. It is also the connection's timer: it waits for a
-   deadline anyway, and a scope for each wait would cost a call three times as much. The writer is woken through
-   the frames of its own calls, and not through the frames that opened the connection.
-3. The key is checked, and the declared size, before the body is read.
+1. Only unambiguous requests are served here: a model call, or a request that needs no Quart, whose head follows the
+   strict grammar (RFC 9112) and has a Content-Length. From any other request on, hypercorn gets all bytes of the
+   connection, and answers as if this module did not exist. Such requests are: another route with a key, an upgrade, a
+   chunked body, a folded header, a second Host.
+2. A connection has three tasks from its first bytes on, and no further task for a request: a reader, a writer of
+   answers, and the task that waits until both have ended. A client that leaves before its head is complete costs one
+   task. The reader notices a hang-up, whatever the other tasks do. The reader's cancel scope is also the timer of the
+   connection, because a cancel scope for each wait would cost a call three times as much. The writer is a task of its
+   own, so that waking it resumes few stack frames.
+3. The key and the declared size are checked before the body is read.
 4. A response and its head are sent together.
-5. A request that is answered before its body was read is answered whole. Its body is then discarded for a while,
-   then the connection ends: closing at once would reset it, and the answer would be lost.
+5. If a request is answered before its body was read, the whole answer is sent first. The body is then received and
+   discarded for `LINGER` seconds before the connection is closed. Closing it immediately would reset it, and the client
+   would lose the answer.
 
-httptools would parse a head no faster than one regular expression, and would accept heads that h11 refuses.
+The package httptools would parse a head no faster than the regular expression here, and accepts heads that h11 refuses.
 """
 
 from __future__ import annotations
@@ -51,19 +52,20 @@ _STARTS = (b"GET /", b"POST /", b"PUT /", b"PATCH /", b"DELETE /")
 _WITHOUT_BODY = ("GET", "DELETE")
 """Methods that need no Content-Length."""
 _MAX_HEAD = 64 * 1024
-"""Maximum bytes of a head; hypercorn reads a longer head, with its own limit."""
+"""Maximum bytes of a head that is read here. hypercorn reads a longer head, with its own limit."""
 _CONTROLS = 0x20
-"""Largest code of a character that cannot begin a head: h11 refuses it at once."""
+"""Characters up to this code cannot begin a head: h11 refuses them immediately."""
 _READ_AHEAD = 256 * 1024
-"""Maximum bytes that are read ahead of the task that takes them.
+"""Maximum received bytes that no task has taken yet.
 
-They are the body of the request that is being read, or requests behind one that waits, read to notice a hang-up.
+They belong to the body that is being read. Or they are later requests, which are read in order to notice a hang-up
+while a request waits for its answer.
 """
 
 
 @final
 class HTTP11:
-    """The HTTP/1.1 implementation of one connection; for `intake`, the `Transport` of each call on it."""
+    """The HTTP/1.1 implementation of one connection, and the `Transport` of each call that `intake` answers."""
 
     __slots__ = (
         "_chunked",
@@ -87,12 +89,13 @@ class HTTP11:
         self._outbox = connection.outbox
         self._most_lines = connection.limits.head_lines + 2  # including the request line and the blank line
         self._is_hypercorns = False
-        """True if the remaining bytes are left to hypercorn."""
+        """True if hypercorn serves the rest of the connection."""
 
     async def run(self) -> bool:
-        """Serve requests, until the connection ends or is left to hypercorn.
+        """Serve requests, until the connection ends or hypercorn has to serve the rest of it.
 
-        Return True if the bytes in the connection's `ahead` are hypercorn's, and False if the connection has ended.
+        Return True if hypercorn has to read the bytes in the connection's `ahead`, and False if the connection has
+        ended.
         """
         if not await self._inbox.begin():
             return False
@@ -103,7 +106,7 @@ class HTTP11:
 
     @trio.lowlevel.enable_ki_protection
     async def _serve(self, scope: trio.CancelScope) -> None:
-        """Answer one call after the other; close the connection after an incomplete answer."""
+        """Answer one request after the other; close the connection after an incomplete answer."""
         connection, inbox = self._connection, self._inbox
         while True:
             connection.idle = not inbox.data
@@ -152,16 +155,16 @@ class HTTP11:
         scope.cancel()
 
     async def _begin(self, head: Head, route: Route | None) -> Route | Reply | None:
-        """Return the route of a model call, or the reply to another request. None if the request is hypercorn's.
+        """Return the route of a model call, or the reply to another request; None if hypercorn has to serve it.
 
-        A checkpoint only if a request without a key waits for its turn.
+        This is a checkpoint only if a request without a key has to wait in the queue.
         """
         rollout = self._front.rollout_of_key(head)
         await self._connection.begin_request(rollout)
         return route if route is not None else self._front.replies.in_front(head, keyed=rollout is not None)
 
     def _read(self, data: bytearray, size: int) -> Head | None:
-        """Return the head of so many bytes; None if it is ambiguous."""
+        """Return the head in the first `size` bytes; None if it is ambiguous."""
         match = _HEAD.fullmatch(data, 0, size) if data.count(b"\n", 0, size) <= self._most_lines else None
         if match is None:
             return None
@@ -186,12 +189,12 @@ class HTTP11:
         self._unread = int(length)
         self._closes = closes == "close"
         self._start: tuple[int, Mapping[str, str]] | None = None
-        """The head of the response, which waits for the first piece of the body."""
+        """The head of the response, which is sent together with the first piece of the body."""
         self._chunked = False
         self._ended = False
         """True if the end of the response was written."""
         self._stalls = False
-        """True if nothing more is sent, though the response has not ended."""
+        """True if the response stalls: nothing more is sent, but the connection stays open."""
         return Head(method, path, query, headers)
 
     async def receive_body(self, cap: int, share: Share) -> bytes:
@@ -301,7 +304,7 @@ class HTTP11:
 
 @final
 class Inbox:
-    """Received bytes that no task has taken, and the state of the client's connection."""
+    """Received bytes that no task has taken yet, and the state of the client's connection."""
 
     __slots__ = (
         "_arrival",
@@ -320,12 +323,12 @@ class Inbox:
         self.data = connection.ahead
         self.gone = False
         self.on_gone: Callable[[], None] | None = None
-        """Function called when the client hangs up. None means no call."""
+        """Function to call when the client hangs up; None if there is none."""
         self.due = inf
         self.at_due: Callable[[], None] | None = None
-        """Function called once at the time `due` of trio's clock."""
+        """Function to call once, at the time `due` of trio's clock."""
         self.timer = trio.CancelScope()
-        """Scope of the reader's wait. Code that sets `due` to a time before its deadline sets the deadline, too."""
+        """Cancel scope of the reader's wait. Code that sets an earlier `due` must also set the scope's deadline."""
         self._connection = connection
         self._max_head = min(_MAX_HEAD, connection.limits.head_bytes)
         self._arrival = Condition()
@@ -346,7 +349,7 @@ class Inbox:
 
     @trio.lowlevel.enable_ki_protection
     async def read(self) -> None:
-        """Read until the client hangs up. Cancellation: nothing is lost."""
+        """Receive bytes until the client hangs up. Cancellation: nothing is lost."""
         connection = self._connection
         try:
             while not self.gone:
@@ -375,15 +378,16 @@ class Inbox:
             self.on_gone()
 
     async def arrival(self) -> None:
-        """Wait until bytes are available, or the client is gone."""
+        """Wait until there are bytes in `data`, or the client is gone."""
         while not (self.data or self.gone):
             self._capacity.notify_all()
             await self._arrival.wait()
 
     async def find_head(self) -> int:
-        """Return the number of bytes up to and including a blank line.
+        """Return the size of the next head, including the blank line.
 
-        0 if the head is hypercorn's; -1 if the client is gone before the end of its head: no answer is made for it.
+        Return 0 if hypercorn has to read the head, and -1 if the client has left before the end of its head and gets no
+        answer.
         """
         data, size, begun, connection = self.data, 0, False, self._connection
         lines = counted = 0
@@ -421,7 +425,7 @@ class Inbox:
             connection.hold(size)
 
     def take(self, most: int) -> bytes:
-        """Return and remove at most so many bytes."""
+        """Remove and return at most `most` bytes."""
         if most >= len(self.data):
             taken = bytes(self.data)
             self.data.clear()

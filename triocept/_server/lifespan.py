@@ -1,4 +1,4 @@
-"""The ASGI lifespan, run by triocept: an application that did not start is an error, never a running endpoint."""
+"""The ASGI lifespan, run by triocept. If the application does not start, the endpoint does not start either."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .front import App
 
 
 class LifespanFailed(Exception):
-    """The application refused to start or to stop; the message is the application's."""
+    """The application reported that it could not start or stop; the exception has the application's message."""
 
 
 async def run_lifespan(

@@ -1,12 +1,13 @@
-"""The listening socket: bound once, held, and read for its port.
+"""The listening socket, which is bound once and kept open; its port is read from it.
 
 Rules:
 
-1. No probe and no second bind: the socket that is bound is the socket that listens, on the requested interface.
-2. A forked process has the socket, too. So the process that opened it shuts it down, and does not only close it:
-   otherwise clients would be queued where no process serves them.
-3. Failures are a bare `OSError` that names the address (or the `socket.gaierror` of a host that does not
-   resolve), and no socket stays open.
+1. The port is never probed, and never bound a second time: the socket that is bound also listens, on the requested
+   interface.
+2. A forked process also has the socket. So the process that opened the socket shuts it down before closing it.
+   Otherwise the kernel would queue clients for a socket that no process serves.
+3. A failure raises an `OSError` that names the address, or a `socket.gaierror` if the host does not resolve. No socket
+   stays open then.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ import trio
 from .base_connection import KEYLESS_PIECE
 
 BACKLOG = 2048
-"""Maximum connections that wait to be accepted; hypercorn's default of 100 drops bursts.
+"""Maximum connections that wait to be accepted. With hypercorn's default of 100, bursts of connections are dropped.
 
-The kernel cuts it to its own limit (net.core.somaxconn).
+The kernel reduces it to its own limit (net.core.somaxconn).
 """
 BLANK_LINE = re.compile(rb"\n\r?\n")
 """The end of a request's head."""
 _HUNG_UP = getattr(select, "POLLRDHUP", 0)
-"""The event of a connection whose client has hung up; 0 where the system has none."""
+"""The poll event of a connection whose client has hung up; 0 if the system has no such event."""
 
 
 async def open_listener(host: str, port: int) -> trio.SocketListener:
@@ -80,10 +81,10 @@ async def open_listener(host: str, port: int) -> trio.SocketListener:
 
 
 def accept_waiting(listener: trio.SocketListener, most: int) -> Iterator[trio.SocketStream]:
-    """Accept the connections that already wait, at most so many, without a schedule point.
+    """Accept up to `most` connections that already wait, without a schedule point.
 
-    Clients that have hung up within their head are closed here, which costs a tenth. A later error ends the iteration:
-    the next call raises it, if it lasts.
+    Connections whose client left before the end of its head are closed here, which costs a tenth of serving them. A
+    later error ends the iteration; if the error persists, the next call raises it.
 
     Raises:
         OSError: the first connection cannot be accepted.
@@ -116,7 +117,7 @@ def accept_waiting(listener: trio.SocketListener, most: int) -> Iterator[trio.So
 
 
 def _has_left(accepted: socket.socket) -> bool:
-    """Return True if the client has hung up within its head: no answer is made for it."""
+    """Return True if the client has hung up before the end of its head, and so gets no answer."""
     if not _HUNG_UP:
         return False
     poll = select.poll()
@@ -132,7 +133,7 @@ def _has_left(accepted: socket.socket) -> bool:
 
 @contextmanager
 def shutting_down(listener: trio.SocketListener) -> Iterator[None]:
-    """Accept no connection after the block, whichever processes hold the socket."""
+    """Shut the socket down after the block, so that no process that has it accepts a connection."""
     pid = os.getpid()
     try:
         yield
@@ -143,6 +144,6 @@ def shutting_down(listener: trio.SocketListener) -> Iterator[None]:
 
 
 def dialable_host(host: str, sock: trio.socket.SocketType) -> str:
-    """Return a host that reaches this socket from this machine."""
+    """Return a host name or address under which this machine can reach this socket."""
     bound = str(sock.getsockname()[0])
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound) or host

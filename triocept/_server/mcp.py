@@ -2,17 +2,17 @@
 
 Rules:
 
-1. Each POST is independent: there is no session that an agent could lose, or that outlives its request. So `GET`
-   has no stream to open and `DELETE` no session to end: both get 405, as the specification allows (2025-06-18,
-   "Listening for Messages from the Server").
-2. A caller that closes its response has hung up: the tool is cancelled. A `notifications/cancelled` comes without
-   a session, and is only acknowledged.
-3. A tool's exception, and arguments that do not fit, are results (`isError`) for the model to read; an unknown
-   tool is an error of the protocol.
+1. Each POST is independent: there is no session that an agent could lose, or that outlives a request. So `GET` (which
+   opens a stream) and `DELETE` (which ends a session) get 405, as the specification allows (2025-06-18, "Listening for
+   Messages from the Server").
+2. If a caller closes its connection before the response, the tool is cancelled. A `notifications/cancelled` is only
+   acknowledged, because without sessions it cannot be matched to a call.
+3. If a tool raises, or its arguments are invalid, the model gets a result with `isError`. An unknown tool is a protocol
+   error.
 4. Any `Origin` is accepted. The specification requires servers to validate it against DNS rebinding; here the key
    protects against that: no browser sends a key by itself.
-5. The package is imported with the first call, in a thread: the import takes a second, and the endpoint continues
-   meanwhile.
+5. The package is imported at the first call, in a thread, because the import takes a second and the endpoint must
+   continue meanwhile.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ async def serve_mcp(
 ) -> None:
     """Answer one MCP request with the tools of the rollout.
 
-    `read_body` returns the body, at most `max_body` bytes; `receive` returns the messages after it. `parsed` is called
-    when only the package still holds the body.
+    `read_body` returns the body, at most `max_body` bytes; `receive` returns the ASGI messages after the body. `parsed`
+    is called once the body was passed to the package.
 
     Raises:
         Refusal: 405, the method is not POST; 501, the package is not installed. Or any exception of `read_body`.
 
-    Cancellation: cancels the tool that runs.
+    Cancellation: the running tool is cancelled.
     """
     if scope["method"] != "POST":
         raise Refusal(405, f"MCP takes POST here, not {scope['method']}", should_retry=False)

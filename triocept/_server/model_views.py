@@ -1,4 +1,4 @@
-"""The requests of agents beside model calls: the list of models, and the side routes of the dialects."""
+"""Answers to requests that are not model calls: the list of models, and the side routes of the dialects."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ View: TypeAlias = Callable[..., Awaitable[Response]]
 """Function that answers a route."""
 
 USUAL = "openai_chat"
-"""Dialect of a client whose requests do not indicate one."""
+"""Dialect of a client whose requests do not indicate a dialect."""
 
 
 def add_model_views(
     view: Callable[[View], View], rollout_of: Callable[[], RolloutState], dialects: Mapping[str, Dialect]
 ) -> None:
-    """Register the functions of the list of models with `view`."""
+    """Register the functions that list the models, by calling `view` with each."""
 
     def asking() -> Dialect:
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -46,7 +46,7 @@ def add_model_views(
 
 @lru_cache(maxsize=64)
 def side_views(dialect: Dialect) -> tuple[tuple[str, SideRoute], ...]:
-    """Return the side routes of a dialect, each with a name; called by every endpoint."""
+    """Return the side routes of a dialect, each with a name. Cached, because every endpoint calls this."""
     return tuple([(f"{dialect.name} {number}", route) for number, route in enumerate(dialect.side_routes)])
 
 
@@ -56,7 +56,7 @@ def add_side_views(
     read_document: Callable[[bool], Awaitable[Json]],
     dialects: Mapping[str, Dialect],
 ) -> None:
-    """Register a function for each of `side_views` with `add`, under its name.
+    """Register a function for each of `side_views`, by calling `add` with the route's name and the function.
 
     For the other arguments, see `add_service_views`.
     """
@@ -102,9 +102,9 @@ def _side_view(
 
 
 def client_dialect(dialects: Mapping[str, Dialect], path: str, headers: Mapping[str, str]) -> Dialect:
-    """Return the dialect of a client; if several match, the last registered.
+    """Return the dialect that a request indicates; if it matches several, the last one registered.
 
-    The path has no prefix of a rollout; names of headers are in lower case.
+    `path` must not contain the prefix of a rollout, and the names of headers must be in lower case.
     """
     found = (each for each in reversed(tuple(dialects.values())) if each.speaks(path, headers))
     return next(found, dialects[USUAL])

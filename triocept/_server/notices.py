@@ -1,4 +1,4 @@
-"""Log lines that a client can cause as often as it likes: one a minute of each kind."""
+"""A limit for log lines that a client can cause as often as it likes: by default, one line a minute of each kind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .._util.secrets import without_keys
 EVERY = 60.0
 """Seconds of the period in which lines of a kind are counted."""
 MOST_KINDS = 1_000
-"""Maximum kinds that are kept after their minute; some kinds belong to one rollout."""
+"""Number of kinds above which kinds whose minute is over are removed. Some kinds exist for one rollout only."""
 
 log = logging.getLogger("triocept.endpoint")
 
@@ -53,9 +53,9 @@ class _Kind(msgspec.Struct, gc=False):
 
 
 def shown(text: str, most: int = 300) -> str:
-    """Return a client's text for a log line.
+    """Return a text that came from a client, made safe for a log line.
 
-    It has no keys, no line breaks and no terminal control characters, and its length is limited.
+    The returned text has no keys, no line breaks and no terminal control characters, and at most `most` characters.
     """
     text = without_keys(text)
     if len(text) > most:

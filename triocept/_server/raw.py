@@ -1,4 +1,4 @@
-"""Raw bytes as an answer over HTTP/1.1, written past the protocol implementation; the connection then ends."""
+"""Raw bytes as an answer over HTTP/1.1, sent without the protocol implementation. The connection then ends."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from .base_connection import BaseConnection
 
 _KNOWN = frozenset(HTTPStatus)
 CLOSE_WITHIN = 1.0
-"""Maximum seconds for the closing message of TLS."""
+"""Maximum seconds for sending the closing message of TLS."""
 
 
 async def send_raw(
     connection: BaseConnection, raw: RawResponse, *, begins: bool = True, ends: bool = True
 ) -> None:
-    """Send the head and the body with their pauses, or a part of both; see `Transport.send_raw`.
+    """Send a raw response, or the next part of it, with its pauses; see `Transport.send_raw`.
 
     Raises:
         trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError: see `Outbox.flush`.
 
-    Cancellation: an unknown part was sent.
+    Cancellation: an unknown part of the bytes was sent.
     """
     for pause, data in raw_pieces(raw, connection.date(), begins=begins, ends=ends):
         if pause:
@@ -33,7 +33,7 @@ async def send_raw(
 
 
 async def end_raw(connection: BaseConnection, end: RawEnd) -> None:
-    """End the connection as `end` specifies; the caller waits for the end of a stall."""
+    """End the connection as `end` specifies. For a stall, the caller waits before it calls this."""
     if end == "reset":
         await connection.reset()
     else:
@@ -45,7 +45,7 @@ def raw_pieces(
 ) -> Iterator[tuple[float, bytes]]:
     """Yield the bytes to write, each with the pause before it.
 
-    The head comes with the first piece, if that piece has no pause.
+    The head is part of the first piece, unless there is a pause before the first piece.
     """
     chunked = raw.framing == "chunked"
     head = b""

@@ -1,6 +1,6 @@
-"""Replies that need no rollout: the public routes, the refusals of requests without a key, and errors in JSON.
+"""Replies that need no rollout: answers of the public routes, refusals of requests without a key, and errors.
 
-They are created in front of Quart, which takes fifty times as long: a client without a key must cost little.
+They are created without Quart, which takes fifty times as long, because a client without a key must cost little.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class Replies:
         self._routes = url_map(tuple(dialects.values())).bind("triocept")
 
     def in_front(self, head: Head, *, keyed: bool) -> Reply | None:
-        """Return the reply to a request that Quart need not handle; None if it must.
+        """Return the reply to a request that does not need Quart; None if Quart has to handle the request.
 
         Args:
-            head: head of a request that is no model call.
-            keyed: True if it has a key of this endpoint; then only the public routes are answered.
+            head: head of a request that is not a model call.
+            keyed: True if the request has a key of this endpoint. Only public routes are answered then.
         """
         rollout_id, path = split_rollout(head.path)
         if is_mcp(path):
@@ -94,9 +94,9 @@ class Replies:
         return None
 
     def refused(self, head: Head, exc: Exception, dialect: Dialect | None = None) -> Reply:
-        """Return the reply to a request refused with `Refusal`, `DialectError` or `BodyTooLarge`; log it.
+        """Log and return the reply to a request that was refused with `Refusal`, `DialectError` or `BodyTooLarge`.
 
-        `dialect` is the dialect of the error; None means the client's dialect.
+        The error is rendered in `dialect`; None means the client's dialect.
         """
         failure = failure_of(exc, self._max_body)
         self._note(head, failure)
@@ -107,7 +107,7 @@ class Replies:
         return failure_reply(failure, dialect)
 
     def failed(self, head: Head, exc: HTTPException) -> Reply:
-        """Return the reply to a request that no route matches, or that Quart cannot read; log it."""
+        """Log and return the reply to a request that no route matches, or that Quart cannot read."""
         rollout_id, path = split_rollout(head.path)
         dialects = self._dialects.values()
         if exc.code in (404, 405) and (unserved := refusal_of_unserved(path, dialects)):
@@ -140,7 +140,7 @@ class Replies:
         return client_dialect(self._dialects, split_rollout(head.path)[1], head.headers)
 
     def _note(self, head: Head, failure: Failure) -> None:
-        """Log a refusal, and record it for the rollout that the path names."""
+        """Log a refusal, and record it for the rollout whose id is in the path."""
         rollout_id, path = split_rollout(head.path)
         said = f"{shown(head.method)} {shown(path)}: {failure.status} {shown(failure.message)}"
         self._notices.warn(f"refused {failure.status}", "%s", said)
@@ -148,7 +148,7 @@ class Replies:
 
 
 def is_mcp(path: str) -> bool:
-    """Return True if this path, without the prefix of a rollout, is MCP's path."""
+    """Return True if this path (given without the prefix of a rollout) is the path of MCP."""
     return path.rstrip("/") == "/mcp"
 
 
@@ -175,7 +175,7 @@ _ROUTES = (
 
 
 def _beside(dialects: Iterable[Dialect]) -> Iterator[tuple[str, str, str]]:
-    """Yield each route of these dialects, alone and behind the path of its agents' base URLs (such as `/v1`)."""
+    """Yield each side route of these dialects twice: as it is, and after the path of a base URL (such as `/v1`)."""
     for dialect in dialects:
         base = dialect.base_path
         for name, route in side_views(dialect):
@@ -190,9 +190,9 @@ def _beside(dialects: Iterable[Dialect]) -> Iterator[tuple[str, str, str]]:
 
 @lru_cache(maxsize=8)
 def url_map(dialects: tuple[Dialect, ...]) -> Any:
-    """Return the routes of every endpoint and of these dialects.
+    """Return the routes that every endpoint has, and the side routes of these dialects.
 
-    They are cached for all endpoints, because werkzeug takes 0.3 ms to compile each route.
+    All endpoints share the cached result, because werkzeug takes 0.3 ms to compile a route.
     """
     routes = QuartTrio.url_map_class(host_matching=False)
     routes.strict_slashes = False
@@ -208,9 +208,9 @@ _NAME = re.compile(r"<(?:(any\([^()]*\)|path|[^<>:]+):)?\w+>")
 
 
 def refusal_of_unserved(path: str, dialects: Iterable[Dialect]) -> Refusal | None:
-    """Return the refusal of a path that providers serve and no endpoint does; None means no provider serves it, either.
+    """Return the refusal of a path that providers serve but endpoints do not; None if no provider serves it either.
 
-    The path has no prefix of a rollout.
+    `path` must not contain the prefix of a rollout.
     """
     paths = dict.fromkeys(
         path
@@ -225,7 +225,7 @@ def refusal_of_unserved(path: str, dialects: Iterable[Dialect]) -> Refusal | Non
 
 @lru_cache(maxsize=8)
 def _pattern(paths: tuple[str, ...]) -> re.Pattern[str]:
-    """Return the pattern of these paths and all paths below them."""
+    """Return a pattern that matches these paths and all paths below them."""
     patterns = []
     for path in paths:
         pattern, at = "", 0

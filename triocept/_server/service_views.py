@@ -39,10 +39,10 @@ def add_service_views(
     read_document: Callable[[bool], Awaitable[Json]],
     dialects: Mapping[str, Dialect],
 ) -> None:
-    """Register the functions of all host services with `view`.
+    """Register the functions of all host services, by calling `view` with each.
 
-    `rollout_of` returns the rollout of the request's key, `rollout_of_state` the rollout whose state key it is.
-    `read_document` returns the JSON in the request's body; with True as argument, None if the body is empty.
+    `rollout_of` returns the rollout of the request's key, `rollout_of_state` the rollout of the request's state key.
+    `read_document` returns the JSON in the request's body; called with True, it returns None for an empty body.
     """
 
     async def _document() -> Json:
@@ -101,7 +101,7 @@ def add_service_views(
 
 
 def asking_dialect(dialects: Mapping[str, Dialect]) -> Dialect:
-    """Return the dialect that the current request selects for its answer.
+    """Return the dialect in which the current request wants its answer.
 
     Raises:
         Refusal: 400, the request names an unknown dialect.
@@ -115,13 +115,13 @@ def asking_dialect(dialects: Mapping[str, Dialect]) -> Dialect:
 
 
 def render_tools(tools: Iterable[Tool], dialect: Dialect) -> Json:
-    """Return tools in the form of a model call of `dialect`."""
+    """Return tools in the form that they have in a model call of `dialect`."""
     asked = Request(dialect=dialect.name, model="m", messages=(), tools=tuple(tools))
     return _part_of(dialect.render_request(asked), "tools")
 
 
 def render_messages(messages: Iterable[Message], dialect: Dialect) -> Json:
-    """Return messages in the form of a model call of `dialect`."""
+    """Return messages in the form that they have in a model call of `dialect`."""
     said = Request(dialect=dialect.name, model="m", messages=tuple(messages))
     return _part_of(dialect.render_request(said), dialect.transcript)
 
@@ -131,7 +131,7 @@ def _part_of(document: Json, name: str) -> Json:
 
 
 def _transcript(document: Json, dialect: Dialect, rollout: RolloutState) -> tuple[Message, ...]:
-    """Return the conversation in the body: a model call's document, of which only the messages are used."""
+    """Return the messages in a body, which has the form of a model call; all other fields are ignored."""
     if not (document is None or isinstance(document, dict)):
         raise DialectError("the body is not an object")
     name = dialect.transcript

@@ -1,6 +1,6 @@
-"""A transport that records its call as it is on the wire, between a delivery and the connection.
+"""A transport between a delivery and the connection, which records the HTTP traffic of its call.
 
-Bytes that a delivery has prepared are recorded before they are written; from then on the log is closed.
+Bytes that a delivery has prepared in advance are recorded before they are written. The log is closed after them.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _KEY = re.compile(r"(?<=[?&]key=)[^&]*")  # where Gemini's clients may put it
 
 
 def shown_url(head: Head, key: str, instead: str) -> str:
-    """Return path and query, with the rollout's key and any `key=` parameter replaced."""
+    """Return path and query; `instead` replaces the rollout's key and the value of any `key=` parameter."""
     url = f"{head.path}?{head.query}" if head.query else head.path
     return _KEY.sub(instead, url.replace(key, instead))
 
 
 class TappedTransport(Transport):
-    """A transport that records its call in `wire`."""
+    """A transport that records the traffic of its call in `wire`."""
 
     def __init__(self, transport: Transport, wire: WireLog) -> None:
         self._transport = transport

@@ -1,4 +1,4 @@
-"""The interface of a connection for a model call, whatever the protocol: the contract of both HTTP transports."""
+"""The interface that a connection has for a model call; both HTTP implementations follow it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .._trace.raw import RawResponse
 from .admission import Share
 
 STATE_KEY = "triocept.connection"
-"""Key of an ASGI scope's `state` for the connection of the request, a `Connection`."""
+"""Key in an ASGI scope's `state`; its value is the `Connection` of the request."""
 
 GONE = (ClientGone, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
-"""Exceptions of a connection whose client has left, or that was closed here."""
+"""Exceptions that a connection raises if its client has left, or if it was closed here."""
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
@@ -26,7 +26,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     path: str
     query: str
     headers: Mapping[str, str]
-    """Headers, with names in lower case; of several headers of one name, the last."""
+    """Headers, with names in lower case. If a name occurs several times, only its last value."""
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
@@ -38,34 +38,34 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
 
 
 class BodyTooLarge(Exception):
-    """The body exceeds the limit; the bytes above it were not read."""
+    """The body exceeds the limit; the bytes above the limit were not read."""
 
 
 class Transport(Protocol):
-    """A connection for one model call. Written bytes are sent at once as far as possible; the rest is kept."""
+    """A connection for one model call. Written bytes are sent immediately if possible, else kept for `flush`."""
 
     async def receive_body(self, cap: int, share: Share) -> bytes:
-        """Receive the whole body, of an authenticated client: bodies of other clients are not read.
+        """Receive the whole body. The client must be authenticated: bodies of other clients are not read.
 
         Waiting bytes are counted in `share`.
 
         Raises:
             Refusal: see `Share`.
             BodyTooLarge: as soon as the body is known to exceed `cap` bytes.
-            ClientGone: the body is cut off.
+            ClientGone: the client has hung up before the end of the body.
         """
 
     def on_gone(self, callback: Callable[[], None]) -> None:
         """Call `callback` when the client hangs up before the end of the answer is written."""
 
     def start(self, status: int, headers: Mapping[str, str]) -> None:
-        """Begin the response: its head is sent with the first piece of the body."""
+        """Begin the response. Its head is sent together with the first piece of the body."""
 
     def write(self, data: bytes, *, last: bool = False) -> bool:
-        """Write a piece of the body. Return True if all is sent; if False, call `flush` before the next write."""
+        """Write a piece of the body. Return True if all is sent; otherwise, call `flush` before the next write."""
 
     def respond(self, reply: Reply) -> bool:
-        """Write a whole response: `start`, and all of the body."""
+        """Write a whole response, as `start` and `write` do; return as `write` does."""
 
     @property
     def full(self) -> bool:
@@ -78,7 +78,7 @@ class Transport(Protocol):
         """Send the bytes that are still to be sent.
 
         Raises:
-            ClientGone: the client has hung up, or takes no more bytes: the connection was broken off.
+            ClientGone: the client has hung up, or reads no more bytes. The connection was broken off.
 
         Cancellation: breaks the connection off.
         """
@@ -87,10 +87,10 @@ class Transport(Protocol):
         """Raise ValueError if the protocol cannot express these raw bytes."""
 
     async def send_raw(self, raw: RawResponse, *, begins: bool = True, ends: bool = True) -> None:
-        """Send raw bytes in place of a response, without framing, and their end.
+        """Send raw bytes in place of a response, without framing, then end the connection as `raw` specifies.
 
-        A stall begins here, and continues after the call. Raw bytes that are generated while they are sent come
-        in parts: a part has the head if `begins`, and the end if `ends`.
+        If `raw` ends with a stall, the connection stays open after the call. Raw bytes that are generated while they
+        are sent come in parts: the first part, with the head, has `begins`, and the last part has `ends`.
 
         Raises:
             ClientGone: see `flush`.
@@ -99,4 +99,4 @@ class Transport(Protocol):
         """
 
     async def abort(self) -> None:
-        """Break the connection off, so that the client notices that the answer is incomplete."""
+        """Break the connection off, so that the client notices that its answer is incomplete."""
