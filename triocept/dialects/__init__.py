@@ -1,7 +1,7 @@
 """The wire formats of triocept, and how to write another one.
 
 A dialect is sans-IO: it converts decoded JSON documents and bytes to canonical values, and back. It works in both
-directions, as a server for an agent and as a client of a provider. It is one record, a `Dialect`::
+directions, as a server for an agent and as a client of a provider. It is defined by one record, a `Dialect`::
 
     SHOUT = Dialect(
         name="shout",
@@ -16,33 +16,35 @@ directions, as a server for an agent and as a client of a provider. It is one re
         parse_error=parse_error,
     )
 
-Further fields are facts about the wire: paths, headers, content types, limits, variables, side routes. The docstring
-of each field has its default. An invalid value raises an error when the record is made.
+Further fields are facts about the wire: paths, headers, content types, limits, variables, side routes. The docstring of
+each field names the default of the field. Creating the record with an invalid value raises an error.
 
-Three fields are easily forgotten for a wire that differs from OpenAI's: `Dialect.as_it_came`, if a document requests a
-stream in another way than by `stream`; `Dialect.stream_types` and `StreamParser.frame_end`, if a stream is not one of
-server-sent events.
+Three fields are easily forgotten for a wire that differs from OpenAI's. Set `Dialect.as_it_came` if a document requests
+a stream in another way than by its field `stream`. Set `Dialect.stream_types` and `StreamParser.frame_end` if a stream
+does not consist of server-sent events.
 
 To register it:
 
-* pass it: `serve_endpoint(dialects=[SHOUT])`, and `open_upstream(url, dialect=SHOUT)`;
-* or declare an entry point in a package. The dialect is then known by its name wherever the package is installed::
+* pass it to `serve_endpoint(dialects=[SHOUT])` and to `open_upstream(url, dialect=SHOUT)`;
+* or declare an entry point in a package. The dialect can then be selected by its name wherever the package is
+  installed::
 
       [project.entry-points."triocept.dialects"]
       shout = "my_package:SHOUT"
 
-  A dialect that cannot be loaded, or that has the name or the route of another, is left out, with a warning in the
-  log.
+  A dialect is left out if it cannot be loaded, or if another dialect has its name or its route. The log then has a
+  warning.
 
 Rules for all dialects, each tested in `tests/dialects/test_conformance.py`:
 
-* Parse permissively: every enum is open, a null is a missing field, and unknown content is kept, in `extra` or as an
-  `Opaque` part. Only a wrong kind, a missing required field and an unknown role are errors; the error names the path:
-  `messages[3].content[0].type`.
-* Render strictly: every field that the official SDK marks as required is present.
-* Kept content is written again only into the dialect that it came in.
-* A whole response is the fold of its stream (`triocept.types.assemble`, `triocept.types.events_of`); any split of the
-  bytes gives the same events; a stream without its terminal event is a truncation (`UpstreamTruncated`).
+* Parse permissively: accept every value of an enum, treat a null as a missing field, and keep unknown content, in
+  `extra` or as an `Opaque` part. Only a wrong type, a missing required field and an unknown role are errors. The error
+  names the path, such as `messages[3].content[0].type`.
+* Render strictly: write every field that the official SDK marks as required.
+* Write unknown content that was kept only into the dialect from which it was parsed.
+* A whole response equals its stream's events, assembled (`triocept.types.assemble`, `triocept.types.events_of`). The
+  events do not depend on where the bytes are split. A stream without its terminal event was truncated
+  (`UpstreamTruncated`).
 
 `triocept.dialects.kit` has helpers for authors.
 """

@@ -1,19 +1,20 @@
-"""Calls of tools and their results: arguments, ids, pairing.
+"""Tool calls and their results: arguments, ids, and the pairing of calls with results.
 
-Arguments that are not an object (invalid JSON, cut JSON, free text) become `{"_raw": "the text"}`, which is read back
-as that text. Arguments of a tool that takes free text become `{"input": "the text"}` in dialects with JSON arguments.
+Some dialects require arguments that are a JSON object. For them, arguments that are not an object (invalid JSON, cut
+JSON, free text) are written as `{"_raw": "the text"}`, and read back as the text. Arguments of a tool that takes free
+text are written as `{"input": "the text"}`.
 
-Some servers number the calls of each answer from 0, so that ids repeat in one conversation. Anthropic and OpenAI's
-Responses refuse such a conversation.
+Some servers number the calls of each answer from 0, so ids repeat in one conversation. Anthropic and OpenAI's Responses
+API refuse such a conversation.
 
-Pairing of calls and results on a wire with optional ids, and the position of results among messages:
+The rules that pair calls with results on a wire with optional ids, and that place results among messages:
 
-1. A call without an id gets one that is stable across requests of one conversation; it begins with `MADE`, and is
-   never written to a provider of the same dialect.
-2. A result belongs to the call with its id; else to the oldest unanswered call of its tool name. A result counts as
-   the answer in either case.
-3. If each result is a message of its own, it comes right after its call; other parts of its turn, and its media, come
-   after all results.
+1. A call without an id gets an id that stays the same in all requests of one conversation. A generated id begins with
+   `MADE`, and is never written to a provider of the same dialect.
+2. A result belongs to the call with the result's id. If no call has that id, the result belongs to the oldest
+   unanswered call of the tool that it names. In both cases the call counts as answered.
+3. On a wire where each result is a separate message, results come right after their calls. Other parts of the message
+   that held the results, and media of the results, come after all results.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _RAW = "_raw"
 
 
 def object_of(arguments: str) -> dict[str, Json]:
-    """Return the arguments as an object."""
+    """Return the arguments as an object; arguments that are not an object are wrapped in one."""
     if not arguments.strip():
         return {}
     try:
@@ -76,13 +77,13 @@ SCHEMA: dict[str, Json] = {
 
 
 def wrapped(call: ToolCall) -> ToolCall:
-    """Return a call with free text as a call with JSON."""
+    """Return a free-text call as a call whose arguments are JSON."""
     arguments = encode_json({_INPUT: call.arguments}).decode()
     return msgspec.structs.replace(call, arguments=arguments, kind="json", extra=None)
 
 
 def unwrapped(call: ToolCall) -> ToolCall:
-    """Return a call with JSON as a call with free text; arguments of another shape stay as they are."""
+    """Return a call with `{"input": text}` as a free-text call; arguments of another shape become a text unchanged."""
     text = call.arguments
     try:
         found = decode_json(text)
@@ -108,9 +109,10 @@ def fitted_call(call: ToolCall, customs: Iterable[str]) -> ToolCall:
 
 
 class FittedCall:
-    """A call of a stream, converted to the kind (JSON or free text) that the agent declared for the tool.
+    """A tool call in a stream, converted to the kind (JSON or free text) that the agent declared for the tool.
 
-    A call of another kind is held back until it is whole. `customs`: the names of the tools that take free text.
+    A call that must be converted is held back until it is complete. `customs` are the names of the tools that take free
+    text.
     """
 
     def __init__(self, call: ToolCall, customs: Iterable[str]) -> None:
@@ -119,7 +121,7 @@ class FittedCall:
         self._held = [call.arguments] if (call.kind == "text") != (call.name in customs) else None
 
     def hold(self, text: str) -> bool:
-        """Take more of the arguments; return True if they are held back, False if they can be written."""
+        """Add text to the arguments; return True if the call is held back, False if the text can be written."""
         if self._held is not None:
             self._held.append(text)
         return self._held is not None
@@ -144,35 +146,35 @@ def fresh_id(prefix: str) -> str:
 
 
 def with_id(call: ToolCall) -> ToolCall:
-    """Return the call with an id: clients invent one for a call without an id, or fail."""
+    """Return the call with an id; clients fail on a call without an id, or invent one."""
     return call if call.id else msgspec.structs.replace(call, id=fresh_id("call_"))
 
 
 def legal_id(given: str, prefix: str) -> str:
-    """Return `given` if it is legal everywhere, else a legal id derived from it: equal for a call and its result."""
+    """Return `given` if every provider accepts it, else an id derived from it, equal for a call and its result."""
     if _LEGAL(given):
         return given
     return prefix + hashlib.sha256(given.encode("utf-8", "replace")).hexdigest()[:24]
 
 
 def short_id(given: str, prefix: str, limit: int = 64) -> str:
-    """Return `given` if it has 1 to `limit` characters, else an id derived from it: equal for a call and its result."""
+    """Return `given` if it has 1 to `limit` characters, else an id derived from it, equal for a call and its result."""
     return given if 0 < len(given) <= limit else legal_id(f" {given}" if given else "", prefix)
 
 
 def distinct_calls(messages: Sequence[Message]) -> Sequence[Message]:
     """Return the conversation with new ids for calls that repeat an earlier id, and for their results.
 
-    The first call keeps its id, and one conversation always gets the same ids.
+    The first call with an id keeps the id. The same conversation always gets the same ids.
     """
     ids = [call.id for message in messages for call in message.tool_calls]
     taken, seen = set(ids), set[str]()
     if len(ids) == len(taken):
         return messages
     numbers: dict[str, int] = {}
-    """By original id: the number of its latest replacement."""
+    """For each original id: the number in its latest replacement."""
     waiting: dict[str, deque[str]] = {}
-    """By original id: the new ids of calls that wait for a result."""
+    """For each original id: the new ids of calls that have no result yet."""
 
     def renamed(part: Part) -> Part:
         if isinstance(part, ToolCall):
@@ -201,16 +203,16 @@ _IN_PAIRS = frozenset({ToolCall, ToolResult})
 
 
 def in_pairs(message: Message) -> bool:
-    """Return True if the message has calls or results. Most messages have neither."""
+    """Return True if the message has tool calls or results. Most messages have neither."""
     return not _IN_PAIRS.isdisjoint(map(type, message.content))
 
 
 class Pairing:
-    """A pass over one conversation that adds ids to calls and results, in their order.
+    """A pass over one conversation, message by message, that adds missing ids to tool calls and results.
 
     Args:
-        kept: function that returns the `extra` of a result whose id differs from that of its call, to be written
-            again.
+        kept: function of a result's id that returns the `extra` in which the id is kept, so that it is written again.
+            It is called if the result's call has another id.
     """
 
     def __init__(self, kept: Callable[[str], dict[str, Json]]) -> None:
@@ -222,7 +224,7 @@ class Pairing:
         """The unanswered calls, by the name of their tool."""
 
     def pair(self, message: Message) -> Message:
-        """Return the message with ids for its calls and results; the same object if all of them had ids."""
+        """Return the message with ids for its calls and results; return `message` itself if all of them had ids."""
         if not in_pairs(message):
             return message
         paired: list[Part] = []
@@ -267,7 +269,7 @@ class Pairing:
 
 
 class _Waiting:
-    """The ids of calls without a result, in their order; each operation takes constant time."""
+    """A queue of the ids of calls without a result; each operation takes constant time."""
 
     def __init__(self) -> None:
         self._ids: deque[str] = deque()
@@ -298,12 +300,14 @@ class _Waiting:
 def results_first(
     messages: Iterable[Message], shown: Callable[[ToolResult], Iterable[Part]] | None
 ) -> Iterator[tuple[Message, ToolResult | list[Part]]]:
-    """Yield each wire message of a conversation: its canonical message, and its content (a result, or other parts).
+    """Yield the wire messages of a conversation, tool results first.
+
+    Each is a pair: the canonical message that it comes from, and its content (one result, or a list of other parts).
 
     Args:
         messages: the conversation.
-        shown: function that returns the parts of a result that the wire cannot hold in a result. They follow in a user
-            message. None means no parts.
+        shown: function that returns the parts of a result that the wire cannot hold in a result. These parts follow in
+            a user message. None means that all results fit the wire.
     """
     waiting: list[Part] = []
     for message in messages:

@@ -1,4 +1,4 @@
-"""The time in a rendered answer: the current time, or the original time of an answer that is rendered later."""
+"""The time that is written into an answer: the current time, or the original time if a stored answer is written."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _answered_at: ContextVar[float | None] = ContextVar("answered_at", default=None)
 
 
 def answer_time() -> float:
-    """Return the time of the answer that is rendered, in seconds since the epoch."""
+    """Return the time to write into an answer, in seconds since the epoch."""
     known = _answered_at.get()
     return time.time() if known is None else known
 
 
 @contextmanager
 def answered_at(seconds: float) -> Iterator[None]:
-    """Render answers of this time within the block, which must not await."""
+    """Let `answer_time` return `seconds` within the block, which must not await."""
     token = _answered_at.set(seconds)
     try:
         yield

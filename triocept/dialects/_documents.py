@@ -1,18 +1,19 @@
-"""Wire documents: their bytes, their fields, and the content in them.
+"""Helpers for wire documents: their bytes, their fields, and the content in them.
 
-The module decodes and encodes JSON, reads fields with errors that carry a path, and merges unread fields back into a
-document. Content is a string or a list of parts, as on most wires, with inline media in it.
+The module decodes and encodes JSON, and merges unread fields back into a document. Errors about a field name the
+field's path. Content is a string or a list of parts, which may be inline media, as on most wires.
 
 Rules:
 
 1. A field that is null counts as missing.
-2. A field that a reader takes counts as understood; `rest()` returns the others, which become an `extra`.
-3. Types are checked, values are not: every enum is open unless its reader restricts it.
-4. Unknown fields of the chunks of a stream are gathered into the form that a whole answer has.
-5. A list of one plain text equals the string, and is written as the string. Media are `data:` URLs, or base64 whose
-   media type is missing on some wires.
-6. A renderer's `same_dialect` is True if the value came in its dialect, so that `extra` has the wire's field names and
-   is written again.
+2. A field that was read counts as understood. `Fields.rest()` returns the other fields, which become an `extra`.
+3. Types are checked, values are not. Every value of an enum is accepted, unless the code that reads the field restricts
+   it.
+4. Unknown fields in the chunks of a stream are combined as if they had come in one whole answer.
+5. A list of one plain text equals the string, and is written as the string. Media are `data:` URLs or base64; on some
+   wires, base64 comes without a media type.
+6. The argument `same_dialect` of a renderer is True if the value was parsed from the renderer's own dialect. Its
+   `extra` then has the wire's field names, and is written again.
 """
 
 from __future__ import annotations
@@ -70,11 +71,11 @@ def encode_json(document: Json) -> bytes:
 
 
 encode_text = encode_json
-"""Alias for a single string: the hot path of every streamed delta."""
+"""Alias for encoding a single string, which is done for every streamed delta."""
 
 
 def hides_letters(data: bytes) -> bool:
-    """Return True if the JSON may contain an escaped ASCII letter or `_`: then a search for a field's name can fail.
+    """Return True if the JSON may contain an escaped ASCII letter or `_`, so that a search for a field's name can fail.
 
     No known serializer escapes letters; serializers that care about HTML, such as Go's, escape `<`, `>`, `&`.
     """
@@ -82,7 +83,10 @@ def hides_letters(data: bytes) -> bool:
 
 
 def types_come_first(data: bytes) -> bool:
-    """Return True if each `type` is the first field of its object, so that no object has two: the last would count."""
+    """Return True if each `type` is the first field of its object.
+
+    Then no object has two fields `type`, of which a JSON reader would use the last one.
+    """
     return data.count(b'"type"') == data.count(b'{"type"')
 
 
@@ -92,7 +96,7 @@ _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean",
 
 
 def kind_of(value: Json) -> str:
-    """Return JSON's name of the type of this value."""
+    """Return the name that JSON has for the type of this value."""
     return _KINDS.get(type(value), "a number")
 
 
@@ -111,11 +115,11 @@ def read_list(value: Json, path: str) -> list[Json]:
 
 
 class Fields:
-    """The fields of one wire object, taken one by one.
+    """The fields of one wire object. Reading a field removes it, so `rest` returns the fields that were not read.
 
     Raises:
-        DialectError: the value is not an object; every reader raises it for a field of the wrong type or a missing
-            one.
+        DialectError: the value is not an object. Every method that reads a field raises this error, too, if the field
+            has the wrong type, or is required and missing.
     """
 
     __slots__ = ("_left", "path")
@@ -131,11 +135,11 @@ class Fields:
         return f"{self.path}.{name}" if self.path else name
 
     def peek(self, name: str) -> Json:
-        """Return the field as it is, and leave it in place."""
+        """Return the field without a check, and do not count it as read."""
         return self._left.get(name)
 
     def take(self, name: str) -> Json:
-        """Return the field as it is; None if it is missing."""
+        """Return the field without a check; None if it is missing."""
         return self._left.pop(name, None)
 
     def text(self, name: str) -> str | None:
@@ -165,7 +169,7 @@ class Fields:
         raise DialectError(f"must be a number, not {kind_of(value)}", path=self.at(name))
 
     def integer(self, name: str) -> int | None:
-        """Return a whole number; `5.0` is one."""
+        """Return a whole number (`5.0` counts as one); None if the field is missing."""
         value = self.number(name)
         if value is None or value == int(value):
             return value if value is None else int(value)
@@ -183,12 +187,12 @@ class Fields:
         return value
 
     def array(self, name: str) -> list[Json]:
-        """Return a list as it is; an empty one if it is missing."""
+        """Return a list without a check of its items; an empty list if the field is missing."""
         value = self._left.pop(name, None)
         return [] if value is None else read_list(value, self.at(name))
 
     def items(self, name: str) -> list[tuple[str, Json]]:
-        """Return the items of a list, each with its path; no items if the list is missing."""
+        """Return the items of a list, each with its path; an empty list if the field is missing."""
         value = self._left.pop(name, None)
         if value is None:
             return []
@@ -200,14 +204,14 @@ class Fields:
         return tuple([read_text(value, path) for path, value in self.items(name)])
 
     def mapping(self, name: str) -> dict[str, Json] | None:
-        """Return an object as it is."""
+        """Return an object as a dict; None if the field is missing."""
         value = self._left.pop(name, None)
         if value is None or isinstance(value, dict):
             return value
         raise DialectError(f"must be an object, not {kind_of(value)}", path=self.at(name))
 
     def object(self, name: str) -> Fields | None:
-        """Return an object as `Fields`."""
+        """Return an object as `Fields`; None if the field is missing."""
         value = self._left.pop(name, None)
         return None if value is None else Fields(value, self.at(name))
 
@@ -223,11 +227,11 @@ class Fields:
             self._left[name] = value
 
     def mark(self, name: str) -> None:
-        """Leave `name` in `rest()` as null, as a mark that the field was present."""
+        """Let `rest()` return `name` with null, to record that the field was present."""
         self._left[name] = None
 
     def rest(self) -> dict[str, Json] | None:
-        """Return the fields that were not taken, or None."""
+        """Return the fields that were not read; None if there are none."""
         return self._left or None
 
 
@@ -252,20 +256,23 @@ def present(values: Iterable[T | None]) -> list[T]:
 
 
 def is_same_dialect(dialect: str, here: str) -> bool:
-    """Return True if the `extra` of a response in `dialect` may be written in the dialect `here`.
+    """Return True if the `extra` of a response that came in `dialect` may be written in the dialect `here`.
 
-    The dialect "" is a program's own response: its `extra` may be written in every dialect.
+    A response whose `dialect` is empty was created by the program. Its `extra` may be written in every dialect.
     """
     return dialect in ("", here)
 
 
 def known_of(fields: dict[str, Json] | None) -> dict[str, Json]:
-    """Return the fields without nulls, which most wires write for missing fields."""
+    """Return the fields without those that are null; most wires write a null for a missing field."""
     return {name: value for name, value in (fields or {}).items() if value is not None}
 
 
 def gather(into: dict[str, Json], more: dict[str, Json]) -> None:
-    """Add a chunk's unknown fields: append lists, merge objects, and keep the last of any other values."""
+    """Add a chunk's unknown fields `more` to `into`.
+
+    Lists are appended, objects are merged, and of any other values the last one is kept.
+    """
     for name, value in more.items():
         known = into.get(name)
         if isinstance(known, list) and isinstance(value, list):
@@ -277,7 +284,7 @@ def gather(into: dict[str, Json], more: dict[str, Json]) -> None:
 
 
 def text_in(fields: Fields, name: str, inner: str) -> str | None:
-    """Return the string `inner` in the object `name`; the object's other fields stay among the unknown fields."""
+    """Return the string `inner` in the object `name`; the object's other fields remain unread."""
     found = fields.object(name)
     if found is None:
         return None
@@ -287,7 +294,7 @@ def text_in(fields: Fields, name: str, inner: str) -> str | None:
 
 
 def need_items(fields: Fields, name: str) -> list[Json]:
-    """Return a list as it is.
+    """Return a list without a check of its items.
 
     Raises:
         DialectError: the list is missing, or empty.
@@ -301,7 +308,7 @@ def need_items(fields: Fields, name: str) -> list[Json]:
 
 
 def plain_message(value: Json, roles: Mapping[str, Role]) -> Message | None:
-    """Return a message that has one of these roles, a text and nothing else, as most do; None for any other value."""
+    """Return the message if it has only one of these roles and a text, as most messages do; else None."""
     if type(value) is not dict or len(value) != 2:
         return None
     role, text = value.get("role"), value.get("content")
@@ -311,7 +318,7 @@ def plain_message(value: Json, roles: Mapping[str, Role]) -> Message | None:
 
 
 def parse_content(value: Json, path: str, parse_part: Callable[[Json, str], Part]) -> tuple[Part, ...]:
-    """Return the parts of a `content`, which may be missing, a string or a list."""
+    """Return the parts of a `content`, which may be a string or a list, or may be missing."""
     if value is None:
         return ()
     if isinstance(value, list):
@@ -321,7 +328,7 @@ def parse_content(value: Json, path: str, parse_part: Callable[[Json, str], Part
 
 
 def in_result(parts: Iterable[Part], value: Json, dialect: str) -> tuple[Text | Media | Opaque, ...]:
-    """Return the parts of a tool's result, parsed from `value`; a part that a result cannot hold becomes `Opaque`."""
+    """Return the parts of a tool result parsed from `value`; a part that a result cannot hold becomes `Opaque`."""
     return tuple(
         part if isinstance(part, Text | Media | Opaque) else Opaque(dialect, value[number])
         for number, part in enumerate(parts)
@@ -338,7 +345,7 @@ def as_content(documents: Sequence[dict[str, Json]], kind: str = "text") -> Json
 
 
 def as_error(content: Json, kind: str = "text") -> Json:
-    """Return the `content` of a failed tool's result, for a wire without a field for the failure."""
+    """Return the `content` of a failed tool's result, marked as an error, for a wire without a field for failure."""
     return f"Error: {content}" if isinstance(content, str) else [{"type": kind, "text": "Error:"}, *content]
 
 
@@ -354,7 +361,7 @@ _DEFAULTS = {"image": "image/png", "audio": "audio/wav", "file": "application/oc
 
 
 def split_data_url(url: str) -> tuple[str | None, str] | None:
-    """Return media type (or None) and base64 of a `data:` URL; None for any URL without base64."""
+    """Return the media type (or None) and the base64 of a `data:` URL; None for any other URL."""
     if url[:5].lower() != "data:":
         return None
     found = _DATA_URL.match(url)
@@ -362,7 +369,7 @@ def split_data_url(url: str) -> tuple[str | None, str] | None:
 
 
 def media_type_of(media: Media) -> str:
-    """Return the media type: the declared one, the one of the first bytes, or the usual one of the kind."""
+    """Return the media type: the declared one, else that of the first bytes, else the usual one of the kind."""
     if media.media_type:
         return media.media_type
     data = media.data or ""
@@ -370,7 +377,7 @@ def media_type_of(media: Media) -> str:
 
 
 def data_url(media: Media) -> str | None:
-    """Return the URL of the medium, or its data as a `data:` URL; None if it has neither."""
+    """Return the URL of the media, or their data as a `data:` URL; None if there is neither."""
     if media.url is not None or media.data is None:
         return media.url
     return f"data:{media_type_of(media)};base64,{media.data}"

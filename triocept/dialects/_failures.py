@@ -1,7 +1,7 @@
-"""Conversion between errors and failures on the wire; recognition of a context overflow by its words.
+"""Conversion between exceptions and errors on the wire; recognition of a context overflow by the error's words.
 
-Agents compact their history when they recognise an overflow, by phrases in lists of their own. So triocept recognises
-the phrases of all providers, and each dialect writes the phrase that all agents of that dialect recognise.
+An agent compacts its history when the words of an error match the agent's list of overflow phrases. So triocept
+recognises the phrases of all providers, and each dialect writes the phrase that all agents of the dialect recognise.
 """
 
 from __future__ import annotations
@@ -19,25 +19,26 @@ from ._documents import encode_json
 
 @final
 class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The reason why a call has no answer, in one form for all dialects."""
+    """The reason why a model call has no answer, in one form for all dialects."""
 
     status: int
-    """The HTTP status, 400 to 599: SDKs act on it."""
+    """The HTTP status, 400 to 599, which SDKs act on."""
     message: str
     code: str | None = None
-    """The dialect's own code or type (`insufficient_quota`, `overloaded_error`); None means derived from the status."""
+    """The dialect's own code or type (`insufficient_quota`, `overloaded_error`); None means that the status determines
+    it."""
     param: str | None = None
     """The path of the invalid field, if there is one."""
     retry_after: float | None = None
-    """Seconds until a retry."""
+    """Seconds that the client should wait before it retries."""
     should_retry: bool | None = None
-    """Value of the header `x-should-retry`: Claude Code and the SDKs of OpenAI and Anthropic obey it."""
+    """Value of the header `x-should-retry`, which Claude Code and the SDKs of OpenAI and Anthropic obey."""
     headers: dict[str, str] = {}
     """Further response headers (rate limits), names in lower case."""
 
 
 ABORTED = "abort"
-"""Code of the error for an answer that its server has aborted, as vLLM and SGLang do before they change their weights.
+"""Error code of an answer that the model server aborted, as vLLM and SGLang do before their weights change.
 """
 OVERFLOW = "context_length_exceeded"
 """The `Failure.code` of an overflow, in every dialect."""
@@ -72,7 +73,7 @@ _NUMBER = re.compile(r"\d{2,}")
 
 
 def is_overflow(message: str, code: str | None = None) -> bool:
-    """Return True if a provider's message, or code, means that the prompt is too long for its model."""
+    """Return True if a provider's message or code means that the prompt is too long for the model."""
     if code == OVERFLOW:
         return True
     text = message.lower()
@@ -82,7 +83,7 @@ def is_overflow(message: str, code: str | None = None) -> bool:
 
 
 def overflow_counts(message: str) -> tuple[int, int] | None:
-    """Return the prompt's tokens and the maximum, if an overflow message contains them."""
+    """Return the tokens of the prompt and the maximum, if an overflow message contains both numbers."""
     found = _SUM.search(message)
     if found:
         return int(found[1]) + int(found[2]), int(found[3])
@@ -91,7 +92,7 @@ def overflow_counts(message: str) -> tuple[int, int] | None:
 
 
 def is_overflow_failure(failure: Failure) -> bool:
-    """Return True if a failure is an overflow, whatever its source."""
+    """Return True if a failure is an overflow, by its code or by its message."""
     return failure.code == OVERFLOW or (failure.status == 400 and is_overflow(failure.message, failure.code))
 
 
@@ -100,9 +101,10 @@ def overflow_words(message: str, *, known: str, counted: str, uncounted: str) ->
 
     Args:
         message: the provider's message.
-        known: a phrase that the agents recognise, in lower case: a message that contains it is returned unchanged.
-        counted: a format with `tokens` and `most`, for a message that contains both numbers.
-        uncounted: a prefix for a message without the numbers.
+        known: a phrase that the agents recognise, in lower case. A message that contains the phrase is returned
+            unchanged.
+        counted: a format string with `tokens` and `most`, used if the message contains both numbers.
+        uncounted: a prefix, used if the message does not contain them.
     """
     if known in message.lower():
         return message
@@ -111,7 +113,7 @@ def overflow_words(message: str, *, known: str, counted: str, uncounted: str) ->
 
 
 def error_text(error: Json, document: Json, status: int) -> str:
-    """Return the words of an error that is in a document, or that is the document."""
+    """Return the message of `error`, which is a field of `document`, or the document itself."""
     said: Json = None
     if isinstance(error, dict):
         said = error.get("message") or error.get("detail")

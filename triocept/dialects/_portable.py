@@ -1,13 +1,13 @@
-"""Values of other dialects: parts that no other dialect can express, efforts and budgets, and opaque blobs.
+"""Conversion of values between dialects: dialect-specific items, reasoning efforts and budgets, and opaque blobs.
 
-The table of efforts is that of inspect_ai: minimal 2048, low 4096, medium 10000, high 16000, xhigh and max 32000.
+Each effort corresponds to a budget in tokens, as in inspect_ai: minimal 2048, low 4096, medium 10000, high 16000, xhigh
+and max 32000.
 
-Opaque blobs of other providers are packed into the one opaque text that agents of a dialect send back unchanged. A
-signature is useful at its own provider only, and an agent keeps the slot of its own wire only. So a foreign blob
-travels to the agent in that slot, and comes back in it. No provider ever receives a packed text: each gets its own
-blobs.
+A signature of reasoning is useful only at the provider that made it. An agent sends back only the one opaque text that
+its own wire has a field for. So the blobs of other providers are packed into that text for the agent, and unpacked when
+the agent sends it back. No provider ever receives a packed text: each receives only its own blobs.
 
-The text is base64, which Gemini's slot requires; an SDK may send it back in the URL-safe alphabet.
+The packed text is base64, which Gemini requires; an SDK may send it back in the URL-safe alphabet.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from ._documents import decode_json, encode_json
 
 
 def portable(messages: Iterable[Message]) -> list[Message]:
-    """Return the messages without the messages that hold only an item of their own dialect.
+    """Return the messages without those that hold only an item that no other dialect has.
 
-    An example is Codex's `additional_tools`, whose tools are the request's own, too. An empty message in its place
-    would change the conversation.
+    An example is Codex's `additional_tools`, whose tools are also among the tools of the request. An empty message in
+    place of the item would change the conversation.
     """
     return [
         message
@@ -43,10 +43,10 @@ _COMPLETIONS = "openai_completions"
 
 
 def refuse_token_ids(messages: Iterable[Message]) -> None:
-    """Raise an error for a prompt of token ids: without them, the conversation would be empty.
+    """Raise an error for a prompt of token ids, without which the conversation would be empty.
 
     Raises:
-        DialectError: the conversation is such a prompt; the error has the path in the agent's document.
+        DialectError: the conversation is a prompt of token ids. The error names the path in the agent's document.
     """
     for message in messages:
         for part in message.content:
@@ -58,7 +58,7 @@ _BUDGETS = {"minimal": 2048, "low": 4096, "medium": 10_000, "high": 16_000, "xhi
 
 
 def effort_for(ask: ReasoningAsk | None) -> str | None:
-    """Return the requested effort; None if the model may choose."""
+    """Return the requested effort, or the effort for the requested budget; None if the model may choose."""
     if ask is None or ask.effort == "adaptive":
         return None
     if ask.effort is not None or ask.budget_tokens is None:
@@ -78,7 +78,7 @@ _BEGIN = base64.b64encode(_MARK).decode()
 
 
 def pack(blobs: tuple[Blob, ...], dialect: str) -> str | None:
-    """Return the blobs of other dialects as one text; None if all blobs are of this dialect."""
+    """Return the blobs that are not of `dialect`, packed into one text; None if all blobs are of `dialect`."""
     foreign = [blob for blob in blobs if blob.dialect != dialect]
     return base64.b64encode(_MARK + encode_json(foreign)).decode() if foreign else None
 

@@ -1,7 +1,7 @@
-"""Checks of the fields of a `Dialect` when the record is made: a wrong field would show late, or never.
+"""Checks of the fields of a `Dialect` when the record is created. Otherwise, an error would show late, or never.
 
-A field of the wrong type raises a `TypeError`, an invalid value a `ValueError`; both name the field and its valid
-values.
+A field of the wrong type raises `TypeError`, an invalid value raises `ValueError`. Both errors name the field and the
+valid values.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LINE = re.compile(r"[\x20-\x7e]+")
 _HOST = re.compile(r"[^\s/:@]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FRAMING = frozenset({"connection", "content-length", "host", "transfer-encoding"})
-"""Headers that the HTTP layer writes."""
+"""Headers that the HTTP layer writes, so a dialect cannot."""
 
 
 class _Rule(NamedTuple):
@@ -134,7 +134,7 @@ _FUNCTIONS: Mapping[str, tuple[str, ...]] = {
     "render_models": ("names",),
 }
 _CLASSES: Mapping[str, type] = {"stream_parser": StreamParser, "stream_renderer": StreamRenderer}
-"""The base class of a class that is given in place of a function."""
+"""For each field that may hold a class in place of a function: the required base class."""
 _PERHAPS: Mapping[str, tuple[str, ...]] = {
     "read_path": ("path", "query"),
     "write_path": ("request",),
@@ -144,11 +144,14 @@ _PERHAPS: Mapping[str, tuple[str, ...]] = {
     "count_tokens": ("model", "document"),
     "environment": ("base_url", "api_key", "model"),
 }
-"""Functions that may be None."""
+"""The argument names of functions that may be None."""
 
 
 def check_record(record: Any) -> None:
-    """Raise an error for an invalid field; `sdk` and the functions' return values are not checked here."""
+    """Raise an error if a field is invalid.
+
+    The field `sdk` and the return values of the functions are not checked here.
+    """
     for name, rule in _FACTS.items():
         _check(record, name, getattr(record, name), rule)
     if record.read_path is None:
@@ -175,7 +178,7 @@ def check_record(record: Any) -> None:
 
 
 def check_headers(record: Any) -> Mapping[str, str]:
-    """Return the headers that `key_headers` gives for a sample key, checked."""
+    """Return the headers that `key_headers` returns for a sample key; raise an error if they are invalid."""
     headers: Mapping[str, str] = record.key_headers("key")
     _check(record, "key_headers", headers, _HEADERS, "must return")
     return headers
@@ -188,7 +191,7 @@ def check_client(record: Any, kind: type) -> None:
 
 
 def lowered(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return headers with names in lower case, the form in which all names are compared."""
+    """Return the headers with their names in lower case, the form in which header names are compared."""
     return {name.lower(): value for name, value in headers.items()}
 
 

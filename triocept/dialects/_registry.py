@@ -1,4 +1,4 @@
-"""The dialects by name: those of the package, of installed packages, and of the program."""
+"""Dialects by name: the built-in ones, those of installed packages, and those that the program passes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .base import Dialect
 log = logging.getLogger("triocept.dialects")
 
 GROUP = "triocept.dialects"
-"""The entry point group of packages with a dialect: each entry point names a `Dialect`."""
+"""The entry point group in which packages declare dialects; each entry point names a `Dialect`."""
 
 
 @cache
 def own_dialects() -> Mapping[str, Dialect]:
-    """Load the dialects of the package on first use (a hundred modules); return them by name."""
+    """Return the built-in dialects by name; load them (a hundred modules) on first use."""
     from .anthropic_messages import ANTHROPIC_MESSAGES
     from .gemini import GEMINI
     from .ollama import OLLAMA
@@ -33,11 +33,11 @@ def own_dialects() -> Mapping[str, Dialect]:
 
 
 def dialect(name: str) -> Dialect:
-    """Return the dialect of this name, from the package or an installed one.
+    """Return the dialect of this name, which is built in, or comes from an installed package.
 
     Raises:
-        ValueError: no dialect has this name, or the installed package that should provide it failed; the text has the
-            reason.
+        ValueError: no dialect has this name, or the installed package that should provide it failed to load. The
+            message contains the reason.
     """
     own = own_dialects()
     known = own if name in own else known_dialects()
@@ -49,10 +49,10 @@ def dialect(name: str) -> Dialect:
 
 
 def known_dialects(more: Iterable[Dialect] = ()) -> Mapping[str, Dialect]:
-    """Return the dialects of the package, of installed packages, and `more`, by name.
+    """Return by name the built-in dialects, those of installed packages, and those in `more`.
 
-    An entry point that cannot be loaded, or that has the name or the route of another dialect, is left out. A warning
-    in the log names its package, once.
+    An entry point is left out if it cannot be loaded, or if another dialect has its name or its route. One warning in
+    the log names the package of the entry point.
 
     Raises:
         TypeError: an item of `more` is not a `Dialect`.
@@ -66,9 +66,9 @@ def known_dialects(more: Iterable[Dialect] = ()) -> Mapping[str, Dialect]:
 
 class _Installed(NamedTuple):
     dialects: Mapping[str, Dialect]
-    """The dialects of the package, and of installed packages."""
+    """The built-in dialects, and those of installed packages, by name."""
     broken: Mapping[str, str]
-    """The error of each entry point that provides no dialect."""
+    """The error of each entry point that provides no dialect, by the entry point's name."""
 
 
 @cache

@@ -1,12 +1,12 @@
-"""Replacement of tool names that a provider's wire refuses, in both directions.
+"""Replacement of tool names that a provider refuses, in requests, and back in answers.
 
 Rules:
 
-1. OpenAI and Anthropic allow 64 letters, digits, `_` and `-`; Gemini allows `.` and `:`, too, but no leading digit. An
-   allowed name stays as it is.
+1. OpenAI and Anthropic allow up to 64 characters: letters, digits, `_` and `-`. Gemini also allows `.` and `:`, but no
+   leading digit. An allowed name is not changed.
 2. Any other name is replaced by its allowed characters and a hash of the whole name, so that two names never collide.
-   The replacement is the same in every call of a conversation.
-3. The provider's answer has the agent's own names again before any other code reads it.
+   All requests of a conversation have the same replacement.
+3. In the provider's answer, the agent's own names are restored before any other code reads the answer.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _OTHERS = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 class ToolNames:
-    """The tool names of an agent's request at a provider of another dialect."""
+    """The names that an agent's tools have at a provider of another dialect."""
 
     def __init__(self, request: Request, dialect: Dialect) -> None:
         allowed = re.compile(dialect.tool_names).fullmatch
@@ -81,7 +81,7 @@ class ToolNames:
         return msgspec.structs.replace(response, content=content)
 
     def event(self, event: Event) -> Event:
-        """Return the increment with the agent's own names."""
+        """Return the stream event with the agent's own names."""
         if self._here and isinstance(event, PartStart) and isinstance(event.part, ToolCall):
             return PartStart(event.index, _renamed(event.part, self._here))
         return event

@@ -3,7 +3,7 @@
 A dialect is one wire format, implemented both as a server (parse requests, render responses) and as a client (render
 requests, parse responses). It is sans-IO: documents are decoded JSON, streams are bytes.
 
-A dialect is one `Dialect` record: every difference between dialects that other packages need is a field of it.
+A dialect is one `Dialect` record. Every difference between dialects that other packages need is a field of the record.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ from .streams import StreamParser, StreamRenderer
 
 @final
 class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The facts that a dialect reads from the path and the query of a call."""
+    """The facts about a model call that its path and its query state, such as the model."""
 
     model: str | None = None
     stream: bool | None = None
     array: bool = False
-    """True if a stream is framed as one JSON array, not as SSE."""
+    """True if a streamed answer is one JSON array, not server-sent events."""
 
 
 HERE = Target()
-"""The target of a path that holds no facts."""
+"""The target of a call whose path states nothing about the request."""
 
 
 class ParseRequest(Protocol):
     """A parser of an agent's document."""
 
     def __call__(self, document: Json, target: Target = ..., memory: Memory | None = None) -> Request:
-        """Return the request in a body.
+        """Return the request that a body contains.
 
         Args:
             document: the body, decoded.
-            target: the facts from the call's path and query.
-            memory: the memory of earlier calls, so that unchanged parts are not parsed again; None means an empty
-                memory.
+            target: the facts that the call's path and query state.
+            memory: parsed parts of earlier calls, so that unchanged parts are not parsed again; None means no earlier
+                calls.
 
         Raises:
-            DialectError: the document is invalid; the error has the path in the document.
+            DialectError: the document is invalid. The error names the path of the invalid field.
         """
 
 
@@ -65,12 +65,12 @@ class SDK:
     package: str
     """The package's name, and the name of the extra of `triocept` that installs it."""
     sync: str
-    """The name of its blocking client class, which takes `base_url` and `api_key`."""
+    """The name of the package's blocking client class, which accepts `base_url` and `api_key`."""
     asynchronous: str
 
 
 def bearer(api_key: str) -> dict[str, str]:
-    """Return the header with a key in the form of most providers."""
+    """Return the header `Authorization: Bearer …`, in which most providers expect the key."""
     return {"authorization": f"Bearer {api_key}"}
 
 
@@ -81,10 +81,10 @@ def _no_earlier(request: Request, earlier: Request, answer: Response) -> Request
 @final
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Dialect:
-    """A wire format: its functions, and the facts that other packages need. The record holds no state."""
+    """A wire format: the functions that convert it, and facts that other packages need. The record holds no state."""
 
     name: str
-    """The dialect's name everywhere: `openai_chat`, `anthropic_messages`, …"""
+    """The dialect's name in arguments, traces and the command line: `openai_chat`, `anthropic_messages`, …"""
 
     # As a server
 
@@ -103,102 +103,105 @@ class Dialect:
     """Function of `(request)` that returns the document for a provider. It raises `DialectError` for content that this
     dialect cannot express, and that must not be left out."""
     parse_response: Callable[[Json], Response]
-    """Function of `(document)` that returns the whole response of a provider. It raises `DialectError` with the path
-    in the document, and `UpstreamError` if the document is an error, whatever its HTTP status, or if the end of the
-    answer means a failure or is unknown."""
+    """Function of `(document)` that returns the whole response of a provider. It raises `DialectError` with the path in
+    the document if the document is invalid. It raises `UpstreamError` if the document is an error, whatever its HTTP
+    status, or if the reason why the answer ended is unknown or means a failure."""
     stream_parser: Callable[[], StreamParser]
     """Function of `()` that returns a parser for one streamed response; a parser class fits."""
     parse_error: Callable[[int, Json], Failure]
-    """Function of `(status, document)` that returns the failure in a provider's error document, by its HTTP status; it
-    never raises, whatever the document."""
+    """Function of `(status, document)` that returns the failure in a provider's error document, which came with this
+    HTTP status. It must not raise, whatever the document contains."""
 
     # Paths of its calls
 
     route: str
-    """The path of model calls after the base, without `/v1`: e.g. `/chat/completions`."""
+    """The path of model calls below the base URL, without `/v1`: e.g. `/chat/completions`."""
     base_path: str = ""
-    """The end of a base URL for the provider's SDKs: `/v1`, another path, or empty if the SDKs add `/v1` themselves.
-    At an endpoint, `rollout.base_url` ends with it, and calls may come with it or without it. A provider's base URL
-    contains it, and calls go to `route` after it."""
+    """The last part of the base URL that the provider's SDKs expect: `/v1`, another path, or empty if the SDKs add
+    `/v1` themselves. At an endpoint, `rollout.base_url` ends with it, and the paths of calls may contain it or not. A
+    provider's base URL ends with it, too, and `route` is appended."""
     read_path: Callable[[str, str], Target | None] | None = None
-    """Function of `(path, query)` that returns the facts in both, or None if the call is no model call of this
-    dialect. The path has no rollout prefix. Default: calls come to `route`, with or without `/v1` or `base_path`
-    before it, and the document holds all facts."""
+    """Function of `(path, query)` that returns the facts in both, or None if the call is no model call of this dialect.
+    The path comes without the rollout's prefix. Default: model calls have the path `route`, with or without `/v1` or
+    `base_path` before it, and the document holds all facts."""
     write_path: Callable[[Request], str] | None = None
-    """Function of `(request)` that returns the path of the request at a provider, after a base URL as the provider's
-    own SDK takes it. Default: `route`, with `/v1` before it if `base_path` is empty."""
+    """Function of `(request)` that returns the path of the request at a provider. The path is appended to the base URL
+    that the provider's own SDK expects. Default: `route`, with `/v1` before it if `base_path` is empty."""
     hosts: tuple[str, ...] = ()
-    """The hosts of providers that serve this dialect only: the command line selects it for them. If empty, the dialect
-    is always an explicit option."""
+    """The hosts of providers that serve only this dialect. For a URL at one of these hosts, the command line selects
+    the dialect. If empty, the user must name the dialect."""
 
     # Streams
 
     stream_types: tuple[str, ...] = ("text/event-stream",)
-    """The content types of a provider's streams, the usual one first: that one goes into `Accept`, and into answers to
-    agents. Default: the type of server-sent events."""
+    """The content types that a provider's streams may have, the usual one first. The first one is sent in `Accept`, and
+    is the content type of streams to agents. Default: the type of server-sent events."""
     answer_type: Callable[[Request], str] | None = None
-    """Function of `(request)` that returns the content type of its streamed answer. Default: the first of
+    """Function of `(request)` that returns the content type of a streamed answer to the request. Default: the first of
     `stream_types`."""
     streamed: Callable[[Response], Response] = lambda response: response
-    """Function of `(response)` that returns the response to stream in place of one that was given whole, so that the
-    stream has the content that `render_response` would write. Default: the response itself."""
+    """Function of `(response)` that is called if a program answers a streamed request with a whole response. It returns
+    the response to stream, so that the stream has the content that `render_response` would write. Default: the response
+    itself."""
 
     # Documents
 
     transcript: str = "messages"
-    """The request field that holds the conversation: services (`…/user`, `…/stop`) receive documents with that field
-    alone."""
+    """The request field that holds the conversation. The documents that services (`…/user`, `…/stop`) receive have only
+    this field."""
     required: Mapping[str, Json] = field(default_factory=dict)
-    """Further fields that `parse_request` requires, with a value that is filled in for such documents. If empty, the
-    conversation suffices."""
+    """Further fields that `parse_request` requires, each with a value. The values are filled into documents that have
+    only `transcript`. If empty, `parse_request` requires no further field."""
     caps: tuple[tuple[str, ...], ...] = ()
-    """The places of the output token limit in a document, the place to write first. Each place is a tuple of the names
-    that lead to it, as in `(("options", "num_predict"),)`. If empty, `max_output_tokens` of an upstream has no effect,
-    and a provider's refusal of too large a number is passed on without a retry."""
+    """The places in a document where the output token limit is read; it is written to the first one. Each place is a
+    tuple of the field names that lead to it, as in `(("options", "num_predict"),)`. If empty, `max_output_tokens` of an
+    upstream has no effect. A provider's refusal of too large a number is then passed on without a retry."""
     logprobs: Json = None
-    """The value of a field `logprobs` that requests log probabilities, without alternatives. If None, the dialect has
-    no such field, and an upstream with `tokens=` does not request them."""
+    """The value of the request field `logprobs` that requests log probabilities without alternatives. If None, the
+    dialect has no such field, and an upstream with `tokens=` does not request log probabilities."""
     tools: bool = True
     """True if requests can offer tools."""
     tool_names: str = "[a-zA-Z0-9_-]{1,64}"
-    """A pattern of the tool names that its providers allow. A tool with another name gets a fitting name at the
-    provider, and has its own name again in the answer."""
+    """A regular expression for the tool names that the dialect's providers allow. A tool with any other name is renamed
+    for the provider, and renamed back in the answer."""
     response_prefix: str = ""
-    """The prefix of the id of a response that was given without one, in the form that peers of the dialect expect."""
+    """The prefix of ids that are generated for responses without an id, in the form that peers of the dialect
+    expect."""
     call_prefix: str = "call_"
-    """The prefix of the id of a tool call that was given without one."""
+    """The prefix of ids that are generated for tool calls without an id."""
     not_posted: frozenset[str] = frozenset()
-    """Fields of an agent's document that no provider accepts by POST. If empty, all fields are sent to the provider."""
+    """Fields of an agent's document that are not sent to a provider, because providers do not accept them by POST. If
+    empty, all fields are sent."""
     as_it_came: Callable[[Mapping[str, Json], Request], bool] = lambda document, request: (
         bool(document.get("stream")) == request.stream
     )
-    """Function of `(document, request)`, an agent's document and the request parsed from it. It returns True if the
-    document can go unchanged to a provider of this dialect. If not, `render_request` writes a new document, and fields
-    that it does not write are lost. Default: True if the document's field `stream` equals `request.stream`. A dialect
-    that requests streams in another way must set this function, for example to `lambda document, request: True`.
-    Otherwise its streamed requests lose their unparsed fields."""
+    """Function of `(document, request)`: an agent's document, and the request parsed from the document. It returns True
+    if the document can be sent unchanged to a provider of this dialect. If not, `render_request` writes a new document,
+    and fields that `render_request` does not write are lost. Default: True if the document's field `stream` equals
+    `request.stream`. A dialect that requests streams in another way must set this function, for example to `lambda
+    document, request: True`. Otherwise its streamed requests lose their unparsed fields."""
     continued: Callable[[Request, Request, Response], Request] = _no_earlier
-    """Function of `(request, earlier, answer)` that returns the request with the conversation that its
-    `previous_response` names: the messages of the earlier request, and its answer. Default: the call fails with 400.
-    Only a dialect that sets `previous_response` needs this function."""
+    """Function of `(request, earlier, answer)`, called if `request.previous_response` names an earlier response. It
+    returns the request with the earlier conversation: the messages of the request `earlier`, and its `answer`. Default:
+    the call fails with 400. Only a dialect that sets `previous_response` needs this function."""
     referenced: Callable[[Request, Iterable[tuple[Request, Response]]], Request] | None = None
-    """Function of `(request, answers)` that returns the request with references to earlier answers replaced by their
-    content. `answers` holds earlier requests in this dialect with their answers, the newest first. Default: the
-    request itself."""
+    """Function of `(request, answers)` that replaces references to earlier answers by the content of those answers, and
+    returns the request. `answers` holds pairs of an earlier request in this dialect and its answer, the newest first.
+    Default: the request itself."""
 
     # Headers and errors
 
     key_headers: Callable[[str], dict[str, str]] = bearer
-    """Function of `(api_key)` that returns the headers with the key, in the providers' form. It is called once when
-    the record is made, for the names of the headers: a rollout's key is read from them, too, and never displayed.
-    Default: `Authorization: Bearer …`."""
+    """Function of `(api_key)` that returns the headers with the key, in the providers' form. It is also called once
+    when the record is created, to get the names of the headers: endpoints read a rollout's key from the same headers,
+    and never display them. Default: `Authorization: Bearer …`."""
     default_headers: Mapping[str, str] = field(default_factory=dict)
-    """Headers that its clients always send, and that providers require, with names in lower case. They are added to
-    calls that lack them, and to calls of agents of other dialects. A header that the agent itself sends wins."""
+    """Headers that the dialect's clients always send and its providers require, with names in lower case. They are
+    added to calls to a provider that lack them. A header that the agent itself sent takes precedence."""
     request_id_header: str = "x-request-id"
-    """The response header that contains the id of the call, in every answer. Empty means no header."""
+    """The name of the response header that contains the id of the call, in every answer. Empty means no header."""
     lost_status: int = 400
-    """The HTTP status of a call whose `previous_response` is unknown: on this status some clients send the whole
+    """The HTTP status for a call whose `previous_response` is unknown. On the right status, some clients send the whole
     conversation again. Only a dialect with `continued` has such calls."""
     no_route: str | None = None
     """The error code of an unknown path; None means the code for the status."""
@@ -206,27 +209,30 @@ class Dialect:
     # Calls other than model calls
 
     is_client: Callable[[str, Mapping[str, str]], bool] | None = None
-    """Function of `(path, headers)`, with header names in lower case. It returns True if the call comes from a client
-    of this dialect and is no model call; it is then answered in this dialect. Default: True if all of
-    `default_headers` (and at least one) are present, or if the path begins with a `base_path` of the dialect's own
-    (not `/v1`)."""
+    """Function of `(path, headers)`, with header names in lower case, for a call that is no model call. It returns True
+    if the call comes from a client of this dialect, and so must be answered in this dialect. Default: True if all
+    headers in `default_headers` (and at least one) are present, or if the path begins with `base_path` and `base_path`
+    is not `/v1`."""
     render_models: Callable[[Sequence[str]], Json] = render_models
-    """Function of `(names)` that returns the list of these models. Default: OpenAI's answer to `/v1/models`."""
+    """Function of `(names)` that returns the document that lists the models with these names. Default: OpenAI's answer
+    to `/v1/models`."""
     side_routes: tuple[SideRoute, ...] = ()
-    """Further routes of the dialect. If empty, such a call fails with 404, apart from the routes of every endpoint."""
+    """Further routes of the dialect. If empty, calls other than model calls fail with 404, apart from the routes of
+    every endpoint."""
     not_served: tuple[str, ...] = ()
-    """Paths after the base, with all paths below them, that its providers have and no endpoint serves: they fail with
-    501, and the error lists the existing routes. `<name>` as in a SideRoute. If empty, every unknown path fails with
-    404.
+    """Paths below the base URL that the dialect's providers serve and endpoints do not. Calls to these paths, and to
+    all paths below them, fail with 501, and the error lists the existing routes. `<name>` matches one segment, as in a
+    SideRoute. If empty, every unknown path fails with 404.
     """
     count_tokens: Callable[[str, Json], CountCalls] | None = None
-    """Function of `(model, document)` that yields the calls that count the document's tokens at a provider. Default:
-    the count is estimated."""
+    """Generator function of `(model, document)` that yields the calls by which a provider counts the tokens of the
+    document. Default: the count is estimated."""
     environment: Callable[[str, str, str], Mapping[str, str]] | None = None
     """Function of `(base_url, api_key, model)` that returns the environment variables in which agents look for a
-    provider. Default: an agent gets the URL from its command, or from `TRIOCEPT_URL` and similar variables alone."""
+    provider. Default: no variables, so an agent must read the URL from its command line or from `TRIOCEPT_URL` and
+    similar variables."""
     key_variable: str = "OPENAI_API_KEY"
-    """The environment variable with the provider's key for the command line."""
+    """The environment variable from which the command line reads the provider's key."""
     sdk: SDK | None = None
     """The official client. If None, `rollout.client` has no client for this dialect."""
 
@@ -250,7 +256,7 @@ class Dialect:
 
     @cached_property
     def _around_key(self) -> Mapping[str, tuple[str, str]]:
-        """The text before and after a key, in each header that may hold one."""
+        """For each header that may hold a key: the text before the key, and the text after it."""
         found = {}
         for name, text in lowered(self.key_headers("key")).items():
             before, _, behind = text.rpartition("key")
@@ -271,7 +277,7 @@ class Dialect:
         return None
 
     def match(self, path: str, query: str) -> Target | None:
-        """Return the facts in the path and the query of a call; None if the call is no model call of this dialect.
+        """Return what the path and the query of a call state; None if the call is no model call of this dialect.
 
         Args:
             path: the path without a rollout's prefix.
@@ -283,11 +289,11 @@ class Dialect:
 
     @cached_property
     def usual_paths(self) -> frozenset[str]:
-        """The URL paths of model calls, without a rollout's prefix. Used if `read_path` is not set."""
+        """The URL paths of model calls if `read_path` is not set, without a rollout's prefix."""
         return frozenset(f"{base}{self.route}" for base in ("", "/v1", self.base_path))
 
     def path(self, request: Request) -> str:
-        """Return the path of `request` at a provider, after a base URL as the provider's own SDK takes it."""
+        """Return the path of `request` at a provider, to append to the base URL that the provider's SDK expects."""
         if self.write_path is not None:
             return self.write_path(request)
         return self.route if self.base_path else f"/v1{self.route}"

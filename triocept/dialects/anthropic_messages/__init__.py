@@ -1,4 +1,4 @@
-"""Anthropic's Messages, the wire of Claude Code: `POST /v1/messages`."""
+"""Anthropic's Messages API (`POST /v1/messages`), the wire of Claude Code."""
 
 from __future__ import annotations
 

@@ -1,26 +1,26 @@
-"""Content blocks, thinking, and tools with their calls.
+"""Content blocks of Messages: text and media, thinking, tools and tool calls.
 
 Tools, tool choice and tool calls:
 
-1. A tool without `input_schema` is a provider's own tool, and is kept whole.
-2. A schema describes an object, without alternatives at its top: Anthropic refuses others.
-3. The input of a call is an object (see `_calls`).
-4. Ids that Anthropic refuses are replaced, each always by the same id.
+1. A tool without `input_schema` is a provider's own tool, and is kept unchanged.
+2. A schema must describe an object, without alternatives at its top level: Anthropic refuses any other schema.
+3. The input of a tool call is an object (see `_calls`).
+4. An id that Anthropic refuses is replaced, always by the same id.
 
-Thinking: signed, or redacted:
+Thinking, which is signed or redacted:
 
-1. Thinking in an answer always has a signature that is not empty: without one, agents drop the block, or show it as
-   text. The signature of thinking that no provider signed is `UNSIGNED`; reading it gives no blob.
-2. An agent sends its blocks back unchanged. So other providers' signatures travel to the agent packed into the
-   signature (without text: into a redacted block), and come back as blobs.
-3. A provider that signs thinking refuses thinking that it did not sign: a request contains only thinking with this
-   dialect's signature.
+1. Thinking in an answer to an agent always has a signature that is not empty. Without one, agents drop the block, or
+   show it as text. Thinking that no provider signed gets the signature `UNSIGNED`, which is dropped when it comes back.
+2. An agent sends its blocks back unchanged. So the signatures of other providers are packed into the block's signature
+   for the agent (or into a redacted block, if there is no text). They are unpacked when the agent sends the block back.
+3. A provider that signs thinking refuses any thinking that it did not sign. So a request to a provider contains only
+   thinking with a signature of this dialect.
 
 Content blocks:
 
-1. An unknown block is kept whole.
+1. An unknown block is kept unchanged.
 2. A string equals a list of one plain text block, and such a list is written as the string.
-3. In a request, text without a visible character is left out: Anthropic refuses it.
+3. In a request, text without a visible character is left out, because Anthropic refuses such text.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
 
 
 def parse_choice(value: Json, path: str) -> tuple[ToolChoice | None, bool | None]:
-    """Return the tool choice, and the permission of parallel calls (None if missing)."""
+    """Return the tool choice, and True if parallel calls are allowed; either is None if the agent does not state it."""
     if value is None:
         return None, None
     fields = Fields(value, path)
@@ -140,11 +140,11 @@ _ONE_OF, _ALL_OF = ("anyOf", "oneOf"), "allOf"
 
 
 def _object_schema(schema: dict[str, Json]) -> dict[str, Json]:
-    """Return the schema as one object.
+    """Return the schema as the schema of one object.
 
-    Anthropic refuses `anyOf`, `oneOf` and `allOf` at the top. Their properties become those of the object. A
-    property stays required if the schema itself, an item of `allOf`, or every alternative requires it.
-    The result allows more than the source, and forbids nothing that the source allows.
+    Anthropic refuses `anyOf`, `oneOf` and `allOf` at the top. The properties of these alternatives become properties of
+    the object. A property stays required if the schema itself, an item of `allOf`, or every alternative requires it.
+    The result allows everything that the source allows, and more.
     """
     alternatives = [_objects(schema.get(name)) for name in _ONE_OF]
     parts = _objects(schema.get(_ALL_OF))
@@ -182,7 +182,10 @@ SIGNATURE, REDACTED = "signature", "redacted"
 
 
 def render_reasoning(part: Reasoning, *, same_dialect: bool, signed_only: bool) -> list[Json]:
-    """Return the blocks of this reasoning: perhaps none, perhaps both kinds; `signed_only`: no unsigned thinking."""
+    """Return the blocks of this reasoning: thinking, redacted thinking, both or none.
+
+    With `signed_only`, unsigned thinking is left out.
+    """
     blocks: list[dict[str, Json]] = []
     redacted = redacted_of(part.blobs)
     if signature_of(part.blobs) or (part.text and not signed_only):
@@ -204,24 +207,24 @@ def signature_blobs(signature: str | None) -> tuple[Blob, ...]:
 
 
 def signature_of(blobs: tuple[Blob, ...]) -> str | None:
-    """Return the last signature of this dialect, or None."""
+    """Return the last of the signatures that are of this dialect; None if there is none."""
     return next((b.data for b in reversed(blobs) if b.dialect == NAME and b.kind == SIGNATURE), None)
 
 
 def agent_signature(blobs: tuple[Blob, ...]) -> str:
-    """Return the signature for an agent: never empty."""
+    """Return the signature to send to an agent, which is never empty."""
     return signature_of(blobs) or pack(blobs, NAME) or UNSIGNED
 
 
 def redacted_of(blobs: tuple[Blob, ...]) -> list[str]:
-    """Return the redacted thinking of this dialect."""
+    """Return the blobs that are redacted thinking of this dialect."""
     return [blob.data for blob in blobs if blob.dialect == NAME and blob.kind == REDACTED]
 
 
 def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
-    """Return True if a provider accepts the document unchanged.
+    """Return True if a provider accepts the agent's document unchanged.
 
-    A provider refuses unsigned thinking, which an agent sends back with triocept's own signature.
+    A provider refuses thinking with a signature that triocept generated, which an agent sends back.
     """
     return bool(document.get("stream")) == request.stream and not any(
         isinstance(part, Reasoning) and not part.blobs
@@ -235,7 +238,7 @@ _KINDS: dict[str, Literal["image", "file"]] = {"image": "image", "document": "fi
 
 
 def parse_block(value: Json, path: str) -> Part:
-    """Return the part of a block."""
+    """Return the canonical part of a content block."""
     fields = Fields(value, path)
     kind = fields.need_text("type")
     match kind:
@@ -263,9 +266,9 @@ def parse_block(value: Json, path: str) -> Part:
 
 
 def render_block(part: Part, *, same_dialect: bool, blank: bool = False) -> Json | None:
-    """Return a block of text, of media, or an opaque one; None for a part of another kind.
+    """Return the block of a text, media or opaque part; None for a part of another kind.
 
-    `blank`: also write text without a visible character, as a model may have written it.
+    `blank`: True to also write text without a visible character, which a model may have written.
     """
     match part:
         case Text(text=text) | RefusalText(text=text):
@@ -291,7 +294,7 @@ def render_result(result: ToolResult, *, same_dialect: bool) -> Json:
 
 
 def _parse_source(fields: Fields, kind: str) -> Part | None:
-    """Return media of a known source; None for another source, whose block is kept whole."""
+    """Return the media from a known kind of source; None for an unknown kind, whose block is kept unchanged."""
     source = fields.need_object("source")
     source_type = source.need_text("type")
     url = data = media_type = name = None

@@ -1,31 +1,32 @@
-"""Requests of Messages, and their messages.
+"""Requests of the Messages API, and the messages in them.
 
 Rules:
 
-1. `extra` mirrors the document: unknown fields of `thinking`, `output_config` and `metadata` are under these names.
-2. `max_tokens` is required. Default: 64,000, the number that Claude Code sends.
-3. From another dialect: temperature is clamped to 0..1. A request for JSON without a schema becomes an instruction in
-   words. An effort becomes a thinking budget only if the wire allows thinking: without a forced tool, without sampling
-   parameters, and not after tool calls whose thinking is missing.
+1. `extra` has the structure of the document: unknown fields of `thinking` are in `extra["thinking"]`, and those of
+   `output_config` and `metadata` correspondingly.
+2. The wire requires `max_tokens`. Default: 64,000, the number that Claude Code sends.
+3. A request from another dialect is adapted. Its temperature is clamped to 0..1. If it requests JSON without a schema,
+   an instruction in words requests the JSON. An effort becomes a thinking budget only where Anthropic allows thinking:
+   without a forced tool, without sampling parameters, and not after tool calls whose thinking is missing.
 
-Threads are conversations that the server holds, so that a call sends only its new messages. Anthropic's SDKs use
-threads from anthropic 2 (Python) and @anthropic-ai/sdk 1 (npm) on: by default in `beta.messages.tool_runner`, and on
+A thread is a conversation that the server stores, so that a call sends only the new messages. Anthropic's SDKs use
+threads since anthropic 2 (Python) and @anthropic-ai/sdk 1 (npm): by default in `beta.messages.tool_runner`, and on
 request in `beta.messages.thread`. They send `thread: {"type": "create"}` first, then `{"type": "continue",
 "previous_message_id": …}`, without `system` and `tools`, which the thread keeps.
 
-One canonical `ReasoningAsk` holds `thinking` (a budget, adaptive or disabled) and the effort in `output_config`, which
-also has a format; other fields stay in `extra["thinking"]`.
+One canonical `ReasoningAsk` holds `thinking` (a budget, adaptive or disabled) and the effort in `output_config`. Other
+fields of `thinking` stay in `extra["thinking"]`. `output_config` also has the format of the answer.
 
 Messages and the system prompt:
 
-1. The system and developer messages at the head become the top-level `system`. A later one keeps its position and the
-   role "system", which only the newest models accept. From another dialect, it becomes a reminder in the user's turn,
-   in the words that Claude Code uses for reminders.
-2. All results of a turn are in one user message, before its other parts.
-3. An empty turn of the assistant is left out, and an empty turn of the user is "(no content)": the wire has no empty
-   content.
-4. From another dialect: the first turn is the user's, results come in the turn right after their calls, and ids of
-   calls are distinct.
+1. System and developer messages at the start of the conversation become the top-level `system`. A later system message
+   keeps its position and the role "system", which only the newest models accept. If it came from another dialect, it
+   becomes a reminder in a user message, in the words that Claude Code uses for reminders.
+2. Tool results that follow one another are in one user message, before the other parts of the message.
+3. The wire has no empty content. So an empty assistant message is left out, and an empty user message becomes "(no
+   content)".
+4. A conversation from another dialect is adapted: the first message is the user's, tool results come in the message
+   right after their calls, and the ids of calls are distinct.
 5. Reasoning that Anthropic did not sign is left out.
 """
 
@@ -149,9 +150,9 @@ def render_request(request: Request) -> Json:
 
 
 def parse_thread(fields: Fields) -> str | None:
-    """Return the id of the answer that the call continues, or None.
+    """Return the id of the earlier answer that the request continues; None if it continues none.
 
-    The start of a thread needs no record: a call can continue every answer of a rollout.
+    A `thread` of the type "create" needs no action, because a later request can continue any answer of the rollout.
     """
     thread = fields.object("thread")
     if thread is None or thread.text("type") != "continue":
@@ -163,7 +164,7 @@ def parse_thread(fields: Fields) -> str | None:
 
 
 def continued(request: Request, earlier: Request, answer: Response) -> Request:
-    """Return the request with the conversation that it continues: the messages of `earlier`, and its `answer`.
+    """Return the request with the conversation that it continues: the messages of `earlier`, then `answer`.
 
     The system prompt and the tools are those of the thread, unless the request has tools of its own.
     """
@@ -183,7 +184,7 @@ _MIN_BUDGET = 1024  # Anthropic's minimum; the budget must be below max_tokens, 
 
 
 def parse_reasoning_options(fields: Fields) -> tuple[ReasoningAsk | None, OutputFormat | None]:
-    """Return the requested reasoning, and the requested format of the answer."""
+    """Return the reasoning and the answer format that the fields request."""
     effort = budget = output_format = None
     if (config := fields.object("output_config")) is not None:
         effort, form = config.text("effort"), config.peek("format")
@@ -209,7 +210,7 @@ def parse_reasoning_options(fields: Fields) -> tuple[ReasoningAsk | None, Output
 def render_reasoning_options(
     request: Request, document: dict[str, Json], *, same_dialect: bool
 ) -> dict[str, Json]:
-    """Return the fields with the requested reasoning; `document` is the request rendered so far."""
+    """Return the fields that request the reasoning; `document` is the request document as rendered so far."""
     ask = request.reasoning
     if ask is None:
         return {}
@@ -281,7 +282,7 @@ def render_messages(messages: Sequence[Message], *, same_dialect: bool) -> tuple
 
 
 def _adapted(messages: Sequence[Message]) -> list[Message]:
-    """Return the conversation of another dialect in the order that the wire requires."""
+    """Return a conversation from another dialect in the order that the wire requires."""
     turns = list(takewhile(lambda message: message.role in _INSTRUCTING, messages))
     rest: list[Message] = []
     for message in messages[len(turns) :]:
@@ -298,7 +299,7 @@ def _adapted(messages: Sequence[Message]) -> list[Message]:
 
 
 def _turns(messages: Iterable[Message]) -> Iterable[tuple[str, list[Part], dict[str, Json] | None]]:
-    """Yield role, parts and extra of each wire message; tool messages are joined with the user's next message."""
+    """Yield the role, parts and `extra` of each wire message; tool messages are joined with the next user message."""
     joined: list[Part] | None = None
     for message in messages:
         role = "system" if message.role == "developer" else message.role

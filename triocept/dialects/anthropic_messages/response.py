@@ -1,16 +1,16 @@
-"""Whole answers of Messages, their ends, and errors.
+"""Whole answers of the Messages API, their stop reasons and usage, and errors.
 
 Rules:
 
-1. `extra` mirrors the document (`container`, `stop_details`, `context_management`, …).
-2. The wire requires numbers: unknown usage is estimated.
-3. A refusal in words is a text with the stop reason `refusal`: the wire has no other place for it.
+1. `extra` holds further fields under their own names (`container`, `stop_details`, `context_management`, …).
+2. The wire requires the numbers of tokens, so unknown numbers are estimated.
+3. A refusal in words is a text block, and the stop reason is `refusal`: the wire has no other place for such a refusal.
 
-An upstream's unknown or missing reason is a failure: triocept never invents a reason. The wire's `input_tokens`
-exclude cached tokens; the canonical number includes them. Further numbers of servers (`server_tool_use`,
+An unknown or missing stop reason from an upstream is a failure, because triocept never invents a reason. The wire's
+`input_tokens` exclude cached tokens; the canonical number includes them. Further usage fields (`server_tool_use`,
 `service_tier`, …) are kept under their own names.
 
-Errors of Messages: `{"type": "error", "error": {type, message}, "request_id"}`, also as events of a stream.
+Errors have the form `{"type": "error", "error": {type, message}, "request_id"}`, also as events of a stream.
 """
 
 from __future__ import annotations
@@ -107,9 +107,9 @@ _RENDERED: dict[StopReason, str] = {stop: word for word, stop in _PARSED.items()
 
 
 def with_whole_arguments(response: Response) -> Response:
-    """Return the response with arguments that are objects, as `render_call` writes them.
+    """Return the response with call arguments that are objects, as `render_call` writes them.
 
-    Without this step, a stream would contain the arguments as the model wrote them.
+    Without this step, a stream would contain the arguments as the model wrote them, which may not be an object.
     """
     broken = [call for call in response.tool_calls if call.kind != "text" and not is_object(call.arguments)]
     if not broken:
@@ -124,7 +124,9 @@ def with_whole_arguments(response: Response) -> Response:
 
 
 def parse_finish(reason: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
-    """Return the stop reason, and the wire's word as a field to keep if the reason alone does not identify it.
+    """Return the stop reason, and fields to keep in `extra`.
+
+    The fields hold the wire's own word, if the canonical reason alone does not determine the word.
 
     Raise `UpstreamError` if the reason is unknown or missing.
     """
@@ -136,7 +138,7 @@ def parse_finish(reason: Json, *, calls: bool) -> tuple[StopReason, dict[str, Js
 
 
 def render_finish(stop: StopReason | None, *, calls: bool, refusal: bool) -> str:
-    """Return the `stop_reason`; a refusal in words is a refusal, as in other dialects."""
+    """Return the `stop_reason` of the wire; an answer that contains a refusal in words ends with `refusal`."""
     settled = settled_stop(stop, calls=calls)
     return _RENDERED["refused" if settled == "end" and refusal else settled]
 
@@ -146,7 +148,7 @@ _DETAILS = "output_tokens_details"
 
 
 def parse_usage(value: Json, path: str) -> Usage | None:
-    """Return the usage; None if it is missing, or contains no number."""
+    """Return the usage; None if it is missing, or contains no token count."""
     if not value:
         return None
     fields = Fields(value, path)
@@ -221,7 +223,10 @@ def render_error(failure: Failure) -> Json:
 
 
 def parse_error(status: int, document: Json) -> Failure:
-    """Return the failure in a provider's error document; its type replaces a status below 400, as in a stream."""
+    """Return the failure in a provider's error document.
+
+    A status below 400, as in a stream, is replaced by the status that belongs to the error's type.
+    """
     error = find_error(document) or document
     kind = error.get("type") if isinstance(error, dict) else None
     kind = kind if isinstance(kind, str) and kind != "error" else None
@@ -232,7 +237,7 @@ def parse_error(status: int, document: Json) -> Failure:
 
 
 def find_error(document: Json) -> Json:
-    """Return the error in a document that came in place of an answer; None if the document has no error."""
+    """Return the error in a document that came in place of an answer; None if the document contains no error."""
     if not isinstance(document, dict):
         return None
     if document.get("error"):

@@ -1,4 +1,4 @@
-"""Calls other than model calls (`GET /v1/models`, `POST /v1/messages/count_tokens`); recognition of clients."""
+"""Calls other than model calls (`GET /v1/models`, `POST /v1/messages/count_tokens`), and recognition of clients."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def render_models(names: Iterable[str]) -> Json:
 
 
 def render_token_count(count: int) -> Json:
-    """Return the document with the token count of a prompt."""
+    """Return the document that states the token count of a prompt."""
     return {"input_tokens": count}
 
 
@@ -35,21 +35,22 @@ def is_client(path: str, headers: Mapping[str, str]) -> bool:
 
 
 def key_headers(api_key: str) -> dict[str, str]:
-    """Return the header with a key."""
+    """Return the header that contains the key."""
     return {"x-api-key": api_key}
 
 
 def count_tokens(model: str, document: Json) -> CountCalls:
-    """Yield the call that counts tokens; see `Dialect.count_tokens`. vLLM and llama.cpp have it, too."""
+    """Yield the call that counts tokens; see `Dialect.count_tokens`. vLLM and llama.cpp also support this call."""
     return counted_by("/v1/messages/count_tokens", only(document, _COUNTED), "input_tokens")
 
 
 def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
     """Return the environment variables for agents; `ANTHROPIC_AUTH_TOKEN` is deliberately missing.
 
-    Anthropic's clients take either of two keys. With both set, agno makes no call and exits as if it had succeeded,
-    and the SDKs (anthropic 2.14, in JavaScript 1.14) warn. Every client reads `ANTHROPIC_API_KEY`. Claude Code in a
-    terminal prompts the user before it uses the key, with both keys set as well; with `-p` it does not prompt.
+    Anthropic's clients accept either of two keys, `ANTHROPIC_API_KEY` and `ANTHROPIC_AUTH_TOKEN`. If both are set, agno
+    makes no call and exits as if it had succeeded, and the SDKs (anthropic 2.14, in JavaScript 1.14) warn. Every client
+    reads `ANTHROPIC_API_KEY`. Claude Code in a terminal asks the user before it uses this key, even if both are set;
+    with `-p` it does not ask.
     """
     return {"ANTHROPIC_BASE_URL": base_url, "ANTHROPIC_API_KEY": api_key}
 

@@ -1,4 +1,4 @@
-"""Parser and renderer of streamed answers of Messages.
+"""Parser and renderer of streamed answers of the Messages API.
 
 Grammar of the parser::
 
@@ -7,21 +7,23 @@ Grammar of the parser::
 
 Rules of the parser:
 
-1. The `type` in an event's data determines its kind, not the event's name. Unknown events are skipped.
-2. Blocks may overlap (llama.cpp's do), and their numbers may have gaps.
-3. An unknown block is held until it is whole, and becomes one opaque part.
-4. `message_delta` supersedes the numbers of `message_start`.
-5. `error` is the provider's failure; an end without `message_stop` is a truncation.
+1. The `type` in an event's data determines the kind of event, not the event's name. Unknown events are skipped.
+2. Blocks may overlap (those of llama.cpp do), and block numbers may be missing in between.
+3. An unknown block is held back until it is complete, and becomes one opaque part.
+4. The usage in `message_delta` replaces the usage in `message_start`.
+5. An `error` event means that the provider failed. A stream that ends without `message_stop` was truncated.
 
 Rules of the renderer:
 
-1. Every event has its name in an `event:` line: the official SDKs skip events without one.
-2. Blocks come strictly one after the other: an event that comes early is held back until its turn.
-3. A text block begins with its first character, so that no block is empty, for agents send blocks back. A tool's block
-   has at least one delta: without a delta, some clients read `{}`, and others lose the call.
+1. Every event has its name in an `event:` line, because the official SDKs skip events without a name.
+2. Blocks are written strictly one after the other. An event of a later block is held back until the earlier block has
+   ended.
+3. A text block begins only when its first character has come. So no block is empty, which matters because agents send
+   blocks back. A `tool_use` block has at least one delta: without one, some clients read `{}` as the input, and others
+   lose the call.
 4. The signature is the last delta of a thinking block, and is never empty.
-5. `message_start` contains the input tokens, estimated if unknown; `message_delta` contains all numbers, and
-   supersedes them.
+5. `message_start` contains the input tokens, estimated if unknown. `message_delta` contains all numbers of the usage,
+   and replaces those of `message_start`.
 """
 
 from __future__ import annotations
@@ -145,7 +147,7 @@ _TEXT_OF = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delt
 
 
 class _Block:
-    """A block that is being written."""
+    """A block of which the parser has received the start and not the end."""
 
     __slots__ = ("index", "json", "raw", "start", "texts", "written")
 
@@ -158,7 +160,7 @@ class _Block:
         self.written = False
 
     def add(self, kind: str, delta: Fields) -> None:
-        """Add one delta to an opaque block: append texts, and keep other values as they are."""
+        """Add one delta to an opaque block: append texts, and keep the latest of other values."""
         if kind == "input_json_delta":
             self.json.append(delta.text("partial_json") or "")
             return
@@ -175,13 +177,13 @@ class _Block:
 
 
 class Blocks:
-    """A builder of parts: it takes the events of blocks, and appends the events of parts."""
+    """A converter of block events to part events, which its methods append to `events`."""
 
     def __init__(self) -> None:
         self._open: dict[int, _Block] = {}
         self._next = 0
         self.calls: bool = False
-        """True if a tool of the agent is called."""
+        """True if the answer calls a tool of the agent."""
 
     def start(self, fields: Fields, events: list[Event]) -> None:
         number, raw = fields.need_integer("index"), fields.mapping("content_block") or {}
@@ -228,7 +230,7 @@ class Blocks:
             self._finish(block, events)
 
     def close(self, events: list[Event]) -> None:
-        """End all blocks: the message is complete."""
+        """End all open blocks when the message is complete."""
         for block in self._open.values():
             self._finish(block, events)
         self._open.clear()
@@ -313,7 +315,7 @@ class Renderer(StreamRenderer):
         return b"event: message_start\ndata: " + data + b"\n\n"
 
     def _part(self, event: PartEvent) -> bytes:
-        """Return the bytes that `event` adds, with those of held events that it releases."""
+        """Return the bytes that `event` adds to the stream, including those of held events that `event` releases."""
         if isinstance(event, PartStart):
             if isinstance(event.part, ToolCall):
                 self._calls = True
@@ -354,30 +356,30 @@ class Renderer(StreamRenderer):
 
 
 class _BlockWriter(msgspec.Struct):
-    """A writer of one part as blocks on the wire: perhaps none, perhaps several.
+    """A writer of one part as blocks on the wire: no block, one or several.
 
-    At most one block is open, and each of its deltas stands between two constant pieces.
+    At most one block is open. Each delta of the block is written between two constant pieces of bytes.
     """
 
     delta: ClassVar[tuple[bytes, bytes]] = (b"", b"")
     """The type of a delta, and the field with its text."""
     number: int
-    """The number of the open block, or of the next one."""
+    """The number of the open block; of the next block if none is open."""
     own: bool
-    """True if the part's `extra` uses this dialect's field names."""
+    """True if the part came in this dialect, so that its `extra` is written."""
     frame: bytes = b""
     """The bytes before the text of a delta; empty if no block is open."""
     block: dict[str, Json] = {}
-    """The block that the first text opens; empty for no block."""
+    """The block to open when the first text comes; empty if no text opens a block."""
     behind: bytes = b""
-    """The deltas that follow right after the block's start."""
+    """The bytes of deltas to write right after the block's start."""
 
     def start(self, part: ResponsePart) -> bytes:
-        """Return the bytes of the part's start."""
+        """Return the bytes to write when the part starts."""
         raise NotImplementedError
 
     def text(self, text: str) -> bytes:
-        """Return the bytes of more text."""
+        """Return the bytes to write for more text of the part."""
         if not text:
             return b""
         if self.frame:
@@ -387,11 +389,11 @@ class _BlockWriter(msgspec.Struct):
         return self._open(self.block) + self.behind + self.frame + encode_text(text) + b"}}\n\n"
 
     def blob(self, blob: Blob) -> bytes:
-        """Return the bytes of an opaque piece."""
+        """Return the bytes to write for an opaque blob of the part."""
         return b""
 
     def end(self) -> bytes:
-        """Return the bytes of the part's end, with the end of the open block."""
+        """Return the bytes to write when the part ends, which include the end of the open block."""
         if not self.frame:
             return b""
         self.frame = b""
@@ -467,9 +469,9 @@ class _ThinkingWriter(_BlockWriter):
 
 
 class _CallWriter(_BlockWriter):
-    """A writer of a call, which holds arguments back that do not begin as an object.
+    """A writer of a tool call, which holds back arguments that do not begin as an object.
 
-    The wire has no other input than an object (see `render_call`).
+    The wire requires an object as the input of a call (see `render_call`).
     """
 
     delta: ClassVar = (b"input_json_delta", b"partial_json")
@@ -504,10 +506,10 @@ class _CallWriter(_BlockWriter):
 
 
 class _OpaqueWriter(_BlockWriter):
-    """A writer of an unknown block.
+    """A writer of a block of an unknown type.
 
-    The input of a provider's own call (`server_tool_use`, `mcp_tool_use`) goes into a delta: clients read it from no
-    other field.
+    The input of a call of a provider's own tool (`server_tool_use`, `mcp_tool_use`) is written as a delta, because
+    clients read the input only from deltas.
     """
 
     delta: ClassVar = (b"input_json_delta", b"partial_json")

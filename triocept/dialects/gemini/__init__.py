@@ -1,6 +1,6 @@
-"""Google's generateContent, the wire of gemini-cli and of the Gemini SDKs.
+"""Google's generateContent API, the wire of gemini-cli and of the Gemini SDKs.
 
-`POST /v1beta/models/{model}:generateContent`, and `:streamGenerateContent`.
+Model calls are `POST /v1beta/models/{model}:generateContent` and `:streamGenerateContent`.
 """
 
 from __future__ import annotations

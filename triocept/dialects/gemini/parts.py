@@ -1,39 +1,43 @@
-"""Proto JSON and the parts in it: text, thoughts, media, tools, calls and results.
+"""Google's JSON messages and the parts in them: text, thoughts, media, tools, calls and results.
 
-Fields of proto JSON:
+Fields of proto JSON (the JSON form of protocol buffers):
 
-1. A field may be spelt in camelCase or in snake_case. Both are read, and camelCase is written; an unknown field keeps
-   its spelling.
-2. A list of one item may be the item itself: Google's older examples write `contents` and `parts` in this form.
+1. A field may be spelt in camelCase or in snake_case. Both spellings are read, and camelCase is written. An unknown
+   field keeps its spelling.
+2. In place of a list of one item, the item alone may come: Google's older examples write `contents` and `parts` in this
+   form.
 
 Tools, tool choice and tool calls:
 
-1. One wire tool is several canonical tools: its functions, and each of the provider's own tools (`googleSearch`, …).
-2. `parameters` is Google's subset of OpenAPI, read as JSON Schema: its types are UPPERCASE, `nullable` is a flag, and
-   whole numbers may be strings, as in all of proto JSON. The original object is kept, and written again as long as
-   both are equivalent. From another dialect, the schema is `parametersJsonSchema`.
-3. The arguments of a call are an object (see `_calls`), and always whole: triocept never requests them in pieces.
-4. A call from another dialect's history gets Google's own value for "no signature", for Gemini 3 refuses calls without
-   a signature.
+1. One tool on the wire becomes several canonical tools: one for each function in it, and one for each of the provider's
+   own tools (`googleSearch`, …).
+2. `parameters` is written in Google's subset of OpenAPI, and converted to JSON Schema: types are UPPERCASE, `nullable`
+   is a flag, and whole numbers may be strings, as everywhere in proto JSON. The original object is kept, and written
+   again unless the JSON Schema was changed. The schema of a tool from another dialect is written as
+   `parametersJsonSchema`.
+3. The arguments of a call are an object (see `_calls`), and always complete: triocept never requests streamed
+   arguments.
+4. Gemini 3 refuses calls without a signature. So a call in a history from another dialect gets the value that Google
+   defines for "no signature".
 
-Results of tools: `functionResponse`, whose `response` is an object:
+A tool result is a `functionResponse`, whose `response` is an object:
 
-1. A text under one key (`output` and `error` are Google's keys, `result` that of its Python SDK) is the result's text;
-   any other object becomes its JSON. `error` alone means that the tool failed. Vercel's AI SDK repeats the tool's
-   `name` beside its text, which is its `content`.
-2. The form is marked in `extra`, with null in place of the text, so that the same form is written again.
-3. Media of a result are in its `parts`. Media of another dialect's result come after all results of the turn, for only
-   the newest models accept `parts`.
+1. If the object has one key with a text, the text is the result. Google uses the keys `output` and `error`, its Python
+   SDK uses `result`, and Vercel's AI SDK uses `content` and adds the tool's `name`. The result of any other object is
+   its JSON. `error` alone means that the tool failed.
+2. `extra` keeps the object, with null in place of the text, so that the same form is written again.
+3. Media of a result are in its `parts`. Only the newest models accept `parts`, so media in a result from another
+   dialect follow after all results of the message.
 
-Other parts (unknown ones are kept whole):
+Other parts (unknown parts are kept unchanged):
 
-1. A signature (`thoughtSignature`) stays on its original part: as a blob of a thought, in the `extra` of any other
-   part. Gemini refuses it anywhere else.
+1. A signature (`thoughtSignature`) stays on its original part, since Gemini refuses it anywhere else. It is a blob of a
+   thought, and is in the `extra` of any other part.
 2. Inline data is converted to standard base64: Google's Python SDK writes the URL-safe alphabet, which no other
    provider reads.
-3. An agent sends a thought back unchanged. So other providers' signatures travel to the agent packed into the
-   thought's signature, and come back as blobs.
-4. Media with a URL from another provider are sent as URLs: Gemini reads public URLs.
+3. An agent sends a thought back unchanged. So the signatures of other providers are packed into the thought's signature
+   for the agent, and unpacked when the agent sends the thought back.
+4. Media that have a URL are sent as a URL, also from another dialect, because Gemini reads public URLs.
 """
 
 from __future__ import annotations
@@ -88,11 +92,14 @@ _CAMEL = {
 
 
 _AS_WRITTEN: dict[str, str] = {}
-"""The spellings if all fields are in camelCase, as nearly always: empty."""
+"""The spellings of fields that are not in camelCase: empty in nearly every document."""
 
 
 class ProtoFields(Fields):
-    """The fields of one proto message. Not for maps or JSON data (`args`, `response`, schemas), whose keys are data."""
+    """The fields of one proto message, in either spelling.
+
+    Not for maps and JSON data (`args`, `response`, schemas), whose keys are not field names.
+    """
 
     __slots__ = ("_spelt",)
 
@@ -151,14 +158,14 @@ def parse_tool(value: Json, path: str) -> tuple[Tool, ...]:
 
 
 def render_tools(tools: Iterable[Tool], *, same_dialect: bool) -> list[Json]:
-    """Return the wire's tools, without other providers' own tools."""
+    """Return the wire form of the tools, without other providers' own tools."""
     functions = [_render_function(tool, same_dialect=same_dialect) for tool in tools if tool.kind != "server"]
     documents: list[Json] = [{_FUNCTIONS: functions}] if functions else []
     return documents + [tool.extra for tool in tools if tool.kind == "server" and same_dialect and tool.extra]
 
 
 def parse_choice(fields: ProtoFields) -> ToolChoice | None:
-    """Return the choice in `toolConfig`; other fields stay among the unknown fields."""
+    """Return the tool choice in `toolConfig`; the other fields remain unread."""
     config = fields.object("toolConfig")
     if config is None:
         return None
@@ -181,7 +188,7 @@ def parse_choice(fields: ProtoFields) -> ToolChoice | None:
 
 
 def render_choice(choice: ToolChoice, *, same_dialect: bool) -> Json:
-    """Return the `functionCallingConfig`."""
+    """Return the tool choice as a `functionCallingConfig`."""
     modes = {"auto": "AUTO", "none": "NONE", "required": "ANY", "tool": "ANY"}
     document: dict[str, Json] = {"mode": modes[choice.mode]}
     if choice.mode == "tool":
@@ -318,7 +325,7 @@ _PLAIN = object()  # no mark: the text has Google's own key
 
 
 def _parse_response(response: dict[str, Json], name: str | None) -> tuple[str, Json]:
-    """Return the text of a result, and the mark of its form."""
+    """Return the text of a result, and the form of `response` to keep in `extra`."""
     if not response:
         return "", {}
     if len(response) == 1:
@@ -385,7 +392,7 @@ def parse_part(value: Json, path: str) -> Part:
 
 
 def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
-    """Return a part of text, of media, or an opaque one; None for a part of another kind."""
+    """Return the wire form of a text, media or opaque part; None for a part of another kind."""
     document: dict[str, Json]
     match part:
         case Text(text=text) | RefusalText(text=text):
@@ -400,9 +407,10 @@ def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
 
 
 def render_reasoning(part: Reasoning, *, same_dialect: bool, answer: bool) -> list[dict[str, Json]]:
-    """Return the thoughts of this reasoning: several if it has several signatures.
+    """Return the wire parts of this reasoning: several if it has several signatures.
 
-    `answer`: False if it goes to a provider, which refuses foreign signatures.
+    `answer`: True for an answer to an agent. False for a request to a provider, which refuses signatures of other
+    providers.
     """
     signatures: list[str | None] = [
         blob.data for blob in part.blobs if blob.dialect == NAME and blob.kind == SIGNATURE

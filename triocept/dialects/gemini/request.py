@@ -1,37 +1,42 @@
-"""Requests of generateContent: paths, contents and config.
+"""Requests of generateContent: their paths, contents and `generationConfig`.
 
 Rules:
 
-1. The path contains the model, and requests a stream. A document for a provider contains its model, too
-   (`GenerateContentRequest` has such a field), so that it can be read without its path.
-2. `extra` mirrors the document: unknown fields of `generationConfig` and `toolConfig` are under these names.
-3. Only one candidate is supported: `candidateCount` above 1 is refused.
-4. From another dialect: a tool choice is written only with functions, for Gemini refuses it without them.
+1. The path names the model, and requests a stream. A document for a provider also names the model
+   (`GenerateContentRequest` has such a field), so that the document can be read without its path.
+2. `extra` has the structure of the document: unknown fields of `generationConfig` are in `extra["generationConfig"]`,
+   and those of `toolConfig` correspondingly.
+3. Only one candidate is supported; `candidateCount` above 1 is refused.
+4. A tool choice from another dialect is written only if the request offers functions, because Gemini refuses a choice
+   without functions.
 
 Contents and the system instruction:
 
-1. The system and developer messages at the head are the `systemInstruction`; a later one becomes the user's text.
-2. Results may come in a turn of the user, of `function`, or of the model (from Antigravity). A turn of the model with
-   results is split, for no request may end with the model.
-3. From another dialect: adjacent turns of one role are joined, with results first and their media after them, and the
-   first turn is the user's. Thoughts that Gemini did not sign, and empty texts, are left out. A call's own signature
-   is kept, for a forwarding program may have restored it.
+1. System and developer messages at the start of the conversation are the `systemInstruction`. A later system message
+   becomes a text of the user.
+2. Tool results may come in a content of the role `user`, `function`, or `model` (from Antigravity). A content of the
+   model with results is split, because no request may end with a message of the model.
+3. A conversation from another dialect is adapted. Adjacent messages of one role are joined, with results first and the
+   media of results after them, and the first content is the user's. Thoughts that Gemini did not sign, and empty texts,
+   are left out. The signature of a call is kept, because a forwarding program may have restored it.
 
-`generationConfig`: sampling, thinking, the format of the answer:
+`generationConfig` holds sampling, thinking and the format of the answer:
 
-1. A budget of 0 disables thinking, a budget of -1 leaves it to the model. Further fields of `thinkingConfig` stay in
+1. A thinking budget of 0 disables thinking; -1 lets the model choose. Further fields of `thinkingConfig` stay in
    `extra`.
-2. `responseSchema` is read as JSON Schema; the original object is kept, and written again as long as both are
-   equivalent.
-3. From another dialect, an effort becomes a budget of at most 24,576 tokens, which the smallest models allow (or -1),
-   and thoughts are requested. An effort of none is left out, for most models refuse it; so are penalties of 0.
+2. `responseSchema` is converted to JSON Schema. The original object is kept, and written again unless the JSON Schema
+   was changed.
+3. An effort from another dialect becomes a budget of at most 24,576 tokens, which the smallest models allow (or -1),
+   and thoughts are requested. The effort "none" is left out, because most models refuse it. Penalties of 0 from another
+   dialect are left out, too.
 
-Paths: they contain the model, the choice of a stream, and the stream's framing:
+A path contains the model, whether a stream is requested, and the stream's framing:
 
-1. The version at the start (`v1beta`, `v1`, `v1alpha`) is optional, and so is Vertex AI's
-   `projects/…/locations/…/publishers/google`.
-2. A model is named without `models/`; a tuned one with `tunedModels/`. Names may be percent-encoded, slashes too.
-3. Only `alt=sse` makes a stream one of server-sent events: without it, the stream is one JSON array.
+1. The version at the start (`v1beta`, `v1`, `v1alpha`) is optional. So is `projects/…/locations/…/publishers/google`,
+   which Vertex AI puts before the model.
+2. triocept names a model without `models/`, and a tuned model with `tunedModels/`. Names in paths may be
+   percent-encoded, including their slashes.
+3. The query parameter `alt=sse` requests server-sent events. Without it, a stream is one JSON array.
 """
 
 from __future__ import annotations
@@ -83,12 +88,12 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
 
 
 def read_request(fields: ProtoFields, target: Target) -> Request:
-    """Return the request in these fields: of a document, or of a request inside one."""
+    """Return the request in these fields, which are a whole document, or a request inside a document."""
     return _aimed(_parse(fields, Memory())[0], target, fields.at("model"))
 
 
 def _parse(fields: ProtoFields, memory: Memory) -> tuple[Request, int]:
-    """Return the request in the document alone, and the number of messages from the system instruction."""
+    """Return the request without the facts from its path, and the number of messages in the system instruction."""
     named = fields.text("model")
     system = parse_system(fields.take("systemInstruction"), fields.at("systemInstruction"))
     if fields.peek("contents") is None:
@@ -114,7 +119,7 @@ def _parse(fields: ProtoFields, memory: Memory) -> tuple[Request, int]:
 
 
 def _aimed(request: Request, target: Target, path: str) -> Request:
-    """Return the request with the facts from the path of the call."""
+    """Return the request with the facts that the path of the call states."""
     model = target.model or request.model
     if not model:
         raise DialectError("is missing", path=path)
@@ -153,7 +158,7 @@ _NOTHING: Json = {"text": "(no content)"}
 
 
 def parse_content(value: Json, path: str) -> Message:
-    """Return one of the contents as a message; its calls and results may still lack ids."""
+    """Return one item of `contents` as a message; its calls and results may still lack ids."""
     fields = ProtoFields(value, path)
     role = fields.text("role") or "user"
     if role not in _ROLES:
@@ -163,7 +168,7 @@ def parse_content(value: Json, path: str) -> Message:
 
 
 def parted(message: Message) -> tuple[Message, ...]:
-    """Return the message; as two messages if it is a turn of the model with results."""
+    """Return the message in a tuple; split it in two if it is the model's and contains results."""
     results = message.tool_results if message.role == "assistant" else ()
     if not results:
         return (message,)
@@ -263,7 +268,7 @@ _MAX_BUDGET = 24_576
 
 
 def parse_config(fields: ProtoFields) -> tuple[Sampling, ReasoningAsk | None, OutputFormat | None]:
-    """Return sampling, reasoning and format from the config; its other fields stay among the unknown fields."""
+    """Return the sampling, the reasoning and the format in the config; its other fields remain unread."""
     config = fields.object(CONFIG)
     if config is None:
         return Sampling(), None, None
@@ -294,7 +299,7 @@ def parse_config(fields: ProtoFields) -> tuple[Sampling, ReasoningAsk | None, Ou
 
 
 def render_config(request: Request, *, same_dialect: bool) -> dict[str, Json]:
-    """Return the config without its unknown fields."""
+    """Return the `generationConfig` without unknown fields."""
     sampling = request.sampling
     document: dict[str, Json] = {
         "maxOutputTokens": sampling.max_output_tokens,
@@ -357,7 +362,7 @@ _PATH = re.compile(
 
 
 def match(path: str, query: str) -> Target | None:
-    """Return the facts in the path and the query of a call; None if the call is no model call."""
+    """Return what the path and the query of a call state; None if the call is no model call."""
     found = _PATH.fullmatch(unquote(path))
     if found is None or found["verb"] not in ("generateContent", "streamGenerateContent"):
         return None
@@ -376,7 +381,7 @@ def bare_model(name: str) -> str:
 
 
 def full_model(name: str) -> str:
-    """Return the name with its collection."""
+    """Return the name with its collection, `models/` or `tunedModels/`."""
     return name if name.startswith((_MODELS, _TUNED, "endpoints/")) else _MODELS + name
 
 
@@ -392,5 +397,5 @@ def answer_type(request: Request) -> str:
 
 
 def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
-    """Return True: the path requests the stream, so every document fits."""
+    """Return True; every document can be sent unchanged, because the path requests the stream."""
     return True

@@ -1,33 +1,34 @@
-"""Answers of generateContent, their ends, and errors.
+"""Answers of generateContent, their finish reasons and usage, and errors.
 
 Rules:
 
-1. A whole answer is read as a stream of one chunk.
-2. `extra` mirrors the document: further fields of the candidate (`safetyRatings`, `groundingMetadata`, …) are in
-   `extra["candidates"][0]`.
-3. gemini-cli relies on the usage: unknown usage is estimated.
-4. A refusal in words is a text with the finish reason `SAFETY`: the wire has no other place for it.
+1. A whole answer is parsed like a stream of one chunk.
+2. `extra` has the structure of the document: further fields of the candidate (`safetyRatings`, `groundingMetadata`, …)
+   are in `extra["candidates"][0]`.
+3. Unknown usage is estimated, because gemini-cli requires the usage.
+4. A refusal in words is a text, and the finish reason is `SAFETY`: the wire has no other place for such a refusal.
 5. The answer to a blocked prompt has no candidate.
 
-The responses that make up one answer (a single one without a stream), as events:
+The rules that turn the responses of one answer (only one response without a stream) into events:
 
-1. Plain text joins the text before it, across chunks, and a thought joins the thought before it. Any other part with
-   further fields (a signature, …) stands alone.
+1. A plain text continues the text before it, also across chunks, and a thought continues the thought before it. A part
+   with further fields (a signature, …) is a part by itself.
 2. A signature ends its thought.
-3. A call comes whole in one part. Empty text without further fields is skipped.
-4. Candidates, content and parts may be missing. A blocked prompt is a refusal.
-5. The finish reason completes the content: of later chunks, only the usage and unknown fields count.
+3. A tool call comes complete in one part. An empty text without further fields is skipped.
+4. `candidates`, `content` and `parts` may be missing. A blocked prompt counts as a refusal.
+5. The finish reason completes the content: only usage and unknown fields are read from later chunks.
 
-A tool turn has no reason of its own: its reason is `STOP`. A malformed call, and every other reason that does not mean
-an answer, is the provider's failure, never an end.
+An answer with tool calls has no special finish reason: the reason is `STOP`. A malformed call, and every other reason
+that does not mean an answer, is a failure of the provider, never a stop reason.
 
-`promptTokenCount` includes the cached tokens, `candidatesTokenCount` excludes thoughts. So the canonical output is
-candidates and thoughts, and the input is the prompt and the tokens that a provider's own tools added. Further counts
-(by modality, …) are kept under their own names. The wire has no count of tokens written to a cache.
+`promptTokenCount` includes the cached tokens, `candidatesTokenCount` excludes thoughts. So the canonical output count
+is the sum of candidates and thoughts, and the input count is the sum of the prompt and the tokens that a provider's own
+tools added. Further counts (by modality, …) are kept under their own names. The wire has no count of tokens written to
+a cache.
 
-Errors of Google: `{"error": {code, message, status, details}}`, in a stream perhaps in a list of one. `code` is the
-HTTP status, `status` the name of gRPC's. `details` contains a retry delay as `RetryInfo`, which gemini-cli reads in
-place of the header.
+Google's errors have the form `{"error": {code, message, status, details}}`; in a stream, this object may be the only
+item of a list. `code` is the HTTP status, and `status` is the name of the gRPC status. `details` contains a retry delay
+as `RetryInfo`, which gemini-cli reads in place of the header.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def render_response(response: Response, request: Request) -> Json:
 
 
 def is_blocked(extra: dict[str, Json], parts: object) -> bool:
-    """Return True if the answer means a blocked prompt."""
+    """Return True if the answer means that the prompt was blocked."""
     feedback = extra.get("promptFeedback")
     blocked = isinstance(feedback, dict) and feedback.get("blockReason")
     return bool(blocked) and not parts and "candidates" not in extra
@@ -111,7 +112,7 @@ _LOGPROBS = "logprobsResult"  # of each chunk's own tokens; other fields are rep
 
 
 class Chunks:
-    """A builder of events: it takes the responses of one answer, and appends events."""
+    """A converter of the responses of one answer to events, which its methods append to `events`."""
 
     def __init__(self) -> None:
         self._started = False
@@ -125,7 +126,7 @@ class Chunks:
         self._beside: dict[str, Json] = {}  # further fields of the candidate
 
     def take(self, document: Json, events: list[Event]) -> None:
-        """Take one response."""
+        """Append the events of one response."""
         fields = ProtoFields(document)
         candidates = fields.each("candidates")
         identity, model = fields.text("responseId"), fields.text("modelVersion")
@@ -142,11 +143,11 @@ class Chunks:
 
     @property
     def ending(self) -> bool:
-        """True if the reason for the end of the answer has come."""
+        """True if the finish reason has come."""
         return self._finish is not None or self._blocked
 
     def end(self, events: list[Event]) -> None:
-        """Append the last events; raise an error if the finish reason means a failure, or never came."""
+        """Append the last events; raise an error if the finish reason means a failure, or has not come."""
         if self._finish is None and not self._blocked:
             raise UpstreamTruncated("the provider's answer ended without a finish reason")
         self._parts.close(events)
@@ -228,7 +229,9 @@ _RENDERED: dict[StopReason, str] = {
 
 
 def parse_finish(reason: Json, words: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
-    """Return the stop reason, and the wire's word as a field to keep if the reason alone does not identify it.
+    """Return the stop reason, and fields to keep in `extra`.
+
+    The fields hold the wire's own word, if the canonical reason alone does not determine the word.
 
     `reason` and `words` are the wire's `finishReason` and `finishMessage`. Raise `UpstreamError` if the reason is
     unknown or missing, or means a failure (`MALFORMED_FUNCTION_CALL`, …).
@@ -241,7 +244,7 @@ def parse_finish(reason: Json, words: Json, *, calls: bool) -> tuple[StopReason,
 
 
 def render_finish(stop: StopReason | None, *, calls: bool, refusal: bool) -> str:
-    """Return the `finishReason`; a refusal in words is a refusal, as in other dialects."""
+    """Return the `finishReason`; an answer that contains a refusal in words ends with `SAFETY`."""
     settled = settled_stop(stop, calls=calls)
     return _RENDERED["refused" if settled == "end" and refusal else settled]
 
@@ -250,7 +253,7 @@ _TOOLS = "toolUsePromptTokenCount"
 
 
 def parse_usage(value: Json, path: str) -> Usage | None:
-    """Return the usage; None if it is missing, or contains no number."""
+    """Return the usage; None if it is missing, or contains no token count."""
     if not value:
         return None
     fields = ProtoFields(value, path)
@@ -336,9 +339,9 @@ def render_error(failure: Failure) -> Json:
 
 
 def parse_error(status: int, document: Json) -> Failure:
-    """Return the failure in a provider's error document, whatever the document.
+    """Return the failure in a provider's error document, which may have any form.
 
-    A status below 400 (an error in place of an answer) is replaced by the error's own.
+    A status below 400 (of an error in place of an answer) is replaced by the status in the error.
     """
     error = find_error(document) or document
     message = error_text(error, document, status)
@@ -367,7 +370,7 @@ def parse_error(status: int, document: Json) -> Failure:
 
 
 def find_error(document: Json) -> Json:
-    """Return the error in a document that came in place of an answer; None if the document has no error."""
+    """Return the error in a document that came in place of an answer; None if the document contains no error."""
     if isinstance(document, list) and len(document) == 1:
         document = document[0]
     return document.get("error") or None if isinstance(document, dict) else None

@@ -1,7 +1,7 @@
-"""Calls other than model calls: `GET /v1beta/models`, token counts, embeddings; recognition of Google's clients.
+"""Calls other than model calls (`GET /v1beta/models`, token counts, embeddings), and recognition of clients.
 
-Their paths are `/v1beta/models/{model}:countTokens`, `:embedContent`, and `:batchEmbedContents`, which the SDK calls
-even for one text.
+The paths are `/v1beta/models/{model}:countTokens`, `:embedContent` and `:batchEmbedContents`. The SDK calls the last
+one even for one text.
 """
 
 from __future__ import annotations
@@ -43,27 +43,27 @@ def render_models(names: Iterable[str]) -> Json:
 
 
 def render_token_count(count: int) -> Json:
-    """Return the document with the token count of a prompt."""
+    """Return the document that states the token count of a prompt."""
     return {"totalTokens": count}
 
 
 def parse_count_request(document: Json, target: Target) -> Request:
-    """Return the request whose tokens are counted: the document itself, or its `generateContentRequest`.
+    """Return the request whose tokens are counted: the document itself, or the `generateContentRequest` in it.
 
     Raises:
-        DialectError: the document is invalid; the error has the path in it.
+        DialectError: the document is invalid. The error names the path of the invalid field.
     """
     fields = ProtoFields(document)
     return read_request(fields.object("generateContentRequest") or fields, target)
 
 
 def is_client(path: str, headers: Mapping[str, str]) -> bool:
-    """Return True if the client is Google's, by the header of its key or the versions in its paths."""
+    """Return True if the client is Google's: the header of the key, or the version in the path, shows it."""
     return "x-goog-api-key" in headers or path.startswith(("/v1beta/", "/v1alpha/", "/upload/"))
 
 
 def key_headers(api_key: str) -> dict[str, str]:
-    """Return the header with a key."""
+    """Return the header that contains the key."""
     return {"x-goog-api-key": api_key}
 
 
@@ -80,7 +80,7 @@ def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
 
 
 _MOST_INPUTS = 100
-"""Maximum texts of one call, from Google's error."""
+"""Maximum texts in one call, as stated in Google's error."""
 
 
 def embeddings(call: SideCall) -> Embeddings:

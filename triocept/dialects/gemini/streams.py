@@ -6,25 +6,27 @@ Grammar of the parser::
 
 Rules of the parser:
 
-1. `Chunks` parses the responses. The first byte other than a space determines their framing: `[` begins an array,
-   which comes piece by piece.
-2. The finish reason is the only terminal fact: an end without it is a truncation. Usage may follow it, so
-   `ResponseEnd` waits for the end of the bytes.
-3. An error object in place of a response is the provider's failure. Among server-sent events, it may be a bare JSON
-   object, on one line or on several: Google sends it in this form, and its Python SDK reads it.
-4. Memory is bounded by one document, whose size is limited.
+1. `Chunks` parses the responses. The first byte that is not a space determines the framing: `[` begins an array, whose
+   items are parsed as they arrive.
+2. Only the finish reason shows that an answer is complete. A stream without it was truncated. Usage may come after the
+   finish reason, so `ResponseEnd` waits for the end of the bytes.
+3. An error object in place of a response means that the provider failed. Among server-sent events, the error may be a
+   bare JSON object, on one line or on several. Google sends errors in this form, and Google's Python SDK reads them.
+4. The parser holds at most one document in memory, and the size of a document is limited.
 
 Rules of the renderer:
 
-1. Each chunk is a whole response: one or more parts, and the answer's id and model. It contains no event names, no
-   comments and no `[DONE]`: each of them breaks some client (gemini-cli crashes on a comment).
-2. Text is written at once; a call is written when it is whole, for the wire has no fragments of calls.
-3. Parts come strictly one after the other: an event that comes early is held back until its turn.
-4. The last chunk has the finish reason, the usage, estimated if unknown, and further fields of the answer.
-5. An error is a bare object, without `data:` and without an empty line after it. On this form Google's Python SDK
-   raises an error, and the JavaScript SDK, which splits at empty lines, cannot skip it. In an array it is the last
-   item.
-6. A keepalive is a response without candidates; in an array it is a line feed.
+1. Each chunk is a whole response: one or more parts, and the answer's id and model. The stream contains no event names,
+   no comments and no `[DONE]`, since each of them breaks some client (gemini-cli crashes on a comment).
+2. Text is written as soon as it comes. A call is written when it is complete, because the wire has no fragments of
+   calls.
+3. Parts are written strictly one after the other. An event of a later part is held back until the earlier part has
+   ended.
+4. The last chunk has the finish reason, the usage (estimated if unknown), and further fields of the answer.
+5. An error is a bare object, without `data:` before it and without an empty line after it. Google's Python SDK raises
+   an error on this form. Google's JavaScript SDK splits at empty lines, so it cannot skip the error. In an array, the
+   error is the last item.
+6. A keep-alive is a response without candidates, or a line feed in an array.
 """
 
 from __future__ import annotations
@@ -108,7 +110,7 @@ _INSIDE = re.compile(rb'["\\]')
 
 
 class _Framing:
-    """A decoder of bytes into whole documents, as JSON."""
+    """A decoder that splits a stream's bytes into whole JSON documents."""
 
     def __init__(self) -> None:
         self._decoder: _Events | _Objects | None = None
@@ -117,7 +119,7 @@ class _Framing:
         """Return the documents that `data` completes.
 
         Raises:
-            DialectError: a document is larger than the maximum.
+            DialectError: a document exceeds the maximum size.
         """
         if self._decoder is None:
             data = data.lstrip()
@@ -130,7 +132,7 @@ class _Framing:
 
 
 class _Objects:
-    """A decoder of bytes into whole objects; bytes between objects are skipped."""
+    """A decoder that splits bytes into whole JSON objects, and skips the bytes between objects."""
 
     def __init__(self, max_size: int = MAX_EVENT) -> None:
         self._max_size = max_size
@@ -142,7 +144,7 @@ class _Objects:
 
     @property
     def inside(self) -> bool:
-        """True if an object has begun and not ended."""
+        """True if an object has begun and has not ended."""
         return self._depth > 0
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -169,7 +171,7 @@ class _Objects:
         return found
 
     def _ends(self, mark: bytes) -> bool:
-        """Take one significant character; return True if an object ends with it."""
+        """Process one structural character; return True if it ends an object."""
         if mark == b"\\":
             self._escaped = True
         elif mark == b'"':
@@ -183,7 +185,7 @@ class _Objects:
 
 
 class _Events(SSEDecoder):
-    """A decoder of server-sent events with bare objects among them."""
+    """A decoder of server-sent events among which bare JSON objects may come."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -216,10 +218,11 @@ class Renderer(StreamRenderer):
         self._sequence = PartSequence()
         self._part: ResponsePart | None = None
         self._held: list[str] = []
-        """The pieces of the current part's text, if it is written when it is whole."""
+        """The pieces of the current part's text, if the part is written only when it is complete."""
         self._blobs: tuple[Blob, ...] = ()
         self._behind = b""
-        """The bytes after a text that is written at once; empty if the text is held."""
+        """The bytes that follow the text of the current part if text is written as it comes; empty if the text is held
+        back."""
         self._parts = False
         self._calls = False
         self._refusal = False
@@ -282,7 +285,7 @@ class Renderer(StreamRenderer):
         return b'{"text":' + encode_text(text) + self._behind if text else b""
 
     def _whole(self, text: str) -> list[dict[str, Json]]:
-        """Return the wire parts of the current part, whose held text is `text`, at its end."""
+        """Return the wire parts of the current part, which has ended, and whose text is `text`."""
         match self._part:
             case ToolCall() as call:
                 whole = with_id(msgspec.structs.replace(call, arguments=text))
