@@ -1,18 +1,19 @@
-"""Helpers for authors of a dialect, which this package's dialects use, too.
+"""Helpers for authors of a dialect; the built-in dialects use them, too.
 
-* documents: `Fields` reads an object with paths, `merged` assembles one; `decode_json`, `encode_json`, `encode_text`.
-* streams: `SSEDecoder`, `encode_sse`, `SSE_FRAMES` and `events_pattern` for server-sent events; `LineDecoder`,
-  `encode_line` and `LINE_FRAMES` for one document per line. `EventBuilder` makes the events of parts that follow one
-  another, `PartSequence` puts overlapping parts in sequence, `gather` collects the unknown fields of chunks.
-* content: `parse_content`, `as_content`, `in_result`; `split_data_url`, `data_url`, `media_type_of`.
-* calls: `fresh_id`, `legal_id`, `short_id`, and `Pairing` for a wire without ids; `object_of` and `text_of`, for
-  arguments that are an object; `custom_names`, `fitted_call`, `FittedCall` and `CUSTOM_SCHEMA`, for tools that take
-  free text.
-* answers: `settled_stop`; `effort_for` and `budget_for`, between effort words and thinking tokens.
-* other dialects' values: `is_same_dialect`, `portable`, `refuse_token_ids`; `pack` and `unpack`, for a slot in which an
-  agent keeps a blob.
-* errors: `error_of`, `error_text`, `status_of`; `OVERFLOW` and `is_overflow`, for the error about too long a prompt,
-  which agents recognise by its words.
+* Documents: `Fields` reads an object, with paths for errors, and `merged` assembles one; `decode_json`, `encode_json`
+  and `encode_text` convert between bytes and values.
+* Streams: `SSEDecoder`, `encode_sse`, `SSE_FRAMES` and `events_pattern` for server-sent events; `LineDecoder`,
+  `encode_line` and `LINE_FRAMES` for one document per line. `EventBuilder` creates the events of parts that follow one
+  another, `PartSequence` puts overlapping parts in sequence, and `gather` collects the unknown fields of chunks.
+* Content: `parse_content`, `as_content` and `in_result`; for media, `split_data_url`, `data_url` and `media_type_of`.
+* Tool calls: `fresh_id`, `legal_id` and `short_id`, and `Pairing` for a wire without ids. `object_of` and `text_of` are
+  for a wire whose arguments are an object; `custom_names`, `fitted_call`, `FittedCall` and `CUSTOM_SCHEMA` are for
+  tools that take free text.
+* Answers: `settled_stop`. Reasoning: `effort_for` and `budget_for` convert between effort words and thinking tokens.
+* Values from other dialects: `is_same_dialect`, `portable` and `refuse_token_ids`; `pack` and `unpack`, for a field
+  whose opaque value agents send back unchanged.
+* Errors: `error_of`, `error_text` and `status_of`; `OVERFLOW` and `is_overflow`, for the error about a prompt that is
+  too long, which agents recognise by its words.
 """
 
 from __future__ import annotations

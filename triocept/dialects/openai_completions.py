@@ -1,36 +1,40 @@
-"""OpenAI's completions, from text to text, the wire of base models: `POST /v1/completions`.
+"""OpenAI's completions (`POST /v1/completions`), which continue a text: the wire of base models.
 
-The prompt is text, or token ids:
+The prompt is a text, or token ids:
 
-1. A text, or a list of one text, is one message of the user. Token ids (or a list of one list of them) are one opaque
-   part of a message, for only this dialect supports them; they are written as one list. Another dialect cannot express
-   them, and refuses such a request (see `_portable`).
-2. One exchange has one answer: several prompts are refused.
-3. A conversation of another dialect becomes the texts of system and user, separated by blank lines. If it contains
-   messages of the assistant, each turn begins with its speaker, and the prompt ends with "Assistant:".
-4. Tools, calls, results and media cannot be expressed in a text: they raise an error, and are never dropped silently.
+1. A text, or a list of one text, is one user message. Token ids (or a list of one list of token ids) are one opaque
+   part of a message, because only this dialect supports them; they are written as one list. Other dialects cannot
+   express token ids, so their renderers raise an error (see `_portable`).
+2. One exchange has one answer, so a request with several prompts is refused.
+3. A conversation from another dialect becomes a text: the system and user messages, separated by blank lines. If the
+   conversation contains assistant messages, each message begins with its speaker, and the prompt ends with
+   "Assistant:".
+4. Tools, calls, results and media cannot be expressed in a text. They are never dropped silently, but raise an error.
 
 Requests:
 
-1. `echo`, `suffix`, `best_of`, `logprobs` (a number here) and all unknown fields stay in `extra`. The code that
-   answers implements `echo` (see `echo_of`).
-2. `extra` mirrors the document: unknown fields of `stream_options` are in `extra["stream_options"]`.
-3. Only one choice is supported: `n` above 1 is refused.
-4. From another dialect, `max_tokens` is 4096 by default, for the wire's own default is 16. Tools that the model may
-   call cannot be expressed, and raise an error. A `user` of more than 64 characters is left out: OpenAI refuses it.
+1. `echo`, `suffix`, `best_of`, `logprobs` (a number in this dialect) and all unknown fields stay in `extra`. The
+   renderers of answers implement `echo` (see `echo_of`).
+2. `extra` has the structure of the document: unknown fields of `stream_options` are in `extra["stream_options"]`.
+3. Only one choice (answer) is supported; `n` above 1 is refused.
+4. A request from another dialect gets `max_tokens` 4096 by default, because the wire's own default is 16. Tools that
+   the model may call cannot be expressed, and raise an error. A `user` of more than 64 characters is left out, because
+   OpenAI refuses it.
 
-Whole answers; their errors are those of chat completions, with `prompt` for an overflow:
+Whole answers. Errors are those of chat completions, except that an overflow error names the parameter `prompt`:
 
-1. `extra` mirrors the document: further fields of the choice (`logprobs`, `token_ids`, …) are in
+1. `extra` has the structure of the document: further fields of the choice (`logprobs`, `token_ids`, …) are in
    `extra["choices"][0]`.
 2. `created` is always the time of triocept's answer.
-3. `echo` puts the prompt before the answer. A provider of this dialect received `echo`, too, and has already done so.
-4. All texts, a refusal's too, are one text. Reasoning is left out; a tool call cannot be expressed, and raises an
+3. `echo` requests the prompt before the answer. A provider of this dialect also received `echo`, so its answer already
+   has the prompt.
+4. All texts, including refusals, become one text. Reasoning is left out. A tool call cannot be expressed, and raises an
    error.
 
-Streams are parsed by the rules of `ChunkParser`; a choice may have no text. Rendered:
+Streams are parsed by the rules of `ChunkParser`; a choice may have no text. Streams are rendered by these rules:
 
-1. A stream is chunks of text, exactly one finish chunk, the usage chunk on request, and `[DONE]`.
+1. A stream consists of chunks with text, exactly one chunk with the finish reason, a chunk with the usage if it was
+   requested, and `[DONE]`.
 2. An echoed prompt is the first chunk (see `echo_of`).
 """
 
@@ -112,7 +116,7 @@ def parse_prompt(value: Json, path: str) -> Message:
 
 
 def text_of(messages: Sequence[Message]) -> str:
-    """Return the text of the prompt, empty if it is token ids; raise `DialectError` if a text cannot express it."""
+    """Return the prompt as a text, empty if it is token ids; raise `DialectError` if a text cannot express it."""
     turns: list[tuple[str, str]] = []
     for number, message in enumerate(messages):
         text = ""
@@ -163,7 +167,7 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
 
 
 def render_request(request: Request) -> Json:
-    """Return the document that sends `request` to a provider; raise `DialectError` if a prompt cannot express it."""
+    """Return the document that sends `request` to a provider; raise `DialectError` if a text cannot express it."""
     same_dialect = request.dialect == NAME
     if request.tools and (request.tool_choice is None or request.tool_choice.mode != "none"):
         raise DialectError("tools cannot be offered in completions", path="tools")
@@ -211,7 +215,7 @@ def render_response(response: Response, request: Request) -> Json:
 
 
 def echo_of(request: Request, dialect: str) -> str:
-    """Return the echoed prompt before an answer that came in `dialect`; empty without `echo`."""
+    """Return the prompt to write before an answer that came in `dialect`; empty if no `echo` must be added."""
     wanted = (request.extra or {}).get("echo") if request.dialect == NAME else None
     return text_of(request.messages) if wanted is True and dialect != NAME else ""
 

@@ -30,7 +30,7 @@ def render_token_count(count: int) -> Json:
 
 
 def is_client(path: str, headers: Mapping[str, str]) -> bool:
-    """Return True if the client is Anthropic's: its SDKs send this header, and no other API has /messages."""
+    """Return True if the client is Anthropic's: its SDKs send this header, and no other API has a path `/messages`."""
     return "anthropic-version" in headers or "/messages" in path
 
 

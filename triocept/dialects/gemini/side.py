@@ -75,7 +75,7 @@ def count_tokens(model: str, document: Json) -> CountCalls:
 
 
 def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
-    """Return the environment variables of agents; see `Dialect.environment`."""
+    """Return the environment variables for agents; see `Dialect.environment`."""
     return {"GOOGLE_GEMINI_BASE_URL": base_url, "GEMINI_API_KEY": api_key, "GOOGLE_API_KEY": api_key}
 
 

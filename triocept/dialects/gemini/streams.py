@@ -285,7 +285,7 @@ class Renderer(StreamRenderer):
         return b'{"text":' + encode_text(text) + self._behind if text else b""
 
     def _whole(self, text: str) -> list[dict[str, Json]]:
-        """Return the wire parts of the current part, which has ended, and whose text is `text`."""
+        """Return the wire parts of the current part, which has ended, and whose held-back text is `text`."""
         match self._part:
             case ToolCall() as call:
                 whole = with_id(msgspec.structs.replace(call, arguments=text))

@@ -2,30 +2,32 @@
 
 Tools and their calls:
 
-1. A tool is a function, as in chat completions; other providers' own tools are left out.
-2. The arguments of a call are an object. Its id is optional: servers before 0.12 have no ids, and neither have the
-   messages that the official clients send back. An id that triocept generated for such a call is not written.
+1. A tool is a function in the form of chat completions. Other providers' own tools are left out.
+2. The arguments of a call are an object. The id of a call is optional: servers before 0.12 send no ids, and the
+   official clients send calls back without ids. An id that triocept generated for such a call is not written.
 
 Messages:
 
-1. A message's content is one text. Parts come as thinking, text, images and calls, in this order: the wire has fields
-   for them, not a list.
-2. A result names its tool, or its call's id, or neither: then it belongs to the oldest call without a result.
-3. Results come right after their calls, one message each; other parts of their turn, and their media, come after all
-   results.
-4. The wire has only images, and only as inline data. Other media become a text that names them.
-5. Thinking that another provider signed is left out: it is useless at this one.
+1. The wire has no list of parts, but a field for each kind of part. So a message becomes thinking, text, images and
+   calls, in this order; its text is one string.
+2. A result names its tool, or the id of its call, or neither. If neither is named, the result belongs to the oldest
+   call without a result.
+3. Results come right after their calls, one message each. Other parts of the message that held them, and media in
+   results, come after all results.
+4. The only media on the wire are images, as inline data. In place of other media, a text names them.
+5. Thinking that another provider signed is left out, because only that provider can use it.
 
 Requests:
 
 1. An answer is a stream unless `stream` is false.
-2. `options` holds the sampling. Its other fields stay in `extra["options"]`; `keep_alive`, `truncate`, `logprobs` and
-   all others stay in `extra` under their names. A `num_predict` below 0 means no limit, and stays in
-   `extra["options"]`, too.
-3. `think` is a flag or an effort; the flag is "adaptive", or "none".
-4. The wire has no tool choice. From another dialect: "none" removes the tools, and a single tool removes all others. A
-   required call cannot be expressed, and is left out: the request works without it.
-5. From another dialect, efforts become the three that the wire accepts.
+2. `options` holds the sampling. Its other fields stay in `extra["options"]`. A `num_predict` below 0 means no limit,
+   and stays in `extra["options"]`, too. Other fields of the request (`keep_alive`, `truncate`, `logprobs`, …) stay in
+   `extra` under their names.
+3. `think` is a boolean or an effort. True is read as the effort "adaptive", False as "none".
+4. The wire has no tool choice. For a tool choice from another dialect, "none" removes the tools, and the choice of one
+   tool removes all other tools. The choice "required" cannot be expressed, and is left out, because the request works
+   without it.
+5. Efforts from another dialect become one of the three efforts that the wire accepts.
 """
 
 from __future__ import annotations
@@ -121,7 +123,7 @@ _RENDERED = {"developer": "system", "tool": "user"}
 
 
 def parse_message(value: Json, path: str) -> Message:
-    """Return the canonical message of a wire message; its calls and its result may still lack ids."""
+    """Return the canonical message of a wire message; the calls or the result in it may still lack ids."""
     if (plain := plain_message(value, _ROLES)) is not None:
         return plain
     fields = Fields(value, path)
@@ -150,7 +152,7 @@ def message_parts(fields: Fields) -> tuple[Part, ...]:
 
 
 def paired(messages: Iterable[Message]) -> tuple[Message, ...]:
-    """Return the messages with ids for their calls and results."""
+    """Return the messages with ids for the calls and results in them."""
     pairing, waiting = Pairing(lambda identity: {"tool_call_id": identity}), deque[ToolCall]()
     found: list[Message] = []
     for message in messages:
@@ -191,7 +193,7 @@ def render_messages(messages: Iterable[Message], *, same_dialect: bool) -> list[
 
 
 def render_parts(parts: Iterable[Part], *, same_dialect: bool) -> dict[str, Json]:
-    """Return the fields of a message with these parts; parts that the wire cannot hold are left out."""
+    """Return the message fields that contain these parts; parts that the wire cannot hold are left out."""
     texts, thoughts, images = list[str](), list[str](), list[str]()
     calls: list[Json] = []
     for part in parts:
@@ -245,7 +247,7 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
 
 
 def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
-    """Return True if document and request agree on whether the answer is a stream."""
+    """Return True if document and request agree on `stream`, so that the document can be sent unchanged."""
     return (document.get("stream") is not False) == request.stream
 
 

@@ -2,37 +2,39 @@
 
 Rules:
 
-1. Further fields of the document (`total_duration`, `logprobs`, …) are in `extra`, those of its message in
-   `extra["message"]`. `created_at` is always the time of triocept's answer.
+1. Further fields of the document (`total_duration`, `logprobs`, …) are in `extra`, and further fields of its message
+   are in `extra["message"]`. `created_at` is always the time of triocept's answer.
 2. An answer has no id on this wire.
-3. A refusal in words is a text; signatures and other wires' own parts are left out.
-4. Clients rely on the numbers: unknown usage is estimated.
+3. A refusal in words is written as text. Signatures, and parts that only other dialects have, are left out.
+4. Unknown usage is estimated, because clients require the numbers.
 
-Its end has `done_reason`, `prompt_eval_count` and `eval_count`; the wire has no further usage. Tool turns and refusals
-have no reason of their own: both are `stop`. Servers before 0.1.40 write no reason. An unknown reason is a failure:
-triocept never invents one. A server that had the whole prompt in its cache may leave the first count out.
+The last document of an answer has `done_reason`, `prompt_eval_count` and `eval_count`; the wire has no further usage.
+The reason is `stop` also for answers with tool calls and for refusals. Servers before 0.1.40 write no reason. An
+unknown reason is a failure, because triocept never invents a reason. A server that had the whole prompt in its cache
+may leave `prompt_eval_count` out.
 
-Errors: `{"error": "the message"}`, as a body and as a line of a stream. Other facts are in the HTTP status alone. The
-message may be a JSON document: the answer of llama.cpp, Ollama's engine (Ollama 0.40).
+An error is `{"error": "the message"}`, as a body or as a line of a stream. Only the HTTP status states further facts.
+The message may be a JSON document, which is the answer of llama.cpp, Ollama's engine (Ollama 0.40).
 
-The documents that make up one answer (a single one without a stream), as events:
+The rules that turn the documents of one answer (only one document without a stream) into events:
 
-1. Text joins the text before it, and thinking joins the thinking before it. A call comes whole.
-2. The document with `done` is the last; it has the reason and the usage, and may have content.
-3. Unknown fields of documents are gathered into the `extra` of `ResponseEnd`, in the form that a whole answer has.
+1. Text continues the text before it, and thinking continues the thinking before it. A call comes complete.
+2. The document with `done` is the last one. It has the reason and the usage, and may have content.
+3. Unknown fields of the documents are combined in the `extra` of `ResponseEnd`, as if they had come in one whole
+   answer.
 
 Parser of a stream:
 
-1. A document with `error` is the provider's failure; an end before `done` is a truncation.
+1. A document with `error` means that the provider failed. A stream that ends before `done` was truncated.
 2. The last line may have no line end.
 
 Renderer of a stream:
 
 1. There are no empty lines: the official Python client crashes on one.
-2. Parts come strictly one after the other. Text is written at once; a call is written when it is whole, for the wire
-   has no fragments of calls.
-3. The last document has the reason, the usage, estimated if unknown, and further fields of the answer.
-4. A keepalive is a document with empty content.
+2. Parts are written strictly one after the other. Text is written as soon as it comes. A call is written when it is
+   complete, because the wire has no fragments of calls.
+3. The last document has the reason, the usage (estimated if unknown), and further fields of the answer.
+4. A keep-alive is a document with empty content.
 """
 
 from __future__ import annotations
@@ -111,7 +113,7 @@ def render_response(response: Response, request: Request) -> Json:
 
 
 def now() -> str:
-    """Return the time of the answer in Go's format."""
+    """Return the time to write into an answer, in Go's format."""
     return datetime.fromtimestamp(answer_time(), UTC).isoformat().replace("+00:00", "Z")
 
 
@@ -119,7 +121,7 @@ _PARSED: dict[str, StopReason] = {"": "end", "stop": "end", "length": "max_token
 
 
 def parse_finish(reason: Json, *, calls: bool) -> StopReason:
-    """Return the stop reason; raise `UpstreamError` if it is unknown (`load`, for example: the prompt was empty)."""
+    """Return the stop reason; raise `UpstreamError` if it is unknown (for example `load`, after an empty prompt)."""
     stop = _PARSED.get(reason or "") if isinstance(reason, str | None) else None
     if stop is None:
         raise UpstreamError(f"the provider ended its answer for no reason known to Ollama: {reason!r}")
@@ -135,7 +137,7 @@ _INPUT, _OUTPUT = "prompt_eval_count", "eval_count"
 
 
 def take_usage(fields: Fields) -> Usage | None:
-    """Return the usage in the last document of an answer; None if it contains no count."""
+    """Return the usage in the last document of an answer; None if the document contains no count."""
     inputs, outputs = fields.count(_INPUT), fields.count(_OUTPUT)
     if inputs is None and outputs is None:
         return None
@@ -143,7 +145,7 @@ def take_usage(fields: Fields) -> Usage | None:
 
 
 def render_usage(usage: Usage) -> dict[str, Json]:
-    """Return the fields of the usage."""
+    """Return the fields that state the usage."""
     return {_INPUT: usage.input_tokens, _OUTPUT: usage.output_tokens}
 
 
@@ -164,7 +166,7 @@ def render_error(failure: Failure) -> Json:
 
 
 def parse_error(status: int, document: Json) -> Failure:
-    """Return the failure in a provider's error document, whatever the document."""
+    """Return the failure in a provider's error document, which may have any form."""
     error = find_error(document) or document
     inner = _engine_error(error)
     message = error_text(inner or error, document, status)
@@ -178,12 +180,12 @@ def parse_error(status: int, document: Json) -> Failure:
 
 
 def find_error(document: Json) -> Json:
-    """Return the error in a document that came in place of an answer; None if the document has no error."""
+    """Return the error in a document that came in place of an answer; None if the document contains no error."""
     return document.get("error") or None if isinstance(document, dict) else None
 
 
 def _engine_error(error: Json) -> dict[str, Json]:
-    """Return the engine's error if Ollama's message is one; an empty dict for any other message."""
+    """Return the error document of Ollama's engine if the error message is one; else an empty dict."""
     if not isinstance(error, str) or not error.startswith("{"):
         return {}
     try:
@@ -197,7 +199,7 @@ def _engine_error(error: Json) -> dict[str, Json]:
 
 
 class Chunks:
-    """A builder of events: it takes the documents of one answer, and appends events."""
+    """A converter of the documents of one answer to events, which its methods append to `events`."""
 
     def __init__(self) -> None:
         self._parts = EventBuilder()
@@ -208,7 +210,7 @@ class Chunks:
         """True if the last document has come."""
 
     def take(self, document: Json, events: list[Event]) -> None:
-        """Take one document; documents after the last one are skipped."""
+        """Append the events of one document; skip documents after the one with `done`."""
         if self.done:
             return
         fields = Fields(document)
@@ -241,7 +243,7 @@ class Chunks:
             events.append(ResponseEnd(stop_reason=stop, usage=usage, extra=self._extra or None))
 
     def close(self) -> None:
-        """Raise `UpstreamTruncated` if the last document never came."""
+        """Raise `UpstreamTruncated` if the document with `done` has not come."""
         if not self.done:
             raise UpstreamTruncated("the provider's answer ended before it was done")
 

@@ -16,7 +16,7 @@ from ..side import Embeddings, SideCall, SideRoute, read_dimensions
 def embeddings(call: SideCall) -> Embeddings:
     """Return the parsed embeddings call; raise `DialectError` with the path in the document.
 
-    An empty input has no vectors: programs send it to load a model.
+    An empty input gets no vectors; programs send an empty input to load a model.
     """
     fields = Fields(call.document)
     model = fields.need_text("model")
@@ -41,7 +41,7 @@ def embeddings(call: SideCall) -> Embeddings:
 
 
 def old_embeddings(call: SideCall) -> Embeddings:
-    """Return the parsed embeddings call of the older route."""
+    """Return the parsed embeddings call of the older route, `/api/embeddings`."""
     fields = Fields(call.document)
     model, prompt = fields.need_text("model"), fields.text("prompt")
 
@@ -52,7 +52,7 @@ def old_embeddings(call: SideCall) -> Embeddings:
 
 
 _VERSION = "0.12.0"
-"""The protocol version: newer clients check it, and refuse a server that is too old."""
+"""The server version that is reported to clients, which refuse a server that is too old."""
 _EPOCH = "1970-01-01T00:00:00Z"
 _DETAILS: dict[str, Json] = {
     "parent_model": "",
@@ -76,7 +76,7 @@ def is_client(path: str, headers: Mapping[str, str]) -> bool:
 
 
 def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
-    """Return the environment variables of agents; see `Dialect.environment`."""
+    """Return the environment variables for agents; see `Dialect.environment`."""
     return {"OLLAMA_HOST": base_url, "OLLAMA_API_KEY": api_key}
 
 

@@ -1,4 +1,4 @@
-"""OpenAI's chat completions, the wire of most agents and of nearly every server: `POST /v1/chat/completions`."""
+"""OpenAI's chat completions (`POST /v1/chat/completions`), the wire of most agents and of nearly every server."""
 
 from __future__ import annotations
 

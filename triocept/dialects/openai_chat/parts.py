@@ -1,32 +1,34 @@
-"""Messages: their parts, reasoning, tools and calls.
+"""Messages of chat completions: their parts, reasoning, tools and tool calls.
 
 Tools, tool choice and tool calls:
 
-1. A tool that is no function is kept whole: `custom` takes free text, any other type is a provider's own tool.
-2. In a dialect without custom tools, a custom tool becomes a function with one string, `input`; its calls are
-   converted back.
-3. Arguments are a string on the wire; xAI and others send an object, which is read as its JSON.
+1. A tool that is no function is kept unchanged. A tool of the type `custom` takes free text; a tool of any other type
+   is a provider's own tool.
+2. In a dialect without custom tools, a custom tool becomes a function with one string argument, `input`. Calls of this
+   function are converted back.
+3. The arguments of a call are a string on the wire. xAI and others send an object, which is converted to its JSON.
 
-Reasoning is an extension with three field names. vLLM and Ollama write `reasoning`; DeepSeek, SGLang and llama.cpp
-write `reasoning_content`; OpenRouter adds `reasoning_details` (with signatures, to be replayed as received). OpenAI
-itself writes no reasoning.
+Reasoning is an extension of the wire, with three field names. vLLM and Ollama write `reasoning`; DeepSeek, SGLang and
+llama.cpp write `reasoning_content`; OpenRouter adds `reasoning_details` (with signatures, to be replayed as received).
+OpenAI itself writes no reasoning.
 
-1. The fields are read in this order. The first one with text is the text, and its name is kept in `extra["field"]`. A
+1. The fields are read in this order. The first field with text is used, and its name is kept in `extra["field"]`. A
    second field with another text stays among the message's unknown fields.
-2. Each detail is one opaque blob.
-3. Reasoning is written under the name that it came in, otherwise as `reasoning_content`.
+2. Each item of `reasoning_details` is one opaque blob.
+3. Reasoning is written to the field from which it was read, otherwise to `reasoning_content`.
 
 Content is a string, or a list of text, image_url, input_audio, file and refusal parts. A list of one plain text equals
 the string, and is written as the string.
 
 Messages (system, developer, user, assistant, tool, and the legacy function):
 
-1. One wire message is one canonical message, with reasoning, text, refusal and tool calls in this order: the wire has
-   fields for them, not a list.
-2. Results of tools come right after the calls, one message each; the other parts of their turn come after all results.
-3. Most servers refuse an image in a result: unless the agent itself put it there, it goes into a user message after
-   the results.
-4. A legacy `function` message is the result of the call with its name.
+1. One wire message is one canonical message. The wire has no list of parts, but a field for each kind; the order of
+   parts is reasoning, text, refusal, tool calls.
+2. Tool results come right after the calls, one message each. Other parts of the message that held the results come
+   after all results.
+3. Most servers refuse an image in a result. So the image goes into a user message after the results, unless the agent
+   itself sent it in a result.
+4. A legacy `function` message is the result of the call of the function that it names.
 """
 
 from __future__ import annotations
@@ -86,7 +88,7 @@ def parse_tool(value: Json, path: str) -> Tool:
 
 
 def kept_tool(value: Json, named: dict[str, Json], *, custom: bool) -> Tool:
-    """Return a tool that is kept whole; `named` has its name and its description."""
+    """Return a tool that is kept unchanged; `named` is the object that contains its name and its description."""
     name, description = named.get("name"), named.get("description")
     return Tool(
         name=name if isinstance(name, str) else "",
@@ -111,7 +113,7 @@ def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
 
 
 def parse_choice(value: Json, path: str) -> ToolChoice | None:
-    """Return the tool choice: on the wire a word, or an object that names the tool."""
+    """Return the tool choice, which is a word or an object on the wire."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -129,7 +131,7 @@ def parse_choice(value: Json, path: str) -> ToolChoice | None:
 
 
 def choice_of(word: str) -> ToolChoice:
-    """Return the tool choice that this word means; an unknown word is kept."""
+    """Return the tool choice that this word means; an unknown word is kept in `extra`."""
     modes: dict[str, Literal["auto", "none", "required"]] = {
         mode: mode for mode in ("auto", "none", "required")
     }
@@ -137,7 +139,7 @@ def choice_of(word: str) -> ToolChoice:
 
 
 def render_choice(choice: ToolChoice, named: Json, *, same_dialect: bool) -> Json:
-    """Return the wire form of a tool choice; `named`: the form that names one tool."""
+    """Return the wire form of a tool choice; `named` is the form to use if the choice names one tool."""
     if same_dialect and choice.extra:
         return choice.extra.get("tool_choice", choice.extra)
     return named if choice.mode == "tool" else choice.mode
@@ -182,7 +184,7 @@ def render_call(call: ToolCall, *, same_dialect: bool) -> dict[str, Json]:
 
 
 def take_arguments(fields: Fields, name: str) -> str:
-    """Return the arguments in this field as text; an object becomes its JSON."""
+    """Return the arguments in this field as text; an object is converted to its JSON."""
     value = fields.take(name)
     if isinstance(value, dict):
         return encode_json(value).decode()
@@ -190,7 +192,7 @@ def take_arguments(fields: Fields, name: str) -> str:
 
 
 def parse_function(fields: Fields, name: str | None) -> Tool:
-    """Return the tool in the object `name`; None means in the fields themselves."""
+    """Return the tool in the object `name`; if `name` is None, the tool is in the fields themselves."""
     inner = fields if name is None else fields.need_object(name)
     title, description = inner.need_text("name"), inner.text("description")
     parameters, strict = inner.mapping("parameters"), inner.flag("strict")
@@ -207,7 +209,7 @@ _NAMES = ("reasoning", _DEFAULT)
 
 
 def take_reasoning(fields: Fields) -> Reasoning | None:
-    """Return the reasoning in a message or a delta, or None."""
+    """Return the reasoning in the fields of a message or a delta; None if there is none."""
     name, text = DETAILS, ""
     for candidate in _NAMES:
         value = fields.peek(candidate)
@@ -226,7 +228,7 @@ def take_reasoning(fields: Fields) -> Reasoning | None:
 
 
 def render_reasoning(parts: Iterable[Reasoning], *, same_dialect: bool) -> dict[str, Json]:
-    """Return the fields with this reasoning."""
+    """Return the message fields that contain this reasoning."""
     document: dict[str, Json] = {}
     for part in parts:
         name = field_of(part, same_dialect=same_dialect)
@@ -238,13 +240,13 @@ def render_reasoning(parts: Iterable[Reasoning], *, same_dialect: bool) -> dict[
 
 
 def field_of(part: Reasoning, *, same_dialect: bool) -> str:
-    """Return the field name for the text of this reasoning."""
+    """Return the name of the field to which the text of this reasoning is written."""
     name = (part.extra or {}).get("field") if same_dialect else None
     return name if name in (*_NAMES, DETAILS) else _DEFAULT
 
 
 def render_detail(blob: Blob) -> Json:
-    """Return the detail in this blob; None if it is of another dialect or kind."""
+    """Return the item of `reasoning_details` in this blob; None if the blob is of another dialect or kind."""
     return decode_json(blob.data) if blob.dialect == NAME and blob.kind == DETAILS else None
 
 
@@ -278,7 +280,7 @@ def parse_part(value: Json, path: str) -> Part:
 
 
 def render_content(parts: Iterable[Part], *, same_dialect: bool) -> Json:
-    """Return the `content` of a message: a string if it is plain text alone."""
+    """Return the `content` of a message; a string if the only part is a plain text."""
     return as_content(present([render_part(part, same_dialect=same_dialect) for part in parts]))
 
 
@@ -304,7 +306,7 @@ def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
 
 
 def image_at(url: str | None, fields: Fields) -> Media:
-    """Return an image, by URL or inline, with its remaining fields as `extra`."""
+    """Return an image with this URL, which may be a `data:` URL, and with the unread fields as `extra`."""
     inline = split_data_url(url) if url is not None else None
     if inline is None:
         return Media(kind="image", url=url, extra=fields.rest())
@@ -312,7 +314,7 @@ def image_at(url: str | None, fields: Fields) -> Media:
 
 
 def parse_audio(fields: Fields) -> Part:
-    """Return the part that an `input_audio` object describes; its `type` was read already."""
+    """Return the part that an `input_audio` object describes; the object's `type` was read already."""
     audio = fields.need_object("input_audio")
     data, form = audio.need_text("data"), audio.text("format")
     fields.keep("input_audio", audio.rest())
@@ -320,7 +322,10 @@ def parse_audio(fields: Fields) -> Part:
 
 
 def file_at(url: str | None, content: str | None, name: str | None, fields: Fields) -> Media:
-    """Return a file, by URL or inline (some clients send bare base64), with its remaining fields as `extra`."""
+    """Return a file by URL or with inline content, with the unread fields as `extra`.
+
+    The content is a `data:` URL, or bare base64 from some clients.
+    """
     inline = split_data_url(content) if content is not None else None
     media_type, data = inline or (None, content)
     return Media(kind="file", url=url, media_type=media_type, data=data, name=name, extra=fields.rest())
@@ -355,7 +360,7 @@ def parse_message(value: Json, path: str) -> Message:
 
 
 def assistant_parts(fields: Fields) -> tuple[Part, ...]:
-    """Return the model's parts from the fields of its message."""
+    """Return the parts of an assistant message from the fields of the message."""
     parts: list[Part] = []
     reasoning = take_reasoning(fields)
     if reasoning:

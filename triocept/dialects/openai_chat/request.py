@@ -1,12 +1,12 @@
-"""Requests of chat completions. OpenAI's other dialects share the code for format, sampling and user.
+"""Requests of chat completions. OpenAI's other dialects share the code for the format, the sampling and `user`.
 
 Rules:
 
-1. `max_completion_tokens` wins over `max_tokens`. A request that had only the old name has the old name at a provider,
-   too: the name stays in `extra`, with null, as a mark.
-2. `extra` mirrors the document: unknown fields of `stream_options` are in `extra["stream_options"]`.
-3. Legacy `functions` and `function_call` are read as tools and tool choice.
-4. Only one choice is supported: `n` above 1 is refused.
+1. `max_completion_tokens` takes precedence over `max_tokens`. A request that has only the old name is written for a
+   provider with the old name. To record this, the old name stays in `extra`, with null.
+2. `extra` has the structure of the document: unknown fields of `stream_options` are in `extra["stream_options"]`.
+3. The legacy fields `functions` and `function_call` are read as tools and tool choice.
+4. Only one choice (answer) is supported; `n` above 1 is refused.
 """
 
 from __future__ import annotations
@@ -109,14 +109,14 @@ def render_request(request: Request) -> Json:
 
 
 _KINDS = ("text", "json_object", "json_schema", "structural_tag", "grammar", "regex", "ebnf")
-"""The three types of OpenAI, and those of servers: vLLM and SGLang `structural_tag`, others `grammar`, `regex`,
-`ebnf`."""
+"""The three types that OpenAI has, and further types of servers: `structural_tag` of vLLM and SGLang, and `grammar`,
+`regex`, `ebnf` of others."""
 
 
 def read_format(fields: Fields, name: str, inside: str | None) -> OutputFormat | None:
-    """Return the format that a field requests; servers' own types stay among the unknown fields.
+    """Return the format that a field requests; a type that only some servers have stays among the unknown fields.
 
-    `inside` names the inner field with the schema and its options; None if the field itself holds them.
+    `inside` names the inner field that holds the schema and options of the schema; None if the field itself holds them.
     Raise `DialectError` if the type is unknown.
     """
     form = fields.object(name)
@@ -141,7 +141,7 @@ def read_format(fields: Fields, name: str, inside: str | None) -> OutputFormat |
 
 
 def render_format(output: OutputFormat, *, same_dialect: bool) -> Json:
-    """Return the wire form of a format; its required name is generated if the source has none."""
+    """Return the wire form of a format; a missing name is generated, because the wire requires one."""
     document: dict[str, Json] = {"type": output.kind}
     if output.kind == "json_schema":
         inner = {"name": output.name or "answer", "schema": output.schema, "strict": output.strict}
@@ -153,7 +153,7 @@ _MAX_USER = 64  # characters: OpenAI refuses a longer `user`
 
 
 def parse_sampling(fields: Fields, cap: int | None) -> Sampling:
-    """Return the sampling; `cap` is the output limit, whose field name differs between the dialects."""
+    """Return the sampling; `cap` is the output token limit, which the caller reads because its field name differs."""
     return Sampling(
         max_output_tokens=cap,
         temperature=fields.number("temperature"),
@@ -181,7 +181,7 @@ def render_sampling(sampling: Sampling, *, same_dialect: bool) -> dict[str, Json
 
 
 def parse_include_usage(fields: Fields) -> bool:
-    """Return True if a stream must end with the usage; other options stay among the unknown fields."""
+    """Return True if a stream must end with the usage; the other stream options remain unread."""
     options = fields.object("stream_options") or Fields({})
     include_usage = options.flag("include_usage")
     fields.keep("stream_options", options.rest())
@@ -189,13 +189,13 @@ def parse_include_usage(fields: Fields) -> bool:
 
 
 def render_stream(request: Request) -> dict[str, Json]:
-    """Return the fields that request a stream, and the usage in it."""
+    """Return the fields that request a stream, and the usage at its end."""
     if not request.stream:
         return {}
     return {"stream": True, **({"stream_options": {"include_usage": True}} if request.include_usage else {})}
 
 
 def render_user(request: Request, *, same_dialect: bool) -> dict[str, Json]:
-    """Return the field `user`, or no field if OpenAI would refuse the value."""
+    """Return the field `user`; an empty dict if OpenAI would refuse the value."""
     fits = request.user is not None and (same_dialect or len(request.user) <= _MAX_USER)
     return {"user": request.user} if fits else {}

@@ -1,22 +1,23 @@
-"""Whole answers of chat completions, their ends, and errors.
+"""Whole answers of chat completions, their finish reasons and usage, and errors.
 
 Rules:
 
-1. `extra` mirrors the document: unknown fields of the choice (`logprobs`, `token_ids`, …) are in
-   `extra["choices"][0]`, those of the message in `extra["choices"][0]["message"]`.
+1. `extra` has the structure of the document: unknown fields of the choice (`logprobs`, `token_ids`, …) are in
+   `extra["choices"][0]`, and those of the message in `extra["choices"][0]["message"]`.
 2. `created` is always the time of triocept's answer.
-3. A refusal text makes the answer a refusal.
-4. Several texts, or several pieces of reasoning, become one: the wire cannot hold their order.
+3. An answer with a refusal text has the stop reason "refusal".
+4. Several texts become one text, and several pieces of reasoning become one, because the wire cannot express their
+   order.
 
-Agents fail on an unknown reason (opencode retries for ever), so no new reason is ever written. An upstream's unknown
-reason (`abort`, `error`, `network_error`, …) is a failure, and only four reasons are written.
+Agents fail on an unknown finish reason (opencode retries for ever), so only OpenAI's four reasons are written. An
+unknown reason from an upstream (`abort`, `error`, `network_error`, …) is a failure.
 
-`prompt_tokens` includes the cached tokens, `completion_tokens` the reasoning, as the canonical numbers do. Further
-numbers of servers (`cost`, `audio_tokens`, …) are kept under their own names.
+`prompt_tokens` includes the cached tokens, and `completion_tokens` includes the reasoning, as in the canonical usage.
+Further numbers that servers send (`cost`, `audio_tokens`, …) are kept under their own names.
 
-Errors of chat completions: `{"error": {message, type, param, code}}`, and the other forms of servers. `code` is a
-string at OpenAI and an int at vLLM; `error` is a string at transformers and missing at SGLang; FastAPI servers send
-`{"detail": ...}`.
+Errors have the form `{"error": {message, type, param, code}}`; the forms that servers send differ, and are read, too.
+OpenAI's `code` is a string, and vLLM's is an int. transformers sends a string as `error`, SGLang sends no `error`, and
+FastAPI servers send `{"detail": ...}`.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def render_response(response: Response, request: Request) -> Json:
 
 
 def open_answer(document: Json) -> tuple[Fields, Fields]:
-    """Return the fields of an answer, and those of its choice; raise as `parse_response` does."""
+    """Return the fields of an answer, and the fields of its choice; raise the errors that `parse_response` raises."""
     if find_error(document) is not None:
         raise error_of(parse_error(0, document))
     fields = Fields(document)
@@ -109,7 +110,7 @@ def open_answer(document: Json) -> tuple[Fields, Fields]:
 
 
 def take_stop(choice: Fields, *, calls: bool, refusal: bool) -> tuple[StopReason, str | None]:
-    """Return stop reason and stop sequence of a choice."""
+    """Return the stop reason and the stop sequence of a choice."""
     matched = next((found for name in MATCHED if isinstance(found := choice.peek(name), str)), None)
     stop, sequence = parse_finish(choice.take("finish_reason"), matched, calls=calls, refusal=refusal)
     for name in MATCHED if sequence is not None else ():
@@ -125,7 +126,10 @@ def closed_answer(
     end: tuple[StopReason, str | None],
     dialect: str,
 ) -> Response:
-    """Return the response of an answer with this stop reason and sequence; `left`: the unread fields of its choice."""
+    """Return the response with this content, and with this stop reason and stop sequence.
+
+    `left` are the unread fields of the choice.
+    """
     for known in ("object", "created"):
         fields.take(known)
     usage = parse_usage(fields.take("usage"), "usage")
@@ -145,7 +149,10 @@ def closed_answer(
 def render_answer(
     response: Response, request: Request, choice: Json, kind: str, prefix: str, *, same_dialect: bool
 ) -> Json:
-    """Return the document of an answer with this choice, of the `object` `kind`; `prefix` is that of a generated id."""
+    """Return the document of an answer with this choice.
+
+    `kind` is the value of the field `object`; `prefix` is the prefix of a generated id.
+    """
     if response.stop_sequence is not None:
         choice[MATCHED[0]] = response.stop_sequence
     document: dict[str, Json] = {
@@ -182,12 +189,12 @@ _RENDERED: dict[StopReason, str] = {
 
 
 def parse_finish(reason: Json, matched: Json, *, calls: bool, refusal: bool) -> tuple[StopReason, str | None]:
-    """Return stop reason and stop sequence; raise `UpstreamError` if the reason is unknown or missing.
+    """Return the stop reason and the stop sequence; raise `UpstreamError` if the reason is unknown or missing.
 
     Args:
         reason: the wire's `finish_reason`.
-        matched: the matched stop string: vLLM's `stop_reason`, SGLang's `matched_stop` (an int is a token id).
-        calls: True if tools are called.
+        matched: the stop string that was matched (vLLM's `stop_reason`, SGLang's `matched_stop`); an int is a token id.
+        calls: True if the answer calls tools.
         refusal: True if the answer contains a refusal in words.
     """
     stop = _PARSED.get(reason) if isinstance(reason, str) else None
@@ -206,7 +213,7 @@ def parse_finish(reason: Json, matched: Json, *, calls: bool, refusal: bool) -> 
 
 
 def render_finish(stop: StopReason | None, *, calls: bool, refusal: bool) -> str:
-    """Return the `finish_reason`; a refusal in words is "stop", for some agents crash on `content_filter`."""
+    """Return the `finish_reason`: "stop" for a refusal in words, because some agents crash on `content_filter`."""
     settled = settled_stop(stop, calls=calls)
     return "stop" if settled == "refused" and refusal else _RENDERED[settled]
 
@@ -231,7 +238,7 @@ _CHAT = UsageNames(
 
 
 def parse_usage(value: Json, path: str, names: UsageNames = _CHAT) -> Usage | None:
-    """Return the usage; None if it is missing, or contains no number."""
+    """Return the usage; None if it is missing, or contains no token count."""
     if not value:
         return None
     fields = Fields(value, path)
@@ -306,13 +313,14 @@ def render_error(failure: Failure) -> Json:
 
 
 _WORDS = ("message", "detail", "error", "msg")
-"""The names of an error's message."""
+"""The names of the fields in which servers send an error's message."""
 
 
 def parse_error(status: int, document: Json) -> Failure:
-    """Return the failure in a provider's error document, whatever the document.
+    """Return the failure in a provider's error document, which may have any form.
 
-    A status below 400 (an error in place of an answer) is replaced by the error's `code`, if that is an HTTP status.
+    A status below 400 (of an error in place of an answer) is replaced by the error's `code`, if `code` is an HTTP
+    status.
     """
     error = find_error(document) or document
     value = error
@@ -338,7 +346,7 @@ def parse_error(status: int, document: Json) -> Failure:
 
 
 def find_error(document: Json) -> Json:
-    """Return the error in a document that came in place of an answer; None if the document has no error."""
+    """Return the error in a document that came in place of an answer; None if the document contains no error."""
     if not isinstance(document, dict):
         return None
     if document.get("error"):

@@ -1,10 +1,10 @@
 """Calls other than model calls: environment variables for agents, token counts, embeddings and moderations.
 
-The wire has no call for the token count. vLLM has `/tokenize` beside it, which takes messages. llama.cpp has
-`/apply-template`, which returns the prompt, and `/tokenize`, which takes it.
+OpenAI's API has no call that counts the tokens of messages. vLLM has a route `/tokenize`, which accepts messages.
+llama.cpp has `/apply-template`, which returns the prompt for messages, and `/tokenize`, which accepts the prompt.
 
-`POST /v1/embeddings` returns a vector for each text, or for each list of token ids. `POST /v1/moderations` takes one
-text, several texts, or texts and images as one input.
+`POST /v1/embeddings` returns a vector for each text, or for each list of token ids. `POST /v1/moderations` accepts one
+text, several texts, or one input that consists of texts and images.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ from ..side import (
 
 
 def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
-    """Return the environment variables of each agent; see `Dialect.environment`. Several agents need the model, too."""
+    """Return the environment variables for all agents; see `Dialect.environment`.
+
+    Several agents need a variable with the model, too.
+    """
     return {
         "OPENAI_BASE_URL": base_url,
         "OPENAI_API_BASE": base_url,
@@ -75,7 +78,7 @@ def _beside(path: str, document: Json) -> ProviderCall:
 
 _FORMATS = ("float", "base64")
 _MOST_INPUTS = 2048
-"""Maximum inputs of one call, from OpenAI's reference."""
+"""Maximum inputs in one call, from OpenAI's API reference."""
 
 
 def embeddings(call: SideCall) -> Embeddings:
@@ -109,7 +112,7 @@ def embeddings(call: SideCall) -> Embeddings:
 
 
 def _inputs(value: Json) -> tuple[Embedded, ...]:
-    """Return the inputs; one list of numbers is one input."""
+    """Return the inputs; a list of numbers is one input."""
     if value is None:
         raise DialectError("is missing", path="input")
     if not isinstance(value, list) or (value and all(_is_token(item) for item in value)):
@@ -141,7 +144,7 @@ def _is_token(value: Json) -> bool:
 
 
 _MODEL = "omni-moderation-latest"
-"""The default model."""
+"""The model if the request names none."""
 
 
 def moderations(call: SideCall) -> Moderations:
@@ -168,7 +171,10 @@ def moderations(call: SideCall) -> Moderations:
 
 
 def _texts(value: Json) -> tuple[tuple[str, ...], Sequence[str]]:
-    """Return the texts, and the kinds of an input. Objects are parts of one input, whose texts are joined."""
+    """Return the texts, and the kinds of parts in each.
+
+    If the items are objects, they are parts of one input, and their texts are joined.
+    """
     if value is None:
         raise DialectError("is missing", path="input")
     if isinstance(value, str):

@@ -1,33 +1,36 @@
-"""Parsers and renderers of streamed answers of chat completions, and of chunks as completions have them, too.
+"""Parsers and renderers of streamed chat completions; their base classes also serve the completions dialect.
 
-Grammar of the parser (of the streams that servers send, which differ from the reference)::
+Grammar of the parser, for the streams that servers really send, which differ from OpenAI's reference::
 
     stream := chunk* finish-chunk chunk* ("[DONE]" | end of bytes)
 
 Rules of the parser:
 
-1. A chunk may have no choice, at the start (Azure) or at the end (usage; SGLang's extensions), and a choice may have
-   no content.
-2. Usage may come in any chunk; the last one counts. So `ResponseEnd` waits for `[DONE]` or the end of the bytes.
-3. Unknown fields of chunks are gathered into the `extra` of `ResponseEnd`, in the form that a whole answer has.
-4. An error object in place of a chunk is the provider's failure; an end without a finish reason is a truncation.
+1. A chunk may have no choice: at the start from Azure, and at the end for the usage or SGLang's extensions. A choice
+   may have no content.
+2. Usage may come in any chunk, and the last usage counts. So `ResponseEnd` waits for `[DONE]` or the end of the bytes.
+3. Unknown fields of chunks are combined in the `extra` of `ResponseEnd`, as if they had come in one whole answer.
+4. An error object in place of a chunk means that the provider failed. A stream that ends without a finish reason was
+   truncated.
 
 Further rules for chat completions:
 
-1. A choice may have no delta.
-2. A change of field ends the open text or reasoning. Tool calls stay open until the finish: they may interleave.
-3. A fragment of a call belongs to the call with its `index`; without an index, to the call with its `id`. Without
-   both, it belongs to the last call, unless it names a tool. An index that repeats with another id is a new call
-   (Gemini's chat endpoint gives each call the index 0). Id and name may repeat, and a call may come whole in one
-   fragment.
+1. A choice may have no `delta`.
+2. The open text or reasoning ends when another field comes. Tool calls may interleave, so they stay open until the
+   finish reason comes.
+3. A fragment belongs to the call with the fragment's `index`, or without an index, to the call with the fragment's
+   `id`. A fragment without both belongs to the last call, unless it names a tool. A known index with another id begins
+   a new call (Gemini's chat endpoint sends the index 0 for each call). Later fragments may repeat the id and the name,
+   and a call may come complete in one fragment.
 
 Rules of the renderer:
 
-1. A stream is a role chunk, deltas, exactly one finish chunk, the usage chunk on request, and `[DONE]`.
-2. Tool calls are numbered from 0, apart from all other parts.
+1. A stream consists of a chunk with the role, chunks with deltas, exactly one chunk with the finish reason, a chunk
+   with the usage if it was requested, and `[DONE]`.
+2. Tool calls are numbered from 0; other parts do not count.
 3. All chunks have the same id, `created` and model.
 4. Parts that the wire cannot hold are left out.
-5. A call that must change its kind (see `FittedCall`) is held back until it is whole.
+5. A call that must be converted to another kind (see `FittedCall`) is held back until it is complete.
 """
 
 from __future__ import annotations
@@ -90,7 +93,7 @@ _DOUBT = re.compile(
 
 
 class ChunkParser(StreamParser):
-    """A parser of one streamed answer in the dialect `name`; subclasses parse the content."""
+    """A parser of one streamed answer in the dialect `name`; subclasses parse the content of choices."""
 
     left_out = DONE
 
@@ -137,15 +140,15 @@ class ChunkParser(StreamParser):
 
     @abstractmethod
     def _content(self, choice: Fields, events: list[Event]) -> None:
-        """Append the events of a choice's content."""
+        """Append the events for the content of a choice."""
 
     @abstractmethod
     def _close_parts(self, events: list[Event]) -> None:
-        """Append the ends of the parts: the answer is complete."""
+        """Append the ends of all open parts when the answer is complete."""
 
     @abstractmethod
     def _ending(self, finish: str, matched: str | None) -> tuple[StopReason, str | None]:
-        """Return stop reason and stop sequence."""
+        """Return the stop reason and the stop sequence."""
 
     def _take(self, sse: SSE, events: list[Event]) -> None:
         if sse.event.startswith("sglext"):  # a second copy of a chunk, for clients of the extension
@@ -240,7 +243,7 @@ class Parser(ChunkParser):
 
 
 class _Call:
-    """A call that is being written."""
+    """A tool call of which the parser has received some fragments."""
 
     __slots__ = ("id", "index", "kind", "path")
 
@@ -252,7 +255,10 @@ class _Call:
 
 
 class _Calls:
-    """A builder of tool calls: it takes fragments, and appends events; `new_index` returns the next part's index."""
+    """A converter of tool call fragments to events.
+
+    `new_index` returns the index of the next part.
+    """
 
     def __init__(self, new_index: Callable[[], int]) -> None:
         self._new_index = new_index
@@ -263,7 +269,7 @@ class _Calls:
         """True if the answer contains a call."""
 
     def add(self, fields: Fields, events: list[Event]) -> None:
-        """Take one fragment."""
+        """Append the events of one fragment."""
         identity, number = fields.text("id") or "", fields.integer("index")
         inner = fields.object("custom") or fields.object("function") or Fields({}, fields.path)
         name = inner.text("name") or ""
@@ -309,9 +315,10 @@ class _Calls:
 
 
 class ChunkRenderer(StreamRenderer):
-    """A renderer of one streamed answer to `request` in the dialect `name`; subclasses render the content.
+    """A renderer of one streamed answer to `request` in the dialect `name`; subclasses render the content of choices.
 
-    `kind` is the `object` of a chunk, `prefix` that of a generated id; `render_error` returns a failure's document.
+    `kind` is the value of the field `object` in a chunk, and `prefix` is the prefix of a generated id. `render_error`
+    returns the document for a failure.
     """
 
     def __init__(
@@ -331,13 +338,13 @@ class ChunkRenderer(StreamRenderer):
         return b"data: " + encode_json(self._render_error(failure)) + b"\n\n"
 
     def begin(self, event: ResponseStart) -> None:
-        """Store the start of the answer, and open the head."""
+        """Store the start of the answer, and build the fields that all chunks share."""
         self._own = is_same_dialect(event.dialect, self._name)
         self._start_usage = event.usage
         self._open_head(event.id, event.model)
 
     def _open_head(self, identity: str, model: str) -> None:
-        """Build the fields that all chunks share; if a keepalive came first, its id stays."""
+        """Build the fields that all chunks share; keep the id if a keep-alive was already sent."""
         if self._head:
             return
         fields = {
@@ -352,7 +359,7 @@ class ChunkRenderer(StreamRenderer):
         return self._head + encode_json(fields)[1:] + b"\n\n"
 
     def tail(self, counted: Usage | None) -> bytes:
-        """Return the usage chunk, if it was requested, and the end of the stream."""
+        """Return the usage chunk if it was requested, and `[DONE]`."""
         if not self._request.include_usage:
             return DONE
         usage = counted or self._start_usage or estimate_streamed(self._request, self._characters)
@@ -363,7 +370,7 @@ _NO_FINISH = b',"logprobs":null,"finish_reason":null}]}\n\n'
 
 
 class _OpenCall(FittedCall):
-    """A tool call that is being written."""
+    """A tool call that was begun on the wire."""
 
     def __init__(self, number: int, call: ToolCall, customs: frozenset[str]) -> None:
         super().__init__(call, customs)
