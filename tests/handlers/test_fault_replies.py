@@ -125,8 +125,8 @@ def test_a_fault_that_cannot_be_is_refused_where_it_is_made_and_names_the_argume
             TypeError,
             "after must be a number, not str: 'a b': pass the answer as answer=",
         ),  # type: ignore[arg-type]
-        (lambda: Fault.drip("a b"), TypeError, "every must be a number, not str: 'a b': the answer"),  # type: ignore[arg-type]
-        (lambda: Fault.wrong_length("a"), TypeError, "by must be a number, not str: 'a': the answer"),  # type: ignore[arg-type]
+        (lambda: Fault.drip("a b"), TypeError, "every must be a number, not str: 'a b': pass the answer"),  # type: ignore[arg-type]
+        (lambda: Fault.wrong_length("a"), TypeError, "by must be a number, not str: 'a': pass the answer"),  # type: ignore[arg-type]
     ],
 )
 def test_a_slip_in_a_fault_is_told_with_what_was_meant(make: Any, error: type[Exception], words: str) -> None:
