@@ -360,7 +360,7 @@ async def test_a_rollout_in_memory_says_that_it_has_no_address(autojump_clock: M
     ({"status": 502, "body": b"<html>bad gateway</html>"}, 502, "bad gateway"),
     ({"status": 200, "body": b""}, 502, None),
     ({"status": 200, "body": b'{"a', "headers": {"content-type": "application/json"}}, 502, "cannot be read"),
-    ({"status": None, "end": "reset"}, 502, "broken off before an answer"),
+    ({"status": None, "end": "reset"}, 502, "server closed the connection before it sent an answer"),
     ({"status": 200, "headers": {"content-length": "9", "content-type": "application/json"}, "body": b"{}",
       "end": "close"}, 502, "broken off"),
 ])  # fmt: skip
@@ -397,7 +397,7 @@ async def test_a_coding_is_undone_and_none_that_is_there_is_an_error(
     async with open_memory_agent(packed) as agent:
         assert (await agent.ask("hello", stream=stream)).text == "hi"
     async with open_memory_agent(Fault.not_gzip()) as agent:
-        with pytest.raises(UpstreamError, match="the answer is not in 'gzip'"):
+        with pytest.raises(UpstreamError, match="the answer cannot be decoded as 'gzip'"):
             await agent.ask("hello", stream=stream)
 
 

@@ -1,17 +1,17 @@
-"""The model for tests and scripts that do not run trio, and agents in memory for tests that do.
+"""A fake model for tests and scripts that do not run trio, and agents in memory for tests that do.
 
-Sync code, asyncio and any test runner can use the former.
+Sync code, asyncio and any test runner can use the fake model.
 
     with triocept.testing.fake_model("hello") as model:
         assert my_application.greet() == "hello"
 
-* `_model`: `fake_model`. `_environment`: environment variables of the process that point at the model.
+* `_model`: `fake_model`. `_environment`: points environment variables of this process at the model.
 * `_endpoint`: `serve`: an endpoint in its own thread. `_rollout`, `_exchange`: the sync objects of a program.
 * `_handlers`: handlers of all kinds: plain functions, which may block, run in their own threads.
-* `_ending`: the errors at the end of a block. `_leaving`: the choice among several errors, and the hint that a handler
-  runs under trio.
+* `_ending`: the errors at the end of a block. `_leaving`: chooses the error that leaves a block, and adds a hint if
+  asyncio code of a handler ran under trio.
 * `_loop`: the thread that runs trio. `_job`: a call from another thread or event loop. `_held`: contexts that are open
-  in the loop. `_watch`: the function that blocks the loop, and for how long.
+  in the loop. `_watch`: warns of functions that have blocked the loop.
 * `_blocks`: the context managers of this package, and their errors for a forgotten `with`.
 * `_assert_tool`, `_assert_messages`: assertions on the application's calls. `_wildcards`: placeholders for a value.
 * `_plugin`: implementation of the pytest plugin `triocept_pytest`, a module beside the package.

@@ -52,7 +52,7 @@ def check_messages(request: Request, expected: Sequence[ExpectedMessage]) -> Non
 
 def _all_match(expected: Sequence[ExpectedMessage], messages: Sequence[Message]) -> bool:
     reached = {0}
-    """Numbers of messages that the expected messages so far may match."""
+    """Possible counts of messages that the expected messages so far match."""
     for each in expected:
         if each is ...:
             reached = set(range(min(reached), len(messages) + 1))
@@ -83,7 +83,7 @@ def _text(message: Message) -> str:
 
 
 def _same_message(expected: Message, message: Message) -> bool:
-    """Return True if role and parts are the same; ids, names and reasoning count where they are expected."""
+    """Return True if role and parts are equal; compare ids, names and reasoning only if `expected` has them."""
     wanted, found = _parts(expected), _parts(message)
     if not any(isinstance(part, Reasoning) for part in wanted):
         found = [part for part in found if not isinstance(part, Reasoning)]
@@ -97,7 +97,7 @@ def _same_message(expected: Message, message: Message) -> bool:
 
 
 def _parts(message: Message) -> list[Part]:
-    """Return the parts beside the text, which dialects cut into pieces."""
+    """Return the parts other than text: dialects split the same text into different parts."""
     content: object = message.content
     return (
         [] if isinstance(content, str) else [part for part in message.content if not isinstance(part, Text)]
@@ -125,7 +125,7 @@ def _media(result: ToolResult) -> list[Media | Opaque]:
 
 
 def _bare(part: Part) -> Part:
-    """Return the part without the extra members of its wire object."""
+    """Return the part without additional members of the JSON object from which it was read."""
     return part if isinstance(part, Opaque) else replace(part, extra=None)
 
 

@@ -1,4 +1,4 @@
-"""Check that the application has carried out a tool call of the model: its later calls contain the result."""
+"""Check that the application has carried out a tool call of the model: a later request contains its result."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def carried_out(
 ) -> ToolResult:
     """Return the result of the first call of this tool with at least these arguments.
 
-    Raise AssertionError with the existing calls if no such call exists.
+    Raise AssertionError, which lists the existing tool calls, if there is no such call.
     """
     done = list(_carried_out(calls))
     for call, result in done:
@@ -41,7 +41,7 @@ def carried_out(
 
 
 def _carried_out(calls: Sequence[Request]) -> Iterator[tuple[ToolCall, ToolResult]]:
-    """Yield each tool call that was sent back with its result, once, in order."""
+    """Yield each tool call that the application sent back with its result, once, in order."""
     seen: set[tuple[str, str]] = set()
     for request in calls:
         asked: dict[str, ToolCall] = {}

@@ -1,4 +1,4 @@
-"""Context managers of this package, with a clear error if `with` is missing."""
+"""Context managers of this package, which raise a clear error if `with` was forgotten."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Block(ContextDecorator, AbstractContextManager[T, "bool | None"], Generic[
 
 
 def block(found: str) -> Callable[[Callable[P, Iterator[T]]], Callable[P, Block[T]]]:
-    """Make a public context manager from a generator function; `found` names the value of its block."""
+    """Make a public context manager from a generator function; `found` is the variable after `as` in error texts."""
 
     def decorate(function: Callable[P, Iterator[T]]) -> Callable[P, Block[T]]:
         make = contextmanager(function)

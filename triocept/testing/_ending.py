@@ -1,10 +1,10 @@
-"""End of a rollout's block: each error is raised once, and hides no other error.
+"""The end of a rollout's block: each error is raised once, and hides no other error.
 
 Rules:
 
-1. A complaint without an exception (an unused reply, an unanswered call) is an error if the body raised none, else a
-   note. `_leaving` decides which of several errors leaves the block.
-2. A handler that has answered may still fail: it gets `AT_WORK` seconds before it is cancelled.
+1. A problem without an exception (an unused reply, an unanswered call) is raised as an AssertionError. If the body has
+   raised an exception, the problem becomes a note of that exception. `_leaving` chooses among several errors.
+2. A handler that has answered may still fail: it gets `AT_WORK` seconds to finish before it is cancelled.
 3. In a forked process the end of the block does nothing.
 """
 
@@ -29,7 +29,7 @@ from ._loop import Loop
 log = logging.getLogger("triocept.testing")
 
 AT_WORK = 1.0
-"""Maximum seconds for handlers that have answered before the body ended: enough to check a request after the answer."""
+"""Maximum seconds that a handler may run after its answer and the end of the body: enough to check a request."""
 
 
 class Script(Protocol):
@@ -42,9 +42,9 @@ class Script(Protocol):
 
 @final
 class Life:
-    """State of a rollout for threads other than the loop's.
+    """State of a rollout, readable from threads other than the loop's.
 
-    All replies of `script` must be used; None means no such handler.
+    All replies of `script` must be used; None means that the handler has no such replies.
     """
 
     rollout: Rollout
@@ -56,7 +56,7 @@ class Life:
         self.closers: list[Callable[[], None]] = []
         """Functions to call when the rollout closes."""
         self.raised: list[BaseException] = []
-        """Errors that were already raised."""
+        """Errors that `news` has already returned."""
         self._loop = loop
         self._script = script
         self._closed = False
@@ -67,7 +67,7 @@ class Life:
 
     @property
     def trace(self) -> Trace:
-        """Copy of the trace, which does not grow; after the end of the rollout, the whole trace."""
+        """Trace: a copy, to which no turns are added; after the end of the rollout, the complete trace itself."""
         return self.rollout.trace if self._closed else self._loop.ask(snapshot, self.rollout.trace)
 
     @property
@@ -83,7 +83,7 @@ class Life:
         return faults
 
     def news(self) -> list[BaseException]:
-        """Return the new problems since the last call. Handlers have `AT_WORK` seconds at most to end."""
+        """Return the new problems since the last call, after at most `AT_WORK` seconds for running handlers."""
         if not self._closed:
             if not self._loop.ask(self._looked):
                 self._loop.call(self._look, AT_WORK)
@@ -124,7 +124,7 @@ class Life:
             await self._look(AT_WORK)
 
     def _looked(self) -> bool:
-        """Check for problems and return True, if no handler is still running."""
+        """Return False if a handler is still running; otherwise record the problems and return True."""
         is_rested = rested(self.rollout)
         if is_rested:
             self._note()
@@ -197,9 +197,9 @@ def _close(life: Life, loop: Loop, held: Held[Rollout], body: BaseException | No
 
 
 def _taken_apart(errors: Iterable[BaseException], faults: Sequence[BaseException]) -> Iterator[BaseException]:
-    """Yield the errors without the group that the end of a rollout adds.
+    """Yield the single errors of the groups in which the end of a rollout raises them.
 
-    The errors of a handler's own group are left out too: a nursery raises these in a new group.
+    Leave out the members of a group that a handler raised: `faults` contains that group.
     """
     for error in errors:
         others = list(error.exceptions) if isinstance(error, BaseExceptionGroup) else [error]

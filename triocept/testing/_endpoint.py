@@ -28,7 +28,7 @@ T = TypeVar("T")
 class SyncEndpoint:
     """Running endpoint in its own thread. Made by `serve` only.
 
-    Any number of threads may use it, except its own.
+    Any number of threads may use it, but not the thread in which it runs.
     """
 
     def __init__(self, endpoint: Endpoint, loop: Loop) -> None:
@@ -72,20 +72,20 @@ class SyncEndpoint:
             handler: answers every exchange. An async handler (`async def handler(exchange: Exchange)`, an upstream, a
                 script) runs in the endpoint's thread; a plain function (`def handler(exchange: SyncExchange)`), which
                 may block, in its own thread. A context manager (`open_upstream(…)`) is entered first. If None, the body
-                answers, by `next` or iteration. If a call waits and the body does not begin to answer within 30 s, that
-                is an error (`Unanswered`). The call and all later calls then get a 500.
-            must_be_used: True if an unused reply of a script is an error at the end.
+                answers, by `next` or iteration. If the body does not begin to answer a waiting call within 30 s, the
+                rollout fails with `Unanswered`. This call and all later calls then get a 500.
+            must_be_used: True if an unused reply of a script is an error at the end of the block.
             options: see `Endpoint.open_rollout`. Here `on_fault` defaults to `stay`. A plain function as `embed` or
                 `moderate` may block, as a handler may.
 
-        Closing: see `Endpoint.open_rollout`. Exceptions of the handler are raised at the end of the block: a single
-        exception bare, several as a group, with the body's exception as their context. Until then the rollout stays
-        open, and its agent gets the same 500 for every call. A Ctrl-C and similar exceptions leave unchanged.
+        Closing: see `Endpoint.open_rollout`. The end of the block raises the handler's exceptions: a single exception
+        as it is, several as a group, with the body's exception as the context. Until then the rollout stays open, and
+        its agent gets the same 500 for every call. A Ctrl-C and similar exceptions propagate unchanged.
 
         Raises:
-            AssertionError: the body has not failed, and replies are unused or a call was never answered.
+            AssertionError: the body raised no exception, but replies are unused or a call was never answered.
             ValueError, TypeError: see `Endpoint.open_rollout`.
-            RuntimeError: the endpoint has ended, or the caller is its own thread or another process.
+            RuntimeError: the endpoint has ended, or was called in its own thread or in another process.
             TimeoutError: the endpoint is blocked; the text names the blocking function.
         """
         __tracebackhide__ = True
@@ -111,7 +111,7 @@ class SyncEndpoint:
         """Keep an async context (for example `open_upstream(…)`) open in the endpoint's thread while the block runs.
 
         Raises:
-            BaseException: exception of the context.
+            BaseException: an exception that the context raises.
             RuntimeError, TimeoutError: see `open_rollout`.
         """
         with holding(self._loop, context) as value:
@@ -124,17 +124,17 @@ def serve(**options: Unpack[EndpointOptions]) -> Iterator[SyncEndpoint]:
 
     Args:
         options: see `serve_endpoint`, but `keep_alive` defaults to False: an async client that outlives its event loop
-            (a global client, for example) would reuse a connection of an earlier test's loop.
+            (a global client, for example) would try to reuse a connection that an earlier test's loop opened.
 
-    Closing: see `serve_endpoint`; open rollouts are closed. In a forked process closing does nothing: the endpoint
-    belongs to the parent.
+    Closing: see `serve_endpoint`; open rollouts are closed. In a forked process closing does nothing, because the
+    endpoint belongs to the parent process.
 
     Raises:
         OSError, TypeError, ValueError, TunnelError, EndpointCrashed: see `serve_endpoint`.
-        TimeoutError: a handler blocks the endpoint's thread, which cannot end; the text names the handler. The thread
-            is left running: as a daemon it does not keep the program from ending.
+        TimeoutError: a handler blocks the endpoint's thread, which therefore cannot end; the text names the handler.
+            The thread keeps running. It is a daemon, so the program can still end.
 
-    Ctrl-C: ends the endpoint, as any exception of the body does.
+    Ctrl-C: closes the endpoint, as any exception of the body does.
     """
     check_keywords("serve", options, EndpointOptions.__annotations__)
     options.setdefault("keep_alive", False)

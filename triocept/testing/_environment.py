@@ -4,8 +4,8 @@ Rules:
 
 1. The earlier values are restored exactly, whatever the block has changed.
 2. Blocks may nest. Overlapping blocks (fixtures of two scopes) may end in any order.
-3. Variables that would lead past the rollout are removed, and proxies are bypassed for this machine. All other
-   variables belong to the application and stay.
+3. Variables that would make an SDK call something other than the rollout are removed. Proxies are bypassed for this
+   machine. All other variables belong to the application and stay.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .._rollout.rollout import Rollout, other_requests, refusals, stray_refusals
 
 _lock = threading.Lock()
 _layers: list[dict[str, str | None]] = []
-"""Earlier values for each open block, newest last; None if the variable was not set."""
+"""For each open block, newest last: the values before the block; None for a variable that was not set."""
 _targets: list[Target] = []
 """Open models, newest last."""
 
@@ -35,7 +35,7 @@ class Target:
     """A model to which environment variables can point.
 
     Args:
-        name: name of the model in messages, if several are open.
+        name: name of the model in messages, if several models are open.
         rollout: rollout of the model.
     """
 
@@ -95,7 +95,7 @@ class Target:
         return f"{what}: {why} `model.client(dialect)` returns a client of this model{rest}"
 
     def _blocked(self) -> str:
-        """Return what a network blocker raises for a connection to the endpoint; nothing if none does."""
+        """Return the error of a network blocker for a connection to the endpoint; an empty text if there is none."""
         place = urlsplit(self._rollout.environ()["TRIOCEPT_URL"])
         try:
             family = socket.AF_INET6 if ":" in (place.hostname or "") else socket.AF_INET
@@ -110,7 +110,7 @@ class Target:
 
 
 def _listed(refused: Refusals, before: int) -> str:
-    """Return the requests refused since there were `before`, with the reasons; nothing if there are none."""
+    """Describe the requests that were refused after the first `before`, with reasons; empty if there are none."""
     count, newest = refused.count - before, Counter(refused.newest(before))
     if not count:
         return ""
@@ -122,22 +122,22 @@ def _listed(refused: Refusals, before: int) -> str:
 
 
 def environment(rollout: Mapping[str, str]) -> dict[str, str | None]:
-    """Return the changes that make SDKs of all dialects call a rollout (`Rollout.environ`); None removes a variable."""
+    """Return the changes that make SDKs of all dialects call the rollout with this `environ`; None: unset it."""
     own = {name: value for name, value in rollout.items() if name not in _LEFT_ALONE}
     proxied = {name: os.environ[name] for name in ("NO_PROXY", "no_proxy") if name in os.environ}
     return {**dict.fromkeys(_TAKEN_OUT), **agent_environment(proxied, own)}
 
 
 _LEFT_ALONE = frozenset({"OPENAI_MODEL", "COPILOT_MODEL", "LLM_MODEL", "ANTHROPIC_AUTH_TOKEN"})
-"""Variables for agents that are not set for an application: the application chooses its own model, and the Anthropic
-SDK prints a warning for a token beside the key (2.14)."""
+"""Variables that are set for agents, but not for an application: the application chooses its own model, and the
+Anthropic SDK (2.14) prints a warning if both a token and a key are set."""
 _TAKEN_OUT = (
     *("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_PROFILE"),
     *("CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX"),
     *("GOOGLE_GENAI_USE_ENTERPRISE", "GOOGLE_GENAI_USE_VERTEXAI"),
     *("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "AZURE_OPENAI_ENDPOINT"),
 )
-"""Variables that would lead an SDK past the rollout, or make it send a real key."""
+"""Variables that would make an SDK call something other than the rollout, or send a real key."""
 
 
 @contextmanager
@@ -158,7 +158,7 @@ def pointed(changes: Mapping[str, str | None]) -> Iterator[None]:
 
 
 def _put_back(found: dict[str, str | None]) -> None:
-    """Restore the values before a block; a newer open block gets them as its own earlier values."""
+    """Restore the values before a block. If a newer block is open, that block restores them at its end."""
     with _lock:
         number = next((n for n, layer in enumerate(_layers) if layer is found), None)
         if number is None:  # a Ctrl-C arrived before any change

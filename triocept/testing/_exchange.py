@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @final
 class SyncStream:
-    """Sender of the increments of an answer. Made by `SyncExchange.open_stream` only."""
+    """Stream of an answer, sent increment by increment. Made by `SyncExchange.open_stream` only."""
 
     def __init__(self, stream: ResponseStream, loop: Loop) -> None:
         self._stream = stream
@@ -42,7 +42,7 @@ class SyncStream:
         return self._stream.ended
 
     def send(self, item: str | ResponsePart | Event) -> None:
-        """Send one increment; wait while the agent's connection accepts no more bytes.
+        """Send one increment; block while the agent's connection accepts no more bytes.
 
         Args:
             item: a `str` continues the current text, or begins a new text; a part is sent whole; an event is sent
@@ -70,7 +70,7 @@ class SyncExchange:
     """A model call of the agent, waiting for its answer. Made by a `SyncRollout` only.
 
     It gets exactly one outcome, as an `Exchange` does. Its methods block, and may be called in any thread except the
-    endpoint's own.
+    thread of the endpoint.
     """
 
     def __init__(self, exchange: Exchange, rollout: SyncRollout, loop: Loop) -> None:
@@ -100,7 +100,7 @@ class SyncExchange:
     def raw(self) -> Json:
         """Decoded document of the agent, as received.
 
-        It is a private copy: changes appear in no record and in no other call.
+        It is a private copy: changes to it change neither the record nor any other call.
         """
         return self._exchange.raw
 
@@ -116,7 +116,7 @@ class SyncExchange:
 
     @property
     def attempt(self) -> int:
-        """Number of this try, from 1, if the agent's SDK sends it."""
+        """Number of this attempt, from 1, if the agent's SDK sends the number."""
         return self._exchange.attempt
 
     @property
@@ -150,10 +150,10 @@ class SyncExchange:
         Raises:
             TypeError, ValueError: the answer is invalid; the exchange can still be answered.
             AlreadySettled, ExchangeAbandoned: see `Exchange.respond`.
-            RuntimeError: the endpoint has ended, or the caller is its own thread or another process.
+            RuntimeError: the endpoint has ended, or was called in its own thread or in another process.
             TimeoutError: the endpoint is blocked; the text names the blocking function.
 
-        Ctrl-C: acts like a cancellation of `Exchange.respond`.
+        Ctrl-C: has the effect of a cancellation of `Exchange.respond`.
         """
         self._loop.call(self._exchange.respond, answer)
 
@@ -180,7 +180,9 @@ class SyncExchange:
         end: RawEnd = "whole",
         response: Answerable | None = None,
     ) -> None:
-        """Answer with raw bytes, valid or not, and a chosen end. Arguments and errors: see `Exchange.respond_raw`.
+        """Answer with raw bytes, valid or not, and end the answer as chosen.
+
+        Arguments and errors: see `Exchange.respond_raw`.
 
         A plain generator runs in the calling thread and may block; an async generator runs in the endpoint's thread.
         """
@@ -205,7 +207,7 @@ class SyncExchange:
             yield SyncStream(stream, self._loop)
 
     def forward(self, handler: AnyHandler) -> None:
-        """Let a handler answer: async handlers in the endpoint's loop, plain functions in the calling thread.
+        """Let a handler answer: an async handler runs in the endpoint's loop, a plain function in the calling thread.
 
         Upstreams, scripts and cassettes are async handlers.
         """
@@ -224,7 +226,7 @@ AnyHandler: TypeAlias = Callable[[Exchange], Awaitable[None]] | Callable[[SyncEx
 
 
 def is_async(handler: AnyHandler) -> TypeGuard[Handler]:
-    """Return True if the handler returns an awaitable, as far as its signature shows."""
+    """Return True if the handler is an `async def` function, or an object with an async `__call__`."""
     return inspect.iscoroutinefunction(function_of(handler))
 
 

@@ -1,11 +1,11 @@
-"""Handlers, `embed` and `moderate` functions of programs outside the loop.
+"""Adapters for handlers, `embed` and `moderate` functions of programs that do not run trio.
 
-Async functions run in the loop, plain functions in their own threads.
+Async functions run in the endpoint's loop, plain functions in their own threads.
 
 Rules:
 
 1. A function that blocks, even for ever, does not block the loop, other functions, or the end of its rollout.
-2. An exception of an abandoned thread is a normal fault while its rollout is open, and is logged afterwards.
+2. If the thread of an abandoned call raises while its rollout is open, that is a normal fault; afterwards it is logged.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ log = logging.getLogger("triocept.testing")
 
 
 def in_loop(handler: AnyHandler, twin: Callable[[Exchange], SyncExchange]) -> Handler:
-    """Return the handler as an async handler for the loop; raise TypeError if it is no handler."""
+    """Return the handler as an async handler for the loop; raise TypeError if it cannot be a handler."""
     if isinstance(handler, Chaos):
         return handler.around(lambda inner: in_loop(inner, twin))
     if inspect.isroutine(handler) and not takes(handler, 1):
@@ -101,7 +101,7 @@ class _Call:
 
 
 def with_threads(options: O) -> O:
-    """Return the options with `embed` and `moderate` adapted to the loop; raise TypeError if one is invalid."""
+    """Return the options with `embed` and `moderate` as async functions; raise TypeError if one is invalid."""
     changed: dict[str, Any] = {**options}
     for name, check in (("embed", check_embed), ("moderate", check_moderate)):
         function = changed.get(name)

@@ -1,4 +1,4 @@
-"""Async context that is open in the loop while a block of another thread runs."""
+"""Async context that stays open in the loop while a block in another thread runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @final
 class Held(Generic[T]):
-    """The context in its own task: `open` enters it, `close` leaves it with the error of the block."""
+    """An async context in its own task: `open` enters the context, `close` exits it with the error of the block."""
 
     def __init__(self, loop: Loop, context: AbstractAsyncContextManager[T, Any]) -> None:
         self._loop = loop
@@ -28,11 +28,11 @@ class Held(Generic[T]):
 
     @property
     def is_forked(self) -> bool:
-        """True if this process was forked from the process that opened the context: it has nothing to close."""
+        """True if this process is a fork of the process that opened the context; `close` then does nothing."""
         return self._loop.is_forked
 
     def open(self) -> T:
-        """Enter the context; if it raises, it is not open. Other errors: see `Loop.call`."""
+        """Enter the context and return its value; raise its exception, or an error of `Loop.call`."""
         try:
             self._closed.when_done(lambda: self._opened.fail(over()))
             self._loop.submit(self._closed, self._run)
@@ -43,11 +43,11 @@ class Held(Generic[T]):
             raise
 
     def give_up(self) -> None:
-        """Cancel the context, or its opening."""
+        """Cancel the context, whether it is open or still opening."""
         self._loop.give_up(self._closed)
 
     def close(self, error: BaseException | None) -> bool:
-        """Leave the context; return True if it has suppressed `error`. Any other exception of the context is raised."""
+        """Exit the context; return True if it has suppressed `error`. Raise any other exception of the context."""
         if self.is_forked:
             return False
         self._error = error
@@ -78,7 +78,7 @@ class Held(Generic[T]):
 
 @contextmanager
 def holding(loop: Loop, context: AbstractAsyncContextManager[T, Any]) -> Iterator[T]:
-    """Keep the context open while the block runs. Errors: see `Held`."""
+    """Keep the context open in the loop while the block runs. Errors: see `Held.open` and `Held.close`."""
     held = Held(loop, context)
     opened = False
     try:

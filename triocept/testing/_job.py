@@ -4,9 +4,9 @@ The caller waits as a thread, or as a task of another event loop (asyncio, or th
 
 Rules:
 
-1. The waiting caller takes the result of a job, or the job returns it through `on_lost`. If a Ctrl-C or a cancellation
-   of asyncio ends the wait, no result is lost.
-2. A caller that gives up cancels the work, and waits for its end only as long as the cancellation takes.
+1. No result is lost: if a Ctrl-C or a cancellation in asyncio ends the caller's wait, the job passes the result to
+   `on_lost`.
+2. A caller that stops waiting cancels the work, and waits only until the work has been cancelled.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ T = TypeVar("T")
 
 @final
 class Job(Generic[T]):
-    """A call and its result; `on_lost` gets a result that arrives after the caller has stopped waiting."""
+    """A call and its result; `on_lost` receives a result that arrives after the caller has stopped waiting."""
 
     def __init__(self, on_lost: Callable[[T], None] | None = None) -> None:
         self.scope: trio.CancelScope = trio.CancelScope()
-        """Scope around the work, in the loop."""
+        """Cancel scope around the work in the loop."""
         self.begun: bool = False
         """True if the job was passed to the loop."""
         self._on_lost = on_lost
@@ -64,11 +64,11 @@ class Job(Generic[T]):
         _call_each(callbacks)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait in another thread than the loop's; return True if the job has ended. A Ctrl-C ends the wait."""
+        """Block a thread (not the loop's) until the job ends; return True if it has ended. A Ctrl-C ends the wait."""
         return self._done.wait(timeout)
 
     def when_done(self, callback: Callable[[], None]) -> None:
-        """Call `callback` when the job ends, in any thread; at once if it has ended."""
+        """Call `callback` when the job ends, in any thread; if the job has already ended, call it immediately."""
         with self._lock:
             if not self._done.is_set():
                 self._callbacks.append(callback)

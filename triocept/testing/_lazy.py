@@ -1,4 +1,4 @@
-"""Load the names of `triocept.testing` that need the server or the upstreams on first use, to keep the import fast."""
+"""Lazy names of `triocept.testing`: those that need the server are imported on first use, to keep the import fast."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _hint = hints_of("triocept.testing")
 
 
 def __getattr__(name: str) -> Any:
-    """Load a name of `triocept.testing` (PEP 562); the error for a renamed name contains its new name."""
+    """Import and return a name of `triocept.testing` (PEP 562); the error for a renamed name contains its new name."""
     if name not in _MODULES:
         _hint(name)
     return getattr(import_module(f"{__package__}._memory.{_MODULES[name]}"), name)

@@ -1,11 +1,11 @@
-"""Choice of the error that leaves a block with several errors, and a hint for errors of asyncio code under trio.
+"""Choice of the error to raise if a block has several errors, and a hint for errors of asyncio code under trio.
 
 Rules:
 
-1. An error behind the block (of a handler, of the endpoint) is the cause. The body's error (the 500 in an SDK, a failed
-   assert) is its consequence. The cause is raised, with the body's error as its context.
-2. An exception that ends programs or tests (a Ctrl-C, `pytest.skip`) is no consequence: it leaves unchanged, with a
-   note.
+1. An error of a handler or of the endpoint is the cause. The body's error (the 500 in an SDK, a failed assert) is the
+   consequence. The cause is raised, with the body's error as its context.
+2. An exception of the body that ends programs or tests (a Ctrl-C, `pytest.skip`) is no consequence. It is raised
+   unchanged, and gets the other errors as notes.
 3. An error that the body has raised is not raised again.
 """
 
@@ -23,7 +23,7 @@ _OF_ASYNCIO = (
     "should be used inside a task",
     "unrecognized yield message",
 )
-"""Messages of asyncio if it does not run, and of trio if it receives an awaitable of asyncio."""
+"""Parts of the error texts of asyncio when it is not running, and of trio when it receives an awaitable of asyncio."""
 _HINT = (
     "triocept: an async handler runs under trio, in the endpoint's own thread: `trio.sleep` in the place of "
     "`asyncio.sleep`, say. Code that needs asyncio must be a plain function, `def handler(exchange)`: that runs in a "
@@ -32,9 +32,9 @@ _HINT = (
 
 
 def leave(body: BaseException | None, errors: Iterable[BaseException]) -> None:
-    """Raise the error that leaves the block, or several as a group.
+    """Raise the error that must leave the block, or several as a group.
 
-    Return if the body's own error is the only one, since the block raises it.
+    Return if there is no error except `body`: the block itself raises that error.
     """
     __tracebackhide__ = True
     left = list({id(error): error for error in errors if error is not body}.values())
@@ -56,7 +56,7 @@ def is_among(error: BaseException, known: Iterable[BaseException | None]) -> boo
 
 
 def is_mistake(error: BaseException | None) -> bool:
-    """Return True if triocept's own check of an argument raised the error: unused replies are then no problem."""
+    """Return True if triocept raised the error for a wrong argument; unused replies are then not reported."""
     if not isinstance(error, (AttributeError, TypeError, ValueError)) or error.__traceback__ is None:
         return False
     *_, (frame, _) = walk_tb(error.__traceback__)
@@ -64,7 +64,7 @@ def is_mistake(error: BaseException | None) -> bool:
 
 
 def explain(error: BaseException) -> None:
-    """Add a hint to errors of asyncio code under trio, once for each error."""
+    """Add a hint to errors of asyncio code that ran under trio; each error gets it only once."""
     for each in leaves(error):
         text = str(each) if isinstance(each, (RuntimeError, TypeError)) else ""
         if any(words in text for words in _OF_ASYNCIO) and _HINT not in getattr(each, "__notes__", ()):

@@ -1,12 +1,12 @@
-"""Thread that runs trio for programs that do not, with the calls into it and its end.
+"""Thread that runs a trio loop for programs without trio, and the calls from other threads into this loop.
 
 Rules:
 
-1. The thread is a daemon and belongs to no executor: it never keeps a program from ending, even if its loop hangs.
-2. A time limit is a cancel scope in the loop, never a wait in the caller's thread: that would race with arriving calls.
-3. A waiting caller gets an error if no result can arrive: the loop has ended, or is blocked. The error names the
-   blocking function.
-4. A forked process has the object without the thread: it cannot use the loop, and closes nothing.
+1. The thread is a daemon and belongs to no executor. Therefore a program can end even if the loop hangs.
+2. A time limit is a cancel scope in the loop. A timed wait in the caller's thread would race with arriving calls.
+3. If the loop has ended or is blocked, no result can arrive, and a waiting caller gets an error. For a blocked loop
+   the error names the blocking function.
+4. A forked process has a copy of the object but no thread: it cannot use the loop, and closes nothing.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from ._watch import Watch
 T = TypeVar("T")
 
 PATIENCE = 5.0
-"""Maximum seconds for a loop that is not blocked to answer."""
+"""Seconds without an answer after which the loop counts as blocked."""
 BREATH = 0.1
-"""Maximum seconds for a loop to answer that was already found blocked."""
+"""Seconds to wait for an answer of a loop that was blocked at an earlier check."""
 ROUND = 2.0
-"""Seconds between two checks for a blocked loop."""
+"""Seconds of waiting before each check whether the loop is blocked."""
 
 
 @final
@@ -55,20 +55,20 @@ class Loop:
         self._ended = False
         self._patience = PATIENCE
         self._why: TimeoutError | None = None
-        """Error for callers of a blocked loop."""
+        """Error that all callers of a blocked loop get."""
 
     @property
     def is_forked(self) -> bool:
-        """True if this process was forked from the process of the thread."""
+        """True if this process is a fork of the process that has the thread."""
         return os.getpid() != self._pid
 
     # Start and end
 
     @contextmanager
     def running(self, context: AbstractAsyncContextManager[T, Any]) -> Iterator[T]:
-        """Run the loop with `context` open in it while the block runs; raise its exceptions.
+        """Run the loop with `context` open in it while the block runs; raise the exceptions of `context`.
 
-        Raise TimeoutError if the loop is blocked, and does not end.
+        Raise TimeoutError if the loop is blocked and therefore cannot end.
         """
         opening, ending = Job[T](), Job[None]()
         run = partial(self._run, context, opening, ending)
@@ -89,7 +89,7 @@ class Loop:
             self._watch.stop()
 
     def warn(self) -> None:
-        """Warn of each function that blocked the loop for long, once; raise RuntimeWarning if warnings are errors."""
+        """Warn once of each function that has blocked the loop; raise RuntimeWarning if warnings are errors."""
         __tracebackhide__ = True
         if self._watch is not None and not self.is_forked:
             self._watch.warn()
@@ -154,7 +154,7 @@ class Loop:
         return self.do(Job[T](), function, *args)
 
     def ask(self, function: Callable[..., T], *args: Any) -> T:
-        """Call a plain function in the loop, outside any task of its own. Errors: see `call`."""
+        """Call a plain function in the loop without a task, and return its result. Errors: see `call`."""
         job = Job[T]()
 
         def answer() -> None:
@@ -176,9 +176,9 @@ class Loop:
                 self._jobs.discard(job)
 
     def read(self, function: Callable[..., T], *args: Any) -> T:
-        """Call a function that reads only constant state: in the calling thread, without a wait for the loop.
+        """Call, in the calling thread, a function that reads only constant state; do not wait for the loop.
 
-        Raise RuntimeError as `call` does.
+        Raise RuntimeError if the loop has ended or belongs to another process.
         """
         self._check()
         if self._ended or self._token is None:
@@ -186,7 +186,7 @@ class Loop:
         return function(*args)
 
     def do(self, job: Job[T], function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Run `call` with a job that passes on a result that arrives after the caller stopped waiting."""
+        """Do as `call` does with the given job, which passes a result that arrives too late to its `on_lost`."""
         try:
             self.submit(job, function, *args)
             self.wait(job)
@@ -196,7 +196,7 @@ class Loop:
             raise
 
     async def do_async(self, job: Job[T], function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Run `do` for a task of asyncio, or of trio in another thread: cancelling the task cancels the job."""
+        """Do as `do` does, for a task of asyncio or of another trio loop; cancelling the task cancels the job."""
         try:
             self.submit(job, function, *args)
             while not await ended(job, ROUND):
@@ -273,14 +273,14 @@ class Loop:
             )
 
     def wait(self, job: Job[Any]) -> None:
-        """Wait for the end of a job while the loop is alive. Errors: see `call`."""
+        """Block until the job ends. Errors: see `call`."""
         while not job.wait(ROUND):
             answer = self._ask_for_life(job)
             if not answer.wait(self._patience) and not job.is_done:
                 raise self._blocked()
 
     def _ask_for_life(self, job: Job[Any]) -> Job[None]:
-        """Return a job that ends soon unless the loop is blocked: an ended loop fails the jobs that are left."""
+        """Return a job that ends soon unless the loop is blocked; if the loop has ended, wait until `job` fails."""
         answer = Job[None]()
         try:
             self.soon(partial(answer.succeed, None))
@@ -291,7 +291,7 @@ class Loop:
         return answer
 
     def _blocked(self) -> TimeoutError:
-        """Return the error for all callers that wait in vain: only the first waits long."""
+        """Return the error for all callers of a blocked loop; later callers wait only `BREATH` seconds for it."""
         assert self._thread is not None
         self._patience = BREATH
         if self._watch is not None:
@@ -305,5 +305,5 @@ class Loop:
 
 
 def over() -> RuntimeError:
-    """Return the error for a call after the end."""
+    """Return the error for a call after the loop has ended."""
     return RuntimeError("the endpoint has ended: this was called after its block")

@@ -1,7 +1,7 @@
 """Agents in memory, for tests with trio's mock clock: the server's code handles each connection, but without a socket.
 
-* `rollout`: a rollout without an endpoint. `agent`: an agent that calls it; `wire`: its requests, and its reading of
-  answers. `http`: official clients that call the rollout.
+* `rollout`: a rollout without an endpoint. `agent`: an agent that calls the rollout. `wire`: writes the agent's
+  requests and reads its answers. `http`: official clients that call the rollout.
 * `call`: one call from the agent's side. `stream`: the connection between agent and server.
-* `exchange`: one exchange, to try a handler on.
+* `exchange`: a single exchange, for the test of a handler.
 """

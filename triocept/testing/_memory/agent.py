@@ -1,4 +1,4 @@
-"""Agent in memory: it calls a rollout in its dialect through the server's code, and reads the answers."""
+"""Agent in memory: it sends calls in its dialect to a rollout, through the server's code, and reads the answers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Asked: TypeAlias = str | Iterable[Message] | Request | Mapping[str, Json]
 _MAX_BODY = 256 * 1024 * 1024
 """Maximum bytes of a body, as for an endpoint."""
 _FOR_EVER = 1e9
-"""Seconds of the server's time limits: a mock clock that jumps must not reach them."""
+"""Seconds of the server's time limits: so many that a mock clock does not reach them when it jumps."""
 _GRACE = 1.0
 """Seconds that connections have to end after the agent has disconnected."""
 _LIMITS = EndpointLimits(
@@ -91,14 +91,14 @@ class MemoryAgent:
         Args:
             asked: a text, messages, a `Request` of any dialect, or a document of the agent's dialect, which is sent
                 unchanged.
-            stream: True to request a stream. If None, as in the request or the document. Default: False.
-            headers: additional headers; they win over the default ones.
-            timeout: maximum seconds without a byte. When exceeded: the agent disconnects, as in `open_memory_agent`.
-                None means the agent's own.
+            stream: True to request a stream. If None, as in the request or the document; otherwise False.
+            headers: additional headers; they replace default headers of the same name.
+            timeout: maximum seconds without a byte. When exceeded: the agent disconnects and raises `TimeoutError`.
+                None means the `timeout` of `open_memory_agent`.
 
         Raises:
-            UpstreamError: the call was refused; `status`, `message`, `code`, `headers` are those received. Also for an
-                invalid answer; `UpstreamTruncated` for half an answer.
+            UpstreamError: the call was refused (`status`, `message`, `code` and `headers` are those received), or the
+                answer is invalid. `UpstreamTruncated` is raised if the answer is incomplete.
             ExchangeAbandoned: `hang_up` was called.
             TimeoutError: no byte arrived in time.
             TypeError, ValueError, DialectError: the input cannot be sent.
@@ -182,7 +182,7 @@ class MemoryAgent:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> MemoryCall:
-        """Send a call without waiting for its answer; the `MemoryCall` shows the answer.
+        """Send a call without waiting for its answer; return a `MemoryCall`, which collects the answer.
 
         Args: see `ask`. The call is tried once.
 
@@ -192,7 +192,7 @@ class MemoryAgent:
         return self._start(asked, stream, headers, timeout)
 
     def hang_up(self) -> None:
-        """Disconnect all open calls: `ask` raises `ExchangeAbandoned`."""
+        """Disconnect all open calls; each waiting `ask` raises `ExchangeAbandoned`."""
         for call in self.calls:
             call.hang_up()
 
@@ -244,10 +244,10 @@ async def open_memory_agent(
     of silence take no time, and no time limit of the server ends a connection.
 
     Args:
-        handler: target of the calls: a handler, for which a rollout is opened; or a `Rollout`, of an endpoint or of
-            `triocept.testing.open_rollout`. If None, a rollout is opened whose exchanges the body answers, at
+        handler: a handler, for which a rollout is opened; or the `Rollout` to call, of an endpoint or of
+            `triocept.testing.open_rollout`. If None, a rollout is opened, and the body must answer the exchanges of
             `agent.rollout`.
-        dialect: dialect of the agent; the opened rollout also accepts a `Dialect` of the program.
+        dialect: dialect of the agent: a name, or a `Dialect` of the program if `handler` is not a `Rollout`.
         retries: maximum retries of a call that may succeed later, as in the SDKs of OpenAI and Anthropic.
         timeout: maximum seconds without a byte, like a client's read timeout. When exceeded: the agent disconnects and
             raises `TimeoutError`.
@@ -257,7 +257,7 @@ async def open_memory_agent(
 
     Raises:
         TypeError, ValueError: an argument is invalid.
-        BaseException: exceptions of the body and of the handler, bare.
+        BaseException: exceptions of the body and of the handler; a single exception is not wrapped in a group.
     """
     check_count("retries", retries)
     check_number("timeout", timeout, positive=True, infinite=True)
@@ -322,7 +322,7 @@ async def _open(
 async def _serve(
     connections: Connections, ending: trio.Event, *, task_status: trio.TaskStatus[trio.Nursery]
 ) -> None:
-    """Run a nursery for connections until `ending`. As a server, it outlives the cancellation of the body."""
+    """Run a nursery for connections until `ending` is set; a cancellation of the body does not end it."""
     ended = trio.Event()
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as lifespan:

@@ -86,7 +86,7 @@ class MemoryCall:
 
     @property
     def longest_silence(self) -> float:
-        """Longest time without a byte, in seconds: read timeouts of real clients limit this time."""
+        """Longest time without a byte, in seconds; a real client disconnects when it exceeds the read timeout."""
         ended = self._ended if self._ended is not None else trio.current_time() - self._begun
         times = [0.0, *(piece.at for piece in self._pieces), ended]
         return max(later - earlier for earlier, later in pairwise(times))
@@ -127,7 +127,7 @@ class MemoryCall:
 
     @property
     def is_stream(self) -> bool:
-        """True if the head announces a stream."""
+        """True if the content type of the answer is that of a stream."""
         return self.headers.get("content-type", "").partition(";")[0].strip() not in ("application/json", "")
 
     @property
@@ -138,21 +138,21 @@ class MemoryCall:
         """Wait for the head of the answer.
 
         Raises:
-            UpstreamTruncated: the connection ended without a head.
+            UpstreamTruncated: the connection ended before the head arrived.
             ExchangeAbandoned, TimeoutError: see `receive`.
         """
         while self._head is None and self._end == "open":
             await self._wait()
         self._check()
         if self._head is None:
-            raise UpstreamTruncated("the connection was broken off before an answer")
+            raise UpstreamTruncated("the server closed the connection before it sent an answer")
 
     async def receive(self) -> bytes | None:
         """Return the next bytes of the body; None at its end.
 
         Raises:
             ExchangeAbandoned: the agent has disconnected.
-            TimeoutError: no byte arrived in time; the agent has disconnected.
+            TimeoutError: no byte arrived in time, so the agent has disconnected.
         """
         if len(self._pieces) > self._taken:
             await trio.lowlevel.checkpoint()
@@ -168,7 +168,7 @@ class MemoryCall:
         """Return the whole body.
 
         Raises:
-            UpstreamTruncated: the answer was broken off.
+            UpstreamTruncated: the connection ended before the answer was complete.
             ExchangeAbandoned, TimeoutError: see `receive`.
         """
         while await self.receive() is not None:
@@ -178,7 +178,7 @@ class MemoryCall:
         return self.body
 
     def hang_up(self) -> None:
-        """Disconnect, if the call has not ended."""
+        """Disconnect, and record that the agent did so unless the answer has already ended."""
         self._finish("hung up")
         self._stream.close()
 

@@ -1,4 +1,4 @@
-"""An exchange to try a handler on."""
+"""A single exchange without an endpoint, for the test of a handler."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ async def open_exchange(
     headers: Mapping[str, str] | None = None,
     **options: Unpack[RolloutOptions],
 ) -> AsyncIterator[Exchange]:
-    """Open one exchange without an endpoint, to try a handler on.
+    """Open one exchange without an endpoint, to test a handler with it.
 
-    An agent in memory has sent the exchange's request, and waits. Afterwards `exchange.turn` holds the outcome, the
-    response, the error, the increments with their times, and the bytes on the wire.
+    An agent in memory has sent the exchange's request, and waits for the answer. After the answer `exchange.turn` holds
+    the outcome, the response, the error, the increments with their times, and the bytes on the wire.
 
     Args:
         asked: a text, messages, a `Request`, or a document of the dialect, which is sent unchanged.
         dialect: dialect of the agent.
-        stream: True to request a stream. If None, as in the request or the document. Default: False.
+        stream: True to request a stream. If None, as in the request or the document; otherwise False.
         headers: additional headers of the agent.
         options: options of the exchange's rollout; see `Endpoint.open_rollout`. `record_increments` and `record_wire`
             default to True.
 
-    Closing: an exception of the block settles the exchange as an exception of a handler does, and propagates bare.
+    Closing: an exception of the block settles the exchange as an exception of a handler does, and propagates unchanged.
 
     Raises:
-        Unanswered: the block has ended without an outcome of the exchange.
+        Unanswered: the block has ended, and the exchange has no outcome.
         UpstreamError: the request was refused before it became an exchange; the error holds the refusal.
         TypeError, ValueError, DialectError: an argument is invalid.
     """

@@ -1,8 +1,8 @@
-"""HTTP of official clients, in memory: requests of httpx2 go to a rollout without a socket.
+"""HTTP transport of official clients, in memory: httpx2 sends its requests to a rollout without a socket.
 
 Rules:
 
-1. A client's read timeout holds, by trio's clock. The other timeouts have no effect.
+1. The read timeout of a client is measured by trio's clock. The other timeouts have no effect.
 2. Errors are translated to the exceptions of httpx2.
 3. Each request has its own connection.
 """
@@ -23,7 +23,8 @@ from .call import MemoryCall
 T = TypeVar("T")
 
 _NAMES = ("DefaultAsyncHttpx2Client", "DefaultAsyncHttpxClient")
-"""Class names in the SDKs. The first is openai 3's, where the second may be httpx's."""
+"""Names of the class of the HTTP client in the SDKs, by preference. openai 3 has the first name; there the second name
+may be a class of httpx instead of httpx2."""
 
 
 def http_client(package: str, transport: MemoryHTTPTransport, options: Mapping[str, Any]) -> Any:

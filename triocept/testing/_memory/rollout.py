@@ -1,4 +1,4 @@
-"""Rollout without an endpoint, so that a mock clock may run."""
+"""Rollout without an endpoint, for tests with a mock clock."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ...errors import TunnelError
 def open_rollout(
     handler: Handler | None = None, *, dialects: Iterable[Dialect] = (), **options: Unpack[RolloutOptions]
 ) -> AbstractAsyncContextManager[Rollout]:
-    """Open a rollout without an endpoint: no program can connect to it, and trio's clock alone measures time.
+    """Open a rollout without an endpoint: no program can connect to it, and only trio's clock measures time.
 
-    `open_memory_agent(rollout)` calls it as an agent does, `rollout.ask` as a tool of the program does.
+    `open_memory_agent(rollout)` opens an agent that calls the rollout; `rollout.ask` calls it without an agent.
 
     Args:
         handler: answers every exchange. If None, the body answers, with `async for` or `rollout.serve`.
@@ -42,7 +42,7 @@ def open_rollout(
 
 
 class _Nowhere:
-    """Addresses of a rollout without an endpoint: each access raises."""
+    """Addresses of a rollout without an endpoint: each access raises an error."""
 
     def __init__(self, dialects: Mapping[str, Dialect]) -> None:
         self.limits = EndpointLimits()

@@ -11,9 +11,9 @@ from trio.testing import lockstep_stream_pair
 
 @final
 class MemoryStream(trio.abc.HalfCloseableStream):
-    """One end of a connection in memory; `reset` is set once an end resets the connection.
+    """One end of a connection in memory; the event `reset` is set when either end resets the connection.
 
-    It has the methods of a socket that the server uses, and is its own `socket`.
+    It has the methods of a trio stream and of its `socket` that the server uses; `socket` returns the object itself.
     """
 
     family = AF_UNSPEC
@@ -42,7 +42,7 @@ class MemoryStream(trio.abc.HalfCloseableStream):
         await trio.lowlevel.checkpoint()
 
     def close(self) -> None:
-        """Close both directions: the peer receives the end, and cannot send any more."""
+        """Close both directions: the peer receives the end of the data, and cannot send any more."""
         self._stream.send_stream.close()
         self._stream.receive_stream.close()
 
@@ -51,7 +51,7 @@ class MemoryStream(trio.abc.HalfCloseableStream):
         return self
 
     def setsockopt(self, *option: object) -> None:
-        """Reset the connection when it is closed: `SO_LINGER` is the only option that is set."""
+        """Mark the connection as reset: the server sets only the option `SO_LINGER`, which resets it at the close."""
         self._reset.set()
 
     def getpeername(self) -> None:

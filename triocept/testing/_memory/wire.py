@@ -5,8 +5,8 @@ provider does.
 
 Rules:
 
-1. The head decides if the answer is a stream, whatever was requested.
-2. A stream that ends without its terminal event, or is broken off, is invalid.
+1. The content type in the answer's head determines if the answer is a stream, whatever the agent requested.
+2. A stream that ends or breaks off before its terminal event is invalid.
 3. An invalid answer raises `UpstreamError`, with the received status and text.
 """
 
@@ -40,7 +40,7 @@ def written(
         given: a text, messages, a `Request`, or the document itself, which is sent unchanged.
         dialect: dialect of the agent.
         model: model name to use if the input names no model.
-        stream: True to request a stream. None means as in the input.
+        stream: True to request a stream. None means what the input specifies.
     """
     if isinstance(given, Mapping):
         document: dict[str, Json] = dict(given)
@@ -66,7 +66,7 @@ def written(
 def head_of(
     request: Request, dialect: Dialect, rollout: Rollout, length: int, headers: Mapping[str, str]
 ) -> h11.Request:
-    """Return the head of a call with a body of `length` bytes; the agent's headers win over the default ones.
+    """Return the head of a call with a body of `length` bytes; `headers` replace default headers of the same name.
 
     Raise ValueError if a header cannot be sent.
     """
@@ -91,7 +91,7 @@ async def response_in(call: MemoryCall, dialect: Dialect) -> Response:
     Raises:
         UpstreamError: the call was refused, or the answer is invalid.
         ExchangeAbandoned: the agent has disconnected.
-        TimeoutError: no byte arrived in time, and the agent has disconnected.
+        TimeoutError: no byte arrived in time, so the agent has disconnected.
     """
     await call.wait_head()
     reader = Reader(dialect, None)
@@ -127,7 +127,7 @@ async def events_in(call: MemoryCall, dialect: Dialect) -> AsyncIterator[Event]:
 
 
 def _unpacked(call: MemoryCall) -> Callable[[bytes], bytes]:
-    """Return a function that decodes a body piece by piece; UpstreamError: an invalid or unknown coding."""
+    """Return a function that decompresses the body piece by piece; it raises UpstreamError for invalid data."""
     coding = call.headers.get("content-encoding", "identity").lower()
     if coding == "identity":
         return lambda data: data
@@ -137,6 +137,6 @@ def _unpacked(call: MemoryCall) -> Callable[[bytes], bytes]:
         try:
             return decoder.decompress(data)
         except zlib.error as exc:
-            raise UpstreamError(f"the answer is not in {coding!r}: {exc}", headers=call.headers) from exc
+            raise UpstreamError(f"the answer cannot be decoded as {coding!r}: {exc}", headers=call.headers) from exc
 
     return unpacked
