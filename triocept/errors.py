@@ -27,15 +27,15 @@ By situation::
     ├── GroupStopped             the value of a sample is missing: its group was stopped before
     └── RemoteError              an error of a worker that cannot be pickled: its class by name
 
-A `Refusal` and an `UpstreamError` raised in a handler are answers: they are relayed to the agent with their status,
-and the rollout stays open. Any other exception of a handler ends the rollout (and the agent gets a 500).
+If a handler raises a `Refusal` or an `UpstreamError`, this is an answer: the agent gets its status and message, and the
+rollout stays open. Any other exception of a handler ends the rollout, and the agent gets a 500.
 
-Channel states are trio's own: `trio.ClosedResourceError`, `trio.EndOfChannel`, `trio.BrokenResourceError`.
+Closed channels raise trio's own errors: `trio.ClosedResourceError`, `trio.EndOfChannel`, `trio.BrokenResourceError`.
 A port in use raises a plain `OSError`, a host that does not resolve a plain `socket.gaierror`.
 No message of these errors contains a key.
 
-Each error can be pickled and copied, whatever its arguments: a process pool passes it on with its attributes and
-text.
+Each error can be pickled and copied, whatever its arguments. A copy, in another process too, has the same attributes
+and text.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ __all__ = [
 
 
 class TrioceptError(Exception):
-    """The base class of every error of triocept."""
+    """The base class of all triocept errors."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception.__reduce__ calls the class with `args`. Here `args` is the text, not the arguments of `__init__`.
@@ -89,7 +89,7 @@ class DialectError(TrioceptError):
 
     Attributes:
         path: the place in the document, e.g. `messages[3].content[0].type`; empty for the document itself.
-        problem: what is wrong there, without the path.
+        problem: description of the problem, without the path.
     """
 
     def __init__(self, problem: str, *, path: str = "") -> None:
@@ -104,14 +104,14 @@ class Refusal(TrioceptError):
     Attributes:
         status: the HTTP status, 400 to 599.
         message: the text that the agent (and its log) receives.
-        retry_after: seconds after which the agent may retry. None means no such header.
+        retry_after: seconds after which the agent may retry. None means no header `retry-after`.
         should_retry: value of the header `x-should-retry`, which SDKs read. None means no such header.
-        code: the dialect's own error code or type. If None, the dialect chooses by status.
+        code: the dialect's own error code or type. If None, the dialect chooses a code by the status.
         headers: further response headers, such as rate limits; names in lower case, values of visible ASCII
             characters, spaces and tabs.
 
     Raises:
-        TypeError: an argument is not of its type.
+        TypeError: an argument has the wrong type.
         ValueError: the status is outside 400 to 599, `retry_after` is not a duration, or a header cannot be sent.
     """
 
@@ -153,7 +153,7 @@ _FRAMING = frozenset(
 
 
 def can_be_sent(name: str, value: object) -> bool:
-    """Return True if a response may have this header beside the headers that frame it (RFC 9110, 5.5)."""
+    """Return True if the header is valid (RFC 9110, 5.5) and is none of those that the server sets to frame a body."""
     if not isinstance(value, str):
         return False
     return bool(_NAME.fullmatch(name) and _VALUE.fullmatch(value)) and name.lower() not in _FRAMING
@@ -162,7 +162,7 @@ def can_be_sent(name: str, value: object) -> bool:
 def _checked(name: str, value: str) -> tuple[str, str]:
     check_str("the name of a refusal's header", name)
     if not can_be_sent(name, value):
-        raise ValueError(f"a refusal cannot have the header {name!r}: {value!r}")
+        raise ValueError(f"a refusal cannot have the header {name!r} with the value {value!r}")
     return name.lower(), value
 
 
@@ -173,9 +173,9 @@ def _mended_code(code: str | None) -> str | None:
 
 
 class LimitReached(Refusal):
-    """A refusal because a budget or a stop condition was reached: `rollout.stop` refuses with it, and so can a handler.
+    """A refusal because a budget or a stop condition was reached. `rollout.stop` and handlers refuse calls with it.
 
-    Default status: 404, which every known agent treats as final (Claude Code retries once, without a stream).
+    Default status: 404, after which no known agent retries (except Claude Code, once, without a stream).
     """
 
     def __init__(self, message: str, *, status: int = 404) -> None:
@@ -186,7 +186,7 @@ class UpstreamError(TrioceptError):
     """A failure of the provider of a forwarded exchange; the agent gets its status and message.
 
     Attributes:
-        message: the provider's message, or what is wrong with the provider's answer. The agent receives it.
+        message: the provider's message, or a description of what is wrong with its answer. The agent receives it.
         status: the provider's HTTP status, 502 if the provider sent no status, or 504 after a timeout.
         body: the provider's body, as text.
         headers: the provider's response headers that are passed on (request ids, rate limits, `retry-after`), names
@@ -228,7 +228,7 @@ class UpstreamError(TrioceptError):
 
 
 class UpstreamTruncated(UpstreamError):
-    """A provider's stream that ended before its terminal event: never a success."""
+    """A provider's stream that ended before its terminal event. It never counts as a success."""
 
 
 class ContextLengthError(UpstreamError):
@@ -236,11 +236,11 @@ class ContextLengthError(UpstreamError):
 
 
 class ExchangeError(TrioceptError):
-    """An operation on an exchange that the state of the exchange does not allow."""
+    """An operation that the current state of an exchange does not allow."""
 
 
 class AlreadySettled(ExchangeError):
-    """A second outcome for an exchange that already has one."""
+    """An attempt to answer or refuse an exchange that already has its outcome."""
 
 
 class Unanswered(ExchangeError):
@@ -248,22 +248,22 @@ class Unanswered(ExchangeError):
 
 
 class ExchangeAbandoned(ExchangeError):
-    """An exchange whose agent has disconnected, and cannot be answered."""
+    """An exchange that cannot be answered, because its agent has disconnected."""
 
 
 class MissingPrice(TrioceptError):
-    """A request for a model without a price, in a rollout with a cost limit. No part of the call was answered."""
+    """A request for a model without a price, in a rollout with a cost limit. The call got no part of an answer."""
 
 
 class ScriptExhausted(TrioceptError):
-    """A request for which a script has no reply. The message shows the request and the closest rules."""
+    """A request for which a script has no reply. The text shows the request and the closest rules."""
 
 
 class ReplayMiss(TrioceptError):
-    """A call that matches no recorded turn. The message shows the first difference, and what to do.
+    """A call that matches no recorded turn. The text shows the first difference, and what to do.
 
     Attributes:
-        closest: the id of the nearest recorded turn. None if there is no near turn.
+        closest: the id of the most similar recorded turn. None if no turn is similar.
         difference: the differences between the recorded turn (`-`) and the live call (`+`), line by line.
     """
 
@@ -276,8 +276,8 @@ class ReplayMiss(TrioceptError):
 class RecordingFailed(TrioceptError):
     """A response that a cassette must not record.
 
-    It is a provider's refusal of the key, an unreachable provider, or raw bytes. The cassette is not written for
-    this run.
+    The provider refused the key or could not be reached, or the response is raw bytes. This run does not write the
+    cassette.
     """
 
 
@@ -286,7 +286,7 @@ class RolloutClosed(TrioceptError):
 
 
 class GateBypassed(TrioceptError):
-    """A tool that the agent ran without a decision of its rollout's gate: its hooks are missing, or have failed."""
+    """A tool that the agent ran without a decision of its rollout's gate: the agent's hooks are missing or failed."""
 
 
 class EndpointCrashed(TrioceptError):
@@ -294,7 +294,7 @@ class EndpointCrashed(TrioceptError):
 
 
 class TunnelError(TrioceptError):
-    """An endpoint that cannot be reached through its tunnel."""
+    """An endpoint that other machines cannot reach through its tunnel."""
 
 
 class AgentFailed(TrioceptError):
@@ -312,10 +312,10 @@ class AgentFailed(TrioceptError):
 
 
 class FleetLost(TrioceptError):
-    """The loss of a fleet's last worker, without a replacement: some tasks have no outcome.
+    """The loss of a fleet's last worker without a replacement, so that some tasks have no outcome.
 
     Attributes:
-        unfinished: the started tasks without an outcome. Tasks that were never pulled are not included.
+        unfinished: the started tasks without an outcome. Tasks that the map has not yet read are not included.
     """
 
     def __init__(self, message: str, *, unfinished: tuple[Any, ...]) -> None:
@@ -325,14 +325,14 @@ class FleetLost(TrioceptError):
 
 
 class GroupStopped(TrioceptError):
-    """Access to the value of a sample without a value: its group was stopped before (`fleet.map(stop_group=…)`)."""
+    """Access to the value of a sample that has no value: its group was stopped earlier (`fleet.map(stop_group=…)`)."""
 
 
 class StoreError(TrioceptError):
-    """A fleet's store that cannot be used as requested, or an item that the store cannot hold.
+    """A fleet's store that cannot be used as requested, or an item that cannot be stored.
 
     Attributes:
-        path: the store, or its file and line. None if the error concerns a task.
+        path: the path of the store, or of a file in it with the line. None if the error concerns a task.
     """
 
     def __init__(self, message: str, *, path: str | None = None) -> None:
@@ -344,10 +344,10 @@ class StoreError(TrioceptError):
 
 
 class RemoteError(TrioceptError):
-    """An exception of a worker's function that cannot be pickled, or cannot be rebuilt in this process.
+    """Replacement for an exception of a worker's function that cannot be pickled, or not be unpickled here.
 
     Attributes:
-        type: the name of the exception's class: `myproject.errors.Odd`.
+        type: the full name of the exception's class, for example `myproject.errors.Odd`.
     """
 
     def __init__(self, message: str, *, type: str) -> None:  # noqa: A002 - the field's own word

@@ -190,7 +190,7 @@ def test_it(triocept_model):
     KEPT.extend([triocept_model, triocept_model()])
 
 def test_later():
-    with pytest.raises(RuntimeError, match="::test_it has ended, and with it its triocept_model"):
+    with pytest.raises(RuntimeError, match="::test_it has ended: its triocept_model cannot"):
         KEPT[0]("hello")
     with pytest.raises(Exception, match="has ended"):
         KEPT[1].next(timeout=5)

@@ -1,4 +1,4 @@
-"""Sync counterpart of `Rollout` for programs outside the loop: its methods block."""
+"""Sync counterpart of `Rollout` for programs that do not run trio: its methods block."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class SyncRollout:
     """An agent run. Made by `SyncEndpoint.open_rollout` and `fake_model` only.
 
     Iterate over it to answer the agent's calls in the program itself, while the agent runs in another thread or
-    process. The iteration ends when the rollout is stopped or closed. Any number of threads may use the rollout, except
-    the endpoint's own.
+    process. The iteration ends when the rollout is stopped or closed. Any number of threads may use the rollout, but
+    not the thread of the endpoint.
     """
 
     def __init__(self, life: Life, loop: Loop) -> None:
@@ -61,9 +61,9 @@ class SyncRollout:
     if not TYPE_CHECKING:
 
         def __enter__(self) -> NoReturn:
-            """Raise an error for `with` on an open model."""
+            """Raise TypeError: the model is already open."""
             raise TypeError(
-                "it is already open, and is closed for you: write `model = triocept_model(…)`, without `with`"
+                "the model is already open, and the test closes it: write `model = triocept_model(…)`, without `with`"
             )
 
         def __exit__(self, *error: object) -> None: ...
@@ -75,7 +75,7 @@ class SyncRollout:
 
     @property
     def api_key(self) -> str:
-        """Key of the agent: it is valid for this rollout only."""
+        """API key of the agent; it is valid for this rollout only."""
         return self._rollout.api_key
 
     @property
@@ -85,7 +85,7 @@ class SyncRollout:
 
     @property
     def trace(self) -> Trace:
-        """Copy of the turns so far, which does not grow; after the block, the whole trace.
+        """Trace: a copy of the turns so far, to which no turns are added; after the block, the complete trace.
 
         Raises:
             RuntimeError, TimeoutError: see `SyncExchange.respond`.
@@ -134,7 +134,8 @@ class SyncRollout:
         """Return the official SDK's blocking client for `dialect`, pointed at this rollout; it closes with the rollout.
 
         Args:
-            dialect: OpenAI's dialects give an `openai.OpenAI`, `anthropic_messages` an `anthropic.Anthropic`.
+            dialect: for OpenAI's dialects the client is an `openai.OpenAI`, for `anthropic_messages` an
+                `anthropic.Anthropic`.
             options: options of the client's constructor (`max_retries`, `timeout`, …).
 
         Raises:
@@ -154,7 +155,7 @@ class SyncRollout:
     def async_client(self, dialect: str, **options: Any) -> Any:
         """Return the official SDK's async client, for asyncio or trio; `async with` closes it.
 
-        Otherwise see `client`.
+        Arguments and errors: see `client`.
         """
         _import_sdk(dialect)
         return self._loop.ask(partial(self._rollout.client, dialect, **options))
@@ -168,11 +169,11 @@ class SyncRollout:
             timeout: maximum seconds; None waits as long as the rollout is open.
 
         Raises:
-            TimeoutError: no call arrived. A later call is not lost.
+            TimeoutError: no call arrived in time. A call that arrives later is not lost.
             RolloutClosed: the rollout was stopped or closed.
-            RuntimeError: a handler of the rollout gets every exchange; or see `SyncExchange.respond`.
+            RuntimeError: the rollout has a handler, which gets every exchange; or see `SyncExchange.respond`.
 
-        Ctrl-C: an exchange on its way to this call goes to the next caller.
+        Ctrl-C: no exchange is lost; the next caller gets it.
         """
         job = Job[Exchange](self._give_back)
         try:
@@ -182,7 +183,7 @@ class SyncRollout:
             raise
 
     async def anext(self, *, timeout: float | None = TIMEOUT) -> SyncExchange:
-        """Wait for the next call as `next` does, in a task of asyncio or trio: other tasks run meanwhile.
+        """Wait for the next call as `next` does, in a task of asyncio or trio, while other tasks run.
 
         Cancellation: no exchange is lost.
         """
@@ -214,11 +215,11 @@ class SyncRollout:
     def run_agent(
         self, argv: Sequence[str | os.PathLike[str]], **options: Unpack[AgentOptions]
     ) -> AgentResult:
-        """Run an agent in this rollout to its end. Arguments, result and errors: see `Rollout.run_agent`.
+        """Start an agent in this rollout and wait until it ends. Arguments, result and errors: see `Rollout.run_agent`.
 
-        The handler, or an iteration in another thread, must answer its calls meanwhile.
+        Meanwhile the handler, or an iteration in another thread, must answer the agent's calls.
 
-        Ctrl-C: ends the agent, as a cancellation does.
+        Ctrl-C: ends the agent, as a cancellation of `Rollout.run_agent` does.
         """
         return self._loop.call(partial(self._rollout.run_agent, argv, **options))
 
@@ -235,20 +236,19 @@ class SyncRollout:
     def assert_called_with_tool(self, name: str, /, **arguments: Any) -> ToolResult:
         """Check that the application has carried out a call of this tool.
 
-        A later request must hold the call and its result.
-
-        A call that the application did not carry out does not count, nor does a result that it sends as plain text (as
-        smolagents does). To check plain text, use `assert_messages`.
+        A later request must contain the tool call and its result. A result that the application sends as plain text (as
+        smolagents does) does not count. To check plain text, use `assert_messages`.
 
         Args:
             name: name of the tool.
-            arguments: expected arguments; the call may have more. `ANY`, a pattern or `containing(…)` stand for values.
+            arguments: expected arguments; the call may have others, too. A value may be `ANY`, a pattern or
+                `containing(…)`.
 
         Returns:
-            The application's result of the first such call.
+            The result that the application sent for the first such call.
 
         Raises:
-            AssertionError: no such call exists; the text lists the existing calls.
+            AssertionError: there is no such tool call; the text lists the existing tool calls.
         """
         __tracebackhide__ = True
         calls = self._all_calls()
@@ -262,11 +262,12 @@ class SyncRollout:
             model.assert_messages(("system", containing("terse")), ..., ("user", "hi"))
 
         Args:
-            expected: for each message its text; a pair of its role and its text; a `ToolCall` in it, with any id; or a
-                `Message` with equal text, tool calls, results and media (ids, name and reasoning are compared if the
-                expected message has them). A text may be a pattern, which is searched for, or an object with its own
-                equality: `containing(…)`, `unittest.mock.ANY`. `...` stands for any number of messages.
-            call: index of the call. Default: the last call.
+            expected: for each message one of: its text; a pair of its role and its text; a `ToolCall` that it contains,
+                with any id; a `Message` with equal text, tool calls, results and media. Ids, name and reasoning are
+                compared only if the expected message has them. A text may be a pattern, which is searched for, or an
+                object with its own equality: `containing(…)`, `unittest.mock.ANY`. `...` stands for any number of
+                messages.
+            call: index of the call in `calls`. Default: the last call.
 
         Raises:
             AssertionError: the messages differ; the text shows the difference.
@@ -274,15 +275,15 @@ class SyncRollout:
         __tracebackhide__ = True
         calls = self._all_calls()
         if not -len(calls) <= call < len(calls):
-            raise AssertionError(f"there is no call {call}: the model was called {len(calls)} times")
+            raise AssertionError(f"there is no call with the index {call}: the model was called {len(calls)} times")
         check_messages(calls[call], expected)
 
     def check(self) -> None:
-        """Raise the problems so far; the end of the block does not raise them again.
+        """Raise the problems that exist so far; the end of the block does not raise them again.
 
         Raises:
             AssertionError: a reply is unused, or a call was not answered.
-            Exception: exception of the handler; several errors as a group.
+            Exception: the handler raised an exception; several exceptions are raised as a group.
         """
         __tracebackhide__ = True
         raise_all(self._life.news())
@@ -297,7 +298,7 @@ class SyncRollout:
         return calls
 
     def _where(self, function: Callable[[], T], reach: Reach) -> T:
-        """Return an address: local addresses are constant and read at once; only the loop has the state of a tunnel."""
+        """Return an address. Only public addresses need the loop, which has the state of the tunnel."""
         return self._loop.ask(function) if reach == "public" else self._loop.read(function)
 
     async def _take(self, timeout: float | None, blocks_asyncio: bool) -> Exchange:
@@ -314,7 +315,7 @@ class SyncRollout:
         raise TimeoutError(text)
 
     def _give_back(self, exchange: Exchange) -> None:
-        """Return an exchange to the rollout. Called in any thread."""
+        """Return an exchange to the rollout, so that the next caller gets it. May be called in any thread."""
         try:
             self._loop.soon(partial(give_back, self._rollout, exchange))
         except RuntimeError:  # the loop has ended, and has refused the exchange
@@ -330,7 +331,7 @@ def news_of(rollout: SyncRollout) -> list[BaseException]:
 
 
 def on_unknown_tools(rollout: SyncRollout, call: Callable[[str], object]) -> None:
-    """Call a function, in the endpoint's thread, for tools that a request did not offer, instead of logging them."""
+    """Call `call` in the endpoint's thread if a reply calls a tool that the request did not offer; log nothing then."""
     core_of_rollout(rollout._life.rollout).on_unknown_tools = call
 
 
@@ -339,7 +340,7 @@ def target_of(rollout: SyncRollout) -> Target:
 
 
 def _import_sdk(dialect: str) -> None:
-    """Import a dialect's SDK in this thread: that takes seconds on a busy machine and would block the loop."""
+    """Import a dialect's SDK in this thread: the import takes seconds on a busy machine, and would block the loop."""
     facts = known_dialects().get(dialect)
     if facts is not None and facts.sdk is not None and find_spec(facts.sdk.package) is not None:
         import_module(facts.sdk.package)

@@ -1,4 +1,4 @@
-"""Warnings of functions that have blocked the loop; a lasting block is an error of the waiting caller (`Loop.wait`)."""
+"""Warnings of functions that have blocked the loop for a while. If the loop stays blocked, `Loop.wait` raises."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .._util.loop_watch import LoopWatch, Place
 
 @final
 class Watch(LoopWatch):
-    """Watch that collects the blocks, and warns of them."""
+    """Watch that records which functions have blocked the loop, and warns of them."""
 
     def __init__(self, thread: threading.Thread, soon: Callable[[Callable[[], object]], object]) -> None:
         super().__init__(thread, soon)
         self._found: list[tuple[Place, float]] = []
 
     def warn(self) -> None:
-        """Warn of each recorded block, once; a RuntimeWarning is raised if warnings are errors."""
+        """Warn once of each recorded function; raise RuntimeWarning if warnings are errors."""
         __tracebackhide__ = True
         found, self._found = self._found, []
         for place, seconds in found:

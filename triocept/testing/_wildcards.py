@@ -28,7 +28,7 @@ class containing:  # noqa: N801 - the name reads as a value
 
 
 def matches(expected: Any, value: Any) -> bool:
-    """Return True if a value matches: it is equal, or a pattern is found in it, also within mappings and lists.
+    """Return True if the value equals `expected`, or contains the pattern `expected`, also within mappings and lists.
 
     Objects with their own equality (`unittest.mock.ANY`, `containing`, `pytest.approx`) are compared by it.
     """

@@ -26,7 +26,7 @@ _MODELS = pytest.StashKey[ModelFactory]()
 
 
 class Hooks:
-    """Plugin of pytest; `items` are all tests of the session that are known so far."""
+    """Plugin of pytest; `items` are the tests that pytest has collected so far."""
 
     def __init__(self, items: Iterable[pytest.Item]) -> None:
         self._tapes = Tapes(items)
@@ -47,7 +47,7 @@ class Hooks:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Let the models fail the test while pytest still runs the test itself."""
+        """Raise the errors of the models during the test's call phase, so that they count as failures of the test."""
         __tracebackhide__ = True
         own: BaseException | None = None
         returned: object = None
@@ -76,7 +76,7 @@ class Hooks:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Add the calls of the models to the report of a failure."""
+        """Add a section with the calls of the models to the report of a failed test."""
         report = yield
         models = item.stash.get(_MODELS, None)
         if models is not None and report.failed:
@@ -115,10 +115,10 @@ class Hooks:
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any], request: Any
     ) -> Generator[None, object, object]:
-        """Let the next test start the endpoint again if this test could not start it.
+        """If the endpoint could not be started, let the next test try again.
 
-        pytest caches the error of a fixture like its value. If the time limit of one test expires while the endpoint
-        starts, all later tests would fail with the cached error.
+        pytest would cache the error of the fixture: if one test's time limit expires while the endpoint starts, all
+        later tests would fail with this error.
         """
         __tracebackhide__ = True
         try:
@@ -132,9 +132,9 @@ class Hooks:
 
 
 def _raise_at(item: pytest.Item, error: BaseException) -> NoReturn:
-    """Raise `error` with the first line of the test as its location, for the report and for editors.
+    """Raise `error` as if the first line of the test raised it, for the report and for editors.
 
-    If no line of a traceback belongs to the project, pytest shows only a hint at an option.
+    If a traceback has no line of the project, pytest shows no traceback, only a hint to use `--full-trace`.
     """
     path, line, name = item.reportinfo()
     code = compile("raise error", str(path), "exec")
@@ -154,9 +154,9 @@ def _warn(item: pytest.Item, texts: list[str]) -> None:
 
 
 def _asks_for_models(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
-    """Return True if the test itself names the fixture, and did not fail in the arguments of the fixture's call.
+    """Return True if the test itself has the parameter `triocept_model`, and did not fail in a call of this fixture.
 
-    Other fixtures may request it for all tests.
+    An autouse fixture may request `triocept_model` for tests that do not use it.
     """
     if any("triocept_model(" in str(entry.statement) for entry in excinfo.traceback):
         return False

@@ -1,4 +1,4 @@
-"""The fixture `triocept_model`: each call opens a model for the test, and the end of the test closes all models."""
+"""Value of the fixture `triocept_model`: each call opens a model, and the end of the test closes all models."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 class ModelFactory:
     """Factory of the models of one test. Made by the fixture `triocept_model` only.
 
-    Each call opens a model: an agent run with its own key and trace, which ends with the test. The environment of the
-    test points at the model that was opened last.
+    Each call opens a model: an agent run with its own key and trace, which ends with the test. During the test the
+    environment variables point at the model that was opened last.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class ModelFactory:
         self.passed = False
         """True if pytest reported that the test passed."""
         self.failed = False
-        """True if pytest reported the failure of a part of the test."""
+        """True if pytest reported a failure of the test or of a subtest."""
         self._options = options
         self._test = test
         self._monkeypatch = monkeypatch
@@ -59,7 +59,7 @@ class ModelFactory:
         self.asked_for: bool = False
         """True if the test has called the factory, with any arguments."""
         self.warnings: list[str] = []
-        """Texts about tools that a model called and its request did not offer."""
+        """Texts of warnings: a reply calls a tool that the request did not offer."""
         self._of_cassette: SyncRollout | None = None
         if cassette is not None:  # open from the start, even if the test never calls the factory
             own = options.environ, options.must_be_used, RolloutOptions()
@@ -78,7 +78,7 @@ class ModelFactory:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> NoReturn:
-            """Raise an error that points to the model, if the name is an attribute of a model."""
+            """Raise AttributeError; if models have this attribute, the text shows how to open a model."""
             what = f"triocept_model has no {name!r}"
             if not name.startswith("_") and hasattr(SyncRollout, name):
                 what += (
@@ -98,23 +98,23 @@ class ModelFactory:
 
         Args:
             replies: answers in order, as for a `ScriptedModel`: texts, tool calls, faults, …. The test fails if a reply
-                is left at its end, or if a call finds no reply.
+                is unused when the test ends, or if no reply is left for a call.
             handler: answers instead of replies: an async function of an `Exchange`, or a plain function of a
-                `SyncExchange`, which may block. An exception of the handler fails the test. None without replies: the
-                test answers, with `model.next()` or `for exchange in model`. None without replies in a test with a
-                cassette: the call returns the cassette's model, which is already open with the options of the mark.
-            environ: True if the environment points at the model: `OPENAI_BASE_URL`, `OPENAI_API_KEY` and similar
-                variables. None means the value of the mark or of pytest's configuration (True).
+                `SyncExchange`, which may block. An exception of the handler fails the test. If there is neither a
+                handler nor a reply, the test answers, with `model.next()` or `for exchange in model`. In a test with a
+                cassette, the call then returns the cassette's model, which is already open, with the mark's options.
+            environ: True if the environment variables (`OPENAI_BASE_URL`, `OPENAI_API_KEY`, …) point at the model. None
+                means the value of the mark or of pytest's configuration (True).
             must_be_used: True if an unused reply fails the test. None means the value of the mark or of pytest's
                 configuration (True).
-            options: options of `Endpoint.open_rollout`; they win over the mark's.
+            options: options of `Endpoint.open_rollout`; they override the options of the mark.
 
         Raises:
             TypeError, ValueError: an argument is invalid.
             RuntimeError: the test has ended.
         """
         if self._ended:
-            raise RuntimeError(f"{self._test} has ended, and with it its triocept_model and all its models")
+            raise RuntimeError(f"{self._test} has ended: its triocept_model cannot open a model any more")
         self.asked_for = True
         own = self._options
         environ = own.environ if environ is None else environ
@@ -166,9 +166,9 @@ class ModelFactory:
     def check(self, own: BaseException | None = None) -> list[BaseException]:
         """Return the new problems of the models since the last check.
 
-        Exceptions of handlers come first. Without any, the result holds an `AssertionError` for each unused reply,
-        unanswered call and unused recorded call. If the test failed by a wrong call of triocept (`own`), the result
-        holds the handlers' errors alone.
+        If handlers have raised exceptions, these are the problems. Otherwise the result has an `AssertionError` for
+        each unused reply, unanswered call and unused recorded call. If the test's own exception `own` shows a wrong
+        argument of a triocept function, the result contains only exceptions of handlers.
         """
         found: list[BaseException] = []
         for model in self._models:
@@ -221,11 +221,11 @@ class ModelFactory:
 
 _OWN = ("environ", "must_be_used")
 _OUR_CODE = {"triocept", "trio", "outcome", "contextlib", "threading"}
-"""Top-level modules whose frames precede those of a handler and are cut from a traceback."""
+"""Top-level modules whose frames are removed from the beginning of a traceback, up to the handler's first frame."""
 
 
 def _from_the_handler_on(traceback: TracebackType | None) -> TracebackType | None:
-    """Return the traceback without the frames that precede the handler; None if no other frame is left."""
+    """Return the traceback from the handler's first frame on; None if it has no such frame."""
     while traceback is not None:
         module = str(traceback.tb_frame.f_globals.get("__name__", ""))
         if module.partition(".")[0] not in _OUR_CODE:

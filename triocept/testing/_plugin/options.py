@@ -1,6 +1,6 @@
-"""Options of the models of a test: from its marks `triocept`, nearest first, then from pytest's configuration.
+"""Options of the models of a test: from its marks `triocept`, the nearest mark first, then from pytest's configuration.
 
-A mistake in a mark is an error of the test with that mark; the error names the test.
+An invalid mark is an error of each test that has the mark; the error names the test.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from ..._util.checks import check_bool, check_keywords, check_type
 
 
 class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Options for all models of a test; arguments of the factory override them."""
+    """Options for all models of a test; arguments of `triocept_model(…)` override them."""
 
     environ: bool
     """True if the environment of the test points at its models."""
     must_be_used: bool
-    """True if an unused reply at the end fails the test."""
+    """True if a reply that is unused at the end fails the test."""
     rollout: RolloutOptions
     """Other options of a rollout."""
     cassette: bool | str
     """True if the test has a cassette; a string is the name of the cassette's file."""
     cassette_options: Mapping[str, Any]
-    """Options of the cassette from the marks; see `cassettes`."""
+    """Options of the cassette from the marks; see `triocept.cassettes`."""
 
 
 _OWN = ("environ", "must_be_used")

@@ -1,6 +1,6 @@
-"""Report section with the calls of a test's models: it shows what the application really sent.
+"""Section of a test report with the calls of the test's models: it shows what the application really sent.
 
-Texts are quoted: no text of an application or a model can send control codes to a terminal.
+Texts are quoted, so that control codes in a text of an application or a model do not reach the terminal.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from .models import ModelFactory
 from .verdict import is_in
 
 _LAST = 4
-"""Maximum messages shown of a call: earlier messages are mostly those of earlier calls."""
+"""Maximum messages shown for each call, the last ones: earlier messages mostly repeat those of earlier calls."""
 _LONGEST = 300
-"""Maximum characters shown of a text; the trace holds all of it."""
+"""Maximum characters shown of each text; the trace contains the whole text."""
 
 
 def section_of(models: ModelFactory, shown: BaseException | None) -> str:
-    """Return all calls, oldest first, model by model, then the problems; empty if no model was opened.
+    """Return the calls of each model, oldest first, then the problems; empty if no model was opened.
 
-    Problems in the text of the exception that the report shows are not repeated.
+    Leave out problems that the exception `shown` in the report already contains.
     """
     several = len(models.models) > 1
     lines: list[str] = []

@@ -1,11 +1,11 @@
-"""The cassette of a test: the path of its file, its record mode, and the recorded upstream.
+"""The cassette of a test: the path of its file, its record mode, and the upstream to record.
 
 Rules:
 
-1. The command line wins over a mark. A mark wins over the project's fixture `triocept_cassette_options`, the fixture
-   over the environment, the environment over the configuration.
+1. An option comes from the first place that has it: the command line, a mark, the project's fixture
+   `triocept_cassette_options`, the environment, the configuration.
 2. A file belongs to one test, unless a mark names the file.
-3. The upstream is checked before any call: without a real model or its key, the test does not begin.
+3. The upstream is checked before any call: if the real model or its key is missing, the test does not begin.
 4. If several tests record one file anew, in any process, the first test replaces the old content and the others add to
    the file.
 """
@@ -36,17 +36,17 @@ from .options import ModelOptions
 _UNSAFE = re.compile(r"""[<>?%*:|"'/\\\x00-\x1f]""")
 """Characters that file names cannot contain on some systems."""
 _LONGEST = 200
-"""Maximum bytes of a name; file systems allow 255."""
+"""Maximum bytes of a file's name; file systems allow 255."""
 _HASH = 8
-"""Characters of the hash behind a shortened name."""
+"""Number of characters of the hash that is appended to a shortened name."""
 
 
 class Tapes:
     def __init__(self, items: Iterable[pytest.Item]) -> None:
         self._tests: defaultdict[str, list[str]] = defaultdict(list)
-        """Tests by the path of their cassette, in lower case, since some file systems ignore case."""
+        """Tests by the path of their cassette; the path is in lower case, since some file systems ignore case."""
         self._session: Path | None = None
-        """Directory of this session, shared by all its processes; None if no file is shared."""
+        """Directory for notes that all processes of this session share; None if no tests share a file."""
         for item in items:
             if any(mark.kwargs.get("cassette") is True for mark in item.iter_markers("triocept")):
                 self._tests[str(_own_path(item)).casefold()].append(item.nodeid)
@@ -54,7 +54,7 @@ class Tapes:
     def open(self, item: pytest.Item, options: ModelOptions, more: Mapping[str, Any]) -> Cassette | None:
         """Return the cassette of a test; None if the test has no cassette. `more`: the project's options for all tests.
 
-        Raise pytest.fail.Exception, which names the test, if an option is invalid, or a file cannot be read or written.
+        Raise pytest.fail.Exception, which names the test, if an option is invalid or the file cannot be read.
         """
         if not options.cassette:
             return None
@@ -67,12 +67,12 @@ class Tapes:
     def share(self, config: pytest.Config, folder: Path) -> None:
         """Prepare to write files that several tests share.
 
-        If xdist runs several processes, the parent of `folder`, this process's temporary directory, belongs to all.
+        `folder` is the temporary directory of this process. If xdist runs several processes, they share its parent.
         """
         self._session = (folder.parent if hasattr(config, "workerinput") else folder) / "triocept"
 
     def write(self, item: pytest.Item, cassette: Cassette) -> None:
-        """Write the recorded calls of a test; the failure for a file that cannot be written names the test."""
+        """Write the recorded calls of a test; if that fails, raise pytest.fail.Exception, which names the test."""
         try:
             if self._session is None or cassette.mode != "rewrite":
                 cassette.write()
@@ -91,8 +91,8 @@ class Tapes:
         path = _own_path(item)
         if len(tests := self._tests[str(path).casefold()]) > 1:
             raise ValueError(
-                f"{path} is the cassette of {' and of '.join(tests)}: give the parameters different `ids`, or each "
-                "test its own name, as cassette='greeting'"
+                f"{path} is the cassette of {' and of '.join(tests)}: give the parameters different `ids`, or name the "
+                "cassette of each test, for example cassette='greeting'"
             )
         return path
 
@@ -130,7 +130,7 @@ _VARIABLES = {"upstream": "TRIOCEPT_UPSTREAM", "dialect": "TRIOCEPT_DIALECT"}
 
 
 def _said(config: pytest.Config, name: str) -> str | None:
-    """Return the value from the environment or the configuration, which holds for all cassettes."""
+    """Return the value that the environment or the configuration has for all cassettes; None if there is none."""
     return os.environ.get(_VARIABLES.get(name, "")) or config.getini(f"triocept_{name}") or None
 
 
@@ -148,9 +148,9 @@ def _upstream(given: object, dialect: str | None, api_key_env: str | None) -> Ha
     spoken, host = known_dialects(), urlsplit(url).hostname or ""
     name = dialect or next((name for name, each in spoken.items() if host in each.hosts), "openai_chat")
     if name not in spoken:
-        raise ValueError(f"there is no dialect {name!r}; there are {', '.join(spoken)}")
+        raise ValueError(f"there is no dialect {name!r}; the dialects are {', '.join(spoken)}")
     variable = api_key_env or spoken[name].key_variable
     key = os.environ.get(variable) or None
     if key is None and (api_key_env or not is_near(host)):
-        raise ValueError(f"recording from {host} needs its key: set the variable {variable}")
+        raise ValueError(f"recording from {host} needs an API key: set the environment variable {variable}")
     return forward_to(url, dialect=name, api_key=key)

@@ -4,11 +4,10 @@ Rules:
 
 1. An exception of a handler fails the test, even if the application has swallowed the resulting 500.
 2. An unused reply and an unanswered call fail the test, too.
-3. A test that fails by itself keeps its failure, and the models' problems are added as notes. If that failure quotes
-   the 500 of a handler, the handler's error becomes the failure, and the test's own failure its context.
-4. Exceptions that end pytest are never replaced, nor those that mark a test as not runnable or as expected to fail. But
-   no skip hides a handler's error. An xfail gets the error as a note: a handler is part of the test and may raise the
-   xfail.
+3. If the test raises an exception itself, that exception stays, and the models' problems are added as notes. But if
+   its text quotes the 500 of a failed handler, the handler's error is raised, with the test's exception as context.
+4. An exception that ends pytest is never replaced. A skip is replaced by a handler's error. An xfail is not, and gets
+   the error as a note: a handler is part of the test, and may raise the xfail itself.
 """
 
 from __future__ import annotations
@@ -50,19 +49,19 @@ def verdict(models: ModelFactory, own: BaseException | None) -> BaseException | 
 
 
 def _as_one(faults: Sequence[BaseException]) -> BaseException | None:
-    """Return a single fault bare, and several as a group."""
+    """Return the only fault, or several faults as a group; None if there is no fault."""
     if len(faults) < 2:
         return faults[0] if faults else None
     return BaseExceptionGroup(f"{len(faults)} errors of handlers", faults)
 
 
 def is_in(own: BaseException, problem: BaseException) -> bool:
-    """Return True if the problem is in the exception's group, causes or contexts."""
+    """Return True if the problem is `own`, or is in its groups, causes or contexts."""
     return any(each is problem for each in _within(own))
 
 
 def _within(exc: BaseException | None) -> Iterator[BaseException]:
-    """Yield the exception, its causes and contexts, and the members of groups; each once."""
+    """Yield the exception, its causes and contexts, and the members of groups; yield each only once."""
     seen: set[int] = set()
     waiting = [exc]
     while waiting:
@@ -76,7 +75,7 @@ def _within(exc: BaseException | None) -> Iterator[BaseException]:
 
 
 def _behind(own: BaseException, fault: BaseException) -> BaseException:
-    """Return the fault, with the test's failure as the context of its first cause."""
+    """Return the fault, with `own` as the context of the oldest exception in the fault's chain of causes."""
     first = fault
     while (earlier := first.__cause__ or first.__context__) is not None:
         if earlier is own or earlier is fault:  # they are already chained
