@@ -13,19 +13,19 @@ By situation::
     │   ├── AlreadySettled       the exchange already has its outcome
     │   ├── Unanswered           a handler returned without an outcome for its exchange
     │   └── ExchangeAbandoned    the agent disconnected
-    ├── MissingPrice             a cost is limited, and the price of a requested model is unknown
+    ├── MissingPrice             a rollout has a cost limit, and the price of a requested model is unknown
     ├── ScriptExhausted          a script has no reply for a request
     ├── ReplayMiss               no recorded turn matches the call
-    ├── RecordingFailed          a response that a cassette must not record
+    ├── RecordingFailed          a cassette must not record a response
     ├── RolloutClosed            the rollout has ended
     ├── GateBypassed             an agent ran a tool without a decision of its rollout's gate
     ├── EndpointCrashed          the server crashed
-    ├── TunnelError              the endpoint cannot be reached from elsewhere
-    ├── AgentFailed              the agent could not be started, or ended with a return code that is checked
-    ├── StoreError               a fleet's store that cannot be used, or that cannot hold a task
+    ├── TunnelError              other machines cannot reach the endpoint through its tunnel
+    ├── AgentFailed              the agent could not be started, or ended with an unaccepted return code
+    ├── StoreError               a fleet's store cannot be used, or cannot store a task
     ├── FleetLost                no worker of a fleet is left, and tasks have no outcome
-    ├── GroupStopped             the value of a sample is missing: its group was stopped before
-    └── RemoteError              an error of a worker that cannot be pickled: its class by name
+    ├── GroupStopped             a sample has no value, because its group was stopped before it had one
+    └── RemoteError              replaces an exception of a worker that cannot be pickled
 
 If a handler raises a `Refusal` or an `UpstreamError`, this is an answer: the agent gets its status and message, and the
 rollout stays open. Any other exception of a handler ends the rollout, and the agent gets a 500.

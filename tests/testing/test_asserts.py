@@ -221,5 +221,7 @@ def test_a_message_as_providers_write_it_is_told_what_is_meant(model: SyncRollou
 
 
 def test_a_call_that_did_not_come_is_an_error(model: SyncRollout) -> None:
-    with pytest.raises(AssertionError, match="there is no call with the index 3: the model was called 3 times"):
+    with pytest.raises(
+        AssertionError, match="there is no call with the index 3: the model was called 3 times"
+    ):
         model.assert_messages(..., call=3)

@@ -275,7 +275,9 @@ class SyncRollout:
         __tracebackhide__ = True
         calls = self._all_calls()
         if not -len(calls) <= call < len(calls):
-            raise AssertionError(f"there is no call with the index {call}: the model was called {len(calls)} times")
+            raise AssertionError(
+                f"there is no call with the index {call}: the model was called {len(calls)} times"
+            )
         check_messages(calls[call], expected)
 
     def check(self) -> None:

@@ -137,6 +137,8 @@ def _unpacked(call: MemoryCall) -> Callable[[bytes], bytes]:
         try:
             return decoder.decompress(data)
         except zlib.error as exc:
-            raise UpstreamError(f"the answer cannot be decoded as {coding!r}: {exc}", headers=call.headers) from exc
+            raise UpstreamError(
+                f"the answer cannot be decoded as {coding!r}: {exc}", headers=call.headers
+            ) from exc
 
     return unpacked
