@@ -11,7 +11,7 @@ from .._util.limits import EndpointLimits
 DialectName: TypeAlias = Literal[
     "openai_chat", "openai_completions", "openai_responses", "anthropic_messages", "gemini", "ollama"
 ]
-"""The dialects of the package; an external dialect has any other name."""
+"""Names of triocept's own dialects. A dialect of another package has any other name."""
 Reach: TypeAlias = Literal["local", "public"]
 """Location of an agent: on this machine, or elsewhere."""
 
@@ -44,7 +44,7 @@ class DialectFacts(Protocol):
 
     @property
     def environment(self) -> Callable[[str, str, str], Mapping[str, str]] | None:
-        """Function from a base URL, a key and a model's name to the variables in which agents look for a provider."""
+        """Function that maps a base URL, a key and a model's name to the environment variables that agents read."""
 
     @property
     def sdk(self) -> SDK | None:
@@ -70,7 +70,7 @@ class Addresses(Protocol):
         """Return the URL of a rollout without a dialect's path: `http://127.0.0.1:40001/rollout/r_5eed`."""
 
     def base_url(self, rollout_id: str, dialect: str, reach: Reach) -> str:
-        """Return the URL of a rollout as the dialect's own SDK takes it. Raise ValueError for an unknown dialect."""
+        """Return the base URL that the dialect's own SDK needs. Raise ValueError for an unknown dialect."""
 
 
 def response_id(dialect: DialectFacts | None) -> str:
@@ -81,6 +81,6 @@ def response_id(dialect: DialectFacts | None) -> str:
 def call_id(dialect: DialectFacts | None) -> str:
     """Return an id for a tool call, made of letters that every dialect allows.
 
-    It is recognised when it is sent back.
+    The agent sends the id back with the tool's result.
     """
     return (dialect.call_prefix if dialect is not None else "call_") + urandom(12).hex()

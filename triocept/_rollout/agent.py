@@ -45,7 +45,7 @@ CONFIG_DIRECTORIES = (
 class Agent:
     """A running agent. Only `rollout.open_agent` creates one.
 
-    Iterate over it to take the calls of its rollout: `async for exchange in agent`. The iteration ends when the
+    Iterate over it to get the model calls of its rollout: `async for exchange in agent`. The iteration ends when the
     process or the rollout has ended.
     """
 
@@ -76,17 +76,17 @@ class Agent:
 
     @property
     def result(self) -> AgentResult:
-        """Result of the process, available after the context of `open_agent` has been left.
+        """Result of the process, available after the `async with` block of `open_agent`.
 
         Raises:
-            RuntimeError: the context has not been left.
+            RuntimeError: the block has not been left yet.
         """
         return self._process.result
 
     async def wait(self) -> int:
         """Wait until the process has ended; return its return code.
 
-        Cancellation: immediate; the process continues until its context is left.
+        Cancellation: immediate; the process continues until the block of `open_agent` is left.
         """
         return await self._process.wait()
 
@@ -96,7 +96,7 @@ class Agent:
     async def __anext__(self) -> Exchange:
         """Return the next call.
 
-        Raise RuntimeError if a handler takes the rollout's calls. Cancellation: no call is lost.
+        Raise RuntimeError if the rollout has a handler, which gets every call. Cancellation: no call is lost.
         """
         self._core.check_untaken()
         if not self._ended:
@@ -114,7 +114,7 @@ class Agent:
 
     @trio.lowlevel.enable_ki_protection
     async def _watch(self) -> None:
-        """End the iteration when the process has ended. Shielded: only `open_agent` ends this task."""
+        """End the iteration when the process has ended. Runs until `open_agent` cancels it."""
         with self._watch_scope:
             await self._process.wait()
             self._ended = True
@@ -123,7 +123,7 @@ class Agent:
 
 
 def check_agent_options(function: str, options: AgentOptions) -> AgentOptions:
-    """Return the options of an agent that `function` was given.
+    """Check the options that were passed to `function`, and return them.
 
     Raise TypeError or ValueError if an option is invalid.
     """

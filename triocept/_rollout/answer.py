@@ -5,14 +5,16 @@ re-sends its call while the answer is in progress reads the same answer.
 
 Rules:
 
-1. The producer never checks whether a connection can send. Each increment is rendered for each connection at once,
-   unless the connection is full. A full connection renders it later, in its own task, when it has sent its data
+1. The producer never checks whether a connection can send. It renders each increment immediately for each connection
+   that is not full. A full connection renders the increment later, in its own task, after it has sent its pending bytes
    (`advance`).
-2. Back-pressure: `put` waits until one connection has taken all increments. Without connections it does not wait.
-3. The outcome comes last, once, and without a wait. It ends every subscription.
+2. Back-pressure: `put` waits until at least one connection has taken all increments. Without connections it does not
+   wait.
+3. The outcome is set once, after all increments, and without a wait. It ends every subscription.
 4. The increments of a delivered answer are dropped with its last subscription: the outcome contains the whole answer.
 5. A provider's own bytes may accompany the increments (`Relayed`), for connections in that provider's dialect. Such a
-   connection may get the bytes before they are parsed (`write_early`); the increment follows at once.
+   connection may get the bytes before they are parsed (`write_early`). The increment with the parsed bytes follows
+   immediately.
 6. Raw bytes that are streamed are increments, too (`RawPiece`). An answer with raw bytes has no other increments.
 7. If a connection's dialect cannot express an increment, the error belongs to that subscription, never to the producer.
 """
@@ -36,7 +38,7 @@ class ClientGone(Exception):
 
 
 class Relayed(msgspec.Struct, frozen=True, gc=False):
-    """Several increments that are sent as one: a piece of a provider's stream, or increments held back to the end."""
+    """Several events that are sent as one increment: a piece of a provider's stream, or events held back to the end."""
 
     data: bytes | None
     """Whole frames in the agent's own dialect, as the provider sent them, for a connection that requested a stream.
@@ -56,12 +58,12 @@ class Relayed(msgspec.Struct, frozen=True, gc=False):
 
 
 class RawPiece(msgspec.Struct, frozen=True, gc=False):
-    """Raw bytes that are sent before the bytes after them are made."""
+    """A piece of a raw answer, sent before the next piece is made."""
 
     head: RawResponse
     """The response that the bytes are part of, without its body."""
     data: bytes
-    """Empty if only the head is sent."""
+    """Bytes of the body; empty if only the head is sent."""
 
 
 Increment: TypeAlias = Event | Relayed
@@ -69,7 +71,7 @@ Entry: TypeAlias = Increment | RawPiece
 
 _encode = msgspec.json.Encoder().encode
 _EVENT = 200
-"""Bytes that an event takes in memory, beside its text: a token is often four of them."""
+"""Approximate bytes of memory that an event takes, without its text. The text of a token often has only four bytes."""
 
 
 def weight_of(entry: Entry) -> int:
@@ -98,7 +100,7 @@ class Delivery(Protocol):
 
     @property
     def due(self) -> float:
-        """Time, by trio's clock, at which the connection's client has waited in silence for too long."""
+        """Time, by trio's clock, at which a no-op must be sent, because the client has received nothing for long."""
 
     def write(self, entry: Entry) -> bool:
         """Render an increment. Return True if all bytes are sent and the connection takes more.
@@ -133,7 +135,7 @@ class Delivery(Protocol):
         """
 
     def break_silence(self, announce: Callable[[], str]) -> bool:
-        """Send a no-op. Return True if all bytes are sent.
+        """Send a no-op, so that the client does not give up. Return True if all bytes are sent.
 
         Args:
             announce: returns the id that the answer will have; called if the no-op contains the id.
@@ -147,7 +149,7 @@ class Delivery(Protocol):
 
     @property
     def wait(self) -> Callable[[Condition, float], Awaitable[None]]:
-        """Wait until there is news, or until a time of trio's clock. Cancellation: immediate."""
+        """Function that waits for a condition, but at most until a time of trio's clock. Cancellation: immediate."""
 
     async def flush(self) -> None:
         """Send all pending bytes. Only the connection's own task calls this.
@@ -209,13 +211,13 @@ class Answer:
             await self._until(lambda: any(each.at == len(self.entries) for each in self.subscriptions))
 
     def write_early(self, data: bytes) -> bool:
-        """Give the bytes of the next increment to the only connection. Return True if the connection has taken them."""
+        """Send the next increment's bytes to the connection, if there is only one. Return True if it has taken them."""
         if len(self.subscriptions) != 1:
             return False
         return next(iter(self.subscriptions)).write_early(data)
 
     def prepare(self, outcome: Outcome, last: Entry | None = None) -> None:
-        """Let the connections render what `end` will write, for the recording of their bytes."""
+        """Let the connections render what `end` will write, so that their bytes can be recorded before."""
         for subscription in self.subscriptions:
             subscription.prepare([*self.entries, *([last] if last is not None else [])], outcome)
 
@@ -269,9 +271,9 @@ class Subscription:
     """True if the next increment was already written."""
     _gone = False
     _error: Exception | None = None
-    """The error for which the connection cannot express this answer, not reported yet."""
+    """The reason why the connection cannot express this answer, until it is reported."""
     _failed = False
-    """True if the error was reported."""
+    """True if such an error was reported to the client."""
     _flushing: trio.CancelScope | None = None
 
     def __init__(self, answer: Answer) -> None:
@@ -281,12 +283,12 @@ class Subscription:
 
     @property
     def takes_more(self) -> bool:
-        """True if the connection can write now: it is followed, has sent its bytes, and has no error."""
+        """True if the connection can write now: `follow` runs, all bytes are sent, and there is no error."""
         stopped = self._full or self._gone or self._failed or self._error is not None
         return self._delivery is not None and not stopped
 
     async def follow(self, delivery: Delivery) -> None:
-        """Write the whole answer to the connection, and a no-op into each silence, until everything is sent.
+        """Write the whole answer to the connection, with a no-op in each long pause, until everything is sent.
 
         Raises:
             ClientGone: raised by the connection, or after `hang_up`.
@@ -373,7 +375,7 @@ class Subscription:
         return self._early
 
     def hang_up(self) -> None:
-        """Handle the disconnect of the client, or the end of the wait for it."""
+        """End `follow`, because the client has disconnected, or has not read its answer in time."""
         self._gone = True
         self._news.notify_all()
         if self._flushing is not None:
@@ -422,7 +424,7 @@ class Subscription:
 
 @final
 class Condition:
-    """A condition: tasks wait for it, and all of them continue when it is notified.
+    """A condition that tasks wait for; all waiting tasks continue when it is notified.
 
     It is trio's `Condition` without the lock, because no other task runs here between a check and a wait. It is also
     `ParkingLot` with less state: every call has two conditions, and creating a lot costs as much as using it.

@@ -21,7 +21,7 @@ from .rollout_state import RolloutState
 
 
 class Asking:
-    """The program's own code, which waits for an answer; a `Delivery`."""
+    """A `Delivery` to the program's own code, which waits in `Rollout.ask`."""
 
     full = False
     due = inf
@@ -40,14 +40,14 @@ class Asking:
         return False
 
     def check_raw(self, raw: RawResponse) -> None:
-        """Accept all bytes: bytes that contain an answer are an answer, all other bytes a failure."""
+        """Accept all bytes. Bytes with a known answer count as this answer, all other bytes as a failure."""
 
     def end(self, outcome: Outcome) -> bool:
         self.outcome = outcome
         return True
 
     def break_silence(self, announce: Callable[[], str]) -> bool:
-        """Do nothing: there is no limit of silence."""
+        """Do nothing: the program's code waits without a time limit."""
         return True
 
     def fail(self, error: Exception) -> bool:
@@ -62,7 +62,7 @@ class Asking:
 
 
 def request_of(given: object, model: str) -> Request:
-    """Return a request for the argument of `Rollout.ask`. Raise the errors of `given_request`."""
+    """Return the argument of `Rollout.ask` as a request. Errors are those of `given_request`."""
     if isinstance(given, Request):
         return given_request("ask", given)
     if isinstance(given, str):

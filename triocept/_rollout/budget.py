@@ -3,12 +3,13 @@
 Rules:
 
 1. A turn is an answered call. It is reserved when the call begins, and returned when the call ends without an answer:
-   refused, failed, or abandoned by the agent. So ten calls at once, with a limit of three turns, get three answers.
-2. Tokens and cost are the sum of the recorded turns (see `_trace/cost`) and of the reservations of calls in progress.
-   A reservation is the estimated input of the call; output is unknown and not reserved. Once a limit is spent, later
-   calls are refused. So a limit can be exceeded by the output of the calls in progress, and by the error of an
-   estimate.
-3. The call that would cross a limit is refused. Calls in progress finish; only the time limit cuts them off.
+   refused, failed, or abandoned by the agent. So of ten simultaneous calls under a limit of three turns, three are
+   answered.
+2. Tokens and cost are the sum of the recorded turns (see `_trace/cost`) and of the reservations of calls in progress. A
+   reservation is the estimated input of the call; the output is unknown and not reserved. Once the recorded turns have
+   used up a limit, later calls are refused. So the output of the calls in progress, and the error of an estimate, can
+   exceed a limit.
+3. The call that would cross a limit is refused. Calls in progress are finished; only the time limit cuts them off.
 4. A retry that shares the answer of another call is not counted.
 5. A call counts against the limits of its own rollout and of all rollouts above it. If several limits are reached,
    the topmost is reported.
@@ -46,7 +47,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
     """
 
     turns: int | None = None
-    """Maximum answered model calls. Calls in progress count; a call that ends without an answer is returned."""
+    """Maximum answered model calls. A call in progress counts, too, unless it ends without an answer."""
     input_tokens: int | None = None
     """Maximum tokens of the prompts, cached tokens included. When the estimated input would exceed it: the call is
     refused."""
@@ -55,7 +56,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
     total_tokens: int | None = None
     """Maximum input and output tokens together."""
     cost: float | None = None
-    """Maximum cost, in the currency of `prices`. A call of a model without a price raises `MissingPrice`."""
+    """Maximum cost, in the currency of `prices`. A call to a model without a price raises `MissingPrice`."""
     seconds: float | None = None
     """Maximum seconds since the opening of the rollout. When exceeded: the rollout ends, and calls in progress are
     refused."""
@@ -125,12 +126,12 @@ class Budget:
         """True if the input of a call must be estimated before it is answered."""
 
     def admit(self, call: ExchangeState, configured: str | None) -> LimitReached | None:
-        """Reserve the needs of this call, here and in the parents; or return the refusal, and reserve nothing.
+        """Reserve what this call needs, here and in the parents; or return a refusal, and reserve nothing.
 
         Args:
             call: the exchange.
-            configured: the model that the upstream is configured to request. None means the agent's model, or that no
-                upstream is chosen yet.
+            configured: the model that the upstream is configured to request. None means that it requests the agent's
+                model, or that no upstream is chosen yet.
 
         Raises:
             MissingPrice: the cost is limited, and the model's price is unknown. Nothing is reserved.
@@ -153,7 +154,7 @@ class Budget:
         return None
 
     def end(self, call: ExchangeState, turn: Turn | None) -> None:
-        """Count the turn of a call that has ended; None if the call has no turn.
+        """Count the turn of a call that has ended; `turn` is None if the call has no turn.
 
         A second call of `end` has no effect.
         """
@@ -170,7 +171,7 @@ class Budget:
             self._spent.add(_Sum(0, usage.input_tokens, usage.output_tokens, cost))
 
     def hold(self, draft: ExchangeState, turn: Turn) -> None:
-        """Reserve what a draft has spent, until the turn that keeps it is counted."""
+        """Reserve what a draft has spent, until the turn that contains the draft is counted."""
         turns = int(self._give_back(draft))  # the turn of the first one is that of the agent's exchange
         used, cost = usage_of(turn), 0.0 if self.limits.cost is None else cost_of([turn], self.limits.prices)
         held = _Sum(turns, used.input_tokens, used.output_tokens, cost or 0.0) if used else _Sum(turns)
@@ -178,7 +179,7 @@ class Budget:
         self._reserved.add(held)
 
     def release(self, call: ExchangeState) -> None:
-        """Give back the reservations of a call that is handled elsewhere: it counts neither here nor in the parents."""
+        """Release the reservations, here and in the parents, of a call that another handler answers."""
         for level in self._levels():
             level._give_back(call)
 
@@ -190,7 +191,7 @@ class Budget:
             level = level._parent
 
     def _give_back(self, call: ExchangeState) -> bool:
-        """Return the reservation of a call to the budget. Return True if there was a reservation."""
+        """Release the reservation of a call. Return True if there was a reservation."""
         needs = self._calls.pop(call, None)
         if needs is not None:
             self._reserved.add(needs, -1)
@@ -199,7 +200,7 @@ class Budget:
         return needs is not None
 
     def _needs(self, models: tuple[str, ...], tokens: int) -> _Sum:
-        """Return the minimum that a call takes, of a model with these names."""
+        """Return the least that a call to a model with one of these names will spend."""
         if self.limits.cost is None:
             return _Sum(1, tokens)
         price = price_of(self.limits.prices, models)
@@ -215,7 +216,7 @@ class Budget:
         return _Sum(1, tokens, 0, price.least(tokens))
 
     def _reached(self, needs: _Sum) -> str | None:
-        """Return a text that names the limit which a call with these needs would cross, or None."""
+        """Return a text about the limit that a call with these needs would cross; None if there is none."""
         limits, spent, held = self.limits, self._spent, self._reserved
         if limits.turns is not None and spent.turns + held.turns >= limits.turns:
             waits = f" ({counted(held.turns, 'is', 'are')} being answered)" if held.turns else ""

@@ -1,22 +1,35 @@
-"""The calls of one rollout: the exchanges that wait, run or have ended, and the connections that wait for them.
+"""The calls of one rollout: its waiting, running and ended exchanges, and the connections that wait for answers.
 
-It also reads the conversation and the retry count from an agent's headers.
+The module also reads the conversation and the retry count from an agent's headers.
 
-The rules of retries, for calls of one conversation that the model gets with equal content (`retries`: the form of the
-answer, the caller and cache marks do not count):
+Rules of retries:
 
-1. A call that arrives while an equal call runs joins the running exchange, and reads its answer from the start. If a
-   connection still waits for that exchange, the call must also prove that it is a retry: some agents sample several
-   answers at once. Proof is a retry mark, or the agent's own name of the conversation. The SDKs name no conversation
-   and count their retries; a count of 0 is proof that the call is not a retry.
-2. A call that arrives after an equal call was answered may get that answer again. It does if no connection has
-   received the whole answer, or if the client marks the call as a retry. A finished answer has priority over an
-   answer in progress. Of several answers, the oldest that no connection is reading comes first.
-3. Any other call is an exchange of its own. A repetition is not a retry, and a call that was refused, failed or
-   abandoned is sent to the model again.
+A call can repeat an earlier call of its rollout only if two values of both calls are equal:
 
-The headers and fields that agents send with a call, measured with real versions; the trace separates all other
-conversations by their messages:
+* `retry_key`: the dialect, the model, the id of the conversation that the headers name, the number of messages, and the
+  texts and result ids of the last message. The rollout adds the kind of the call, if the call's path gives it.
+* `retries.meaning`: a digest of everything that the model gets.
+
+For such equal calls, `Calls.find` returns the first of these that exists:
+
+1. A finished answer to an equal call, if no connection has received the whole answer and none reads it now. The oldest
+   comes first.
+2. The running exchange of an equal call; the call then reads the answer from its start. An exchange that a connection
+   has left, and that no connection reads now, comes first. Any other exchange needs proof that the call is a retry,
+   because some agents sample several answers to equal calls.
+3. A finished answer that no connection has received whole, but that a connection still reads: only with proof.
+4. The answer of the newest ended exchange of an equal call, even if it was delivered: only with a retry mark.
+
+A retry mark is an `x-stainless-retry-count` above 0. Proof is a retry mark, or a conversation that the agent's headers
+name. With a count of 0, which marks a first try, a named conversation is proof only for Claude Code, which always sends
+0.
+
+Any other call becomes an exchange of its own. So a call that was refused, failed, abandoned or answered with raw bytes
+goes to the model again. The last 64 ended exchanges are kept (`KEPT_ANSWERS`). `on_retry="new"` switches all of these
+rules off.
+
+Headers and fields with which agents name the conversation of a call, measured with real versions. The trace tells other
+conversations apart by their messages:
 
 =============  =============================  ==============================
 agent          conversation                   sub-agent
@@ -54,36 +67,36 @@ if TYPE_CHECKING:
 OnRetry: TypeAlias = Literal["join", "new"]
 """The treatment of a call that repeats another call."""
 Deliver: TypeAlias = Callable[[Subscription], Awaitable[None]]
-"""Writes an answer to the end, to the connection that waits for it. Raises ClientGone if the client disconnects
-before."""
+"""Writes a whole answer to the connection that waits for it. Raises ClientGone if the client disconnects before its
+end."""
 
 KEPT_ANSWERS = 64
-"""Maximum answers that a retry can get again. When exceeded: delivered answers are dropped first. The answers are
-those of the trace, not copies."""
+"""Maximum ended exchanges that are kept for retries. When exceeded: the oldest one without an undelivered answer is
+dropped, else the oldest. Their answers are those of the trace, not copies."""
 FORGOTTEN = 5.0
-"""Seconds that the first exchange waits before a warning is logged that no task takes it."""
+"""Seconds that the first exchange waits before a log line warns that no task takes exchanges."""
 GIVEN_UP = 30.0
-"""Seconds after which no task is expected to take it any more; with `on_fault="stay"` the exchange fails then.
+"""Seconds after which no task is expected to take this exchange; with `on_fault="stay"` the exchange fails then.
 
-A program that plays its agent itself, in the thread that should take the exchange, would wait for its SDK's own
-limit: ten minutes, three times (openai 3.57).
+Otherwise a program that calls its rollout from the thread that should take the exchange would wait for the timeout of
+its SDK: ten minutes, three times (openai 3.57).
 """
 RETRY_COUNT = "x-stainless-retry-count"
-"""Number of earlier tries, sent by the SDKs of OpenAI and Anthropic: it marks a retry, or a first try. Codex,
-opencode, gemini-cli and the AI SDK send no such header."""
+"""Header of the SDKs of OpenAI and Anthropic with the number of earlier tries: 0 marks a first try, any other number a
+retry. Codex, opencode, gemini-cli and the AI SDK do not send it."""
 _CLAUDE = "x-claude-code-session-id"
-"""Claude Code is built on one of these SDKs, and has its own retry loop, in which the count is always 0."""
+"""Header of Claude Code. It uses one of these SDKs in a retry loop of its own, in which the count is always 0."""
 _SESSIONS = (_CLAUDE, "thread-id", "session-id", "x-session-id")
 _CLAUDE_AGENT, _PARENT = "x-claude-code-agent-id", "x-parent-session-id"
 _CODEX_PARENT = "x-codex-parent-thread-id"
-"""In `client_metadata` of the document: a websocket has the headers of its first call (0.169)."""
+"""Field of the document's `client_metadata`, because a websocket has only the headers of its first call (0.169)."""
 _COPILOT, _COPILOT_SUB_AGENT = "x-interaction-type", "conversation-subagent"
 
 log = logging.getLogger("triocept.rollout")
 
 
 def attempt_of(headers: Mapping[str, str]) -> int:
-    """Return the number of the SDK's try, from 1, as far as the SDK sends it."""
+    """Return the number of the SDK's try, from 1; return 1 if the SDK sends no number."""
     count = headers.get(RETRY_COUNT)
     return int(count) + 1 if count is not None and count.isdecimal() and len(count) < 7 else 1
 
@@ -91,7 +104,7 @@ def attempt_of(headers: Mapping[str, str]) -> int:
 def claimed_conversation(headers: Mapping[str, str], request: Request, raw: Json) -> Conversation | None:
     """Return the conversation that the agent's headers name.
 
-    None if they name no conversation; an empty id: they name only the kind of the call.
+    Return None if they name no conversation. The id is empty if they name only the kind of the call.
 
     No key is stored as a name: a key in a header is replaced by `[redacted]`.
 
@@ -118,10 +131,7 @@ def claimed_conversation(headers: Mapping[str, str], request: Request, raw: Json
 
 
 def retry_key(request: Request, claimed: Conversation | None) -> Hashable:
-    """Return a value that is equal for calls of which one may repeat the other.
-
-    It is cheap, and differs for most other calls.
-    """
+    """Return a value that a call and its retries share. It is cheap to compute, and differs for most other calls."""
     messages = request.messages
     said: list[str] = []
     for part in messages[-1].content if messages else ():
@@ -150,7 +160,7 @@ class Calls:
         self._open: dict[Hashable, dict[ExchangeState, None]] = {}
         """Exchanges that are not recorded yet, by retry key."""
         self._alike: dict[Hashable, Alike] = {}
-        """The meanings of some open exchanges, for the retry keys that a lookup needed."""
+        """The meanings of open exchanges, by retry key, only for keys that needed a comparison."""
         self._latest = _Latest()
         self._left = Condition()
 
@@ -167,11 +177,11 @@ class Calls:
     def find(
         self, request: Request, retry_key: Hashable, headers: Mapping[str, str], *, named: bool
     ) -> ExchangeState | Answer | None:
-        """Return the running exchange or the answer that a call shares; None if the call gets its own exchange.
+        """Return the exchange or the answer that a retry shares; None if the call gets an exchange of its own.
 
         Args:
             request: the call.
-            retry_key: the value that it shares with the calls that it may repeat.
+            retry_key: the value that the call shares with the calls that it may repeat.
             headers: headers of the call, names in lower case.
             named: True if the agent has named the conversation.
         """
@@ -199,7 +209,7 @@ class Calls:
             alike.add(exchange)
 
     def end(self, exchange: ExchangeState, turn: Turn | None) -> None:
-        """Remove an exchange that has its outcome. Without a turn, it could not be recorded."""
+        """Remove an exchange that has its outcome; `turn` is None if it could not be recorded."""
         key = exchange.retry_key
         exchanges = self._open[key]
         del exchanges[exchange]
@@ -216,7 +226,7 @@ class Calls:
     def leave(self, subscription: Subscription, exchange: ExchangeState | None) -> None:
         """Remove a connection that no longer waits.
 
-        `exchange` is the exchange that it waited for, if that had not ended.
+        `exchange` is the exchange that the connection waited for, if it had not ended.
         """
         self.subscriptions.discard(subscription)
         if exchange is not None and exchange in self._open.get(exchange.retry_key, ()):
@@ -249,21 +259,21 @@ class Service(Protocol):
 
 
 class Arrivals:
-    """A queue of exchanges with waiting connections; it has no end of its own.
+    """A queue of exchanges that wait for a task to take them.
 
-    Exchanges are taken by services, which take every exchange until they leave, and by loops, which take one at a
-    time. Once a service has failed and no service is left, waiting and new exchanges are refused until a task takes
-    exchanges again.
+    Services and loops take exchanges: a service takes every exchange until it leaves, a loop takes one at a time. Once
+    a service has failed and no service is left, waiting and new exchanges are refused until a task takes exchanges
+    again.
     """
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[ExchangeState, None] = OrderedDict()
-        """In order. An OrderedDict, because a dict finds its first item slowly after many removals before it."""
+        """Waiting exchanges, in order. In a plain dict, finding the first item is slow after many removals."""
         self.coming = 0
-        """Exchanges within the limits that are being recorded before they are put here."""
+        """Number of exchanges that are within the limits, and are being recorded before they are put into the queue."""
         self._closed = False
         self._last = False
-        """True if no exchange comes beside those counted in `coming`; those and the waiting exchanges can still be
+        """True if no exchange comes except those counted in `coming`. They and the waiting exchanges can still be
         taken."""
         self._service: Service | None = None
         """The service that gets each exchange on arrival."""
@@ -273,7 +283,7 @@ class Arrivals:
         self._services: set[Service] = set()
         """The services that take every exchange."""
         self.fault: BaseException | None = None
-        """The reason for which no task takes exchanges. None if no service has failed, or another one takes
+        """The failure because of which no task takes exchanges. None if no service has failed, or a task takes
         exchanges."""
         self.failed: BaseException | None = None
         """The latest failure of a service since a task last began to take exchanges."""
@@ -282,11 +292,11 @@ class Arrivals:
         self._asked = False
         """True if a task takes exchanges, or has taken one."""
         self._first = trio.Event()
-        """Set when an exchange arrived that no task took."""
+        """Set when an exchange has arrived before any task asked for one."""
         self._watch = trio.CancelScope()
 
     def put(self, exchange: ExchangeState) -> None:
-        """Queue an exchange, or give it to the service at once."""
+        """Queue an exchange, or pass it to the service immediately."""
         if self._take is not None:
             exchange.handed_over = True
             self._take(exchange)
@@ -343,10 +353,10 @@ class Arrivals:
 
     @property
     def _is_over(self) -> bool:
-        """True if no exchange comes any more.
+        """True if no further exchange will come.
 
-        An exchange that is being recorded still comes, even if a limit is reached meanwhile: a consumer waits for
-        it, because no other task may take it.
+        An exchange that is being recorded still comes, even if a limit is reached meanwhile. A consumer waits for it,
+        because perhaps no other task takes it.
         """
         return self._closed or (self._last and not self.coming)
 
@@ -394,7 +404,7 @@ class Arrivals:
         return self._service is not None
 
     async def hand_all_to(self, service: Service) -> None:
-        """Give every exchange to the service until the end: first the waiting exchanges, then each on arrival."""
+        """Pass every exchange to the service until the queue ends: first the waiting ones, then each on arrival."""
         self._asked = True
         for exchange in tuple(self._waiting):
             self._waiting.pop(exchange, None)
@@ -409,19 +419,19 @@ class Arrivals:
                 self._service = self._take = None
 
     def finish(self) -> None:
-        """Accept no exchange beside those being recorded. These and the waiting exchanges can still be taken."""
+        """Accept no more exchanges, except those being recorded. They and the waiting exchanges can still be taken."""
         self._last = True
         self._lot.unpark_all()
 
     def close(self) -> None:
-        """Accept no exchange, and let no waiting exchange be taken."""
+        """Accept no more exchanges, and stop passing on the waiting ones."""
         self._closed = True
         self._lot.unpark_all()
         self._watch.cancel()
 
     @trio.lowlevel.enable_ki_protection
     async def forgotten(self, rollout_id: str) -> bool:
-        """Log a warning if an exchange waits and no task has ever taken one: its agent hangs silently.
+        """Log a warning if an exchange waits and no task has ever asked for one, so that its agent hangs.
 
         Returns:
             True if the exchange has waited for `GIVEN_UP` seconds; False if the rollout has ended, or a task takes
@@ -448,7 +458,7 @@ class _Ended(msgspec.Struct, eq=False):
 
     retry_key: Hashable
     request: Request
-    """The request as it is recorded, which costs no memory: parts of it may be redacted."""
+    """The request of the turn, which needs no memory of its own; parts of it may be redacted."""
     as_given: Callable[[Request], Request]
     answer: Answer | None
     """None if the exchange was not answered."""
@@ -461,18 +471,18 @@ class _Ended(msgspec.Struct, eq=False):
         return self.answer is not None and not self.answer.delivered
 
     def says(self, wanted: bytes) -> bool:
-        """Return True if the request has this meaning, which is computed at the first call."""
+        """Return True if the request has this meaning. Its own meaning is computed only once."""
         if self.meaning is None:
             self.meaning = meaning(self.as_given(self.request))
         return self.meaning == wanted
 
 
 class _Latest:
-    """The latest ended exchanges of a rollout. Undelivered answers are dropped last."""
+    """The latest ended exchanges of a rollout; those with undelivered answers are dropped last."""
 
     def __init__(self) -> None:
         self._kept: dict[_Ended, None] = {}
-        """In order."""
+        """The exchanges, oldest first."""
         self.by_key: dict[Hashable, list[_Ended]] = {}
         self._undelivered: list[_Ended] = []
         """Exchanges whose answers were undelivered when the latest exchange ended, in order. Each call searches this
@@ -502,7 +512,7 @@ class _Latest:
     def lost(self, request: Request, retry_key: Hashable, *, attended: bool) -> Answer | None:
         """Return the oldest undelivered answer to an equal call.
 
-        `attended`: True for answers that a connection is reading, False for answers without a connection.
+        `attended`: True to find an answer that a connection reads now, False to find one that no connection reads.
         """
         same = [
             one
@@ -513,11 +523,11 @@ class _Latest:
         return _first(request, same) if same else None
 
     def newest(self, request: Request, retry_key: Hashable) -> Answer | None:
-        """Return the answer of the newest exchange with an equal call, if it has one. The key must exist."""
+        """Return the answer to the newest equal call; None if it was not answered. The key must exist."""
         return _first(request, reversed(self.by_key[retry_key]))
 
 
 def _first(request: Request, known: Iterable[_Ended]) -> Answer | None:
-    """Return the answer of the first exchange with an equal call."""
+    """Return the answer to the first equal call; None if it was not answered, or no call is equal."""
     said = meaning(request)
     return next((one.answer for one in known if one.says(said)), None)

@@ -1,4 +1,4 @@
-"""Rollouts in rollouts, and the order in which they end."""
+"""Rollouts within rollouts, and the order in which they end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Children:
     """The children of one rollout: the open children, and those whose opening waits for a recorder.
 
-    A child ends with its parent at the latest.
+    A child ends when its parent ends, or earlier.
     """
 
     def __init__(self, rollout: RolloutState) -> None:
@@ -33,7 +33,7 @@ class Children:
         self._children: dict[RolloutState, trio.CancelScope] = {}
 
     def branch(self) -> Branch:
-        """Return the place at which a child that is opened now branches from its parent."""
+        """Return the place in the parent's trace at which a child that is opened now branches off."""
         parent = self._rollout
         return Branch(
             rollout=parent.id,
@@ -46,7 +46,7 @@ class Children:
     async def open_child(
         self, child: RolloutState, opened: AbstractAsyncContextManager[Rollout]
     ) -> AsyncIterator[Rollout]:
-        """Run `child`, with the context that runs it, until the body or the parent ends.
+        """Run `child` by entering `opened`, the context that runs it, until the body or the parent ends.
 
         Raises:
             RolloutClosed: the parent ended first.
@@ -79,18 +79,18 @@ class Children:
         return iter((*self._opening, *self._children))
 
     def finish(self, reached: LimitReached) -> None:
-        """Accept no more calls in the children, because a limit of the parent is reached."""
+        """Accept no more calls in the children, because the parent has reached a limit."""
         for child in self:
             child.finish(reached)
 
     def rebind(self, addresses: Addresses, registry: Registry[RolloutState], watcher: Watcher) -> None:
-        """Move the children with their parent."""
+        """Move the children to another endpoint with their parent."""
         for child in self:
             child.rebind(addresses, registry, watcher)
 
     @trio.lowlevel.enable_ki_protection
     async def close(self) -> None:
-        """Close the children with their parent, in whatever state their bodies are."""
+        """Close the children with their parent, even if their bodies are still running."""
         children = tuple(self._children)
         for scope in (*self._opening.values(), *self._children.values()):
             scope.cancel()

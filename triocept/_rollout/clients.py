@@ -2,8 +2,8 @@
 
 Rules:
 
-1. No proxy of the environment is used between a client and its rollout, unless the caller's own `http_client` uses one.
-2. A blocking client raises an error if it would block the endpoint that it waits for.
+1. A client ignores the proxies of the environment, unless the caller's own `http_client` uses one.
+2. A blocking client raises an error in the thread of its own endpoint, which it would block.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def open_client(
 
 
 def _direct(sdk: Any, base_url: str, *, sync: bool, options: Mapping[str, Any]) -> Any:
-    """Return an HTTP client of the SDK that uses no proxy for this machine.
+    """Return an HTTP client of the SDK that connects to this machine without a proxy.
 
     A proxy would see the key, and could not reach this machine.
     """
@@ -82,7 +82,7 @@ def _direct(sdk: Any, base_url: str, *, sync: bool, options: Mapping[str, Any]) 
 def _elsewhere(kind: type) -> type:
     """Return a subclass of a blocking client that raises an error where it would deadlock.
 
-    That is the thread of its own endpoint.
+    It would deadlock in the thread of its own endpoint.
     """
     here = _trio_run()
 

@@ -1,7 +1,7 @@
-"""Collecting the rollouts that a piece of a program opens, in its tasks too.
+"""Collecting the rollouts that a part of a program opens, also in the tasks that it starts.
 
-The collector is a context variable. A fleet that runs others' functions passes on their traces and records them in
-its own file. The functions need no code for it, whatever endpoint and recorder they use.
+The collector is stored in a context variable. So a fleet gets the traces of the functions that it runs, and records
+them in its own file. The functions need no code for it, whatever endpoint and recorder they use.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ class Collector:
 
     Args:
         recorder: receives each rollout before the rollout's own recorder does.
-        metadata: added to each rollout's metadata, which has priority.
+        metadata: added to each rollout's own metadata. If both have a key, the rollout's value is kept.
     """
 
     def __init__(self, recorder: Recorder | None = None, metadata: Mapping[str, Json] | None = None) -> None:
         self._recorder = recorder
         self._metadata = dict(metadata or {})
         self._above = _collector.get()
-        """The surrounding collector: a function that is run by a fleet may run a fleet."""
+        """The surrounding collector, if any: a function that a fleet runs may run another fleet."""
         self.traces: list[Trace] = []
         """Traces, in the order in which their rollouts were opened."""
 
@@ -45,7 +45,7 @@ class Collector:
         return self._metadata if self._above is None else self._above.metadata | self._metadata
 
     def beside(self, own: Recorder | None) -> Recorder | None:
-        """Return the recorder of a rollout with the given recorder of its own."""
+        """Return a recorder that records in the collectors' recorders and in `own`, the rollout's recorder."""
         recorders = [*self._recorders(), *([] if own is None else [own])]
         return RecorderGroup(recorders) if len(recorders) > 1 else next(iter(recorders), None)
 

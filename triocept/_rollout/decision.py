@@ -6,9 +6,10 @@ Rules:
    decisions; or a list of policies.
 2. In a mapping, an exact name comes before a pattern (`*` and `?` are wildcards), and patterns come in their order.
    Only names are matched, never arguments.
-3. `escalate` passes on to the next pattern, then to the next policy. If nothing decides, the call is rejected.
-4. A policy that raises, or returns something else, has failed: the exception is raised to the program, and the agent
-   gets a 500. So nothing runs unasked.
+3. `escalate` leaves the decision to the next matching pattern, then to the next policy. If none of them decides, the
+   call is rejected.
+4. A policy that raises, or does not return a decision, has failed: the exception is raised to the program, and the
+   agent gets a 500. So no tool runs without a decision.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from .exchange import Exchange, core_of
 from .functions import awaited
 
 UNDECIDED = "no policy allows this tool call"
-"""Reason of a rejection that no policy has given."""
+"""Reason of a rejection if no policy has given a reason."""
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,10 +42,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """The changed arguments of the call, as text."""
     reason: str = ""
     by: str = ""
-    """Name of the policy, or of the person, that decided. Empty means the policy's own name."""
+    """Name of the policy or person that decided. Empty means the name of the policy's function, or its pattern."""
 
     def __post_init__(self) -> None:
-        """Check the texts, which are recorded."""
+        """Raise TypeError unless the texts, which are recorded, are of type str."""
         for name in ("reason", "by", "arguments"):
             text: object = getattr(self, name)
             if text is None and name == "arguments":
@@ -92,12 +93,12 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def terminate(cls, reason: str, *, by: str = "") -> Decision:
-        """Return the decision that the rollout ends: the agent's calls get a 404 with the reason."""
+        """Return the decision that the rollout ends, so that the agent's calls get a 404 with the reason."""
         return cls(kind="terminate", reason=reason, by=by)
 
     @classmethod
     def escalate(cls) -> Decision:
-        """Return the decision to leave it to the next policy."""
+        """Return the decision to let the next policy decide."""
         return cls(kind="escalate")
 
 
@@ -113,10 +114,11 @@ See `approve`."""
 
 
 def check_policy(policy: object, place: str = "the policy") -> None:
-    """Raise TypeError unless it is a policy; the text names the place in it.
+    """Raise an error unless `policy` is a policy; the text names the place of the mistake.
 
     Raises:
-        TypeError: a function does not take two arguments, a pattern is no text, a value is neither policy nor decision.
+        TypeError: a function does not take two arguments, a pattern is not a text, or a value is neither a policy nor a
+            decision.
         ValueError: a mapping or a list is empty.
     """
     if isinstance(policy, Mapping):
@@ -172,17 +174,17 @@ async def decide(
     *,
     at_gate: Callable[[Decision], bool] = lambda decision: False,
 ) -> tuple[Decision, Decided]:
-    """Return the decision about a call, and its record. Nothing decided: a rejection.
+    """Return the decision about a call, and its record. If nothing decides, the call is rejected.
 
     Args:
         policy: the policy.
         call: the call.
-        exchange: the exchange whose model proposes the call.
-        timeout: seconds. If None, wait without a limit. After a time-out the call is rejected.
-        at_gate: returns True if the agent's hook carries the decision out.
+        exchange: the exchange whose answer contains the call.
+        timeout: maximum seconds. When exceeded: the call is rejected. If None, wait without a limit.
+        at_gate: returns True if the agent's hook carries out the decision.
 
     Raises:
-        TypeError: a function returned no decision; or arguments were changed that are not the tool's.
+        TypeError: a function returned no decision, or changed arguments that are not the object that the tool needs.
         Exception: the exception of a function.
     """
     began = trio.current_time()
@@ -221,7 +223,7 @@ def _is_object(text: str) -> bool:
 
 
 async def _decide(policy: Policy | Decision, call: ToolCall, exchange: Exchange, by: str = "") -> Decision:
-    """Return the decision of a policy; `by` is the pattern of a decision in a mapping."""
+    """Return the decision of a policy; `by` is the pattern under which a mapping contains this decision."""
     if isinstance(policy, Decision):
         return policy if policy.by or policy.kind == "escalate" else msgspec.structs.replace(policy, by=by)
     if isinstance(policy, Mapping):

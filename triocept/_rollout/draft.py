@@ -1,16 +1,20 @@
-"""Drafts: answers of a handler that another handler reads in place of the agent.
+"""Drafts: answers of an inner handler, which an outer handler reads in place of the agent.
 
 A handler around another handler (`rewrite`, `best_of`, `approve`, …) opens a draft. The inner handler gets an exchange
-of its own, with the agent's request or a changed one, and answers it as always. The outer handler reads the events.
+of its own, with the agent's request or a changed one, and answers it as usual. The outer handler reads the events of
+this answer.
 
 Rules:
 
-1. A draft is no turn. It is kept in the turn of the agent's exchange, unless the agent gets exactly this answer
-   (`OpenDraft.use`): also if the outer handler fails, or the agent disconnects while the draft is read or decided.
-2. A slow reader slows the inner handler down, as a slow agent does.
-3. An exception of the inner handler is raised unwrapped in the reader's task, after the events that came before it.
-4. Leaving the block cancels the inner handler. If the agent's exchange is settled from outside, both are cancelled.
-5. Raw bytes have no events. If their content is known, its events are read; else the reader gets the bytes (`raw`).
+1. A draft is not a turn. The turn of the agent's exchange contains it, unless the agent gets exactly this answer
+   (`OpenDraft.use`). It contains the draft even if the outer handler fails, or the agent disconnects meanwhile.
+2. An outer handler that reads slowly slows down the inner handler, as a slow agent does.
+3. An exception of the inner handler is raised unwrapped in the outer handler's task, after the events that came before
+   the exception.
+4. Leaving the block of `open_draft` cancels the inner handler. If the agent's exchange is settled from outside, both
+   handlers are cancelled.
+5. Raw bytes have no events. If their content is known, the outer handler reads the events of the content; otherwise it
+   gets the bytes (`raw`).
 """
 
 from __future__ import annotations
@@ -41,7 +45,7 @@ from .rollout_state import RolloutState
 
 
 class _Records:
-    """The records of a draft: its turn is made, and not recorded."""
+    """The record writer of a draft: it makes the draft's turn, and records nothing."""
 
     events = None
 
@@ -60,7 +64,7 @@ class _Records:
 
 
 class _DraftHome:
-    """The rollout of a draft's exchange: the agent's, without a record."""
+    """The rollout of a draft's exchange: the agent's rollout, but nothing is recorded in it."""
 
     on_hangup = "cancel"
     record_increments = False
@@ -76,12 +80,12 @@ class _DraftHome:
         self.turn: Turn | None = None
 
     def finish(self, reached: LimitReached) -> None:
-        """Accept no more calls of the agent. Open calls are finished."""
+        """Accept no more calls of the agent, because a limit is reached. Open calls are finished."""
         self._rollout.finish(reached)
 
     @property
     def agents_own(self) -> RolloutState:
-        """The rollout itself."""
+        """The rollout whose agent waits for the answer."""
         return self._rollout.agents_own
 
     @property
@@ -97,7 +101,7 @@ class _DraftHome:
 
 
 class _Reader(Asking):
-    """The side of a draft's answer that the outer handler reads."""
+    """The `Delivery` of a draft's answer: it collects the events for the outer handler."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -130,13 +134,14 @@ class _Reader(Asking):
 class OpenDraft:
     """A draft while it is read: an async iterator over its events. Only `open_draft` creates one.
 
-    The iteration raises the exception of the inner handler: `Refusal` and `UpstreamError` for answers that are none.
+    The iteration raises the exception of the inner handler. If the inner handler refused, this is its `Refusal`, or the
+    `UpstreamError` of its provider.
     """
 
     raw: Raw | None = None
-    """Raw bytes with unknown content that the inner handler has answered with, once the iteration has ended."""
+    """Raw bytes of unknown content, if the inner handler answered with them; set at the end of the iteration."""
     response: Response | None = None
-    """The whole answer, once the iteration has ended. None if the inner handler has answered with raw bytes."""
+    """The whole answer, set at the end of the iteration. None if `raw` is the answer."""
 
     def __init__(self, outer: ExchangeState, inner: ExchangeState, home: _DraftHome, reader: _Reader) -> None:
         self._outer, self._inner, self._home, self._reader = outer, inner, home, reader
@@ -193,16 +198,16 @@ class OpenDraft:
         raise outcome.error
 
     async def read(self) -> Response | None:
-        """Read to the end, and return the whole answer. None if the inner handler has answered with raw bytes."""
+        """Read to the end, and return the whole answer. Return None if `raw` is the answer."""
         async for _ in self:
             pass
         return self.response
 
     def adopt(self) -> None:
-        """Give the agent's exchange what the draft has beside its content.
+        """Copy the provider's headers, the notes and the tokens of the draft to the agent's exchange.
 
-        These are the provider's headers, the notes, and the tokens. The turn is then marked `rewritten` if the agent
-        gets other words. Call it before the first increment for the headers, and at the end for the rest.
+        The turn is then marked `rewritten` if the agent gets other words. Call `adopt` before the first increment for
+        the headers, and again at the end for everything else.
         """
         outer, inner = self._outer, self._inner
         self._take_inner()
@@ -216,7 +221,7 @@ class OpenDraft:
             outer.sampled = lambda: response
 
     def use(self) -> None:
-        """Note that the agent gets this answer, so that the turn need not keep the draft."""
+        """Record that the agent gets this answer, so that the turn need not contain the draft."""
         if self in self._outer.open_drafts:
             self._outer.open_drafts.remove(self)
 
@@ -225,8 +230,8 @@ class OpenDraft:
 
         Args:
             why: the name of the handler that has read it.
-            counted: True if its usage is additional to that of the agent's answer. The limits of the rollout count it
-                from now on.
+            counted: True if the usage of the draft is additional to that of the agent's answer. The limits of the
+                rollout count the usage from now on.
         """
         self.use()
         self._take_inner()
@@ -239,7 +244,7 @@ class OpenDraft:
                     outer.reserved += ((level, self._inner),)
 
     def record(self, why: str = "unused", *, counted: bool = True) -> Draft:
-        """Return the draft as a turn keeps it, as far as it has come."""
+        """Return the draft in the form in which a turn contains it, even if its answer is unfinished."""
         turn = self._home.turn or self._inner._turn(Abandoned(), 0)
         clean = self._outer.rollout.records.redactor.turn(turn)
         ours, theirs = self._outer.recorded_request(), clean.request
@@ -286,11 +291,11 @@ async def pass_on(
 
     Args:
         exchange: the agent's exchange.
-        draft: the draft, of which nothing was read.
+        draft: the draft; nothing of it has been read.
         change: returns the events that the agent gets for one event. If None, the events are passed on unchanged.
         why: the name of the handler that reads the draft.
-        keep: True if the turn keeps the draft even if no event is changed.
-        before_end: called with the whole draft, before the agent gets the end of its answer.
+        keep: True if the turn must contain the draft even if no event is changed.
+        before_end: called with the whole answer, before the agent gets the end of it.
     """
     first = await anext(draft, None)
     draft.adopt()
@@ -329,7 +334,7 @@ def keep_aborted(
     response: Response | None,
     tokens: Tokens | None,
 ) -> None:
-    """Keep a call that its server has aborted in the turn of its exchange.
+    """Add a call to a model, which the model's server has aborted, to the drafts in the turn of its exchange.
 
     Args:
         exchange: the exchange, which is not settled.
@@ -355,7 +360,7 @@ def keep_aborted(
 
 
 def common_messages(one: Request, other: Request) -> int:
-    """Return the number of messages at the head of both requests that are equal."""
+    """Return the number of equal messages at the beginning of both requests."""
     count = 0
     for mine, theirs in zip(one.messages, other.messages, strict=False):
         if mine is not theirs and mine != theirs:
@@ -374,11 +379,12 @@ async def open_draft(
         exchange: the agent's exchange.
         handler: the inner handler.
         request: the request to answer. None means the agent's.
-        counted: True for a call beside the agent's: it is admitted by the limits of the rollout, and counts there.
+        counted: True for a model call in addition to the agent's. The limits of the rollout admit or refuse it, and
+            count it.
 
     Raises:
         LimitReached: the call is counted, and would cross a limit.
-        AlreadySettled, ExchangeAbandoned: as of `exchange.respond`.
+        AlreadySettled, ExchangeAbandoned: as in `exchange.respond`.
 
     Cancellation: cancels the inner handler.
     """

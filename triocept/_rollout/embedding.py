@@ -1,4 +1,4 @@
-"""Embedding vectors for an agent's texts: of the program's function, or computed from the words."""
+"""Embedding vectors for an agent's texts, returned by the program's function or computed from the words."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Embed: TypeAlias = Callable[[Sequence[str]], Awaitable[Iterable[Iterable[float]]
 
 _FORM = "a function of (texts), async or not, that returns a vector for each"
 _LONG = 50_000
-"""Characters whose vectors are computed in place: some 25 ms. More characters are computed in a thread."""
+"""Maximum characters whose vectors are computed in trio's thread, in about 25 ms. For more, a thread is started."""
 
 
 def check_embed(function: object) -> None:
@@ -39,10 +39,10 @@ async def embed(
         dimensions: how many numbers each vector must have; None means as many as the function returns.
 
     Raises:
-        TypeError, ValueError: the function returned something else.
+        TypeError, ValueError: the function did not return one vector for each text.
         BaseException: the function's own exception.
 
-    Cancellation: cancels the function; a thread is abandoned, and ends by itself.
+    Cancellation: cancels the function. A thread that computes vectors is abandoned, and ends by itself.
     """
     if function is not None:
         texts = [said if isinstance(said, str) else " ".join(map(str, said)) for said in inputs]

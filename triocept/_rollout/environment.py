@@ -1,6 +1,6 @@
 """The environment variables that point agents of every dialect at a rollout.
 
-`_process.environment` lists the variables that are removed from the program's environment before.
+`_process.environment` lists the variables that are removed from the program's environment first.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 LONG = "1800000"
-"""Milliseconds, half an hour. By default Claude Code ends a silent call after 300 s (2.1.197, 2.1.331); the four
-variables are set together."""
+"""Half an hour, in milliseconds. By default Claude Code ends a silent call after 300 s (2.1.197, 2.1.331). The four
+variables of `PATIENCE` are set together."""
 PATIENCE = {
     "API_TIMEOUT_MS": LONG,
     "CLAUDE_STREAM_IDLE_TIMEOUT_MS": LONG,

@@ -1,4 +1,4 @@
-"""The check that trio runs, with an error for callers on another event loop."""
+"""The check that trio runs. It raises an error for callers on another event loop."""
 
 from __future__ import annotations
 

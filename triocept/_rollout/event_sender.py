@@ -1,11 +1,12 @@
-"""The program's `on_event`, and the events of one rollout that it is called with.
+"""The program's `on_event`, and the events of one rollout, with which it is called.
 
 Rules:
 
-1. `on_event` is called in the task that caused the event, and must return at once: a slow function blocks the loop.
-2. An exception of it is logged, once for each type of exception, and reaches no exchange. An exception that is no
-   `Exception`, such as KeyboardInterrupt, goes to the rollout's owner, like one of a handler.
-3. Without `on_event` there is no `EventSender`: nothing is built.
+1. `on_event` is called in the task that caused the event, and must return quickly: a slow function blocks the event
+   loop.
+2. An exception of `on_event` is logged, once for each type of exception, and affects no exchange. An exception that is
+   no `Exception`, such as KeyboardInterrupt, is raised to the rollout's owner, as for a handler.
+3. Without `on_event` there is no `EventSender`, and no event is created.
 """
 
 from __future__ import annotations
@@ -49,11 +50,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("triocept.rollout")
 
 OnEvent: TypeAlias = Callable[[RolloutEvent], object]
-"""A function of one event, not async; its result is ignored."""
+"""A function that is called with one event. It must not be async; its result is ignored."""
 
 
 def check_on_event(function: object) -> None:
-    """Raise TypeError unless it is a function of one event that is not async."""
+    """Raise TypeError unless the function takes one event and is not async."""
     form = "a function of one event that is not async"
     check_function("on_event", function, form)
     called = getattr(type(function), "__call__", None)  # noqa: B004 - the method itself
@@ -110,7 +111,7 @@ class EventSender:
         """Senders of the answers that are being streamed, by exchange."""
 
     def send(self, kind: type[RolloutEvent], /, **fields: Any) -> None:
-        """Make an event, and call `on_event` with it. Only a score may follow the end of the rollout."""
+        """Create an event, and call `on_event` with it. After the end of the rollout, send only scores."""
         if self._ended and kind is not Scored:
             return
         self._ended = self._ended or kind is RolloutEnded
@@ -139,27 +140,27 @@ class EventSender:
                 self.send(Scored, score=entry)
 
     def turn(self, turn: Turn) -> None:
-        """Send the end of a call, after its arrival."""
+        """Send the event of a call's end, and before it that of its arrival, if necessary."""
         if turn.id not in self._arrived:
             self._arrive(turn.id, turn)
         self._end_call(turn.id, answered=turn.outcome == "answered")
         self.send(TurnSettled, turn=turn)
 
     def lost(self, exchange: str, error: BaseException) -> None:
-        """Send the end of a call whose turn could not be recorded, unless its turn has settled."""
+        """Send the event of a call whose turn could not be recorded, unless the event of its end was sent."""
         if exchange in self._arrived:
             self._end_call(exchange, answered=False)
             self.send(TurnLost, exchange=exchange, error=type(error).__name__)
 
     def asked(self, exchange: str, call: ToolCall) -> None:
-        """Send the question to a policy."""
+        """Send the event that a policy is asked about a tool call."""
         redaction = self._rollout.redaction
         arguments = redacted(call.arguments, redaction, json=True)
         tool, id_ = without_keys(call.name), without_keys(call.id)
         self.send(DecisionAsked, exchange=exchange, call=id_, tool=tool, arguments=arguments)
 
     def decided(self, exchange: str, decision: Decided) -> None:
-        """Send the decision of a policy."""
+        """Send the event of a policy's decision."""
         redaction, arguments = self._rollout.redaction, decision.arguments
         clean = msgspec.structs.replace(
             decision,
@@ -172,7 +173,7 @@ class EventSender:
         self.send(DecisionMade, exchange=exchange, decision=clean)
 
     def increments(self, exchange: str) -> IncrementSender:
-        """Return the sender of an answer's pieces."""
+        """Return the sender for the pieces of this exchange's answer."""
         found = self._increments.get(exchange)
         if found is None:
             send = partial(self.send, IncrementSent, exchange=exchange)
@@ -180,11 +181,11 @@ class EventSender:
         return found
 
     def service(self, call: ServiceCall) -> None:
-        """Send the end of a service call."""
+        """Send the event of a service call's end."""
         self.send(ServiceCalled, call=call)
 
     def end(self) -> None:
-        """Send the end of the rollout."""
+        """Send the event of the rollout's end."""
         trace = self._rollout.trace
         self.send(RolloutEnded, ended=trace.ended, stopped=trace.stopped, turns=len(trace))
 

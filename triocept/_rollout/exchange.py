@@ -50,7 +50,7 @@ class Exchange:
     """
 
     _raw: Json = None
-    """A copy of the document, made at the first access: later calls may share parts of its messages and tools."""
+    """A copy of the document, made at the first access, because later calls may share its messages and tools."""
 
     def __init__(self, core: ExchangeState, rollout: Rollout) -> None:
         self._core = core
@@ -96,7 +96,7 @@ class Exchange:
 
     @property
     def attempt(self) -> int:
-        """Number of the try, from 1, as far as the agent's SDK sends it."""
+        """Number of the try, from 1, as sent by the agent's SDK; 1 if it sends no number."""
         return self._core.attempt
 
     @property
@@ -108,8 +108,7 @@ class Exchange:
     def conversation(self) -> Conversation:
         """The conversation of the call: the agent's main conversation, a sub-agent's, or a side call such as a title.
 
-        It is taken from the agent's headers. Without such headers it is found from the messages, which searches the
-        whole trace.
+        The agent's headers name it. Without such headers it is found by comparing the messages with the whole trace.
         """
         return self._core.conversation
 
@@ -175,16 +174,16 @@ class Exchange:
     ) -> None:
         """Refuse the call with this HTTP status, in the agent's dialect.
 
-        Agents react differently to each status: 404 ends every known agent at once, and 429 with `retry_after` makes
-        nearly all of them wait and retry. During a stream the status is lost: the agent gets its dialect's in-band
-        error and a broken stream.
+        Agents react differently to each status: 404 ends every known agent immediately, and 429 with `retry_after`
+        makes nearly all of them wait and retry. In the middle of a stream no status can be sent: the agent gets an
+        error event of its dialect and a broken stream.
 
         Args:
             status: 400 to 599.
             message: the text that the agent receives.
             retry_after: seconds.
             should_retry: value of the header `x-should-retry`. None means no such header.
-            code: the dialect's own error code. None means chosen by status.
+            code: the dialect's own error code. If None, it is chosen by the status.
             headers: further response headers, such as rate limits (`x-ratelimit-remaining-tokens`, …).
 
         Raises:
@@ -207,7 +206,7 @@ class Exchange:
         end: RawEnd = "whole",
         response: Answerable | None = None,
     ) -> None:
-        """Answer with raw bytes, valid or invalid, and with a chosen end, as a broken provider would.
+        """Answer with raw bytes, valid or not, and end the connection as chosen, as a broken provider would.
 
         The headers decide the framing of the body. With `content-length`, that value is sent even if it is wrong.
         With `transfer-encoding: chunked`, each piece is a chunk. Without both headers, a whole body is framed by the
@@ -217,18 +216,20 @@ class Exchange:
         agent disconnects, or the endpoint ends.
 
         Over the websocket of Responses each event of an SSE body is a frame; content that a websocket cannot carry is
-        refused. If the head was already sent, after half a minute of silence, only the end of this answer is applied.
+        refused. If triocept has already sent a head, because the agent waited for half a minute, only `end` takes
+        effect.
 
         Args:
             status: 200 to 599. If None, no head is sent, only the body.
             headers: headers of the response. No others are sent, except the date and the headers that framing needs.
-            body: bytes; or pieces that are written one by one, with numbers between them: pauses, in seconds. A list
-                is recorded first. A generator, async or not, yields its next piece after the last was sent, and its
-                first after the head. A generator that is not async must not block.
+            body: bytes; or pieces that are written one by one, with numbers between them: pauses, in seconds. A list is
+                recorded before it is sent. A generator, async or not, is asked for its first piece after the head was
+                sent, and for each next piece after the one before was sent. A generator that is not async must not
+                block.
             end: `whole`: as HTTP ends it. `close`: the connection is closed at this point. `reset`: the connection is
                 reset (RST), and the agent may lose unread bytes. `stall`: nothing more is sent.
-            response: the content of the bytes, if they are an answer: the turn is `answered`, with this response.
-                If None, the turn is `refused`. The turn has the bytes, as `raw`, in both cases.
+            response: the content of the bytes, if they are an answer: the turn is `answered`, with this response. If
+                None, the turn is `refused`. In both cases `turn.raw` has the bytes.
 
         Raises:
             TypeError, ValueError: an argument is invalid, or the agent's connection cannot carry the bytes. The
@@ -256,7 +257,7 @@ class Exchange:
             await core.respond_raw(Raw(sent, said, complete=said is not None))
 
     async def forward(self, upstream: Callable[[Exchange], Awaitable[None]]) -> None:
-        """Let `upstream` (any handler) answer."""
+        """Let another handler, such as an upstream, answer the call."""
         await upstream(self)
 
     def annotate(self, **data: Json) -> None:
@@ -273,8 +274,8 @@ class Exchange:
 class ResponseStream:
     """The stream for the increments of an answer. Only `exchange.open_stream` creates one.
 
-    There are two ways to use it, and they mix. Send text, reasoning and tool calls, and let the stream number the
-    parts. Or send the events of `triocept`'s grammar yourself, as another source provides them.
+    There are two ways to use it, which may be mixed. Send text, reasoning and tool calls, and let the stream number the
+    parts. Or send the events of `triocept`'s grammar yourself, for example those of another source.
     """
 
     def __init__(self, exchange: ExchangeState) -> None:
@@ -290,8 +291,8 @@ class ResponseStream:
         """Send one increment.
 
         Args:
-            item: a `str` continues the current text, or begins one. A part (`ToolCall`, `Reasoning`, …) is sent
-                whole. An event is sent as it is.
+            item: a `str` continues the current text, or begins one. A part (`ToolCall`, `Reasoning`, …) is sent whole.
+                An event is sent unchanged.
 
         Raises:
             ExchangeAbandoned: the agent has disconnected.
@@ -338,8 +339,8 @@ class ResponseStream:
     ) -> None:
         """End the answer: the turn is recorded, then the agent gets the terminal event.
 
-        Returns when the event is written to the agent's connection. If it is not called, the stream ends when its
-        block ends.
+        Returns when the event is written to the agent's connection. Without a call of `end`, the answer ends with the
+        block of `open_stream`.
 
         Args:
             stop_reason: None means derived from the content.
@@ -354,7 +355,7 @@ class ResponseStream:
         await self._send_event(end)
 
     async def _relay(self, piece: Relayed) -> None:
-        """Pass on a piece of a provider's stream; errors and cancellation as `send`."""
+        """Pass on a piece of a provider's stream; errors and cancellation as in `send`."""
         self._started = True
         self.ended = self.ended or piece.last
         await self._send(piece)
@@ -436,5 +437,5 @@ def core_of(exchange: Exchange) -> ExchangeState:
 
 
 def joins(stream: ResponseStream) -> bool:
-    """Return True if half of a surrogate pair is waiting: the next `send` may then be two increments."""
+    """Return True if half of a surrogate pair is waiting, so that the next `send` may send two increments."""
     return bool(stream._seams)

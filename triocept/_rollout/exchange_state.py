@@ -5,10 +5,10 @@ Rules:
 1. One exchange has one outcome: `settle` is the only place that sets it, before its first checkpoint.
 2. The turn is recorded before the answer is released: every recorder and the trace have the turn before the agent can
    see the terminal event.
-3. Cancellation never loses an outcome: an outcome that is set is recorded and released, shielded.
+3. Cancellation never loses an outcome: once set, it is recorded and released in a shielded scope.
 4. If an exchange is settled from outside (a disconnect, the end of its rollout), its workers are stopped first, then
-   the turn is recorded. It is not a fault of the workers. The table in `outcome` lists the errors that each of them
-   gets.
+   the turn is recorded. This is not a fault of the workers. The table in `outcome` lists the errors that the workers
+   get.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class ExchangeState:
     Args:
         rollout: the agent run that it belongs to.
         request: the call.
-        raw, headers, query: the call as received.
+        raw, headers, query: document, headers and URL query of the call, as received.
         claimed: the conversation that the agent's headers name.
         retry_key: the value that a retry of the call shares.
         kind: the kind of the call, if its path gives it.
@@ -98,29 +98,29 @@ class ExchangeState:
     """The handler that works on the exchange, if there is one."""
     handed_over: bool = False
     facade: Exchange | None = None
-    """The facade, perhaps weakly referenced, from the time when it is handed over until the exchange is recorded."""
+    """The facade. It is set when the exchange is handed over, and removed when the exchange is recorded."""
     budgets: tuple[Budget, ...] = ()
-    """The budgets that count the exchange."""
+    """The budgets in which the exchange counts."""
     reserved: tuple[tuple[Budget, ExchangeState], ...] = ()
-    """Reservations of its drafts in the budgets of its rollout."""
+    """Reservations of the exchange's drafts in the budgets of its rollout."""
     tokens: Callable[[], Tokens] | None = None
     """Returns the tokens for the turn; set by an upstream that was configured to return tokens."""
     policy: Callable[[Response | None], tuple[str | None, str | None]] | None = None
     """Returns the versions of the weights at the start and at the end of an answer; set by the upstream."""
     sampled: Callable[[], Response] | None = None
-    """Returns the answer of an upstream that the program requested, and may change before it answers; set by the
+    """Returns the answer that the program fetched from an upstream, and may change before it answers; set by the
     upstream."""
     decisions: tuple[Decided, ...] = ()
     """Decisions about tool calls, for the turn."""
     drafts: tuple[Draft, ...] = ()
     """Answers that handlers around other handlers have read, for the turn."""
     open_drafts: list[OpenDraft]
-    """Drafts that were neither used nor kept so far."""
+    """Drafts that so far were neither sent to the agent nor added to `drafts`."""
     _kept: Request | None = None
     _raw_stream: RawStream | None = None
-    """Raw bytes that are sent while they are made."""
+    """The stream of a raw answer that is sent piece by piece."""
     _weight: int = 0
-    """Approximate bytes that are kept of the streamed answer."""
+    """Approximate bytes of memory that the streamed answer takes."""
 
     def __init__(
         self,
@@ -174,7 +174,7 @@ class ExchangeState:
 
     @property
     def outermost(self) -> ExchangeState:
-        """The agent's exchange: this one, or the one that this draft's exchange belongs to."""
+        """The agent's exchange: this exchange, or the one around it if this is the exchange of a draft."""
         outer: ExchangeState | None = getattr(self.rollout, "outer", None)  # only a draft's rollout has it
         return self if outer is None else outer.outermost
 
@@ -184,7 +184,7 @@ class ExchangeState:
         return self.outcome is not None
 
     def keep_increments(self) -> None:
-        """Keep the increments of the answer from now on, for the code that answers.
+        """Keep the increments of the answer from now on, so that the answering code can read them.
 
         The turn contains them only if its rollout records increments.
         """
@@ -193,7 +193,7 @@ class ExchangeState:
 
     @property
     def kept_increments(self) -> Increments | None:
-        """The increments of the answer. None if increments were not kept, or the answer was given whole."""
+        """The increments of the answer. None if they were not kept, or the answer was not streamed."""
         return self._increments.increments() if self._increments is not None else None
 
     @property
@@ -222,7 +222,7 @@ class ExchangeState:
         await self.answer.wait_delivered()
 
     async def stream_raw(self, head: RawResponse, body: RawBody, said: Response | None) -> None:
-        """Answer with raw bytes while they are made; `said` is their content, if it is known."""
+        """Answer with raw bytes piece by piece, as `body` yields them; `said` is their content, if it is known."""
         async with pieces_of(body) as pieces:
             if await self._begin_outcome(whole=False):
                 return
@@ -234,7 +234,7 @@ class ExchangeState:
 
     @protected_context
     async def open_raw(self, head: RawResponse, said: Response | None) -> AsyncIterator[RawStream]:
-        """Answer with raw bytes, piece by piece; closing as `open_stream`."""
+        """Answer with raw bytes, piece by piece; closing as for `open_stream`."""
         self.check_unbegun()
         self.answer.check_raw(head)
         most = self.rollout.addresses.limits.answer_bytes
@@ -262,9 +262,9 @@ class ExchangeState:
         self._check_awaited()
 
     async def leave_stream(self, exc: BaseException) -> bool:
-        """Settle an exchange whose stream was left by an exception, also one of its own end.
+        """Settle an exchange after an exception in the block of its stream, or in the end of the stream.
 
-        Return True if the exception ends here.
+        Return True if the exception must not be raised further.
         """
         if isinstance(exc, RolloutClosed):
             return self._is_over
@@ -301,7 +301,7 @@ class ExchangeState:
             raise AlreadySettled(f"{self!r} already has an outcome")
 
     def _check_awaited(self) -> None:
-        """Raise an error if no connection waits for the rest of a stream."""
+        """Raise an error if no connection waits for the next pieces of a stream."""
         if self._is_over:
             text = f"{self!r}: its rollout has ended, and no connection waits for the rest of this stream"
             raise RolloutClosed(text)
@@ -309,13 +309,13 @@ class ExchangeState:
 
     @property
     def _is_over(self) -> bool:
-        """True if the end of the rollout has settled the exchange: an answer is dropped without an error."""
+        """True if the end of the rollout has settled the exchange; then an answer is dropped without an error."""
         return self.from_outside and not isinstance(self.outcome, Abandoned)
 
     async def _begin_outcome(self, *, whole: bool = True) -> bool:
         """Pass the checkpoint before an outcome; `whole`: True if no stream may have begun.
 
-        Return True if the outcome is to be dropped.
+        Return True if the outcome must be dropped, because the rollout has ended.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         self.rollout.records.check_free()
@@ -331,7 +331,7 @@ class ExchangeState:
     def check_unbegun(self) -> None:
         """Raise an error if a stream may not begin.
 
-        It may begin after the end of its rollout, and its increments are dropped.
+        A stream may begin after the end of the rollout; its increments are then dropped.
         """
         if self.outcome is not None and not self._is_over:
             self.check_open()
@@ -365,12 +365,12 @@ class ExchangeState:
 
     @contextmanager
     def work(self) -> Iterator[None]:
-        """Run work on the answer; cancel it when the exchange is settled from outside.
+        """Run the block, which works on the answer; cancel it when the exchange is settled from outside.
 
-        The agent's disconnect settles it from outside, and so does the end of its rollout.
+        The agent's disconnect settles the exchange from outside, and so does the end of its rollout.
 
         Raises:
-            AlreadySettled: the exchange was settled by its own handler before.
+            AlreadySettled: the exchange's own handler has already settled it.
             ExchangeAbandoned: the agent has disconnected.
         """
         scope = trio.CancelScope()
@@ -423,7 +423,7 @@ class ExchangeState:
         await self._put(event)
 
     def _put(self, entry: Entry) -> Awaitable[None]:
-        """Give an increment to the agent's connection, and to the program that watches."""
+        """Pass an increment to the agent's connection, and to `on_event` of the program."""
         if (events := self.rollout.records.events) is not None:
             events.increments(self.id).send(entry)
         return self.answer.put(entry)
@@ -431,7 +431,7 @@ class ExchangeState:
     async def _pass_on(self, piece: Relayed, fold: Fold) -> None:
         """Send one piece of a provider's stream.
 
-        Its bytes are passed on unchanged, unless an agent was given another id before.
+        Its bytes are passed on unchanged, unless an agent has already received another id for the answer.
         """
         data = None if self.answer.announced else piece.data
         events = tuple(self._complete_event(event) for event in piece.events)
@@ -450,9 +450,9 @@ class ExchangeState:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
     def write_early(self, data: bytes) -> bool:
-        """Give the agent a provider's bytes now, if possible.
+        """Send a provider's bytes to the agent before they are parsed. Return True if this was possible.
 
-        They must be the whole data of the next piece, which contains their events.
+        The bytes must be the whole data of the next piece, which contains their events.
         """
         may_pass = self.outcome is None and not self._held and not self.answer.announced
         return may_pass and self.answer.write_early(data)
@@ -470,7 +470,7 @@ class ExchangeState:
         await self.answer.wait_delivered()
 
     def _complete_event(self, event: Event) -> Event:
-        """Return the event with the ids and the model's name that are missing."""
+        """Return the event; add ids and the model's name where they are missing."""
         match event:
             case ResponseStart():
                 answer = self.answer
@@ -485,9 +485,9 @@ class ExchangeState:
                 return event
 
     def complete(self, response: Response) -> Response:
-        """Return the response with the values that are missing: ids, the model's name, an estimate of the usage.
+        """Return the response; add missing values: ids, the model's name, an estimate of the usage.
 
-        The id of the response is the id that the agent already has, else the given id, else a new one.
+        The id of the response is the id that the agent already has, else the response's own id, else a new id.
         """
         answer, calls, content = self.answer, False, []
         for part in response.content:
@@ -510,7 +510,7 @@ class ExchangeState:
         return self.rollout.estimator.input_tokens(self.request)
 
     async def settle_by(self, exc: BaseException) -> None:
-        """Set the outcome that an exception of the answering code leads to, if there is no outcome yet."""
+        """Set the outcome that follows from an exception of the answering code, unless there is an outcome."""
         if not self.settled:
             self.cause = exc
             await self.settle(outcome_of(exc, self.dialect))
@@ -583,7 +583,7 @@ class ExchangeState:
         )
 
     def recorded_request(self) -> Request:
-        """Return the call as it is recorded: redacted, its messages shared with those of other calls. Computed once."""
+        """Return the request in its recorded form: redacted, with messages that other calls share. Computed once."""
         if self._kept is None:
             self._kept = self.rollout.records.redactor.request(self.request)
         return self._kept

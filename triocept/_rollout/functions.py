@@ -1,4 +1,4 @@
-"""Calls to functions of the program beside the model, async or not."""
+"""Calls to the program's own functions, async or not."""
 
 from __future__ import annotations
 

@@ -1,17 +1,18 @@
-"""The gate of a rollout: the agent's own hook asks it before a tool runs, and may ask it again after the tool ran.
+"""The gate of a rollout: the agent's own hook sends a question before a tool runs, and perhaps another afterwards.
 
 Rules:
 
-1. Each tool call of an answer is known here before the agent gets the end of that answer. A question belongs to the
-   call with its id; if the agent's hooks send no ids, to a call of the same tool with the same arguments. Equal calls
-   get equal decisions: if one of them is rejected, all are.
-2. A decision that `approve` has made is the answer. Otherwise the policy of the gate decides; a call that no answer
-   of the model contains is decided by the policy too, and rejected if there is none.
-3. Each result in the agent's next call is held against the questions. A tool call was bypassed if it has a result, but
-   its question was not asked or not answered; or if it was rejected, and its result does not contain the reason.
-4. A result that the agent itself has made, without running a tool, needs no question: of an unknown tool, or of
-   arguments that the tool does not take.
-5. A policy that raises has failed: the exception is raised to the program, and the hook gets an error, not a decision.
+1. Each tool call of an answer is added to the gate before the agent gets the end of that answer. The id in a question
+   identifies the call. If the agent's hooks send no ids, the question is about all calls of this tool with these
+   arguments. Equal calls then get equal decisions: if one of them is rejected, all are.
+2. If `approve` has decided about the call, the gate answers with its decision. Otherwise the policy of the gate
+   decides, also about a call that no answer of the model contains. Without a policy, such a call is rejected.
+3. Each tool result in the agent's next call is compared with the questions. A tool call has bypassed the gate if it has
+   a result, but its question was not asked or not answered. It also has if it was rejected, and its result does not
+   contain the reason.
+4. A result that the agent itself has made, without running a tool, needs no question. Examples are errors about an
+   unknown tool, or about arguments that the tool does not take.
+5. If a policy raises, the exception is raised to the program, and the hook gets an error, not a decision.
 """
 
 from __future__ import annotations
@@ -40,28 +41,29 @@ if TYPE_CHECKING:
     from .rollout_state import RolloutState
 
 OnBypass: TypeAlias = Literal["end", "report"]
-"""The effect of a tool that ran without a decision: the rollout ends with `GateBypassed`, or it is reported."""
+"""The effect of a tool that ran without a decision: the rollout ends with `GateBypassed`, or the tool is only
+reported."""
 
 AfterTool: TypeAlias = Callable[[ToolCall, Json, Exchange], Json | Awaitable[Json]]
 """`(call, result, exchange) -> the result that the model gets`, async or not; None leaves the result as it is."""
 
 _FLAGGED = frozenset({"anthropic_messages", "gemini"})
-"""Dialects whose failed results have a mark, which the agent's own errors have too."""
+"""Dialects that mark failed tool results. Agents set this mark for their own errors, too."""
 _REASON = 60
-"""Characters of a reason that a result is searched for."""
+"""Number of letters of a rejection's reason that the tool's result must contain."""
 
 
 @final
 class Gate:
-    """What the gate of a rollout decides: `open_rollout(gate=Gate(policy, after=check))`.
+    """Options of a rollout's gate: `open_rollout(gate=Gate(policy, after=check))`.
 
     Args:
         before: the policy that decides before a tool runs. If None, only the decisions of `approve` count.
         after: a function `(call, result, exchange)`, called after a tool ran. Its result replaces the tool's; None
             leaves it as it is.
         on_bypass: the effect of a tool that ran without a decision. `end`: the rollout ends with `GateBypassed`.
-            `report`: it is logged, and recorded among the service calls. If None, `end` if the results of the agent's
-            dialect have a mark for errors, else `report`.
+            `report`: it is logged, and recorded among the service calls. None means `end` if the agent's dialect marks
+            failed results, else `report`.
 
     Raises:
         TypeError, ValueError: an argument is invalid.
@@ -92,7 +94,7 @@ class Gate:
 
 
 def gate_of(given: object) -> Gate:
-    """Return the gate of a rollout that is opened with this gate or policy; raise TypeError if it is neither."""
+    """Return the argument `gate=` of a rollout as a gate; raise TypeError if it is neither a gate nor a policy."""
     if isinstance(given, Gate):
         return given
     check_policy(given, "gate")
@@ -102,7 +104,7 @@ def gate_of(given: object) -> Gate:
 
 @dataclass(eq=False)
 class _Call:
-    """A tool call without a result so far."""
+    """A tool call that has no result yet."""
 
     call: ToolCall
     exchange: ExchangeState
@@ -113,9 +115,9 @@ class _Call:
     decision: Decision | None = None
     """The decision that the agent's hook got."""
     shown: bool = False
-    """True if the gate was asked after the tool ran."""
+    """True if the gate got a question after the tool ran."""
     early: bool = False
-    """True if it was asked about before an answer contained it."""
+    """True if the gate got a question about the call before an answer contained it."""
 
 
 @final
@@ -124,7 +126,7 @@ class GateState:
 
     Args:
         rollout: the rollout.
-        given: what the gate decides. If None, the rollout has a gate only if its agent's hook is configured.
+        given: the gate of the rollout's options. If None, the gate is active only if the agent's hook is configured.
     """
 
     hook: Hook | None = None
@@ -136,14 +138,14 @@ class GateState:
         """True if the rollout was opened with a gate."""
         self._gate = given or Gate()
         self.active: bool = given is not None
-        """True if results are held against questions: the rollout has a gate, or its agent's hook is configured."""
+        """True if results are compared with questions: the rollout has a gate, or its agent's hook is configured."""
         self._calls: dict[str, _Call] = {}
-        """By id."""
+        """Calls without a result, by id."""
         self._latest: ExchangeState | None = None
         """The latest exchange that was answered."""
 
     def take(self, hook: Hook) -> tuple[Literal["before", "after"], ...]:
-        """Note the agent's hook, if the rollout needs a gate. Return the events that must be configured.
+        """Store the agent's hook, if the rollout needs a gate. Return the hook's events that must be configured.
 
         Raises:
             ValueError: the hook cannot do what the gate needs.
@@ -160,7 +162,7 @@ class GateState:
     # The model's calls
 
     def add(self, exchange: ExchangeState, response: Response | None) -> None:
-        """Add the calls of an answer to an active gate; the agent gets the end of the answer afterwards."""
+        """Add the tool calls of an answer to an active gate, before the agent gets the end of the answer."""
         if response is not None:
             self._latest = exchange
             for call in response.tool_calls:
@@ -170,7 +172,7 @@ class GateState:
                 known.call, known.exchange, known.early = call, exchange, False
 
     def carries_out(self, call: ToolCall, decision: Decision) -> bool:
-        """Return True if the agent's hook can carry out a decision of `approve`; otherwise the answer must."""
+        """Return True if the agent's hook can carry out a decision of `approve`; if not, `approve` does."""
         hook = self.hook
         if hook is None or call.name in hook.unasked:
             return False
@@ -179,22 +181,22 @@ class GateState:
         return decision.kind in ("approve", "reject")
 
     def first_equal(self, calls: Sequence[ToolCall], place: int) -> int:
-        """Return the place of the first call that gets the same decision as the call at this place."""
+        """Return the index of the first of these calls that must get the same decision as the call at index `place`."""
         if self.hook is None or self.hook.ids:
             return place
         return next(first for first, call in enumerate(calls) if _content(call) == _content(calls[place]))
 
     def fix(self, call: ToolCall, decision: Decision, exchange: Exchange) -> None:
-        """Set the decision of `approve` about a call that the agent is about to get."""
+        """Store the decision of `approve` about a tool call, before the agent gets the call."""
         self._calls[call.id] = _Call(call, core_of(exchange), decision)
 
     # The agent's questions
 
     async def ask(self, hook: Hook, question: Question) -> Json:
-        """Answer a question, in the form of the agent's hook.
+        """Return the answer to a question, in the form of the agent's hook.
 
         Raises:
-            Refusal: as of `ServiceCalls.run`; the tool must not run then.
+            Refusal: as in `ServiceCalls.run`; the tool must not run then.
         """
         if not self.active:
             raise Refusal(404, f"rollout {self._rollout.id} has no gate", should_retry=False)
@@ -267,7 +269,7 @@ class GateState:
     # The results
 
     def bypassed(self, request: Request) -> Iterator[tuple[ToolCall, GateBypassed]]:
-        """Yield the calls with a result in this request that ran without a decision."""
+        """Yield the tool calls with a result in this request that have bypassed the gate, each with its error."""
         if not (self.active and self._calls):
             return
         for message in request.messages:
@@ -278,7 +280,7 @@ class GateState:
                     yield known.call, GateBypassed(f"{text}; check the hooks in the agent's configuration")
 
     def ends(self, exchange: ExchangeState) -> bool:
-        """Return True if a bypassed call ends the rollout."""
+        """Return True if a call that has bypassed the gate ends the rollout."""
         return (self._gate.on_bypass or ("end" if exchange.dialect in _FLAGGED else "report")) == "end"
 
     def _problem(self, known: _Call, result: ToolResult, request: Request) -> str | None:
@@ -306,7 +308,7 @@ class GateState:
 
 
 def _content(call: ToolCall) -> tuple[str, Json]:
-    """Return what equal calls have in common."""
+    """Return the name and the arguments of a call: equal calls have both in common."""
     return call.name, arguments_value(call.arguments)
 
 

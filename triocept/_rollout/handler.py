@@ -1,4 +1,4 @@
-"""The type of a handler, and its check, made when the handler is given and not at the agent's first call."""
+"""The type of a handler, and its check, which is made before the agent's first call."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ Handler: TypeAlias = Callable[[Exchange], Awaitable[None]]
 def check_handler(handler: object, *, plain: bool = False) -> None:
     """Raise TypeError unless `handler` can be called with an exchange, and can return an awaitable.
 
-    `plain` accepts a function that returns no awaitable. It is for a handler around another handler, which may be a
-    function of a program without trio. The inner handler is checked with the outer one.
+    With `plain`, a function that returns no awaitable is accepted, too: `chaos` may wrap a function of a program
+    without trio. If `handler` wraps another handler, the inner one is checked as well.
 
     A function that is not `async` may return the awaitable of another function (`lambda exchange: answer(exchange,
-    5)`). Only a function that can return nothing but constants and texts is rejected here; `awaiting` rejects the
-    others.
+    5)`). Only a function that certainly returns a constant or a text is rejected here; `awaiting` rejects the others.
 
     Raises:
         TypeError: it is not a handler; the text gives the reason.
@@ -68,9 +67,9 @@ def awaiting(handler: Handler) -> Handler:
 
 
 def is_unentered(handler: object) -> bool:
-    """Return True if the handler is a context that was not entered.
+    """Return True if the handler is a context manager that was not entered.
 
-    Contexts of contextlib are callable, as decorators.
+    Context managers of contextlib are callable, because they can be decorators.
     """
     decorates = (
         isinstance(handler, AsyncContextDecorator)

@@ -1,4 +1,4 @@
-"""The forms in which agents' hooks ask the gate, and get its answer.
+"""The forms in which agents' hooks send questions to the gate, and get its answers.
 
 The neutral form is for agents and programs without a form of their own::
 
@@ -9,8 +9,8 @@ The neutral form is for agents and programs without a form of their own::
     POST …/gate         {"tool": "bash", "arguments": {…}, "id": "call_1", "result": …}, after the tool ran
     answer              {}, or {"result": …}, which replaces the result
 
-A status other than 200 means that the tool must not run. Each other form has its own path, `…/gate/NAME`; the forms
-were measured with the versions that `agents` names.
+A status other than 200 means that the tool must not run. The form of each agent has its own path, `…/gate/NAME`. The
+forms were measured with the versions that `agents` lists.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
     render: Callable[[Question, Answer], Json]
     """Returns the document of an answer; raises TypeError if the form cannot express it."""
     modifies: Callable[[ToolCall, Json], bool] = lambda call, arguments: True
-    """Returns True if the hook can change the arguments of a call to these."""
+    """Returns True if the hook can replace the arguments of a call by the given ones."""
     replaces: bool = True
     """True if the hook can replace a result."""
     ids: bool = True
@@ -96,7 +96,7 @@ def _render_neutral(question: Question, answer: Answer) -> Json:
 
 
 def _read_event(document: dict[str, Json]) -> Question:
-    """Read a question in the form of Claude Code, which other agents have taken over."""
+    """Read a question in the form of Claude Code, which other agents also use."""
     after = document["hook_event_name"] in ("PostToolUse", "AfterTool")
     return Question(
         document["tool_name"],
@@ -113,7 +113,10 @@ def _read_qwen(document: dict[str, Json]) -> Question:
 
 
 def _render_claude(question: Question, answer: Answer) -> Json:
-    """Say nothing to allow a call: the user's own permissions still count then."""
+    """Return an answer in the form of Claude Code.
+
+    To allow a call, it contains no decision, so that the user's own permissions still apply.
+    """
     if question.after:
         if answer.result is None:
             return {}
@@ -129,7 +132,7 @@ def _render_claude(question: Question, answer: Answer) -> Json:
 
 
 def _in_shape(result: Json, shape: Json) -> Json:
-    """Return a result in the shape of the tool's own: Claude Code ignores any other."""
+    """Return a result in the shape of the tool's own result, because Claude Code ignores other shapes."""
     if isinstance(result, str) and isinstance(shape, dict):
         if "stdout" not in shape:
             raise TypeError(
@@ -142,7 +145,10 @@ def _in_shape(result: Json, shape: Json) -> Json:
 
 
 def _render_codex(question: Question, answer: Answer) -> Json:
-    """Codex's hooks call the shell tool `Bash`, with `command`; the model calls `exec_command`, with `cmd`."""
+    """Return an answer in the form of Codex.
+
+    Its hooks name the shell tool `Bash`, with `command`; the model calls it `exec_command`, with `cmd`.
+    """
     if question.after:
         return {} if answer.result is None else {"decision": "block", "reason": _text(answer.result)}
     changed = answer.arguments
@@ -225,4 +231,4 @@ HOOKS: Mapping[str, Hook] = {
     "opencode": OPENCODE,
     "qwen_code": QWEN_CODE,
 }
-"""The forms by the names of their paths."""
+"""The forms, by the name in their path."""

@@ -1,10 +1,11 @@
-"""The pieces of one exchange's answer as events, without keys.
+"""The pieces of one exchange's answer as events, with keys removed.
 
 Rules:
 
-1. A piece is sent when it is given to the agent's connection. The last increments, and tool calls that were held back,
-   are sent once the turn is recorded, just before its `TurnSettled`; if the answer failed, they are not sent.
-2. With a `Redaction`, each part is one piece, at its end: a pattern may match any text.
+1. The event of a piece is sent when the agent's connection gets the piece. The last increments, and tool calls that
+   were held back, follow once the turn is recorded, just before its `TurnSettled`. They are not sent if the answer
+   failed.
+2. With a `Redaction`, each part is one piece, sent at its end, because a pattern can match across increments.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class IncrementSender:
         self._texts: dict[int, KeylessPieces] = {}
         """Texts of the parts that have not ended."""
         self._whole: dict[int, list[str]] = {}
-        """The same, with a redaction."""
+        """Texts of the parts that have not ended, if there is a redaction."""
 
     def send(self, entry: Entry) -> None:
         """Send the events of an increment."""
@@ -62,7 +63,7 @@ class IncrementSender:
             self._add(entry)
 
     def end(self, *, answered: bool) -> None:
-        """Send the rest, and the last increment if the call was answered."""
+        """Send the last increment if the call was answered, and the texts that are still held back."""
         if self.last is not None and answered:
             self.send(self.last)
         for part in [*self._kinds]:
@@ -107,7 +108,7 @@ class IncrementSender:
 
 
 def redacted(text: str, redaction: Redaction | None, *, json: bool = False) -> str:
-    """Return a whole text as an event contains it; `json`: True for the arguments of a tool call."""
+    """Return a whole text without keys, redacted; `json`: True for the arguments of a tool call."""
 
     def clean(text: str) -> str:
         text = without_keys(text)

@@ -1,6 +1,6 @@
 """The life of a rollout: its handler and its service calls run as long as its body, and end in a fixed order.
 
-First the body ends, then the service calls. Then the handler ends, which answers until the body has unwound. Last the
+First the body ends, then the service calls. Then the handler ends; it answers until the body has unwound. Finally the
 rollout refuses the waiting calls and seals its trace.
 """
 
@@ -31,7 +31,8 @@ async def open_rollout(
 ) -> AsyncIterator[Rollout]:
     """Run `rollout` with its `handler`, if there is one, for as long as the body runs.
 
-    The body's own exception is raised unwrapped, and so is a handler's, which cancels the body. If both fail: a group.
+    The body's own exception is raised unwrapped, and so is a handler's, which cancels the body. If both raise, a group
+    of both exceptions is raised.
     """
     check_loop("open_rollout")
     rollout.registry.add(rollout)
@@ -89,7 +90,7 @@ async def open_rollout(
 
     @trio.lowlevel.enable_ki_protection
     async def watch_parents() -> None:
-        """Fail the open calls of a child if a fault of its parent cancels the child's body, which answers them."""
+        """Fail the open calls of a child if a fault of its parent cancels the body that should answer them."""
         with within:
             try:
                 await trio.sleep_forever()

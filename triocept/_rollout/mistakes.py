@@ -1,4 +1,4 @@
-"""Log lines on mistakes of a script or a handler that no error shows: its agent ends well all the same."""
+"""Log lines about mistakes in a script or a handler that raise no error: its agent ends normally."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from .rollout_state import RolloutState
 
 MOST = 10
-"""Maximum names, or replies, in a line."""
+"""Maximum names, or replies, in one log line."""
 log = logging.getLogger("triocept.rollout")
 _repr = Repr()
 _repr.maxstring = 100
 
 
 def warn_of_unknown_tools(rollout: RolloutState, turn: Turn, calls: Sequence[ToolCall]) -> None:
-    """Log each tool, once in a rollout, that an answer calls and its request does not offer.
+    """Log the tools that an answer calls but its request does not offer, each once in a rollout.
 
     Most agents ignore such a call.
     """
@@ -41,7 +41,7 @@ def warn_of_unknown_tools(rollout: RolloutState, turn: Turn, calls: Sequence[Too
 
 
 def warn_of_unused_replies(rollout: RolloutState) -> None:
-    """Log the replies of a script that no call took, unless another open rollout has the same script."""
+    """Log the replies of a script that were not used, unless another open rollout has the same script."""
     script: Any = rollout.handler
     while (inner := getattr(script, "_handler_within", None)) is not None:
         script = inner
@@ -56,12 +56,12 @@ def warn_of_unused_replies(rollout: RolloutState) -> None:
 
 
 def not_used(script: object, left: int, of: str = "") -> str:
-    """Return the number of unused replies as text: `1 of 2 replies was not used`.
+    """Return a text with the number of unused replies: `1 of 2 replies was not used`.
 
     Args:
         script: the handler; only a `ScriptedModel` has a total.
         left: number of its unused replies.
-        of: the owner, with a space before it.
+        of: the owner of the replies, such as ` of its script`, with the space.
     """
     total = getattr(script, "_total", left)
     return f"{left} of {counted(total, 'reply', 'replies')}{of} {'was' if left == 1 else 'were'} not used"

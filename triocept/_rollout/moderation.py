@@ -1,4 +1,4 @@
-"""Moderation of the texts of an agent: the findings of the program's function, or no findings."""
+"""Moderation of an agent's texts, by the program's function. Without a function there are no findings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .._util.checks import check_number, described
 from .functions import awaited, check_function
 
 Found: TypeAlias = bool | str | Iterable[str] | Mapping[str, float] | None
-"""Findings for one text: True for any finding, its categories, or the score of each category (flagged from 0.5 on)."""
+"""Findings for one text: True for a finding of any kind, the categories, or a score per category (flagged from 0.5)."""
 
 Moderate: TypeAlias = Callable[[Sequence[str]], Awaitable[Iterable[Found]] | Iterable[Found]]
 """`(texts) -> findings for each`, async or not."""
@@ -27,10 +27,10 @@ def check_moderate(function: object) -> None:
 
 
 async def moderate(function: Moderate | None, texts: Sequence[str]) -> Sequence[Verdict]:
-    """Return the findings for each text; no findings without a function.
+    """Return the findings for each text; without a function, return no findings.
 
     Raises:
-        TypeError, ValueError: the function returned something else; the text describes it.
+        TypeError, ValueError: the function did not return findings; the text describes what it returned.
         BaseException: the function's own exception.
 
     Cancellation: cancels the function.

@@ -32,8 +32,8 @@ OnFault: TypeAlias = Literal["cancel", "stay"]
 
 
 UserSimulator: TypeAlias = Callable[[Sequence[Message], _Rollout], Awaitable[Said]]
-"""`async (messages, rollout) -> next message of the user`, from the transcript so far, oldest first; no result ends
-it."""
+"""`async (messages, rollout) -> next message of the user`, from the transcript so far, oldest first. None ends the
+conversation."""
 
 StopCondition: TypeAlias = Callable[[Sequence[Message], _Rollout], Awaitable[str | None]]
 """`async (messages, rollout) -> reason for which the run is done`; None if the run is not done."""
@@ -54,7 +54,7 @@ class RolloutOptions(TypedDict, total=False):
     on_hangup: OnHangup | None
     """Effect of an agent's disconnect on its exchange. None means `cancel`."""
     on_retry: OnRetry | None
-    """Treatment of an agent's re-send of a call. None means `join`."""
+    """Treatment of a call that the agent sends again. None means `join`."""
     on_fault: OnFault | None
     """Effect of a fault of the handler on the rollout. None means `cancel`."""
     concurrency: int | None
@@ -66,9 +66,9 @@ class RolloutOptions(TypedDict, total=False):
     user: UserSimulator | None
     """A simulated user. None means no user; a request for one gets 404."""
     stop: StopCondition | None
-    """Returns whether the run is done. If None, only `rollout.stop` ends it."""
+    """Returns the reason if the run is done. If None, only `rollout.stop` ends the run."""
     state: Any
-    """Initial value of the state that is shared with tools elsewhere. None without a `state_type` means no state."""
+    """Initial value of the state that tools in other programs share. None without a `state_type` means no state."""
     state_type: Any
     """Type of every value of the state. None means the type of the initial value."""
     embed: Embed | None
@@ -79,7 +79,7 @@ class RolloutOptions(TypedDict, total=False):
     """Decides at the agent's own hooks before a tool runs. None means no gate, except for the decisions of
     `approve`."""
     redact: Redaction | None
-    """Redaction of everything that is recorded, beside keys. If None, only keys are removed."""
+    """Redaction of everything that is recorded. Keys are always removed; if None, nothing else is."""
     metadata: Mapping[str, Json] | None
     """JSON values, such as a task, a seed or a policy, for the trace and its file. None means no values."""
     record_increments: bool | None

@@ -1,11 +1,11 @@
-"""The four outcomes of an exchange, and the errors that each participant gets.
+"""The four outcomes of an exchange, and the errors that the answering code and the program get.
 
 Raw bytes are an answer if their content is known, and otherwise a refusal.
 
-An exchange is settled by the code that answers it, or from outside. From outside means: by the disconnect of its
-agent, or by an end. An end is the end of its rollout (`stop`, or its block was left), of its rollout's parent, or of
-its endpoint. A fault of another handler of its rollout counts as an end. The table lists what the answering code does
-next, and the effect:
+An exchange is settled by the code that answers it, or from outside. From outside means: by the disconnect of its agent,
+or by an end. An end is the end of its rollout (`stop`, or its block was left), of the rollout's parent, or of the
+endpoint. A fault of another handler of the rollout counts as an end. The table lists the next operation of the
+answering code, and its effect:
 
 =============================  ====================  =============================  =============================
 next operation                 settled by itself     by a disconnect                by the end
@@ -20,9 +20,9 @@ the errors above               the exchange
 a handler raises any other     a fault               a fault                        a fault
 =============================  ====================  =============================  =============================
 
-A fault of a handler is always raised to the owner of its rollout, whatever else ends at that moment. A loop's
-exceptions are those of the body around it. A group counts as its members. The handler that caused the end itself is
-not cancelled. Tests cover every cell: `tests/rollout/test_outcomes.py`.
+A fault of a handler is always raised to the owner of its rollout, whatever else ends at that moment. Exceptions in a
+loop over exchanges are exceptions of the body around the loop. An exception group counts as its members. A handler that
+has itself caused the end is not cancelled. Tests cover every cell: `tests/rollout/test_outcomes.py`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from .exchange_state import ExchangeState
 
 _TOO_LATE = (Refusal, UpstreamError, ExchangeError, RolloutClosed)
-"""Errors that are no fault if the exchange was settled from outside."""
+"""Errors that are not a fault of the handler if the exchange was settled from outside."""
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -61,7 +61,7 @@ class Answered(msgspec.Struct, frozen=True):
     kind: ClassVar[OutcomeKind] = "answered"
     """Name of the outcome in a turn."""
     why: ClassVar[None] = None
-    """Reason for a missing answer; None if the exchange was answered."""
+    """Reason for a missing answer: None, because the exchange was answered."""
 
     response: Response
     document: bytes | None = None
@@ -107,7 +107,7 @@ class Raw(msgspec.Struct, frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """The outcome of an exchange that the program failed: the agent gets a 500, and the program the exception."""
+    """The outcome of an exchange whose answering code raised. The agent gets a 500, and the program the exception."""
 
     kind: ClassVar[OutcomeKind] = "failed"
 
@@ -129,14 +129,14 @@ Outcome: TypeAlias = Answered | Refused | Raw | Failed | Abandoned
 
 
 def words_of_fault(error: BaseException) -> str:
-    """Return the text about a fault for the caller: the kind of the error alone, since its message may hold secrets."""
+    """Return a text about a fault for the agent. It names only the error's type, as its message may hold secrets."""
     if isinstance(error, ScriptExhausted):
         return "triocept: no reply is left for this call"
     return f"the program that answers failed ({type(error).__name__})"
 
 
 def refused_after(fault: BaseException) -> Refused:
-    """Return the refusal of calls that a fault leaves unanswered: the failed call's status, without a retry.
+    """Return the refusal of calls that a fault leaves unanswered. Its status is 500, and it forbids a retry.
 
     It is a new object for each call, because a traceback grows with every raise.
     """
@@ -144,11 +144,11 @@ def refused_after(fault: BaseException) -> Refused:
 
 
 def outcome_of(exc: BaseException, dialect: str) -> Refused | Failed:
-    """Return the outcome for an exception of the answering code: a `Refusal` and an `UpstreamError` are answers.
+    """Return the outcome for an exception of the answering code; a `Refusal` or `UpstreamError` is a refusal.
 
     Args:
         exc: the exception.
-        dialect: the agent's dialect: a provider's own document is passed on only within one dialect.
+        dialect: the agent's dialect. A provider's own document is passed on only if its dialect is of the same family.
     """
     match _answer_in(exc):
         case Refusal() as refusal:
@@ -162,7 +162,7 @@ def outcome_of(exc: BaseException, dialect: str) -> Refused | Failed:
 def judge(error: BaseException, exchange: ExchangeState) -> tuple[BaseException | None, BaseException | None]:
     """Return the answer in a handler's exception, and the fault in it, by the table above; both may be None.
 
-    Not for cancellations.
+    Do not call it with a cancellation.
     """
     if exchange.from_outside:
         return None, _split(error, lambda exc: isinstance(exc, _TOO_LATE))[1]
@@ -177,7 +177,7 @@ def judge(error: BaseException, exchange: ExchangeState) -> tuple[BaseException 
 
 
 def _answer_in(exc: BaseException) -> Refusal | UpstreamError | None:
-    """Return the answer in an exception, or the first answer of a group with only answers: nurseries create groups."""
+    """Return the answer in an exception, or the first one in a group of answers, because nurseries raise groups."""
     while isinstance(exc, BaseExceptionGroup):
         if exc.split((Refusal, UpstreamError))[1] is not None:
             return None
@@ -223,5 +223,5 @@ _NOT_PASSED = frozenset({"set-cookie"})
 
 
 def _family(dialect: str) -> str:
-    """Return the family of a dialect: dialects of one family have the same errors, such as all of OpenAI's."""
+    """Return the family of a dialect. Dialects of one family, such as all of OpenAI's, have the same errors."""
     return dialect.partition("_")[0]

@@ -2,8 +2,8 @@
 
 Rules:
 
-1. A piece is kept before it is put: the turn contains every byte that the agent may have received.
-2. A generator is always closed when no more pieces are requested.
+1. A piece is kept for the turn before it is sent, so that the turn contains every byte that the agent received.
+2. A generator is always closed when no more of its pieces are needed.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ RawBody: TypeAlias = Iterable[bytes | float] | AsyncIterable[bytes | float]
 
 @final
 class RawStream:
-    """The stream for the pieces. Only `ExchangeState.open_raw` creates one.
+    """The stream for the pieces of a raw answer. Only `ExchangeState.open_raw` creates one.
 
     Args:
-        head: the answer without its body.
+        head: the response without its body.
         most: maximum bytes of the body.
         put: sends a piece, and waits while the agent's connection takes no more.
         pause: sleeps for some seconds, and ends early if no connection waits for the next piece.
@@ -58,7 +58,7 @@ class RawStream:
         self._number = 0
 
     async def begin(self) -> None:
-        """Send the head before the first piece, which may come late."""
+        """Send the head now, because the first piece may come late."""
         await self._put(RawPiece(self._head, b""))
 
     async def send(self, item: object) -> None:
@@ -68,7 +68,7 @@ class RawStream:
             TypeError, ValueError: the item is not a piece or a pause, or the body is too large.
             ExchangeAbandoned, AlreadySettled, RolloutClosed: as `ResponseStream.send`.
 
-        Cancellation: immediate during a pause; a piece that was put is sent.
+        Cancellation: immediate during a pause; a piece that was passed on is sent all the same.
         """
         piece = given_piece(self._number, item)
         self._number += 1
@@ -85,7 +85,7 @@ class RawStream:
         await self._put(RawPiece(self._head, piece))
 
     def sent(self, end: RawEnd | None = None) -> RawResponse:
-        """Return the bytes that were sent, with the way in which they ended. None means as planned."""
+        """Return the bytes that were sent, and how they ended; `end`: None means as the head requires."""
         head, body = self._head, tuple(self._body)
         return msgspec.structs.replace(head, body=body, size=self._size, end=end or head.end)
 

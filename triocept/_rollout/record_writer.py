@@ -2,13 +2,12 @@
 
 Rules:
 
-1. Entries are written one at a time, in the order of the events: to the recorder first, then to the trace.
-2. If a recorder fails, its answer becomes a failure: an answer that is not recorded is not sent.
+1. Entries are written one at a time, in the order of the events, each to the recorder first and then to the trace.
+2. If a recorder fails to record an answer, the answer becomes a failure, because only a recorded answer is sent.
 3. An error of the recorder is reported once. If the recorder raises an equal error again, for the next turn or the
-   seal, the first exception object is raised again. Code that collects errors (`raise_all`) keeps one of two
-   identical objects.
+   seal, the first exception object is raised again. Code that collects errors (`raise_all`) then drops the duplicate.
 4. A trace is sealed once, and nothing is written afterwards.
-5. A recorder that is recording an entry cannot record another one: it would wait for itself.
+5. A recorder that is recording an entry cannot make another entry, because it would wait for itself.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ for kind in (JSONLRecorder, DirectoryRecorder):  # here, because `_trace` does n
 
 
 class RecordWriter:
-    """The record of one rollout.
+    """The writer of one rollout's records.
 
     Args:
         trace: the trace to write to.
         recorder: the recorder that receives every entry too.
-        redaction: what is removed before writing, beside keys.
-        parent: the record of the parent rollout, whose owner receives the child's errors too.
-        events: sends the events of the rollout. If None, the program does not watch.
+        redaction: what is removed before writing, in addition to keys.
+        parent: the record writer of the parent rollout. The parent's owner receives the child's errors, too.
+        events: sends the events of the rollout. None if the program has no `on_event`.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class RecordWriter:
         self._trace = trace
         self.redactor: Redactor = Redactor(redaction)
         self.writer: TraceWriter = TraceWriter(trace)
-        """Writer of everything in the trace beside its turns, for code that holds this object."""
+        """Writer of everything in the trace except its turns, for other code of triocept."""
         self.recorder = recorder
         self.events = events
         self._takes_entries = isinstance(recorder, EntryRecorder)
@@ -70,9 +69,9 @@ class RecordWriter:
         """Errors that the recorder has raised so far, each once."""
 
     def as_given(self, turn: Turn) -> Turn:
-        """Return a turn of the trace with the original messages and answer, before redaction.
+        """Return a turn of the trace with the messages and the answer as they were before redaction.
 
-        For everything that is sent to the agent, or to a model.
+        Whatever is sent to the agent or to a model must be built from these.
         """
         return self.redactor.as_given(turn)
 
@@ -81,12 +80,12 @@ class RecordWriter:
         self.writer.stop(self.redactor.text(reason))
 
     async def open(self, opening: Opening) -> None:
-        """Open the recorder, and record the opening of the rollout; the recorder's errors are raised unwrapped."""
+        """Open the recorder, and record that the rollout was opened. The recorder's errors are raised unwrapped."""
         await _open(self.recorder)
         await self.record_entry(opening)
 
     def check_free(self) -> None:
-        """Raise an error if the caller is the recorder itself, in the middle of a recording.
+        """Raise an error if the caller is the recorder itself, while it records an entry.
 
         Raises:
             RuntimeError: the caller is the recorder, and it is recording an entry.
@@ -99,7 +98,7 @@ class RecordWriter:
             )
 
     async def see_through(self) -> None:
-        """Wait until the recordings that have begun are done: first come, first served."""
+        """Wait until all recordings that have begun are finished; they run in the order of their beginning."""
         async with self._lock:
             pass
 
@@ -108,7 +107,7 @@ class RecordWriter:
         """Record a turn. Shielded.
 
         Args:
-            make_turn: returns the turn for its number.
+            make_turn: returns the turn; called with the turn's number.
 
         Raises:
             Exception: the error of the recorder; the trace has the turn as a failed one.
@@ -141,8 +140,8 @@ class RecordWriter:
     async def _begin(self) -> None:
         """Wait for the recordings in progress.
 
-        There is no checkpoint if there are none: a cycle of the event loop for each call costs more than strict
-        order is worth.
+        Without recordings in progress there is no checkpoint: strict order is not worth a cycle of the event loop per
+        call.
         """
         if not self._lock.locked():
             self._lock.acquire_nowait()
@@ -195,7 +194,7 @@ class RecordWriter:
                 self._lock.release()
 
     async def seal(self) -> None:
-        """Seal the trace. A second call does nothing, because a parent may close its child, too."""
+        """Seal the trace. A second call does nothing, because a child and its parent may both call `seal`."""
         await self._begin()
         try:
             first = not self._trace.sealed
@@ -210,7 +209,7 @@ class RecordWriter:
                 self.events.end()
 
     async def _pass_on(self, take: Callable[[T], Awaitable[None]], given: T) -> None:
-        """Pass a value to the recorder. If the recorder repeats an error, raise the first exception object."""
+        """Pass a value to the recorder. If the recorder raises an equal error again, raise the earlier object."""
         try:
             await call_user(take, given)
             return
@@ -219,7 +218,7 @@ class RecordWriter:
         raise error  # outside of the `except` block, which would become its context
 
     def _first_like(self, exc: Exception) -> Exception:
-        """Return the earlier exception with the same text, or this one; for a group, each member is replaced."""
+        """Return an earlier exception with the same text, else this one. In a group, replace each member."""
         if isinstance(exc, ExceptionGroup):
             parts = [self._first_like(one) for one in exc.exceptions]
             if parts != list(exc.exceptions):

@@ -16,7 +16,7 @@ from .._util.failures import run_each
 
 @protected_methods
 class RecorderGroup:
-    """Several recorders as one: each recorder receives every turn, in order.
+    """Several recorders as one: each turn goes to all recorders, in the order of the list.
 
     If one recorder fails, the next recorders do not receive the turn, but all are sealed and closed. Several errors
     of the seal or of the close are raised as a group.

@@ -2,12 +2,12 @@
 
 Rules:
 
-1. A key is 256 random bits. Only its SHA-256 is looked up and compared, so the time of an answer reveals nothing
+1. A key is 256 random bits. Only its SHA-256 is looked up and compared, so the time that a lookup takes reveals nothing
    about a key.
 2. A call belongs to the rollout of its key. If the path names a rollout too, both must agree.
 3. The key of a rollout's state opens only the state: the state keys have their own table.
-4. A rollout that is left is removed here first: its key opens nothing afterwards.
-5. An endpoint that stops never answers that a key is wrong: the key may have been valid a moment ago.
+4. A rollout whose block is left is first removed here, so that its key opens nothing afterwards.
+5. An endpoint that stops does not refuse a key as wrong, because the key may have been valid a moment ago.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import trio
 
 
 class Refusals:
-    """Requests that were refused before they became calls. Any thread may read them."""
+    """Requests that were refused before they became calls. Any thread may read this object."""
 
     def __init__(self) -> None:
         self.count: int = 0
@@ -32,13 +32,13 @@ class Refusals:
         self._newest = (*self._newest, text)[-5:]
 
     def newest(self, since: int = 0) -> tuple[str, ...]:
-        """Return the newest requests, oldest first: at most five, and not the first `since`."""
+        """Return the newest requests, oldest first: at most five, without the first `since` requests."""
         newest = self._newest
         return newest[max(0, len(newest) - (self.count - since)) :]
 
 
 class Registered(Protocol):
-    """A rollout, as the registry uses it."""
+    """The attributes and methods of a rollout that the registry uses."""
 
     @property
     def id(self) -> str: ...
@@ -79,7 +79,7 @@ class Registry(Generic[R]):
         return iter(tuple(self._by_id.values()))
 
     def add(self, rollout: R) -> None:
-        """Add a rollout: its key is valid from now on.
+        """Add a rollout, whose key is valid from now on.
 
         Raises:
             ValueError: an open rollout already has this id.
@@ -117,10 +117,10 @@ class Registry(Generic[R]):
         return rollout if rollout is not None and rollout_id in (None, rollout.id) else None
 
     def note_refusal(self, rollout_id: str | None, text: str) -> None:
-        """Count a refused request, with or without a valid key, and keep its reason.
+        """Count a refused request, with or without a valid key, and keep the reason of the refusal.
 
-        The request belongs to the rollout that its path names. Without one in the path, it belongs to the only open
-        rollout. A request of no open rollout is kept in `refusals`.
+        The request belongs to the rollout that its path names. If the path names none, it belongs to the open rollout,
+        if there is exactly one. All other requests are kept in `refusals`.
         """
         only = next(iter(self._by_id.values())) if rollout_id is None and len(self._by_id) == 1 else None
         rollout = only if rollout_id is None else self._by_id.get(rollout_id)

@@ -1,12 +1,12 @@
 """The comparison of a call with other calls, to find the running exchange that it repeats.
 
-Agents re-send a call whose answer they did not receive, on a new connection. Some change its form: Claude Code
-replays a stream without `stream`, Codex reorders keys. Two calls are equal if the model gets the same content.
-Ignored are: the form of the answer (`stream`, `include_usage`); the form of the conversation (whole, or from an
-earlier response on); the caller (`user`, client metadata); cache marks.
+Agents re-send a call whose answer they did not receive, on a new connection. Some agents change its form: Claude Code
+re-sends a streamed call without `stream`, Codex reorders keys. Two calls are equal if the model gets the same content.
+Ignored are: the form of the answer (`stream`, `include_usage`); the form of the conversation (all messages, or only
+those after an earlier response); the caller (`user`, client metadata); cache marks.
 
 An agent that samples may have thousands of equal calls. So the meaning of a call is computed once, and only when a
-lookup needs it; no lookup goes through all calls.
+lookup needs it. No lookup searches all calls.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .exchange_state import ExchangeState
 
 _OF_CALL = frozenset({"cache_control", "client_metadata", "metadata", "stream_options", "prompt_cache_key"})
-"""Fields of the document that the model does not see. Within a schema they are ordinary names."""
+"""Fields of the document that do not reach the model. Within a schema, these names have no special meaning."""
 
 
 def same_request(request: Request, other: Request) -> bool:
@@ -36,7 +36,7 @@ def same_request(request: Request, other: Request) -> bool:
 
 
 def meaning(request: Request) -> bytes:
-    """Return a digest of the content for the model: equal for calls of which one repeats the other. Not cheap."""
+    """Return a digest of what the model gets. A call and its retries have equal digests. It is slow to compute."""
     plain = msgspec.structs.replace(
         request, stream=False, framing="sse", include_usage=True, user=None, continued_from=None
     )
@@ -45,7 +45,7 @@ def meaning(request: Request) -> bytes:
 
 
 def _said(document: dict[str, Json]) -> dict[str, Json]:
-    """Return a request without the fields that the model does not see, in their places on the wire."""
+    """Return a request without the fields that do not reach the model, wherever its wire format has them."""
     said = exact(document, _OF_CALL)
     said["messages"] = [exact_message(message) for message in document["messages"]]
     said["tools"] = [exact(tool) for tool in document.get("tools", ())]
@@ -59,7 +59,7 @@ class Alike:
     """The meanings of the exchanges of one retry key that are not recorded yet.
 
     Args:
-        exchanges: the exchanges at the start.
+        exchanges: the exchanges with this retry key so far.
     """
 
     def __init__(self, exchanges: Iterable[ExchangeState]) -> None:
@@ -69,7 +69,7 @@ class Alike:
         self._unread_lost: dict[ExchangeState, None] = {}
         self._meanings: dict[ExchangeState, bytes] = {}
         self._saying: dict[bytes, _Same] = {}
-        """The exchanges whose meaning was computed, by meaning."""
+        """Exchanges whose meaning was computed, grouped by meaning."""
 
     def add(self, exchange: ExchangeState) -> None:
         self._unread[exchange] = None
@@ -96,9 +96,9 @@ class Alike:
         self._meanings.pop(exchange, None)
 
     def find(self, request: Request, *, proven: bool) -> ExchangeState | None:
-        """Return an exchange that this call repeats.
+        """Return an exchange that this call repeats, or None.
 
-        Unless the retry is proven, return only an exchange that no connection waits for.
+        Unless it is proven that the call is a retry, return only an exchange that no connection waits for.
         """
         if not (proven or self._lost):
             return None
@@ -111,7 +111,7 @@ class Alike:
     def _same(self, exchange: ExchangeState) -> _Same | None:
         """Return the group of equal exchanges that contains this one.
 
-        None if its meaning is not computed, or the group is gone.
+        Return None if its meaning was not computed, or if the group no longer exists.
         """
         read = self._meanings.get(exchange)
         return self._saying.get(read) if read is not None else None
@@ -124,7 +124,7 @@ class Alike:
 
 
 class _Same:
-    """Exchanges with equal meaning: the first one is found at once, even among thousands."""
+    """Exchanges with equal meaning; finding the first takes constant time, even among thousands."""
 
     __slots__ = ("left", "open")
 
@@ -132,7 +132,7 @@ class _Same:
         self.open: OrderedDict[ExchangeState, None] = OrderedDict()
         """Open exchanges, without those whose answer can no longer be shared."""
         self.left: OrderedDict[ExchangeState, None] = OrderedDict()
-        """The exchanges that a connection has left, without those that another connection reads now."""
+        """Exchanges that a connection has left; some that another connection reads now are already removed."""
 
     def add(self, exchange: ExchangeState, *, left: bool) -> None:
         self.open[exchange] = None
@@ -148,7 +148,7 @@ class _Same:
         self.left.pop(exchange, None)
 
     def find(self, *, proven: bool) -> ExchangeState | None:
-        """Return an exchange as `Alike.find` does."""
+        """Return an exchange of this group as `Alike.find` does."""
         lost = _first_of(self.left, lambda one: _is_useful(one) and not one.answer.subscriptions)
         return _first_of(self.open, _is_useful) if lost is None and proven else lost
 

@@ -74,7 +74,7 @@ class Rollout(Given):
 
     @property
     def model(self) -> str:
-        """Name that `/v1/models` lists and `config` contains. Agents may request any other model."""
+        """Name of the model in the list of `/v1/models` and in `config`. Agents may request any other model."""
         return self._core.model
 
     @property
@@ -99,7 +99,7 @@ class Rollout(Given):
 
     @property
     def faults(self) -> tuple[BaseException, ...]:
-        """Errors so far, each once, such as a handler's exception. The end of the rollout's block raises them."""
+        """Errors so far, each once, such as a handler's exception. Leaving the rollout's block raises them."""
         return tuple(self._core.faults)
 
     @property
@@ -115,22 +115,22 @@ class Rollout(Given):
     # How an agent reaches it
 
     def base_url(self, dialect: DialectName | str, *, reach: Reach = "local") -> str:
-        """Return the base URL for the agent's SDK of `dialect`, in the form that the SDK takes.
+        """Return the base URL for an agent, in the form that the official SDK of `dialect` needs.
 
         Args:
             dialect: a name such as `openai_chat` or `anthropic_messages`.
-            reach: `local` for an agent on this machine, `public` for an agent elsewhere. After `public`, a loss of
-                that URL affects the rollout: see `on_lost_url` of `serve_endpoint`.
+            reach: `local` for an agent on this machine, `public` for an agent elsewhere. A loss of the public URL then
+                affects the rollout: see `on_lost_url` of `serve_endpoint`.
 
         Raises:
-            ValueError: the dialect or the reach does not exist.
+            ValueError: the dialect is unknown, or the reach is neither `local` nor `public`.
             TunnelError: the rollout has no public URL, or the tunnel is down.
         """
         self._core.hold(reach)
         return self._core.addresses.base_url(self.id, dialect, reach)
 
     def config(self, dialect: DialectName | str, *, reach: Reach = "local") -> ClientConfig:
-        """Return base URL, key and model for a client of `dialect`; errors as `base_url`."""
+        """Return base URL, key and model for a client of `dialect`; errors as in `base_url`."""
         base_url = self.base_url(dialect, reach=reach)
         return ClientConfig(base_url=base_url, api_key=self.api_key, model=self.model)
 
@@ -158,7 +158,7 @@ class Rollout(Given):
                 block the endpoint that it waits for.
             options: arguments of the client's constructor (`max_retries`, `timeout`, …).
 
-        Closing: the client holds connections; `async with rollout.client(…) as client` closes them.
+        Closing: the client has open connections; `async with rollout.client(…) as client` closes them.
 
         Raises:
             ModuleNotFoundError: the SDK is not installed.
@@ -170,7 +170,8 @@ class Rollout(Given):
     def environ(self, *, reach: Reach = "local") -> dict[str, str]:
         """Return the environment variables that point agents at this rollout, and give them long timeouts.
 
-        They include `TRIOCEPT_URL` and `TRIOCEPT_API_KEY`, for calls to the rollout's services: `$TRIOCEPT_URL/tools`.
+        They include `TRIOCEPT_URL` and `TRIOCEPT_API_KEY`, for calls to the rollout's services, such as
+        `$TRIOCEPT_URL/tools`.
 
         Args:
             reach: `local` for an agent on this machine, `public` for an agent elsewhere; errors as `base_url`.
@@ -201,7 +202,7 @@ class Rollout(Given):
         `PUT …/state` replaces the whole state.
 
         Raises:
-            TypeError: on assignment: the value is not of the state's type, or the rollout has no state.
+            TypeError: a value was assigned that is not of the state's type, or the rollout has no state.
         """
         return self._core.services.state
 
@@ -220,7 +221,7 @@ class Rollout(Given):
     def service_url(self, name: str, *, reach: Reach = "local") -> str:
         """Return the URL of a service: `mcp`, `tools`, `tools/NAME`, `user`, `stop`, `model`, `state`, `gate`.
 
-        Errors are those of `base_url`, and ValueError for another name.
+        Errors are those of `base_url`. Raise ValueError for any other name.
         """
         if name not in SERVICES and not name.startswith(("tools/", "gate/")):
             raise ValueError(f"there is no service {name!r}: there are {', '.join(SERVICES)}, tools/NAME")
@@ -228,23 +229,23 @@ class Rollout(Given):
         return f"{self._core.addresses.root_url(self.id, reach)}/{name}"
 
     async def ask(self, request: Request | str | Sequence[Message]) -> Response:
-        """Send one model call of the program's own, for one of its tools.
+        """Send a model call of the program itself, for example of one of its tools.
 
-        It is answered and recorded like the agent's calls.
+        The call is answered and recorded like the agent's calls.
 
-        `exchange.conversation.kind` of the call is `tool`. The call goes to the rollout's handler, and counts for its
-        `concurrency`: a handler that calls `ask` on its own rollout needs capacity for both calls. For a model call
+        In its exchange, `exchange.conversation.kind` is `tool`. The rollout's handler gets it, and it counts toward
+        `concurrency`: a handler that calls `ask` on its own rollout needs capacity for two exchanges. For a model call
         of the handler itself, use `upstream.fetch`.
 
         Args:
-            request: the request; a text is the only message of the user. A message's content may be a text, too.
+            request: the request. A text is sent as one message of the user. A message's content may be a text, too.
 
         Raises:
             TypeError, ValueError: the argument is not a request; the text names the place in it. Nothing was sent.
             Refusal: the call was refused, or the handler failed (500).
             RuntimeError: called by a recorder that is recording a turn, which would wait for itself.
 
-        Cancellation: as a disconnect of an agent.
+        Cancellation: has the effect of an agent's disconnect.
         """
         try:
             asked = request_of(request, self.model)
@@ -258,20 +259,22 @@ class Rollout(Given):
     ) -> AbstractAsyncContextManager[Rollout]:
         """Open a rollout that is part of this rollout: for a sub-agent, or an agent that runs agents.
 
-        It has its own key, trace and services. `child.trace.branch` is the place where it branched off, and the
-        `children` of the parent's trace contain its trace. Its calls count against its own `limits` and its parent's.
+        It has its own key, trace and services. `child.trace.branch` is the place in the parent's trace where the child
+        branched off. The `children` of the parent's trace contain the child's trace. The child's calls count against
+        its own `limits` and its parent's.
 
-        Keywords: id, model, on_hangup, on_retry, on_fault, concurrency, recorder, tools, user, stop, state,
-        state_type, embed, moderate, gate, redact, metadata, record_increments, record_wire, limits; see
-        `Endpoint.open_rollout`. If omitted, these are the parent's: model, recorder, redact, on_hangup, on_retry,
-        record_increments, record_wire, embed and moderate.
+        Keywords: id, model, on_hangup, on_retry, on_fault, concurrency, recorder, tools, user, stop, state, state_type,
+        embed, moderate, gate, redact, metadata, record_increments, record_wire, limits; see `Endpoint.open_rollout`.
+        The parent's values are the defaults of model, recorder, redact, on_hangup, on_retry, record_increments,
+        record_wire, embed and moderate.
 
-        Closing: as a rollout. It ends with its parent at the latest: a parent that is stopped stops its children, and
-        a parent that closes closes them and cancels their bodies.
+        Closing: as for a rollout. A child ends when its parent ends, or earlier: a parent that is stopped stops its
+        children. A parent whose block ends closes its children and cancels their bodies.
 
         Raises:
             TypeError: the handler is not valid.
-            RolloutClosed: the parent has ended, perhaps while the child was being opened, or before this body.
+            RolloutClosed: the parent has ended, perhaps while the child was being opened; or it ended before the
+                child's block.
         """
         handler, concurrency = check_opening("open_child", handler, options)
         self._core.children.check_open()
@@ -308,13 +311,13 @@ class Rollout(Given):
         Args:
             handler: `async (Exchange) -> None`. A `Refusal` or an `UpstreamError` that it raises is an answer; any
                 other exception ends the service.
-            concurrency: maximum exchanges that are handled at once. None means no limit. When reached: further
+            concurrency: maximum exchanges that are handled at the same time. None means no limit. When reached: further
                 exchanges wait. With 1, a handler that calls `ask` on this rollout waits for ever.
 
         Raises:
             TypeError: the argument is not a handler.
-            Exception: a handler's exception, unwrapped (several at once: a group). The agent has already received a
-                500. So does every waiting and later call, until a task takes calls again.
+            Exception: a handler's exception, unwrapped; several exceptions are raised as a group. The agent has already
+                received a 500. Every waiting and later call also gets a 500, until a task takes calls again.
 
         Cancellation: cancels the handlers; exchanges that they have not settled stay open until the end of the
         rollout, which refuses them.
@@ -336,7 +339,8 @@ class Rollout(Given):
         """Run an agent in this rollout, to its end.
 
         The agent gets the rollout's environment (`environ`), and none of this program's own provider keys and base
-        URLs. Its calls need an answer meanwhile, from the handler of `open_rollout`, or from a task that iterates.
+        URLs. Its calls must be answered meanwhile, by the handler of `open_rollout`, or by a task that iterates over
+        the rollout.
 
         Args:
             argv: the command and its arguments.
@@ -353,17 +357,17 @@ class Rollout(Given):
             terminate_grace: seconds that the agent has after SIGTERM. Default: 5.
 
         Returns:
-            Return code (negative: the signal that ended it), output and duration. A return code other than 0 is no
-            error; `result.check()` raises one.
+            Return code (negative: the signal that ended the agent), output and duration. A return code other than 0
+                raises no error here; `result.check()` raises one.
 
         Raises:
             AgentFailed: the agent cannot be started; the text gives the reason, and what to do.
             TypeError, ValueError: `argv`, `env`, `input` or an option is invalid; nothing was started.
             RolloutClosed: the rollout has ended.
-            trio.ClosedResourceError: its endpoint has ended, which a rollout of a pool may outlive.
+            trio.ClosedResourceError: the endpoint has ended. A rollout of a pool may outlive its endpoint.
 
-        Cancellation: ends the agent and all processes that it started: SIGTERM to its group, `terminate_grace`,
-        SIGKILL. If this program itself is killed, its agents end within 2 s.
+        Cancellation: ends the agent and all processes that it started, with SIGTERM to its process group, and SIGKILL
+        after `terminate_grace`. If this program itself is killed, its agents end within 2 s.
         """
         try:
             opened = open_agent(self._core, check_argv(argv), check_agent_options("run_agent", options))
@@ -379,7 +383,7 @@ class Rollout(Given):
     def open_agent(
         self, argv: Sequence[str | os.PathLike[str]], **options: Unpack[AgentOptions]
     ) -> AbstractAsyncContextManager[Agent]:
-        """Run an agent, and take its calls in a loop that ends with it.
+        """Run an agent, and answer its calls in a loop that ends when the agent ends.
 
         For example::
 
@@ -392,7 +396,8 @@ class Rollout(Given):
 
         Keywords: env, cwd, input, output, output_limit, stdout_file, stderr_file, terminate_grace; see `run_agent`.
 
-        Closing: an agent that still runs is ended, as by cancellation; afterwards `agent.result` is available.
+        Closing: an agent that still runs is ended, as by a cancellation of `run_agent`. Afterwards `agent.result` is
+        available.
         """
         try:
             return open_agent(self._core, check_argv(argv), check_agent_options("open_agent", options))
@@ -409,7 +414,7 @@ class Rollout(Given):
             TypeError: the reason is not a str.
             RuntimeError: called by a recorder that is recording a turn. Call it in another task.
 
-        Cancellation: the refusals are sent all the same.
+        Cancellation: does not prevent the refusals.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         check_str("the reason", reason)
@@ -420,12 +425,13 @@ class Rollout(Given):
     async def score(self, name: str, value: float) -> None:
         """Record a score of the run: one number, by name. True is 1, False is 0.
 
-        It goes into the trace (`trace.scores`), and to recorders that take entries; also after the end of the rollout
-        and of its endpoint. A score with an existing name replaces the earlier score.
+        It is added to the trace (`trace.scores`), and passed to recorders that accept entries. A score may also be
+        recorded after the end of the rollout and of its endpoint. A score with an existing name replaces the earlier
+        score.
 
         Raises:
             TypeError, ValueError: the name is not a str, or the value is not a finite number.
-            Exception: the error of the recorder; the trace does not have the score then.
+            Exception: the recorder failed; then the trace does not contain the score.
             RuntimeError: called by a recorder that is recording an entry.
 
         Cancellation: a recording that has begun is finished.
@@ -445,7 +451,7 @@ def core_of_rollout(rollout: Rollout) -> RolloutState:
 
 
 def take_hook(rollout: Rollout, hook: Hook) -> tuple[Literal["before", "after"], ...]:
-    """Note the hook of the rollout's agent, before the agent starts. Return the events that must be configured.
+    """Store the hook of the agent, before the agent starts. Return the hook's events that must be configured.
 
     Raises:
         ValueError: the hook cannot do what the rollout's gate needs.
@@ -454,7 +460,7 @@ def take_hook(rollout: Rollout, hook: Hook) -> tuple[Literal["before", "after"],
 
 
 def refuse_gate(rollout: Rollout, agent: str) -> None:
-    """Raise ValueError if the rollout was opened with a gate, which an agent without hooks does not ask."""
+    """Raise ValueError if the rollout was opened with a gate, because this agent has no hooks that use it."""
     if rollout._core.gate.given:
         text = f"{agent} has no hooks that could ask the gate of rollout {rollout.id}"
         raise ValueError(f"{text}: open the rollout without gate=, and use approve(handler, policy)")
@@ -468,7 +474,7 @@ def give_back(rollout: Rollout, exchange: Exchange) -> None:
 def unanswered(rollout: Rollout) -> list[Request]:
     """Return the unanswered calls of a rollout without a handler.
 
-    They are waiting calls, and calls whose agent has disconnected.
+    These are the waiting calls, and the calls whose agent has disconnected.
     """
     if rollout._core.handler is not None:
         return []
@@ -482,7 +488,7 @@ def refusals(rollout: Rollout) -> Refusals:
 
 
 def other_requests(rollout: Rollout) -> tuple[str, ...]:
-    """Return the requests to this rollout that take no reply, as `GET /models`, each once."""
+    """Return the requests to this rollout that no handler answers, such as `GET /models`, each once."""
     return tuple(rollout._core.other_requests)
 
 
@@ -497,9 +503,9 @@ def rested(rollout: Rollout) -> bool:
 
 
 async def wait_rested(rollout: Rollout, seconds: float) -> int:
-    """Wait for handlers that have answered and may still fail.
+    """Wait until the handlers that have answered have returned, since they may still fail.
 
-    Return the number of those still running after `seconds`.
+    Return the number of those that still run after `seconds`.
     """
     core = rollout._core
     with trio.move_on_after(seconds):
@@ -509,7 +515,7 @@ async def wait_rested(rollout: Rollout, seconds: float) -> int:
 
 
 def report_fault(rollout: Rollout, error: BaseException) -> bool:
-    """Report an error that no task waits for to the rollout's owner. Return True if the rollout is still open."""
+    """Report an error to the rollout's owner, if no task would raise it. Return True if the rollout is still open."""
     report = rollout._core.report
     if report is None:
         return False
@@ -518,7 +524,7 @@ def report_fault(rollout: Rollout, error: BaseException) -> bool:
 
 
 def with_facade(core: RolloutState) -> RolloutState:
-    """Return the state after creating the facade that the program holds."""
+    """Create the facade of a rollout's state. Return the state."""
     Rollout(core)
     return core
 

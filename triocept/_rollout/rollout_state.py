@@ -75,15 +75,15 @@ class RolloutState:
         addresses: the URLs of the rollout.
         registry: the registry for the rollout's key.
         watcher: ends the rollout's agents if the program dies.
-        options: as of `open_rollout`; they have priority over the defaults below.
+        options: keywords of `open_rollout`; they have priority over the defaults below.
         recorder: default recorder.
         redaction: default redaction.
         embed: default function for embeddings.
         moderate: default function for moderations.
         record_increments, record_wire: default values of these options.
         on_event: receives the events. If None, no events are made.
-        branch: the place where it branches off its parent.
-        parent: the rollout that it is part of.
+        branch: the place in the parent's trace where the rollout branches off.
+        parent: the rollout that this rollout is part of.
     """
 
     public: Rollout
@@ -127,7 +127,7 @@ class RolloutState:
         self.redaction: Redaction | None = redact
         above_collector = parent.collector if parent is not None else None
         self.collector: Collector | None = above_collector or collector()
-        """The collector that receives all entries of the rollout beside its own program."""
+        """The collector that receives all entries of the rollout, in addition to its own recorder."""
         metadata = fit_metadata(options.get("metadata"))
         if self.collector is not None:
             metadata = self.collector.metadata | metadata
@@ -172,11 +172,11 @@ class RolloutState:
         self.memory: Memory = Memory()
         self.estimator: Estimator = Estimator()
         self.handler: Handler | None = None
-        """The handler that answers its exchanges, if there is one."""
+        """The handler that answers the rollout's exchanges, if there is one."""
         self.at_work: set[ExchangeState] = set()
         """Exchanges for which a handler is running, even if they are settled."""
         self.rested: Condition = Condition()
-        """Notified when a handler has ended for one exchange."""
+        """Notified when a handler has returned from one exchange."""
         self.addresses: Addresses = addresses
         self.registry: Registry[RolloutState] = registry
         self.watcher: Watcher = watcher
@@ -196,16 +196,16 @@ class RolloutState:
         self.unknown_tools: set[str] = set()
         """Tools that were logged because a request did not offer them."""
         self.on_unknown_tools: Callable[[str], object] | None = log.warning
-        """Called with a text for tools that a request did not offer; None if the command line prints them."""
+        """Called with a text about tools that a request did not offer. None if the command line prints them."""
         self.logs_unused_replies = True
-        """False if the command line or a test reports them itself."""
+        """False if the command line or a test itself reports the unused replies."""
         self.other_requests: dict[str, None] = {}
-        """Requests that take no reply, as `GET /models`, each once."""
+        """Requests that no handler answers, such as `GET /models`, each once."""
         self.upstream_failed = False
-        """True if a provider's failure was logged."""
+        """True if a failure of a provider was logged."""
         self.ending: Refusal | None = None
         self._finishes = False
-        """True if it ends by a limit: calls in progress are finished."""
+        """True if a limit ends the rollout, so that calls in progress are finished."""
         self.calls: Calls = Calls(on_retry, self.records.redactor.request_as_given)
         self.services: Services = Services(
             _given(options.get("tools"), ()),
@@ -223,13 +223,14 @@ class RolloutState:
         self.ended: trio.Event = trio.Event()
         """Set when nothing is answered any more, and waiting calls are refused."""
         self.on_end: set[Callable[[], object]] = set()
-        """Called when `ended` is set, for everything that the agent still uses of the endpoint, such as connections."""
+        """Called when `ended` is set, to end what the agent still uses of the endpoint, such as connections."""
         self._held_url: str | None = None
         """The public URL that was last given to an agent."""
         self.fail: Callable[[BaseException], None] | None = None
-        """Ends the body with an error; set while the body runs."""
+        """Function that ends the body with an error; set while the body runs."""
         self.report: Callable[[BaseException], None] | None = None
-        """Reports an error that no other task can receive to the owner; set until the rollout has closed."""
+        """Function that reports an error to the owner, if no other task can receive it. Set until the rollout has
+        closed."""
 
     @property
     def state_key(self) -> str | None:
@@ -242,7 +243,7 @@ class RolloutState:
         return self
 
     def on_settled(self, exchange: ExchangeState, turn: Turn | None) -> None:
-        """Handle an exchange that has its outcome. Without a turn, it could not be recorded."""
+        """Handle an exchange that has its outcome; `turn` is None if it could not be recorded."""
         exchange.facade = None
         if self.gate.active and isinstance(outcome := exchange.outcome, Answered | Raw):
             self.gate.add(exchange, outcome.response)
@@ -255,7 +256,7 @@ class RolloutState:
     def outlives(self, error: BaseException) -> bool:
         """Return True if the rollout stays open after this error.
 
-        An error that ends programs, such as KeyboardInterrupt, always ends it, and so does a bypassed gate.
+        An error that ends programs, such as KeyboardInterrupt, always ends the rollout, and so does a bypassed gate.
         """
         stays = isinstance(error, Exception) and not isinstance(error, GateBypassed)
         return self.on_fault == "stay" and stays
@@ -267,14 +268,14 @@ class RolloutState:
         return arrivals.fault or arrivals.failed or own or (parent and parent.fault_within())
 
     def hold(self, reach: Reach) -> None:
-        """Check the reach, and keep the public URL if it is given to an agent."""
+        """Check the reach. If it is `public`, remember the public URL that an agent gets."""
         if reach not in ("local", "public"):
             raise ValueError(f"reach must be 'local' or 'public', not {reach!r}")
         if reach == "public":
             self._held_url = self.addresses.public_url
 
     def check_untaken(self) -> None:
-        """Raise RuntimeError if a loop cannot get exchanges."""
+        """Raise RuntimeError if a loop would get no exchanges, because the rollout has a handler."""
         if self.handler is not None:
             raise RuntimeError(
                 f"rollout {self.id} has a handler, which gets every exchange: a loop would get none. For a loop, open "
@@ -288,7 +289,7 @@ class RolloutState:
         return estimate_input_tokens(request) if counted is None else int(counted)
 
     def reset_handler(self) -> None:
-        """Restart the handler, as a script can.
+        """Call `reset` of the handler, with which a script restarts.
 
         Raises:
             Refusal: 404, the handler has no `reset`.
@@ -313,14 +314,14 @@ class RolloutState:
         kind: CallKind | None = None,
         wire: WireLog | None = None,
     ) -> None:
-        """Answer one connection's call, with a new exchange or with one that it repeats.
+        """Answer one connection's call, with a new exchange or with the exchange or answer that the call repeats.
 
-        A rollout that has ended refuses, and records nothing.
+        A rollout that has ended refuses the call, and does not record it.
 
         Args:
             request: the call.
             deliver: writes the answer to the connection that waits for it.
-            raw, headers, query: the call as received.
+            raw, headers, query: document, headers and URL query of the call, as received.
             kind: the kind of the call, if its path gives it.
             wire: the log of the HTTP traffic. If None, nothing is logged.
         """
@@ -366,7 +367,7 @@ class RolloutState:
     async def _admit(self, exchange: ExchangeState, budget: Budget) -> bool:
         """Return True if a call is within the limits; otherwise settle it.
 
-        If it is within them there is no checkpoint.
+        There is no checkpoint if the call is within the limits.
         """
         try:
             refusal = budget.admit(exchange, configured_model(self.handler))
@@ -383,7 +384,7 @@ class RolloutState:
         return refusal is None
 
     async def _check_gate(self, exchange: ExchangeState) -> bool:
-        """Return True if the results in a call are those of decided tool calls; otherwise end the rollout."""
+        """Return False and end the rollout if a tool result in a call has bypassed the gate; else return True."""
         for call, error in tuple(self.gate.bypassed(exchange.request)):
             ends = self.gate.ends(exchange)
 
@@ -401,9 +402,9 @@ class RolloutState:
         return True
 
     async def _begin(self, exchange: ExchangeState) -> None:
-        """Record a new call, and hand it over, if it is within the limits and not settled yet.
+        """Record a new call, and put it into the queue, if it is within the limits and not settled yet.
 
-        There is no checkpoint if it is not recorded.
+        There is no checkpoint if no recorder records calls on arrival.
         """
         if (fault := self.arrivals.fault) is not None:  # it counts for no limit, and is handed to no handler
             await self._refuse_untaken(exchange, fault)
@@ -454,23 +455,24 @@ class RolloutState:
     async def let_go(self, exchange: ExchangeState) -> None:
         """Release an exchange whose handler was cancelled.
 
-        If a fault may be the reason, refuse it; otherwise the program may still answer it.
+        If a fault may be the reason of the cancellation, refuse the exchange; otherwise the program may still answer
+        it.
         """
         if exchange.outcome is None and self.fail is not None and (fault := self.fault_within()) is not None:
             outcome = exchange.fix_from_outside(refused_after(fault))
             await self._run_reported(partial(exchange.settle, outcome))
 
     async def _refuse_untaken(self, exchange: ExchangeState, fault: BaseException) -> None:
-        """Refuse an exchange at once if its consumer has failed.
+        """Refuse an exchange immediately, because the task that should take it has failed.
 
-        The body may wait for this agent, and end only afterwards.
+        Without the refusal, a body that waits for this agent would not end.
         """
         await self._run_reported(partial(exchange.settle, refused_after(fault)))
 
     def take_fault(self, fault: Exception) -> None:
         """Report an error of the program, or of triocept, in a call.
 
-        The agent gets a 500, and the owner the exception.
+        The agent gets a 500, and the rollout's owner the exception.
         """
         if self.report is not None:
             self.report(fault)
@@ -480,7 +482,7 @@ class RolloutState:
     # Called by the endpoint
 
     def on_url_lost(self, url: str, error: BaseException) -> None:
-        """End the body with an error, if an agent was given the public URL that is lost."""
+        """End the body with an error, if an agent got the public URL that is lost."""
         if self._held_url == url and self.fail is not None:
             self.fail(error)
 
@@ -492,10 +494,10 @@ class RolloutState:
         self.rebind(self.addresses, Registry(), self.watcher)
 
     def rebind(self, addresses: Addresses, registry: Registry[RolloutState], watcher: Watcher) -> None:
-        """Move to another endpoint. A rollout that is being left has no key any more, and gets none there.
+        """Move to another endpoint. A rollout whose block is being left has no valid key; it gets none there, either.
 
         Raises:
-            ValueError: its id, or the id of a child, is taken there.
+            ValueError: an open rollout there already has this id, or the id of a child.
         """
         if self in self.registry:
             self.registry.discard(self)
@@ -521,10 +523,10 @@ class RolloutState:
 
     @trio.lowlevel.enable_ki_protection
     async def end(self, refusal: Refusal) -> None:
-        """Accept no more exchanges, and refuse the open ones: all are settled at once, then recorded one by one.
+        """Accept no more exchanges, and refuse the open ones. First settle all of them, then record each.
 
         Raises:
-            BaseException: the error of the recorder; the other exchanges were refused all the same.
+            BaseException: the recorder failed; the other exchanges were refused all the same.
         """
         with trio.CancelScope(shield=True):
             raise_all(await run_each(*self.refuse_open(refusal)))
@@ -550,7 +552,7 @@ class RolloutState:
 
         Return the steps that record them.
 
-        The body is cancelled, but it may wait for its agent all the same; no call is answered any more.
+        The body is cancelled, but may still wait for its agent, whose calls nothing answers any more.
         """
         self.arrivals.fail(fault)
         return _refuse_because(fault, [exchange for exchange in self.calls.open if exchange is not besides])
@@ -558,30 +560,31 @@ class RolloutState:
     def fail_taken(
         self, fault: BaseException, taken: Iterable[ExchangeState], service: Service
     ) -> list[Step]:
-        """Refuse the exchanges that a failed service had taken; the error is raised to its caller.
+        """Refuse the exchanges that a failed service had taken. The caller of the service gets the error.
 
         Return the steps that record them.
 
-        Later calls are refused too, unless another service takes them, until a task takes calls again.
+        Unless another service takes calls, later calls are refused too, until a task takes calls again.
         """
         return _refuse_because(fault, [*taken, *self.arrivals.leave(service, fault)])
 
     def leave(self, service: Service) -> list[Step]:
         """Remove a service that has not failed.
 
-        If another has failed and no task takes calls, refuse the waiting calls. Return the steps that record them.
+        If another service has failed and no task takes calls, refuse the waiting calls. Return the steps that record
+        them.
         """
         waiting, fault = self.arrivals.leave(service), self.arrivals.fault
         return [] if fault is None else _refuse_because(fault, waiting)
 
     def check_recorder_is_free(self) -> None:
-        """Raise an error if the caller is the recorder of this rollout or of a child."""
+        """Raise an error if the caller is the recorder of this rollout or of a child, while it records an entry."""
         self.records.check_free()
         for child in self.children:
             child.check_recorder_is_free()
 
     def _begin_end(self, refusal: Refusal) -> Refusal:
-        """Set the refusal that ends the rollout, if it is the first. Return the first one."""
+        """Set the refusal that ends the rollout, unless there is an earlier one. Return the earliest refusal."""
         if self.ending is None:
             self.ending = refusal
             if isinstance(refusal, LimitReached):
@@ -607,7 +610,7 @@ class RolloutState:
         """Revoke the key, refuse waiting calls, deliver the answers, seal the trace. Shielded, and always bounded.
 
         Raises:
-            BaseException: the error of the recorder; all other steps were done.
+            BaseException: the recorder failed; all other steps were done.
         """
         refusal = Refusal(503, f"rollout {self.id} is closed", should_retry=False)
         with trio.CancelScope(shield=True):
@@ -625,7 +628,7 @@ class RolloutState:
 
 
 def _refuse_because(fault: BaseException, exchanges: Iterable[ExchangeState]) -> list[Step]:
-    """Settle the exchanges that are not being recorded, because of a fault. Return the steps that record them."""
+    """Settle exchanges because of a fault, unless they are being recorded. Return the steps that record them."""
     return [
         partial(exchange.settle, exchange.outcome or exchange.fix_from_outside(refused_after(fault)))
         for exchange in exchanges

@@ -2,12 +2,12 @@
 
 Rules:
 
-1. A call runs in the rollout's nursery, whatever task calls it. It is cancelled when its caller disconnects and when
-   the rollout ends; the caller waits only until the call has unwound.
-2. A call is recorded before it is released: the trace and the recorder have it before its caller gets the result.
-3. An exception of a service is an answer: its caller gets a `Refusal` with its status, and any other exception as a
-   500. The trace keeps it, and the rollout stays open. Two kinds also go to the rollout's owner: exceptions that are
-   no `Exception`, and those of a function that stands in for a model (`owned`), like those of a handler.
+1. A call runs in the rollout's nursery, whichever task requests it. It is cancelled when its caller disconnects or the
+   rollout ends; then the caller waits only until the call has unwound.
+2. A call is recorded in the trace and by the recorder before its caller gets the result.
+3. An exception of a service is an answer: a `Refusal` is sent to the caller with its status, any other exception as a
+   500. The trace contains it, and the rollout stays open. Two kinds are also raised to the rollout's owner, like those
+   of a handler: exceptions that are no `Exception`, and exceptions of a function that stands in for a model (`owned`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("triocept.rollout")
 _current: ContextVar[str | None] = ContextVar("triocept_service", default=None)
-"""The id of the service call that this task works for."""
+"""The id of the service call for which the current task runs."""
 _CANCELLED = TurnError(type="Cancelled", message="its caller hung up, or the rollout ended")
 
 
@@ -51,14 +51,14 @@ class _Call:
     arguments: Any
     work: Callable[[], Awaitable[Any]]
     owned: bool
-    """True if its exceptions are reported to the owner."""
+    """True if exceptions of the call are raised to the rollout's owner."""
     scope: trio.CancelScope = field(default_factory=lambda: trio.CancelScope(shield=True))
     done: trio.Event = field(default_factory=trio.Event)
     outcome: OutcomeKind = "abandoned"
     result: Json = None
     error: TurnError | None = _CANCELLED
     refusal: Refusal | None = None
-    """The answer to the caller; None means the result."""
+    """The refusal that the caller gets; None if the caller gets the result."""
 
 
 class ServiceCalls:
@@ -70,7 +70,7 @@ class ServiceCalls:
         self._on_fatal: Callable[[BaseException], None] = lambda exc: None
 
     def open(self, nursery: trio.Nursery, on_fatal: Callable[[BaseException], None]) -> None:
-        """Run calls in `nursery` from now on. Errors that must end the rollout go to `on_fatal`."""
+        """Run calls in `nursery` from now on. Pass errors that must end the rollout to `on_fatal`."""
         self._nursery, self._on_fatal = nursery, on_fatal
 
     def current(self) -> str | None:
@@ -101,7 +101,7 @@ class ServiceCalls:
         """Run `work`, and return its result as decoded JSON.
 
         Raises:
-            Refusal: raised by `work`, or made of its exception (500), or the rollout has ended.
+            Refusal: `work` raised it; `work` raised another exception (500); or the rollout has ended.
 
         Cancellation: cancels the work, and waits until it has ended.
         """
@@ -124,7 +124,7 @@ class ServiceCalls:
 
     @trio.lowlevel.enable_ki_protection
     async def _work(self, rollout: RolloutState, call: _Call) -> None:
-        """Run the task of one call. Shielded except for its own scope: only its caller or the rollout ends it."""
+        """Run the task of one call. Shielded, but its own scope can be cancelled, for its caller or the rollout."""
         _current.set(call.id)
         started_at, start, turns = time.time(), trio.current_time(), len(rollout.trace)
         try:
@@ -188,7 +188,7 @@ class ServiceCalls:
 
 
 def _over(rollout: RolloutState) -> Refusal:
-    """Return the refusal of a call that comes too late.
+    """Return the refusal of a call that comes after the end of the rollout.
 
     It is a new object each time, because a traceback grows with every raise.
     """

@@ -1,6 +1,6 @@
-"""The services of a rollout beside the model: tools, a user, a stop condition, state, embeddings, moderations.
+"""The services of a rollout besides the model: tools, a user, a stop condition, state, embeddings, moderations.
 
-`service_calls` runs and ends the calls.
+The module `service_calls` runs and ends the calls.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Services:
         user: the simulated user, if there is one.
         stop: the stop condition, if there is one beside `rollout.stop`.
         state: the initial value; if None, the rollout has no state.
-        state_type: the type of new values; None means the type of the initial value.
+        state_type: the type of all values of the state; None means the type of the initial value.
         embed: returns vectors for texts; if None, vectors are made of the words.
         moderate: returns findings for texts; None means no findings.
 
@@ -112,7 +112,7 @@ class Services:
     async def ask_user(self, rollout: RolloutState, messages: tuple[Message, ...]) -> tuple[Message, ...]:
         """Return the simulated user's next messages.
 
-        Raise Refusal 404 if there is no user. Otherwise as `call_tool`.
+        Raise Refusal 404 if there is no user. Other errors and cancellation are as in `call_tool`.
         """
         user = self.user
         if user is None:
@@ -125,7 +125,7 @@ class Services:
         return msgspec.convert(found, tuple[Message, ...])
 
     async def ask_stop(self, rollout: RolloutState, messages: tuple[Message, ...]) -> str | None:
-        """Return the reason for which the run is done, or None. Otherwise as `call_tool`."""
+        """Return the reason for which the run is done, or None. Errors and cancellation are as in `call_tool`."""
         if rollout.ending is not None:
             return rollout.ending.message
         stop = self.stop
@@ -176,7 +176,8 @@ class Services:
     ) -> tuple[Sequence[Vector], int]:
         """Return one vector for each input, and the number of tokens of all inputs.
 
-        The function's exceptions are reported to the owner, like those of a handler; otherwise as `call_tool`.
+        The function's exceptions are raised to the rollout's owner, like those of a handler. Errors and cancellation
+        are as in `call_tool`.
         """
         vectors: Sequence[Vector] = ()
         tokens = sum(map(token_count, inputs))
@@ -193,7 +194,7 @@ class Services:
     async def moderate(
         self, rollout: RolloutState, model: str, document: Json, texts: tuple[str, ...]
     ) -> Sequence[Verdict]:
-        """Return the findings for each text; otherwise as `embed`."""
+        """Return the findings for each text. Errors and cancellation are as in `embed`."""
         verdicts: Sequence[Verdict] = ()
 
         async def run() -> Json:
@@ -206,7 +207,7 @@ class Services:
         return verdicts
 
     def set_state(self, value: Any) -> None:
-        """Set the state from the program. Raise TypeError if the value is not of the state's type."""
+        """Set the state to a value of the program. Raise TypeError if the value is not of the state's type."""
         if not self.has_state:
             raise TypeError("this rollout has no state: give open_rollout its initial value, state=…")
         self.state = self._checked(value)
@@ -220,7 +221,7 @@ class Services:
 
 
 def _check_async(name: str, given: object) -> None:
-    """Raise TypeError unless it can be called with the messages and the rollout, and can return an awaitable."""
+    """Raise TypeError unless `given` can be called with messages and a rollout, and can return an awaitable."""
     form = f"`async def {name}(messages, rollout)`"
     check_callable(name, given, form)
     if isinstance(given, type):
@@ -244,7 +245,7 @@ def _messages_of(said: Said) -> tuple[Message, ...]:
     """Return the answer of a simulated user as messages.
 
     Raises:
-        TypeError: it is not an answer that a user may give.
+        TypeError: `said` is not an answer that a simulated user may return.
     """
     if said is None:
         return ()

@@ -2,10 +2,10 @@
 
 Rules:
 
-1. The signature is the schema: each parameter has a type that msgspec supports (`Annotated[int, msgspec.Meta(…)]`
-   adds constraints). A parameter with a default is optional. A signature without a schema raises `TypeError` at once,
-   not at a call.
-2. A parameter of type `Rollout` is not an argument of the agent: the tool gets the rollout that it is called in.
+1. The signature is the schema: each parameter has a type that msgspec supports (`Annotated[int, msgspec.Meta(…)]` adds
+   constraints). A parameter with a default is optional. A signature without a schema raises `TypeError` when the tool
+   is created, not when it is called.
+2. A parameter of type `Rollout` is not an argument of the agent: triocept passes the rollout of the call.
 3. Arguments are decoded and checked strictly: an unknown argument, or a "5" for an int, is refused.
 4. An `async def` is awaited. A plain function is called in trio's own thread: it may use the program's objects
    without a lock, and must not block.
@@ -34,7 +34,7 @@ NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Given:
-    """Base class of parameter types that triocept fills in, such as `Rollout`: not arguments of the agent."""
+    """Base class of the parameter types that triocept fills in, such as `Rollout`; the agent does not pass these."""
 
 
 @final
@@ -42,9 +42,9 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
     """A function of the program, as a tool of the agent. `HostTool.of` creates it."""
 
     tool: Tool
-    """Name, description and JSON Schema, as a dialect renders them."""
+    """Name, description and JSON Schema, from which a dialect renders the tool."""
     timeout: float | None = None
-    """Seconds after which a call is cancelled, and answered with an error; None means no limit."""
+    """Maximum seconds of a call. When exceeded: it is cancelled and its caller gets an error. None means no limit."""
     function: Callable[..., Any]
     _arguments: type[msgspec.Struct]
     _rollout_parameter: str | None = None
@@ -64,7 +64,8 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
             function: a typed function or bound method, `async` or not.
             name: letters, digits, `_` and `-`, at most 64. None means the function's own name.
             description: None means the function's docstring.
-            timeout: maximum seconds of a call. None means no limit, until its caller disconnects or the rollout ends.
+            timeout: maximum seconds of a call. If None, a call ends only by itself, by its caller's disconnect, or with
+                the rollout.
 
         Raises:
             TypeError: the signature has no JSON Schema; the text gives the reason.
@@ -112,10 +113,10 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
         return made, (self.function,)
 
     def bind(self, arguments: Json) -> dict[str, Any]:
-        """Return the arguments as the function takes them, by name.
+        """Return the arguments by name, converted to the types of the function's parameters.
 
         Raises:
-            Refusal: 400, they do not fit the schema; the text names the place.
+            Refusal: 400, the arguments do not fit the schema; the text names the place.
         """
         try:
             found = msgspec.convert({} if arguments is None else arguments, self._arguments, str_keys=True)
@@ -129,7 +130,7 @@ class HostTool(msgspec.Struct, frozen=True, kw_only=True):
         """Run the function, and return its result as decoded JSON.
 
         Raises:
-            Refusal: 504, it took longer than `timeout`; 500, its result is not JSON.
+            Refusal: 504, the function took longer than `timeout`; 500, its result is not JSON.
             BaseException: the function's own exception.
         """
         given = {**bound, self._rollout_parameter: rollout} if self._rollout_parameter else dict(bound)
@@ -148,12 +149,12 @@ ToolLike: TypeAlias = HostTool | Callable[..., Any]
 
 
 def json_of(value: Any, what: str) -> Json:
-    """Return `value` as decoded JSON, as it would be read back.
+    """Return `value` as decoded JSON, as if it were written and read back.
 
-    It may be anything that msgspec can write: Structs, dataclasses, dates, …
+    The value may be anything that msgspec can write: Structs, dataclasses, dates, …
 
     Raises:
-        Refusal: 500, it is not JSON.
+        Refusal: 500, the value is not JSON.
     """
     try:
         return read_back(msgspec.to_builtins(value, str_keys=True))
@@ -181,9 +182,9 @@ def _parameter_types(function: Callable[..., Any], name: str) -> dict[str, Any]:
 
 
 def _schema_of(arguments: type[msgspec.Struct], defaults: Mapping[str, Any], name: str) -> dict[str, Json]:
-    """Return the JSON Schema of the arguments: an object at its top, with references in `$defs`.
+    """Return the JSON Schema of the arguments: an object at the top, other types in `$defs`.
 
-    Every dialect requires an object.
+    Every dialect requires an object at the top.
     """
     try:
         (reference,), components = msgspec.json.schema_components([arguments], ref_template="#/$defs/{name}")
@@ -199,7 +200,7 @@ def _schema_of(arguments: type[msgspec.Struct], defaults: Mapping[str, Any], nam
 
 
 def _without_schema(arguments: type[msgspec.Struct]) -> str | None:
-    """Return a text that names a parameter without a JSON Schema; None if all have one."""
+    """Return a text that names a parameter whose type has no JSON Schema; None if all types have one."""
     for field in msgspec.structs.fields(arguments):
         try:
             msgspec.json.schema_components([field.type])

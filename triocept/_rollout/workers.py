@@ -2,17 +2,17 @@
 
 Rules:
 
-1. No exception of a handler is lost: the code that runs the service gets it when it is raised, before the agent gets
-   its error. So it arrives before anything can be cancelled because of it. `outcome` defines which exceptions are no
-   fault.
-2. A handler that returns without an outcome has failed: `Unanswered`.
+1. No exception of a handler is lost. The code that runs the service gets the exception immediately, before the agent
+   gets its error response, and before anything can be cancelled because of it. `outcome` defines which exceptions are
+   no fault.
+2. A handler that returns without an outcome has failed, with `Unanswered`.
 3. An exchange that is settled from outside (by a disconnect, the end of its rollout or another handler's fault)
    cancels only its own handler.
-4. A handler that has failed is not called again. If its rollout stays open (`on_fault="stay"`), every later call has
-   the outcome of the exchange in which it failed.
-5. If its rollout does not stay open, no agent waits for an answer that will not come, however long the body takes to
-   unwind. Open exchanges are refused at once with the same status, and their handlers are cancelled; later calls are
-   refused too. For a `serve` whose caller continues, this ends when a task takes calls again.
+4. A handler that has failed is not called again. If its rollout stays open (`on_fault="stay"`), every later call gets
+   the same outcome as the exchange in which the handler failed.
+5. If the rollout does not stay open, open exchanges are immediately refused with the same status, and their handlers
+   are cancelled; later calls are refused too. So no agent waits for an answer that will not come, however long the body
+   takes to unwind. If the fault ended only a `serve`, calls are refused until a task takes calls again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Handler", "run_workers"]
 
 _MOST_IDLE = 128
-"""Maximum tasks that wait for an exchange."""
+"""Maximum idle tasks that wait for an exchange."""
 
 
 @trio.lowlevel.enable_ki_protection
@@ -54,16 +54,16 @@ async def run_workers(
 ) -> None:
     """Pass every exchange of `rollout` to `handler`, until the rollout ends.
 
-    The service also ends if the handler fails with an error that the service does not outlive.
+    The service also ends if the handler raises an error for which `outlives` returns False.
 
-    A handler's exceptions are not raised here: `on_error` gets each when it is raised, before its agent can see it.
-    So an agent in the same program that fails in turn is not mistaken for the cause. Nor can a cancellation because
-    of the exception lose it.
+    A handler's exceptions are not raised here. Each is passed to `on_error` immediately, before the agent gets its
+    error response. So an agent in the same program that fails because of that response is not mistaken for the cause.
+    Nor is the exception lost if it leads to a cancellation.
 
     Args:
         rollout: the rollout whose exchanges are handled.
         handler: the handler.
-        concurrency: maximum exchanges at once. None means no limit.
+        concurrency: maximum exchanges that are handled at the same time. None means no limit.
         on_error: receives each error.
         outlives: returns True if the rollout stays open after an error. If None, an error ends only this service, not
             the rollout.
@@ -86,7 +86,7 @@ async def run_workers(
 
 
 async def _take(arrivals: Arrivals, workers: _Workers, limit: trio.Semaphore | None) -> None:
-    """Take exchanges until the end, and give them to the workers."""
+    """Take exchanges until the queue ends, and pass them to the workers."""
     if limit is None and not arrivals.taken_at_once:
         await arrivals.hand_all_to(workers)
         return
@@ -102,9 +102,9 @@ async def _take(arrivals: Arrivals, workers: _Workers, limit: trio.Semaphore | N
 class _Workers:
     """The tasks that run a handler: one for each exchange that is being handled, and some idle ones.
 
-    A new task with its own scope for each exchange would take an eighth of the time of a whole call. Reused tasks
-    have the same effects: the handler runs in a copy of the context of the code that opened the service. An agent
-    that disconnects cancels only its own handler.
+    Tasks are reused, because a new task with its own scope would take an eighth of the time of a whole call. A handler
+    in a reused task runs as in a new one, with a copy of the context of the code that opened the service. An agent that
+    disconnects cancels only its own handler.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class _Workers:
         self.taking: trio.CancelScope = trio.CancelScope()
         """Cancel scope around the code that takes exchanges."""
         self._taken: set[ExchangeState] = set()
-        """Exchanges that wait here, and those that are being handled."""
+        """Exchanges that wait for one of these tasks, or are being handled."""
         self._waiting: deque[ExchangeState] = deque()
         self._idle = trio.lowlevel.ParkingLot()
         self._closed = False
@@ -160,7 +160,7 @@ class _Workers:
 
     @trio.lowlevel.enable_ki_protection
     async def _work(self) -> None:
-        """Handle one exchange after the other."""
+        """Handle one exchange after another, until the service ends."""
         task = trio.lowlevel.current_task()
         while True:
             with trio.CancelScope() as scope:  # until an exchange is settled from outside
@@ -187,7 +187,7 @@ class _Workers:
                         await self._idle.park()
 
     async def _handle(self, exchange: ExchangeState, worker: Worker) -> None:
-        """Run the handler. Afterwards the exchange has an outcome in every case, except after a cancellation."""
+        """Run the handler on the exchange. Afterwards the exchange has an outcome, except after a cancellation."""
         exchange.worker = worker
         self._rollout.at_work.add(exchange)
         try:
@@ -215,7 +215,7 @@ class _Workers:
                 self._limit.release()
 
     async def _settle_by(self, exchange: ExchangeState, error: BaseException) -> None:
-        """Settle the exchange by its handler's exception if it has no outcome; report a fault to the owner."""
+        """Settle the exchange by its handler's exception, unless it has an outcome. Report a fault to the owner."""
         answer, fault = judge(error, exchange)
         if fault is not None:
             self._on_error(fault)
@@ -239,7 +239,7 @@ class _Workers:
             answer.__traceback__ = None  # it is kept, without the frames and everything that they reference
 
     def _fail(self, fault: BaseException, exchange: ExchangeState) -> None:
-        """Stop calling the handler; settle all exchanges except the one in which it failed."""
+        """Stop calling the handler, and settle all exchanges except the one in which it failed."""
         self._fault = self._fault or fault
         rollout, outlives = self._rollout, self._outlives
         if self._refusals is not None or (outlives is not None and outlives(fault)):
@@ -252,7 +252,7 @@ class _Workers:
             self._refusals = rollout.fail_open(fault, exchange)
 
     async def _end_by_fault(self) -> None:
-        """Answer the agents and cancel the running handlers, unless the rollout stays open."""
+        """Record the refusals of the other exchanges, and cancel the handlers, unless the rollout stays open."""
         if self._refusals is None:
             return
         self._nursery.cancel_scope.cancel()
@@ -266,7 +266,7 @@ _IN_HANDLER = "in the handler of rollout "
 
 
 def _note(fault: BaseException, exchange: ExchangeState) -> None:
-    """Add a note with the rollout and exchange to a fault, at the first raise only."""
+    """Add a note that names rollout and exchange to a fault, unless the fault has such a note."""
     notes = getattr(fault, "__notes__", ())
     if isinstance(fault, Unanswered) or any(str(note).startswith(_IN_HANDLER) for note in notes):
         return

@@ -1,12 +1,12 @@
-"""Handlers that come with triocept: each answers an exchange, and they compose.
+"""Handlers that come with triocept. Each answers an exchange, and most of them wrap other handlers.
 
 * `route`: several handlers as one, by model or until one succeeds.
 * `limits`: a handler that answers within a budget.
 * `script`: a scripted model; replies and rules are written in advance.
-* `approve`: tool calls are decided before the agent runs them; `policies`: decisions of a file, of a person at the
-  terminal. `rewrite`: requests and answers are changed.
-* `best_of`: the best of several answers. `stop_when`: an answer that ends the rollout. `withhold`: requests without
-  some tools, media or network access.
+* `approve`: asks a policy about tool calls before the agent runs them; `policies`: policies from a file, or a person at
+  the terminal. `rewrite`: changes requests and answers.
+* `best_of`: picks the best of several answers. `stop_when`: stops the rollout after an answer. `withhold`: removes
+  tools, media or network access from requests.
 * `faults`: failures on the wire, as replies. `chaos`: a handler that replaces some answers with faults.
 """
 

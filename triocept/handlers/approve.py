@@ -2,16 +2,18 @@
 
 Rules:
 
-1. Text before the first call flows at once. The calls, and what follows them, are held until every call is decided.
-2. Approved and modified calls go to the agent. If all calls of an answer are rejected, the model is prompted again,
-   with its answer and a failed result for each call. The answers that the agent did not get are in `turn.drafts`.
-3. The agent's history does not contain a rejected call. In its later requests, the agent's message is replaced by what
-   the model has really said, with a result for each rejected call. So the model keeps knowing of the rejection, each
-   call has its result, and signed reasoning stays in the message it belongs to. A message that the agent has changed
-   or dropped (compaction) is left as it is.
+1. Text before the first tool call is passed on immediately. The calls, and everything after them, are held back until
+   every call is decided.
+2. Approved and modified calls are sent to the agent. If all calls of an answer are rejected, the model is prompted
+   again, with its answer and a failed result for each call. The answers that the agent did not get are in
+   `turn.drafts`.
+3. The agent's history does not contain a rejected call. In the agent's later requests, this answer is replaced by the
+   model's original answer, with a result for each rejected call. So the model still gets the rejection, each call has
+   its result, and signed reasoning stays in its original message. An answer that the agent has changed or dropped
+   (compaction) is not replaced.
 4. Raw bytes with unknown content are refused: they could contain a call.
-5. If a launch has configured the agent's own hook (see `gate`), the answer goes to the agent unchanged, and its hook
-   gets the decisions. What the hook cannot do is done in the answer, as above.
+5. If the agent was started with its own hook configured (see `gate`), the agent gets the answer unchanged, and its hook
+   gets the decisions. Decisions that the hook cannot carry out change the answer, as above.
 """
 
 from __future__ import annotations
@@ -47,15 +49,15 @@ from ..errors import Refusal
 def approve(
     handler: Handler, policy: Policy, *, timeout: float | None = None, max_rejections: int = 8
 ) -> Handler:
-    """Return `handler` whose tool calls are decided: `approve(model, {"Bash": ask_terminal, "*": Decision.approve()})`.
+    """Wrap `handler` to check its tool calls: `approve(model, {"Bash": ask_terminal, "*": Decision.approve()})`.
 
     Args:
         handler: the handler that answers.
         policy: see `Policy`. Calls that it does not decide are rejected.
-        timeout: seconds for each decision. When exceeded: the call is rejected. If None, wait without a limit; the
-            agent's connection is kept alive.
-        max_rejections: maximum answers of the model, within one call of the agent, of which every tool call is
-            rejected. When exceeded: the rollout is stopped.
+        timeout: maximum seconds for each decision. When exceeded: the call is rejected. If None, wait without a limit;
+            the agent's connection is kept alive meanwhile.
+        max_rejections: maximum answers to one call of the agent in which every tool call is rejected. When exceeded:
+            the rollout is stopped.
 
     Raises:
         TypeError, ValueError: an argument is invalid. From an exchange: the policy returned no decision.
@@ -70,17 +72,17 @@ def approve(
 
 
 class _Rejections:
-    """The answers of one rollout that had rejected calls, by what the agent got of them."""
+    """The original answers of one rollout that had rejected calls, by what the agent got in their place."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, bytes, bytes], tuple[Message, ...]] = {}
 
     def add(self, request: Request, sent: Response, said: tuple[Message, ...]) -> None:
-        """Add what the model has said, with the results of rejected calls, and what the agent got in its place."""
+        """Store the model's original messages, with the results of rejected calls, and what the agent got (`sent`)."""
         self._known[_place(request.messages, Message("assistant", sent.content))] = said
 
     def restore(self, request: Request) -> Request:
-        """Return the agent's request with what the model has really said."""
+        """Return the agent's request with the model's original answers."""
         if not self._known:
             return request
         messages: list[Message] = []
@@ -104,10 +106,10 @@ class _Rejections:
 
 
 def _place(before: Sequence[Message], message: Message) -> tuple[int, bytes, bytes]:
-    """Return what an answer is recognised by in the agent's history.
+    """Return a key by which an answer is found in the agent's history.
 
-    These are the number of answers before it, the message before it, and its own content. White space at the ends of
-    its text does not count, nor do ids of calls: agents change both.
+    It is made of the number of answers before it, the message before it, and its own content. White space at the ends
+    of its text is ignored, and so are ids of calls, because agents change both.
     """
     own = [message for message in before if message.role not in ("system", "developer")]
     texts = "".join([part.text for part in message.content if isinstance(part, Text)]).strip()
@@ -118,7 +120,7 @@ def _place(before: Sequence[Message], message: Message) -> tuple[int, bytes, byt
 
 
 def _with_ids(said: tuple[Message, ...], calls: tuple[ToolCall, ...]) -> tuple[Message, ...]:
-    """Return the messages with the agent's ids of the calls that it has run: some agents make new ones."""
+    """Return the model's messages with the agent's ids for the calls that it has run, as some agents make new ids."""
     *head, full = said if said[-1].role == "assistant" else said[:-1]
     rejected = {result.id for message in said for result in message.tool_results}
     waiting = iter(calls)
@@ -132,9 +134,9 @@ def _with_ids(said: tuple[Message, ...], calls: tuple[ToolCall, ...]) -> tuple[M
 
 
 def _with_results(rejected: Message, results: Message, calls: Message) -> Message:
-    """Return the message with the agent's results, and those of rejected calls, in the order of the calls.
+    """Return one message with the agent's results and those of rejected calls, in the order of the calls.
 
-    Gemini and Messages take all results of an answer in one message.
+    Gemini and Messages require all results of an answer in one message.
     """
     order = {call.id: place for place, call in enumerate(calls.tool_calls)}
     parts = (*rejected.content, *results.content)
@@ -154,7 +156,7 @@ class _Approved:
     """The handler that `approve` returns."""
 
     _decides_calls = True
-    """The launch of an agent with hooks configures them then."""
+    """If true, the launch of an agent configures the agent's hooks."""
 
     def __init__(self, handler: Handler, policy: Policy, timeout: float | None, max_rejections: int) -> None:
         self._handler = handler
@@ -217,7 +219,7 @@ class _Approved:
     def _leave_to_gate(
         self, calls: Sequence[ToolCall], decisions: list[Decision], exchange: Exchange
     ) -> list[Decision]:
-        """Return the decisions that the answer carries out; the agent's hook gets the others."""
+        """Return the decisions for the answer itself; those that the agent's hook carries out are approvals here."""
         if (gate := _gate_of(exchange)) is None:
             return decisions
         here: list[Decision] = []
@@ -229,7 +231,7 @@ class _Approved:
         return here
 
     async def _decide(self, calls: Sequence[ToolCall], exchange: Exchange) -> list[Decision] | None:
-        """Return the decision about each call; all are made at once. None if the exchange was settled meanwhile."""
+        """Return the decisions about all calls, made concurrently. None if the exchange was settled meanwhile."""
         found: list[Decision] = [Decision.reject()] * len(calls)
         core, errors, gate = core_of(exchange), list[BaseException](), _gate_of(exchange)
         before, records = core.decisions, dict[int, Decided]()
@@ -268,7 +270,7 @@ class _Approved:
         changed: bool,
         whole: bool = False,
     ) -> None:
-        """End the answer with these parts of the last draft, and remember what the model has really said."""
+        """End the answer with these parts of the last draft, and store the model's original messages."""
         if said:
             if not whole:
                 said.append(Message("assistant", kept))
@@ -287,9 +289,9 @@ class _Answer:
         self._count = 0
         """Number of parts that were sent before this draft."""
         self.flowed = 0
-        """Number of parts of this draft that have flowed."""
+        """Number of parts of this draft that were sent before its first tool call."""
         self._joins = False
-        """True if an earlier draft has sent text, which the next text must not run into."""
+        """True if text of an earlier draft was sent, from which the next text must be separated."""
 
     async def flow(self, draft: OpenDraft) -> None:
         """Read a draft, and send the parts before its first tool call."""
@@ -330,7 +332,7 @@ class _Answer:
         self._joins = any(isinstance(part, Text) and part.text for part in self.flowed_so_far())
 
     async def end(self, draft: OpenDraft, parts: Iterable[ResponsePart], *, changed: bool = True) -> None:
-        """Send the rest, and end the answer as the draft ends."""
+        """Send the other parts, and end the answer with the stop reason and usage of the draft."""
         response = draft.response
         assert response is not None
         assert self._stream is not None
@@ -351,7 +353,7 @@ class _Answer:
 
 
 def _gate_of(exchange: Exchange) -> GateState | None:
-    """Return the gate that the agent's hook asks. None if it has none, or another handler reads this answer first."""
+    """Return the gate of the agent's hook. None if there is no hook, or another handler reads this answer first."""
     gate: GateState | None = getattr(core_of(exchange).rollout, "gate", None)
     return gate if gate is not None and gate.hook is not None else None
 
@@ -377,7 +379,7 @@ def _carried_out(
 
 
 def _modified(response: Response, decisions: Sequence[Decision]) -> tuple[ResponsePart, ...]:
-    """Return all parts of the answer, with changed arguments."""
+    """Return all parts of the answer, with the arguments that decisions have changed."""
     waiting = iter(decisions)
     return tuple(
         _with(part, next(waiting)) if isinstance(part, ToolCall) else part for part in response.content

@@ -17,19 +17,20 @@ from ..errors import Refusal, UpstreamError
 
 
 def best_of(n: int, handler: Handler, judge: Callable[[Sequence[Response]], int | Awaitable[int]]) -> Handler:
-    """Return a handler that lets `handler` answer `n` times, and answers with the best: `best_of(4, model, judge)`.
+    """Return a handler that lets `handler` answer `n` times, and uses the best answer: `best_of(4, model, judge)`.
 
-    The calls run at once. The other answers are in `turn.drafts`; their usage counts in limits, sums and costs. An
-    answer that failed is left out.
+    The `n` calls run at the same time. The other answers are in `turn.drafts`; their usage counts in limits, sums and
+    costs. A failed answer is not passed to `judge`.
 
     Args:
         n: number of answers; at least 2.
         handler: the handler that answers.
-        judge: called with the answers, in the order of their calls; async or not. It returns the index of the best.
+        judge: called with the answers, in the order of their calls; async or not. It returns the index of the best
+            answer.
 
     Raises:
         TypeError, ValueError: an argument is invalid. From an exchange: `judge` returned no index of an answer.
-        UpstreamError, Refusal: from an exchange: every call failed; the error of the first one.
+        UpstreamError, Refusal: from an exchange: every call failed; this is the error of the first call.
     """
     check_count("n", n, least=2)
     check_handler(handler)

@@ -2,7 +2,8 @@
 
 Rules:
 
-1. Draw once for each call: it gets one of the faults, or its answer. So the rates add up, to at most 1.
+1. There is one draw for each call: the call gets one of the faults, or its answer. So the sum of all rates is at most
+   1.
 2. The draw depends on the seed and on the number of the call in its rollout, and on nothing else: neither the content
    of the request nor any other rollout matters. Nested `chaos` handlers draw independently.
 3. The turn's notes record the fault that was drawn.
@@ -49,19 +50,20 @@ def chaos(
     """Wrap `handler` so that some calls fail: `chaos(model, seed=1, rate_limit=0.1, reset=0.05)`.
 
     The same seed and the same calls give the same trace: the n-th call of a rollout gets the n-th draw, in every
-    rollout and every run. Calls are numbered in the order in which they reach this handler. The order of concurrent
-    calls is up to the agent, and only that order can change the outcome. For different draws, give each rollout its own
-    seed.
+    rollout and every run. Calls are numbered in the order in which they reach this handler. The agent determines the
+    order of concurrent calls, and only that order can change the outcome. For different draws, give each rollout its
+    own seed.
 
     Args:
-        handler: the handler for all other calls; where `triocept.testing` serves it, a plain function is allowed, too.
+        handler: the handler that answers all other calls. `triocept.testing` also accepts a plain function here.
         seed: seed of the draws; 0 or more.
-        rate_limit: rate of calls that get 429 with `retry-after: 0`; all rates are from 0 to 1.
-        overloaded, server_error: rates of calls that get 529, or 500.
+        rate_limit: rate of calls that get 429 with `retry-after: 0`. Each rate is from 0 to 1.
+        overloaded, server_error: rate of calls that get 529, and rate of calls that get 500.
         html: rate of calls that get a proxy's HTML page with 502.
         reset: rate of calls whose connection is reset before the response head.
-        cut: rate of answers that are cut in the middle. The text is the fault's own: the handler is not called.
-        unended: rate of answers that stop in the middle as if complete. The handler is not called either.
+        cut: rate of answers whose connection is closed in the middle. The handler is not called: the fault has its own
+            text.
+        unended: rate of answers that stop in the middle, but end as if complete. The handler is not called, either.
         stall: rate of calls that get nothing until the agent disconnects.
         empty: rate of calls that get 200 without a body.
         garbage: rate of answers that contain something that is not JSON.

@@ -3,8 +3,8 @@
 Rules:
 
 1. It counts the same quantities, at the same moments, as a rollout's own limits (see `_rollout/budget`).
-2. The handler refuses the exchange that crosses a limit; it ends no rollout.
-3. An exchange that another handler answers does not count here.
+2. The handler refuses the exchange that would cross a limit; it does not end the rollout.
+3. An exchange that another handler answers in the end does not count here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def limits(
     seconds: float | None = None,
     prices: Mapping[str, Price] | None = None,
 ) -> Handler:
-    """Return `handler` within a budget: `route({"claude-*": limits(anthropic, cost=5, prices=…), "*": local})`.
+    """Wrap `handler` with a budget: `route({"claude-*": limits(anthropic, cost=5, prices=…), "*": local})`.
 
     All exchanges through the returned handler share one budget, also those of several rollouts. To limit one rollout,
     use `open_rollout(limits=Limits(…))`, which also ends the rollout.
@@ -46,9 +46,9 @@ def limits(
             refused.
 
     Raises:
-        LimitReached: from an exchange: it would cross a limit, or the time is over. The agent gets 404, and
+        LimitReached: from an exchange that would cross a limit, or if the time is over. The agent gets 404, and
             `x-should-retry: false`.
-        MissingPrice: from an exchange: the cost is limited, and its model has no price.
+        MissingPrice: from an exchange whose model has no price, if the cost is limited.
         TypeError, ValueError: as in `Limits`; or `handler` is not a handler.
     """
     check_handler(handler)

@@ -30,12 +30,12 @@ def read_policy(path: str | Path) -> Policy:
         "mcp__*": {reject: not allowed here}
         "*": {terminate: an unknown tool}
 
-    A decision is `approve`, `reject`, `ask`, `escalate`, or a mapping of one name: `reject`, `answer`, `terminate` with
-    a text, `modify` with arguments.
+    A decision is `approve`, `reject`, `ask` or `escalate`; or a mapping with one key: `reject`, `answer` or `terminate`
+    with a text, or `modify` with arguments.
 
     Raises:
         OSError: the file cannot be read.
-        DialectError: it is not a policy; the text names file, line and place.
+        DialectError: the file is not a policy; the text names file, line and place.
     """
     document = read_document(Path(path))
     if not isinstance(document.value, dict):
@@ -70,7 +70,7 @@ def _decision(node: Node) -> Policy | Decision:
 
 
 _turns = trio.Lock()
-"""Lock for one question at a time: several rollouts share the terminal."""
+"""Lock that allows one question at a time, because several rollouts share the terminal."""
 
 
 async def ask_terminal(call: ToolCall, exchange: Exchange) -> Decision:
@@ -80,7 +80,7 @@ async def ask_terminal(call: ToolCall, exchange: Exchange) -> Decision:
     reason, `e` edits the arguments, `t` ends the rollout.
 
     Raises:
-        EOFError: standard input has ended, so no person can answer.
+        EOFError: standard input has ended, so that no person can answer.
 
     Lines that were typed before the question are dropped.
 

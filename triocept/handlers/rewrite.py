@@ -2,11 +2,12 @@
 
 Rules:
 
-1. The functions are pure: they get a value and return one. The agent's request stays in the turn, and the answer
-   before the change is in `turn.drafts`.
-2. With `response` the answer is held until it is complete. With `event` it flows, event by event. Without either, it
-   flows unchanged.
-3. A function that raises, or returns something else, is a fault of the handler, as any exception of a handler is.
+1. The functions are pure: they get a value and return another one. The turn contains the agent's original request, and
+   `turn.drafts` the answer before the change.
+2. With `response`, the answer is held back until it is complete. With `event`, it is passed on event by event. Without
+   either, it is passed on unchanged.
+3. If a function raises, or returns a value of a wrong type, this is a fault of the handler, like any exception of a
+   handler.
 """
 
 from __future__ import annotations
@@ -33,17 +34,17 @@ def rewrite(
     response: Callable[[Response], Response] | None = None,
     event: Callable[[Event], Event | Iterable[Event] | None] | None = None,
 ) -> Handler:
-    """Return `handler` with changed requests or answers: `rewrite(model, request=without_images)`.
+    """Wrap `handler` to change its requests or answers: `rewrite(model, request=without_images)`.
 
     Args:
         handler: the handler that answers.
         request: returns the request that the handler gets in place of the agent's.
-        response: returns the answer that the agent gets; called with the whole answer.
+        response: returns the answer that the agent gets; called with the handler's whole answer.
         event: returns the events that the agent gets for one event of the answer: one, several, or none (None).
 
     Raises:
-        TypeError: an argument is no handler or no function, all functions are missing, or both `response` and `event`
-            are given. From an exchange: a function returned something else.
+        TypeError: an argument is not a handler or a function, all functions are missing, or both `response` and `event`
+            are given. From an exchange: a function returned a value of a wrong type.
         DialectError: from an exchange: the events that `event` returned break the grammar.
     """
     check_handler(handler)

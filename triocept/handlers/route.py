@@ -2,9 +2,9 @@
 
 Rules:
 
-1. One exchange is answered by one handler. A further handler is called only if the previous handler failed and no part
+1. One exchange is answered by one handler. The next handler is called only if the handler before it failed and no part
    of its answer has reached the agent.
-2. A model without a handler is refused as a provider refuses it: 404.
+2. A request for a model without a handler is refused as a provider would refuse it, with 404.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from ..errors import Refusal, UpstreamError
 Choice: TypeAlias = Mapping[str, Handler] | Callable[[Exchange], Handler]
 """Handlers by model name, or a function that returns the handler for an exchange.
 
-In names `*` and `?` are wildcards; an exact name wins, then the first matching pattern. The function may raise a
-`Refusal`."""
+In names, `*` and `?` are wildcards. An exact name has priority, then the first matching pattern. The function may raise
+a `Refusal`.
+"""
 
 
 def route(choice: Choice) -> Handler:
@@ -71,10 +72,10 @@ def fallback(handlers: Iterable[Handler]) -> Handler:
     """Return a handler that calls others in order until one answers.
 
     The next handler is called if the previous handler raised an `UpstreamError` and the exchange has no outcome yet. So
-    a stream that broke in the middle stays broken. The turn's notes hold the failures, as `failed`.
+    a stream that broke in the middle stays broken. The failures are in the turn's notes, under `failed`.
 
     Args:
-        handlers: at least one, in order.
+        handlers: at least one handler, in the order of the tries.
 
     Raises:
         UpstreamError: from an exchange: the error of the last handler.

@@ -21,17 +21,18 @@ def stop_when(
     *,
     deliver: bool = True,
 ) -> Handler:
-    """Return `handler` that stops its rollout: `stop_when(model, lambda response: "DONE" in response.text)`.
+    """Wrap `handler` to stop its rollout: `stop_when(model, lambda response: "DONE" in response.text)`.
 
     Args:
         handler: the handler that answers.
         predicate: called with each whole answer, async or not. A true result stops the rollout; a text is the reason.
-        deliver: if True, the answer flows, the agent gets all of it, and its next call is refused. If False, the answer
-            is held until it is decided; if the rollout stops, the agent gets a 404 instead, so that it runs no tool.
+        deliver: if True, the answer is passed on as it comes; if the rollout stops, the agent still gets the whole
+            answer, and its next call is refused. If False, the answer is held back until `predicate` has returned; if
+            the rollout stops, the agent gets a 404 instead, so that it runs no tool.
 
     Raises:
-        TypeError: an argument is no handler, or no function of one argument.
-        LimitReached: from an exchange, without `deliver`: the rollout was stopped.
+        TypeError: `handler` is not a handler, or `predicate` is not a function of one argument.
+        LimitReached: from an exchange, if `deliver` is False: the rollout was stopped.
     """
     check_handler(handler)
     check_function("the predicate of stop_when", predicate, "a function of one Response")

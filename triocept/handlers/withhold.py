@@ -1,12 +1,13 @@
-"""A handler that removes from requests what a provider would run or fetch, and tells the model.
+"""A handler that removes parts of requests, such as tools or media by URL, and informs the model.
 
 Rules:
 
-1. Removed are tools by name, tools that the provider runs, remote MCP servers, containers, media, and media by URL.
+1. It can remove tools by name, tools that the provider runs, remote MCP servers, containers, and media, or only media
+   by URL.
 2. A tool choice that names a removed tool becomes `auto`.
-3. A notice at the end of the conversation names what is not available, so that the model does not ask for it. The
-   agent's own history does not contain it.
-4. The note `withheld` in the turn holds the paths of everything that was removed.
+3. A notice at the end of the conversation lists what is not available, so that the model does not request it. The
+   agent's own history does not contain the notice.
+4. The note `withheld` of the turn contains the paths of everything that was removed.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from .._util.checks import check_bool, described, with_known_keywords
 MediaKind: TypeAlias = Literal["image", "audio", "file"]
 _KINDS: tuple[MediaKind, ...] = ("image", "audio", "file")
 _NETWORK = ("mcp_servers", "container", "web_search_options", "plugins")
-"""Fields of a request by which a provider runs something: Messages' remote MCP servers and container, the web search
-of chat completions, and OpenRouter's plugins."""
+"""Fields of a request that make a provider run something: remote MCP servers and container of Messages, web search of
+chat completions, plugins of OpenRouter."""
 
 
 @with_known_keywords
@@ -40,15 +41,15 @@ def withhold(
     urls: bool = False,
     network: bool = False,
 ) -> Handler:
-    """Return `handler` without some tools, media or network access: `withhold(model, tools=["WebFetch"], urls=True)`.
+    """Wrap `handler` without some tools, media or network access: `withhold(model, tools=["WebFetch"], urls=True)`.
 
     Args:
         handler: the handler that answers.
         tools: names of tools that the model is not offered; `*` and `?` are wildcards. The type of a tool that the
             provider runs counts as its name (`web_search_20250305`).
-        media: True means no image, sound or file; or the kinds to remove.
-        urls: True means no media by URL, which the provider would fetch. Inline media stay.
-        network: True means no tool that the provider runs, no remote MCP server, no container.
+        media: True removes all images, sounds and files; a list removes media of these kinds.
+        urls: True removes media by URL, which the provider would fetch. Inline media stay.
+        network: True removes tools that the provider runs, remote MCP servers and containers.
 
     Raises:
         TypeError, ValueError: an argument is invalid, or nothing is to be withheld.
@@ -94,7 +95,7 @@ class _Removed:
         """The names in the notice, without duplicates."""
 
     def apply(self, request: Request) -> Request:
-        """Return the request without what is to be withheld, with the notice."""
+        """Return the request without the parts to withhold, and with the notice."""
         tools = tuple([tool for place, tool in enumerate(request.tools) if not self._takes_tool(place, tool)])
         messages = [self._message(place, message) for place, message in enumerate(request.messages)]
         extra = dict(request.extra or {})

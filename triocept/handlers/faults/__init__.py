@@ -1,4 +1,4 @@
-"""Faults as replies: errors of a provider, or of the network path to it, as values that stand in for an answer.
+"""Faults as replies: errors of a provider, or of the network path to it, which take the place of an answer.
 
 * `fault`: the `Fault` class, and its rules. `base`: a value that is also a handler.
 * `bodies`: errors of a provider, by status; bodies that are not answers.

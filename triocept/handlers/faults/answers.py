@@ -38,7 +38,7 @@ class OddAnswers(BaseFault):
 
     @classmethod
     def finish(cls, reason: Literal["length", "content_filter"], answer: Answerable = DEFAULT) -> Self:
-        """Return an answer that ends at the length limit or a content filter, as its dialect expresses it."""
+        """Return an answer that was ended by the length limit or a content filter, as its dialect expresses this."""
         check_choice("reason", reason, Literal["length", "content_filter"])
         given = msgspec.structs.replace(response_of(answer), stop_reason=_REASONS[reason])
         return cls("finish", {"reason": reason, "answer": answer}, _responding(given))
@@ -53,15 +53,15 @@ class OddAnswers(BaseFault):
     ) -> Self:
         """Return a tool call whose arguments end in the middle, so that they are not JSON.
 
-        In a dialect whose arguments are an object, the agent gets `{"_raw": …}` with the text.
+        In a dialect whose arguments are an object, the agent gets `{"_raw": …}` with the cut text.
 
         Args:
             call: the complete call.
             after: number of characters of the arguments to send; None means half of them.
-            reason: `length` to send that stop reason; if None, the stop reason is a tool call.
+            reason: `length` sends the stop reason of the length limit; None sends that of a tool call.
 
         Raises:
-            TypeError, ValueError: an argument is invalid, or these arguments have no such middle.
+            TypeError, ValueError: an argument is invalid, or the call's arguments cannot be cut there.
         """
         check_type("call", call, ToolCall, "a ToolCall")
         length = len(call.arguments)
@@ -171,7 +171,7 @@ class Quirks(BaseFault):
     def other_form(cls, answer: Answerable = DEFAULT) -> Self:
         """Return a correct answer in the form that was not requested.
 
-        A streaming call gets a JSON document, any other call gets a stream.
+        A call for a stream gets a JSON document, any other call gets a stream.
         """
         given = response_of(answer)
 
@@ -184,12 +184,12 @@ class Quirks(BaseFault):
 
 
 def _apart(pieces: list[bytes], seconds: float) -> list[bytes | float]:
-    """Return the pieces with a pause between each two."""
+    """Return the pieces with a pause between every two pieces."""
     return [item for piece in pieces for item in (piece, seconds)][:-1]
 
 
 def _giving(given: Response, form: Callable[[Rendering], Sequence[bytes | float]]) -> Act:
-    """Return an act that sends the complete and correct answer in this form."""
+    """Return a function that sends the complete and correct answer in this form."""
 
     async def give(exchange: Exchange) -> None:
         rendering = Rendering(exchange, given)

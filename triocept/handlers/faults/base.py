@@ -20,7 +20,7 @@ _CALLED_OTHERWISE = {
     "timeout": "stall()",
     "disconnect": "close()",
 }
-"""Other names of faults, `chaos` keywords first, with the constructor to use here."""
+"""Names that may be mistaken for constructors, such as `chaos` keywords, with the constructor to use."""
 
 
 class FaultType(type):
@@ -80,7 +80,7 @@ class BaseFault(metaclass=FaultType):
         """Answer a call with this fault.
 
         Raises:
-            ValueError: the agent's connection cannot express it: a websocket has no status.
+            ValueError: the agent's connection cannot express the fault: for example, a websocket has no status.
             AlreadySettled, ExchangeAbandoned: as in `exchange.respond`.
 
         Cancellation: as in `exchange.respond`.

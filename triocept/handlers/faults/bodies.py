@@ -43,8 +43,8 @@ class Refusals(BaseFault):
         Args:
             status: 400 to 599.
             message: the error text for the agent; None means the name of the status.
-            retry_after: seconds; or a date (an aware `datetime`), or its distance from now (a `timedelta`). With a
-                date, the header holds a date, which HTTP allows, too.
+            retry_after: seconds (a number), a date (an aware `datetime`), or the time from now to a date (a
+                `timedelta`). In the last two cases, the header contains a date, which HTTP allows, too.
             should_retry, code, headers: as in `exchange.refuse`.
 
         Raises:
@@ -56,7 +56,7 @@ class Refusals(BaseFault):
 
     @classmethod
     def context_length(cls, tokens: int = 200_001, most: int = 200_000) -> Self:
-        """Return 400: the prompt has `tokens` tokens, more than the maximum `most`; agents recognise the wording."""
+        """Return 400: the prompt has `tokens` tokens, over the maximum `most`. Agents recognise the wording."""
         check_count("most", most, least=1)
         check_count("tokens", tokens)
         if tokens <= most:
@@ -95,7 +95,7 @@ def words_of(status: int) -> str:
 
 
 def retry_header(when: RetryAfter, *, seconds: bool = True) -> dict[str, str]:
-    """Return the `Retry-After` header (RFC 9110, 10.2.3): a date, or a number where one is required here.
+    """Return the `Retry-After` header (RFC 9110, 10.2.3): a date, or a number if `seconds` is True.
 
     Raises:
         ValueError: the date has no time zone, or is in the past.
@@ -135,7 +135,7 @@ class BrokenBodies(BaseFault):
         retry_after: RetryAfter = None,
         headers: Mapping[str, str] | None = None,
     ) -> Self:
-        """Return an HTML page instead of an answer, as proxies, logins and captive portals send: `Fault.html(200)`.
+        """Return an HTML page instead of an answer, as proxies, login pages and captive portals do: `Fault.html(200)`.
 
         Args:
             status: 200 to 599.
@@ -165,7 +165,7 @@ class BrokenBodies(BaseFault):
 
     @classmethod
     def redirect(cls, location: str = "/elsewhere", status: int = 302) -> Self:
-        """Return a redirect; an endpoint answers 404 at the default location.
+        """Return a redirect. At the default location, triocept's endpoint answers 404.
 
         Raises:
             TypeError, ValueError: the status is not a redirect, or the location is not valid in a header.
@@ -212,7 +212,7 @@ class BrokenBodies(BaseFault):
         """Return JSON that ends in the middle, in an HTTP message that is complete.
 
         A call without streaming gets half of its document. A stream has `after` pieces and half of the next frame.
-        Errors as in `cut`.
+        Raises the errors of `cut`.
         """
         given = response_of(answer)
         check_after(after + 1, given)
@@ -233,7 +233,8 @@ class BrokenBodies(BaseFault):
         """Return the correct answer with a wrong `content-length`.
 
         Args:
-            by: bytes that the header promises beyond the body (the connection is then closed); below 0: bytes too few.
+            by: bytes that the header declares in addition to the body; the connection is then closed. A negative number
+                declares fewer bytes than the body has.
             answer: the answer.
 
         Raises:
@@ -258,8 +259,8 @@ class BrokenBodies(BaseFault):
     def not_gzip(cls, answer: Answerable = DEFAULT) -> Self:
         """Return the correct answer, uncompressed, with a head that declares gzip.
 
-        Head and body come in one piece. If the body came separately, with its end, Node's fetch (20.20) would wait
-        forever: the outcome in a client would depend on timing.
+        Head and body are sent together. If the body came separately, Node's fetch (20.20) would wait forever, so that
+        the effect on a client would depend on timing.
         """
         given = response_of(answer)
 
@@ -272,7 +273,7 @@ class BrokenBodies(BaseFault):
 
 
 def check_failure(status: int, message: str) -> None:
-    """Raise if an error cannot have this status or message."""
+    """Raise an error if the status or message of a fault is invalid."""
     check_count("status", status)
     if not 400 <= status <= 599:
         raise ValueError(f"status must be 400 to 599, not {status}")

@@ -2,8 +2,8 @@
 
 Rules:
 
-1. A fault is a value: it may answer any number of calls, in any dialect, with the same effect on each.
-2. Invalid arguments raise where the fault is made; the error names the argument.
+1. A fault is a value. It may answer any number of calls, in any dialect, and has the same effect on each.
+2. Invalid arguments raise an error when the fault is created; the error names the argument.
 3. The dialect's own renderers write the answer: a cut stream is a cut of the real stream.
 """
 

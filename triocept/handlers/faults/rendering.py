@@ -32,10 +32,10 @@ _SOME = re.compile(r".{1,8}", re.DOTALL)
 
 
 def response_of(answer: object) -> Response:
-    """Return the answer that the fault is to damage, as a response.
+    """Return the answer that a fault damages, as a response.
 
     Raises:
-        TypeError, ValueError: it is not an answer; the text names the argument.
+        TypeError, ValueError: the argument is not an answer; the text names the argument.
     """
     try:
         return given_response(answer)
@@ -44,7 +44,7 @@ def response_of(answer: object) -> Response:
 
 
 def check_after(after: object, answer: Response) -> None:
-    """Raise if a stream of this answer cannot be cut after this many pieces."""
+    """Raise an error if a stream of this answer cannot be cut after this many pieces."""
     check_not_answer("after", after)
     check_count("after", after)
     count = sum(isinstance(event, PartDelta) for event in _events(answer))
@@ -53,7 +53,7 @@ def check_after(after: object, answer: Response) -> None:
 
 
 def check_not_answer(name: str, value: object) -> None:
-    """Raise if `value` is an answer: the answer is the argument after this number."""
+    """Raise an error if `value` is an answer, which belongs in the argument after this number."""
     if isinstance(value, str | ToolCall | Response):
         raise TypeError(f"{name} must be a number, not {described(value)}: pass the answer as answer=…")
 
@@ -66,7 +66,7 @@ class Begun(msgspec.Struct, frozen=True):
     """The rest of the stream."""
     body: tuple[bytes, ...]
     response: Response | None
-    """The response that the beginning holds; None means no content yet."""
+    """The response that the beginning contains; None if it has no content yet."""
 
 
 @final
@@ -155,7 +155,7 @@ class Rendering:
     ) -> None:
         """Send raw bytes with 200 and the headers that the agent expects, plus `more`.
 
-        `response` is the response that the bytes hold in full if `complete`, else the beginning of it.
+        `response` is the content of the bytes: of the whole answer if `complete`, else of its beginning.
         """
         sent = given_raw(200, {**self.headers, **(more or {})}, body, end)
         await core_of(self._exchange).respond_raw(Raw(sent, response, complete=complete))

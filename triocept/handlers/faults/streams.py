@@ -117,15 +117,15 @@ class BrokenStreams(BaseFault):
     def unended(
         cls, after: int = 2, answer: Answerable = DEFAULT, *, framing: Literal["close", "chunked"] = "close"
     ) -> Self:
-        """Return a stream that stops in the middle as if complete: only the dialect shows that something is missing.
+        """Return a stream that stops in the middle, in a complete HTTP message: only the dialect's end is missing.
 
         A call without streaming gets half of its document.
 
         Args:
             after: pieces of the answer to send first.
             answer: the answer that is cut.
-            framing: how HTTP marks the end: `close` by closing the connection (no length, no chunks), or `chunked` by
-                the last chunk (for a document, by its length).
+            framing: how HTTP marks the end. `close`: by closing the connection, without a length or chunks. `chunked`:
+                by the last chunk; for a document, by its length.
 
         Raises:
             TypeError, ValueError: an argument is invalid, or the answer has fewer pieces.
@@ -149,7 +149,7 @@ class BrokenStreams(BaseFault):
     def no_finish(cls, answer: Answerable = DEFAULT) -> Self:
         """Return an answer whose finish (or stop) reason is null.
 
-        In Responses, which has no such reason, the status is `in_progress`.
+        In the Responses dialect, which has no such reason, the status is `in_progress`.
         """
         given = response_of(answer)
 
@@ -178,8 +178,8 @@ class BrokenStreams(BaseFault):
     def no_start(cls, answer: Answerable = DEFAULT) -> Self:
         """Return a stream whose parts continue but never began.
 
-        It lacks the frames that begin an item or a block, or, in a dialect without such frames, its first frame. A call
-        without streaming gets the plain answer.
+        The frames that begin an item or a block are missing. In a dialect without such frames, the first frame is
+        missing. A call without streaming gets the plain answer.
         """
 
         def leave_out(frames: list[bytes]) -> list[bytes]:
@@ -190,7 +190,7 @@ class BrokenStreams(BaseFault):
 
     @classmethod
     def garbage(cls, after: int = 2, answer: Answerable = DEFAULT) -> Self:
-        """Return a stream with one frame that is not JSON, after this many pieces; then the stream continues.
+        """Return a stream with a frame that is not JSON after `after` pieces; then the stream continues.
 
         A call without streaming gets a body that is not JSON. Errors as in `cut`.
         """
@@ -222,9 +222,9 @@ class BrokenStreams(BaseFault):
         message: str = "the server is overloaded",
         status: int = 529,
     ) -> Self:
-        """Return 200, then the dialect's own error within the stream, which HTTP marks as complete.
+        """Return 200 and a stream with the dialect's own error in it; the HTTP message is complete.
 
-        A call without streaming gets the error's document.
+        A call without streaming gets the error as a document.
 
         Args:
             after: pieces of the answer to send first; 0 means none.
@@ -255,7 +255,7 @@ class BrokenStreams(BaseFault):
 
 
 def _streaming(answer: Answerable, change: Callable[[list[bytes]], list[bytes]]) -> Act:
-    """Return an act that sends a stream with changed frames; a call without streaming gets the plain answer."""
+    """Return a function that sends a stream with changed frames. A call without streaming gets the plain answer."""
     given = response_of(answer)
 
     async def give(exchange: Exchange) -> None:

@@ -1,6 +1,7 @@
-"""A scripted model: its replies are written in advance, one by one or as rules.
+"""A scripted model: its replies are written in advance, as a list or as rules.
 
-* `model`: the scripted model, a handler. `source`: the sources of its replies, and the error if no source has a reply.
+* `model`: the scripted model, a handler. `source`: the sources of its replies, and the error text if no source has a
+  reply.
 * `replies`: the kinds of replies, and how each answers an exchange. `stream`: an answer in chosen pieces.
   `template`: a text with words of the request in it. `words`: the words of a request.
 * `asked_json`: an answer with the JSON that the request demands. `instance`: a value that fits a schema; `scalars`:

@@ -20,7 +20,7 @@ class AskedJSON:
     * A request that requires JSON of a schema gets a text that fits the schema.
     * A request that requires any JSON object gets a JSON object.
 
-    The value is minimal (required properties only) and always equal.
+    The value is minimal (it has only required properties). Equal requests get equal values.
 
     Args:
         fields: values of properties of the outermost object; they are not checked against the schema.
@@ -77,7 +77,7 @@ class AskedJSON:
 
 
 def _demanded(request: Request) -> Tool | None:
-    """Return the tool that the model must call."""
+    """Return the tool that the model must call; None if it need not call one."""
     choice = request.tool_choice
     if choice is None or choice.mode not in ("tool", "required"):
         return None

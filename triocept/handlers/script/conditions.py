@@ -2,8 +2,8 @@
 
 Rules:
 
-1. All conditions must hold. A text may be anywhere in the text that it is compared with; a compiled pattern is
-   searched.
+1. All conditions must hold. A text must be contained in the text that it is compared with; a compiled pattern is
+   searched in it.
 2. Conditions keep no state between requests: a match depends on the request alone.
 3. A condition that does not hold is described in words, with the actual value.
 """
@@ -38,7 +38,7 @@ class Conditions:
     model: Wording | None = None
     """The requested model's full name, with or without a date suffix; a pattern is searched in it."""
     tool_result: Wording | bool | None = None
-    """Part of a tool result since the model's last answer; True requires any result, False none."""
+    """Part of a tool result since the model's last answer. True requires a result, False that there is no result."""
     result_of: str | None = None
     """Name of a tool that was called, with a result since the model's last answer."""
     offered_tool: str | None = None

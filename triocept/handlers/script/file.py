@@ -36,7 +36,7 @@ def read_script(path: str | Path) -> list[Item]:
 
     Raises:
         OSError: the file cannot be read.
-        DialectError: it is not a script; the text names file, line and place.
+        DialectError: the file is not a script; the text names file, line and place.
     """
     path = Path(path)
     if path.suffix == ".py":
@@ -54,7 +54,7 @@ def read_embeddings(path: str | Path) -> Embed:
     A text without a fixture gets a vector computed from its words.
 
     Raises:
-        OSError, DialectError: as in `read_script`; or the file has no embeddings.
+        OSError, DialectError: as in `read_script`. DialectError also if the file has no embeddings.
     """
     document = read_document(Path(path))
     if not is_fixture_file(document):
@@ -78,7 +78,7 @@ def embeddings_in(path: Path) -> Embed | None:
 
 
 def _embeddings(document: Node) -> Embed | None:
-    """Return the function for a file's fixtures: the first fixture whose `inputText` is part of a text has its vector.
+    """Return a function that gives each text the vector of the first fixture whose `inputText` it contains.
 
     A text without a fixture gets a vector computed from its words.
     """

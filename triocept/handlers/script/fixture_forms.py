@@ -1,6 +1,6 @@
-"""Content of aimock's fixture files (1.43.0), by its names.
+"""The forms of the content of aimock's fixture files (1.43.0), with aimock's names.
 
-Some of it is not supported here: its reader warns or raises. Any other key is an error.
+Some of these keys are not supported: the reader then warns or raises. Any other key is an error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 from .forms import Form
 
 MEDIA = ("image", "images", "audio", "transcription", "video", "json", "live")
-"""Keys of answers from endpoints that serve no conversation of a model."""
+"""Keys of answers from endpoints of other kinds, which serve no conversations."""
 
 Count = Annotated[int, Meta(ge=0)]
 Milliseconds = Annotated[float, Meta(ge=0)]
@@ -86,7 +86,7 @@ class ToolCallForm(Form, frozen=True):
 
 
 class BlockForm(Form, frozen=True):
-    """A text or a tool call, in order with others."""
+    """A text or a tool call, in a list whose order is that of the answer."""
 
     type: str
     text: str | None = None

@@ -1,4 +1,4 @@
-"""Reader of aimock's fixture files: returns fixtures, or raises with the place of an invalid or unsupported part."""
+"""Reader of aimock's fixture files. Its errors name the place of an invalid or unsupported part."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _CONFIGURED = ("llm", "mcp", "a2a", "agui", "vector")
 _LEFT_OUT = ("created", "systemFingerprint", "role", "provider", "nativeFinishReason", "webSearches")
 _ANTHROPIC = "anthropic_messages"
 _CHUNK = 20
-"""Characters per piece if a fixture sets none: aimock's default."""
+"""Characters per piece if a fixture sets no number; this is aimock's default."""
 
 
 def is_fixture_file(document: Node) -> bool:
-    """Return True if the document is a file of aimock; its configurations count, and are rejected later."""
+    """Return True if the document is a file of aimock. It may be a configuration, which is rejected later."""
     inner = document.value
     return isinstance(inner, dict) and ("fixtures" in inner or any(name in inner for name in _CONFIGURED))
 
@@ -38,7 +38,8 @@ def read_fixtures(document: Node) -> Fixtures:
     """Return the fixtures of a file that answer conversations.
 
     Warns:
-        ScriptWarning: fixtures of embeddings, an unsupported part of an answer, a fixture that is never reached.
+        ScriptWarning: the file has fixtures of embeddings, an unsupported part of an answer, or a fixture that is never
+            reached.
 
     Raises:
         DialectError: a part is not a fixture, or is not supported.
@@ -134,7 +135,7 @@ def _read_error(node: Node) -> Reply:
 
 @dataclass(frozen=True)
 class _Failure:
-    """An error in the agent's dialect: OpenAI's dialects have a type and a code, all others only the type."""
+    """An error in the agent's dialect. OpenAI's dialects have a type and a code, all others only a type."""
 
     status: int
     message: str

@@ -1,12 +1,13 @@
-"""aimock's fixtures as part of a script: matched and chosen as in aimock 1.43.0.
+"""aimock's fixtures as part of a script. They are matched and chosen as in aimock 1.43.0.
 
 Rules:
 
 1. All conditions of a fixture must hold; the first matching fixture answers, any number of times.
-2. `turnIndex` excludes nothing: it chooses among the matching fixtures. The highest `turnIndex` up to the number of
-   answers so far wins; else the first fixture without a `turnIndex`; else the lowest. A fixture without a `turnIndex`
-   wins if it stands before a fixture whose `turnIndex` is exactly that number.
-3. `sequenceIndex` counts how often fixtures with equal conditions were served.
+2. `turnIndex` excludes nothing: it chooses among the matching fixtures. The fixture with the highest `turnIndex` up to
+   the number of answers so far wins; else the first fixture without a `turnIndex`; else the fixture with the lowest
+   `turnIndex`. A fixture without a `turnIndex` also wins if it stands before a fixture whose `turnIndex` is exactly the
+   number of answers so far.
+3. `sequenceIndex` is compared with the number of times that fixtures with equal conditions were served.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _CONDITIONS = (*_PARTS_OF_TEXTS, "toolCallId", "toolName", "model", "responseFor
 
 
 class ScriptWarning(UserWarning):
-    """Content of a script that may not do what its author meant.
+    """Content of a script that may not have the effect that its author meant.
 
     Such content is a part of a file, or, under pytest, a call of a tool that the request does not offer.
     """
@@ -40,7 +41,7 @@ class ScriptWarning(UserWarning):
 
 
 class VectorsLeft(ScriptWarning):
-    """Fixtures of embeddings, in a file that was read for its conversations."""
+    """A file that was read for its conversations also has fixtures of embeddings, which were not used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,7 @@ def failures(match: MatchForm, request: Request) -> Iterator[str]:
 
 
 def _has_result(request: Request) -> bool:
-    """Return True if a result came since the user's last message; Anthropic's results are in user messages."""
+    """Return True if there is a tool result since the user's last message; Anthropic puts results in user messages."""
     for message in reversed(request.messages):
         if message.role == "user" and not all(isinstance(part, ToolResult) for part in message.content):
             break
@@ -193,7 +194,7 @@ class FixtureSource:
 
 
 def _demand(fixture: Fixture) -> str:
-    """Return a key that fixtures of one sequence share; any other fixture has a key of its own."""
+    """Return a key that the fixtures of one sequence share. Any other fixture has a key of its own."""
     if not isinstance(fixture.match.sequenceIndex, int):
         return fixture.place
     match = fixture.match

@@ -28,7 +28,7 @@ def form_of(node: Node, among: tuple[type[Form], ...]) -> type[Form] | None:
 
 
 def read_form(node: Node, form: type[F], nested: Mapping[str, type[Form]] | None = None) -> F:
-    """Return a mapping as its form; nested values that the form does not describe stay unchanged.
+    """Return a mapping converted to its form. Nested values that the form does not describe stay unchanged.
 
     Args:
         node: the mapping.
@@ -65,7 +65,7 @@ def read_form(node: Node, form: type[F], nested: Mapping[str, type[Form]] | None
 
 
 def check_keys(node: Node, form: type[Form]) -> None:
-    """Raise if a mapping has a key that its form does not have.
+    """Raise an error if a mapping has a key that its form does not have.
 
     Raises:
         DialectError: there is an unknown key; the text names it and suggests the right key.
@@ -77,7 +77,7 @@ def check_keys(node: Node, form: type[Form]) -> None:
 
 
 def made(node: Node, make: Callable[[], T]) -> T:
-    """Return `make()`; turn its errors into errors that name the node's place."""
+    """Return `make()`. Convert its errors to errors that name the node's place."""
     try:
         return make()
     except (TypeError, ValueError) as exc:

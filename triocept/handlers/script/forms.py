@@ -1,6 +1,6 @@
-"""Content of a script's file: the types from which its published schema is made, and by which it is read.
+"""The forms of a script file's content. The published schema is made from these types, and the reader uses them.
 
-A mapping is identified by its first field here, which is required; a key that its type lacks is an error.
+The first field of a form is required, and identifies the form of a mapping. A key that the form lacks is an error.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from .conditions import OutputKind
 Reply: TypeAlias = Annotated[Any, Meta(extra_json_schema={"$ref": "#/$defs/Reply"})]
 Step: TypeAlias = Annotated[Any, Meta(extra_json_schema={"$ref": "#/$defs/Step"})]
 Part: TypeAlias = Annotated[Any, Meta(extra_json_schema={"$ref": "#/$defs/Part"})]
-"""Replies are read separately: a text, a list or one of several mappings, which msgspec does not accept as a union."""
+"""A reply is a text, a list, or one of several mappings. It is read by other code, because msgspec accepts no such
+union."""
 
 Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
 
 
 class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A mapping of a script's file."""
+    """A mapping in a script file."""
 
 
 class ToolForm(Form, frozen=True):
@@ -31,9 +32,9 @@ class ToolForm(Form, frozen=True):
     tool: str
     """Name of the tool."""
     arguments: dict[str, Any] | str = msgspec.field(default_factory=dict)
-    """By name; a text is the model's own text, JSON or not."""
+    """Arguments by name. A text is sent unchanged, whether or not it is JSON."""
     id: str = ""
-    """If empty, an id is generated."""
+    """Id of the call. If empty, an id is generated."""
 
 
 class ReasoningForm(Form, frozen=True):
@@ -59,7 +60,7 @@ class UsageForm(Form, frozen=True):
 
 
 class WholeForm(Form, frozen=True):
-    """A whole response, with the fields besides its content."""
+    """A whole response: its content and its other fields."""
 
     parts: list[Part]
     stop_reason: StopReason | None = None
@@ -73,7 +74,7 @@ class RefuseForm(Form, frozen=True):
     """An HTTP error, in the agent's own dialect."""
 
     refuse: Annotated[int, Meta(extra_json_schema={"minimum": 400, "maximum": 599})]
-    """The status."""
+    """HTTP status of the refusal."""
     message: str = "refused"
     retry_after: Seconds | None = None
     should_retry: bool | None = None
@@ -91,7 +92,7 @@ class AskedForm(Form, frozen=True):
     """JSON that fits the schema in the request."""
 
     asked_json: dict[str, Any]
-    """Values of some of its fields."""
+    """Values of some fields of the JSON."""
 
 
 class StreamForm(Form, frozen=True):
@@ -115,7 +116,7 @@ class PacedForm(Form, frozen=True):
 
 
 class FaultForm(Form, frozen=True):
-    """A fault: its name, or a mapping of its name to its arguments."""
+    """A fault: its name, or a mapping from its name to its arguments."""
 
     fault: str | Annotated[dict[str, Any], Meta(min_length=1, max_length=1)]
 
@@ -140,7 +141,7 @@ class WhenForm(Form, frozen=True):
 
 
 class RuleForm(Form, frozen=True):
-    """Replies to the requests that match: `reply` or `replies` once each, `repeat` or `cycle` again and again."""
+    """Replies to the requests that match: each of `reply` or `replies` once, `repeat` or `cycle` again and again."""
 
     when: WhenForm
     reply: Reply = UNSET
@@ -156,7 +157,7 @@ class CycleForm(Form, frozen=True):
 
 
 class OtherwiseForm(Form, frozen=True):
-    """Replies, again and again, to every request that nothing above it answers."""
+    """Replies, again and again, to every request that no item before it answers."""
 
     otherwise: Annotated[
         Any,
@@ -185,4 +186,4 @@ REPLIES: tuple[type[Form], ...] = (
 )
 ITEMS: tuple[type[Form], ...] = (RuleForm, OtherwiseForm, *REPLIES)
 SAYS = ("reply", "replies", "repeat", "cycle")
-"""Keys of which a rule has exactly one."""
+"""Keys for the replies of a rule; a rule has exactly one of them."""

@@ -1,10 +1,10 @@
-"""A small value that fits a JSON Schema, always equal for an equal schema.
+"""A small value that fits a JSON Schema. Equal schemas give equal values.
 
 Rules:
 
-1. An object has its required properties, an array one item where allowed; a text is the name of its property.
-2. Nothing contains itself: where a schema refers to itself, another branch is taken, or a list is empty.
-3. An unsupported schema (a pattern that cannot be guessed, an unknown condition) raises an error that names its place.
+1. An object has only its required properties, an array has one item if allowed, and a text is the name of its property.
+2. No value is nested without end: where a schema refers to itself, another branch is used, or an array is empty.
+3. A schema with an unsupported part (such as a complicated pattern) raises an error that names the part's place.
 
 It supports the parts of Draft 2020-12 that are common in requests: types, enums, references, `anyOf`, `oneOf`, `allOf`,
 bounds, formats; and Google's own notation of types.
@@ -20,13 +20,13 @@ from ..._canonical.content import Json
 from .scalars import admits, number_for, text_for
 
 _NOT_UNDERSTOOD = ("not", "if", "contains", "dependentRequired", "dependentSchemas", "dependencies")
-"""Keywords that may forbid a value which was made without them."""
+"""Unsupported keywords: they may forbid the value that the other keywords lead to."""
 _MOST_TRIES = 64
-"""Maximum values to try for a value unequal to the others."""
+"""Maximum tries to make an item that differs from the other items."""
 
 
 class NoInstance(ValueError):
-    """No fitting value was found."""
+    """No value that fits the schema was found."""
 
 
 def instance_of(schema: Json) -> Json:
@@ -43,13 +43,13 @@ class _Place(NamedTuple):
     name: str
     """Name of the property; a text gets it as its value."""
     variant: int = 0
-    """Number of the value for this place."""
+    """Number of the value among those for this place, from 0."""
     within: tuple[str, ...] = ()
-    """Open references."""
+    """References that were followed to reach this place."""
 
 
 class _Maker:
-    """Values for one document."""
+    """Maker of values for the schemas of one document."""
 
     def __init__(self, root: Json) -> None:
         self._root = root
@@ -85,7 +85,7 @@ class _Maker:
         return self._plain(schema, at)
 
     def _open(self, at: _Place, *references: str) -> _Place:
-        """Follow these references and return their place; none of them may be followed already."""
+        """Return the place after following these references. Raise NoInstance if one of them was already followed."""
         if again := [reference for reference in references if reference in at.within]:
             raise NoInstance(f"{at.path}: {again[0]} would be in itself, without an end")
         return at._replace(within=(*at.within, *references))
@@ -99,7 +99,7 @@ class _Maker:
             raise NoInstance(f"{at.path}: {exc.args[0]}") from None
 
     def _plain(self, schema: Json, at: _Place) -> Json:
-        """Return a value for a schema without references and branches."""
+        """Return a value for a schema that has no references and no branches (`anyOf`, …)."""
         if unknown := [key for key in _NOT_UNDERSTOOD if key in schema]:
             raise NoInstance(f"{at.path}: {unknown[0]!r} is not supported: give the value")
         kinds = _kinds(schema)
@@ -186,7 +186,7 @@ _SIGNS = {
     "string": ("minLength", "maxLength", "pattern", "format"),
     "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
 }
-"""Keywords, with the type that a schema without a type then has."""
+"""For each type, the keywords that imply it in a schema without a type."""
 _TYPES: dict[str, Callable[[Json], bool]] = {
     "object": lambda value: isinstance(value, dict),
     "array": lambda value: isinstance(value, list),
@@ -212,11 +212,11 @@ _BESIDE = frozenset(
         *("deprecated", "readOnly", "writeOnly", "discriminator", "nullable"),
     }
 )
-"""Keywords that restrict nothing: the first schema's value is kept."""
+"""Keywords that restrict nothing. When schemas are merged, the first schema's value is kept."""
 
 
 def _resolved(root: Json, reference: str) -> Json:
-    """Return the target of a reference in its own document: `#/$defs/City`.
+    """Return the target of a reference within the same document, such as `#/$defs/City`.
 
     Raises:
         LookupError: the target does not exist.

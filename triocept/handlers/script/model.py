@@ -4,9 +4,9 @@ Rules:
 
 1. Each request reads the script from the top: the first matching item that is not used up answers. A plain reply
    matches every request; a rule matches requests that meet its conditions.
-2. A reply is given once, unless it is set to repeat. Nothing is made up: a request without a reply is an error.
-3. Only an exchange that takes a reply advances the script. If the agent disconnects during a pause, the reply is
-   returned to the script.
+2. A reply is given once, unless it is set to repeat. A request without a matching reply is an error.
+3. Only an exchange that gets a reply advances the script. If the agent disconnects during a pause, the reply after the
+   pause is put back.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class ScriptedModel:
     """A handler that answers from a script.
 
     Each request reads the script from the top: the first matching item that is not used up answers. A plain reply
-    matches every request; a rule (`when(…).reply(…)`) matches requests that meet its conditions. So a script of plain
-    replies is given in order, and plain replies after rules answer the requests that match no rule.
+    matches every request; a rule (`when(…).reply(…)`) matches requests that meet its conditions. So plain replies are
+    given in order, and plain replies after rules answer the requests that match no rule.
 
     Args:
         replies: replies (see `Reply`), rules, and the result of `read_script`.
@@ -47,8 +47,8 @@ class ScriptedModel:
             match.
         TypeError: an item is not a reply or a rule, or a pause is not a valid duration (the text names its place); or
             `replies` is not a list.
-        ValueError: (`handlers.ShadowedRule`) an item can never answer, since an earlier item always answers its
-            requests; the text names both places.
+        ValueError: (`handlers.ShadowedRule`) an item can never answer, because an earlier item always answers the same
+            requests; the text names the places of both items.
     """
 
     def __init__(self, replies: Iterable[Item]) -> None:
@@ -65,15 +65,15 @@ class ScriptedModel:
     def reset(self) -> None:
         """Restart the script. Replies that are being given are completed.
 
-        `POST …/reset` of a rollout with this handler has the same effect: for tests in other processes, between two
-        runs.
+        `POST …/reset` of a rollout with this handler has the same effect, for tests in other processes that restart the
+        script between two runs.
         """
         self._sources: list[Source] = list(_sources(self._items))
         self._calls = 0
 
     @property
     def remaining(self) -> int:
-        """Number of replies left, without pauses and without repeated replies."""
+        """Number of replies left, not counting pauses and repeated replies."""
         return sum(source.remaining for source in self._sources)
 
     @property
@@ -135,7 +135,7 @@ def _sources(items: list[Item]) -> Iterator[Source]:
 
 
 def _plain_rule(group: list[tuple[int, Reply]], total: int) -> tuple[str, Rule, int]:
-    """Return adjacent plain replies as a rule for every request: its name, the rule, and the first reply's number."""
+    """Return adjacent plain replies as a rule for every request: a name, the rule, and the first reply's number."""
     for number, reply in group:
         if isinstance(reply, When):
             raise NotAReply(f"replies[{number}] is a rule without a reply: write {reply!r}.reply(…)")

@@ -1,4 +1,4 @@
-"""Reader of a script's document by its forms: returns replies and rules, or raises with the place of the error."""
+"""Reader of a script file's document. It returns replies and rules; its errors name the place of the mistake."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read_items(document: Node) -> list[Reply | Rule]:
     """Return the replies and rules of a document.
 
     Raises:
-        DialectError: an item is neither; the text names file, line and place.
+        DialectError: an item is neither a reply nor a rule; the text names file, line and place.
     """
     if isinstance(document.value, dict) and "script" in document.value:
         read_form(document, forms.FileForm)
@@ -50,7 +50,7 @@ def read_items(document: Node) -> list[Reply | Rule]:
 
 
 def _read_rule(node: Node) -> Rule | None:
-    """Return a rule; None if it is not a rule."""
+    """Return the node as a rule; None if it is not a rule."""
     match form_of(node, forms.ITEMS):
         case forms.RuleForm:
             form, value = read_form(node, forms.RuleForm, _NESTED), node.value

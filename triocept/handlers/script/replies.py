@@ -40,7 +40,7 @@ _HANDLERS = (Stream, Fault)
 
 @final
 class ReadScript(list[Any]):
-    """The result of `read_script`: a script's list, which is never taken for one reply."""
+    """The result of `read_script`: a list of a script's items, which is never mistaken for one reply."""
 
 
 class NotAReply(TypeError):
@@ -87,7 +87,7 @@ def is_pause(reply: object) -> TypeGuard[int | float]:
 
 
 def check_replies(replies: Sequence[Reply], place: str) -> None:
-    """Raise if a rule has no valid replies.
+    """Raise an error if a rule has no valid replies.
 
     Raises:
         NotAReply: there are no replies, or an item is not a reply.
@@ -101,10 +101,10 @@ def check_replies(replies: Sequence[Reply], place: str) -> None:
 
 
 def check_reply(reply: object, place: str) -> None:
-    """Raise if an item is neither a reply nor a pause.
+    """Raise an error if an item is neither a reply nor a pause.
 
     Raises:
-        NotAReply: the text begins with `place`.
+        NotAReply: the item is neither; the text begins with `place`.
     """
     try:
         if is_pause(reply):

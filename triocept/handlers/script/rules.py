@@ -22,7 +22,7 @@ class Rule:
     replies: tuple[Reply, ...]
     """Replies in order; a pause belongs to the reply after it."""
     endless: bool = False
-    """True if the replies restart when all are given."""
+    """True if the replies begin again after the last one."""
     place: str = ""
     """File and line of the rule; empty if it was made in a program."""
 
@@ -39,7 +39,7 @@ class When:
         self._conditions = conditions
 
     def reply(self, *replies: Reply) -> Rule:
-        """Return a rule that gives each reply once, one per request. When all are given, the rule no longer matches.
+        """Return a rule that gives each reply once, one per request. After the last reply, the rule no longer matches.
 
         Raises:
             TypeError: an item is not a reply; see `Reply`.
@@ -47,7 +47,7 @@ class When:
         return self._rule("reply", replies, endless=False)
 
     def cycle(self, *replies: Reply) -> Rule:
-        """Return a rule that gives these replies in turn, one per request, without end; errors as in `reply`."""
+        """Return a rule that gives these replies, one per request, over and over; errors as in `reply`."""
         return self._rule("cycle", replies, endless=True)
 
     def repeat(self, reply: Reply) -> Rule:
@@ -67,7 +67,7 @@ _CONFUSED = {
     "tool_name": "offered_tool=… (the agent offers the tool) or result_of=… (the request has a result of the tool)?",
     "called_tool": "result_of=… (the request has a result of the tool)?",
 }
-"""Ambiguous names, with the keywords that each could mean."""
+"""Names that are not keywords of `when`, with the keywords that each could mean."""
 
 
 def when(
@@ -84,15 +84,16 @@ def when(
 ) -> When:
     """Return conditions on a request, all of which must hold: `when(text="weather").reply("It rains.")`.
 
-    A `str` may be anywhere in the text that it is compared with, case-sensitive; a compiled pattern is searched.
+    A `str` must be contained in the text that it is compared with, in the same case; a compiled pattern is searched in
+    it.
 
     Args:
-        text: part of the user's newest text. It still matches after results of tools have come: give several replies,
+        text: part of the user's newest text. It still matches requests with later tool results: give several replies,
             or use `tool_result`, to answer those requests differently.
         system: part of the system and developer messages.
         model: the requested model's full name, with or without a date suffix; a pattern is searched in it.
-        tool_result: part of a tool result since the model's last answer; if True, there is a result; if False, there is
-            no result.
+        tool_result: part of a tool result since the model's last answer. True requires a result, False that there is no
+            result.
         result_of: name of a tool that was called, with a result since the model's last answer.
         offered_tool: name of a tool that the agent offers; the model need not have called it.
         output: required form of the answer: `text`, `json_object` or `json_schema`.
@@ -125,7 +126,7 @@ def when(
 
 
 def otherwise(*replies: Reply) -> Rule:
-    """Return a rule that gives these replies in turn, without end, to each request that no earlier item answers.
+    """Return a rule that gives these replies, again and again, to the requests that no earlier item answers.
 
     Raises:
         TypeError: an item is not a reply; see `Reply`.

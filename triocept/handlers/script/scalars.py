@@ -66,7 +66,7 @@ def number_for(schema: Json, variant: int, *, whole: bool) -> Json:
 
 
 def _bound(schema: Json, name: str, exclusive: str, none: float, strictest: Json) -> tuple[float, bool]:
-    """Return a bound, and True if the bound itself is excluded; in old drafts `exclusive` is a boolean."""
+    """Return a bound, and True if the bound itself is excluded. In old JSON Schema drafts, `exclusive` is a boolean."""
     value, outside = schema.get(name), schema.get(exclusive)
     if isinstance(outside, bool) or outside is None:
         return (none if value is None else value), bool(outside)

@@ -1,9 +1,9 @@
-"""Rules that no request can reach, since an earlier rule takes all their requests.
+"""Rules that no request can reach, because an earlier rule answers all their requests.
 
 Rules:
 
-1. Only certain cases are reported: two different patterns are never compared.
-2. A rule whose replies run out hides nothing.
+1. Only cases that are certain are reported: two different patterns are never compared.
+2. A rule whose replies run out hides no later rule.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class ShadowedRule(ValueError):
 
 
 def check_shadows(rules: Iterable[tuple[str, Rule]]) -> None:
-    """Raise if one of these named rules cannot be reached.
+    """Raise an error if one of these named rules cannot be reached.
 
     Raises:
-        ShadowedRule: a rule cannot be reached; the text names both places.
+        ShadowedRule: a rule cannot be reached; the text names the places of both rules.
     """
     for (place, rule), (other_place, other) in combinations(rules, 2):
         if hidden(other, rule):
@@ -36,7 +36,7 @@ def check_shadows(rules: Iterable[tuple[str, Rule]]) -> None:
 
 
 def hidden(rule: Rule, before: Rule) -> bool:
-    """Return True if no request can reach `rule` after `before`."""
+    """Return True if no request can reach `rule`, which comes after `before`."""
     return before.endless and covers(before.conditions, rule.conditions)
 
 

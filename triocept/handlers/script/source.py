@@ -4,9 +4,9 @@ Each source serves some requests, tracks its unused replies, and explains why it
 
 Rules:
 
-1. A source returns a reply or None; after None the next source is tried.
-2. A reply that was taken but not sent, since the agent disconnected first, is returned to its source, unless a further
-   reply was taken meanwhile.
+1. A source returns a reply or None. After None, the next source of the script is tried.
+2. A reply that was taken but not sent, because the agent disconnected before, is put back into its source. This is not
+   done if another reply of the source was taken meanwhile.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .rules import Rule
 from .words import shown
 
 MOST_RULES = 3
-"""Maximum rules shown in an error; the others are further from a match."""
+"""Maximum rules shown in an error text: those that come closest to a match."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class Source(Protocol):
 
     @property
     def endless(self) -> int:
-        """Number of items that answer any number of times."""
+        """Number of items in the source that answer any number of times."""
 
     def take(self, request: Request) -> Taken | None: ...
 
@@ -75,7 +75,7 @@ class Replies:
     """A rule, or adjacent plain replies, which match every request."""
 
     def __init__(self, rule: Rule, *, place: str, first: int | None = None) -> None:
-        """Create a source; `first` is the script number of the first plain reply, None for a rule."""
+        """Create a source; `first` is the number of the first plain reply in the script, None for a rule."""
         self._rule = rule
         self._place = place
         self._first = first
@@ -133,7 +133,7 @@ class Replies:
 
 
 def described_miss(request: Request, misses: Sequence[Miss], call: int, total: int) -> str:
-    """Return a text that explains why no source has a reply for a request, the script's call of this number."""
+    """Return a text that explains why no source has a reply for a request, which is call number `call`."""
     asked = described_request(request)
     if all(len(miss.why) == 1 and not miss.is_rule for miss in misses):
         replies = f"{total or 'no'} {'reply' if total < 2 else 'replies'}"

@@ -2,9 +2,9 @@
 
 Rules:
 
-1. One piece here is one increment on the wire; tool calls wait for the end of their answer, as in every stream.
-2. The pauses use trio's clock: a mock clock skips them, and a disconnect of the agent ends them.
-3. An agent that requested no stream gets the complete answer, after an equal time.
+1. One piece is one increment on the wire. Tool calls are held back until the end of the answer, as in every stream.
+2. The pauses use trio's clock, so that a mock clock can skip them. A disconnect of the agent ends them.
+3. An agent that did not request a stream gets the complete answer, after the same time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Piece: TypeAlias = str | ResponsePart | Event
 """An argument of `stream.send`: a `str` continues the text, a part is sent whole, an event is sent unchanged."""
 
 CHARACTERS_OF_A_TOKEN = 4
-"""Characters per token, the estimate used wherever no tokenizer is."""
+"""Characters per token: an estimate, used where there is no tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class _Step:
 
 @final
 class Stream:
-    """A script's answer in these pieces: `Stream("Hel", "lo", delay=0.1)`.
+    """A script's answer in given pieces: `Stream("Hel", "lo", delay=0.1)`.
 
     Args:
         pieces: texts, parts or events, each an increment of its own.
@@ -111,12 +111,12 @@ def paced(
 ) -> Stream:
     """Return a complete answer as a stream of equal pieces: `paced("It rains.", tokens_per_second=40)`.
 
-    Texts, reasoning and the arguments of tool calls are cut; a part without text is one piece. A tool call reaches the
-    agent when the answer is complete, as in every stream.
+    Texts, reasoning and the arguments of tool calls are cut into pieces; a part without text is one piece. A tool call
+    reaches the agent when the answer is complete, as in every stream.
 
     Args:
         answer: a text, a part, a list of these, or a `Response`.
-        characters: characters per piece. Four are a token.
+        characters: characters per piece; four characters count as a token.
         tokens_per_second: the pace; None means as fast as the agent reads.
         first_after: seconds before the first piece.
 
@@ -141,7 +141,7 @@ def timed(
         answer = Response.of(*answer)
     response = given_response(answer)
     groups: list[tuple[Event, ...]] = []
-    """Events that are sent together: a piece of text, and the events around it."""
+    """Groups of events that are sent together: a piece of text, and the events around it."""
     start = ResponseStart(response.id, response.model, extra=response.extra, dialect=response.dialect)
     before: list[Event] = [start]
     for index, part in enumerate(response.content):

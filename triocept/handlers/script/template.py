@@ -1,4 +1,4 @@
-"""A text with words of the request in it. It runs no code, and supports only the names below."""
+"""A text with placeholders for words of the request. It runs no code, and supports only the names below."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMES: dict[str, Callable[[Request], str]] = {
 
 @final
 class Template:
-    """A reply with words of the request in it: `Template("You said: {text}")`.
+    """A reply with placeholders for words of the request: `Template("You said: {text}")`.
 
     Names between braces: `text` (the user's newest text), `system`, `tool_result` (the newest result's text), `model`,
     `dialect`, `tools` (the names of the offered tools). A value that the request lacks is an empty text. `{{` and `}}`

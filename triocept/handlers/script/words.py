@@ -11,7 +11,7 @@ _repr.maxstring = _repr.maxother = 100
 
 
 def shown(value: object) -> str:
-    """Return a value for a line of an error, shortened if long."""
+    """Return a value as text for a line of an error, shortened if it is long."""
     return _repr.repr(value)
 
 
