@@ -7,7 +7,7 @@ Rules of retries:
 A call can repeat an earlier call of its rollout only if two values of both calls are equal:
 
 * `retry_key`: the dialect, the model, the id of the conversation that the headers name, the number of messages, and the
-  texts and result ids of the last message. The rollout adds the kind of the call, if the call's path gives it.
+  last message's texts and result ids. The rollout adds the kind of the call, if the call's path gives it.
 * `retries.meaning`: a digest of everything that the model gets.
 
 For such equal calls, `Calls.find` returns the first of these that exists:

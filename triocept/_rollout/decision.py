@@ -2,8 +2,8 @@
 
 Rules:
 
-1. A policy is a function of a call and its exchange, async or not; a mapping from tool patterns to policies or
-   decisions; or a list of policies.
+1. A policy may be a function of a tool call and its exchange, async or not. It may also be a mapping from tool patterns
+   to policies or decisions, or a list of policies.
 2. In a mapping, an exact name comes before a pattern (`*` and `?` are wildcards), and patterns come in their order.
    Only names are matched, never arguments.
 3. `escalate` leaves the decision to the next matching pattern, then to the next policy. If none of them decides, the

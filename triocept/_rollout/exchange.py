@@ -208,9 +208,9 @@ class Exchange:
     ) -> None:
         """Answer with raw bytes, valid or not, and end the connection as chosen, as a broken provider would.
 
-        The headers decide the framing of the body. With `content-length`, that value is sent even if it is wrong.
-        With `transfer-encoding: chunked`, each piece is a chunk. Without both headers, a whole body is framed by the
-        connection; any other body lasts until the connection is closed, which HTTP/1.1 treats as its end.
+        The headers decide the framing of the body. With `content-length`, that value is sent even if it is wrong. With
+        `transfer-encoding: chunked`, each piece is a chunk. Without both headers, a whole body is framed by the
+        connection. Any other body lasts until the connection is closed, which HTTP/1.1 treats as its end.
 
         Returns when the bytes are written, and the connection has ended as requested. A `stall` then lasts until the
         agent disconnects, or the endpoint ends.
@@ -223,9 +223,8 @@ class Exchange:
             status: 200 to 599. If None, no head is sent, only the body.
             headers: headers of the response. No others are sent, except the date and the headers that framing needs.
             body: bytes; or pieces that are written one by one, with numbers between them: pauses, in seconds. A list is
-                recorded before it is sent. A generator, async or not, is asked for its first piece after the head was
-                sent, and for each next piece after the one before was sent. A generator that is not async must not
-                block.
+                recorded before it is sent. A generator, async or not, runs to its first piece after the head was sent,
+                and to each next piece after the last was sent. A generator that is not async must not block.
             end: `whole`: as HTTP ends it. `close`: the connection is closed at this point. `reset`: the connection is
                 reset (RST), and the agent may lose unread bytes. `stall`: nothing more is sent.
             response: the content of the bytes, if they are an answer: the turn is `answered`, with this response. If

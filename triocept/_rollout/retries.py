@@ -2,8 +2,8 @@
 
 Agents re-send a call whose answer they did not receive, on a new connection. Some agents change its form: Claude Code
 re-sends a streamed call without `stream`, Codex reorders keys. Two calls are equal if the model gets the same content.
-Ignored are: the form of the answer (`stream`, `include_usage`); the form of the conversation (all messages, or only
-those after an earlier response); the caller (`user`, client metadata); cache marks.
+The comparison ignores the form of the answer (`stream`, `include_usage`), the caller (`user`, client metadata) and
+cache marks. It also ignores the form of the conversation: all messages, or only those after an earlier response.
 
 An agent that samples may have thousands of equal calls. So the meaning of a call is computed once, and only when a
 lookup needs it. No lookup searches all calls.

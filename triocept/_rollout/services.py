@@ -93,9 +93,9 @@ class Services:
         """Call a tool; return its result as decoded JSON.
 
         Raises:
-            Refusal: 404, there is no such tool; 400, the arguments do not fit; 504, it took too long; 500, it raised
-                an exception, or its result is not JSON. A refusal that the tool raises is passed on. If the rollout
-                has ended: the rollout's refusal.
+            Refusal: 404, there is no such tool; 400, the arguments do not fit; 504, the tool took too long. 500, the
+                tool raised an exception, or its result is not JSON. A refusal that the tool raises is passed on. If the
+                rollout has ended: the rollout's refusal.
 
         Cancellation: cancels the tool, and waits until it has ended.
         """

@@ -2,8 +2,8 @@
 
 Rules:
 
-1. No exception of a handler is lost. The code that runs the service gets the exception immediately, before the agent
-   gets its error response, and before anything can be cancelled because of it. `outcome` defines which exceptions are
+1. No exception of a handler is lost. The code that runs the service gets the exception immediately: before the agent
+   gets its error response, and before the exception can lead to a cancellation. `outcome` defines which exceptions are
    no fault.
 2. A handler that returns without an outcome has failed, with `Unanswered`.
 3. An exchange that is settled from outside (by a disconnect, the end of its rollout or another handler's fault)
@@ -11,7 +11,7 @@ Rules:
 4. A handler that has failed is not called again. If its rollout stays open (`on_fault="stay"`), every later call gets
    the same outcome as the exchange in which the handler failed.
 5. If the rollout does not stay open, open exchanges are immediately refused with the same status, and their handlers
-   are cancelled; later calls are refused too. So no agent waits for an answer that will not come, however long the body
+   are cancelled. Later calls are refused too. So no agent waits for an answer that will not come, however long the body
    takes to unwind. If the fault ended only a `serve`, calls are refused until a task takes calls again.
 """
 

@@ -4,8 +4,8 @@ Rules:
 
 1. There is one draw for each call: the call gets one of the faults, or its answer. So the sum of all rates is at most
    1.
-2. The draw depends on the seed and on the number of the call in its rollout, and on nothing else: neither the content
-   of the request nor any other rollout matters. Nested `chaos` handlers draw independently.
+2. The draw depends only on the seed and on the number of the call in its rollout. The content of the request and other
+   rollouts have no effect. Nested `chaos` handlers draw independently.
 3. The turn's notes record the fault that was drawn.
 """
 
@@ -49,7 +49,7 @@ def chaos(
 ) -> Handler:
     """Wrap `handler` so that some calls fail: `chaos(model, seed=1, rate_limit=0.1, reset=0.05)`.
 
-    The same seed and the same calls give the same trace: the n-th call of a rollout gets the n-th draw, in every
+    The same seed and the same calls give the same trace. The n-th call of a rollout gets the n-th draw, in every
     rollout and every run. Calls are numbered in the order in which they reach this handler. The agent determines the
     order of concurrent calls, and only that order can change the outcome. For different draws, give each rollout its
     own seed.

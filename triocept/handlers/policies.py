@@ -76,8 +76,8 @@ _turns = trio.Lock()
 async def ask_terminal(call: ToolCall, exchange: Exchange) -> Decision:
     """Ask the person at the terminal about a tool call; a policy for `approve`.
 
-    The question is written to standard error, and the answer read from standard input: `y` approves, `n` rejects with a
-    reason, `e` edits the arguments, `t` ends the rollout.
+    The question is written to standard error, and the answer is read from standard input. `y` approves, `n` rejects
+    with a reason, `e` edits the arguments, `t` ends the rollout.
 
     Raises:
         EOFError: standard input has ended, so that no person can answer.

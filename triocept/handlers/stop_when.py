@@ -26,8 +26,8 @@ def stop_when(
     Args:
         handler: the handler that answers.
         predicate: called with each whole answer, async or not. A true result stops the rollout; a text is the reason.
-        deliver: if True, the answer is passed on as it comes; if the rollout stops, the agent still gets the whole
-            answer, and its next call is refused. If False, the answer is held back until `predicate` has returned; if
+        deliver: if True, the answer is passed on as it comes. If the rollout stops, the agent still gets the whole
+            answer, and its next call is refused. With False, the answer is held back until `predicate` has returned. If
             the rollout stops, the agent gets a 404 instead, so that it runs no tool.
 
     Raises:

@@ -25,8 +25,8 @@ __all__ = ["MAKERS", "Act", "Fault"]
 class Fault(Refusals, BrokenConnections, BrokenBodies, BrokenStreams, OddAnswers, Quirks):
     """A failure as a reply: `ScriptedModel([Fault.status(429, retry_after=1), "ok"])`.
 
-    Make a fault with its constructors only. A fault is a handler, too: `await fault(exchange)` applies it to the call,
-    in the agent's own dialect, streamed or not, as the agent has requested. Two faults with equal arguments are equal.
+    Make a fault with its constructors only. A fault is a handler, too: `await fault(exchange)` applies it to the call.
+    It uses the agent's dialect, streamed or not as requested. Two faults with equal arguments are equal.
     """
 
     __slots__ = ()

@@ -39,8 +39,8 @@ class BrokenConnections(BaseFault):
         """Reset the connection (RST).
 
         Args:
-            after: None means before the head. Else in the middle of the answer: after this many pieces of a stream (a
-                piece is a word of its text), or after half of a document.
+            after: pieces of a stream to send before the fault (a piece is a word of its text); a document is cut after
+                its first half. None means before the head.
             answer: the answer that is cut.
 
         Raises:

@@ -4,9 +4,9 @@ Rules:
 
 1. All conditions of a fixture must hold; the first matching fixture answers, any number of times.
 2. `turnIndex` excludes nothing: it chooses among the matching fixtures. The fixture with the highest `turnIndex` up to
-   the number of answers so far wins; else the first fixture without a `turnIndex`; else the fixture with the lowest
-   `turnIndex`. A fixture without a `turnIndex` also wins if it stands before a fixture whose `turnIndex` is exactly the
-   number of answers so far.
+   the number of answers so far wins. If there is none, the first fixture without a `turnIndex` wins, else the fixture
+   with the lowest `turnIndex`. A fixture without a `turnIndex` also wins if it stands before a fixture whose
+   `turnIndex` is exactly the number of answers so far.
 3. `sequenceIndex` is compared with the number of times that fixtures with equal conditions were served.
 """
 

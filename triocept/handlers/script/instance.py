@@ -7,7 +7,7 @@ Rules:
 3. A schema with an unsupported part (such as a complicated pattern) raises an error that names the part's place.
 
 It supports the parts of Draft 2020-12 that are common in requests: types, enums, references, `anyOf`, `oneOf`, `allOf`,
-bounds, formats; and Google's own notation of types.
+bounds, formats. It also supports Google's own notation of types.
 """
 
 from __future__ import annotations

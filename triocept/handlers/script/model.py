@@ -45,8 +45,8 @@ class ScriptedModel:
     Raises:
         ScriptExhausted: from an exchange without a reply; the text shows the request, and why the closest rules do not
             match.
-        TypeError: an item is not a reply or a rule, or a pause is not a valid duration (the text names its place); or
-            `replies` is not a list.
+        TypeError: `replies` is not a list, an item is not a reply or a rule, or a pause is not a valid duration. The
+            text names the item's place.
         ValueError: (`handlers.ShadowedRule`) an item can never answer, because an earlier item always answers the same
             requests; the text names the places of both items.
     """
