@@ -154,7 +154,7 @@ class Budget:
         return None
 
     def end(self, call: ExchangeState, turn: Turn | None) -> None:
-        """Count the turn of a call that has ended; `turn` is None if the call has no turn.
+        """Count the turn of a call that has ended; without a turn, only release the reservation.
 
         A second call of `end` has no effect.
         """
@@ -216,7 +216,7 @@ class Budget:
         return _Sum(1, tokens, 0, price.least(tokens))
 
     def _reached(self, needs: _Sum) -> str | None:
-        """Return a text about the limit that a call with these needs would cross; None if there is none."""
+        """Return a text about the limit that a call with these needs would cross, or None."""
         limits, spent, held = self.limits, self._spent, self._reserved
         if limits.turns is not None and spent.turns + held.turns >= limits.turns:
             waits = f" ({counted(held.turns, 'is', 'are')} being answered)" if held.turns else ""

@@ -209,7 +209,7 @@ class Calls:
             alike.add(exchange)
 
     def end(self, exchange: ExchangeState, turn: Turn | None) -> None:
-        """Remove an exchange that has its outcome; `turn` is None if it could not be recorded."""
+        """Remove an exchange that has its outcome. Without a turn, the exchange could not be recorded."""
         key = exchange.retry_key
         exchanges = self._open[key]
         del exchanges[exchange]

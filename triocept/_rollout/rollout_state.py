@@ -243,7 +243,7 @@ class RolloutState:
         return self
 
     def on_settled(self, exchange: ExchangeState, turn: Turn | None) -> None:
-        """Handle an exchange that has its outcome; `turn` is None if it could not be recorded."""
+        """Handle an exchange that has its outcome. Without a turn, the exchange could not be recorded."""
         exchange.facade = None
         if self.gate.active and isinstance(outcome := exchange.outcome, Answered | Raw):
             self.gate.add(exchange, outcome.response)

@@ -77,7 +77,7 @@ class AskedJSON:
 
 
 def _demanded(request: Request) -> Tool | None:
-    """Return the tool that the model must call; None if it need not call one."""
+    """Return the tool that the model must call, or None."""
     choice = request.tool_choice
     if choice is None or choice.mode not in ("tool", "required"):
         return None
