@@ -1,4 +1,4 @@
-"""The base URL of a provider, in the form for its own SDK."""
+"""The base URL of a provider, in the form that the provider's own SDK expects."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from .._util.checks import check_str
 
 _NOT_PASSED = frozenset({"key", "alt", "$alt"})
-"""Parameters of the agent's query that are not forwarded: Google's clients may put the key there, and the framing of a
-stream is set anew."""
+"""Query parameters of the agent that are not forwarded. Google's clients may put the key there, and triocept itself
+chooses the framing of a stream."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Address:
     """A parsed base URL."""
 
     base: str
-    """The URL without a slash at its end, without its query."""
+    """The URL without its query, and without a slash at its end."""
     query: tuple[tuple[str, str], ...] = ()
     """Query parameters that are sent with every call (`api-version`, …)."""
 
@@ -28,7 +28,7 @@ class Address:
 
     @property
     def here(self) -> bool:
-        """True if the host is this machine's loopback, which no proxy can reach."""
+        """True if the host is the loopback of this machine, which no proxy can reach."""
         host = (urlsplit(self.base).hostname or "").rstrip(".")
         try:
             return ip_address(host).is_loopback
@@ -37,7 +37,7 @@ class Address:
 
     @property
     def root(self) -> str:
-        """Base URL of a server's own calls, which are beside its OpenAI calls, not under them."""
+        """Base URL of a server's own routes, which are beside its OpenAI routes (`/v1`), not below them."""
         return self.base.removesuffix("/v1")
 
     def at(self, path: str, agent_query: str = "") -> str:
@@ -49,7 +49,7 @@ class Address:
 
 
 def is_near(host: str) -> bool:
-    """Return True if a provider on this host is on this machine, or in a private network, and mostly needs no key."""
+    """Return True if the host is this machine, or in a private network, where providers mostly need no key."""
     try:
         return host == "localhost" or "." not in host or ip_address(host).is_private
     except ValueError:
@@ -57,7 +57,7 @@ def is_near(host: str) -> bool:
 
 
 def parse_address(base_url: str) -> Address:
-    """Parse a base URL; raise ValueError if it is no http or https URL, or contains a user and a password."""
+    """Parse a base URL; raise ValueError if it is no http or https URL, or contains a user or a password."""
     check_str("base_url", base_url)
     parts = urlsplit(base_url.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname:

@@ -1,13 +1,14 @@
 """The maximum number of tokens of an answer: configured, or learned from a provider's refusal.
 
-Claude Code requests 64,000 tokens, and servers refuse a number above their model's limit instead of lowering it.
+Claude Code requests up to 64,000 tokens. Servers do not lower a number above their model's limit, but refuse the call.
 
 Rules:
 
-1. The configured maximum applies to every call, also to a call without a number.
-2. A maximum that a refusal teaches for a model is kept for its next calls, and only lowers the number that they
-   request.
-3. A window that the prompt has nearly filled is no maximum: the agent receives the refusal, and shortens its history.
+1. The configured maximum applies to every call, also to a call that requests no number of tokens.
+2. A maximum that is learned from a refusal is kept for further calls to the same model. It only lowers the number that
+   these calls request.
+3. Nothing is learned if the prompt nearly fills the context window. The agent then receives the refusal, and shortens
+   its history.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from .._canonical.content import Json
 from ..dialects._documents import merged
 
 LEAST = 1024
-"""Tokens. If less is left for an answer, the prompt is too long."""
+"""Minimum tokens for an answer. If the context window leaves fewer, the prompt counts as too long."""
 MAX_WORDS = 4000
-"""Maximum characters of a refusal that are searched: the patterns search them again and again."""
+"""Maximum characters of a refusal that are searched, because each pattern searches them again."""
 MAX_MODELS = 256
-"""Maximum models with a learned maximum: an agent may invent names."""
+"""Maximum number of models with a learned maximum, because an agent may send any number of invented names."""
 
 _N = r"(\d[\d,]*)"
 _OUTPUT = [  # patterns with the maximum tokens of an answer; 1 if the number itself is excluded
@@ -41,11 +42,11 @@ _WINDOW = [  # patterns with the size of the window, and the tokens of the promp
     rf"cannot be greater than (?:max_model_len=)?(?:max_total_tokens=)?(?P<all>{_N})",  # vLLM
 ]
 Places: TypeAlias = Sequence[tuple[str, ...]]
-"""Paths in a document of the requested number of tokens: `Dialect.caps`."""
+"""Places of the requested number of tokens in a document, as in `Dialect.caps`."""
 
 
 class Ceiling:
-    """The token maximums of one upstream; `configured` is None if none is configured."""
+    """The token maximums of one upstream; `configured` is None if no maximum is configured."""
 
     def __init__(self, configured: int | None) -> None:
         self.configured = configured
@@ -62,7 +63,7 @@ class Ceiling:
         return min(found, default=None)
 
     def learn(self, model: str, words: str, prompt: int) -> int | None:
-        """Return and keep the maximum that a refusal states; None if it states no usable maximum."""
+        """Return and store the maximum that a refusal states; None if the refusal states no usable maximum."""
         text = words[:MAX_WORDS].replace("\n", " ")
         for pattern, less in _OUTPUT:
             if (found := re.search(pattern, text)) is not None:
@@ -80,7 +81,7 @@ class Ceiling:
 
 
 def asked_output(document: Json, places: Places) -> int | None:
-    """Return the number of tokens that a document requests; None if it has no number."""
+    """Return the number of tokens that a document requests; None if it requests no number."""
     values = (_at(document, place) for place in places)
     return max((value for value in values if isinstance(value, int)), default=None)
 
@@ -88,7 +89,7 @@ def asked_output(document: Json, places: Places) -> int | None:
 def capped(document: dict[str, Json], places: Places, most: int, *, always: bool) -> dict[str, Json]:
     """Return the document of a provider's dialect, with at most `most` requested tokens.
 
-    With `always`, set a number also in a document without one.
+    With `always`, also set the number in a document that requests none.
     """
     asked = asked_output(document, places)
     if (asked is None and not always) or (asked is not None and asked <= most):

@@ -13,23 +13,23 @@ _MAX_LINE = 16 * 1024
 
 @final
 class ChunkedDecoder:
-    """A decoder that takes a body's bytes as they arrive, and returns the content of its chunks."""
+    """A decoder of one chunked body, whose bytes may be fed in pieces of any size."""
 
     def __init__(self) -> None:
         self.ended = False
-        """True if the last chunk has arrived, with its trailers."""
+        """True if the last chunk has arrived, including the trailers after it."""
         self.rest = b""
-        """Received bytes that are not decoded yet; once the body has ended, the bytes behind it."""
+        """Received bytes that are not decoded yet; after the end of the body, the bytes behind the body."""
         self.fault: str | None = None
-        """The fault of the next bytes; the bytes before it count, as if they had arrived separately."""
+        """The error in the bytes that follow. Bytes before the error were decoded as if they had arrived separately."""
         self._left = 0  # bytes left of the current chunk
         self._close = False  # True if the line end behind a chunk is expected
         self._trailers = False  # True if the last chunk has arrived
 
     def feed(self, data: bytes) -> bytes:
-        """Return the bytes that `data` adds to the body: a chunk need not be whole.
+        """Return the bytes that `data` adds to the body, also from a chunk that is not yet complete.
 
-        Raise ValueError, also in each later call, if bytes are not in the coding; none before them add to the body.
+        Raise ValueError, also in each later call, if the next bytes are not valid in this coding.
         """
         self.check()
         if self.rest:
@@ -64,7 +64,7 @@ class ChunkedDecoder:
             raise ValueError(self.fault)
 
     def _read_line(self, data: bytes, at: int) -> int | None:
-        """Read a line between chunks; return the position after it, or None if it is incomplete or faulty."""
+        """Read a line between chunks; return the position after the line, or None if it is incomplete or invalid."""
         if self._close or self._trailers:
             end = data.find(b"\r\n", at)
             if self._close and (end if end >= 0 else len(data.rstrip(b"\r"))) > at:

@@ -1,9 +1,9 @@
-"""The number of tokens of a prompt, from the provider that will read it, by the calls of its dialect.
+"""The number of tokens in a prompt, as counted by the provider with the calls of the provider's dialect.
 
 Rules:
 
-1. A missing count fails no call: the count is then estimated.
-2. A provider without such a call is called once.
+1. No call fails because a count is missing; the count is then estimated.
+2. A provider that has no call for counting is called only once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .transport import ProviderClient
 
 SECONDS = 10.0
-"""Seconds for a count: the agent is waiting, and an estimate is available at once."""
+"""Maximum seconds for a count. The agent is waiting, and an estimate is immediately available."""
 _ABSENT = frozenset({400, 403, 404, 405, 422, 501})
 
 
@@ -35,7 +35,7 @@ class Counter:
         self._absent: set[str] = set()
 
     async def count(self, request: Request) -> int | None:
-        """Return the tokens of a prompt; None if the provider gives no count.
+        """Return the number of tokens in a prompt; None if the provider returns no count.
 
         Cancellation: closes the connection to the provider.
         """
@@ -59,7 +59,7 @@ class Counter:
         return None
 
     async def _answer(self, call: ProviderRequest, patience: Patience) -> Json:
-        """Return the provider's document; None if it is not an answer, or there is no such call."""
+        """Return the document that answers `call`; None if the provider returned an error, or has no such call."""
         if call.address in self._absent:
             return None
         try:

@@ -1,10 +1,10 @@
-"""The error for a provider's bad answer: always an `UpstreamError`, with a status that an agent can act on.
+"""The error for a provider's failure or invalid answer: an `UpstreamError` with a status on which an agent can act.
 
 Rules:
 
-1. The provider's own status and message, if it answered with an error of its dialect.
-2. 502 if the response is no answer at all: a page, a redirect, an empty body, broken JSON.
-3. The key is removed from every repeated text (see `redaction`).
+1. If the provider answered with an error of its dialect, the error has the provider's status and message.
+2. If the response is no answer (a web page, a redirect, an empty body, broken JSON), the status is 502.
+3. The key is removed from every text of the provider that the error repeats (see `redaction`).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ MAX_ERROR = 1024 * 1024
 """Maximum bytes of an error's body that are read."""
 _SHOWN = 200
 _NOWHERE = frozenset({404, 405})
-"""Statuses that a wrong base URL is mostly answered with."""
+"""Statuses with which servers mostly answer if the base URL is wrong."""
 _ERRORS = ("error", "detail", "message")
-"""Fields of which every error has one, in all dialects, FastAPI and SGLang."""
+"""Field names; an error document of any dialect, of FastAPI or of SGLang has at least one of them."""
 _TAGS = re.compile(
     r"<(script|style)\b[^<]*+(?:<(?!/\1\s*>)[^<]*+)*+(?:</\1\s*>)?|<[^<>]*>", re.DOTALL | re.IGNORECASE
 )
@@ -41,7 +41,7 @@ class Reader:
         self._redaction = Redaction(api_key)
 
     def response(self, body: bytes, headers: Mapping[str, str]) -> Response:
-        """Return the whole answer in a body; raise UpstreamError if it contains none."""
+        """Return the whole answer in a body; raise UpstreamError if the body contains no answer."""
         if not body.strip():
             raise UpstreamError("the provider's answer is empty", headers=passed_down(headers))
         try:
@@ -56,7 +56,8 @@ class Reader:
     ) -> UpstreamError:
         """Return the error for an answer with this status: 300 or more, or under 200.
 
-        The body may be cut off; header names are in lower case; the address is shown if it may be wrong.
+        The body may be cut off; header names are in lower case. The error shows the address if the base URL may be
+        wrong.
         """
         passed = passed_down(headers)
         if status < 400:
@@ -86,8 +87,8 @@ class Reader:
     def own_error(self, error: UpstreamError, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
         """Return a provider's own error, with its body and its headers.
 
-        The body counts as a document of the dialect only if it states an error: an answer that ended for no known
-        reason is not an error document.
+        The body counts as an error document of the dialect only if it states an error. An answer that ended for an
+        unknown reason does not count as one.
         """
         text = error.body or _text(body)
         document = _decoded(text.encode())
@@ -111,7 +112,10 @@ class Reader:
         return UpstreamError(what, body=self._redaction.document(_text(body)), headers=passed_down(headers))
 
     def _shown(self, body: bytes) -> str:
-        """Return the text of a body, on one line. The key is removed before a cut: a half key would not be found."""
+        """Return the text of a body, shortened, on one line.
+
+        The key is removed before the text is cut, because half a key would not be found.
+        """
         text = self._redaction.document(_text(body))
         words = " ".join(_TAGS.sub(" ", text[:8000]).split())
         if not words:

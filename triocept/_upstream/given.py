@@ -2,9 +2,9 @@
 
 Rules:
 
-1. The error is raised by that call, in one line that names the argument: not by the agent's first call, in a
-   library's terms.
-2. The error contains no key, and no header's value, which may be a key.
+1. `open_upstream` raises the error, in one line that names the argument. Otherwise the agent's first call would fail,
+   with an error of a library.
+2. The error contains neither a key nor the value of a header, which may be a key.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from .._canonical.request import Sampling
 from .._util.checks import check_mapping, check_number, check_str, check_type, described, unsayable
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-"""A token (RFC 9110, 5.6.2)."""
+"""Pattern of a header's name, a token (RFC 9110, 5.6.2)."""
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-"""A header's value (RFC 9110, 5.5)."""
+"""Pattern of a header's value (RFC 9110, 5.5)."""
 _encode = msgspec.json.Encoder().encode
 
 
 def check_timeouts(**timeouts: float | None) -> None:
-    """Raise if a timeout is out of range; None means no limit."""
+    """Raise an error if a timeout is out of range; None means no limit."""
     for name, number in timeouts.items():
         if number is not None:
             check_number(name, number, infinite=name != "connect_timeout", hint="None waits without a limit")
@@ -45,7 +45,7 @@ def check_overrides(model: str | None, sampling: Sampling | None) -> None:
 
 
 def check_headers(headers: Mapping[str, str] | None) -> None:
-    """Raise if the headers cannot be sent."""
+    """Raise an error if the headers cannot be sent."""
     if headers is None:
         return
     check_mapping("extra_headers", headers)
@@ -60,7 +60,7 @@ def check_headers(headers: Mapping[str, str] | None) -> None:
 
 
 def check_session(header: str | None, finish: str | None) -> None:
-    """Raise if the names of a session's header and path cannot be sent."""
+    """Raise an error if `session_header` is no header name, or `finish_session` is no path with `{id}`."""
     if header is not None:
         check_str("session_header", header)
         if not _NAME.fullmatch(header):
@@ -77,7 +77,7 @@ def check_session(header: str | None, finish: str | None) -> None:
 
 
 def check_body(fields: Mapping[str, Json] | None) -> None:
-    """Raise if the fields are not JSON."""
+    """Raise an error if the fields are not JSON."""
     if fields is None:
         return
     check_mapping("extra_body", fields)

@@ -1,8 +1,8 @@
-"""The headers that are forwarded, by name, in both directions. A header that is not named here is not forwarded.
+"""The names of the headers that are forwarded, in both directions. No other header is forwarded.
 
-Keys, cookies, lengths, encodings and headers of one connection are never forwarded. Proxies that dropped others
-had known effects: without `retry-after` or `anthropic-ratelimit-*` agents retry for ever, without `anthropic-beta`
-features are missing, and without `user-agent` or `x-stainless-*` providers have answered with 429.
+Keys, cookies, lengths, encodings and headers of one connection are never forwarded. Proxies that dropped further
+headers had known effects. Without `retry-after` or `anthropic-ratelimit-*`, agents retry for ever. Without
+`anthropic-beta`, features are missing. Without `user-agent` or `x-stainless-*`, providers have answered with 429.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _UP = frozenset(
 )
 _UP_PREFIXES = ("x-claude-code-", "x-codex-", "x-stainless-")
 _UP_ANYWHERE = frozenset({"traceparent", "tracestate", "baggage", "x-request-id"})
-"""Headers that are forwarded to a provider of another dialect too."""
+"""Headers that are also forwarded to a provider of another dialect."""
 
 _DOWN = frozenset(
     {
@@ -47,9 +47,10 @@ def secrets_in(headers: Mapping[str, str]) -> list[str]:
 def passed_up(
     headers: Mapping[str, str], *, same_dialect: bool, wanted: Container[str] = ()
 ) -> dict[str, str]:
-    """Return the agent's headers, names in lower case, that are sent to the provider; never a key.
+    """Return the agent's headers that are forwarded to the provider, with names in lower case; never a key.
 
-    `wanted` names further headers to forward in the same dialect: headers that clients of the dialect always send.
+    `wanted` names further headers to forward to a provider of the same dialect: those that the dialect's clients always
+    send.
     """
     if not same_dialect:
         return {name: value for name, value in headers.items() if name in _UP_ANYWHERE}

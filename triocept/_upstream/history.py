@@ -1,16 +1,17 @@
-"""Reasoning that only its provider can read, restored where the agent could not keep it.
+"""Restoration of reasoning that only its provider can read, where the agent could not keep it.
 
-A provider signs or encrypts its reasoning, and requires it back unchanged. An agent of another dialect has no
-field for that. But the trace has the whole answer. When the agent's history comes back, the turn is found by the
-ids of its tool calls, or by its text, and the provider's original is restored.
+A provider signs or encrypts its reasoning, and requires the reasoning back unchanged. An agent of another dialect has
+no field for signed reasoning, but the trace contains the whole answer. When the agent sends its history, each turn is
+found by the ids of its tool calls, or by its text. The provider's original reasoning is then restored.
 
 Rules:
 
-1. Reasoning is sent only to the upstream that made it: another one would refuse the request.
-2. It is restored only where the agent kept the rest: the same text, the same calls in the same order.
-3. Dropped reasoning is counted, for the note in the turn.
-4. If an agent does not send the ids back (LangChain's and agno's Gemini), and several answers are alike, the
-   answer at the same position is used. Without such an answer, none is.
+1. Reasoning is sent only to the upstream that generated it, because another upstream would refuse the request.
+2. Reasoning is restored only if the agent kept the rest of the answer: the same text, and the same calls in the same
+   order.
+3. Reasoning that is dropped is counted, and the count is noted in the turn.
+4. Some agents do not send the ids back (LangChain's and agno's Gemini clients). If several answers are then alike, the
+   answer at the same position in the history is used. If there is none at this position, nothing is restored.
 """
 
 from __future__ import annotations
@@ -37,17 +38,17 @@ _SIGNATURE = "thoughtSignature"
 
 
 class Restored(msgspec.Struct, frozen=True):
-    """A request whose history holds this upstream's reasoning, and no other's."""
+    """A request whose history contains the reasoning of one upstream, and not that of others."""
 
     request: Request
     dropped: int
-    """Number of reasoning parts that this upstream cannot use."""
+    """Number of reasoning parts that the upstream cannot use."""
     changed: bool
-    """True if the history differs from the agent's."""
+    """True if the history differs from the one that the agent sent."""
 
 
 def restored(request: Request, rollout: RolloutState, *, upstream: str, dialect: str) -> Restored:
-    """Return the agent's request for this upstream and its dialect."""
+    """Return the agent's request with its history adapted to this upstream and the upstream's dialect."""
     index = _indexes.setdefault(rollout, _Index())
     index.update(rollout)
     messages: list[Message] = []
@@ -67,14 +68,14 @@ def restored(request: Request, rollout: RolloutState, *, upstream: str, dialect:
 
 
 class _Index:
-    """An index of the answers in a rollout's trace that hold opaque parts."""
+    """An index of the answers in a rollout's trace that contain signed or encrypted reasoning."""
 
     def __init__(self) -> None:
         self._seen = 0
         self._by_call: dict[str, Turn] = {}
-        """Turns by the id of a tool call."""
+        """Turns, by the id of each tool call in them."""
         self._alike: dict[tuple[bytes, str], _Alike] = {}
-        """Turns by their text and calls, and their upstream."""
+        """Turns with equal text and calls from the same upstream, by a key for both."""
         self._origins: dict[str, str] = {}
 
     def update(self, rollout: RolloutState) -> None:
@@ -85,9 +86,10 @@ class _Index:
         self._seen = len(trace)
 
     def find_run(self, run: tuple[Message, ...], place: int, upstream: str) -> tuple[Message, ...]:
-        """Return consecutive messages as this upstream wrote them, as far as known and unchanged.
+        """Return consecutive messages of one role, with assistant messages as this upstream wrote them.
 
-        They may be the increments of one answer: Google's SDK sends each back as a separate message.
+        A message that is unknown, or that the agent changed, is returned as it is. Several messages may belong to one
+        answer: Google's SDK sends each increment back as a separate message.
         """
         if run[0].role != "assistant":
             return run
@@ -107,7 +109,7 @@ class _Index:
         return None if turn is None or turn.response is None else _as_written(turn.response, message)
 
     def origin(self, part: Reasoning) -> str | None:
-        """Return the upstream that made the opaque parts of this reasoning; None if unknown."""
+        """Return the name of the upstream that signed or encrypted this reasoning; None if unknown."""
         return next(
             (self._origins[key] for blob in part.blobs if (key := _digest(blob.data)) in self._origins), None
         )
@@ -130,7 +132,7 @@ class _Index:
 class _Alike:
     def __init__(self) -> None:
         self._by_place: dict[int, Turn] = {}
-        """The latest answer for each number of messages before it."""
+        """For each number of messages in a request: the latest turn with such a request."""
         self._count = 0
 
     def add(self, turn: Turn) -> None:
@@ -138,7 +140,7 @@ class _Alike:
         self._count += 1
 
     def at(self, place: int) -> Turn | None:
-        """Return the answer at this position; else the only answer; else None."""
+        """Return the turn at this position; else the only turn, if there is only one; else None."""
         only = next(iter(self._by_place.values())) if self._count == 1 else None
         return self._by_place.get(place, only)
 
@@ -153,7 +155,7 @@ def _name_of(turn: Turn) -> str | None:
 
 
 def _key(message: Message) -> bytes:
-    """Return a key that is equal for messages with equal text and calls, whatever the ids of the calls."""
+    """Return a key that is equal for messages with equal text and calls; the ids of calls may differ."""
     return message_key(Message("assistant", (Text(message.text.strip()), *message.tool_calls)))
 
 
@@ -179,10 +181,10 @@ def _as_written(response: Response, message: Message) -> Message | None:
 
 
 def _without_foreign(message: Message, index: _Index, upstream: str, dialect: str) -> tuple[Message, int]:
-    """Return the message without the opaque parts of other upstreams of this dialect.
+    """Return the message without signatures of other upstreams of this dialect, and the number of unusable parts.
 
-    A message without such parts is returned itself. Also return the number of reasoning parts that this upstream
-    cannot use: parts of other dialects are left out when the request is written.
+    The number counts all reasoning parts that this upstream cannot use. Parts of other dialects are counted here, and
+    left out when the request is written.
     """
     foreign, mine = [], []
     for part in message.content:

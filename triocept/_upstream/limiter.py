@@ -1,10 +1,10 @@
-"""The limit of an upstream's concurrent calls, fair between rollouts.
+"""A limit for the concurrent calls of an upstream, which is fair between rollouts.
 
 Rules:
 
-1. A free slot is taken at once. A released slot goes to the rollout whose turn it is, and in it to the call that
-   waited longest; then it is the next rollout's turn.
-2. A call that is cancelled while it waits has taken no slot.
+1. A free slot is taken immediately. Released slots go to the waiting rollouts in rotation, and within a rollout to the
+   call that has waited longest.
+2. A call that is cancelled while it waits takes no slot.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import trio
 
 
 class Limiter:
-    """A limit of `limit` concurrent holders; None means any number."""
+    """A set of `limit` slots, of which each concurrent call takes one; None means any number."""
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
         self.held: int = 0
-        """Number of slots that are taken."""
+        """The number of slots that are taken."""
         self._waiting: OrderedDict[str, deque[trio.Event]] = OrderedDict()
 
     @property
@@ -55,7 +55,7 @@ class Limiter:
             self._give()
 
     def _give(self) -> None:
-        """Pass a slot to the next waiting call, or release it."""
+        """Pass a slot to the next waiting call; release the slot if no call waits."""
         if not self._waiting:
             self.held -= 1
             return

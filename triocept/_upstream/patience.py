@@ -1,15 +1,15 @@
 """The time limits of a call to a provider, and the pauses before retries.
 
-A call has one deadline for its whole duration, and one for the provider's silence. It is retried before the first
-byte only, and only if that may help.
+A call has one limit for its whole duration, and one for the provider's silence. A call is retried only before the first
+byte of its answer, and only if a retry may help.
 
 Rules:
 
-1. One scope with one deadline serves a whole call. The deadline is moved when an increment arrives, but not for
-   each event: at most once in a fiftieth of the time limit.
-2. Only an increment of the answer counts. Comments, pings and bytes without content are silence.
-3. The limits do not run while the call waits for something other than the provider: a slot, or an agent that
-   reads slowly.
+1. One cancel scope with one deadline serves a whole call. An increment of the answer moves the deadline, but at most
+   once in a fiftieth of the time limit.
+2. Only an increment of the answer ends the silence. Comments, pings and bytes without content count as silence.
+3. The limit of silence does not run while the call waits for something other than the provider, such as a slot, or an
+   agent that reads slowly.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from ..errors import ContextLengthError, UpstreamError
 
 _PARTS = 50
 FIRST_PAUSE = 0.5
-"""Seconds; doubled each time, as in the SDKs of OpenAI and Anthropic."""
+"""Seconds before the first retry; doubled for each further retry, as in the SDKs of OpenAI and Anthropic."""
 LONGEST_PAUSE = 60.0
-"""Maximum seconds of a pause. If a provider requests a longer one, the error goes to the agent, which decides."""
+"""Maximum seconds before a retry. If a provider requests a longer wait, the error is passed on to the agent."""
 
 _TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 529})
 _FINAL = ("insufficient_quota", "billing_error", "usage_limit_reached", "usage_not_included")
@@ -38,7 +38,10 @@ _FINAL = ("insufficient_quota", "billing_error", "usage_limit_reached", "usage_n
 
 @final
 class Patience:
-    """The time limits of one call, in seconds: for the whole call, and without an increment; None means no limit."""
+    """The time limits of one call in seconds; None means no limit.
+
+    `total` is for the whole call, and `idle` for the time without an increment of the answer.
+    """
 
     def __init__(self, total: float | None, idle: float | None) -> None:
         self._total, self._idle = total, inf if idle is None else idle
@@ -50,11 +53,11 @@ class Patience:
         self._try: trio.CancelScope | None = None
         self.scope: trio.CancelScope = trio.CancelScope(deadline=self._end)
         self.on_stop: Callable[[], object] = int
-        """Called when the provider's answer is complete."""
+        """A function that is called when the provider's answer is complete."""
 
     @contextmanager
     def trying(self) -> Iterator[None]:
-        """Limit one try, up to the head of the answer; then the wait for the first increment begins.
+        """Limit one try, from sending the call to the head of the answer; then begin to wait for an increment.
 
         Raise UpstreamError, 504, if no head has arrived within the limit of silence.
         """
@@ -72,7 +75,7 @@ class Patience:
             self.scope.deadline = min(self._end, now + self._idle + self._slack)
 
     def pause(self, paused: bool) -> None:
-        """Suspend the limit of silence, because the call waits for something else; or resume it."""
+        """Suspend the limit of silence while the call does not wait for the provider; if not `paused`, resume it."""
         self._paused = paused
         if self._held_at is not None:
             return
@@ -83,7 +86,7 @@ class Patience:
             self.reset()
 
     def hold(self) -> None:
-        """Stop the clocks of both limits, because the server of the call is paused, until `release`."""
+        """Stop the clocks of both limits until `release`, because the server of the call is paused."""
         if self._held_at is None:
             self._held_at = trio.current_time()
             self._due = self.scope.deadline = inf
@@ -91,7 +94,7 @@ class Patience:
                 self._try.deadline = inf
 
     def release(self) -> None:
-        """Let the clocks run again. The limit of silence begins anew."""
+        """Let the clocks run again; the limit of silence starts from zero."""
         if self._held_at is None:
             return
         now = trio.current_time()
@@ -102,14 +105,14 @@ class Patience:
         self.pause(self._paused)
 
     def stop(self) -> None:
-        """End all limits: the provider's answer is complete, and the remaining work has no limit."""
+        """Remove all limits when the provider's answer is complete; the remaining work has no limit."""
         self._end = self._idle = inf
         self.pause(True)
         self.on_stop()
 
     @property
     def error(self) -> UpstreamError:
-        """The error of the call, when the deadline has passed."""
+        """The error to raise when the deadline of the call has passed."""
         if trio.current_time() >= self._end:
             return UpstreamError(f"the provider's answer took over {self._total:g} s", status=504)
         return self._silence()
@@ -119,7 +122,7 @@ class Patience:
 
 
 def retry_pause(error: UpstreamError, tries: int, most: int) -> float | None:
-    """Return the seconds to wait before the next try, of `most` retries; None if the call is not tried again."""
+    """Return the seconds to wait before the next of `most` retries; None if the call must not be retried."""
     advice = error.headers.get("x-should-retry")
     may_help = advice == "true"
     if advice not in ("true", "false"):
@@ -134,7 +137,7 @@ def retry_pause(error: UpstreamError, tries: int, most: int) -> float | None:
 
 
 def wait_of(error: UpstreamError) -> float | None:
-    """Return the seconds that a provider requests to wait, in any of its forms; None if it requests none."""
+    """Return the seconds that the provider requests to wait, in any known header; None if it requests no wait."""
     try:
         return max(0.0, float(error.headers["retry-after-ms"]) / 1000)
     except (KeyError, ValueError):

@@ -1,15 +1,17 @@
-"""Pauses of an upstream, for a change of the weights of its server.
+"""Pauses of an upstream, during which a program changes the weights of the model server.
 
 Rules:
 
-1. While an upstream is paused, its calls wait before they are sent. Agents get keep-alives meanwhile, and the time
-   limits of calls stand still.
-2. A pause always ends with a resume, within `RESUME_SECONDS`: also after an error, a cancellation or a Ctrl-C.
-3. A route of the server is used only if its `/openapi.json` lists the route with the field for the mode. Routes and
-   fields differ by release, and the default of each server is to abort.
-4. Without routes, triocept alone holds the calls. A server that cannot keep calls gets `wait` in place of `keep`.
-5. An agent that has a part of an answer cannot be given another one: `abort` lets such a call finish.
-6. A call that was aborted by its server, by this program or by another one, is sent again at most `MAX_ABORTED` times.
+1. While an upstream is paused, new calls wait before they are sent. Agents get keep-alives meanwhile, and the time
+   limits of calls do not run.
+2. Every pause ends with a resume, also after an error, a cancellation or a Ctrl-C. The resume takes at most
+   `RESUME_SECONDS`.
+3. A route of the server is used only if the server's `/openapi.json` lists the route with a field for the mode. Routes
+   and fields differ between releases, and without the field each server aborts the calls.
+4. Without a usable route, only triocept holds the calls back. If the server cannot keep calls in progress, the mode
+   `wait` is used in place of `keep`.
+5. An agent that has received a part of an answer cannot be sent another answer. So `abort` lets such a call finish.
+6. A call that the server aborted, for this program or for another one, is sent again at most `MAX_ABORTED` times.
 """
 
 from __future__ import annotations
@@ -46,17 +48,17 @@ log = logging.getLogger("triocept.upstream")
 MAX_ABORTED = 8
 """Maximum times that a call is sent again because its server aborted it."""
 ROUTE_SECONDS = 60.0
-"""Seconds for one call of a server's route, except for the pause that waits for running calls."""
+"""Maximum seconds for one call to a server's route, except for a pause that waits for running calls."""
 LOOK_SECONDS = 10.0
-"""Seconds for the list of a server's routes, and for its version."""
+"""Maximum seconds to read the list of a server's routes, or the version of its weights."""
 RESUME_SECONDS = 60.0
-"""Seconds for a resume, all tries together."""
+"""Maximum seconds for a resume, including all tries."""
 RESUME_PAUSE = 1.0
-"""Seconds between two tries."""
+"""Seconds between two tries to resume."""
 
 PauseMode: TypeAlias = Literal["keep", "wait", "abort"]
-"""What happens to the calls in progress: the server keeps them, they finish first, or they are aborted and sent again
-later."""
+"""The treatment of calls in progress: the server keeps them (`keep`), they finish first (`wait`), or they are aborted,
+and sent again later (`abort`)."""
 
 
 @final
@@ -64,9 +66,9 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
     """A pause of an upstream that is in effect."""
 
     mode: PauseMode
-    """The mode in effect: `wait` if `keep` was requested, and the server cannot keep calls."""
+    """The mode in effect, which is `wait` if `keep` was requested and the server cannot keep calls."""
     server: Literal["vllm", "sglang"] | None
-    """The kind of server whose routes were used; None if triocept alone holds the calls."""
+    """The kind of server that was paused by its own routes; None if only triocept holds the calls back."""
 
 
 class Routes(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,18 +76,19 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True):
 
     server: Literal["vllm", "sglang"]
     pauses: Mapping[PauseMode, tuple[str, Json]]
-    """For each mode that the server has: a path, and a document."""
+    """For each mode that the server supports: the path to call, and the document to send."""
     resume: str
     version: str | None = None
-    """The path of the version of its weights."""
+    """The path that returns the version of the server's weights; None if there is none."""
 
 
 def routes_of(document: Json) -> Routes | None:
-    """Return the routes that an OpenAPI document lists; None if it has no known ones.
+    """Return the routes that an OpenAPI document lists; None if it lists no known routes.
 
-    Sources: vLLM, entrypoints/rl/online/api_router.py (`mode`; 0.14 had `wait_for_inflight_requests`). SGLang,
-    "SGLang for RL systems" in its documentation. Its `retract` computes kept calls anew, and permits a flush of the
-    cache, which its weight updates do by default; a flush fails after `in_place`.
+    Sources: for vLLM, entrypoints/rl/online/api_router.py (`mode`; 0.14 had `wait_for_inflight_requests`); for SGLang,
+    "SGLang for RL systems" in its documentation. SGLang's mode `retract` computes the kept calls anew, and permits a
+    flush of the cache. Weight updates of SGLang flush the cache by default, and a flush fails after the mode
+    `in_place`.
     """
     paths = _object(document, "paths")
     if "/pause" in paths and "/resume" in paths:
@@ -115,50 +118,50 @@ def routes_of(document: Json) -> Routes | None:
 
 @final
 class InFlight:
-    """A call between its sending and the end of its answer."""
+    """A call that was sent, and whose answer has not ended."""
 
     partial: Response | None = None
-    """The part of a whole answer that an aborted call came with."""
+    """The partial answer with which the server ended the call when it aborted the call."""
     tokens: Tokens | None = None
-    """The tokens of that part."""
+    """The tokens of `partial`."""
 
     def __init__(
         self, patience: Patience, begun: Callable[[], bool], version: str | None, *, stream: bool
     ) -> None:
         self.patience: Patience = patience
         self.begun: Callable[[], bool] = begun
-        """Returns True if an agent has a part of the answer, so that the call cannot be sent again."""
+        """A function that returns True if an agent has a part of the answer, so that the call cannot be sent again."""
         self.version: str | None = version
         """Version of the weights when the call was sent."""
         self.stream: bool = stream
         self.kept: bool = False
-        """True if the server was paused meanwhile."""
+        """True if the server kept the call during a pause."""
         self.over: trio.Event = trio.Event()
-        """Set when the provider's answer is complete."""
+        """An event that is set when the provider's answer is complete, or the call has ended."""
         self.scope: trio.CancelScope = trio.CancelScope()
 
     def keep(self) -> None:
-        """Stop the clocks of the call, whose server is paused."""
+        """Stop the clocks of the call, because its server is paused."""
         self.kept = True
         self.patience.hold()
 
 
 @final
 class Pauses:
-    """The pauses of one upstream, its calls in flight, and the calls that wait."""
+    """The pauses of one upstream, its calls in flight, and the calls that wait for a resume."""
 
     def __init__(self, requests: Requests, transport: ProviderClient, reader: Reader) -> None:
         self.version: str | None = None
-        """Version of the weights, as far as known."""
+        """Version of the server's weights; None if unknown."""
         self._requests = requests
         self._transport = transport
         self._reader = reader
         self._routes: Routes | None = None
         self._calls: dict[InFlight, None] = {}
         self._resumed: trio.Event | None = None
-        """Set at the end of the pause. None if the upstream is not paused."""
+        """An event that is set at the end of the pause; None if the upstream is not paused."""
         self._plan: tuple[Pause, tuple[str, Json] | None, tuple[InFlight, ...]] | None = None
-        """The pause, the route for it, and the calls that were in flight when it began."""
+        """The pause, the path and document that start it, and the calls that were in flight when it began."""
         self._before: str | None = None
         """Version of the weights when the pause began."""
 
@@ -169,7 +172,7 @@ class Pauses:
         """Wait while the upstream is paused; then count a call as in flight while the body runs.
 
         Raises:
-            UpstreamError: with the code `abort`: a pause has cancelled the body.
+            UpstreamError: a pause has cancelled the body. The error has the code `abort`.
         """
         while self._resumed is not None:
             patience.hold()
@@ -192,7 +195,7 @@ class Pauses:
     def versions(self, call: InFlight, reported: tuple[str, ...]) -> tuple[str | None, str | None]:
         """Return the versions of the weights at the start and at the end of an answer.
 
-        `reported` has the versions in the answer itself; they have priority.
+        `reported` are the versions that the answer itself contains. They take precedence.
         """
         if not reported:
             return call.version, self.version
@@ -217,15 +220,15 @@ class Pauses:
         raise_all(errors)
 
     async def begin(self, mode: PauseMode) -> Pause:
-        """Pause; if that fails, resume, and raise the error. Cancellation: resumes."""
+        """Pause the upstream; if the pause fails, resume, and raise the error. Cancellation: resumes."""
         await self.hold_calls(mode)
         return await self.pause_server()
 
     async def hold_calls(self, mode: PauseMode) -> None:
-        """Send no more calls, and let those finish that the mode lets finish; errors and cancellation as `begin`.
+        """Hold back new calls, and wait for the calls in progress that must finish; fails and is cancelled as `begin`.
 
-        Upstreams of one server do this before any of them pauses the server: it would hold calls that another waits
-        for.
+        If several upstreams use one server, all of them must do this before one of them pauses the server. A paused
+        server would never finish the calls for which another upstream waits.
         """
         self._check_free()
         self._resumed = trio.Event()
@@ -252,7 +255,7 @@ class Pauses:
                     await call.over.wait()
 
     async def pause_server(self) -> Pause:
-        """Pause the server, if it has a route, after `hold_calls`; errors and cancellation as `begin`."""
+        """Pause the server after `hold_calls`, if the server has a route; fails and is cancelled as `begin`."""
         assert self._plan is not None
         pause, route, calls = self._plan
         async with self._or_resume():
@@ -266,7 +269,7 @@ class Pauses:
 
     @asynccontextmanager
     async def _or_resume(self) -> AsyncIterator[None]:
-        """Resume if the body fails."""
+        """Resume the upstream if the body fails."""
         errors: list[BaseException] = []
         with keeping(errors):
             yield
@@ -274,10 +277,10 @@ class Pauses:
             raise_all([*errors, *await run_each(self.end)])
 
     async def end(self) -> None:
-        """Resume, also if this object has not paused the server. Shielded, and bounded.
+        """Resume the upstream and its server, also if another program paused the server. Shielded, with a time limit.
 
         Raises:
-            UpstreamError: the server was not resumed. Calls are sent all the same.
+            UpstreamError: the server could not be resumed. Calls are sent to it nevertheless.
         """
         errors: list[BaseException] = []
         with keeping_each(errors):
@@ -286,7 +289,7 @@ class Pauses:
         raise_all(errors)
 
     async def update_version(self) -> None:
-        """Read the version of the weights from the server, unless the program has set another one in the pause."""
+        """Read the version of the weights from the server, unless the program has set a version in the pause."""
         version = await self._read_version()
         if version is not None and self.version == self._before:
             self.version = self._before = version
@@ -318,7 +321,7 @@ class Pauses:
                 self._resumed = None
 
     async def close(self) -> None:
-        """Resume, if the upstream is paused."""
+        """Resume the upstream if it is paused."""
         if self._resumed is not None:
             await self.end()
 
@@ -327,7 +330,7 @@ class Pauses:
             raise RuntimeError("the upstream is paused already: end that pause first")
 
     async def _find_routes(self) -> Routes | None:
-        """Return the server's routes. None if there are none, or no server answers."""
+        """Return the server's routes for pauses; None if it has none, or does not answer."""
         if self._routes is None:
             try:
                 self._routes = routes_of(await self.send("GET", "/openapi.json", {}, LOOK_SECONDS))
@@ -336,7 +339,7 @@ class Pauses:
         return self._routes
 
     async def _read_version(self) -> str | None:
-        """Return the version of the weights from the server's route; None if unknown."""
+        """Return the version of the weights, as the server reports it; None if unknown."""
         if self._routes is None or self._routes.version is None:
             return None
         try:
@@ -346,7 +349,7 @@ class Pauses:
             return None
 
     async def send(self, method: str, path: str, document: Json, seconds: float | None) -> Json:
-        """Call one of the server's routes; return the document of its answer, None without one."""
+        """Call one of the server's routes; return the document in the answer, or None if there is no document."""
         call = self._requests.of_provider(ProviderCall(path=path, document=document, at_root=True))
         call = replace(call, method=method, body=b"" if method == "GET" else call.body)
         patience = Patience(seconds, None)
@@ -362,7 +365,7 @@ class Pauses:
 
 
 async def may_repeat(error: UpstreamError, tries: int) -> bool:
-    """Return True, after a short wait, if an error means that a call was aborted, and may be sent again."""
+    """Wait briefly and return True if an error means that a call was aborted and may be sent again."""
     if error.code != ABORTED or tries > MAX_ABORTED:
         return False
     await trio.sleep(min(FIRST_PAUSE * 2.0 ** (tries - 2), LONGEST_PAUSE) if tries > 1 else 0)
@@ -370,7 +373,7 @@ async def may_repeat(error: UpstreamError, tries: int) -> bool:
 
 
 def partial_answer(dialect: Dialect, body: bytes) -> Response | None:
-    """Return what an aborted whole answer holds; None if it is not readable."""
+    """Return the content of an aborted whole answer; None if it cannot be parsed."""
     try:
         document = decode_json(body)
         choices = document["choices"]
@@ -382,7 +385,7 @@ def partial_answer(dialect: Dialect, body: bytes) -> Response | None:
 
 
 def _object(document: Json, *path: str) -> Mapping[str, Json]:
-    """Return the object at a path of a document; empty if there is none."""
+    """Return the object at a path in a document; an empty dict if there is no object."""
     for name in path:
         document = document.get(name) if isinstance(document, dict) else None
     return document if isinstance(document, dict) else {}

@@ -1,12 +1,13 @@
-"""Removal of the provider's key from the provider's messages: some repeat it.
+"""Removal of the provider's key from the provider's messages, some of which repeat the key.
 
 Rules:
 
-1. Only a text that can be a secret is removed (see `_util.secrets`): an error would be unreadable without
-   ordinary words and numbers.
-2. A key is a whole word, unless it is so long that no other text contains it.
-3. In a document only strings are changed, each after decoding: JSON stays JSON, and the rest of it stays byte for byte.
-4. The meaning of an error is determined before, from the provider's own message.
+1. A key is removed only if it can be a secret (see `_util.secrets`). A key such as "x" is kept: without ordinary words
+   and numbers, an error would be unreadable.
+2. A key is removed only as a whole word, unless it is so long that no other word contains it by chance.
+3. In a JSON document, only strings that contain the key are changed, after decoding. The result is JSON, and all other
+   bytes stay the same.
+4. The meaning of an error is determined before the removal, from the provider's own message.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from ..dialects._documents import decode_json, encode_json
 from ..errors import DialectError
 
 LONG = 16
-"""Characters from which a key is removed from the middle of a word too; providers' own have 32 and more."""
+"""Characters that a key must have to be removed also within a word; providers' own keys have 32 and more."""
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
-"""A string in a document that is known to be JSON."""
+"""Pattern of a string in a document that is known to be JSON."""
 
 
 class Redaction:

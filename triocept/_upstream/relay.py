@@ -1,19 +1,21 @@
-"""The conversion of a provider's stream: from bytes as they arrive to whole pieces.
+"""The conversion of a provider's stream from bytes, as they arrive, to whole pieces.
 
 Rules:
 
-1. A piece is whole frames, so that the endpoint can insert a no-op or an error between any two.
-2. Bytes before the first increment wait for it: until then a failure still has its own HTTP status.
-3. From the frame with the reason of the answer's end on, all frames wait for the terminal event, and are the last
-   piece. Bytes behind that event are discarded: the agent never gets a second end.
-4. If a provider has sent the reason of the end but not the terminal event, and is silent for `END_PATIENCE`, the
-   answer has ended: servers without `[DONE]` whose connection stays open do so. The agent gets the `[DONE]` that
-   they left out.
-5. Bytes that are clearly content of a running answer may go to the agent before they are parsed here: most of the
-   time that a relay adds to an event is parsing.
-6. Content before a failure is sent before it. Without content, the failure still has its own HTTP status.
-7. If calls are held, the bytes from the first frame of a call on belong to the last piece: an agent that has a whole
-   call runs it, though the answer may still break. Their events are passed on as they arrive, in pieces without bytes.
+1. A piece consists of whole frames, so that the endpoint can insert a no-op or an error between any two pieces.
+2. Bytes before the first increment of the answer are held back until it comes. Until then, a failure can still be sent
+   with its own HTTP status.
+3. The frame with the stop reason, and all frames after it, wait for the terminal event, and form the last piece. Bytes
+   after the terminal event are discarded, so that the agent never gets a second end.
+4. Some servers send no `[DONE]`, and leave the connection open. So if a provider has sent the stop reason, and is then
+   silent for `END_PATIENCE`, the answer has ended. The agent gets the `[DONE]` that the server left out.
+5. Bytes that are clearly content of a running answer may be sent to the agent before they are parsed, because parsing
+   takes most of the time that a relay adds to an event.
+6. Content that came before a failure is sent before the failure. Without content, the failure is still sent with its
+   own HTTP status.
+7. With `hold_calls`, the first frame of a tool call and all bytes after it belong to the last piece. Otherwise an agent
+   would run a complete call although the answer may still break. The events in these bytes are passed on as they
+   arrive, in pieces without bytes.
 """
 
 from __future__ import annotations
@@ -36,11 +38,11 @@ if TYPE_CHECKING:
     from .transport import ProviderReply
 
 END_PATIENCE = 1.0
-"""Seconds of silence after the reason of the end, after which an answer counts as ended."""
+"""Seconds of silence after the stop reason, after which an answer counts as ended."""
 
 
 class Frames:
-    """A splitter of bytes into frames. Bytes are searched only once."""
+    """A splitter of bytes into frames, which searches each byte only once."""
 
     def __init__(self, end: FrameEnd = SSE_FRAMES) -> None:
         self._end = end
@@ -72,7 +74,10 @@ class Frames:
         return not self._rest
 
     def rest(self) -> bytes:
-        """Return the bytes without a frame end; a CR at the end of all bytes may be an end."""
+        """Return the bytes after the last frame end.
+
+        A CR at the end of all bytes may itself be a frame end.
+        """
         rest, self._rest = bytes(self._rest), bytearray()
         return rest
 
@@ -81,9 +86,9 @@ class Relay:
     """A converter of a stream's bytes to its pieces. Sans-IO.
 
     Args:
-        parser: of the provider's dialect.
-        rewrite: called first with each frame; returns the frame to parse, and the frame for the agent.
-        hold_calls: True if the bytes of calls wait for the end of the answer, at most `most_held` of them.
+        parser: the parser of the provider's dialect.
+        rewrite: function that is called with each frame. It returns the frame to parse, and the frame for the agent.
+        hold_calls: True to hold back the bytes of tool calls, at most `most_held` bytes, until the answer has ended.
     """
 
     def __init__(
@@ -105,13 +110,13 @@ class Relay:
         self._held = _Gathered()
         self._begun = False
         self.failure: UpstreamError | DialectError | None = None
-        """The failure to raise behind the piece that `feed` returned last."""
+        """The failure to raise after the piece that `feed` returned last; None if there is no failure."""
         self.ended = False
         """True if the terminal event is in the piece that `last` returns."""
 
     @property
     def ending(self) -> bool:
-        """True if the provider has sent the reason of the answer's end."""
+        """True if the provider has sent the stop reason."""
         return self._parser.ending
 
     def is_plain_content(self, data: bytes) -> bool:
@@ -127,13 +132,13 @@ class Relay:
         )
 
     def feed(self, data: bytes, *, passed: bool = False) -> Relayed | None:
-        """Return the piece that `data` completes; None if there is no piece yet, or only the last one is left.
+        """Return the piece that `data` completes; None if no piece is complete, or only the last piece is left.
 
-        With `passed` the agent has the bytes already. Then they are a piece, whatever they contain.
+        `passed`: True if the bytes were already sent to the agent. Then they are a piece, whatever they contain.
 
         Raises:
             UpstreamError: the provider reports a failure.
-            DialectError: the bytes are not in its dialect.
+            DialectError: the bytes are not valid in the provider's dialect.
         """
         try:
             for frame in self._frames.feed(data):
@@ -149,7 +154,7 @@ class Relay:
         return self._ready.take() if self._ready.events else None
 
     def close(self) -> None:
-        """Process the end of the bytes; raise UpstreamTruncated if the answer has not ended."""
+        """Process the end of the bytes; raise UpstreamTruncated if the answer is not complete."""
         if self.ended:
             return
         rest, end = self._frames.rest(), self._parser.left_out
@@ -160,7 +165,7 @@ class Relay:
             self._add(end, self._parser.close())
 
     def last(self) -> Relayed:
-        """Return the last piece: the terminal event, and all frames that waited for it."""
+        """Return the last piece: all frames that were held back, and the terminal event."""
         self._ready.data += self._held.data
         self._ready.events += self._held.events
         self._held = _Gathered()
@@ -194,7 +199,7 @@ class _Gathered:
 
     @property
     def content(self) -> bool:
-        """True if the piece has more events than the start of an answer."""
+        """True if the piece contains an event other than the start of an answer."""
         return any(not isinstance(event, ResponseStart) for event in self.events)
 
     def take(self) -> Relayed:
@@ -205,9 +210,9 @@ class _Gathered:
 
 @final
 class Pieces:
-    """The pieces of a provider's stream; only the last of them has the terminal event.
+    """The pieces of a provider's stream; only the last piece contains the terminal event.
 
-    `pass_on` sends bytes to the agent before they are parsed, and returns True, if the agent can take them now.
+    If the agent can receive bytes now, `pass_on` sends them before they are parsed, and returns True.
     """
 
     def __init__(
@@ -227,10 +232,10 @@ class Pieces:
         self._ended = False
 
     async def next(self) -> Relayed | None:
-        """Return the next piece; None after the last.
+        """Return the next piece; None after the last piece.
 
-        Raise UpstreamTruncated if the stream ended before its terminal event; UpstreamError if the provider reports a
-        failure, or the stream is not in its dialect.
+        Raise UpstreamTruncated if the stream ended before its terminal event. Raise UpstreamError if the provider
+        reports a failure, or the stream is not valid in the provider's dialect.
         """
         try:
             piece = await self._next()

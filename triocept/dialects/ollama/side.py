@@ -71,7 +71,7 @@ def render_models(names: Sequence[str]) -> Json:
 
 
 def is_client(path: str, headers: Mapping[str, str]) -> bool:
-    """Return True if the client is Ollama's: no other has paths under `/api/`, except Claude Code's `/api/hello`."""
+    """Return True if the path shows a client of Ollama: `/api/…`, except `/api/hello`, which Claude Code calls."""
     return path.startswith("/api/") and path != "/api/hello"
 
 

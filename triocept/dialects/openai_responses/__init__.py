@@ -1,4 +1,4 @@
-"""OpenAI's Responses, the wire of Codex, over HTTP, server-sent events and websockets: `POST /v1/responses`."""
+"""OpenAI's Responses API (`POST /v1/responses`), the wire of Codex, over HTTP, server-sent events and websockets."""
 
 from __future__ import annotations
 

@@ -1,30 +1,31 @@
-"""Items: messages, reasoning, and calls (`function_call` and `custom_tool_call`).
+"""Items of Responses: messages, reasoning, and tool calls (`function_call` and `custom_tool_call`).
 
-Reasoning items: `summary`, `content`, `encrypted_content`:
+Reasoning items, which have `summary`, `content` and `encrypted_content`:
 
-1. Each text of the summary and of the content is one part. The item's own fields are in `extra["item"]` of the first
-   part. A later text of the summary has `summary_index`; a text of the content has `content_index`.
-2. The encrypted content is a blob of the last part, passed on verbatim.
-3. An agent sends the item back unchanged. So other providers' signatures travel to the agent packed into
-   `encrypted_content`, and come back as blobs.
-4. A provider refuses content that it did not encrypt: a request has only reasoning of this dialect, without foreign
-   blobs.
+1. Each text of the summary and of the content is one part. Further fields of the item are in `extra["item"]` of the
+   first part. In `extra`, a later text of the summary has `summary_index`, and a text of the content has
+   `content_index`.
+2. The encrypted content is a blob of the last part, and is passed on unchanged.
+3. An agent sends the item back unchanged. So the signatures of other providers are packed into `encrypted_content` for
+   the agent, and unpacked when the agent sends the item back.
+4. A provider refuses encrypted content from other providers. So a request to a provider contains only reasoning of this
+   dialect, without blobs of other dialects.
 
 Content (a string, or a list of input_text, input_image, input_file, input_audio, output_text and refusal):
 
 1. A list of one plain text equals the string, and is written as the string.
-2. Text of the model is `output_text`, text for the model `input_text`; a part that came under another type keeps it.
-3. An unknown part is kept whole.
+2. Text that the model wrote is `output_text`, other text is `input_text`. A part that came with another type keeps it.
+3. An unknown part is kept unchanged.
 
-Items that a model writes (others are kept whole):
+Items that a model writes (other items are kept unchanged):
 
-1. Each text of a message is one part. The item's own fields (`id`, `phase`, …) are in `extra["item"]` of the first
-   part. A later part has `content_index`, and continues the item of the part before it.
-2. A part without such marks is an item of its own.
+1. Each text of a message is one part. Further fields of the item (`id`, `phase`, …) are in `extra["item"]` of the first
+   part. A later part has `content_index` in `extra`, and belongs to the same item as the part before it.
+2. A part without these fields in `extra` is an item by itself.
 3. An unknown item, or a message with an unknown part, is one opaque part.
-4. An agent gets every item with an id and a status, generated if missing. An id is derived from the answer's id and
-   the item's position, so that it is stable whenever the answer is sent again, and can be referred to. The status of
-   an answer's item is not kept; the status of a request's item is.
+4. An agent gets every item with an id and a status, which are generated if missing. A generated id is derived from the
+   answer's id and the item's position. So the id stays the same if the answer is sent again, and can be referred to.
+   The status of an item in an answer is not kept; the status of an item in a request is kept.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ from .tools import NAME, Names
 
 
 def parse_call(fields: Fields, kind: Literal["json", "text"], names: Names) -> ToolCall:
-    """Return the call of a `function_call` or `custom_tool_call` item, whose type was taken."""
+    """Return the call of a `function_call` or `custom_tool_call` item, whose `type` was already read."""
     identity, name = fields.text("call_id") or "", fields.need_text("name")
     if kind == "json":
         arguments = take_arguments(fields, "arguments") or "{}"
@@ -67,7 +68,10 @@ def parse_call(fields: Fields, kind: Literal["json", "text"], names: Names) -> T
 
 
 def render_call(call: ToolCall, names: Names, *, same_dialect: bool, fresh: bool) -> dict[str, Json]:
-    """Return the item of a call; a missing id is new if `fresh`, else derived: equal for the call and its result."""
+    """Return the item of a call.
+
+    A missing id is generated: a new id if `fresh`, else an id that is equal for the call and its result.
+    """
     identity = call.id or (fresh_id("call_") if fresh else "")
     if not same_dialect or not call.id:
         identity = short_id(identity, "call_")
@@ -112,13 +116,13 @@ def parse_reasoning(fields: Fields, *, answer: bool) -> tuple[Reasoning, ...]:
 
 
 def reasoning_text(part: Reasoning, text: str, *, same_dialect: bool) -> dict[str, Json]:
-    """Return the wire form of a text of the summary or of the content."""
+    """Return the wire form of one text in the `summary` or in the `content` of a reasoning item."""
     kind = _TYPES[text_field(part, same_dialect=same_dialect)]
     return {"type": kind, "text": text, **_unplaced_extra(part, same_dialect=same_dialect)}
 
 
 def _unplaced_extra(part: Text | RefusalText | Reasoning, *, same_dialect: bool) -> dict[str, Json]:
-    """Return the unknown fields of a text, without the marks of its position."""
+    """Return the `extra` of a text without the fields that state its position."""
     extra = part.extra if same_dialect and part.extra else {}
     return {name: value for name, value in extra.items() if name not in _PLACES}
 
@@ -127,7 +131,7 @@ _PLACES = ("item", "content_index", "summary_index")
 
 
 def text_field(part: Reasoning, *, same_dialect: bool) -> Literal["summary", "content"]:
-    """Return the name of the list with the text of this part; agents display the summary."""
+    """Return the name of the list to which the text of this part is written; agents display only the summary."""
     return "content" if same_dialect and part.extra and "content_index" in part.extra else "summary"
 
 
@@ -145,7 +149,7 @@ def blobs_of(encrypted: str | None) -> tuple[Blob, ...]:
 
 
 def encrypted_of(blobs: tuple[Blob, ...], *, packed: bool) -> str | None:
-    """Return the encrypted content with these blobs; `packed`: also blobs of other dialects."""
+    """Return the encrypted content with these blobs; if `packed`, also with blobs of other dialects."""
     same_dialect = [blob.data for blob in blobs if blob.dialect == NAME and blob.kind == ENCRYPTED]
     if same_dialect:
         return same_dialect[-1]
@@ -199,7 +203,7 @@ def render_parts(parts: Iterable[Part], *, same_dialect: bool) -> list[dict[str,
 
 
 def output_text(part: Text | RefusalText, *, same_dialect: bool, answer: bool) -> dict[str, Json]:
-    """Return a part of a message that the model wrote; in an answer, it has all its lists."""
+    """Return the wire form of a text that the model wrote; in an answer, with all lists that clients require."""
     document: dict[str, Json]
     if isinstance(part, RefusalText):
         document = {"type": "refusal", "refusal": part.text}
@@ -239,7 +243,7 @@ PREFIXES = {"message": "msg_", "function_call": "fc_", "custom_tool_call": "ctc_
 
 
 def parse_item(value: Json, path: str, names: Names, *, answer: bool) -> tuple[ResponsePart, ...]:
-    """Return the parts of one item, of an answer or of a request; no parts for an empty message."""
+    """Return the parts of one item of an answer, or of a request; no parts for an empty message."""
     fields = Fields(value, path)
     kind = fields.text("type") or "message"
     if kind == "reasoning":
@@ -257,9 +261,9 @@ def parse_item(value: Json, path: str, names: Names, *, answer: bool) -> tuple[R
 def render_history(
     parts: Iterable[Part], names: Names, *, same_dialect: bool, replay: bool
 ) -> list[dict[str, Json]]:
-    """Return the items of a request's assistant message.
+    """Return the items of an assistant message in a request.
 
-    `replay`: True if the items go to a provider, which accepts only its own reasoning.
+    `replay`: True if the items are for a provider, which accepts only its own reasoning.
     """
     kept = (
         part
@@ -278,12 +282,12 @@ def render_answer(
 
 
 def place(identity: str, number: int) -> str:
-    """Return the base of an item's id: the answer's id, and the item's position in it."""
+    """Return the base of an item's id, made of the answer's id and the item's position in the answer."""
     return f"{short_id(identity.removeprefix('resp_'), '', 48)}_{number}"
 
 
 def complete(item: dict[str, Json], made_of: str, status: str = "completed") -> dict[str, Json]:
-    """Return the item for an agent: with an id (a missing one is made of `made_of`) and a status."""
+    """Return the item for an agent, with an id and a status; a missing id is made of `made_of`."""
     kind = item.get("type")
     prefix = PREFIXES.get(kind) if isinstance(kind, str) else None
     if prefix is None:
@@ -294,7 +298,7 @@ def complete(item: dict[str, Json], made_of: str, status: str = "completed") -> 
 
 
 def goes_on(part: Part, *, same_dialect: bool) -> bool:
-    """Return True if the part continues the item of the part before it."""
+    """Return True if the part belongs to the same item as the part before it."""
     if not same_dialect or not isinstance(part, Text | RefusalText | Reasoning):
         return False
     extra = part.extra or {}
@@ -361,7 +365,7 @@ def _render_other(part: Part, names: Names, *, same_dialect: bool, fresh: bool) 
 
 
 def _parse_message(fields: Fields) -> tuple[Text | RefusalText, ...] | None:
-    """Return the texts of a message; None if it contains other parts."""
+    """Return the texts of a message; None if the message contains other parts."""
     content = fields.take("content")
     fields.take("role")
     if isinstance(content, str):

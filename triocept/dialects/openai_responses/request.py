@@ -1,28 +1,29 @@
-"""Requests of Responses, and their input.
+"""Requests of Responses, and the `input` in them.
 
 Rules:
 
-1. `extra` mirrors the document: unknown fields of `reasoning` and `text` are under these names, and so are `store`,
-   `include`, `metadata` and all others.
-2. `messages` holds the messages in the document; with `previous_response`, these are the new messages alone.
-3. A frame of the websocket is a request, too: its `type` is dropped, its `generate` is kept.
-4. The wire has no stop strings, seeds and penalties. If they came in this dialect (some servers support them), they
-   are written again; those of other dialects are left out.
-5. From another dialect, ids of calls are distinct.
-6. OpenAI stores answers by default; for another dialect's request, `store` is off.
+1. `extra` has the structure of the document: it holds unknown fields of `reasoning` and of `text` under these names,
+   and `store`, `include`, `metadata` and all other fields.
+2. `messages` holds only the messages in the document; if the request continues a `previous_response`, these are the new
+   messages.
+3. A frame of the websocket is a request, too. Its field `type` is dropped, its field `generate` is kept.
+4. The wire has no stop strings, seeds and penalties, but some servers support them. They are written again if they came
+   in this dialect, and left out if they came from another dialect.
+5. In a request from another dialect, ids of calls that repeat are replaced.
+6. OpenAI stores answers by default. For a request from another dialect, `store` is set to False.
 
-The input: a string, or a list of items:
+The input is a string, or a list of items:
 
-1. `instructions` is a system message at the head, marked by `extra["field"]`; system messages at the head of another
-   dialect's conversation become the `instructions`.
-2. An input message is one message. Consecutive items of the model are one assistant message: it equals the answer that
-   the agent got.
-3. The result of a tool is one message. The result of a free-text call has the corresponding type.
-4. An unknown item is kept whole in a message of the role that it belongs to, marked by `extra["item"]`. A message
-   between agents has a text beside its item, for a provider of another dialect.
-5. Codex sends items without ids, so no ids are generated for a provider; existing ids are sent on.
+1. `instructions` is the first system message, with `extra["field"]`. System messages at the start of a conversation
+   from another dialect become the `instructions`.
+2. An input message is one message. Consecutive items that the model wrote are one assistant message, which so equals
+   the answer that the agent got.
+3. A tool result is one message. The result of a free-text call has the type `custom_tool_call_output`.
+4. An unknown item is kept unchanged in a message with `extra["item"]`, whose role depends on the item. A message
+   between agents also has a text, for providers of other dialects.
+5. Codex sends items without ids, so no ids are generated for a provider. Existing ids are sent to the provider.
 
-`text` holds the required format of the answer's text; its other fields (`verbosity`) are kept.
+`text` holds the format that the answer must have; further fields of `text` (`verbosity`) are kept.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ from .items import parse_item, parse_part, render_history, render_parts
 from .tools import DECLARING, NAME, NO_NAMES, Names, parse_choice, parse_tools, render_choice, render_tools
 
 NOT_POSTED = frozenset({"type", "generate", "stream_id"})
-"""Fields of a websocket's frames."""
+"""Fields of a websocket's frames that are not sent to a provider."""
 _FRAME = "response.create"
 _SAMPLING = ("temperature", "top_p")
 _SOURCES = ("conversation", "prompt")  # other sources of a conversation, beside an earlier response
@@ -75,10 +76,10 @@ def parse_request(document: Json, target: Target = HERE, memory: Memory | None =
 
 
 def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
-    """Return True if a provider accepts the document unchanged.
+    """Return True if a provider accepts the agent's document unchanged.
 
-    Two kinds of documents are refused: documents that continue an answer of this endpoint, and frames of a websocket,
-    which request a stream without a field for it.
+    A provider refuses documents that continue an answer of this endpoint, and frames of a websocket, in which no field
+    requests the stream.
     """
     if "previous_response_id" in document or document.get("type") == _FRAME:
         return False
@@ -86,7 +87,7 @@ def as_it_came(document: Mapping[str, Json], request: Request) -> bool:
 
 
 def _is_list_alone(document: Json) -> bool:
-    """Return True if the input is a list that neither declares tools nor can name one in a namespace."""
+    """Return True if the input is a list, and neither declares tools nor can name a tool in a namespace."""
     if not isinstance(document, dict) or not isinstance(items := document.get("input"), list):
         return False
     tools = document.get("tools")
@@ -178,7 +179,7 @@ def _render_options(request: Request, *, same_dialect: bool) -> dict[str, Json]:
 
 
 INSTRUCTIONS: dict[str, Json] = {"field": "instructions"}
-"""The mark of the message that holds the `instructions`."""
+"""The `extra` of the message that holds the `instructions`."""
 _ROLES: dict[str, Role] = {"system": "system", "developer": "developer", "user": "user"}
 _RESULTS = ("function_call_output", "custom_tool_call_output")
 _PLACES: dict[str, Role] = {
@@ -190,7 +191,7 @@ _PLACES: dict[str, Role] = {
 _MARK = "item"
 _AGENT = "agent_message"
 _Run: TypeAlias = tuple[int, list[Json], bool]
-"""The index of the first item, the items, and True if the model wrote them."""
+"""The index of the first item of a run, the items of the run, and True if the model wrote them."""
 
 
 def parse_instructions(text: str | None, memory: Memory) -> tuple[Message, ...]:
@@ -230,7 +231,7 @@ def parse_input(value: Json, names: Names, memory: Memory) -> tuple[Message, ...
 def render_input(
     messages: Sequence[Message], names: Names, *, same_dialect: bool, replay: bool = True
 ) -> tuple[str | None, list[Json]]:
-    """Return the `instructions` (or None) and the items of the `input`; `replay`: for a provider."""
+    """Return the `instructions` (or None) and the items of the `input`; `replay`: True if they are for a provider."""
     _, rest = _head(messages, same_dialect=same_dialect)
     customs = {call.id for message in rest for call in message.tool_calls if call.kind == "text"}
     items: list[Json] = []
@@ -258,7 +259,7 @@ def render_instructions(messages: Sequence[Message], *, same_dialect: bool) -> s
 
 
 def _runs(items: list[Json]) -> list[_Run]:
-    """Return the items in runs, one for each message: consecutive items of the model form one run."""
+    """Return the items in runs, one for each message; consecutive items that the model wrote form one run."""
     runs: list[_Run] = []
     run: list[Json] | None = None  # the open run of the model
     for number, item in enumerate(items):
@@ -301,7 +302,7 @@ def _parse_item(value: Json, path: str) -> Message:
 
 
 def _agent_texts(fields: Fields) -> tuple[Part, ...]:
-    """Return the text of a message between two of Codex's agents, for providers that do not support the item."""
+    """Return a message between two agents of Codex as text, for providers that do not support such an item."""
     author = fields.peek("author")
     name = author if isinstance(author, str) else "another agent"
     content = fields.peek("content")
@@ -316,7 +317,7 @@ def _agent_texts(fields: Fields) -> tuple[Part, ...]:
 
 
 def _head(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Sequence[Message], Sequence[Message]]:
-    """Return the messages that are the instructions, and the others."""
+    """Return the messages that become the `instructions`, and the other messages."""
     count = 0
     for message in messages:
         if message.role != "system" or (same_dialect and message.extra != INSTRUCTIONS):
@@ -326,7 +327,7 @@ def _head(messages: Sequence[Message], *, same_dialect: bool) -> tuple[Sequence[
 
 
 def _render_message(message: Message, *, same_dialect: bool) -> Iterable[Json]:
-    """Return the items of a message that the model did not write: no items if it only has results."""
+    """Return the items of a message that the model did not write; no items if the message has only tool results."""
     parts = [part for part in message.content if not isinstance(part, ToolResult | ToolCall)]
     extra = message.extra or {}
     if message.role == "tool" or (same_dialect and _MARK in extra and len(extra) == 1):
@@ -340,7 +341,7 @@ def _render_message(message: Message, *, same_dialect: bool) -> Iterable[Json]:
 
 
 def render_format(output: OutputFormat, *, same_dialect: bool) -> Json:
-    """Return the wire form of a format; its required name is generated if the source has none."""
+    """Return the wire form of a format; a missing name is generated, because the wire requires one."""
     document: dict[str, Json] = {"type": output.kind}
     if output.kind == "json_schema":
         inner = {"name": output.name or "answer", "schema": output.schema or {}, "strict": output.strict}

@@ -1,25 +1,25 @@
-"""Answers of the Responses API without a stream, the reasons why they ended, and errors.
+"""Whole answers of the Responses API, their stop reasons and usage, and errors.
 
 Rules:
 
-1. An answer repeats fields of its request (instructions, tools, sampling, …), always those of the agent's own request;
-   an upstream's are not kept. All fields that Open Responses requires are present, null or default if unknown
-   (openresponses.org, schema `ResponseResource`).
-2. `extra` mirrors the document (`service_tier`, `end_turn`, …), without nulls.
-3. Usage has all numbers: unknown ones are estimated, for some clients refuse an answer without them.
-4. A last call that a token limit may have cut is marked `incomplete`.
-5. Codex gets the status `completed`, whatever the stop reason.
+1. An answer repeats fields of the request (instructions, tools, sampling, …): those of the agent's own request, not
+   those that an upstream repeats. All fields that Open Responses requires are present, with null or the default if
+   unknown (openresponses.org, schema `ResponseResource`).
+2. `extra` holds further fields (`service_tier`, `end_turn`, …) under their own names, without nulls.
+3. The usage has all numbers. Unknown usage is estimated, because some clients refuse an answer without it.
+4. If a token limit may have cut the last call, the call gets the status `incomplete`.
+5. Codex always gets the status `completed`, because it treats `incomplete` as fatal.
 
-An `incomplete` answer reached a token limit or a filter. Codex treats that status as fatal, so it always gets
-`completed`. An upstream's unknown or missing status is a failure: triocept never invents a status.
+An `incomplete` answer reached a token limit or a filter. An unknown or missing status from an upstream is a failure,
+because triocept never invents a status.
 
-`input_tokens` includes the cached tokens, `output_tokens` the reasoning, as the canonical numbers do. The wire
-requires all numbers (Codex treats a turn without `total_tokens` as a broken stream), so an unknown number is written
-as 0. Further numbers of servers are kept under their own names.
+`input_tokens` includes the cached tokens, and `output_tokens` includes the reasoning, as in the canonical usage. The
+wire requires all numbers (Codex treats an answer without `total_tokens` as a broken stream), so an unknown detail is
+written as 0. Further numbers that servers send are kept under their own names.
 
-Errors of Responses: those of chat completions, and the forms of a stream and of a websocket. A stream has
-`response.failed` with `response.error`, and the event `error`: flat at OpenAI, nested at other servers. Codex
-understands the nested form alone, other clients read the flat one, so triocept writes both in one event.
+Errors have the form of chat completions, and further forms in a stream and on a websocket. A stream may contain
+`response.failed` with `response.error`, or the event `error`, which is flat at OpenAI and nested at other servers.
+Codex reads only the nested form, and other clients read the flat one, so triocept writes both in one event.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def parse_response(document: Json) -> Response:
 
 
 def parse_ending(fields: Fields, content: Sequence[ResponsePart]) -> tuple[StopReason, dict[str, Json]]:
-    """Return the stop reason of an answer with this content, and the wire's fields to keep."""
+    """Return the stop reason of an answer with this content, and fields of the wire to keep in `extra`."""
     calls = any(isinstance(part, ToolCall) for part in content)
     refusal = any(isinstance(part, RefusalText) for part in content)
     details = fields.object("incomplete_details")
@@ -110,7 +110,7 @@ def parse_ending(fields: Fields, content: Sequence[ResponsePart]) -> tuple[StopR
 
 
 def answer_extra(fields: Fields) -> dict[str, Json]:
-    """Return the further fields of an answer, without nulls and without fields that it repeats from its request."""
+    """Return the further fields of an answer, without nulls and without fields that repeat the request."""
     for name in _ECHOED:
         fields.take(name)
     if fields.peek("service_tier") == _TIER:
@@ -144,7 +144,7 @@ def render_response(response: Response, request: Request) -> Json:
 
 
 def envelope(request: Request, identity: str, model: str, created: int) -> dict[str, Json]:
-    """Return an answer that has just begun: `in_progress`, without output."""
+    """Return the document of an answer that has just begun: with the status `in_progress` and no output."""
     extra = request.extra or {}
     same_dialect = request.dialect == NAME
     choice, wish = request.tool_choice, request.output_format
@@ -190,7 +190,8 @@ def envelope(request: Request, identity: str, model: str, created: int) -> dict[
 
 
 _TIER = "default"
-"""The default service tier of an answer, which may differ from the requested one: a provider may return another."""
+"""The service tier of an answer if none is known. The requested tier is not used, since a provider may choose
+another."""
 _FUNCTION: dict[str, Json] = {"description": None, "parameters": None, "strict": None}
 """The fields that a function in an answer always has."""
 
@@ -204,7 +205,7 @@ def ending(
     refusal: bool,
     extra: dict[str, Json] | None,
 ) -> dict[str, Json]:
-    """Return the final document: with its status, and the fields of `extra`."""
+    """Return the final document of an answer, with the status and the fields of `extra`."""
     codex = is_from_codex(request)
     status, reason = render_finish(stop, calls=calls, refusal=refusal, codex=codex)
     document |= {"status": status, "incomplete_details": reason and {"reason": reason}}
@@ -245,10 +246,12 @@ _RENDERED: dict[StopReason, str] = {
 def parse_finish(
     status: Json, details: Fields | None, *, calls: bool, refusal: bool
 ) -> tuple[StopReason, dict[str, Json]]:
-    """Return the stop reason, and the wire's fields to keep if the reason alone does not identify them.
+    """Return the stop reason, and fields to keep in `extra`.
+
+    The fields hold the wire's own words, if the canonical reason alone does not determine them.
 
     Raises:
-        UpstreamError: the answer is not finished, or is incomplete for an unknown reason.
+        UpstreamError: the answer is not finished, or it is incomplete for an unknown reason.
     """
     if status == "completed":
         return settled_stop("refused" if refusal and not calls else "end", calls=calls), {}
@@ -266,7 +269,10 @@ def parse_finish(
 def render_finish(
     stop: StopReason | None, *, calls: bool, refusal: bool, codex: bool
 ) -> tuple[str, str | None]:
-    """Return the status, and the reason of an incomplete answer; a refusal in words is completed."""
+    """Return the status, and the reason if the answer is incomplete.
+
+    An answer with a refusal in words is completed.
+    """
     settled = settled_stop(stop, calls=calls)
     reason = _RENDERED.get(settled)
     if codex or reason is None or (settled == "refused" and refusal):
@@ -275,7 +281,7 @@ def render_finish(
 
 
 def is_cut(stop: StopReason | None) -> bool:
-    """Return True if the end of the answer may be cut off."""
+    """Return True if a token limit may have cut the end of the answer."""
     return stop in ("max_tokens", "context_full")
 
 
@@ -283,7 +289,7 @@ _INPUTS, _OUTPUTS = "input_tokens_details", "output_tokens_details"
 
 
 def parse_usage(value: Json, path: str) -> Usage | None:
-    """Return the usage; None if it is missing, or contains no number. A null counts as missing."""
+    """Return the usage; None if it is missing, or contains no token count. A null counts as missing."""
     if isinstance(value, dict):
         value = known_of(
             {name: known_of(inner) if isinstance(inner, dict) else inner for name, inner in value.items()}
@@ -335,8 +341,9 @@ def render_error(failure: Failure) -> Json:
 def render_event_error(failure: Failure, number: int) -> dict[str, Json]:
     """Return the `error` event that ends a stream.
 
-    Codex stops at some codes, and retries at all others; the code is chosen to match `should_retry`. Codex stops on
-    "server_is_overloaded" in a stream, but not as an HTTP status, so a stream gets "server_error" in its place.
+    Codex gives up on some error codes, and retries on all others. So the code is chosen to match `should_retry`. Codex
+    gives up on "server_is_overloaded" in a stream, although it retries after the same error of an HTTP answer. So a
+    stream gets "server_error" in its place.
     """
     error = render_error(failure)["error"]
     if failure.code is None and failure.should_retry is False and error["code"] != "context_length_exceeded":
@@ -350,8 +357,8 @@ def render_event_error(failure: Failure, number: int) -> dict[str, Json]:
 def render_ws_error(failure: Failure) -> dict[str, Json]:
     """Return the websocket frame for `failure`.
 
-    Without its `status`, Codex ignores the frame and waits for 300 s. Codex stops on "server_is_overloaded" here, as
-    in a stream, whatever the status (0.169).
+    Codex ignores a frame without `status`, and then waits for 300 s. On a websocket, as in a stream, Codex gives up on
+    "server_is_overloaded", whatever the status (0.169).
     """
     headers = dict(failure.headers)
     if failure.retry_after is not None:
@@ -363,7 +370,7 @@ def render_ws_error(failure: Failure) -> dict[str, Json]:
 
 
 def render_steer_failed(document: Json) -> dict[str, Json]:
-    """Return the event that answers a `response.steer`: triocept cannot steer an answer that is under way."""
+    """Return the event that refuses a `response.steer`; triocept cannot steer an answer that is in progress."""
     steer = document if isinstance(document, dict) else {}
     what = "no answer of this endpoint can be steered: send the input with the next `response.create`"
     return {
@@ -378,9 +385,9 @@ def render_steer_failed(document: Json) -> dict[str, Json]:
 
 
 def parse_error(status: int, document: Json) -> Failure:
-    """Return the failure in a provider's error document, whatever the document.
+    """Return the failure in a provider's error document, which may have any form.
 
-    A status below 400 (an error inside a stream) is replaced by the status of the error's code.
+    A status below 400 (of an error inside a stream) is replaced by the status that belongs to the error's code.
     """
     failure = parse_chat_error(status, find_error(document) or document)
     known = _STATUSES.get(failure.code or "")
@@ -390,7 +397,7 @@ def parse_error(status: int, document: Json) -> Failure:
 
 
 def find_error(document: Json) -> Json:
-    """Return the error in a document that came in place of an answer; None if the document has no error."""
+    """Return the error in a document that came in place of an answer; None if the document contains no error."""
     if not isinstance(document, dict):
         return None
     if document.get("error"):

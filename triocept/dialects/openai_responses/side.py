@@ -1,7 +1,7 @@
-"""Earlier answers (fetched, continued, referenced), token counts, compaction.
+"""Calls other than model calls: earlier answers (to fetch, continue or refer to), token counts and compaction.
 
-`GET /v1/responses/{id}` (with `stream=true`: as events) and `GET /v1/responses/{id}/input_items` return earlier
-answers and their input.
+`GET /v1/responses/{id}` returns an earlier answer, as events with `stream=true`. `GET /v1/responses/{id}/input_items`
+returns the input of an earlier answer.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def count_tokens(model: str, document: Json) -> CountCalls:
 
 
 def render_stored(response: Response, request: Request, *, created: int | None = None) -> Json:
-    """Return an earlier answer; `created` is in Unix seconds, and defaults to the current time."""
+    """Return the document of an earlier answer; `created` is in Unix seconds, and defaults to the current time."""
     document = render_response(response, request)
     if created is not None:
         document["created_at"] = created
@@ -50,7 +50,7 @@ def render_stored(response: Response, request: Request, *, created: int | None =
 def render_stored_events(response: Response, request: Request, *, after: int = -1) -> bytes:
     """Return an earlier answer as a stream: the events with a number above `after`, and always the terminal event.
 
-    A text that was streamed in many pieces is sent in one piece, so the numbers differ from those of the first stream.
+    Each text is sent in one piece, so the event numbers differ from those of a first stream with many pieces.
     """
     documents = Documents(request)
     events = [wire for event in events_of(response) for wire in documents.render(event)]
@@ -59,7 +59,7 @@ def render_stored_events(response: Response, request: Request, *, after: int = -
 
 
 def render_input_items(request: Request, *, order: Literal["asc", "desc"] = "desc") -> Json:
-    """Return the items of the input, each with an id, on one page; the newest first by default, as at OpenAI."""
+    """Return the items of the input on one page, each with an id; the newest item is first by default, as at OpenAI."""
     same_dialect = request.dialect == NAME
     _, items = render_input(request.messages, Names(request.tools), same_dialect=same_dialect, replay=False)
     data: list[dict[str, Json]] = []
@@ -76,7 +76,7 @@ def render_input_items(request: Request, *, order: Literal["asc", "desc"] = "des
 
 
 def render_token_count(request: Request) -> Json:
-    """Return the estimated tokens of the prompt: the answer of `POST /v1/responses/input_tokens`."""
+    """Return the answer of `POST /v1/responses/input_tokens`: the estimated tokens of the prompt."""
     return {"object": "response.input_tokens", "input_tokens": estimate_input_tokens(request)}
 
 
@@ -125,17 +125,17 @@ SIDE_ROUTES = (
 
 
 def is_warm_up(request: Request) -> bool:
-    """Return True for a request without generation.
+    """Return True if the request asks the model to generate nothing.
 
-    Codex sends such a request as its first frame on a websocket, with the stable prefix of the conversation.
+    Codex sends such a request as the first frame on a websocket, with the stable prefix of the conversation.
     """
     return (request.extra or {}).get("generate") is False
 
 
 def continued(request: Request, earlier: Request, answer: Response) -> Request:
-    """Return the request with the conversation that it continues: the messages of `earlier`, and its `answer`.
+    """Return the request with the conversation that it continues: the messages of `earlier`, then `answer`.
 
-    `instructions` are not carried over, as at OpenAI; tools that items declared are.
+    As at OpenAI, the `instructions` of `earlier` are not carried over. Tools that items of `earlier` declared are.
     """
     before = [message for message in earlier.messages if message.extra != INSTRUCTIONS]
     head = [message for message in request.messages if message.extra == INSTRUCTIONS]
@@ -155,10 +155,10 @@ def continued(request: Request, earlier: Request, answer: Response) -> Request:
 
 
 def referenced(request: Request, answers: Iterable[tuple[Request, Response]]) -> Request:
-    """Return the request with `item_reference`s replaced by their items.
+    """Return the request with each `item_reference` replaced by the item.
 
-    Vercel's AI SDK sends references to the model's items unless `store` is false. A reference to an unknown item is
-    left as it is. `answers`, the newest first, is read only as far as needed.
+    Vercel's AI SDK sends references in place of items that the model wrote, unless `store` is false. A reference to an
+    unknown item is not changed. `answers`, the newest first, is read only as far as needed.
     """
     opaque = [part for message in request.messages for part in message.content if type(part) is Opaque]
     wanted = {name for part in opaque if (name := _reference(part))}

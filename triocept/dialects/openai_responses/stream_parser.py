@@ -2,16 +2,16 @@
 
 Rules:
 
-1. The `type` in an event's data determines its kind; without it, the event's name does. Unknown events are skipped,
-   and so are sequence numbers, which some servers leave out.
-2. Items may overlap, their indexes may be missing, and an item may come whole in one event (see `Parts`).
-3. `completed` and `incomplete` are the end. `failed` and `error` are the provider's failure. An end of the bytes
-   before any of them is a truncation.
-4. Further fields of the response are taken from the terminal event.
+1. The `type` in an event's data determines the kind of event; without `type`, the event's name does. Unknown events are
+   skipped. Sequence numbers are ignored, because some servers leave them out.
+2. Items may overlap, the indexes of items may be missing, and an item may come complete in one event (see `Parts`).
+3. `completed` and `incomplete` end the answer. `failed` and `error` mean that the provider failed. A stream that ends
+   before any of these events was truncated.
+4. Further fields of the response are read from the terminal event.
 
-An event belongs to the item with its `output_index`; without it (llama.cpp), to the item with its `item_id`; without
-both, to the newest item. Closing events supply what the deltas left out: `done` has the whole text, and
-`output_item.done` the whole item, which may never have been added.
+An event belongs to the item with the event's `output_index`. Without it (llama.cpp), the event belongs to the item with
+its `item_id`; without both, to the newest item. Content that did not come in deltas is read from closing events: `done`
+has the whole text, and `output_item.done` has the whole item, for which no `output_item.added` may have come.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Parser(StreamParser):
 
 
 class _Item:
-    """An item that is being written."""
+    """An item of which the parser has received some events."""
 
     __slots__ = (
         *("head", "id", "index", "kind", "lists", "number", "open", "part", "parts", "path", "place", "raw"),
@@ -158,9 +158,9 @@ class _Item:
         self.head: dict[str, Json] = {
             name: value for name, value in raw.items() if name not in ("type", "status", *content)
         }
-        """The item's own fields, without its content."""
+        """The item's fields except `type`, `status` and the content."""
         self.parts = 0
-        """Number of parts that have begun."""
+        """The number of parts of the item that have begun."""
         self.index: int | None = None  # the index of the open part
         self.part: ResponsePart | None = None
         self.place: tuple[str, int] = ("", 0)
@@ -169,7 +169,7 @@ class _Item:
 
 
 class Parts:
-    """A builder of parts: it takes the events of items, and appends the events of parts."""
+    """A converter of item events to part events, which its methods append to `events`."""
 
     def __init__(self) -> None:
         self._open: dict[int, _Item] = {}
@@ -178,20 +178,20 @@ class Parts:
         self._next_item = 0
         self._next_part = 0
         self.calls: bool = False
-        """True if a tool of the agent is called."""
+        """True if the answer calls a tool of the agent."""
         self.refusal: bool = False
         """True if the answer contains a refusal in words."""
         self.any: bool = False
         """True if the answer contains an item."""
 
     def added(self, fields: Fields, events: list[Event]) -> None:
-        """Take `output_item.added`."""
+        """Process `output_item.added`."""
         number, raw = fields.integer("output_index"), fields.mapping("item")
         if raw is not None:  # some providers leave the item out
             self._add(number, raw, fields.at("item"), events)
 
     def part_added(self, fields: Fields, events: list[Event]) -> None:
-        """Take `content_part.added` of a message."""
+        """Process `content_part.added`, if it belongs to a message."""
         item = self._find(fields)
         part = fields.object("part")
         if item is None or item.kind != "message" or part is None:
@@ -205,7 +205,7 @@ class Parts:
         self._write(item, text, events)
 
     def delta(self, fields: Fields, empty: ResponsePart, place: str, events: list[Event]) -> None:
-        """Take a delta of a text; it begins its part if no earlier event did."""
+        """Process a delta of a text; begin the part if no earlier event has begun it."""
         item = self._find(fields)
         if item is None:
             return
@@ -214,13 +214,13 @@ class Parts:
         self._logprobs(item, fields, events)
 
     def call_delta(self, fields: Fields, events: list[Event]) -> None:
-        """Take a delta of a call's arguments."""
+        """Process a delta of a call's arguments."""
         item = self._find(fields)
         if item is not None and item.index is not None:
             self._write(item, fields.text("delta") or "", events)
 
     def text_done(self, fields: Fields, empty: ResponsePart, place: str, events: list[Event]) -> None:
-        """Take the whole text of a part."""
+        """Process the whole text of a part."""
         item = self._find(fields)
         if item is None:
             return
@@ -233,13 +233,13 @@ class Parts:
                 self._logprobs(item, fields, events)
 
     def annotated(self, fields: Fields, events: list[Event]) -> None:
-        """Take an annotation of a text."""
+        """Process an annotation of a text."""
         item, value = self._find(fields), fields.take("annotation")
         if item is not None and item.index is not None and value is not None:
             events.append(PartBlob(item.index, _blob("annotations", value)))
 
     def done(self, fields: Fields, events: list[Event]) -> None:
-        """Take `output_item.done`: append the missing content, and end the item."""
+        """Process `output_item.done`: append the content that is still missing, and end the item."""
         raw = fields.mapping("item")
         if raw is None:
             return
@@ -250,7 +250,7 @@ class Parts:
         self._close(item)
 
     def whole(self, item: _Item, raw: dict[str, Json], path: str, events: list[Event]) -> None:
-        """Take the whole item: append the parts without earlier events, and the rest of the open part."""
+        """Process a whole item: append the rest of the open part, and parts for which no events have come."""
         parts = parse_item(raw, path, NO_NAMES, answer=True)
         for number, part in enumerate(parts):
             if number >= item.parts:
@@ -264,14 +264,14 @@ class Parts:
         self._end_part(item, events)
 
     def output(self, fields: Fields, events: list[Event]) -> None:
-        """Take the whole output, if the stream contained no items."""
+        """Process the whole output, for a stream that contained no items."""
         for path, value in fields.items("output"):
             raw = Fields(value, path).rest() or {}
             self.whole(self._add(None, raw, path, events), raw, path, events)
         self._close_all()
 
     def close(self, events: list[Event]) -> None:
-        """End all items: the answer is complete."""
+        """End all open items when the answer is complete."""
         for item in self._open.values():
             if not item.parts and item.kind != "message":
                 self.whole(item, item.raw, item.path, events)
@@ -319,7 +319,7 @@ class Parts:
     def _continue(
         self, item: _Item, empty: ResponsePart, place: tuple[str, int], events: list[Event]
     ) -> None:
-        """Open the part at this position; end the open part if it is another one."""
+        """Begin the part at this position if it is not open; end any other open part."""
         if item.part is None or item.place != place:
             self._end_part(item, events)
             name, number = place
@@ -339,7 +339,7 @@ class Parts:
         events.append(PartStart(item.index, part))
 
     def _new_index(self, item: _Item, part: ResponsePart) -> int:
-        """Return the index of a part of `item` that begins."""
+        """Count a part that begins in `item`, and return the index of the part."""
         item.parts += 1
         self.calls = self.calls or isinstance(part, ToolCall)
         self.refusal = self.refusal or isinstance(part, RefusalText)

@@ -1,23 +1,26 @@
-"""Renderer of streamed answers of Responses: events without a frame (for a websocket), and server-sent events.
+"""Renderer of streamed answers of Responses, as bare events (for a websocket) and as server-sent events.
 
 Rules of the stream:
 
-1. A stream is `created` and `in_progress`; items; one of `completed`, `incomplete` and `failed` (or `error` in its
-   place). The response's id and `created_at` are equal in all of them.
-2. Parts may overlap: `output_index` identifies their items.
-3. An item is done when the next event shows that no part continues it. So a call that a token limit or a failure cuts
-   is never done: Codex and opencode run every call that is done, whatever the end of the turn.
-4. The terminal event holds the whole output, and the usage with all its numbers, estimated if unknown.
-5. A server-sent event has its name, and the `type` in its data.
+1. A stream consists of `created`, `in_progress`, the events of items, and one of `completed`, `incomplete` and `failed`
+   (or `error` in place of `failed`). All these events have the same response id and `created_at`.
+2. Parts may overlap; `output_index` identifies the item of an event.
+3. `output_item.done` is sent when the next event shows that no further part belongs to the item. Codex and opencode run
+   every call whose item is done, whatever the end of the answer. So a call that a token limit or a failure may have cut
+   is never done.
+4. The terminal event contains the whole output, and the usage with all numbers (estimated if unknown).
+5. A server-sent event has the event's name, and the same name as `type` in its data.
 
-Rules of an item, whose parts have a writer each:
+Rules of an item, each part of which has a writer:
 
-1. Every event has its position (`output_index`, `item_id`) and its number; inside an item, also `content_index` or
+1. Every event has `output_index`, `item_id` and a sequence number. An event of a part also has `content_index` or
    `summary_index`.
-2. `output_item.done` makes agents run the call in the item: an item that a token limit may have cut is not done.
-3. A part of a summary begins with its first character; an item without text has only its start and its end.
-4. A call that must change its kind (the agent takes free text, or JSON) is held back until it is whole.
-5. The last events of a call come with the end of its item: an agent runs a call that is done, so the decision is late.
+2. `output_item.done` makes agents run the call in the item, so it is not sent for a call that a token limit may have
+   cut.
+3. A part of a summary begins when its first character comes. An item without text has only a start and an end.
+4. A call that must be converted to the kind that the agent declared (JSON or free text) is held back until it is
+   complete.
+5. The last events of a call are sent only with the end of its item, because an agent runs a call that is done.
 """
 
 from __future__ import annotations
@@ -63,7 +66,7 @@ class WireEvent(msgspec.Struct, frozen=True):
 
 
 class Counter:
-    """A counter of the events of one answer."""
+    """A counter that numbers the events of one answer."""
 
     def __init__(self) -> None:
         self.next: int = 0
@@ -78,24 +81,24 @@ class Counter:
 
 
 class Item:
-    """An item of the output that is being written; several parts may write to it."""
+    """An item of the output that was begun on the wire; several parts may be written to it."""
 
     def __init__(self, counter: Counter, number: int, document: dict[str, Json]) -> None:
         self.document: dict[str, Json] = document
-        """The final item, as far as it is known."""
+        """The final form of the item, as far as it is known."""
         self.open = 0
-        """Number of parts that write to the item."""
+        """The number of parts of the item that have not ended."""
         self.done: bool = False
-        """True if the item has ended."""
+        """True if the item has ended, and no more of it is written."""
         self.blobs: tuple[Blob, ...] = ()
         self.writer: ItemWriter | None = None
-        """The last writer of the item."""
+        """The writer of the item's latest part."""
         self._counter = counter
         self._number = number
         self._places: dict[str, Json] = {"output_index": number}
 
     def begin(self, fields: dict[str, Json]) -> list[WireEvent]:
-        """Return `output_item.added`: the item, with empty content."""
+        """Return the event `output_item.added`, which contains the item without content."""
         self.document = complete(self.document, place(self._counter.answer, self._number))
         if isinstance(identity := self.document.get("id"), str):
             self._places = {"item_id": identity, "output_index": self._number}
@@ -115,13 +118,13 @@ class Item:
         return encode_json({"type": kind, **self._places, **fields})[:-1] + b',"sequence_number":'
 
     def delta(self, kind: str, frame: bytes, text: str) -> WireEvent:
-        """Return a delta: the hot path of every stream."""
+        """Return a delta event, quickly, because most events of a stream are deltas."""
         number = self._counter.next
         self._counter.next += 1
         return WireEvent(kind, frame + b'%d,"delta":' % number + encode_text(text) + b"}")
 
     def end(self, *, cut: bool) -> list[WireEvent]:
-        """Return `output_item.done`, on which agents run the call in the item; no event for an incomplete call.
+        """Return the events that end the item; no events for an incomplete call, since agents run a call that is done.
 
         `cut`: True if a token limit may have cut the item.
         """
@@ -138,7 +141,7 @@ class Item:
 
 
 class ItemWriter:
-    """The base class of writers: a delta is written after a constant prefix."""
+    """The base class of writers of one part."""
 
     kind = ""
 
@@ -160,7 +163,7 @@ class ItemWriter:
         return [self.item.delta(self.kind, self._frame, text)]
 
     def blob(self, blob: Blob) -> list[WireEvent]:
-        """Return the events of an opaque piece."""
+        """Return the events of an opaque blob of the part."""
         return []
 
     def end(self) -> list[WireEvent]:
@@ -168,16 +171,16 @@ class ItemWriter:
         return []
 
     def finish(self) -> list[WireEvent]:
-        """Return the events that close the current part; the event that ends its item follows."""
+        """Return the events that must come right before the event that ends the item."""
         return []
 
     def is_whole(self) -> bool:
-        """Return True unless the part may be cut off."""
+        """Return True unless the part may be incomplete."""
         return True
 
 
 def writer_of(part: ResponsePart, item: Item, request: Request, *, same_dialect: bool) -> ItemWriter | None:
-    """Return the writer of a part to its item, in an answer to `request`; None if the wire cannot hold the part."""
+    """Return the writer of `part` to `item`, in an answer to `request`; None if the wire cannot hold the part."""
     match part:
         case Text() | RefusalText():
             return _TextWriter(item, part, same_dialect=same_dialect)
@@ -191,7 +194,7 @@ def writer_of(part: ResponsePart, item: Item, request: Request, *, same_dialect:
 
 
 def document_of(part: ResponsePart, *, same_dialect: bool) -> dict[str, Json]:
-    """Return the item that a part begins."""
+    """Return the document of a new item that begins with `part`."""
     match part:
         case Opaque(raw=raw) if isinstance(raw, dict):
             return dict(raw)
@@ -202,7 +205,7 @@ def document_of(part: ResponsePart, *, same_dialect: bool) -> dict[str, Json]:
 
 
 class _TextWriter(ItemWriter):
-    """A writer of a part of a message: text, or a refusal."""
+    """A writer of a text or a refusal of a message."""
 
     def __init__(self, item: Item, part: Text | RefusalText, *, same_dialect: bool) -> None:
         super().__init__(item, same_dialect=same_dialect)
@@ -268,7 +271,7 @@ class _TextWriter(ItemWriter):
 
 
 class _ReasoningWriter(ItemWriter):
-    """A writer of a text of the summary, or of the content."""
+    """A writer of one text in the summary, or in the content, of a reasoning item."""
 
     def __init__(self, item: Item, part: Reasoning, *, same_dialect: bool) -> None:
         super().__init__(item, same_dialect=same_dialect)
@@ -316,7 +319,7 @@ class _ReasoningWriter(ItemWriter):
 
 
 class _OpaqueWriter(ItemWriter):
-    """A writer of an unknown item: only its start and its end."""
+    """A writer of an unknown item, for which only the start and the end are sent."""
 
     def start(self, *, first: bool) -> list[WireEvent]:
         return self.item.begin({})
@@ -400,7 +403,7 @@ class Documents:
         return str(self._envelope.get("id", ""))
 
     def render(self, event: Event) -> list[WireEvent]:
-        """Return the events that `event` adds: perhaps none yet."""
+        """Return the wire events that `event` adds, which may be none yet."""
         match event:
             case PartDelta(index=index, text=text):
                 writer = self._writers.get(index)
@@ -425,12 +428,12 @@ class Documents:
                 return self._end(event)
 
     def fail(self, failure: Failure) -> list[WireEvent]:
-        """Return the `error` event. Items that wait for their end do not get one."""
+        """Return the `error` event. Items that have not ended get no end."""
         document = render_event_error(failure, self._counter.next)
         return [self._counter.event("error", {k: v for k, v in document.items() if k != "sequence_number"})]
 
     def keepalive(self, response_id: str = "") -> list[WireEvent]:
-        """Return a no-op, after the `created` event (with `response_id`) if no event came before."""
+        """Return a no-op event; before it, the `created` event (with `response_id`) if no event was sent yet."""
         begun = [] if self._envelope else self._open(response_id, "")
         return [*begun, self._counter.event("keepalive", {})]
 
@@ -481,7 +484,7 @@ class Documents:
         return events
 
     def _settle(self, but: Item | None = None, *, cut: bool = False) -> list[WireEvent]:
-        """Return the events that end the waiting items, except `but`, which continues."""
+        """Return the events that end the items whose parts have all ended, except the item `but`, which continues."""
         events = [event for item in self._waiting if item is not but for event in item.end(cut=cut)]
         self._waiting.clear()
         return events

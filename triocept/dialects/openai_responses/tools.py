@@ -1,19 +1,20 @@
 """Tools, their namespaces, and tool choice.
 
-Namespaces, and the names of their tools in triocept and on the wire:
+Namespaces, and the names that tools in a namespace have in triocept and on the wire:
 
-1. Agents find the tool of a call by namespace and name, so a call gets its namespace from the request's tools.
-2. If two tools share a name, a tool in a namespace is called `namespace__name`, and its own name is in
-   `extra["name"]`.
+1. Agents find the tool of a call by namespace and name. So the namespace of a call is looked up in the request's tools.
+2. If two tools have the same name, a tool in a namespace is renamed to `namespace__name`. The name on the wire is then
+   in `extra["name"]`.
 
 Tools and tool choice:
 
-1. A namespace's tools are ordinary tools, with the namespace's fields in `extra["namespace"]`. Adjacent tools of one
-   namespace are written as one namespace again.
-2. Items may declare tools (`additional_tools`, `tool_search_output`): these are tools of the request, too, marked by
-   `extra["declared_in"]`, and are not written twice.
-3. A custom tool takes free text, and is kept whole; so is a tool that is no function.
-4. `strict` is on by default in this dialect only, so it is switched off if the source has no value.
+1. A namespace's tools are ordinary tools, with the namespace's fields in `extra["namespace"]`. Adjacent tools of the
+   same namespace are written as one namespace again.
+2. Items of the input may declare tools (`additional_tools`, `tool_search_output`). They are tools of the request, too,
+   with `extra["declared_in"]`, and are not written a second time in `tools`.
+3. A custom tool takes free text. It is kept unchanged, and so is any other tool that is no function.
+4. Only in this dialect, `strict` is on by default. So `strict` is set to False for a tool from another dialect without
+   a value.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ NAME = "openai_responses"
 def is_from_codex(request: Request) -> bool:
     """Return True if Codex sent the request.
 
-    `response.incomplete` is fatal for Codex: it exits with 1, and its work is lost. `client_metadata` identifies
-    Codex: every body of Codex contains it (0.169: `x-codex-installation-id` and similar), and OpenAI's public API has
-    no such field.
+    Codex must be recognised because it exits with 1 on `response.incomplete`, and its work is lost. Every request body
+    of Codex contains `client_metadata` (0.169: `x-codex-installation-id` and similar). OpenAI's public API has no such
+    field.
     """
     return isinstance((request.extra or {}).get("client_metadata"), dict)
 
@@ -57,14 +58,14 @@ class Names:
                 self._wire[tool.name] = (namespace_name(tool), own_name)
         self._known = {wire: name for name, wire in self._wire.items()}
         self.are_plain: bool = all(name == wire for name, (_, wire) in self._wire.items())
-        """True if the names of all tools are equal in triocept and on the wire."""
+        """True if every tool has the same name in triocept and on the wire."""
 
     def known(self, name: str, namespace: Json) -> str:
-        """Return the name in triocept of the tool with this wire name."""
+        """Return the name that the tool with this namespace and wire name has in triocept."""
         return self._known.get((namespace, name), name) if isinstance(namespace, str) else name
 
     def wire(self, name: str) -> dict[str, Json]:
-        """Return the fields `namespace` and `name` of a call of this tool; no fields if it is in no namespace."""
+        """Return the fields `namespace` and `name` for a call of this tool; an empty dict if it is in no namespace."""
         found = self._wire.get(name)
         return {"namespace": found[0], "name": found[1]} if found else {}
 
@@ -74,13 +75,13 @@ NO_NAMES = Names(())
 
 
 def namespace_of(tool: Tool) -> dict[str, Json] | None:
-    """Return the fields of the tool's namespace; None if it is in no namespace."""
+    """Return the fields of the tool's namespace; None if the tool is in no namespace."""
     found = (tool.extra or {}).get("namespace")
     return found if isinstance(found, dict) else None
 
 
 def namespace_name(tool: Tool) -> str:
-    """Return the name of the tool's namespace; empty if it is in no namespace."""
+    """Return the name of the tool's namespace; empty if the tool is in no namespace."""
     name = (namespace_of(tool) or {}).get("name")
     return name if isinstance(name, str) else ""
 
@@ -122,7 +123,7 @@ def render_tools(tools: Sequence[Tool], *, same_dialect: bool) -> list[Json]:
 
 
 def parse_choice(value: Json, path: str) -> ToolChoice | None:
-    """Return the tool choice: on the wire a word, or an object that names the tool."""
+    """Return the tool choice, which is a word or an object on the wire."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -145,7 +146,7 @@ def render_choice(choice: ToolChoice, tools: Iterable[Tool], *, same_dialect: bo
 
 
 def _parse(value: Json, path: str) -> list[Tool]:
-    """Return the tools of one entry of `tools`: several for a namespace."""
+    """Return the tools of one item of `tools`; several tools if the item is a namespace."""
     fields = Fields(value, path)
     kind = fields.text("type")
     if kind is None and fields.peek("name") is None:
@@ -177,7 +178,7 @@ def _render(tool: Tool, *, same_dialect: bool) -> Json | None:
 
 
 def _distinct(tools: Sequence[Tool]) -> tuple[Tool, ...]:
-    """Return the tools, with tools of equal names renamed by their namespaces."""
+    """Return the tools, with tools that have equal names renamed after their namespaces."""
     counts = Counter(tool.name for tool in tools if tool.kind != "server")
     distinct: list[Tool] = []
     for tool in tools:
