@@ -41,7 +41,7 @@ class Address:
         return self.base.removesuffix("/v1")
 
     def at(self, path: str, agent_query: str = "") -> str:
-        """Return the URL of a call. A query in `path`, which is appended to the base, wins over the agent's query."""
+        """Return the URL of a call to `path`, below the base; a query in `path` overrides the agent's query."""
         path, _, own = path.partition("?")
         passed = [(name, value) for name, value in _pairs(agent_query) if name not in _NOT_PASSED]
         query = urlencode([*self.query, *passed, *_pairs(own)])

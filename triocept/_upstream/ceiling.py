@@ -56,7 +56,7 @@ class Ceiling:
         """Learned maximum of prompt and answer together, by model."""
 
     def of(self, model: str, prompt: int) -> int | None:
-        """Return the learned maximum of a model, for a prompt of about `prompt` tokens; None if nothing was learned."""
+        """Return the learned maximum of an answer to about `prompt` tokens; None if none was learned for the model."""
         found = [self.outputs[model]] if model in self.outputs else []
         if model in self.windows:  # an estimate may be too low by a third
             found.append(max(LEAST, self.windows[model] - prompt * 3 // 2))

@@ -40,7 +40,7 @@ _DOWN_PREFIXES = ("anthropic-ratelimit-", "ratelimit-", "x-codex-", "x-ratelimit
 
 
 def secrets_in(headers: Mapping[str, str]) -> list[str]:
-    """Return the keys in the headers that a program sends with every call, without their scheme."""
+    """Return the keys in the headers that the program adds to every call; a scheme (`Bearer`) is removed."""
     return [value.rpartition(" ")[2] for name, value in headers.items() if _SECRET.search(name)]
 
 

@@ -31,7 +31,7 @@ class Limiter:
 
     @asynccontextmanager
     async def slot(self, rollout: str) -> AsyncIterator[None]:
-        """Hold a slot for as long as the body runs. Cancellation: while it waits, no slot is taken."""
+        """Wait for a slot, and keep it while the body runs. Cancellation: a call that still waits takes no slot."""
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._limit is None or self.held < self._limit:
             self.held += 1

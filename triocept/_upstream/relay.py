@@ -49,7 +49,7 @@ class Frames:
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the frames that `data` completes; raise DialectError if one is larger than the maximum of an event."""
+        """Return the frames that `data` completes; raise DialectError if one exceeds the maximum size of an event."""
         searched = len(self._rest)
         whole: bytes | bytearray = data
         if searched:
@@ -120,7 +120,7 @@ class Relay:
         return self._parser.ending
 
     def is_plain_content(self, data: bytes) -> bool:
-        """Return True if `data` is clearly a piece, and not the last: it may go to the agent before it is fed."""
+        """Return True if `data` is clearly a piece, and not the last one, so that it may be sent before parsing."""
         return (
             self._begun
             and self._rewrite is None

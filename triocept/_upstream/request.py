@@ -1,14 +1,14 @@
 """The document sent to the provider: the agent's own, or one in the provider's dialect.
 
-This module needs no HTTP package: `transport` does, and is imported with the first upstream.
+This module needs no HTTP package. `transport` needs one, and is imported when the first upstream is opened.
 
 Rules:
 
-1. A provider of the agent's dialect receives the agent's document, in the order of its fields; only the
+1. A provider of the agent's dialect receives the agent's document, with its fields in the same order. Only the
    configured fields are changed.
-2. The document is rendered anew if it cannot be sent unchanged: it names an earlier response of this endpoint, or
-   holds reasoning that this provider did not make.
-3. A request that the provider's dialect cannot express is refused (400), never silently reduced.
+2. A document that names an earlier response of this endpoint, or contains reasoning that this provider did not
+   generate, cannot be sent unchanged. It is rendered anew from the request.
+3. A request that the provider's dialect cannot express is refused (400). Nothing is silently left out.
 """
 
 from __future__ import annotations
@@ -45,22 +45,22 @@ class ProviderRequest:
     headers: Mapping[str, str]
     body: bytes
     stream: bool
-    """True if it requests a stream."""
+    """True if the call requests a stream."""
     collector: Collector | None = None
-    """Extracts the tokens from the answer."""
+    """The collector that extracts the tokens from the answer; None if no tokens are requested."""
     names: ToolNames | None = None
-    """Restores the own names of the tools in the answer; None if the provider has the own names."""
+    """The replaced names of tools, to restore the original names in the answer; None if no names are replaced."""
     model: str = ""
     """The requested model."""
     prompt: Callable[[], int] = int
-    """Returns the estimated tokens of the prompt."""
+    """A function that returns the estimated tokens of the prompt."""
     temperature: float | None = None
-    """The requested temperature; None if none is requested: the provider's default applies."""
+    """The requested temperature; None means the provider's default."""
     method: str = "POST"
 
     @property
     def address(self) -> str:
-        """The URL without a query, which may hold a key."""
+        """The URL without the query, because a query may contain a key."""
         return self.url.partition("?")[0]
 
     def __repr__(self) -> str:  # its headers hold a key
@@ -68,19 +68,19 @@ class ProviderRequest:
 
 
 _OBJECTS = ("generationConfig", "generation_config", "options")
-"""Objects that hold the sampling for Gemini and Ollama; in other dialects it is beside the messages."""
+"""Objects that contain the sampling in Gemini's and Ollama's documents. In other dialects, the document itself does."""
 _REFUSED = frozenset({400, 413, 422})
-"""Statuses with which providers refuse a too large number of tokens."""
+"""Statuses with which providers refuse a number of tokens that is too large."""
 
 
 class Overrides(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields that an upstream sets in place of the agent's."""
+    """The fields that an upstream sets in place of those that the agent sent."""
 
     model: str | None = None
     sampling: Sampling | None = None
-    """Sampling whose set fields take precedence."""
+    """Sampling; the fields that are set take precedence over the agent's."""
     extra_body: Mapping[str, Json] = {}
-    """Fields of the provider's document, in its own terms; objects are merged, null removes a field."""
+    """Fields of the provider's document, as the provider names them. Objects are merged, and null removes a field."""
     extra_headers: Mapping[str, str] = {}
     max_output_tokens: int | None = None
     """Maximum tokens that any call requests."""
@@ -112,9 +112,9 @@ class Requests:
         self._defaults = dialect.default_headers
 
     def of_exchange(self, exchange: ExchangeState) -> ProviderRequest:
-        """Return the call that answers an exchange; note in its turn how much reasoning was dropped.
+        """Return the call that answers an exchange; note in the turn how many reasoning parts were dropped.
 
-        Raise Refusal, 400, if the provider's dialect cannot express it.
+        Raise Refusal, 400, if the provider's dialect cannot express the request.
         """
         same_dialect = exchange.dialect == self._dialect.name
         history = restored(
@@ -151,7 +151,7 @@ class Requests:
         return self._call(request, document, headers, query, names, prompt)
 
     def of_request(self, request: Request, *, stream: bool, rollout: str = "") -> ProviderRequest:
-        """Return the call for a request that the program made; DialectError if the dialect cannot express it.
+        """Return the call for a request of the program; raise DialectError if the dialect cannot express the request.
 
         `rollout` is the id of the rollout that the call belongs to; empty if it belongs to none.
         """
@@ -166,13 +166,13 @@ class Requests:
         return {self._session_header: rollout} if self._session_header and rollout else {}
 
     def of_provider(self, asked: ProviderCall) -> ProviderRequest:
-        """Return a call beside model calls: the dialect's, or a call of the server's own, at its root."""
+        """Return a call that is no model call: to a route of the dialect, or to the server's own route at its root."""
         url = f"{self._address.root}{asked.path}" if asked.at_root else self._address.at(asked.path)
         headers = {"accept": "application/json", **({} if asked.at_root else self._defaults), **self._headers}
         return ProviderRequest(url=url, headers=headers, body=encode_json(asked.document), stream=False)
 
     def lowered(self, call: ProviderRequest, error: UpstreamError) -> ProviderRequest | None:
-        """Return the call with the number of tokens that its refusal allows; None if the number was not the reason."""
+        """Return the call with the number of tokens that `error` allows; None if the error has another reason."""
         if error.status not in _REFUSED:
             return None
         most = self._ceiling.learn(call.model, error.message, call.prompt())

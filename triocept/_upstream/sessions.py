@@ -1,9 +1,9 @@
-"""The end of a rollout, reported to a router that keeps a session for each rollout.
+"""Reports that a rollout has ended, for a router that keeps a session for each rollout.
 
 Rules:
 
-1. Each rollout with calls is reported once, when it ends; a failure is logged.
-2. A report takes at most `FINISH_SECONDS`, also after a cancellation.
+1. The end of each rollout that made calls is reported once. If the report fails, the failure is logged.
+2. A report takes at most `FINISH_SECONDS`, and is sent also after a cancellation.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from .pausing import Pauses
 
 FINISH_SECONDS = 10.0
-"""Seconds for one report, as SkyRL's own client."""
+"""Maximum seconds for one report, as in SkyRL's own client."""
 
 log = logging.getLogger("triocept.upstream")
 
 
 @final
 class Sessions:
-    """The rollouts with calls to one upstream. Only `open_sessions` creates it."""
+    """The rollouts with calls to one upstream. Only `open_sessions` creates this object."""
 
     def __init__(self, path: str, nursery: trio.Nursery) -> None:
         self.pauses: Pauses
-        """Sends the reports; set by the upstream."""
+        """The object that sends the reports; the upstream sets it."""
         self._path = path
         self._nursery = nursery
         self._open: dict[RolloutState, None] = {}
         self.closed: bool = False
 
     def add(self, rollout: RolloutState) -> None:
-        """Report the end of a rollout, once it ends."""
+        """Report the end of the rollout when it ends."""
         rollout = rollout.agents_own
         if rollout not in self._open:
             self._open[rollout] = None

@@ -1,17 +1,18 @@
-"""httpx2's own transport, except that its connections have a tap for the body of a stream.
+"""httpx2's own transport, except that the body of a stream can be read directly from its connections.
 
-httpx2 and h11 take a third of the time of an event: eight generators and three parser steps for a single read. So they
-are used for connections, TLS, the request and the head, and the chunks of a streamed body are read beside them.
+httpx2 and h11 need eight generators and three parser steps for a single read, which is a third of the time that an
+event takes. So they are used only for connections, TLS, the request and the head of the answer. The chunks of a
+streamed body are read without them.
 
 Rules:
 
-1. The HTTP parser never gets a byte from behind a head before it requests the body. Code that takes the body
-   first has all of it.
-2. When all of a taken body was read, the parser receives an empty body. So the connection can be used again.
-3. A body that is not read to its end, or has bytes behind it, is not concluded: its connection is closed.
-4. A reused connection that ends or breaks before a byte of the next answer is `Stale`: its server may just have
-   closed it, and another connection may be tried.
-5. Only httpcore2's public contracts are used: a network backend, and a response's `network_stream`.
+1. The HTTP parser gets no byte behind the head before it requests the body. So code that takes the body earlier gets
+   the whole body.
+2. When a taken body was read to its end, the parser receives an empty body, so that the connection can be used again.
+3. If a body is not read to its end, or bytes follow it, the connection is closed.
+4. If a reused connection ends or breaks before the first byte of the next answer, `Stale` is raised. The server may
+   just have closed an idle connection, so another connection may be tried.
+5. Only public interfaces of httpcore2 are used: a network backend, and a response's `network_stream`.
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ _SIZE = 64 * 1024
 
 
 class Stale(httpcore2.RemoteProtocolError):
-    """A reused connection has returned no byte for this request."""
+    """A reused connection was closed before it returned a byte for this request."""
 
 
 def take_body(response: httpx2.Response) -> TappedBody | None:
-    """Take the body of a response, which only the returned object reads from here on.
+    """Return an object that reads the body of a response, in place of the HTTP parser; None if that is impossible.
 
-    None if that is impossible: the body is not in chunks, its connection has no tap, or some of it was read.
+    It is impossible if the body is not chunked, its connection has no tap, or some of it was already read.
     """
     tap = response.extensions.get("network_stream")
     coding = response.headers.get("transfer-encoding", "").lower()
@@ -62,11 +63,11 @@ class TappedBody:
         self._chunks = ChunkedDecoder()
 
     async def receive(self) -> bytes:
-        """Receive more of the body, as it arrives; empty at its end. Cancellation: nothing is lost.
+        """Return more of the body as it arrives; empty at the end of the body. Cancellation: no bytes are lost.
 
         Raises:
-            httpcore2.RemoteProtocolError: the connection has ended before the body, or the body is not chunked.
-            httpcore2.ReadError: the connection has broken.
+            httpcore2.RemoteProtocolError: the connection ended before the body had ended, or the chunks are invalid.
+            httpcore2.ReadError: the connection broke.
         """
         try:
             while not self._chunks.ended:
@@ -81,7 +82,7 @@ class TappedBody:
         return b""
 
     def conclude(self) -> bool:
-        """Give the HTTP parser the end of the body; return False if the body has not ended."""
+        """Let the HTTP parser read the end of the body; return False if the body has not ended."""
         if not self._chunks.ended or self._chunks.rest:
             return False
         self._tap.put_back(_EMPTY_BODY)
@@ -90,7 +91,7 @@ class TappedBody:
 
 @final
 class _Tap(httpcore2.AsyncNetworkStream):
-    """A connection of httpcore2; its reads stop behind the head of each answer."""
+    """A connection of httpcore2, on which a read never returns bytes behind the head of an answer."""
 
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
@@ -148,18 +149,18 @@ class _Tap(httpcore2.AsyncNetworkStream):
         return self._stream.get_extra_info(info)
 
     def take_body(self) -> TappedBody | None:
-        """Return the next body; None if the head has not just been read."""
+        """Return the body of an answer; None unless exactly the head of the answer was read."""
         if not self._at_body:
             return None
         begun, self._ahead, self._at_body = self._ahead, b"", False
         return TappedBody(self, begun)
 
     def put_back(self, data: bytes) -> None:
-        """Set the bytes that `read` returns next."""
+        """Store bytes that `read` returns next."""
         self._ahead = data
 
     async def receive(self) -> bytes:
-        """Receive some bytes; none at their end."""
+        """Return bytes as they arrive; empty at the end of the connection."""
         if self._socket is None:
             return await self._stream.read(_SIZE)
         try:
@@ -187,10 +188,10 @@ class TappedBackend(httpcore2.AsyncNetworkBackend):
 
 
 class TappedPool(httpx2.AsyncBaseTransport):
-    """A pool of connections, as many as there are calls. Reading raises httpcore2's errors.
+    """A pool of connections without a limit. Reading raises httpcore2's errors.
 
     If a reused connection breaks before the first byte of an answer, the request is sent once more, on a new
-    connection. An idle connection is kept for `keepalive` seconds. Without `ssl_context`: plain HTTP only.
+    connection. An idle connection is kept for `keepalive` seconds. Without `ssl_context`, only plain HTTP is possible.
     """
 
     def __init__(self, *, keepalive: float, ssl_context: ssl.SSLContext | None) -> None:
@@ -203,7 +204,7 @@ class TappedPool(httpx2.AsyncBaseTransport):
         )
         self._pool = make(max_keepalive_connections=None)
         self._fresh = make(max_keepalive_connections=0)
-        """A pool that makes a connection for each request."""
+        """A pool that opens a new connection for each request."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         url = request.url
@@ -225,7 +226,7 @@ class TappedPool(httpx2.AsyncBaseTransport):
 
     @trio.lowlevel.enable_ki_protection
     async def aclose(self) -> None:
-        """Close each connection, even if closing another one is interrupted: httpcore2 would forget the rest."""
+        """Close each connection, even if closing another one is interrupted; httpcore2 would skip the others."""
         connections = [*self._pool.connections, *self._fresh.connections]
         closings = (connection.aclose for connection in connections)
         raise_all(await run_each(*closings, self._pool.aclose, self._fresh.aclose))

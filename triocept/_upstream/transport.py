@@ -1,12 +1,12 @@
-"""HTTP to a provider, by httpx2; the only module that converts its errors, and httpcore2's, to triocept's.
+"""HTTP to a provider by httpx2; only this module converts errors of httpx2 and httpcore2 to triocept's.
 
 Rules:
 
-1. One client for one upstream: its connections belong to it, and end with it. There are as many as there are
-   calls: the limiter limits the calls.
-2. Pieces are passed on as they arrive: no size is requested, because that would hold bytes back.
-3. No redirect is followed: the key would be sent along.
-4. A failure of the provider's connection in the middle of an answer is a truncation, whatever its type.
+1. Each upstream has one client. The client owns its connections, and closes them when it is closed. The number of
+   connections has no limit of its own, because the limiter limits the calls.
+2. Bytes are passed on as they arrive. No minimum size is requested, because that would hold bytes back.
+3. No redirect is followed, because the key would be sent to the other address.
+4. Any failure of the connection in the middle of an answer is a truncation.
 """
 
 from __future__ import annotations
@@ -29,23 +29,24 @@ from .request import MAX_DOCUMENT, ProviderRequest
 from .tap import TappedPool, take_body
 
 IDLE = 3.0
-"""Seconds for which an idle connection is kept: under the 5 s after which Node and uvicorn close theirs, so that no
-call uses a connection that is just closing."""
+"""Seconds for which an idle connection is kept. Node and uvicorn close idle connections after 5 s, and no call should
+use a connection that is just closing."""
 DRAIN = 0.5
-"""Seconds that an answered call waits for the end of the bytes, so that its connection can be used again."""
+"""Seconds that a call waits for the end of the body after its answer has ended, so that the connection can be
+reused."""
 
 
 class ProviderReply:
-    """A provider's answer, of which the head has arrived, and no byte of the body was read yet.
+    """A provider's answer whose head has arrived.
 
-    If the body may be a `stream`, it is read beside httpx2 if possible.
+    If the body may be a `stream`, it is read without httpx2 if possible (see `tap`).
     """
 
     def __init__(self, response: httpx2.Response, patience: Patience, *, stream: bool) -> None:
         self._response = response
         self.patience = patience
         self.in_flight: InFlight
-        """The call; set by the upstream."""
+        """The call to which this is the answer; the upstream sets it."""
         self._source: AsyncIterator[bytes] | None = None
         self._raw = response.headers.get("content-encoding", "identity").lower() in ("", "identity")
         self._tapped = take_body(response) if stream and self._raw else None
@@ -54,9 +55,9 @@ class ProviderReply:
         self.media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     async def receive(self) -> bytes:
-        """Receive more of the body, as it arrives; empty at its end. UpstreamTruncated: the connection ended before it.
+        """Return more of the body as it arrives, empty at its end; UpstreamTruncated if the connection ended first.
 
-        Cancellation: the body has ended: no more of it can be received.
+        Cancellation: no more of the body can be received.
         """
         try:
             if self._tapped is not None:
@@ -71,9 +72,9 @@ class ProviderReply:
         return self._source
 
     async def read(self, limit: int = MAX_DOCUMENT) -> bytes:
-        """Read the whole body. A whole document counts, however its connection ends behind it.
+        """Return the whole body. If it is a whole document, a failure of the connection after it is ignored.
 
-        Raise UpstreamError if the body is larger than `limit`; or see `receive`.
+        Raise UpstreamError if the body is larger than `limit`; further errors are those of `receive`.
         """
         body = bytearray()
         try:
@@ -93,13 +94,13 @@ class ProviderReply:
         return bytes(body)
 
     async def drain(self) -> None:
-        """Read the bytes behind a whole answer for a moment, so that the connection can be used again."""
+        """Read the bytes after a whole answer for at most `DRAIN` seconds, so that the connection can be reused."""
         with trio.move_on_after(DRAIN), suppress(UpstreamError):
             while await self.receive():
                 pass
 
     async def aclose(self) -> None:
-        """Close the reply: a body that was not read to its end closes its connection."""
+        """Close the reply; if the body was not read to its end, the connection is closed."""
         try:
             if self._tapped is not None and self._tapped.conclude():
                 await anext(self._iterated(), b"")
@@ -125,9 +126,9 @@ class ProviderClient:
 
     @asynccontextmanager
     async def open(self, call: ProviderRequest, patience: Patience) -> AsyncIterator[ProviderReply]:
-        """Send `call`, and wait for the head of its answer. A body not read to its end closes its connection.
+        """Send `call`, and wait for the head of the answer; a body that is not read to its end closes the connection.
 
-        Raise UpstreamError: 502, no server answers, or it does not speak HTTP; 504, there was no connection in time.
+        Raise UpstreamError: 502 if no server answers, or the answer is not HTTP; 504 if no connection was made in time.
         """
         try:
             # As bytes, because an agent's header may be non-ASCII, and is forwarded unchanged.
@@ -156,10 +157,10 @@ async def open_provider_client(
     """Open the client of one upstream; no connection is made before the first call.
 
     Args:
-        connect_timeout: seconds, each try.
+        connect_timeout: seconds for a connection, in each try.
         tls: None trusts the system's certificates.
-        address: an upstream on this machine is called directly, whatever proxy the environment names: the proxy would
-            get the key, and could not reach it.
+        address: the base URL. An upstream on this machine is called directly, even if the environment names a proxy.
+            The proxy would get the key, and could not reach the upstream.
     """
     # True if the environment names a proxy: httpx2 then decides which calls go through it.
     proxied = not (address.here or {"http", "https", "all"}.isdisjoint(getproxies()))
@@ -192,7 +193,7 @@ _FOREIGN = (
 def _mapped(exc: Exception, *, begun: bool, address: str = "") -> UpstreamError:
     """Return the triocept error for one of httpx2's or httpcore2's errors.
 
-    `begun`: the head of the answer has arrived. `address`: the URL of the call, and the proxy if there is one.
+    `begun`: True if the head of the answer has arrived. `address`: the URL of the call, and the proxy if there is one.
     """
     match exc:
         case httpx2.ConnectTimeout() | httpcore2.ConnectTimeout():

@@ -1,12 +1,13 @@
-"""A real model as a handler: `open_upstream`.
+"""A real model as a handler, opened by `open_upstream`.
 
 Rules:
 
-1. An agent that requested a stream is answered from a stream, piece by piece as it arrives; an agent that
-   requested a whole answer, from a whole answer.
-2. In the provider's own dialect the answer is passed on byte for byte; in another it is translated event by event.
-3. Nothing is settled before the first piece has arrived: until then a failure is raised, with its status.
-4. When the agent disconnects, the provider's connection is closed.
+1. If the agent requested a stream, a stream is requested from the provider, and passed on piece by piece as it arrives.
+   If the agent requested a whole answer, a whole answer is requested.
+2. To an agent of the provider's own dialect, the answer is passed on byte for byte. For any other dialect, it is
+   translated event by event.
+3. The exchange is not settled before the first piece has arrived. Until then, a failure is raised with its status.
+4. When the agent disconnects, the connection to the provider is closed.
 """
 
 from __future__ import annotations
@@ -77,10 +78,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("triocept.upstream")
 
 CONNECT_TIMEOUT = 10.0
-"""Seconds, as long as the agents' own SDKs give a provider to accept."""
+"""Seconds for a connection, as in the SDKs that agents use."""
 MAX_LOWERED = 3
-"""Maximum times that a call is sent again with fewer tokens. vLLM needs two: it checks the number alone, then together
-with the prompt."""
+"""Maximum times that a call is sent again with fewer tokens. vLLM needs two, because it first checks only the number,
+and then the sum of number and prompt."""
 
 _PROBE = Request(
     dialect="",
@@ -117,7 +118,7 @@ class Upstream:
         sessions: Sessions | None,
     ) -> None:
         self.url: str = address.base
-        """The base URL, without a query."""
+        """The base URL, without its query."""
         self.dialect: str = dialect.name
         """The name of the provider's dialect."""
         self._codec = dialect
@@ -137,10 +138,10 @@ class Upstream:
 
     @property
     def policy_version(self) -> str | None:
-        """Version of the weights that the provider has now. Programs that change the weights set it.
+        """Current version of the provider's weights, which programs set that change the weights; None if unknown.
 
-        It is `policy_start` of the turns whose calls are sent from here on, and `policy_end` of the turns whose answers
-        end from here on. A version that the provider itself sends has priority.
+        The version is recorded as `policy_start` of a turn when its call is sent, and as `policy_end` when its answer
+        ends. A version that the provider itself sends takes precedence.
         """
         return self._pauses.version
 
@@ -149,28 +150,29 @@ class Upstream:
         self._pauses.version = version
 
     def paused(self, mode: PauseMode = "keep") -> AbstractAsyncContextManager[Pause]:
-        """Pause the provider while the body changes its weights: `async with upstream.paused() as pause`.
+        """Pause the provider while the body changes the weights: `async with upstream.paused() as pause`.
 
-        Calls that arrive meanwhile wait, in triocept; agents get keep-alives, and the time limits of calls stand still.
-        If the server has pause routes that this program may call (vLLM with `VLLM_SERVER_DEV_MODE=1`, SGLang), it is
-        paused by them, too, for the calls of other clients. `pause.server` names the kind of server.
+        Calls that arrive meanwhile wait in triocept; agents get keep-alives, and the time limits of calls do not run.
+        Some servers have pause routes (vLLM with `VLLM_SERVER_DEV_MODE=1`, SGLang). If this program may call them, the
+        server is paused, too, so that the calls of other clients also wait. `pause.server` names the kind of server.
 
         Args:
-            mode: `keep`: the server keeps the calls in progress, and continues them with the new weights; a server that
-                cannot gets `wait` (`pause.mode` is the mode in effect). `wait`: calls in progress finish before the
-                body begins. `abort`: calls in progress are aborted, and sent again after the body. A stream of which
-                an agent has a part cannot be sent again: it finishes before the body begins.
+            mode: `keep`: the server keeps the calls in progress, and continues them with the new weights. If the server
+                cannot keep calls, the mode is `wait` (`pause.mode` is the mode in effect). `wait`: calls in progress
+                finish before the body begins. `abort`: calls in progress are aborted, and sent again after the body. A
+                stream of which an agent has received a part cannot be sent again, so it finishes before the body
+                begins.
 
-        After the body, `policy_version` is read from the server, if it has a route for that and the body has set no
-        other version.
+        After the body, `policy_version` is read from the server, if the server has a route for the version and the body
+        has not set `policy_version`.
 
         Raises:
             ValueError: there is no such mode.
             RuntimeError: the upstream is paused already.
-            UpstreamError: the server refused the pause; the body does not begin. Or it was not resumed within a
-                minute; calls are sent all the same.
+            UpstreamError: the server refused the pause, and the body does not begin. Or the server was not resumed
+                within a minute; calls are sent to it nevertheless.
 
-        Closing, cancellation: resumes, shielded and within a minute.
+        Closing and cancellation: resumes, shielded from cancellation, within a minute.
         """
         self._check_open()
         return self._pauses.paused(mode)
@@ -182,12 +184,13 @@ class Upstream:
         """Answer an exchange with the provider's answer.
 
         Raises:
-            UpstreamError: the provider failed. Before any byte has reached the agent, the exchange has no outcome yet:
-                another upstream may be tried, and a handler that re-raises the error gives the agent its status and
-                message. In the middle of a stream the exchange is settled by it: the agent receives a visible break.
-            UpstreamTruncated: its stream ended before the terminal event.
-            ContextLengthError: the prompt is too long for its model.
-            Refusal: 400, the provider's dialect cannot express the agent's request.
+            UpstreamError: the provider failed. If no byte has reached the agent yet, the exchange is still unsettled,
+                so another upstream may be tried. If the handler re-raises the error, the agent receives its status and
+                message. In the middle of a stream, the error settles the exchange, and the agent receives an error in
+                the stream.
+            UpstreamTruncated: the provider's stream ended before the terminal event.
+            ContextLengthError: the prompt is too long for the provider's model.
+            Refusal: the provider's dialect cannot express the agent's request (status 400).
             ExchangeAbandoned, AlreadySettled: see `exchange.respond`.
 
         Cancellation: closes the connection to the provider; the exchange stays open, unless it was settled.
@@ -225,16 +228,16 @@ class Upstream:
         return self._model
 
     async def fetch(self, request: Request, *, exchange: Exchange | None = None) -> Response:
-        """Request a whole answer, and return it.
+        """Request a whole answer from the provider, and return it.
 
         Args:
-            request: in any dialect; its field `stream` is ignored. A message's content may be a text.
-            exchange: the exchange that the answer is for. Its turn gets the tokens, if the upstream was opened
-                with `tokens`, and records if another answer was given (`Turn.rewritten`). Of several answers the
-                last one counts.
+            request: the request, from any dialect. Its field `stream` is ignored. A message's content may be a str.
+            exchange: the exchange that the program will settle with the answer. If the upstream was opened with
+                `tokens`, the turn of the exchange gets the tokens. The turn also records if the program settled it with
+                a different answer (`Turn.rewritten`). After several calls, the last answer counts.
 
         Raises:
-            TypeError, ValueError: the request is invalid; the text names the place in it.
+            TypeError, ValueError: the request is invalid. The message names the place in the request.
             UpstreamError: the provider failed (`UpstreamTruncated`, `ContextLengthError`).
             DialectError: the provider's dialect cannot express the request.
 
@@ -261,14 +264,14 @@ class Upstream:
         return response
 
     async def count_input_tokens(self, request: Request) -> int | None:
-        """Return the tokens of a prompt, as the provider counts them.
+        """Return the number of tokens in a prompt, as the provider counts them.
 
-        None if the provider has no call for that, or does not answer. If the rollout's handler is an upstream, an
-        agent's count request (`count_tokens` of Messages, `countTokens` of Gemini) receives this number.
-        Anthropic, Google, vLLM, llama.cpp and OpenAI's Responses have such a call.
+        Return None if the provider has no call that counts tokens, or does not answer. Anthropic, Google, vLLM,
+        llama.cpp and OpenAI's Responses have such a call. If the handler of a rollout is an upstream, the agent's count
+        requests (`count_tokens` of Messages, `countTokens` of Gemini) are answered with this number.
 
         Args:
-            request: in any dialect.
+            request: the request, from any dialect.
 
         Cancellation: closes the connection to the provider.
         """
@@ -279,15 +282,15 @@ class Upstream:
     def open_response(
         self, request: Request, *, exchange: Exchange | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
-        """Request a stream: `async with upstream.open_response(request) as events`.
+        """Request a stream from the provider: `async with upstream.open_response(request) as events`.
 
-        The events arrive as the provider sends them, `ResponseEnd` last. When the body begins, the first event
+        `events` yields the events as the provider sends them, `ResponseEnd` last. The body begins when the first event
         has arrived.
 
         Closing: closes the connection to the provider, unless the answer has ended.
 
-        Arguments, errors and cancellation are those of `fetch`; the iteration raises errors in the middle of the
-        stream.
+        Arguments, errors and cancellation are those of `fetch`. The iteration over `events` raises errors that occur in
+        the middle of the stream.
         """
         return self._open_response(request, exchange)
 
@@ -341,7 +344,7 @@ class Upstream:
         exchange: ExchangeState | None = None,
         begun: Callable[[], bool] = lambda: False,
     ) -> AsyncIterator[ProviderReply]:
-        """Yield the provider's answer to `call`, if it is an answer; retry as far as allowed.
+        """Yield the provider's answer to `call`; retry a failed call as often as allowed, then raise its error.
 
         `begun` returns True if the call cannot be sent again, because a part of its answer was used.
         """
@@ -390,7 +393,7 @@ class Upstream:
 
     @contextmanager
     def _named(self, rollout: str = "") -> Iterator[None]:
-        """Add the upstream and the rollout to every failure of the provider."""
+        """Add the upstream and the rollout to every provider's error that the body raises."""
         try:
             yield
         except UpstreamError as exc:
@@ -398,7 +401,7 @@ class Upstream:
             raise
 
     def _note(self, call: ProviderRequest | None = None, reply: ProviderReply | None = None) -> Json:
-        """Return the turn's note on the upstream, and on the request sent to it."""
+        """Return the note for a turn about the upstream, and about the request sent to it."""
         note: dict[str, Json] = {"url": self.url, "dialect": self.dialect}
         if self._model is not None:
             note["model"] = self._model
@@ -410,7 +413,7 @@ class Upstream:
         return note if found is None else {**note, "request_id": found}
 
     async def _probe(self) -> None:
-        """Request one token as agents do, in a stream and with a tool, and check the token data of the answer."""
+        """Request one token as agents do, with a stream and a tool, and check the token data in the answer."""
         try:
             check_probe(await self._tokens_of(_PROBE))
         except UpstreamError as exc:
@@ -434,7 +437,7 @@ class Upstream:
     # From the head to the agent
 
     async def _answer(self, exchange: ExchangeState, call: ProviderRequest) -> None:
-        """Answer an exchange; send the call again if it was aborted before the agent got anything."""
+        """Answer an exchange; send the call again if it was aborted before the agent received any byte."""
 
         def begun() -> bool:
             return exchange.answer.began_at is not None or exchange.settled
@@ -507,7 +510,7 @@ class Upstream:
         *,
         same_dialect: bool,
     ) -> None:
-        """Send one piece to the agent; the limit of silence is suspended meanwhile."""
+        """Send one piece to the agent; suspend the limit of silence meanwhile."""
         answer, patience = exchange.answer, reply.patience
         try:
             if same_dialect:
@@ -529,7 +532,7 @@ class Upstream:
             raise self._reader.unreadable(exc, b"", reply.headers) from exc
 
     async def _read_whole(self, reply: ProviderReply, call: ProviderRequest) -> tuple[Response, bytes | None]:
-        """Return a whole answer, and its body for the agent; no body if it came as a stream all the same."""
+        """Return a whole answer, and its body for the agent; no body if the provider sent a stream instead."""
         # transformers serve's Responses stream by default.
         if reply.media_type == self._codec.stream_types[0]:
             pieces = self._streamed(reply, call)
@@ -562,11 +565,11 @@ class Upstream:
     async def _find_prompt(
         self, call: ProviderRequest, collector: Collector, sent: str, patience: Patience
     ) -> None:
-        """Fetch the ids of a prompt that the server sent as text; without an answer they are missing.
+        """Fetch the token ids of a prompt that the server sent as text; they stay missing without an answer.
 
-        llama.cpp sends the ids as text, which it tidies up for some tokenizers (`find .` becomes `find.`): that
-        text has other ids. So the server renders the messages once more. The sent text is used if there is no
-        rendering, or if the two differ in more than blanks.
+        llama.cpp tidies up the text for some tokenizers (`find .` becomes `find.`), and the tidied text has other ids.
+        So the server renders the messages once more. The text that was sent is used if the server cannot render them,
+        or if both texts differ in more than blanks.
         """
         rendered = await self._beside("/apply-template", decode_json(call.body), patience)
         prompt = rendered.get("prompt")
@@ -576,7 +579,7 @@ class Upstream:
         collector.take_prompt((await self._beside("/tokenize", document, patience)).get("tokens"))
 
     async def _beside(self, path: str, document: Json, patience: Patience) -> dict[str, Json]:
-        """Return the answer to a call of the server's own; empty without a usable answer."""
+        """Return the answer to a call to the server's own route; an empty dict if there is no usable answer."""
         try:
             call = self._requests.of_provider(ProviderCall(path=path, document=document, at_root=True))
             async with self._transport.open(call, patience) as reply:
@@ -588,9 +591,9 @@ class Upstream:
     async def _pieces(
         self, reply: ProviderReply, call: ProviderRequest, own: ExchangeState | None = None
     ) -> Pieces | _Whole:
-        """Return the pieces of a stream; a whole answer in place of a stream is accepted.
+        """Return the pieces of a stream; accept a whole answer in place of a stream.
 
-        `own` is the exchange whose agent gets the bytes unchanged.
+        `own` is the exchange to whose agent the bytes are passed on unchanged; None if they are translated.
         """
         if reply.media_type == "application/json" and reply.media_type not in self._codec.stream_types:
             response, _ = await self._read_whole(reply, call)
@@ -611,12 +614,12 @@ class Upstream:
 
 
 def pauses_of(upstream: Upstream) -> Pauses:
-    """Return the pauses of an upstream, for internal code that pauses several."""
+    """Return the pauses of an upstream, for internal code that pauses several upstreams together."""
     return upstream._pauses
 
 
 class _Whole:
-    """A stream of one piece."""
+    """A whole answer, in the form of a stream of one piece."""
 
     def __init__(self, piece: Relayed) -> None:
         self._piece: Relayed | None = piece
@@ -661,55 +664,59 @@ async def open_upstream(
     passed on byte for byte. In any other dialect both are translated, event by event.
 
     Args:
-        base_url: in the form for the provider's own SDK: with `/v1` for OpenAI's dialects, without for
-            Anthropic's, Google's and Ollama's. Its query is sent with every call.
+        base_url: the base URL in the form that the provider's own SDK expects: with `/v1` for OpenAI's dialects,
+            without `/v1` for Anthropic's, Google's and Ollama's. A query in the URL is sent with every call.
         dialect: the provider's dialect: `openai_chat`, `openai_responses`, `openai_completions`, `anthropic_messages`,
-            `gemini`, `ollama`; the name of an installed package's dialect (see `triocept.dialects`), or a `Dialect`.
-        api_key: sent in the form of this dialect's providers. None means no key; an empty key is an error. It is
-            removed from the provider's error messages; a key of fewer than 8 characters ("x", "EMPTY") counts as no
-            secret.
-        model: the name of the model to request; None means the agent's.
-        sampling: its set fields take precedence over the agent's.
-        extra_body: fields for the provider's document, in its own terms; objects are merged, None removes a field.
+            `gemini`, `ollama`; the name of a dialect from an installed package (see `triocept.dialects`), or a
+            `Dialect`.
+        api_key: the provider's key, sent in the form that the dialect's providers expect. None means no key; an empty
+            key is an error. The key is removed from the provider's error messages, except a key of fewer than 8
+            characters ("x", "EMPTY"), which counts as no secret.
+        model: the name of the model to request; None means the model that the agent requests.
+        sampling: sampling parameters; those that are set take precedence over the agent's.
+        extra_body: fields for the provider's document, as the provider names them; objects are merged, and None removes
+            a field.
         extra_headers: headers for every call; they take precedence over the agent's.
         concurrency: maximum concurrent calls, fair between rollouts. When exceeded: further calls wait. None means any
             number.
-        retries: maximum retries of a call that failed before its first byte and may succeed later (408, 409, 429,
-            500 and above, no connection). The pause is 0.5 s, then twice as long each time, or the time of
-            `retry-after`, up to 60 s.
-        connect_timeout: seconds for a connection, each try. None means no limit.
-        read_timeout: seconds of silence, before the answer and in it. Only an increment of the answer ends the
-            silence, not comments, pings and the like. None means `upstream_idle_seconds` of the endpoint's
-            `EndpointLimits` (default: 600); for `fetch` and `open_response` no limit. `math.inf`: no limit.
-        total_timeout: seconds for a whole call, including its retries and its wait for a slot. None means
-            `upstream_seconds` of the endpoint's `EndpointLimits` (default: 3600); for `fetch` and `open_response`
-            no limit. `math.inf`: no limit.
-        tokens: the kind of server, to get the ids and the log probabilities of its tokens: `vllm`, `sglang` or
-            `llama_cpp`. They are in `turn.tokens`. One call at the start checks that the server sends them; that
-            needs `model`.
-        max_output_tokens: maximum tokens that any call requests, whatever the agent requests. Also without it, a
-            call whose number is refused is sent once more with the number that the provider's refusal allows.
-        hold_calls: True to hold a streamed answer back from its first tool call on, until it is whole. Agents run
-            a call as soon as they have all of it, and once more if the answer then breaks and is requested again.
-            If False, calls are streamed as they are written.
-        session_header: name of a header with the id of the rollout in each of its calls, by which a router in front of
-            several servers sends them to one, which has their prompts in its cache. vllm-router reads it with
-            `--request-id-headers x-session-id`; SGLang's gateway reads `X-SMG-Routing-Key`. None means no such header.
-        finish_session: path at the server's root to which a POST is sent when a rollout with calls ends, with `{id}`
-            for its id: `/finish_session?session_id={id}` for SkyRL. It may take 10 s, and its failure is only logged.
-            None means no such call.
-        tls: None means the system's trusted certificates.
+        retries: maximum retries of a call that failed before its first byte and may succeed later (408, 409, 429, 500
+            and above, no connection). The pause is 0.5 s, then twice as long each time, or the time in `retry-after`,
+            up to 60 s.
+        connect_timeout: seconds for a connection, in each try. None means no limit.
+        read_timeout: maximum seconds of silence, before the answer and within it. Only an increment of the answer ends
+            the silence; comments and pings do not. None means `upstream_idle_seconds` of the endpoint's
+            `EndpointLimits` (default: 600), and no limit for `fetch` and `open_response`. `math.inf` means no limit.
+        total_timeout: maximum seconds for a whole call, including its retries and its wait for a slot. None means
+            `upstream_seconds` of the endpoint's `EndpointLimits` (default: 3600), and no limit for `fetch` and
+            `open_response`. `math.inf` means no limit.
+        tokens: the kind of server (`vllm`, `sglang` or `llama_cpp`), to get the ids and the log probabilities of tokens
+            in `turn.tokens`. One call at the start checks that the server sends them; this call needs `model`. None
+            means no tokens.
+        max_output_tokens: maximum tokens that any call requests, whatever the agent requests. None means no maximum. In
+            both cases, if a provider refuses the number, the call is sent again with the number that the refusal
+            allows.
+        hold_calls: True to hold back a streamed answer, from its first tool call on, until the answer is complete.
+            Otherwise an agent runs a call as soon as the call is complete. If the answer then breaks and the agent
+            requests it again, the agent runs the call a second time. If False, calls are streamed as they are written.
+        session_header: name of a header that contains the rollout's id, in each call. A router in front of several
+            servers can then send all calls of a rollout to the server that has the rollout's prompts in its cache.
+            vllm-router reads such a header with `--request-id-headers x-session-id`; SGLang's gateway reads
+            `X-SMG-Routing-Key`. None means no such header.
+        finish_session: path at the server's root to which a POST is sent when a rollout with calls ends. `{id}` in the
+            path is replaced by the rollout's id: `/finish_session?session_id={id}` for SkyRL. The call may take 10 s; a
+            failure is only logged. None means no such call.
+        tls: TLS settings; None means the system's trusted certificates.
 
-    A proxy of the environment (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, except for the hosts of `NO_PROXY`) is
-    used, except for a provider on this machine (`localhost`, 127.0.0.0/8, `::1`), which is called directly.
+    A proxy that the environment names is used (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, except for hosts in
+    `NO_PROXY`). A provider on this machine (`localhost`, 127.0.0.0/8, `::1`) is called directly.
 
-    Closing: its connections are closed; running calls fail. Later calls raise `trio.ClosedResourceError`.
+    Closing: the connections are closed, and running calls fail. Later calls raise `trio.ClosedResourceError`.
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: an invalid URL, dialect or profile, a profile that this dialect does not have, a number out of
-            range, or a key that cannot be sent.
-        UpstreamError: with `tokens`: the server does not send them, or cannot be reached.
+        ValueError: the URL, the dialect or `tokens` is invalid, a server of this kind sends no tokens in this dialect,
+            a number is out of range, or the key cannot be sent.
+        UpstreamError: with `tokens`, the server does not send tokens, or cannot be reached.
     """
     check_loop("open_upstream")
     address = parse_address(base_url)
@@ -778,7 +785,7 @@ def _given(who: str, request: object) -> Request:
 
 
 class _Sampled:
-    """The sampled answer for an exchange that its program answers itself, as it arrives."""
+    """The sampled answer, as it arrives, for an exchange that the program itself answers."""
 
     def __init__(self, exchange: ExchangeState, collector: Collector | None, version: str | None) -> None:
         self._exchange = exchange
@@ -788,7 +795,7 @@ class _Sampled:
         exchange.sampled = self._fold.response
 
     def add(self, piece: Relayed) -> None:
-        """Add one more piece."""
+        """Add one more piece of the answer."""
         for event in piece.events:
             self._fold.add(event)
         if self._collector is not None:

@@ -1,14 +1,14 @@
-"""The version of a server's weights, as its answers name it."""
+"""The version of a server's weights, as the server's answers name it."""
 
 from __future__ import annotations
 
 UNSET = "default"
-"""SGLang's version of weights that no program has named."""
+"""The version that SGLang reports for weights that no program has named."""
 _NAMES = ("weight_version", "weight_versions", "policy_version", "model_version")
 
 
 def versions_in(document: object) -> tuple[str, ...]:
-    """Return the versions in an answer: mostly one, or one for each change; empty if there is none."""
+    """Return the versions in an answer: mostly one, or several if the weights changed; empty if there is none."""
     if not isinstance(document, dict):
         return ()
     found: object = None

@@ -1,6 +1,6 @@
-"""Calls other than model calls: calls of agents to an endpoint, and calls of triocept to a provider.
+"""Calls other than model calls, both of agents to an endpoint and of triocept to a provider.
 
-A dialect without a list of models of its own uses OpenAI's `GET /v1/models`.
+A dialect that defines no list of models uses OpenAI's `GET /v1/models`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ._documents import Fields
 _METHODS = ("GET", "POST", "DELETE")
 _NAME = re.compile(r"<(?:[^<>]+:)?([A-Za-z_]\w*)>")
 ENDPOINT_PATHS = ("/health", "/mcp", "/model", "/models", "/reset", "/state", "/stop", "/tools", "/user")
-"""The paths of every endpoint: a dialect there would replace the route, or never be called."""
+"""The paths of every endpoint. A dialect with such a path would replace the endpoint's route, or never be called."""
 _ENDPOINT_PREFIXES = ("/rollout/", "/tools/")
 
 
@@ -36,12 +36,12 @@ def is_endpoint_path(path: str) -> bool:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Earlier:
-    """An earlier call and its answer."""
+    """An earlier model call and its answer."""
 
     request: Request
     response: Response
     started_at: float
-    """The start of the call in Unix seconds."""
+    """The time when the call began, in Unix seconds."""
 
 
 @final
@@ -50,21 +50,21 @@ class SideCall:
     """A call of an agent to a `SideRoute`."""
 
     names: Mapping[str, str]
-    """The values in the path, by the names in the `SideRoute`."""
+    """The values of the variables in the path, by the names in the `SideRoute`."""
     query: Mapping[str, str]
     document: Json
     """The decoded body; None for a method without a body."""
     model: str
     """The name of the rollout's model."""
     earlier: Callable[[str], Earlier]
-    """Function that returns the call whose response has this id; it raises `Refusal` (404) if there is no such call.
+    """Function that returns the earlier call whose response has this id. It raises `Refusal` (404) if there is none.
     """
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class TokenCount:
-    """An answer made from the token count of a prompt, which the rollout's upstream counts, or triocept estimates."""
+    """An answer made from the token count of a prompt. The count comes from the rollout's upstream, or is estimated."""
 
     request: Request
     render: Callable[[int], Json]
@@ -82,13 +82,14 @@ class SideBody:
 @final
 @dataclass(frozen=True, kw_only=True)
 class SideRoute:
-    """A route beside the model calls, answered with a document."""
+    """A route of a dialect for calls other than model calls."""
 
     paths: tuple[str, ...]
-    """The paths after the base. `<name>` matches one segment, `<path:name>` the whole rest of the path."""
+    """The paths below the base URL. `<name>` matches one segment, and `<path:name>` matches the rest of the path."""
     method: str = "GET"
     answer: Callable[[SideCall], Json | TokenCount | Embeddings | Moderations | SideBody]
-    """Function that returns the answer, or a value from which it is made; it raises `Refusal` or `DialectError`."""
+    """Function that returns the answer, or a value from which the answer is made. It may raise `Refusal` or
+    `DialectError`."""
 
     def __post_init__(self) -> None:
         check_type("`paths` of a SideRoute", self.paths, tuple, "a tuple of str")
@@ -111,7 +112,7 @@ class SideRoute:
 def path_problem(path: str) -> str | None:
     """Return the error in a side route's path pattern; None if the pattern is valid.
 
-    Each name must occur once and match one segment, and the path must not be the endpoint's own.
+    Each name must occur only once and match one segment, and no endpoint may have the path as its own.
     """
     names = _NAME.findall(path)
     if re.search(r"[<>\s]", _NAME.sub("", path)) or len(set(names)) < len(names):
@@ -122,33 +123,34 @@ def path_problem(path: str) -> str | None:
 @final
 @dataclass(frozen=True, kw_only=True)
 class ProviderCall:
-    """A call to a provider beside its model calls."""
+    """A call to a provider that is no model call."""
 
     path: str
-    """The path after a base URL, as the provider's own SDK takes it."""
+    """The path, to be appended to the base URL that the provider's own SDK expects."""
     document: Json
     at_root: bool = False
-    """True if the path starts at the provider's root, where servers have routes outside the dialect."""
+    """True if the path starts at the root of the server, where servers have routes outside the dialect."""
 
 
 CountCalls: TypeAlias = Generator[ProviderCall, Json, int | None]
-"""A generator that counts the tokens of a prompt: each yielded call is answered with the provider's document, or None.
+"""A generator that yields calls to a provider, and returns the token count of a prompt. Each call is answered with the
+provider's document, or with None if the provider did not answer.
 """
 
 
 def counted_by(path: str, document: Json, name: str) -> CountCalls:
-    """Count tokens with one call: the count is the field `name` of its answer."""
+    """Count tokens with one call, whose answer has the count in the field `name`."""
     return counted((yield ProviderCall(path=path, document=document)), name)
 
 
 def counted(document: Json, name: str) -> int | None:
-    """Return the count in this field of a document; None if there is no count."""
+    """Return the count in the field `name` of a document; None if there is no count."""
     count = document.get(name) if isinstance(document, dict) else None
     return count if isinstance(count, int) and not isinstance(count, bool) else None
 
 
 def only(document: Mapping[str, Json], names: Container[str]) -> dict[str, Json]:
-    """Return the document with these fields alone."""
+    """Return the document with only these fields."""
     return {name: value for name, value in document.items() if name in names}
 
 
@@ -160,42 +162,42 @@ def render_models(names: Iterable[str], *, created: int | None = None) -> Json:
 
 
 _MOST_DIMENSIONS = 4096
-"""Maximum dimensions in a request, larger than any provider's: text-embedding-3-large has 3072."""
+"""Maximum dimensions that a request may require, above those of any provider: text-embedding-3-large has 3072."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Embeddings:
-    """An answer made of vectors: from the rollout's `embed`, or computed from the words."""
+    """An answer made of vectors, which the rollout's `embed` returns, or triocept computes from the words."""
 
     model: str
     """The model's name in the request."""
     inputs: tuple[Embedded, ...]
-    """The inputs, each a text, or the ids of its tokens."""
+    """The inputs; each is a text, or the token ids of a text."""
     dimensions: int | None = None
-    """Required length of each vector; None means the vectors' own length."""
+    """Required length of each vector; None means that any length is accepted."""
     render: Callable[[Sequence[Vector], int], Json]
-    """Function of `(vectors, tokens)` that returns the document: one vector for each input, and the inputs' total
-    tokens."""
+    """Function of `(vectors, tokens)` that returns the document. It is called with one vector for each input, and with
+    the total tokens of the inputs."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Moderations:
-    """An answer made of the verdicts of the rollout's `moderate`; without that function, no text is flagged."""
+    """An answer made of the verdicts that the rollout's `moderate` returns; without `moderate`, no text is flagged."""
 
     model: str
     """The model's name in the request."""
     texts: tuple[str, ...]
     render: Callable[[Sequence[Verdict]], Json]
-    """Function of `(verdicts)` that returns the document, given one verdict for each text."""
+    """Function of `(verdicts)` that returns the document. It is called with one verdict for each text."""
 
 
 def read_dimensions(fields: Fields, name: str) -> int | None:
-    """Return the vector length in this field; None if the field is missing.
+    """Return the vector length that this field requires; None if the field is missing.
 
     Raises:
-        DialectError: a vector cannot have this length.
+        DialectError: the length is out of range.
     """
     dimensions = fields.integer(name)
     if dimensions is not None and not 1 <= dimensions <= _MOST_DIMENSIONS:

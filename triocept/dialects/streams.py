@@ -1,13 +1,13 @@
-"""Parser and renderer of one streamed response of a dialect: they convert between bytes and events.
+"""Base classes of a dialect's stream parser and stream renderer, which convert between bytes and events.
 
-Many wires have only one open part at a time. `EventBuilder` helps parsers: it makes the events of parts that follow one
-another. `PartSequence` helps renderers: it puts overlapping parts in sequence.
+Many wires have only one open part at a time. For parsers of such wires, `EventBuilder` creates the events of parts that
+follow one another. For renderers, `PartSequence` puts overlapping parts in sequence.
 
-Streams of JSON documents, one per line (NDJSON): bytes to lines:
+Rules for streams of JSON documents, one per line (NDJSON):
 
-1. A line ends with LF, CR or CR LF, wherever the bytes are split: a JSON document on one line contains no line end.
-   Empty lines are skipped.
-2. Memory is bounded by one line, whose size is limited.
+1. A line ends with LF, CR or CR LF, wherever the bytes are split, because a JSON document on one line contains none of
+   them. Empty lines are skipped.
+2. The decoder holds at most one line in memory, and the size of a line is limited.
 """
 
 from __future__ import annotations
@@ -29,76 +29,78 @@ PartEvent: TypeAlias = PartStart | PartDelta | PartBlob | PartEnd
 
 
 class StreamParser(ABC):
-    """A parser of one streamed response, incremental: any split of the bytes gives the same events.
+    """An incremental parser of one streamed response; the events do not depend on where the bytes are split.
 
-    Its memory is bounded by one wire event.
+    A parser must hold at most one wire event in memory.
     """
 
     frame_end: ClassVar[FrameEnd] = SSE_FRAMES
-    """The end of a frame, up to which a relay may pass bytes on. Default: the end of a server-sent event; a stream of
-    lines sets `LINE_FRAMES`. If no end is ever found, a relayed stream is sent in one piece, after its end."""
+    """The pattern of a frame's end; a relay passes bytes on up to such an end. Default: the end of a server-sent event.
+    A parser of a stream of lines sets `LINE_FRAMES`. If the pattern never matches, a relayed stream is sent in one
+    piece when it has ended."""
     left_out: ClassVar[bytes] = b""
-    """The bytes that end a stream of this dialect, but that servers may leave out after the terminal fact. A relay
-    adds them if `close` alone ended the answer."""
+    """The bytes that end a stream of this dialect, and that some servers leave out. A relay adds these bytes if only
+    `close` returned `ResponseEnd`."""
 
     @abstractmethod
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that `data` completes.
 
         Raises:
-            DialectError: the data breaks the grammar; the error has the path in the wire event.
-            UpstreamError: the data holds an error in place of a response.
+            DialectError: the data is invalid. The error names the path in the wire event.
+            UpstreamError: the data contains an error in place of a response.
         """
 
     def is_plain_content(self, data: bytes) -> bool:
-        """Return True if the data is certainly whole events that only continue the content of the current answer.
+        """Return True if the data certainly consists of whole events that only continue the content of the answer.
 
-        The check is quick, and False when in doubt: a relay passes such data on before it is parsed. Data that begins
-        a call, that contains a finish reason or a terminal event, or that contains an error must give False.
+        A relay passes such data on before it is parsed, so the check must be quick, and return False when in doubt. It
+        must return False for data that begins a call, or contains a finish reason, a terminal event or an error.
         """
         return False
 
     @property
     @abstractmethod
     def ending(self) -> bool:
-        """True if the reason for the end of the answer has come.
+        """True if the stop reason has come.
 
-        Only usage and the terminal event may follow, no content. `ResponseEnd` may still be to come.
+        No content may follow it, only usage and the terminal event. `ResponseEnd` may not have been returned yet.
         """
 
     @abstractmethod
     def close(self) -> list[Event]:
-        """Return the last events after the end of the bytes, with `ResponseEnd` unless it was returned before.
+        """Return the last events after the end of the bytes, including `ResponseEnd` unless it was returned before.
 
         Raises:
-            UpstreamTruncated: the terminal event never came.
+            UpstreamTruncated: the stream ended without the terminal event.
         """
 
 
 class StreamRenderer(ABC):
-    """A renderer of one streamed response: it writes the bytes of the body, with events framed."""
+    """A renderer that converts the events of one streamed response to the bytes of the body."""
 
     @abstractmethod
     def render(self, event: Event) -> bytes:
-        """Return the bytes that `event` adds to the body; perhaps none yet, if the wire needs more facts first."""
+        """Return the bytes that `event` adds to the body; none yet if the wire needs facts from later events first."""
 
     @abstractmethod
     def fail(self, failure: Failure) -> bytes:
-        """Return the in-band error that ends a broken stream; the connection is closed after it."""
+        """Return the bytes of the error that ends a broken stream; the connection is closed after the error."""
 
     @abstractmethod
     def keepalive(self, response_id: str = "") -> bytes:
-        """Return a no-op of the protocol, sent during a silence: never an SSE comment, which some clients fail on.
+        """Return a no-op to send during a silence; never an SSE comment, on which some clients fail.
 
-        For example, the event `ping` of Messages. `_server/delivery` lists the no-ops of all dialects, and their times.
+        An example is the event `ping` of Anthropic's Messages. `_server/delivery` lists the no-ops of all dialects, and
+        when they are sent.
 
         Args:
-            response_id: the id of the answer, in case the no-op is the first event that contains it.
+            response_id: the id of the answer, used if the no-op is the first event with the id.
         """
 
 
 class EventBuilder:
-    """A builder of the events of a streamed response's parts, for a wire with one open part at a time."""
+    """A builder of part events, for a wire that has only one open part at a time."""
 
     def __init__(self) -> None:
         self._next = 0
@@ -106,25 +108,25 @@ class EventBuilder:
 
     @property
     def open(self) -> ResponsePart | None:
-        """The open part, as it began."""
+        """The open part as it was when it began; None if no part is open."""
         return None if self._open is None else self._open[1]
 
     def text(self, empty: Text | RefusalText | Reasoning, text: str, events: list[Event]) -> None:
-        """Append more of a text; if the open part is of another kind, end that part and begin `empty`."""
+        """Append more of a text; if the open part is of another kind than `empty`, end it and begin `empty`."""
         if text:
             events.append(PartDelta(self.index_of(empty, events), text))
 
     def blob(self, empty: ResponsePart, blob: Blob, events: list[Event]) -> None:
-        """Append an opaque piece of the open part, or of a new part `empty`, as `text` does."""
+        """Append an opaque blob to the open part; if that is of another kind than `empty`, end it and begin `empty`."""
         events.append(PartBlob(self.index_of(empty, events), blob))
 
     def whole(self, part: ResponsePart, events: list[Event]) -> None:
-        """Append a part that comes in one piece."""
+        """End the open part, and append all events of a part that comes in one piece."""
         self.close(events)
         events += part_events(self.new_index(), part)
 
     def index_of(self, empty: ResponsePart, events: list[Event]) -> int:
-        """Return the index of the open part of this kind; otherwise end the open part, and begin `empty`."""
+        """Return the index of the open part; if it is of another kind than `empty`, end it and begin `empty`."""
         if self._open is None or type(self._open[1]) is not type(empty):
             self.close(events)
             self._open = (self.new_index(), empty)
@@ -132,7 +134,7 @@ class EventBuilder:
         return self._open[0]
 
     def new_index(self) -> int:
-        """Return an unused index for a part whose events are made elsewhere."""
+        """Return an unused index for a part whose events the caller creates."""
         self._next += 1
         return self._next - 1
 
@@ -144,20 +146,22 @@ class EventBuilder:
 
 
 class PartSequence:
-    """A buffer that puts the events of overlapping parts in sequence, in the order of the parts' starts.
+    """A buffer that puts the events of overlapping parts in sequence, in the order in which the parts started.
 
-    The events of the first open part pass at once; events of later parts are held until it has ended.
+    Events of the first open part pass immediately. Events of later parts are held back until the earlier parts have
+    ended.
     """
 
     def __init__(self) -> None:
         self.current: int | None = None
-        """The index of the part whose events pass; if None, the next part to start takes this place."""
+        """The index of the part whose events pass; if None, the next part that starts becomes this part."""
         self._held: dict[int, list[PartEvent]] = {}
         self._order: deque[int] = deque()
-        """The indexes of held parts. (A dict alone is slow: finding its first key scans the deleted ones.)"""
+        """The indexes of held parts, in order. (Only a dict would be slow: to find its first key, Python scans deleted
+        keys.)"""
 
     def add(self, event: PartEvent) -> list[PartEvent]:
-        """Return the events that may pass now."""
+        """Add an event, and return the events that may pass now."""
         if self.current is None and isinstance(event, PartStart):
             self.current = event.index
         if event.index != self.current:
@@ -185,7 +189,7 @@ LINE_FRAMES = FrameEnd(
     longest=1,
     last=re.compile(rb"\r\Z"),
 )
-"""The end of a line, as a frame end."""
+"""The frame end of a stream of lines."""
 
 
 class LineDecoder:
@@ -202,7 +206,7 @@ class LineDecoder:
         """Return the lines that `data` completes, without their line ends.
 
         Raises:
-            DialectError: a line is larger than the maximum.
+            DialectError: a line exceeds the maximum size.
         """
         lines: list[bytes] = []
         for piece in data.splitlines(keepends=True):

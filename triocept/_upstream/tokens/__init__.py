@@ -1,11 +1,11 @@
-"""Training tokens: ids and log probabilities, from servers that send them.
+"""Tokens for training: the ids and log probabilities of tokens, from servers that send them.
 
-* `profile`: the request fields of each server, and the check at the start that it sends tokens.
-* `collector`: the extraction of tokens from an answer, and their checks.
+* `profile`: the request fields for each server, and the check at the start that the server sends tokens.
+* `collector`: extracts the tokens from an answer, and checks them.
 
-The agent's own traffic is not changed: only the provider's request gets further fields, and the answer loses only
-the fields that the agent did not request. So no proxy has to preserve anything. A server that sends no tokens is
-detected at the start, and a call with missing tokens has a gap in its turn.
+The agent's own traffic is not changed. Further fields are added only to the request for the provider, and fields that
+the agent did not request are removed from the answer. A server that sends no tokens is detected at the start. If tokens
+of a call are missing, `Tokens.gaps` of its turn names the reason.
 """
 
 from .collector import Collector

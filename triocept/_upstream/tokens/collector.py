@@ -1,10 +1,10 @@
-"""The extraction of the tokens from one answer, and their checks.
+"""The extraction of the tokens from one answer, and the checks of these tokens.
 
 Rules:
 
-1. Every chunk is read before any is discarded: vLLM sends ids in chunks without other content.
-2. Only additionally requested fields are removed: fields that the agent requested itself stay.
-3. A failed check is a named gap. No value is repaired or invented.
+1. Every chunk is read before it may be discarded, because vLLM sends ids in chunks without other content.
+2. Only fields that triocept requested are removed. Fields that the agent itself requested stay.
+3. A failed check is named in `Tokens.gaps`. No value is repaired or invented.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ...errors import DialectError
 from ..versions import versions_in
 
 SENTINEL = -9999.0
-"""vLLM's value for a log probability that it does not have."""
+"""vLLM's value for a missing log probability."""
 _EPSILON = 1e-4
 
 _VERBOSE = "__verbose"
@@ -36,16 +36,16 @@ _CHOICE_IDS = (
     "routed_experts",
 )
 _DONE = frozenset({"stop", "tool_calls"})
-"""Finish reasons of an answer that the model has ended itself, or a stop string."""
+"""Finish reasons of an answer that the model itself ended, or that ended at a stop string."""
 _STOPS = {"vllm": ("stop_reason", True), "sglang": ("matched_stop", None)}
-"""Field of a choice with the stop (a number: a token, a text: a stop string), and the meaning of its absence.
-vLLM leaves it out for the model's own stop token."""
+"""For each server: the field of a choice with the stop, and True if a missing field means a stop token. A number in the
+field is a token, a text is a stop string. vLLM leaves the field out for the model's own stop token."""
 _STOP_TYPES = {"eos": True, "word": False, "limit": False}
 """llama.cpp's stop types; True if the stop token is included."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields that were requested in addition to the agent's."""
+    """The fields that triocept requested, and the agent did not."""
 
     ids: bool
     logprobs: bool
@@ -56,8 +56,8 @@ class Collector:
     """The tokens of one answer.
 
     Args:
-        strip: the fields to remove from the agent's answer.
-        temperature: the requested temperature; None means the server's own.
+        strip: the fields to remove from the answer for the agent.
+        temperature: the requested temperature; None means the server's default.
     """
 
     def __init__(self, engine: str, *, strip: Wanted, temperature: float | None = None) -> None:
@@ -65,7 +65,7 @@ class Collector:
         self._strip = strip
         self._temperature = temperature
         self.prompt_text: str | None = None
-        """The prompt as the server rendered it, if it sends the text and not the ids (llama.cpp)."""
+        """The prompt as rendered by a server that sends the text and not the ids (llama.cpp)."""
         self._prompt: list[int] = []
         self._completion: list[int] = []
         self._named: list[int | None] = []  # the ids in the log probabilities
@@ -76,7 +76,7 @@ class Collector:
         self._gaps: dict[str, None] = {}
 
     def document(self, body: bytes) -> bytes:
-        """Read a whole answer, and return it as the agent receives it."""
+        """Read a whole answer, and return the bytes for the agent."""
         try:
             document = decode_json(body)
         except DialectError:
@@ -87,7 +87,7 @@ class Collector:
         return encode_json(self._stripped(document))
 
     def frame(self, frame: bytes) -> tuple[bytes, bytes]:
-        """Return the frame of a stream to parse, and the frame for the agent; each may be empty."""
+        """Read a frame of a stream; return the frame to parse and the frame for the agent, which may be empty."""
         decoded = SSEDecoder().feed(frame)
         if len(decoded) != 1 or not decoded[0].data.startswith(b"{"):
             return frame, frame
@@ -106,13 +106,13 @@ class Collector:
         return read, b"" if _is_empty(shown) else encode_sse(encode_json(shown))
 
     def take_prompt(self, ids: Json) -> None:
-        """Set the ids of `prompt_text`, from another call."""
+        """Set the token ids of `prompt_text`, which another call returned."""
         self._prompt = _ids(ids)
 
     def tokens(self, usage: Usage | None, version: str | None = None, *, whole: bool = True) -> Tokens:
-        """Return the collected tokens, checked against the server's counts, if it is the whole answer.
+        """Return the collected tokens; if the answer is `whole`, check them against the server's counts.
 
-        `version` is the version of the weights, if the server sends none.
+        `version` is the version of the weights to use if the answer contains none.
         """
         completion = self._completion or [each for each in self._named if each is not None]
         logprobs, pairs = self._logprobs, zip(self._named, completion, strict=False)
@@ -147,7 +147,7 @@ class Collector:
         )
 
     def _read(self, document: dict[str, Json]) -> None:
-        """Collect the fields of a chunk, or of a whole answer."""
+        """Collect the token fields of a chunk, or of a whole answer."""
         self._version = next(iter(versions_in(document)), self._version)
         self._take(document)
         if isinstance(verbose := document.get(_VERBOSE), dict):
@@ -247,6 +247,6 @@ def _number(value: Json) -> float:
 
 
 def _id_named(token: Json) -> int | None:
-    """Return the id in vLLM's `token_id:123`."""
+    """Return the id in a token that vLLM writes as `token_id:123`; None for any other form."""
     name, _, number = token.partition(":") if isinstance(token, str) else ("", "", "")
     return int(number) if name == "token_id" and number.isascii() and number.isdigit() else None

@@ -1,13 +1,13 @@
-"""The additional request fields of each server, for tokens in its answers, and the check of them at the start.
+"""The request fields that let each server send tokens in its answers, and the check of these tokens at the start.
 
 Sources: vLLM pull request 22587 (`return_token_ids`; chat and completions) and 0.33's protocol. SGLang 0.5.23,
-serving_chat.py: the headers `x-sglext-return-*` (an `sglext` object, in streams too); its body fields of the same
-purpose refuse streams.
+serving_chat.py: the headers `x-sglext-return-*` request an `sglext` object, also in streams. Body fields for the same
+purpose exist, but with them SGLang refuses streams.
 
-llama.cpp's server, run (xllamacpp 2026.10): it refuses log probabilities in a stream with tools, and a stream
-without tools has none of its last token. So a whole answer is requested. `verbose` returns the ids and the
-prompt, which is tidied up for some tokenizers: /apply-template renders the prompt, and /tokenize returns its ids.
-`top_logprobs: 1` prevents 20 alternatives for each token.
+llama.cpp's server was tried (xllamacpp 2026.10). It refuses log probabilities in a stream with tools, and in a stream
+without tools those of the last token are missing. So a whole answer is requested. `verbose` returns the ids of the
+answer, and the text of the prompt, which is tidied up for some tokenizers. So /apply-template renders the prompt again,
+and /tokenize returns its ids. `top_logprobs: 1` prevents 20 alternatives for each token.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from .collector import Collector, Wanted
 
 _OF_STREAMS = frozenset({"stream", "stream_options"})
 _ASKED = ("return_token_ids", "return_prompt_token_ids", "verbose")
-"""Fields by which an agent requests ids itself."""
+"""Fields with which an agent itself requests token ids."""
 
 TokenProfile: TypeAlias = Literal["vllm", "sglang", "llama_cpp"]
-"""Name of a server that sends the ids and the log probabilities of its tokens."""
+"""The name of a kind of server that sends the ids and the log probabilities of tokens."""
 
 
 @final
@@ -34,19 +34,20 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     dialects: frozenset[str]
     hint: str
-    """The version or option that the server needs for tokens."""
+    """The version or the option that the server needs to send tokens."""
     fields: dict[str, Json]
     """Further fields of every request."""
     headers: dict[str, str] = {}
     """Further headers of every request."""
     whole: bool = False
-    """True if the server sends tokens with whole answers only: a stream is then made from a whole answer."""
+    """True if the server sends tokens only with whole answers. A stream for the agent is then made from a whole
+    answer."""
 
     def ask(self, document: dict[str, Json], logprobs: Json) -> tuple[dict[str, Json], Collector]:
-        """Return the document that requests tokens too, and the collector for the answer.
+        """Return the document with the fields that request tokens, and the collector for the answer.
 
-        Fields that the agent requested itself stay unchanged, and stay in the answer. `logprobs` is the value that
-        requests log probabilities in the server's dialect, without alternatives.
+        Fields that the agent itself requested stay unchanged in the document and in the answer. `logprobs` is the value
+        with which the server's dialect requests log probabilities without alternatives.
         """
         if self.whole:
             document = {name: value for name, value in document.items() if name not in _OF_STREAMS}
@@ -99,7 +100,10 @@ PROFILES: dict[str, Profile] = {
 
 
 def profile_named(name: str, dialect: str) -> Profile:
-    """Return the profile of this name; ValueError if there is none, or its server sends no tokens in this dialect."""
+    """Return the profile of this name.
+
+    Raise ValueError if there is none, or if the server sends no tokens in this dialect.
+    """
     if name not in PROFILES:
         raise ValueError(f"there is no profile {name!r} for tokens; there are {', '.join(PROFILES)}")
     profile = PROFILES[name]
@@ -110,7 +114,7 @@ def profile_named(name: str, dialect: str) -> Profile:
 
 
 def check_probe(tokens: Tokens) -> None:
-    """Raise UpstreamError, with what to do, unless a server's tokens for one generated token are complete."""
+    """Raise UpstreamError unless the token data for one generated token is complete; the error names the remedy."""
     if tokens.gaps:
         raise UpstreamError(
             f"the server does not send its tokens as {tokens.engine} does: {', '.join(tokens.gaps)}; "

@@ -184,7 +184,7 @@ def parse_part(value: Json, path: str) -> Part:
 
 
 def parse_output_text(fields: Fields, usual: str = "output_text") -> Text | RefusalText:
-    """Return a part of a message that the model wrote; `type` may have been taken."""
+    """Return one part of a message that the model wrote; `usual` is its type if `type` was already read."""
     kind = fields.text("type") or usual
     if kind == "refusal":
         return RefusalText(fields.text("refusal") or "", fields.rest())
@@ -306,7 +306,7 @@ def goes_on(part: Part, *, same_dialect: bool) -> bool:
 
 
 def item_of(part: Part, *, same_dialect: bool) -> dict[str, Json]:
-    """Return the item that begins with this text or reasoning, still without it. The item's lists are copies."""
+    """Return a new item for this text or reasoning, which the item does not contain yet; its lists are copies."""
     extra = (
         part.extra if same_dialect and isinstance(part, Text | RefusalText | Reasoning) and part.extra else {}
     )

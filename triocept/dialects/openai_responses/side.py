@@ -48,7 +48,7 @@ def render_stored(response: Response, request: Request, *, created: int | None =
 
 
 def render_stored_events(response: Response, request: Request, *, after: int = -1) -> bytes:
-    """Return an earlier answer as a stream: the events with a number above `after`, and always the terminal event.
+    """Return an earlier answer as a stream of the terminal event and all events with a number above `after`.
 
     Each text is sent in one piece, so the event numbers differ from those of a first stream with many pieces.
     """

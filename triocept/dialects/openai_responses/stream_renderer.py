@@ -152,7 +152,7 @@ class ItemWriter:
         self._frame = b""
 
     def start(self, *, first: bool) -> list[WireEvent]:
-        """Return the events of the part's start; `first`: also those of its item's start."""
+        """Return the events of the part's start; if the part is `first` in its item, also those of the item's start."""
         raise NotImplementedError
 
     def text(self, text: str) -> list[WireEvent]:
