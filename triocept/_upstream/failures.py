@@ -56,8 +56,7 @@ class Reader:
     ) -> UpstreamError:
         """Return the error for an answer with this status: 300 or more, or under 200.
 
-        The body may be cut off; header names are in lower case. The error shows the address if the base URL may be
-        wrong.
+        The body may be cut off; header names are in lower case. The error shows the address if that may be wrong.
         """
         passed = passed_down(headers)
         if status < 400:
@@ -112,10 +111,7 @@ class Reader:
         return UpstreamError(what, body=self._redaction.document(_text(body)), headers=passed_down(headers))
 
     def _shown(self, body: bytes) -> str:
-        """Return the text of a body, shortened, on one line.
-
-        The key is removed before the text is cut, because half a key would not be found.
-        """
+        """Return the text of a body on one line; the key is removed before the cut, which could leave half a key."""
         text = self._redaction.document(_text(body))
         words = " ".join(_TAGS.sub(" ", text[:8000]).split())
         if not words:

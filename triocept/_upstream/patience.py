@@ -38,10 +38,7 @@ _FINAL = ("insufficient_quota", "billing_error", "usage_limit_reached", "usage_n
 
 @final
 class Patience:
-    """The time limits of one call in seconds; None means no limit.
-
-    `total` is for the whole call, and `idle` for the time without an increment of the answer.
-    """
+    """The time limits of one call in seconds: `total`, and `idle` without an increment; None means no limit."""
 
     def __init__(self, total: float | None, idle: float | None) -> None:
         self._total, self._idle = total, inf if idle is None else idle

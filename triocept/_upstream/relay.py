@@ -74,10 +74,7 @@ class Frames:
         return not self._rest
 
     def rest(self) -> bytes:
-        """Return the bytes after the last frame end.
-
-        A CR at the end of all bytes may itself be a frame end.
-        """
+        """Return the bytes after the last frame end; a CR at the end of all bytes may be a frame end."""
         rest, self._rest = bytes(self._rest), bytearray()
         return rest
 

@@ -32,8 +32,7 @@ IDLE = 3.0
 """Seconds for which an idle connection is kept. Node and uvicorn close idle connections after 5 s, and no call should
 use a connection that is just closing."""
 DRAIN = 0.5
-"""Seconds that a call waits for the end of the body after its answer has ended, so that the connection can be
-reused."""
+"""Seconds that a call waits for the end of the body after the answer, so that the connection can be reused."""
 
 
 class ProviderReply:

@@ -83,10 +83,7 @@ def hides_letters(data: bytes) -> bool:
 
 
 def types_come_first(data: bytes) -> bool:
-    """Return True if each `type` is the first field of its object.
-
-    Then no object has two fields `type`, of which a JSON reader would use the last one.
-    """
+    """Return True if each `type` comes first in its object, so that no object has two (the last one would count)."""
     return data.count(b'"type"') == data.count(b'{"type"')
 
 
@@ -269,10 +266,7 @@ def known_of(fields: dict[str, Json] | None) -> dict[str, Json]:
 
 
 def gather(into: dict[str, Json], more: dict[str, Json]) -> None:
-    """Add a chunk's unknown fields `more` to `into`.
-
-    Lists are appended, objects are merged, and of any other values the last one is kept.
-    """
+    """Add the unknown fields of a chunk to `into`: append lists, merge objects, keep the last of any other values."""
     for name, value in more.items():
         known = into.get(name)
         if isinstance(known, list) and isinstance(value, list):

@@ -25,8 +25,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The HTTP status, 400 to 599, which SDKs act on."""
     message: str
     code: str | None = None
-    """The dialect's own code or type (`insufficient_quota`, `overloaded_error`); None means that the status determines
-    it."""
+    """The dialect's own code or type (`insufficient_quota`, `overloaded_error`); None: the status determines it."""
     param: str | None = None
     """The path of the invalid field, if there is one."""
     retry_after: float | None = None

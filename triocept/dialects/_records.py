@@ -148,10 +148,7 @@ _PERHAPS: Mapping[str, tuple[str, ...]] = {
 
 
 def check_record(record: Any) -> None:
-    """Raise an error if a field is invalid.
-
-    The field `sdk` and the return values of the functions are not checked here.
-    """
+    """Raise an error for an invalid field; `sdk` and the functions' return values are checked elsewhere."""
     for name, rule in _FACTS.items():
         _check(record, name, getattr(record, name), rule)
     if record.read_path is None:

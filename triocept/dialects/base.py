@@ -165,13 +165,11 @@ class Dialect:
     """A regular expression for the tool names that the dialect's providers allow. A tool with any other name is renamed
     for the provider, and renamed back in the answer."""
     response_prefix: str = ""
-    """The prefix of ids that are generated for responses without an id, in the form that peers of the dialect
-    expect."""
+    """The prefix of generated response ids, in the form that peers of the dialect expect."""
     call_prefix: str = "call_"
     """The prefix of ids that are generated for tool calls without an id."""
     not_posted: frozenset[str] = frozenset()
-    """Fields of an agent's document that are not sent to a provider, because providers do not accept them by POST. If
-    empty, all fields are sent."""
+    """Fields of an agent's document that providers do not accept by POST, so that they are not sent."""
     as_it_came: Callable[[Mapping[str, Json], Request], bool] = lambda document, request: (
         bool(document.get("stream")) == request.stream
     )
@@ -214,11 +212,9 @@ class Dialect:
     headers in `default_headers` (and at least one) are present, or if the path begins with `base_path` and `base_path`
     is not `/v1`."""
     render_models: Callable[[Sequence[str]], Json] = render_models
-    """Function of `(names)` that returns the document that lists the models with these names. Default: OpenAI's answer
-    to `/v1/models`."""
+    """Function of `(names)` that returns the document that lists these models. Default: OpenAI's `/v1/models`."""
     side_routes: tuple[SideRoute, ...] = ()
-    """Further routes of the dialect. If empty, calls other than model calls fail with 404, apart from the routes of
-    every endpoint."""
+    """Further routes of the dialect. Calls to any other path fail with 404, except routes of every endpoint."""
     not_served: tuple[str, ...] = ()
     """Paths below the base URL that the dialect's providers serve and endpoints do not. Calls to these paths, and to
     all paths below them, fail with 501, and the error lists the existing routes. `<name>` matches one segment, as in a

@@ -88,8 +88,7 @@ class SideRoute:
     """The paths below the base URL. `<name>` matches one segment, and `<path:name>` matches the rest of the path."""
     method: str = "GET"
     answer: Callable[[SideCall], Json | TokenCount | Embeddings | Moderations | SideBody]
-    """Function that returns the answer, or a value from which the answer is made. It may raise `Refusal` or
-    `DialectError`."""
+    """Function that returns the answer, or a value for it; it may raise `Refusal` or `DialectError`."""
 
     def __post_init__(self) -> None:
         check_type("`paths` of a SideRoute", self.paths, tuple, "a tuple of str")
@@ -133,9 +132,7 @@ class ProviderCall:
 
 
 CountCalls: TypeAlias = Generator[ProviderCall, Json, int | None]
-"""A generator that yields calls to a provider, and returns the token count of a prompt. Each call is answered with the
-provider's document, or with None if the provider did not answer.
-"""
+"""A generator that yields calls to a provider, gets the answers (None: no answer), and returns the token count."""
 
 
 def counted_by(path: str, document: Json, name: str) -> CountCalls:

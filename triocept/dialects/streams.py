@@ -91,8 +91,8 @@ class StreamRenderer(ABC):
     def keepalive(self, response_id: str = "") -> bytes:
         """Return a no-op to send during a silence; never an SSE comment, on which some clients fail.
 
-        An example is the event `ping` of Anthropic's Messages. `_server/delivery` lists the no-ops of all dialects, and
-        when they are sent.
+        An example is the event `ping` of Messages. `_server/delivery` lists the no-ops of all dialects, and their
+        times.
 
         Args:
             response_id: the id of the answer, used if the no-op is the first event with the id.
@@ -148,8 +148,7 @@ class EventBuilder:
 class PartSequence:
     """A buffer that puts the events of overlapping parts in sequence, in the order in which the parts started.
 
-    Events of the first open part pass immediately. Events of later parts are held back until the earlier parts have
-    ended.
+    Events of the first open part pass immediately. Events of later parts are held back until it has ended.
     """
 
     def __init__(self) -> None:
@@ -157,8 +156,7 @@ class PartSequence:
         """The index of the part whose events pass; if None, the next part that starts becomes this part."""
         self._held: dict[int, list[PartEvent]] = {}
         self._order: deque[int] = deque()
-        """The indexes of held parts, in order. (Only a dict would be slow: to find its first key, Python scans deleted
-        keys.)"""
+        """The indexes of held parts, in order. (A dict would be slow: finding its first key scans deleted keys.)"""
 
     def add(self, event: PartEvent) -> list[PartEvent]:
         """Add an event, and return the events that may pass now."""

@@ -40,8 +40,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     """Further headers of every request."""
     whole: bool = False
-    """True if the server sends tokens only with whole answers. A stream for the agent is then made from a whole
-    answer."""
+    """True if the server sends tokens only with whole answers; a stream for the agent is made from a whole answer."""
 
     def ask(self, document: dict[str, Json], logprobs: Json) -> tuple[dict[str, Json], Collector]:
         """Return the document with the fields that request tokens, and the collector for the answer.
@@ -100,10 +99,7 @@ PROFILES: dict[str, Profile] = {
 
 
 def profile_named(name: str, dialect: str) -> Profile:
-    """Return the profile of this name.
-
-    Raise ValueError if there is none, or if the server sends no tokens in this dialect.
-    """
+    """Return the profile of this name; ValueError if there is none, or the server has no tokens in this dialect."""
     if name not in PROFILES:
         raise ValueError(f"there is no profile {name!r} for tokens; there are {', '.join(PROFILES)}")
     profile = PROFILES[name]

@@ -182,10 +182,7 @@ SIGNATURE, REDACTED = "signature", "redacted"
 
 
 def render_reasoning(part: Reasoning, *, same_dialect: bool, signed_only: bool) -> list[Json]:
-    """Return the blocks of this reasoning: thinking, redacted thinking, both or none.
-
-    With `signed_only`, unsigned thinking is left out.
-    """
+    """Return the blocks of this reasoning, which may be none or several; without unsigned ones if `signed_only`."""
     blocks: list[dict[str, Json]] = []
     redacted = redacted_of(part.blobs)
     if signature_of(part.blobs) or (part.text and not signed_only):

@@ -124,9 +124,7 @@ def with_whole_arguments(response: Response) -> Response:
 
 
 def parse_finish(reason: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
-    """Return the stop reason, and fields to keep in `extra`.
-
-    The fields hold the wire's own word, if the canonical reason alone does not determine the word.
+    """Return the stop reason, and the wire's word as fields to keep if the stop reason does not determine that word.
 
     Raise `UpstreamError` if the reason is unknown or missing.
     """
@@ -223,10 +221,7 @@ def render_error(failure: Failure) -> Json:
 
 
 def parse_error(status: int, document: Json) -> Failure:
-    """Return the failure in a provider's error document.
-
-    A status below 400, as in a stream, is replaced by the status that belongs to the error's type.
-    """
+    """Return the failure in a provider's error document; the error's type determines a status that is below 400."""
     error = find_error(document) or document
     kind = error.get("type") if isinstance(error, dict) else None
     kind = kind if isinstance(kind, str) and kind != "error" else None

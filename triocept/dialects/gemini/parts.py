@@ -96,10 +96,7 @@ _AS_WRITTEN: dict[str, str] = {}
 
 
 class ProtoFields(Fields):
-    """The fields of one proto message, in either spelling.
-
-    Not for maps and JSON data (`args`, `response`, schemas), whose keys are not field names.
-    """
+    """The fields of one proto message. Not for maps and JSON data (`args`, schemas), whose keys are not field names."""
 
     __slots__ = ("_spelt",)
 
@@ -409,8 +406,7 @@ def render_part(part: Part, *, same_dialect: bool) -> dict[str, Json] | None:
 def render_reasoning(part: Reasoning, *, same_dialect: bool, answer: bool) -> list[dict[str, Json]]:
     """Return the wire parts of this reasoning: several if it has several signatures.
 
-    `answer`: True for an answer to an agent. False for a request to a provider, which refuses signatures of other
-    providers.
+    `answer`: False for a request to a provider, which refuses the signatures of other providers.
     """
     signatures: list[str | None] = [
         blob.data for blob in part.blobs if blob.dialect == NAME and blob.kind == SIGNATURE

@@ -229,9 +229,7 @@ _RENDERED: dict[StopReason, str] = {
 
 
 def parse_finish(reason: Json, words: Json, *, calls: bool) -> tuple[StopReason, dict[str, Json]]:
-    """Return the stop reason, and fields to keep in `extra`.
-
-    The fields hold the wire's own word, if the canonical reason alone does not determine the word.
+    """Return the stop reason, and the wire's word as fields to keep if the stop reason does not determine that word.
 
     `reason` and `words` are the wire's `finishReason` and `finishMessage`. Raise `UpstreamError` if the reason is
     unknown or missing, or means a failure (`MALFORMED_FUNCTION_CALL`, …).

@@ -221,8 +221,7 @@ class Renderer(StreamRenderer):
         """The pieces of the current part's text, if the part is written only when it is complete."""
         self._blobs: tuple[Blob, ...] = ()
         self._behind = b""
-        """The bytes that follow the text of the current part if text is written as it comes; empty if the text is held
-        back."""
+        """The bytes that follow each text of the current part; empty if the text is held back."""
         self._parts = False
         self._calls = False
         self._refusal = False

@@ -322,10 +322,7 @@ def parse_audio(fields: Fields) -> Part:
 
 
 def file_at(url: str | None, content: str | None, name: str | None, fields: Fields) -> Media:
-    """Return a file by URL or with inline content, with the unread fields as `extra`.
-
-    The content is a `data:` URL, or bare base64 from some clients.
-    """
+    """Return a file by URL, or with inline content (some clients send bare base64); `extra` has the unread fields."""
     inline = split_data_url(content) if content is not None else None
     media_type, data = inline or (None, content)
     return Media(kind="file", url=url, media_type=media_type, data=data, name=name, extra=fields.rest())

@@ -126,10 +126,7 @@ def closed_answer(
     end: tuple[StopReason, str | None],
     dialect: str,
 ) -> Response:
-    """Return the response with this content, and with this stop reason and stop sequence.
-
-    `left` are the unread fields of the choice.
-    """
+    """Return the response with this content and this stop reason and sequence; `left`: unread fields of the choice."""
     for known in ("object", "created"):
         fields.take(known)
     usage = parse_usage(fields.take("usage"), "usage")
@@ -149,10 +146,7 @@ def closed_answer(
 def render_answer(
     response: Response, request: Request, choice: Json, kind: str, prefix: str, *, same_dialect: bool
 ) -> Json:
-    """Return the document of an answer with this choice.
-
-    `kind` is the value of the field `object`; `prefix` is the prefix of a generated id.
-    """
+    """Return the document of an answer; `kind` is its field `object`, and `prefix` the prefix of a generated id."""
     if response.stop_sequence is not None:
         choice[MATCHED[0]] = response.stop_sequence
     document: dict[str, Json] = {
@@ -319,8 +313,7 @@ _WORDS = ("message", "detail", "error", "msg")
 def parse_error(status: int, document: Json) -> Failure:
     """Return the failure in a provider's error document, which may have any form.
 
-    A status below 400 (of an error in place of an answer) is replaced by the error's `code`, if `code` is an HTTP
-    status.
+    A status below 400 (of an error in place of an answer) is replaced by the error's `code`, if that is a status.
     """
     error = find_error(document) or document
     value = error

@@ -33,10 +33,7 @@ from ..side import (
 
 
 def environment(base_url: str, api_key: str, model: str) -> dict[str, str]:
-    """Return the environment variables for all agents; see `Dialect.environment`.
-
-    Several agents need a variable with the model, too.
-    """
+    """Return the environment variables for agents, of which some need the model, too; see `Dialect.environment`."""
     return {
         "OPENAI_BASE_URL": base_url,
         "OPENAI_API_BASE": base_url,
@@ -171,10 +168,7 @@ def moderations(call: SideCall) -> Moderations:
 
 
 def _texts(value: Json) -> tuple[tuple[str, ...], Sequence[str]]:
-    """Return the texts, and the kinds of parts in each.
-
-    If the items are objects, they are parts of one input, and their texts are joined.
-    """
+    """Return the texts, and the kinds of parts in each; objects are parts of one input, whose texts are joined."""
     if value is None:
         raise DialectError("is missing", path="input")
     if isinstance(value, str):

@@ -255,10 +255,7 @@ class _Call:
 
 
 class _Calls:
-    """A converter of tool call fragments to events.
-
-    `new_index` returns the index of the next part.
-    """
+    """A converter of tool call fragments to events; `new_index` returns the index of the next part."""
 
     def __init__(self, new_index: Callable[[], int]) -> None:
         self._new_index = new_index
@@ -317,8 +314,7 @@ class _Calls:
 class ChunkRenderer(StreamRenderer):
     """A renderer of one streamed answer to `request` in the dialect `name`; subclasses render the content of choices.
 
-    `kind` is the value of the field `object` in a chunk, and `prefix` is the prefix of a generated id. `render_error`
-    returns the document for a failure.
+    `kind` is the field `object` of a chunk, `prefix` begins a generated id, `render_error` returns an error document.
     """
 
     def __init__(

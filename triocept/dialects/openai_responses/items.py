@@ -68,10 +68,7 @@ def parse_call(fields: Fields, kind: Literal["json", "text"], names: Names) -> T
 
 
 def render_call(call: ToolCall, names: Names, *, same_dialect: bool, fresh: bool) -> dict[str, Json]:
-    """Return the item of a call.
-
-    A missing id is generated: a new id if `fresh`, else an id that is equal for the call and its result.
-    """
+    """Return the item of a call; a missing id is new if `fresh`, else equal for the call and its result."""
     identity = call.id or (fresh_id("call_") if fresh else "")
     if not same_dialect or not call.id:
         identity = short_id(identity, "call_")

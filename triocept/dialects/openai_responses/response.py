@@ -190,8 +190,7 @@ def envelope(request: Request, identity: str, model: str, created: int) -> dict[
 
 
 _TIER = "default"
-"""The service tier of an answer if none is known. The requested tier is not used, since a provider may choose
-another."""
+"""The service tier if none is known; not the requested tier, since a provider may choose another."""
 _FUNCTION: dict[str, Json] = {"description": None, "parameters": None, "strict": None}
 """The fields that a function in an answer always has."""
 
@@ -246,9 +245,7 @@ _RENDERED: dict[StopReason, str] = {
 def parse_finish(
     status: Json, details: Fields | None, *, calls: bool, refusal: bool
 ) -> tuple[StopReason, dict[str, Json]]:
-    """Return the stop reason, and fields to keep in `extra`.
-
-    The fields hold the wire's own words, if the canonical reason alone does not determine them.
+    """Return the stop reason, and the wire's words as fields to keep if the stop reason does not determine them.
 
     Raises:
         UpstreamError: the answer is not finished, or it is incomplete for an unknown reason.
@@ -269,10 +266,7 @@ def parse_finish(
 def render_finish(
     stop: StopReason | None, *, calls: bool, refusal: bool, codex: bool
 ) -> tuple[str, str | None]:
-    """Return the status, and the reason if the answer is incomplete.
-
-    An answer with a refusal in words is completed.
-    """
+    """Return the status, and the reason if it is "incomplete"; an answer with a refusal in words is completed."""
     settled = settled_stop(stop, calls=calls)
     reason = _RENDERED.get(settled)
     if codex or reason is None or (settled == "refused" and refusal):
