@@ -46,7 +46,7 @@ Places: TypeAlias = Sequence[tuple[str, ...]]
 
 
 class Ceiling:
-    """The token maximums of one upstream; `configured` is None if no maximum is configured."""
+    """The token maximums of one upstream; `configured` may be None."""
 
     def __init__(self, configured: int | None) -> None:
         self.configured = configured

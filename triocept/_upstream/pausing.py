@@ -79,7 +79,7 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True):
     """For each mode that the server supports: the path to call, and the document to send."""
     resume: str
     version: str | None = None
-    """The path that returns the version of the server's weights; None if there is none."""
+    """The path that returns the version of the server's weights; None if unknown."""
 
 
 def routes_of(document: Json) -> Routes | None:

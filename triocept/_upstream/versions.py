@@ -8,7 +8,7 @@ _NAMES = ("weight_version", "weight_versions", "policy_version", "model_version"
 
 
 def versions_in(document: object) -> tuple[str, ...]:
-    """Return the versions in an answer: mostly one, or several if the weights changed; empty if there is none."""
+    """Return the versions in an answer: mostly one, or several if the weights changed; empty without a version."""
     if not isinstance(document, dict):
         return ()
     found: object = None

@@ -57,7 +57,7 @@ class SideCall:
     model: str
     """The name of the rollout's model."""
     earlier: Callable[[str], Earlier]
-    """Function that returns the earlier call whose response has this id. It raises `Refusal` (404) if there is none.
+    """Function that returns the earlier call whose response has this id. It raises `Refusal` (404) for an unknown id.
     """
 
 

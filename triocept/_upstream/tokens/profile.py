@@ -99,7 +99,7 @@ PROFILES: dict[str, Profile] = {
 
 
 def profile_named(name: str, dialect: str) -> Profile:
-    """Return the profile of this name; ValueError if there is none, or the server has no tokens in this dialect."""
+    """Return the profile of this name; ValueError if it is unknown, or the server sends no tokens in this dialect."""
     if name not in PROFILES:
         raise ValueError(f"there is no profile {name!r} for tokens; there are {', '.join(PROFILES)}")
     profile = PROFILES[name]

@@ -92,7 +92,7 @@ def render_tool(tool: Tool, *, same_dialect: bool) -> Json | None:
 
 
 def parse_choice(value: Json, path: str) -> tuple[ToolChoice | None, bool | None]:
-    """Return the tool choice, and True if parallel calls are allowed; either is None if the agent does not state it."""
+    """Return the tool choice, and True if parallel calls are allowed; None for what the agent does not state."""
     if value is None:
         return None, None
     fields = Fields(value, path)
@@ -204,7 +204,7 @@ def signature_blobs(signature: str | None) -> tuple[Blob, ...]:
 
 
 def signature_of(blobs: tuple[Blob, ...]) -> str | None:
-    """Return the last of the signatures that are of this dialect; None if there is none."""
+    """Return the last of the signatures that are of this dialect; None if all are of other dialects."""
     return next((b.data for b in reversed(blobs) if b.dialect == NAME and b.kind == SIGNATURE), None)
 
 

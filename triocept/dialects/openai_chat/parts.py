@@ -192,7 +192,7 @@ def take_arguments(fields: Fields, name: str) -> str:
 
 
 def parse_function(fields: Fields, name: str | None) -> Tool:
-    """Return the tool in the object `name`; if `name` is None, the tool is in the fields themselves."""
+    """Return the tool in the object `name`; without `name`, the tool in the fields themselves."""
     inner = fields if name is None else fields.need_object(name)
     title, description = inner.need_text("name"), inner.text("description")
     parameters, strict = inner.mapping("parameters"), inner.flag("strict")
@@ -209,7 +209,7 @@ _NAMES = ("reasoning", _DEFAULT)
 
 
 def take_reasoning(fields: Fields) -> Reasoning | None:
-    """Return the reasoning in the fields of a message or a delta; None if there is none."""
+    """Return the reasoning in the fields of a message or a delta; None if they contain no reasoning."""
     name, text = DETAILS, ""
     for candidate in _NAMES:
         value = fields.peek(candidate)
