@@ -58,10 +58,10 @@ TLS: TypeAlias = ssl.SSLContext | tuple[str, str]
 """An `ssl.SSLContext`, or the paths of a certificate (chain) and of its key, both PEM."""
 
 MAX_BODY = 256 * 1024 * 1024
-"""Bytes. Agents send turns of 9 to 12 MiB, and providers accept 32 MB; the ancestor had to raise its limit three
-times."""
+"""Default of `max_body`, in bytes. Agents send requests of 9 to 12 MiB, and providers accept 32 MB; the ancestor had to
+raise its limit three times."""
 GRACE = 1.0
-"""Seconds."""
+"""Default of `grace`, in seconds."""
 HEALTH = TunnelHealth()
 LIMITS = EndpointLimits()
 OnLostURL: TypeAlias = Literal["raise", "move"]
@@ -70,7 +70,7 @@ OnLostURL: TypeAlias = Literal["raise", "move"]
 
 @final
 class Endpoint:
-    """A running endpoint. Only `serve_endpoint` and `run_endpoint` create one: each `Endpoint` accepts connections."""
+    """A running endpoint, which accepts connections. Only `serve_endpoint` and `run_endpoint` create one."""
 
     def __init__(
         self,
@@ -89,9 +89,9 @@ class Endpoint:
         """Identifier that `/health` returns, so that a client can check that a URL leads to this endpoint. Not a
         secret."""
         self.host: str = str(listener.socket.getsockname()[0])
-        """The address that the socket is bound to."""
+        """The address that the listening socket is bound to."""
         self.port: int = listener.socket.getsockname()[1]
-        """The live port, read back from the socket: never 0."""
+        """The port that the listening socket is bound to; never 0."""
         self.limits = limits
         """The resource limits of this endpoint."""
         self.dialects = dialects
@@ -101,11 +101,11 @@ class Endpoint:
         self._advertise = advertise
         self._supervisor: Supervisor | None = None
         self._on_reach: Callable[[], None] = lambda: None
-        """Called when the tunnel goes up or down."""
+        """Function to call when the tunnel comes up or goes down."""
         self._registry = registry
         self._watcher = watcher
         self._make_state = make_state
-        """`RolloutState` with the endpoint's defaults already bound."""
+        """Function that creates a `RolloutState` with this endpoint's defaults."""
 
     @property
     def url(self) -> str:
@@ -116,11 +116,11 @@ class Endpoint:
     def public_url(self) -> str:
         """The address for agents on other machines.
 
-        It is the tunnel's URL, the advertised name with the live port, or the bound address if other machines can
-        dial it.
+        It is the tunnel's URL, or the `advertise` name with the port, or the bound address if other machines can dial
+        it.
 
         Raises:
-            TunnelError: there is no such address, or the tunnel is down and is being reopened (`wait_reachable`).
+            TunnelError: there is no such address; or the tunnel is down and is being reopened (see `wait_reachable`).
         """
         if self._supervisor is not None:
             if self._supervisor.url is None:
@@ -140,7 +140,7 @@ class Endpoint:
 
     @property
     def reachable(self) -> bool:
-        """False while the tunnel is down. Not a check of the `advertise` name."""
+        """True unless there is a tunnel and it is down. An `advertise` name is not checked."""
         return self._supervisor is None or self._supervisor.url is not None
 
     async def wait_reachable(self) -> str:
@@ -164,7 +164,7 @@ class Endpoint:
         return f"{self.url if reach == 'local' else self.public_url}/rollout/{rollout_id}"
 
     def base_url(self, rollout_id: str, dialect: str, reach: Reach = "local") -> str:
-        """Return the URL of a rollout as an SDK of the named dialect takes it.
+        """Return the URL of a rollout in the form that the SDKs of a dialect take as their base URL.
 
         Raise ValueError if the dialect is unknown.
         """
@@ -198,14 +198,14 @@ class Endpoint:
                 `stay` keeps the rollout open until the body has ended, which then raises the error; `rollout.faults`
                 contains it earlier. In both cases every waiting and later call gets a 500 until the body has ended,
                 and the handler is not called.
-            concurrency: maximum exchanges that the handler gets at once. None means no limit.
+            concurrency: maximum exchanges that the handler answers at the same time. None means no limit.
             recorder: receives the turns; None means the endpoint's recorder. The rollout opens the recorder and does
                 not close it, because other rollouts may share it.
             tools: typed functions of this program, or results of `HostTool.of`, that the agent may call over MCP
                 (`…/mcp`) or by `POST …/tools/NAME`. None means no tools.
             user: a simulated user that answers `POST …/user`. None means no user.
-            stop: returns whether the run is done, and why, in answer to `POST …/stop`. `rollout.stop` also sets that
-                answer, and is the only source if `stop` is None.
+            stop: a function that returns whether the run is done, and why. Its result answers `POST …/stop`. A call of
+                `rollout.stop` also sets this answer; if `stop` is None, nothing else does.
             state: initial value of the state that `GET` and `PUT …/state` share with tools elsewhere, under
                 `rollout.state_key`. None without a `state_type` means no state.
             state_type: the type of every value of the state. None means the type of the initial value.
@@ -213,9 +213,9 @@ class Endpoint:
                 agents that request embeddings. None means the endpoint's function.
             moderate: a function of this program, async or not, that takes texts and returns the findings for each
                 text: True, categories, or scores by category. None means the endpoint's function.
-            gate: a policy, or a `Gate`, that decides at the agent's own hooks before a tool runs (`POST …/gate`). The
-                launches of `triocept.agents` configure the hooks. A tool that runs without a decision is an error:
-                see `Gate`. None means no gate, except for the decisions of `approve`.
+            gate: a policy, or a `Gate`, that decides before the agent runs a tool. The agent requests the decision with
+                its own hooks (`POST …/gate`), which the launches of `triocept.agents` configure. A tool that runs
+                without a decision is an error: see `Gate`. None means no gate, except for the decisions of `approve`.
             redact: what is removed from everything that is recorded, beside keys. None means the endpoint's redaction.
             metadata: JSON values by name, such as a task, a seed or a policy. They are written to the trace and to
                 its file.
@@ -239,7 +239,8 @@ class Endpoint:
             OSError: the recorder's file cannot be written; the text names the file. Raised before the body begins.
             Exception: the handler's exception, unwrapped. It has cancelled the body (see `on_fault`). If the body
                 failed too: a group.
-            MissingPrice: `limits` has a cost, and a model without a price was requested. The body was cancelled.
+            MissingPrice: `limits` has a maximum cost, and a model without a price was requested. The body was
+                cancelled.
             GateBypassed: a tool ran without a decision of the gate. The body was cancelled.
             TunnelError: the public URL that the agent was given is lost (`on_lost_url="raise"`), and the body was
                 cancelled.
@@ -248,7 +249,7 @@ class Endpoint:
         return open_rollout(self._make_rollout(options), handler, concurrency)
 
     def _make_rollout(self, options: RolloutOptions) -> RolloutState:
-        """Return a rollout that is not open yet."""
+        """Return a new rollout that is not open yet."""
         return with_facade(self._make_state(self, self._registry, self._watcher, options))
 
     def __repr__(self) -> str:
@@ -281,7 +282,7 @@ async def serve_endpoint(
 ) -> AsyncIterator[Endpoint]:
     """Run an endpoint for as long as the body runs.
 
-    When the body begins, the port is bound, listening and accepting.
+    When the body begins, the port is bound and accepts connections.
 
     Args:
         host: an address or a name. Default: loopback. `0.0.0.0` and `::` mean every interface.
@@ -291,49 +292,53 @@ async def serve_endpoint(
         redact: what is removed from everything that is recorded, in memory too. Keys are always removed.
         max_body: maximum bytes of a request body. When exceeded: the request is refused with 413 before its body is
             read.
-        grace: seconds that open connections have at the end before they are aborted.
+        grace: seconds for which open connections may go on at the end, before they are aborted.
         tls: certificate and key, or an `ssl.SSLContext`. None means plain HTTP.
         advertise: a name or address under which others reach this machine. With the live port it forms the
             `public_url`. The endpoint does not check that the name leads here.
         tunnel: makes the port reachable from elsewhere. The tunnel is up and checked before the body begins. Until
             the endpoint ends it is watched, and reopened if it dies.
-        tunnel_health: how the tunnel is watched. If None, send no probes through its URL, and assume that the tunnel is
-            up while it is open.
+        tunnel_health: settings for watching the tunnel. If None, no probes are sent through its URL, and the tunnel
+            counts as up while it is open.
         on_lost_url: what happens to a rollout whose agent was given a public URL (`reach="public"`) that is lost for
-            good: the tunnel has a new URL, or was down for `tunnel_health.patience`. `raise` cancels the rollout's
-            body with `TunnelError`. `move` keeps the rollout running, and it returns the new URL from then on.
+            good: the tunnel has a new URL, or was down for `tunnel_health.patience`. `raise` cancels the rollout's body
+            with `TunnelError`. `move` keeps the rollout running; its `base_url` and `environ` contain the new URL from
+            then on.
         limits: resource limits of the endpoint: connections, seconds, bytes. Each limit has a default.
-        dialects: dialects beside those of the package and those of installed packages. Installed packages register
-            dialects under the entry points `triocept.dialects`; a dialect that cannot be loaded is logged as a
-            warning. `triocept.dialects` describes how to write a dialect.
-        embed: returns vectors for texts in every rollout without its own `embed`: a function of texts, async or not.
-            It stands in for a model: its exceptions propagate to the code that opened the rollout. None means vectors
-            of unit length made from the words. Equal texts have equal vectors, and texts that share words have near
-            vectors.
-        moderate: returns findings for texts in every rollout without its own `moderate`. Its exceptions propagate as
-            those of `embed` do. None means no findings.
+        dialects: dialects to add to those of triocept and of installed packages. Installed packages register dialects
+            under the entry points `triocept.dialects`; a dialect that cannot be loaded is logged as a warning.
+            `triocept.dialects` describes how to write a dialect.
+        embed: a function, async or not, that returns vectors for texts in every rollout without its own `embed`. Its
+            exceptions propagate to the code that opened the rollout, because it stands in for a model. None means
+            vectors of unit length made from the words. Equal texts have equal vectors, and texts that share words have
+            near vectors.
+        moderate: a function, async or not, that returns findings for texts in every rollout without its own `moderate`.
+            Its exceptions propagate as those of `embed` do. None means no findings.
         record_increments, record_wire: defaults for rollouts that do not set these options; see `open_rollout`.
         on_event: called with each event of each rollout as it happens (`triocept.traces.RolloutEvent`). Its exceptions
-            are logged, once for each type. Not async: the endpoint waits for it. If None, no events are made.
+            are logged, once for each type. It must not be async, because the endpoint waits for it. If None, no events
+            are made.
         websocket: True if the Responses dialect is served over websockets too. If False, an upgrade is answered with
             426, after which Codex sends POST requests at once.
-        keep_alive: True if a connection carries several calls. If False, each connection is closed after its answer.
-            Use False for clients that outlive their event loop, and would reuse a connection of a loop that has ended.
+        keep_alive: True if a connection may carry several calls. If False, each connection is closed after its first
+            answer. Use False for a client that outlives its event loop: it would reuse a connection of the loop that
+            has ended.
 
-    Closing: rollouts that are still open end, and their agents get a 503. Idle connections are closed at once, others
-    after `grace` at the latest. The port is free again.
+    Closing: rollouts that are still open end, and their agents get a 503. Idle connections are closed immediately,
+    others after `grace` at the latest. Afterwards the port is free.
 
     Raises:
-        OSError: the address cannot be bound, or the recorder's file cannot be written; the text names it.
+        OSError: the address cannot be bound, the recorder's file cannot be written, or the certificate's file cannot be
+            read; the text names the address or file.
         socket.gaierror: the host does not resolve.
         TunnelError: the tunnel cannot be opened, or its URL does not lead here. The text ends with the last output of
             the tunnel's program. Raised before the body begins, with nothing left open.
-        TypeError, ValueError: an argument is invalid. `OSError` for a certificate that cannot be read.
+        TypeError, ValueError: an argument is invalid.
         EndpointCrashed: the server crashed, and the body was cancelled. If the body failed too: a group.
         RuntimeError: the event loop is not trio's (for example asyncio's).
         BaseException: the body's exception, unwrapped.
 
-    Cancellation: as an exception of the body.
+    Cancellation: the endpoint closes as after an exception of the body.
     """
     check_loop("serve_endpoint")
     from ._server.serve import Server  # Quart and hypercorn take half a second to import
@@ -443,7 +448,7 @@ async def serve_endpoint(
 class EndpointOptions(TypedDict, total=False):
     """The keywords of `serve_endpoint` and `run_endpoint`, as `Unpack[EndpointOptions]` types them.
 
-    Each omitted key has the default given here; `serve_endpoint` describes each option in full.
+    An omitted key has the default given here. `serve_endpoint` describes each option in full.
     """
 
     host: str
@@ -451,20 +456,20 @@ class EndpointOptions(TypedDict, total=False):
     port: int
     """Port to listen on. Default: 0, the kernel chooses."""
     recorder: Recorder | None
-    """Receives every turn of every rollout, and is closed at the end. If None, only the traces keep the turns."""
+    """Recorder of every turn of every rollout, closed at the end. If None, only the traces keep the turns."""
     redact: Redaction | None
-    """Redaction of everything that is recorded, beside keys. If None, only keys are removed."""
+    """What is removed, besides keys, from everything that is recorded. If None, only keys are removed."""
     max_body: int
     """Maximum bytes of a request body. Default: 256 MiB."""
     grace: float
-    """Seconds that open connections have at the end. Default: 1."""
+    """Seconds for which open connections may go on at the end. Default: 1."""
     tls: TLS | None
     """Certificate and key. None means plain HTTP."""
     advertise: str | None
-    """The name under which others reach this machine. If None, a public URL exists only if the bound address is
-    public."""
+    """The name under which other machines reach this machine. If None, and without a tunnel, a public URL exists only
+    if the bound address is public."""
     tunnel: Tunnel | None
-    """Makes the port reachable from elsewhere. None means no tunnel."""
+    """The tunnel that makes the port reachable from other machines. None means no tunnel."""
     tunnel_health: TunnelHealth | None
     """Settings of the tunnel's health checks. Default: `TunnelHealth()`. If None, no probes are sent through the
     tunnel's URL."""
@@ -473,27 +478,27 @@ class EndpointOptions(TypedDict, total=False):
     limits: EndpointLimits
     """Resource limits of the endpoint. Default: `EndpointLimits()`."""
     dialects: Iterable[Dialect]
-    """Dialects beside those of the package. Default: no further dialects."""
+    """Dialects to add to those of triocept and of installed packages. Default: none."""
     embed: Embed | None
-    """Returns vectors for texts. None means vectors made from the words."""
+    """Function that returns vectors for texts. None means vectors made from the words."""
     moderate: Moderate | None
-    """Returns findings for texts. None means no findings."""
+    """Function that returns findings for texts. None means no findings."""
     record_increments: bool
     """True if turns keep the pieces of their answers with their times. Default: False."""
     record_wire: bool
     """True if turns keep their HTTP traffic. Default: False."""
     on_event: OnEvent | None
-    """Called with each event of each rollout. If None, no events are made."""
+    """Function to call with each event of each rollout. If None, no events are made."""
     websocket: bool
     """True if the Responses dialect is served over websockets too. Default: True."""
     keep_alive: bool
-    """True if a connection carries several calls. Default: True (False for `testing.serve`)."""
+    """True if a connection may carry several calls. Default: True (False for `testing.serve`)."""
 
 
 async def run_endpoint(
     *, task_status: trio.TaskStatus[Endpoint] = trio.TASK_STATUS_IGNORED, **options: Unpack[EndpointOptions]
 ) -> NoReturn:
-    """Run an endpoint until cancelled, in a nursery of the caller: `await nursery.start(run_endpoint)`.
+    """Run an endpoint in a nursery of the caller, until cancelled: `await nursery.start(run_endpoint)`.
 
     `task_status.started(endpoint)` is called once the endpoint accepts connections. Errors and closing are those of
     `serve_endpoint`.
@@ -519,9 +524,9 @@ async def _supervise(
     *,
     task_status: trio.TaskStatus[None],
 ) -> None:
-    """Run the tunnel. Once it has started, raise its errors in the endpoint's body, like errors of the server.
+    """Run the tunnel. If it fails after its start, raise the error in the endpoint's body.
 
-    `losing`: the rollouts that a lost URL ends.
+    `losing` is the rollouts to notify of a lost URL.
     """
     started = False
 

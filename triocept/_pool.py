@@ -1,14 +1,14 @@
-"""Many rollouts behind few endpoints, and so behind few tunnels.
+"""A pool that serves many rollouts with few endpoints, and so with few tunnels.
 
 Rules:
 
-1. A rollout goes to the reachable endpoint that has the fewest rollouts. No checkpoint lies between the choice and
-   the rollout, so no endpoint is overbooked.
-2. A pool grows when all endpoints are full, by as many endpoints as the waiting rollouts need. It shrinks by idle
-   endpoints.
-3. The death of an endpoint affects only its own rollouts: each of them fails or moves. The pool stays open.
-4. A failed start is raised to its caller only while the pool has no endpoint at all. Later failures are logged, and
-   the start is retried.
+1. A rollout is opened on the reachable endpoint that has the fewest rollouts. There is no checkpoint between choosing
+   the endpoint and counting the rollout, so no endpoint gets more rollouts than allowed.
+2. When all endpoints are full, the pool opens as many endpoints as the waiting rollouts need. It closes endpoints that
+   were idle for a while.
+3. If an endpoint dies, only its own rollouts fail or move. The pool stays open.
+4. If no endpoint can be opened, `serve_pool` raises the error; later, `open_rollout` does, if the pool has no endpoint
+   at all. Other failures are logged, and the start is retried.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ from .errors import EndpointCrashed
 log = logging.getLogger("triocept.pool")
 
 OpenEndpoint: TypeAlias = Callable[[], AbstractAsyncContextManager[Endpoint]]
-"""`serve_endpoint`, or a `functools.partial` of it."""
+"""A function that opens an endpoint: `serve_endpoint`, or a `functools.partial` of it."""
 OnLostEndpoint: TypeAlias = Literal["raise", "move"]
 
 PER_ENDPOINT = 32
-"""Rollouts per endpoint; the ancestor's elastic pool multiplexes as many (verifiers 0.3.1)."""
+"""Default maximum of rollouts per endpoint; the same as in the ancestor's elastic pool (verifiers 0.3.1)."""
 SHRINK_AFTER = 60.0
-"""Seconds."""
+"""Default of `shrink_after`, in seconds."""
 BACK_OFF, MAX_BACK_OFF = 1.0, 30.0
-"""Seconds to wait after an endpoint could not be opened."""
+"""First and maximum seconds to wait after an endpoint could not be opened; doubled each time."""
 
 
 @final
 class Pool:
-    """Running endpoints and the rollouts spread over them. Only `serve_pool` creates one."""
+    """Running endpoints, with rollouts spread over them. Only `serve_pool` creates a pool."""
 
     def __init__(
         self,
@@ -82,20 +82,20 @@ class Pool:
         self._waiting = 0
         self._delay = 0.0
         self._paused = False
-        """True while the delay after a failed start has not passed: no endpoint is opened."""
+        """True during the delay after a failed start: no endpoint is opened then."""
         self._error: BaseException | None = None
         """The error of the last failed start."""
         self._changed = trio.Event()
         self._scopes: set[trio.CancelScope] = set()
-        """Cancel scopes of the tasks; only the end of `serve_pool` cancels them."""
+        """Cancel scopes of the tasks that run endpoints; only the end of `serve_pool` cancels them."""
         self._ended = False
         self.body: trio.CancelScope = trio.CancelScope()
         self.fatal: BaseException | None = None
-        """A `KeyboardInterrupt` that was raised in a task of the pool."""
+        """A `KeyboardInterrupt` (or similar) that was raised in a task of the pool; None if there was none."""
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
-        """The endpoints that run now."""
+        """The running endpoints."""
         return tuple(member.endpoint for member in self._members)
 
     @property
@@ -110,7 +110,7 @@ class Pool:
     async def open_rollout(
         self, handler: Handler | None = None, **options: Unpack[RolloutOptions]
     ) -> AsyncIterator[Rollout]:
-        """Open a rollout on the endpoint that has the fewest rollouts. Wait for an endpoint if all are full.
+        """Open a rollout on the endpoint that has the fewest rollouts. If all are full, wait until one has capacity.
 
         Errors and closing are those of `Endpoint.open_rollout`.
 
@@ -120,12 +120,12 @@ class Pool:
 
         Raises:
             trio.ClosedResourceError: the pool has ended.
-            EndpointCrashed: the rollout's endpoint has died (`on_lost_endpoint="raise"`). The body was cancelled, or
-                never began.
-            Exception: the pool has no endpoint, and opening one failed: the error of that attempt, such as a
+            EndpointCrashed: the rollout's endpoint has died (with `on_lost_endpoint="raise"`). The body was cancelled,
+                or never began.
+            Exception: the pool has no endpoint, and could not open one; the error of the attempt, such as a
                 `TunnelError`.
 
-        Cancellation: immediate while waiting; otherwise as `Endpoint.open_rollout`.
+        Cancellation: immediate while it waits for an endpoint; later as for `Endpoint.open_rollout`.
         """
         handler, concurrency = check_opening("open_rollout", handler, options)
         if options.get("recorder") is None:
@@ -185,9 +185,9 @@ class Pool:
 
     @trio.lowlevel.enable_ki_protection
     async def _run_first(self, opener: OpenEndpoint, *, task_status: trio.TaskStatus[None]) -> None:
-        """Run an endpoint that must open, or else the pool fails.
+        """Run an endpoint of the pool's start; if it does not open, raise its error.
 
-        In a fixed set, reopen the endpoint after it has died.
+        In a fixed set, reopen the endpoint whenever it has died.
         """
         opened = False
         with self._scope() as scope:
@@ -227,7 +227,7 @@ class Pool:
                 await self._pause()
 
     async def _run(self, opener: OpenEndpoint, on_open: Callable[[], None]) -> BaseException | None:
-        """Run one endpoint until it is idle or dies; return the error that it died of."""
+        """Run one endpoint until it was idle for too long, or dies; return the error that it died of."""
         try:
             async with opener() as endpoint:
                 on_open()
@@ -245,7 +245,7 @@ class Pool:
         return None
 
     async def _serve(self, member: _Member) -> None:
-        """Keep the endpoint among the members until it is idle, or until it dies and this task is cancelled."""
+        """Keep an open endpoint in the pool until it was idle for too long, or its death cancels this task."""
         member.endpoint._on_reach = self._wake
         self._members.append(member)
         self._delay = 0.0
@@ -279,7 +279,7 @@ class Pool:
                 self._grow()
 
     async def _pause(self) -> None:
-        """Wait before the next start; each wait in a row is longer."""
+        """Wait before the next start of an endpoint. Each wait is longer than the last, until an endpoint opens."""
         self._delay = min(2 * self._delay or BACK_OFF, MAX_BACK_OFF)
         self._paused = True
         self._wake()
@@ -327,20 +327,20 @@ class _Member:
 
 @final
 class _Assignment:
-    """The slot that one rollout occupies on a member of the pool."""
+    """The place of one rollout on an endpoint of the pool."""
 
     def __init__(self, member: _Member) -> None:
         self.member = member
         self.rollout: RolloutState | None = None
-        """None only until the rollout is made: there is no checkpoint before."""
+        """The rollout; None before it is created, without a checkpoint in between."""
         self.scope = trio.CancelScope()
-        """Around the rollout's whole life; cancelled only while the rollout is being opened."""
+        """Cancel scope around the whole rollout; cancelled only while the rollout is being opened."""
         self.error: BaseException | None = None
-        """The reason for which `scope` was cancelled."""
+        """The error for which `scope` was cancelled."""
         member.add(self)
 
     def move(self, member: _Member) -> None:
-        """Move the rollout, with its key and its trace, to another endpoint. Fail if its id is taken there."""
+        """Move the rollout, with its key and trace, to another endpoint. If its id is taken there, end it."""
         self.member.discard(self)
         self.member = member
         member.add(self)
@@ -352,12 +352,12 @@ class _Assignment:
             self.fail(exc)
 
     def depart(self) -> None:
-        """Detach the rollout from an endpoint that ends; another endpoint will take the rollout."""
+        """Detach the rollout from an endpoint that ends, until another endpoint can take the rollout."""
         if self.rollout is not None:
             self.rollout.depart()
 
     def fail(self, error: BaseException) -> None:
-        """End the rollout's body, or its opening. A rollout that is closing is left alone."""
+        """End the rollout's body, or its opening, with an error. Do nothing if the rollout is closing."""
         if self.rollout is None:
             return
         if self.rollout.fail is not None:
@@ -380,39 +380,40 @@ async def serve_pool(
 ) -> AsyncIterator[Pool]:
     """Run endpoints for many rollouts, for as long as the body runs.
 
-    A pool that grows, each endpoint with its own tunnel::
+    For example, a pool that grows, in which each endpoint has its own tunnel::
 
         async with serve_pool(partial(serve_endpoint, tunnel=PrimeTunnel()), per_endpoint=64) as pool:
             async with pool.open_rollout(answer) as rollout:
                 …
 
-    A fixed set, behind existing proxies::
+    Or a fixed set of endpoints, behind existing proxies::
 
         serve_pool([partial(serve_endpoint, port=port, tunnel=FixedURL(url)) for port, url in proxies])
 
     Args:
         open_endpoint: a function that opens one endpoint, called as often as the pool needs; or a sequence of such
             functions for a fixed set. Do not give them `recorder=`: an endpoint closes its recorder when it ends.
-        per_endpoint: maximum rollouts of one endpoint. When all endpoints are full: the pool grows, or a rollout
-            waits. None means 32, and no limit for a fixed set.
+        per_endpoint: maximum rollouts of one endpoint. When all endpoints are full: the pool grows, or a rollout waits.
+            None means 32 for a growing pool, and no limit for a fixed set.
         max_endpoints: maximum endpoints of a growing pool, at least one.
         shrink_after: seconds without a rollout after which an endpoint of a growing pool ends. One endpoint always
             stays; with `math.inf`, all endpoints stay.
         on_lost_endpoint: what happens to the rollouts of an endpoint that dies. `raise` cancels each rollout's body
-            with `EndpointCrashed`. `move` moves the rollouts, with their keys and traces, to another endpoint;
-            `environ` and `base_url` contain its URL from then on. A running agent has the old URL, and is ended.
-        recorder: receives every turn of every rollout; closed at the end.
+            with `EndpointCrashed`. `move` moves the rollouts, with their keys and traces, to another endpoint; the
+            rollout's `environ` and `base_url` contain the new URL from then on. A running agent is ended, because it
+            has the old URL.
+        recorder: receives every turn of every rollout. The pool closes it at the end.
         redact: as in `serve_endpoint`.
 
-    Closing: the endpoints end, as `serve_endpoint` does.
+    Closing: each endpoint closes, as for `serve_endpoint`.
 
     Raises:
-        Exception: the first endpoint (of a fixed set: any endpoint) cannot be opened: the error, before the body
-            runs.
+        Exception: the first endpoint (in a fixed set, any endpoint) cannot be opened; its error is raised before the
+            body runs.
         ValueError: an argument is invalid.
         BaseException: the body's exception, unwrapped.
 
-    Cancellation: as an exception of the body.
+    Cancellation: the pool closes as after an exception of the body.
     """
     check_loop("serve_pool")
     _check_opener(open_endpoint)
@@ -474,7 +475,7 @@ async def serve_pool(
 
 
 def _check_opener(given: object) -> None:
-    """Raise TypeError if an argument is not a function that opens endpoints."""
+    """Raise TypeError unless the argument is a function that opens endpoints, or a sequence of such functions."""
     hint = "serve_pool(partial(serve_endpoint, host=…)), or a list of such functions"
     several = list(given) if isinstance(given, list | tuple) else [given]
     for one in several:

@@ -7,19 +7,19 @@ Rules:
 
 1. A frame that cannot be read is answered by an error frame, and the socket stays usable. Codex ignores an error
    frame without a `status`.
-2. Responses without a `stream_id` come one at a time: a second `response.create` while one runs is an error. Each
-   `stream_id` is a separate lane: its frames wait for one another, frames of other lanes do not wait, and
-   its events contain the `stream_id`.
-3. A warm-up (`generate` is false) is no model call: it is answered here, and kept for as long as the socket is
-   open. Every other response that an agent can continue from is a turn of the rollout.
-4. Frames of unknown types are ignored: protocols grow. A `response.steer` is answered with a failure.
-5. The socket ends with its rollout, stopped or left: waiting calls are refused first, then it is closed with
-   1001. An agent that reconnects is refused in answer to the upgrade, which is final to Codex (404) where a close
-   is not.
-6. Of raw bytes (`respond_raw`) each event of an SSE body is a frame, and any other body is one frame; then the
-   connection ends as the raw response specifies.
-7. Waiting frames are counted: above `EndpointLimits.websocket_backlog` bytes, nothing more is read. Until its
-   turn a frame stays unparsed, because a parsed frame may be many times as large.
+2. Calls without a `stream_id` are answered one at a time: a second `response.create` while one is answered is an error.
+   Each `stream_id` is a separate lane (a queue of calls): calls of one lane wait for one another, but not for calls of
+   other lanes, and the events of a lane contain its `stream_id`.
+3. A warm-up (`generate` is false) is not a model call. It is answered here, and kept while the socket is open, so that
+   a later call can continue from it. Every other response from which an agent can continue is a turn of the rollout.
+4. Frames of unknown types are ignored, because later versions of the protocol may add types. A `response.steer` is
+   answered with a failure.
+5. When its rollout ends, waiting calls are refused, then the socket is closed with 1001. An agent that reconnects is
+   refused in answer to its upgrade request. Codex gives up after such a refusal (404), but not after a close.
+6. Raw bytes (`respond_raw`) with an SSE body are sent as one frame for each event; any other body is one frame. Then
+   the connection ends as the raw response specifies.
+7. The bytes of waiting frames are counted. Above `EndpointLimits.websocket_backlog` bytes, nothing more is read. A
+   frame is parsed only when its call is to be answered, because a parsed frame may be many times as large.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ from .websocket_connection import Kind, Received, WebSocket
 CREATE = "response.create"
 STEER = "response.steer"
 MAX_WAITING = 64
-"""Maximum frames that wait on one socket; each is a whole request."""
+"""Maximum calls that wait or are answered on one socket; each is a whole request."""
 MAX_WARM = 16
-"""Maximum warm-ups that are kept for one socket; Codex sends one."""
+"""Maximum warm-ups that are kept for one socket. Codex sends only one."""
 MAX_LANE = 256
-"""Maximum characters of a lane's name, which is in each of its events."""
+"""Maximum characters of a `stream_id`, which every event of its lane contains."""
 GOING_AWAY = 1001
 SWITCHED = 101
 """The HTTP status of an upgrade."""
@@ -89,7 +89,7 @@ async def serve_websocket(
 ) -> None:
     """Serve Responses on a websocket, until the agent hangs up or the rollout ends.
 
-    Cancellation: the exchanges that run are abandoned.
+    Cancellation: the running exchanges are abandoned.
     """
     try:
         await socket.accept()
@@ -110,7 +110,7 @@ _read_envelope = msgspec.json.Decoder(_Envelope).decode
 
 
 class _Frame(NamedTuple):
-    """A call that waits for its turn."""
+    """A call that waits in its lane, or is being answered."""
 
     data: bytes
     share: Share
@@ -130,7 +130,7 @@ class _Socket:
     ) -> None:
         self._received = admission.waiting
         self._unfinished = Share(admission.waiting, rollout)
-        """The bytes of the incomplete message."""
+        """The counted bytes of the incomplete message."""
         self._notices = admission.notices
         self._head = head
         self._rollout = rollout
@@ -167,7 +167,7 @@ class _Socket:
         return self._gone
 
     async def _take(self, message: Received) -> None:
-        """Take one frame: put a call into its lane."""
+        """Put the call of a frame into its lane; answer or ignore any other frame."""
         lane, share = None, Share(self._received, self._rollout)
         try:
             envelope = self._envelope(message)
@@ -221,7 +221,7 @@ class _Socket:
 
     @trio.lowlevel.enable_ki_protection
     async def _work(self, lane: str | None, waiting: deque[_Frame]) -> None:
-        """Answer the calls that wait in a lane, one after the other."""
+        """Answer the calls that wait in a lane, one after the other. End when none is left."""
         try:
             while waiting:
                 await self._answer(waiting[0], lane)
@@ -310,7 +310,7 @@ class _Socket:
         return msgspec.json.encode(render_ws_error(failure))
 
     async def send(self, document: bytes, lane: str | None) -> None:
-        """Send a frame: an event or an error, with the name of its lane if it has one."""
+        """Send an event or an error as a frame; if it belongs to a lane, add the `stream_id`."""
         try:
             await self._socket.send(in_lane(document, lane).decode("utf-8", "replace"))
         except ClientGone:
@@ -318,17 +318,17 @@ class _Socket:
             raise
 
     async def end_raw(self, end: RawEnd) -> None:
-        """Close or reset the connection, at any point of an answer."""
+        """Close or reset the connection, also in the middle of an answer."""
         await self._socket.end_raw(end)
 
     def _hang_up(self) -> None:
-        """Record that the agent is gone, and cancel its running calls."""
+        """Record that the agent is gone, and cancel the tasks that answer its calls."""
         self._gone = True
         self._answers.cancel_scope.cancel()
 
 
 def in_lane(document: bytes, lane: str | None) -> bytes:
-    """Return a document, with the name of its lane if it has one."""
+    """Return a document; if `lane` is not None, with that `stream_id` added."""
     if lane is None or not document.endswith(b"}"):  # the second case is no document of triocept
         return document
     return document[:-1] + b',"stream_id":' + msgspec.json.encode(lane) + b"}"
@@ -337,8 +337,8 @@ def in_lane(document: bytes, lane: str | None) -> bytes:
 class _Response:
     """The delivery of one response; a `Delivery`.
 
-    Events are rendered one by one, when they can be sent: each of the last few has the whole text. If the wire is
-    recorded, the remaining events are rendered when the turn is recorded.
+    Each event is rendered only when it can be sent, because each of the last few events contains the whole text. If
+    `record_wire` is set, the remaining events are rendered when the turn is recorded.
     """
 
     def __init__(
@@ -349,28 +349,28 @@ class _Response:
         self._lane = lane
         self._wire = wire
         self._unsent: deque[Event | bytes] = deque()
-        """Events to render and send, and documents to send."""
+        """Events that are still to be rendered and sent, and documents that are still to be sent."""
         self._rendered: deque[bytes] = deque()
-        """Documents to send before `_unsent`."""
+        """Documents that are to be sent before those of `_unsent`."""
         self._sending = False
         """True while the first document of `_rendered` is being sent."""
         self._prepared: deque[list[bytes]] = deque()
-        """Documents of the next increments, rendered in advance."""
+        """For each of the next increments: its documents, rendered in advance."""
         self._prepared_for: Outcome | None = None
         self._end: list[bytes] = []
-        """Documents of `_prepared_for`."""
+        """Documents of the outcome `_prepared_for`, rendered in advance."""
         self._begun = False
         self._written_at = trio.current_time()
         self._subscription: Subscription | None = None
         self._raw: RawResponse | None = None
         self._frames: _RawFrames | None = None
-        """Frames of raw bytes that are generated while they are sent."""
+        """The frames of raw bytes that a program generates while they are sent; None if there are none."""
         self.stalls = False
-        """True if nothing more is sent in this lane."""
+        """True if the answer ended with a stall, so that nothing more is sent in this lane."""
 
     @property
     def response_id(self) -> str:
-        """The id of the response that was sent to the agent."""
+        """Id of the response, as sent to the agent."""
         return self._documents.response_id
 
     async def deliver(self, subscription: Subscription) -> None:
@@ -415,7 +415,7 @@ class _Response:
         wire.closed = True
 
     def _keep(self, documents: Iterable[bytes]) -> None:
-        """Record each frame as a line."""
+        """Record each frame as a line of the turn's HTTP traffic."""
         if self._wire is not None:
             self._wire.take(in_lane(document, self._lane) + b"\n" for document in documents if document)
 
@@ -508,7 +508,7 @@ class _Response:
 
 
 class _RawFrames:
-    """The frames of a body: each event of an SSE body is a frame, any other body is one frame."""
+    """A converter of a body to frames: each event of an SSE body is a frame, any other body is one frame."""
 
     def __init__(self, head: RawResponse) -> None:
         events = head.headers.get("content-type", "").startswith("text/event-stream")
@@ -516,19 +516,19 @@ class _RawFrames:
         self._pieces: list[bytes] = []
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the frames that are complete now."""
+        """Return the frames that `data` completes."""
         if self._decoder is not None:
             return [event.data for event in self._decoder.feed(data)]
         self._pieces.append(data)
         return []
 
     def end(self) -> list[bytes]:
-        """Return the rest of the body as a frame."""
+        """Return a body that is not SSE, as one frame; no frame if it is empty."""
         return [whole] if (whole := b"".join(self._pieces)) else []
 
 
 def _raw_frames(raw: RawResponse) -> Iterator[tuple[float, bytes]]:
-    """Yield frames, each with the pause before it."""
+    """Yield the frames of a raw response, each with the pause before it."""
     frames = _RawFrames(raw)
     for pause, data in raw.pieces:
         first, *others = frames.feed(data) or [b""]

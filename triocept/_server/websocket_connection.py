@@ -1,19 +1,19 @@
-"""A websocket (RFC 6455) on one connection: its handshake, its messages, its end.
+"""A websocket (RFC 6455) on one connection: handshake, messages, end.
 
-`websocket` handles the content of the messages. wsproto reads and writes the frames. hypercorn is not used: it
-would agree on compression, and treat a frame behind the handshake as a fault. It would also limit queued messages
-by their number, and wait for a slow reader without limit.
+`websocket` handles the content of the messages. wsproto reads and writes the frames. hypercorn's own websockets are not
+used. They agree on compression, and treat a frame that directly follows the handshake as a fault. They also limit
+queued messages by number, and wait for a slow reader without limit.
 
 Rules:
 
-1. No extension is agreed on. `permessage-deflate` makes 2.2 GB here of 24 KB of a client, and declining it costs
-   nothing: Codex and OpenAI's SDKs work without it.
-2. Bytes are counted, never characters, as they arrive. A message over the limit is discarded and reported; a
-   message of twice the limit ends the connection with 1009.
-3. Invalid bytes end the connection with the close code of RFC 6455, 7.4.1, and one line in the log: for example a
-   frame without its mask, a reserved bit, text that is not UTF-8.
-4. A client that takes not a byte for `reader_seconds` counts as gone.
-5. A frame is sent whole, or the connection is broken off.
+1. No extension is accepted. With `permessage-deflate`, 24 KB of a client took 2.2 GB here. Declining it costs nothing,
+   because Codex and OpenAI's SDKs work without it.
+2. The size of a message is counted in bytes, as they arrive. A message over the limit is discarded, and `receive`
+   reports it. A message over twice the limit ends the connection with 1009.
+3. Invalid bytes end the connection with the close code of RFC 6455, 7.4.1, and are logged in one line. Examples are a
+   frame without its mask, a reserved bit, and text that is not UTF-8.
+4. A client that reads no byte for `reader_seconds` counts as gone.
+5. If a frame cannot be sent whole, the connection is broken off.
 6. Only the last of several pings has to be answered (RFC 6455, 5.5.3), so no ping waits in a queue.
 """
 
@@ -43,17 +43,17 @@ if TYPE_CHECKING:
     from .._rollout.rollout_state import RolloutState
 
 CLOSE_WITHIN = 2.0
-"""Maximum seconds for sending a close frame, and for the peer's close frame.
+"""Maximum seconds for sending a close frame, and for waiting for the client's close frame.
 
 Without that wait a reset may overtake the frame sent here (RFC 6455, 7.1.1).
 """
 EVENTS_AT_ONCE = 256
-"""Events between two schedule points: 128 KiB can hold 20,000 empty frames."""
+"""Events that are handled between two schedule points: 128 KiB can contain 20,000 empty frames."""
 TOO_BIG = 1009
 
 
 class Kind(Enum):
-    """The kind of a message."""
+    """The kind of a received message."""
 
     TEXT = "text"
     BINARY = "binary"
@@ -64,7 +64,7 @@ class Kind(Enum):
 
 
 class Received(msgspec.Struct, frozen=True, gc=False):
-    """A message of the client."""
+    """A message that the client has sent."""
 
     kind: Kind
     data: bytes = b""
@@ -73,7 +73,7 @@ class Received(msgspec.Struct, frozen=True, gc=False):
 def wants_websocket(method: str, headers: Mapping[str, str]) -> bool:
     """Return True if a request is an upgrade to a websocket. Header names are in lower case.
 
-    A method in small letters counts, too, because hypercorn accepts it.
+    The method may be in lower case, because hypercorn accepts that.
     """
     tokens = [token.strip() for token in headers.get("connection", "").lower().split(",")]
     return (
@@ -83,9 +83,9 @@ def wants_websocket(method: str, headers: Mapping[str, str]) -> bool:
 
 @final
 class WebSocket:
-    """A websocket: the only reader and writer of its connection. One task receives; any task sends.
+    """A websocket: the only reader and writer of its connection. Only one task may receive; any task may send.
 
-    `rest` followed the request for the websocket. Of a message, at most `max_message` bytes are kept.
+    `rest` is the bytes that followed the upgrade request. Messages over `max_message` bytes are not kept.
     """
 
     def __init__(self, connection: BaseConnection, head: Head, rest: bytes, *, max_message: int) -> None:
@@ -106,7 +106,7 @@ class WebSocket:
 
     @property
     def fault(self) -> str | None:
-        """Fault of the handshake; None for a valid handshake."""
+        """Text about the fault of the client's handshake; None if the handshake is valid."""
         headers = self._head.headers
         if "content-length" in headers or "transfer-encoding" in headers:
             return "an upgrade to a websocket has no body"
@@ -117,7 +117,7 @@ class WebSocket:
         return None
 
     async def begin_request(self, rollout: RolloutState | None) -> None:
-        """Admit the connection, or wait for its turn; see `BaseConnection`."""
+        """Admit the connection, or wait in the queue; see `BaseConnection.begin_request`."""
         await self._connection.begin_request(rollout)
 
     async def refuse(self, reply: Reply) -> None:
@@ -142,7 +142,7 @@ class WebSocket:
     # Messages
 
     async def receive(self, share: Share) -> Received | None:
-        """Return the next message; None if the client has hung up, or its bytes have ended the connection.
+        """Return the next message; None if the client has hung up, or if its bytes have ended the connection.
 
         `share` counts the bytes of an incomplete message. Cancellation: nothing is lost.
         """
@@ -209,7 +209,7 @@ class WebSocket:
         Raises:
             ClientGone: the client has hung up, or the websocket was closed.
 
-        Cancellation: breaks the connection off, if some of it was sent.
+        Cancellation: breaks the connection off.
         """
         await self._send(TextMessage(data=text))
 
@@ -245,7 +245,7 @@ class WebSocket:
     # The end
 
     async def close(self, code: int, reason: str) -> None:
-        """Send a close frame, and give the client a moment to read it."""
+        """Send a close frame, and wait a moment so that the client can read it."""
         with trio.move_on_after(CLOSE_WITHIN):
             await self._send_quietly(CloseConnection(code, reason))
             await self._linger()
@@ -260,7 +260,7 @@ class WebSocket:
         await self.close(code, reason)
 
     async def _send_quietly(self, event: Event | None) -> None:
-        """Send an event, and ignore that the client is gone."""
+        """Send an event; do not raise if the client is gone."""
         try:
             await self._send(event)
         except ClientGone:

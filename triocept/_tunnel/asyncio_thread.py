@@ -2,10 +2,11 @@
 
 Rules:
 
-1. The thread ends with its context, and no asyncio code runs in trio's thread.
-2. A cancelled call is cancelled on the loop, and waited for; if its clean-up takes too long, it is cancelled again.
-3. Work that asyncio itself runs in threads (a look-up of a name) cannot be cancelled, and is never waited for.
-4. A Ctrl-C is never raised in this code: a thread that is half started, or half ended, would never end.
+1. The thread ends with the context of `open_asyncio`, and no asyncio code runs in trio's thread.
+2. If a call is cancelled, its asyncio task is cancelled, and the call waits for the task to end. If the task's clean-up
+   takes too long, the task is cancelled again.
+3. Work that asyncio runs in threads, such as the look-up of a name, cannot be cancelled, so nothing waits for its end.
+4. A Ctrl-C is never raised in this code, because it could leave a thread that never ends.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 CLEAN_UP = 10.0
-"""Seconds that a cancelled call has to clean up, before it is cancelled again."""
+"""Seconds for the clean-up of a cancelled call, before it is cancelled again."""
 
 
 @protected_context
 async def open_asyncio() -> AsyncIterator[AsyncioThread]:
-    """Run a loop for as long as the body runs.
+    """Run an asyncio loop in a thread for as long as the body runs.
 
     Raises:
-        Exception: no thread or no loop can be started.
+        Exception: the thread or the loop could not be started.
 
-    Cancellation: of the body, and of the start; the thread ends at once all the same.
+    Cancellation: cancels the body, or the start. The thread ends immediately in both cases.
     """
     thread = AsyncioThread()
     errors: list[BaseException] = []  # raised outside the nursery, which would wrap them
@@ -63,14 +64,14 @@ class AsyncioThread:
         self._end: asyncio.Event | None = None
         self._stopped = False
         self._ready = trio.Event()
-        """Set when the loop runs, or when it never will."""
+        """Set when the loop runs, or could not be started."""
         self._error: Exception | None = None
 
     @trio.lowlevel.enable_ki_protection
     async def call(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine function on the loop, and return its result.
 
-        Cancellation: cancels it there, and waits for its clean-up.
+        Cancellation: cancels the coroutine on the loop, and waits for its clean-up.
 
         Raises:
             Exception: the exception of the function.
@@ -104,7 +105,7 @@ class AsyncioThread:
 
     @trio.lowlevel.enable_ki_protection
     async def _run(self) -> None:
-        """Run the thread. Shielded: only `_stopped` and `_end` end it."""
+        """Run the thread. It is shielded from cancellation: only `_stopped` and `_end` end it."""
         token = trio.lowlevel.current_trio_token()
 
         def run_loop() -> None:
@@ -140,7 +141,7 @@ class AsyncioThread:
 
 @final
 class _Threads(ThreadPoolExecutor):
-    """An executor with a new thread for each call. Unlike other pools, a program does not wait for it at its end."""
+    """An executor with a new thread for each call. At its end, a program does not wait for these threads."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future: Future[T] = Future()

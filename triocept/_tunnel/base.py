@@ -1,11 +1,11 @@
-"""The contract of a tunnel, the rules for its URL, and the simplest tunnel: an existing proxy.
+"""The interface of tunnels, the rules for their URLs, and the simplest tunnel: an existing proxy.
 
 Rules:
 
-1. A tunnel receives a port that listens already. It never chooses the endpoint's port.
-2. A tunnel object holds settings only. Its resources live between entering and leaving `open`; many may be open
-   at once.
-3. The death of a tunnel is an error: `open` cancels its body, and raises `TunnelError`.
+1. A tunnel gets a port on which the endpoint already listens. It never chooses the endpoint's port.
+2. A tunnel object holds only settings. Resources exist from entering `open` to leaving it, and one object may be open
+   many times at the same time.
+3. If a tunnel dies, `open` cancels its body and raises `TunnelError`.
 """
 
 from __future__ import annotations
@@ -37,39 +37,41 @@ class Tunnel(ABC):
     """
 
     dialable: bool = True
-    """True if this machine can call the URL itself, and so check whether it leads here."""
+    """True if this machine can send requests to the URL, and so check that it leads here."""
 
     @abstractmethod
     def open(
         self, port: int, *, host: str = "127.0.0.1", scheme: Scheme = "http", previous: str | None = None
     ) -> AbstractAsyncContextManager[str]:
-        """Open the tunnel: return an async context manager that yields the URL, without a trailing slash.
+        """Return an async context manager that opens the tunnel and yields its URL, without a trailing slash.
 
         Args:
             port: the endpoint's live port.
             host: the host on which the endpoint is reachable from this machine.
             scheme: the endpoint's scheme.
-            previous: the URL that this endpoint's tunnel had before it died; a tunnel that can reopens it.
+            previous: the URL that this endpoint's tunnel had before it died. If the tunnel can, it opens this URL
+                again.
 
         Raises:
-            TunnelError: on entering: the tunnel cannot be opened. On leaving, with the body cancelled: it has died.
+            TunnelError: on entering, the tunnel cannot be opened. On leaving, the tunnel has died, which cancelled the
+                body.
 
-        Closing: at once, or within a bounded time; no part of it lives afterwards, also when cancelled.
+        Closing: ends within a bounded time, also when cancelled. No process or task of the tunnel runs afterwards.
         """
 
     async def revive(self, url: str) -> bool:
-        """Restore a URL that has stopped answering, without giving it up; return True if it works again.
+        """Try to restore a URL that has stopped answering; return True if it works again.
 
-        After False, the tunnel is closed, and opened anew.
+        If False, the tunnel is closed and opened anew, perhaps with another URL.
         """
         return False
 
 
 def check_url(url: str, *, whose: str) -> str:
-    """Return the URL without a trailing slash, if it can be an agent's base URL.
+    """Return the URL without a trailing slash, if agents can use it as their base URL.
 
     Raises:
-        ValueError: the URL is not usable; the text names its source, `whose`.
+        ValueError: agents cannot use the URL; the text begins with its source, `whose`.
         TypeError: the URL is not a str.
     """
     check_str(whose, url)
@@ -86,7 +88,7 @@ def check_url(url: str, *, whose: str) -> str:
 
 
 def usable(url: str, *, whose: str) -> str:
-    """Return a tunnel's URL, as `check_url` does; raise TunnelError if it is not usable."""
+    """Return a tunnel's URL as `check_url` does, but raise TunnelError if agents cannot use it."""
     try:
         return check_url(url, whose=whose)
     except ValueError as exc:
@@ -103,10 +105,10 @@ def is_here(url: str) -> bool:
 
 
 def check_host(name: str, *, whose: str) -> str:
-    """Return a host's name or address.
+    """Return `name` if it is a host's name or address.
 
     Raises:
-        TypeError, ValueError: it is not a name or an address.
+        TypeError, ValueError: it is not; the text begins with its source, `whose`.
     """
     check_str(whose, name)
     if not re.fullmatch(
@@ -117,26 +119,27 @@ def check_host(name: str, *, whose: str) -> str:
 
 
 def in_url(host: str) -> str:
-    """Return the host in the form for a URL: an IPv6 address in brackets."""
+    """Return the host as it is written in a URL: an IPv6 address in brackets."""
     return f"[{host.replace('%', '%25')}]" if ":" in host else host
 
 
 def lost(url: str, why: object) -> TunnelError:
-    """Return the error of a tunnel that has died."""
+    """Return the error for a tunnel that has died."""
     return TunnelError(f"the tunnel at {url} has ended: {why}")
 
 
 @final
 class FixedURL(Tunnel):
-    """A URL that leads to the endpoint by your own means: nginx, caddy, a load balancer, a tunnel started by hand.
+    """A URL that already leads to the endpoint: through nginx, caddy, a load balancer, or a tunnel that you started.
 
-    The proxy needs a fixed port, so give the endpoint one: `serve_endpoint(port=8080, tunnel=FixedURL(…))`.
+    The proxy needs a fixed port, so choose the endpoint's port: `serve_endpoint(port=8080, tunnel=FixedURL(…))`.
 
     Args:
-        url: the URL for agents, `https://agents.example/triocept`; the proxy must remove its path.
+        url: the URL for agents, for example `https://agents.example/triocept`. The proxy must remove this path from
+            requests.
 
     Raises:
-        ValueError: the URL cannot be an agent's base URL.
+        ValueError: agents cannot use the URL as their base URL.
     """
 
     def __init__(self, url: str) -> None:
@@ -144,7 +147,7 @@ class FixedURL(Tunnel):
 
     @asynccontextmanager
     async def open(self, port: int, **_: Any) -> AsyncIterator[str]:
-        """Yield the URL. No tunnel is opened."""
+        """Yield the URL; there is nothing to open."""
         yield self.url
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""A tunnel by a program that the user provides, and that prints its URL."""
+"""A tunnel that runs a program of the user's, which prints its URL."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .program import open_program
 
 URL = r"https?://[^\s\"'<>|]+"
 TIMEOUT = 30.0
-"""Seconds until the URL must be printed. cloudflared takes 3 to 10 to get a name."""
+"""Default of `timeout`, in seconds. cloudflared takes 3 to 10 seconds to get a name."""
 
 
 @final
 class CommandTunnel(Tunnel):
-    r"""A tunnel by any program that prints its URL: cloudflared, ngrok, bore.
+    r"""A tunnel that runs any program that prints its URL: cloudflared, ngrok, bore.
 
     For example::
 
@@ -29,13 +29,13 @@ class CommandTunnel(Tunnel):
         )
 
     Args:
-        argv: the command; `{port}`, `{host}` and `{url}` (`http://127.0.0.1:40001`) in it are replaced by the
-            endpoint's.
-        pattern: a regular expression, searched in each line of stdout and stderr; the URL is its first group, or else
-            the whole match. A match without a scheme (`bore.pub:40001`) is http. Default: the first URL whose host is
-            not this machine, which is too wide for programs that print the address of their manual first.
+        argv: the command and its arguments. In them, `{port}`, `{host}` and `{url}` are replaced by the endpoint's
+            port, host and local URL (such as `http://127.0.0.1:40001`).
+        pattern: a regular expression, searched in each line of stdout and stderr. The URL is its first group, or else
+            the whole match. A match without a scheme (`bore.pub:40001`) gets `http://`. By default, the first URL whose
+            host is not this machine is taken; this fails for programs that print the address of their manual first.
         timeout: seconds until the URL must be printed.
-        env: variables to add to the environment, which is otherwise this program's.
+        env: variables to add to the environment that the command inherits from this program.
 
     Raises:
         TypeError, ValueError: `argv`, `pattern` or `timeout` is invalid.

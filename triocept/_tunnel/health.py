@@ -2,13 +2,13 @@
 
 Rules:
 
-1. Liveness is checked through the URL itself, on a new connection each time: a program that runs, or a service
-   that reports "connected", proves nothing.
-2. An answer counts only if it is this very endpoint's: a proxy's error page does not count, nor another
-   endpoint's answer.
-3. A tunnel that has died is opened again, with back-off, for as long as the endpoint lives. Only its first
-   opening may fail the program.
-4. `on_lost` is called for an old URL as soon as another URL replaces it, or after `patience` seconds of downtime.
+1. A tunnel is checked by requests to its URL, on a new connection each time. A running program, or a service that
+   reports "connected", proves nothing.
+2. An answer counts only if it comes from this endpoint. A proxy's error page does not count, nor another endpoint's
+   answer.
+3. A tunnel that has died is opened again, with back-off, for as long as the endpoint lives. Only if the first opening
+   fails, the error is raised to the program.
+4. `on_lost` is called for an old URL as soon as a new URL replaces it, or when it was down for `patience` seconds.
 """
 
 from __future__ import annotations
@@ -33,36 +33,37 @@ if TYPE_CHECKING:
 log = logging.getLogger("triocept.tunnel")
 
 BODY_SHOWN = 200
-"""Characters of a wrong answer in an error's text."""
+"""Maximum characters of a wrong answer that are shown in an error."""
 BODY_READ = 64 * 1024
-"""Maximum bytes of an answer that are read; the endpoint's answer has 80."""
+"""Maximum bytes of an answer that are read; the endpoint's answer has 80 bytes."""
 FIRST_PAUSE = 0.5
 """Seconds between two checks before the first answer."""
 
 
 class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
-    """The settings for watching a tunnel and opening it again. All times in seconds.
+    """The settings for watching a tunnel and opening it again. All times are in seconds.
 
     Raises:
         TypeError, ValueError: a field is not a number, or out of range: below 0, infinite, NaN.
     """
 
     start_timeout: float = 30.0
-    """Seconds for the first answer through a new URL: a new name takes time to be known."""
+    """Seconds to wait for the first answer through a new URL. It takes a while until a new name resolves everywhere."""
     interval: float = 10.0
     """Seconds between two checks. Proxies and services close connections that are idle for 60 s."""
     timeout: float = 5.0
-    """Seconds for one answer."""
+    """Seconds to wait for the answer to one check."""
     failures: int = 3
     """Consecutive failed checks after which the tunnel counts as dead."""
     back_off: float = 0.5
-    """Seconds before the second try to open the tunnel again (the first comes at once); doubled for each further
-    try."""
+    """Seconds before the second try to open a dead tunnel again; doubled for each further try. The first try is
+    immediate."""
     max_back_off: float = 30.0
     patience: float = 60.0
     """Seconds of downtime after which a URL counts as lost for its rollouts, even if it comes back later."""
     verify: ssl.SSLContext | bool = True
-    """Trust for an https URL: the usual authorities (True), a context of your own, or any certificate (False)."""
+    """Certificates to trust for an https URL: those of the usual authorities (True), those that an `ssl.SSLContext`
+    accepts, or any (False)."""
 
     def __post_init__(self) -> None:
         check_type("TunnelHealth.verify", self.verify, (bool, ssl.SSLContext), "a bool or an ssl.SSLContext")
@@ -72,10 +73,10 @@ class TunnelHealth(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesIts
 
 
 async def probe(client: httpx2.AsyncClient, url: str, endpoint_id: str, timeout: float) -> None:
-    """Check through the URL, for at most `timeout` seconds, that it leads to the endpoint.
+    """Check that the URL leads to the endpoint, by a request that takes at most `timeout` seconds.
 
     Raises:
-        TunnelError: it does not; the text describes the actual result.
+        TunnelError: it does not; the text describes what the URL answered.
     """
     import httpx2  # imported here because it takes a while to load
 
@@ -107,9 +108,9 @@ async def probe(client: httpx2.AsyncClient, url: str, endpoint_id: str, timeout:
 class Supervisor:
     """The supervisor that keeps the tunnel of one endpoint open.
 
-    `host` reaches the endpoint from this machine; `endpoint_id` is in the document of its `/health`. `health` None: no
-    checks through the URL. `on_lost` is called with a URL that will not come back, and the reason; `on_change` when
-    the tunnel is up or down.
+    `host` is the endpoint's host as seen from this machine; `endpoint_id` is the id that its `/health` returns. If
+    `health` is None, there are no checks through the URL. `on_lost` is called with a URL that counts as lost, and the
+    reason; `on_change` is called when the tunnel comes up or goes down.
     """
 
     def __init__(
@@ -127,7 +128,7 @@ class Supervisor:
         self.url: str | None = None
         """The URL of the tunnel; None while it is down."""
         self.error: TunnelError | None = None
-        """The reason why the tunnel is down, or was down the last time."""
+        """The reason why the tunnel is down, or was down last."""
         self._tunnel = tunnel
         self._open = partial(tunnel.open, port, host=host, scheme=scheme)
         self._endpoint_id = endpoint_id
@@ -136,7 +137,7 @@ class Supervisor:
         self._on_lost = on_lost
         self._on_change = on_change
         self._last: str | None = None
-        """The last URL that was up, which agents may still use; None once its loss was reported."""
+        """The last URL that was up, which agents may still use; None once `on_lost` was called for it."""
         self._up_since = 0.0
         self._down_since = 0.0
         self._delay = 0.0
@@ -144,7 +145,7 @@ class Supervisor:
         self._scope = trio.CancelScope()
 
     def stop(self) -> None:
-        """Close the tunnel: `run` ends."""
+        """Close the tunnel, and end `run`."""
         self._scope.cancel()
 
     async def wait_up(self) -> str:
@@ -158,7 +159,7 @@ class Supervisor:
         """Open the tunnel, and keep it open until `stop`. Must be started in `nursery`.
 
         Raises:
-            TunnelError: before `started()` only: the tunnel cannot be opened.
+            TunnelError: the tunnel cannot be opened; raised only before `started()`.
         """
         started = False
 

@@ -1,13 +1,13 @@
-"""A tunnel of Prime Intellect's service, by the package `prime-tunnel`. Read and run with its version 0.1.15.
+"""A tunnel of Prime Intellect's service, with the package `prime-tunnel` (checked with its version 0.1.15).
 
 Rules:
 
-1. The package uses asyncio: it has a loop of its own, in a worker thread that ends with the tunnel.
-2. The package starts `frpc`, and ends it. The watcher of this program registers `frpc`, so that none is left
-   after this program is killed.
-3. The service needs patience: starts are spaced, and temporary failures (a refused connection, a time-out, 5xx,
-   "too many requests") are retried.
-4. A registration that still exists keeps its URL: `frpc` is restarted before the URL is given up.
+1. The package uses asyncio, so it gets an asyncio loop in a worker thread, which ends with the tunnel.
+2. The package starts and ends the program `frpc`. `frpc` is also registered with the watcher, which ends it if this
+   program is killed.
+3. Starts are spaced, as the service requires. Temporary failures (a refused connection, a time-out, 5xx, "too many
+   requests") are retried.
+4. If `frpc` dies, it is restarted while the registration still exists, because the registration keeps the URL.
 """
 
 from __future__ import annotations
@@ -40,33 +40,33 @@ STARTS_PER_MINUTE = 512
 (v1/interception/tunnel/prime.py)."""
 TRIES = 4
 FIRST_PAUSE = 1.0
-"""Seconds before the second try; doubled each time."""
+"""Seconds before the second try to start; doubled each time."""
 LOOK_PAUSE = 0.1
-"""Seconds between two checks of `frpc`; the package itself checks as often."""
+"""Seconds between two checks of `frpc`, as in the package itself."""
 FIRST_LOOK_PAUSE = 0.02
-"""Seconds between two checks until `frpc` is connected: the maximum time in which the watcher misses it."""
+"""Seconds between two checks until `frpc` is connected: the maximum time for which `frpc` is unknown to the watcher."""
 REGISTER_PATIENCE = 2.0
-"""Seconds that a cancelled start waits for the service's answer, so that the registration can be deleted."""
+"""Seconds for which a cancelled start waits for the service's answer, in order to delete the registration."""
 STOP_TIMEOUT = 10.0
 """Seconds to end `frpc` and to delete the registration. The package alone might take 100 s."""
 CLOSE_TIMEOUT = 1.0
-"""Seconds that a pipe of a dead `frpc` may still be read from."""
+"""Seconds for which a pipe of a dead `frpc` is still read."""
 
 
 @final
 class PrimeTunnel(Tunnel):
-    """A URL at Prime Intellect, for agents in any sandbox.
+    """A tunnel with a URL at Prime Intellect, for agents in any sandbox.
 
-    Needs `pip install 'triocept[prime]'` and the service's key (`PRIME_API_KEY`, or `prime login`). The package
-    fetches the program `frpc` at its first use. One object may be given to many endpoints, such as a pool's: it
-    spaces their starts.
+    Needs `pip install 'triocept[prime]'` and the service's key (`PRIME_API_KEY`, or `prime login`). The package fetches
+    the program `frpc` at its first use. Many endpoints may share one object, for example in a pool; the object spaces
+    their starts.
 
     Args:
         name: name of the tunnel at the service.
         team_id: team that owns the tunnel; None means the team of the package's configuration.
         labels: labels for finding the tunnel at the service.
         timeout: seconds for `frpc` to connect.
-        starts_per_minute: maximum starts a minute by this object.
+        starts_per_minute: maximum starts of tunnels a minute by this object.
 
     Raises:
         ModuleNotFoundError: the package is not installed.
@@ -101,7 +101,7 @@ class PrimeTunnel(Tunnel):
     async def open(
         self, port: int, *, host: str = "127.0.0.1", scheme: Scheme = "http", previous: str | None = None
     ) -> AsyncIterator[str]:
-        """Register a tunnel and connect it; the URL is the service's, and https. See `Tunnel.open`."""
+        """Register a tunnel, connect it, and yield the service's https URL. See `Tunnel.open`."""
         if scheme != "http":
             raise TunnelError(
                 f"{self!r}: the service's own end speaks TLS, and plain HTTP with the endpoint: serve it without tls="
@@ -126,7 +126,7 @@ class PrimeTunnel(Tunnel):
 
     @trio.lowlevel.enable_ki_protection
     async def revive(self, url: str) -> bool:
-        """Restart `frpc`, under the same registration and URL."""
+        """Restart `frpc` with the same registration and URL; return False if that is impossible."""
         client = self._open.get(url)
         return client is not None and await client.restart()
 
@@ -165,7 +165,7 @@ class PrimeTunnel(Tunnel):
 
 @final
 class _Client:
-    """The state of one open tunnel of the package."""
+    """One open tunnel of the package."""
 
     def __init__(self, loop: AsyncioThread, watcher: Watcher, body: trio.CancelScope) -> None:
         self.problem = ""
@@ -176,7 +176,7 @@ class _Client:
         self._token = secrets.token_hex(16)
         self._frpc: ProcessTree | None = None
         self._processes: list[Any] = []
-        """Every `frpc` process so far: the package leaves their pipes open."""
+        """Every `frpc` process so far, because the package leaves their pipes open."""
         self._tunnel: Any = None
         self._up = False
         self._restarting = trio.Lock()
@@ -184,7 +184,7 @@ class _Client:
         self._looking = trio.CancelScope(shield=True)
 
     async def start(self, make: Callable[[], Any]) -> str:
-        """Register and connect the tunnel, and return the URL. Cancellation: ends a start in progress."""
+        """Register and connect the tunnel, and return the URL. Cancellation: the start in progress is ended."""
         await self._watcher.register(self._token)
         url = await self._loop.call(partial(self._register, make))
         self._up = True
@@ -193,8 +193,8 @@ class _Client:
     async def _register(self, make: Callable[[], Any]) -> str:
         """Start the package's tunnel, on the asyncio loop.
 
-        If cancelled before the service has answered, it waits for the answer: an unknown registration would never
-        be deleted.
+        If cancelled before the service has answered, it waits for the answer. Otherwise the id of the registration
+        would be unknown, and the registration would never be deleted.
         """
         self._tunnel = make()
         starting = asyncio.ensure_future(self._tunnel.start())
@@ -214,7 +214,7 @@ class _Client:
 
     @trio.lowlevel.enable_ki_protection
     async def look(self) -> None:
-        """Register `frpc` with the watcher, and restart it when it dies. Runs until `stop`."""
+        """Until `stop`, register each `frpc` with the watcher, and restart it when it dies."""
         with self._looking:
             while True:
                 self._register_frpc()
@@ -225,7 +225,7 @@ class _Client:
                 await trio.sleep(LOOK_PAUSE if self._up else FIRST_LOOK_PAUSE)
 
     async def restart(self) -> bool:
-        """Restart `frpc`, if the registration still exists. The tunnel keeps its URL."""
+        """Restart `frpc`, which keeps its URL; return False if its registration no longer exists."""
         before = self._frpc
         async with self._restarting:
             if self._stopped:
@@ -251,7 +251,7 @@ class _Client:
             return True
 
     async def stop(self) -> None:
-        """End `frpc`, and delete the registration. Bounded, also when cancelled."""
+        """End `frpc`, and delete the registration, within a bounded time, also when cancelled."""
         with trio.CancelScope(shield=True):
             self._stopped = True
             self._looking.cancel()

@@ -1,12 +1,12 @@
-"""A program that prints its URL or port: its start, its output, its end.
+"""A program that prints its URL or port: its start, output and end.
 
-It is started and ended like an agent: it leads a process group of its own, and no process of it outlives the
-context. If this program is killed, the watcher ends it.
+It is started and ended like an agent. It leads a process group, and none of its processes outlives the context. If the
+program that uses triocept is killed, the watcher ends it.
 
 Rules:
 
-1. Its last output before a failure is in the error, without the keys in its environment.
-2. Its output is read to the end: a full pipe never stops it.
+1. If it fails, the error contains its last output, without the keys of its environment.
+2. Its output is read to the end, so that a full pipe never stops it.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from .._process.watcher import open_watcher
 from ..errors import AgentFailed, TunnelError
 
 LAST_LINES = 20
-"""Maximum lines that are kept: cloudflared and ngrok describe a failure in three to ten."""
+"""Maximum lines that are kept for an error. cloudflared and ngrok describe a failure in three to ten lines."""
 LINE_LIMIT = 4096
-"""Maximum bytes of a line that are kept: a progress bar is one line without an end."""
+"""Maximum bytes that are kept of a line, because a progress bar is one endless line."""
 LAST_LINE = 1.0
-"""Seconds that a program's last output may still be in the pipe; longer only if another process holds the pipe open."""
+"""Seconds to wait for the last output of an ended program. It takes longer only if another process has the pipe
+open."""
 GRACE = 5.0
 """Seconds from SIGTERM to SIGKILL."""
 
@@ -45,19 +46,19 @@ async def open_program(
     env: Mapping[str, str] | None = None,
     grace: float = GRACE,
 ) -> AsyncIterator[str]:
-    """Run a program until it prints a line that matches, and on for as long as the body runs.
+    """Run a program; yield once it has printed a matching line, and end it after the body.
 
     Args:
         argv: the command and its arguments.
-        name: name in errors.
+        name: the name to begin errors with.
         find: called with each line of stdout and stderr; returns the value to yield, or None.
         timeout: seconds until a line must match.
         env: variables to add to this program's environment.
-        grace: seconds that the program has after SIGTERM.
+        grace: seconds for the program to end after SIGTERM.
 
     Raises:
-        TunnelError: the program cannot be started; it ended, or printed no matching line, in time; or it ended
-            while the body ran, which is then cancelled. The text ends with its last output.
+        TunnelError: the program cannot be started; or it ended, or did not print a matching line in time; or it ended
+            while the body ran, which is then cancelled. The text ends with the program's last output.
     """
     environment = {**os.environ, **(env or {})}
     output = Output(find)
@@ -105,7 +106,7 @@ async def open_program(
 
 
 async def _wait_found(process: AgentProcess, output: Output, timeout: float) -> str:
-    """Wait for a matching line; return the reason if none will come, else an empty str."""
+    """Wait for a matching line; return "" if there is one, else the reason."""
     with trio.move_on_after(timeout):
         async with trio.open_nursery() as nursery:
 
@@ -137,14 +138,14 @@ class Output:
 
     def __init__(self, find: Callable[[str], str | None]) -> None:
         self.found = ""
-        """The value found in a line; empty until then."""
+        """The value that `find` returned for a line; empty before."""
         self._find = find
         self._event = trio.Event()
         self._lines: deque[str] = deque(maxlen=LAST_LINES)
         self._streams: list[_Stream] = []
 
     def open_stream(self) -> _Stream:
-        """Return a writer for stdout or stderr, which may receive lines in pieces."""
+        """Return a writer for stdout or stderr. It accepts lines in pieces."""
         self._streams.append(_Stream(self))
         return self._streams[-1]
 
@@ -152,7 +153,7 @@ class Output:
         await self._event.wait()
 
     def feed(self, line: str) -> None:
-        """Process a line."""
+        """Pass a line to `find`, and keep it for an error."""
         if line.strip():
             self._lines.append(line.rstrip())
         if not self.found and (found := self._find(line)):
@@ -160,7 +161,7 @@ class Output:
             self._event.set()
 
     def last(self, secrets: Sequence[str]) -> str:
-        """Return the last lines for the end of an error's text, after the program has ended."""
+        """Return the end of an error's text: the last lines of a program that has ended, without `secrets`."""
         for stream in self._streams:
             stream.end()
         if not self._lines:
@@ -169,7 +170,7 @@ class Output:
 
 
 class _Stream:
-    """A stream of the program; written to in a worker thread, as the output of every agent is."""
+    """The writer of one stream of the program. `write` is called in a worker thread, as it is for agents."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
@@ -179,7 +180,7 @@ class _Stream:
         trio.from_thread.run_sync(self._feed, data)
 
     def end(self) -> None:
-        """Process the rest, which may be an incomplete line."""
+        """Process what was written after the last complete line."""
         self._feed(b"\n")
 
     def _feed(self, data: bytes) -> None:

@@ -1,12 +1,12 @@
-"""A tunnel through OpenSSH. The server picks the port, and the tunnel reads it back, as the endpoint does itself.
+"""A tunnel through OpenSSH. The ssh server chooses the port, and the tunnel reads the port from the output of `ssh`.
 
 Rules:
 
-1. It never prompts: a key that needs a passphrase, or an unknown host, is an error at once (`BatchMode`).
-2. It has a separate connection (`ControlPath=none`): a running master would take the forwarding over, and outlive
-   this program with it.
-3. A server that is gone is noticed: by the end of the connection, or by its silence.
-4. When opened again, it requests its previous port, so that agents with its URL may continue.
+1. `ssh` never prompts: if a key needs a passphrase, or the host is unknown, it fails immediately (`BatchMode`).
+2. `ssh` opens a connection of its own (`ControlPath=none`). Otherwise a running master process would do the forwarding,
+   and the forwarding would outlive this program.
+3. The loss of the server is noticed, by the end of the connection or by unanswered keep-alives.
+4. A tunnel that is opened again requests its previous port, so that agents with the old URL may continue.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from .base import Scheme, Tunnel, check_host, in_url
 from .program import open_program
 
 TIMEOUT = 30.0
-"""Seconds until the port must be known."""
+"""Seconds until `ssh` must have printed the port."""
 CONNECT_TIMEOUT = 10
 ALIVE_INTERVAL = 5
 ALIVE_COUNT = 3
-"""Unanswered intervals before the connection ends: a dead network is noticed after 15 s. OpenSSH's default is never."""
+"""Unanswered keep-alives before the connection ends, so a dead network is noticed after 15 s. OpenSSH's default:
+never."""
 GRACE = 2.0
 ALLOCATED = re.compile(r"Allocated port (\d+) for remote forward")
 """Output of `ssh` for `-R 0:…` (OpenSSH since 5.2, on stderr, LogLevel INFO)."""
 FORWARDED = re.compile(r"remote forward success for: listen \S*?:?(\d+), connect")
-"""Output of `ssh` for a requested port (`debug1`, hence the `-v` of a second start)."""
+"""Output of `ssh` for a requested port (on the level `debug1`, so a second start needs `-v`)."""
 
 REFUSED = "remote port forwarding failed"
 """Output of `ssh` if the requested port is now in use."""
@@ -43,18 +44,20 @@ REFUSED = "remote port forwarding failed"
 class SSHTunnel(Tunnel):
     """A tunnel by `ssh -R`: a port of another host leads to the endpoint.
 
-    Needs OpenSSH's client here and its server there. Unless `public_host` is set, the port is open on the other host's
-    loopback only, for agents that run there: their calls, keys included, cross the network inside the ssh connection.
+    It needs OpenSSH's client on this machine, and its server on the other host. Unless `public_host` is set, the port
+    is open only on the other host's loopback interface, for agents that run on that host. Their calls, keys included,
+    cross the network inside the ssh connection.
 
     Args:
         destination: `user@host`, `host`, or a name of `~/.ssh/config`.
         port: the ssh server's port; None means the port of the configuration, else 22.
-        identity: the path of a private key. Then no other key is offered.
-        options: further options of `ssh`, as on its command line: `("-J", "bastion", "-o", "Compression=yes")`. Of an
-            option given twice, ssh takes the first; the tunnel's own (BatchMode, ExitOnForwardFailure, …) come first.
-        public_host: the name or address under which other machines reach that host: the port is then open on all
-            of its interfaces. Its sshd must allow it (`GatewayPorts clientspecified`). Between the agent and that
-            host the network then carries plain HTTP, unless the endpoint has a certificate.
+        identity: the path of a private key; no other key is offered then. None means the keys of the configuration.
+        options: further options of `ssh`, as on its command line: `("-J", "bastion", "-o", "Compression=yes")`. If an
+            option is given twice, ssh uses the first; the options that the tunnel sets (BatchMode,
+            ExitOnForwardFailure, …) come first.
+        public_host: the name or address under which other machines reach the other host. If given, the port is open on
+            all interfaces of that host, whose sshd must allow this (`GatewayPorts clientspecified`). Calls of agents to
+            that host are then plain HTTP, unless the endpoint has a certificate.
 
     Raises:
         TypeError, ValueError: an argument is invalid.
@@ -91,7 +94,7 @@ class SSHTunnel(Tunnel):
     async def open(
         self, port: int, *, host: str = "127.0.0.1", scheme: Scheme = "http", previous: str | None = None
     ) -> AsyncIterator[str]:
-        """Connect, and forward a port of the other host. See `Tunnel.open`."""
+        """Connect, forward a port of the other host, and yield its URL. See `Tunnel.open`."""
         target = f"{in_url(host)}:{port}"
         wanted = (urlsplit(previous).port or 0) if previous else 0
         async with AsyncExitStack() as stack:
