@@ -1,10 +1,11 @@
-"""Helpers without models, rollouts or HTTP.
+"""Helpers that are independent of models, rollouts and HTTP.
 
-* `checks`: checks of arguments, with errors that name the argument and what was received.
-* `contexts`: context managers that a Ctrl-C cannot cut in two. `failures`: several errors, raised as one.
-* `limits`: resource limits of an endpoint. `secrets`: the finder of keys. `key_forms`: their known forms.
-* `unicode`: text that every wire can hold. `figures`: short numbers. `terminal`: output that never blocks.
-* `sse`: bytes of server-sent events. `bare_socket`: bytes of a trio socket. `threads`: work in threads.
+* `checks`: checks of arguments; the errors contain the argument's name and the received value.
+* `contexts`: context managers that a Ctrl-C cannot interrupt halfway. `failures`: several errors, raised as one.
+* `limits`: resource limits of an endpoint. `secrets`: the finder of keys. `key_forms`: known forms of keys.
+* `unicode`: text that UTF-8 can encode. `figures`: short forms of numbers. `terminal`: output that never blocks.
+* `sse`: decodes and encodes server-sent events. `bare_socket`: reads a trio socket. `threads`: runs functions in
+  threads.
 * `loop_watch`: finds functions that block the event loop.
 * `documents`: JSON and YAML files that people write, with line numbers. `disk`: files that survive a power cut.
 """

@@ -1,11 +1,11 @@
-"""A trio socket that is read directly from the kernel.
+"""Direct reads from the kernel for a trio socket.
 
-trio's own `recv` tries to read before it waits. For a peer that has not sent yet, that is a wasted system call (and
-an exception).
+trio's own `recv` tries to read before it waits. If the peer has not sent anything yet, this wastes a system call (and
+raises an exception).
 
-Rule: trio owns the socket, and alone opens and closes it. Its descriptor is fetched at each call and never kept. Once
-the socket is closed the kernel gives the number to the next connection, whose bytes belong elsewhere. A reader may
-already have been woken by then.
+Rule: only trio opens and closes the socket. The socket's descriptor is looked up at each call and never kept. Once the
+socket is closed, the kernel gives the same number to the next connection, whose bytes must not be read here. A reader
+may be woken before the socket is closed, and run afterwards.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import trio
 
 @final
 class BareSocket:
-    """A connected socket with at most one receiving task.
+    """A connected socket from which at most one task receives.
 
     Args:
-        trios: plain TCP, connected.
+        trios: trio's socket, connected over plain TCP.
     """
 
     __slots__ = ("_trios",)
@@ -48,7 +48,7 @@ class BareSocket:
                 return data
 
     async def wait(self) -> None:
-        """Wait until there is something to receive, or the peer has disconnected.
+        """Wait until there are bytes to receive, or the peer has disconnected.
 
         Raises:
             trio.ClosedResourceError: the socket was closed here.
@@ -58,7 +58,7 @@ class BareSocket:
         await trio.lowlevel.wait_readable(number)
 
     def take(self, most: int) -> bytes | None:
-        """Return the bytes that are available now. None means no bytes yet; empty if the peer has disconnected.
+        """Return the bytes that are available now: None if there are none yet, empty if the peer has disconnected.
 
         Raises:
             trio.BrokenResourceError, trio.ClosedResourceError: as `receive`.

@@ -1,8 +1,8 @@
-"""Checks of arguments in the call that receives them.
+"""Checks of arguments, made in the call that receives them.
 
-A mistake is an error of the call that contains it: a `TypeError`, or a `ValueError` if the type is right. The text
-has three parts: the argument, the expected value, and the received value. These checks are not made for code that
-runs many times in a call.
+So the call that contains a mistake raises the error: a `TypeError`, or a `ValueError` if the type is right. The text
+has three parts: the argument, the expected value, and the received value. Code that runs many times in a call does not
+use these checks.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _REMOVED = {
     "fast": "model calls always take the fast way where they can",
     "http2": "the endpoint speaks HTTP/1.1, also to a reverse proxy that offers HTTP/2 to its clients",
 }
-"""Keywords of earlier releases, and the behaviour without them."""
+"""Keywords of earlier releases, each with a text about the behaviour that replaced it."""
 
 
 def described(value: object) -> str:
-    """Return a value for an error's text: its type, and a short form of it."""
+    """Return how an error's text describes a value: with its type and a short form."""
     return "None" if value is None else f"{type(value).__name__}: {short(value)}"
 
 
 def check_type(name: str, value: object, kind: type | tuple[type, ...], what: str, hint: str = "") -> None:
-    """Raise TypeError unless `value` has the type. `what` names the expected type, `hint` shows how to make it."""
+    """Raise TypeError unless `value` is a `kind`. The text has `what` as the expected type, and `hint` at its end."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be {what}, not {described(value)}{f'; {hint}' if hint else ''}")
 
@@ -59,14 +59,14 @@ def check_callable(name: str, value: object, what: str) -> None:
 
 
 def check_choice(name: str, value: object, choices: object) -> None:
-    """Raise ValueError unless `value` is a member of a `Literal`."""
+    """Raise ValueError unless `value` is one of the values of the `Literal` type `choices`."""
     words = [repr(word) for word in get_args(choices)]
     if value not in get_args(choices):
         raise ValueError(f"{name} must be {', '.join(words[:-1])} or {words[-1]}, not {value!r}")
 
 
 def check_keywords(function: str, given: Mapping[str, object], known: Collection[str]) -> None:
-    """Raise TypeError if a function was given a keyword that it does not take."""
+    """Raise TypeError if `given` contains a keyword that the function does not have."""
     for name in given.keys() - known:
         gone = _REMOVED.get(name)
         hint = f": it was removed; {gone}" if gone is not None else meant(name, known, "it takes")
@@ -74,13 +74,13 @@ def check_keywords(function: str, given: Mapping[str, object], known: Collection
 
 
 def meant(name: object, known: Collection[str], all_of_them: str = "there are") -> str:
-    """Return the end of an error about an unknown name: the most similar known name, or all known names."""
+    """Return the end of an error about an unknown name: it suggests a similar known name, or lists all of them."""
     near = get_close_matches(str(name), known, 1)
     return f": {near[0]}?" if near else f"; {all_of_them} {', '.join(known)}"
 
 
 def with_known_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """Return `function` with an error for unknown keywords that suggests the most similar keyword."""
+    """Return `function` with a better error for an unknown keyword: it suggests the most similar keyword."""
     parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return function  # the function checks its own keywords
@@ -119,8 +119,8 @@ def check_number(
         value: the argument.
         positive: True if 0 is an error, too.
         negative: True if numbers below 0 are allowed.
-        infinite: True if infinity is allowed: only if the argument's own description defines it.
-        hint: the value to give instead of infinity.
+        infinite: True if infinity is allowed. The documentation of the argument must then define what infinity means.
+        hint: end of the error about infinity: the value to use instead.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, not {described(value)}")
@@ -133,7 +133,7 @@ def check_number(
 
 
 def _is_finite(value: Real) -> bool:
-    """Return True if a number is finite, also as a float: no clock can be set to 10**400."""
+    """Return True if a number is finite, also as a float. No clock can be set to 10**400."""
     try:
         return math.isfinite(value)
     except OverflowError:
@@ -141,7 +141,7 @@ def _is_finite(value: Real) -> bool:
 
 
 def unsayable(place: str, fields: Mapping[str, Any], says: Callable[[Any], object]) -> TypeError | None:
-    """Return the error for the first field that JSON cannot encode; None if all can be encoded."""
+    """Return a TypeError about the first field that JSON cannot encode; None if all fields can be encoded."""
     for name, value in fields.items():
         try:
             says(value)
@@ -153,13 +153,13 @@ def unsayable(place: str, fields: Mapping[str, Any], says: Callable[[Any], objec
 
 
 def named(function: object) -> str:
-    """Return the name of a function for an error's text."""
+    """Return how an error's text names a function."""
     name = getattr(function, "__qualname__", None)
     return f"`{name}`" if isinstance(name, str) else repr(function)
 
 
 def takes(function: object, count: int) -> bool:
-    """Return True if a function can be called with `count` arguments."""
+    """Return True if a function can be called with `count` positional arguments."""
     try:
         with suppress(ValueError):  # perhaps written in C, without a signature
             inspect.signature(function).bind(*[None] * count)  # type: ignore[arg-type]
@@ -169,10 +169,10 @@ def takes(function: object, count: int) -> bool:
 
 
 class NamesItself(msgspec.StructMeta):
-    """Metaclass of value classes that users create by hand: an error of the constructor lists the fields.
+    """Metaclass of value classes that users create: if arguments are wrong, the constructor's error lists the fields.
 
-    msgspec's own errors contain neither the name of the class nor its fields. Decoding does not use this path, and is
-    as fast as before.
+    msgspec's own errors contain neither the name of the class nor its fields. Decoding does not call the constructor,
+    so it is as fast as without this metaclass.
     """
 
     if not TYPE_CHECKING:
@@ -191,7 +191,7 @@ _NOT_THESE = ("Extra positional", "Unexpected keyword", "Missing required")
 
 
 def is_not_async(function: object) -> bool:
-    """Return True if a function, or a method, can return nothing but constants, texts and similar values."""
+    """Return True if a function surely returns nothing awaitable, but constants, texts or new collections."""
     code = getattr(function, "__code__", None)
     generator = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
     if code is None or code.co_flags & (inspect.CO_COROUTINE | generator):
@@ -210,4 +210,4 @@ _PLAIN = frozenset(
         *("BUILD_STRING", "BUILD_LIST", "BUILD_TUPLE", "BUILD_MAP", "BUILD_SET"),
     }
 )
-"""Instructions that make a value which is not awaitable (Python 3.11 to 3.14)."""
+"""Bytecode instructions that create a value which is not awaitable (Python 3.11 to 3.14)."""

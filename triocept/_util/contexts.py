@@ -1,14 +1,15 @@
 """Contexts that a Ctrl-C (KeyboardInterrupt) cannot interrupt between two lines.
 
-trio raises `KeyboardInterrupt` at any line of the program, unless its code is protected. A context that is
-interrupted after it has started something, and before it can end it, waits for it for ever. A protected context gets
-the interrupt at a checkpoint, like a cancellation.
+trio raises `KeyboardInterrupt` at any line of the program, unless the code is protected. If a context is interrupted
+after it has started a task, and before it can end the task, it waits for the task for ever. In a protected context, the
+interrupt is raised only at a checkpoint, like a cancellation.
 
-The body of a context is the user's code, and unprotected. So is a function that users pass in (a handler, a recorder,
-a tool): protection is inherited down the stack, so each such call goes through `call_user`. triocept's own recorders
-are protected: an interrupt within a line would leave a file that looks damaged.
+The body of a context is the user's code, and is not protected. Functions that users pass in (a handler, a recorder, a
+tool) are not protected either. Called functions inherit protection, so `call_user` calls these functions and removes
+the protection. triocept's own recorders are protected, because an interrupt within a line would leave a file that looks
+damaged.
 
-A context that a pool is given to open endpoints with stays protected: if it were interrupted half entered, nothing
+The context with which a pool opens endpoints stays protected. If it were interrupted while it is being entered, nothing
 could exit it.
 """
 
@@ -28,24 +29,24 @@ from .checks import with_known_keywords
 P = ParamSpec("P")
 T = TypeVar("T")
 _PROTECTED = "__triocept_protected__"
-"""Attribute of a method that `protected_methods` has protected."""
+"""Name of the attribute that `protected_methods` sets on a method that it has protected."""
 
 
 def protected_context(
     function: Callable[P, AsyncIterator[T]],
 ) -> Callable[P, AbstractAsyncContextManager[T, bool | None]]:
-    """Return `contextlib.asynccontextmanager` of a function, with its own code protected from KeyboardInterrupt."""
+    """Apply `contextlib.asynccontextmanager` to a function, and protect the function's code from KeyboardInterrupt."""
     return _opening(function, _Protected)
 
 
 def shown_context(
     function: Callable[P, AsyncIterator[T]],
 ) -> Callable[P, AbstractAsyncContextManager[T, bool | None]]:
-    """Return `contextlib.asynccontextmanager` of a public function.
+    """Apply `contextlib.asynccontextmanager` to a public function.
 
-    `help()` shows its result, and misspelt keywords get a hint.
+    `help()` shows the context's type, and an error for a misspelt keyword suggests the right one.
 
-    Unprotected: an `Upstream` is a handler, and so the user's code.
+    The function is not protected from KeyboardInterrupt. (An `Upstream` is a handler, and so the user's code.)
     """
     return _opening(function, _Context)
 
@@ -60,9 +61,9 @@ def shown(
 def _opening(
     function: Callable[P, AsyncIterator[T]], kind: type[_Context[T]]
 ) -> Callable[P, AbstractAsyncContextManager[T, bool | None]]:
-    """Return a function that opens a context of this kind, with its keywords and signature.
+    """Return a function that opens a context of this kind, with the keywords and the return type of a context.
 
-    contextlib would keep the generator's signature.
+    contextlib would keep the signature of the generator function.
     """
     make = asynccontextmanager(function)
 
@@ -89,11 +90,11 @@ class Context(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
     if not TYPE_CHECKING:  # Python's own text would name this class, which users do not use
 
         def __enter__(self) -> NoReturn:
-            """Raise a TypeError that shows the `async with`: for `with`, `await` and `async for`."""
+            """Raise a TypeError that shows how to use `async with`, after a mistaken `with`, `await` or `async for`."""
             raise TypeError(self._how_to_enter())
 
         def __getattr__(self, name: str) -> NoReturn:
-            """Raise an AttributeError that shows the `async with`: for `serve_endpoint().port`."""
+            """Raise an AttributeError that shows how to use `async with`, for example for `serve_endpoint().port`."""
             if name.startswith("_"):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             raise AttributeError(f"cannot read .{name} yet: {self._how_to_enter()}", name=name)
@@ -112,7 +113,7 @@ class Context(AbstractAsyncContextManager[T, "bool | None"], Generic[T]):
 
 
 class _Context(Context[T]):
-    """A wrapper that adds these errors to another context."""
+    """A wrapper that adds the errors of `Context` to another context."""
 
     def __init__(
         self, context: AbstractAsyncContextManager[T, bool | None], name: str, gives: str = ""
@@ -131,14 +132,14 @@ class _Context(Context[T]):
 
 
 class _Protected(_Context[T]):
-    """A context whose entry and exit are protected from their first instruction on; those of contextlib are not."""
+    """A context that is protected from the first instruction of its entry and exit on; contextlib's are not."""
 
     __aenter__ = enable_ki_protection(_Context.__aenter__)
     __aexit__ = enable_ki_protection(_Context.__aexit__)
 
 
 def protected_methods(kind: type[T]) -> type[T]:
-    """Protect the async methods of a class from KeyboardInterrupt, also if a user's code calls them."""
+    """Protect the async methods of a class from KeyboardInterrupt, even if `call_user` calls them."""
     for method in vars(kind).values():
         if inspect.iscoroutinefunction(method):
             enable_ki_protection(method)
@@ -147,7 +148,7 @@ def protected_methods(kind: type[T]) -> type[T]:
 
 
 def call_user(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
-    """Call a user's function with KeyboardInterrupt enabled; one of `protected_methods` stays protected."""
+    """Call a user's function with KeyboardInterrupt enabled, unless `protected_methods` has protected it."""
     if getattr(function, _PROTECTED, None) is True:
         return function(*args, **kwargs)
     return _interruptible(function, *args, **kwargs)

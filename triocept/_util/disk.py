@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def sync(path: Path) -> None:
-    """Force a file's content, or the names in a directory, to the disk."""
+    """Write a file's content, or the names in a directory, from the system's cache to the disk."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)

@@ -1,10 +1,10 @@
-"""Collecting the errors of several steps, all of which must run, and raising them at the end.
+"""Functions that run several steps, collect their errors, and raise the errors at the end.
 
 Rules:
 
-1. A failed step does not prevent the next step.
-2. A fault is never lost to a cancellation that crosses it: the two are separated, and the fault is raised.
-3. One fault is raised unwrapped, several faults as a group without duplicates.
+1. After a failed step, the next step still runs.
+2. If a fault and a cancellation are raised together, they are separated, and the fault is raised.
+3. One fault is raised unwrapped. Several faults are raised as a group without duplicates.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import trio
 
 
 def split_cancelled(exc: BaseException) -> tuple[BaseException | None, BaseException | None]:
-    """Return the part of `exc` that is cancellation, and the rest; either may be None.
+    """Return the part of `exc` that is cancellation, and the other part; None for a part that is missing.
 
-    A group is split, not unpacked.
+    Each part of a group is a group again.
     """
     if isinstance(exc, BaseExceptionGroup):
         return exc.split(trio.Cancelled)
@@ -27,7 +27,7 @@ def split_cancelled(exc: BaseException) -> tuple[BaseException | None, BaseExcep
 
 
 def text_of(error: BaseException) -> str:
-    """Return the text of an error of other code; if its `__str__` fails, a text about that."""
+    """Return the text of an error; if the error's `__str__` fails, return a text about that failure."""
     try:
         return str(error)
     except Exception as exc:  # a fault of other code: only the error itself matters
@@ -36,10 +36,10 @@ def text_of(error: BaseException) -> str:
 
 @contextmanager
 def keeping(errors: list[BaseException]) -> Iterator[None]:
-    """Keep the exception that leaves the block, for `raise_all` after it.
+    """Append the exception that the block raises to `errors`, for a later `raise_all`.
 
-    It is for blocks around a nursery: a nursery that is cancelled while it waits for its tasks, shielded ones too,
-    raises that cancellation. The code after it would never run.
+    Use it around a nursery. If the nursery is cancelled while it waits for its tasks (even for shielded tasks), it
+    raises the cancellation, and the code after it would not run.
     """
     try:
         yield
@@ -49,7 +49,7 @@ def keeping(errors: list[BaseException]) -> Iterator[None]:
 
 @contextmanager
 def keeping_each(errors: list[BaseException]) -> Iterator[None]:
-    """Keep the exceptions that leave a nursery of triocept, unpacked from the group that the nursery makes."""
+    """Append the exceptions that a nursery raises to `errors`, unpacked from the nursery's group."""
     try:
         yield
     except BaseException as exc:
@@ -57,7 +57,7 @@ def keeping_each(errors: list[BaseException]) -> Iterator[None]:
 
 
 async def run_each(*steps: Callable[[], Awaitable[None]]) -> list[BaseException]:
-    """Run one step after the other, even after a failure. Return the exceptions."""
+    """Run all steps in order, even after a failure. Return their exceptions."""
     errors: list[BaseException] = []
     for step in steps:
         with keeping(errors):
@@ -66,10 +66,10 @@ async def run_each(*steps: Callable[[], Awaitable[None]]) -> list[BaseException]
 
 
 def raise_all(errors: list[BaseException]) -> None:
-    """Raise the exceptions in `errors`: one unwrapped, several as a group. Return if there are none.
+    """Raise the exceptions in `errors`: one exception unwrapped, several as a group. If there are none, return.
 
-    Duplicates are raised once. A cancellation is raised only if there is no other exception: a cancelled task meets
-    it again at the next checkpoint.
+    Duplicates are raised once. A cancellation is raised only if there is no other exception, because the cancelled task
+    raises it again at its next checkpoint.
     """
     raised = [exc for exc in errors if split_cancelled(exc)[1] is not None] or errors[:1]
     faults: list[BaseException] = []  # each once, and none alone that a group contains
@@ -85,8 +85,8 @@ def raise_all(errors: list[BaseException]) -> None:
 def _raise_as_it_is(error: BaseException) -> NoReturn:
     """Raise an exception with its original context.
 
-    If a body was cancelled because of it, that cancellation is being handled, and Python would print all of it
-    before the actual error.
+    Otherwise Python would set the exception that is being handled as its context. This may be the cancellation of a
+    body, which would be printed before the actual error.
     """
     context = error.__context__
     try:
@@ -97,13 +97,13 @@ def _raise_as_it_is(error: BaseException) -> NoReturn:
 
 
 def without(error: BaseException, errors: list[BaseException]) -> list[BaseException]:
-    """Return the errors that contain another leaf than `error` does: nurseries rebuild its group on its way."""
+    """Return those of `errors` that contain an exception which `error` does not contain."""
     known = {id(leaf) for leaf in leaves(error)}
     return [other for other in errors if any(id(leaf) not in known for leaf in leaves(other))]
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """Iterate over the leaves of a group, or over one error."""
+    """Yield the single exceptions in a group (also in nested groups), or the error itself."""
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
             yield from leaves(each)

@@ -1,7 +1,7 @@
 """Known forms of keys: GitHub, AWS, OpenAI, Anthropic, Google, Slack, private keys in PEM, and others.
 
-A key stands alone, or after an escape of JSON or of a URL. After a letter it counts only in a form that no word has:
-`task-…` is not a key, `tokensk-ant-api03-…` contains one.
+A key is found if it stands alone, or directly after an escape of JSON or of a URL. Directly after a letter, it must
+have a form that no word has: `task-…` is not a key, but `tokensk-ant-api03-…` contains a key.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ _FORMS = (
     ("xox", "[abprs]-[A-Za-z0-9-]{20,}", "[abprs]-[0-9]{8,20}-[A-Za-z0-9-]{20,}"),  # Slack
     ("eyJ", rf"{_ANY}{{10,}}{_JWT}", rf"{_ANY}{{10,400}}{_JWT}"),  # JSON web tokens
 )
-"""Beginning of a key, its continuation, and its continuation if it stands after a letter."""
+"""For each form: the beginning of a key, the pattern of its rest, and the pattern of its rest directly after a
+letter."""
 _PEM = r"""-----BEGIN [A-Z ]*PRIVATE KEY-----(?!\\*["'`])[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"""
-"""A private key; a truncated key extends to the end of the text. A quoted first line is a mention, not a key."""
+"""Pattern of a private key. A truncated key extends to the end of the text. A first line in quotes is not a key."""
 
 
 @cache
 def key_forms() -> re.Pattern[str]:
-    """Return the one pattern of all forms, compiled at the first call."""
+    """Return one pattern for all forms, which is compiled at the first call."""
     # The lookbehind comes after the first letters: `re` then skips all places at which no alternative begins.
     before = (f"(?<!{_ANY}", r"(?<=\\[nrtbf]", r"(?<=\\u[0-9A-Fa-f]{4}", "(?<=%[0-9A-Fa-f]{2}")
     forms = []

@@ -10,19 +10,19 @@ from .checks import NamesItself, check_count, check_number
 KIB = 1024
 MIB = 1024 * KIB
 MOMENT = 0.25
-"""Seconds after a time limit in which calls may end, and bytes that have arrived are still read."""
+"""Seconds after a time limit for which calls may still end, and received bytes are still read."""
 MOMENT_TURNS = 10
-"""Turns of the event loop that such a moment has at least: from a readable socket to a parsed head."""
+"""Minimum turns of the event loop during these seconds: enough from a readable socket to a parsed head."""
 
 
 async def pass_moment() -> None:
-    """Wait until events from the time of a blocked event loop are handled, before a time limit ends anything."""
+    """Wait until events are handled that came while the event loop was blocked, before a time limit ends anything."""
     await wait_turns(MOMENT_TURNS)
     await trio.sleep(MOMENT)
 
 
 async def wait_turns(count: int) -> None:
-    """Wait for so many turns of the event loop."""
+    """Wait for `count` turns of the event loop."""
     for _ in range(count):
         await trio.lowlevel.checkpoint()
 
@@ -30,22 +30,22 @@ async def wait_turns(count: int) -> None:
 class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
     """Resource limits of one endpoint: `serve_endpoint(limits=EndpointLimits(connections=2_000))`.
 
-    A request that exceeds a limit gets its status (408, 413, 431, 503) if a status can still be sent, and affects no
-    other exchange. The log has one line a minute for each kind. The size of a request body is limited by `max_body`
-    of `serve_endpoint`.
+    A request that exceeds a limit gets the limit's status (408, 413, 431, 503) if a status can still be sent, and
+    affects no other exchange. At most one line a minute is logged for each limit. The size of a request body is limited
+    by `max_body` of `serve_endpoint`.
 
     Raises:
-        TypeError: a limit is not a number, or is None without a meaning.
+        TypeError: a limit is not a number, or is None although its description does not mention None.
         ValueError: a limit is less than 0, infinite or NaN.
     """
 
     connections: int | None = None
     """Maximum open connections. None means three quarters of the descriptors that the process may open.
 
-    When exceeded: the oldest unauthenticated connection is closed; if all have authenticated, the new one gets 503.
-    Unauthenticated connections have limits of their own: 8,192 connections, and 8 MiB of unfinished heads and bodies.
-    They are read a few at a time, new ones first, and served one at a time, so they do not delay a request that has
-    arrived. New connections are accepted many at a time, so a flood of them delays the acceptance of others little.
+    When exceeded: the oldest unauthenticated connection is closed. If all are authenticated, the new one gets 503.
+    Unauthenticated connections have further limits: 8,192 connections, and 8 MiB of unfinished heads and bodies. They
+    are read a few at a time, new ones first, and served one at a time, so they do not delay a request that has arrived.
+    New connections are accepted many at a time, so a flood of them delays the acceptance of others little.
     """
     head_bytes: int = 256 * KIB
     """Maximum bytes of a request's head. When exceeded: 431. Some agents send long headers: hypercorn's own limit is
@@ -53,8 +53,8 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     head_lines: int = 256
     """Maximum lines of a request's head, and of the trailers of a chunked body. When exceeded: 431.
 
-    A header of 6 bytes takes 300 of memory once it is parsed. (Python's http.client allows 100, as Apache does; node
-    allows 2,000.)
+    A header of 6 bytes takes 300 bytes of memory once it is parsed. (Python's http.client and Apache allow 100 lines,
+    node allows 2,000.)
     """
     head_seconds: float = 30.0
     """Seconds from the first byte of a head to its last. When exceeded: 408. It also limits a TLS handshake, which is
@@ -63,29 +63,28 @@ class EndpointLimits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesI
     """Seconds that a connection may stay open before it authenticates, or after the rollout of its key has ended.
     When exceeded: the connection is closed, with 408 in the middle of a request."""
     body_seconds: float = 60.0
-    """Seconds without a further byte of a request's body. When exceeded: 408. The end of its rollout ends the wait,
-    too."""
+    """Seconds without a further byte of a request's body. When exceeded: 408. The wait also ends with the rollout."""
     waiting_bytes: int = 1024 * MIB
     """Maximum bytes of received and unparsed bodies and websocket messages, whole or partial, over all authenticated
     connections. When exceeded: 503.
 
-    No rollout may use more than half of it, but its first body is always accepted.
+    One rollout may use at most half of it, but the rollout's first body is always accepted.
     """
     decoded_bytes: int = 32 * MIB
     """Maximum decoded bytes of a compressed body (`Content-Encoding`). When exceeded: 413."""
     document_items: int = 1_000_000
-    """Maximum values in one JSON document. When exceeded: 413. Each value takes some 50 to 100 bytes of memory,
-    though it may be 2 in the body."""
+    """Maximum values in one JSON document. When exceeded: 413. A value takes 50 to 100 bytes of memory, though it may
+    have only 2 bytes in the body."""
     answer_bytes: int = 256 * MIB
-    """Maximum bytes of one streamed answer that are kept until delivery, and of its tool calls that are held until
-    its end.
+    """Maximum bytes of one streamed answer that are kept until they are sent. Tool calls that are held back until the
+    end of the answer count, too.
 
-    Counted are text, blobs and opaque parts, and 200 for each event. When exceeded: the answer fails with 502; during
-    a stream, with its dialect's own error and a broken connection.
+    Text, blobs and opaque parts are counted, and 200 bytes for each event. When exceeded: the answer fails with 502. If
+    its stream has begun, it fails with the dialect's in-band error and a broken connection.
     """
     websocket_backlog: int = 16 * MIB
     """Maximum bytes of messages that wait on one websocket during a call. When exceeded: the socket is not read until
-    there is capacity, and a disconnect after the unread bytes is not noticed."""
+    there is capacity, and a disconnect is not noticed meanwhile."""
     reader_seconds: float = 300.0
     """Seconds in which a client reads no byte of its answer. When exceeded: the connection is aborted, as by a
     disconnect."""

@@ -1,7 +1,7 @@
-"""Watch for functions that block the event loop, in a thread of its own: a blocked loop cannot report anything.
+"""A watch for functions that block the event loop. It runs in a thread, because a blocked loop cannot report anything.
 
-An endpoint logs each place that blocks its loop, while it blocks (`logged_blocks`). `triocept.testing` warns of it
-afterwards.
+An endpoint logs each place that blocks its loop, while the loop is blocked (`logged_blocks`). `triocept.testing` warns
+of such a place afterwards.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import msgspec
 import trio
 
 LONG = 1.0
-"""Maximum seconds of a block without a report; asyncio's debug mode warns after a tenth of that."""
+"""Seconds for which the loop may be blocked without a report; asyncio's debug mode warns after a tenth of that."""
 EVERY = 0.25
-"""Seconds between two looks at the loop."""
+"""Seconds between two looks at the stack of the loop's thread."""
 MOST_PLACES = 100
 """Maximum places that an endpoint logs."""
 _TRIO = str(Path(trio.__file__).parent) + os.sep
@@ -34,7 +34,7 @@ log = logging.getLogger("triocept.endpoint")
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Location of a thread."""
+    """The place at which a thread is in the code."""
 
     function: str
     file: str
@@ -47,20 +47,21 @@ class _Heartbeat:
 
     since: float
     place: Place | None = None
-    """Location of the block that delays it; None until enough looks have found a block."""
+    """The place that blocks the loop, and so delays this heartbeat; None until enough looks have found a place."""
     reported: bool = False
     """True if a caller already got an error for the block."""
 
 
 class LoopWatch:
-    """Watch for functions that keep the loop from running other tasks. A call that blocks nothing costs nothing.
+    """A watch for functions that keep the loop from running other tasks. A call that blocks nothing costs nothing.
 
     The watch's thread looks at the stack of the loop every `EVERY` seconds, and posts a heartbeat if a user function is
-    on it. A loop that waits for I/O has none, so it is not woken: a mock clock still jumps.
+    on the stack. A loop that waits for I/O runs no user function, so it is not woken, and a mock clock still jumps.
 
     Args:
         thread: thread of the loop.
-        soon: posts a function to the loop, as `TrioToken.run_sync_soon`; raises RuntimeError if no loop runs.
+        soon: a function that posts a function to the loop, like `TrioToken.run_sync_soon`; it raises RuntimeError if no
+            loop runs.
     """
 
     def __init__(self, thread: threading.Thread, soon: Callable[[Callable[[], object]], object]) -> None:
@@ -81,14 +82,16 @@ class LoopWatch:
             self._looking.join(LONG)
 
     def found(self, place: Place) -> None:
-        """Handle a block that lasts, once. Called in the watch's thread."""
+        """Handle a block of more than `LONG` seconds, which still lasts. Called once, in the watch's thread."""
 
     def over(self, place: Place, seconds: float) -> None:
-        """Handle a block that has ended, unless a caller got an error for it. Called in the loop.
+        """Handle the end of a block that `found` was called for. Called in the loop.
+
+        It is not called if a caller already got an error for the block.
 
         Args:
-            place: location of the block.
-            seconds: time since the first look that found a user function, so up to `EVERY` less than the block.
+            place: the place that blocked the loop.
+            seconds: seconds since the first look that found a user function, so up to `EVERY` less than the block took.
         """
 
     def note_reported(self) -> None:
@@ -97,9 +100,9 @@ class LoopWatch:
             heartbeat.reported = True
 
     def _look(self) -> None:
-        """Report the location that blocks the loop, once a heartbeat is late by time and by number of looks.
+        """Report the place that blocks the loop, once the heartbeat is late by seconds and by number of looks.
 
-        A process that was suspended for a while, or gets no time on a loaded machine, has had too few looks.
+        The looks are counted, because a process may be suspended, or get no time on a loaded machine.
         """
         looks = 0
         while not self._ended.wait(EVERY) and self._thread.is_alive():
@@ -133,7 +136,7 @@ class _LoggingWatch(LoopWatch):
     def __init__(self) -> None:
         super().__init__(threading.current_thread(), trio.lowlevel.current_trio_token().run_sync_soon)
         self.users = 0
-        """Number of endpoints in the loop."""
+        """Number of endpoints in the loop that use this watch."""
         self._places: set[Place] = set()
 
     def found(self, place: Place) -> None:
@@ -154,7 +157,7 @@ _watch: trio.lowlevel.RunVar[_LoggingWatch | None] = trio.lowlevel.RunVar("trioc
 
 @contextmanager
 def logged_blocks() -> Iterator[None]:
-    """Log each place that blocks the event loop while the block runs. Several endpoints in a loop share one watch."""
+    """Within this context, log each place that blocks the event loop. All endpoints in a loop share a watch."""
     watch = _watch.get()
     if watch is None:
         watch = _LoggingWatch()
@@ -171,7 +174,7 @@ def logged_blocks() -> Iterator[None]:
 
 
 def place_of(thread: threading.Thread) -> str:
-    """Return the function that a thread runs, with file and line: the innermost user function, else the innermost."""
+    """Return the innermost user function that a thread runs, with file and line; else its innermost function."""
     frame = sys._current_frames().get(thread.ident or -1)
     if frame is None:
         return "a thread that has ended"
@@ -184,7 +187,7 @@ def _place(frame: FrameType) -> Place:
 
 
 def _first_of_user(frame: FrameType | None) -> FrameType | None:
-    """Return the innermost frame of the loop's tasks that is neither ours, nor a library's, nor generated by one."""
+    """Return the innermost frame of a task that is not of triocept, a library or generated code."""
     while frame is not None:
         code = frame.f_code
         if code.co_name == "unrolled_run" and code.co_filename.startswith(_TRIO):

@@ -1,13 +1,13 @@
-r"""The finder of keys, and the mark that replaces a key.
+r"""The finder of keys, and the text `MARK` that replaces a key.
 
 Rules:
 
-1. A provider's key is in use while its upstream is open, also if it is sent in a header of its own. During that time
-   it is removed from everything that any rollout records.
-2. A key is found as written, and behind JSON's escapes of any depth: each of its letters may be written as its number
-   (`\u0073k-…`), a slash or a quote after backslashes.
-3. Only a text that can be a secret counts. Local servers are given "x", "test" or "EMPTY": such a key is a part of
-   ordinary words and numbers.
+1. A provider's key is in use while its upstream is open, in whatever header it is sent. During that time it is removed
+   from everything that any rollout records.
+2. A key is found as it is, and also if it was escaped by JSON once or several times: any letter may be written as its
+   number (`\u0073k-…`), and a slash or a quote may follow backslashes.
+3. Only a text that can be a secret counts as a key. Users give local servers keys such as "x", "test" or "EMPTY", which
+   also occur in ordinary words and numbers.
 4. Keys in use are always searched for. Known forms of keys (see `key_forms`) and values of the environment are
    searched for if the caller requests it.
 """
@@ -26,29 +26,31 @@ from .key_forms import key_forms
 
 MARK = "[redacted]"
 SECRET = 8
-"""Minimum characters of a secret: NIST SP 800-63B, 5.1.1.1, requires as many of a secret that people choose."""
+"""Minimum characters of a secret. NIST SP 800-63B, 5.1.1.1, requires as many for a secret that people choose."""
 
 OWN_TEXT = "sk-triocept-"
-"""Prefix of every key of triocept's own."""
+"""Prefix of every key that triocept creates."""
 _OWN_KEY = re.compile(r"sk-triocept-[A-Za-z0-9_-]{16,}")
 _NUMBERED = re.compile(r"(?<!\\)\\++u00((?!22|5[Cc])[2-7][0-9A-Fa-f])")
-"""A printable letter written as its number, without quote and backslash, whose text would not be JSON without it.
-Linear: only the first of a row of backslashes is a beginning, and no backslash is given back."""
+"""Pattern of a printable letter written as its number. (A quote or a backslash is excluded, because as a letter it
+would break the JSON.) It takes linear time: a match begins only at the first of several backslashes, without
+backtracking."""
 _HIDES = re.compile(r"\\u00[2-7]").search
 _HIDES_BYTES = re.compile(rb"\\u00[2-7]").search
 _OWN = OWN_TEXT.encode()
 _SIGNS = (OWN_TEXT, r"\u00")
-"""Prefix of triocept's own keys, and of letters written as numbers."""
+"""The prefix of triocept's own keys, and the prefix of letters written as numbers."""
 _SPECIAL = {'"': r'\\*+(?:"|u0022)', "/": r"\\*+/", "\\": r"\\*+(?:u005[Cc])?"}
-"""Characters that JSON writes with a backslash, or may write so. A backslash may match nothing: it then belongs to a
-numbered letter after it."""
+"""Patterns of the characters that JSON writes, or may write, with a backslash. The pattern of a backslash also matches
+nothing, for a backslash that belongs to a letter written as its number."""
 _NAMED = re.compile(r"(?:^|_)(?:API_?KEY|ACCESS_?KEY|SECRET|SECRET_?KEY|TOKEN|AUTH_?TOKEN|PASSWORD|KEY)$")
-"""Names of environment variables that hold a key."""
+"""Pattern of the names of environment variables that hold a key."""
 _RANDOM = re.compile(r"(?=\D*\d)\S+")
 _LEAST = 16
-"""Minimum characters of such a value. Shorter values are often words (`postgres`), and not set in every run."""
+"""Minimum characters of a key in an environment variable. Shorter values are often words (`postgres`), and not set in
+every run."""
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)', re.DOTALL)
-"""A string in JSON; a string without an end extends to the end of the text."""
+"""Pattern of a string in JSON. A string without an end extends to the end of the text."""
 _SPACE, _LINE_END = re.compile(r"\s"), re.compile(r"[\r\n]")
 _encode = msgspec.json.Encoder().encode
 _decode_text = msgspec.json.Decoder(str).decode
@@ -60,17 +62,17 @@ class LiveKeys:
     def __init__(self) -> None:
         self._held: Counter[str] = Counter()
         self.texts: tuple[str, ...] = ()
-        """The keys, the longest first: a shorter key may be a part of a longer one."""
+        """The keys, the longest first, because a shorter key may be a part of a longer one."""
         self.bytes: tuple[bytes, ...] = ()
-        """The keys as JSON contains them, without quotes. They are printable ASCII."""
+        """The keys as JSON writes them, without the quotes around them. They are printable ASCII."""
         self.escaped: tuple[re.Pattern[str], ...] = ()
-        """Patterns of the keys that JSON may write in several forms: few keys have such a character."""
+        """Patterns of those keys that JSON may write in several forms. Few keys contain such a character."""
         self.signs: tuple[str, ...] = _SIGNS
-        """Texts of which at least one is in every text with a key: most texts are excluded at once."""
+        """Every text with a key contains at least one of these texts. So most texts need no further search."""
 
     @contextmanager
     def holding(self, key: str | None) -> Iterator[None]:
-        """Hold a key for as long as the block runs. Ignore None, and texts that are too short."""
+        """Count a key as in use while the block runs. Ignore None, and texts that are too short for a secret."""
         if key is None or len(key) < SECRET:
             yield
             return
@@ -102,23 +104,23 @@ class LiveKeys:
 
 
 LIVE_KEYS = LiveKeys()
-"""The keys of this program."""
+"""The keys that this program uses now."""
 
 
 class KeylessPieces:
-    """A text that comes in pieces, without the keys in use.
+    """A filter for a text that comes in pieces: it removes the keys in use.
 
-    The end of a text that may begin a key waits for the next piece. A word with a backslash, or with the prefix of
-    triocept's own keys, waits for the white space after it.
+    If the end of the text may begin a key, it is kept until the next piece. A word with a backslash, or with the prefix
+    of triocept's own keys, is kept until the white space after it.
     """
 
     def __init__(self) -> None:
         self._held: list[str] = []
         self._in_word = False
-        """True if everything waits for white space."""
+        """True if everything is kept until the next white space."""
 
     def take(self, piece: str) -> str:
-        """Return the text that may go on, without keys."""
+        """Add a piece. Return the text, without keys, that need not be kept."""
         self._held.append(piece)
         if self._in_word and not _space().search(piece):
             return ""
@@ -128,13 +130,13 @@ class KeylessPieces:
         return without_keys(text[:at])
 
     def end(self) -> str:
-        """Return the rest, without keys."""
+        """Return the text that is still kept, without keys."""
         text, self._held, self._in_word = "".join(self._held), [], False
         return without_keys(text)
 
 
 def _possible_key(text: str) -> tuple[int, bool]:
-    """Return the start of the end of a text that may begin a key, and True if it lasts until white space."""
+    """Return the position from which a text may begin a key, and True if white space has to end it."""
     if "\\" in text or OWN_TEXT in text:
         word = max([found.end() for found in _space().finditer(text)], default=0)
         if "\\" in text[word:] or OWN_TEXT in text[word:]:
@@ -155,7 +157,7 @@ def _possible_key(text: str) -> tuple[int, bool]:
 
 
 def _space() -> re.Pattern[str]:
-    """Return the pattern of a character that no key in use contains."""
+    """Return a pattern of white space that no key in use contains."""
     return _LINE_END if any(" " in key for key in LIVE_KEYS.texts) else _SPACE
 
 
@@ -164,8 +166,8 @@ def without_keys(text: str, more: Iterable[str] = (), *, known_forms: bool = Fal
 
     Args:
         text: the text.
-        more: further keys.
-        known_forms: also take out what has a known form of a key.
+        more: further keys to remove.
+        known_forms: True if texts that have a known form of a key are removed, too.
     """
     clean = _without_written(text, more, known_forms)
     if r"\u00" in clean and _HIDES(clean):  # nearly all numbered letters are beyond ASCII
@@ -176,7 +178,7 @@ def without_keys(text: str, more: Iterable[str] = (), *, known_forms: bool = Fal
 
 
 def cleaned_json(text: str, clean: Callable[[str], str]) -> str:
-    """Return JSON, whole or cut off, with `clean` applied to it as it is written and to what its strings mean."""
+    """Return JSON (whole or cut off) after applying `clean` to the decoded strings, then to the whole text."""
 
     def string(found: re.Match[str]) -> str:
         written = found[0]
@@ -193,7 +195,7 @@ def cleaned_json(text: str, clean: Callable[[str], str]) -> str:
 
 
 def environment_keys(more: Iterable[str] = ()) -> list[str]:
-    """Return the values of variables that hold a key by their name, and the secrets of `more`, the longest first."""
+    """Return the values of environment variables named like keys, and the secrets in `more`, longest first."""
     keys = {key for key in more if len(key) >= SECRET}
     for name, value in os.environ.items():
         if _NAMED.search(name.upper()) and len(value) >= _LEAST and _RANDOM.fullmatch(value):
@@ -202,7 +204,7 @@ def environment_keys(more: Iterable[str] = ()) -> list[str]:
 
 
 def may_hold_a_key(data: bytes) -> bool:
-    """Return True if these bytes, or their decoded JSON, may contain a key; False means they contain none."""
+    """Return False if neither these bytes nor their decoded JSON contain a key, and True if they may contain one."""
     return (
         _OWN in data
         or (LIVE_KEYS.bytes != () and any(map(data.__contains__, LIVE_KEYS.bytes)))
@@ -212,7 +214,7 @@ def may_hold_a_key(data: bytes) -> bool:
 
 
 def _without_written(text: str, more: Iterable[str], known_forms: bool) -> str:
-    """Return the text without keys that are written letter by letter."""
+    """Return the text without keys, except for keys that have letters written as numbers."""
     for key in (*LIVE_KEYS.texts, *more):
         text = text.replace(key, MARK)
     if LIVE_KEYS.escaped and "\\" in text:

@@ -22,20 +22,20 @@ MAX_EVENT = 64 * 1024 * 1024
 
 
 class FrameEnd(msgspec.Struct, frozen=True, kw_only=True):
-    r"""The places at which bytes of a stream may be cut: after each match.
+    r"""The rule for cutting the bytes of a stream: it may be cut after each match of a pattern.
 
-    For documents with a byte 0x1e before and a line feed after each::
+    For example, if each document begins with a byte 0x1e and ends with a line feed::
 
         FrameEnd(pattern=re.compile(rb"\n"), longest=0, last=re.compile(rb"(?!)"))
     """
 
     pattern: re.Pattern[bytes]
-    """Pattern of an unambiguous end, which is searched for in the bytes so far."""
+    """Pattern of an unambiguous end of a document, which is searched for in the bytes so far."""
     longest: int
-    """Maximum bytes of an end before its last byte: 0 if an end is one byte."""
+    """Maximum bytes of such an end before its last byte: 0 if an end has one byte."""
     last: re.Pattern[bytes]
-    """Pattern of an end at which `pattern` would wait for more bytes, used at the end of the stream. `(?!)`, which
-    never matches, if `pattern` never waits."""
+    """Pattern that is used at the end of the stream, for an end of a document at which `pattern` would wait for more
+    bytes. If `pattern` never waits, this is `(?!)`, which never matches."""
 
 
 SSE_FRAMES = FrameEnd(
@@ -44,7 +44,7 @@ SSE_FRAMES = FrameEnd(
     longest=3,
     last=re.compile(rb"(?:\r\n|\n|\r(?!\n))\r\Z"),
 )
-"""After an empty line."""
+"""The rule for server-sent events: the stream may be cut after an empty line."""
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -53,7 +53,7 @@ class SSE(msgspec.Struct, frozen=True):
     """A server-sent event."""
 
     data: bytes
-    """UTF-8, as received."""
+    """The data in UTF-8, as received."""
     event: str = ""
     """Name of the event; empty if the event has no name (the browser's "message")."""
     id: str | None = None
@@ -61,7 +61,7 @@ class SSE(msgspec.Struct, frozen=True):
 
 
 class SSEDecoder:
-    """A decoder that takes bytes as they arrive, and returns whole events.
+    """A decoder that accepts bytes as they arrive, and returns whole events.
 
     Args:
         max_event: maximum bytes of one event.
@@ -125,10 +125,10 @@ class SSEDecoder:
 
 
 def events_pattern(data: bytes, event: bytes | None = None) -> re.Pattern[bytes]:
-    """Return a pattern of whole events, one or more, with one line of data each.
+    """Return a pattern that matches one or more whole events, each with one line of data.
 
     Args:
-        data: a pattern of the beginning of the data.
+        data: a pattern that the data must begin with.
         event: a pattern of the event's name; None if there is no name.
     """
     name = b"" if event is None else rb"(?:event: ?(?:%b)\r?\n)?" % event
@@ -136,7 +136,7 @@ def events_pattern(data: bytes, event: bytes | None = None) -> re.Pattern[bytes]
 
 
 def encode_sse(data: bytes | str, event: str | None = None) -> bytes:
-    """Return one framed event; `data` may have several lines."""
+    """Return the bytes of one event; `data` may have several lines."""
     if isinstance(data, str):
         data = data.encode()
     head = f"event: {event}\n".encode() if event else b""

@@ -1,10 +1,11 @@
-"""Standard error as a screen: output that cannot be shown is dropped without an error.
+"""Output to standard error for people. Output that cannot be shown is dropped without an error.
 
 Rules:
 
-1. A screen that is closed, full, or blocked (Ctrl-S, a pager) loses lines, and never delays or fails an exchange. The
-   number of lost lines is printed once the screen takes output again.
-2. Text of an agent or a model cannot control the terminal: characters that are not printable are shown as numbers.
+1. If the terminal is closed, full, or blocked (by Ctrl-S or a pager), lines are lost, but no exchange is delayed or
+   fails. Once the terminal accepts output again, the number of lost lines is printed.
+2. Text of an agent or a model cannot control the terminal, because characters that are not printable are shown as
+   numbers.
 """
 
 from __future__ import annotations
@@ -16,20 +17,20 @@ import sys
 from typing import Final
 
 _PIECE: Final = 4096
-"""Bytes of one write: a pipe or a terminal that is writable takes as many without blocking (a page)."""
+"""Bytes of one write (a page): a pipe or a terminal that is writable accepts as many without blocking."""
 
 
 class Screen(io.TextIOBase):
-    """A text file that accepts everything.
+    """A text file that writes to standard error, and never raises.
 
     Args:
-        patience: seconds to wait for a blocked screen.
+        patience: seconds to wait for a blocked terminal.
     """
 
     def __init__(self, patience: float = 0) -> None:
         self._patience = patience
         self._missed = 0
-        """Dropped lines that were not reported yet."""
+        """Number of dropped lines that were not reported yet."""
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -68,11 +69,11 @@ class Screen(io.TextIOBase):
 
 
 def visible(text: str, keep: str = "") -> str:
-    """Return the text without anything that controls a terminal (escapes, other controls, changes of direction).
+    """Return the text with its control characters (escapes, changes of direction and others) written as numbers.
 
     Args:
         text: the text.
-        keep: characters that are kept: for example line ends, in a text of several lines.
+        keep: control characters to leave as they are, such as line ends in a text of several lines.
     """
     if text.isprintable():
         return text
@@ -83,5 +84,5 @@ def visible(text: str, keep: str = "") -> str:
 
 
 def say(text: str) -> None:
-    """Print some lines, the last ones of a program, with a second of patience."""
+    """Print the last lines of a program; wait up to a second for a blocked terminal."""
     Screen(patience=1).write(visible(text, keep="\n\t") + "\n")

@@ -1,4 +1,4 @@
-"""Work of the package in threads."""
+"""Running functions in threads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Ts = TypeVarTuple("Ts")
 async def run_in_thread(
     function: Callable[[Unpack[Ts]], T], *arguments: *Ts, abandon_on_cancel: bool = False
 ) -> T:
-    """Run a function in a thread; or here, if a mock clock would jump meanwhile, because all tasks wait.
+    """Run a function in a thread; with a mock clock, run it here, because the clock would jump meanwhile.
 
     Cancellation: waits for the thread, or abandons it, as `trio.to_thread.run_sync` does.
     """

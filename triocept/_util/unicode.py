@@ -1,4 +1,4 @@
-"""Text that every wire and every file can hold.
+"""Text that UTF-8, and so every wire and file, can encode.
 
 A Python `str` may contain surrogates: halves of a pair that JavaScript has split, and the result of `surrogateescape`
 for bytes that are not UTF-8. UTF-8, and so JSON, cannot encode them. Adjacent halves are joined to their character;
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def mended_text(text: str) -> str:
-    """Return `text` without surrogates; the identical object if it has none."""
+    """Return `text` without surrogates, which are joined or replaced; the same object if it has none."""
     if text.isascii():
         return text
     try:
@@ -22,7 +22,7 @@ def mended_text(text: str) -> str:
 
 
 def mended(value: Any) -> Any:
-    """Return a JSON value without surrogates, also in its keys."""
+    """Return a JSON value without surrogates in its texts and keys."""
     if isinstance(value, str):
         return mended_text(value)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Documents in files that people write and read: their values, with the line of each value.
+"""Documents in files that people write and read. Each value is read together with its line.
 
 * `node`: a value and its place. `yaml_text`, `json_text`: readers of YAML and JSON.
 """

@@ -12,14 +12,14 @@ from .node import Node
 
 
 def read_json(text: str, file: str) -> Node:
-    """Return the document of a text.
+    """Return the document that a text contains.
 
     Args:
         text: the whole file.
-        file: its name, for errors.
+        file: the file's name, for errors.
 
     Raises:
-        DialectError: it is not JSON, or has a key twice; the text names the line.
+        DialectError: the text is not JSON, or an object has a key twice; the error contains the line.
     """
     try:
         json.loads(text, parse_constant=_no_constant)
@@ -42,7 +42,7 @@ _decode = json.JSONDecoder().raw_decode
 
 
 class _Walk:
-    """A reader of a text that is known to be JSON."""
+    """A reader of a text that was already checked to be JSON."""
 
     def __init__(self, text: str, file: str) -> None:
         self._text = text
@@ -51,11 +51,11 @@ class _Walk:
         self._breaks = [found.start() for found in re.finditer("\n", text)]
 
     def read(self, path: str = "", line: int | None = None) -> Node:
-        """Return the next value.
+        """Read and return the next value.
 
         Args:
             path: path of the value.
-            line: line of its key; if None, it has no key.
+            line: line of the value's key; None if the value has no key.
         """
         self._skip()
         node = Node(self._file, line or self._line, path, None)
@@ -85,7 +85,7 @@ class _Walk:
         return found
 
     def _goes_on(self, end: str) -> bool:
-        """Skip an opening, separating or closing character. Return True if another item follows."""
+        """Skip the next `[`, `{`, `,`, `]` or `}`. Return True if another item follows."""
         self._skip()
         if self._text[self._at] != end:
             self._at += 1

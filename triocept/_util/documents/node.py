@@ -1,4 +1,4 @@
-"""A value in a file, with its place."""
+"""A value in a file, with its file name, line and path."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Node:
 
     Args:
         file: name of the file.
-        line: line of its key, or of its own start if it has no key; from 1.
-        path: path of the value, `calls[2].answer.content`; empty for the document itself.
-        value: a text, number, boolean or None; a list of nodes; nodes by their names.
+        line: line of the value's key, or of the value's start if it has no key; counted from 1.
+        path: path of the value, such as `calls[2].answer.content`; empty for the document itself.
+        value: a text, number, boolean or None; or a list of nodes; or a dict of nodes by their names.
     """
 
     __slots__ = ("file", "line", "path", "value")
@@ -38,7 +38,7 @@ class Node:
         return f"{self.file}:{self.line}"
 
     def error(self, problem: str) -> DialectError:
-        """Return an error about this value, with its place."""
+        """Return an error about this value, with its file, line and path."""
         return DialectError(problem, path=f"{self.place}: {self.path}" if self.path else self.place)
 
     @property
@@ -53,7 +53,7 @@ class Node:
                 return self.value
 
     def find(self, path: str) -> Node:
-        """Return the node of a msgspec path such as `$.a[0]`, or the nearest parent that exists."""
+        """Return the node at a msgspec path such as `$.a[0]`, or its nearest parent that exists."""
         node = self
         for name, number in re.findall(r"\.(\w+)|\[(\d+)\]", path):
             match node.value:
@@ -66,9 +66,9 @@ class Node:
         return node
 
     def converted(self, kind: type[T], value: Any = UNSET) -> T:
-        """Return the node, or a part of it, converted by msgspec to a type.
+        """Return the node's value (or `value`, a part of it), converted by msgspec to the type `kind`.
 
-        Raise DialectError with the exact place if it does not fit.
+        Raise DialectError if it cannot be converted; the error contains the line and path of the wrong part.
         """
         try:
             return msgspec.convert(self.json if value is UNSET else value, kind)
@@ -78,15 +78,15 @@ class Node:
 
     @property
     def kind(self) -> str:
-        """Name of the kind of value, for errors."""
+        """The kind of value in words, for errors."""
         names = {dict: "a mapping", list: "a list", str: "a text", bool: "a boolean", type(None): "nothing"}
         return names.get(type(self.value), "a number")
 
     def mapping(self, *known: str) -> dict[str, Node]:
-        """Return the members by name; with `known`, only these names are allowed.
+        """Return the members of a mapping by name. If `known` is given, only these names are allowed.
 
         Raises:
-            DialectError: the value is not a mapping, or has another member.
+            DialectError: the value is not a mapping, or has a member with another name.
         """
         if not isinstance(self.value, dict):
             raise self.error(f"expected a mapping, not {self.kind}")
@@ -96,7 +96,7 @@ class Node:
         return self.value
 
     def items(self) -> list[Node]:
-        """Return the items.
+        """Return the items of a list.
 
         Raises:
             DialectError: the value is not a list.
@@ -106,7 +106,7 @@ class Node:
         return self.value
 
     def text(self, *words: str) -> str:
-        """Return the text; with `words`, only these texts are allowed."""
+        """Return the value, which must be a text; if `words` is given, one of these."""
         if not isinstance(self.value, str):
             raise self.error(f"expected a text, not {self.kind}{self._in_quotes()}")
         if words and self.value not in words:
@@ -114,32 +114,32 @@ class Node:
         return self.value
 
     def text_or_items(self) -> str | list[Node]:
-        """Return the text or the items."""
+        """Return the value, which must be a text or a list."""
         if not isinstance(self.value, str | list):
             problem = f"expected a text or a list, not {self.kind}{self._in_quotes()}"
             raise self.error(problem)
         return self.value
 
     def _in_quotes(self) -> str:
-        """Return a hint that quotes make a text of the value."""
+        """Return the end of an error: the value, and the hint that quotes would make it a text."""
         if isinstance(self.value, dict | list | None):
             return ""
         return f": {self.value!r}; put it in quotes to make it a text"
 
     def flag(self) -> bool:
-        """Return the boolean."""
+        """Return the value, which must be a boolean."""
         if not isinstance(self.value, bool):
             raise self.error(f"expected true or false, not {self.kind}: {_shown(self.value)}")
         return self.value
 
     def count(self, least: int = 0) -> int:
-        """Return the whole number, of at least `least`."""
+        """Return the value, which must be a whole number of at least `least`."""
         if not isinstance(self.value, int) or isinstance(self.value, bool) or self.value < least:
             raise self.error(f"expected a whole number from {least}, not {self.kind}: {_shown(self.value)}")
         return self.value
 
     def seconds(self) -> float:
-        """Return the number, which must not be negative."""
+        """Return the value, which must be a number of at least 0."""
         if not isinstance(self.value, int | float) or isinstance(self.value, bool) or not self.value >= 0:
             raise self.error(f"expected seconds, not {self.kind}: {_shown(self.value)}")
         return float(self.value)
@@ -150,7 +150,7 @@ def _shown(value: Any) -> str:
 
 
 def node_of(value: Any) -> Node:
-    """Return a JSON value that comes from no file, as a node."""
+    """Return a node for a JSON value that does not come from a file."""
     node = Node("", 0, "", value)
     if isinstance(value, dict):
         node.value = {name: node_of(inner) for name, inner in value.items()}
@@ -163,7 +163,7 @@ def decoded(data: bytes, file: str) -> str:
     """Return the text of a file's bytes.
 
     Raises:
-        DialectError: it is not UTF-8; the text names the line.
+        DialectError: the bytes are not UTF-8; the error contains the line.
     """
     try:
         return data.decode("utf-8-sig")

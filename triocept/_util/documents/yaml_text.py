@@ -4,10 +4,10 @@ Rules:
 
 1. Plain scalars follow YAML 1.2 (10.3, the core schema): `no` and `2026-11-27` are texts, and only `true`, `false`
    and `null` are constants. A key is a text, and must be unique. There are no tags.
-2. An alias equals its anchor, where aliases are allowed: not within itself, and not so often that a few lines exceed
-   the memory of the machine.
-3. PyYAML's parser in C is used if it is installed: it is ten times as fast, and reads `{text: Why?}` as YAML 1.2
-   does. The parser in Python does not, and the error names the remedy.
+2. Where aliases are allowed, an alias has the value of its anchor. An alias may not be inside its own anchor. All
+   copies count as values (`_MOST`), because otherwise a few lines could exceed the memory of the machine.
+3. PyYAML's parser in C is used if it is installed. It is ten times as fast, and accepts `{text: Why?}` as YAML 1.2
+   does. The parser in Python rejects it, and the error suggests quotes.
 """
 
 from __future__ import annotations
@@ -30,22 +30,23 @@ _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 _UNQUOTED = re.compile(
     r"got '[?:{\[]|cannot start any token|expected ',' or|mapping values are not allowed|node content"
 )
-"""PyYAML's errors about a character that is not allowed in a text without quotes."""
+"""Pattern of PyYAML's errors about a character that is not allowed in a text without quotes."""
 
 
 _CONFLICT = re.compile(r"^(?:<{7} |={7}$|>{7} )", re.MULTILINE)
 
 
 def read_yaml(text: str, file: str, *, aliases: bool = False) -> Node:
-    """Return the document of a text.
+    """Return the document that a text contains.
 
     Args:
         text: the whole file.
-        file: its name, for errors.
+        file: the file's name, for errors.
         aliases: True if anchors and aliases are allowed.
 
     Raises:
-        DialectError: it is not YAML, or more than JSON in YAML; the text names the line.
+        DialectError: the text is not YAML, or uses a feature of YAML that JSON does not have; the error contains the
+            line.
     """
     import yaml  # imported here: it takes a tenth of a second
 
@@ -67,7 +68,7 @@ def read_yaml(text: str, file: str, *, aliases: bool = False) -> Node:
 
 
 def _line_of(error: Any, text: str) -> int:
-    """Return the line at which PyYAML has stopped."""
+    """Return the line at which PyYAML found the error."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if mark is not None:
         return min(int(mark.line) + 1, text.rstrip("\n").count("\n") + 1)
@@ -84,7 +85,7 @@ class _Builder:
         self._events = events
         self._aliases = aliases
         self._anchors: dict[str, tuple[Node, int]] = {}
-        """By name: the node of the anchor, and its number of values."""
+        """For the name of each anchor: its node, and the number of values in the node."""
         self._count = 0
 
     def document(self) -> Node:
@@ -102,7 +103,7 @@ class _Builder:
         return found
 
     def _after(self, end: Any) -> Any:
-        """Return the event after the end of the document."""
+        """Return the event that follows the end of the document."""
         import yaml
 
         try:
