@@ -2,10 +2,10 @@
 
 Rules:
 
-1. Order is kept: a message is a tuple of parts in the order in which they came.
+1. A message is a tuple of parts, in the order in which they came.
 2. The arguments of a tool call are the exact text that the model wrote, valid JSON or not; `ToolCall.parsed()` decodes
    it.
-3. An opaque blob (a signature, encrypted reasoning) belongs to the provider that made it: it is passed on unread.
+3. An opaque blob (a signature, encrypted reasoning) belongs to the provider that made it. The blob is passed on unread.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .._util.unicode import mended
 from ..errors import DialectError
 
 Json: TypeAlias = Any
-"""A decoded JSON value. This is the only use of `Any`: data from a wire has no narrower type."""
+"""A decoded JSON value. This is the only use of `Any`, because data from a wire has no narrower type."""
 
 Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
 
@@ -35,7 +35,7 @@ class Text(_Part, frozen=True, gc=False):
 
     text: str
     extra: dict[str, Json] | None = None
-    """Other fields of the wire object (`cache_control`, `annotations`, …)."""
+    """Further fields of the wire object (`cache_control`, `annotations`, …)."""
 
 
 class Blob(msgspec.Struct, frozen=True, gc=False):
@@ -44,7 +44,7 @@ class Blob(msgspec.Struct, frozen=True, gc=False):
     dialect: str
     """The dialect that the blob came in, e.g. `anthropic_messages`."""
     kind: str
-    """The dialect's name of the blob: `signature`, `redacted`, `encrypted_content`, `thought_signature`."""
+    """The dialect's name for such a blob: `signature`, `redacted`, `encrypted_content`, `thought_signature`."""
     data: str
 
 
@@ -57,7 +57,7 @@ class Reasoning(_Part, frozen=True, gc=False):
 
 
 class Media(_Part, frozen=True, gc=False, kw_only=True):
-    """An image, a sound or a file: by URL, or inline."""
+    """An image, a sound or a file, given by URL or inline."""
 
     kind: Literal["image", "audio", "file"]
     url: str | None = None
@@ -71,9 +71,9 @@ class Media(_Part, frozen=True, gc=False, kw_only=True):
 
 
 class ToolCall(_Part, frozen=True, gc=False):
-    """A request of the model that the agent run one of its tools.
+    """A tool call: the model requests that the agent run one of its tools.
 
-    `ToolCall.of("bash", command="ls")` makes one from keyword arguments.
+    `ToolCall.of("bash", command="ls")` makes a call from keyword arguments.
     """
 
     name: str
@@ -86,10 +86,10 @@ class ToolCall(_Part, frozen=True, gc=False):
 
     @classmethod
     def of(cls, name: str, /, *positional: Never, **arguments: Json) -> ToolCall:
-        """Return a call of the tool `name` with these arguments, each by its name.
+        """Return a call of the tool `name` with these keyword arguments.
 
         Raises:
-            TypeError: an argument has no name, or is not JSON.
+            TypeError: an argument was given without its name, or is not JSON.
         """
         check_type("ToolCall.of: the name", name, str, "a str")
         if positional:
@@ -122,17 +122,17 @@ class RefusalText(_Part, frozen=True, gc=False):
 
 
 class Opaque(_Part, frozen=True, gc=False):
-    """A part that only its own dialect understands: it is kept, and written again only in that dialect."""
+    """A part that only its own dialect understands. It is kept, and written only into that dialect again."""
 
     dialect: str
     raw: Json
 
 
 class ToolResult(_Part, frozen=True, gc=False, kw_only=True):
-    """The result of a tool of the agent."""
+    """The result of one of the agent's tools."""
 
     id: str
-    """The id of the `ToolCall`."""
+    """The id of the `ToolCall` that the result belongs to."""
     content: tuple[Text | Media | Opaque, ...] = ()
     is_error: bool = False
     name: str | None = None
@@ -157,7 +157,7 @@ class Message(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     role: Role
     content: tuple[Part, ...] = ()
     name: str | None = None
-    """The name of the speaker, among several speakers of one role."""
+    """The name of the speaker, if several speakers have the same role."""
     extra: dict[str, Json] | None = None
 
     if TYPE_CHECKING:  # a reader always gets parts; the constructor takes a str, too

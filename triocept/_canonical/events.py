@@ -1,4 +1,4 @@
-"""The increments of a response, their fold into a whole response, and two buffers for increments that must wait.
+"""The increments of a response, their conversion to a whole response, and two buffers for increments that must wait.
 
 Grammar::
 
@@ -8,11 +8,11 @@ Grammar::
 Rules:
 
 1. `index` numbers the parts from 0 in the order of their starts. Parts may overlap (parallel tool calls of chat
-   completions do); a renderer whose wire is sequential holds back the increments that come too early.
-2. A delta is appended: to the text, to the text of the reasoning, or to the arguments of a call.
-3. `ResponseEnd` is the only terminal event. A stream without it is a truncation, never a success.
-4. `assemble(events_of(response)) == response` for every response whose calls have complete arguments: streaming is the
-   only path, and a whole response is the fold of its stream.
+   completions do); a renderer for a sequential wire format holds back the increments that come too early.
+2. A delta is appended to the part's text, or to the arguments of a call.
+3. `ResponseEnd` is the only terminal event. A stream without a `ResponseEnd` is truncated, and never a success.
+4. For every response whose calls have complete arguments, `assemble(events_of(response)) == response`. Responses are
+   always streams of events internally; `assemble` makes whole responses.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class ResponseStart(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     id: str = ""
     model: str = ""
     usage: Usage | None = None
-    """The usage that is known at the start: the input tokens."""
+    """The usage that is known at the start, which has the input tokens."""
     extra: dict[str, Json] | None = None
     dialect: str = ""
-    """The dialect that the answer came in, as in `Response`."""
+    """The dialect that the answer came in; see `Response.dialect`."""
 
 
 class PartStart(msgspec.Struct, frozen=True, gc=False):
@@ -45,20 +45,20 @@ class PartStart(msgspec.Struct, frozen=True, gc=False):
 
     index: int
     part: ResponsePart
-    """The part as far as it is known: a call with its name, its id and empty arguments; an empty text; …"""
+    """The part as far as it is known, such as an empty text, or a call with name, id and empty arguments."""
 
 
 class PartDelta(msgspec.Struct, frozen=True, gc=False):
-    """More of a part's text, or of a call's arguments."""
+    """The next piece of a part's text, or of a call's arguments."""
 
     index: int
     text: str
 
 
 class PartBlob(msgspec.Struct, frozen=True, gc=False):
-    """An opaque blob of a reasoning part, or an annotation of a text (a citation).
+    """An opaque blob of a reasoning part, or an annotation (such as a citation) of a text.
 
-    The `data` of an annotation is JSON, and joins the list `kind` in the text's `extra`.
+    The `data` of an annotation is JSON. It is appended to the list under the blob's `kind` in the text's `extra`.
     """
 
     index: int
@@ -72,7 +72,7 @@ class PartEnd(msgspec.Struct, frozen=True, gc=False):
 
 
 class ResponseEnd(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The terminal event: the response is complete."""
+    """The terminal event, after which the response is complete."""
 
     stop_reason: StopReason | None = None
     stop_sequence: str | None = None
@@ -113,9 +113,9 @@ class _OpenPart(msgspec.Struct, gc=False):
 
 
 class Fold(msgspec.Struct):
-    """A fold of events into the response so far: `add(event)`, then `response()`.
+    """A builder of the response from its events: call `add(event)` for each, then `response()`.
 
-    The fold holds the events' content alone, so its memory is that of the response.
+    It keeps only the content of the events, so it takes no more memory than the response.
     """
 
     _start: ResponseStart = ResponseStart()
@@ -128,7 +128,7 @@ class Fold(msgspec.Struct):
         return self._end is not None
 
     def add(self, event: Event) -> None:
-        """Take one event.
+        """Add the content of one event.
 
         Raises:
             DialectError: the event breaks the grammar.
@@ -155,7 +155,7 @@ class Fold(msgspec.Struct):
             raise DialectError(f"part {exc.args[0]} has an increment, but it was never started") from None
 
     def response(self) -> Response:
-        """Return the response so far; before the terminal event, it has no stop reason."""
+        """Return the response so far. It has no stop reason before the terminal event."""
         end = self._end or ResponseEnd()
         extra = {**(self._start.extra or {}), **(end.extra or {})}
         return Response(
@@ -171,7 +171,7 @@ class Fold(msgspec.Struct):
 
 
 def assemble(events: Iterable[Event]) -> Response:
-    """Return the whole response that these events make.
+    """Return the whole response that these events consist of.
 
     Raises:
         DialectError: the events break the grammar, or the terminal event is missing.
@@ -220,13 +220,13 @@ def part_events(index: int, part: ResponsePart) -> Iterator[Event]:
 
 
 class Seams(dict[int, str]):
-    """A buffer of one streamed answer: joins surrogate pairs split across two deltas, and mends lone surrogates.
+    """A buffer for one streamed answer. It joins surrogate pairs split across two deltas, and replaces lone surrogates.
 
-    It maps the index of a part to the high surrogate that waits for its other half.
+    For each part whose last delta ended in a high surrogate, it maps the part's index to this surrogate.
     """
 
     def take(self, event: Event) -> tuple[Event, ...]:
-        """Return the events that may go on now that `event` has come; perhaps none."""
+        """Add an event, and return the events that can be passed on now; perhaps none."""
         match event:
             case PartDelta(index=index, text=text):
                 text = self.pop(index, "") + text
@@ -246,7 +246,7 @@ class Seams(dict[int, str]):
 _RUN_BY_AGENTS = frozenset(
     {"local_shell_call", "shell_call", "apply_patch_call", "computer_call", "tool_search_call"}
 )
-"""Items of Responses that a provider leaves to its client; the provider runs all other opaque calls itself."""
+"""Items of Responses that the client must run. A provider runs all other opaque calls itself."""
 
 
 def begins_call(event: Event) -> bool:
@@ -263,31 +263,31 @@ def begins_call(event: Event) -> bool:
 class HeldCalls(list[Event]):
     """A buffer for the tool calls of one answer that may still fail.
 
-    From the start of the first call on, every event waits for the end of the answer. Earlier events pass at once.
+    From the start of the first call on, every event waits for the end of the answer. Earlier events are not held back.
 
     Agents run a call as soon as it is complete. If the stream then breaks, they retry, and the command runs twice:
 
-    * opencode 1.18.33 runs a call of chat completions when its arguments are whole JSON.
-    * Codex 0.169.0 runs a call when its item is done.
-    * Claude Code 2.1.197 keeps a block that has ended, and requests the rest of the answer.
+    * opencode 1.18.33 runs a call of chat completions when the call's arguments are complete JSON.
+    * Codex 0.169.0 runs a call when the call's item is done.
+    * Claude Code 2.1.197 keeps a content block that has ended, and requests the rest of the answer.
 
-    Some agents keep a call that had only begun in their history, and send it with the next request.
+    Some agents keep an incomplete call in their history, and send it with the next request.
     """
 
     @property
     def any(self) -> bool:
-        """True if the buffer holds events; then it takes every further event, too."""
+        """True if the buffer holds events. It then holds back every further event."""
         return bool(self)
 
     def hold(self, event: Event) -> bool:
-        """Hold `event` back if it must wait; return True if it was held back."""
+        """If the event must wait, hold it back and return True."""
         if not self and (type(event) is not PartStart or type(event.part) is Text or not begins_call(event)):
             return False
         self.append(event)
         return True
 
     def release(self) -> tuple[Event, ...]:
-        """Return all held events in their order, with adjacent deltas of one part joined."""
+        """Remove and return all held events in their order, with adjacent deltas of one part joined."""
         released: list[Event] = []
         texts: list[str] = []
         for number, event in enumerate(self):

@@ -1,24 +1,26 @@
-"""The form of a part, by which messages are compared, with a named rule for each use.
+"""The form of a message's part, by which messages are compared. There is a named rule for each use.
 
-Agents do not send history back byte for byte, and two runs of one agent differ (times, paths, ids). So messages are
-compared by a form: a JSON value that is equal for equal parts. All rules but `RETRY` have in common (measured with
-Claude Code, opencode, pi, qwen-code, gemini-cli, LangChain, agno, kimi-code):
+Agents do not send history back byte for byte, and two runs of one agent differ (in times, paths, ids). So messages are
+compared by a form: a JSON value that is the same for parts that count as equal. Claude Code, opencode, pi, qwen-code,
+gemini-cli, LangChain, agno and kimi-code were measured. In all rules except `RETRY`:
 
 * `developer` equals `system`. Reasoning, empty texts and Claude Code's `x-anthropic-billing-header` line do not count.
 * Adjacent texts are joined: Google's SDK sends each increment back.
-* The ids of calls do not count: some SDKs drop them or make new ones. The order pairs calls and results.
-* Arguments are compared as JSON values: agents encode them anew, whole numbers as floats, too.
-* Cache marks do not count, on a block or on a block within it: they move from block to block.
-* Media are compared by the hash of their data, or by their URL. A failed result differs from a successful one.
+* The ids of calls do not count, because some SDKs drop them or make new ones. Calls and results are paired by order.
+* Arguments are compared as JSON values, because agents encode them anew, and may write whole numbers as floats.
+* Cache marks (Anthropic's `cache_control`) do not count, also on nested blocks, because agents move them from block to
+  block.
+* Media are compared by the hash of their data, or by their URL. The result of a failed tool call differs from that of a
+  successful one.
 
 The rules:
 
-* `THREAD`: messages of one conversation (`message_key`).
-* `REPLAY`: calls of a run and of its replay. Results do not count here (`Normal` adds them on request), nor do members
-  of a block that differ from run to run.
-* `CASSETTE`: calls of an application and of its cassette. As `REPLAY`, but results count (JSON results as values), and
-  so does the free text of a call. Members that differ from run to run are removed at any depth.
-* `RETRY` (`exact_message`): a call and its retry. Everything counts as it was sent, except cache marks.
+* `THREAD` (`message_key`): compares messages to find the conversation that a call belongs to.
+* `REPLAY`: compares the calls of a run with those of its replay. Tool results do not count (`Normal` adds them on
+  request), nor do members of a block that differ from run to run.
+* `CASSETTE`: compares the calls of an application with those of its cassette. As `REPLAY`, but tool results count (JSON
+  results as values), and so does the free text of a call. Members that differ from run to run are removed at any depth.
+* `RETRY` (`exact_message`): compares a call with its retry. Everything counts as it was sent, except cache marks.
 """
 
 from __future__ import annotations
@@ -35,18 +37,19 @@ from .content import Json, Media, Message, Opaque, Part, RefusalText, Text, Tool
 from .text_file import inline_data
 
 NONCE = "x-anthropic-billing-header:"
-"""First words of a text that does not count."""
+"""The beginning of a text that does not count."""
 _CACHE_MARK = "cache_control"
 _LEVELS = 8
-"""Maximum depth of blocks within blocks that are searched for cache marks: more than any dialect has."""
+"""Maximum depth of nested blocks that are searched for cache marks: more than any dialect has."""
 _DEEP = 250
-"""Maximum depth of arguments that are JSON values; deeper ones are texts, for not every writer can write them."""
+"""Maximum depth of arguments that are compared as JSON values. Deeper arguments are compared as text, because not every
+encoder can write them."""
 _RUN_MEMBERS = frozenset({"id", "call_id", "item_id", "tool_use_id", "status"})
 """Members of a block that differ from run to run."""
 _WRAPPERS = ("function", "custom", "image_url", "input_audio", "file")
-"""Members in which chat completions wrap a tool or a part: litellm and OpenRouter take a cache mark there, too."""
+"""Members in which chat completions wrap a tool or a part. litellm and OpenRouter accept a cache mark in them, too."""
 _LONGEST = 400
-"""Maximum characters of a word in a block that a cassette keeps; a longer one is known by its hash."""
+"""Maximum characters of a text without white space in a block of a cassette. A longer text is replaced by its hash."""
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -54,7 +57,7 @@ class Rule(NamedTuple):
     """The details in which the rules for comparing messages differ."""
 
     block: Callable[[Json], Json]
-    """Function that removes the members that do not count from a block that only its own dialect understands."""
+    """Function for a block that only its own dialect understands: it removes the members that do not count."""
     results: bool = True
     """True if the results of tools count."""
     values: bool = False
@@ -62,7 +65,7 @@ class Rule(NamedTuple):
 
 
 def part_form(part: Part, rule: Rule) -> list[Json] | None:
-    """Return the form of a part, with its kind first; None if the part does not count."""
+    """Return the form of a part, which begins with a kind; None if the part does not count."""
     match part:
         case Text(text=text):
             return ["text", text] if text and not text.startswith(NONCE) else None
@@ -88,12 +91,12 @@ def part_form(part: Part, rule: Rule) -> list[Json] | None:
 
 
 def role_form(message: Message) -> str:
-    """Return the role that counts: `developer` is `system`."""
+    """Return the role by which a message is compared: `developer` counts as `system`."""
     return "system" if message.role == "developer" else message.role
 
 
 def placed_forms(message: Message, rule: Rule) -> Iterator[tuple[str, Part, list[Json]]]:
-    """Yield role, part and form of each part that counts; a tool's result has the role `tool` in any dialect."""
+    """Yield role, part and form of each part that counts. The role of a tool's result is `tool` in every dialect."""
     role = role_form(message)
     for part in message.content:
         if form := part_form(part, rule):
@@ -110,24 +113,24 @@ def join_texts(forms: Iterable[list[Json]], between: str = "") -> list[list[Json
 
 
 def message_key(message: Message) -> bytes:
-    """Return a key of 16 bytes, equal for messages that are equal by `THREAD`."""
+    """Return a key of 16 bytes, which is the same for messages that are equal by the rule `THREAD`."""
     name = None if message.role == "assistant" else message.name  # LangChain sends an agent's own name
     forms = [form for part in message.content if (form := part_form(part, THREAD))]
     return blake2b(_encode([role_form(message), name, join_texts(forms)]), digest_size=16).digest()
 
 
 def join_messages(messages: Sequence[Message]) -> Message:
-    """Return one assistant message with the parts of several in a row."""
+    """Return one assistant message with the parts of several consecutive ones."""
     return Message("assistant", tuple(part for message in messages for part in message.content))
 
 
 def exact_message(message: dict[str, Json]) -> dict[str, Json]:
-    """Return a message, as `msgspec.to_builtins` gives it, without cache marks: the rule `RETRY`."""
+    """Return a message without cache marks (the rule `RETRY`), as `msgspec.to_builtins` converts it."""
     return exact(message) | {"content": [_exact_part(part) for part in message.get("content", ())]}
 
 
 def exact(thing: dict[str, Json], names: frozenset[str] = frozenset({_CACHE_MARK})) -> dict[str, Json]:
-    """Return a tool, a part or a message without the `extra` fields `names`, and without cache marks in its wrappers.
+    """Return a tool, part or message without the fields `names` of `extra`, and without cache marks in its `_WRAPPERS`.
 
     An empty `extra` is left out.
     """
@@ -166,7 +169,7 @@ def unmarked(block: Json, levels: int = _LEVELS) -> Json:
 
 
 def timeless(raw: Json) -> Json:
-    """Return a block for a cassette: no cache marks, no run-specific members at any depth, long words hashed."""
+    """Return a block as a cassette keeps it: no cache marks, no run-specific members, long words hashed."""
     match raw:
         case str() if len(raw) > _LONGEST and not any(letter.isspace() for letter in raw):
             return _hash(raw.encode())
@@ -195,7 +198,7 @@ CASSETTE = Rule(timeless, values=True)
 
 
 def media_reference(media: Media) -> str:
-    """Return the reference that identifies a medium: the hash of its data, or its URL."""
+    """Return a text that identifies a medium: the hash of its data, or its URL."""
     if media.data is None:
         return media.url or ""
     data = inline_data(media.data)
@@ -217,7 +220,7 @@ _decode = msgspec.json.Decoder(float_hook=_number).decode
 
 
 def arguments_value(text: str) -> Json:
-    """Return the arguments of a call as a JSON value; as text if they are not JSON, or nested too deeply."""
+    """Return the arguments of a call as a JSON value, or as text if they are not JSON or are nested too deeply."""
     try:
         value = _decode(text or "{}")
     except (msgspec.DecodeError, RecursionError):
@@ -232,6 +235,6 @@ def arguments_value(text: str) -> Json:
 
 
 def _text_or_json(text: str) -> list[Json]:
-    """Return a result's text as a value if it is an object or a list, so that key order and spaces do not count."""
+    """Return the form of a tool result's text. In a JSON object or list, key order and spaces do not count."""
     value = arguments_value(text) if text.lstrip()[:1] in ("{", "[") else text
     return ["json", value] if isinstance(value, dict | list) else ["text", text]

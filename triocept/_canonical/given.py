@@ -1,12 +1,12 @@
-"""Checks of the answers that a program gives, and repairs that make them fit for every wire and file.
+"""Checks of the answers that a program gives. They also replace what a wire or a file cannot hold.
 
 Rules:
 
 1. An invalid answer raises a `TypeError` (a `ValueError` for an unknown word), before anything is settled or sent. The
-   canonical types check nothing: parsers make most of them, many for each call.
-2. Surrogates are mended here, so that the turn, the wire and the file agree; see `_util/unicode`.
-3. The check of an answer reads each text and number, and copies nothing. Values beside an answer (notes, metadata,
-   results of tools) are encoded and read back, so that a record in memory and its file agree.
+   canonical types themselves check nothing, because parsers create most values, many for each call.
+2. Surrogates are replaced here, so that the turn, the wire and the file agree; see `_util/unicode`.
+3. The check of an answer reads each text and number, and copies nothing. Values that are not part of an answer (notes,
+   metadata, results of tools) are encoded and read back, so that a record in memory and its file agree.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _TEXTS: dict[type, tuple[str, ...]] = {
     RefusalText: ("text",),
     Opaque: ("dialect",),
 }
-"""The parts of an answer, with the names of their text fields."""
+"""The types of an answer's parts, each with the names of its text fields."""
 _COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 _MOST_TOKENS = 2**63 - 1
-"""The largest integer that a reader in any language accepts."""
+"""Maximum token count: the largest integer that readers in all languages accept."""
 _STOP_REASONS = frozenset(get_args(StopReason))
 _PARTS = ", ".join(kind.__name__ for kind in _TEXTS)
 _encode = msgspec.json.Encoder().encode
@@ -45,7 +45,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 def given_response(answer: object) -> Response:
-    """Return the response for the argument of `exchange.respond`.
+    """Return the response that the argument of `exchange.respond` stands for.
 
     Raises:
         TypeError: the argument is not an answer, or a field has the wrong type.
@@ -77,7 +77,7 @@ def given_response(answer: object) -> Response:
 
 
 def given_increment(item: object) -> ResponsePart | Event:
-    """Return the part or event that was given to `stream.send`, other than a text; raise as `given_response` does."""
+    """Return the checked argument of `stream.send`, if it is not a str; raise as `given_response` does."""
     if type(item) is PartDelta and type(item.text) is str and type(item.index) is int:
         return item  # the usual case: the match below takes three times as long
     return given_part(item) if type(item) in _TEXTS else given_event(item)
@@ -105,7 +105,7 @@ def given_part(part: object) -> ResponsePart:
 
 
 def given_event(event: object) -> Event:
-    """Return a checked event of an answer; raise as `given_response` does. `Seams` mends the text of deltas."""
+    """Return a checked event of an answer; raise as `given_response` does. `Seams` later checks the text of deltas."""
     match event:
         case PartDelta(index=int(), text=str()) | PartEnd(index=int()):
             return event
@@ -134,7 +134,7 @@ def given_event(event: object) -> Event:
 
 
 def fit(noun: T) -> T:
-    """Return a canonical value without surrogates; the same object if it has none.
+    """Return a canonical value without surrogates, or the same object if it has none.
 
     Raises:
         TypeError: the value contains something that is not JSON.
@@ -150,7 +150,7 @@ def fit(noun: T) -> T:
 
 
 def fit_notes(notes: dict[str, Json]) -> dict[str, Json]:
-    """Return the arguments of `exchange.annotate`, encoded and read back; an error names the argument."""
+    """Return a copy of the arguments of `exchange.annotate`, as a file returns them; an error names the argument."""
     try:
         copy: dict[str, Json] = read_back(notes)
     except (TypeError, ValueError, RecursionError, OverflowError) as exc:
@@ -159,15 +159,15 @@ def fit_notes(notes: dict[str, Json]) -> dict[str, Json]:
 
 
 def fit_metadata(metadata: object, name: str = "metadata") -> dict[str, Json]:
-    """Return a copy of the argument `metadata` of `open_rollout`, so that later changes of it change no record.
+    """Return a copy of the argument `metadata` of `open_rollout`, so that later changes do not change the records.
 
     Args:
         metadata: a mapping of names to JSON, or None.
         name: the name of the argument in errors.
 
     Raises:
-        TypeError: `metadata` is not a mapping of names to JSON; the text names the member.
-        ValueError: a number in it is infinite or NaN.
+        TypeError: `metadata` is not a mapping of names to JSON; the text contains the name of the wrong member.
+        ValueError: a number in `metadata` is infinite or NaN.
     """
     if metadata is None:
         return {}
@@ -203,7 +203,7 @@ def no_number_at(value: object) -> str | None:
 
 
 def fit_json(value: Json) -> Json:
-    """Return a JSON value without surrogates, as `fit` does; errors are the encoder's own."""
+    """Return a JSON value without surrogates, as `fit` does, but raise the encoder's own errors."""
     try:
         _encode(value)
     except UnicodeEncodeError:
@@ -213,7 +213,7 @@ def fit_json(value: Json) -> Json:
 
 
 def read_back(value: Json) -> Json:
-    """Return a copy of a JSON value as a file returns it: a tuple becomes a list, a NaN becomes null.
+    """Return a copy of a JSON value, as a file returns it: a tuple becomes a list, and a NaN becomes null.
 
     Errors are those of `fit_json`.
     """
@@ -235,7 +235,7 @@ def _check_end(end: Response | ResponseEnd) -> None:
 
 
 def _check_usage(usage: object) -> None:
-    """Raise an error if a count is not a number that a file can hold: no reader could read its line."""
+    """Raise an error if a token count is not a number that readers of the file accept."""
     if usage is None:
         return
     if not isinstance(usage, Usage):

@@ -1,10 +1,10 @@
-"""Checks of a request, or of messages, that a program gives, and repairs that make them fit for every wire and file.
+"""Checks of the requests and messages that a program gives. They also replace what a wire or a file cannot hold.
 
 Rules:
 
 1. The content of a message may be a str, as for `respond`: it becomes one `Text` part.
-2. Every other field must have its declared type; the error names the field. The canonical types check nothing: parsers
-   make most of them, a whole conversation for each call.
+2. Every other field must have its declared type; the error contains the field's name. The canonical types themselves
+   check nothing, because parsers create most values, a whole conversation for each call.
 3. Values that were parsed from a wire are not checked again here.
 """
 
@@ -31,12 +31,12 @@ _ONE = 'Message("user", (Text("…"),))'
 _PARTS = (Text, Reasoning, Media, ToolCall, RefusalText, Opaque, ToolResult)
 _ROLES = frozenset(get_args(Role))
 _BYTES = (bytes, bytearray, memoryview, datetime, date, time, timedelta, Decimal, UUID)
-"""Types that msgspec would write as a str in a format of its own."""
+"""Types that msgspec would silently convert to a str."""
 _FINITE = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 
 
 def given_request(who: str, request: object) -> Request:
-    """Return the checked request that the function `who` received.
+    """Return the checked request that was given to the function named `who`.
 
     Raises:
         TypeError: the argument is not a `Request`, or a field has the wrong type.
@@ -57,7 +57,7 @@ def given_request(who: str, request: object) -> Request:
 
 
 def given_messages(what: str, given: object) -> tuple[Message, ...]:
-    """Return checked messages of the argument `what`, surrogates included; raise as `given_request` does."""
+    """Return the checked messages of the argument `what`; surrogates stay. Raise as `given_request` does."""
     messages = _tidy_all(what, given)
     for number, message in enumerate(messages):
         _check_types(f"{what}[{number}]", message)
@@ -65,7 +65,7 @@ def given_messages(what: str, given: object) -> tuple[Message, ...]:
 
 
 def check_sampling(name: str, sampling: Sampling) -> None:
-    """Raise an error if a `Sampling` cannot be sent; errors are those of `given_request`."""
+    """Raise an error if a `Sampling` cannot be sent; the errors are those of `given_request`."""
     _check_types(name, sampling)
     _check_finite(name, sampling)
 
@@ -80,7 +80,7 @@ def _tidy_all(what: str, given: object) -> tuple[Message, ...]:
 
 
 def _tidy(place: str, message: object) -> Message:
-    """Return the message with a tuple as content; a str becomes its one part."""
+    """Return the message with a tuple of parts as its content; a str becomes one `Text` part."""
     if not isinstance(message, Message):
         raise TypeError(f"{place} must be a Message, not {described(message)}; {_ONE}")
     if message.role not in _ROLES:
@@ -126,7 +126,7 @@ def _check_types(place: str, noun: T) -> None:
 
 
 def _check_finite(place: str, sampling: Sampling) -> None:
-    """Raise an error if a number is infinite: JSON has no infinity, and null would be sent."""
+    """Raise an error if a number is infinite, because JSON has no infinity and null would be sent."""
     for name in _FINITE:
         if (number := getattr(sampling, name)) is not None:
             check_number(f"{place}.{name}", number, negative=name.endswith("penalty"))

@@ -1,18 +1,18 @@
-"""Reuse of the parts of a request that did not change since the last call: parsed once, stored once.
+"""Parts of a request that did not change since the last call are parsed only once, and stored only once.
 
 An agent sends its whole conversation with every call, and changes little in it. Claude Code, for example, moves its
-cache mark to the new last message and rewrites the message that had the mark: all but the last one to three messages
-stay as they were. Equal wire items are parsed once (`Memory`), and equal messages become one object (`MessageTable`):
-the cost of a turn is that of its new messages.
+cache mark to the new last message and rewrites the message that had the mark; all messages except the last one to three
+stay as they were. Equal wire items are parsed once (`Memory`), and equal messages become one object (`MessageTable`).
+So a turn costs only as much as its new messages.
 
 Rules of the table:
 
-1. Equal means equal to the last byte, so that sharing loses nothing.
-2. A conversation is compared with the newest one first: identical objects are skipped, the rest is compared message by
-   message. A message that differs is looked up among messages with the same glance (a cheap partial key).
-3. No megabyte is hashed: a new message costs about as little as a known one.
-4. Messages with one glance are compared one by one, up to `_CROWD`; further ones are found by a hash of their whole
-   content. The time of a call is proportional to its size, whatever an agent sends.
+1. Messages are equal only if they are equal to the last byte, so that sharing one object loses nothing.
+2. A conversation is first compared with the newest conversation, message by message; identical objects are equal. Any
+   other message is looked up among the messages with the same glance (a cheap partial key).
+3. Long texts are not hashed whole, so a new message costs about as little as a known one.
+4. Up to `_CROWD` messages with the same glance are compared one by one; further ones are found by a hash of their whole
+   content. So the time of a call is proportional to its size, whatever an agent sends.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ T = TypeVar("T")
 
 _SHORT = 64
 _HASHED = 64 * 1024
-"""Maximum characters of a text that its glance hashes."""
+"""Maximum characters at the beginning of a text that its glance hashes."""
 _CROWD = 8
-"""Maximum messages of one glance that are compared one by one."""
+"""Maximum messages with the same glance that are compared one by one."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,19 @@ class _Latest:
     """The latest request in a dialect."""
 
     rest: bytes | None
-    """The document without the conversation, in an unambiguous encoding: to Python, `true` equals 1, 1 equals 1.0, and
-    objects have no order. None if the document cannot be encoded (it has a number beyond 64 bits, for example), and
-    equals no other."""
+    """The encoded document without the conversation. It is compared encoded, because in Python `true` equals 1, 1
+    equals 1.0, and objects have no order. None if the document cannot be encoded (because of a number beyond 64 bits,
+    for example); it then differs from every other."""
     request: Request
     before: int
-    """The number of messages that are not in the conversation field: system prompts from other fields."""
+    """The number of messages that come from other fields than the conversation's, such as system prompts."""
 
 
 class Memory:
     """The wire items of the latest call, and the values that were parsed from them.
 
-    It holds the items of one call for each use. A parsed value must depend on its item alone, and must be immutable:
-    it is returned again for later calls.
+    For each dialect and field, it keeps the items of the latest call. A parsed value must depend only on its item, and
+    must be immutable, because it is returned again for later calls.
     """
 
     def __init__(self) -> None:
@@ -80,13 +80,14 @@ class Memory:
         parse_conversation: Callable[[list[Json]], Sequence[Message]],
         dialect: str,
     ) -> Request:
-        """Return the request; parse only the conversation if nothing else differs from the latest request.
+        """Return the parsed request. If only the conversation differs from the latest request, parse only that.
 
         Args:
             document: the body, decoded.
             field: the field of the document that holds the conversation.
-            parse: parses the whole document; returns the request, and the number of messages outside the conversation.
-            parse_conversation: parses a list that is not empty.
+            parse: a function that parses the whole document. It returns the request, and the number of messages that
+                come from other fields than `field`.
+            parse_conversation: a function that parses the items of `field`; called only if there are any.
             dialect: the dialect of the document.
 
         Raises:
@@ -115,8 +116,8 @@ class Memory:
         Args:
             dialect: the dialect of the items.
             field: the field of the document that holds the items.
-            items: the list as it came. It is kept, and must not be changed afterwards.
-            parse: parses an item, given the item and its path.
+            items: the list of items as it came. It is kept, and must not be changed afterwards.
+            parse: a function that parses an item; its arguments are the item and the item's path.
         """
         old, made = self._latest.get((dialect, field), ([], ()))
         try:
@@ -137,23 +138,23 @@ class MessageTable:
 
     def __init__(self) -> None:
         self._alike: dict[int, tuple[Message, ...]] = {}
-        """Kept messages, by the hash of their glance: the glance itself is half as large as a message of a few lines.
+        """Kept messages by the hash of their glance. (The glance itself is half as large as a message of a few lines.)
         """
         self.given_form: dict[int, Message] = {}
-        """Messages as they came, if another form of them is kept; by the `id` of the kept message."""
+        """Messages as they came, if another form was kept instead; by the Python `id` of the kept message."""
         self._given: tuple[Message, ...] = ()
-        """The latest conversation, as it came."""
+        """The messages of the latest conversation, as they came."""
         self._kept: tuple[Message, ...] = ()
-        """The latest conversation, as it is kept."""
+        """The messages of the latest conversation, as they are kept."""
 
     def intern(
         self, messages: tuple[Message, ...], kept_form: Callable[[Message], Message] | None = None
     ) -> tuple[Message, ...]:
-        """Return the messages as the objects that earlier turns hold; the same tuple if it holds them already.
+        """Return the messages, each as the object that earlier turns share; the same tuple if nothing changes.
 
         Args:
             messages: a conversation.
-            kept_form: returns the form of a new message that is kept; if None, the message is kept as it is.
+            kept_form: a function that returns the form in which a new message is kept; None keeps the message as it is.
         """
         head = common_head(messages, self._given, is_not)
         ours = head if self._kept is self._given else common_head(messages, self._kept, is_not)
@@ -168,7 +169,7 @@ class MessageTable:
         return self._kept
 
     def _find(self, message: Message, kept_form: Callable[[Message], Message] | None) -> Message:
-        """Return the kept message that equals `message`; keep `message` itself if it is new."""
+        """Return the kept message that equals `message`; if there is none, keep `message`."""
         look = hash(_glance(message))
         alike = self._alike.get(look, ())
         found = self._equal(message, alike)
@@ -195,17 +196,18 @@ class MessageTable:
 def common_head(
     items: Sequence[object], old: Sequence[object], differ: Callable[[Any, Any], object] = ne
 ) -> int:
-    """Return the number of leading items that are equal to the old ones, or identical if `differ` is `is_not`.
+    """Return how many leading items equal the old ones (with `is_not` as `differ`: are identical to them).
 
-    Each item up to the first difference is compared once, at the speed of C.
+    Each item up to the first difference is compared once, in C code.
     """
     return next(compress(count(), map(differ, items, old)), min(len(items), len(old)))
 
 
 def _is_written_as(new: Json, old: Json) -> bool:
-    """Return True if equal values are encoded alike (see `_Latest`), at the speed of C: 40 µs for 900 KB.
+    """Return True if two equal values also have the same encoding (see `_Latest`); 40 µs for 900 KB.
 
-    The buffers are reused, for fresh memory pages take 20 times as long; a small write in between would shrink them.
+    The buffers are reused, because fresh memory pages take 20 times as long. A small write in between would shrink
+    them.
     """
     try:
         buffers = _buffers.pop()
@@ -226,7 +228,7 @@ def _is_written_as(new: Json, old: Json) -> bool:
 def equal_messages(one: Message, other: Message) -> bool:
     """Return True if two messages are equal to the last byte.
 
-    In Python 1 equals True; in JSON it does not.
+    In Python, 1 equals True; in JSON, it does not.
     """
     plain = one.extra is None and all(type(part) is Text and part.extra is None for part in one.content)
     return one == other and (plain or _as_json(one) == _as_json(other))  # `==` is exact for plain text
@@ -235,7 +237,7 @@ def equal_messages(one: Message, other: Message) -> bool:
 def _glance(message: Message) -> Hashable:
     """Return a cheap key that is equal for equal messages, and differs for nearly all others.
 
-    Different messages with the same key are compared one by one while they are few.
+    Different messages may have the same key; see rule 4.
     """
     parts = [
         part.text
@@ -274,7 +276,7 @@ def _text_glance(text: str | bytes) -> Hashable:
 
 
 _buffers: list[tuple[bytearray, bytearray]] = []
-"""Free buffers: as many as the maximum number of threads that ever read at once."""
+"""Free pairs of buffers: as many as the maximum number of threads that ever parsed at the same time."""
 _KEPT = 4 * 1024 * 1024
 """Maximum bytes of a buffer that is kept for reuse."""
 _encoder = msgspec.msgpack.Encoder()

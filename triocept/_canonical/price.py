@@ -1,4 +1,4 @@
-"""The cost of tokens, by prices that the program gives.
+"""The cost of tokens, from prices that the program gives.
 
 The package contains no price table: prices change, and differ from contract to contract.
 """
@@ -14,19 +14,19 @@ from .._util.checks import NamesItself, check_number
 from .response import Usage
 
 _PER = 1e6
-"""Number of tokens that a price is for."""
+"""Number of tokens that a price applies to."""
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
-    """The price of a model per million tokens, in any currency (that of the cost limit)."""
+    """The price of a model per million tokens, in any currency, which must be the same as that of the cost limit."""
 
     input: float
     output: float
     """Price of output, reasoning included."""
     cached_input: float | None = None
-    """Price of input that is read from a cache; None means the price of other input."""
+    """Price of input that is read from a cache; None means the price `input`."""
     cache_write: float | None = None
-    """Price of input that is written to a cache; None means the price of other input."""
+    """Price of input that is written to a cache; None means the price `input`."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -44,17 +44,18 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
         return cost / _PER
 
     def least(self, input_tokens: int) -> float:
-        """Return the minimum cost of so many input tokens: all of them may be read from a cache."""
+        """Return the minimum cost of `input_tokens` input tokens: the cost if all of them are read from a cache."""
         cached = self.input if self.cached_input is None else min(self.input, self.cached_input)
         return input_tokens * cached / _PER
 
 
 def price_of(prices: Mapping[str, Price], models: Iterable[str]) -> Price | None:
-    """Return the price of the first of these models that has one; None if no model has one.
+    """Return the price of the first of these models that has a price; None if no model has one.
 
     Args:
-        prices: by model: an exact name wins, then the first pattern that fits (`*` and `?` are wildcards).
-        models: names of one and the same model.
+        prices: prices by the name of a model, or by a pattern (`*` and `?` are wildcards). An exact name wins over a
+            pattern, and the first matching pattern over later ones.
+        models: several names of the same model.
     """
     for model in models:
         if model in prices:

@@ -1,4 +1,4 @@
-"""The request of an agent to its model."""
+"""The request that an agent sends to its model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Tool(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
     """A tool that the agent offers."""
 
     name: str
-    """The name of the tool; empty for a provider's own tool that has no name."""
+    """The name of the tool; empty if a provider's own tool has no name."""
     description: str | None = None
     parameters: dict[str, Json] | None = None
     """JSON Schema of the arguments; None if there is no schema."""
@@ -24,7 +24,7 @@ class Tool(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
     """`custom` takes free text; `server` is run by the provider and known to its own dialect only."""
     strict: bool | None = None
     extra: dict[str, Json] | None = None
-    """The whole wire object, for kind `server` (and `custom`)."""
+    """The whole wire object if the kind is `server` or `custom`; otherwise further fields of the wire object."""
 
 
 class ToolChoice(
@@ -41,10 +41,10 @@ class ToolChoice(
 class Sampling(
     msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, metaclass=NamesItself
 ):
-    """Sampling parameters. None means the model's own default."""
+    """Sampling parameters. None means the model's default."""
 
     max_output_tokens: int | None = None
-    """Maximum tokens of the answer, reasoning included."""
+    """Maximum tokens of the answer, including reasoning."""
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
@@ -68,7 +68,7 @@ class ReasoningAsk(
     """The amount of reasoning that is requested."""
 
     effort: str | None = None
-    """The effort; an open set: none, minimal, low, medium, high, xhigh, max, adaptive."""
+    """The effort: none, minimal, low, medium, high, xhigh, max, adaptive, or another word that a provider accepts."""
     budget_tokens: int | None = None
 
 
@@ -98,22 +98,22 @@ class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
     stream: bool = False
     """True if the agent requested a streamed answer."""
     include_usage: bool = True
-    """True if a streamed answer contains the usage (chat completions: only on request)."""
+    """True if a streamed answer contains the usage. In chat completions, the agent must request it."""
     sampling: Sampling = Sampling()
     reasoning: ReasoningAsk | None = None
     output_format: OutputFormat | None = None
     framing: Literal["sse", "json_array"] = "sse"
-    """The framing of a streamed answer."""
+    """The framing of a streamed answer: server-sent events, or (for Gemini) a JSON array."""
     previous_response: str | None = None
-    """The id of the earlier response that this conversation continues; then `messages` holds the new messages alone.
+    """The id of the earlier response that this conversation continues. If given, `messages` has only the new messages.
     """
     continued_from: str | None = None
-    """The id of the earlier response whose conversation was put at the head of `messages`, because `previous_response`
-    named it."""
+    """The id of the earlier response whose conversation was put at the head of `messages`, because the agent sent its
+    id as `previous_response`."""
     user: str | None = None
-    """The agent's name of the end user."""
+    """The agent's identifier for the end user."""
     extra: dict[str, Json] | None = None
-    """Every field of the document that has no field above."""
+    """All fields of the wire document that have no field above."""
 
     @property
     def system(self) -> str:
@@ -127,10 +127,10 @@ class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
 
     @property
     def user_text(self) -> str:
-        """The text of the user's newest message that has any; empty if no user message has text.
+        """The text of the newest user message that has text; empty if no user message has text.
 
-        Messages with tool results alone are skipped. `last` may be a system message (Claude Code sends one after the
-        user's).
+        Messages that have only tool results are skipped. Unlike this, `last` may be a system message (Claude Code sends
+        one after the user's message).
         """
         for message in reversed(self.messages):
             if message.role == "user" and any(isinstance(part, Text) for part in message.content):
@@ -139,7 +139,7 @@ class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults
 
     @property
     def last(self) -> Message | None:
-        """The newest message, of any role; None in an empty conversation."""
+        """The newest message of any role; None if the conversation is empty."""
         return self.messages[-1] if self.messages else None
 
     @property

@@ -1,4 +1,4 @@
-"""The whole response to a request."""
+"""A whole response to a request."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ StopReason: TypeAlias = Literal[
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, metaclass=NamesItself):
-    """Token counts, with one meaning for all dialects. None if unknown."""
+    """Token counts, with the same meaning in all dialects. None means unknown."""
 
     input_tokens: int
-    """Tokens of the whole prompt, cached and cache-writing tokens included."""
+    """Tokens of the whole prompt, including those read from or written to a cache."""
     output_tokens: int
-    """Tokens of the whole output, reasoning included."""
+    """Tokens of the whole output, including reasoning."""
     cached_tokens: int | None = None
     """Input tokens that were read from a cache."""
     cache_write_tokens: int | None = None
@@ -36,24 +36,25 @@ class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     reasoning_tokens: int | None = None
     """Output tokens that are reasoning."""
     estimated: bool = False
-    """True if the counts are estimates of triocept: four characters to a token."""
+    """True if triocept estimated the counts, at four characters to a token."""
     extra: dict[str, Json] | None = None
 
 
 class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """A whole answer of a model. `Response.of("hello")` and `Response.of(ToolCall(…))` make the usual ones."""
+    """A whole answer of a model. `Response.of("hello")` and `Response.of(ToolCall(…))` make usual answers."""
 
     content: tuple[ResponsePart, ...]
     stop_reason: StopReason | None = None
-    """The stop reason. If None, it is derived from the content, `tool_use` if a tool is called, else `end`."""
+    """The stop reason. None means `tool_use` if the content has a tool call, else `end`."""
     stop_sequence: str | None = None
-    """The stop string that ended the answer, if the provider gives it."""
+    """The stop string that ended the answer, if the provider sends it."""
     usage: Usage | None = None
-    """The usage. None if unknown; an agent that requires usage gets an estimate, and the turn marks it as such."""
+    """The usage; None if unknown. An agent that requires usage then gets an estimate, which the turn marks as an
+    estimate."""
     model: str = ""
-    """The model's name. If empty, the name in the request."""
+    """The model's name; if empty, the name in the request is used."""
     id: str = ""
-    """The id of the response. If empty, an id is generated when the answer is given."""
+    """The id of the response; if empty, an id is generated when the answer is given."""
     extra: dict[str, Json] | None = None
     dialect: str = ""
     """The dialect that the response came in; every `extra` in it uses the field names of that dialect. Empty if the
@@ -61,7 +62,7 @@ class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     @classmethod
     def of(cls, *parts: str | ResponsePart, stop_reason: StopReason | None = None) -> Response:
-        """Return a response of these parts; a `str` is text."""
+        """Return a response with these parts; a `str` becomes a `Text`."""
         return cls(
             tuple(Text(part) if isinstance(part, str) else part for part in parts), stop_reason=stop_reason
         )
@@ -82,9 +83,9 @@ class Response(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 def said_in(response: Response) -> list[Json]:
-    """Return the model's words in the response, part by part: equal for responses that are equal to the letter.
+    """Return the model's words, part by part. Two responses with the same words have equal results.
 
-    Ids of calls and further wire fields do not count: they are not the model's words.
+    Ids of calls and further wire fields are not the model's words, and are left out.
     """
     return [_said(part) for part in response.content]
 
@@ -100,10 +101,10 @@ def _said(part: ResponsePart) -> Json:
 
 
 def settled_stop(stop: StopReason | None, *, calls: bool) -> StopReason:
-    """Return the stop reason of an answer; the presence of tool calls decides between `tool_use` and `end`.
+    """Return the stop reason of an answer. Between `tool_use` and `end`, only the presence of tool calls decides.
 
-    Servers contradict themselves: vLLM answers a named tool choice with "stop"; other servers send "tool_calls"
-    without a call.
+    Some servers send a stop reason that contradicts the answer: vLLM sends "stop" with the call of a named tool choice,
+    and other servers send "tool_calls" without a call.
     """
     if stop is None or stop in ("end", "tool_use"):
         return "tool_use" if calls else "end"

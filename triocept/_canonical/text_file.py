@@ -1,4 +1,4 @@
-"""The data of a file that is sent inline, its text, and the encoding of a text in base64."""
+"""Conversions of a file that is sent inline in base64, to bytes and to text, and of a text to base64."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from base64 import b64decode, b64encode
 from contextlib import suppress
 
 _STANDARD = str.maketrans("-_", "+/")
-"""From the URL-safe alphabet of base64 to the standard one (RFC 4648, section 5)."""
+"""Translation from the URL-safe alphabet of base64 to the standard alphabet (RFC 4648, section 5)."""
 
 
 def inline_data(data: str) -> bytes | None:
@@ -21,10 +21,10 @@ def inline_data(data: str) -> bytes | None:
 
 
 def text_in_file(kind: object, media_type: object, data: object) -> str | None:
-    """Return the text in the inline data of a `Media`; None if it is not a text file, or not in UTF-8.
+    """Return the text in the inline data of a `Media`; None if the data is not a text file in UTF-8.
 
     Args:
-        kind, media_type, data: the members of the `Media`.
+        kind, media_type, data: the fields of the `Media`.
     """
     if kind != "file" or not isinstance(media_type, str) or not media_type.lower().startswith("text/"):
         return None
@@ -38,5 +38,5 @@ def text_in_file(kind: object, media_type: object, data: object) -> str | None:
 
 
 def text_as_data(text: str) -> str:
-    """Return the text as the inline data of a `Media`."""
+    """Return the inline data of a `Media` that contains this text."""
     return b64encode(text.encode("utf-8", "replace")).decode()

@@ -1,7 +1,7 @@
 """An estimate of token counts, for responses without usage.
 
 Anthropic's wire requires numbers (`message_start.usage.input_tokens` feeds Claude Code's context meter), and
-`count_tokens` needs one before any model has read the prompt. Four characters to a token is the rule of thumb of
+`count_tokens` needs a number before any model has read the prompt. Four characters to a token is the rule of thumb of
 OpenAI's and Anthropic's own help pages; an image counts as 1,600 tokens, the maximum that Anthropic documents.
 """
 
@@ -26,9 +26,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Estimator:
-    """An estimator for successive calls of one agent: messages of the last conversation are not counted again.
+    """An estimator for successive calls of one agent. It does not count messages of the last conversation again.
 
-    It holds the last conversation alone.
+    It keeps only the last conversation.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ def estimate_input_tokens(request: Request) -> int:
 
 
 def estimate_streamed(request: Request, characters: int) -> Usage:
-    """Return the estimated usage of a call whose streamed answer had so many characters, marked as an estimate."""
+    """Return the estimated usage of a call whose streamed answer has `characters` characters, marked as an estimate."""
     output = max(1, characters // CHARACTERS_PER_TOKEN)
     return msgspec.structs.replace(
         _ESTIMATE, input_tokens=estimate_input_tokens(request), output_tokens=output
@@ -67,11 +67,11 @@ def estimate_usage(request: Request, response: Response) -> Usage:
 
 
 _ESTIMATE = Usage(input_tokens=0, output_tokens=0, estimated=True)
-"""The template of all estimates: a copy of it, unlike a call of the class, skips the check for mistyped names."""
+"""The template of all estimates. Copying it skips the check for mistyped names that calling the class would make."""
 
 
 class _Counted(Generic[T]):
-    """The number of characters in a sequence of items; items at the head that did not change are not counted again."""
+    """A counter of the characters in a sequence of items. It does not count unchanged leading items again."""
 
     def __init__(self, count: Callable[[T], int]) -> None:
         self._count = count

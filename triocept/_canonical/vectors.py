@@ -1,13 +1,14 @@
-"""A vector for each text, computed from its words alone: for tests of semantic search without a model.
+"""Vectors for texts, computed only from their words, for tests of semantic search without a model.
 
 Rules:
 
 1. Equal texts have equal vectors, on every machine and in every version of Python.
-2. Texts that share words, or parts of words (`developer`, `developers`), are nearer than others. The method is feature
-   hashing: each word, and each three letters of a word, is added at places and with signs that its hash selects. So
-   texts that share nothing have a cosine of about 0, and a synonym is as far as any other word.
-3. A vector has length 1, and its numbers fit four bytes: written out and packed, they are equal.
-4. The ids of tokens count as words whose letters are unknown.
+2. Texts that share words, or parts of words (`developer`, `developers`), are nearer to each other than other texts. The
+   method is feature hashing: each word, and each sequence of three letters in a word, is added at places and with signs
+   that its hash selects. So texts that share nothing have a cosine of about 0, and a synonym is as far away as any
+   other word.
+3. A vector has length 1. Its numbers are 4-byte floats, so that they are the same as decimal text and in packed form.
+4. If the ids of tokens are given, each id counts as a word whose letters are unknown.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ from unicodedata import normalize
 from .tokens import CHARACTERS_PER_TOKEN
 
 Embedded: TypeAlias = str | tuple[int, ...]
-"""A text, or the ids of its tokens, of which a vector is made."""
+"""The input of a vector: a text, or the ids of its tokens."""
 Vector: TypeAlias = Sequence[float]
 
 DIMENSIONS = 1536
-"""Default length of a vector: that of OpenAI's text-embedding-3-small, which most programs and vector stores use
+"""Default number of dimensions, as in OpenAI's text-embedding-3-small, which most programs and vector stores use
 first."""
 _PLACES = struct.Struct("<4I")
-"""The four places of one feature; with four, two features that collide in one place hardly count."""
+"""The four places of one feature. With four places, it hardly matters if two features share one place."""
 _WHOLE = 0.5
-"""The weight of the text as a whole, where a word weighs 1: only equal texts have a cosine of 1."""
+"""The weight of the whole text as a feature (a word has the weight 1), so that only equal texts have a cosine of 1."""
 _WORD = re.compile(r"\w+")
 
 

@@ -1,4 +1,4 @@
-"""The result of a moderation of a text."""
+"""The result of the moderation of a text."""
 
 from __future__ import annotations
 
@@ -31,4 +31,4 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     flagged: bool = False
     scores: Mapping[str, float] = {}
-    """The scores from 0 to 1, by category; a missing category scores 0."""
+    """Scores from 0 to 1 by category; a missing category has the score 0."""
