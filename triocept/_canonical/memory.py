@@ -169,7 +169,7 @@ class MessageTable:
         return self._kept
 
     def _find(self, message: Message, kept_form: Callable[[Message], Message] | None) -> Message:
-        """Return the kept message that equals `message`; if there is none, keep `message`."""
+        """Return the kept message that equals `message`; keep `message` itself if no kept message does."""
         look = hash(_glance(message))
         alike = self._alike.get(look, ())
         found = self._equal(message, alike)
