@@ -213,8 +213,8 @@ async def test_a_refusal_is_an_answer() -> None:
 
 @pytest.mark.parametrize(("given", "words"), [
     (3, "returns a vector for each; it returned int: 3"),
-    ([], "a vector for each text: 1, and not 0"),
-    ([[1.0], [2.0]], "a vector for each text: 1, and not 2"),
+    ([], r"a vector for each text \(1\); it returned 0"),
+    ([[1.0], [2.0]], r"a vector for each text \(1\); it returned 2"),
     ([["x"]], "returns a vector for each; it returned list"),
     ([[]], "vectors of one size"),
     ([[1.0, 2.0]], "vectors of 2 numbers, but the agent requested 3"),

@@ -71,7 +71,10 @@ def test_a_request_that_demands_a_tool_gets_a_call_of_it() -> None:
         (by_schema({"$ref": "other.json"}), "in another document"),
         (by_schema({"enum": []}), "no entry of the enum"),
         (by_schema({"type": "integer", "minimum": 3, "maximum": 2}), "between 3 and 2"),
-        (by_schema({"properties": {"a": {"$ref": "#"}}, "required": ["a"]}), r"\$.*a: # would be in itself"),
+        (
+            by_schema({"properties": {"a": {"$ref": "#"}}, "required": ["a"]}),
+            r"\$.*a: .* # would contain itself",
+        ),
         (
             by_schema({"anyOf": [False, {"type": "x"}]}),
             r"no branch .*anyOf\[0\].*anyOf\[1\]: \$: there is no type 'x'",

@@ -135,7 +135,7 @@ WRONG: list[tuple[str, str]] = [
      r"s.yaml:2: \[0\].stop_reason: there is no 'qq'; there are end, .*tool_use"),
     ("- stream: []", r"s.yaml:1: \[0\].stream: expected `array` of length >= 1"),
     ("- stream: [a]\n  delay: -1", r"s.yaml:2: \[0\].delay: expected `float` >= 0"),
-    ("- paced: {refuse: 429}", r"s.yaml:1: \[0\].paced: only what a model says can be paced"),
+    ("- paced: {refuse: 429}", r"s.yaml:1: \[0\].paced: only an answer of the model can be paced"),
     ("- fault: rest", r"s.yaml:1: \[0\].fault: there is no fault 'rest'"),
     ("- fault:\n    status: {satus: 429}", r"s.yaml:2: \[0\].fault.status: .*satus"),
     ("- fault: {status: 200}", r"s.yaml:1: \[0\].fault.status: .*200"),

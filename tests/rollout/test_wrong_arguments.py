@@ -300,7 +300,7 @@ async def test_what_a_user_says_that_is_none_is_named() -> None:
 
     async with serve_endpoint() as endpoint, endpoint.open_rollout(echo, user=user) as rollout:
         with pytest.raises(
-            Refusal, match="a user returns a str, a Message, several of them, or None, not int: 5"
+            Refusal, match="user must return a str, a Message, several of them, or None, not int: 5"
         ):
             await rollout._core.services.ask_user(rollout._core, ())
 

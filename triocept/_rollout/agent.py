@@ -1,4 +1,4 @@
-"""A running agent of a rollout: its process, and a loop over its calls that ends with the process."""
+"""A running agent of a rollout: its process, and an iteration over its calls that ends with the process."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ class Answer:
     """
 
     announced: bool = False
-    """True if an agent received `response_id` before the first entry: the answer must keep this id."""
+    """True if an agent received `response_id` before the first entry, so that the answer must keep this id."""
     headers: Mapping[str, str] = MappingProxyType({})
     """Additional response headers, set before the first entry: a provider's request id, its rate limits."""
     began_at: float | None = None
@@ -263,7 +263,7 @@ class Subscription:
     delivered: bool = False
     """True if the whole answer was sent."""
     fault: Exception | None = None
-    """The error of a connection that could not write the answer, not caused by its client."""
+    """The error because of which the connection could not write the answer, unless the client caused it."""
     _delivery: Delivery | None = None
     _full = False
     """True if the connection has bytes to flush."""

@@ -52,7 +52,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, metaclass=NamesItself):
     """Maximum tokens of the prompts, cached tokens included. When the estimated input would exceed it: the call is
     refused."""
     output_tokens: int | None = None
-    """Maximum tokens that the model writes, reasoning included. Once they are spent, the next call is refused."""
+    """Maximum tokens that the model writes, reasoning included. Once this number is spent, the next call is refused."""
     total_tokens: int | None = None
     """Maximum input and output tokens together."""
     cost: float | None = None

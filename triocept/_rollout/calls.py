@@ -288,7 +288,7 @@ class Arrivals:
         self.failed: BaseException | None = None
         """The latest failure of a service since a task last began to take exchanges."""
         self._failing: set[Service] = set()
-        """Services that have failed, and whose error has not reached their callers yet."""
+        """Failed services whose callers have not received the error yet."""
         self._asked = False
         """True if a task takes exchanges, or has taken one."""
         self._first = trio.Event()
@@ -309,7 +309,7 @@ class Arrivals:
             self._lot.unpark_all()
 
     def put_back(self, exchange: ExchangeState) -> None:
-        """Return an exchange that did not reach the task that took it. It is taken next, before all others."""
+        """Put back an exchange that did not reach the task that took it. It is the next to be taken."""
         if exchange.settled or self._closed:
             return
         if self._take is not None:
@@ -331,7 +331,7 @@ class Arrivals:
         """Return the next exchange, or None if no more will come.
 
         Args:
-            service: the service that takes it, which has entered; if None, a loop takes it.
+            service: the service that takes the exchange, after `enter`; None if a loop takes it.
 
         Cancellation: no exchange is taken.
         """
@@ -368,7 +368,7 @@ class Arrivals:
     def leave(self, service: Service, fault: BaseException | None = None) -> tuple[ExchangeState, ...]:
         """Remove a service, perhaps after a fault.
 
-        Return the waiting exchanges that a fault leaves without a consumer.
+        Return the waiting exchanges that no task takes any more because of a fault.
         """
         self._services.discard(service)
         if self._service is service:
@@ -387,7 +387,7 @@ class Arrivals:
         self._failing.discard(service)
 
     def fail(self, fault: BaseException) -> None:
-        """End the queue with an error, without taking the waiting exchanges. The first error wins."""
+        """Close the queue because of an error; nothing takes the waiting exchanges. The first error is kept."""
         self.fault = self.fault or fault
         self.close()
 

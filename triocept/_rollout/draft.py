@@ -266,7 +266,7 @@ class OpenDraft:
         )
 
     def _take_inner(self) -> None:
-        """Move the drafts and decisions of the inner exchange, whose handler may read drafts too, to the agent's."""
+        """Move the drafts and decisions of the inner exchange, if there are any, to the agent's exchange."""
         outer, inner = self._outer, self._inner
         outer.drafts, inner.drafts = outer.drafts + inner.drafts, ()
         outer.decisions, inner.decisions = outer.decisions + inner.decisions, ()

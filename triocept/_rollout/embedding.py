@@ -65,9 +65,9 @@ def _checked(given: Any, count: int, dimensions: int | None) -> Sequence[Vector]
         raise TypeError(f"embed must be {_FORM}; it returned {described(given)} ({exc})") from exc
     sizes = {len(vector) for vector in vectors}
     if len(vectors) != count:
-        raise ValueError(f"embed must return a vector for each text: {count}, and not {len(vectors)}")
+        raise ValueError(f"embed must return a vector for each text ({count}); it returned {len(vectors)}")
     if len(sizes) > 1 or 0 in sizes:
-        raise ValueError(f"embed must return vectors of one size, and not some of {sorted(sizes)} numbers")
+        raise ValueError(f"embed must return vectors of one size; it returned sizes {sorted(sizes)}")
     if dimensions is not None and sizes - {dimensions}:
         text = f"embed returned vectors of {sizes.pop()} numbers, but the agent requested {dimensions}"
         raise ValueError(text)

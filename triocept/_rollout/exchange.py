@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .rollout import Rollout
 
 Answerable: TypeAlias = Response | str | ResponsePart
-"""The answers of an exchange: a whole response, or its only part, where a `str` is text."""
+"""An answer to an exchange: a whole response, or a response's only part; a `str` is a text part."""
 
 
 @final
@@ -78,7 +78,7 @@ class Exchange:
     def raw(self) -> Json:
         """The agent's document as received, decoded.
 
-        It is a copy: your changes to it reach no record and no other call.
+        It is a copy: your changes to it affect no record and no other call.
         """
         if self._raw is None:
             self._raw = read_back(self._core.raw)
@@ -127,7 +127,7 @@ class Exchange:
         """Answer with a whole response. An agent that requested a stream gets a stream.
 
         Returns once the answer is recorded and written to the agent's connection. If the agent disconnects meanwhile,
-        the answer is still in the trace. If the end of the rollout has refused the exchange, the call does nothing.
+        the answer is still in the trace. If the end of the rollout has refused the exchange, `respond` does nothing.
 
         Args:
             answer: a `Response`, or its only part; a `str` is text.
@@ -152,9 +152,10 @@ class Exchange:
 
         An agent that did not request a stream gets the whole answer at the end.
 
-        Closing: on a clean exit the answer ends with `ResponseEnd`, unless it was sent. After an exception the
-        exchange is failed, or refused if the exception is a `Refusal`. The agent sees its stream break, never a clean
-        end. If the rollout has ended meanwhile, the next `send` leaves the block, and the program continues after it.
+        Closing: on a clean exit the answer ends with `ResponseEnd`, unless it was sent. After an exception the exchange
+        is failed, or refused if the exception is a `Refusal`. The agent's stream then breaks, and never ends as if
+        complete. If the rollout has ended meanwhile, the next `send` leaves the block, and the program continues after
+        it.
 
         Raises:
             AlreadySettled: the exchange has its outcome, or a stream.

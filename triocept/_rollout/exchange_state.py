@@ -93,7 +93,7 @@ class ExchangeState:
     cause: BaseException | None = None
     fold: Fold | None = None
     hold_calls: bool = True
-    """True if tool calls of a streamed answer are held until its end; an upstream may disable this."""
+    """True if tool calls of a streamed answer are held back until its end; an upstream may disable this."""
     worker: Worker | None = None
     """The handler that works on the exchange, if there is one."""
     handed_over: bool = False
@@ -517,7 +517,7 @@ class ExchangeState:
 
     @trio.lowlevel.enable_ki_protection
     async def settle(self, outcome: Outcome, last: Entry | None = None) -> None:
-        """Set the outcome, record the turn, release the answer. Do nothing if another task does this already."""
+        """Set the outcome, record the turn, release the answer. Do nothing if another task already does so."""
         if self.recording:
             return
         turn: Turn | None = None

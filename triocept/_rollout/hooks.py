@@ -70,7 +70,7 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
         """Return the question in a document.
 
         Raises:
-            DialectError: it is not a question of this hook.
+            DialectError: the document is not a question of this hook.
         """
         try:
             return self.read(document)
@@ -108,7 +108,7 @@ def _read_event(document: dict[str, Json]) -> Question:
 
 
 def _read_qwen(document: dict[str, Json]) -> Question:
-    """Read a question of qwen-code, whose `tool_use_id` is no id of the model; 0.15 has no `tool_call_id`."""
+    """Read a question of qwen-code. Its `tool_use_id` is not the model's call id; 0.15 sends no `tool_call_id`."""
     return msgspec.structs.replace(_read_event(document), id=document.get("tool_call_id", ""))
 
 

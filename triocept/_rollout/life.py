@@ -82,7 +82,7 @@ async def open_rollout(
 
     @trio.lowlevel.enable_ki_protection
     async def watch() -> None:
-        """Fail the calls that no task takes, if an error does not end the body (`on_fault="stay"`)."""
+        """Fail the calls that no task takes, if errors do not end the body (`on_fault="stay"`)."""
         if await rollout.arrivals.forgotten(rollout.id) and rollout.on_fault == "stay":
             await serve(_fail_untaken)
 

@@ -28,7 +28,7 @@ OnHangup: TypeAlias = Literal["cancel", "finish"]
 """The effect of an agent's disconnect on its exchange."""
 
 OnFault: TypeAlias = Literal["cancel", "stay"]
-"""The effect of a fault of the program, in a handler or a recorder, on its rollout."""
+"""The effect of a fault of the program (in a handler or a recorder) on the rollout."""
 
 
 UserSimulator: TypeAlias = Callable[[Sequence[Message], _Rollout], Awaitable[Said]]
@@ -98,8 +98,8 @@ class AgentOptions(TypedDict, total=False):
     """
 
     env: Mapping[str, str | None] | None
-    """Variables added to the environment, with priority; a value of None removes the variable. If None, nothing is
-    added."""
+    """Variables that are added to the agent's environment, or replace its variables; None removes a variable. If None,
+    nothing is added."""
     cwd: str | os.PathLike[str] | None
     """The working directory. None means the program's."""
     input: bytes | str | None

@@ -93,7 +93,7 @@ class RecordWriter:
         if self._lock.locked() and self._lock.statistics().owner is trio.lowlevel.current_task():
             raise RuntimeError(
                 "a recorder that is recording a turn cannot settle an exchange, stop the rollout or call its model, "
-                "since that is recorded after the turn: start another task for it: "
+                "because that is recorded after the turn; start another task for it: "
                 "`nursery.start_soon(rollout.stop, reason)`"
             )
 

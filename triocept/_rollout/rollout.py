@@ -344,7 +344,7 @@ class Rollout(Given):
 
         Args:
             argv: the command and its arguments.
-            env: variables added to the environment, with priority; a value of None removes the variable.
+            env: variables that are added to the agent's environment, or replace its variables; None removes a variable.
             cwd: the agent's working directory. None means the program's.
             input: bytes for the agent's stdin; a str is encoded as UTF-8. If None, stdin is empty.
             output: `capture` (default) keeps the output. `echo` also writes it to this program's stdout and stderr.
@@ -467,7 +467,7 @@ def refuse_gate(rollout: Rollout, agent: str) -> None:
 
 
 def give_back(rollout: Rollout, exchange: Exchange) -> None:
-    """Return an exchange that did not reach the task that took it."""
+    """Put back an exchange that did not reach the task that took it."""
     rollout._core.arrivals.put_back(core_of(exchange))
 
 
@@ -498,7 +498,7 @@ def stray_refusals(rollout: Rollout) -> Refusals:
 
 
 def rested(rollout: Rollout) -> bool:
-    """Return True if no handler is running for an exchange that it has already answered."""
+    """Return True if no handler still runs for an exchange that it has already answered."""
     return not any(exchange.settled for exchange in rollout._core.at_work)
 
 

@@ -444,7 +444,7 @@ class RolloutState:
                 self.arrivals.put(exchange)
 
     async def give_back(self, exchange: ExchangeState) -> None:
-        """Return an exchange to the queue, from a service that was cancelled before it called its handler."""
+        """Put an exchange back into the queue, because its service was cancelled before it called the handler."""
         if exchange.outcome is not None:
             return
         if (fault := self.arrivals.fault) is not None:
@@ -637,7 +637,7 @@ def _refuse_because(fault: BaseException, exchanges: Iterable[ExchangeState]) ->
 
 
 async def _end_call(deliver: Deliver, outcome: Outcome) -> None:
-    """Answer a call that becomes no exchange, for example because it comes too late; record nothing."""
+    """Answer a call that does not become an exchange, for example after the end of the rollout; record nothing."""
     answer = Answer()
     answer.end(outcome)
     subscription = Subscription(answer)

@@ -74,7 +74,7 @@ class ServiceCalls:
         self._nursery, self._on_fatal = nursery, on_fatal
 
     def current(self) -> str | None:
-        """Return the id of the service call of this rollout that the current task works for, or None."""
+        """Return the id of the service call of this rollout for which the current task runs, or None."""
         current = _current.get()
         return current if any(call.id == current for call in self._calls) else None
 

@@ -135,7 +135,7 @@ class Services:
         async def run() -> str | None:
             given: object = await _awaited("stop", stop, stop(messages, rollout.public))
             if given is not None and not isinstance(given, str):
-                text = f"a stop condition returns its reason, a str, or None, not {described(given)}"
+                text = f"stop must return a reason (a str) or None, not {described(given)}"
                 raise TypeError(text)
             return given
 
@@ -153,7 +153,7 @@ class Services:
     async def put_state(self, rollout: RolloutState, document: Json) -> Json:
         """Replace the whole state.
 
-        Raise Refusal 400 if the value does not fit its type; the state is unchanged then.
+        Raise Refusal 400 if the value does not fit the state's type; the state is then unchanged.
         """
 
         async def run() -> Json:
@@ -253,7 +253,7 @@ def _messages_of(said: Said) -> tuple[Message, ...]:
     for piece in pieces:
         if not isinstance(piece, (str, Message)):
             raise TypeError(
-                f"a user returns a str, a Message, several of them, or None, not {described(piece)}"
+                f"user must return a str, a Message, several of them, or None, not {described(piece)}"
             )
     messages = tuple(Message("user", (Text(p),)) if isinstance(p, str) else p for p in pieces)
     return given_messages("the messages of a user", messages)

@@ -1,4 +1,4 @@
-"""A handler that answers with the best of several answers of another handler."""
+"""A handler that lets another handler answer several times, and answers with the best of these answers."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def _checked(
         given: object = event(one)
         if given is None:
             if isinstance(one, ResponseEnd):
-                raise TypeError(f"{named(event)} returned None for the ResponseEnd: an answer needs its end")
+                raise TypeError(f"{named(event)} returned None for the ResponseEnd, which every answer needs")
             return ()
         if given is one:
             return (one,)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias
 from ..._rollout.exchange import Exchange
 
 Act: TypeAlias = Callable[[Exchange], Awaitable[None]]
-"""A function that carries out a fault on a call."""
+"""A function that applies a fault to a call."""
 
 
 _CALLED_OTHERWISE = {
@@ -41,7 +41,7 @@ class BaseFault(metaclass=FaultType):
     Args:
         name: name of the constructor.
         arguments: arguments of the constructor.
-        act: the function that carries the fault out.
+        act: the function that applies the fault to a call.
     """
 
     __slots__ = ("_act", "arguments", "name")

@@ -52,8 +52,8 @@ class BrokenConnections(BaseFault):
     def cut(cls, after: int = 2, answer: Answerable = DEFAULT) -> Self:
         """Close the connection in the middle of the answer.
 
-        A stream breaks off in its chunked coding; a document is shorter than its head declares. Arguments and errors as
-        in `reset`.
+        A stream ends without its last HTTP chunk; a document is shorter than its head declares. Arguments and errors
+        are those of `reset`.
         """
         return cls("cut", {"after": after, "answer": answer}, _ending("close", after, response_of(answer)))
 

@@ -32,7 +32,7 @@ class Conditions:
     """Conditions on a request; a field that is None sets no condition."""
 
     text: Wording | None = None
-    """Part of the user's newest text. Results of tools that come after it do not replace it."""
+    """Part of the user's newest text. Tool results after this text do not replace it."""
     system: Wording | None = None
     """Part of the system and developer messages."""
     model: Wording | None = None
@@ -40,7 +40,7 @@ class Conditions:
     tool_result: Wording | bool | None = None
     """Part of a tool result since the model's last answer. True requires a result, False that there is no result."""
     result_of: str | None = None
-    """Name of a tool that was called, with a result since the model's last answer."""
+    """Name of a tool that has a result since the model's last answer."""
     offered_tool: str | None = None
     """Name of a tool that the agent offers, called or not."""
     output: OutputKind | None = None

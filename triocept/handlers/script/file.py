@@ -86,7 +86,7 @@ def _embeddings(document: Node) -> Embed | None:
     if not vectors:
         return None
     if len(sizes := {len(each.vector) for each in vectors}) > 1:
-        raise document.error(f"the embeddings here are of several sizes: {sorted(sizes)}")
+        raise document.error(f"the embeddings in this file are of several sizes: {sorted(sizes)}")
 
     def embed(texts: Sequence[str]) -> list[Sequence[float]]:
         size = len(vectors[0].vector)

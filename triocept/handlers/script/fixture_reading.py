@@ -83,7 +83,7 @@ def _entries(document: Node) -> list[Node]:
     if "fixtures" not in inner:
         name = next(name for name in _CONFIGURED if name in inner)
         raise document.error(
-            f"a configuration of aimock ({name!r}): the answers are in the file that its llm.fixtures names"
+            f"this is a configuration of aimock ({name!r}): read the file that its llm.fixtures names"
         )
     known = {name: node for name, node in inner.items() if name not in ("$comment", "$schema")}
     plain = Node(document.file, document.line, document.path, known)
@@ -108,9 +108,11 @@ def _read_entry(node: Node, left_out: Counter[str]) -> Fixture | Vectors:
         )
     for name in ("truncateAfterChunks", "disconnectAfterMs"):
         if getattr(entry, name) is not None:
-            raise node.value[name].error(f"{name!r} is not supported here: a Fault in a script cuts streams")
+            raise node.value[name].error(
+                f"{name!r} is not supported here: to cut a stream, use a Fault in a script"
+            )
     if entry.chaos is not None:
-        raise node.value["chaos"].error("'chaos' is not supported here: wrap any handler in handlers.chaos")
+        raise node.value["chaos"].error("'chaos' is not supported here: wrap the handler in handlers.chaos")
     if "embedding" in response.value:
         vector = read_form(response, forms.EmbeddingForm).embedding
         return Vectors(entry.match.inputText or "", tuple(vector))

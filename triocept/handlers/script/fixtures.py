@@ -125,7 +125,7 @@ def hides(wide: MatchForm, narrow: MatchForm) -> bool:
 
 
 class FixtureSource:
-    """A source of fixtures, with a count of replies per set of conditions. Unused fixtures are no fault."""
+    """A source of fixtures, with a count of replies per set of conditions. Unused fixtures are not an error."""
 
     remaining: int = 0
 

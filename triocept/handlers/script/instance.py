@@ -58,7 +58,7 @@ class _Maker:
         if schema is True:
             return at.name
         if not isinstance(schema, dict):
-            raise NoInstance(f"{at.path}: nothing fits {schema!r}")
+            raise NoInstance(f"{at.path}: no value fits the schema {schema!r}")
         if isinstance(reference := schema.get("$ref"), str):
             inner = self._open(at, reference)
             rest = {key: value for key, value in schema.items() if key != "$ref"}
@@ -81,13 +81,13 @@ class _Maker:
                         return self.make({**rest, "allOf": [branch]}, at)
                     except NoInstance as exc:
                         failures.append(f"{key}[{number}]: {exc}")
-                raise NoInstance(f"{at.path}: no branch can be made ({'; '.join(failures)})")
+                raise NoInstance(f"{at.path}: no branch has a value ({'; '.join(failures)})")
         return self._plain(schema, at)
 
     def _open(self, at: _Place, *references: str) -> _Place:
         """Return the place after following these references. Raise NoInstance if one of them was already followed."""
         if again := [reference for reference in references if reference in at.within]:
-            raise NoInstance(f"{at.path}: {again[0]} would be in itself, without an end")
+            raise NoInstance(f"{at.path}: a value of {again[0]} would contain itself without end")
         return at._replace(within=(*at.within, *references))
 
     def _look_up(self, schema: Json, at: _Place) -> Json:
@@ -101,7 +101,7 @@ class _Maker:
     def _plain(self, schema: Json, at: _Place) -> Json:
         """Return a value for a schema that has no references and no branches (`anyOf`, …)."""
         if unknown := [key for key in _NOT_UNDERSTOOD if key in schema]:
-            raise NoInstance(f"{at.path}: {unknown[0]!r} is not supported: give the value")
+            raise NoInstance(f"{at.path}: {unknown[0]!r} is not supported: pass the value, AskedJSON(…)")
         kinds = _kinds(schema)
         if "const" in schema or "enum" in schema:
             named = [schema["const"]] if "const" in schema else schema["enum"]
@@ -133,7 +133,7 @@ class _Maker:
         names = [name for name in known if name in required]
         names += dict.fromkeys(name for name in required if name not in known)
         if names and "propertyNames" in schema:
-            raise NoInstance(f"{at.path}: 'propertyNames' is not supported: give the value")
+            raise NoInstance(f"{at.path}: 'propertyNames' is not supported: pass the value, AskedJSON(…)")
         others = [name for name in known if name not in names]
         least = max(schema.get("minProperties") or 0, len(names))
         made: dict[str, Json] = {}
@@ -141,7 +141,9 @@ class _Maker:
             if len(made) >= least:
                 return made
             if schema.get("patternProperties"):
-                raise NoInstance(f"{at.path}: 'patternProperties' is not supported: give the value")
+                raise NoInstance(
+                    f"{at.path}: 'patternProperties' is not supported: pass the value, AskedJSON(…)"
+                )
             inner = known[name] if name in known else schema.get("additionalProperties", True)
             made[name] = self.make(inner, at._replace(path=f"{at.path}.{name}", name=name))
         raise NoInstance(f"{at.path}: more properties are required than triocept generates")
@@ -242,7 +244,7 @@ def _merged(schemas: Sequence[Json]) -> Json:
         ValueError: the schemas cannot be combined here.
     """
     if any(schema is False for schema in schemas):
-        raise ValueError("nothing fits false")
+        raise ValueError("no value fits the schema false")
     whole: Json = {}
     for schema in schemas:
         if not isinstance(schema, dict):
@@ -253,7 +255,9 @@ def _merged(schemas: Sequence[Json]) -> Json:
             if one[name] == other[name] or name in _BESIDE:
                 whole[name] = one[name]
             elif name in ("anyOf", "oneOf", "$ref"):
-                raise ValueError(f"two {name!r} at once are not supported: give the value")
+                raise ValueError(
+                    f"two {name!r} for one value are not supported: pass the value, AskedJSON(…)"
+                )
             elif (join := _JOINS.get(name)) is None:
                 raise ValueError(f"{name!r} cannot be both {one[name]!r} and {other[name]!r}")
             else:

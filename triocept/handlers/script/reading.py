@@ -159,7 +159,9 @@ def _from_form(node: Node, form: forms.Form) -> object:
         case forms.PacedForm():
             answer: Any = _read_reply(node.value["paced"], pauses=False)
             if not isinstance(answer, str | list | ToolCall | Reasoning | RefusalText | Response):
-                raise node.value["paced"].error("only what a model says can be paced")
+                raise node.value["paced"].error(
+                    "only an answer of the model can be paced: a text, a tool call, …"
+                )
             return paced(answer, **_beside(form, "paced"))
         case forms.FaultForm():
             return _read_fault(node, form)

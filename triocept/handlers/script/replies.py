@@ -93,7 +93,7 @@ def check_replies(replies: Sequence[Reply], place: str) -> None:
         NotAReply: there are no replies, or an item is not a reply.
     """
     if isinstance(replies, tuple) and len(replies) == 1 and isinstance(replies[0], (int, float)):
-        raise NotAReply(f"{place} has only a pause: give it a reply")
+        raise NotAReply(f"{place} has only a pause: add a reply after it")
     for number, reply in enumerate(replies):
         check_reply(reply, f"{place}: reply {number}")
     if not replies or is_pause(replies[-1]):

@@ -94,7 +94,7 @@ def when(
         model: the requested model's full name, with or without a date suffix; a pattern is searched in it.
         tool_result: part of a tool result since the model's last answer. True requires a result, False that there is no
             result.
-        result_of: name of a tool that was called, with a result since the model's last answer.
+        result_of: name of a tool that has a result since the model's last answer.
         offered_tool: name of a tool that the agent offers; the model need not have called it.
         output: required form of the answer: `text`, `json_object` or `json_schema`.
         predicate: a function of the request that returns a true value if it matches.
@@ -120,7 +120,7 @@ def when(
     )
     if not conditions:
         raise TypeError(
-            "when() matches every request: a reply by itself does that once, otherwise(…) each time"
+            "when() without conditions matches every request: write the reply alone (used once) or otherwise(…)"
         )
     return When(conditions)
 

@@ -23,7 +23,7 @@ _FORMATS = {
     "json-pointer": "/a",
     "regex": "a",
 }
-"""A fixed value for each format: names reserved for examples (RFC 2606, 5737, 3849)."""
+"""A fixed value for each format, with names and addresses reserved for examples (RFC 2606, 5737, 3849)."""
 
 
 def admits(schema: Json, value: Json) -> bool:
@@ -106,7 +106,7 @@ def text_for(schema: Json, name: str, variant: int) -> str:
     for guess in guesses:
         if len(guess) >= least and (most is None or len(guess) <= most) and _fits(pattern, guess):
             return guess
-    raise ValueError("cannot generate a text that fits; give the value: AskedJSON(…)")
+    raise ValueError("cannot generate a text that fits: pass the value, AskedJSON(…)")
 
 
 def _fits(pattern: str | None, text: str) -> bool:
