@@ -1,20 +1,23 @@
-"""A recording that answers again: replays of traces, and cassettes. Two readers and two policies over one playback.
+"""Recordings that answer calls again: replays of traces, and cassettes. Both use the same playback.
 
-When are two calls equal? `_canonical.form` defines it for both. Both share:
+`_canonical.form` defines for both when two calls are equal. Both share these modules:
 
 * `volatile`: parts of texts that differ from run to run: directories, dates, times, ids.
 * `play`: a recorded answer as a value, and its playback.
-* `miss`: the error if there is no answer, with the difference to the closest recorded call. `yaml_writer`: JSON values
-  as YAML, for people.
+* `miss`: the error for a call that has no recorded answer, with the difference to the closest recorded call.
+  `yaml_writer`: JSON values as readable YAML.
 
-The policies:
+The two kinds of recordings:
 
-* `replay`: a trace answers again. Nothing is consumed; the order between sub-agents is kept. `Replay`.
-* `cassettes`: a YAML file answers again, or is recorded. Each call is consumed. `open_cassette`, `use_cassette`.
+* `replay`: a trace answers calls again (`Replay`). A recorded answer can be used any number of times, and the order
+  between sub-agents is kept.
+* `cassettes`: a YAML file answers calls again, or is recorded (`open_cassette`, `use_cassette`). Each recorded answer
+  is used once.
 
-Why does a call miss? No recorded call is equal, and the error shows what differs from the closest. Or an equal call
-has no answer: the recorded agent disconnected, and the live agent does not. One file defines what counts:
+A call misses for one of two reasons. Either no recorded call is equal: the error shows what differs from the closest
+recorded call. Or the equal recorded call has no answer, because the recorded agent disconnected, and the live agent
+does not. These modules define what counts when calls are compared:
 
 * in a replay: `replay/record`;
-* in a cassette: `cassettes/request_form`. Equal calls are used up in order (`cassettes/cassette`).
+* in a cassette: `cassettes/request_form`. Equal recorded calls are used in order, each once (`cassettes/cassette`).
 """

@@ -1,6 +1,6 @@
-"""The error of a call that a recording cannot answer: the closest recorded call, and what differs, line by line.
+"""The error for a call that a recording cannot answer. It shows the closest recorded call, and each line that differs.
 
-Replays and cassettes share it: both compare calls as JSON values, which are shown as YAML.
+Replays and cassettes share it, because both compare calls as JSON values, which the error shows as YAML.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from ..errors import ReplayMiss
 from .yaml_writer import write_yaml
 
 _WIDTH = 160
-"""Maximum characters to show of a line."""
+"""Maximum characters of a line to show."""
 _BEFORE = 40
 """Characters to show before the first difference between two long lines."""
 _MOST = 60
-"""Maximum lines of a difference to show."""
+"""Maximum lines to show of the difference between two calls."""
 _LONGEST = 5000
 """Maximum lines to compare, from the first difference between two calls."""
 _SHORT = 1000
@@ -27,7 +27,7 @@ _SHORT = 1000
 _AROUND = 2
 """Equal lines to show before and after each difference."""
 _LABEL = re.compile(r"[ -]*[\w ]{1,40}: ")
-"""The beginning of a line that names its text, and stays when the line is cut."""
+"""Label at the beginning of a line, which stays when the line is cut."""
 
 
 class Closest(NamedTuple):
@@ -35,7 +35,7 @@ class Closest(NamedTuple):
 
     id: str
     place: str
-    """Where it is recorded, in words."""
+    """Where the call is recorded, in words."""
     form: Json
     """The content of the call, as far as it is compared."""
 
@@ -43,15 +43,15 @@ class Closest(NamedTuple):
 def not_recorded(
     call: str, recording: str, advice: str, *, form: Json, count: int, closest: Closest | None
 ) -> ReplayMiss:
-    """Return the error of a call that no recorded call equals.
+    """Return the error for a call that equals no recorded call.
 
     Args:
-        call: the call, in words.
-        recording: the recording, in words.
+        call: description of the live call.
+        recording: description of the recording.
         advice: what to do.
-        form: the content of the call, as far as it counts.
+        form: the content of the live call, as far as it is compared.
         count: number of recorded calls.
-        closest: the closest of them.
+        closest: the recorded call that is closest to the live call.
     """
     if closest is None:
         return ReplayMiss(f"no recorded call matches {call}: {recording} holds no call.\n{advice}")
@@ -66,7 +66,7 @@ def not_recorded(
 
 
 def no_answer(call: str, place: str, advice: str, closest: str) -> ReplayMiss:
-    """Return the error of a call from which the recorded agent disconnected, and this agent does not."""
+    """Return the error for a call from which the recorded agent disconnected, and the live agent does not."""
     return ReplayMiss(
         f"{call} waits for more than {place} holds: the recorded agent disconnected there.\n{advice}",
         closest=closest,
@@ -79,7 +79,7 @@ def lines_of(form: Json) -> list[str]:
 
 
 def difference(recorded: Json, live: Json) -> str:
-    """Return what differs between two calls, as `diff -u` does; long lines are cut around their first difference."""
+    """Return the differences between two calls, as `diff -u` does. Long lines are cut around their first difference."""
     one, other = lines_of(recorded), lines_of(live)
     head = max(0, common_head(one, other) - _AROUND)
     tail = common_head(one[:head:-1], other[:head:-1])
@@ -111,7 +111,7 @@ def difference(recorded: Json, live: Json) -> str:
 
 
 def _cut(line: str, head: int) -> str:
-    """Return a line; if it is long, its label, and the text from a little before its first difference."""
+    """Return a line; if it is long, only its label, and the text around its first difference."""
     label = found[0] if (found := _LABEL.match(line)) else ""
     start = max(len(label), head - _BEFORE) if len(line) > _WIDTH else len(label)
     text = line[start : start + _WIDTH]

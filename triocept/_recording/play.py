@@ -1,13 +1,14 @@
-"""A recorded answer as a value, and its playback: whole, in its increments, or up to where it broke.
+"""A recorded answer as a value, and its playback: as a whole, in its increments, or up to the point where it broke.
 
 Rules:
 
-1. It holds the canonical answer, not a provider's bytes: so it can be given again in any dialect. No header is kept.
+1. The value holds the canonical answer, not a provider's bytes, so any dialect can give it. No header is kept.
 2. Ids of answers and of calls are not kept: each answer gets new ids in the format of its dialect.
-3. The recorded answer is played verbatim, including stop reason and usage. An agent decides by its usage when to
+3. The recorded answer is played unchanged, with its stop reason and usage: an agent decides by the usage when to
    compact its history.
-4. A refusal is refused again, and a failure fails again with its status.
-5. An agent that disconnected gets at least as long to disconnect again, at any pace: it disconnects by its own clock.
+4. A refused call is refused again, and a failed call fails again, with the recorded status.
+5. If the recorded agent disconnected, the live agent gets at least the recorded time to disconnect, at any pace,
+   because an agent disconnects by its own clock.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ FailureKind: TypeAlias = Literal["refusal", "upstream", "truncated", "context_le
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """The reason why a call was not answered, or not completely."""
+    """The reason why a call was not answered, or only in part."""
 
     kind: FailureKind
-    """`refusal`: a handler refused; otherwise a provider failed."""
+    """`refusal` means that a handler refused the call; any other kind, that a provider failed."""
     status: int
     message: str
     retry_after: float | None = None
@@ -43,9 +44,9 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     should_retry: bool | None = None
     code: str | None = None
     dialect: str = ""
-    """Dialect of `body` and `code`."""
+    """Dialect in which `body` and `code` are written."""
     body: str = ""
-    """The provider's own document."""
+    """The body of the provider's error response."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,15 +56,15 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """The answer; if it broke, the part that was sent; None if nothing was sent."""
     failure: Failure | None = None
     hung_up: bool = False
-    """True if the agent disconnected before the end."""
+    """True if the agent disconnected before the end of the answer."""
     holds_calls: bool = True
-    """True if calls in a stream waited for its end."""
+    """True if tool calls in a stream were held back until its end."""
     increments: Increments | None = None
     """Pieces of the answer; None if it was given whole."""
     first_event: float | None = None
-    """Seconds from the call to the first event."""
+    """Seconds from the call to the first event of the answer."""
     duration: float = 0.0
-    """Seconds from the call to the end."""
+    """Seconds from the call to the end of the answer."""
 
 
 def same_content(one: Answer, other: Answer) -> bool:
@@ -106,13 +107,14 @@ class Piece(NamedTuple):
 
 
 class _Part:
-    """A part that is given piece by piece."""
+    """A part of an answer, and how much of it has been given."""
 
     def __init__(self, index: int, part: ResponsePart, recorded: int) -> None:
         self._index = index
         self._text = text_of(part)
         self._recorded = recorded
-        """Recorded number of characters: the text may be longer or shorter now, after a translation of directories."""
+        """Recorded number of characters. The text may have another length now, because its directories were
+        replaced."""
         self._came = self._given = 0
         self.begin, *rest = part_events(index, part)
         self.rest = [event for event in rest if not isinstance(event, PartDelta)]
@@ -130,7 +132,7 @@ class _Part:
 
 
 def pieces_of(answer: Answer) -> Iterator[Piece]:
-    """Yield an answer in its recorded pieces; if they were not recorded: its beginning, and the rest at its end."""
+    """Yield an answer in its recorded pieces. If none were recorded, yield its start, and all else when it ended."""
     response = answer.response
     assert response is not None
     start, *rest = events_of(response)
@@ -142,7 +144,7 @@ def pieces_of(answer: Answer) -> Iterator[Piece]:
     yield Piece(first if answer.first_event is None else answer.first_event, start)
     parts = response.content
     lengths: Counter[int] = Counter()
-    """Number of characters of each part."""
+    """Recorded number of characters of each part, by its index."""
     for index, length, _ in _cuts(answer.increments):
         lengths[index] += length
     begun: dict[int, _Part] = {}
@@ -171,7 +173,7 @@ def _whole_part(at: float, index: int, part: ResponsePart) -> Iterator[Piece]:
 
 
 def _cuts(increments: Increments) -> Iterator[tuple[int, int, float]]:
-    """Yield part, length and seconds after the call of each piece."""
+    """Yield, for each piece, the index of its part, its length, and its time in seconds after the call."""
     parts = [part for part, count in increments.runs for _ in range(count)]
     times = accumulate(increments.waits)
     for part, length, time in zip(parts, increments.lengths, times, strict=False):
@@ -186,9 +188,9 @@ def text_of(part: ResponsePart) -> str:
 
 
 Timing: TypeAlias = Literal["none", "recorded"] | float
-"""Time of an answer: at once, as recorded, or the recorded time multiplied by a number."""
+"""When an answer is given: immediately, after the recorded time, or after the recorded time multiplied by a number."""
 HANG_UP = 10.0
-"""Seconds beyond the recorded time for an agent to disconnect from an answer again."""
+"""Seconds, in addition to the recorded time, that an agent has to disconnect from an answer again."""
 _PROVIDER = {"upstream": UpstreamError, "truncated": UpstreamTruncated, "context_length": ContextLengthError}
 
 
@@ -215,11 +217,11 @@ async def give(exchange: Exchange, answer: Answer, pace: float) -> None:
     Args:
         exchange: the exchange.
         answer: the recorded answer.
-        pace: factor for its times; 0 means everything at once.
+        pace: factor for its times; 0 means without any waiting.
 
     Raises:
         Refusal, UpstreamError: the recorded outcome.
-        StillThere: the recorded agent disconnected, and this agent does not.
+        StillThere: the recorded agent disconnected, and the live agent does not.
     """
     begun, response = trio.current_time(), answer.response
     breaks = answer.failure is not None or answer.hung_up

@@ -1,12 +1,13 @@
 """Parts of a text that differ from run to run though the agent and its task have not changed.
 
 1. Directories of the agent: its working directory, home and configuration. Agents put them into their prompts,
-   unchanged and as slugs (Claude Code 2.1.197: `/home/u/work` is `-home-u-work`), and models into arguments of
-   calls. To compare two runs they are masked; a live agent gets a recording with its own directories instead. The
-   longest directory is replaced first: a working directory is usually below the home. Only complete names are replaced:
-   `/home/u` is not in `/home/u2`. Two spellings are masked: as given, and without `..` and symbolic links.
+   unchanged and as slugs (Claude Code 2.1.197: `/home/u/work` is `-home-u-work`), and models put them into arguments of
+   calls. They are masked to compare two runs; in a recorded answer, the live agent's own directories replace them. The
+   longest directory is replaced first, because a working directory is usually below the home. Only complete names are
+   replaced: `/home/u` is not in `/home/u2`. Two spellings are masked: the path as given, and the path without `..` and
+   symbolic links.
 2. Dates, times, durations, ids. Measured with Claude Code 2.1.197, Codex 0.169 and opencode 1.18: their prompts contain
-   the date in one form or another, and new names for conversations, tasks and items.
+   the date in some form, and new ids for conversations, tasks and items.
 3. The state of the working directory, which the run itself changes: a git snapshot (Claude Code 2.1.197 and 2.1.332,
    qwen-code 0.24.4, Continue 1.5.47) and a listing of files (gemini-cli 0.61.0, qwen-code 0.15.10, kimi-cli 1.39.0,
    kimi-code 2.1.0).
@@ -35,16 +36,16 @@ class Started(Protocol):
     def home(self) -> str | None: ...
     @property
     def config(self) -> str | None:
-        """Directory of its configuration."""
+        """Directory of the agent's configuration; None if unknown."""
 
 
 def slug(path: str) -> str:
-    """Return a path as the name of one file."""
+    """Return a path with a `-` for each character that is no letter or digit, as agents name files after it."""
     return re.sub(r"[^A-Za-z0-9]", "-", path)
 
 
 def roots_of(agents: Iterable[Started]) -> list[dict[str, str]]:
-    """Return the directories of each agent, by their purpose."""
+    """Return the directories of each agent, by purpose."""
     found: list[dict[str, str]] = []
     for agent in agents:
         roots = {name: path.rstrip("/") for name in _FIELDS if (path := getattr(agent, name))}
@@ -54,7 +55,7 @@ def roots_of(agents: Iterable[Started]) -> list[dict[str, str]]:
 
 
 def in_json(value: Json, change: Callable[[str], str]) -> Json:
-    """Return a JSON value with changed texts; names are unchanged."""
+    """Return a JSON value with all texts changed by a function. Names of members are unchanged."""
     match value:
         case str():
             return change(value)
@@ -69,7 +70,7 @@ def in_json(value: Json, change: Callable[[str], str]) -> Json:
 def mask_of(roots: Iterable[Mapping[str, str]]) -> Callable[[str], str]:
     """Return a function that masks these directories in a text.
 
-    All have one mask, since two may be one directory in one run and not in the other.
+    All directories have the same mask, because two of them may be equal in one run and differ in the other.
     """
     return _replacing({path: MASK for each in roots for path in each.values()}, {})
 
@@ -80,8 +81,8 @@ def translation(
     """Return a function that replaces recorded directories by live directories.
 
     Args:
-        recorded, live: directories of each agent, in the order in which the agents were started.
-        more: further directories, which take precedence: recorded to live.
+        recorded, live: the directories of each agent, in the order in which the agents were started.
+        more: further directories, by the recorded directory; they take precedence.
     """
     pairs: dict[str, str] = {}
     for before, now in zip(recorded, live, strict=False):
@@ -94,7 +95,7 @@ def translation(
 
 
 def _replacing(paths: Mapping[str, str], slugs: Mapping[str, str]) -> Callable[[str], str]:
-    """Return a function that replaces these paths and slugs; a slug without an entry becomes the new path."""
+    """Return a function that replaces these paths, and their slugs: by the entry in `slugs`, else by the new path."""
     table = {slug(path): new for path, new in paths.items()} | dict(slugs) | dict(paths)
     if not table:
         return lambda text: text
@@ -133,5 +134,5 @@ _pattern = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in _PA
 
 
 def without_volatile(text: str) -> str:
-    """Return the text with a placeholder of its kind for each part that differs from run to run."""
+    """Return the text with a placeholder, such as `<date>`, for each part that differs from run to run."""
     return _pattern.sub(lambda found: f"<{found.lastgroup}>", text)

@@ -1,12 +1,12 @@
-"""JSON values as YAML for people, in a form that compares well line by line.
+"""JSON values as readable YAML, in a form that `diff` can compare line by line.
 
 Rules:
 
-1. Equal values give equal texts: the caller orders the members, and every choice of style follows from the value.
-2. A text of several lines is written line by line, as a block. That includes lines with trailing spaces, which YAML
-   allows (1.2, 8.1.2) and PyYAML never writes. A text that a block cannot hold is quoted, as in JSON.
-3. A word with another meaning in an older YAML (`no`, `12:30`, a date) is quoted.
-4. Lists of numbers, and short lists of words, stand on one line; so do small objects of numbers alone.
+1. Equal values give equal texts: the caller orders the members, and the style depends only on the value.
+2. A text of several lines is written line by line, as a block, even if lines end with spaces. (YAML 1.2, 8.1.2 allows
+   this; PyYAML never writes it.) A text that a block cannot hold is quoted, as in JSON.
+3. A word that has another meaning in an older version of YAML (`no`, `12:30`, a date) is quoted.
+4. Lists of numbers, short lists of words, and small objects of numbers are written on one line.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from textwrap import wrap
 from .._canonical.content import Json
 
 _WIDTH = 100
-"""Maximum characters of a line with several values; a text is never cut."""
+"""Maximum characters of a line with several values; a longer list continues on the next line. Texts are never cut."""
 _LONGEST_KEY = 200
 """Maximum characters of a name before its colon. YAML's own limit is 1024 (1.2, 8.2.2)."""
 _PLAIN = re.compile(r"[A-Za-z_/(](?:[^\t\x00-\x1f\x7f]*[^\s:\x00-\x1f\x7f])?")
-"""Pattern of a text without quotes, by its beginning and end."""
+"""Pattern of the beginning and the end of a text that needs no quotes."""
 _NOT_PLAIN = re.compile(r": |:\t| #")
 _NOT_PLAIN_IN_FLOW = re.compile(r"[,\[\]{}:#]")
 _WORDS = re.compile(r"(?:y|yes|n|no|true|false|on|off|null)", re.IGNORECASE)
-"""Words with another meaning in YAML 1.1, of all words that begin with a letter."""
+"""Words that begin with a letter and are no texts in YAML 1.1."""
 _UNPRINTABLE = re.compile(
     "[^\\t\\n\\x20-\\x7e\\xa0-\\u2027\\u202a-\\ud7ff\\ue000-\\ufefe\\uff00-\\ufffd\U00010000-\U0010ffff]"
 )
-"""Characters that are not printable (YAML 1.2, 5.1), or that end a line for some readers only."""
+"""Characters that are not printable (YAML 1.2, 5.1), or that only some readers treat as line ends."""
 
 
 def write_yaml(value: Json) -> str:
@@ -69,7 +69,7 @@ def _lines(value: Json, indent: int) -> Iterator[str]:
 
 
 def _behind(head: str, value: Json, indent: int) -> Iterator[str]:
-    """Yield the lines of a value after a colon or a dash."""
+    """Yield the lines of a value that follows a colon or a dash."""
     if isinstance(value, dict | list) and value:
         if (flow := _flow(value)) is not None:
             line = f"{head} {flow}"
@@ -90,7 +90,7 @@ def _behind(head: str, value: Json, indent: int) -> Iterator[str]:
 
 
 def _scalar(text: Json, indent: int) -> list[str]:
-    """Return a scalar; a text of several lines is a literal block, its header first."""
+    """Return the lines of a scalar. A text of several lines is a literal block, which begins with its header."""
     is_text = isinstance(text, str) and "\n" in text and text.strip(" \t\n")
     if not is_text or _UNPRINTABLE.search(text):
         return [_word(text)]
@@ -103,7 +103,7 @@ def _scalar(text: Json, indent: int) -> list[str]:
 
 
 def _flow(value: Json) -> str | None:
-    """Return a list or an object on one line; None if it is too long."""
+    """Return a list or an object on one line; None if it needs several."""
     if isinstance(value, dict):
         flow = ", ".join(f"{_text(name, flow=True)}: {_word(inner)}" for name, inner in value.items())
         return f"{{{flow}}}" if all(map(_is_number, value.values())) and len(flow) <= _WIDTH else None

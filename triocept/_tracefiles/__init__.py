@@ -1,5 +1,5 @@
-"""Files of traces, after they were written and while they grow.
+"""Readers of trace files, both complete files and files that still grow.
 
-* `follow`: read traces one by one, also of a file that is being written.
-* `lease`: lease sealed traces of a directory, each to one consumer.
+* `follow`: read traces one by one, even from a file that is still being written.
+* `lease`: lease the sealed traces in a directory, each to one consumer.
 """

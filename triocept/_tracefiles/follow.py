@@ -23,7 +23,7 @@ INTERVAL = 0.1
 """Seconds between two reads of a followed file."""
 _CHUNK = 1024 * 1024
 _HEAD = 256
-"""Bytes kept of a line to recognize it: they include its run, its number and the chain so far."""
+"""Bytes kept from the start of a line to recognize it: they include its run, its number and the chain so far."""
 
 
 def iter_traces(
@@ -32,27 +32,27 @@ def iter_traces(
     follow: bool = False,
     on_damage: Callable[[DialectError], object] | None = None,
 ) -> TraceStream:
-    """Return the traces in a file of `JSONLRecorder`, in the order in which they end.
+    """Return an iterable of the traces in a file of `JSONLRecorder`, in the order in which they end.
 
-    Iterate with `for`; or with `async for` in a trio program: reads then run in a thread.
+    Iterate with `for`, or, in a trio program, with `async for`, which reads the file in a thread.
 
-    Memory holds the traces that have begun in the file and have not ended yet. A child comes before its parent, and is
-    also in the parent's `children`.
+    Memory holds only the traces that have begun in the file and have not ended yet. A child's trace is yielded before
+    its parent's, and is also in the parent's `children`.
 
     Args:
         path: the file.
-        follow: True waits at the end of the file for new lines, and the iteration does not end. Each trace is yielded
-            as soon as its seal is in the file. A score behind the seal is added to the trace that was yielded, if the
-            program still holds that trace. A missing file is waited for. A file that is moved away is read to its end
-            first; then the file now at the path is read from its beginning. A truncated file is also read from its
-            beginning, even if it has grown since. False yields each trace with all its scores, and traces without a
-            seal at the end.
+        follow: True waits for new lines at the end of the file, and for a missing file; the iteration does not end.
+            Each trace is yielded as soon as its seal is in the file. A score after the seal is added to the trace that
+            was yielded, if the program still holds it. If the file is moved away, it is read to its end; then the file
+            that is now at the path is read from its beginning. A truncated file is also read from its beginning, even
+            if it has grown since. False yields each trace with all its scores, and at the end the traces without a
+            seal.
         on_damage: as in `read_traces`.
 
     Raises:
-        OSError: while iterating: the file cannot be read.
-        DialectError: while iterating: a line was written by a newer triocept; or the file ended without a valid line,
-            and `on_damage` is None. The path is `file:line`.
+        OSError: during the iteration, if the file cannot be read.
+        DialectError: during the iteration, if a newer triocept wrote a line; or if the file ends without a readable
+            line, and `on_damage` is None. The error's path is `file:line`.
 
     Cancellation: `async for` ends at once; only the position in the file is lost.
     """
@@ -139,10 +139,10 @@ def _warn(words: list[str]) -> None:
 
 @final
 class _Tail:
-    """A growing file and the part read so far.
+    """A file that may grow, and the position up to which it was read.
 
-    The file stays open, so that a file that is moved away is read to its end. It is unbuffered: bytes read before
-    a truncation must not come again.
+    The file stays open, so that a file that is moved away is read to its end. It is unbuffered, so that no bytes from
+    before a truncation are read from a buffer.
     """
 
     def __init__(self, path: str | os.PathLike[str], on_damage: Callable[[DialectError], object]) -> None:
@@ -151,7 +151,7 @@ class _Tail:
         self._file: FileIO | None = None
 
     def look(self) -> list[Trace]:
-        """Return the traces that ended since the last call; an empty list at the end of the file."""
+        """Return traces that ended since the last call; an empty list if there is nothing new in the file."""
         moved = self._file is None
         if self._file is not None:  # checked before the rest is read: afterwards nothing is appended
             with suppress(FileNotFoundError):  # the next file does not exist yet
@@ -167,13 +167,13 @@ class _Tail:
         return self._read()
 
     def close(self) -> None:
-        """Close the file."""
         if self._file is not None:
             self._file.close()
         self._file = None
 
     def _is_cut(self) -> bool:
-        """Return True if the file no longer contains what was read: it was truncated, and may have grown since."""
+        """Return True if the file does not contain what was read any more: it was truncated, and may have grown
+        since."""
         assert self._file is not None
         number = self._file.fileno()
         if os.fstat(number).st_size < self._at + len(self._part):
@@ -202,13 +202,13 @@ class _Tail:
             self._file.seek(0)
         self._number = 0
         self._latest = (0, b"")
-        """Offset and first bytes of the latest whole line."""
+        """Offset and first bytes of the latest complete line."""
         self._at = 0
-        """Offset of the end of the latest whole line."""
+        """Offset of the end of the latest complete line."""
         self._part = b""
-        """First bytes of the line that has no end yet."""
+        """First bytes of the line that is not complete yet."""
         self._rest: list[bytes] = []
-        """All bytes so far of the line that has no end yet."""
+        """All bytes so far of the line that is not complete yet."""
         self._reader = TraceReader(self._path, self._on_damage)
         self._given: dict[tuple[str, str], weakref.ref[Trace]] = {}
 

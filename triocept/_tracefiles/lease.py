@@ -1,11 +1,11 @@
-"""Leases on the sealed traces of a directory, for trainers: each trace has one holder until it is acknowledged.
+"""Leases on the sealed traces in a directory, for trainers. A trace has one lease until it is acknowledged.
 
 Rules:
 
 1. A claim is in `_claims` before anything can be raised, and leaves it when it is acknowledged or given back.
-2. No task waits for a lock or polls a lock. Reading the directory's modification time costs a microsecond. The
-   directory is listed when that time has changed, and every 30 s. Files that others hold are tried again more often,
-   because a killed process changes no time.
+2. No task waits for a lock or polls a lock. Instead it reads the directory's modification time, which costs a
+   microsecond. The directory is listed when that time has changed, and every 30 s. While other processes or leases have
+   claimed files, it is listed every second, because a killed process does not change that time.
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ log = logging.getLogger("triocept.trace")
 INTERVAL = 0.1
 """Seconds between two reads of the directory's modification time."""
 AGAIN = 1.0
-"""Seconds until files that others hold are tried again."""
+"""Seconds until files that other processes or leases have claimed are tried again."""
 ALL = 30.0
-"""Seconds until the directory is listed although its time is unchanged: another machine's clock may have set that
-time."""
+"""Seconds until the directory is listed although its modification time is unchanged: the clock of another machine may
+have set it."""
 _COARSE = 1_000_000_000
-"""Nanoseconds: a directory changed more recently than this may change again without a new modification time."""
+"""Nanoseconds for which a changed directory may change again without a new modification time."""
 
 
 @final
 class TraceLease:
     """The traces that one program has leased from a directory. Made by `lease_traces` only.
 
-    Iterate over it: each trace is leased to this object alone until `acknowledge` is called with the trace. However the
-    block ends, a trace that is not acknowledged is given back, and another lease can take it.
+    Iterate over it. Each trace is leased to this object alone until `acknowledge` is called with the trace. However the
+    block ends, traces that were not acknowledged are given back, and another lease can get them.
     """
 
     def __init__(self, directory: Path, *, wait: bool) -> None:
         self.directory: Path = directory
         self._wait = wait
         self._claims: dict[int, tuple[Trace | None, Claim]] = {}
-        """By the trace's `id`; by the claim's `id` while the file is read."""
+        """Traces and their claims, by the trace's `id`; while the file is still being read, by the claim's `id`."""
         self._ready: deque[Path] = deque()
         self._seen: int | None = None
-        """Modification time of the directory at the last listing; None means list it again."""
+        """Modification time of the directory at the last listing; None if it must be listed again."""
         self._others = False
-        """True if another process or lease holds a file of the directory."""
+        """True if another process or lease has claimed a file in the directory."""
         self._looked_at = -ALL
         self._closed = False
 
@@ -70,14 +70,14 @@ class TraceLease:
     async def __anext__(self) -> Trace:
         """Return the next trace that no other lease holds.
 
-        Without such a trace: wait, or end the iteration (`wait=False`).
+        If there is no such trace, wait for one, or end the iteration (`wait=False`).
 
         Raises:
             OSError: the directory, or a file in it, cannot be read.
-            DialectError: a file is not a trace file, or was written by a newer triocept.
+            DialectError: a file is not a trace file, or a newer triocept wrote it.
             trio.ClosedResourceError: the block has ended.
 
-        Cancellation: a trace claimed meanwhile is given back.
+        Cancellation: a trace that was already claimed is given back.
         """
         await trio.lowlevel.checkpoint()
         while True:
@@ -98,7 +98,7 @@ class TraceLease:
                 raise StopAsyncIteration
 
     def acknowledge(self, *traces: Trace) -> None:
-        """Mark traces as done: move their files to `taken` in the directory, where they are not leased again.
+        """Mark traces as done. Their files are moved to `taken` in the directory, and never leased again.
 
         Raises:
             ValueError: a trace is not leased by this object. No trace was acknowledged.
@@ -162,14 +162,14 @@ async def lease_traces(directory: str | os.PathLike[str], *, wait: bool = True) 
                 await train(branches(trace))
                 lease.acknowledge(trace)
 
-    Any number of leases, in one program or in many, may share a directory: no two leases hold a trace at once. A trace
-    that is not acknowledged when the block ends is given back. If the process is killed, its leased traces are free
-    within two seconds. The lock on a file ends with the process and the processes that it has forked. A trace comes
-    with the traces of its children. An incomplete file is moved to `damaged`, with a warning.
+    Any number of leases, in one program or in many, may share a directory: a trace is never leased to two of them at
+    the same time. Traces that were not acknowledged when the block ends are given back. If the process is killed, other
+    leases can get its traces within two seconds. The lock on a file ends with the process and the processes that it has
+    forked. A trace comes with the traces of its children. An incomplete file is moved to `damaged`, with a warning.
 
     Args:
-        directory: an existing directory. On a network file system, locks have to work.
-        wait: True waits for the next trace. False ends the iteration when no trace is free, though another lease may
+        directory: an existing directory. If it is on a network file system, that must support locks.
+        wait: True waits for the next trace. False ends the iteration when no trace is free, even if another lease may
             still give one back.
 
     Closing: traces that were not acknowledged are given back.

@@ -1,15 +1,15 @@
-"""A replay: a recorded trace answers again, without a model.
+"""A replay: a recorded trace answers calls again, without a model.
 
 Rules:
 
 1. Matching is by content: a call gets the answer of the recorded turn with an equal request, at any time. `record`
-   defines equality; `order` defines when an answer must wait for others.
-2. Nothing is consumed: an equal call gets an equal answer, in each rollout of the replay.
-3. Nothing is made up: a call that the record lacks is an error, unless there is a handler for new calls.
-4. The notes of each turn name the recorded turn, as `replay`.
-5. An answer waits for the events that its record requires, and then a moment, so that the agent can process them. It
-   waits as long as events arrive, and a while longer; then it is given regardless. The run then differs from the
-   recorded run, and its trace notes it.
+   defines which requests are equal. `order` defines the events for which an answer must wait.
+2. A recorded answer can be used any number of times: an equal call gets an equal answer, in each rollout of the replay.
+3. No answer is made up: a call that the record does not have is an error, unless there is a handler for new calls.
+4. The note `replay` of each turn names the recorded turn.
+5. An answer waits for the events that its record requires, and then a moment longer, so that the agent can process
+   them. If they do not happen, it waits as long as other events happen, and a while longer. Then it is given anyway:
+   the run differs from the recorded run, and the turn's note reports the events.
 """
 
 from __future__ import annotations
@@ -57,32 +57,32 @@ from .record import (
 )
 
 MOMENT = 0.1
-"""Seconds for an agent to pass another conversation's answer on to one of its conversations.
+"""Seconds that an agent has to pass the answer of one of its conversations on to another one.
 
 Sufficient in 12 of 12 runs of Claude Code 2.1.332 with two sub-agents."""
 PATIENCE = 10.0
-"""Seconds without an event, in addition to twice the recorded time, after which an answer waits no longer."""
+"""An answer stops waiting after this many seconds without an event, in addition to twice the recorded time."""
 
 
 class Gate:
-    """Events of a record so far in one live rollout."""
+    """The recorded events that have happened so far in one live rollout."""
 
     def __init__(self, order: Order, turns: tuple[Recorded, ...]) -> None:
         self._order = order
         self._turns = turns
         self._times: dict[Happening, float] = {}
         self._gone: set[int] = set()
-        """Turns that will not come any more."""
+        """Numbers of the turns that will not happen any more."""
         self._news = Condition()
         self._latest = 0.0
 
     def note(self, number: int, *, settled: bool) -> None:
-        """Note that a call arrived that this turn answers, or that it has been answered."""
+        """Note that the live call of this recorded turn arrived, or (`settled`) that it was answered."""
         self._latest = self._times[Happening(number, settled)] = trio.current_time()
         self._news.notify_all()
 
     def drop(self, numbers: Iterable[int]) -> None:
-        """Note that these turns will not come, since they follow a fork."""
+        """Note that these turns will not happen, because they follow from a fork."""
         self._gone |= set(numbers)
         self._news.notify_all()
 
@@ -90,7 +90,7 @@ class Gate:
         """Wait until the answer of this turn may be given.
 
         Returns:
-            The ids of the turns that it has waited for in vain.
+            Ids of the turns whose events did not happen in time.
 
         Cancellation: immediate.
         """
@@ -119,7 +119,7 @@ class Plan(NamedTuple):
     """Factor by which recorded times are multiplied."""
     fork: Recorded | None
     behind_fork: frozenset[int]
-    """The fork, and the turns that follow from it."""
+    """Numbers of the turn at which the run forks, and of the turns that follow from it."""
     then: Handler | None
     results: bool
     roots: Sequence[dict[str, str]]
@@ -136,9 +136,9 @@ class ReplayRun:
         self._gate = Gate(plan.order, plan.record.turns)
         self._directories: _Directories | None = None
         self._forked: set[Thread] = set()
-        """Live conversations that have left the record."""
+        """Live conversations whose calls go to `then` from now on."""
         self._is_open = plan.then is not None and plan.fork is None
-        """True if calls that the record lacks go to `then`."""
+        """True if calls that the record does not have go to `then`."""
 
     async def answer(self, exchange: Exchange) -> None:
         """Give an exchange its recorded answer, or let `then` answer."""
@@ -188,7 +188,7 @@ class ReplayRun:
     async def _give(
         self, exchange: Exchange, conversation: Conversation, found: Recorded, notes: dict[str, Json]
     ) -> None:
-        """Give the recorded answer when it is due; `notes` hold the differences."""
+        """Give the recorded answer when it is due. `notes` holds the differences to the recorded call."""
         self._gate.note(found.number, settled=False)
         note: dict[str, Json] = {"rollout": self._plan.record.trace.rollout, "turn": found.turn.id, **notes}
         try:
@@ -206,7 +206,7 @@ class ReplayRun:
             self._gate.note(found.number, settled=True)
 
     def _here(self, rollout: Rollout) -> _Directories:
-        """Return the directories of the live agents, which may have become more."""
+        """Return the directories of the live agents started so far."""
         agents = rollout.trace.agents
         if self._directories is None or self._directories.count != len(agents):
             self._directories = _Directories(self._plan, agents)
@@ -250,36 +250,37 @@ class _Directories:
 __all__ = ["Match", "Replay", "Timing", "TurnName"]
 
 Match: TypeAlias = Literal["strict", "nearest"]
-"""The turn that answers a call: the turn with an equal request, or the nearest turn."""
+"""Which turn answers a call: the turn with an equal request; or, if there is none, the nearest turn."""
 
 
 @final
 class Replay:
     """A handler that answers as a trace does: `Replay(read_traces("run.jsonl")[0])`.
 
-    It may answer several rollouts, one after the other or concurrently.
+    One replay may answer several rollouts, one after the other or concurrently.
 
     Args:
         trace: the recorded trace; each child of a rollout needs a replay of its own.
-        match: `strict`: use the recorded turn whose agent had sent and called the same. Dates, ids and directories are
-            ignored; results of tools may differ, which the turn's notes record. `nearest`: if there is no such turn,
-            use the turn with the longest common beginning, in a conversation of the same kind.
-        timing: `none`: answer at once; `recorded`: take the recorded time; a number: multiply the recorded time by it
-            (0.5: twice as fast). The increments of a stream are the recorded ones if present (`record_increments`).
+        match: `strict`: use the recorded turn with an equal request. Dates, ids and directories are ignored. Results of
+            tools may differ; the turn's notes then record it. `nearest`: if there is no such turn, use the turn with
+            the longest common beginning, in a conversation of the same kind.
+        timing: `none`: answer immediately; `recorded`: answer after the recorded time; a number: multiply the recorded
+            time by it (0.5 is twice as fast). A stream has the recorded increments if they were recorded
+            (`record_increments`).
         until: the turn at which the run forks: its id, its number in the main conversation, or `(conversation,
-            number)`. The turn and all that follows from it go to `then`: the rest of its conversation, and the
-            sub-agents begun there. All other turns are still replayed.
-        then: a handler: a real model, a script, another policy. Without `until` it gets the calls that the record
-            lacks.
-        compare_results: if True, results of the agent's tools count, too.
-        paths: recorded directories and their live replacements, in addition to the known directories: for agents that
-            ran elsewhere, for example in a container.
-        redact: the redaction of the record, if the live rollout has no such `redact`: it is applied to live calls
-            before they are compared.
+            number)`. The handler `then` gets this call and all calls that follow from it: the rest of its conversation,
+            and the sub-agents begun there. All other calls are still replayed.
+        then: a handler: a real model, a script, another policy. Without `until`, it gets the calls that the record does
+            not have.
+        compare_results: if True, the results of the agent's tools must be equal, too.
+        paths: further recorded directories, each with the directory that replaces it in the live run. Needed for agents
+            that ran elsewhere, for example in a container.
+        redact: the `Redaction` with which the trace was recorded, if the live rollout does not use it. It is applied to
+            live calls before they are compared.
 
     Raises:
-        ReplayMiss: from an exchange whose call the record lacks; the text shows the first difference. The agent gets a
-            500.
+        ReplayMiss: from an exchange whose call the record does not have. The text shows the differences to the closest
+            recorded call. The agent gets a 500.
         LookupError: the trace has no such turn.
         TypeError, ValueError: an argument is invalid.
     """

@@ -1,34 +1,38 @@
-"""A trace that answers again: its turns in the form in which two runs are compared, the turn for a call, its answer.
+"""A recorded trace in the form in which two runs are compared. It finds the turn for a live call, and gives its answer.
 
-A call misses, with `ReplayMiss`, in two cases:
+A call misses in two cases. `handler` then raises a `ReplayMiss`, whose text `_recording/miss.py` writes:
 
-* No turn has an equal `Key`: equal moves (messages and actions, in order) and equal names of offered tools. The model,
-  sampling settings and schemas of tools do not count. With `match="nearest"` (rule 8) a call misses only if its
-  conversation has had all turns of its kind.
-* Its turn has no answer (rule 5), and the live agent does not disconnect.
+* No turn has an equal `Key`, which is the moves (messages and actions, in order) and the names of the offered tools.
+  The model, sampling settings and schemas of tools do not count. With `match="nearest"` (rule 8), a call misses only if
+  all turns of its kind have already answered its conversation.
+* The turn with an equal `Key` has no answer (rule 5), and the live agent does not disconnect.
 
-Two calls of two runs of one agent, in one dialect or two, have equal moves if only the environment differs. Parts are
-compared by the rule `REPLAY` of `_canonical.form`: `developer` equals `system`; arguments are JSON values; media are
-compared by their hash; reasoning, empty texts, ids and cache marks do not count. Beyond it (a real agent needed each
-rule):
+Calls of two runs of an agent have equal moves if only the environment, or the dialect, differs. Parts are compared by
+the rule `REPLAY` of `_canonical.form`: `developer` equals `system`; arguments are JSON values; media are compared by
+their hash; reasoning, empty texts, ids and cache marks do not count. Further rules, each of which a real agent needed:
 
-1. The results of tools have the role `tool`, wherever the dialect packs them. Neighbours of one role are one.
-2. Directories of the run are masked everywhere. Other parts that differ from run to run (`volatile`: dates, times, ids,
-   listings of the directory) are masked in texts of the agent and its user. The model's texts are compared exactly.
-3. Results of tools do not count by default: they contain dates, process numbers and durations.
-4. Turns are in the order in which they settled; a turn's number is its position. If the clock was set during the run,
-   this order corrects their times.
-5. A call from which the agent disconnected has no answer: it is kept for the order, and is chosen last.
-6. Several turns with equal requests are used in order, first the turns that no live conversation has had, and the last
-   of them from then on. So a call that was refused and retried is refused and retried again. Sub-agents of one task,
-   which a record may hold as one, get all recorded answers.
-7. A live conversation stays with the recorded conversation in which its first call was found, as long as its calls are
-   found there. A new conversation prefers a recorded conversation that no other has: two sub-agents may have one task.
-8. The nearest turn is the turn with the most moves in common from the beginning, among conversations of one kind. Of
-   equals, the first to settle wins that this conversation has not had. An equal call again is answered as in 6. System
-   prompts do not count: a new version of an agent has another one.
-9. An answer is given again with the live directories. Calls keep their recorded ids. Raw bytes are sent again
-   unchanged, if the record has them.
+1. The results of tools have the role `tool`, wherever the dialect packs them. Adjacent messages of one role count as
+   one.
+2. The run's directories are masked everywhere. Other parts that differ from run to run (`volatile`: dates, times, ids,
+   listings of the directory) are masked in texts of the agent and its user. Apart from directories, the model's texts
+   are compared exactly.
+3. Results of tools count only with `Replay(compare_results=True)`, because they contain dates, process numbers and
+   durations.
+4. Turns are in the order in which they settled; a turn's number is its position in this order. If the clock was set
+   during the run, the times of the turns are corrected to fit this order.
+5. A turn from which the recorded agent disconnected has no answer. It is kept for the order of events, and is chosen
+   only if no other turn has an equal request.
+6. Several turns with equal requests are used in order: first the turns that have not answered any live conversation,
+   and from then on the last turn. So a call that was refused and retried is refused and retried again. Sub-agents with
+   the same task, which a record may hold as one conversation, get all recorded answers.
+7. A live conversation keeps to the recorded conversation in which its first call was found, as long as its calls are
+   found there. A new conversation prefers a recorded conversation that no other live conversation keeps to, because two
+   sub-agents may have the same task.
+8. The nearest turn is the turn with the longest common beginning of moves, in a conversation of the same kind, that has
+   not answered this conversation yet. Of several, the first to settle wins. A repeated call is answered as in rule 6.
+   System prompts do not count, because a new version of an agent has another one.
+9. In a recorded answer, the live directories replace the recorded ones. Tool calls keep their recorded ids. Raw bytes
+   are sent again unchanged, if the record has them.
 """
 
 from __future__ import annotations
@@ -59,17 +63,17 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Move(NamedTuple):
-    """A message or an action."""
+    """A part of a message: a text, an action, or a result."""
 
     role: str
     kind: str
     """Kind of the part: text, call, result, refusal, media, opaque."""
     value: str
-    """The text of the result, or its JSON value as text."""
+    """The text, or the JSON value as text."""
 
     @property
     def shown(self) -> Json:
-        """The value as it was before it was encoded, if a mask left it valid."""
+        """The value before it was encoded; the encoded text if a mask made the JSON invalid."""
         try:
             return (
                 self.value if self.kind in ("text", "result", "refusal") else msgspec.json.decode(self.value)
@@ -82,7 +86,7 @@ Moves: TypeAlias = tuple[Move, ...]
 
 
 class Key(NamedTuple):
-    """The content of a request: equal for calls that get the same answer."""
+    """The compared content of a request: equal for calls that get the same answer."""
 
     moves: Moves
     tools: tuple[str, ...]
@@ -90,11 +94,11 @@ class Key(NamedTuple):
 
 
 class Normal:
-    """Makes moves of requests. A message object is converted once.
+    """Conversion of requests to moves. Each message object is converted only once.
 
     Args:
         mask: removes the run's directories from a text.
-        results: if True, results of tools count.
+        results: if True, results of tools count (`compare_results`).
     """
 
     def __init__(self, mask: Callable[[str], str], *, results: bool = False) -> None:
@@ -102,10 +106,10 @@ class Normal:
         self._words = cache(lambda text: mask(text).strip())
         self._results = results
         self._known: dict[int, tuple[Message, tuple[tuple[str, list[Json]], ...]]] = {}
-        """Roles and forms by a message's `id`; holding the message keeps the `id` unique."""
+        """Roles and forms of each message, by its `id`. The message is kept, so that its `id` stays unique."""
 
     def moves(self, request: Request) -> Moves:
-        """Return all moves up to this call."""
+        """Return the moves of a request."""
         placed = (each for message in request.messages for each in self._of(message))
         found: list[Move] = []
         for role, group in groupby(self._masked_answers(placed), key=itemgetter(0)):
@@ -123,7 +127,7 @@ class Normal:
         return tuple(found)
 
     def result(self, result: ToolResult) -> str:
-        """Return a tool's result and its error mark, without parts that differ from run to run."""
+        """Return a tool's result, marked if it is an error, without parts that differ from run to run."""
         return ("failed: " if result.is_error else "") + without_volatile(self._mask(result.text))
 
     def _of(self, message: Message) -> tuple[tuple[str, list[Json]], ...]:
@@ -141,7 +145,7 @@ class Normal:
         return known[1]
 
     def _masked_answers(self, placed: Iterable[tuple[str, list[Json]]]) -> Iterator[tuple[str, list[Json]]]:
-        """Join texts of the model. They are masked here, since a piece may end within a directory's name."""
+        """Join adjacent texts of the model, and then mask them: one text may end within the name of a directory."""
         for role, group in groupby(placed, key=itemgetter(0)):
             if role != "assistant":
                 yield from group
@@ -154,12 +158,12 @@ class Normal:
 
 
 def key_of(request: Request, normal: Normal) -> Key:
-    """Return the content of a request."""
+    """Return the compared content of a request."""
     return Key(normal.moves(request), tuple(sorted({tool.name for tool in request.tools})))
 
 
 def shown_form(key: Key) -> Json:
-    """Return the content of a request as a JSON value, to show it."""
+    """Return the compared content of a request as a JSON value that can be shown."""
     messages = [
         {move.role if move.kind == "text" else f"{move.role} {move.kind}": move.shown} for move in key.moves
     ]
@@ -167,7 +171,7 @@ def shown_form(key: Key) -> Json:
 
 
 _TOGETHER = 1.0
-"""Seconds by which a turn may be recorded after a turn that settled later."""
+"""Maximum seconds between the ends of two turns that may be recorded in reverse order."""
 
 Thread: TypeAlias = tuple[str, bool]
 """Id of a conversation, and True for its side calls."""
@@ -181,7 +185,7 @@ class Recorded(NamedTuple):
     key: Key
     conversation: Conversation
     arrived: float
-    """Arrival of the call: seconds since the epoch."""
+    """Time when the call arrived, in seconds since the epoch."""
 
     @property
     def kind(self) -> CallKind:
@@ -189,7 +193,7 @@ class Recorded(NamedTuple):
 
     @property
     def thread(self) -> Thread:
-        """The conversation; a side call has the id of its main conversation, without being part of it."""
+        """Key of the turn's conversation. Side calls have their own key, because they may have the main id."""
         return thread_of(self.conversation)
 
     @property
@@ -198,12 +202,12 @@ class Recorded(NamedTuple):
 
 
 class Record:
-    """The turns of a trace by the content of their requests.
+    """The turns of a trace, by the compared content of their requests.
 
     Args:
         trace: the trace.
-        roots: the directories of its agents.
-        results: if True, results of tools count.
+        roots: the directories of the trace's agents.
+        results: if True, results of tools count (`compare_results`).
     """
 
     def __init__(self, trace: Trace, roots: Iterable[dict[str, str]] = (), *, results: bool = False) -> None:
@@ -223,21 +227,21 @@ class Record:
             self._by_key.setdefault(each.key, []).append(each)
 
     def asking(self, key: Key) -> list[Recorded]:
-        """Return the turns with this content, in order of arrival."""
+        """Return the turns with this content, in the order in which their calls arrived."""
         return self._by_key.get(key, [])
 
 
 def _arrivals(turns: Iterable[Turn], conversations: Mapping[str, Conversation]) -> Iterator[float]:
-    """Yield the arrival times of these turns' calls, by one clock.
+    """Yield the times at which the calls of these turns arrived, as if the clock had never been set.
 
-    Each turn is placed as early as possible after the previous turn, by the clock corrections so far. If that is
-    impossible, the clock was set. Set back: the call came before all others, and is placed after all answers. Set
-    forward: the call came before that, and is placed after the last answer of its conversation. The real idle time is
-    unknown.
+    Each turn gets the smallest clock correction so far with which it settles after the previous turn. If there is none,
+    the clock was set. If the call seems to come before all others, the clock was set back: the call is placed after all
+    answers. Otherwise it was set forward during the call, which is placed after the last answer of its conversation.
+    The real idle time is unknown.
     """
     first, latest, changes = float("inf"), float("-inf"), [0.0]
     ended: dict[Thread, float] = {}
-    """Time at which the latest turn of each conversation settled."""
+    """Time when the latest turn of each conversation settled, in corrected seconds."""
     for turn in turns:
         thread, settled = thread_of(conversations[turn.id]), turn.started_at + turn.duration
         fitting = [change for change in changes if settled + change > latest - _TOGETHER]
@@ -258,7 +262,7 @@ def thread_of(conversation: Conversation) -> Thread:
 
 
 class Matching:
-    """The turns of a record that one live rollout has had.
+    """The turns of a record that have answered calls of one live rollout.
 
     Args:
         record: the record.
@@ -267,12 +271,12 @@ class Matching:
     def __init__(self, record: Record) -> None:
         self._record = record
         self._kept_to: dict[Thread, Thread] = {}
-        """The recorded conversation of each live conversation."""
+        """The recorded conversation that each live conversation keeps to."""
         self._had: dict[Thread, dict[int, Key]] = {}
-        """The turns that each live conversation has had, each with its call, in order."""
+        """For each live conversation, the numbers of the turns that answered it, each with the live call, in order."""
 
     def exact(self, key: Key, conversation: Conversation) -> Recorded | None:
-        """Return the turn with an equal request."""
+        """Return the turn to use among those with an equal request; None if there is none."""
         live = thread_of(conversation)
         found = self._record.asking(key)
         if not found:
@@ -285,7 +289,7 @@ class Matching:
         return self._take(live, key, self._next(live, own or same_kind or free or rest or found))
 
     def nearest(self, key: Key, conversation: Conversation) -> Recorded | None:
-        """Return the nearest turn; None if this conversation has had them all."""
+        """Return the nearest turn; None if all turns of its kind have answered this conversation."""
         live = thread_of(conversation)
         had = self._had.get(live, {})
         for number, before in reversed(had.items()):
@@ -304,11 +308,11 @@ class Matching:
         return None if near is None else self._take(live, key, near)
 
     def give_back(self, conversation: Conversation, turn: Recorded) -> None:
-        """Note that the conversation has not had this turn after all: its agent disconnected."""
+        """Note that this turn has not answered the conversation after all, because the live agent disconnected."""
         self._had.get(thread_of(conversation), {}).pop(turn.number, None)
 
     def _next(self, live: Thread, found: Sequence[Recorded]) -> Recorded:
-        """Return the first turn that this conversation has not had, or the last turn."""
+        """Return the first turn that has not answered this conversation, or the last turn."""
         had = self._had.get(live, {})
         turns = [each for each in found if each.thread == found[0].thread]  # several may have equal requests
         turns = [each for each in turns if each.turn.outcome != "abandoned"] or turns
@@ -316,7 +320,7 @@ class Matching:
         return next((each for each in left if not self._is_given(each)), (left or turns[-1:])[0])
 
     def _is_given(self, turn: Recorded) -> bool:
-        """Return True if any conversation has had the turn."""
+        """Return True if the turn has answered any live conversation."""
         return any(turn.number in had for had in self._had.values())
 
     def _take(self, live: Thread, key: Key, found: Recorded) -> Recorded:
@@ -328,7 +332,7 @@ class Matching:
 
 
 def closest(moves: Moves, turns: Iterable[Recorded]) -> Recorded | None:
-    """Return the turn with the longest beginning in common, of equals the first; None if there is no turn."""
+    """Return the turn with the longest common beginning; of equally long ones the first. None if there is no turn."""
     without_system = [move for move in moves if move.role != "system"]
 
     def in_common(turn: Recorded) -> int:
@@ -338,23 +342,23 @@ def closest(moves: Moves, turns: Iterable[Recorded]) -> Recorded | None:
 
 
 _MOST_NAMES = 10
-"""Maximum ids in an error."""
+"""Maximum ids of turns to list in an error."""
 
 TurnName: TypeAlias = str | int | tuple[str, int]
 """Name of a turn:
 
 * its id;
-* its number within the main conversation, from 0 (below 0: from the end);
-* a conversation and the number there, or the conversation alone for its first turn.
+* its number within the main conversation, from 0 (a negative number counts from the end);
+* a conversation and the turn's number in it, or only the conversation, for its first turn.
 
 A conversation is named by its id, or by its name in `triocept show`: `sub-agent 1`."""
 
 
 def find_turn(record: Record, name: TurnName) -> Recorded:
-    """Return the turn of this name.
+    """Return the turn with this name.
 
     Raises:
-        LookupError: there is no such turn; the text lists the turns.
+        LookupError: there is no such turn; the text lists the turns that exist.
     """
     names = {called: id_ for (id_, _), called in names_of(each.conversation for each in record.turns).items()}
     if isinstance(name, str):
@@ -395,7 +399,7 @@ def find_turn(record: Record, name: TurnName) -> Recorded:
 def following(record: Record, launches: Mapping[Thread, Recorded], turn: Recorded) -> frozenset[int]:
     """Return the numbers of a turn and of all turns that follow from it.
 
-    These are the later turns of its conversation, and the sub-agents begun there.
+    These are the later turns of its conversation, and all turns of the sub-agents that these turns began.
 
     Args:
         record: the record.
@@ -423,12 +427,12 @@ async def give_again(exchange: Exchange, turn: Turn, translate: Callable[[str], 
     Args:
         exchange: the exchange.
         turn: the recorded turn.
-        translate: replaces recorded directories in a text by the live directories.
+        translate: function that replaces recorded directories in a text by live directories.
         pace: factor for its times.
 
     Raises:
         Refusal, UpstreamError: the recorded outcome.
-        StillThere: the recorded agent disconnected, and this agent does not.
+        StillThere: the recorded agent disconnected, and the live agent does not.
     """
     if turn.raw is not None and turn.raw.size == sum(len(data) for _, data in turn.raw.pieces):
         began = turn.duration if turn.first_event is None else turn.first_event

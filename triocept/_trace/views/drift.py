@@ -1,8 +1,8 @@
 """Comparison of the sampled ids with the ids in the next prompt, with a name for each difference.
 
-A turn is compared with the turn that it continues or rewrites (see `Trace.relations`): how far its prompt begins with
-that turn's prompt and completion. The messages are compared first. If they differ, the agent has changed its history;
-if they are equal, the template or the tokenizer has produced other ids.
+A turn is compared with the turn that it continues or rewrites (see `Trace.relations`): how many ids of the earlier
+turn's prompt and completion does its prompt begin with? The messages are compared too. If they differ, the agent has
+changed its history. If they are equal, the template or the tokenizer has produced other ids.
 
 =================  ==================================================  =============================================
 name               test                                                meaning
@@ -20,18 +20,19 @@ name               test                                                meaning
 
 Rules:
 
-1. One name hides another: if the template has changed the end of a prompt, the answer behind it may have other ids as
-   well. So a drift has both boundaries, of the prompt and of the answer, and the second name.
-2. A template with the same drift in each turn is one alarm, not one for each turn.
+1. A pair of turns may have two differences: if the template has changed the end of a prompt, the answer after it may
+   have other ids as well. So a `Drift` counts the ids kept of the prompt and of the answer, and has a second name
+   (`also`).
+2. If a template causes the same drift in each turn, there is one alarm, not one for each turn.
 3. A turn that cannot be compared is listed with its gap.
 
-The agent's changes to the messages of a turn explain differences of the tokens:
+The changes that the agent made to the messages of a turn explain differences of the tokens:
 
-1. `same`: a turn begins with the other's messages, to the letter, then its answer (by `message_key`: agents repeat it
-   without the reasoning, and rewrite arguments), and has the same tools.
-2. `edited`: a part is equal. The agent has changed its history, its tools, or a line of the system prompt (Claude Code
-   has a line that is new in each call).
-3. `none`: only system prompts are equal, which many conversations share.
+1. `same`: the turn has the same tools, and begins with exactly the earlier turn's messages, followed by its answer. The
+   answer is compared by `message_key`, because agents repeat it without the reasoning, and rewrite arguments.
+2. `edited`: only some messages are equal, or the tools differ. The agent has changed its history, its tools, or a line
+   of the system prompt (Claude Code has a line that is new in each call).
+3. `none`: at most system prompts are equal, which many conversations share.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ _BYTES = 4
 
 
 def common_ids(ids: bytes, others: bytes) -> int:
-    """Return the length of the longest common beginning of two lists of ids."""
+    """Return the number of ids with which both lists of ids begin."""
     low, high = 0, min(len(ids), len(others)) // _BYTES
     while low < high:  # halved each time, and compared at the speed of memory
         middle = (low + high + 1) // 2
@@ -65,13 +66,13 @@ def common_ids(ids: bytes, others: bytes) -> int:
 
 
 def answer_kept(prompt: bytes, kept: int, completion: bytes) -> int:
-    """Return the number of ids of a completion, from the first on, that the next turn's prompt contains in a row.
+    """Return the number of ids, from the completion's first on, that the next turn's prompt contains in a row.
 
     Args:
         prompt: the prompt of the next turn.
-        kept: number of its ids that equal the ids of the previous prompt: the answer follows these ids. If not all
-            ids came back, the position of the answer is unknown, and the answer is searched for.
-        completion: the completion of the answer.
+        kept: number of ids at the beginning of `prompt` that equal the previous prompt. The completion is searched for
+            after these ids, because its position is unknown if the prompt changed.
+        completion: the completion of the previous turn.
     """
     first, most = completion[:_BYTES], 0
     at = prompt.find(first, kept * _BYTES)
@@ -118,30 +119,30 @@ DriftName: TypeAlias = Literal[
 ]
 
 TRIM = 2
-"""Maximum ids at the end of a turn: its end token, and a line break before or behind it."""
+"""Maximum ids that end a turn: the end token, and a line break before or after it."""
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
-    """Comparison of the tokens of one turn with the prompt of the next."""
+    """Comparison of the tokens of one turn with the prompt of a turn that continues or rewrites it."""
 
     turn: str
-    """Id of the turn with the prompt."""
+    """Id of the later turn, whose prompt is compared."""
     earlier: str | None
-    """Id of the turn that it was compared with; None for `new_root`."""
+    """Id of the turn with which the prompt was compared; None for `new_root`."""
     name: DriftName
     also: DriftName | None = None
-    """Name for the answer (`close_trim`, `resampled_text`), if `name` concerns the prompt before it."""
+    """Name of the answer's difference (`close_trim`, `resampled_text`), if `name` is `template_drift`; else None."""
     messages: MessageChange
-    """Comparison of the messages and tools: the same, edited, or nothing in common."""
+    """Result of comparing the messages and tools: the same, edited, or nothing in common."""
     prompt_length: int = 0
-    """Tokens in the prompt of `earlier`."""
+    """Number of tokens in the prompt of `earlier`."""
     prompt_kept: int = 0
-    """Number of tokens of `earlier`'s prompt with which the prompt begins."""
+    """Number of tokens of `earlier`'s prompt with which the prompt of `turn` begins."""
     answer_length: int = 0
-    """Tokens in the completion of `earlier`."""
+    """Number of tokens in the completion of `earlier`."""
     answer_kept: int = 0
-    """Number of tokens of `earlier`'s completion, from the first on, that the prompt contains in a row: behind the
-    prompt of `earlier`; if that has other ids, at the place with the most."""
+    """Number of tokens, from the first of `earlier`'s completion on, that the prompt of `turn` contains in a row. They
+    are counted after `earlier`'s prompt; if that came back with other ids, at the place with the most such tokens."""
 
 
 class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,17 +153,17 @@ class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[DriftName, int]
     """Number of turns with each name."""
     alarms: tuple[Drift, ...]
-    """The first `template_drift` of each kind (with equally many changed ids at the end of the prompt): the template,
-    or its renderer, has to be examined."""
+    """The first `template_drift` for each number of changed ids at the end of the prompt. Each is a reason to examine
+    the template, or its renderer."""
     sampled: int
     """Number of sampled tokens, in all turns."""
     drifted: int
-    """Number of sampled tokens that did not come back, though the messages are equal."""
+    """Number of sampled tokens that did not come back in a later prompt, although the messages are equal."""
     delivered: int
     """Number of sampled tokens that were delivered to the agent."""
     uncompared: dict[str, str]
-    """Gap that prevents the comparison, by turn: `no_tokens`, `prompt_ids_missing` or `prompt_redacted`, `ids_missing`
-    or `redacted` (of the turn before)."""
+    """Gap that prevents the comparison, by turn: `no_tokens`, `prompt_ids_missing`, `prompt_redacted`; or of the
+    earlier turn: `ids_missing`, `redacted`."""
 
     @property
     def delivered_fraction(self) -> float | None:
@@ -192,7 +193,7 @@ def drift(trace: Trace) -> DriftReport:
         else:
             pairs.append(_compared(step, before))
     lost: dict[str, int] = {}
-    """By turn: sampled tokens that did not come back; the minimum over the turns behind it."""
+    """By turn: the number of its sampled tokens that did not come back; if several turns continue it, the minimum."""
     for pair in pairs:
         if pair.earlier is not None and pair.messages == "same":
             gone = pair.answer_length - pair.answer_kept
@@ -215,7 +216,7 @@ def drift(trace: Trace) -> DriftReport:
 
 
 def _earlier(trace: Trace) -> dict[str, str | None]:
-    """Return the earlier turn to compare with, by the turn's id; None if the turn begins something."""
+    """Return the earlier turn to compare each turn with, by the turn's id; None for a new root."""
     found: dict[str, str | None] = {}
     for turn, relation in trace.relations.items():
         match relation.kind:
@@ -229,7 +230,7 @@ def _earlier(trace: Trace) -> dict[str, str | None]:
 
 
 def _gap(step: Step, before: Step | None) -> str | None:
-    """Return the gap that prevents a comparison."""
+    """Return the gap that prevents a comparison, or None."""
     if step.turn.tokens is None or (before is not None and before.turn.tokens is None):
         return "no_tokens"
     for each in (step, before):

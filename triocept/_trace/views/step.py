@@ -2,26 +2,27 @@
 
 Delivery:
 
-1. An answer from which the agent continues was delivered, whatever else is known.
-2. Of the other answers, those given while the agent waited (`Turn.attended`) were delivered. A turn is recorded before
-   its last byte leaves, so no more can be known of a run's last answer.
-3. An undelivered answer is superseded by the next answer to the same question. If both were delivered, the agent sent
-   two calls: it samples, and does not retry (a retry gets the first answer once more).
+1. If the agent continues from an answer, the answer was delivered, whatever else is known.
+2. Any other answer counts as delivered if the agent waited when it was given (`Turn.attended`). A turn is recorded
+   before its last byte is sent, so no more is known about the last answer of a run.
+3. The next answer to an equal call supersedes an undelivered answer. If both answers were delivered, the agent sent the
+   call twice on purpose, to sample, and not as a retry (a retry gets the first answer once more).
 
 Gaps:
 
-1. Missing data has a name, and its turn is not trained on; nothing is repaired or invented.
-2. Gaps found when the tokens arrived (`Tokens.gaps`) keep their names.
-3. An unknown value (a temperature, a version of the weights) is no fault of the tokens: it is listed separately.
+1. Missing data is a gap with a name, and the turn is not trained on. Nothing is repaired or invented.
+2. Gaps that were found when the tokens arrived (`Tokens.gaps`) keep their names.
+3. An unknown value (a temperature, a version of the weights) is no fault of the tokens, so it is in `unknown`, not in
+   `gaps`.
 
 The tree of tokens:
 
-1. A turn holds its prompt and its completion. It extends the turn that holds the longest beginning of its prompt.
-   Messages are not compared, so the result does not depend on the order of the turns.
-2. Of turns that hold the same tokens, the turn that the messages continue is chosen, else the first; and the choice is
-   marked as ambiguous.
-3. A turn is found by its length and its last few ids before it is compared in full: the cost grows with the tokens, not
-   with the pairs of turns.
+1. A turn holds the tokens of its prompt and its completion. Its parent is the turn whose tokens are the longest
+   beginning of its prompt. Messages are not compared, so the result does not depend on the order of the turns.
+2. If several turns hold these tokens, the parent is the turn that the messages continue. If there is none, it is the
+   first of them, and the choice is marked as ambiguous.
+3. A parent is looked up by its length and its last few ids before it is compared in full. So the cost grows with the
+   tokens, not with the pairs of turns.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ ACCEPTABLE = (
     "superseded",
     "upstream_truncated",
 )
-"""Gaps that a trainer may accept: the tokens themselves are correct."""
+"""Gaps that a trainer may accept, because the tokens themselves are correct."""
 
 
 def _gaps(turn: Turn, *, delivered: bool, superseded: bool) -> Iterator[str]:
@@ -65,29 +66,29 @@ def _gaps(turn: Turn, *, delivered: bool, superseded: bool) -> Iterator[str]:
 
 
 _TAIL = 32
-"""Bytes of eight ids."""
+"""Number of bytes of the eight ids by which a parent is looked up."""
 
 
 @dataclass(eq=False, frozen=True, slots=True)
 class Node:
-    """A turn in the tree."""
+    """A turn in the tree of tokens."""
 
     turn: Turn
     tokens: Tokens
     """Tokens of the turn; neither prompt nor completion is empty."""
     parent: Node | None
-    """The node that this node extends."""
+    """The node whose tokens this node's prompt begins with; None if there is no such node."""
     ambiguous: bool
-    """True if several nodes hold the parent's tokens, and the messages do not select one."""
+    """True if several nodes hold the parent's tokens, and the turn's messages continue none of them."""
 
     @property
     def end(self) -> int:
-        """Number of bytes that the node holds."""
+        """Number of bytes of the node's prompt and completion."""
         return len(self.tokens.prompt) + len(self.tokens.completion)
 
     @property
     def new(self) -> bytes:
-        """The bytes that the node holds behind those of its parent."""
+        """The bytes of the node's prompt and completion that come after those of its parent."""
         return self.tokens.prompt[self.parent.end if self.parent else 0 :] + self.tokens.completion
 
     def begins(self, prompt: bytes) -> bool:
@@ -110,7 +111,7 @@ class _Index:
         self._nodes.setdefault(node.end, {}).setdefault(tail, []).append(node)
 
     def longest(self, prompt: bytes) -> list[Node]:
-        """Return the nodes that hold the longest beginning of `prompt`."""
+        """Return the nodes whose tokens are the longest beginning of `prompt`."""
         for end in reversed(self._ends[: bisect_right(self._ends, len(prompt))]):
             alike = self._nodes[end].get(prompt[max(0, end - _TAIL) : end], ())
             if found := [node for node in alike if node.begins(prompt)]:
@@ -122,8 +123,8 @@ def token_tree(turns: Iterable[Turn], parents: Mapping[str, str | None]) -> dict
     """Return the nodes of all turns that have the ids of prompt and completion, by turn.
 
     Args:
-        turns: in any order.
-        parents: for each turn, the turn that it continues by the messages.
+        turns: the turns, in any order.
+        parents: by turn, the turn that it continues by its messages.
     """
     index, nodes = _Index(), {}
     held = [(turn, turn.tokens) for turn in turns if turn.tokens is not None]
@@ -147,15 +148,15 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """A model call: the tokens that it read and sampled, and the gaps that prevent training on them."""
 
     turn: Turn
-    """The call itself: its request, its answer, its outcome."""
+    """The turn of the call, with its request, answer and outcome."""
     parent: str | None
-    """Id of the turn whose prompt and completion this prompt begins with, token by token; None means no such turn."""
+    """Id of the turn with whose prompt and completion, token by token, this prompt begins; None if there is none."""
     gaps: tuple[str, ...]
-    """Gaps for which the call is not trained on, without accepted gaps; empty if it is trained on.
+    """Gaps that prevent training on the call, without the accepted gaps; empty if it is trained on.
 
     The gaps of `Tokens.gaps`; `no_tokens`: tokens were not requested; `not_answered`; `client_disconnected_before_end`:
-    the answer was not delivered; `superseded`: it was not delivered, and a repeated call was answered;
-    `rewritten_response`: the agent got another answer.
+    the answer was not delivered; `superseded`: the answer was not delivered, and an equal later call was answered;
+    `rewritten_response`: the agent got other content than was sampled.
     """
     unknown: tuple[str, ...]
     """Unknown values: `policy_version_unknown`, `temperature_unknown`, `stop_unknown` (whether the completion ends with
@@ -167,7 +168,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def tokens(self) -> Tokens:
-        """The captured tokens; empty if no tokens were captured."""
+        """The recorded tokens; empty if no tokens were recorded."""
         return self.turn.tokens or _NONE
 
     @property
@@ -202,7 +203,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def temperature(self) -> float | None:
-        """Temperature requested from the server, or reported by it; None if unknown: the server used its own."""
+        """Temperature requested from the server, or reported by it; None if unknown (the server used its default)."""
         return self.tokens.temperature
 
     @property
@@ -217,7 +218,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def steps(trace: Trace, *, accept: Collection[str] = ()) -> tuple[Step, ...]:
-    """Return each model call of a rollout, in the order of its turns, with the tokens that it read and sampled.
+    """Return each model call of a rollout, in the order of the turns, with the tokens that it read and sampled.
 
     Calls of child rollouts are not included: use `steps(child)` for each of `trace.children`.
 
@@ -235,7 +236,7 @@ def steps(trace: Trace, *, accept: Collection[str] = ()) -> tuple[Step, ...]:
 
 
 def check_trace(function: str, trace: object) -> None:
-    """Raise TypeError if the argument of a view is not one trace; for an object with several, show the loop."""
+    """Raise TypeError if `trace` is not one trace; if it holds several, the text shows the loop to write."""
     if isinstance(trace, Trace):
         return
     kind = type(trace).__name__
@@ -249,7 +250,7 @@ def check_trace(function: str, trace: object) -> None:
 
 
 def rooted_steps(trace: Trace, accept: Collection[str]) -> list[tuple[Step, Node | None]]:
-    """Return the steps, each with its node in the tree of tokens, if it has one."""
+    """Return the steps, each with its node in the tree of tokens; None for a step without tokens."""
     if isinstance(accept, str) or not isinstance(accept, Collection):
         raise TypeError(f"accept must be a list of names of gaps, not {described(accept)}")
     for name in accept:
@@ -282,7 +283,7 @@ def rooted_steps(trace: Trace, accept: Collection[str]) -> list[tuple[Step, Node
 
 
 def _answered_after(turn: Turn, later: Sequence[Turn]) -> str | None:
-    """Return the id of the next turn that was answered to the same question."""
+    """Return the id of the next answered turn with equal messages and tools."""
     asked, tools = turn.request.messages, turn.request.tools
     for each in later:
         messages = each.request.messages

@@ -1,11 +1,12 @@
-"""Consecutive calls, flat: one sequence for training.
+"""Consecutive calls as one flat sequence of tokens for training.
 
 Rules:
 
-1. A branch ends in a call that is trained on and that no other such call extends. It begins with the prompt of the
-   first call in its row. All calls in the row are in it, at their places: each prompt begins with all that is before.
-2. A sampled token that several branches share is trained on in the first of them, and in no other.
-3. A call that has gaps is context: its tokens are included, and none is trained on.
+1. A branch ends with a call that is trained on and that no other trained call continues token by token. It contains
+   this call and all its ancestors in the tree of tokens (see `step`), the first call's prompt first. The prompt of each
+   further call begins with all tokens before it.
+2. If several branches share a sampled token, it is trained on only in the first of them.
+3. A call that has gaps is context: its tokens are included, but not trained on.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ..trace import Trace
 from .step import Node, Step, check_trace, rooted_steps
 
 _BYTES = 4
-"""Bytes of an id, and of a log probability."""
+"""Number of bytes of an id, and of a log probability."""
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,9 +32,9 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     start: int
     """Index of the first token in the branch."""
     stop: int
-    """Index behind the last token in the branch."""
+    """Index after the last token in the branch."""
     trained: bool
-    """True if the completion is trained on here: it has no gap, and no earlier branch contains it."""
+    """True if the completion is trained on in this branch: its call has no gap, and no earlier branch contains it."""
 
 
 class TokenBranch(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,13 +45,13 @@ class TokenBranch(msgspec.Struct, frozen=True, kw_only=True):
     ids: bytes
     """Little-endian int32, one for each token; `token_ids` reads them."""
     mask: bytes
-    """A byte for each token: 1 if it was sampled and is trained on here, else 0."""
+    """One byte for each token: 1 if the token was sampled and is trained on in this branch, else 0."""
     probabilities: bytes
-    """Little-endian float32: the log probability of each token that was sampled, 0.0 for any other; `logprobs` reads
+    """Little-endian float32: the log probability of each sampled token, and 0.0 for any other token; `logprobs` reads
     them."""
 
     def __repr__(self) -> str:
-        """Return a short text: a branch may have a hundred thousand tokens."""
+        """Return a short text, because a branch may have a hundred thousand tokens."""
         return (
             f"<TokenBranch of {len(self.mask)} tokens, {sum(self.mask)} trained on, {len(self.spans)} calls>"
         )
@@ -88,9 +89,9 @@ class TokenBranch(msgspec.Struct, frozen=True, kw_only=True):
 def branches(trace: Trace, *, accept: Collection[str] = ()) -> tuple[TokenBranch, ...]:
     """Return the sampled tokens of a rollout as flat sequences, each token to be trained on exactly once.
 
-    If the agent continues from the sampled tokens, and its next prompt begins with the same ids, both are in one
-    sequence. Otherwise (a sub-agent, a compacted history, ids that differ: see `drift`) another sequence begins. Calls
-    that are not trained on and lead to no trained call are in no branch; `steps` returns all calls.
+    If the next prompt begins with the ids of a call's prompt and completion, both calls are in one sequence. Otherwise
+    (a sub-agent, a compacted history, ids that differ: see `drift`) another sequence begins. A call that is not trained
+    on, and that no trained call continues, is in no sequence; `steps` returns all calls.
 
     Args:
         trace: live, sealed, or read from a file. Its children are not included.
