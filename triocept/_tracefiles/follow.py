@@ -172,8 +172,7 @@ class _Tail:
         self._file = None
 
     def _is_cut(self) -> bool:
-        """Return True if the file does not contain what was read any more: it was truncated, and may have grown
-        since."""
+        """Return True if the file no longer contains what was read. It was truncated, and may have grown since."""
         assert self._file is not None
         number = self._file.fileno()
         if os.fstat(number).st_size < self._at + len(self._part):
