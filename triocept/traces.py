@@ -1,4 +1,4 @@
-"""The record of a rollout, its events as they happen, and the recorders that write it."""
+"""The record of a rollout, the events of rollouts, and the recorders that write records."""
 
 from typing import TYPE_CHECKING
 

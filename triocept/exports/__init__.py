@@ -1,19 +1,19 @@
 """Traces in other formats: `write_export(read_traces(path), "inspect", "log.json")`.
 
 * `flat`: a row for each turn, as JSONL and as Parquet.
-* `fine_tuning`: OpenAI's fine-tuning lines, and a checker of such lines.
-* `verifiers`, `inspect_log`, `atif`: rollouts as episodes, samples and trajectories.
-* `har`: an HTTP archive.
-* `otlp`: spans, as a file. `live`: spans, sent while agents run.
+* `fine_tuning`: lines for OpenAI's fine-tuning, and a checker of such lines.
+* `verifiers`, `inspect_log`, `atif`: rollouts as episodes of verifiers, samples of Inspect, and trajectories of ATIF.
+* `har`: rollouts as an HTTP archive.
+* `otlp`: OpenTelemetry spans in a file. `live`: spans that are sent while agents run.
 
 Shared modules:
 
-* `_formats`: the formats by name, and files that are written whole or not at all.
-* `_shared`: a count of content that a format cannot express; lines, times, packages of triocept's extras.
-* `_chat`: messages in the form of chat completions. `_segments`: a trace, cut into linear segments.
+* `_formats`: the formats by name, and the writing of files, whole or not at all.
+* `_shared`: counts of content that a format cannot express; lines, times, and imports of optional packages.
+* `_chat`: messages in the form of chat completions. `_segments`: a trace as linear segments.
 * `_inspect_parts`: messages and spans of Inspect.
 
-Only Parquet and the live spans import their format's package, and only when used.
+Only Parquet and the live spans import a package for their format, and only when they are used.
 """
 
 from ._formats import FORMATS, Format, write_export

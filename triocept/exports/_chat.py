@@ -1,14 +1,14 @@
-"""Conversations in the form of chat completions, which every trainer reads.
+"""Conversations in the form of chat completions, which every trainer can read.
 
 Rules:
 
-1. Results of tools are separate messages, in front of the text that came with them. Anthropic's wire packs them into
-   the user's message, and chat templates need them directly after their calls.
+1. Results of tools are separate messages, before the text that came with them: chat templates need results directly
+   after their calls. (Anthropic's wire format packs results into the user's message.)
 2. `developer` becomes `system`: templates support no other name.
-3. The model's text pieces are joined unchanged; text pieces of its input are joined with an empty line.
-4. A call of a free-text tool becomes a function call with one string, `input`, as in every dialect without free-text
-   tools. Other arguments are the model's text, even where it is not JSON.
-5. Content without a place is counted.
+3. The model's texts in a message are joined unchanged. Texts in a message to the model are joined with an empty line.
+4. A call to a free-text tool becomes a function call with one string argument, `input`, as in every dialect without
+   free-text tools. The arguments of other calls are the model's text, even if it is not JSON.
+5. Content that has no place in this form is counted.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def answer_of(response: Response) -> Message:
 
 @dataclass(frozen=True)
 class Chat:
-    """A writer of messages in the form of chat completions; `losses` counts content without a place.
+    """A writer of messages in the form of chat completions. `losses` counts content that has no place in it.
 
     Args:
-        media: write images as parts of the content.
-        reasoning: write reasoning as `reasoning_content`.
-        errors: write `is_error` in a result that is an error.
+        media: if True, images are written as parts of the content.
+        reasoning: if True, reasoning is written as `reasoning_content`.
+        errors: if True, a result that is an error has `is_error`.
     """
 
     losses: Losses
@@ -55,7 +55,7 @@ class Chat:
     reasoning: bool = True
     errors: bool = True
     _known: dict[bytes, list[dict[str, Json]]] = field(default_factory=dict)
-    """Documents of the tools, by a request's tools. Most calls of an agent offer equal tools."""
+    """Documents of the tools, by the encoded tools of a request. Most calls of an agent offer equal tools."""
 
     def tools(self, tools: tuple[Tool, ...]) -> list[dict[str, Json]]:
         """Return the tools as functions, without the tools that a provider runs."""
@@ -68,7 +68,7 @@ class Chat:
         return [document for message in messages for document in self.message(message)]
 
     def message(self, message: Message) -> list[dict[str, Json]]:
-        """Return the documents of one message: its results, then its other content."""
+        """Return the documents for one message: one for each tool result, then one for its other content."""
         documents: list[dict[str, Json]] = []
         for result in message.tool_results:
             document: dict[str, Json] = {
@@ -132,7 +132,7 @@ def input_text(parts: Iterable[Part]) -> str:
 
 
 def _content_part(part: Part) -> dict[str, Json] | None:
-    """Return a part of a user's content (a text or an image), or None if it has no place."""
+    """Return a text or an image as a part of a user's content; None for any other part, which has no place there."""
     match part:
         case Text(text=text):
             return {"type": "text", "text": text}

@@ -1,8 +1,9 @@
 """The formats by name, and `write_export`, which writes an export whole or not at all.
 
-Content is written next to its destination, under a name that begins with a dot. It is moved there when it is complete
-and on the disk. An existing file is kept unless it is to be replaced. A folder is never replaced, and neither is
-anything else that is not a file: a device (`/dev/null`), a pipe. For a link, the file it points to is replaced.
+Content is written next to its destination, under a name that begins with a dot. It gets its final name when it is
+complete and on the disk. An existing file is replaced only with `replace=True`. A folder is never replaced, and neither
+is anything else that is not a file, such as a device (`/dev/null`) or a pipe. If the path is a link, the file that it
+points to is replaced.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from .otlp import write_otlp, write_otlp_with_content
 from .verifiers import write_verifiers
 
 WriteFile: TypeAlias = Callable[..., None]
-"""A function of `(traces, file, losses)`, and `reward=` if the format takes it."""
+"""A function with the arguments `(traces, file, losses)`, and `reward=` if the format takes it."""
 WriteFolder: TypeAlias = Callable[[Iterable[Trace], Path, Losses], None]
 
 
@@ -88,18 +89,19 @@ def write_export(
     Args:
         traces: traces of any number of rollouts.
         to: the format, one of `FORMATS`.
-        path: path of the new file (for `atif`, of the new folder).
-        replace: replace an existing file; a folder is never replaced.
-        losses: counts content that the format cannot express; None means a new one.
-        reward: for `verifiers`, the name of the score that is the reward; all other scores are metrics. If None, if all
-            rollouts together have one score, that score is the reward; else all are metrics, with a warning.
+        path: path of the new file; for `atif`, path of the new folder.
+        replace: if True, an existing file is replaced. A folder is never replaced.
+        losses: counts content that the format cannot express; None means a new `Losses`.
+        reward: only for the format `verifiers`: name of the score that is the reward. All other scores are metrics. If
+            None, and all rollouts together have only one score name, that score is the reward. Otherwise all scores are
+            metrics, with a warning.
 
     Returns:
         `losses`.
 
     Raises:
-        ValueError: the format is unknown; or `reward` is given for a format without a reward, or is no rollout's score.
-        FileExistsError: `path` exists.
+        ValueError: the format is unknown; or `reward` is passed for a format without a reward; or no rollout has it.
+        FileExistsError: `path` exists, and is not to be replaced or is not a file.
         OSError: the export cannot be written.
         ModuleNotFoundError: the format needs a package that is not installed; the message names it.
     """
@@ -121,9 +123,9 @@ def write_export(
 
 @contextmanager
 def new_file(path: Path, *, replace: bool = False) -> Iterator[IO[bytes]]:
-    """Open a new file that appears as `path` at the end of the block; after an exception it does not.
+    """Open a new file that becomes `path` at the end of the block. After an exception it is removed.
 
-    Raise FileExistsError if `path` exists and is not to be replaced, or is not a file.
+    Raise FileExistsError if `path` exists and either is not to be replaced, or is not a file.
     """
     _check_place(path, replace=replace)
     if replace:
@@ -152,7 +154,7 @@ def new_file(path: Path, *, replace: bool = False) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Make a folder that appears as `path`, which must not exist, at the end of the block; not after an exception."""
+    """Make a folder that becomes `path`, which must not exist, at the end of the block. An exception removes it."""
     _check_place(path, replace=False)
     beside = _beside(path)
     with _naming(beside, path):
@@ -184,7 +186,7 @@ def _check_place(path: Path, *, replace: bool) -> None:
 
 @contextmanager
 def _naming(beside: Path, path: Path) -> Iterator[None]:
-    """Turn the name in an OSError from the temporary path into `path`."""
+    """Replace the temporary path in an OSError by `path`."""
     try:
         yield
     except OSError as exc:

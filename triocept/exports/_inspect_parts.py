@@ -1,8 +1,8 @@
 """The parts of an Inspect sample: messages, tools and answers, and the spans around its events.
 
-The viewer has a row for each agent. It needs a span `solvers` around all others, and treats the single agent in it as
-the main agent. A sub-agent is placed in the span of the tool that began it: otherwise the viewer hides a sub-agent of
-one call as a minor helper.
+Inspect's viewer has a row for each agent. It needs a span `solvers` around all other spans, and treats the only agent
+directly in it as the main agent. A sub-agent is placed in the span of the tool that began it, because the viewer
+otherwise hides a sub-agent with only one call as a minor helper.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _STOPPED: dict[StopReason, str] = {
 
 
 def messages_of(message: Message, losses: Losses) -> Iterator[dict[str, Json]]:
-    """Yield the messages that a message becomes: results of tools are separate messages."""
+    """Yield the messages of Inspect for a message. Results of tools are separate messages."""
     for result in message.tool_results:
         document = {"role": "tool", "content": _content(result.content, losses), "tool_call_id": result.id}
         if result.name is not None:
@@ -95,7 +95,7 @@ def output_of(response: Response, losses: Losses) -> dict[str, Json]:
 
 
 def no_output(model: str, error: str | None) -> dict[str, Json]:
-    """Return the output of a call without an answer; Inspect reads the first choice of each output."""
+    """Return the output of a call without an answer. It has one choice, because Inspect reads the first choice."""
     message = {"role": "assistant", "content": "", "source": "generate"}
     return {"model": model, "choices": [{"message": message, "stop_reason": "unknown"}], "error": error}
 
@@ -130,7 +130,7 @@ def config_of(request: Request) -> dict[str, Json]:
 
 
 def tool_of(tool: Tool, losses: Losses) -> dict[str, Json] | None:
-    """Return a tool; None for a tool that its provider runs."""
+    """Return Inspect's form of a tool; None for a tool that its provider runs."""
     if tool.kind == "server":
         losses.add(Lost.SERVER_TOOLS)
         return None
@@ -148,7 +148,7 @@ def tool_of(tool: Tool, losses: Losses) -> dict[str, Json] | None:
 
 
 def _content(parts: Iterable[Part], losses: Losses) -> Json:
-    """Return a text if the parts are one text, else a list. Calls of tools are not part of the content."""
+    """Return the content of a message: a text if the parts are one text, else a list. Tool calls are not part of it."""
     documents: list[dict[str, Json]] = []
     for part in parts:
         match part:
@@ -232,7 +232,7 @@ class Span:
     parent: str | None
     depth: int
     start: float
-    """Seconds since the epoch, as in `end`."""
+    """Seconds since the epoch; `end` too."""
     end: float
     metadata: dict[str, str] = field(default_factory=dict)
 
@@ -246,9 +246,9 @@ class SpanTree:
         self._end = max(map(ended_at, turns), default=0.0)
         self.spans: dict[str, Span] = {}
         self.of_turn: dict[str, str] = {}
-        """The id of a turn's span, by the turn's id."""
+        """Id of each turn's span, by the turn's id."""
         self._known: dict[tuple[str, str], str] = {}
-        """The id of a conversation's span, by the conversation and its kind."""
+        """Id of each conversation's span, by the conversation's id and kind."""
         self._add(ROOT, ROOT, ROOT, None, turns)
         for segment in sorted(segments, key=lambda each: each.conversation.kind != "main"):
             span = self._span_of(segment)
@@ -258,11 +258,11 @@ class SpanTree:
 
     @property
     def main(self) -> str:
-        """Id of the main conversation's span; without a main conversation, of the outermost span."""
+        """Id of the main conversation's span; without a main conversation, the outermost span's."""
         return next((span for (_, kind), span in self._known.items() if kind == "main"), ROOT)
 
     def _span_of(self, segment: Segment) -> str:
-        """Return the id of a conversation's span, which its first segment begins."""
+        """Return the id of the span of a segment's conversation. The conversation's first segment makes the span."""
         conversation, turns = segment.conversation, segment.turns
         key = (conversation.id, conversation.kind)
         if key in self._known:

@@ -1,7 +1,8 @@
 """A trace as linear segments of its conversations, for formats without branches.
 
-A segment holds the calls of one conversation of one kind, in the order in which they settled. A compaction ends a
-segment and begins the next. `trace.relations` gives the origin of a sub-agent, and the answer a compaction continues.
+A segment holds calls of one conversation of one kind, in the order in which they settled. A compaction ends a segment
+and begins the next one. `trace.relations` names the tool call that began a sub-agent, and the turn whose summary a
+compaction continues.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ._chat import answer_of
 
 @dataclass(frozen=True)
 class Launch:
-    """The origin of a sub-agent."""
+    """The tool call that began a sub-agent, and its turn."""
 
     turn: Turn
     call: ToolCall
@@ -30,14 +31,14 @@ class Launch:
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """Calls of one conversation, between two compactions."""
+    """The calls of one conversation between two compactions."""
 
     conversation: Conversation
     turns: tuple[Turn, ...]
     summarised_by: Turn | None = None
-    """The call whose answer is the summary at the beginning; None if there is no summary."""
+    """The turn whose answer is the summary with which the segment begins; None if it begins with none."""
     launch: Launch | None = None
-    """Origin of a sub-agent, on its first segment, if known."""
+    """The tool call that began the sub-agent. None if unknown, and in a sub-agent's further segments."""
 
 
 def segments_of(trace: Trace) -> list[Segment]:
@@ -98,7 +99,7 @@ def new_messages(before: Turn | None, turn: Turn) -> tuple[Message, ...]:
 
 
 def _runs(messages: Iterable[Message]) -> list[tuple[Message, ...]]:
-    """Return the messages, with adjacent messages of the model as one run."""
+    """Return the messages as runs. Adjacent messages of the model are one run; any other message is a run alone."""
     found: list[tuple[Message, ...]] = []
     for message in messages:
         if found and message.role == "assistant" == found[-1][-1].role:

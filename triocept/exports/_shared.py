@@ -1,4 +1,4 @@
-"""What several formats need: counts of lost content, documents on lines, times, and packages of triocept's extras."""
+"""Helpers for several formats: counts of lost content, documents as lines, times, and imports of optional packages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..dialects.kit import encode_json
 
 _LEFT_OUT = "not in this format"
 _OWNED = re.compile(r"((?:(?! of ).)+?)(?:'s|(?<=s)') (.+)")
-"""`answers' ids`, which is shown as `the ids of 16 answers`."""
+"""Pattern of a plural such as `answers' ids`, which is shown as `the ids of 16 answers`."""
 
 
 class Loss(NamedTuple):
@@ -28,12 +28,12 @@ class Loss(NamedTuple):
     one: str
     many: str
     fate: str = _LEFT_OUT
-    """The effect on the content."""
+    """What happened to the content."""
 
 
 @final
 class Losses:
-    """Content that exports left out. `str(losses)` is the command's last line: `not in this format: 1 service call`."""
+    """Counts of content that exports left out. `str(losses)` is, for example, `not in this format: 1 service call`."""
 
     def __init__(self) -> None:
         self._counts: Counter[Loss] = Counter()
@@ -45,7 +45,7 @@ class Losses:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of each kind, by its plural: `{"custom tool calls": 1}`."""
+        """Number of losses of each kind, by the plural of the kind: `{"custom tool calls": 1}`."""
         return {loss.many: count for loss, count in self._counts.items()}
 
     def __bool__(self) -> bool:
@@ -134,12 +134,12 @@ _COUNTS: Mapping[Loss, Callable[[Trace], int]] = {
     ),
     Lost.WIRE: lambda trace: sum(turn.wire is not None or turn.raw is not None for turn in trace),
 }
-"""Functions that count each kind in a trace."""
+"""For each kind, a function that counts its content in a trace."""
 _NO_SETTINGS = {
     *("dialect", "model", "messages", "tools", "stream", "include_usage", "sampling", "framing"),
     *("previous_response", "continued_from"),
 }
-"""Fields of a request that other columns hold, or that concern only its delivery."""
+"""Fields of a request that are exported elsewhere, or concern only the delivery: they do not count as settings."""
 
 
 def policy_of(turn: Turn) -> dict[str, Json]:
@@ -149,7 +149,7 @@ def policy_of(turn: Turn) -> dict[str, Json]:
 
 
 def count_lost(losses: Losses, trace: Trace, *kinds: Loss, settings: tuple[str, ...] | None = None) -> None:
-    """Count the content of these kinds, which have no place in the format, in a trace. Drafts have none in any format.
+    """Count the content of a trace that has no place in the format: these kinds, drafts, decisions and settings.
 
     `settings`: fields of requests and of their sampling that the format supports; None means all fields.
     """
@@ -166,7 +166,7 @@ def count_lost(losses: Losses, trace: Trace, *kinds: Loss, settings: tuple[str, 
 
 
 _LINE_ENDS = {mark.encode(): f"\\u{ord(mark):04x}".encode() for mark in "\x85\u2028\u2029"}
-"""JSON allows these characters unescaped in a text, and `str.splitlines` treats them as line breaks."""
+"""Characters that JSON allows unescaped in a text, but that `str.splitlines` treats as line breaks."""
 
 
 def json_line(document: Json) -> bytes:
@@ -193,9 +193,9 @@ def ended_at(turn: Turn) -> float:
 
 
 def optional(module: str, what: str, extra: str) -> Any:
-    """Return a module of an optional package; ModuleNotFoundError names the extra of triocept that installs it.
+    """Import a module of an optional package. A ModuleNotFoundError names the extra of triocept that installs it.
 
-    `what` is the feature that needs it, in the plural.
+    `what` names the feature that needs the package, in the plural, for the error.
     """
     try:
         return import_module(module)

@@ -2,15 +2,16 @@
 
 Rules:
 
-1. A rollout is a document, `<rollout>.json`. A compaction ends it; the rest is another document,
-   `<rollout>.cont-1.json`, which the first document names.
-2. New messages of a call are steps of the system and the user, and its answer is a step of the agent. The results of
-   the answer's tools, which come with a later call, are that step's observation.
-3. A sub-agent's trajectory is embedded, and the result of the call that began it refers to it. Side calls are embedded
-   too; `extra` describes them.
-4. A model message in a history that was not answered in this conversation is copied context, which is not trained on.
+1. A rollout is a document, `<rollout>.json`. After a compaction, the rest of the rollout is another document,
+   `<rollout>.cont-1.json`, and the document before it names this file.
+2. The new messages of a call are steps of the system and the user. The answer is a step of the agent. The results of
+   the tools that it calls come with a later call, and are the observation of the agent's step.
+3. The trajectory of a sub-agent is embedded in a document, and the result of the tool call that began the sub-agent
+   refers to it. Side calls are embedded too; their `extra` names their kind.
+4. If the history contains a message of the model that is no answer of this conversation, the message is copied context,
+   which is not trained on.
 
-A document has no place for a call without an answer: such calls are left out, and counted.
+A document has no place for a call without an answer, so such calls are left out, and counted as losses.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ VERSION = "ATIF-v1.8"
 def atif_documents(
     trace: Trace, losses: Losses | None = None, *, name: str = ""
 ) -> dict[str, dict[str, Json]]:
-    """Return the documents of a trace by file name, beginning with the start of its main conversation.
+    """Return the documents of a trace, by file name. The first document begins the main conversation.
 
     Args:
-        trace: the trace; without an answered call it has no document.
-        losses: counts content without a place in the documents; None means no count.
-        name: prefix of the file names; empty means the rollout's id.
+        trace: the trace. A trace without an answered call has no document.
+        losses: counts content that has no place in the documents; None means no count.
+        name: beginning of the file names; empty means the rollout's id.
     """
     losses = losses if losses is not None else Losses()
     kinds = Lost.SERVICE_CALLS, Lost.FAILED_CALLS, Lost.INCREMENTS, Lost.WIRE
@@ -92,12 +93,12 @@ def write_atif(traces: Iterable[Trace], folder: Path, losses: Losses) -> None:
 
 
 def file_name(rollout: str) -> str:
-    """Return a rollout's id as a file name."""
+    """Return a rollout's id in a form that is valid as a file name."""
     return re.sub(r"[^\w.-]", "_", rollout)[:100].lstrip(".-") or "rollout"
 
 
 class _Document:
-    """A trajectory, as a document or embedded in one."""
+    """A trajectory: a document, or embedded in a document."""
 
     def __init__(self, trace: Trace, segment: Segment, identity: str, chat: Chat) -> None:
         self.segment = segment
@@ -157,17 +158,17 @@ _IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 class Steps:
     """The calls of a conversation as a sequence of steps.
 
-    A tool's result comes with a later call, and is the observation of the step that called the tool. A result is
-    matched by its id, or by order if the agent makes new ids.
+    A tool's result comes with a later call, and is the observation of the step that called the tool. A result belongs
+    to the call with its id; if the agent changed the ids, to the first call without a result.
     """
 
     def __init__(self, losses: Losses) -> None:
         self.documents: list[dict[str, Json]] = []
         self._losses = losses
         self._open: dict[str, dict[str, Json]] = {}
-        """The calling step, by the id of a call without a result so far."""
+        """Steps with tool calls that have no result yet, by the call's id."""
         self._answered: set[str] = set()
-        """Ids of calls that have a result."""
+        """Ids of the tool calls that have a result."""
 
     def add_turns(self, turns: Iterable[Turn]) -> None:
         before: Turn | None = None
@@ -188,7 +189,7 @@ class Steps:
             before = turn
 
     def refer(self, call: ToolCall, trajectory: str) -> None:
-        """Refer to another trajectory, which this call began, in the call's result."""
+        """Add a reference to the trajectory that this tool call began to the call's result."""
         for step in self.documents:
             if any(each["tool_call_id"] == call.id for each in step.get("tool_calls", ())):
                 results = step.setdefault("observation", {"results": []})["results"]
@@ -199,7 +200,7 @@ class Steps:
                 mine.setdefault("subagent_trajectory_ref", []).append({"trajectory_id": trajectory})
 
     def _content(self, parts: Sequence[Part], text: str) -> Json:
-        """Return the text of these parts; a list of texts and images if there are images."""
+        """Return `text`, or a list of texts and images if there are images among the parts."""
         documents: list[Json] = []
         for part in parts:
             image = data_url(part) if isinstance(part, Media) and part.kind == "image" else None

@@ -2,13 +2,14 @@
 
 Rules:
 
-1. A line is a thread at its last answer: messages, the answer, tools.
-2. An answer is trained once. In every further line that contains it, it has `"weight": 0`. Two other kinds of messages
-   have weight 0: model messages that are not from this rollout, such as examples in a prompt; and answers with a call
-   whose arguments are not a JSON object, which keep the model's text.
-3. A thread without anything to train is not a line: for example, it ends in a failed call, or its only answer is empty.
+1. A line is a thread up to its last answer: the messages, the answer, and the tools.
+2. An answer is trained on once. In every further line that contains the answer, it has `"weight": 0`. Two other kinds
+   of messages have weight 0: messages of the model that no call of this rollout produced, such as examples in a prompt;
+   and answers with a tool call whose arguments are not a JSON object, which keep the model's text.
+3. A thread without a message to train on has no line: for example, if no call was answered, or its only answer is
+   empty.
 
-No package has a type of these lines, or a validator: `check_fine_tuning` is triocept's own.
+No package has a type for these lines, or a validator, so `check_fine_tuning` is triocept's own.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def fine_tuning_lines(trace: Trace, losses: Losses | None = None) -> Iterator[di
 
     Args:
         trace: the trace.
-        losses: counts content without a place in a line; None means no count.
+        losses: counts content that has no place in a line; None means no count.
     """
     losses = losses if losses is not None else Losses()
     count_lost(losses, trace, *_LOST, settings=("parallel_tool_calls",))
@@ -93,7 +94,7 @@ def _line(answered: Sequence[Turn], trained: set[str], chat: Chat) -> dict[str, 
 
 
 def _with_places(messages: Iterable[Message]) -> Iterator[tuple[Message, int]]:
-    """Yield the messages; each model message has the number of its run of model messages."""
+    """Yield the messages, each with a number: for a message of the model, the number of its run of adjacent ones."""
     run, inside = -1, False
     for message in messages:
         is_answer = message.role == "assistant"
@@ -108,17 +109,17 @@ def _calls_objects(document: Mapping[str, Json]) -> bool:
 
 
 def check_fine_tuning(lines: Iterable[bytes | str]) -> list[str]:
-    """Return the problems of a fine-tuning file, each as `3: messages[2].tool_call_id: …`; empty if there are none.
+    """Return the problems of a fine-tuning file, each with its line and place: `3: messages[2].tool_call_id: …`.
 
     A line is an object with `messages`:
 
     * Each message has a role, and the fields of that role.
-    * The last message is the model's, and at least one model message is to be trained.
-    * A result follows a call with its id.
-    * In messages that are to be trained, arguments are JSON objects, as text.
+    * The last message is the model's, and at least one message of the model is trained on (its weight is not 0).
+    * A tool result comes after a tool call with its id.
+    * In messages that are trained on, the arguments of tool calls are JSON objects, as text.
 
     Raises:
-        TypeError: `lines` is not a series of lines.
+        TypeError: `lines` is one text, not a series of lines.
     """
     if isinstance(lines, bytes | str):
         raise TypeError(

@@ -1,12 +1,12 @@
-"""Flat rows, one for each turn, as JSONL (for jq, pandas and `datasets`) and as Parquet.
+"""Flat rows, one for each turn: as JSONL (for jq, pandas and `datasets`), or as Parquet.
 
-The reference describes each column. Numbers and words are separate columns. Messages have the form of chat completions
-(see `_chat`), with `reasoning_content` and, for a result, `is_error`.
+The reference documentation describes each column. Each number and each word has a column of its own. Messages have the
+form of chat completions (see `_chat`), with `reasoning_content` and, for a result, `is_error`.
 
 Rules of Parquet, which needs `pip install 'triocept[parquet]'`:
 
-1. The schema is given, never inferred: a schema inferred from rows gives every tool's JSON Schema the keys of all other
-   tools.
+1. The schema is fixed, not inferred from rows: an inferred schema would give every tool's JSON Schema the keys of all
+   other tools.
 2. Values without a fixed shape are JSON texts: `tools`, `notes`, `scores`, `metadata`.
 3. A message has all its fields in every row, with empty values where it has none: a reader drops null fields.
 """
@@ -31,7 +31,7 @@ def flat_rows(trace: Trace, losses: Losses | None = None) -> Iterator[dict[str, 
 
     Args:
         trace: the trace.
-        losses: counts content without a column; None means no count.
+        losses: counts content that has no column; None means no count.
     """
     losses = losses if losses is not None else Losses()
     count_lost(losses, trace, Lost.SERVICE_CALLS, Lost.INCREMENTS, Lost.WIRE, settings=_SETTINGS)
@@ -89,12 +89,12 @@ def write_flat(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> None
 
 
 def _fields(source: object, *names: str) -> dict[str, Json]:
-    """Return the values of these attributes; None for each if `source` is None."""
+    """Return the values of these attributes by name; without a `source`, each value is None."""
     return {name: getattr(source, name, None) for name in names}
 
 
 GROUP = 256
-"""Maximum rows in memory: each holds a complete conversation."""
+"""Maximum rows in memory, because each row holds a complete conversation."""
 _TEXTS = (
     *("rollout", "run", "parent_rollout", "stopped", "turn", "parent", "conversation", "parent_conversation"),
     *(
@@ -132,7 +132,7 @@ def write_parquet(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> N
 
 
 def parquet_schema() -> Any:
-    """Return the columns and their types, a `pyarrow.Schema`.
+    """Return the columns and their types as a `pyarrow.Schema`.
 
     Raises:
         ModuleNotFoundError: pyarrow is not installed; the message names the extra to install.

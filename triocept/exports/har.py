@@ -1,9 +1,9 @@
-"""HAR 1.2, the HTTP archive format of browsers, proxies and their viewers: an entry per turn, a page per rollout.
+"""HAR 1.2, the HTTP archive format of browsers and proxies. It has a page per rollout, and an entry per turn.
 
-A rollout with `record_wire=True` holds the bytes of each call, without keys, and the entry contains them. Any other
-trace holds the content, not the bytes: the dialect renders request and answer anew, and each entry's comment notes it.
+With `record_wire=True`, the trace holds the bytes of each call, without keys, and the entries contain these bytes. Any
+other trace holds only the content: the dialect then renders request and answer anew, and the entry's comment notes it.
 
-HAR requires every field, known or not: -1, "" and [] stand for unknown values.
+HAR requires every field, even if its value is unknown: -1, "" and [] stand for unknown values.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ NOT_RECEIVED = "no client was connected to receive the answer"
 CUT = "not whole: cut after 8 MiB, or left out by the recorder"
 UNSAID = "the dialect cannot write this from the recorded turn"
 NOWHERE = "http://triocept.invalid"
-"""URL of a call whose URL was not kept: RFC 6761 reserves this name so that it never resolves."""
+"""URL of a call whose URL was not recorded. RFC 6761 reserves this name, so it never resolves."""
 _LOST = (
     *(Lost.SERVICE_CALLS, Lost.CONVERSATIONS, Lost.TOKENS, Lost.SCORES, Lost.METADATA, Lost.NOTES),
     Lost.INCREMENTS,
 )
 _UPGRADED = 101
-"""Status of an upgrade: the call went over a websocket."""
+"""Status of an upgrade, which means that the call was sent over a websocket."""
 BODIES = Loss("body that its dialect cannot write", "bodies that their dialects cannot write")
 
 
@@ -49,7 +49,7 @@ def har_log(traces: Iterable[Trace], losses: Losses | None = None) -> dict[str, 
 
     Args:
         traces: traces of any number of rollouts.
-        losses: counts content without a place in the archive; None means no count.
+        losses: counts content that has no place in the archive; None means no count.
     """
     losses = losses if losses is not None else Losses()
     pages, entries = [], []
@@ -123,7 +123,7 @@ def _entry(turn: Turn, losses: Losses) -> dict[str, Json]:
 
 
 def _request(turn: Turn, spoken: Dialect | None, losses: Losses) -> dict[str, Json]:
-    """Return the request as its dialect writes it."""
+    """Return the request of a turn as its dialect writes it."""
     path = spoken.base_path + spoken.path(turn.request) if spoken is not None else f"/{turn.dialect}"
     text, comment = "", f"{UNSAID}: {turn.dialect} is not known here"
     try:
@@ -195,7 +195,7 @@ def _response_document(
 
 
 def _as_text(data: bytes) -> tuple[str, bool]:
-    """Return a body as text, or as base64 if it is not text; True if it is base64."""
+    """Return a body as text, and True; or, if it is not text, as base64, and False."""
     try:
         return data.decode(), True
     except UnicodeDecodeError:
@@ -221,7 +221,7 @@ def _answer(turn: Turn, spoken: Dialect | None, status: int) -> tuple[str, str, 
 
 
 def _streamed(turn: Turn, response: Response, spoken: Dialect) -> str:
-    """Return the bytes of a stream: all of them, or those before it broke, with the reason."""
+    """Return the text of a stream: the whole stream, or the part before it broke, followed by the error."""
     renderer = spoken.stream_renderer(turn.request)
     events = list(events_of(spoken.streamed(response)))
     if turn.outcome == "answered":
@@ -234,5 +234,5 @@ def _streamed(turn: Turn, response: Response, spoken: Dialect) -> str:
 
 
 def _failure(turn: Turn, error: TurnError, status: int) -> Failure:
-    """Return the failure that the agent received; if a dialect makes an id for it, the id is always equal."""
+    """Return the failure that the agent received. Its request id is made from the turn's, so that exports are equal."""
     return Failure(status=status, message=error.message, headers={"request-id": f"req_{turn.id}"})

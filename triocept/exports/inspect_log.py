@@ -1,15 +1,15 @@
-"""A log of Inspect (inspect-ai 0.3.285), as JSON, for its own functions and its viewer.
+"""A log of Inspect (inspect-ai 0.3.285) as JSON, which Inspect's functions and its viewer can read.
 
 Rules:
 
-1. A rollout is a sample; another rollout of the same id is the next epoch of that sample. The only rollout of a task
-   in a fleet's store has the task's id, and the number of its sample as the epoch.
-2. A conversation is a span of type `agent`, which has a row in the viewer's timeline; sub-agents are within the agent
-   that began them. A compaction is an event in front of the call that continues after it.
-3. Content is written once: calls refer to a pool of messages, and the texts of tools to attachments. So read the log
-   with `read_eval_log(path, resolve_attachments=True)`.
-4. The status is "success": any other status would look like a task that still runs, or that failed. The outcome of each
-   rollout is in its sample's metadata.
+1. A rollout is a sample. A further rollout with the same id is the next epoch of that sample. In a fleet's store, the
+   sample of a task's only rollout has the task's id, and the number of the task's sample as its epoch.
+2. A conversation is a span of type `agent`, which has a row in the viewer's timeline. The span of a sub-agent is within
+   the span of the agent that began it. A compaction is an event before the call that continues from it.
+3. Content is written once: calls refer to messages in a pool, and tools refer to long texts in attachments. So read the
+   log with `read_eval_log(path, resolve_attachments=True)`.
+4. The log's status is always "success", because any other status would mean that the task is still running, or has
+   failed. The outcome of each rollout is in the metadata of its sample.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def inspect_log(
 
     Args:
         traces: traces of any number of rollouts.
-        losses: counts content without a place in the log; None means no count.
+        losses: counts content that has no place in the log; None means no count.
         task: the log's name in the viewer.
     """
     losses = losses if losses is not None else Losses()
@@ -94,7 +94,7 @@ def write_inspect(traces: Iterable[Trace], file: IO[bytes], losses: Losses) -> N
 
 
 def _task_of(trace: Trace) -> tuple[str, int] | None:
-    """Return the id of the task in a fleet's store, and the number of its sample from 1. None if there is no store."""
+    """Return the id of the task in a fleet's store, and the number of its sample, from 1. None without a store."""
     match trace.metadata.get("fleet"):
         case {"task": str(task), "sample": int(sample)}:
             return task, sample + 1
@@ -143,7 +143,7 @@ def _sample(trace: Trace, name: str, epoch: int, losses: Losses) -> dict[str, Js
 
 
 def _used(traces: Sequence[Trace]) -> dict[str, Json]:
-    """Return the tokens of each model."""
+    """Return the token counts of each model."""
     sums: dict[str, Counter[str]] = {}
     for trace in traces:
         for turn in trace:
@@ -175,7 +175,7 @@ def _identity(traces: Sequence[Trace]) -> str:
 
 
 LONG = 100
-"""Maximum characters of a text in an event. When exceeded: the text is an attachment, as in Inspect's own logs."""
+"""Maximum characters of a text in an event. A longer text is an attachment, as in Inspect's own logs."""
 
 
 class SampleEvents:
@@ -190,11 +190,12 @@ class SampleEvents:
         self._begun = min((turn.started_at for turn in trace), default=0.0)
         self._places: dict[bytes, int] = {}
         self._known: dict[int, tuple[Message, list[int]]] = {}
-        """A message and its positions in the pool, by the message's `id`; holding the message keeps the `id` unique."""
+        """Each message and its positions in the pool, by its `id`. The message is kept, so that the `id` stays
+        unique."""
         self._tools: dict[bytes, list[Json]] = {}
-        """Documents of the tools, by a request's tools."""
+        """Documents of the tools, by the encoded tools of a request."""
         self._calls: dict[str, tuple[ToolCall, Turn]] = {}
-        """Calls without a result so far, by their ids."""
+        """Tool calls without a result so far, by their ids."""
         segments = segments_of(trace)
         tree = SpanTree(trace, segments)
         events = self._of_segments(segments, tree)
@@ -217,7 +218,7 @@ class SampleEvents:
             self.output = output_of(last.response, Losses())
 
     def _of_segments(self, segments: Iterable[Segment], tree: SpanTree) -> list[tuple[float, int, Json]]:
-        """Return events with their times, and a rank that orders events of one time."""
+        """Return the events, each with its time, and a rank that orders events of the same time."""
         events: list[tuple[float, int, Json]] = []
         for span in tree.spans.values():
             facts = {"id": span.id, "name": span.name, "type": span.type, "parent_id": span.parent}
@@ -288,7 +289,8 @@ class SampleEvents:
         return event
 
     def _results(self, turn: Turn, of_turn: dict[str, str]) -> Iterable[tuple[float, int, Json]]:
-        """Yield the tools' new results in this turn: a tool ran between its call and the request with its result."""
+        """Yield an event for each new tool result in this turn. A tool ran from its call to the request with its
+        result."""
         for message in turn.request.messages:
             for result in message.tool_results if id(message) not in self._known else ():
                 if (found := self._calls.pop(result.id, None)) is None:
@@ -323,7 +325,7 @@ class SampleEvents:
         return self._tools[key]
 
     def _places_of(self, message: Message) -> list[int]:
-        """Return a message's positions in the pool."""
+        """Return the positions of a message in the pool, and add it if it is new."""
         known = self._known.get(id(message))
         if known is None or known[0] is not message:
             known = self._known[id(message)] = (message, [])

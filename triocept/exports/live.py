@@ -2,11 +2,12 @@
 
 Rules:
 
-1. Nothing waits for a collector while an agent waits: spans go into the queue of a BatchSpanProcessor, whose thread
-   sends them. (A SimpleSpanProcessor would send them in trio's own thread, and block every task.)
-2. Closing is bounded: a collector that does not answer delays the endpoint's end by a few seconds, and loses its spans.
-3. A call's span is sent when its turn is recorded. The spans around it, of agents, end when the rollout ends.
-4. If another endpoint still uses the recorder, closing flushes it, and it stays open.
+1. No agent waits for a collector: spans go into the queue of a BatchSpanProcessor, whose thread sends them. (A
+   SimpleSpanProcessor would send them in trio's own thread, and block every task.)
+2. The time to close is limited: a collector that does not answer delays the endpoint's end by a few seconds, and its
+   spans are lost.
+3. A call's span is sent when its turn is recorded. The spans of agents, which contain it, end when the rollout ends.
+4. If another endpoint still uses the recorder, closing only sends the waiting spans, and the recorder stays open.
 """
 
 from __future__ import annotations
@@ -37,20 +38,20 @@ PATIENCE = 5.0
 class OTelRecorder:
     """A recorder that sends spans in the generative AI conventions: `serve_endpoint(recorder=OTelRecorder())`.
 
-    A rollout is a trace: an `invoke_agent` span, below it a span for each sub-agent that the agent names, and a `chat`
-    span for each turn. `RecorderGroup([JSONLRecorder(path), OTelRecorder()])` also keeps a file. Only the file proves
-    that nothing is missing: spans that cannot be delivered are dropped.
+    A rollout is a trace in OpenTelemetry's sense: an `invoke_agent` span, with a span below it for each sub-agent that
+    the agent names, and a `chat` span for each turn. `RecorderGroup([JSONLRecorder(path), OTelRecorder()])` also keeps
+    a file. Only the file proves that nothing is missing: spans that cannot be delivered are dropped.
 
     Args:
-        exporter: a `SpanExporter`, called in a thread. None means OTLP over HTTP, to the URL in
+        exporter: a `SpanExporter`, which is called in a thread. None means OTLP over HTTP, to the URL in
             `OTEL_EXPORTER_OTLP_ENDPOINT` (default: `http://localhost:4318`).
-        content: include messages, answers and tools as attributes of each call. All content of the agent then leaves
-            this machine, again with every call.
+        content: if True, messages, answers and tools are attributes of each call. Then all content of the agent leaves
+            this machine, and again with every call.
 
-    Closing: an endpoint closes its recorder at its end, which shuts a given exporter down for good. So give each
-    endpoint its own recorder, unless the endpoints run at the same time. A recorder that was given only to a rollout is
-    not closed automatically: await its `aclose`, or the remaining spans are lost if the program ends soon. A copy of a
-    recorder (`pickle`, `copy`) has the exporter, and no open span.
+    Closing: an endpoint closes its recorder when it ends, and this shuts down the `exporter` for good. So pass each
+    endpoint a recorder of its own, unless the endpoints run at the same time. A recorder that was passed only to a
+    rollout is not closed automatically: await its `aclose`, or the remaining spans are lost if the program ends soon. A
+    copy of a recorder (`pickle`, `copy`) has the exporter, but no open spans.
 
     Raises:
         ModuleNotFoundError: the SDK is not installed; the message names the extra to install.
@@ -64,7 +65,7 @@ class OTelRecorder:
         self._content = content
         self._provider: Any = None
         self._agents: dict[tuple[str, str], dict[str, Any]] = {}
-        """Open spans by their keys, by rollout and run."""
+        """Open spans of each rollout and run, by the span's key."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(OTelRecorder, self._exporter, content=self._content), ()
@@ -124,7 +125,7 @@ class OTelRecorder:
         return self._provider.get_tracer("triocept")
 
     def _root(self, rollout: str, run: str, start: float, branch: Branch | None = None) -> Any:
-        """Return the span of a rollout; begin it if needed."""
+        """Return the root span of a rollout, and begin it if needed."""
         spans = self._agents.setdefault((rollout, run), {})
         if ROOT not in spans:
             span = agent_span(Trace(rollout, run=run, branch=branch), None, [])

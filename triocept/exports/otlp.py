@@ -1,15 +1,16 @@
-"""A trace as spans of OpenTelemetry's conventions for generative AI, and as a file of OTLP/JSON.
+"""A trace as spans by OpenTelemetry's conventions for generative AI, and a file of such spans in OTLP/JSON.
 
-A rollout is a trace. Its root is the `invoke_agent` of the main conversation, and each sub-agent has an `invoke_agent`
-below it. Each model call is a `chat` below its conversation's span, and each call of a host tool is an `execute_tool`
-below the root. The spans are plain values without OpenTelemetry's packages; `live` sends them while agents run.
+A rollout is a trace in OpenTelemetry's sense. Its root span is the `invoke_agent` of the main conversation, and each
+sub-agent has an `invoke_agent` span below the root. Each model call is a `chat` below its conversation's span, and each
+call of a host tool is an `execute_tool` below the root. The spans are plain values without OpenTelemetry's packages;
+`live` sends them while agents run.
 
-The names are from the conventions' own repository in November 2026, where they are "Development". The constants of
-`opentelemetry-semantic-conventions` 0.66b2 are all deprecated, so the names are strings here.
+The names are from the repository of the conventions in November 2026, where their status is "Development". The
+constants of `opentelemetry-semantic-conventions` 0.66b2 are all deprecated, so the names are strings here.
 
-The file has a line for each rollout, as a collector's file receiver reads it. Each line is also a valid body for
-OTLP/HTTP. Ids are derived from the names of their sources. So a trace has equal span ids in each export, and the spans
-of a child rollout can link to those of its parent.
+The file has a line for each rollout, in the format that a collector's file receiver reads. Each line is also a valid
+body for OTLP/HTTP. Span ids are derived from ids in the trace. So every export of a trace has the same span ids, and
+the spans of a child rollout can link to its parent's spans.
 """
 
 from __future__ import annotations
@@ -51,9 +52,9 @@ def otlp_document(trace: Trace, losses: Losses | None = None, *, content: bool =
 
     Args:
         trace: the trace.
-        losses: counts content without a place in the spans; None means no count.
-        content: include messages, answers and tools as attributes of each call; the size grows with the square of a
-            conversation's length.
+        losses: counts content that has no place in the spans; None means no count.
+        content: if True, messages, answers and tools are attributes of each call. The size then grows with the square
+            of a conversation's length.
     """
     losses = losses if losses is not None else Losses()
     count_lost(losses, trace, *_LOST, *([] if content else [Lost.CONTENT]), settings=_SETTINGS)
@@ -122,7 +123,7 @@ def _span_id(trace_id: str, key: str) -> str:
 
 
 ROOT = ""
-"""Key of a rollout's first span."""
+"""Key of a rollout's root span."""
 _INT64 = 2**63
 Attribute: TypeAlias = str | bool | int | float | list[str]
 
@@ -142,23 +143,23 @@ _FINISHED: dict[StopReason, str] = {
 @dataclass(frozen=True, kw_only=True)
 class SpanData:
     key: str
-    """Source of the span: a turn's id, a conversation's key, or a service call's id."""
+    """What the span stands for: a turn's id, a conversation's key, or a service call's id."""
     parent: str | None
-    """Key of the parent span; None for the rollout's first span."""
+    """Key of the parent span; None for the rollout's root span."""
     name: str
     kind: Literal["internal", "client"]
     start: float
-    """Seconds since the epoch, as in `end`."""
+    """Seconds since the epoch; `end` too."""
     end: float
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     error: str | None = None
-    """Reason of the failure; None if there was no failure."""
+    """Reason why the call failed; None if it did not fail."""
 
 
 def trace_spans(trace: Trace, losses: Losses, *, content: bool = False) -> Iterator[SpanData]:
     """Yield all spans of a trace, parents first.
 
-    With `content`, messages, answers and tools are attributes of each call: the size grows with the square of a
+    With `content`, messages, answers and tools are attributes of each call. The size then grows with the square of a
     conversation's length.
     """
     conversations = trace.conversations
@@ -177,7 +178,7 @@ def trace_spans(trace: Trace, losses: Losses, *, content: bool = False) -> Itera
 
 
 def conversation_key(conversation: Conversation | None) -> str:
-    """Return the key of the span that contains a conversation's calls: each sub-agent has its own span."""
+    """Return the key of the span that contains a conversation's calls. Each sub-agent has a span of its own."""
     return (
         f"agent {conversation.id}" if conversation is not None and conversation.kind == "sub_agent" else ROOT
     )

@@ -1,14 +1,14 @@
-"""Episodes of verifiers (0.4.0), in the form of its `traces.jsonl`: a line for each rollout.
+"""Episodes of verifiers (0.4.0), in the format of its file `traces.jsonl`: a line for each rollout.
 
 Rules:
 
-1. A trace is a graph of messages, each with the message before it; answers are `sampled`. Sub-agents and compactions
-   are branches, and links with names (`subagent_call`, `compaction`).
+1. A trace is a graph of messages. Each message refers to the message before it, and answers are marked as `sampled`.
+   Sub-agents and compactions are branches, and named links (`subagent_call`, `compaction`) lead to their origins.
 2. The tokens of a branch, in order, are exactly the tokens that the engine read and sampled. Only a renderer can assign
-   prompt tokens to messages. So a call's new prompt tokens stand on its answer, in front of the sampled tokens, and are
-   not trained. A call whose prompt does not begin with the tokens of the previous call has its own branch. A call that
-   is not to be trained on (`steps` names its gaps) is context, and masked out.
-3. This module does not import verifiers, and cannot: it pins versions that conflict with triocept's.
+   prompt tokens to messages. So a call's new prompt tokens are in the node of its answer, before the sampled tokens,
+   and are not trained on. If a call's prompt does not begin with the tokens of the previous call, the call begins its
+   own branch. A call with gaps (see `steps`) is context, and masked out.
+3. This module does not import verifiers, and cannot, because verifiers pins versions that conflict with triocept's.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LOST = (
     *(Lost.INCREMENTS, Lost.WIRE),
 )
 VERSION = "0.4.0"
-"""Version of verifiers whose records these are."""
+"""Version of verifiers whose format this module writes."""
 _FINISHED: dict[StopReason, str] = {
     "end": "stop",
     "stop_sequence": "stop",
@@ -55,9 +55,9 @@ def verifiers_episode(
 
     Args:
         trace: the trace.
-        losses: counts content without a place in the episode; None means no count.
+        losses: counts content that has no place in the episode; None means no count.
         reward: name of the score that is the reward; all other scores are metrics. If None, the only score is the
-            reward; several are metrics, with a warning, since verifiers adds rewards up.
+            reward. Several scores are then all metrics, with a warning, because verifiers adds rewards up.
     """
     losses = losses if losses is not None else Losses()
     if reward is None and len(trace.scores) == 1:
@@ -70,9 +70,9 @@ def verifiers_episode(
 def write_verifiers(
     traces: Iterable[Trace], file: IO[bytes], losses: Losses, *, reward: str | None = None
 ) -> None:
-    """Write a line for each of these traces. Without `reward`, a score is the reward only if no trace has another.
+    """Write a line for each of these traces. Without `reward`, a score is the reward if no trace has any other score.
 
-    Raise ValueError if no rollout has the score that is the reward.
+    Raise ValueError if no rollout has a score with the name `reward`.
     """
     names: Counter[str] = Counter()
     with TemporaryFile() if reward is None else nullcontext(file) as lines:
@@ -154,16 +154,16 @@ def _error(error: TurnError) -> dict[str, Json]:
 
 
 class _Graph:
-    """The messages of a trace, each with the message before it."""
+    """The messages of a trace as nodes, each of which refers to the node before it."""
 
     def __init__(self, trace: Trace, losses: Losses) -> None:
         self.nodes: list[dict[str, Json]] = []
         self.calls: list[dict[str, Json]] = []
         self._chat = Chat(losses, media=True, errors=False)
         self._shared: dict[tuple[int | None, bytes], int] = {}
-        """The node of a message that was not sampled, by the previous node and the message's content."""
+        """Node of each message that was not sampled, by the node before it and its content."""
         self._sampled: dict[str, int] = {}
-        """The node of a turn's answer, by the turn."""
+        """Node of each turn's answer, by the turn's id."""
         trained = {step.turn.id for step in steps(trace) if step.trained}
         parents = trace.parents
         by_id = {turn.id: turn for turn in trace}
@@ -228,9 +228,9 @@ class _Graph:
 
 
 def _tokens(tokens: Tokens | None, before: Tokens | None, *, trained: bool) -> dict[str, Json]:
-    """Return the tokens that an answer adds to the tokens before it: the new end of the prompt, and the sampled tokens.
+    """Return the tokens that an answer adds: the new end of the prompt, and the sampled tokens.
 
-    `before`: tokens of the call that it continues, if any. `trained`: the sampled tokens are trained on.
+    `before`: tokens of the call that this call continues, if any. `trained`: True if the sampled tokens are trained on.
     """
     if tokens is None:
         return {}

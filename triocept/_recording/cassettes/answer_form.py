@@ -1,4 +1,4 @@
-"""Conversion of an answer to its form in a file, and back."""
+"""Conversion of an answer to the form that it has in a file, and back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FAILURE = Failure.__struct_fields__
 
 
 def answer_form(answer: Answer) -> dict[str, Json]:
-    """Return an answer in its form in a file."""
+    """Return an answer in the form that it has in a file."""
     form: dict[str, Json] = {}
     if (response := answer.response) is not None:
         parts, usage = list(map(_part, response.content)), response.usage
@@ -97,10 +97,10 @@ def _written(value: Json, *, spaced: bool) -> str:
 
 
 def read_answer(node: Node) -> Answer:
-    """Return the answer that stands in a file.
+    """Return the answer that a file contains.
 
     Raises:
-        DialectError: it is not an answer; the text names the place.
+        DialectError: the node is not an answer; the text names the place in the file.
     """
     members = node.mapping(*_MEMBERS)
     if not members.keys() & {"content", "failure", "hung_up"}:

@@ -1,12 +1,12 @@
-"""Cassettes: calls of a real model and their outcomes, in a file, and answered from there.
+"""Cassettes: files with calls to a real model and their outcomes, from which calls are answered.
 
 Rules:
 
 1. Matching is by content: a call gets the answer of the recorded call with an equal form (`request_form`), in any
-   dialect. Equal recorded calls are used in order; between different calls no order is kept.
-2. Nothing is made up: a call that is not recorded is an error, unless this run records.
-3. Only `write` writes, all at once. A run that fails leaves the file unchanged, and so does a run with an outcome that
-   no cassette keeps (`recorder.unrecordable`).
+   dialect. Equal recorded calls are used in order, each once. Different calls may come in any order.
+2. No answer is made up: a call that is not recorded is an error, unless this run records it.
+3. Only `write` writes the file, and always the whole file. A run that fails leaves the file unchanged, and so does a
+   run with an outcome that no cassette keeps (`recorder.unrecordable`).
 """
 
 from __future__ import annotations
@@ -54,16 +54,16 @@ class RecordedCall(msgspec.Struct, frozen=True, kw_only=True):
     """A call in a cassette."""
 
     number: int
-    """Number in the file; 0 if it was recorded in this run, and gets a number when it is written."""
+    """Number of the call in the file; 0 for a call recorded in this run, which gets its number when it is written."""
     file: str
     line: int | None
-    """Place in the file; None if it was recorded in this run."""
+    """Line number of the call in the file; None if the call was recorded in this run."""
     request: Request
-    """The request, dialect-neutral, as it is compared: ids are numbers, images are hashes."""
+    """The dialect-neutral request that is compared: ids are numbers, and images are hashes."""
     response: Response | None
-    """The answer; if it broke, the part that was sent; None if nothing was sent."""
+    """The answer. If it broke, it is the part that was sent. None if nothing was sent."""
     error: str | None
-    """Reason why the call was not answered, or not completely; None if it was answered."""
+    """Reason why the call was not answered, or only in part; None if it was answered."""
 
     def __str__(self) -> str:
         last = self.request.last
@@ -73,7 +73,7 @@ class RecordedCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def seen(call: Recorded, path: Path) -> RecordedCall:
-    """Return a recorded call in the form for programs."""
+    """Return a recorded call in its public form."""
     failure = call.answer.failure
     error = f"{failure.status}: {failure.message}" if failure is not None else None
     return RecordedCall(
@@ -87,7 +87,7 @@ def seen(call: Recorded, path: Path) -> RecordedCall:
 
 
 RecordMode: TypeAlias = Literal["none", "once", "new", "rewrite"]
-"""Calls to record: none; all, if there is no file; calls that the file lacks; all, from scratch."""
+"""Calls to record: `none`; `once`: all, if there is no file; `new`: calls not in the file; `rewrite`: all, anew."""
 
 
 @final
@@ -122,7 +122,7 @@ class Cassette:
         check_bool("repeats", repeats)
         check_bool("record_auth_errors", record_auth_errors)
         self.path: Path = Path(path)
-        """Path of the file."""
+        """Path of the cassette's file."""
         self._file = self.path.absolute()  # independent of later changes of the working directory
         self.mode: RecordMode = record
         """Record mode of this run."""
@@ -144,9 +144,9 @@ class Cassette:
         if self._may_record:
             check_place(self._file)
         self._new: list[Recorded | None] = []
-        """Calls recorded in this run, in order of arrival; None if the call had nothing to record."""
+        """Calls recorded in this run, in order of arrival; None for a call without an outcome that can be recorded."""
         self._failed = False
-        """True if there was an outcome that no cassette keeps."""
+        """True if a call had an outcome that no cassette keeps; then nothing is written."""
 
     def __repr__(self) -> str:
         left = sum(map(len, self._waiting.values()))
@@ -154,7 +154,7 @@ class Cassette:
 
     @property
     def calls(self) -> tuple[RecordedCall, ...]:
-        """Recorded calls: in the file, and in this run."""
+        """Recorded calls: those in the file, and those recorded in this run."""
         return tuple([seen(call, self.path) for call in (*self._old, *self._recorded)])
 
     @property
@@ -210,7 +210,7 @@ class Cassette:
         lines = Counter(lines_of(form))
 
         def share(number: int) -> float:
-            """Return the share of equal lines of two calls, from 0 to 1; the order is ignored for speed."""
+            """Return the share of equal lines in the two calls, from 0 to 1. For speed, order is ignored."""
             other = Counter(lines_of(forms[number]))
             return 2 * (lines & other).total() / (lines.total() + other.total())
 
@@ -268,18 +268,18 @@ class Cassette:
     def write(self, *, keep: bool = False) -> bool:
         """Write the file and return True, or return False if there is nothing to write.
 
-        After a `RecordingFailed` nothing is written.
+        Nothing is written if a call raised a `RecordingFailed`.
 
-        For programs that use `Cassette` directly, to call at the end of a successful run; `open_cassette` calls it. It
-        may be called in any thread while no call is in progress.
+        `open_cassette` calls it. A program that uses `Cassette` directly calls it at the end of a successful run, in
+        any thread, while no call is in progress.
 
         Args:
-            keep: if True, the current content of the file also stays if everything is recorded anew. For several
-                recorders of one file, each of which records a part.
+            keep: if True, the calls in the file are kept even with `record="rewrite"`. Needed if several cassettes each
+                record a part of one file.
 
         Raises:
             OSError: the file cannot be written.
-            DialectError: calls were to be added, and the current content of the file is not a cassette.
+            DialectError: calls must be added to the file, but its current content is not a cassette.
         """
         check_bool("keep", keep)
         is_news = self._recorded or (self._was_there and self.mode == "rewrite")
@@ -328,7 +328,7 @@ class Cassette:
         return key_of(call.form, model=self._compare_model)
 
     def _counted(self, form: dict[str, Json]) -> dict[str, Json]:
-        """Return the part of a form that counts."""
+        """Return the part of a form that is compared."""
         return form if self._compare_model else {name: part for name, part in form.items() if name != "model"}
 
     def _advice(self) -> str:
@@ -378,26 +378,28 @@ async def open_cassette(
 
     Args:
         path: the cassette's file, in readable YAML.
-        record: `none` (default): answer from the file; a call that it lacks is an error. `once`: record if there is no
-            file, else as `none`. `new`: answer from the file, and record calls that it lacks. `rewrite`: record all
-            calls anew.
-        upstream: the handler for calls to record: an open real model, `forward_to(…)`, or any handler.
-        normalise: a function that returns a `Request` without its parts that differ from run to run. It gets the
-            dialect-neutral requests that are compared, of this run and of the file.
-        normalise_text: a function that changes each text in these requests; `normalize(tmp_path)` returns one.
-        timing: `none`: answer at once; `recorded`: take the recorded time; a number: multiply the recorded time by it.
-        compare_model: if True, the model's name counts (the date of its version never does).
-        compare_sampling: if True, temperature, token limits, effort and similar settings count.
-        repeats: if True, the last of several equal calls answers any number of times.
-        record_auth_errors: if True, a refusal of the key (401, 403, Google's 400) is recorded as any other error. If
-            False, it is taken as a mistake in the setup, and nothing is written.
+        record: `none` (default): answer from the file; a call that is not in the file is an error. `once`: record all
+            calls if there is no file, else as `none`. `new`: answer from the file, and record calls that are not in it.
+            `rewrite`: record all calls anew.
+        upstream: the handler that answers the calls to record: an open upstream, `forward_to(…)`, or any other handler.
+        normalise: a function that returns a `Request` without the parts that differ from run to run. It is called with
+            the dialect-neutral requests that are compared: those of this run, and those in the file.
+        normalise_text: a function that returns the text to compare for each text in these requests;
+            `normalize(tmp_path)` returns such a function.
+        timing: `none`: answer immediately; `recorded`: answer after the recorded time; a number: multiply the recorded
+            time by it.
+        compare_model: if True, the model's name must be equal (the date of its version is always ignored).
+        compare_sampling: if True, temperature, token limits, effort and similar settings must be equal.
+        repeats: if True, the last of several equal recorded calls may answer any number of calls.
+        record_auth_errors: if True, a refusal of the API key (401, 403, Google's 400) is recorded like any other error.
+            If False, it counts as a mistake in the setup, and nothing is written.
 
-    Closing: a block that ends normally writes the recorded calls, all at once. A block that an exception or a
-    cancellation ends leaves the file unchanged.
+    Closing: if the block ends normally, the recorded calls are written. If an exception or a cancellation ends the
+    block, the file is left unchanged.
 
     Raises:
         ReplayMiss: from an exchange whose call is not recorded. The agent gets a 500.
-        RecordingFailed: from an exchange with an outcome that no cassette keeps: a refusal of the key, raw bytes.
+        RecordingFailed: from an exchange with an outcome that no cassette keeps (a refusal of the key, raw bytes).
         DialectError: the file is not a cassette; the text names the line.
         OSError: the file cannot be read, or written.
         TypeError, ValueError: an argument is invalid.
@@ -411,8 +413,8 @@ async def open_cassette(
 def use_cassette(path: str | os.PathLike[str], **options: Unpack[CassetteOptions]) -> Iterator[Cassette]:
     """Open a cassette in a program that does not run in trio: `with use_cassette("run.yaml") as cassette`.
 
-    Use `fake_model(handler=cassette)` within the block. Options are those of `open_cassette`. An upstream is open only
-    in trio: `upstream=forward_to("https://…", dialect=…)` opens one for each call.
+    Use `fake_model(handler=cassette)` within the block. Options are those of `open_cassette`. To record, pass
+    `upstream=forward_to("https://…", dialect=…)`, because an open upstream needs trio.
     """
     cassette = Cassette(path, **options)
     yield cassette

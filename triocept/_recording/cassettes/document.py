@@ -2,16 +2,16 @@
 
 Rules:
 
-1. A tool that many calls offer is written once, under its name. A call that continues a conversation holds the new
-   messages and the number of the call that it continues.
-2. The numbers of calls are names, not positions: after a change, all other calls keep their numbers. A call that was
-   recorded before keeps its number, and such calls keep their order: the order of concurrent calls is random.
-3. An answer with equal content is replaced by the previous answer: only its times and pieces would differ.
-4. Adding to a file that other writers add to loses none of their calls, and adds only missing calls: each writer
-   sends its calls from the beginning.
-5. The content is written to a second file, forced to the disk, and renamed: a reader always sees one complete version.
-   A writer that reads the file first holds a lock meanwhile.
-6. The last line marks the end: a truncated file differs from a short file.
+1. A tool that several calls offer is written once, under its name. A call that continues an earlier call holds only the
+   new messages, and the number of the earlier call.
+2. The numbers of calls are names, not positions: if a call changes, all other calls keep their numbers. Calls that were
+   recorded before keep their numbers and their order, because the order of concurrent calls is random.
+3. If a call is recorded again with equal content, the previous answer is kept: only its times and pieces would differ.
+4. If several writers add to a file, no call is lost, and each writer adds only calls that are missing in the file: each
+   of them sends its calls from the beginning.
+5. The content is written to a second file, forced to the disk, and renamed, so that a reader always reads one complete
+   version. A writer that reads the file first holds a lock until it has written.
+6. The last line marks the end, which tells a truncated file apart from a short one.
 7. Errors in an edited cassette name the problem and the line.
 """
 
@@ -50,14 +50,14 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     """Number of the call in the file."""
     form: dict[str, Json]
-    """Form of the request: see `normal`."""
+    """Form of the request: see `request_form.normal_form`."""
     answer: Answer
     line: int | None = None
-    """Place in its file; None if the call is new."""
+    """Line number of the call in the file; None if the call is new."""
 
 
 def document_of(calls: Sequence[Recorded]) -> dict[str, Json]:
-    """Return the document that holds these calls, in this order."""
+    """Return the document with these calls, in this order."""
     names = _ToolNames()
     entries: list[Json] = []
     for place, call in enumerate(calls):
@@ -79,7 +79,7 @@ def document_of(calls: Sequence[Recorded]) -> dict[str, Json]:
 
 
 def _continued_call(messages: Json, before: Sequence[Recorded]) -> Recorded | None:
-    """Return the previous call whose messages are the longest beginning of these messages."""
+    """Return the previous call whose messages are the longest beginning of these messages, or None."""
     found: Recorded | None = None
     for call in before:
         length = len(call.form["messages"])
@@ -93,7 +93,7 @@ def _continued_call(messages: Json, before: Sequence[Recorded]) -> Recorded | No
 
 
 class _ToolNames:
-    """Names of tools in a document: their own names; each further tool of an equal name gets a number."""
+    """Names of tools in a document. If several tools have the same name, a number is added to all but the first."""
 
     def __init__(self) -> None:
         self.table: dict[str, Json] = {}
@@ -155,7 +155,7 @@ def read_document(
 def _read_call(
     node: Node, tools: dict[str, Node], before: dict[int, list[Node]]
 ) -> tuple[int, Request, Answer]:
-    """Return number, request and answer of a call; `before` holds the messages of the calls before it."""
+    """Return number, request and answer of a call. `before` holds the messages of all calls before it, by number."""
     members = node.mapping("call", "request", "answer")
     if missing := [member for member in ("call", "request", "answer") if member not in members]:
         raise node.error(f"a call needs {missing[0]!r}, and this one has none")
@@ -181,12 +181,12 @@ def _read_call(
 def merged(
     old: Sequence[Recorded], new: Sequence[Recorded], key: Callable[[Recorded], bytes]
 ) -> list[Recorded]:
-    """Return the calls of a new recording, in their order.
+    """Return the calls of a new recording. Calls that the old recording has too keep their numbers and order.
 
     Args:
         old: calls of the previous recording.
-        new: calls of the new recording; their numbers are ignored.
-        key: function whose results are equal for equal calls.
+        new: calls of the new recording, whose numbers are ignored.
+        key: function that returns equal results for equal calls.
     """
     waiting: defaultdict[bytes, deque[int]] = defaultdict(deque)
     for number, call in enumerate(old):
@@ -211,12 +211,12 @@ def added(
     new: Sequence[Recorded],
     key: Callable[[Recorded], bytes],
 ) -> list[Recorded]:
-    """Return all calls of a file, with the calls of a recording that it lacks.
+    """Return all calls of a file, followed by the calls of a recording that the file does not have.
 
     Args:
         there: current content of the file.
         old: content of the file when the recording began.
-        new: the recording.
+        new: the calls of the recording.
         key: as in `merged`.
     """
     spare = Counter(map(key, there))
@@ -231,7 +231,7 @@ def added(
 
 
 def numbered(calls: Sequence[Recorded]) -> list[Recorded]:
-    """Return the calls; each call with number 0 gets the first free number."""
+    """Return the calls. A call with the number 0 gets the first free number."""
     taken = {call.number for call in calls}
     free = (number for number in count(1) if number not in taken)
     return [call if call.number else msgspec.structs.replace(call, number=next(free)) for call in calls]
@@ -243,7 +243,7 @@ _HEAD = """\
 _END = "..."
 """YAML's own marker for the end of a document."""
 _PATIENCE = 5.0
-"""Maximum seconds to wait for the lock of a folder. It is held for milliseconds; a longer holder is stuck."""
+"""Maximum seconds to wait for the lock of a folder. It is normally held for milliseconds."""
 
 
 def text_of(document: Json) -> str:
@@ -280,7 +280,7 @@ def name_of_at_most(name: str, size: int) -> str:
 
 
 def check_place(path: Path) -> None:
-    """Raise if a file cannot be written here, before any work on its content.
+    """Raise if a file cannot be written at this path, before the work on its content begins.
 
     Raises:
         OSError: the file cannot be written.
@@ -296,10 +296,10 @@ def check_place(path: Path) -> None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold an exclusive lock on this folder for the block, if the system has locks. The folder is made.
+    """Make this folder if needed, and lock it exclusively during the block, if the system supports locks.
 
     Raises:
-        OSError: the folder cannot be made, or read.
+        OSError: the folder cannot be made, or cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -323,7 +323,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Replace a file's content with a text; missing folders are made.
+    """Replace the content of a file with a text, and make missing folders.
 
     Raises:
         OSError: the file cannot be written; the error names it. The previous content is then unchanged.

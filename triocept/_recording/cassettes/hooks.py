@@ -1,7 +1,7 @@
-"""Functions that a program gives a cassette.
+"""Functions that a program passes to a cassette.
 
-They change requests and texts before calls are compared, or open a real model for recording in programs that do
-not run in trio: for each call, in the call's own task.
+Some change requests and texts before calls are compared. `forward_to` is for recording in programs that do not run in
+trio: it opens a connection to a real model for each call, in the call's own task.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ Normalise: TypeAlias = Callable[[Request], Request]
 NormaliseText: TypeAlias = Callable[[str], str]
 
 _NO_TEXT = frozenset({"call", "image", "audio", "file"})
-"""Members of a part that hold a name, or the reference of a medium."""
+"""Members of a part that hold a name, or a reference to media (a hash)."""
 
 
 def check_hook(name: str, function: object, what: str) -> None:
-    """Raise if `function` cannot be such a function; `what` describes it.
+    """Raise TypeError if `function` cannot be used as a hook. `what` describes the hook.
 
     Raises:
-        TypeError: it is not a function, or is async.
+        TypeError: `function` is not a function, or is async.
     """
     check_callable(name, function, what)
     if iscoroutinefunction(function):
@@ -44,20 +44,20 @@ def check_hook(name: str, function: object, what: str) -> None:
 
 
 def by_request(request: Request, function: Normalise) -> Request:
-    """Return a request after the hook.
+    """Return the request that the hook returns for a request.
 
     Raises:
-        TypeError: the hook returns something else.
+        TypeError: the hook returned something else.
     """
     given: object = function(request)
     return given_request("a request that `normalise` gives:", given)
 
 
 def by_text(form: dict[str, Json], function: NormaliseText) -> dict[str, Json]:
-    """Return a form, with all texts changed by the hook, except names and references of media.
+    """Return a form in which the hook has changed all texts, except names and references to media.
 
     Raises:
-        TypeError: the hook returns something else.
+        TypeError: the hook returned something else.
     """
 
     def change(text: str) -> str:
@@ -89,13 +89,13 @@ def by_text(form: dict[str, Json], function: NormaliseText) -> dict[str, Json]:
 
 
 def normalize(*directories: str | os.PathLike[str]) -> Callable[[str], str]:
-    """Return a function for `normalise_text`: dates, times, durations, UUIDs and other ids become `<date>`, `<id>` etc.
+    """Return a function for `normalise_text` that turns dates, times, durations and ids into `<date>`, `<id>`, ….
 
     The git snapshot and the listing of files that some agents put into their prompts become `<git>` and `<files>`.
 
     Args:
-        directories: directories such as `tmp_path`; each of them, and its name as the name of one file, becomes
-            `<root>`.
+        directories: directories such as `tmp_path`. The path of each becomes `<root>`, also where it is spelled as the
+            name of one file (`-tmp-x` for `/tmp/x`).
     """
     mask = mask_of([{os.fspath(path).rstrip("/"): os.fspath(path).rstrip("/")} for path in directories])
     return lambda text: without_volatile(mask(text))
@@ -103,7 +103,7 @@ def normalize(*directories: str | os.PathLike[str]) -> Callable[[str], str]:
 
 @final
 class ForwardTo:
-    """A handler that opens an upstream for each call. Made by `forward_to` only."""
+    """A handler that opens an upstream for each call. Only `forward_to` makes it."""
 
     def __init__(
         self, opens: Callable[[], AbstractAsyncContextManager[Upstream]], words: str, secrets: tuple[str, ...]
@@ -111,13 +111,13 @@ class ForwardTo:
         self._opens = opens
         self._words = words
         self.secrets = secrets
-        """Secrets that it sends, which must not be recorded."""
+        """Secrets that the handler sends, which must not be recorded."""
 
     def __repr__(self) -> str:
         return self._words
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer an exchange with the provider's answer; errors and cancellation are those of an `Upstream`."""
+        """Answer an exchange with the provider's answer. Errors and cancellation are as for an `Upstream`."""
         async with self._opens() as upstream:
             await upstream(exchange)
 
@@ -133,9 +133,10 @@ def forward_to(
     retries: int = 0,
     total_timeout: float | None = None,
 ) -> Handler:
-    """Return a handler that forwards each call to a real model, and needs no block of its own.
+    """Return a handler that forwards each call to a real model. It needs no `async with` block.
 
-    In trio, `open_upstream` does this, too, and keeps its connections; see there for the arguments.
+    In a trio program, use `open_upstream` instead, which keeps its connections. Its documentation describes the
+    arguments.
 
     Raises:
         ValueError: the URL or the dialect is invalid.

@@ -1,12 +1,12 @@
-"""The outcome that an agent got from a handler, as a recordable value without keys; and the outcomes that are not kept.
+"""The outcome of a call as a value without keys, to record it; and the errors for outcomes that are not kept.
 
 Rules:
 
-1. A refusal of the key is not an answer. Recorded, it would be the answer of every later run, and the test of an
-   application that swallows it would always pass. A program can request that such refusals are recorded.
-2. A failed connection is not an answer. To test how an application handles it, use a fault, or a handler that raises an
-   `UpstreamError`.
-3. Raw bytes belong to one dialect, and have a head: a cassette stores neither.
+1. A refusal of the API key is not an answer. If it was recorded, every later run would get it, and the test of an
+   application that ignores the error would always pass. A program can request that such refusals are recorded.
+2. A failed connection is not an answer. To test how an application handles such a failure, use a fault, or a handler
+   that raises an `UpstreamError`.
+3. Raw bytes belong to one dialect, and have an HTTP head. A cassette stores neither a dialect nor a head.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from ...errors import ContextLengthError, RecordingFailed, UpstreamTruncated
 from ..play import Answer, Failure, FailureKind, text_of
 
 _OF_A_KEY = frozenset({401, 403})
-"""Not authenticated; authenticated, and not allowed (RFC 9110, 15.5.2 and 15.5.4)."""
+"""HTTP statuses of a refused key: not authenticated, and not allowed (RFC 9110, 15.5.2 and 15.5.4)."""
 _GOOGLES = '"API_KEY_INVALID"'
-"""Google answers 400 to an unknown key, with this reason in the details (ErrorInfo.reason)."""
+"""Google answers an unknown key with status 400, and with this reason in the details (ErrorInfo.reason)."""
 
 
 def unrecordable(
     outcome: Outcome | None, call: str, redactor: Redactor, *, auth_errors: bool
 ) -> RecordingFailed | None:
-    """Return the error why an outcome is not recorded, or None if it can be recorded.
+    """Return the error for an outcome that cannot be recorded, or None if it can.
 
     Args:
         outcome: the outcome.
-        call: the call, in words.
+        call: description of the call.
         redactor: removes keys from texts that the error repeats.
-        auth_errors: if True, the refusal of a key is to be recorded.
+        auth_errors: if True, the refusal of a key can be recorded.
     """
     if isinstance(outcome, Raw):
         return RecordingFailed(
@@ -80,14 +80,14 @@ def unrecordable(
 
 
 def outcome_given(core: ExchangeState, error: BaseException | None) -> Outcome | None:
-    """Return the outcome of an exchange whose handler has returned, or raised `error`; None means no outcome yet."""
+    """Return the outcome of an exchange whose handler has returned, or raised `error`; None without an outcome yet."""
     if core.outcome is None and error is not None:
         return outcome_of(error, core.dialect)
     return core.outcome
 
 
 def answer_given(core: ExchangeState, outcome: Outcome | None, redactor: Redactor) -> Answer | None:
-    """Return the answer of an exchange as a value, or None if it could not be given again.
+    """Return the answer of an exchange as a value, or None if a replay could not give it again.
 
     Args:
         core: the exchange, with the pieces of its answer.
@@ -114,7 +114,7 @@ def answer_given(core: ExchangeState, outcome: Outcome | None, redactor: Redacto
 
 
 def _response(core: ExchangeState, outcome: Outcome) -> Response | None:
-    """Return the response, without the ids that each answer gets anew."""
+    """Return the response without ids, because each answer gets new ids when it is given."""
     if isinstance(outcome, Answered):
         response = outcome.response
     elif core.fold is not None and (response := core.fold.response()).content:
@@ -166,7 +166,7 @@ def _failure(outcome: Refused, redactor: Redactor) -> Failure:
 def recounted(
     increments: Increments, before: Sequence[ResponsePart], now: Sequence[ResponsePart]
 ) -> Increments:
-    """Return the pieces of an answer without its keys; a key that spanned pieces comes with its last piece.
+    """Return the pieces of an answer without keys. The mark of a key that spanned pieces is in the last of them.
 
     Args:
         increments: the original pieces.
@@ -176,7 +176,7 @@ def recounted(
     moves = [_move(text_of(one), text_of(other)) for one, other in zip(before, now, strict=True)]
     at, waited = [0] * len(moves), 0
     found: list[tuple[int, int, int]] = []
-    """Part, length and wait of each piece. The wait of an empty piece is added to the next piece."""
+    """Part, length and wait of each piece. The wait of a piece that became empty is added to the next piece."""
     numbers = [part for part, count in increments.runs for _ in range(count)]
     for part, length, wait in zip(numbers, increments.lengths, increments.waits, strict=True):
         waited += wait
@@ -196,7 +196,7 @@ def _move(before: str, now: str) -> Callable[[int], int]:
         return lambda place: place
     first, *rest = now.split(MARK)
     keys: list[tuple[int, int]] = []
-    """Position of each key: text between the marks also stands in the original text, in order."""
+    """Start and end of each key in the original text, which also contains the texts between the marks, in order."""
     at = len(first)
     for number, between in enumerate(rest, 1):
         end = len(before) - len(between) if number == len(rest) else before.find(between, at)

@@ -1,18 +1,18 @@
-"""The dialect-neutral form of a request, in which a cassette's calls are compared and written; and its reader.
+"""The dialect-neutral form in which a cassette compares and writes requests, and the reader of this form.
 
-The form is a JSON value, and it is exactly the content of the file: only what can be read there is compared.
+The form is a JSON value, and exactly what the file contains, so only what the file shows is compared.
 
 Rules:
 
-1. Calls with equal content have equal forms, in any dialect and any run. `developer` is `system`; neighbours of one
-   role are one message; results of tools have the role `tool`; calls have no ids; JSON is a value, not a text; media
-   are represented by their hash.
-2. Additions of an SDK or a provider are left out: headers, `stream`, metadata, cache marks, ids, reasoning and its
+1. Calls with equal content have equal forms, in any dialect and any run. `developer` becomes `system`; adjacent
+   messages of one role become one message; results of tools have the role `tool`; tool calls have no ids; JSON is a
+   value, not a text; a hash stands for media.
+2. What an SDK or a provider adds is left out: headers, `stream`, metadata, cache marks, ids, reasoning and its
    signatures, Claude Code's billing line. Sampling settings are included only if the program compares them.
-3. It is a fixed point: `restored` makes a request from a form, and the form of that request is equal.
+3. The form is a fixed point: `restored` makes a request from a form, and this request has an equal form.
 
-A call misses if no recorded call has an equal form; if each that has one was given already; or if the recorded client
-disconnected there, and this client does not.
+A call misses in three cases: no recorded call has an equal form; each recorded call with an equal form was already
+used; or the recorded client disconnected from the call, and the live client does not.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 _DATE = re.compile(r"(?:[-@]20\d\d-?[01]\d-?[0-3]\d|-latest)$")
 """Date at the end of a model's name: `-2024-08-06`, `-20250514`, `@20250514`."""
 _EMPTY = frozenset({"type", "properties", "required", "additionalProperties", "$schema", "title"})
-"""Schema fields without arguments: some dialects require a schema for a tool without arguments."""
+"""Fields of the schema that some dialects require even for a tool without arguments."""
 _ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
 _MEDIA = ("image", "audio", "file")
 
 
 class _Calls:
-    """Numbers of calls in their order, and of results by their calls.
+    """Numbers of tool calls, in order. A result has the number of its call.
 
-    A result is written without its number if that number is `due`.
+    A result whose number equals `due` is written without the number.
     """
 
     def __init__(self) -> None:
@@ -65,11 +65,11 @@ class _Calls:
 
     @property
     def due(self) -> int:
-        """Number of the call that has waited longest; if no call waits, the number of a new call."""
+        """Number of the call that has waited longest for its result; if no call waits, the number of the next call."""
         return self._waiting[0] if self._waiting else self.last + 1
 
     def call(self) -> int:
-        """Return the number of the next call."""
+        """Return the number of the next call, which then waits for its result."""
         self.last += 1
         self._waiting.append(self.last)
         return self.last
@@ -149,7 +149,7 @@ def _messages(messages: Iterable[Message]) -> list[Json]:
 def _stored_results(
     parts: Iterable[tuple[Part, list[Json]]], calls: _Calls, numbers: dict[str, int]
 ) -> list[dict[str, Json]]:
-    """Return adjacent results in the order of their calls: tools may end in any order."""
+    """Return adjacent results in the order of their calls, because tools may end in any order."""
     numbered: list[tuple[int, list[Json]]] = []
     new = calls.last
     for part, form in parts:
@@ -165,7 +165,7 @@ def _stored_results(
 
 
 def _stored(form: list[Json]) -> dict[str, Json]:
-    """Return a form as it stands in the file."""
+    """Return the form of a part as the file contains it."""
     match form:
         case ["call", name, arguments]:
             return {"call": name, "arguments": arguments}
@@ -209,12 +209,12 @@ def restored(form: Node, messages: list[Node], tools: list[Node]) -> Request:
     """Return the request that has this form.
 
     Args:
-        form: the request as it stands in a file.
-        messages: all of its messages; in the file, the first messages stand with another call.
-        tools: all of its tools; in the file, they stand in a list of their own.
+        form: the request as a file contains it.
+        messages: all messages of the request. In the file, the first of them may be in the call that it continues.
+        tools: all tools of the request. The file has them in a table of their own.
 
     Raises:
-        DialectError: it is not the form of a request; the text names the place.
+        DialectError: `form` is not the form of a request; the text names the place in the file.
     """
     members, calls = form.value, _Calls()
     read: list[Message] = []
@@ -262,7 +262,7 @@ def restored(form: Node, messages: list[Node], tools: list[Node]) -> Request:
 
 
 def restored_form(form: dict[str, Json]) -> Request:
-    """Return the request that has this form, which does not come from a file."""
+    """Return the request that has this form. The form need not come from a file."""
     node = node_of(form)
     tools = node.value.get("tools")
     return restored(node, node.value["messages"].items(), tools.items() if tools is not None else [])

@@ -250,7 +250,7 @@ class _Directories:
 __all__ = ["Match", "Replay", "Timing", "TurnName"]
 
 Match: TypeAlias = Literal["strict", "nearest"]
-"""Which turn answers a call: the turn with an equal request; or, if there is none, the nearest turn."""
+"""Rule for the turn that answers a call: the turn with an equal request, or else the nearest turn."""
 
 
 @final

@@ -276,7 +276,7 @@ class Matching:
         """For each live conversation, the numbers of the turns that answered it, each with the live call, in order."""
 
     def exact(self, key: Key, conversation: Conversation) -> Recorded | None:
-        """Return the turn to use among those with an equal request; None if there is none."""
+        """Return the turn to use among the turns with an equal request; None without such a turn."""
         live = thread_of(conversation)
         found = self._record.asking(key)
         if not found:

@@ -150,7 +150,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     turn: Turn
     """The turn of the call, with its request, answer and outcome."""
     parent: str | None
-    """Id of the turn with whose prompt and completion, token by token, this prompt begins; None if there is none."""
+    """Id of the turn with whose prompt and completion, token by token, this prompt begins; None without one."""
     gaps: tuple[str, ...]
     """Gaps that prevent training on the call, without the accepted gaps; empty if it is trained on.
 
