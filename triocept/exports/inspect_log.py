@@ -289,8 +289,7 @@ class SampleEvents:
         return event
 
     def _results(self, turn: Turn, of_turn: dict[str, str]) -> Iterable[tuple[float, int, Json]]:
-        """Yield an event for each new tool result in this turn. A tool ran from its call to the request with its
-        result."""
+        """Yield an event for each new tool result in this turn. A tool ran from its call until this turn's request."""
         for message in turn.request.messages:
             for result in message.tool_results if id(message) not in self._known else ():
                 if (found := self._calls.pop(result.id, None)) is None:
