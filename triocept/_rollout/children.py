@@ -49,7 +49,7 @@ class Children:
         """Run `child` by entering `opened`, the context that runs it, until the body or the parent ends.
 
         Raises:
-            RolloutClosed: the parent ended first.
+            RolloutClosed: the parent ended before the child's block.
         """
         self.check_open()
         parent = self._rollout

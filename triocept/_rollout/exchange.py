@@ -138,8 +138,8 @@ class Exchange:
             ExchangeAbandoned: the agent has disconnected.
             OSError: (or another error of the recorder) the turn could not be recorded.
 
-        Cancellation: before the start, nothing has happened. Later the answer is recorded and delivered; only the
-        wait for the delivery ends early.
+        Cancellation: at the start, leaves the exchange unchanged. Later the answer is recorded and delivered all the
+        same; only the wait for the delivery ends early.
         """
         try:
             response = given_response(answer)

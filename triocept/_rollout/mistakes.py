@@ -1,4 +1,4 @@
-"""Log lines about mistakes in a script or a handler that raise no error: its agent ends normally."""
+"""Log lines about mistakes in a script or a handler that raise no error, so that the agent ends normally."""
 
 from __future__ import annotations
 

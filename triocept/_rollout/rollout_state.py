@@ -221,7 +221,7 @@ class RolloutState:
         self.children: Children = Children(self)
         self.closing: trio.Event = trio.Event()
         self.ended: trio.Event = trio.Event()
-        """Set when nothing is answered any more, and waiting calls are refused."""
+        """Set when the rollout answers no more calls, and refuses the waiting ones."""
         self.on_end: set[Callable[[], object]] = set()
         """Called when `ended` is set, to end what the agent still uses of the endpoint, such as connections."""
         self._held_url: str | None = None

@@ -1,6 +1,6 @@
 """Answers that are correct on the wire, but that an application or a careless parser does not expect.
 
-A client should accept each of them.
+A client should accept each of these answers.
 """
 
 from __future__ import annotations

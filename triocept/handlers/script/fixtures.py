@@ -181,7 +181,7 @@ class FixtureSource:
         return not isinstance(index, int) or index == self._served[_demand(fixture)]
 
     def _chosen(self, matching: list[int], answers: int) -> int:
-        """Return the fixture that rule 2 chooses."""
+        """Return the index of the fixture that rule 2 of this module chooses."""
         turns = {number: self._fixtures[number].match.turnIndex for number in matching}
         numbered = {number: turn for number, turn in turns.items() if isinstance(turn, int)}
         plain = next((number for number in matching if number not in numbered), None)

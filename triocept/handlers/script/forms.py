@@ -167,7 +167,7 @@ class OtherwiseForm(Form, frozen=True):
 
 
 class FileForm(Form, frozen=True):
-    """A script with a schema's address."""
+    """A mapping with a script and the address of its JSON Schema."""
 
     script: list[Any]
     schema: str = msgspec.field(name="$schema", default="")

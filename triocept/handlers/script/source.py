@@ -42,7 +42,7 @@ class Miss:
     """The reasons why a source has no reply for a request."""
 
     source: str
-    """Description of the source."""
+    """Description of the source in an error text."""
     why: tuple[str, ...]
     """Descriptions of the conditions that do not hold."""
     is_rule: bool = True
