@@ -1,25 +1,28 @@
-"""Admission control: limits on connections, on their time without a key, and on the bytes that wait.
+"""Admission control: limits on connections, on their time without a key, and on received bytes that wait.
 
 Rules:
 
-1. An authenticated connection (it has sent a key of this endpoint) may idle for as long as its rollout lives:
-   agents think. When the rollout ends, the connection counts as keyless again.
+1. An authenticated connection (it has sent a key of this endpoint) may idle until its rollout ends, because agents send
+   nothing while they work. Afterwards the connection counts as keyless again.
 2. At the limit of connections, the oldest keyless connection is closed. If every connection is authenticated, the
    new one is answered with 503.
-3. Bytes held for keyless connections (heads, and what follows them) are counted as they are read, wherever they wait
-   afterwards. Above `MOST_HELD`, the connection that has held bytes for longest is closed and its bytes are discarded.
-4. The time limits are equal for all connections, so deadlines come in the order of arrival: two queues, and one task
-   that sleeps until the first deadline. A request needs no timer, and neither does an authenticated connection.
-5. Keyless connections are read a few at a time. Otherwise thousands that send at once would all be read in one
-   turn of the event loop, and no other task would run meanwhile. Authenticated connections never wait there.
-6. A turn lasts for one piece and one schedule point: the piece is processed before pieces of other connections are.
-7. Requests without a key are also served one at a time, after the connections that can be accepted and those that
-   begin. So a crowd of them waits only at this point, where a request with a key does not wait.
-8. Connections that have not begun anything and have not sent a request without a key come first. An agent's first
-   piece contains its key, so a new agent waits only for other beginners.
-9. A time limit ends nothing before other tasks have run for a moment after it. A program may block the event loop
-   for longer than any limit; whatever arrived meanwhile is read first. That moment is counted in turns of the event
-   loop, and not in seconds: the handlers of the first requests may block it again before the next ones are read.
+3. Bytes that are held for keyless connections (heads, and what follows them) are counted from the moment they are read.
+   Above `MOST_HELD`, the connection whose bytes are held for longest is closed, and its bytes are discarded.
+4. The time limits are the same for all connections, so deadlines come in the order of arrival. Therefore two queues
+   (heads and keyless connections) and one task that sleeps until the first deadline are enough. A request needs no
+   timer, and neither does an authenticated connection.
+5. Keyless connections are read a few at a time. Otherwise, if thousands send at the same time, all would be read in one
+   turn of the event loop, and no other task would run meanwhile. Authenticated connections do not wait.
+6. A connection's turn ends one schedule point after it has read one piece. So the piece is processed before other
+   connections are read.
+7. Requests without a key are also served one at a time, after all connections that can be accepted, and all that begin.
+   So many such requests wait only at this point, where a request with a key does not wait.
+8. Connections that begin come first: those that have sent neither an incomplete head nor a request without a key. An
+   agent's first piece contains its key, so a new agent waits only for other connections that begin.
+9. When a time limit has passed, other tasks run for a moment before anything is ended. A program may block the event
+   loop for longer than any limit, and what arrived meanwhile must be read first. The moment is counted in turns of the
+   event loop, not in seconds, because the handlers of the first requests may block the loop again before the next
+   requests are read.
 """
 
 from __future__ import annotations
@@ -43,24 +46,24 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST_KEYLESS = 8_192
-"""Maximum keyless connections. Each takes some 20 KB; a process may have a million descriptors."""
+"""Maximum keyless connections. Each takes some 20 KB of memory, and a process may have a million descriptors."""
 MOST_HELD = 8 * 1024 * 1024
 """Maximum bytes held for all keyless connections.
 
-Connections are read a few at a time (`Turns`), and a connection that sends its key leaves the count before others
-are read. So this limits the heads and bodies that never end.
+Connections are read a few at a time (`Turns`), and a connection that sends its key no longer counts before others are
+read. So this only limits heads and bodies that never end.
 """
 MOST_ROUNDS = 16
-"""Maximum times that a request without a key waits for connections that are accepted, or begin."""
+"""Maximum times that a request without a key waits for connections that are being accepted, or begin."""
 ANY_SYSTEM = 1_024
-"""Descriptors that a process is assumed to have where the system does not report the limit."""
+"""Descriptors that a process is assumed to have if the system does not report a limit."""
 
 
 class Guest(Protocol):
     """The interface of a connection for `Admission`."""
 
     def cut(self, *, late: bool = False) -> None:
-        """Close the connection at once; `late`: in the middle of a head, with 408."""
+        """Close the connection immediately. If `late`, answer its incomplete head with 408 first."""
 
 
 @final
@@ -78,11 +81,11 @@ class Admission:
         self._entered = 0
         """Number of connections accepted so far."""
         self._keyless: dict[Guest, float] = {}
-        """Keyless connections, each with the time since when it has had no key."""
+        """Keyless connections, each with the time since which it is keyless; the oldest first."""
         self._heads: dict[Guest, float] = {}
-        """Connections in the middle of a head, each with the time when the head began."""
+        """Connections with an incomplete head, each with the time at which the head began; the oldest first."""
         self._held: dict[Guest, int] = {}
-        """Bytes held for each connection that has sent any, in the order of its first byte."""
+        """Number of bytes held for each connection that has any, in the order of their first bytes."""
         self._bytes_held = 0
         self._timer = trio.CancelScope()
 
@@ -117,7 +120,7 @@ class Admission:
         self._bytes_held -= self._held.pop(guest, 0)
 
     async def wait_to_serve(self, *, begins: bool) -> None:
-        """Wait until a request without a key may be served (`begins`: see `Turns.begin`). Cancellation: immediate."""
+        """Wait until a request without a key may be served; see `Turns.begin`. Cancellation: immediate."""
         await self.serving.begin(begins=begins)
         try:
             for _ in range(MOST_ROUNDS):
@@ -129,17 +132,17 @@ class Admission:
             self.serving.give_back()
 
     def begin_head(self, guest: Guest) -> None:
-        """Record that a head has begun and is incomplete; keep the time of an earlier call."""
+        """Record that a head has begun and is incomplete. A repeated call does not restart its time limit."""
         if guest not in self._heads:
             self._heads[guest] = now = trio.current_time()
             self._be_awake_at(now + self.limits.head_seconds)
 
     def end_head(self, guest: Guest) -> None:
-        """Record that the head is complete, or given up."""
+        """Record that the head is complete, or is no longer waited for."""
         self._heads.pop(guest, None)
 
     def hold(self, guest: Guest, count: int) -> None:
-        """Record how many bytes are held for a connection; ignored if it is authenticated."""
+        """Record the number of bytes held for a connection; ignored if it is authenticated."""
         if guest not in self._keyless:
             return
         self._bytes_held += count - self._held.get(guest, 0)
@@ -204,18 +207,18 @@ def _descriptors() -> int:
 
 
 AT_ONCE = 4
-"""Maximum keyless connections that are read in one turn of the event loop: 64 KiB, and the work that they cause.
+"""Maximum keyless connections that are read in one turn of the event loop (64 KiB, and the work for these bytes).
 
-A request to Quart takes a millisecond. To close a connection whose client still sends takes the kernel as long.
+A request to Quart takes a millisecond. The kernel takes as long to close a connection whose client still sends.
 """
 
 
 @final
 class Turns:
-    """The turns in which all keyless connections do one thing.
+    """Two queues in which keyless connections wait for their turns to do one thing, such as being read.
 
     Args:
-        most: maximum connections that do it in one turn of the event loop.
+        most: maximum connections that may have a turn at the same time.
     """
 
     def __init__(self, most: int) -> None:
@@ -224,10 +227,11 @@ class Turns:
         self._others = trio.lowlevel.ParkingLot()
 
     async def begin(self, *, begins: bool) -> None:
-        """Wait for a turn, which must be given back with `end`. No schedule point if a turn is free.
+        """Wait for a turn, which must be given back with `end`. This is a schedule point only if no turn is free.
 
         Args:
-            begins: True if the connection is in the middle of nothing, and has sent no request without a key.
+            begins: True if the connection has sent neither an incomplete head nor a request without a key; it then
+                comes first.
 
         Cancellation: no turn was taken.
         """
@@ -237,9 +241,9 @@ class Turns:
             await (self._beginners if begins else self._others).park()
 
     async def end(self) -> None:
-        """Give the turn back, after a schedule point (other tasks run first).
+        """Give the turn back after a schedule point, so that other tasks run first.
 
-        Cancellation: not here, because no task owns the received bytes yet.
+        Cancellation: never raised here, because no task owns the received bytes yet.
         """
         try:
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -248,7 +252,7 @@ class Turns:
 
     @property
     def crowded(self) -> bool:
-        """True if connections that begin wait for a turn."""
+        """True if connections that begin are waiting for a turn."""
         return bool(self._beginners)
 
     @property
@@ -257,14 +261,14 @@ class Turns:
         return len(self._beginners) + len(self._others)
 
     def give_back(self) -> None:
-        """Give a turn back at once."""
+        """Give a turn back without a schedule point."""
         if not (self._beginners.unpark() or self._others.unpark()):
             self._free += 1
 
 
 @final
 class Waiting:
-    """The bodies and websocket messages that were received and are not parsed yet.
+    """The counted bytes of bodies and websocket messages that were received and are not parsed yet.
 
     Args:
         most: maximum bytes.
@@ -276,9 +280,9 @@ class Waiting:
         self.most = most
         self.seconds = seconds
         self.of: Counter[RolloutState] = Counter()
-        """Waiting bytes of each rollout that has some."""
+        """Number of waiting bytes of each rollout that has any."""
         self.first: dict[RolloutState, Share] = {}
-        """The oldest share of each rollout, which is never refused."""
+        """For each rollout, its oldest share, which is never refused."""
 
 
 @final
@@ -288,14 +292,14 @@ class Share(msgspec.Struct):
     waiting: Waiting
     rollout: RolloutState
     bytes: int = 0
-    """Bytes added. A body that arrives in one piece is not added: it is small."""
+    """Number of bytes added. A body that arrives in one piece is not added, because it is small."""
 
     def add(self, count: int) -> None:
-        """Add `count` bytes. The first body of a rollout is never refused.
+        """Count more bytes of the request. The oldest waiting body of a rollout is never refused.
 
         Raises:
-            Refusal: 503: the bytes would exceed the total limit, or the rollout's bytes half of this limit. All bytes
-                of the request are released.
+            Refusal: 503: the bytes would exceed the total limit, or the rollout's bytes would exceed half of it. All
+                bytes of the request are released.
         """
         waiting = self.waiting
         of_rollout = waiting.of[self.rollout] + count
@@ -309,7 +313,7 @@ class Share(msgspec.Struct):
         self.bytes += count
 
     def release(self) -> None:
-        """Release the bytes: they are parsed, or discarded."""
+        """Stop counting the bytes of the request, which are parsed or discarded."""
         waiting = self.waiting
         if waiting.first.get(self.rollout) is self:
             del waiting.first[self.rollout]
@@ -324,14 +328,16 @@ class Share(msgspec.Struct):
     async def next(
         self, receive: Callable[[], Awaitable[T]], arrived_at: Callable[[], float] = lambda: -inf
     ) -> T:
-        """Wait for the next piece of the body, at most until the rollout ends.
+        """Wait for the next piece of the body, but at most until the rollout ends.
 
         Args:
-            receive: returns the piece. It is called again after a cancellation.
-            arrived_at: returns the time of the last byte of any kind, such as the framing of a chunk.
+            receive: a function that returns the piece. It may be cancelled, and is then called again.
+            arrived_at: a function that returns the time at which the last byte of any kind arrived, such as the framing
+                of a chunk.
 
         Raises:
-            Refusal: the rollout has ended; or 408, no piece arrived in time. All bytes of the request are released.
+            Refusal: the rollout has ended; or 408 if no piece has arrived in time. All bytes of the request are
+                released.
         """
         rollout, seconds = self.rollout, self.waiting.seconds
         due, is_last = trio.current_time() + seconds, False

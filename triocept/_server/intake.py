@@ -1,11 +1,12 @@
-"""The path from a request to its answer, in one function. Independent of ASGI and Quart.
+"""The one function that answers a model call. It is independent of ASGI and Quart.
 
-The steps follow the order of the wire: method, key, size, body, JSON, dialect; then the exchange; then the answer.
-Every error on the way is sent in the dialect's own form, logged once without the key, and affects no other exchange.
+The steps follow the order of the bytes: method, key, size, body, JSON, dialect; then the exchange; then the answer.
+Every error in these steps is sent in the dialect's own form, is logged once without the key, and affects no other
+exchange.
 
-Before these steps, the path selects the call: the rollout's prefix, then the dialect's usual path, with or
-without `/v1`. Paths are parsed before the key is checked. The cache of parsed paths is small, whatever clients
-send, and holds no query that could contain a key.
+Before these steps, the path of the request is parsed: the rollout's prefix, then the dialect's usual path, with or
+without `/v1`. As this happens before the key is checked, the cache of parsed paths stays small whatever clients send,
+and contains no query that could contain a key.
 """
 
 from __future__ import annotations
@@ -42,30 +43,30 @@ from .transport import GONE, BodyTooLarge, Head, Transport
 log = logging.getLogger("triocept.endpoint")
 
 KEY_NAMES = ("x-api-key", "x-goog-api-key", "api-key")
-"""Headers that hold a key, on every route and with any protocol, beside `Authorization`: Anthropic's, Google's,
-Azure's.
+"""Headers besides `Authorization` that hold a key on every route and in every dialect: Anthropic's, Google's, Azure's.
 
-Headers of a single dialect are defined by the dialect.
+A dialect may define further headers (`Dialect.key_names`).
 """
 KEY_HEADERS = frozenset({"authorization", *KEY_NAMES, "proxy-authorization", "cookie"})
-"""Headers that may hold a key: no program receives their values."""
+"""Headers that may hold a key. Programs do not receive their values."""
 _SENT_ONCE = ("authorization", *KEY_NAMES)
-"""Headers whose repeated values are joined, so that none of the keys is valid: a proxy may have checked another."""
+"""Headers whose repeated values are joined, so that none of their keys is valid: a proxy may have checked another
+key."""
 _KEY_PLACES = frozenset(_SENT_ONCE)
 """Headers that hold a key in every dialect."""
 REDACTED = "[redacted]"
 OVER_LIMITS = frozenset({408, 413, 429, 431, 503})
-"""Statuses that a client can cause as often as it likes: one line a minute of each in the log."""
+"""Statuses that a client can cause as often as it likes. Each is logged at most once a minute."""
 REFUSALS_OF_A_ROLLOUT = 10
-"""Maximum log lines a minute for each other status of one rollout: the faults of its agent's calls differ."""
+"""Maximum log lines a minute for any other status of one rollout. They may be about different faults of its agent."""
 BOTH_LENGTHS = "a request must have a Content-Length or a Transfer-Encoding, not both"
 LINGER = 5.0
-"""Seconds for which the body of an answered request is still read and discarded."""
+"""Seconds for which the rest of a body is read and discarded if its request was answered early."""
 
 _LONGEST_KEPT = 128
-"""Characters of a path; real paths have some 50."""
+"""Maximum characters of a path that is kept in the cache. Real paths have some 50."""
 _KEPT_QUERIES = frozenset({"", "beta=true", "alt=sse"})
-"""The queries of Claude Code and of the Gemini SDKs."""
+"""The queries that are kept in the cache: those of Claude Code and of the Gemini SDKs."""
 _decode = msgspec.json.Decoder().decode
 _ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _PREFIX = re.compile(r"/rollout/(?P<id>[^/]+)(?P<rest>/.*)?", re.DOTALL)
@@ -78,13 +79,13 @@ class Route:
     dialect: Dialect
     target: Target
     rollout_id: str | None
-    """The id in the path, or None if the key alone selects the rollout."""
+    """The rollout's id in the path; None if only the key selects the rollout."""
     kind: CallKind | None = None
-    """The kind of the call, if the path names it: `…/model` is for a tool's call."""
+    """The kind of the call, if the path implies it: a call to `…/model` comes from a tool."""
 
 
 class Routes:
-    """The paths of the model calls of these dialects."""
+    """The parser of the paths of model calls, for these dialects."""
 
     def __init__(self, dialects: Iterable[Dialect]) -> None:
         self.dialects = tuple(dialects)
@@ -111,12 +112,12 @@ def _match(dialects: Sequence[Dialect], path: str, query: str) -> Route | None:
 
 
 def asked_dialect(query: str) -> str:
-    """Return the dialect that a service's query names: `?dialect=…`. Default: `openai_chat`."""
+    """Return the name of the dialect in the query of a call to a host service: `?dialect=…`. Default: `openai_chat`."""
     return parse_qs(query).get("dialect", ["openai_chat"])[-1]
 
 
 def split_rollout(path: str) -> tuple[str | None, str]:
-    """Return the rollout's id in a path, or None, and the path without it."""
+    """Return the rollout's id in a path (None if there is no id), and the path without the rollout's prefix."""
     if match := _PREFIX.fullmatch(path):
         return match["id"], match["rest"] or "/"
     return None, path
@@ -125,8 +126,8 @@ def split_rollout(path: str) -> tuple[str | None, str]:
 def path_of(target: str) -> str:
     """Return the decoded path of a request's target, without its query.
 
-    The target may have the absolute form (RFC 9112, 3.2.2). A path that hides the prefix of a rollout behind an
-    encoded slash stays encoded, and so has no route: the path rules of a proxy would not match that prefix.
+    The target may have the absolute form (RFC 9112, 3.2.2). If a slash in the prefix of a rollout is encoded, the path
+    stays encoded, and so matches no route. Otherwise such a path could evade the path rules of a proxy.
     """
     target = _ABSOLUTE.sub("", target, count=1) if target[:4].lower() == "http" else target
     path = unquote(target) or "/"
@@ -143,7 +144,7 @@ async def intake(
     max_body: int,
     admission: Admission,
 ) -> None:
-    """Answer one model call. Cancellation: the exchange is abandoned, its connection broken off."""
+    """Answer one model call. Cancellation: the exchange is abandoned, and its connection is broken off."""
     rollout: RolloutState | None = None
     share: Share | None = None
     wire: WireLog | None = None
@@ -207,11 +208,11 @@ def _take_fault_of(rollout: RolloutState | None) -> TakeFault | None:
 def authenticate(
     head: Head, registry: Registry[RolloutState], rollout_id: str | None, dialects: Iterable[Dialect] = ()
 ) -> RolloutState:
-    """Return the rollout of the request's key, which may be in a common header or in one of these dialects' headers.
+    """Return the rollout of the request's key, which may also be in a header that one of the dialects defines.
 
     Raises:
-        Refusal: 401, for a key that is valid for no rollout here, and for valid keys of two rollouts; 400, for several
-            keys in headers of one name; 503 if the endpoint is stopping.
+        Refusal: 401 if the key is not valid here, or if there are keys of two rollouts; 400 if one header has several
+            keys; 503 if the endpoint is stopping.
     """
     _, key = next(_keys(head, dialects), ("", None))
     rollout = registry.authenticate(key, rollout_id)
@@ -236,7 +237,7 @@ def _check_sent_once(head: Head) -> None:
 def _check_other_keys(
     head: Head, dialects: Iterable[Dialect], rollout: RolloutState, registry: Registry[RolloutState]
 ) -> None:
-    """Raise Refusal 401 if another key of a request opens another rollout: a proxy may have checked that key."""
+    """Raise Refusal 401 if a request also has the key of another rollout: a proxy may have checked only that key."""
     (first, key), *others = _keys(head, dialects)
     for name, other in others:
         if other != key and _opened(other, registry) not in (None, rollout):
@@ -245,11 +246,12 @@ def _check_other_keys(
 
 
 def authenticate_state(head: Head, registry: Registry[RolloutState], rollout_id: str | None) -> RolloutState:
-    """Return the rollout whose state key the request has.
+    """Return the rollout that the request's state key belongs to.
 
     Raises:
-        Refusal: 401, for a key that is no state key here (an agent's key is not), and for keys of two rollouts; 400,
-            for several keys in headers of one name; 404, its rollout has no state; 503 if the endpoint is stopping.
+        Refusal: 401 if the key is not a state key here (an agent's key is not), or if there are keys of two rollouts;
+            400 if one header has several keys; 404 if the key is that of an agent whose rollout has no state; 503 if
+            the endpoint is stopping.
     """
     _check_sent_once(head)
     _, key = next(_keys(head), ("", None))
@@ -270,7 +272,7 @@ def authenticate_state(head: Head, registry: Registry[RolloutState], rollout_id:
 def rollout_of_key(
     head: Head, registry: Registry[RolloutState], dialects: Iterable[Dialect]
 ) -> RolloutState | None:
-    """Return the rollout of the request's key, whatever its kind and the request's path."""
+    """Return the rollout of any valid key in the request, also of a state key; None if no key is valid."""
     return next((_opened(key, registry) for _, key in _keys(head, dialects)), None)
 
 
@@ -307,7 +309,7 @@ def _wrong_key(head: Head, key: str | None, rollout_id: str | None, dialects: It
 
 
 def _keys(head: Head, dialects: Iterable[Dialect] = ()) -> Iterator[tuple[str, str]]:
-    """Yield the keys of a request, each after the name of its header. The first key counts."""
+    """Yield each key of a request with the name of its header. The first pair is the key that authenticates."""
     headers = head.headers
     scheme, _, token = headers.get("authorization", "").strip().partition(" ")
     is_bearer, token = scheme.lower() == "bearer", token.strip()
@@ -324,9 +326,9 @@ def _keys(head: Head, dialects: Iterable[Dialect] = ()) -> Iterator[tuple[str, s
 
 
 def _own_key(dialect: Dialect, headers: Mapping[str, str]) -> str | None:
-    """Return the key in this dialect's own place.
+    """Return the key in the header that this dialect defines.
 
-    None for an `Authorization` of another scheme, or with a scheme alone.
+    None if it is an `Authorization` of another scheme, or with only a scheme.
     """
     key = dialect.key_in(headers)
     return key if key is not None and " " not in key and key.lower() != "bearer" else None
@@ -341,12 +343,12 @@ async def read_document(
     *,
     optional: bool = False,
 ) -> Json:
-    """Return the JSON in a request's body, counted in `share` until `share` is released.
+    """Return the JSON in a request's body. The body's bytes count in `share` until `share` is released.
 
-    None if the body is `optional`, and empty.
+    If the body is `optional` and empty, return None.
 
     Raises:
-        BodyTooLarge, ClientGone, Refusal, DialectError: there is no JSON, or it exceeds a limit.
+        BodyTooLarge, ClientGone, Refusal, DialectError: the body is incomplete, is not JSON, or exceeds a limit.
     """
     # Two framings, which is how requests are smuggled (RFC 9112, 6.3); h11 accepts them.
     if "transfer-encoding" in head.headers and "content-length" in head.headers:
@@ -366,10 +368,10 @@ async def read_document(
 
 
 def whole_request(request: Request, dialect: Dialect, rollout: RolloutState) -> Request:
-    """Return the request, completed with the earlier answers that it names: a conversation to continue, or items.
+    """Return the request, completed with the earlier conversation or the earlier items whose ids it contains.
 
     Raises:
-        Refusal: 400, there is no such response.
+        Refusal: there is no response with such an id; the status is the dialect's (`lost_status`).
     """
     if dialect.referenced is not None:
         request = dialect.referenced(request, _answers(rollout, request.dialect))
@@ -389,7 +391,7 @@ def whole_request(request: Request, dialect: Dialect, rollout: RolloutState) -> 
 
 
 def _answers(rollout: RolloutState, dialect: str) -> Iterator[tuple[Request, Response]]:
-    """Yield the requests and responses of this dialect, the newest first."""
+    """Yield the request and response of each answered turn in this dialect, the newest first."""
     for recorded in reversed(tuple(rollout.trace)):
         turn = rollout.records.as_given(recorded)
         if turn.outcome == "answered" and turn.response is not None and turn.dialect == dialect:
@@ -399,8 +401,8 @@ def _answers(rollout: RolloutState, dialect: str) -> Iterator[tuple[Request, Res
 def text_headers(headers: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
     """Return headers as text, with names in lower case.
 
-    Of several headers of one name the last counts; those that hold keys are joined with a comma and a line break,
-    which no single header has.
+    If a name occurs several times, only the last value counts. Headers that hold keys are joined with a comma and a
+    line break, which no single header contains.
     """
     found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
     if len(found) < len(headers):
@@ -416,8 +418,8 @@ def redacted(
 ) -> Mapping[str, str]:
     """Return headers as a program may receive them.
 
-    A header that holds a key, here or in this dialect, has the value `[redacted]`, and so has any other that
-    contains the rollout's key.
+    The value is `[redacted]` for every header that may hold a key, here or in this dialect, and for every other header
+    that contains the rollout's key.
     """
     hidden = KEY_HEADERS if dialect is None else KEY_HEADERS | dialect.key_names
     key = rollout.api_key

@@ -1,14 +1,16 @@
-"""A server with all its parts: start, run, end.
+"""A server with all its parts, from its start to its end.
 
-It is imported with the first endpoint: Quart and hypercorn take a while to load.
+It is imported with the first endpoint, because Quart and hypercorn take a while to load.
 
 Rules (each had a test that failed without it):
 
 1. `started()` is called after the application has started, the socket listens and the accept loop runs.
-2. After `started()` the server never raises into its caller's nursery: it keeps the crash and cancels the body.
-3. The server outlives the body's clean-up: it is shielded, but only from `started()` on, and only if its parent
-   is the caller's nursery; earlier, a start that hangs could not be cancelled.
-4. The end is always bounded: refuse waiting exchanges, let answers finish for `grace` seconds, then break off the rest.
+2. After `started()`, the server never raises into its caller's nursery. If it crashes, it keeps the exception and
+   cancels the body.
+3. The server is shielded from cancellation, so that it outlives the body's clean-up. But it is shielded only from
+   `started()` on, so that a hanging start can be cancelled, and only if its parent is the caller's nursery.
+4. The server ends within a bounded time. It refuses waiting exchanges, lets answers finish for `grace` seconds, then
+   breaks off the rest.
 """
 
 from __future__ import annotations
@@ -45,25 +47,25 @@ from .replies import Replies
 log = logging.getLogger("triocept.endpoint")
 
 _AT_CAPACITY = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
-"""Errors of accept(2) when the process or the system has no resources left."""
+"""Errors of accept(2) if the process or the system has no resources left."""
 OWN_HTTP1: ContextVar[bool] = ContextVar("own_http1", default=True)
-"""If False, a new server sends model calls through hypercorn and ASGI, as all other requests. Only tests set it."""
+"""If False, a new server serves model calls through hypercorn and ASGI, like all other requests. Only tests set it."""
 _ACCEPTED_AT_ONCE = 32
 """Maximum connections that are accepted in one turn of the event loop: some 5 ms of work."""
 _BREATH = 0.1
 """Seconds to wait for a free descriptor, or for the client of a refused connection."""
 _MOST_REFUSED = 32
-"""Maximum connections that are answered with 503 at once; any more are closed without an answer."""
+"""Maximum connections that are answered with 503 at the same time; any more are closed without an answer."""
 _GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
-"""Exceptions of a connection whose client has left, or that was closed here."""
+"""Exceptions that a connection raises if its client has left, or if it was closed here."""
 
 
 @final
 class Body:
-    """The body that needs a server, and the reason if it was cancelled.
+    """The body of the program that uses a server, and the reason if the server has cancelled it.
 
-    Every part of the server that may end the body holds this object, and not the server. So the server is freed
-    with its last reference, and leaves no reference cycle to the garbage collector.
+    Every part of the server that may end the body refers to this object, and not to the server. So there is no
+    reference cycle, and the server is freed with its last reference.
     """
 
     def __init__(self) -> None:
@@ -74,7 +76,7 @@ class Body:
         """The exception that ended the server."""
 
     def on_fatal(self, exc: BaseException) -> None:
-        """Cancel the body, which then raises `exc`: an exception in the server must end the program."""
+        """Cancel the body, which then raises `exc`, an exception in the server that must end the program."""
         self.fatal = self.fatal or exc
         self.scope.cancel()
 
@@ -89,12 +91,12 @@ class Body:
 
 @final
 class Connections:
-    """The open connections of one endpoint, and the two applications that answer on them.
+    """The open connections of one endpoint, and the two ASGI applications that answer requests on them.
 
-    `Server` adds a listener and a bounded end. In memory there is neither (see `testing`).
+    `Server` adds a listener and an end within a bounded time. Endpoints in memory need neither (see `testing`).
 
-    `max_body` limits a websocket message, too. `keep_alive`: a connection carries several requests. `on_fatal` is
-    called with an exception that must end the program.
+    `max_body` also limits a websocket message. If `keep_alive` is True, a connection may carry several requests.
+    `on_fatal` is called with an exception that must end the program.
     """
 
     def __init__(
@@ -113,13 +115,13 @@ class Connections:
         self.admission = admission = Admission(limits)
         self.open: set[Connection] = set()
         self.gone = trio.lowlevel.ParkingLot()
-        """Tasks that wait for the end of a connection."""
+        """Tasks that wait until some connection has ended."""
         replies = Replies(
             registry, dialects, notices=admission.notices, max_body=max_body, endpoint_id=endpoint_id
         )
         quart: Any = make_app(registry, dialects, replies)
         self.quart = quart
-        """The application for all requests but model calls; `run_lifespan` starts and stops it."""
+        """The ASGI application for all requests except model calls. `run_lifespan` starts and stops it."""
         front = Front(
             quart,
             Routes(dialects.values()),
@@ -147,7 +149,7 @@ class Connections:
         )
 
     def enter(self, plain: trio.SocketStream) -> Connection:
-        """Register a new connection, which `serve` then serves and closes."""
+        """Register and return a new connection, which `serve` then serves and closes."""
         stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream = plain
         if self._ssl_context is not None:
             stream = trio.SSLStream(plain, self._ssl_context, server_side=True, https_compatible=True)
@@ -159,7 +161,7 @@ class Connections:
 
     @trio.lowlevel.enable_ki_protection
     async def serve(self, connection: Connection) -> None:
-        """Serve one connection, and contain its failure."""
+        """Serve and close one connection. If it fails, log the error instead of raising it."""
         try:
             await connection.run()
         except BaseException as exc:
@@ -185,7 +187,7 @@ class Connections:
             self.gone.unpark_all()
 
     async def end(self, grace: float) -> None:
-        """Close idle connections at once, and the others after their response, or after `grace` seconds."""
+        """Close idle connections now, and the others after their response, at the latest after `grace` seconds."""
         for connection in self.open:
             connection.ending = True
         await self._context.terminated.set()  # from here on hypercorn closes connections after their response
@@ -201,10 +203,10 @@ class Connections:
 
 @final
 class Server:
-    """A listener, which it closes, and all its connections.
+    """A server with one listener, which it closes at its end, and all connections that come through the listener.
 
-    When it stops, waiting exchanges are refused, and connections have `grace` seconds to end by themselves. `options`:
-    see `Connections`.
+    When it stops, waiting exchanges are refused, and connections may go on for `grace` seconds. `options` are those of
+    `Connections`.
     """
 
     def __init__(
@@ -231,13 +233,13 @@ class Server:
         self._scope = trio.CancelScope()
 
     def kill(self) -> None:
-        """End now, without grace."""
+        """End the server immediately, without grace."""
         self._scope.cancel()
 
     async def stop(self) -> None:
-        """Stop the server, and wait until it has ended: at most `grace` seconds and a moment.
+        """Stop the server, and wait until it has ended, which takes at most `grace` seconds and a moment.
 
-        Cancellation: not from outside. A second Ctrl-C ends the wait, and the server at once.
+        Cancellation: shielded. A second Ctrl-C ends the wait, and kills the server.
         """
         self._shutdown.set()
         with trio.CancelScope(shield=True):
@@ -252,7 +254,7 @@ class Server:
         """Serve until `stop` is called. Must be started in `nursery`.
 
         Raises:
-            Exception: before `started()` only: the reason that it did not start.
+            Exception: the reason why the server did not start; raised only before `started()`.
         """
         started = False
 
@@ -302,9 +304,9 @@ class Server:
     async def _accept(self, connections: trio.Nursery, *, task_status: trio.TaskStatus[None]) -> None:
         """Accept connections, until cancelled.
 
-        Several in one turn of the event loop: otherwise a new agent would wait one turn for each client before it in
-        the kernel's queue. If accepted connections already wait to be read, that queue keeps the others, because
-        clients that leave it cost least.
+        Several are accepted in one turn of the event loop. Otherwise a new agent would wait one turn for each client
+        before it in the kernel's queue. If accepted connections already wait to be read, the others stay in the
+        kernel's queue, because a client that leaves that queue costs least.
         """
         async with self._listener:
             with shutting_down(self._listener):
@@ -335,9 +337,9 @@ class Server:
 
     @trio.lowlevel.enable_ki_protection
     async def _refuse(self, stream: trio.SocketStream) -> None:
-        """Answer 503, and read the client's bytes for a moment.
+        """Answer 503, then read and discard the client's bytes for a moment before closing.
 
-        Closing at once would reset the connection, and the answer would be lost.
+        Closing immediately would reset the connection, and the client would lose the answer.
         """
         self._admission.notices.warn("full", "too many connections are open: a new one was refused with 503")
         self._refusing += 1
