@@ -341,8 +341,8 @@ def broken(*path: str | int, value: object) -> str:
     (broken("messages", 3, value=...), "messages: the last one must be the model's"),
     (broken("messages", 2, "tool_call_id", value="x"), "messages[2].tool_call_id: follows no call"),
     (broken("messages", 0, "content", value=None), "messages[0].content: must be a text"),
-    (broken("messages", 0, "role", value="narrator"), "messages[0].role: there is no role 'narrator'"),
-    (broken("messages", 3, "content", value=""), "messages[3].content: must be there"),
+    (broken("messages", 0, "role", value="narrator"), "messages[0].role: must be system, user, "),
+    (broken("messages", 3, "content", value=""), "messages[3].content: must not be empty"),
     (broken("messages", 3, "weight", value=2), "messages[3].weight: must be 0 or 1"),
     (broken("messages", 0, "weight", value=1), "messages[0].weight: only the model's"),
     (broken("messages", 1, "tool_calls", 0, "function", "arguments", value="{"),
@@ -360,7 +360,7 @@ def test_a_line_of_which_nothing_is_trained_is_wrong() -> None:
     for message in line["messages"]:
         if message["role"] == "assistant":
             message["weight"] = 0
-    assert check_fine_tuning([json.dumps(line)]) == ["1: messages: no message of the model has a weight"]
+    assert check_fine_tuning([json.dumps(line)]) == ["1: messages: every message of the model has weight 0"]
 
 
 # ATIF

@@ -299,7 +299,7 @@ async def test_an_agent_that_hung_up_and_now_waits_is_told_after_a_while(
     first = Heard(silent)
     trace = await play(first, first.hang_up)
     with pytest.raises(
-        ReplayMiss, match=r"waits for more than turn 0 .* holds: the recorded agent disconnected"
+        ReplayMiss, match=r"no complete recorded answer: the recorded agent disconnected from turn 0 "
     ):
         await play(Replay(trace), ask)
 

@@ -68,7 +68,7 @@ def not_recorded(
 def no_answer(call: str, place: str, advice: str, closest: str) -> ReplayMiss:
     """Return the error for a call from which the recorded agent disconnected, and the live agent does not."""
     return ReplayMiss(
-        f"{call} waits for more than {place} holds: the recorded agent disconnected there.\n{advice}",
+        f"{call} has no complete recorded answer: the recorded agent disconnected from {place}.\n{advice}",
         closest=closest,
     )
 

@@ -125,7 +125,7 @@ class JSONLRecorder:
         run = self._known(key := (entry.rollout, entry.run))
         if run is None and isinstance(entry, Score):
             raise ValueError(
-                f"rollout {entry.rollout} was not recorded here: give its score to the recorder of the rollout"
+                f"this recorder did not record rollout {entry.rollout}: give the score to the recorder that did"
             )
         if run is None or run.number != number:
             opening = opening or (run.opening if run is not None else _opening_of(entry))

@@ -98,7 +98,7 @@ class LineFile:
                 found = os.fstat(self._fd)
                 if not stat.S_ISREG(found.st_mode):
                     kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
-                    raise OSError(errno.EINVAL, f"turns are recorded in a regular file, and this is {kind}")
+                    raise OSError(errno.EINVAL, f"recording needs a regular file, not {kind}")
                 if not (self.opening and self._is_ours(found, self._fd)):
                     self._begin(found, self._fd)
             except BaseException as exc:

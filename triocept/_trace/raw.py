@@ -86,11 +86,11 @@ def given_raw(
     if status is not None:
         check_count("status", status)
         if not isinstance(status, int) or not 200 <= status <= 599:
-            raise ValueError(f"status must be 200 to 599, or None where no head is sent, not {status!r}")
+            raise ValueError(f"status must be 200 to 599, or None to send no head, not {status!r}")
     check_choice("end", end, RawEnd)
     given = _given_headers(headers)
     if status is None and given:
-        raise ValueError("headers need a status: without one, no head is sent")
+        raise ValueError("headers need a status: without a status, no head is sent")
     items = [body] if isinstance(body, (bytes, bytearray, memoryview)) else body
     if isinstance(items, (str, Mapping)) or not isinstance(items, Iterable):
         raise TypeError(f"body must be bytes, or an iterable of bytes and pauses, not {described(body)}")
@@ -136,7 +136,7 @@ def _given_headers(headers: object) -> dict[str, str]:
             )
         given[name.lower()] = value
     if given.get("transfer-encoding", "chunked").lower() != "chunked":
-        raise ValueError("headers: the only transfer-encoding here is chunked")
+        raise ValueError("headers: transfer-encoding must be chunked, or left out")
     return given
 
 

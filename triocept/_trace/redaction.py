@@ -92,13 +92,13 @@ class Redaction:
         known_keys: bool = False,
     ) -> None:
         if isinstance(patterns, (str, re.Pattern)):
-            raise TypeError(f"Redaction needs a list of patterns: Redaction([{patterns!r}])")
+            raise TypeError(f"Redaction needs a list of patterns: write Redaction([{patterns!r}])")
         compiled: list[re.Pattern[str]] = []
         for pattern in patterns:
             try:
                 compiled.append(re.compile(pattern))
             except re.error as exc:
-                raise ValueError(f"the pattern {pattern!r} of a Redaction cannot be read: {exc}") from exc
+                raise ValueError(f"the pattern {pattern!r} of a Redaction is invalid: {exc}") from exc
             except TypeError:
                 raise TypeError(f"a pattern must be a regular expression, not {described(pattern)}") from None
             if not isinstance(compiled[-1].pattern, str):
@@ -106,7 +106,7 @@ class Redaction:
         self._patterns = tuple(compiled)
         given: object = function
         if given is not None and (not callable(given) or iscoroutinefunction(given)):
-            raise TypeError(f"function must be `(text) -> text`, not async, and not {described(given)}")
+            raise TypeError(f"function must be `(text) -> text`, and not async; it is {described(given)}")
         self._function = function
         check_bool("known_keys", known_keys)
         self.known_keys: bool = known_keys
@@ -128,7 +128,7 @@ class Redaction:
             return text
         found: object = self._function(text)
         if not isinstance(found, str):
-            raise TypeError(f"the function of a Redaction gives a text, not {described(found)}")
+            raise TypeError(f"the function of a Redaction must return a str, not {described(found)}")
         return mended_text(found)
 
 

@@ -123,7 +123,7 @@ def check_fine_tuning(lines: Iterable[bytes | str]) -> list[str]:
     """
     if isinstance(lines, bytes | str):
         raise TypeError(
-            "check_fine_tuning takes the lines of a file, not all of it: path.read_bytes().splitlines()"
+            "check_fine_tuning takes the lines of a file, not one text: pass path.read_bytes().splitlines()"
         )
     problems = []
     for number, line in enumerate(lines, 1):
@@ -147,7 +147,7 @@ def _problems(line: Json) -> Iterator[str]:
     if not messages or messages[-1].get("role") != "assistant":
         yield "messages: the last one must be the model's"
     elif not any(_is_trained(message) for message in messages):
-        yield "messages: no message of the model has a weight"
+        yield "messages: every message of the model has weight 0"
     for number, tool in enumerate(line.get("tools") or ()):
         function = tool.get("function") if isinstance(tool, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
@@ -157,11 +157,11 @@ def _problems(line: Json) -> Iterator[str]:
 def _of_message(message: Mapping[str, Json], called: set[Json]) -> Iterator[str]:
     role, content = message.get("role"), message.get("content")
     if role not in ("system", "user", "assistant", "tool"):
-        yield f".role: there is no role {role!r} here"
+        yield f".role: must be system, user, assistant or tool, not {role!r}"
     elif role == "assistant":
         calls = message.get("tool_calls") or ()
         if not content and not calls and message.get("weight") != 0:
-            yield ".content: must be there where no tool is called"
+            yield ".content: must not be empty if no tool is called"
         if message.get("weight", 1) not in (0, 1):
             yield ".weight: must be 0 or 1"
         for number, call in enumerate(calls):

@@ -114,9 +114,9 @@ class Cassette:
         elif record in ("new", "rewrite"):
             raise TypeError(f"record={record!r} needs a real model to record from: upstream=handler")
         if normalise is not None:
-            check_hook("normalise", normalise, "a function of a Request, that gives one")
+            check_hook("normalise", normalise, "a function that takes a Request and returns one")
         if normalise_text is not None:
-            check_hook("normalise_text", normalise_text, "a function of a text, that gives one")
+            check_hook("normalise_text", normalise_text, "a function that takes a str and returns one")
         check_bool("compare_model", compare_model)
         check_bool("compare_sampling", compare_sampling)
         check_bool("repeats", repeats)

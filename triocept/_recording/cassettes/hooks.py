@@ -50,7 +50,7 @@ def by_request(request: Request, function: Normalise) -> Request:
         TypeError: the hook returned something else.
     """
     given: object = function(request)
-    return given_request("a request that `normalise` gives:", given)
+    return given_request("the request that `normalise` returned:", given)
 
 
 def by_text(form: dict[str, Json], function: NormaliseText) -> dict[str, Json]:
@@ -63,7 +63,7 @@ def by_text(form: dict[str, Json], function: NormaliseText) -> dict[str, Json]:
     def change(text: str) -> str:
         given: object = function(text)
         if not isinstance(given, str):
-            raise TypeError(f"normalise_text gives a text, not {described(given)}")
+            raise TypeError(f"normalise_text must return a str, not {described(given)}")
         return given
 
     def said(value: Json) -> Json:

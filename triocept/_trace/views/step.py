@@ -255,7 +255,7 @@ def rooted_steps(trace: Trace, accept: Collection[str]) -> list[tuple[Step, Node
         raise TypeError(f"accept must be a list of names of gaps, not {described(accept)}")
     for name in accept:
         if name not in ACCEPTABLE:
-            raise ValueError(f"accept takes {', '.join(ACCEPTABLE)}, and not {name!r}")
+            raise ValueError(f"accept may contain only {', '.join(ACCEPTABLE)}, not {name!r}")
     nodes, continued = token_tree(trace, trace.parents), set(trace.parents.values())
     found: list[tuple[Step, Node | None]] = []
     for at, turn in enumerate(turns := trace.turns):
